@@ -1,0 +1,142 @@
+import { z } from "zod";
+
+/**
+ * The one schema of all settings. `.meta({ scope })` says who may set one: `owner` (the process that holds the home),
+ * `caller` (each connection its own), `request` (also a tool's input). Units are in the names, keep-alives in seconds.
+ */
+export type Scope = "owner" | "caller" | "request";
+
+const bytes = z.number().int().min(0);
+const owner = { scope: "owner" } as const;
+const caller = { scope: "caller" } as const;
+const request = { scope: "request" } as const;
+
+export const settingsSchema = z.strictObject({
+  schemaVersion: z.literal(1).default(1).meta(owner).describe("Version of this file's format."),
+  model: z
+    .strictObject({
+      default: z.string().min(1).optional().meta(caller).describe("Model used when a request names none."),
+      routing: z
+        .strictObject({
+          enabled: z.boolean().default(true).meta(caller).describe("Choose a model by task; false always takes model.default."),
+          defaultProfile: z
+            .string()
+            .min(1)
+            .default("general")
+            .meta(caller)
+            .describe("Profile of a prompt that matches no other: fast, general, code, creative."),
+          overrides: z
+            .record(z.string(), z.string())
+            .default({})
+            .meta(caller)
+            .describe("Task to model name: {code: qwen2.5-coder:7b}."),
+        })
+        .prefault({}),
+      keepAlive: z
+        .strictObject({
+          timeout: z
+            .number()
+            .int()
+            .min(-1)
+            .default(900)
+            .meta(owner)
+            .describe("Seconds a model stays loaded without use; -1 keeps it."),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  options: z
+    .strictObject({
+      temperature: z.number().min(0).max(2).optional().meta(request).describe("Sampling temperature; the model's own when absent."),
+      topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
+      maxTokens: z.number().int().min(1).default(4096).meta(request).describe("Most tokens of one answer."),
+    })
+    .prefault({}),
+  contextSize: z
+    .number()
+    .int()
+    .min(256)
+    .optional()
+    .meta(request)
+    .describe("At least this many tokens of context; grows with the prompt."),
+  privacy: z
+    .enum(["local_only", "allow_remote"])
+    .default("local_only")
+    .meta(caller)
+    .describe("local_only: nothing is ever sent to an engine that is not local."),
+  providers: z
+    .strictObject({
+      ollama: z
+        .strictObject({
+          enabled: z.boolean().default(true).meta(owner).describe("Use an Ollama server when it answers."),
+          host: z.string().min(1).default("http://127.0.0.1:11434").meta(owner).describe("Address of the Ollama server."),
+        })
+        .prefault({}),
+      llamaCpp: z
+        .strictObject({
+          enabled: z.boolean().default(true).meta(owner).describe("Use the embedded engine (installed on demand)."),
+          threads: z
+            .number()
+            .int()
+            .min(1)
+            .optional()
+            .meta(owner)
+            .describe("Threads for all embedded models together; the machine's cores when absent."),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  store: z
+    .strictObject({
+      path: z.string().min(1).optional().meta(owner).describe("Folder of our own models; OLLM_HOME/models when absent."),
+      readOllama: z.boolean().default(true).meta(owner).describe("Read models of an Ollama store on this machine, never writing to it."),
+    })
+    .prefault({}),
+  registry: z
+    .strictObject({
+      stallTimeoutMs: z
+        .number()
+        .int()
+        .min(100)
+        .default(30_000)
+        .meta(owner)
+        .describe("A download without a byte for this long is tried again, then given up."),
+      insecureHosts: z
+        .array(z.string())
+        .default([])
+        .meta(owner)
+        .describe("Registry hosts (host:port) spoken to over plain http; for private networks and tests."),
+      defaultHost: z.string().min(1).default("registry.ollama.ai").meta(owner).describe("Registry of names without a host."),
+    })
+    .prefault({}),
+  memory: z
+    .strictObject({
+      bufferBytes: bytes.default(2 * 1024 ** 3).meta(owner).describe("Stays free beside every load."),
+      maxBytes: bytes.optional().meta(owner).describe("Most bytes that models may use in all."),
+      availableBytes: bytes.optional().meta(owner).describe("Overrides the measured available memory (remote hosts, tests)."),
+      smallModelBytes: bytes
+        .default(5 * 1024 ** 3)
+        .meta(owner)
+        .describe("Between equal evictions, models below this size stay."),
+    })
+    .prefault({}),
+  queue: z
+    .strictObject({
+      maxWaiting: z.number().int().min(1).default(64).meta(owner).describe("Most requests that wait for one model."),
+    })
+    .prefault({}),
+  files: z
+    .strictObject({
+      roots: z.array(z.string()).default([]).meta(owner).describe("Folders whose files tools may read and write."),
+      maxFileBytes: bytes.default(2 * 1024 ** 2).meta(owner).describe("Largest file that is read."),
+      maxTotalBytes: bytes.default(8 * 1024 ** 2).meta(owner).describe("Most bytes of all files of one request."),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(["debug", "info", "warn", "silent"]).default("warn").meta(owner).describe("What is written to stderr."),
+    })
+    .prefault({}),
+});
+
+export type Settings = z.output<typeof settingsSchema>;

@@ -1,0 +1,55 @@
+import type { JsonSchema, ThinkLevel } from "../types.ts";
+
+export interface ChatMessage {
+  readonly role: "system" | "user" | "assistant";
+  readonly content: string;
+  /** Base64 without a data: prefix. */
+  readonly images?: readonly string[];
+}
+
+export interface SamplingOptions {
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly topK?: number;
+  readonly seed?: number;
+  readonly stop?: readonly string[];
+}
+
+/** One chat request as an engine sees it: everything has been decided. */
+export interface GenerationRequest {
+  readonly model: string;
+  readonly messages: readonly ChatMessage[];
+  /** `json` asks for any JSON value, a schema for one that matches it. */
+  readonly format?: "json" | JsonSchema;
+  readonly think?: ThinkLevel;
+  readonly maxTokens: number;
+  readonly sampling: SamplingOptions;
+  /** Canonical context window; the engine loads the model with it when it must load. */
+  readonly contextTokens: number;
+  readonly keepAliveSeconds?: number;
+}
+
+export interface GenerationSink {
+  text(delta: string): void;
+  thinking(delta: string): void;
+  /** Called before the first token: what the engine is doing. */
+  phase(phase: "loading" | "prefill" | "decode"): void;
+}
+
+export interface Generation {
+  /** The whole text, without thinking. */
+  readonly text: string;
+  readonly thinking?: string;
+  readonly finishReason: "stop" | "length";
+  readonly promptTokens: number;
+  /** Prompt tokens that came from the prefix cache, when the engine says. */
+  readonly cachedPromptTokens?: number;
+  readonly completionTokens: number;
+  /** Model load inside this call; 0 when it was loaded. */
+  readonly loadMs: number;
+  /** From the call to the first token of text or thinking. */
+  readonly firstTokenMs: number;
+  readonly prefillMs: number;
+  readonly decodeMs: number;
+  readonly totalMs: number;
+}

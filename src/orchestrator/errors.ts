@@ -1,0 +1,69 @@
+/**
+ * Errors that a caller can act on.
+ *
+ * `message` states the fact with its values; `hint` is one next step and names the tool, command or setting.
+ * Adapters translate foreign errors at their edge (with `cause`); the server's pipeline is the only place that
+ * formats them. Anything that is not an `OrchestratorError` is a defect and is shown as "internal error".
+ */
+export interface ErrorOptionsWithHint {
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+export class OrchestratorError extends Error {
+  readonly hint: string | undefined;
+
+  constructor(message: string, options: ErrorOptionsWithHint = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.hint = options.hint;
+  }
+}
+
+/** No engine holds a model of that name; the hint suggests the nearest names or what to pull. */
+export class UnknownModel extends OrchestratorError {}
+/** The engine's process or server does not answer, or its connection was cut. Another engine may still serve. */
+export class EngineUnreachable extends OrchestratorError {}
+/** The embedded engine is not installed yet; the hint names the call that installs it. */
+export class EngineNotInstalled extends OrchestratorError {}
+/** A model cannot be made to fit; the message gives both numbers, the hint what would fit. */
+export class ModelDoesNotFit extends OrchestratorError {}
+/** Too many requests wait; the message says how many and the expected wait. */
+export class QueueFull extends OrchestratorError {}
+/** The engine could not load the model (corrupt file, unknown architecture, out of memory, crash). */
+export class LoadFailed extends OrchestratorError {}
+/** The engine answered with an error while generating or embedding, or its reply made no sense. */
+export class GenerationFailed extends OrchestratorError {}
+/** The model lacks what the request asks for (vision, thinking, embeddings, tools). */
+export class UnsupportedCapability extends OrchestratorError {}
+/** The prompt needs more tokens than the model's window; nothing was cut. */
+export class PromptTooLong extends OrchestratorError {
+  readonly promptTokens: number;
+  readonly contextTokens: number;
+
+  /** `promptTokens` and `contextTokens` in tokens, as counted by the engine (or estimated: say so in the message). */
+  constructor(
+    message: string,
+    counts: { readonly promptTokens: number; readonly contextTokens: number },
+    options: ErrorOptionsWithHint = {},
+  ) {
+    super(message, options);
+    this.promptTokens = counts.promptTokens;
+    this.contextTokens = counts.contextTokens;
+  }
+}
+/** A setting or an input has a value that is not allowed; the message names where it came from and what is allowed. */
+export class InvalidConfig extends OrchestratorError {}
+/** A file or an argument of a request cannot be used (missing, too large, outside the roots, wrong type). */
+export class InvalidRequest extends OrchestratorError {}
+/** The privacy lock forbids sending this anywhere that is not local. */
+export class PrivacyLocked extends OrchestratorError {}
+/** A download failed (cut, wrong checksum, stalled, no space); what arrived is kept unless the message says otherwise. */
+export class PullFailed extends OrchestratorError {}
+/** The caller, or somebody on its behalf, cancelled. */
+export class Cancelled extends OrchestratorError {}
+
+/** Throws `Cancelled` when the signal is aborted; the one way to check between steps. */
+export function throwIfCancelled(signal: AbortSignal, what: string): void {
+  if (signal.aborted) throw new Cancelled(`${what} was cancelled`, { cause: signal.reason });
+}

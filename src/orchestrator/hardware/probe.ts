@@ -1,0 +1,26 @@
+/** One sample of this machine's memory. Bytes. */
+export interface MemorySample {
+  readonly totalBytes: number;
+  /** MemAvailable, or what the cgroup's limit leaves when that is less. */
+  readonly availableBytes: number;
+  /** Set when a cgroup limits this process below the machine's total. */
+  readonly cgroupLimitBytes?: number;
+  readonly swapTotalBytes: number;
+  readonly swapUsedBytes: number;
+  readonly gpus: readonly GpuMemory[];
+  /** Milliseconds since the epoch. */
+  readonly sampledAtMs: number;
+}
+
+export interface GpuMemory {
+  readonly name: string;
+  readonly totalBytes: number;
+  readonly freeBytes?: number;
+}
+
+/** Measures; never cached longer than 250 ms, because plans are made from it. */
+export interface MemoryProbe {
+  sample(): Promise<MemorySample>;
+  /** Physical cores this process may use (cgroup quota and affinity counted), at least 1. */
+  cores(): number;
+}

@@ -1,0 +1,17 @@
+/** Diagnostics on stderr; stdout belongs to the protocol. Never prompt text, never secrets. */
+export interface Log {
+  debug(message: string): void;
+  info(message: string): void;
+  warn(message: string): void;
+}
+
+export type LogLevel = "debug" | "info" | "warn" | "silent";
+
+/** Writes lines at or above `level` through `write` (one line each, without the newline). */
+export function createLog(level: LogLevel, write: (line: string) => void): Log {
+  const order: readonly LogLevel[] = ["debug", "info", "warn", "silent"];
+  const logAt = (at: LogLevel) => (message: string) => {
+    if (order.indexOf(at) >= order.indexOf(level)) write(`ollm ${at}: ${message}`);
+  };
+  return { debug: logAt("debug"), info: logAt("info"), warn: logAt("warn") };
+}

@@ -1,0 +1,14 @@
+import type { Engine } from "./engines/engine.ts";
+import type { MemoryProbe } from "./hardware/probe.ts";
+import type { Log } from "./log.ts";
+
+/** Everything outside the program that the orchestrator touches; real ones are given in one place (`server/world.ts`). */
+export interface World {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  readonly engines: readonly Engine[];
+  readonly probe: MemoryProbe;
+  readonly log: Log;
+  /** The build's version. */
+  readonly version: string;
+}

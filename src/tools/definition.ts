@@ -1,0 +1,64 @@
+import type { z } from "zod";
+import type { CallerContext, Operation, Orchestrator } from "../orchestrator/types.ts";
+
+/** What a tool does to the world; the four MCP hints are derived from it in one place (`server/`). */
+export type ToolEffect = "read" | "write" | "destroy";
+
+/**
+ * A tool's answer: the data, or what it would have to ask first. `needsInput` is returned before any effect;
+ * the pipeline asks the user where the client can, and calls the tool again with the answers merged into `input`,
+ * or answers with an error that names what is missing.
+ */
+export type ToolAnswer<Data> =
+  | { readonly data: Data }
+  | {
+      readonly needsInput: {
+        readonly message: string;
+        /** Flat: one primitive per missing input, keyed by the input's own name. */
+        readonly fields: Readonly<Record<string, NeededField>>;
+      };
+    };
+
+export interface NeededField {
+  readonly type: "string" | "number" | "boolean";
+  readonly description: string;
+  readonly isRequired: boolean;
+  readonly default?: string | number | boolean;
+  readonly enum?: readonly string[];
+}
+
+export interface ToolContext {
+  readonly orchestrator: Orchestrator;
+  readonly caller: CallerContext;
+  /**
+   * Waits for an operation on behalf of this call: relays its progress to the client and obeys the caller's signal.
+   * (When the client's patience ends the call lets go of it and answers with a job: see design section 7.)
+   */
+  follow<Result>(operation: Operation<Result>): Promise<Result>;
+}
+
+/** One tool, one object, one file. The pipeline in `server/` does everything that is common to all of them. */
+export interface ToolDefinition<Input extends z.ZodObject = z.ZodObject, Output extends z.ZodObject = z.ZodObject> {
+  /** `verb_noun`; the file has the same name in kebab-case. */
+  readonly name: string;
+  readonly title: string;
+  /** Static, for an assistant to act on. */
+  readonly description: string;
+  readonly effect: ToolEffect;
+  /** Calling it again with the same input changes nothing more. */
+  readonly isIdempotent: boolean;
+  /** Reaches outside this machine (registries). */
+  readonly isOpenWorld: boolean;
+  readonly input: Input;
+  readonly output: Output;
+  run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;
+  /** The short text form of an answer. */
+  render(output: z.output<Output>): string;
+}
+
+/** Keeps the schemas' types while the list of tools forgets them. */
+export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
+  definition: ToolDefinition<Input, Output>,
+): ToolDefinition<Input, Output> {
+  return definition;
+}
