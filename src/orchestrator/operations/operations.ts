@@ -1,0 +1,154 @@
+import { Cancelled, throwIfCancelled } from "../errors.ts";
+import type { CallEnd, Operation, OperationKind, OperationState, PartialText, Progress } from "../types.ts";
+
+/** What the work of an operation gets to report with, and the signal it must obey. */
+export interface OperationContext {
+  readonly signal: AbortSignal;
+  report(progress: Progress): void;
+  addText(delta: string): void;
+  addThinking(delta: string): void;
+}
+
+export interface OperationSpec {
+  readonly kind: OperationKind;
+  /** For people: `pull smollm2:135m`. */
+  readonly title: string;
+  /** A second start with the key of a running operation joins it instead. Absent: never joined. */
+  readonly key?: string;
+}
+
+export interface Operations {
+  start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result>;
+  /** The running operations, oldest first. */
+  running(): readonly Operation<unknown>[];
+  /** Aborts everything and waits until all work has ended. */
+  close(): Promise<void>;
+}
+
+/** Keeps every pull, load and generation under way; see `Operation` for who may end one. */
+export function createOperations(now: () => number): Operations {
+  const running = new Map<string, { operation: Operation<unknown>; spec: OperationSpec; settled: Promise<void> }>();
+  let counter = 0;
+
+  function start<Result>(
+    spec: OperationSpec,
+    work: (context: OperationContext) => Promise<Result>,
+  ): Operation<Result> {
+    const joined = [...running.values()].find((entry) => spec.key !== undefined && entry.spec.key === spec.key);
+    // Keys name the kind of work as well as its subject, so equal keys have equal result types.
+    if (joined !== undefined) return joined.operation as Operation<Result>;
+
+    counter += 1;
+    const id = `${spec.kind}-${counter}`;
+    const { operation, settled } = createOperation(id, spec, now(), work);
+    running.set(id, { operation, spec, settled });
+    void settled.then(() => running.delete(id));
+    return operation;
+  }
+
+  return {
+    start,
+    running: () => [...running.values()].map((entry) => entry.operation),
+    async close() {
+      const entries = [...running.values()];
+      for (const { operation } of entries) operation.cancel();
+      await Promise.all(entries.map((entry) => entry.settled));
+    },
+  };
+}
+
+function createOperation<Result>(
+  id: string,
+  spec: OperationSpec,
+  startedAtMs: number,
+  work: (context: OperationContext) => Promise<Result>,
+): { operation: Operation<Result>; settled: Promise<void> } {
+  const controller = new AbortController();
+  const listeners = new Set<(progress: Progress) => void>();
+  let followerCount = 0;
+  let isDetached = false;
+  let state: OperationState = "running";
+  let progress: Progress | undefined;
+  let partial: PartialText | undefined;
+
+  const addPartial = (text: string, thinking: string) => {
+    partial = { text: (partial?.text ?? "") + text, thinking: (partial?.thinking ?? "") + thinking };
+  };
+  const context: OperationContext = {
+    signal: controller.signal,
+    report(next) {
+      progress = next;
+      for (const listener of listeners) listener(next);
+    },
+    addText: (delta) => addPartial(delta, ""),
+    addThinking: (delta) => addPartial("", delta),
+  };
+
+  // The work starts in a microtask, so that whoever started it can follow before the first report.
+  const outcome = Promise.resolve()
+    .then(() => {
+      throwIfCancelled(controller.signal, spec.title);
+      return work(context);
+    })
+    .then(
+      (result) => {
+        state = "succeeded";
+        return result;
+      },
+      (error: unknown) => {
+        state = error instanceof Cancelled ? "cancelled" : "failed";
+        throw error;
+      },
+    );
+  const settled = outcome.then(
+    () => undefined,
+    () => undefined,
+  );
+
+  const leave = (end: CallEnd | undefined) => {
+    const isKeptAlive = isDetached || (end === "disconnected" && spec.kind === "pull");
+    if (followerCount === 0 && state === "running" && !isKeptAlive) controller.abort(end ?? "cancelled");
+  };
+
+  const operation: Operation<Result> = {
+    id,
+    kind: spec.kind,
+    title: spec.title,
+    startedAtMs,
+    state: () => state,
+    progress: () => progress,
+    partial: () => partial,
+    async follow(signal, onProgress) {
+      followerCount += 1;
+      if (onProgress !== undefined) {
+        listeners.add(onProgress);
+        if (progress !== undefined) onProgress(progress);
+      }
+      let onAbort: (() => void) | undefined;
+      const aborted = new Promise<never>((_resolve, reject) => {
+        onAbort = () => reject(new Cancelled(`${spec.title} was cancelled`, { cause: signal.reason }));
+        if (signal.aborted) onAbort();
+        else signal.addEventListener("abort", onAbort, { once: true });
+      });
+      try {
+        return await Promise.race([outcome, aborted]);
+      } finally {
+        if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
+        if (onProgress !== undefined) listeners.delete(onProgress);
+        followerCount -= 1;
+        leave(signal.aborted ? callEnd(signal.reason) : undefined);
+      }
+    },
+    detach() {
+      isDetached = true;
+    },
+    cancel() {
+      controller.abort("cancelled");
+    },
+  };
+  return { operation, settled };
+}
+
+function callEnd(reason: unknown): CallEnd {
+  return reason === "disconnected" ? "disconnected" : "cancelled";
+}
