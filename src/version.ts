@@ -1,0 +1,10 @@
+import { readFileSync } from "node:fs";
+
+/** Replaced by the bundler; absent when the source runs unbundled (tsx, tests). */
+declare const OLLM_VERSION: string | undefined;
+
+/** The version of package.json, as shown to clients and in `ollm --version`. */
+export const version: string =
+  typeof OLLM_VERSION === "string"
+    ? OLLM_VERSION
+    : (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string }).version;

@@ -1,0 +1,17 @@
+import { defineConfig } from "vitest/config";
+
+const isCi = process.env["CI"] !== undefined;
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    globalSetup: "test/support/global-setup.ts",
+    pool: "forks",
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    // .ci/run counts from the JSON report.
+    reporters: isCi ? ["default", "json"] : ["default"],
+    outputFile: { json: "coverage/test-report.json" },
+  },
+});
