@@ -52,13 +52,6 @@ export const settingsSchema = z.strictObject({
       maxTokens: z.number().int().min(1).default(4096).meta(request).describe("Most tokens of one answer."),
     })
     .prefault({}),
-  contextSize: z
-    .number()
-    .int()
-    .min(256)
-    .optional()
-    .meta(request)
-    .describe("At least this many tokens of context; grows with the prompt."),
   privacy: z
     .enum(["local_only", "allow_remote"])
     .default("local_only")
@@ -70,6 +63,17 @@ export const settingsSchema = z.strictObject({
         .strictObject({
           enabled: z.boolean().default(true).meta(owner).describe("Use an Ollama server when it answers."),
           host: z.string().min(1).default("http://127.0.0.1:11434").meta(owner).describe("Address of the Ollama server."),
+          options: z
+            .strictObject({
+              numCtx: z
+                .number()
+                .int()
+                .min(256)
+                .optional()
+                .meta(request)
+                .describe("At least this many tokens of context, with every engine; grows with the prompt."),
+            })
+            .prefault({}),
         })
         .prefault({}),
       llamaCpp: z

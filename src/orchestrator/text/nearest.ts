@@ -1,0 +1,51 @@
+/**
+ * The known names most like `wanted`, best first, at most `limit`; for "did you mean". Names that share nothing worth
+ * suggesting are left out: a suggestion must be within a third of the name's length in edits (Damerau's insert,
+ * delete, replace, swap), or one must contain the other.
+ */
+export function nearestNames(wanted: string, known: readonly string[], limit: number): readonly string[] {
+  const target = wanted.toLowerCase();
+  return known
+    .map((name) => ({ name, distance: distanceOf(target, name.toLowerCase()) }))
+    .filter((entry) => entry.distance !== undefined)
+    .sort((a, b) => (a.distance ?? 0) - (b.distance ?? 0) || (a.name < b.name ? -1 : 1))
+    .slice(0, limit)
+    .map((entry) => entry.name);
+}
+
+/** Names longer than this are compared by containment only: the edit distance costs their product. */
+const maxComparedLength = 200;
+
+function distanceOf(target: string, name: string): number | undefined {
+  const shorter = target.length < name.length ? target : name;
+  const isContained = shorter.length >= 3 && target.includes(name) !== name.includes(target);
+  if (target.length > maxComparedLength || name.length > maxComparedLength) return isContained ? maxComparedLength : undefined;
+  const edits = editDistance(target, name);
+  const allowed = Math.max(1, Math.floor(Math.max(target.length, name.length) / 3));
+  if (edits <= allowed) return edits;
+  return isContained ? allowed + edits : undefined;
+}
+
+/** Optimal string alignment distance: insertions, deletions, replacements and swaps of neighbours. */
+function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_unused, column) => column);
+  for (let row = 1; row <= a.length; row += 1) {
+    const current = [row];
+    for (let column = 1; column <= b.length; column += 1) {
+      const cost = a[row - 1] === b[column - 1] ? 0 : 1;
+      let best = Math.min(
+        (previous[column] ?? 0) + 1,
+        (current[column - 1] ?? 0) + 1,
+        (previous[column - 1] ?? 0) + cost,
+      );
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
+        best = Math.min(best, (beforePrevious[column - 2] ?? 0) + 1);
+      }
+      current.push(best);
+    }
+    beforePrevious = previous;
+    previous = current;
+  }
+  return previous[b.length] ?? 0;
+}

@@ -1,0 +1,139 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { tmpdir } from "node:os";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { callerSettings, loadSettings, resolveHome } from "../../../src/orchestrator/config/load.ts";
+import { settingPaths } from "../../../src/orchestrator/config/paths.ts";
+import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import { InvalidConfig } from "../../../src/orchestrator/errors.ts";
+
+let home: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "ollm-config-"));
+});
+afterEach(() => rm(home, { recursive: true }));
+
+const writeConfig = (text: string) => writeFile(join(home, "config.yaml"), text);
+const load = (environment: Record<string, string> = {}, flags = {}) => loadSettings({ home, environment, flags });
+
+async function failure(environment: Record<string, string> = {}, flags = {}): Promise<string> {
+  const error: unknown = await load(environment, flags).then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(InvalidConfig);
+  return (error as InvalidConfig).message.replaceAll(home, "HOME");
+}
+
+describe("loadSettings", () => {
+  it("nothing set means the defaults", async () => {
+    const { settings, warnings } = await load();
+    expect(settings.privacy).toBe("local_only");
+    expect(settings.memory.bufferBytes).toBe(2 * 1024 ** 3);
+    expect(settings.providers.ollama.host).toBe("http://127.0.0.1:11434");
+    expect(settings.options.maxTokens).toBe(4096);
+    expect(warnings).toEqual([]);
+  });
+
+  it("flags beat the environment, which beats the file, which beats the defaults", async () => {
+    await writeConfig("model:\n  default: from-file\noptions:\n  maxTokens: 100\n  temperature: 0.1\n");
+    const { settings } = await load({ OLLM_MODEL: "from-environment", OLLM_MAX_TOKENS: "200" }, { model: "from-flag" });
+    expect(settings.model.default).toBe("from-flag");
+    expect(settings.options.maxTokens).toBe(200);
+    expect(settings.options.temperature).toBe(0.1);
+  });
+
+  it.each([
+    { name: "OLLM_MEMORY_AVAILABLE_BYTES", value: "123", path: ["memory", "availableBytes"], expected: 123 },
+    { name: "OLLM_MODEL_ROUTING_ENABLED", value: "false", path: ["model", "routing", "enabled"], expected: false },
+    { name: "OLLM_STORE_READ_OLLAMA", value: "no", path: ["store", "readOllama"], expected: false },
+    { name: "OLLM_FILES_ROOTS", value: `/a${delimiter}/b`, path: ["files", "roots"], expected: ["/a", "/b"] },
+    { name: "OLLM_MODEL_ROUTING_OVERRIDES", value: '{"code":"x"}', path: ["model", "routing", "overrides"], expected: { code: "x" } },
+    { name: "OLLM_CONTEXT_SIZE", value: "8192", path: ["providers", "ollama", "options", "numCtx"], expected: 8192 },
+    { name: "OLLM_HOST", value: "http://127.0.0.1:1", path: ["providers", "ollama", "host"], expected: "http://127.0.0.1:1" },
+  ])("$name sets $path", async ({ name, value, path, expected }) => {
+    const { settings } = await load({ [name]: value });
+    expect(path.reduce<unknown>((node, key) => (node as Record<string, unknown>)[key], settings)).toEqual(expected);
+  });
+
+  it("Ollama's own variable is used only where nothing was set for us", async () => {
+    expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("ambient:1");
+    expect((await load({ OLLAMA_HOST: "ambient:1", OLLM_HOST: "ours:2" })).settings.providers.ollama.host).toBe("ours:2");
+    await writeConfig("providers: {ollama: {host: 'file:3'}}\n");
+    expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("file:3");
+  });
+
+  it("roots of flags are added to configured ones", async () => {
+    await writeConfig("files:\n  roots: [/configured]\n");
+    expect((await load({}, { roots: ["/given"] })).settings.files.roots).toEqual(["/configured", "/given"]);
+  });
+
+  it("an empty file and an empty variable set nothing", async () => {
+    await writeConfig("# nothing yet\n");
+    expect((await load({ OLLM_MODEL: "" })).settings.model.default).toBeUndefined();
+  });
+
+  it("a wrong value is named with its line, path, value and what is allowed", async () => {
+    await writeConfig("memory:\n  bufferBytes: lots\nprivacy: open\n");
+    const message = await failure();
+    expect(message).toContain('HOME/config.yaml:2: memory.bufferBytes is "lots": Invalid input: expected number');
+    expect(message).toContain('HOME/config.yaml:3: privacy is "open": Invalid option: expected one of "local_only"|"allow_remote"');
+  });
+
+  it("a misspelt setting is named with its line and the nearest one", async () => {
+    await writeConfig("model:\n  defualt: x\n");
+    expect(await failure()).toBe("HOME/config.yaml:2: model.defualt is not a setting; did you mean model.default?");
+  });
+
+  it.each([
+    { environment: { OLLM_TEMPERATURE: "warm" }, flags: {}, message: 'OLLM_TEMPERATURE: options.temperature is "warm"' },
+    { environment: {}, flags: { maxTokens: "many" }, message: '--max-tokens: options.maxTokens is "many"' },
+    { environment: { OLLM_STORE_READ_OLLAMA: "perhaps" }, flags: {}, message: "neither true nor false" },
+    { environment: { OLLM_MODEL_ROUTING_OVERRIDES: "{" }, flags: {}, message: "OLLM_MODEL_ROUTING_OVERRIDES is not JSON" },
+  ])("names the variable or flag of a wrong value: $message", async ({ environment, flags, message }) => {
+    expect(await failure(environment as Record<string, string>, flags)).toContain(message);
+  });
+
+  it.each([
+    { text: "model: [unclosed\n", message: "HOME/config.yaml:" },
+    { text: "- a\n- b\n", message: "holds no settings" },
+    { text: "just words\n", message: "holds no settings" },
+  ])("a file that is no settings is refused and left alone: $text", async ({ text, message }) => {
+    await writeConfig(text);
+    expect(await failure()).toContain(message);
+  });
+
+  it("an unknown variable of ours warns with the nearest name, and stops nothing", async () => {
+    const { warnings } = await load({ OLLM_MODLE: "x", OLLM_HOME: home, OLLM_TEST_ANYTHING: "1" });
+    expect(warnings).toEqual(["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"]);
+  });
+});
+
+describe("settings", () => {
+  it("every setting says who may set it and what it means", () => {
+    const paths = settingPaths(settingsSchema);
+    expect(paths.length).toBeGreaterThan(20);
+    expect(new Set(paths.map((setting) => setting.environmentName)).size).toBe(paths.length);
+    expect(paths.find((setting) => setting.path.join(".") === "memory.availableBytes")).toEqual({
+      path: ["memory", "availableBytes"],
+      environmentName: "OLLM_MEMORY_AVAILABLE_BYTES",
+      type: "number",
+      scope: "owner",
+    });
+    expect(paths.find((setting) => setting.path.join(".") === "options.temperature")?.scope).toBe("request");
+    expect(paths.find((setting) => setting.path.join(".") === "privacy")?.scope).toBe("caller");
+  });
+
+  it("a caller's part leaves out what is unset", async () => {
+    expect(callerSettings((await load()).settings)).toEqual({
+      privacy: "local_only",
+      routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
+      maxTokens: 4096,
+    });
+  });
+
+  it("the home is OLLM_HOME, else .ollm in the user's home", () => {
+    expect(resolveHome({ OLLM_HOME: join(home, "x") }, "/home/me")).toBe(join(home, "x"));
+    expect(resolveHome({ OLLM_HOME: " " }, "/home/me")).toBe(join("/home/me", ".ollm"));
+  });
+});
