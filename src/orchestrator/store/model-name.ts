@@ -125,5 +125,3 @@ function invalidName(text: string, problem: string): InvalidRequest {
     hint: "Use a name like smollm2:135m, namespace/model:tag or hf.co/ORG/REPO:QUANT.",
   });
 }
-
-export { nearestNames } from "./nearest-names.ts";

@@ -8,7 +8,6 @@ import {
   modelKey,
   nameFromSegments,
   nameToSegments,
-  nearestNames,
   parseModelName,
   sameModel,
   tryParseModelName,
@@ -137,32 +136,5 @@ describe("sameModel", () => {
 describe("isCloudName", () => {
   it("knows Ollama's two ways of naming a cloud model", () => {
     expect(["gpt-oss:120b-cloud", "kimi-k2:cloud", "cloud:7b", "cloudy"].map(isCloudName)).toEqual([true, true, false, false]);
-  });
-});
-
-describe("nearestNames", () => {
-  const installed = ["llama3.1:8b", "llama3.2:3b", "qwen2.5-coder:7b", "smollm2:135m", "phi3:latest", "hf.co/org/Mistral-7B-GGUF:Q4_K_M"];
-
-  it.each([
-    ["lama3.1:8b", ["llama3.1:8b", "llama3.2:3b"]],
-    ["smolm2", ["smollm2:135m"]],
-    ["phi3:mini", ["phi3:latest"]],
-    ["coder", ["qwen2.5-coder:7b"]],
-    ["mistral", ["hf.co/org/Mistral-7B-GGUF:Q4_K_M"]],
-    ["hpi3", ["phi3:latest"]],
-    ["nothing-like-it", []],
-    ["", []],
-  ])("for %s suggests %j", (name, expected) => {
-    expect(nearestNames(name, installed)).toEqual(expected);
-  });
-
-  it("puts the exact name first and keeps to the limit", () => {
-    fc.assert(
-      fc.property(fc.constantFrom(...installed), fc.integer({ min: 1, max: 4 }), (name, max) => {
-        const found = nearestNames(name, installed, max);
-        expect(found[0]).toBe(name);
-        expect(found.length).toBeLessThanOrEqual(max);
-      }),
-    );
   });
 });
