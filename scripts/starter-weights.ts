@@ -113,7 +113,9 @@ async function findPip(signal: AbortSignal): Promise<readonly [string, ...string
     const outcome = await run([...command, "--version"], {}, probeLimitMs, signal);
     if (outcome.exitCode === 0) return command;
   }
-  throw new PullFailed("no pip was found (tried python3, python, py, pip3, pip)", { hint: "Install Python 3 with pip." });
+  throw new PullFailed("no pip was found (tried python3, python, py, pip3, pip)", {
+    hint: "Install Python 3 with pip.",
+  });
 }
 
 async function runPip(
@@ -227,7 +229,7 @@ async function readZipEntries(file: FileHandle, path: string): Promise<ZipEntry[
   if (end < 0 || end + 22 > tail.length) throw new PullFailed(`${path} is not a complete zip file (${size} bytes)`);
   const directory = await readAt(file, tail.readUInt32LE(end + 16), tail.readUInt32LE(end + 12));
   const entries: ZipEntry[] = [];
-  for (let at = 0; at + 46 <= directory.length; ) {
+  for (let at = 0; at + 46 <= directory.length;) {
     const nameBytes = directory.readUInt16LE(at + 28);
     entries.push({
       name: directory.toString("utf8", at + 46, at + 46 + nameBytes),
