@@ -92,7 +92,10 @@ async function replaceFile(path: string, contents: Uint8Array): Promise<void> {
 function summary(metafile: Metafile): string {
   const outputs = Object.entries(metafile.outputs).toSorted(([, a], [, b]) => b.bytes - a.bytes);
   const lines = outputs.map(([path, { bytes, entryPoint }]) => {
-    const name = path.split("/").slice(path.includes("/chunks/") ? -2 : -1).join("/");
+    const name = path
+      .split("/")
+      .slice(path.includes("/chunks/") ? -2 : -1)
+      .join("/");
     return `${(bytes / 1024).toFixed(1).padStart(9)} KB  ${name}${entryPoint === undefined ? "" : `  (${basename(entryPoint)})`}`;
   });
   const total = outputs.reduce((sum, [, { bytes }]) => sum + bytes, 0);

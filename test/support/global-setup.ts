@@ -7,6 +7,6 @@ export default async function setup(): Promise<void> {
   } catch (error) {
     // TODO(0.1.0): rethrow always; lenient only while the first parts are being laid beside each other.
     if (process.env["CI"] !== undefined) throw error;
-    console.warn("build failed, process tests see an older dist/ or none:", error);
+    process.stderr.write(`build failed, process tests see an older dist/ or none: ${String(error)}\n`);
   }
 }

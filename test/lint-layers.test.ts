@@ -1,0 +1,131 @@
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/** [file, what it imports, whether the layers allow it] */
+const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
+  ["src/tools/a.ts", "zod", "allowed"],
+  ["src/tools/a.ts", "./b.ts", "allowed"],
+  ["src/tools/a.ts", "../orchestrator/types.ts", "allowed"],
+  ["src/tools/a.ts", "../orchestrator/engines/engine.ts", "refused"],
+  ["src/tools/a.ts", "../server/pipeline.ts", "refused"],
+  ["src/tools/a.ts", "../resources/models.ts", "refused"],
+  ["src/tools/a.ts", "@modelcontextprotocol/server", "refused"],
+  ["src/tools/a.ts", "node:fs", "refused"],
+  ["src/tools/a.ts", "node:fs/promises", "refused"],
+  ["src/resources/a.ts", "../orchestrator/types.ts", "allowed"],
+  ["src/resources/a.ts", "../tools/list-models.ts", "refused"],
+  ["src/resources/a.ts", "../orchestrator/store/store.ts", "refused"],
+  ["src/cli/main.ts", "../server/standalone.ts", "allowed"],
+  ["src/cli/main.ts", "../tools/list-models.ts", "refused"],
+  ["src/cli/commands/a.ts", "../../tools/list-models.ts", "refused"],
+  ["src/cli/a.ts", "../server/client.ts", "allowed"],
+  ["src/cli/a.ts", "../orchestrator/config/load.ts", "allowed"],
+  ["src/cli/a.ts", "./table.ts", "allowed"],
+  ["src/cli/a.ts", "../server/standalone.ts", "refused"],
+  ["src/cli/a.ts", "../orchestrator/orchestrator.ts", "refused"],
+  ["src/cli/a.ts", "@modelcontextprotocol/client", "refused"],
+  ["src/orchestrator/a.ts", "./engines/engine.ts", "allowed"],
+  ["src/orchestrator/a.ts", "../tools/definition.ts", "refused"],
+  ["src/orchestrator/a.ts", "../server/pipeline.ts", "refused"],
+  ["src/orchestrator/a.ts", "../cli/main.ts", "refused"],
+  ["src/orchestrator/a.ts", "@modelcontextprotocol/server", "refused"],
+  ["src/orchestrator/a.ts", "@modelcontextprotocol/sdk/types.js", "refused"],
+  ["src/orchestrator/inventory/a.ts", "../../server/pipeline.ts", "refused"],
+  ["src/orchestrator/gguf/a.ts", "../types.ts", "allowed"],
+  ["src/orchestrator/gguf/a.ts", "../errors.ts", "allowed"],
+  ["src/orchestrator/gguf/a.ts", "../log.ts", "allowed"],
+  ["src/orchestrator/gguf/a.ts", "node:fs", "allowed"],
+  ["src/orchestrator/gguf/a.ts", "../engines/engine.ts", "refused"],
+  ["src/orchestrator/gguf/a.ts", "../orchestrator.ts", "refused"],
+  ["src/orchestrator/hardware/a.ts", "../memory/estimate.ts", "refused"],
+  ["src/orchestrator/hardware/linux/a.ts", "../probe.ts", "allowed"],
+  ["src/orchestrator/hardware/linux/a.ts", "../../errors.ts", "allowed"],
+  ["src/orchestrator/hardware/linux/a.ts", "../../world.ts", "refused"],
+  ["src/orchestrator/config/a.ts", "../world.ts", "refused"],
+  ["src/orchestrator/store/a.ts", "../engines/engine.ts", "allowed"],
+  ["src/orchestrator/store/a.ts", "../gguf/inspect.ts", "allowed"],
+  ["src/orchestrator/store/a.ts", "../engines/ollama/ollama.ts", "refused"],
+  ["src/orchestrator/store/a.ts", "../hardware/probe.ts", "refused"],
+  ["src/orchestrator/engines/a.ts", "../types.ts", "allowed"],
+  ["src/orchestrator/engines/a.ts", "../hardware/probe.ts", "refused"],
+  ["src/orchestrator/engines/ollama/a.ts", "../../store/store.ts", "allowed"],
+  ["src/orchestrator/engines/ollama/a.ts", "../engine.ts", "allowed"],
+  ["src/orchestrator/engines/ollama/a.ts", "../../memory/estimate.ts", "refused"],
+  ["src/orchestrator/engines/llama-cpp/child/a.ts", "../../../errors.ts", "allowed"],
+  ["src/orchestrator/engines/llama-cpp/child/a.ts", "../../engine.ts", "allowed"],
+  ["src/orchestrator/engines/llama-cpp/child/a.ts", "../../../scheduler/eviction.ts", "refused"],
+  ...["catalog", "memory", "routing", "scheduler"].flatMap(
+    (pure) =>
+      [
+        [`src/orchestrator/${pure}/a.ts`, "../types.ts", "allowed"],
+        [`src/orchestrator/${pure}/a.ts`, "picomatch", "allowed"],
+        [`src/orchestrator/${pure}/a.ts`, "node:fs/promises", "refused"],
+        [`src/orchestrator/${pure}/a.ts`, "node:os", "refused"],
+        [`src/orchestrator/${pure}/a.ts`, "undici", "refused"],
+        [`src/orchestrator/${pure}/a.ts`, "../engines/engine.ts", "refused"],
+        [`src/orchestrator/${pure}/a.ts`, "../orchestrator.ts", "refused"],
+      ] as const,
+  ),
+];
+
+interface Diagnostic {
+  readonly code: string;
+  readonly filename: string;
+  readonly labels: readonly { readonly span: { readonly line: number } }[];
+}
+
+let folder: string;
+let refused: ReadonlySet<string>;
+
+/** Line of an import in its file: all imports of one file stand in one file, one a line. */
+const lineOf = (file: string, specifier: string): number =>
+  imports.filter(([other]) => other === file).findIndex(([, other]) => other === specifier) + 1;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ollm-layers-"));
+  // Layers need no types, and reading those of every dependency takes 20 s.
+  const config = (await readFile(join(root, ".oxlintrc.json"), "utf8")).replace(
+    '"typeAware": true',
+    '"typeAware": false',
+  );
+  await writeFile(join(folder, ".oxlintrc.json"), config);
+  for (const file of new Set(imports.map(([path]) => path))) {
+    const lines = imports
+      .filter(([path]) => path === file)
+      .map(
+        ([, specifier], index) =>
+          [
+            `export * as name${index} from "${specifier}";`,
+            `import type * as name${index} from "${specifier}"; export type Name${index} = typeof name${index};`,
+            `export const name${index} = (): Promise<unknown> => import("${specifier}");`,
+          ][index % 3],
+      );
+    await mkdir(dirname(join(folder, file)), { recursive: true });
+    await writeFile(join(folder, file), `${lines.join("\n")}\n`);
+  }
+  const oxlint = join(root, "node_modules/oxlint/bin/oxlint");
+  // Exits with 1 because there are findings: the report is what counts.
+  const { stdout } = await promisify(execFile)(process.execPath, [oxlint, "--format", "json", "--threads", "1"], {
+    cwd: folder,
+    maxBuffer: 64 * 1024 ** 2,
+  }).catch((error: { stdout: string }) => error);
+  const { diagnostics } = JSON.parse(stdout) as { diagnostics: readonly Diagnostic[] };
+  refused = new Set(
+    diagnostics
+      .filter(({ code }) => code.includes("no-restricted-imports"))
+      .map(({ filename, labels }) => `${filename.replaceAll("\\", "/")}:${labels[0]?.span.line}`),
+  );
+});
+
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test.each(imports)("%s importing %s is %s", (file, specifier, verdict) => {
+  expect(refused.has(`${file}:${lineOf(file, specifier)}`)).toBe(verdict === "refused");
+});
