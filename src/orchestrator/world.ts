@@ -11,4 +11,6 @@ export interface World {
   readonly log: Log;
   /** The build's version. */
   readonly version: string;
+  /** `OLLM_HOME`, absolute. */
+  readonly home: string;
 }

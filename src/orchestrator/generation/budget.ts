@@ -1,0 +1,64 @@
+import { PromptTooLong } from "../errors.ts";
+import { canonicalContext, defaultContextTokens } from "../loading/context-size.ts";
+
+/** Room for an answer when nobody said how long it may become; more is used when the context has it. */
+const defaultAnswerTokens = 1024;
+
+export interface TokenBudget {
+  /** What the model is loaded with, at least. */
+  readonly contextTokens: number;
+  readonly maxTokens: number;
+  /** What was changed from what was asked, in words. */
+  readonly notes: readonly string[];
+}
+
+/** Estimates count too many tokens rather than too few; up to this factor only the engine's own count may refuse. */
+const estimateSlack = 2;
+
+/**
+ * Fits prompt and answer into a model's window. Tokens throughout.
+ * Throws `PromptTooLong` with both numbers when the prompt alone leaves no room for an answer, for sure.
+ */
+export function tokenBudget(ask: {
+  readonly model: string;
+  readonly promptTokens: number;
+  /** The engine counted them; else they are estimated. */
+  readonly isExact: boolean;
+  /** The request's own limit; undefined: `defaultMaxTokens`, lowered without a word when the window is small. */
+  readonly maxTokens: number | undefined;
+  readonly defaultMaxTokens: number;
+  readonly contextTokens: number | undefined;
+  readonly windowTokens: number | undefined;
+  /** Most tokens the model answers with, when known. */
+  readonly outputTokens: number | undefined;
+}): TokenBudget {
+  const { model, promptTokens, windowTokens, outputTokens } = ask;
+  const surePromptTokens = ask.isExact ? promptTokens : Math.floor(promptTokens / estimateSlack);
+  if (windowTokens !== undefined && surePromptTokens >= windowTokens) {
+    throw new PromptTooLong(
+      `the prompt has ${ask.isExact ? "" : "about "}${promptTokens} tokens, ${model} reads at most ${windowTokens}`,
+      { promptTokens, contextTokens: windowTokens },
+      { hint: "shorten the prompt or the files, or name a model with a larger context window (list_models, verbose)" },
+    );
+  }
+  const notes: string[] = [];
+  let maxTokens = ask.maxTokens ?? ask.defaultMaxTokens;
+  if (outputTokens !== undefined && maxTokens > outputTokens) {
+    if (ask.maxTokens !== undefined) notes.push(`max_tokens ${maxTokens} lowered to ${outputTokens}, the most ${model} answers with`);
+    maxTokens = outputTokens;
+  }
+  // The engine stops at the end of the window by itself; a limit is only worth a note where the numbers are sure.
+  const room = windowTokens === undefined ? Number.POSITIVE_INFINITY : windowTokens - surePromptTokens;
+  if (maxTokens > room) {
+    if (ask.maxTokens !== undefined) {
+      notes.push(`max_tokens ${maxTokens} lowered to ${room}: the window of ${model} has ${String(windowTokens)} tokens, the prompt about ${promptTokens}`);
+    }
+    maxTokens = room;
+  }
+  const answerTokens = ask.maxTokens === undefined ? Math.min(maxTokens, defaultAnswerTokens) : maxTokens;
+  const contextTokens = canonicalContext({
+    atLeastTokens: Math.max(promptTokens + answerTokens, ask.contextTokens ?? defaultContextTokens),
+    windowTokens,
+  });
+  return { contextTokens, maxTokens, notes };
+}

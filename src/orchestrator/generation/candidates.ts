@@ -1,0 +1,155 @@
+import { describeFromDatabase } from "../catalog/database.ts";
+import type { Settings } from "../config/schema.ts";
+import type { EngineModels, Inventory, LocatedModel } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Loader } from "../loading/loader.ts";
+import { defaultContextTokens } from "../loading/context-size.ts";
+import { estimateBySize } from "../memory/estimate.ts";
+import { type MemoryState, planLoad } from "../memory/plan.ts";
+import type { Log } from "../log.ts";
+import type { Observations } from "../observations/observations.ts";
+import type { Candidate } from "../routing/choose.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { Capability, InstalledModel, ModelFacts } from "../types.ts";
+
+/** A model that could answer: what routing ranks, with where it is and what is known of it. */
+export interface LocatedCandidate {
+  readonly located: LocatedModel;
+  readonly candidate: Candidate;
+  readonly outputTokens: number | undefined;
+}
+
+export interface CandidateSource {
+  readonly inventory: Inventory;
+  readonly loader: Loader;
+  readonly observations: Observations;
+  readonly memory: Settings["memory"];
+  readonly now: () => number;
+  readonly log: Log;
+}
+
+/**
+ * All models of all engines as candidates. A model that two engines hold appears once, at the first engine.
+ * Without `withMemory` nothing is measured and every model counts as fitting: enough when a loaded one wins.
+ */
+export async function listCandidates(
+  source: CandidateSource,
+  withMemory: boolean,
+  signal: AbortSignal,
+): Promise<readonly LocatedCandidate[]> {
+  const lists = await source.inventory.recentLists();
+  const located = unique(lists);
+  const states = new Map<string, MemoryState | undefined>();
+  for (const { engine } of withMemory ? lists : []) {
+    const [first] = located.filter((entry) => entry.engine === engine);
+    if (first !== undefined) states.set(engine.id, await source.loader.state(first));
+  }
+  return Promise.all(located.map((entry) => toCandidate(source, entry, states.get(entry.engine.id), signal)));
+}
+
+/** One known model as a candidate; no memory is measured. */
+export function locatedCandidate(
+  source: CandidateSource,
+  located: LocatedModel,
+  signal: AbortSignal,
+): Promise<LocatedCandidate> {
+  return toCandidate(source, located, undefined, signal);
+}
+
+function unique(lists: readonly EngineModels[]): readonly LocatedModel[] {
+  const all = lists.flatMap(({ engine, models }) => models.map((model) => ({ engine, model })));
+  return all.filter(
+    ({ engine, model }, index) =>
+      !all.slice(0, index).some((earlier) => earlier.engine !== engine && sameModel(earlier.model.name, model.name)),
+  );
+}
+
+async function toCandidate(
+  source: CandidateSource,
+  located: LocatedModel,
+  state: MemoryState | undefined,
+  signal: AbortSignal,
+): Promise<LocatedCandidate> {
+  const { engine, model } = located;
+  const id = modelId(engine.id, model.name);
+  const facts = await factsOf(source, located, signal);
+  const merged = describeFromDatabase(model.name, facts);
+  const resident = await source.inventory.resident(engine, 60_000);
+  const isLoaded = resident.some((loaded) => sameModel(loaded.name, model.name));
+  const { tokensPerSecond, loadSeconds, coolsUntilMs, error } = source.observations.of(id);
+  const isCooling = coolsUntilMs !== undefined && coolsUntilMs > source.now();
+  const parameterCount = parseParameterSize(model.parameterSize ?? facts.parameterSize);
+  const candidate: Candidate = {
+    model: model.name,
+    engine: engine.id,
+    sizeBytes: model.sizeBytes,
+    trust: engine.trust === "remote" ? "remote" : model.trust,
+    isLoaded,
+    family: merged.family,
+    ...(parameterCount === undefined ? {} : { parameterCount }),
+    contextTokens: merged.contextTokens,
+    capabilities: merged.capabilities,
+    profiles: merged.profiles,
+    fits: isLoaded || state === undefined ? "now" : fitOf(model, state),
+    ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
+    ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
+    ...(isCooling ? { coolDown: error ?? "it failed a moment ago" } : {}),
+  };
+  return { located, candidate, outputTokens: merged.outputTokens };
+}
+
+/** Facts from the list where it has enough of them, else from the engine; a file that can't be read has none. */
+export async function factsOf(
+  source: Pick<CandidateSource, "inventory" | "log">,
+  located: LocatedModel,
+  signal: AbortSignal,
+): Promise<Partial<ModelFacts>> {
+  const { model } = located;
+  if (model.capabilities !== undefined && model.contextTokens !== undefined) return listedFacts(model, model.capabilities);
+  try {
+    return await source.inventory.facts(located, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    source.log.info(`no facts of ${model.name}: ${error instanceof Error ? error.message : String(error)}`);
+    return listedFacts(model, model.capabilities);
+  }
+}
+
+function listedFacts(model: InstalledModel, capabilities: readonly Capability[] | undefined): Partial<ModelFacts> {
+  return {
+    name: model.name,
+    sizeBytes: model.sizeBytes,
+    trust: model.trust,
+    ...(model.contextTokens === undefined ? {} : { contextTokens: model.contextTokens }),
+    ...(capabilities === undefined ? {} : { capabilities }),
+    ...(model.parameterSize === undefined ? {} : { parameterSize: model.parameterSize }),
+    ...(model.family === undefined ? {} : { architecture: model.family }),
+  };
+}
+
+/** By the size rule, which is quick: the plan before the load asks the better tiers. */
+function fitOf(model: InstalledModel, state: MemoryState): Candidate["fits"] {
+  const plan = planLoad(
+    {
+      model: model.name,
+      engine: "",
+      contextTokens: defaultContextTokens,
+      estimate: estimateBySize(model.sizeBytes, state.bufferBytes),
+      fileBytes: model.sizeBytes,
+      isLoaded: false,
+    },
+    // Busy models become idle: what is in use now doesn't rule a model out for good.
+    { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) },
+  );
+  if (!plan.fits) return "no";
+  return plan.evict.length === 0 ? "now" : "after_eviction";
+}
+
+/** `7.6B` → 7.6e9, `134.52M` → 134.52e6. */
+export function parseParameterSize(text: string | undefined): number | undefined {
+  const match = /^\s*([\d.]+)\s*([KMBT])/i.exec(text ?? "");
+  if (match === null) return undefined;
+  const factor = { K: 1e3, M: 1e6, B: 1e9, T: 1e12 }[(match[2] ?? "").toUpperCase()];
+  const value = Number(match[1]);
+  return factor === undefined || Number.isNaN(value) ? undefined : value * factor;
+}

@@ -1,0 +1,218 @@
+import type { Engine } from "../engines/engine.ts";
+import { OrchestratorError, UnknownModel } from "../errors.ts";
+import type { Log } from "../log.ts";
+import { sameModel } from "../store/model-name.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
+
+/** What one engine holds, as far as known. */
+export interface EngineModels {
+  readonly engine: Engine;
+  readonly models: readonly InstalledModel[];
+  /** ISO 8601; set while the engine does not answer and `models` is remembered (or, never seen, empty). */
+  readonly staleSince?: string;
+  /** Why it does not answer. */
+  readonly message?: string;
+}
+
+/** A model on the engine that serves it. */
+export interface LocatedModel {
+  readonly engine: Engine;
+  readonly model: InstalledModel;
+}
+
+export interface Inventory {
+  readonly engines: readonly Engine[];
+  /** All lists, none older than `maxAgeMs`; an engine that doesn't answer within 2 s gives its last list. */
+  lists(maxAgeMs: number): Promise<readonly EngineModels[]>;
+  /** The lists as they are, refreshed behind the caller's back when older than a few seconds. */
+  recentLists(): Promise<readonly EngineModels[]>;
+  /** Facts of one model, remembered by its digest. Throws what `Engine.describe` throws. */
+  facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts>;
+  /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
+  resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
+  /** After a pull, delete, load or unload of ours, or a sign of someone else's. */
+  forget(engine: Engine): void;
+  forgetResidency(engine: Engine): void;
+  /**
+   * Every place that holds the model, in the engines' configured order; one where it is loaded comes first.
+   * Throws `UnknownModel` with the nearest names.
+   */
+  locate(name: string, engineId?: string): Promise<readonly LocatedModel[]>;
+}
+
+/** A list older than this is fetched again, behind the caller's back. */
+const freshMs = 5_000;
+const listPatienceMs = 2_000;
+
+interface Remembered<Value> {
+  value: Value;
+  atMs: number;
+  failure: { sinceMs: number; message: string } | undefined;
+  /** The fetch under way, and the epoch it began in: what it brings is old news once the epoch has moved on. */
+  pending: { readonly epoch: number; readonly done: Promise<void> } | undefined;
+  epoch: number;
+}
+
+export function createInventory(world: {
+  readonly engines: readonly Engine[];
+  readonly now: () => number;
+  readonly log: Log;
+  /** Ends background work at close. */
+  readonly signal: AbortSignal;
+}): Inventory {
+  const { engines, now, log } = world;
+  const listCache = new Map<string, Remembered<readonly InstalledModel[]>>();
+  const residencyCache = new Map<string, Remembered<readonly ResidentModel[]>>();
+  const factsCache = new Map<string, ModelFacts>();
+
+  function remembered<Value>(cache: Map<string, Remembered<Value>>, engine: Engine, empty: Value): Remembered<Value> {
+    let entry = cache.get(engine.id);
+    if (entry === undefined) {
+      entry = { value: empty, atMs: Number.NEGATIVE_INFINITY, failure: undefined, pending: undefined, epoch: 0 };
+      cache.set(engine.id, entry);
+    }
+    return entry;
+  }
+
+  /** One fetch at a time per engine; callers that come meanwhile share it. */
+  function refresh<Value>(entry: Remembered<Value>, engine: Engine, fetch: () => Promise<Value>): Promise<void> {
+    const { epoch } = entry;
+    if (entry.pending?.epoch === epoch) return entry.pending.done;
+    const done = fetch().then(
+      (value) => {
+        if (entry.epoch !== epoch) return;
+        entry.value = value;
+        entry.failure = undefined;
+        settle();
+      },
+      (error: unknown) => {
+        if (entry.epoch !== epoch) return;
+        const message = error instanceof Error ? error.message : String(error);
+        entry.failure ??= { sinceMs: now(), message };
+        if (!(error instanceof OrchestratorError)) log.warn(`${engine.id}: ${message}`);
+        settle();
+      },
+    );
+    const settle = () => {
+      entry.atMs = now();
+      entry.pending = undefined;
+    };
+    entry.pending = { epoch, done };
+    return done;
+  }
+
+  function drop<Value>(entry: Remembered<Value>): void {
+    entry.atMs = Number.NEGATIVE_INFINITY;
+    entry.epoch += 1;
+  }
+
+  const refreshList = (engine: Engine) =>
+    refresh(remembered(listCache, engine, []), engine, () => engine.list(world.signal));
+
+  function snapshot(engine: Engine): EngineModels {
+    const entry = remembered(listCache, engine, []);
+    const waiting = entry.atMs === Number.NEGATIVE_INFINITY && entry.pending !== undefined;
+    if (waiting) {
+      const message = `${engine.id} did not answer within ${listPatienceMs / 1000} s`;
+      return { engine, models: entry.value, staleSince: new Date(now()).toISOString(), message };
+    }
+    if (entry.failure === undefined) return { engine, models: entry.value };
+    const { sinceMs, message } = entry.failure;
+    return { engine, models: entry.value, staleSince: new Date(sinceMs).toISOString(), message };
+  }
+
+  async function lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
+    await Promise.all(
+      engines.map((engine) => {
+        const entry = remembered(listCache, engine, []);
+        return now() - entry.atMs <= maxAgeMs ? undefined : withPatience(refreshList(engine), listPatienceMs);
+      }),
+    );
+    return engines.map(snapshot);
+  }
+
+  async function recentLists(): Promise<readonly EngineModels[]> {
+    const entries = engines.map((engine) => remembered(listCache, engine, []));
+    if (entries.some((entry) => entry.atMs === Number.NEGATIVE_INFINITY)) return lists(freshMs);
+    for (const engine of engines) {
+      if (now() - remembered(listCache, engine, []).atMs > freshMs) void refreshList(engine);
+    }
+    return engines.map(snapshot);
+  }
+
+  async function resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]> {
+    const { residency } = engine;
+    if (residency === undefined) return [];
+    const entry = remembered<readonly ResidentModel[]>(residencyCache, engine, []);
+    const fetch = () => residency.loaded(world.signal);
+    const ageMs = now() - entry.atMs;
+    if (ageMs > maxAgeMs) await withPatience(refresh(entry, engine, fetch), listPatienceMs);
+    else if (ageMs > freshMs) void refresh(entry, engine, fetch);
+    // An engine that doesn't answer holds nothing that could be used or evicted.
+    return entry.failure === undefined ? entry.value : [];
+  }
+
+  async function facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts> {
+    const { engine, model } = located;
+    const key = `${engine.id}/${model.name}/${model.digest ?? model.modifiedAt ?? ""}`;
+    const known = factsCache.get(key);
+    if (known !== undefined) return known;
+    const described = await engine.describe(model.name, signal);
+    factsCache.set(key, described);
+    return described;
+  }
+
+  async function locate(name: string, engineId?: string): Promise<readonly LocatedModel[]> {
+    const find = (all: readonly EngineModels[]) =>
+      all
+        .filter(({ engine }) => engineId === undefined || engine.id === engineId)
+        .flatMap(({ engine, models }) =>
+          models.filter((model) => sameModel(model.name, name)).map((model) => ({ engine, model })),
+        );
+    // Not in the remembered lists: another program may have pulled it since.
+    let found = find(await recentLists());
+    if (found.length === 0) found = find(await lists(0));
+    if (found.length === 0) throw unknownModel(name, await recentLists(), engineId);
+    const isLoaded = await Promise.all(
+      found.map(async ({ engine, model }) =>
+        (await resident(engine, freshMs)).some((loaded) => sameModel(loaded.name, model.name)),
+      ),
+    );
+    return [...found.filter((_located, index) => isLoaded[index]), ...found.filter((_located, index) => !isLoaded[index])];
+  }
+
+  return {
+    engines,
+    lists,
+    recentLists,
+    facts,
+    resident,
+    forget(engine) {
+      drop(remembered(listCache, engine, []));
+      drop(remembered(residencyCache, engine, []));
+    },
+    forgetResidency: (engine) => drop(remembered(residencyCache, engine, [])),
+    locate,
+  };
+}
+
+function unknownModel(name: string, all: readonly EngineModels[], engineId: string | undefined): UnknownModel {
+  const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
+  const names = [...new Set(searched.flatMap(({ models }) => models.map((model) => model.name)))];
+  const nearest = nearestNames(name, names, 3);
+  const down = searched.filter(({ message }) => message !== undefined).map(({ engine, message }) => `${engine.id}: ${message}`);
+  const where = engineId === undefined ? "" : ` on ${engineId}`;
+  const message = [`no model ${name}${where}`, ...down].join("; ");
+  if (nearest.length > 0) return new UnknownModel(message, { hint: `nearest: ${nearest.join(", ")}; or call pull_model` });
+  return new UnknownModel(message, { hint: `call pull_model with model "${name}", or list_models to see what is there` });
+}
+
+async function withPatience(work: Promise<void>, patienceMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, patienceMs);
+  });
+  await Promise.race([work, patience]);
+  clearTimeout(timer);
+}

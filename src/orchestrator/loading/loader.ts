@@ -1,0 +1,364 @@
+import type { LoadOptions, Report } from "../engines/engine.ts";
+import { LoadFailed, ModelDoesNotFit, throwIfCancelled } from "../errors.ts";
+import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Log } from "../log.ts";
+import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";
+import { estimateBySize } from "../memory/estimate.ts";
+import { formatBytes } from "../memory/format.ts";
+import { type MemoryState, planLoad } from "../memory/plan.ts";
+import type { Observations } from "../observations/observations.ts";
+import type { Operations } from "../operations/operations.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { Settings } from "../config/schema.ts";
+import type { MemoryProbe } from "../hardware/probe.ts";
+import type { LoadPlan, LoadResult, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
+import { createMutex } from "./mutex.ts";
+import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+
+/** Protects a loaded model from eviction until released. Idempotent. */
+export interface Lease {
+  release(): void;
+}
+
+export interface Loader {
+  /** What a load would do, without doing it. */
+  plan(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadPlan>;
+  /**
+   * Loads the model unless it is loaded with that context; loads of one model are joined. Installs the engine first
+   * when it is missing and `mayInstall` (a generation must not: 85 MB are no surprise to spring on a question).
+   */
+  load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult>;
+  /** Takes a lease if the model is loaded with at least `contextTokens`; nothing is waited for but a list. */
+  useResident(located: LocatedModel, contextTokens: number | undefined): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
+  /** Protects a model that is loaded or about to be. */
+  lease(id: string): Lease;
+  unload(located: LocatedModel, signal: AbortSignal): Promise<{ readonly bytes: number }>;
+  isBusy(id: string): boolean;
+  isLoading(id: string): boolean;
+  estimate(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
+  state(located: LocatedModel): Promise<MemoryState | undefined>;
+}
+
+/** The runner of loads: plans are pure (`memory/plan.ts`), this is where their effects happen. */
+export function createLoader(parts: {
+  readonly inventory: Inventory;
+  readonly operations: Operations;
+  readonly observations: Observations;
+  readonly probe: MemoryProbe;
+  readonly memory: Settings["memory"];
+  readonly now: () => number;
+  readonly log: Log;
+}): Loader {
+  const { inventory, operations, observations, memory, now, log } = parts;
+  const domains = new Map<string, MemoryDomain>();
+  const locks = new Map<string, ReturnType<typeof createMutex>>();
+  const leases = new Map<string, number>();
+  const loading = new Map<string, number>();
+  const evicting = new Set<string>();
+  const ours = new Set<string>();
+  const estimates = new Map<string, MemoryEstimate>();
+  let wakeWaiters: (() => void)[] = [];
+
+  const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
+  const lockOf = (id: string) => getOrCreate(locks, id, createMutex);
+  const isBusy = (id: string) => (leases.get(id) ?? 0) > 0 || loading.has(id);
+  const source: MemoryStateSource = {
+    inventory,
+    probe: parts.probe,
+    observations,
+    memory,
+    domains: domainOf,
+    isBusy,
+    isOurs: (id) => ours.has(id),
+  };
+
+  function lease(id: string): Lease {
+    leases.set(id, (leases.get(id) ?? 0) + 1);
+    let isReleased = false;
+    return {
+      release() {
+        if (isReleased) return;
+        isReleased = true;
+        leases.set(id, (leases.get(id) ?? 1) - 1);
+        observations.used(id);
+        wake();
+      },
+    };
+  }
+
+  /** Loads that wait for memory look again whenever something was released. */
+  function wake(): void {
+    const waiters = wakeWaiters;
+    wakeWaiters = [];
+    for (const waiter of waiters) waiter();
+  }
+
+  async function estimate(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate> {
+    const { engine, model } = located;
+    const key = `${modelId(engine.id, model.name)} ${model.digest ?? ""} ${contextTokens}`;
+    const known = estimates.get(key);
+    if (known !== undefined) return known;
+    const simulated = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
+    if (simulated === undefined) return estimateBySize(model.sizeBytes, memory.bufferBytes);
+    estimates.set(key, simulated);
+    return simulated;
+  }
+
+  async function findResident(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined> {
+    const resident = await inventory.resident(located.engine, maxAgeMs);
+    return resident.find((model) => sameModel(model.name, located.model.name));
+  }
+
+  async function plan(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadPlan> {
+    const { engine, model } = located;
+    const id = modelId(engine.id, model.name);
+    const [estimated, state, resident] = await Promise.all([
+      estimate(located, contextTokens, signal),
+      readMemoryState(source, engine, id),
+      findResident(located, 0),
+    ]);
+    const isLoaded = resident !== undefined && (resident.contextTokens ?? contextTokens) >= contextTokens;
+    const target = { model: model.name, engine: engine.id, contextTokens, estimate: estimated, fileBytes: model.sizeBytes, isLoaded };
+    return state === undefined ? unmeasuredPlan(target) : planLoad(target, withoutItself(state, target));
+  }
+
+  async function useResident(located: LocatedModel, contextTokens: number | undefined) {
+    const id = modelId(located.engine.id, located.model.name);
+    const resident = await findResident(located, 60_000);
+    // Checked after the await and followed by the lease without another one: nothing can evict it in between.
+    if (resident === undefined || evicting.has(id) || loading.has(id)) return undefined;
+    if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens) return undefined;
+    return { resident, ...lease(id) };
+  }
+
+  function load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult> {
+    const { engine, model } = located;
+    const id = modelId(engine.id, model.name);
+    return operations.start<LoadResult>(
+      { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens}` },
+      async ({ signal, report }) => {
+        const { residency, installation } = engine;
+        if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
+          report({ message: `installing the embedded engine (${formatBytes(installation.downloadBytes)} to download)` });
+          await installation.install(report, signal);
+        }
+        const base = { model: model.name, engine: engine.id };
+        const { plan: made, release } = await makeRoom(located, options.contextTokens, report, signal);
+        if (made.isLoaded) {
+          // Cheap, and restarts the model's idle time.
+          await residency?.load(model.name, options, report, signal).finally(() => setImmediate(release));
+          return { ...base, loadMs: 0, wasLoaded: true, plan: made };
+        }
+        const startedAtMs = now();
+        try {
+          report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
+          await residency?.load(model.name, options, report, signal);
+        } catch (error) {
+          if (error instanceof LoadFailed) observations.failed(id, error.message, true);
+          throw error;
+        } finally {
+          inventory.forgetResidency(engine);
+          // A turn later: whoever waits for this load takes its lease before an eviction can see the model idle.
+          setImmediate(release);
+        }
+        const loadMs = now() - startedAtMs;
+        ours.add(id);
+        observations.loaded(id, loadMs);
+        return { ...base, loadMs, wasLoaded: false, plan: made };
+      },
+    );
+  }
+
+  /** Evicts until the model fits and reserves its memory; waits while only busy models are in the way. */
+  async function makeRoom(
+    located: LocatedModel,
+    contextTokens: number,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<{ plan: LoadPlan; release: () => void }> {
+    const { engine, model } = located;
+    const id = modelId(engine.id, model.name);
+    for (;;) {
+      throwIfCancelled(signal, `loading ${model.name}`);
+      const unlock = await lockOf(engine.memoryDomain).lock(signal);
+      let waitForRelease: Promise<void> | undefined;
+      try {
+        const made = await plan(located, contextTokens, signal);
+        const isInUse = isBusy(id) && !made.isLoaded;
+        const areVictimsIdle = made.evict.every((victim) => !isBusy(modelId(victim.engine, victim.name)));
+        // Nothing is awaited between these checks and the marks they lead to.
+        if (made.isLoaded) return { plan: made, release: occupy(id, () => undefined) };
+        if (made.fits && areVictimsIdle && !isInUse) {
+          const release = occupy(id, domainOf(engine.memoryDomain).reserve(id, made.estimate.predictedBytes));
+          try {
+            await evictAll(made, report, signal);
+          } catch (error) {
+            release();
+            throw error;
+          }
+          log.debug(`load ${model.name}: ${made.steps.join(" -> ")}`);
+          return { plan: made, release };
+        }
+        if (made.fits && !areVictimsIdle) continue;
+        waitForRelease = new Promise((resolve) => wakeWaiters.push(resolve));
+        if (isInUse) report({ message: `waiting: ${model.name} grows to ${contextTokens} tokens when its present answer is done` });
+        else if (await wouldFitWhenIdle(located, contextTokens, signal)) {
+          report({ message: `waiting for memory: ${model.name} fits when the models that are answering now are done` });
+        } else throw await doesNotFit(located, made);
+      } finally {
+        unlock();
+      }
+      await untilReleased(waitForRelease, signal);
+    }
+  }
+
+  /** Marks a model as loading, so that nobody evicts it; the answer undoes that and what `alsoRelease` stands for. */
+  function occupy(id: string, alsoRelease: () => void): () => void {
+    loading.set(id, (loading.get(id) ?? 0) + 1);
+    return () => {
+      alsoRelease();
+      const count = (loading.get(id) ?? 1) - 1;
+      if (count === 0) loading.delete(id);
+      else loading.set(id, count);
+      wake();
+    };
+  }
+
+  async function evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {
+    const ids = made.evict.map((victim) => modelId(victim.engine, victim.name));
+    for (const victimId of ids) evicting.add(victimId);
+    try {
+      for (const victim of made.evict) {
+        report({ message: `unloading ${victim.name} (${formatBytes(victim.bytes)}) to make room for ${made.model}` });
+        await evict(victim, signal);
+      }
+    } finally {
+      for (const victimId of ids) evicting.delete(victimId);
+    }
+  }
+
+  async function evict(victim: { name: string; engine: string }, signal: AbortSignal): Promise<void> {
+    const engine = inventory.engines.find((candidate) => candidate.id === victim.engine);
+    const id = modelId(victim.engine, victim.name);
+    evicting.add(id);
+    try {
+      await engine?.residency?.unload(victim.name, signal);
+      ours.delete(id);
+    } finally {
+      if (engine !== undefined) inventory.forgetResidency(engine);
+      evicting.delete(id);
+    }
+  }
+
+  async function wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
+    const { engine, model } = located;
+    const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
+    if (state === undefined || !state.resident.some((entry) => entry.isBusy) && state.reservedBytes === 0) return false;
+    const idle = { ...state, reservedBytes: 0, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
+    const target = {
+      model: model.name,
+      engine: engine.id,
+      contextTokens,
+      estimate: await estimate(located, contextTokens, signal),
+      fileBytes: model.sizeBytes,
+      isLoaded: false,
+    };
+    return planLoad(target, withoutItself(idle, target)).fits;
+  }
+
+  async function doesNotFit(located: LocatedModel, plan: LoadPlan): Promise<ModelDoesNotFit> {
+    const lists = await inventory.recentLists();
+    const smaller = lists
+      .flatMap(({ models }) => models)
+      .filter((model) => model.trust === "local" && model.sizeBytes > 0 && model.sizeBytes * 1.2 + memory.bufferBytes <= plan.freeBytes)
+      .sort((a, b) => b.sizeBytes - a.sizeBytes)[0];
+    const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context; ${formatBytes(plan.freeBytes)} are free`;
+    const gain = plan.evict.reduce((sum, victim) => sum + victim.bytes, 0);
+    const evictable = gain > 0 ? `, and unloading idle models gives ${formatBytes(gain)} more` : "";
+    const hint =
+      smaller === undefined
+        ? `lower context_tokens, free memory, or pull_model a model below ${formatBytes(Math.max(0, plan.freeBytes - memory.bufferBytes) / 1.2)}`
+        : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits, or lower context_tokens`;
+    return new ModelDoesNotFit(numbers + evictable, { hint });
+  }
+
+  async function unload(located: LocatedModel, signal: AbortSignal): Promise<{ bytes: number }> {
+    const resident = await findResident(located, 0);
+    if (resident === undefined) return { bytes: 0 };
+    const unlock = await lockOf(located.engine.memoryDomain).lock(signal);
+    try {
+      await evict({ name: resident.name, engine: located.engine.id }, signal);
+    } finally {
+      unlock();
+      wake();
+    }
+    return { bytes: resident.sizeBytes };
+  }
+
+  return {
+    plan,
+    load,
+    useResident,
+    lease,
+    unload,
+    isBusy,
+    isLoading: (id) => loading.has(id),
+    estimate,
+    state: (located) => readMemoryState(source, located.engine, modelId(located.engine.id, located.model.name)),
+  };
+}
+
+type Target = Parameters<typeof planLoad>[0];
+
+/** A reload gives back what the model holds now: it must neither be evicted as a stranger nor counted as staying. */
+function withoutItself(state: MemoryState, target: Target): MemoryState {
+  if (target.isLoaded) return state;
+  const isItself = (entry: MemoryState["resident"][number]) => entry.engine === target.engine && sameModel(entry.name, target.model);
+  const itself = state.resident.filter(isItself);
+  if (itself.length === 0) return state;
+  const givenBack = itself.reduce((sum, entry) => sum + entry.sizeBytes - (state.isOverridden ? 0 : entry.mappedBytes), 0);
+  return {
+    ...state,
+    availableBytes: state.availableBytes + givenBack,
+    resident: state.resident.filter((entry) => !isItself(entry)),
+  };
+}
+
+/** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
+function unmeasuredPlan(target: Target): LoadPlan {
+  return {
+    model: target.model,
+    engine: target.engine,
+    contextTokens: target.contextTokens,
+    isLoaded: target.isLoaded,
+    fits: true,
+    estimate: target.estimate,
+    neededBytes: target.estimate.predictedBytes,
+    freeBytes: 0,
+    evict: [],
+    steps: [`the memory of ${target.engine} is on another machine and not measured; set memory.availableBytes to plan it`],
+  };
+}
+
+async function untilReleased(released: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  let onAbort: (() => void) | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const wokenOtherwise = new Promise<void>((resolve) => {
+    onAbort = resolve;
+    signal.addEventListener("abort", onAbort, { once: true });
+    // Another program may free memory without telling us.
+    timer = setTimeout(resolve, 2_000);
+  });
+  await Promise.race([released, wokenOtherwise]);
+  clearTimeout(timer);
+  if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
+}
+
+function getOrCreate<Value>(map: Map<string, Value>, key: string, create: () => Value): Value {
+  const existing = map.get(key);
+  if (existing !== undefined) return existing;
+  const created = create();
+  map.set(key, created);
+  return created;
+}

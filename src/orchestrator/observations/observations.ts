@@ -1,0 +1,60 @@
+/** What was seen of one model on one engine since the program started. */
+export interface Observation {
+  /** Smoothed decode speed. */
+  readonly tokensPerSecond?: number;
+  /** Smoothed load time, seconds. */
+  readonly loadSeconds?: number;
+  /** Milliseconds since the epoch of the last use. */
+  readonly lastUsedMs?: number;
+  /** Message of the last load that failed; cleared by one that succeeds. */
+  readonly error?: string;
+  /** Until then (milliseconds since the epoch) others are preferred, because it just failed. */
+  readonly coolsUntilMs?: number;
+}
+
+export interface Observations {
+  of(key: string): Observation;
+  used(key: string): void;
+  loaded(key: string, loadMs: number): void;
+  generated(key: string, completionTokens: number, decodeMs: number): void;
+  /** `isModelFault`: the model itself could not be loaded, so its status is error. */
+  failed(key: string, message: string, isModelFault: boolean): void;
+}
+
+/** How long a model that failed is passed over while another can serve. */
+const coolDownMs = 30_000;
+/** Weight of the newest sample. */
+const smoothing = 0.3;
+
+/** Keyed by engine and model: a failure of one model says nothing about its neighbours on the same host. */
+export function createObservations(now: () => number): Observations {
+  const observations = new Map<string, Observation>();
+  const update = (key: string, change: Observation) => {
+    observations.set(key, { ...observations.get(key), ...change });
+  };
+  const without = (key: string, ...fields: (keyof Observation)[]): Observation =>
+    Object.fromEntries(Object.entries(observations.get(key) ?? {}).filter(([name]) => !fields.includes(name as keyof Observation)));
+  const smooth = (previous: number | undefined, next: number) =>
+    previous === undefined ? next : (1 - smoothing) * previous + smoothing * next;
+
+  return {
+    of: (key) => observations.get(key) ?? {},
+    used: (key) => update(key, { lastUsedMs: now() }),
+    loaded(key, loadMs) {
+      const loadSeconds = smooth(observations.get(key)?.loadSeconds, loadMs / 1000);
+      observations.set(key, { ...without(key, "error", "coolsUntilMs"), loadSeconds, lastUsedMs: now() });
+    },
+    generated(key, completionTokens, decodeMs) {
+      const cleared = { ...without(key, "error", "coolsUntilMs"), lastUsedMs: now() };
+      // Two tokens are one interval: the first token's time belongs to the prompt.
+      if (completionTokens < 2 || decodeMs <= 0) observations.set(key, cleared);
+      else {
+        const speed = (completionTokens * 1000) / decodeMs;
+        observations.set(key, { ...cleared, tokensPerSecond: smooth(cleared.tokensPerSecond, speed) });
+      }
+    },
+    failed(key, message, isModelFault) {
+      update(key, { coolsUntilMs: now() + coolDownMs, ...(isModelFault ? { error: message } : {}) });
+    },
+  };
+}

@@ -1,0 +1,153 @@
+import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
+import type { Settings } from "./config/schema.ts";
+import { InvalidRequest, UnknownModel } from "./errors.ts";
+import { factsOf } from "./generation/candidates.ts";
+import { chooseRoute } from "./generation/route.ts";
+import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
+import { createInventory, type LocatedModel } from "./inventory/inventory.ts";
+import { createLibrary } from "./library/library.ts";
+import { canonicalContext } from "./loading/context-size.ts";
+import { createLoader } from "./loading/loader.ts";
+import { formatBytes } from "./memory/format.ts";
+import { createObservations } from "./observations/observations.ts";
+import { createOperations } from "./operations/operations.ts";
+import { createModelQueues } from "./queue/model-queues.ts";
+import { listModels, listOne, type ListingSource } from "./status/listing.ts";
+import { engineStatus, ramStatus } from "./status/system.ts";
+import type { CallerContext, GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./types.ts";
+import type { World } from "./world.ts";
+
+/** Puts the parts together; everything outside the program comes in through `world`. */
+export function createOrchestrator(settings: Settings, world: World): Orchestrator {
+  const { now, log, probe, engines } = world;
+  const closing = new AbortController();
+  const operations = createOperations(now);
+  const observations = createObservations(now);
+  const inventory = createInventory({ engines, now, log, signal: closing.signal });
+  const queues = createModelQueues(settings.queue.maxWaiting, now);
+  const { memory } = settings;
+  const loader = createLoader({ inventory, operations, observations, probe, memory, now, log });
+  const library = createLibrary({ inventory, operations, loader });
+  const listing: ListingSource = { inventory, library, loader, observations, probe, memory, log };
+  const keepAliveSeconds = settings.model.keepAlive.timeout;
+  let remoteRequests = 0;
+  const generation: GenerationWorld = {
+    inventory,
+    loader,
+    observations,
+    memory,
+    now,
+    log,
+    probe,
+    queues,
+    keepAliveSeconds,
+    noteRemote: () => {
+      remoteRequests += 1;
+    },
+  };
+
+  /** Where a model would be loaded, and with how much context. */
+  async function loadTarget(caller: CallerContext, request: LoadRequest): Promise<{ located: LocatedModel; contextTokens: number }> {
+    const [located] = await inventory.locate(request.model);
+    if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { hint: "call list_models" });
+    if (located.model.trust === "remote") {
+      throw new InvalidRequest(`${located.model.name} runs on ${located.engine.id}'s cloud: there is nothing to load here`, {
+        hint: "name a local model (list_models)",
+      });
+    }
+    const facts = await factsOf({ inventory, log }, located, caller.signal);
+    const { contextTokens: windowTokens } = describeFromDatabase(located.model.name, facts);
+    const atLeastTokens = request.contextTokens ?? caller.settings.contextTokens;
+    if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
+      throw new InvalidRequest(`context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${located.model.name} reads`, {
+        hint: `ask for at most ${windowTokens}`,
+      });
+    }
+    return { located, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
+  }
+
+  function checkPrompt(request: GenerateRequest): void {
+    if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
+    throw new InvalidRequest("prompt is empty", { hint: "say what the model is to do" });
+  }
+
+  async function systemStatus(caller: CallerContext): Promise<SystemStatus> {
+    const [ram, statuses] = await Promise.all([
+      ramStatus({ inventory, probe }),
+      Promise.all(engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
+    ]);
+    const unreachable = statuses.filter(({ health }) => health === "unreachable");
+    const hasNone = statuses.every(({ health }) => health !== "ok");
+    return {
+      version: world.version,
+      home: world.home,
+      privacy: caller.settings.privacy,
+      ram,
+      engines: statuses,
+      queue: queues.snapshot().map(({ key, running, waiting }) => ({ model: key, running, waiting })),
+      operations: operations.running().map((operation) => {
+        const message = operation.progress()?.message;
+        return { id: operation.id, title: operation.title, ...(message === undefined ? {} : { message }) };
+      }),
+      remoteRequests,
+      warnings: [
+        ...(ram.warning === undefined ? [] : [ram.warning]),
+        ...(memory.availableBytes === undefined ? [] : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
+        ...(hasNone ? unreachable.map(({ id, message }) => `${id}: ${message ?? "it does not answer"}`) : []),
+      ],
+    };
+  }
+
+  return {
+    listModels: (caller, request) => listModels(listing, caller, request),
+    async describeModel(caller, name) {
+      const [located] = await inventory.locate(name);
+      if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
+      const [model, facts] = await Promise.all([listOne(listing, caller, located), inventory.facts(located, caller.signal)]);
+      const database = lookUp(name);
+      return { model, facts, ...(database === undefined ? {} : { database }) };
+    },
+    pullModel: (caller, request) => library.pull(request, caller.signal),
+    async planLoad(caller, request) {
+      const { located, contextTokens } = await loadTarget(caller, request);
+      return loader.plan(located, contextTokens, caller.signal);
+    },
+    async loadModel(caller, request) {
+      const { located, contextTokens } = await loadTarget(caller, request);
+      return loader.load(located, { contextTokens, keepAliveSeconds: request.keepAliveSeconds ?? keepAliveSeconds }, true);
+    },
+    async planGeneration(caller, request) {
+      checkPrompt(request);
+      const route = await chooseRoute(generation, caller, request, caller.signal);
+      const [first] = route.chain;
+      if (first === undefined) throw new UnknownModel("no model can answer this", { hint: "call list_models" });
+      const { located, candidate } = first.entry;
+      const contextTokens = canonicalContext({
+        atLeastTokens: request.contextTokens ?? caller.settings.contextTokens,
+        windowTokens: candidate.contextTokens,
+      });
+      return {
+        model: located.model.name,
+        engine: located.engine.id,
+        reason: first.reason,
+        route: { task: route.task, profile: route.profile, considered: route.considered, attempts: [] },
+        plan: await loader.plan(located, contextTokens, caller.signal),
+      };
+    },
+    async generate(caller, request) {
+      checkPrompt(request);
+      return operations.start({ kind: "generate", title: "generate" }, (context) => runGeneration(generation, caller, request, context));
+    },
+    unloadModels: (caller, name) => library.unload(caller, name),
+    deleteModel: (caller, name) => library.remove(caller, name),
+    database: () => modelDatabase,
+    ramStatus: () => ramStatus({ inventory, probe }),
+    systemStatus,
+    fileLimits: { maxFileBytes: settings.files.maxFileBytes, maxTotalBytes: settings.files.maxTotalBytes },
+    async close() {
+      closing.abort("disconnected");
+      await operations.close();
+      await Promise.all(engines.map((engine) => engine.close()));
+    },
+  };
+}

@@ -1,0 +1,154 @@
+import { describeFromDatabase } from "../catalog/database.ts";
+import { suggestStarter } from "../catalog/starter.ts";
+import { factsOf } from "../generation/candidates.ts";
+import type { MemoryProbe } from "../hardware/probe.ts";
+import type { EngineModels, Inventory, LocatedModel } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Library } from "../library/library.ts";
+import { canonicalContext } from "../loading/context-size.ts";
+import type { Loader } from "../loading/loader.ts";
+import type { Log } from "../log.ts";
+import { estimateBySize } from "../memory/estimate.ts";
+import { type MemoryState, planLoad } from "../memory/plan.ts";
+import type { Observations } from "../observations/observations.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { Settings } from "../config/schema.ts";
+import type { CallerContext, ListedModel, ListModelsRequest, ModelList, ModelStatus } from "../types.ts";
+
+export interface ListingSource {
+  readonly inventory: Inventory;
+  readonly library: Library;
+  readonly loader: Loader;
+  readonly observations: Observations;
+  readonly probe: MemoryProbe;
+  readonly memory: Settings["memory"];
+  readonly log: Log;
+}
+
+/** A list shown to a person may be this old; somebody else's pull shows up within it. */
+const maxListAgeMs = 1_000;
+
+export async function listModels(source: ListingSource, caller: CallerContext, request: ListModelsRequest): Promise<ModelList> {
+  const lists = (await source.inventory.lists(maxListAgeMs)).filter(
+    ({ engine }) => request.engine === undefined || engine.id === request.engine,
+  );
+  const states = new Map<string, MemoryState | undefined>();
+  for (const { engine, models } of lists) {
+    const [model] = models;
+    if (model !== undefined) states.set(engine.id, await source.loader.state({ engine, model }));
+  }
+  const everything = await Promise.all(
+    lists.flatMap((list) => list.models.map((model) => toListed(source, caller, { engine: list.engine, model }, states.get(list.engine.id), request))),
+  );
+  const pulling = source.library.pulling().filter(({ name }) => !everything.some((model) => sameModel(model.name, name)));
+  const all = [...everything, ...pulling.map(toPulling)];
+  const query = request.query?.trim().toLowerCase() ?? "";
+  const matching = all
+    .filter((model) => request.isLoadedOnly !== true || model.isLoaded)
+    .filter((model) => request.capability === undefined || model.capabilities?.includes(request.capability) === true)
+    .filter((model) => `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
+    .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
+  return {
+    models: request.limit === undefined ? matching : matching.slice(0, request.limit),
+    total: matching.length,
+    stale: lists.flatMap(toStale),
+    ...(all.length === 0 ? { suggestion: await starter(source) } : {}),
+  };
+}
+
+/** A model on its own, with everything known of it. */
+export async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
+  return toListed(source, caller, located, await source.loader.state(located), { isVerbose: true });
+}
+
+async function toListed(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+  state: MemoryState | undefined,
+  request: ListModelsRequest,
+): Promise<ListedModel> {
+  const { engine, model } = located;
+  const id = modelId(engine.id, model.name);
+  const { tokensPerSecond, error } = source.observations.of(id);
+  const needsFacts = request.isVerbose === true || request.capability !== undefined;
+  const facts = needsFacts ? await factsOf(source, located, caller.signal) : {};
+  const merged = describeFromDatabase(model.name, facts);
+  const trust = engine.trust === "remote" ? "remote" : model.trust;
+  const resident = await source.inventory.resident(engine, maxListAgeMs);
+  const isLoaded = resident.some((loaded) => sameModel(loaded.name, model.name));
+  const status = statusOf(source, { id, name: model.name, engine: engine.id, isLoaded, hasFailed: error !== undefined });
+  const base = { name: model.name, engine: engine.id, sizeBytes: model.sizeBytes, isLoaded, status, trust };
+  const fit = trust === "remote" || state === undefined ? undefined : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
+  if (request.isVerbose !== true) {
+    const { capabilities } = merged;
+    return { ...base, ...(needsFacts ? { capabilities } : {}), ...(fit === undefined ? {} : { fits: fit.fits }) };
+  }
+  const quantization = model.quantization ?? facts.quantization;
+  const parameterSize = model.parameterSize ?? facts.parameterSize;
+  return {
+    ...base,
+    ...(fit === undefined ? {} : { fits: fit.fits, fit: fit.numbers }),
+    family: merged.family,
+    contextTokens: merged.contextTokens,
+    capabilities: merged.capabilities,
+    profiles: merged.profiles,
+    ...(quantization === undefined ? {} : { quantization }),
+    ...(parameterSize === undefined ? {} : { parameterSize }),
+    ...(model.modifiedAt === undefined ? {} : { modifiedAt: model.modifiedAt }),
+    ...(error === undefined ? {} : { error }),
+    ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
+  };
+}
+
+function statusOf(
+  source: ListingSource,
+  model: { id: string; name: string; engine: string; isLoaded: boolean; hasFailed: boolean },
+): ModelStatus {
+  const isPulling = source.library
+    .pulling()
+    .some((pull) => pull.engine === model.engine && sameModel(pull.name, model.name));
+  if (isPulling) return "pulling";
+  if (source.loader.isLoading(model.id) && !model.isLoaded) return "loading";
+  if (model.isLoaded) return "loaded";
+  return model.hasFailed ? "error" : "installed";
+}
+
+/** A list is quick: only a verbose one asks the engine's allocator, which looks into every file. */
+async function fitOf(
+  source: ListingSource,
+  located: LocatedModel,
+  state: MemoryState,
+  isLoaded: boolean,
+  request: ListModelsRequest,
+  windowTokens: number,
+  caller: CallerContext,
+) {
+  const { engine, model } = located;
+  const contextTokens = canonicalContext({ atLeastTokens: caller.settings.contextTokens, windowTokens });
+  const estimate =
+    request.isVerbose === true
+      ? await source.loader.estimate(located, contextTokens, caller.signal)
+      : estimateBySize(model.sizeBytes, source.memory.bufferBytes);
+  const idle = { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
+  const plan = planLoad({ model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded }, idle);
+  const { predictedBytes, method, margin } = plan.estimate;
+  const { neededBytes, freeBytes } = plan;
+  return { fits: isLoaded || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
+}
+
+function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
+  const sizeBytes = pull.operation.progress()?.totalBytes ?? 0;
+  return { name: pull.name, engine: pull.engine, sizeBytes, isLoaded: false, status: "pulling", trust: "local" };
+}
+
+/** Only an engine that was seen alive has a list to be stale; one that never answered is simply absent. */
+function toStale({ engine, models, staleSince, message }: EngineModels) {
+  if (staleSince === undefined || models.length === 0) return [];
+  return [{ engine: engine.id, since: staleSince, message: message ?? "it does not answer" }];
+}
+
+async function starter(source: ListingSource) {
+  const sample = await source.probe.sample();
+  return suggestStarter(source.memory.availableBytes ?? sample.availableBytes, source.memory.bufferBytes);
+}

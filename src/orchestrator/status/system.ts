@@ -1,0 +1,62 @@
+import type { Engine } from "../engines/engine.ts";
+import type { MemoryProbe } from "../hardware/probe.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { formatBytes } from "../memory/format.ts";
+import type { EngineStatus, RamStatus } from "../types.ts";
+
+export interface StatusSource {
+  readonly inventory: Inventory;
+  readonly probe: MemoryProbe;
+}
+
+export async function ramStatus({ inventory, probe }: StatusSource): Promise<RamStatus> {
+  const [sample, loaded] = await Promise.all([
+    probe.sample(),
+    Promise.all(
+      inventory.engines.map(async (engine) =>
+        (await inventory.resident(engine, 0)).map(({ name, sizeBytes }) => ({ name, engine: engine.id, bytes: sizeBytes })),
+      ),
+    ),
+  ]);
+  const { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes, gpus } = sample;
+  const warning = swapWarning(swapUsedBytes, swapTotalBytes);
+  return {
+    totalBytes,
+    availableBytes,
+    swapTotalBytes,
+    swapUsedBytes,
+    ...(warning === undefined ? {} : { warning }),
+    gpus,
+    loaded: loaded.flat(),
+    sampledAt: new Date(sample.sampledAtMs).toISOString(),
+  };
+}
+
+/** A little swap is normal; this much means that something was pushed out. */
+const notableSwapBytes = 256 * 1024 ** 2;
+
+function swapWarning(usedBytes: number, totalBytes: number): string | undefined {
+  if (usedBytes < notableSwapBytes) return undefined;
+  return `${formatBytes(usedBytes)} of ${formatBytes(totalBytes)} swap are in use: models will be slow; close programs or use a smaller model`;
+}
+
+export async function engineStatus(inventory: Inventory, engine: Engine, signal: AbortSignal): Promise<EngineStatus> {
+  const [health, isInstalled, lists] = await Promise.all([
+    engine.health(signal),
+    engine.installation?.isInstalled() ?? true,
+    inventory.recentLists(),
+  ]);
+  const status = !isInstalled ? "not_installed" : health.isReachable ? "ok" : "unreachable";
+  const message = isInstalled
+    ? health.message
+    : `installed on demand (${formatBytes(engine.installation?.downloadBytes ?? 0)}) by pull_model or smart_load`;
+  return {
+    id: engine.id,
+    kind: engine.kind,
+    trust: engine.trust,
+    health: status,
+    ...(health.version === undefined ? {} : { version: health.version }),
+    ...(message === undefined ? {} : { message }),
+    modelCount: lists.find((list) => list.engine === engine)?.models.length ?? 0,
+  };
+}
