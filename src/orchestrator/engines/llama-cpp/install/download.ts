@@ -1,0 +1,204 @@
+import { createHash } from "node:crypto";
+import { open } from "node:fs/promises";
+import { Cancelled, OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
+import type { LockedPackage } from "./lock.ts";
+import type { RegistrySettings } from "./registry.ts";
+import type { RegistryFetch, RegistryResponse } from "./transport.ts";
+
+/** How patient a download is; tests are less so. */
+export interface Patience {
+  /** Longest silence of the registry, before and between bytes. */
+  readonly stallMs: number;
+  /** Attempts after the first, for failures that may pass (no connection, cut, silence, 408, 429, 5xx). */
+  readonly retries: number;
+  /** Wait before the first retry; doubles up to `longestWaitMs`. */
+  readonly firstWaitMs: number;
+  readonly longestWaitMs: number;
+}
+
+export const defaultPatience: Patience = { stallMs: 20_000, retries: 4, firstWaitMs: 300, longestWaitMs: 5_000 };
+
+/** A failure that the next attempt may not see. */
+class Transient extends Error {}
+
+export interface DownloadOptions {
+  readonly registry: RegistrySettings;
+  readonly fetch: RegistryFetch;
+  readonly patience: Patience;
+  readonly signal: AbortSignal;
+  /** Bytes of this package so far; starts again at 0 with each attempt. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/**
+ * Downloads one package into `file` and returns when its sha512 is the lock's. Throws `PullFailed` (the file is then
+ * worthless) and `Cancelled`. Silence is noticed, and what may pass is tried again.
+ */
+export async function downloadPackage(entry: LockedPackage, file: string, options: DownloadOptions): Promise<void> {
+  const { ExponentialBackoff, handleType, retry } = await import("cockatiel");
+  const { patience, signal } = options;
+  const policy = retry(handleType(Transient), {
+    maxAttempts: patience.retries,
+    backoff: new ExponentialBackoff({ initialDelay: patience.firstWaitMs, maxDelay: patience.longestWaitMs }),
+  });
+  try {
+    await policy.execute(() => attempt(entry, file, options), signal);
+  } catch (error) {
+    throwIfCancelled(signal, "Installing the embedded engine");
+    if (error instanceof OrchestratorError) throw error;
+    if (!(error instanceof Transient)) throw error;
+    throw new PullFailed(
+      `${label(entry)} could not be downloaded from ${hostOf(entry, options)} in ${patience.retries + 1} attempts: ${error.message}`,
+      { hint: "Check the network, the proxy and npm's setting registry, then call again.", cause: error },
+    );
+  }
+}
+
+async function attempt(entry: LockedPackage, file: string, options: DownloadOptions): Promise<void> {
+  const silence = new AbortController();
+  const watchdog = setTimeout(() => silence.abort(), options.patience.stallMs);
+  try {
+    const signal = AbortSignal.any([options.signal, silence.signal]);
+    const response = await request(entry, options, signal);
+    await receive(entry, response, file, options, () => watchdog.refresh());
+  } catch (error) {
+    if (options.signal.aborted) throw new Cancelled("Installing the embedded engine was cancelled", { cause: error });
+    if (silence.signal.aborted) {
+      throw new Transient(`no byte arrived for ${options.patience.stallMs / 1000} s`, { cause: error });
+    }
+    throw error;
+  } finally {
+    clearTimeout(watchdog);
+    silence.abort(); // frees a connection whose body was not read to its end
+  }
+}
+
+/** Where registries usually keep a package's archive; npm's own does. */
+export function tarballAddress(registry: RegistrySettings, entry: { readonly name: string; readonly version: string }): string {
+  const baseName = entry.name.slice(entry.name.indexOf("/") + 1);
+  return `${registry.registryFor(entry.name)}${entry.name}/-/${baseName}-${entry.version}.tgz`;
+}
+
+/** The usual address first; registries that keep packages elsewhere say where in the package's document. */
+async function request(entry: LockedPackage, options: DownloadOptions, signal: AbortSignal): Promise<RegistryResponse> {
+  const usual = tarballAddress(options.registry, entry);
+  const response = await get(usual, "application/octet-stream, */*", options, signal);
+  if (response.ok) return response;
+  if (response.status !== 404 && response.status !== 405) throw refusal(entry, response, options);
+
+  const document = await get(
+    `${options.registry.registryFor(entry.name)}${entry.name.replace("/", "%2f")}`,
+    "application/vnd.npm.install-v1+json, application/json;q=0.9",
+    options,
+    signal,
+  );
+  if (!document.ok) throw refusal(entry, document, options);
+  const elsewhere = tarballIn(await readJson(document), entry.version);
+  if (elsewhere === undefined || elsewhere === usual) throw refusal(entry, response, options);
+  const second = await get(elsewhere, "application/octet-stream, */*", options, signal);
+  if (!second.ok) throw refusal(entry, second, options);
+  return second;
+}
+
+async function get(
+  address: string,
+  accept: string,
+  options: DownloadOptions,
+  signal: AbortSignal,
+): Promise<RegistryResponse> {
+  const authorization = options.registry.authorizationFor(address);
+  const headers = { accept, "user-agent": "ollm-mcp", ...(authorization !== undefined && { authorization }) };
+  try {
+    return await options.fetch(address, { headers, signal });
+  } catch (error) {
+    throw new Transient(reasonOf(error), { cause: error });
+  }
+}
+
+async function readJson(response: RegistryResponse): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (error) {
+    throw new Transient(`the registry's answer was no JSON (${reasonOf(error)})`, { cause: error });
+  }
+}
+
+function tarballIn(document: unknown, version: string): string | undefined {
+  const versions = (document as { versions?: Record<string, { dist?: { tarball?: unknown } }> } | null)?.versions;
+  const tarball = versions?.[version]?.dist?.tarball;
+  return typeof tarball === "string" && /^https?:/i.test(tarball) && URL.canParse(tarball) ? tarball : undefined;
+}
+
+function refusal(entry: LockedPackage, response: RegistryResponse, options: DownloadOptions): Error {
+  const { status } = response;
+  if (status === 408 || status === 425 || status === 429 || status >= 500) return new Transient(`HTTP status ${status}`);
+  const hint =
+    status === 401 || status === 403 || status === 407
+      ? "Check the credentials for this registry in npm's configuration (npm config list)."
+      : "Check npm's setting registry: it must serve this package.";
+  return new PullFailed(`${hostOf(entry, options)} answered ${status} for ${label(entry)}`, { hint });
+}
+
+async function receive(
+  entry: LockedPackage,
+  response: RegistryResponse,
+  file: string,
+  options: DownloadOptions,
+  onSign: () => void,
+): Promise<void> {
+  const hash = createHash("sha512");
+  let bytes = 0;
+  options.onBytes(0);
+  const handle = await open(file, "w", 0o600);
+  try {
+    for await (const chunk of chunksOf(response)) {
+      onSign();
+      bytes += chunk.byteLength;
+      if (bytes > entry.bytes) break;
+      hash.update(chunk);
+      await handle.writeFile(chunk); // goes on where the last chunk ended
+      options.onBytes(bytes);
+    }
+  } finally {
+    await handle.close();
+  }
+  if (bytes < entry.bytes) throw new Transient(`the connection ended after ${bytes} of ${entry.bytes} bytes`);
+  if (bytes > entry.bytes || `sha512-${hash.digest("base64")}` !== entry.integrity) {
+    throw new PullFailed(
+      `${label(entry)} from ${hostOf(entry, options)} is not what ollm-mcp was released with (sha512 differs); nothing was installed`,
+      { hint: "A proxy or a mirror changes packages: point npm's setting registry at another one." },
+    );
+  }
+}
+
+/** The body, with a cut connection told apart from a full disk. */
+async function* chunksOf(response: RegistryResponse): AsyncGenerator<Uint8Array> {
+  if (response.body === null) return;
+  const iterator = response.body[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await iterator.next().catch((error: unknown) => {
+        throw new Transient(`the connection was cut (${reasonOf(error)})`, { cause: error });
+      });
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    await iterator.return?.().catch(() => undefined); // the body is done with; its cancellation has no news
+  }
+}
+
+const label = (entry: LockedPackage): string => `${entry.name} ${entry.version}`;
+
+function hostOf(entry: LockedPackage, options: DownloadOptions): string {
+  return new URL(options.registry.registryFor(entry.name)).host;
+}
+
+/** fetch says "fetch failed" and keeps what failed in the cause. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { cause } = error;
+  if (!(cause instanceof Error)) return error.message;
+  const { code } = cause as NodeJS.ErrnoException;
+  return code === undefined || cause.message.includes(code) ? cause.message : `${code}: ${cause.message}`;
+}

@@ -1,0 +1,202 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
+import type { Log } from "../../../log.ts";
+import { formatBytes } from "../../../memory/format.ts";
+import type { EngineInstallation, Report } from "../../engine.ts";
+import { clearAbandonedClaim, lookAtClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
+import { requireFreeSpace } from "./disk.ts";
+import { defaultPatience, type Patience } from "./download.ts";
+import { findEntry, findInstalled, markInstalled } from "./installed.ts";
+import { installPackages } from "./install-packages.ts";
+import { readEngineLock, readEngineSize, type EngineSize } from "./lock.ts";
+import type { Environment } from "./npmrc.ts";
+import { binaryPackages, engineFolderName, lockName, requireSupported, type PlatformFacts } from "./platform.ts";
+import { createDownloadProgress } from "./progress.ts";
+import { readRegistrySettings } from "./registry.ts";
+import { shareInstall } from "./share.ts";
+import { createTransport, type Transport } from "./transport.ts";
+import { runTrial } from "./trial.ts";
+
+export interface EngineInstallationOptions {
+  /** `OLLM_HOME/engines`; made when absent. */
+  readonly enginesFolder: string;
+  /** The shipped locks, one folder per platform: `dist/engine-lock`, or `engine-lock` of the repository. */
+  readonly lockFolder: string;
+  readonly platform: PlatformFacts;
+  /** npm's, proxy and certificate variables are read from it, and the trial run gets it. */
+  readonly environment: Environment;
+  readonly log: Log;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Real ones when absent. */
+  readonly createTransport?: typeof createTransport;
+  readonly patience?: Patience;
+}
+
+/** The embedded engine on disk. */
+export interface EngineFiles extends EngineInstallation {
+  /** Absolute folder of the installation, whether it is there or not. */
+  readonly folder: string;
+  /** Absolute path of node-llama-cpp's module, to be imported by file URL; undefined when not (or not wholly) installed. */
+  modulePath(): Promise<string | undefined>;
+}
+
+/** At 25 KB/s the download just fits; whatever takes longer has gone wrong. */
+const installLimitMs = 30 * 60_000;
+const pollMs = 250;
+/** A claim that gives no sign for so many looks (15 s, it is touched every second) is abandoned. */
+const looksUntilAbandoned = 60;
+
+/**
+ * Installs the embedded engine on demand, without npm: the packages of the shipped lock, from the registry that npm is
+ * configured for, each checked against its sha512, never running an install script. The folder appears at once and
+ * complete or not at all; one process installs while others wait for it, and a cut installation is repaired by the
+ * next. `install` throws `EngineNotInstalled` (no binaries for this system), `PullFailed` (network, checksum, disk),
+ * `LoadFailed` (does not run here) and `Cancelled`.
+ */
+export function createEngineInstallation(options: EngineInstallationOptions): EngineFiles {
+  const folder = join(options.enginesFolder, engineFolderName(options.platform));
+  const install = shareInstall((report, signal) => installUnlessThere(options, folder, report, signal));
+  return {
+    folder,
+    modulePath: () => findInstalled(folder),
+    isInstalled: async () => (await findInstalled(folder)) !== undefined,
+    get downloadBytes() {
+      const name = lockName(options.platform);
+      return name === undefined ? 0 : readEngineSize(join(options.lockFolder, name)).downloadBytes;
+    },
+    install,
+  };
+}
+
+async function installUnlessThere(
+  options: EngineInstallationOptions,
+  folder: string,
+  report: Report,
+  callerSignal: AbortSignal,
+): Promise<void> {
+  if ((await findInstalled(folder)) !== undefined) return;
+  const lockFolder = join(options.lockFolder, requireSupported(options.platform));
+  const size = readEngineSize(lockFolder);
+  report({
+    message: `installing the embedded engine: ${formatBytes(size.downloadBytes)} to download, ${formatBytes(size.installedBytes)} on disk`,
+    completedBytes: 0,
+    totalBytes: size.downloadBytes,
+  });
+  const limit = AbortSignal.timeout(installLimitMs);
+  const signal = AbortSignal.any([callerSignal, limit]);
+  let claim: Claim | undefined;
+  try {
+    claim = await claimOrWait(folder, report, signal);
+    if (claim === undefined) return;
+    await sweepLeftovers(folder);
+    await requireFreeSpace(options.enginesFolder, size.downloadBytes + size.installedBytes);
+    await installIntoPlace(options, claim, folder, lockFolder, size, report, signal);
+  } catch (error) {
+    throwIfCancelled(callerSignal, "Installing the embedded engine");
+    if (limit.aborted) {
+      throw new PullFailed(`The embedded engine was not installed within ${installLimitMs / 60_000} minutes`, {
+        hint: "Check the network and npm's setting registry, then call again.",
+        cause: error,
+      });
+    }
+    throw asOurs(error, options.enginesFolder);
+  } finally {
+    await claim?.release();
+  }
+}
+
+/** Undefined: another process has installed it meanwhile. */
+async function claimOrWait(folder: string, report: Report, signal: AbortSignal): Promise<Claim | undefined> {
+  let seen: { stamp: string; looks: number } | undefined;
+  for (;;) {
+    throwIfCancelled(signal, "Installing the embedded engine");
+    const claim = await tryClaim(folder);
+    if (claim !== undefined) {
+      if ((await findInstalled(folder)) === undefined) return claim;
+      await claim.release();
+      return undefined;
+    }
+    const foreign = await lookAtClaim(folder);
+    if (foreign === undefined) continue;
+    if (seen === undefined) report({ message: "waiting for another process that installs the embedded engine" });
+    // Looks are counted, not time: a machine that slept saw no time pass and must not take over a living claim.
+    seen = { stamp: foreign.stamp, looks: seen?.stamp === foreign.stamp ? seen.looks + 1 : 0 };
+    if (foreign.isHolderDead || seen.looks >= looksUntilAbandoned) {
+      await clearAbandonedClaim(folder, foreign);
+      seen = { stamp: "", looks: 0 };
+      continue;
+    }
+    await delay(pollMs, undefined, { signal });
+  }
+}
+
+async function installIntoPlace(
+  options: EngineInstallationOptions,
+  claim: Claim,
+  folder: string,
+  lockFolder: string,
+  size: EngineSize,
+  report: Report,
+  signal: AbortSignal,
+): Promise<void> {
+  const { environment, log, platform, now } = options;
+  const startedAtMs = now();
+  const packages = await readEngineLock(lockFolder);
+  const registry = await readRegistrySettings(environment, platform, log);
+  const progress = createDownloadProgress(size.downloadBytes, report, now);
+  const tree = join(claim.folder, "tree");
+  await mkdir(tree, { mode: 0o700 });
+  const transport: Transport = await (options.createTransport ?? createTransport)(registry, log);
+  let installedBytes: number;
+  try {
+    installedBytes = await installPackages({
+      packages,
+      folder: tree,
+      downloadsFolder: join(claim.folder, "downloads"),
+      registry,
+      fetch: transport.fetch,
+      patience: options.patience ?? defaultPatience,
+      signal,
+      onBytes: (entry, bytes) => progress.update(entry.path, bytes),
+    });
+  } finally {
+    await transport.close();
+  }
+  report({ message: "trying the embedded engine", completedBytes: size.downloadBytes, totalBytes: size.downloadBytes });
+  const entry = await findEntry(tree);
+  await runTrial({
+    modulePath: join(tree, ...entry.split("/")),
+    scriptFile: join(claim.folder, "trial.mjs"),
+    execPath: platform.node.execPath,
+    environment,
+    signal,
+  });
+  await markInstalled(tree, entry, `node_modules/${binaryPackages[requireSupported(platform)]}`);
+  await moveIntoPlace(tree, folder, signal);
+  const seconds = ((now() - startedAtMs) / 1000).toFixed(1);
+  log.info(`installed the embedded engine: ${packages.length} packages, ${formatBytes(installedBytes)}, ${seconds} s`);
+}
+
+function asOurs(error: unknown, enginesFolder: string): OrchestratorError {
+  if (error instanceof OrchestratorError) return error;
+  const { code = "unknown", message } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new PullFailed(`The disk of ${enginesFolder} became full; nothing was installed`, {
+      hint: "Free some space, or set OLLM_HOME to a folder on another disk.",
+      cause: error,
+    });
+  }
+  if (["EACCES", "EPERM", "EROFS"].includes(code)) {
+    return new PullFailed(`${enginesFolder} cannot be written (${code}); nothing was installed`, {
+      hint: "Make it writable for this user, or set OLLM_HOME to another folder.",
+      cause: error,
+    });
+  }
+  return new PullFailed(`The embedded engine could not be installed: ${message}`, {
+    hint: "Call again: what was cut is repaired.",
+    cause: error,
+  });
+}

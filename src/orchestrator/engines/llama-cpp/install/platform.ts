@@ -1,0 +1,95 @@
+import { EngineNotInstalled } from "../../../errors.ts";
+
+/** The one version whose binaries exist for every supported platform; changing it means new locks (`scripts/engine-locks.ts`). */
+export const engineVersion = "3.21.1";
+
+/** What decides which binaries run here; injected so that every platform's decision is testable on one. */
+export interface PlatformFacts {
+  readonly platform: string;
+  readonly arch: string;
+  /** Linux only. Version as the C library prints it: `2.36`. */
+  readonly libc?: { readonly kind: "glibc" | "musl"; readonly version?: string };
+  readonly node: {
+    /** A program that runs JavaScript modules, for the trial run; inside a desktop host it may not be Node by name. */
+    readonly execPath: string;
+  };
+}
+
+/** Folder below `engine-lock/` → the package with that platform's binaries (CPU; Metal on Apple silicon). */
+export const binaryPackages: Readonly<Record<string, string>> = {
+  "linux-x64": "@node-llama-cpp/linux-x64",
+  "linux-arm64": "@node-llama-cpp/linux-arm64",
+  "darwin-arm64": "@node-llama-cpp/mac-arm64-metal",
+  "darwin-x64": "@node-llama-cpp/mac-x64",
+  "win32-x64": "@node-llama-cpp/win-x64",
+  "win32-arm64": "@node-llama-cpp/win-arm64",
+};
+
+/** The binaries are linked against Debian 12's and Ubuntu 22.04's C library. */
+const oldestGlibc = "2.34";
+
+const hint = "Use Ollama on this machine instead: it is found by itself at 127.0.0.1:11434, or at OLLM_HOST.";
+
+/** This process's facts. Costs some milliseconds on Linux (a diagnostic report), so ask once. */
+export function currentPlatform(): PlatformFacts {
+  const facts = { platform: process.platform, arch: process.arch, node: { execPath: process.execPath } };
+  if (process.platform !== "linux") return facts;
+  const version = glibcVersion();
+  return { ...facts, libc: version === undefined ? { kind: "musl" } : { kind: "glibc", version } };
+}
+
+function glibcVersion(): string | undefined {
+  // Without this the report looks up the host names of every socket, which can take minutes.
+  const report = process.report as typeof process.report & { excludeNetwork?: boolean };
+  const before = report.excludeNetwork;
+  report.excludeNetwork = true;
+  try {
+    const { header } = report.getReport() as { header?: { glibcVersionRuntime?: string } };
+    return header?.glibcVersionRuntime;
+  } finally {
+    if (before !== undefined) report.excludeNetwork = before;
+  }
+}
+
+/** Name of the engine's folder below `OLLM_HOME/engines`: one home may be shared by machines that differ. */
+export function engineFolderName(facts: PlatformFacts): string {
+  const libc = facts.libc === undefined ? "" : `-${facts.libc.kind}`;
+  return `node-llama-cpp-${engineVersion}-${facts.platform}-${facts.arch}${libc}`;
+}
+
+/** Folder of the lock for this platform, or undefined when there is none. */
+export function lockName(facts: PlatformFacts): string | undefined {
+  const name = `${facts.platform}-${facts.arch}`;
+  return Object.hasOwn(binaryPackages, name) ? name : undefined;
+}
+
+/** Throws `EngineNotInstalled` with the reason when no binaries run here; checked before anything is downloaded. */
+export function requireSupported(facts: PlatformFacts): string {
+  const name = lockName(facts);
+  if (name === undefined) {
+    const known = Object.keys(binaryPackages).join(", ");
+    throw new EngineNotInstalled(
+      `The embedded engine has no binaries for ${facts.platform}-${facts.arch} (there are some for ${known})`,
+      { hint },
+    );
+  }
+  if (facts.libc?.kind === "musl") {
+    throw new EngineNotInstalled(
+      `The embedded engine needs glibc ${oldestGlibc} or newer; this system has musl (Alpine and the like)`,
+      { hint },
+    );
+  }
+  if (facts.libc?.version !== undefined && isOlder(facts.libc.version, oldestGlibc)) {
+    throw new EngineNotInstalled(
+      `The embedded engine needs glibc ${oldestGlibc} or newer; this system has ${facts.libc.version}`,
+      { hint },
+    );
+  }
+  return name;
+}
+
+function isOlder(version: string, than: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const [thanMajor = 0, thanMinor = 0] = than.split(".").map(Number);
+  return major < thanMajor || (major === thanMajor && minor < thanMinor);
+}

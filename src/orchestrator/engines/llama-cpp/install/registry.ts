@@ -1,0 +1,146 @@
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { isAbsolute, join, posix, resolve, win32 } from "node:path";
+import { InvalidConfig } from "../../../errors.ts";
+import type { Log } from "../../../log.ts";
+import { npmVariables, parseNpmrc, type Environment, type NpmrcValues } from "./npmrc.ts";
+import type { PlatformFacts } from "./platform.ts";
+
+/** Where packages come from and how to get there, in npm's own words (`npm help npmrc`, `npm help config`). */
+export interface RegistrySettings {
+  /** Address of the registry for a package, ending in a slash; scopes may have their own. */
+  registryFor(packageName: string): string;
+  /** `Authorization` header for an address: credentials are only sent to the address they were given for. */
+  authorizationFor(address: string): string | undefined;
+  readonly httpProxy?: string;
+  readonly httpsProxy?: string;
+  /** Comma separated hosts. */
+  readonly noProxy?: string;
+  /** PEM files to trust beside the usual authorities. */
+  readonly certificateFiles: readonly string[];
+  /** PEM texts to trust beside the usual authorities. */
+  readonly certificates: readonly string[];
+  /** `strict-ssl=false` switches this off; what is installed is still checked against the lock. */
+  readonly isCertificateChecked: boolean;
+}
+
+const publicRegistry = "https://registry.npmjs.org/";
+
+/**
+ * Reads npm's configuration: `npm_config_*` variables, then the user's and the global npmrc. The npmrc of the working
+ * directory is left out on purpose: it belongs to whatever project a host happens to have open, not to this program.
+ */
+export async function readRegistrySettings(
+  environment: Environment,
+  facts: PlatformFacts,
+  log: Log,
+): Promise<RegistrySettings> {
+  const variables = npmVariables(environment);
+  const home = environment["HOME"] ?? environment["USERPROFILE"] ?? homedir();
+  const path = facts.platform === "win32" ? win32 : posix;
+  const user = await readNpmrc(variables.get("userconfig")?.[0] ?? join(home, ".npmrc"), environment, log);
+  const global =
+    variables.get("globalconfig")?.[0] ??
+    path.join(variables.get("prefix")?.[0] ?? user.get("prefix")?.[0] ?? npmPrefix(environment, facts), "etc", "npmrc");
+  return registrySettings([variables, user, await readNpmrc(global, environment, log)], environment, home);
+}
+
+/** npm's prefix: two folders above Node, on Windows the user's roaming folder (npm's own npmrc there says so). */
+function npmPrefix(environment: Environment, facts: PlatformFacts): string {
+  if (environment["PREFIX"] !== undefined) return environment["PREFIX"];
+  if (facts.platform !== "win32") return posix.dirname(posix.dirname(facts.node.execPath));
+  const roaming = environment["APPDATA"];
+  return roaming === undefined ? win32.dirname(facts.node.execPath) : win32.join(roaming, "npm");
+}
+
+async function readNpmrc(file: string, environment: Environment, log: Log): Promise<NpmrcValues> {
+  try {
+    return parseNpmrc(await readFile(file, "utf8"), environment);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`npm's configuration ${file} cannot be read (${code})`);
+    return new Map();
+  }
+}
+
+/** Merges the sources, first one wins. Throws `InvalidConfig` for a registry or a proxy that is no address. */
+export function registrySettings(
+  sources: readonly NpmrcValues[],
+  environment: Environment,
+  home: string,
+): RegistrySettings {
+  const all = (key: string): readonly string[] =>
+    sources.map((source) => source.get(key)).find((values) => values !== undefined && !isNull(values)) ?? [];
+  const one = (key: string): string | undefined => all(key)[0];
+  const variable = (name: string): string | undefined =>
+    nonEmpty(environment[name]) ?? nonEmpty(environment[name.toUpperCase()]);
+  const file = (name: string): string => (name.startsWith("~/") ? join(home, name.slice(2)) : name);
+
+  const httpProxy = one("proxy") ?? one("http-proxy") ?? variable("http_proxy") ?? variable("proxy");
+  const httpsProxy = one("https-proxy") ?? one("proxy") ?? variable("https_proxy") ?? httpProxy;
+  const noProxy = all("noproxy").join(",") || all("no-proxy").join(",") || variable("no_proxy");
+  const certificateFiles = [
+    one("cafile"),
+    nonEmpty(environment["SSL_CERT_FILE"]),
+    nonEmpty(environment["NODE_EXTRA_CA_CERTS"]),
+  ].filter((name) => name !== undefined);
+
+  return {
+    registryFor: (packageName) => {
+      const scope = packageName.startsWith("@") ? packageName.slice(0, packageName.indexOf("/")) : undefined;
+      const configured = (scope === undefined ? undefined : one(`${scope}:registry`)) ?? one("registry");
+      return address(configured ?? publicRegistry, "npm's setting registry").replace(/\/*$/, "/");
+    },
+    authorizationFor: (target) => authorization(one, target),
+    ...(httpProxy !== undefined && { httpProxy: proxyAddress(httpProxy) }),
+    ...(httpsProxy !== undefined && { httpsProxy: proxyAddress(httpsProxy) }),
+    ...(noProxy !== undefined && { noProxy }),
+    certificateFiles: certificateFiles.map(file).map((name) => (isAbsolute(name) ? name : resolve(home, name))),
+    // npm takes inline certificates with \n for line breaks.
+    certificates: all("ca").map((pem) => pem.replace(/\\n/g, "\n")),
+    isCertificateChecked: one("strict-ssl") !== "false",
+  };
+}
+
+/** npm writes "not set" as null or as nothing. */
+function isNull(values: readonly string[]): boolean {
+  return values.every((value) => value === "" || value === "null" || value === "undefined");
+}
+
+function nonEmpty(value: string | undefined): string | undefined {
+  return value === "" ? undefined : value;
+}
+
+function authorization(one: (key: string) => string | undefined, target: string): string | undefined {
+  const { host, pathname } = new URL(target);
+  // Credentials are keyed by address without protocol, and hold for everything below it (npm-registry-fetch).
+  const folders = pathname.split("/").slice(1, -1);
+  for (let depth = folders.length; depth >= 0; depth -= 1) {
+    const path = folders.slice(0, depth).map((folder) => `${folder}/`).join("");
+    for (const key of [`//${host}/${path}`, `//${host}/${path}`.replace(/\/$/, "")]) {
+      const token = one(`${key}:_authToken`);
+      if (token !== undefined) return `Bearer ${token}`;
+      const basic = one(`${key}:_auth`);
+      if (basic !== undefined) return `Basic ${basic}`;
+      const user = one(`${key}:username`);
+      const password = one(`${key}:_password`);
+      if (user !== undefined && password !== undefined) {
+        const plain = Buffer.from(password, "base64").toString("utf8");
+        return `Basic ${Buffer.from(`${user}:${plain}`).toString("base64")}`;
+      }
+    }
+  }
+  return undefined;
+}
+
+function proxyAddress(text: string): string {
+  return address(text.includes("://") ? text : `http://${text}`, "The proxy in npm's settings or the environment");
+}
+
+/** The value stays out of the message: it may hold a password. */
+function address(text: string, what: string): string {
+  if (!URL.canParse(text) || !/^https?:/i.test(text)) {
+    throw new InvalidConfig(`${what} is not an http or https address`, { hint: "Look at it with: npm config list" });
+  }
+  return text;
+}

@@ -1,0 +1,82 @@
+import { spawn } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { pathToFileURL } from "node:url";
+import { Cancelled, LoadFailed } from "../../../errors.ts";
+import type { Environment } from "./npmrc.ts";
+
+/** Cold disks and virus scanners make the first start slow; it takes half a second otherwise. */
+const trialLimitMs = 60_000;
+const keptOutputCharacters = 2_000;
+
+/** Loads the module and the native binaries the way the engine's child will, and says so. */
+const script = `
+const { getLlama } = await import(process.argv[2]);
+const llama = await getLlama({ build: "never", skipDownload: true, logLevel: "error" });
+await llama.dispose();
+process.exit(0);
+`;
+
+export interface TrialOptions {
+  /** Absolute path of the module to import. */
+  readonly modulePath: string;
+  /** Absolute path for the script. A file, because the engine's own test process inherits flags like --eval and fails. */
+  readonly scriptFile: string;
+  /** The program to run it with. */
+  readonly execPath: string;
+  readonly environment: Environment;
+  readonly signal: AbortSignal;
+  readonly limitMs?: number;
+}
+
+/**
+ * Imports the engine once in a child process, so that binaries that don't run here are found before anyone relies on
+ * them, and can't take this process with them. Throws `LoadFailed` with what the child said, and `Cancelled`; the
+ * child is gone in every case.
+ */
+export async function runTrial(options: TrialOptions): Promise<void> {
+  const { execPath, modulePath, scriptFile, signal, limitMs = trialLimitMs } = options;
+  await writeFile(scriptFile, script, { mode: 0o600, signal });
+  const limit = AbortSignal.timeout(limitMs);
+  const child = spawn(execPath, [scriptFile, pathToFileURL(modulePath).href], {
+    stdio: ["ignore", "pipe", "pipe"],
+    windowsHide: true,
+    killSignal: "SIGKILL",
+    signal: AbortSignal.any([signal, limit]),
+    // A desktop host's own program runs JavaScript only when told to.
+    env: { ...options.environment, ELECTRON_RUN_AS_NODE: "1" },
+  });
+  let output = "";
+  const keep = (chunk: Buffer): void => {
+    output = (output + chunk.toString("utf8")).slice(-keptOutputCharacters);
+  };
+  child.stdout.on("data", keep);
+  child.stderr.on("data", keep);
+  let failure: unknown;
+  child.on("error", (error) => {
+    failure = error; // not started, or killed by the signal
+  });
+  // `close` comes after both outputs ended, and also when the program could not be started.
+  const { code, killedBy } = await new Promise<{ code: number | null; killedBy: NodeJS.Signals | null }>((resolve) => {
+    child.once("close", (exitCode, exitSignal) => resolve({ code: exitCode, killedBy: exitSignal }));
+  });
+  if (signal.aborted) throw new Cancelled("Installing the embedded engine was cancelled", { cause: signal.reason });
+  if (code === 0) return;
+  const reason = limit.aborted
+    ? `it did not start within ${limitMs / 1000} s`
+    : killedBy !== null
+      ? `its process died of ${killedBy}`
+      : lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`);
+  throw new LoadFailed(`The embedded engine was downloaded but does not run on this machine: ${reason}`, {
+    hint: "Use Ollama on this machine instead: it is found by itself at 127.0.0.1:11434, or at OLLM_HOST.",
+    cause: failure ?? output,
+  });
+}
+
+/** The line of an uncaught error that says what happened; stack frames and Node's version say nothing to a user. */
+function lastLine(output: string): string | undefined {
+  const lines = output.split(/\r?\n/).map((line) => line.trim());
+  return (
+    lines.find((line) => /^(?:\w*Error|\w*Exception)\b.*: /.test(line)) ??
+    lines.findLast((line) => line !== "" && !/^at |^Node\.js v/.test(line))
+  );
+}
