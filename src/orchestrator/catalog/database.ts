@@ -1,0 +1,112 @@
+import type { Capability, DatabaseEntry, ModelFacts } from "../types.ts";
+import { isCodeName, matchesGlob, nameWords } from "./names.ts";
+import { toEntry } from "./rows.ts";
+import { chatRows } from "./rows-chat.ts";
+import { specialRows } from "./rows-special.ts";
+
+/**
+ * What is known about model families before an engine has said anything. A pattern is `name:tag`; `name` also covers
+ * longer names that begin with it (`granite3.1:*` covers `granite3.1-dense`), unless a longer pattern does.
+ */
+export const modelDatabase: readonly DatabaseEntry[] = [...chatRows, ...specialRows].map(toEntry);
+
+/** Models that nobody knows: a window that every current model has, plain completion. */
+export const safeDefaults: DatabaseEntry = {
+  pattern: "*",
+  family: "unknown",
+  contextTokens: 4096,
+  capabilities: ["completion"],
+  profiles: ["general"],
+  source: "safe defaults for unknown models",
+};
+
+/** A model as routing sees it: the engine's facts over the database over safe defaults. */
+export interface DescribedModel {
+  /** The database's word (`codellama`), else the file's architecture: files call half of all models `llama`. */
+  readonly family: string;
+  readonly contextTokens: number;
+  /** Most tokens of one answer, where its maker states a limit. */
+  readonly outputTokens?: number;
+  readonly capabilities: readonly Capability[];
+  readonly profiles: readonly string[];
+  /** The row that was used; absent for unknown models. */
+  readonly entry?: DatabaseEntry;
+}
+
+interface CompiledEntry {
+  readonly entry: DatabaseEntry;
+  readonly words: readonly string[];
+  readonly tagGlob: string;
+}
+
+/** Derived from the constant table once, when first asked; every route looks up all installed models. */
+let compiled: ReadonlyMap<string, readonly CompiledEntry[]> | undefined;
+
+/**
+ * The row whose pattern fits `name` best; host, namespace and case don't count, no tag is `latest`.
+ *
+ * Best is: earliest in the name (`dolphin-llama3` is a dolphin; `my-mistral` still a mistral), then most words
+ * (`qwen2.5-coder` before `qwen2.5`), then the longest tag (`llama3.2:1b*` before `llama3.2:*`). A tag pattern may
+ * also match what follows the words in the name: `hf.co/bartowski/gemma-3-1b-it-GGUF:Q8_0` is `gemma3:1b*`.
+ */
+export function lookUp(name: string): DatabaseEntry | undefined {
+  compiled ??= compile(modelDatabase);
+  const { base, tag, words, ends } = nameWords(name);
+  for (const [start, word] of words.entries()) {
+    let best: CompiledEntry | undefined;
+    for (const candidate of compiled.get(word) ?? []) {
+      if (!candidate.words.every((expected, index) => words[start + index] === expected)) continue;
+      const rest = base.slice(ends[start + candidate.words.length - 1]).replace(/^[-_. ]+/, "");
+      const isTagMatch =
+        matchesGlob(candidate.tagGlob, tag) || (rest !== "" && matchesGlob(candidate.tagGlob, `${rest}-${tag}`));
+      if (isTagMatch && (best === undefined || isMoreSpecific(candidate, best))) best = candidate;
+    }
+    if (best !== undefined) return best.entry;
+  }
+  return undefined;
+}
+
+/**
+ * Merges what the engine says (window, capabilities) with the database. A code name counts as code in any case,
+ * unless the model can't complete text.
+ */
+export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = {}): DescribedModel {
+  const entry = lookUp(name);
+  const known = entry ?? safeDefaults;
+  const capabilities =
+    facts.capabilities !== undefined && facts.capabilities.length > 0 ? facts.capabilities : known.capabilities;
+  const canComplete = capabilities.includes("completion");
+  const profiles =
+    canComplete && isCodeName(name) && !known.profiles.includes("code")
+      ? entry === undefined
+        ? ["code"]
+        : [...known.profiles, "code"]
+      : canComplete
+        ? known.profiles
+        : [];
+  return {
+    family: entry?.family ?? facts.architecture ?? known.family,
+    contextTokens: facts.contextTokens ?? known.contextTokens,
+    ...(known.outputTokens === undefined ? {} : { outputTokens: known.outputTokens }),
+    capabilities,
+    profiles,
+    ...(entry === undefined ? {} : { entry }),
+  };
+}
+
+function compile(entries: readonly DatabaseEntry[]): ReadonlyMap<string, readonly CompiledEntry[]> {
+  const byFirstWord = new Map<string, CompiledEntry[]>();
+  for (const entry of entries) {
+    const { tag, words } = nameWords(entry.pattern);
+    const [first = ""] = words;
+    const group = byFirstWord.get(first) ?? [];
+    group.push({ entry, words, tagGlob: tag });
+    byFirstWord.set(first, group);
+  }
+  return byFirstWord;
+}
+
+function isMoreSpecific(a: CompiledEntry, b: CompiledEntry): boolean {
+  if (a.words.length !== b.words.length) return a.words.length > b.words.length;
+  return a.tagGlob.replaceAll("*", "").length > b.tagGlob.replaceAll("*", "").length;
+}

@@ -1,0 +1,124 @@
+/** Reads a small text file; undefined when there is none (or it may not be read). */
+export type ReadText = (file: string) => string | undefined;
+
+/** What control groups leave this process. Absent where nothing limits it. */
+export interface CgroupLimits {
+  /** The smallest limit over all nested groups. */
+  readonly memoryLimitBytes?: number;
+  /** The least room that any of them leaves: limit − (usage − inactive file cache, which is given back at once). */
+  readonly memoryRoomBytes?: number;
+  /** CPU time per time (1.5 = one and a half cores): the smallest quota. */
+  readonly cpuQuota?: number;
+}
+
+/** A group's own folder and those of the groups around it, up to the mount. */
+type Hierarchy = readonly string[];
+
+/**
+ * The limits of this process's control groups, version 1 and 2, also mixed. Every group on the way up counts: a
+ * container without a limit inside a limited pod is limited. Read anew each time; usage changes and processes move.
+ */
+export function readCgroupLimits(read: ReadText): CgroupLimits {
+  const own = read("/proc/self/cgroup");
+  const mounts = read("/proc/self/mountinfo");
+  if (own === undefined || mounts === undefined) return {};
+  const unified = hierarchyOf("", own, mounts);
+  const memory = [...unified.map((folder) => memoryV2(folder, read)), ...hierarchyOf("memory", own, mounts).map((folder) => memoryV1(folder, read))];
+  const quotas = [...unified.map((folder) => quotaV2(folder, read)), ...hierarchyOf("cpu", own, mounts).map((folder) => quotaV1(folder, read))];
+  const limits = memory.filter((group) => group !== undefined);
+  return {
+    ...least("memoryLimitBytes", limits.map((group) => group.limitBytes)),
+    ...least("memoryRoomBytes", limits.map((group) => Math.max(0, group.limitBytes - group.usedBytes))),
+    ...least("cpuQuota", quotas.filter((quota) => quota !== undefined)),
+  };
+}
+
+/** `controller` is empty for the unified hierarchy (version 2). */
+function hierarchyOf(controller: string, own: string, mounts: string): Hierarchy {
+  const group = groupPath(controller, own);
+  const mount = findMount(controller, mounts);
+  if (group === undefined || mount === undefined) return [];
+  // In a container the mount often shows only the container's part of the tree: what lies below its root counts.
+  // A path with `..`, or outside the root, is out of sight: then the mount itself is all we can read.
+  const isBelow = mount.root === "/" || group === mount.root || group.startsWith(`${mount.root}/`);
+  const below = isBelow && !group.includes("..") ? group.slice(mount.root === "/" ? 0 : mount.root.length) : "";
+  const names = below.split("/").filter((name) => name !== "");
+  return Array.from({ length: names.length + 1 }, (_, up) => [mount.point, ...names.slice(0, names.length - up)].join("/"));
+}
+
+/** Lines are `id:controllers:path`; version 2 has the id 0 and no controllers. */
+function groupPath(controller: string, own: string): string | undefined {
+  for (const line of own.split("\n")) {
+    const [id, controllers, ...path] = line.split(":");
+    if (controllers === undefined || path.length === 0) continue;
+    if (controller === "" ? id === "0" && controllers === "" : controllers.split(",").includes(controller)) {
+      return path.join(":");
+    }
+  }
+  return undefined;
+}
+
+/** Lines are `id parent device root point options … - type source superOptions`. */
+function findMount(controller: string, mounts: string): { readonly root: string; readonly point: string } | undefined {
+  for (const line of mounts.split("\n")) {
+    const [left = "", right = ""] = line.split(" - ");
+    const [type, , superOptions = ""] = right.split(" ");
+    const isWanted =
+      controller === "" ? type === "cgroup2" : type === "cgroup" && superOptions.split(",").includes(controller);
+    if (!isWanted) continue;
+    const [, , , root, point] = left.split(" ");
+    if (root !== undefined && point !== undefined) return { root, point };
+  }
+  return undefined;
+}
+
+interface MemoryGroup {
+  readonly limitBytes: number;
+  readonly usedBytes: number;
+}
+
+function memoryV2(folder: string, read: ReadText): MemoryGroup | undefined {
+  // Above memory.high the kernel throttles until the process crawls: as good as a limit.
+  const limits = [numberIn(read(`${folder}/memory.max`)), numberIn(read(`${folder}/memory.high`))];
+  const limitBytes = Math.min(...limits.map((limit) => limit ?? Number.POSITIVE_INFINITY));
+  if (!Number.isFinite(limitBytes)) return undefined;
+  const used = numberIn(read(`${folder}/memory.current`)) ?? 0;
+  return { limitBytes, usedBytes: used - statOf(read(`${folder}/memory.stat`), "inactive_file") };
+}
+
+function memoryV1(folder: string, read: ReadText): MemoryGroup | undefined {
+  const limitBytes = numberIn(read(`${folder}/memory.limit_in_bytes`));
+  // "No limit" is the largest multiple of the page size below 2^63.
+  if (limitBytes === undefined || limitBytes > 2 ** 60) return undefined;
+  const used = numberIn(read(`${folder}/memory.usage_in_bytes`)) ?? 0;
+  return { limitBytes, usedBytes: used - statOf(read(`${folder}/memory.stat`), "total_inactive_file") };
+}
+
+/** `200000 100000` is two cores; `max 100000` none. */
+function quotaV2(folder: string, read: ReadText): number | undefined {
+  const [quota, period] = (read(`${folder}/cpu.max`) ?? "").trim().split(/\s+/);
+  return quotient(numberIn(quota), numberIn(period));
+}
+
+function quotaV1(folder: string, read: ReadText): number | undefined {
+  return quotient(numberIn(read(`${folder}/cpu.cfs_quota_us`)), numberIn(read(`${folder}/cpu.cfs_period_us`)));
+}
+
+function quotient(quota: number | undefined, period: number | undefined): number | undefined {
+  return quota === undefined || period === undefined || period === 0 ? undefined : quota / period;
+}
+
+/** Undefined for `max`, `-1` and anything else that is no limit. */
+function numberIn(text: string | undefined): number | undefined {
+  const trimmed = text?.trim() ?? "";
+  return /^\d+$/.test(trimmed) ? Number(trimmed) : undefined;
+}
+
+function statOf(text: string | undefined, name: string): number {
+  const match = new RegExp(`^${name} (\\d+)$`, "m").exec(text ?? "");
+  return match === null ? 0 : Number(match[1]);
+}
+
+function least<Name extends string>(name: Name, values: readonly number[]): { readonly [Key in Name]?: number } {
+  return values.length === 0 ? {} : ({ [name]: Math.min(...values) } as { readonly [Key in Name]?: number });
+}

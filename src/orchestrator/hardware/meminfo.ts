@@ -1,0 +1,22 @@
+/** What Linux says of the machine's memory. Bytes. */
+export interface MemInfo {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+  readonly swapTotalBytes: number;
+  readonly swapFreeBytes: number;
+}
+
+/** Reads `/proc/meminfo`; undefined when it has no total (not Linux, or something else under that name). */
+export function parseMemInfo(text: string): MemInfo | undefined {
+  const kib = new Map<string, number>();
+  for (const match of text.matchAll(/^(\w+):\s+(\d+) kB$/gm)) kib.set(match[1] ?? "", Number(match[2]));
+  const bytes = (name: string) => (kib.get(name) ?? 0) * 1024;
+  if (bytes("MemTotal") === 0) return undefined;
+  return {
+    totalBytes: bytes("MemTotal"),
+    // Kernels before 3.14 don't estimate it; free and cached is what they would start from.
+    availableBytes: kib.has("MemAvailable") ? bytes("MemAvailable") : bytes("MemFree") + bytes("Cached"),
+    swapTotalBytes: bytes("SwapTotal"),
+    swapFreeBytes: bytes("SwapFree"),
+  };
+}

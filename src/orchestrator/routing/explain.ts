@@ -1,0 +1,164 @@
+import type { Profile } from "../catalog/profiles.ts";
+import { formatBytes } from "../memory/format.ts";
+import { sameModel } from "../store/model-name.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { Capability } from "../types.ts";
+import { failureKinds, type Candidate, type ChoiceFailure, type ChoiceRequest, type Rejection } from "./candidate.ts";
+import { hasRoomForAnswer, neededCapabilities, reject } from "./filter.ts";
+import type { Match } from "./rank.ts";
+
+/** Models to suggest for what no installed model can do. */
+const models: Readonly<Partial<Record<Capability, string>>> = {
+  completion: "llama3.2:3b",
+  tools: "llama3.2:3b",
+  insert: "qwen2.5-coder:7b",
+  vision: "llava:7b",
+  embedding: "nomic-embed-text",
+  thinking: "qwen3:4b",
+};
+
+/** Why this model, in a few words: `loaded, fits code profile`. */
+export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile): string {
+  const { candidate } = match;
+  const parts = [
+    ...(request.model !== undefined ? ["asked for"] : []),
+    ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred) ? ["preferred in the settings"] : []),
+    ...(candidate.isLoaded ? ["loaded"] : []),
+    ...(request.model === undefined ? [profileWords(match, request, profile)] : []),
+    ...(match.isSubstitute ? [`same family as ${request.preferred ?? "the preferred model"}, which does not fit`] : []),
+    ...(candidate.isLoaded ? [] : [memoryWords(candidate)]),
+    ...(hasRoomForAnswer(candidate, request)
+      ? []
+      : [`window of ${candidate.contextTokens} tokens leaves ${candidate.contextTokens - request.promptTokens} for the answer`]),
+  ];
+  return parts.join(", ");
+}
+
+function profileWords({ level }: Match, request: ChoiceRequest, profile: Profile): string {
+  if (request.task === "embedding") return "can embed";
+  const sees = request.task === "vision" ? "sees images, " : "";
+  if (level === "own") return `${sees}fits ${profile.name} profile`;
+  if (level === "fallback") return `${sees}fits ${profile.fallback ?? "general"} profile, none better for ${profile.name}`;
+  return `${sees}no model fits ${profile.name} profile better`;
+}
+
+function memoryWords(candidate: Candidate): string {
+  if (candidate.trust !== "local") return "remote";
+  return candidate.fits === "now" ? "fits in memory" : "fits after unloading others";
+}
+
+/** Why no candidate will do. `named` are those the request allows by name: all, unless it names a model. */
+export function explainFailure(
+  request: ChoiceRequest,
+  candidates: readonly Candidate[],
+  named: readonly Candidate[],
+): ChoiceFailure {
+  if (named.length === 0) return explainAbsence(request, candidates);
+  const rejections = named.flatMap((candidate) => {
+    const rejection = reject(candidate, request);
+    return rejection === undefined ? [] : [{ candidate, rejection }];
+  });
+  // Who got furthest through the filters is nearest to serving: that obstacle is the one to remove.
+  const furthest = rejections.reduce((a, b) => (order(b.rejection) > order(a.rejection) ? b : a));
+  const { kind } = furthest.rejection;
+  const stuck = rejections.filter(({ rejection }) => rejection.kind === kind).map(({ candidate }) => candidate);
+  const subject =
+    request.model !== undefined ? furthest.candidate.model : stuck.length === 1 ? (stuck[0]?.model ?? "") : undefined;
+  const substitute = request.model === undefined ? undefined : largestThatServes(request, candidates, furthest.candidate);
+  const instead = substitute === undefined ? undefined : `Use model "${substitute.model}", which can take this request.`;
+  const none = named.length === 1 ? "The only model" : `None of ${named.length} models`;
+
+  switch (kind) {
+    case "capability": {
+      const needs = neededCapabilities(request);
+      const missing = needs.filter((need) => !named.some(({ capabilities }) => capabilities.includes(need)));
+      const wanted = missing.length > 0 ? missing : needs;
+      const suggested = wanted.map((capability) => models[capability]).find((name) => name !== undefined) ?? "llama3.2:3b";
+      return {
+        kind,
+        message:
+          request.model === undefined
+            ? named.length === 1
+              ? `The only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
+              : `${none} has ${wanted.join(" and ")}`
+            : `${request.model} ${furthest.rejection.text}`,
+        hint: instead ?? `Call pull_model with a model that has ${wanted.join(" and ")}, such as ${suggested}.`,
+      };
+    }
+    case "privacy":
+      return {
+        kind,
+        message: `${subject ?? `${stuck.length} models`} could take this, but would send it off this machine, and privacy is local_only`,
+        hint: instead ?? "Call pull_model with a local model, or set privacy to allow_remote in the settings.",
+      };
+    case "context": {
+      const widest = stuck.reduce((a, b) => (b.contextTokens > a.contextTokens ? b : a));
+      return {
+        kind,
+        message: `The prompt has about ${request.promptTokens} tokens, and ${
+          request.model === undefined && named.length > 1 ? "the widest window" : "the window"
+        } has ${widest.contextTokens} (${widest.model})`,
+        hint: instead ?? "Send a shorter prompt or fewer files, or call pull_model with a model of a wider window, such as llama3.1:8b (128000).",
+      };
+    }
+    case "cool_down":
+      return {
+        kind,
+        message: `${subject ?? `All ${stuck.length} models that could take this`} ${
+          subject === undefined ? "are cooling down" : furthest.rejection.text
+        }`,
+        hint: instead ?? "Try again later; system_status shows what is wrong.",
+      };
+    default: {
+      const smallest = stuck.reduce((a, b) => (b.sizeBytes < a.sizeBytes ? b : a));
+      return {
+        kind,
+        message:
+          stuck.length === 1
+            ? `${smallest.model} (${formatBytes(smallest.sizeBytes)}) does not fit in memory, even with all idle models unloaded`
+            : `None of ${stuck.length} models fits in memory, even with all idle ones unloaded; the smallest is ${smallest.model} (${formatBytes(smallest.sizeBytes)})`,
+        hint:
+          instead ??
+          `Call smart_load with model "${smallest.model}" and dry_run to see the numbers, or pull_model with a smaller one.`,
+      };
+    }
+  }
+}
+
+function explainAbsence(request: ChoiceRequest, candidates: readonly Candidate[]): ChoiceFailure {
+  const kind = "unknown_model";
+  if (candidates.length === 0 && request.model === undefined) {
+    return {
+      kind,
+      message: "No model is installed",
+      hint: "Call pull_model; list_models names a model that fits this machine.",
+    };
+  }
+  const model = request.model ?? "";
+  const names = [...new Set(candidates.map((candidate) => candidate.model))];
+  const near = nearestNames(model, names, 3);
+  return {
+    kind,
+    message: `No engine holds a model named ${model}`,
+    hint:
+      near.length > 0
+        ? `Did you mean ${near.join(", ")}? Else call pull_model with model "${model}".`
+        : `Call pull_model with model "${model}", or list_models for the names there are.`,
+  };
+}
+
+/** What to offer in place of the named model: same family first, then the largest. */
+function largestThatServes(
+  request: ChoiceRequest,
+  candidates: readonly Candidate[],
+  unserved: Candidate,
+): Candidate | undefined {
+  const isKin = (candidate: Candidate) => candidate.family !== undefined && candidate.family === unserved.family;
+  return candidates
+    .filter((candidate) => reject(candidate, request) === undefined)
+    .toSorted((a, b) => Number(isKin(b)) - Number(isKin(a)) || b.sizeBytes - a.sizeBytes)[0];
+}
+
+function order(rejection: Rejection): number {
+  return failureKinds.indexOf(rejection.kind);
+}

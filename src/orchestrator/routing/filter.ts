@@ -1,0 +1,41 @@
+import type { Capability } from "../types.ts";
+import type { Candidate, ChoiceRequest, Rejection } from "./candidate.ts";
+
+/** Answers shorter than this are no use: a window that leaves less behind the prompt rules a model out. */
+const leastAnswerTokens = 256;
+
+/** What the task asks for by itself, and what the request adds. */
+export function neededCapabilities(request: Pick<ChoiceRequest, "task" | "needs">): readonly Capability[] {
+  const byTask: readonly Capability[] =
+    request.task === "embedding" ? ["embedding"] : request.task === "vision" ? ["completion", "vision"] : ["completion"];
+  return [...new Set([...byTask, ...request.needs])];
+}
+
+/** Whether the window holds the prompt and the whole answer that may come. */
+export function hasRoomForAnswer(candidate: Candidate, request: ChoiceRequest): boolean {
+  return candidate.contextTokens >= request.promptTokens + answerTokens(request, request.outputTokens);
+}
+
+/**
+ * The hard filters, in order: capability, privacy, context window, cool-down, memory. Undefined for a candidate.
+ * The window is the last resort's: prompt and a short answer must fit; `hasRoomForAnswer` ranks those with less last.
+ */
+export function reject(candidate: Candidate, request: ChoiceRequest): Rejection | undefined {
+  const missing = neededCapabilities(request).filter((capability) => !candidate.capabilities.includes(capability));
+  if (missing.length > 0) return { kind: "capability", text: `lacks ${missing.join(", ")}` };
+  if (request.privacy === "local_only" && candidate.trust !== "local") {
+    return { kind: "privacy", text: "is not local, and privacy is local_only" };
+  }
+  const least = request.promptTokens + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
+  if (candidate.contextTokens < least) {
+    return { kind: "context", text: `has a window of ${candidate.contextTokens} tokens, at least ${least} are needed` };
+  }
+  if (candidate.coolDown !== undefined) return { kind: "cool_down", text: `is cooling down: ${candidate.coolDown}` };
+  if (candidate.fits === "no") return { kind: "memory", text: "does not fit in memory" };
+  return undefined;
+}
+
+/** An embedding has no answer in tokens. */
+function answerTokens(request: ChoiceRequest, tokens: number): number {
+  return request.task === "embedding" ? 0 : tokens;
+}

@@ -1,0 +1,140 @@
+import { isCodeName } from "../catalog/names.ts";
+import { findProfile, type Profile } from "../catalog/profiles.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { Candidate, ChoiceRequest } from "./candidate.ts";
+import { hasRoomForAnswer } from "./filter.ts";
+
+/** A candidate that passed the filters, and where it stands. */
+export interface Match {
+  readonly candidate: Candidate;
+  /** Position among the given candidates: the configured order of engines. */
+  readonly index: number;
+  readonly level: "own" | "fallback" | "none";
+  readonly step: Step;
+  /** Same family as a preferred model that does not fit. */
+  readonly isSubstitute: boolean;
+}
+
+/** The steps of `chooseModel`; lower goes first. */
+const steps = { preferred: 0, loaded: 1, own: 2, fallback: 3, able: 4, shortWindow: 5, remote: 6 } as const;
+export type Step = (typeof steps)[keyof typeof steps];
+
+/** Up to this many parameters more is better; beyond, answers get slow on most machines, and less is better. */
+const handyParameters = 10e9;
+
+/** Under `complexity: high`: how much larger a model must be to be loaded although a matching one is loaded already. */
+const worthLoadingFactor = 2;
+
+/** Candidates of a request in the order in which they are to be tried. All have passed the filters. */
+export function rank(
+  candidates: readonly Candidate[],
+  request: ChoiceRequest,
+  profile: Profile,
+  substitutedFamily: string | undefined,
+): readonly Match[] {
+  const levels = candidates.map((candidate) => levelOf(candidate, request, profile));
+  const matches = candidates.map((candidate, index): Match => {
+    const level = levels[index] ?? "none";
+    const isOutgrown =
+      request.complexity === "high" &&
+      candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", candidate, level));
+    return {
+      candidate,
+      index,
+      level,
+      step: stepOf(candidate, request, level, isOutgrown),
+      isSubstitute: substitutedFamily !== undefined && candidate.family === substitutedFamily,
+    };
+  });
+  return matches.toSorted((a, b) => compareMatches(a, b, request, profile));
+}
+
+/**
+ * Inside one step: closeness to the profile, family of a preferred model that does not fit, the size that `complexity`
+ * asks for, loaded, fits without unloading, the profile's families in their order (then models made for nothing but
+ * this profile), size, name, configured order of engines.
+ */
+function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Profile): number {
+  return (
+    a.step - b.step ||
+    levelOrder[a.level] - levelOrder[b.level] ||
+    Number(b.isSubstitute) - Number(a.isSubstitute) ||
+    compareByComplexity(a.candidate, b.candidate, request) ||
+    Number(b.candidate.isLoaded) - Number(a.candidate.isLoaded) ||
+    Number(a.candidate.fits !== "now") - Number(b.candidate.fits !== "now") ||
+    familyRank(a.candidate, profile) - familyRank(b.candidate, profile) ||
+    compareBySize(a.candidate, b.candidate, profile) ||
+    compareText(a.candidate.model, b.candidate.model) ||
+    a.index - b.index
+  );
+}
+
+const levelOrder = { own: 0, fallback: 1, none: 2 } as const;
+
+function levelOf(candidate: Candidate, request: ChoiceRequest, profile: Profile): Match["level"] {
+  // A profile describes chat; whatever embeds serves an embedding.
+  if (request.task === "embedding") return "own";
+  if (isOfProfile(candidate, profile)) return "own";
+  const fallback = profile.fallback === undefined ? undefined : findProfile(profile.fallback);
+  return fallback !== undefined && isOfProfile(candidate, fallback) ? "fallback" : "none";
+}
+
+/** A code model that nobody knows has a window that nobody knows: its name lets it in. */
+function isOfProfile(candidate: Candidate, profile: Profile): boolean {
+  const isCodeByName = profile.name === "code" && isCodeName(candidate.model);
+  if (isCodeByName && (candidate.family ?? "unknown") === "unknown") return true;
+  return (isCodeByName || candidate.profiles.includes(profile.name)) && candidate.contextTokens >= profile.contextTokens;
+}
+
+function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], isOutgrown: boolean): Step {
+  if (request.preferred !== undefined && sameModel(candidate.model, request.preferred)) return steps.preferred;
+  if (candidate.trust !== "local") return steps.remote;
+  if (!hasRoomForAnswer(candidate, request)) return steps.shortWindow;
+  if (level === "none") return steps.able;
+  if (candidate.isLoaded && !isOutgrown) return steps.loaded;
+  return level === "own" ? steps.own : steps.fallback;
+}
+
+function isWorthLoading(
+  other: Candidate,
+  otherLevel: Match["level"],
+  loaded: Candidate,
+  level: Match["level"],
+): boolean {
+  return (
+    other.trust === "local" &&
+    levelOrder[otherLevel] <= levelOrder[level] &&
+    magnitude(other) > magnitude(loaded) * worthLoadingFactor
+  );
+}
+
+function compareByComplexity(a: Candidate, b: Candidate, request: ChoiceRequest): number {
+  if (request.complexity === "high") return magnitude(b) - magnitude(a);
+  if (request.complexity === "low") return magnitude(a) - magnitude(b);
+  return 0;
+}
+
+/** Small ones first for quick work; otherwise large ones, as long as they are handy. */
+function compareBySize(a: Candidate, b: Candidate, profile: Profile): number {
+  const [left, right] = [magnitude(a), magnitude(b)];
+  if (profile.name === "fast") return left - right;
+  const [isLeftHandy, isRightHandy] = [left <= handyParameters, right <= handyParameters];
+  if (isLeftHandy !== isRightHandy) return isLeftHandy ? -1 : 1;
+  return isLeftHandy ? right - left : left - right;
+}
+
+/** Parameters; where the engine doesn't say, from the size at the 4.5 bits per weight of an ordinary quantisation. */
+function magnitude(candidate: Candidate): number {
+  return candidate.parameterCount ?? (candidate.sizeBytes * 8) / 4.5;
+}
+
+function familyRank(candidate: Candidate, profile: Profile): number {
+  const at = profile.families.indexOf(candidate.family ?? "");
+  if (at >= 0) return at;
+  const isDedicated = candidate.profiles.length === 1 && candidate.profiles[0] === profile.name;
+  return profile.families.length + (isDedicated ? 0 : 1);
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,163 @@
+/** A resident model that may be unloaded: idle and not pinned. */
+export interface EvictionCandidate {
+  readonly key: string;
+  /** What unloading it makes available. */
+  readonly releasedBytes: number;
+  /** Expected seconds of reloading it later; absent where nothing was learned yet. */
+  readonly reloadSeconds?: number;
+  readonly sizeBytes: number;
+  readonly lastUsedMs: number;
+  /** Another program loaded or touched it. */
+  readonly isForeign: boolean;
+}
+
+export interface EvictionInput {
+  readonly bytesToFree: number;
+  readonly candidates: readonly EvictionCandidate[];
+  /** Between equal sets, models below this size stay (`memory.smallModelBytes`). */
+  readonly smallModelBytes: number;
+}
+
+/** The search doubles with every candidate; a machine holds fewer models than this at once. */
+const exactLimit = 20;
+
+interface Item {
+  readonly candidate: EvictionCandidate;
+  readonly loss: number;
+}
+
+/** What a set costs, compared field by field. Every field only grows when a model is added to the set. */
+interface Cost {
+  readonly foreign: number;
+  readonly loss: number;
+  readonly small: number;
+}
+
+/**
+ * The cheapest set of models whose unloading makes `bytesToFree` available, least recently used first; undefined when
+ * all of them together would not, empty when nothing needs to go.
+ *
+ * Sets are compared by (1) the number of foreign models, (2) the sum of expected reload seconds, (3) the number of
+ * small models, (4) recency of use: the set whose most recently used member was used longest ago, then its second, ...
+ * No proper subset of the answer suffices: a superset is never cheaper by any of these, and loses by (4).
+ *
+ * Seconds that nobody has measured are derived from the size at the speed of the measured ones; with none measured,
+ * bytes are the loss. The search is exact up to 20 candidates. Beyond, it is exact among the 20 that are cheapest per
+ * byte, unless those don't suffice: then all are taken in that order until it is enough, and the superfluous dropped.
+ */
+export function chooseEviction(input: EvictionInput): readonly string[] | undefined {
+  const { bytesToFree, smallModelBytes } = input;
+  if (bytesToFree <= 0) return [];
+  const useful = input.candidates.filter((candidate) => candidate.releasedBytes > 0);
+  if (releasedBy(useful) < bytesToFree) return undefined;
+
+  const items = byPrice(withLosses(useful));
+  const searched = items.slice(0, exactLimit);
+  const chosen =
+    releasedBy(searched.map((item) => item.candidate)) >= bytesToFree
+      ? cheapestSet(searched, bytesToFree, smallModelBytes)
+      : enoughInOrder(items, bytesToFree);
+  return chosen.toSorted(byAge).map((candidate) => candidate.key);
+}
+
+function releasedBy(candidates: readonly EvictionCandidate[]): number {
+  return candidates.reduce((sum, candidate) => sum + candidate.releasedBytes, 0);
+}
+
+/** Milliseconds or bytes as integers, so that sums in different order are equal and ties are seen as ties. */
+function withLosses(candidates: readonly EvictionCandidate[]): readonly Item[] {
+  let measuredBytes = 0;
+  let measuredSeconds = 0;
+  for (const { reloadSeconds, sizeBytes } of candidates) {
+    if (reloadSeconds === undefined) continue;
+    measuredBytes += sizeBytes;
+    measuredSeconds += reloadSeconds;
+  }
+  const secondsPerByte = measuredSeconds > 0 && measuredBytes > 0 ? measuredSeconds / measuredBytes : undefined;
+  return candidates.map((candidate) => {
+    const seconds =
+      candidate.reloadSeconds ?? (secondsPerByte === undefined ? undefined : candidate.sizeBytes * secondsPerByte);
+    const loss = seconds === undefined ? candidate.sizeBytes : Math.round(seconds * 1000);
+    return { candidate, loss: Math.max(0, loss) };
+  });
+}
+
+/** Own models before foreign ones, then least loss per released byte, then oldest. */
+function byPrice(items: readonly Item[]): readonly Item[] {
+  return items.toSorted(
+    (a, b) =>
+      Number(a.candidate.isForeign) - Number(b.candidate.isForeign) ||
+      a.loss / a.candidate.releasedBytes - b.loss / b.candidate.releasedBytes ||
+      byAge(a.candidate, b.candidate),
+  );
+}
+
+function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
+  return a.lastUsedMs - b.lastUsedMs || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
+}
+
+/** Depth-first over take-or-leave, cut where the rest can't suffice or the cost so far is already beaten. */
+function cheapestSet(
+  items: readonly Item[],
+  bytesToFree: number,
+  smallModelBytes: number,
+): readonly EvictionCandidate[] {
+  const remainingBytes: number[] = [0];
+  for (const { candidate } of items.toReversed()) remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);
+
+  let best: { readonly cost: Cost; readonly set: readonly EvictionCandidate[] } | undefined;
+  const taken: EvictionCandidate[] = [];
+  const visit = (index: number, missingBytes: number, cost: Cost): void => {
+    const comparison = best === undefined ? -1 : compareCosts(cost, best.cost);
+    if (comparison > 0) return;
+    if (missingBytes <= 0) {
+      if (best === undefined || comparison < 0 || isOlderSet(taken, best.set)) best = { cost, set: [...taken] };
+      return;
+    }
+    const item = items[index];
+    if (item === undefined || (remainingBytes[index] ?? 0) < missingBytes) return;
+    const { candidate, loss } = item;
+    taken.push(candidate);
+    visit(index + 1, missingBytes - candidate.releasedBytes, {
+      foreign: cost.foreign + Number(candidate.isForeign),
+      loss: cost.loss + loss,
+      small: cost.small + Number(candidate.sizeBytes < smallModelBytes),
+    });
+    taken.pop();
+    visit(index + 1, missingBytes, cost);
+  };
+  visit(0, bytesToFree, { foreign: 0, loss: 0, small: 0 });
+  return best?.set ?? [];
+}
+
+function compareCosts(a: Cost, b: Cost): number {
+  return a.foreign - b.foreign || a.loss - b.loss || a.small - b.small;
+}
+
+/** Compares the most recently used members, then the next ones; when one set runs out it is the smaller, and wins. */
+function isOlderSet(a: readonly EvictionCandidate[], b: readonly EvictionCandidate[]): boolean {
+  const left = a.toSorted((x, y) => byAge(y, x));
+  const right = b.toSorted((x, y) => byAge(y, x));
+  for (const [index, candidate] of left.entries()) {
+    const other = right[index];
+    if (other === undefined) return false;
+    const difference = byAge(candidate, other);
+    if (difference !== 0) return difference < 0;
+  }
+  return left.length < right.length;
+}
+
+function enoughInOrder(items: readonly Item[], bytesToFree: number): readonly EvictionCandidate[] {
+  const taken: EvictionCandidate[] = [];
+  let released = 0;
+  for (const { candidate } of items) {
+    if (released >= bytesToFree) break;
+    taken.push(candidate);
+    released += candidate.releasedBytes;
+  }
+  // The dearest first: what was taken last may have made earlier, smaller ones superfluous.
+  return taken.toReversed().reduce<readonly EvictionCandidate[]>((kept, candidate) => {
+    const without = kept.filter((other) => other !== candidate);
+    return releasedBy(without) >= bytesToFree ? without : kept;
+  }, taken);
+}
