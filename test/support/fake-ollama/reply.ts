@@ -1,0 +1,69 @@
+import { createHash } from "node:crypto";
+import type { FakeModel } from "./types.ts";
+
+const sentence = "Red, green and blue are three colours of the rainbow. ";
+
+/** What the model says: its own `reply`, an instance of the schema, or the sentence (eighty times for a long one). */
+export function replyOf(model: FakeModel, prompt: string, format: unknown): string {
+  if (format !== undefined && format !== "")
+    return JSON.stringify(format === "json" ? { answer: "red" } : instanceOf(format));
+  if (typeof model.reply === "function") return model.reply(prompt);
+  return model.reply ?? (/\blong\b/.test(prompt) ? sentence.repeat(80) : sentence.trim());
+}
+
+/** Pieces that stand for tokens: words with the blanks before them, JSON in fours. */
+export function tokensOf(text: string): string[] {
+  return text.startsWith("{") || text.startsWith("[")
+    ? (text.match(/.{1,4}/gs) ?? [])
+    : (text.match(/\s*\S+|\s+$/g) ?? []);
+}
+
+/** Cuts the pieces before the first stop string. */
+export function untilStop(
+  tokens: readonly string[],
+  stops: readonly string[],
+): { tokens: string[]; isStopped: boolean } {
+  const text = tokens.join("");
+  const ends = stops.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
+  if (ends.length === 0) return { tokens: [...tokens], isStopped: false };
+  const kept = text.slice(0, Math.min(...ends));
+  return { tokens: tokensOf(kept), isStopped: true };
+}
+
+/** The smallest value that matches the usual keywords of a JSON schema. */
+function instanceOf(schema: unknown): unknown {
+  if (typeof schema !== "object" || schema === null) return null;
+  const rules = schema as Record<string, unknown>;
+  if ("const" in rules) return rules["const"];
+  if (Array.isArray(rules["enum"])) return rules["enum"][0];
+  if (Array.isArray(rules["anyOf"])) return instanceOf(rules["anyOf"][0]);
+  switch (rules["type"]) {
+    case "object": {
+      const properties = (rules["properties"] ?? {}) as Record<string, unknown>;
+      return Object.fromEntries(Object.entries(properties).map(([name, inner]) => [name, instanceOf(inner)]));
+    }
+    case "array":
+      return rules["items"] === undefined ? [] : [instanceOf(rules["items"])];
+    case "integer":
+    case "number":
+      return typeof rules["minimum"] === "number" ? rules["minimum"] : 1;
+    case "boolean":
+      return true;
+    case "null":
+      return null;
+    default:
+      return "red";
+  }
+}
+
+/** A unit vector of the words in a text: equal texts are equal, different ones point elsewhere. */
+export function vectorOf(text: string): number[] {
+  const vector = Array.from({ length: 32 }, () => 0);
+  for (const word of text.toLowerCase().match(/\w+/g) ?? []) {
+    const hash = createHash("sha256").update(word).digest();
+    const slot = (hash[0] ?? 0) % vector.length;
+    vector[slot] = (vector[slot] ?? 0) + ((hash[1] ?? 0) % 2 === 0 ? 1 : -1);
+  }
+  const length = Math.hypot(...vector) || 1;
+  return vector.map((value) => value / length);
+}

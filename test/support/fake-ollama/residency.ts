@@ -1,0 +1,131 @@
+import { vendorErrors, type FakeModel, type FakeOllamaOptions, type FakeResident } from "./types.ts";
+import type { Exchange } from "./exchange.ts";
+import { weightsOf } from "./library.ts";
+
+/** A load that failed, or a request that was refused: status and text of the answer. */
+export class Refusal extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export interface LoadWish {
+  readonly contextTokens?: number | undefined;
+  readonly shift?: boolean | undefined;
+  /** Raw `keep_alive` of the request. */
+  readonly keepAlive?: unknown;
+}
+
+export interface FakeResidency {
+  readonly residents: Map<string, FakeResident>;
+  readonly loads: { readonly name: string; readonly contextTokens: number }[];
+  /** Waits for the slot (one request at a time), loads or reloads, runs `work`. Throws `Refusal`. */
+  use<Result>(
+    model: FakeModel,
+    wish: LoadWish,
+    exchange: Exchange,
+    work: (resident: FakeResident, loadMs: number) => Promise<Result>,
+  ): Promise<Result>;
+  /** Ends the residency a little later, as Ollama does. */
+  expire(model: FakeModel): void;
+  /** `/api/ps`: real buffer sizes grow with the context. */
+  list(): { readonly resident: FakeResident; readonly sizeBytes: (model: FakeModel) => number }[];
+}
+
+const defaultContextTokens = 4_096;
+const cacheBytesPerToken = 24_064;
+const computeBytes = 12_576_594;
+
+export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
+  const residents = new Map<string, FakeResident>();
+  const loads: { readonly name: string; readonly contextTokens: number }[] = [];
+  const slots = new Map<string, { tail: Promise<void>; waiting: number }>();
+
+  const acquire = async (weights: string): Promise<() => void> => {
+    const slot = slots.get(weights) ?? { tail: Promise.resolve(), waiting: 0 };
+    slots.set(weights, slot);
+    if (slot.waiting >= (options.maxQueue ?? 512)) throw new Refusal(503, vendorErrors.queueFull);
+    slot.waiting += 1;
+    let release = (): void => {};
+    const before = slot.tail;
+    slot.tail = new Promise((resolve) => {
+      release = () => {
+        slot.waiting -= 1;
+        resolve();
+      };
+    });
+    await before;
+    return release;
+  };
+
+  return {
+    residents,
+    loads,
+    async use(model, wish, exchange, work) {
+      const keepAliveSeconds = keepAliveOf(wish.keepAlive);
+      const weights = weightsOf(model);
+      const release = await acquire(weights);
+      try {
+        const contextTokens = Math.min(wish.contextTokens ?? defaultContextTokens, model.contextTokens ?? 8_192);
+        const shift = wish.shift ?? true;
+        const startedAt = performance.now();
+        let resident = residents.get(weights);
+        if (resident && resident.expiresAt < Date.now()) resident = undefined;
+        if (!resident || resident.contextTokens !== contextTokens || resident.shift !== shift) {
+          residents.delete(weights);
+          await exchange.pause(options.loadDelayMs ?? 0);
+          if (model.loadError !== undefined) throw new Refusal(500, model.loadError);
+          resident = {
+            name: model.name,
+            weights,
+            contextTokens,
+            shift,
+            keepAliveSeconds: keepAliveSeconds ?? 300,
+            expiresAt: 0,
+          };
+          residents.set(weights, resident);
+          loads.push({ name: model.name, contextTokens });
+        }
+        if (keepAliveSeconds !== undefined) resident.keepAliveSeconds = keepAliveSeconds;
+        refresh(resident);
+        return await work(resident, performance.now() - startedAt);
+      } finally {
+        release();
+      }
+    },
+    expire(model) {
+      const weights = weightsOf(model);
+      const end = async (): Promise<void> => {
+        await slots.get(weights)?.tail;
+        residents.delete(weights);
+      };
+      setTimeout(() => void end(), options.unloadDelayMs ?? 5).unref();
+    },
+    list() {
+      for (const [weights, resident] of residents) if (resident.expiresAt < Date.now()) residents.delete(weights);
+      return [...residents.values()].map((resident) => ({
+        resident,
+        sizeBytes: (model) =>
+          (model.sizeBytes ?? 98_362_745) + resident.contextTokens * cacheBytesPerToken + computeBytes,
+      }));
+    },
+  };
+
+  function refresh(resident: FakeResident): void {
+    resident.expiresAt =
+      resident.keepAliveSeconds < 0 ? Date.now() + 2 ** 40 : Date.now() + resident.keepAliveSeconds * 1_000;
+  }
+}
+
+/** Number: seconds; string: a Go duration, whose missing unit is a 400; absent: unchanged. */
+function keepAliveOf(value: unknown): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === "number") return value;
+  const match = /^(-?[\d.]+)(ms|s|m|h)$/.exec(String(value));
+  const scale = { ms: 0.001, s: 1, m: 60, h: 3_600 }[match?.[2] ?? ""];
+  if (!match || scale === undefined) throw new Refusal(400, `time: missing unit in duration "${String(value)}"`);
+  return Number(match[1]) * scale;
+}
