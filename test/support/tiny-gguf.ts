@@ -1,0 +1,219 @@
+import { writeFile } from "node:fs/promises";
+import { type MetadataEntry, type TensorToWrite, flipBit, truncateBy, writeGguf } from "./gguf-writer.ts";
+
+/** What a tiny model recites unless told otherwise. */
+export const tinySentence = "This practice model recites one sentence, and nothing else.";
+
+export interface TinyGguf {
+  /** What it answers to everything, word for word, at any temperature. Default: `tinySentence`. */
+  readonly says?: string;
+  readonly quantization?: "F32" | "Q8_0" | "Q4_0";
+  /** Written as it is: a name that llama.cpp doesn't know makes a file that it refuses. Default `llama`. */
+  readonly architecture?: string;
+  /** The window it claims to be trained for. Default 2048. */
+  readonly contextLength?: number;
+  /** Jinja. Default: ChatML. `undefined` given: none in the file. */
+  readonly chatTemplate?: string | undefined;
+  /** Starts again from the first word instead of ending: generates until told to stop. */
+  readonly isEndless?: boolean;
+  readonly layerCount?: number;
+  /** Further or replaced metadata. */
+  readonly metadata?: readonly MetadataEntry[];
+  /** Further tensors, with data or without. */
+  readonly tensors?: readonly TensorToWrite[];
+  /** `truncated` lacks its last tensors' data; `bit-flipped` has a damaged number of tensors. */
+  readonly corrupt?: "empty" | "truncated" | "bit-flipped";
+}
+
+export const chatMlTemplate =
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}" +
+  "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+const tokenKind = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
+const fileTypes = { F32: 0, Q4_0: 2, Q8_0: 7 } as const;
+const endToken = "<|im_end|>";
+
+/**
+ * Writes a real model of about 90 KB (Q4_0) to 540 KB (F32) that answers everything with one sentence and then ends.
+ *
+ * How: attention and feed-forward contribute nothing (zero matrices), so the next token depends on the last one alone.
+ * The sentence is cut into pieces that occur once; each has its own code (rows of a Hadamard matrix, which are
+ * orthogonal), is embedded as that code, and the output row of its successor is the same code. Everything that is
+ * not part of the sentence is embedded as code 0, whose successor is the first piece.
+ */
+export async function writeTinyGguf(path: string, model: TinyGguf = {}): Promise<void> {
+  const { says = tinySentence, quantization = "F32", architecture = "llama", contextLength = 2048 } = model;
+  const { layerCount = 2, isEndless = false } = model;
+  const chatTemplate = "chatTemplate" in model ? model.chatTemplate : chatMlTemplate;
+  const pieces = uniquePieces(says, 400);
+  const vocabulary = vocabularyOf(pieces);
+  const dimension = Math.max(64, 2 ** Math.ceil(Math.log2(pieces.length + 1)));
+  const firstPiece = vocabulary.length - pieces.length;
+  const endOfTurn = vocabulary.findIndex((token) => token.text === endToken);
+
+  const codeOf = (code: number): number[] => Array.from({ length: dimension }, (_, column) => hadamard(code, column));
+  const embeddings = vocabulary.map((_, token) => codeOf(token < firstPiece ? 0 : token - firstPiece + 1));
+  const outputs = vocabulary.map((_, token) => {
+    if (token >= firstPiece) {
+      const code = codeOf(token - firstPiece);
+      if (!isEndless || token !== firstPiece) return code;
+      // The first piece follows both the prompt and the last piece.
+      return code.map((value, column) => value + hadamard(pieces.length, column));
+    }
+    return token === endOfTurn && !isEndless ? codeOf(pieces.length) : codeOf(0).map(() => 0);
+  });
+
+  const matrix = (name: string, columns: number, rows: readonly (readonly number[])[] | number): TensorToWrite => ({
+    name,
+    type: quantization,
+    shape: [columns, typeof rows === "number" ? rows : rows.length],
+    data:
+      typeof rows === "number"
+        ? quantize(new Array<number>(columns * rows).fill(0), quantization)
+        : quantize(rows.flat(), quantization),
+  });
+  const norm = (name: string): TensorToWrite => ({
+    name,
+    type: "F32",
+    shape: [dimension],
+    data: quantize(new Array<number>(dimension).fill(1), "F32"),
+  });
+  const layers = Array.from({ length: layerCount }, (_, layer) => [
+    norm(`blk.${layer}.attn_norm.weight`),
+    ...["attn_q", "attn_k", "attn_v", "attn_output"].map((name) =>
+      matrix(`blk.${layer}.${name}.weight`, dimension, dimension),
+    ),
+    norm(`blk.${layer}.ffn_norm.weight`),
+    ...["ffn_gate", "ffn_up", "ffn_down"].map((name) => matrix(`blk.${layer}.${name}.weight`, dimension, dimension)),
+  ]);
+  const metadata: MetadataEntry[] = [
+    ["general.architecture", "string", architecture],
+    ["general.name", "string", "Practice model"],
+    ["general.file_type", "u32", fileTypes[quantization]],
+    [`${architecture}.context_length`, "u32", contextLength],
+    [`${architecture}.embedding_length`, "u32", dimension],
+    [`${architecture}.block_count`, "u32", layerCount],
+    [`${architecture}.feed_forward_length`, "u32", dimension],
+    [`${architecture}.attention.head_count`, "u32", 4],
+    [`${architecture}.attention.head_count_kv`, "u32", 4],
+    [`${architecture}.attention.layer_norm_rms_epsilon`, "f32", 1e-5],
+    [`${architecture}.rope.dimension_count`, "u32", dimension / 4],
+    [`${architecture}.vocab_size`, "u32", vocabulary.length],
+    ["tokenizer.ggml.model", "string", "llama"],
+    ["tokenizer.ggml.tokens", "string", vocabulary.map((token) => token.text)],
+    ["tokenizer.ggml.scores", "f32", vocabulary.map((_, index) => -index)],
+    ["tokenizer.ggml.token_type", "i32", vocabulary.map((token) => token.kind)],
+    ["tokenizer.ggml.unknown_token_id", "u32", 0],
+    ["tokenizer.ggml.bos_token_id", "u32", 1],
+    ["tokenizer.ggml.eos_token_id", "u32", endOfTurn],
+    ["tokenizer.ggml.eot_token_id", "u32", endOfTurn],
+    ["tokenizer.ggml.add_bos_token", "bool", false],
+    ["tokenizer.ggml.add_space_prefix", "bool", false],
+  ];
+  if (chatTemplate !== undefined) metadata.push(["tokenizer.chat_template", "string", chatTemplate]);
+  const replaced = new Set((model.metadata ?? []).map(([key]) => key));
+  await writeGguf(path, {
+    metadata: [...metadata.filter(([key]) => !replaced.has(key)), ...(model.metadata ?? [])],
+    tensors: [
+      matrix("token_embd.weight", dimension, embeddings),
+      norm("output_norm.weight"),
+      matrix("output.weight", dimension, outputs),
+      ...layers.flat(),
+      ...(model.tensors ?? []),
+    ],
+  });
+  if (model.corrupt === "empty") await writeFile(path, "");
+  if (model.corrupt === "truncated") await truncateBy(path, 4_096);
+  if (model.corrupt === "bit-flipped") await flipBit(path, 8 * 8 + 63);
+}
+
+interface Token {
+  readonly text: string;
+  readonly kind: number;
+}
+
+/** SPM: control tokens, all bytes, printable ASCII (every prefix of a word must exist), and the sentence's pieces last. */
+function vocabularyOf(pieces: readonly string[]): readonly Token[] {
+  const control = ["<s>", "</s>", "<|im_start|>", endToken];
+  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
+  const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index));
+  return [
+    { text: "<unk>", kind: tokenKind.unknown },
+    ...control.map((text) => ({ text, kind: tokenKind.control })),
+    ...bytes.map((text) => ({ text, kind: tokenKind.byte })),
+    ...["▁", ...printable].map((text) => ({ text, kind: tokenKind.normal })),
+    ...pieces.map((piece) => ({ text: piece.replaceAll(" ", "▁"), kind: tokenKind.normal })),
+  ];
+}
+
+/**
+ * Cuts a text into at most `limit` pieces of whole words, no two alike and none of a single character (those are in
+ * the vocabulary already).
+ */
+export function uniquePieces(text: string, limit: number): readonly string[] {
+  const words = text.match(/\s*\S+\s*$|\s*\S+/g) ?? [];
+  const wordsPerPiece = Math.ceil(words.length / limit);
+  const pieces: string[] = [];
+  let piece = "";
+  let taken = 0;
+  for (const word of words) {
+    piece += word;
+    taken += 1;
+    if (taken < wordsPerPiece || piece.length < 2 || pieces.includes(piece)) continue;
+    pieces.push(piece);
+    piece = "";
+    taken = 0;
+  }
+  // What is left over repeats an earlier piece: it joins its neighbours until it doesn't.
+  while (piece !== "" && (pieces.includes(piece) || piece.length < 2) && pieces.length > 0)
+    piece = (pieces.pop() ?? "") + piece;
+  if (piece.length === 1) throw new Error("a tiny model can't say less than two characters");
+  if (piece !== "") pieces.push(piece);
+  if (pieces.length === 0) throw new Error("a tiny model must say something");
+  return pieces;
+}
+
+/** Sylvester's Hadamard matrix: rows of ±1, orthogonal to each other. */
+function hadamard(row: number, column: number): number {
+  let parity = 0;
+  for (let bits = row & column; bits !== 0; bits &= bits - 1) parity ^= 1;
+  return parity === 0 ? 1 : -1;
+}
+
+/** Quantises as ggml's reference routines do (`quantize_row_q8_0_ref`, `quantize_row_q4_0_ref`). */
+function quantize(values: readonly number[], type: "F32" | "Q8_0" | "Q4_0"): Buffer {
+  if (type === "F32") {
+    const buffer = Buffer.alloc(values.length * 4);
+    values.forEach((value, index) => buffer.writeFloatLE(value, index * 4));
+    return buffer;
+  }
+  const blockBytes = type === "Q8_0" ? 34 : 18;
+  const buffer = Buffer.alloc((values.length / 32) * blockBytes);
+  for (let block = 0; block * 32 < values.length; block++) {
+    const numbers = values.slice(block * 32, block * 32 + 32);
+    const extreme = numbers.reduce((max, value) => (Math.abs(value) > Math.abs(max) ? value : max), 0);
+    const scale = type === "Q8_0" ? Math.abs(extreme) / 127 : extreme / -8;
+    const at = block * blockBytes;
+    buffer.writeUInt16LE(halfBits(scale), at);
+    numbers.forEach((value, index) => {
+      const scaled = scale === 0 ? 0 : value / scale;
+      if (type === "Q8_0") {
+        buffer.writeInt8(Math.round(scaled), at + 2 + index);
+      } else {
+        const nibble = Math.min(15, Math.floor(scaled + 8.5));
+        const position = at + 2 + (index % 16);
+        buffer.writeUInt8(buffer.readUInt8(position) | (index < 16 ? nibble : nibble << 4), position);
+      }
+    });
+  }
+  return buffer;
+}
+
+/** Bits of a number as IEEE 754 half precision (normal range and zero only, rounded down: scales need no more). */
+function halfBits(value: number): number {
+  if (value === 0) return 0;
+  const sign = value < 0 ? 0x8000 : 0;
+  const exponent = Math.floor(Math.log2(Math.abs(value)));
+  const fraction = Math.floor((Math.abs(value) / 2 ** exponent - 1) * 1024);
+  return sign | ((exponent + 15) << 10) | fraction;
+}
