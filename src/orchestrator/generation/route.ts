@@ -3,7 +3,7 @@ import { suggestStarter } from "../catalog/starter.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
-import { chooseModel } from "../routing/choose.ts";
+import { chooseModel, type ChoiceFailure } from "../routing/choose.ts";
 import type {
   CallerContext,
   Capability,
@@ -23,8 +23,6 @@ export interface Route {
   readonly considered: readonly ConsideredModel[];
   /** Estimated; chat overhead included. */
   readonly promptTokens: number;
-  /** A named model is never replaced by another one: only the engine that serves it may change. */
-  readonly isExplicit: boolean;
 }
 
 export interface RouteSource extends CandidateSource {
@@ -69,21 +67,25 @@ export async function chooseRoute(
     const places = await source.inventory.locate(explicit);
     const entries = await Promise.all(places.map((place) => locatedCandidate(source, place, signal)));
     // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
-    const choice = chooseModel({ ...ask, model: explicit, promptTokens: 0, outputTokens: 1 }, entries.map((entry) => entry.candidate));
-    if (choice.chain.length === 0) throw refusal(choice, ask.privacy);
-    return { task, profile: choice.profile, ...placed(choice, entries), promptTokens, isExplicit: true };
+    const named = warmed(entries);
+    const choice = chooseModel({ ...ask, model: explicit, promptTokens: 0, outputTokens: 1 }, candidatesOf(named));
+    if (choice.failure !== undefined) throw refusal(choice.failure);
+    return { task, profile: choice.profile, ...placed(choice, named), promptTokens };
   }
 
   for (const withMemory of [false, true]) {
     const entries = await listCandidates(source, withMemory, signal);
     if (entries.length === 0) throw await nothingInstalled(source);
-    const choice = chooseModel(ask, entries.map((entry) => entry.candidate));
-    const isLoadedFirst = choice.chain[0]?.candidate.isLoaded === true;
+    const first = chooseModel(ask, candidatesOf(entries));
+    const isLoadedFirst = first.chain[0]?.candidate.isLoaded === true;
     if (!isLoadedFirst && !withMemory) continue;
-    if (choice.chain.length === 0) throw refusal(choice, ask.privacy);
-    const route = placed(choice, entries);
-    const chain = route.chain.map((link) => ({ ...link, reason: `${link.reason} (${because})` }));
-    return { task, profile: choice.profile, considered: route.considered, chain, promptTokens, isExplicit: false };
+    // A model that failed a moment ago is passed over only while another one can serve.
+    const tried = first.failure?.kind === "cool_down" ? warmed(entries) : entries;
+    const choice = tried === entries ? first : chooseModel(ask, candidatesOf(tried));
+    if (choice.failure !== undefined) throw refusal(choice.failure);
+    const route = placed(choice, tried);
+    const chain = route.chain.map((link) => ({ ...link, reason: `${because}: ${link.reason}` }));
+    return { task, profile: choice.profile, considered: route.considered, chain, promptTokens };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
@@ -121,13 +123,27 @@ function placed(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Rout
   return { chain, considered: choice.considered };
 }
 
-function refusal(choice: Choice, privacy: Privacy): OrchestratorError {
-  const { message, hint } = choice.failure ?? { message: "no model can answer this", hint: "call list_models" };
-  const rejections = choice.considered.map((model) => model.rejected ?? "");
-  const all = (part: string) => rejections.length > 0 && rejections.every((rejected) => rejected.includes(part));
-  if (privacy === "local_only" && all("remote")) return new PrivacyLocked(message, { hint });
-  if (all("fit")) return new ModelDoesNotFit(message, { hint });
-  return new UnsupportedCapability(message, { hint });
+const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);
+
+function warmed(entries: readonly LocatedCandidate[]): readonly LocatedCandidate[] {
+  return entries.map(({ candidate: { coolDown: _coolDown, ...candidate }, ...rest }) => ({ ...rest, candidate }));
+}
+
+function refusal({ kind, message, hint }: ChoiceFailure): OrchestratorError {
+  switch (kind) {
+    case "privacy":
+      return new PrivacyLocked(message, { hint });
+    case "memory":
+      return new ModelDoesNotFit(message, { hint });
+    case "unknown_model":
+      return new UnknownModel(message, { hint });
+    case "unknown_profile":
+    case "context":
+      return new InvalidRequest(message, { hint });
+    case "capability":
+    case "cool_down":
+      return new UnsupportedCapability(message, { hint });
+  }
 }
 
 async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {

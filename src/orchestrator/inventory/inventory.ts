@@ -50,7 +50,7 @@ interface Remembered<Value> {
   atMs: number;
   failure: { sinceMs: number; message: string } | undefined;
   /** The fetch under way, and the epoch it began in: what it brings is old news once the epoch has moved on. */
-  pending: { readonly epoch: number; readonly done: Promise<void> } | undefined;
+  pending: { readonly epoch: number; readonly sinceMs: number; readonly done: Promise<void> } | undefined;
   epoch: number;
 }
 
@@ -98,8 +98,15 @@ export function createInventory(world: {
       entry.atMs = now();
       entry.pending = undefined;
     };
-    entry.pending = { epoch, done };
+    entry.pending = { epoch, sinceMs: now(), done };
     return done;
+  }
+
+  /** As `refresh`, but an engine that hangs is waited for once, not by every call. */
+  function refreshPatiently<Value>(entry: Remembered<Value>, engine: Engine, fetch: () => Promise<Value>): Promise<void> {
+    const done = refresh(entry, engine, fetch);
+    const waitedMs = now() - (entry.pending?.sinceMs ?? now());
+    return withPatience(done, Math.max(0, listPatienceMs - waitedMs));
   }
 
   function drop<Value>(entry: Remembered<Value>): void {
@@ -126,7 +133,8 @@ export function createInventory(world: {
     await Promise.all(
       engines.map((engine) => {
         const entry = remembered(listCache, engine, []);
-        return now() - entry.atMs <= maxAgeMs ? undefined : withPatience(refreshList(engine), listPatienceMs);
+        if (now() - entry.atMs <= maxAgeMs) return undefined;
+        return refreshPatiently(entry, engine, () => engine.list(world.signal));
       }),
     );
     return engines.map(snapshot);
@@ -147,7 +155,7 @@ export function createInventory(world: {
     const entry = remembered<readonly ResidentModel[]>(residencyCache, engine, []);
     const fetch = () => residency.loaded(world.signal);
     const ageMs = now() - entry.atMs;
-    if (ageMs > maxAgeMs) await withPatience(refresh(entry, engine, fetch), listPatienceMs);
+    if (ageMs > maxAgeMs) await refreshPatiently(entry, engine, fetch);
     else if (ageMs > freshMs) void refresh(entry, engine, fetch);
     // An engine that doesn't answer holds nothing that could be used or evicted.
     return entry.failure === undefined ? entry.value : [];

@@ -1,5 +1,5 @@
 import type { LoadOptions, Report } from "../engines/engine.ts";
-import { LoadFailed, ModelDoesNotFit, throwIfCancelled } from "../errors.ts";
+import { LoadFailed, throwIfCancelled } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
@@ -13,6 +13,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { LoadPlan, LoadResult, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
+import { doesNotFit, unmeasuredPlan, withoutItself } from "./adjust.ts";
 import { createMutex } from "./mutex.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 
@@ -55,6 +56,8 @@ export function createLoader(parts: {
   const locks = new Map<string, ReturnType<typeof createMutex>>();
   const leases = new Map<string, number>();
   const loading = new Map<string, number>();
+  /** Loaded this very turn: whoever waited for the load is about to take a lease. */
+  const settling = new Set<string>();
   const evicting = new Set<string>();
   const ours = new Set<string>();
   const estimates = new Map<string, MemoryEstimate>();
@@ -63,6 +66,7 @@ export function createLoader(parts: {
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
   const lockOf = (id: string) => getOrCreate(locks, id, createMutex);
   const isBusy = (id: string) => (leases.get(id) ?? 0) > 0 || loading.has(id);
+  const mayBeEvicted = (id: string) => !isBusy(id) && !settling.has(id);
   const source: MemoryStateSource = {
     inventory,
     probe: parts.probe,
@@ -119,7 +123,14 @@ export function createLoader(parts: {
       findResident(located, 0),
     ]);
     const isLoaded = resident !== undefined && (resident.contextTokens ?? contextTokens) >= contextTokens;
-    const target = { model: model.name, engine: engine.id, contextTokens, estimate: estimated, fileBytes: model.sizeBytes, isLoaded };
+    const target = {
+      model: model.name,
+      engine: engine.id,
+      contextTokens: isLoaded ? (resident.contextTokens ?? contextTokens) : contextTokens,
+      estimate: estimated,
+      fileBytes: model.sizeBytes,
+      isLoaded,
+    };
     return state === undefined ? unmeasuredPlan(target) : planLoad(target, withoutItself(state, target));
   }
 
@@ -147,7 +158,8 @@ export function createLoader(parts: {
         const { plan: made, release } = await makeRoom(located, options.contextTokens, report, signal);
         if (made.isLoaded) {
           // Cheap, and restarts the model's idle time.
-          await residency?.load(model.name, options, report, signal).finally(() => setImmediate(release));
+          const { contextTokens } = made;
+          await residency?.load(model.name, { ...options, contextTokens }, report, signal).finally(release);
           return { ...base, loadMs: 0, wasLoaded: true, plan: made };
         }
         const startedAtMs = now();
@@ -159,8 +171,7 @@ export function createLoader(parts: {
           throw error;
         } finally {
           inventory.forgetResidency(engine);
-          // A turn later: whoever waits for this load takes its lease before an eviction can see the model idle.
-          setImmediate(release);
+          release();
         }
         const loadMs = now() - startedAtMs;
         ours.add(id);
@@ -171,46 +182,53 @@ export function createLoader(parts: {
   }
 
   /** Evicts until the model fits and reserves its memory; waits while only busy models are in the way. */
-  async function makeRoom(
+  async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room> {
+    for (;;) {
+      throwIfCancelled(signal, `loading ${located.model.name}`);
+      // Subscribed before looking, so that a release in between is not missed.
+      const released = new Promise<void>((resolve) => wakeWaiters.push(resolve));
+      const unlock = await lockOf(located.engine.memoryDomain).lock(signal);
+      let outcome: Room | string;
+      try {
+        outcome = await tryToMakeRoom(located, contextTokens, report, signal);
+      } finally {
+        unlock();
+      }
+      if (typeof outcome !== "string") return outcome;
+      report({ message: outcome });
+      await untilReleased(released, signal);
+    }
+  }
+
+  /** One look at the memory: room was made, or what to wait for, in words. Throws `ModelDoesNotFit`. */
+  async function tryToMakeRoom(
     located: LocatedModel,
     contextTokens: number,
     report: Report,
     signal: AbortSignal,
-  ): Promise<{ plan: LoadPlan; release: () => void }> {
+  ): Promise<Room | string> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
-    for (;;) {
-      throwIfCancelled(signal, `loading ${model.name}`);
-      const unlock = await lockOf(engine.memoryDomain).lock(signal);
-      let waitForRelease: Promise<void> | undefined;
+    const made = await plan(located, contextTokens, signal);
+    // Nothing is awaited between these checks and the marks they lead to.
+    if (made.isLoaded) return { plan: made, release: occupy(id, () => undefined) };
+    if (isBusy(id)) return `waiting: ${model.name} grows to ${contextTokens} tokens when its present answer is done`;
+    const areVictimsIdle = made.evict.every((victim) => mayBeEvicted(modelId(victim.engine, victim.name)));
+    if (made.fits && areVictimsIdle) {
+      const release = occupy(id, domainOf(engine.memoryDomain).reserve(id, made.estimate.predictedBytes));
       try {
-        const made = await plan(located, contextTokens, signal);
-        const isInUse = isBusy(id) && !made.isLoaded;
-        const areVictimsIdle = made.evict.every((victim) => !isBusy(modelId(victim.engine, victim.name)));
-        // Nothing is awaited between these checks and the marks they lead to.
-        if (made.isLoaded) return { plan: made, release: occupy(id, () => undefined) };
-        if (made.fits && areVictimsIdle && !isInUse) {
-          const release = occupy(id, domainOf(engine.memoryDomain).reserve(id, made.estimate.predictedBytes));
-          try {
-            await evictAll(made, report, signal);
-          } catch (error) {
-            release();
-            throw error;
-          }
-          log.debug(`load ${model.name}: ${made.steps.join(" -> ")}`);
-          return { plan: made, release };
-        }
-        if (made.fits && !areVictimsIdle) continue;
-        waitForRelease = new Promise((resolve) => wakeWaiters.push(resolve));
-        if (isInUse) report({ message: `waiting: ${model.name} grows to ${contextTokens} tokens when its present answer is done` });
-        else if (await wouldFitWhenIdle(located, contextTokens, signal)) {
-          report({ message: `waiting for memory: ${model.name} fits when the models that are answering now are done` });
-        } else throw await doesNotFit(located, made);
-      } finally {
-        unlock();
+        await evictAll(made, report, signal);
+      } catch (error) {
+        release();
+        throw error;
       }
-      await untilReleased(waitForRelease, signal);
+      log.debug(`load ${model.name}: ${made.steps.join(" -> ")}`);
+      return { plan: made, release };
     }
+    if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
+      return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
+    }
+    throw doesNotFit(made, await inventory.recentLists(), memory.bufferBytes);
   }
 
   /** Marks a model as loading, so that nobody evicts it; the answer undoes that and what `alsoRelease` stands for. */
@@ -221,7 +239,11 @@ export function createLoader(parts: {
       const count = (loading.get(id) ?? 1) - 1;
       if (count === 0) loading.delete(id);
       else loading.set(id, count);
-      wake();
+      settling.add(id);
+      setImmediate(() => {
+        settling.delete(id);
+        wake();
+      });
     };
   }
 
@@ -267,22 +289,6 @@ export function createLoader(parts: {
     return planLoad(target, withoutItself(idle, target)).fits;
   }
 
-  async function doesNotFit(located: LocatedModel, plan: LoadPlan): Promise<ModelDoesNotFit> {
-    const lists = await inventory.recentLists();
-    const smaller = lists
-      .flatMap(({ models }) => models)
-      .filter((model) => model.trust === "local" && model.sizeBytes > 0 && model.sizeBytes * 1.2 + memory.bufferBytes <= plan.freeBytes)
-      .sort((a, b) => b.sizeBytes - a.sizeBytes)[0];
-    const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context; ${formatBytes(plan.freeBytes)} are free`;
-    const gain = plan.evict.reduce((sum, victim) => sum + victim.bytes, 0);
-    const evictable = gain > 0 ? `, and unloading idle models gives ${formatBytes(gain)} more` : "";
-    const hint =
-      smaller === undefined
-        ? `lower context_tokens, free memory, or pull_model a model below ${formatBytes(Math.max(0, plan.freeBytes - memory.bufferBytes) / 1.2)}`
-        : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits, or lower context_tokens`;
-    return new ModelDoesNotFit(numbers + evictable, { hint });
-  }
-
   async function unload(located: LocatedModel, signal: AbortSignal): Promise<{ bytes: number }> {
     const resident = await findResident(located, 0);
     if (resident === undefined) return { bytes: 0 };
@@ -309,39 +315,13 @@ export function createLoader(parts: {
   };
 }
 
-type Target = Parameters<typeof planLoad>[0];
-
-/** A reload gives back what the model holds now: it must neither be evicted as a stranger nor counted as staying. */
-function withoutItself(state: MemoryState, target: Target): MemoryState {
-  if (target.isLoaded) return state;
-  const isItself = (entry: MemoryState["resident"][number]) => entry.engine === target.engine && sameModel(entry.name, target.model);
-  const itself = state.resident.filter(isItself);
-  if (itself.length === 0) return state;
-  const givenBack = itself.reduce((sum, entry) => sum + entry.sizeBytes - (state.isOverridden ? 0 : entry.mappedBytes), 0);
-  return {
-    ...state,
-    availableBytes: state.availableBytes + givenBack,
-    resident: state.resident.filter((entry) => !isItself(entry)),
-  };
+/** A plan whose evictions are done and whose memory is set aside until `release`. */
+interface Room {
+  readonly plan: LoadPlan;
+  readonly release: () => void;
 }
 
-/** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
-function unmeasuredPlan(target: Target): LoadPlan {
-  return {
-    model: target.model,
-    engine: target.engine,
-    contextTokens: target.contextTokens,
-    isLoaded: target.isLoaded,
-    fits: true,
-    estimate: target.estimate,
-    neededBytes: target.estimate.predictedBytes,
-    freeBytes: 0,
-    evict: [],
-    steps: [`the memory of ${target.engine} is on another machine and not measured; set memory.availableBytes to plan it`],
-  };
-}
-
-async function untilReleased(released: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+async function untilReleased(released: Promise<void>, signal: AbortSignal): Promise<void> {
   let onAbort: (() => void) | undefined;
   let timer: NodeJS.Timeout | undefined;
   const wokenOtherwise = new Promise<void>((resolve) => {

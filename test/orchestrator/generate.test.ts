@@ -1,0 +1,282 @@
+import { describe, expect, it } from "vitest";
+import {
+  Cancelled,
+  EngineUnreachable,
+  InvalidRequest,
+  LoadFailed,
+  ModelDoesNotFit,
+  OrchestratorError,
+  PrivacyLocked,
+  PromptTooLong,
+  UnknownModel,
+} from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+async function failureOf(work: Promise<unknown>): Promise<OrchestratorError> {
+  const error: unknown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(OrchestratorError);
+  return error as OrchestratorError;
+}
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+
+describe("generate", () => {
+  it("loads the model inside the same call, and only once", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine]);
+    const first = await generate({ prompt: "hello" });
+    const second = await generate({ prompt: "hello again" });
+    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "generate llama3.2:3b"]);
+    expect(first).toMatchObject({ text: "llama3.2:3b says hello", model: "llama3.2:3b", engine: "ollama", finishReason: "stop" });
+    expect(second.reason).toContain("loaded");
+    expect(second.timing.loadMs).toBe(0);
+  });
+
+  it("with no model at all, says what to pull here and why", async () => {
+    const error = await failureOf(createTestBrain([createFakeEngine("ollama", [])], { memoryBytes: 8 * gigabyte }).generate({}));
+    expect(error).toBeInstanceOf(UnknownModel);
+    expect(error.message).toBe("no model is installed");
+    expect(error.hint).toMatch(/^call pull_model with model "[^"]+" \(.+\), then call this again$/);
+  });
+
+  it("an unknown model is answered with the nearest names, and nothing is loaded", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const error = await failureOf(createTestBrain([engine]).generate({ model: "lama3.2:3b" }));
+    expect(error).toBeInstanceOf(UnknownModel);
+    expect(error.hint).toContain("llama3.2:3b");
+    expect(engine.calls).toEqual([]);
+  });
+
+  it("a model pulled by another program is found without waiting for a cache to age", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine]);
+    await generate({});
+    engine.models.push(large);
+    expect((await generate({ model: large.name })).model).toBe(large.name);
+  });
+
+  it("unloads an idle model to make room", async () => {
+    const engine = createFakeEngine("ollama", [coder, large]);
+    const { generate } = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
+    await generate({ model: coder.name });
+    await generate({ model: large.name });
+    expect(engine.calls).toEqual([
+      "load qwen2.5-coder:7b 4096",
+      "generate qwen2.5-coder:7b",
+      "unload qwen2.5-coder:7b",
+      "load qwen2.5:14b 4096",
+      "generate qwen2.5:14b",
+    ]);
+  });
+
+  it("waits for a model that is answering instead of unloading it", async () => {
+    const engine = createFakeEngine("ollama", [coder, large]);
+    const { generate } = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
+    const gate = createGate();
+    engine.answer = async (request, _sink, signal) => {
+      if (request.model === coder.name) await gate.pass(signal);
+      return {};
+    };
+    const first = generate({ model: coder.name });
+    await gate.entered;
+    const second = generate({ model: large.name });
+    // Long enough for a plan that doesn't wait to unload the busy model.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(engine.calls).not.toContain(`unload ${coder.name}`);
+    gate.open();
+    await Promise.all([first, second]);
+    expect(engine.calls.slice(-3)).toEqual([`unload ${coder.name}`, `load ${large.name} 4096`, `generate ${large.name}`]);
+  });
+
+  it("two requests for a model that is being loaded share the load", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const gate = createGate();
+    engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
+    const { generate } = createTestBrain([engine]);
+    const both = Promise.all([generate({}), generate({})]);
+    await gate.entered;
+    gate.open();
+    await both;
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toHaveLength(1);
+  });
+
+  it("a call that is cancelled while it shares a load leaves the load to the other", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const gate = createGate();
+    engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
+    const { generate, caller } = createTestBrain([engine]);
+    const call = new AbortController();
+    const cancelled = failureOf(generate({}, caller({ signal: call.signal })));
+    await gate.entered;
+    const other = generate({});
+    await new Promise((resolve) => setImmediate(resolve));
+    call.abort("cancelled");
+    expect(await cancelled).toBeInstanceOf(Cancelled);
+    gate.open();
+    expect((await other).model).toBe(small.name);
+  });
+
+  it("a cancelled call reaches the engine", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const gate = createGate();
+    let wasAborted = false;
+    engine.answer = async (_request, _sink, signal) => {
+      signal.addEventListener("abort", () => (wasAborted = true));
+      await gate.pass(signal);
+      return {};
+    };
+    const { generate, caller } = createTestBrain([engine]);
+    const call = new AbortController();
+    const failed = failureOf(generate({}, caller({ signal: call.signal })));
+    await gate.entered;
+    call.abort("cancelled");
+    expect(await failed).toBeInstanceOf(Cancelled);
+    expect(wasAborted).toBe(true);
+  });
+
+  it("goes to the next model when one can't be loaded, and says so", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.beforeLoad = (model) => (model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve());
+    const brain = createTestBrain([engine]);
+    const result = await brain.generate({ task: "code" });
+    expect(result.model).toBe(small.name);
+    expect(result.reason).toContain(`after ${coder.name} failed`);
+    expect(result.route.attempts).toEqual([
+      { model: coder.name, engine: "ollama", outcome: "the file is damaged" },
+      { model: small.name, engine: "ollama", outcome: "answered" },
+    ]);
+    const { models } = await brain.orchestrator.listModels(brain.caller(), {});
+    expect(models.find((model) => model.name === coder.name)?.status).toBe("error");
+  });
+
+  it("a model that was named is not replaced by another one", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.beforeLoad = (model) => (model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve());
+    const error = await failureOf(createTestBrain([engine]).generate({ model: coder.name }));
+    expect(error).toBeInstanceOf(LoadFailed);
+    expect(engine.calls).not.toContain(`generate ${small.name}`);
+  });
+
+  it("a model that was named is tried again although it failed a moment ago", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine]);
+    engine.answer = () => Promise.reject(new EngineUnreachable("ollama does not answer"));
+    await failureOf(generate({ model: small.name }));
+    await failureOf(generate({}));
+    engine.answer = () => Promise.resolve({});
+    expect((await generate({ model: small.name })).model).toBe(small.name);
+  });
+
+  it("a named model goes to the other engine that holds it when its first one is down", async () => {
+    const first = createFakeEngine("ollama", [small]);
+    const second = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
+    first.beforeLoad = () => Promise.reject(new EngineUnreachable("ollama does not answer"));
+    const result = await createTestBrain([first, second]).generate({ model: small.name });
+    expect(result.engine).toBe("llama-cpp");
+  });
+
+  it("says which models need how much when nothing can be made to fit", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { generate } = createTestBrain([engine], { memoryBytes: 8 * gigabyte });
+    const error = await failureOf(generate({ model: large.name }));
+    expect(error).toBeInstanceOf(ModelDoesNotFit);
+    expect(error.message).toContain("qwen2.5:14b needs 11.0 GB at 4096 tokens of context; 8.0 GB are free");
+    expect(error.hint).toContain("use llama3.2:3b (2.0 GB), which fits");
+    expect(engine.calls).toEqual([]);
+  });
+
+  it("under local_only a cloud model is locked out, whoever names it", async () => {
+    const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
+    const engine = createFakeEngine("ollama", [cloud]);
+    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    expect(await failureOf(generate({ model: cloud.name }))).toBeInstanceOf(PrivacyLocked);
+    expect(await failureOf(generate({ model: cloud.name, privacy: "allow_remote" }))).toBeInstanceOf(PrivacyLocked);
+    expect(await failureOf(generate({}))).toBeInstanceOf(PrivacyLocked);
+    expect(engine.calls).toEqual([]);
+    expect((await orchestrator.systemStatus(caller())).remoteRequests).toBe(0);
+  });
+
+  it("a fallback never leaves this machine under local_only", async () => {
+    const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
+    const engine = createFakeEngine("ollama", [small, cloud]);
+    engine.beforeLoad = () => Promise.reject(new LoadFailed("out of memory"));
+    expect(await failureOf(createTestBrain([engine]).generate({}))).toBeInstanceOf(LoadFailed);
+    expect(engine.calls).toEqual(["load llama3.2:3b 4096"]);
+  });
+
+  it("allow_remote lets a cloud model answer, without loading anything, and counts it", async () => {
+    const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
+    const engine = createFakeEngine("ollama", [cloud]);
+    const brain = createTestBrain([engine], { settings: { privacy: "allow_remote" } });
+    expect((await brain.generate({})).model).toBe(cloud.name);
+    expect(engine.calls).toEqual(["generate kimi-k2:cloud"]);
+    expect((await brain.orchestrator.systemStatus(brain.caller())).remoteRequests).toBe(1);
+    expect(await failureOf(brain.generate({ privacy: "local_only" }))).toBeInstanceOf(PrivacyLocked);
+  });
+
+  it("grows the context when the engine counts more tokens than were estimated", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    engine.answer = (request) =>
+      request.contextTokens < 10_000
+        ? Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }))
+        : Promise.resolve({});
+    await createTestBrain([engine]).generate({});
+    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "load llama3.2:3b 16384", "generate llama3.2:3b"]);
+  });
+
+  it("refuses a prompt beyond the model's window with both numbers, counted by the engine", async () => {
+    const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 8192 })]);
+    engine.answer = (request) =>
+      Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }));
+    const error = await failureOf(createTestBrain([engine]).generate({ model: "llama3.2:3b" }));
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error.message).toBe("the prompt has 9000 tokens, llama3.2:3b reads at most 8192");
+    expect(engine.calls.at(-1)).toBe("generate llama3.2:3b");
+  });
+
+  it("refuses a prompt that is far beyond the window without loading anything", async () => {
+    const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 2048 })]);
+    const error = await failureOf(createTestBrain([engine]).generate({ model: "llama3.2:3b", prompt: "word ".repeat(50_000) }));
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(engine.calls).toEqual([]);
+  });
+
+  it("lowers max_tokens that the model can't give, and says so", async () => {
+    const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 4096 })]);
+    let maxTokens = 0;
+    engine.answer = (request) => {
+      maxTokens = request.maxTokens;
+      return Promise.resolve({});
+    };
+    const result = await createTestBrain([engine]).generate({ model: "llama3.2:3b", maxTokens: 100_000 });
+    expect(maxTokens).toBeLessThanOrEqual(4096);
+    expect(result.notes[0]).toMatch(/^max_tokens 100000 lowered to \d+/);
+  });
+
+  it("puts files before the question, so that a second question shares their prefix", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    let content = "";
+    engine.answer = (request) => {
+      content = request.messages.at(-1)?.content ?? "";
+      return Promise.resolve({});
+    };
+    await createTestBrain([engine]).generate({ prompt: "What is it?", files: [{ path: "notes.txt", text: "A list." }] });
+    expect(content).toBe("File notes.txt:\n```\nA list.\n```\n\nWhat is it?");
+  });
+
+  it.each(["", "  \n"])("an empty prompt is refused: %j", async (prompt) => {
+    expect(await failureOf(createTestBrain([createFakeEngine("ollama", [small])]).generate({ prompt }))).toBeInstanceOf(InvalidRequest);
+  });
+
+  it("an engine that hangs doesn't keep the others from answering", async () => {
+    const hanging = createFakeEngine("ollama", [], { list: () => new Promise(() => undefined) });
+    const result = await createTestBrain([hanging, createFakeEngine("llama-cpp", [small])]).generate({});
+    expect(result.engine).toBe("llama-cpp");
+  });
+});

@@ -1,0 +1,178 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, InvalidRequest, UnknownModel } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+
+describe("listModels", () => {
+  it("says what is loaded and what would fit", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { orchestrator, caller, generate } = createTestBrain([engine], { memoryBytes: 10 * gigabyte });
+    await generate({ model: small.name });
+    expect(await orchestrator.listModels(caller(), {})).toEqual({
+      models: [
+        { name: "llama3.2:3b", engine: "ollama", sizeBytes: 2 * gigabyte, isLoaded: true, status: "loaded", trust: "local", fits: true },
+        { name: "qwen2.5:14b", engine: "ollama", sizeBytes: 9 * gigabyte, isLoaded: false, status: "installed", trust: "local", fits: false },
+      ],
+      total: 2,
+      stale: [],
+    });
+  });
+
+  it("an engine that went down keeps its list, marked with since when", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    let nowMs = 0;
+    const { orchestrator, caller } = createTestBrain([engine], { now: () => nowMs });
+    await orchestrator.listModels(caller(), {});
+    engine.down = new EngineUnreachable("Ollama does not answer");
+    nowMs = 60_000;
+    const list = await orchestrator.listModels(caller(), {});
+    expect(list.models.map((model) => model.name)).toEqual(["llama3.2:3b"]);
+    expect(list.stale).toEqual([{ engine: "ollama", since: "1970-01-01T00:01:00.000Z", message: "Ollama does not answer" }]);
+    engine.down = undefined;
+    nowMs = 120_000;
+    expect((await orchestrator.listModels(caller(), {})).stale).toEqual([]);
+  });
+
+  it("with nothing installed it suggests what to pull", async () => {
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [])]);
+    const list = await orchestrator.listModels(caller(), {});
+    expect(list.models).toEqual([]);
+    expect(list.suggestion?.name).toMatch(/:/);
+  });
+
+  it("finds by name, filters by capability, and counts before the limit", async () => {
+    const embedder = fakeModel("nomic-embed-text:latest", gigabyte, { capabilities: ["embedding"] });
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small, large, embedder])]);
+    const names = async (request: object) => (await orchestrator.listModels(caller(), request)).models.map((model) => model.name);
+    expect(await names({ query: "QWEN" })).toEqual(["qwen2.5:14b"]);
+    expect(await names({ capability: "embedding" })).toEqual(["nomic-embed-text:latest"]);
+    const limited = await orchestrator.listModels(caller(), { limit: 1 });
+    expect([limited.models.length, limited.total]).toEqual([1, 3]);
+  });
+});
+
+describe("pullModel", () => {
+  it("two pulls of one model are one operation, and the list shows it at once", async () => {
+    const gate = createGate();
+    const engine = createFakeEngine("ollama", []);
+    const pull = engine.library?.pull;
+    const waiting = { ...engine, library: { ...engine.library!, pull: async (...args: Parameters<NonNullable<typeof pull>>) => {
+      await gate.pass(args[2]);
+      return pull!(...args);
+    } } };
+    const { orchestrator, caller } = createTestBrain([waiting]);
+    const first = await orchestrator.pullModel(caller(), { model: "smollm2" });
+    const second = await orchestrator.pullModel(caller(), { model: "smollm2:latest" });
+    expect(second.id).toBe(first.id);
+    const outcome = first.follow(caller().signal);
+    await gate.entered;
+    expect((await orchestrator.listModels(caller(), {})).models.map(({ name, status }) => ({ name, status }))).toEqual([{ name: "smollm2", status: "pulling" }]);
+    gate.open();
+    expect(await outcome).toMatchObject({ name: "smollm2", engine: "ollama", wasAlreadyPresent: false });
+    expect((await orchestrator.listModels(caller(), {})).models.map((model) => model.status)).toEqual(["installed"]);
+  });
+
+  it("goes to the embedded engine when Ollama does not answer, and installs it first", async () => {
+    const ollama = createFakeEngine("ollama", []);
+    ollama.down = new EngineUnreachable("no");
+    let isInstalled = false;
+    const embedded = createFakeEngine("llama-cpp", [], {
+      kind: "llama-cpp",
+      installation: {
+        downloadBytes: 30_000_000,
+        isInstalled: () => Promise.resolve(isInstalled),
+        install: () => {
+          isInstalled = true;
+          return Promise.resolve();
+        },
+      },
+    });
+    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    const heard: string[] = [];
+    const operation = await orchestrator.pullModel(caller(), { model: "smollm2:135m" });
+    const result = await operation.follow(caller().signal, ({ message }) => heard.push(message));
+    expect(result.engine).toBe("llama-cpp");
+    expect(isInstalled).toBe(true);
+    expect(heard[0]).toBe("installing the embedded engine (30.0 MB to download)");
+  });
+
+  it("a file is imported into our own store, also when Ollama answers", async () => {
+    const ollama = createFakeEngine("ollama", []);
+    const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
+    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    await (await orchestrator.pullModel(caller(), { model: "mine", from: "/tmp/mine.gguf" })).follow(caller().signal);
+    expect(embedded.calls).toEqual(["import /tmp/mine.gguf as mine"]);
+  });
+
+  it("an engine that is not there is refused with those that are", async () => {
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [])]);
+    await expect(orchestrator.pullModel(caller(), { model: "x", engine: "olama" })).rejects.toMatchObject({ hint: "engines that can: ollama" });
+  });
+});
+
+describe("loadModel", () => {
+  it("rounds the context up to a power of two, and keeps a larger one that is loaded", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { orchestrator, caller } = createTestBrain([engine]);
+    const load = async (contextTokens: number) =>
+      (await orchestrator.loadModel(caller(), { model: small.name, contextTokens })).follow(caller().signal);
+    expect((await load(5000)).plan.contextTokens).toBe(8192);
+    expect((await load(3000)).wasLoaded).toBe(true);
+    expect(engine.resident.get(small.name)?.contextTokens).toBe(8192);
+  });
+
+  it("a dry run says what would go, and touches nothing", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { orchestrator, caller, generate } = createTestBrain([engine], { memoryBytes: 12.5 * gigabyte });
+    await generate({ model: small.name });
+    const before = [...engine.calls];
+    const plan = await orchestrator.planLoad(caller(), { model: large.name });
+    expect(plan).toMatchObject({ fits: true, isLoaded: false, evict: [{ name: small.name, engine: "ollama" }] });
+    expect(engine.calls).toEqual(before);
+  });
+
+  it("a window beyond the model's own is refused with both numbers", async () => {
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
+    const loading = orchestrator.loadModel(caller(), { model: small.name, contextTokens: 100_000 });
+    await expect(loading).rejects.toThrow("context_tokens 100000 is more than the 32768 tokens that llama3.2:3b reads");
+  });
+});
+
+describe("unloading and deleting", () => {
+  it("unloads one or all and says what that freed", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    await generate({ model: small.name });
+    await generate({ model: large.name });
+    expect(await orchestrator.unloadModels(caller(), small.name)).toEqual([{ name: small.name, engine: "ollama", bytes: 2 * gigabyte }]);
+    expect(await orchestrator.unloadModels(caller())).toEqual([{ name: large.name, engine: "ollama", bytes: 9 * gigabyte }]);
+    expect(await orchestrator.unloadModels(caller())).toEqual([]);
+  });
+
+  it("a model that is answering is neither unloaded nor deleted", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const gate = createGate();
+    engine.answer = async () => {
+      await gate.pass();
+      return {};
+    };
+    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const answer = generate({});
+    await gate.entered;
+    await expect(orchestrator.unloadModels(caller(), small.name)).rejects.toBeInstanceOf(InvalidRequest);
+    await expect(orchestrator.deleteModel(caller(), small.name)).rejects.toThrow("llama3.2:3b is in use and was not deleted");
+    await expect(orchestrator.unloadModels(caller())).rejects.toThrow("llama3.2:3b is in use; unloaded: nothing");
+    gate.open();
+    await answer;
+    expect((await orchestrator.deleteModel(caller(), small.name)).name).toBe(small.name);
+    expect(engine.calls.slice(-2)).toEqual([`unload ${small.name}`, `remove ${small.name}`]);
+  });
+
+  it("an unknown model can't be deleted", async () => {
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
+    await expect(orchestrator.deleteModel(caller(), "nope")).rejects.toBeInstanceOf(UnknownModel);
+  });
+});

@@ -1,0 +1,121 @@
+import type { Engine, LoadOptions } from "../../src/orchestrator/engines/engine.ts";
+import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
+import { Cancelled, UnknownModel } from "../../src/orchestrator/errors.ts";
+import type { InstalledModel, ResidentModel } from "../../src/orchestrator/types.ts";
+
+export interface FakeEngine extends Engine {
+  /** Everything that was asked of it, in order: `load a 4096`, `generate a`, `unload b`. */
+  readonly calls: string[];
+  readonly models: InstalledModel[];
+  readonly resident: Map<string, ResidentModel>;
+  /** Called in place of the canned answer. */
+  answer: (request: GenerationRequest, sink: GenerationSink, signal: AbortSignal) => Promise<Partial<Generation>>;
+  /** Called before a load succeeds. */
+  beforeLoad: (model: string, options: LoadOptions, signal: AbortSignal) => Promise<void>;
+  /** Thrown by `list` while set: the engine is down. */
+  down: Error | undefined;
+}
+
+export const gigabyte = 1_000_000_000;
+
+export function fakeModel(name: string, sizeBytes: number, more: Partial<InstalledModel> = {}): InstalledModel {
+  return { name, sizeBytes, digest: name, contextTokens: 32_768, capabilities: ["completion"], trust: "local", ...more };
+}
+
+/** An engine in this process whose models take as much memory as their files. */
+export function createFakeEngine(id: string, models: readonly InstalledModel[], more: Partial<Engine> = {}): FakeEngine {
+  const calls: string[] = [];
+  const resident = new Map<string, ResidentModel>();
+  const sizeOf = (name: string) => engine.models.find((model) => model.name === name)?.sizeBytes ?? 0;
+  const loadInto = (name: string, contextTokens: number): ResidentModel => {
+    const model = { name, sizeBytes: sizeOf(name), vramBytes: 0, mappedBytes: 0, contextTokens };
+    resident.set(name, model);
+    return model;
+  };
+  const engine: FakeEngine = {
+    id,
+    kind: "ollama",
+    trust: "local",
+    memoryDomain: "local",
+    calls,
+    models: [...models],
+    resident,
+    down: undefined,
+    answer: () => Promise.resolve({}),
+    beforeLoad: () => Promise.resolve(),
+    health: () => Promise.resolve({ isReachable: engine.down === undefined, latencyMs: 0 }),
+    list: () => (engine.down === undefined ? Promise.resolve([...engine.models]) : Promise.reject(engine.down)),
+    describe(name) {
+      const model = engine.models.find((candidate) => candidate.name === name);
+      if (model === undefined) return Promise.reject(new UnknownModel(`no model ${name}`));
+      return Promise.resolve({ name, sizeBytes: model.sizeBytes, capabilities: model.capabilities ?? ["completion"], trust: model.trust });
+    },
+    async generate(request, sink, signal) {
+      calls.push(`generate ${request.model}`);
+      if (!resident.has(request.model)) loadInto(request.model, request.contextTokens);
+      const text = `${request.model} says hello`;
+      const answered = await engine.answer(request, sink, signal);
+      sink.text(answered.text ?? text);
+      if (request.keepAliveSeconds === 0) resident.delete(request.model);
+      const timing = { loadMs: 0, firstTokenMs: 1, prefillMs: 1, decodeMs: 10, totalMs: 11 };
+      return { text, finishReason: "stop", promptTokens: 5, completionTokens: 3, ...timing, ...answered };
+    },
+    residency: {
+      loaded: () => (engine.down === undefined ? Promise.resolve([...resident.values()]) : Promise.reject(engine.down)),
+      async load(name, options, _report, signal) {
+        calls.push(`load ${name} ${options.contextTokens}`);
+        await engine.beforeLoad(name, options, signal);
+        return loadInto(name, options.contextTokens);
+      },
+      unload(name) {
+        calls.push(`unload ${name}`);
+        resident.delete(name);
+        return Promise.resolve();
+      },
+    },
+    library: {
+      async pull(name, report) {
+        calls.push(`pull ${name}`);
+        report({ message: `pulling ${name}`, completedBytes: 1, totalBytes: 2 });
+        const wasAlreadyPresent = engine.models.some((model) => model.name === name);
+        if (!wasAlreadyPresent) engine.models.push(fakeModel(name, gigabyte));
+        return Promise.resolve({ name, sizeBytes: gigabyte, wasAlreadyPresent });
+      },
+      import(file, name) {
+        calls.push(`import ${file} as ${name}`);
+        engine.models.push(fakeModel(name, gigabyte));
+        return Promise.resolve({ name, sizeBytes: gigabyte, wasAlreadyPresent: false });
+      },
+      remove(name) {
+        calls.push(`remove ${name}`);
+        engine.models.splice(
+          engine.models.findIndex((model) => model.name === name),
+          1,
+        );
+        return Promise.resolve({ freedBytes: sizeOf(name) });
+      },
+    },
+    close: () => Promise.resolve(),
+    ...more,
+  };
+  return engine;
+}
+
+/** Resolves when told to; rejects with `Cancelled` when the signal aborts. `entered` resolves when somebody waits. */
+export function createGate(): { pass(signal?: AbortSignal): Promise<void>; open(): void; entered: Promise<void> } {
+  let open: () => void = () => undefined;
+  let enter: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  const entered = new Promise<void>((resolve) => (enter = resolve));
+  return {
+    entered,
+    open: () => open(),
+    pass(signal) {
+      enter();
+      return new Promise((resolve, reject) => {
+        void opened.then(resolve);
+        signal?.addEventListener("abort", () => reject(new Cancelled("gate cancelled")), { once: true });
+      });
+    },
+  };
+}

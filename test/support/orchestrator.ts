@@ -1,0 +1,57 @@
+import { callerSettings } from "../../src/orchestrator/config/load.ts";
+import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import type { Engine } from "../../src/orchestrator/engines/engine.ts";
+import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
+import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
+import type { CallerContext, GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/types.ts";
+import { gigabyte } from "./fake-engine.ts";
+
+export interface TestBrain {
+  readonly orchestrator: Orchestrator;
+  caller(more?: Partial<CallerContext>): CallerContext;
+  generate(request: Partial<GenerateRequest>, caller?: CallerContext): Promise<GenerateResult>;
+}
+
+/** The real orchestrator over given engines, on a machine whose free memory follows from what the engines hold. */
+export function createTestBrain(
+  engines: readonly (Engine & { resident?: ReadonlyMap<string, { sizeBytes: number }> })[],
+  options: { readonly memoryBytes?: number; readonly settings?: object; readonly now?: () => number } = {},
+): TestBrain {
+  const totalBytes = options.memoryBytes ?? 32 * gigabyte;
+  const settings = settingsSchema.parse({ memory: { bufferBytes: 2 * gigabyte }, ...options.settings });
+  const usedBytes = () =>
+    engines.flatMap((engine) => [...(engine.resident?.values() ?? [])]).reduce((sum, model) => sum + model.sizeBytes, 0);
+  const sample = (): MemorySample => ({
+    totalBytes,
+    availableBytes: totalBytes - usedBytes(),
+    swapTotalBytes: 0,
+    swapUsedBytes: 0,
+    gpus: [],
+    sampledAtMs: 0,
+  });
+  const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+  const orchestrator = createOrchestrator(settings, {
+    now: options.now ?? (() => performance.now()),
+    engines,
+    probe: { sample: () => Promise.resolve(sample()), cores: () => 2 },
+    log: silent,
+    version: "0.0.0-test",
+    home: "/home/test/.ollm",
+  });
+  const caller = (more: Partial<CallerContext> = {}): CallerContext => ({
+    id: "caller-1",
+    client: "test",
+    roots: [],
+    settings: callerSettings(settings),
+    signal: new AbortController().signal,
+    ...more,
+  });
+  return {
+    orchestrator,
+    caller,
+    async generate(request, asking = caller()) {
+      const operation = await orchestrator.generate(asking, { prompt: "hello", ...request });
+      return operation.follow(asking.signal);
+    },
+  };
+}
