@@ -27,9 +27,31 @@ export interface NeededField {
   readonly enum?: readonly string[];
 }
 
+/** Files of the caller's machine, read and written by us inside the allowed roots only (`server/files.ts`). */
+export interface ToolFiles {
+  /** Text of each file, decoded. Throws `InvalidRequest` (outside the roots, too large, binary, not a file). */
+  readText(paths: readonly string[]): Promise<readonly { readonly path: string; readonly text: string }[]>;
+  /** Base64 of each image (PNG, JPEG, WebP, GIF by content). Throws `InvalidRequest`. */
+  readImages(paths: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Checks that `path` is a new (or empty) file in an existing folder inside the roots, before any work is done for
+   * it; `write` then creates it in one step. Throws `InvalidRequest`.
+   */
+  openOutput(path: string): Promise<OutputFile>;
+  /** Absolute path of a file that may lie outside the roots (an import), relative names tried as in the others. */
+  locate(path: string): Promise<string>;
+}
+
+export interface OutputFile {
+  /** Absolute. */
+  readonly path: string;
+  write(text: string): Promise<{ readonly bytes: number }>;
+}
+
 export interface ToolContext {
   readonly orchestrator: Orchestrator;
   readonly caller: CallerContext;
+  readonly files: ToolFiles;
   /**
    * Waits for an operation on behalf of this call: relays its progress to the client and obeys the caller's signal.
    * (When the client's patience ends the call lets go of it and answers with a job: see design section 7.)
@@ -52,8 +74,11 @@ export interface ToolDefinition<Input extends z.ZodObject = z.ZodObject, Output 
   readonly input: Input;
   readonly output: Output;
   run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;
-  /** The short text form of an answer. */
-  render(output: z.output<Output>): string;
+  /**
+   * The short text form of an answer; several texts become several content blocks, so that a model's own text
+   * (which may be JSON) stands alone in the first.
+   */
+  render(output: z.output<Output>): string | readonly string[];
 }
 
 /** Keeps the schemas' types while the list of tools forgets them. */

@@ -1,0 +1,39 @@
+import type { Writable } from "node:stream";
+
+/** Shows progress on stderr: one line rewritten in place at a terminal, a line every ten percent elsewhere. */
+export function createProgressLine(output: Writable & { readonly isTTY?: boolean; readonly columns?: number }): {
+  show(message: string, fraction: number | undefined): void;
+  end(): void;
+} {
+  const isTerminal = output.isTTY === true;
+  let shown = "";
+  let lastTenth = -1;
+  return {
+    show(message, fraction) {
+      if (!isTerminal) {
+        const tenth = fraction === undefined ? -1 : Math.floor(fraction * 10);
+        if (message.split(",")[0] === shown && tenth <= lastTenth) return;
+        shown = message.split(",")[0] ?? "";
+        lastTenth = tenth;
+        output.write(`${message}\n`);
+        return;
+      }
+      const line = (fraction === undefined ? message : `${bar(fraction)} ${message}`).slice(
+        0,
+        (output.columns ?? 80) - 1,
+      );
+      output.write(`\r${line}${" ".repeat(Math.max(0, shown.length - line.length))}`);
+      shown = line;
+    },
+    end() {
+      if (isTerminal && shown !== "") output.write("\n");
+      shown = "";
+    },
+  };
+}
+
+function bar(fraction: number): string {
+  const width = 24;
+  const filled = Math.round(Math.min(1, Math.max(0, fraction)) * width);
+  return `[${"#".repeat(filled)}${" ".repeat(width - filled)}]`;
+}

@@ -1,0 +1,12 @@
+import type { ResourceDefinition } from "./definition.ts";
+import { databaseData } from "./model-data.ts";
+
+export const modelDatabase: ResourceDefinition = {
+  name: "model-database",
+  title: "Model database",
+  description: "What is known of model families by name pattern: context window, capabilities, profiles, source.",
+  uri: "ollm://models/database",
+  read: async (_variables, { orchestrator, caller }) => ({
+    entries: orchestrator.database(caller).map(databaseData),
+  }),
+};

@@ -1,0 +1,29 @@
+import type { ResourceDefinition } from "./definition.ts";
+import { databaseData, modelData } from "./model-data.ts";
+
+export const model: ResourceDefinition = {
+  name: "model",
+  title: "Model",
+  description: "One model: what its file says, and what the database adds. Names are percent-encoded.",
+  uri: "ollm://models/{name}",
+  async read(variables, { orchestrator, caller }) {
+    const { model: listed, facts, database } = await orchestrator.describeModel(caller, variables["name"] ?? "");
+    return {
+      ...modelData(listed),
+      architecture: facts.architecture,
+      context_tokens: facts.contextTokens ?? listed.contextTokens,
+      layer_count: facts.layerCount,
+      embedding_length: facts.embeddingLength,
+      vocabulary_size: facts.vocabularySize,
+      capabilities: facts.capabilities,
+      digest: facts.digest,
+      system: facts.system,
+      parameters: facts.parameters,
+      database: database && databaseData(database),
+    };
+  },
+  async list({ orchestrator, caller }) {
+    const list = await orchestrator.listModels(caller, {});
+    return list.models.map(({ name }) => ({ uri: `ollm://models/${encodeURIComponent(name)}`, name }));
+  },
+};

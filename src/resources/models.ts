@@ -1,0 +1,18 @@
+import type { ResourceDefinition } from "./definition.ts";
+import { modelData } from "./model-data.ts";
+
+export const models: ResourceDefinition = {
+  name: "models",
+  title: "Models",
+  description: "Every model of every engine on this machine.",
+  uri: "ollm://models",
+  async read(_variables, { orchestrator, caller }) {
+    const list = await orchestrator.listModels(caller, {});
+    return {
+      models: list.models.map((model) =>
+        modelData(model, list.stale.find(({ engine }) => engine === model.engine)?.since),
+      ),
+      total: list.total,
+    };
+  },
+};

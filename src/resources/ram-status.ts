@@ -1,0 +1,21 @@
+import type { ResourceDefinition } from "./definition.ts";
+
+export const ramStatus: ResourceDefinition = {
+  name: "ram-status",
+  title: "Memory",
+  description: "RAM, swap, GPU memory and what each loaded model holds, in bytes, measured now.",
+  uri: "ollm://status/ram",
+  async read(_variables, { orchestrator, caller }) {
+    const ram = await orchestrator.ramStatus(caller);
+    return {
+      total_bytes: ram.totalBytes,
+      available_bytes: ram.availableBytes,
+      swap_total_bytes: ram.swapTotalBytes,
+      swap_used_bytes: ram.swapUsedBytes,
+      warning: ram.warning,
+      gpus: ram.gpus.map((gpu) => ({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
+      loaded: ram.loaded.map(({ name, engine, bytes }) => ({ name, engine, bytes })),
+      sampled_at: ram.sampledAt,
+    };
+  },
+};

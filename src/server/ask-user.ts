@@ -1,0 +1,76 @@
+import { inputRequired, type InputRequiredResult } from "@modelcontextprotocol/server";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { NeededField, ToolAnswer } from "../tools/definition.ts";
+
+export type NeedsInput = Extract<ToolAnswer<unknown>, { needsInput: unknown }>["needsInput"];
+
+/** The one question of a round: its fields are the tool's own inputs. */
+const questionKey = "input";
+
+/** The question as a result; the SDK turns it into an elicitation for clients that know no such result. */
+export function question({ message, fields }: NeedsInput): InputRequiredResult {
+  const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
+  return inputRequired({
+    inputRequests: {
+      [questionKey]: inputRequired.elicit({
+        message,
+        requestedSchema: {
+          type: "object",
+          properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, property(field)])),
+          ...(required.length > 0 && { required }),
+        },
+      }),
+    },
+  });
+}
+
+function property(field: NeededField) {
+  const { description } = field;
+  switch (field.type) {
+    case "string":
+      return {
+        type: "string" as const,
+        description,
+        ...(field.enum !== undefined && { enum: [...field.enum] }),
+        ...(typeof field.default === "string" && { default: field.default }),
+      };
+    case "number":
+      return {
+        type: "number" as const,
+        description,
+        ...(typeof field.default === "number" && { default: field.default }),
+      };
+    case "boolean":
+      return {
+        type: "boolean" as const,
+        description,
+        ...(typeof field.default === "boolean" && { default: field.default }),
+      };
+  }
+}
+
+/**
+ * The answers of a retried request: only to what was asked, because they come from outside and must not change
+ * anything else of the call. Undefined when nothing was answered yet. Throws `InvalidRequest` when the user declined.
+ */
+export function answersTo(
+  { message, fields }: NeedsInput,
+  responses: Readonly<Record<string, unknown>> | undefined,
+): Readonly<Record<string, unknown>> | undefined {
+  const response = responses?.[questionKey];
+  if (typeof response !== "object" || response === null) return undefined;
+  const { action, content } = response as { action?: unknown; content?: unknown };
+  if (action !== "accept") {
+    throw new InvalidRequest(`The user did not agree: ${message}`, { hint: "Nothing was changed." });
+  }
+  const given = typeof content === "object" && content !== null ? content : {};
+  return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
+}
+
+/** For clients that can't ask their user: what is missing, so that the assistant can supply it. */
+export function missingInput(tool: string, { message, fields }: NeedsInput): InvalidRequest {
+  const missing = Object.entries(fields).map(([name, { type, description }]) => `"${name}" (${type}): ${description}`);
+  return new InvalidRequest(`${message} ${tool} needs ${missing.join("; ")}`, {
+    hint: "This client can't ask its user: ask them yourself, then call again with it.",
+  });
+}

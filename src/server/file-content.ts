@@ -1,0 +1,46 @@
+/** What a file is, told from its first bytes; a name can lie. Signatures: IANA media types, libmagic. */
+const signatures: readonly { readonly type: string; readonly bytes: readonly number[]; readonly at?: number }[] = [
+  { type: "PNG image", bytes: [0x89, 0x50, 0x4e, 0x47] },
+  { type: "JPEG image", bytes: [0xff, 0xd8, 0xff] },
+  { type: "GIF image", bytes: [0x47, 0x49, 0x46, 0x38] },
+  { type: "WebP image", bytes: [0x57, 0x45, 0x42, 0x50], at: 8 },
+  { type: "PDF document", bytes: [0x25, 0x50, 0x44, 0x46, 0x2d] },
+  { type: "ZIP archive (also docx, xlsx, jar)", bytes: [0x50, 0x4b, 0x03, 0x04] },
+  { type: "gzip archive", bytes: [0x1f, 0x8b] },
+  { type: "GGUF model", bytes: [0x47, 0x47, 0x55, 0x46] },
+  { type: "ELF program", bytes: [0x7f, 0x45, 0x4c, 0x46] },
+  { type: "Windows program", bytes: [0x4d, 0x5a, 0x90, 0x00] },
+  { type: "Mach-O program", bytes: [0xcf, 0xfa, 0xed, 0xfe] },
+  { type: "SQLite database", bytes: [0x53, 0x51, 0x4c, 0x69, 0x74, 0x65, 0x20, 0x66] },
+];
+
+/** The binary type of some content, or undefined when it may be text. */
+export function binaryType(content: Uint8Array): string | undefined {
+  const found = signatures.find(({ bytes, at = 0 }) => bytes.every((byte, index) => content[at + index] === byte));
+  return found?.type;
+}
+
+export function isImage(content: Uint8Array): boolean {
+  return binaryType(content)?.endsWith("image") === true;
+}
+
+/**
+ * Text of UTF-8 (with or without BOM), UTF-16 with BOM, or, where the bytes are no UTF-8, Windows-1252, which is what
+ * old Western text files are. Undefined for binary content (a known signature, or NUL characters).
+ */
+export function decodeText(content: Uint8Array): string | undefined {
+  const encoding = utf16Encoding(content);
+  if (encoding !== undefined) return new TextDecoder(encoding).decode(content);
+  if (binaryType(content) !== undefined || content.includes(0)) return undefined;
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch {
+    return new TextDecoder("windows-1252").decode(content);
+  }
+}
+
+function utf16Encoding(content: Uint8Array): "utf-16le" | "utf-16be" | undefined {
+  if (content[0] === 0xff && content[1] === 0xfe) return "utf-16le";
+  if (content[0] === 0xfe && content[1] === 0xff) return "utf-16be";
+  return undefined;
+}

@@ -1,0 +1,76 @@
+import { realpath } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import { isInside, unusableName } from "./paths.ts";
+import type { AllowedRoots } from "./roots.ts";
+
+/** Absolute candidates of a name, in the order in which they are tried: the working directory, then each root. */
+export function candidatesOf(name: string, { folders, workingDirectory }: AllowedRoots): string[] {
+  if (path.isAbsolute(name)) return [path.normalize(name)];
+  const bases = [workingDirectory, ...folders.filter((folder) => folder !== workingDirectory)];
+  return bases.filter((base) => base !== undefined).map((base) => path.resolve(base, name));
+}
+
+/** Throws `InvalidRequest` for names that can't be a file's. */
+export function checkName(name: string): void {
+  const problem = unusableName(name, path);
+  if (problem !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${problem}`);
+}
+
+/** The real path inside the roots. What lies outside is refused alike whether it exists or not. */
+export async function findInside(name: string, roots: AllowedRoots, configFile: string): Promise<string> {
+  checkName(name);
+  const candidates = candidatesOf(name, roots);
+  let outside: string | undefined = candidates.length === 0 ? path.resolve(name) : undefined;
+  for (const candidate of candidates) {
+    const real = await resolved(candidate);
+    if (isAllowed(real ?? candidate, roots)) {
+      if (real !== undefined) return real;
+    } else outside ??= real ?? candidate;
+  }
+  if (outside !== undefined) throw outsideRoots(name, outside, roots, configFile);
+  throw new InvalidRequest(`${name} was not found`, { hint: `Looked in ${roots.folders.join(", ")}.` });
+}
+
+/** `file` must be resolved (`realpath`). */
+export function isAllowed(file: string, { folders }: AllowedRoots): boolean {
+  return folders.some((folder) => isInside(folder, file, path));
+}
+
+/** The refusal, with the line that would allow it. */
+export function outsideRoots(name: string, real: string, roots: AllowedRoots, configFile: string): InvalidRequest {
+  const folder = path.dirname(real);
+  const leads = path.resolve(name) === real || !path.isAbsolute(name) ? "" : ` (it leads to ${real})`;
+  const now = roots.folders.length === 0 ? "No folder is allowed yet." : `Allowed now: ${roots.folders.join(", ")}.`;
+  return new InvalidRequest(`${name}${leads} is outside the folders that may be used`, {
+    hint:
+      `${now} To allow it, start the server with\n  ollm --root ${quoted(folder)}\n` +
+      `or put into ${configFile}\n  files: { roots: [${JSON.stringify(folder)}] }\n` +
+      `or set OLLM_FILES_ROOTS=${quoted(folder)}`,
+  });
+}
+
+function quoted(folder: string): string {
+  return /^[\w./\\:~-]+$/.test(folder) ? folder : `"${folder}"`;
+}
+
+/** `realpath`, or undefined when nothing is there. */
+export async function resolved(file: string): Promise<string | undefined> {
+  try {
+    return await realpath(file);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw cannotRead(file, error);
+  }
+}
+
+/** The one shape of a failed look at a file. */
+export function cannotRead(name: string, cause: unknown): InvalidRequest {
+  return new InvalidRequest(`${name} can't be read (${codeOf(cause) ?? "unknown error"})`, { cause });
+}
+
+/** `ENOENT` and its like; undefined for errors that did not come from the system. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error ? String(error.code) : undefined;
+}

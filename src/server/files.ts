@@ -1,0 +1,141 @@
+import { constants } from "node:fs";
+import { lstat, open, readlink, realpath, stat, type FileHandle } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { ToolFiles } from "../tools/definition.ts";
+import { formatBytes } from "../tools/render.ts";
+import { binaryType, decodeText, isImage } from "./file-content.ts";
+import { candidatesOf, cannotRead, checkName, findInside, isAllowed, outsideRoots, resolved } from "./file-places.ts";
+import { openOutput } from "./output-file.ts";
+import type { AllowedRoots } from "./roots.ts";
+
+export interface FileAccess {
+  /** Asked once per call, and only when a call names a file: it may cost a question to the client. */
+  roots(): Promise<AllowedRoots>;
+  readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
+  /** Named in refusals. */
+  readonly configFile: string;
+  /** Between the check of a path and its opening; tests swap files here. */
+  readonly beforeOpen?: () => Promise<void>;
+}
+
+/** Files of one call: the total limit counts everything that the call reads. */
+export function createFiles(access: FileAccess): ToolFiles {
+  const { maxTotalBytes } = access.limits;
+  let totalBytes = 0;
+  let known: Promise<AllowedRoots> | undefined;
+  const roots = () => (known ??= access.roots());
+
+  async function read(name: string): Promise<{ readonly file: string; readonly content: Uint8Array }> {
+    const allowed = await roots();
+    const file = await findInside(name, allowed, access.configFile);
+    await access.beforeOpen?.();
+    const content = await readRegular(name, file, allowed, access);
+    totalBytes += content.length;
+    if (totalBytes > maxTotalBytes) {
+      throw new InvalidRequest(`files: together more than ${formatBytes(maxTotalBytes)}, reached with ${name}`, {
+        hint: "Name fewer files, or raise files.maxTotalBytes (OLLM_FILES_MAX_TOTAL_BYTES).",
+      });
+    }
+    return { file, content };
+  }
+
+  return {
+    // One after the other: the total limit then bounds the memory as well.
+    async readText(names) {
+      const texts = [];
+      for (const name of names) {
+        const { content } = await read(name);
+        const text = decodeText(content);
+        if (text === undefined) {
+          throw new InvalidRequest(`${name} is no text: ${binaryType(content) ?? "binary data"}`, {
+            hint: isImage(content) ? "Name it in images, for a vision model." : "Convert it to text first.",
+          });
+        }
+        texts.push({ path: name, text });
+      }
+      return texts;
+    },
+    async readImages(names) {
+      const images = [];
+      for (const name of names) {
+        const { content } = await read(name);
+        if (!isImage(content)) {
+          throw new InvalidRequest(
+            `${name} is no PNG, JPEG, WebP or GIF: ${binaryType(content) ?? "unknown content"}`,
+            {
+              hint: "Convert it, or name text files in files.",
+            },
+          );
+        }
+        images.push(Buffer.from(content).toString("base64"));
+      }
+      return images;
+    },
+    openOutput: async (name) => openOutput(name, await roots(), access.configFile),
+    async locate(name) {
+      checkName(name);
+      if (path.isAbsolute(name)) return path.normalize(name);
+      const candidates = candidatesOf(name, await roots());
+      for (const candidate of candidates) if ((await resolved(candidate)) !== undefined) return candidate;
+      throw new InvalidRequest(`${name} was not found`, { hint: "Give its absolute path." });
+    },
+  };
+}
+
+async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess): Promise<Uint8Array> {
+  // Before opening: opening a device can have effects, and a FIFO would wait for a writer (hence O_NONBLOCK below).
+  refuseUnlessRegular(name, await stat(file).catch((error: unknown) => Promise.reject(cannotRead(name, error))));
+  const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);
+  const handle = await open(file, flags).catch((error: unknown) => Promise.reject(cannotRead(name, error)));
+  try {
+    // What was checked may have been swapped for a link in between: the open file itself is checked again.
+    const opened = await pathOfHandle(handle, file);
+    if (opened === undefined || !isAllowed(opened, roots)) {
+      throw outsideRoots(name, opened ?? file, roots, access.configFile);
+    }
+    const status = await handle.stat();
+    refuseUnlessRegular(name, status);
+    const { maxFileBytes } = access.limits;
+    const content = status.size > maxFileBytes ? undefined : await readUpTo(handle, maxFileBytes);
+    if (content === undefined) {
+      throw new InvalidRequest(`${name} is larger than ${formatBytes(maxFileBytes)} (${formatBytes(status.size)})`, {
+        hint: "Name a smaller file, or raise files.maxFileBytes (OLLM_FILES_MAX_FILE_BYTES).",
+      });
+    }
+    return content;
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Where an open file really lies; undefined when it is not what `file` names any more. */
+async function pathOfHandle(handle: FileHandle, file: string): Promise<string | undefined> {
+  if (process.platform === "linux") {
+    const link = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => undefined);
+    if (link !== undefined) return link;
+  }
+  const real = await realpath(file);
+  const [named, opened] = await Promise.all([lstat(real, { bigint: true }), handle.stat({ bigint: true })]);
+  return named.ino === opened.ino && named.dev === opened.dev ? real : undefined;
+}
+
+/** At most `maxBytes`; undefined when there is more (a file may grow, and those in /proc say size 0). */
+async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Uint8Array | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(Math.min(65_536, maxBytes + 1 - length));
+    const { bytesRead } = await handle.read(chunk, 0, chunk.length, null);
+    if (bytesRead === 0) return Buffer.concat(chunks);
+    length += bytesRead;
+    if (length > maxBytes) return undefined;
+    chunks.push(chunk.subarray(0, bytesRead));
+  }
+}
+
+function refuseUnlessRegular(name: string, status: { isFile(): boolean; isDirectory(): boolean }): void {
+  if (status.isFile()) return;
+  if (status.isDirectory()) throw new InvalidRequest(`${name} is a folder`, { hint: "Name the files in it." });
+  throw new InvalidRequest(`${name} is no regular file (a pipe, socket or device)`);
+}

@@ -1,0 +1,25 @@
+import { access, chmod, constants, mkdir, mkdtemp, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { Log } from "../orchestrator/log.ts";
+
+/**
+ * Makes sure that the home folder exists and belongs to its user alone. One that can't be written (containers,
+ * sandboxes) is replaced by a temporary one, with a warning: models pulled into it are lost with it.
+ */
+export async function ensureHome(wanted: string, log: Log): Promise<string> {
+  try {
+    await mkdir(wanted, { recursive: true, mode: 0o700 });
+    await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
+    // Tokens and prompts will lie here. On Windows the profile's own rules protect it.
+    if (process.platform !== "win32" && ((await stat(wanted)).mode & 0o077) !== 0) await chmod(wanted, 0o700);
+    return wanted;
+  } catch (error) {
+    const temporary = await mkdtemp(path.join(tmpdir(), "ollm-home-"));
+    const reason = error instanceof Error ? error.message : String(error);
+    log.warn(
+      `${wanted} can't be used (${reason}); using ${temporary} until the end. Set OLLM_HOME to a writable folder.`,
+    );
+    return temporary;
+  }
+}

@@ -1,0 +1,9 @@
+/** Shown to the assistant by most hosts at the start of a session: when to offload, and when not. */
+export const instructions =
+  "Local language models on the user's machine: free, private, offline. " +
+  "Offload with route_and_generate: summaries, extraction, classification, translation, first drafts, boilerplate, " +
+  "commit messages, bulk work over many items, and text that must not leave the machine. " +
+  "Name long inputs in `files` instead of pasting them, and use output_path for long results. " +
+  "Keep for yourself what needs your full reasoning, the conversation so far or current knowledge; " +
+  "check what a small model returns before relying on it. " +
+  "With no model yet, list_models suggests one and pull_model gets it.";

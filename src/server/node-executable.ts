@@ -1,0 +1,36 @@
+import { accessSync, constants } from "node:fs";
+import path from "node:path";
+
+/**
+ * A Node that can run our child programs: this one, unless we live inside an Electron helper, whose executable can't be
+ * started as Node; then one on the PATH or where installers put it. Undefined when there is none.
+ */
+export function findNode(
+  program: {
+    readonly execPath: string;
+    readonly isElectron: boolean;
+    readonly platform: NodeJS.Platform;
+    readonly searchPath: string;
+  },
+  isExecutable: (file: string) => boolean = canExecute,
+): string | undefined {
+  if (!program.isElectron) return program.execPath;
+  const { join, delimiter } = program.platform === "win32" ? path.win32 : path.posix;
+  const name = program.platform === "win32" ? "node.exe" : "node";
+  // Desktop hosts start us with a bare PATH: the usual places of installers come after it.
+  const usual =
+    program.platform === "win32"
+      ? ["C:\\Program Files\\nodejs"]
+      : ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/opt/local/bin"];
+  const folders = [...program.searchPath.split(delimiter).filter((folder) => folder !== ""), ...usual];
+  return folders.map((folder) => join(folder, name)).find(isExecutable);
+}
+
+function canExecute(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

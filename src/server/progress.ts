@@ -1,0 +1,88 @@
+import type { Progress } from "../orchestrator/types.ts";
+
+/** One `notifications/progress`, without its token. */
+export interface ProgressNote {
+  readonly progress: number;
+  readonly total?: number;
+  readonly message: string;
+}
+
+export interface Timers {
+  /** Milliseconds, monotonic. */
+  now(): number;
+  /** Runs `action` once after `delayMs`; the answer stops it. */
+  after(delayMs: number, action: () => void): () => void;
+}
+
+/** The real timers; unref'ed, because a waiting heartbeat must not keep the process alive. */
+export const systemTimers: Timers = {
+  now: () => performance.now(),
+  after(delayMs, action) {
+    const timer = setTimeout(action, delayMs);
+    timer.unref();
+    return () => clearTimeout(timer);
+  },
+};
+
+/** At most four notes a second: more only costs the host's attention. */
+const intervalMs = 250;
+/** Hosts cut a call that is silent for 60 s, some sooner; they are fed well before. */
+const heartbeatMs = 5_000;
+
+/**
+ * Relays progress to one call's client: the first note at once, then at most four a second, and the newest one again
+ * when nothing was said for five seconds. Values strictly increase, as the protocol demands, although bytes of a
+ * resumed download or tokens after a load may start lower. `stop` before the result is sent.
+ */
+export function createProgressReporter(
+  send: (note: ProgressNote) => void,
+  firstMessage: string,
+  timers: Timers = systemTimers,
+): { report(progress: Progress): void; stop(): void } {
+  let newest: Progress = { message: firstMessage };
+  let lastValue = 0;
+  let lastSentMs = Number.NEGATIVE_INFINITY;
+  let isStopped = false;
+  let cancelTimer = timers.after(heartbeatMs, sendNewest);
+
+  function sendNewest(): void {
+    if (isStopped) return;
+    cancelTimer();
+    const value = Math.max(newest.completedBytes ?? newest.completionTokens ?? 0, lastValue + 1);
+    lastValue = value;
+    lastSentMs = timers.now();
+    const total = newest.totalBytes;
+    send({ progress: value, message: messageOf(newest), ...(total !== undefined && total >= value && { total }) });
+    cancelTimer = timers.after(heartbeatMs, sendNewest);
+  }
+
+  return {
+    report(progress) {
+      if (isStopped) return;
+      newest = progress;
+      const waitMs = lastSentMs + intervalMs - timers.now();
+      if (waitMs <= 0) return sendNewest();
+      cancelTimer();
+      cancelTimer = timers.after(waitMs, sendNewest);
+    },
+    stop() {
+      isStopped = true;
+      cancelTimer();
+    },
+  };
+}
+
+function messageOf({ message, completedBytes, totalBytes, bytesPerSecond, completionTokens }: Progress): string {
+  const parts = [message];
+  if (completedBytes !== undefined) {
+    const total = totalBytes === undefined ? "" : ` of ${megabytes(totalBytes)}`;
+    parts.push(`${megabytes(completedBytes)}${total} MB`);
+    if (bytesPerSecond !== undefined) parts.push(`${megabytes(bytesPerSecond)} MB/s`);
+  }
+  if (completionTokens !== undefined) parts.push(`${completionTokens} tokens`);
+  return parts.join(", ");
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(bytes < 10e6 ? 1 : 0);
+}

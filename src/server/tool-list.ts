@@ -1,0 +1,30 @@
+import type { Tool } from "@modelcontextprotocol/server";
+import { z } from "zod";
+import type { ToolDefinition } from "../tools/definition.ts";
+import { hintsOf } from "./hints.ts";
+
+/** A tool as `tools/list` shows it. Schemas are trimmed: every client pays for them in every conversation. */
+export function toolEntry(tool: ToolDefinition): Tool {
+  return {
+    name: tool.name,
+    title: tool.title,
+    description: tool.description,
+    inputSchema: jsonSchema(tool.input),
+    outputSchema: jsonSchema(tool.output),
+    annotations: hintsOf(tool),
+  };
+}
+
+function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
+  const { $schema: _dialect, ...document } = z.toJSONSchema(schema, {
+    // Of outputs too: the other direction would forbid fields that a later version adds.
+    io: "input",
+    override({ jsonSchema: node }) {
+      if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
+      if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
+      delete node.propertyNames;
+    },
+  });
+  // The SDK's type wants plain JSON values, which a schema document is.
+  return { ...document, type: "object" } as Tool["inputSchema"];
+}

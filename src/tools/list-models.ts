@@ -1,0 +1,132 @@
+import { z } from "zod";
+import type { ListedModel, ModelList } from "../orchestrator/types.ts";
+import { defineTool } from "./definition.ts";
+import { formatBytes, present, round } from "./render.ts";
+
+const fitOutput = z.object({
+  predicted_bytes: z.number(),
+  needed_bytes: z.number(),
+  free_bytes: z.number(),
+  method: z.string(),
+  margin: z.number(),
+});
+
+const modelOutput = z.object({
+  name: z.string(),
+  engine: z.string(),
+  size_bytes: z.number(),
+  is_loaded: z.boolean(),
+  fits: z.boolean().optional(),
+  status: z.string().optional(),
+  stale_since: z.string().optional(),
+  error: z.string().optional(),
+  is_remote: z.boolean().optional(),
+  family: z.string().optional(),
+  quantization: z.string().optional(),
+  parameter_size: z.string().optional(),
+  context_tokens: z.number().optional(),
+  capabilities: z.array(z.string()).optional(),
+  profiles: z.array(z.string()).optional(),
+  modified_at: z.string().optional(),
+  fit: fitOutput.optional(),
+  tokens_per_second: z.number().optional(),
+});
+
+export const listModels = defineTool({
+  name: "list_models",
+  title: "List local models",
+  description:
+    "Lists the language models on this machine: size, whether loaded, whether they fit in memory now. " +
+    "verbose adds capabilities, context window, profiles and memory figures.",
+  effect: "read",
+  isIdempotent: true,
+  isOpenWorld: false,
+  input: z.strictObject({
+    query: z.string().optional().describe("Part of the name or family."),
+    capability: z
+      .enum(["completion", "tools", "insert", "vision", "embedding", "thinking", "image", "audio"])
+      .optional(),
+    engine: z.string().optional().describe("ollama or llama-cpp."),
+    loaded_only: z.boolean().optional(),
+    verbose: z.boolean().optional(),
+    limit: z.number().int().min(1).max(1000).default(50),
+  }),
+  output: z.object({
+    models: z.array(modelOutput),
+    total: z.number().describe("Before limit."),
+    suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
+  }),
+  async run(input, { orchestrator, caller }) {
+    const isVerbose = input.verbose === true;
+    const list = await orchestrator.listModels(
+      caller,
+      present({
+        query: input.query,
+        capability: input.capability,
+        engine: input.engine,
+        isLoadedOnly: input.loaded_only,
+        isVerbose: input.verbose,
+        limit: input.limit,
+      }),
+    );
+    const { suggestion } = list;
+    return {
+      data: present({
+        models: list.models.map((model) => modelData(model, list, isVerbose)),
+        total: list.total,
+        suggestion: suggestion && { model: suggestion.name, reason: suggestion.reason },
+      }),
+    };
+  },
+  render({ models, total, suggestion }) {
+    if (models.length === 0) {
+      return suggestion === undefined
+        ? "No model matches."
+        : `No models yet. Call pull_model with model "${suggestion.model}": ${suggestion.reason}`;
+    }
+    const lines = models.map((model) => {
+      const marks = [
+        model.is_loaded ? "loaded" : model.status,
+        model.fits === false ? "does not fit" : undefined,
+        model.stale_since === undefined ? undefined : `engine down since ${model.stale_since}`,
+        model.error,
+      ].filter((mark) => mark !== undefined);
+      return `${model.name} (${[model.engine, formatBytes(model.size_bytes), ...marks].join(", ")})`;
+    });
+    if (total > models.length) lines.push(`${total - models.length} more; raise limit or use query.`);
+    return lines.join("\n");
+  },
+});
+
+function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.input<typeof modelOutput> {
+  const { fit } = model;
+  const isPlain = model.status === "installed" || model.status === "loaded";
+  return present({
+    name: model.name,
+    engine: model.engine,
+    size_bytes: model.sizeBytes,
+    is_loaded: model.isLoaded,
+    fits: model.fits,
+    status: isVerbose || !isPlain ? model.status : undefined,
+    stale_since: list.stale.find(({ engine }) => engine === model.engine)?.since,
+    error: model.error,
+    is_remote: model.trust === "remote" ? true : undefined,
+    ...(isVerbose && {
+      family: model.family,
+      quantization: model.quantization,
+      parameter_size: model.parameterSize,
+      context_tokens: model.contextTokens,
+      capabilities: model.capabilities && [...model.capabilities],
+      profiles: model.profiles && [...model.profiles],
+      modified_at: model.modifiedAt,
+      fit: fit && {
+        predicted_bytes: fit.predictedBytes,
+        needed_bytes: fit.neededBytes,
+        free_bytes: fit.freeBytes,
+        method: fit.method,
+        margin: round(fit.margin, 3),
+      },
+      tokens_per_second: model.tokensPerSecond === undefined ? undefined : round(model.tokensPerSecond),
+    }),
+  });
+}

@@ -1,0 +1,115 @@
+import { z } from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { ModelDescription } from "../orchestrator/types.ts";
+import { defineTool, type ToolAnswer } from "./definition.ts";
+import { formatBytes, present } from "./render.ts";
+
+const detailsOutput = z.object({
+  engine: z.string(),
+  size_bytes: z.number(),
+  status: z.string(),
+  architecture: z.string().optional(),
+  family: z.string().optional(),
+  parameter_size: z.string().optional(),
+  quantization: z.string().optional(),
+  context_tokens: z.number().optional(),
+  layer_count: z.number().optional(),
+  capabilities: z.array(z.string()),
+  profiles: z.array(z.string()).optional(),
+  digest: z.string().optional(),
+  system: z.string().optional(),
+});
+
+const output = z.object({
+  action: z.string(),
+  model: z.string().optional(),
+  details: detailsOutput.optional(),
+  freed_bytes: z.number().optional(),
+  unloaded: z.array(z.object({ name: z.string(), bytes: z.number() })).optional(),
+});
+
+export const manageModel = defineTool({
+  name: "manage_model",
+  title: "Manage a model",
+  description:
+    "show: what is known of a model. unload: frees its memory. unload_all: frees every model's memory. " +
+    "delete: removes it from disk, after asking the user or with confirm true.",
+  effect: "destroy",
+  isIdempotent: true,
+  isOpenWorld: false,
+  input: z.strictObject({
+    action: z.enum(["show", "delete", "unload", "unload_all"]),
+    model: z.string().min(1).optional().describe("Needed by all but unload_all."),
+    confirm: z.boolean().optional().describe("true deletes without asking the user."),
+  }),
+  output,
+  async run(input, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+    const { action } = input;
+    // Unloading destroys nothing: the model is loaded again when it is needed. So only delete asks.
+    if (action === "unload_all") {
+      const unloaded = await orchestrator.unloadModels(caller);
+      return { data: { action, unloaded: unloaded.map(({ name, bytes }) => ({ name, bytes })) } };
+    }
+    const { model } = input;
+    if (model === undefined) {
+      throw new InvalidRequest(`manage_model ${action} needs a model`, {
+        hint: "Name one in model; list_models shows them.",
+      });
+    }
+    switch (action) {
+      case "show":
+        return { data: { action, model, details: detailsData(await orchestrator.describeModel(caller, model)) } };
+      case "unload": {
+        const unloaded = await orchestrator.unloadModels(caller, model);
+        return { data: { action, model, unloaded: unloaded.map(({ name, bytes }) => ({ name, bytes })) } };
+      }
+      case "delete": {
+        if (input.confirm !== true) {
+          const { model: found } = await orchestrator.describeModel(caller, model);
+          return {
+            needsInput: {
+              message: `Delete ${found.name} (${formatBytes(found.sizeBytes)}, ${found.engine}) from disk?`,
+              fields: {
+                confirm: { type: "boolean", description: "true deletes the model's files", isRequired: true },
+              },
+            },
+          };
+        }
+        const deleted = await orchestrator.deleteModel(caller, model);
+        return { data: { action, model: deleted.name, freed_bytes: deleted.freedBytes } };
+      }
+    }
+  },
+  render({ action, model, details, freed_bytes, unloaded }) {
+    if (freed_bytes !== undefined) return `${model} deleted, ${formatBytes(freed_bytes)} freed`;
+    if (unloaded !== undefined) {
+      const names = unloaded.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`).join(", ");
+      return names === "" ? "Nothing was loaded." : `Unloaded ${names}`;
+    }
+    if (details === undefined) return `${action} done`;
+    return [
+      `${model}: ${[details.parameter_size, details.quantization, formatBytes(details.size_bytes)].filter(Boolean).join(", ")}`,
+      `${details.engine}, ${details.status}`,
+      `context ${details.context_tokens ?? "unknown"}`,
+      details.capabilities.join(", "),
+    ].join("; ");
+  },
+});
+
+function detailsData({ model, facts, database }: ModelDescription): z.input<typeof detailsOutput> {
+  return present({
+    engine: model.engine,
+    size_bytes: model.sizeBytes,
+    status: model.status,
+    architecture: facts.architecture,
+    family: model.family ?? database?.family,
+    parameter_size: facts.parameterSize ?? model.parameterSize,
+    quantization: facts.quantization ?? model.quantization,
+    context_tokens: facts.contextTokens ?? model.contextTokens ?? database?.contextTokens,
+    layer_count: facts.layerCount,
+    capabilities: [...facts.capabilities],
+    profiles: model.profiles && [...model.profiles],
+    digest: facts.digest,
+    system: facts.system,
+  });
+}

@@ -1,0 +1,43 @@
+import { z } from "zod";
+import { defineTool } from "./definition.ts";
+import { formatBytes, present } from "./render.ts";
+
+export const pullModel = defineTool({
+  name: "pull_model",
+  title: "Get a model",
+  description:
+    "Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming what a cut download left, " +
+    "or imports a local GGUF file named in from. Installs the embedded engine when nothing else runs models. " +
+    "Calling again joins a download under way.",
+  effect: "write",
+  isIdempotent: true,
+  isOpenWorld: true,
+  input: z.strictObject({
+    model: z.string().min(1).describe("Name to pull, or to import under."),
+    from: z.string().min(1).optional().describe("Path of a local GGUF file to import."),
+    engine: z.string().optional().describe("ollama or llama-cpp; chosen when absent."),
+  }),
+  output: z.object({
+    name: z.string(),
+    engine: z.string(),
+    size_bytes: z.number(),
+    digest: z.string().optional(),
+    already_present: z.boolean(),
+  }),
+  async run(input, { orchestrator, caller, files, follow }) {
+    const from = input.from === undefined ? undefined : await files.locate(input.from);
+    const operation = await orchestrator.pullModel(caller, present({ model: input.model, from, engine: input.engine }));
+    const pulled = await follow(operation);
+    return {
+      data: present({
+        name: pulled.name,
+        engine: pulled.engine,
+        size_bytes: pulled.sizeBytes,
+        digest: pulled.digest,
+        already_present: pulled.wasAlreadyPresent,
+      }),
+    };
+  },
+  render: ({ name, engine, size_bytes, already_present }) =>
+    `${name} ${already_present ? "was already there" : "is ready"} (${engine}, ${formatBytes(size_bytes)})`,
+});

@@ -1,0 +1,174 @@
+import { z } from "zod";
+import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/types.ts";
+import { defineTool, type ToolContext } from "./definition.ts";
+import { keepAliveInput } from "./keep-alive.ts";
+import { planData, planOutput, renderPlan } from "./plan.ts";
+import { present, round } from "./render.ts";
+
+const input = z.strictObject({
+  prompt: z.string().min(1),
+  system: z.string().optional(),
+  task: z
+    .enum(["code", "general", "creative", "fast", "vision"])
+    .optional()
+    .describe("Guessed from the prompt when absent."),
+  complexity: z.enum(["low", "medium", "high"]).optional(),
+  profile: z.string().optional().describe("fast, general, code or creative."),
+  model: z.string().min(1).optional().describe("Chosen when absent."),
+  files: z
+    .array(z.string().min(1))
+    .max(64)
+    .optional()
+    .describe("Paths of text files to read for the model; their text costs you nothing."),
+  images: z.array(z.string().min(1)).max(16).optional().describe("Paths of images, for vision models."),
+  format: z
+    .union([z.literal("json"), z.record(z.string(), z.unknown())])
+    .optional()
+    .describe('"json", or a JSON Schema that the answer must match.'),
+  max_tokens: z.number().int().min(1).optional(),
+  temperature: z.number().min(0).max(2).optional(),
+  top_p: z.number().gt(0).max(1).optional(),
+  context_tokens: z.number().int().min(1).optional().describe("Context window, at least."),
+  think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
+  keep_alive: keepAliveInput.optional(),
+  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only narrow the configured rule."),
+  output_path: z.string().min(1).optional().describe("Write the answer to this new file instead of returning it."),
+  explain: z.boolean().optional().describe("Adds what was considered, attempts and timing."),
+  dry_run: z.boolean().optional().describe("Only say which model would answer."),
+});
+
+const routeOutput = z.object({
+  task: z.string(),
+  profile: z.string(),
+  considered: z.array(
+    z.object({ model: z.string(), engine: z.string(), rejected: z.string().optional(), score: z.number().optional() }),
+  ),
+  attempts: z.array(z.object({ model: z.string(), engine: z.string(), outcome: z.string() })),
+});
+
+const output = z.object({
+  text: z.string().optional(),
+  output_path: z.string().optional(),
+  characters: z.number().optional(),
+  model: z.string(),
+  engine: z.string(),
+  finish_reason: z.enum(["stop", "length"]).optional(),
+  reason: z.string(),
+  prompt_tokens: z.number().optional(),
+  completion_tokens: z.number().optional(),
+  tokens_per_second: z.number().optional(),
+  total_ms: z.number().optional(),
+  thinking: z.string().optional(),
+  notes: z.array(z.string()).optional(),
+  plan: planOutput.optional(),
+  route: routeOutput.optional(),
+  timing: z.object({ queue_ms: z.number(), load_ms: z.number(), first_token_ms: z.number() }).optional(),
+});
+
+export const routeAndGenerate = defineTool({
+  name: "route_and_generate",
+  title: "Generate with a local model",
+  description:
+    "Answers a prompt with a model on this machine: picks the best fitting model, loads it, generates. " +
+    "Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
+  effect: "write",
+  isIdempotent: false,
+  isOpenWorld: true,
+  input,
+  output,
+  async run(request, context) {
+    const { orchestrator, caller, files, follow } = context;
+    // Before the model works for minutes: an answer that can't be written would be lost.
+    const target = request.output_path === undefined ? undefined : await files.openOutput(request.output_path);
+    const generation = await generationRequest(request, context);
+    if (request.dry_run === true) {
+      return { data: planAnswer(await orchestrator.planGeneration(caller, generation), request.explain === true) };
+    }
+    const result = await follow(await orchestrator.generate(caller, generation));
+    const written = target && { path: target.path, ...(await target.write(result.text)) };
+    const shown = { isExplained: request.explain === true, isThinkingShown: Boolean(request.think) };
+    return { data: answer(result, written?.path, shown) };
+  },
+  render(answered) {
+    const { text, output_path, characters, model, finish_reason, tokens_per_second, plan, reason } = answered;
+    if (plan !== undefined) return `${renderPlan(model, plan)}; ${reason}`;
+    const cut = finish_reason === "length" ? ", cut at max_tokens" : "";
+    const footer = `${model}, ${tokens_per_second} tokens/s${cut}`;
+    if (text === undefined) return `Wrote ${characters} characters to ${output_path} (${footer})`;
+    return [text, footer];
+  },
+});
+
+async function generationRequest(request: z.output<typeof input>, { files }: ToolContext): Promise<GenerateRequest> {
+  return present({
+    prompt: request.prompt,
+    system: request.system,
+    task: request.task,
+    complexity: request.complexity,
+    profile: request.profile,
+    model: request.model,
+    files: request.files?.length ? await files.readText(request.files) : undefined,
+    images: request.images?.length ? await files.readImages(request.images) : undefined,
+    format: request.format,
+    maxTokens: request.max_tokens,
+    temperature: request.temperature,
+    topP: request.top_p,
+    contextTokens: request.context_tokens,
+    think: request.think,
+    keepAliveSeconds: request.keep_alive,
+    privacy: request.privacy,
+  });
+}
+
+function answer(
+  result: GenerateResult,
+  path: string | undefined,
+  shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean },
+): z.input<typeof output> {
+  const { timing } = result;
+  return present({
+    text: path === undefined ? result.text : undefined,
+    output_path: path,
+    characters: path === undefined ? undefined : result.text.length,
+    model: result.model,
+    engine: result.engine,
+    finish_reason: result.finishReason,
+    reason: result.reason,
+    prompt_tokens: result.promptTokens,
+    completion_tokens: result.completionTokens,
+    tokens_per_second: round(result.tokensPerSecond),
+    total_ms: Math.round(result.totalMs),
+    // Long, and paid for by the reader: only for those who asked for it.
+    thinking: shown.isThinkingShown ? result.thinking : undefined,
+    notes: result.notes.length > 0 ? [...result.notes] : undefined,
+    ...(shown.isExplained && {
+      route: routeData(result.route),
+      timing: {
+        queue_ms: Math.round(timing.queueMs),
+        load_ms: Math.round(timing.loadMs),
+        first_token_ms: Math.round(timing.firstTokenMs),
+      },
+    }),
+  });
+}
+
+function planAnswer(plan: RoutePlan, isExplained: boolean): z.input<typeof output> {
+  return present({
+    model: plan.model,
+    engine: plan.engine,
+    reason: plan.reason,
+    plan: planData(plan.plan),
+    route: isExplained ? routeData(plan.route) : undefined,
+  });
+}
+
+function routeData(route: RouteExplanation): z.input<typeof routeOutput> {
+  return {
+    task: route.task,
+    profile: route.profile,
+    considered: route.considered.map(({ model, engine, rejected, score }) =>
+      present({ model, engine, rejected, score: score === undefined ? undefined : round(score, 3) }),
+    ),
+    attempts: route.attempts.map(({ model, engine, outcome }) => ({ model, engine, outcome })),
+  };
+}

@@ -1,0 +1,62 @@
+import { z } from "zod";
+import { defineTool } from "./definition.ts";
+import { keepAliveInput } from "./keep-alive.ts";
+import { estimateData, planData, planOutput, renderPlan } from "./plan.ts";
+import { present } from "./render.ts";
+
+export const smartLoad = defineTool({
+  name: "smart_load",
+  title: "Load a model",
+  description:
+    "Loads a model into memory ahead of use, unloading idle models when it would not fit. " +
+    "dry_run only answers whether it fits and what would make room. route_and_generate loads by itself.",
+  effect: "write",
+  isIdempotent: true,
+  isOpenWorld: true,
+  input: z.strictObject({
+    model: z.string().min(1),
+    context_tokens: z.number().int().min(1).optional().describe("Context window, at least."),
+    keep_alive: keepAliveInput.optional(),
+    dry_run: z.boolean().optional(),
+  }),
+  output: z.object({
+    model: z.string(),
+    engine: z.string(),
+    loaded: z.boolean(),
+    load_ms: z.number().optional(),
+    plan: planOutput.optional(),
+    method: z.string(),
+    margin: z.number(),
+  }),
+  async run(input, { orchestrator, caller, follow }) {
+    const request = present({
+      model: input.model,
+      contextTokens: input.context_tokens,
+      keepAliveSeconds: input.keep_alive,
+    });
+    if (input.dry_run === true) {
+      const plan = await orchestrator.planLoad(caller, request);
+      const { model, engine, isLoaded } = plan;
+      return { data: { model, engine, loaded: isLoaded, plan: planData(plan), ...estimateData(plan) } };
+    }
+    const { model, engine, loadMs, plan } = await follow(await orchestrator.loadModel(caller, request));
+    return {
+      data: present({
+        model,
+        engine,
+        loaded: true,
+        load_ms: Math.round(loadMs),
+        // The plan costs more tokens than the answer: it is shown when it changed something.
+        plan: plan.evict.length > 0 ? planData(plan) : undefined,
+        ...estimateData(plan),
+      }),
+    };
+  },
+  render({ model, engine, loaded, load_ms, plan }) {
+    if (load_ms === undefined && plan !== undefined) {
+      return `${renderPlan(model, plan)}${loaded ? " (already loaded)" : ""}`;
+    }
+    const evicted = plan?.evict.map(({ name }) => name).join(", ");
+    return `${model} is loaded (${engine}, ${load_ms} ms${evicted === undefined ? "" : `, evicted ${evicted}`})`;
+  },
+});

@@ -1,0 +1,95 @@
+import { z } from "zod";
+import { defineTool } from "./definition.ts";
+import { formatBytes, present } from "./render.ts";
+
+export const systemStatus = defineTool({
+  name: "system_status",
+  title: "System status",
+  description:
+    "Memory and swap of this machine, models in memory, queue, engines and warnings. " +
+    "Use it when a call fails or is slow.",
+  effect: "read",
+  isIdempotent: true,
+  isOpenWorld: false,
+  input: z.strictObject({}),
+  output: z.object({
+    version: z.string(),
+    home: z.string(),
+    privacy: z.string(),
+    ram: z.object({
+      total_bytes: z.number(),
+      available_bytes: z.number(),
+      swap_used_bytes: z.number(),
+      warning: z.string().optional(),
+    }),
+    gpus: z
+      .array(z.object({ name: z.string(), total_bytes: z.number(), free_bytes: z.number().optional() }))
+      .optional(),
+    loaded: z.array(z.object({ name: z.string(), engine: z.string(), bytes: z.number() })),
+    queue: z.array(z.object({ model: z.string(), running: z.number(), waiting: z.number() })).optional(),
+    operations: z.array(z.object({ id: z.string(), title: z.string(), message: z.string().optional() })).optional(),
+    engines: z.array(
+      z.object({
+        id: z.string(),
+        health: z.string(),
+        is_remote: z.boolean().optional(),
+        version: z.string().optional(),
+        message: z.string().optional(),
+        model_count: z.number(),
+      }),
+    ),
+    remote_requests: z.number(),
+    warnings: z.array(z.string()).optional(),
+  }),
+  async run(_input, { orchestrator, caller }) {
+    const status = await orchestrator.systemStatus(caller);
+    const { ram } = status;
+    return {
+      data: present({
+        version: status.version,
+        home: status.home,
+        privacy: status.privacy,
+        ram: present({
+          total_bytes: ram.totalBytes,
+          available_bytes: ram.availableBytes,
+          swap_used_bytes: ram.swapUsedBytes,
+          warning: ram.warning,
+        }),
+        gpus: filled(
+          ram.gpus.map((gpu) => present({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
+        ),
+        loaded: ram.loaded.map(({ name, engine, bytes }) => ({ name, engine, bytes })),
+        queue: filled(status.queue.map(({ model, running, waiting }) => ({ model, running, waiting }))),
+        operations: filled(status.operations.map(({ id, title, message }) => present({ id, title, message }))),
+        engines: status.engines.map((engine) =>
+          present({
+            id: engine.id,
+            health: engine.health,
+            is_remote: engine.trust === "remote" ? true : undefined,
+            version: engine.version,
+            message: engine.message,
+            model_count: engine.modelCount,
+          }),
+        ),
+        remote_requests: status.remoteRequests,
+        warnings: filled([...status.warnings]),
+      }),
+    };
+  },
+  render({ ram, loaded, engines, warnings }) {
+    const lines = [
+      `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
+        (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
+      `loaded: ${loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing"}`,
+      ...engines.map(({ id, health, model_count, message }) =>
+        [`${id}: ${health}, ${model_count} models`, message].filter((part) => part !== undefined).join("; "),
+      ),
+    ];
+    if (ram.warning !== undefined) lines.push(ram.warning);
+    return [...lines, ...(warnings ?? [])].join("\n");
+  },
+});
+
+function filled<Item>(items: Item[]): Item[] | undefined {
+  return items.length > 0 ? items : undefined;
+}

@@ -1,0 +1,304 @@
+import { InvalidRequest, UnknownModel } from "../../src/orchestrator/errors.ts";
+import type {
+  CallerContext,
+  DatabaseEntry,
+  GenerateResult,
+  ListedModel,
+  LoadPlan,
+  LoadResult,
+  ModelDescription,
+  ModelList,
+  Operation,
+  Orchestrator,
+  Progress,
+  PullResult,
+  RamStatus,
+  RoutePlan,
+  SystemStatus,
+} from "../../src/orchestrator/types.ts";
+
+/** What the fake was asked, in order: `["generate", request]`. */
+export type Asked = readonly [method: keyof Orchestrator, request: unknown];
+
+/** An operation that tests drive by hand. */
+export interface DrivenOperation<Result> extends Operation<Result> {
+  report(progress: Progress): void;
+  succeed(result: Result): void;
+  fail(error: Error): void;
+  /** Reasons with which followers' signals were aborted. */
+  readonly ends: unknown[];
+}
+
+export function drivenOperation<Result>(title = "generate with smollm2:135m"): DrivenOperation<Result> {
+  const listeners = new Set<(progress: Progress) => void>();
+  const ends: unknown[] = [];
+  let resolve!: (result: Result) => void;
+  let reject!: (error: Error) => void;
+  const promise = new Promise<Result>((succeed, fail) => {
+    resolve = succeed;
+    reject = fail;
+  });
+  promise.catch(() => undefined);
+  let newest: Progress | undefined;
+  return {
+    id: "generate-1",
+    kind: "generate",
+    title,
+    startedAtMs: 0,
+    ends,
+    state: () => "running",
+    progress: () => newest,
+    partial: () => undefined,
+    follow(signal, onProgress) {
+      if (newest !== undefined) onProgress?.(newest);
+      if (onProgress !== undefined) listeners.add(onProgress);
+      const end = () => {
+        ends.push(signal.reason);
+        reject(new InvalidRequest("the call ended"));
+      };
+      if (signal.aborted) end();
+      signal.addEventListener("abort", end);
+      return promise;
+    },
+    detach() {},
+    cancel() {},
+    report(progress) {
+      newest = progress;
+      for (const listener of listeners) listener(progress);
+    },
+    succeed: (result) => resolve(result),
+    fail: (error) => reject(error),
+  };
+}
+
+/** An operation that has its result already. */
+export function doneOperation<Result>(result: Result): Operation<Result> {
+  const operation = drivenOperation<Result>();
+  operation.succeed(result);
+  return operation;
+}
+
+const gigabyte = 1_000_000_000;
+
+export const qwen: ListedModel = {
+  name: "qwen2.5-coder:7b",
+  engine: "ollama",
+  sizeBytes: 4_683_087_332,
+  isLoaded: false,
+  fits: true,
+  status: "installed",
+  trust: "local",
+  family: "qwen2",
+  quantization: "Q4_K_M",
+  parameterSize: "7.6B",
+  contextTokens: 32_768,
+  capabilities: ["completion", "tools", "insert"],
+  profiles: ["code"],
+  modifiedAt: "2026-11-01T10:00:00Z",
+  fit: {
+    predictedBytes: 5.1 * gigabyte,
+    neededBytes: 7.4 * gigabyte,
+    freeBytes: 9.2 * gigabyte,
+    method: "computed",
+    margin: 0.05,
+  },
+  tokensPerSecond: 18.42,
+};
+
+export const smollm: ListedModel = {
+  name: "smollm2:135m",
+  engine: "llama-cpp",
+  sizeBytes: 270_898_672,
+  isLoaded: true,
+  fits: true,
+  status: "loaded",
+  trust: "local",
+};
+
+export const plan: LoadPlan = {
+  model: "qwen2.5-coder:7b",
+  engine: "ollama",
+  contextTokens: 8192,
+  isLoaded: false,
+  fits: true,
+  estimate: { method: "computed", predictedBytes: 5.1 * gigabyte, margin: 0.05, processBytes: 100_000_000 },
+  neededBytes: 7.4 * gigabyte,
+  freeBytes: 6.9 * gigabyte,
+  evict: [{ name: "smollm2:135m", engine: "llama-cpp", bytes: 700_000_000 }],
+  steps: ["unload smollm2:135m (700 MB)", "load qwen2.5-coder:7b"],
+};
+
+export const generated: GenerateResult = {
+  text: "The capital of France is Paris.",
+  thinking: "France. Capital. Paris.",
+  model: "smollm2:135m",
+  engine: "llama-cpp",
+  finishReason: "stop",
+  reason: "already loaded, fits task general",
+  promptTokens: 41,
+  completionTokens: 8,
+  tokensPerSecond: 92.3456,
+  totalMs: 143.7,
+  timing: { queueMs: 0.4, loadMs: 0, firstTokenMs: 55.5 },
+  route: {
+    task: "general",
+    profile: "general",
+    considered: [
+      { model: "smollm2:135m", engine: "llama-cpp", score: 0.91234 },
+      { model: "nomic-embed-text", engine: "ollama", rejected: "no completion" },
+    ],
+    attempts: [{ model: "smollm2:135m", engine: "llama-cpp", outcome: "answered" }],
+  },
+  notes: [],
+};
+
+const routePlan: RoutePlan = {
+  model: "qwen2.5-coder:7b",
+  engine: "ollama",
+  reason: "code model that fits",
+  route: generated.route,
+  plan,
+};
+
+const ram: RamStatus = {
+  totalBytes: 16 * gigabyte,
+  availableBytes: 9.2 * gigabyte,
+  swapTotalBytes: 2 * gigabyte,
+  swapUsedBytes: 0.5 * gigabyte,
+  warning: "swap is in use: 500 MB",
+  gpus: [{ name: "Test GPU", totalBytes: 8 * gigabyte, freeBytes: 6 * gigabyte }],
+  loaded: [{ name: "smollm2:135m", engine: "llama-cpp", bytes: 700_000_000 }],
+  sampledAt: "2026-11-21T12:00:00.000Z",
+};
+
+const database: readonly DatabaseEntry[] = [
+  {
+    pattern: "llama3.1:*",
+    family: "llama",
+    contextTokens: 128_000,
+    outputTokens: 4096,
+    capabilities: ["completion", "tools"],
+    profiles: ["general", "code"],
+    source: "https://ollama.com/library/llama3.1",
+  },
+];
+
+const description: ModelDescription = {
+  model: qwen,
+  facts: {
+    name: qwen.name,
+    digest: "dae161e27b0e90dd1856c8bb3209201fd6736d8eb66298e75ed87571486f4364",
+    sizeBytes: qwen.sizeBytes,
+    architecture: "qwen2",
+    parameterSize: "7.6B",
+    quantization: "Q4_K_M",
+    contextTokens: 32_768,
+    layerCount: 28,
+    capabilities: ["completion", "tools", "insert"],
+    trust: "local",
+    system: "You are a helpful assistant.",
+  },
+};
+
+const status: SystemStatus = {
+  version: "0.1.0",
+  home: "/home/user/.ollm",
+  privacy: "local_only",
+  ram,
+  engines: [
+    { id: "ollama", kind: "ollama", trust: "local", health: "ok", version: "0.13.5", modelCount: 1 },
+    {
+      id: "llama-cpp",
+      kind: "llama-cpp",
+      trust: "local",
+      health: "not_installed",
+      message: "pull_model installs it",
+      modelCount: 0,
+    },
+  ],
+  queue: [{ model: "smollm2:135m", running: 1, waiting: 2 }],
+  operations: [{ id: "pull-1", title: "pull qwen3:4b", message: "downloading" }],
+  remoteRequests: 0,
+  warnings: ["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"],
+};
+
+/** A facade that answers fixed data and remembers what it was asked; single methods can be replaced. */
+export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orchestrator & {
+  readonly asked: Asked[];
+  readonly callers: CallerContext[];
+} {
+  const asked: Asked[] = [];
+  const callers: CallerContext[] = [];
+  const pulled: PullResult = {
+    name: "smollm2:135m",
+    engine: "llama-cpp",
+    sizeBytes: smollm.sizeBytes,
+    digest: "f535f83ec568d040f88ddc04a199fa6da90923bbb41d4dcaed02caa924d6ef57",
+    wasAlreadyPresent: false,
+  };
+  const list: ModelList = { models: [qwen, smollm], total: 2, stale: [] };
+  const loaded: LoadResult = { model: plan.model, engine: "ollama", loadMs: 812.4, wasLoaded: false, plan };
+
+  const note = (method: keyof Orchestrator, caller: CallerContext, request: unknown): void => {
+    asked.push([method, request]);
+    callers.push(caller);
+  };
+  const knows = (name: string): boolean => [qwen.name, smollm.name].includes(name);
+  const refuseUnknown = (name: string): void => {
+    if (!knows(name)) throw new UnknownModel(`no model ${name}`, { hint: "Call list_models." });
+  };
+
+  return {
+    asked,
+    callers,
+    async listModels(caller, request) {
+      note("listModels", caller, request);
+      return list;
+    },
+    async describeModel(caller, name) {
+      note("describeModel", caller, name);
+      refuseUnknown(name);
+      return description;
+    },
+    async pullModel(caller, request) {
+      note("pullModel", caller, request);
+      return doneOperation(pulled);
+    },
+    async planLoad(caller, request) {
+      note("planLoad", caller, request);
+      return plan;
+    },
+    async loadModel(caller, request) {
+      note("loadModel", caller, request);
+      return doneOperation(loaded);
+    },
+    async planGeneration(caller, request) {
+      note("planGeneration", caller, request);
+      return routePlan;
+    },
+    async generate(caller, request) {
+      note("generate", caller, request);
+      return doneOperation(generated);
+    },
+    async unloadModels(caller, name) {
+      note("unloadModels", caller, name);
+      return [{ name: name ?? smollm.name, engine: "llama-cpp", bytes: 700_000_000 }];
+    },
+    async deleteModel(caller, name) {
+      note("deleteModel", caller, name);
+      return { name, engine: "ollama", freedBytes: qwen.sizeBytes };
+    },
+    database: () => database,
+    async ramStatus(caller) {
+      note("ramStatus", caller, undefined);
+      return ram;
+    },
+    async systemStatus(caller) {
+      note("systemStatus", caller, undefined);
+      return status;
+    },
+    fileLimits: { maxFileBytes: 2_000_000, maxTotalBytes: 3_000_000 },
+    async close() {},
+    ...replace,
+  };
+}

@@ -1,0 +1,91 @@
+import { Client, type CallToolResult } from "@modelcontextprotocol/client";
+import { InMemoryTransport } from "@modelcontextprotocol/server";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
+import { createLog } from "../../src/orchestrator/log.ts";
+import type { CallerSettings, Orchestrator } from "../../src/orchestrator/types.ts";
+import { createServer } from "../../src/server/create-server.ts";
+
+export type Era = "legacy" | "modern";
+
+/** What the user answers when asked; undefined means that the client can't ask. */
+export type Elicited = { readonly action: "accept" | "decline" | "cancel"; readonly content?: Record<string, boolean> };
+
+export interface MemoryClientOptions {
+  readonly era?: Era;
+  readonly elicit?: (message: string) => Elicited;
+  /** URIs of the client's roots. */
+  readonly roots?: readonly string[];
+  readonly workingDirectory?: string;
+  readonly homeDirectory?: string;
+  readonly fileRoots?: readonly string[];
+  readonly open?: () => Promise<never>;
+}
+
+export interface MemoryClient {
+  readonly client: Client;
+  /** Lines that the server logged. */
+  readonly logged: string[];
+  readonly questions: string[];
+  call(name: string, input?: Record<string, unknown>): Promise<CallToolResult>;
+  close(): Promise<void>;
+}
+
+const callerSettings: CallerSettings = {
+  privacy: "local_only",
+  routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
+  maxTokens: 4096,
+};
+
+/** A real client and the real server around a given brain, in memory, in either protocol era. */
+export async function connectMemoryClient(
+  orchestrator: Orchestrator,
+  options: MemoryClientOptions = {},
+): Promise<MemoryClient> {
+  const logged: string[] = [];
+  const questions: string[] = [];
+  const host = {
+    version: "0.0.0-test",
+    log: createLog("warn", (line) => logged.push(line)),
+    caller: {
+      id: "caller-1",
+      workingDirectory: options.workingDirectory ?? "/nonexistent",
+      homeDirectory: options.homeDirectory ?? "/nonexistent-home",
+    },
+    open:
+      options.open ??
+      (async () => ({
+        orchestrator,
+        callerSettings,
+        fileRoots: options.fileRoots ?? [],
+        configFile: "/home/user/.ollm/config.yaml",
+      })),
+  };
+  const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
+  serveStdio(() => createServer(host), { transport: serverSide });
+
+  const { elicit, roots } = options;
+  const client = new Client(
+    { name: "test-client", version: "1.0.0" },
+    {
+      capabilities: { ...(elicit && { elicitation: { form: {} } }), ...(roots && { roots: {} }) },
+      versionNegotiation: { mode: options.era === "modern" ? { pin: "2026-07-28" } : "legacy" },
+    },
+  );
+  if (elicit !== undefined) {
+    client.setRequestHandler("elicitation/create", ({ params }) => {
+      questions.push(params.message);
+      return elicit(params.message);
+    });
+  }
+  if (roots !== undefined) {
+    client.setRequestHandler("roots/list", () => ({ roots: roots.map((uri) => ({ uri })) }));
+  }
+  await client.connect(clientSide);
+  return {
+    client,
+    logged,
+    questions,
+    call: (name, input = {}) => client.callTool({ name, arguments: input }),
+    close: () => client.close(),
+  };
+}

@@ -1,0 +1,187 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { createFakeOrchestrator, qwen, smollm } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+
+describe("list_models", () => {
+  let connection: MemoryClient | undefined;
+  afterEach(async () => connection?.close());
+
+  it("shows name, engine, size, state and fit of each model", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect(await connection.call("list_models")).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b (ollama, 4.7 GB)
+      smollm2:135m (llama-cpp, 271 MB, loaded)",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "models": [
+            {
+              "engine": "ollama",
+              "fits": true,
+              "is_loaded": false,
+              "name": "qwen2.5-coder:7b",
+              "size_bytes": 4683087332,
+            },
+            {
+              "engine": "llama-cpp",
+              "fits": true,
+              "is_loaded": true,
+              "name": "smollm2:135m",
+              "size_bytes": 270898672,
+            },
+          ],
+          "total": 2,
+        },
+      }
+    `);
+  });
+
+  it("adds facts and figures when asked", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    const result = await connection.call("list_models", { verbose: true });
+    expect(result.structuredContent).toMatchInlineSnapshot(`
+      {
+        "models": [
+          {
+            "capabilities": [
+              "completion",
+              "tools",
+              "insert",
+            ],
+            "context_tokens": 32768,
+            "engine": "ollama",
+            "family": "qwen2",
+            "fit": {
+              "free_bytes": 9200000000,
+              "margin": 0.05,
+              "method": "computed",
+              "needed_bytes": 7400000000,
+              "predicted_bytes": 5100000000,
+            },
+            "fits": true,
+            "is_loaded": false,
+            "modified_at": "2026-11-01T10:00:00Z",
+            "name": "qwen2.5-coder:7b",
+            "parameter_size": "7.6B",
+            "profiles": [
+              "code",
+            ],
+            "quantization": "Q4_K_M",
+            "size_bytes": 4683087332,
+            "status": "installed",
+            "tokens_per_second": 18.4,
+          },
+          {
+            "engine": "llama-cpp",
+            "fits": true,
+            "is_loaded": true,
+            "name": "smollm2:135m",
+            "size_bytes": 270898672,
+            "status": "loaded",
+          },
+        ],
+        "total": 2,
+      }
+    `);
+  });
+
+  it("hands every filter on", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    await connection.call("list_models", {
+      query: "qwen",
+      capability: "vision",
+      engine: "ollama",
+      loaded_only: true,
+      verbose: true,
+      limit: 3,
+    });
+    expect(orchestrator.asked).toEqual([
+      [
+        "listModels",
+        { query: "qwen", capability: "vision", engine: "ollama", isLoadedOnly: true, isVerbose: true, limit: 3 },
+      ],
+    ]);
+  });
+
+  it("says what to pull when there is no model", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        listModels: async () => ({
+          models: [],
+          total: 0,
+          stale: [],
+          suggestion: { name: "qwen3:4b", reason: "2.6 GB, fits the 9.2 GB that are free" },
+        }),
+      }),
+    );
+    expect(await connection.call("list_models")).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "No models yet. Call pull_model with model "qwen3:4b": 2.6 GB, fits the 9.2 GB that are free",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "models": [],
+          "suggestion": {
+            "model": "qwen3:4b",
+            "reason": "2.6 GB, fits the 9.2 GB that are free",
+          },
+          "total": 0,
+        },
+      }
+    `);
+  });
+
+  it("marks models of an engine that is down, and counts what the limit left out", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        listModels: async () => ({
+          models: [qwen, { ...smollm, isLoaded: false, status: "error", error: "file is truncated", fits: false }],
+          total: 7,
+          stale: [{ engine: "ollama", since: "2026-11-21T11:00:00Z", message: "connection refused" }],
+        }),
+      }),
+    );
+    expect(await connection.call("list_models")).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b (ollama, 4.7 GB, engine down since 2026-11-21T11:00:00Z)
+      smollm2:135m (llama-cpp, 271 MB, error, does not fit, file is truncated)
+      5 more; raise limit or use query.",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "models": [
+            {
+              "engine": "ollama",
+              "fits": true,
+              "is_loaded": false,
+              "name": "qwen2.5-coder:7b",
+              "size_bytes": 4683087332,
+              "stale_since": "2026-11-21T11:00:00Z",
+            },
+            {
+              "engine": "llama-cpp",
+              "error": "file is truncated",
+              "fits": false,
+              "is_loaded": false,
+              "name": "smollm2:135m",
+              "size_bytes": 270898672,
+              "status": "error",
+            },
+          ],
+          "total": 7,
+        },
+      }
+    `);
+  });
+});

@@ -1,0 +1,189 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+
+const eras: readonly Era[] = ["legacy", "modern"];
+
+describe("manage_model", () => {
+  let connection: MemoryClient | undefined;
+  afterEach(async () => connection?.close());
+
+  it("shows what is known of a model", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect(await connection.call("manage_model", { action: "show", model: "qwen2.5-coder:7b" })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b: 7.6B, Q4_K_M, 4.7 GB; ollama, installed; context 32768; completion, tools, insert",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "action": "show",
+          "details": {
+            "architecture": "qwen2",
+            "capabilities": [
+              "completion",
+              "tools",
+              "insert",
+            ],
+            "context_tokens": 32768,
+            "digest": "dae161e27b0e90dd1856c8bb3209201fd6736d8eb66298e75ed87571486f4364",
+            "engine": "ollama",
+            "family": "qwen2",
+            "layer_count": 28,
+            "parameter_size": "7.6B",
+            "profiles": [
+              "code",
+            ],
+            "quantization": "Q4_K_M",
+            "size_bytes": 4683087332,
+            "status": "installed",
+            "system": "You are a helpful assistant.",
+          },
+          "model": "qwen2.5-coder:7b",
+        },
+      }
+    `);
+  });
+
+  it("unloads one, or all without asking: nothing is lost", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    expect(await connection.call("manage_model", { action: "unload", model: "smollm2:135m" })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "Unloaded smollm2:135m (700 MB)",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "action": "unload",
+          "model": "smollm2:135m",
+          "unloaded": [
+            {
+              "bytes": 700000000,
+              "name": "smollm2:135m",
+            },
+          ],
+        },
+      }
+    `);
+    expect(await connection.call("manage_model", { action: "unload_all" })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "Unloaded smollm2:135m (700 MB)",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "action": "unload_all",
+          "unloaded": [
+            {
+              "bytes": 700000000,
+              "name": "smollm2:135m",
+            },
+          ],
+        },
+      }
+    `);
+    expect(orchestrator.asked).toEqual([
+      ["unloadModels", "smollm2:135m"],
+      ["unloadModels", undefined],
+    ]);
+  });
+
+  it("deletes at once when confirmed", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    const input = { action: "delete", model: "qwen2.5-coder:7b", confirm: true };
+    expect(await connection.call("manage_model", input)).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b deleted, 4.7 GB freed",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "action": "delete",
+          "freed_bytes": 4683087332,
+          "model": "qwen2.5-coder:7b",
+        },
+      }
+    `);
+  });
+
+  it("needs confirm from a client that can't ask, and deletes nothing without", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    expect(await connection.call("manage_model", { action: "delete", model: "qwen2.5-coder:7b" }))
+      .toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk? manage_model needs "confirm" (boolean): true deletes the model's files
+      This client can't ask its user: ask them yourself, then call again with it.",
+            "type": "text",
+          },
+        ],
+        "isError": true,
+      }
+    `);
+    expect(orchestrator.asked.map(([method]) => method)).not.toContain("deleteModel");
+  });
+
+  it.each(eras)("asks the user before it deletes (%s era)", async (era) => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator, {
+      era,
+      elicit: () => ({ action: "accept", content: { confirm: true } }),
+    });
+    const result = await connection.call("manage_model", { action: "delete", model: "qwen2.5-coder:7b" });
+    expect(connection.questions).toEqual(["Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk?"]);
+    expect(result.content).toEqual([{ type: "text", text: "qwen2.5-coder:7b deleted, 4.7 GB freed" }]);
+    expect(orchestrator.asked.at(-1)).toEqual(["deleteModel", "qwen2.5-coder:7b"]);
+  });
+
+  it.each(
+    eras.flatMap((era) => [
+      { era, answer: { action: "decline" as const } },
+      { era, answer: { action: "cancel" as const } },
+      { era, answer: { action: "accept" as const, content: { confirm: false } } },
+    ]),
+  )("deletes nothing when the user says no ($era era, $answer)", async ({ era, answer }) => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator, { era, elicit: () => answer });
+    const result = await connection.call("manage_model", { action: "delete", model: "qwen2.5-coder:7b" });
+    expect(result.isError).toBe(true);
+    expect(result.content).toEqual([
+      {
+        type: "text",
+        text: "The user did not agree: Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk?\nNothing was changed.",
+      },
+    ]);
+    expect(orchestrator.asked.map(([method]) => method)).not.toContain("deleteModel");
+    expect(connection.questions).toHaveLength(1);
+  });
+
+  it("does not ask about a model that is unknown", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator(), { elicit: () => ({ action: "cancel" }) });
+    const result = await connection.call("manage_model", { action: "delete", model: "lama" });
+    expect(result.content).toEqual([{ type: "text", text: "no model lama\nCall list_models." }]);
+    expect(connection.questions).toEqual([]);
+  });
+
+  it("names the field when the model is missing", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect((await connection.call("manage_model", { action: "show" })).content).toMatchInlineSnapshot(`
+      [
+        {
+          "text": "manage_model show needs a model
+      Name one in model; list_models shows them.",
+          "type": "text",
+        },
+      ]
+    `);
+  });
+});

@@ -1,0 +1,218 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { GenerateRequest } from "../../src/orchestrator/types.ts";
+import { createFakeOrchestrator, doneOperation, generated } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+
+const png = Buffer.from("89504e470d0a1a0a", "hex");
+
+describe("route_and_generate", () => {
+  let folder = "";
+  let connection: MemoryClient | undefined;
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "ollm-test-"));
+  });
+  afterEach(async () => {
+    await connection?.close();
+    await rm(folder, { recursive: true });
+  });
+
+  it("answers with the text alone in its first block, and the figures", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect(await connection.call("route_and_generate", { prompt: "Capital of France?" })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "The capital of France is Paris.",
+            "type": "text",
+          },
+          {
+            "text": "smollm2:135m, 92.3 tokens/s",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "completion_tokens": 8,
+          "engine": "llama-cpp",
+          "finish_reason": "stop",
+          "model": "smollm2:135m",
+          "prompt_tokens": 41,
+          "reason": "already loaded, fits task general",
+          "text": "The capital of France is Paris.",
+          "tokens_per_second": 92.3,
+          "total_ms": 144,
+        },
+      }
+    `);
+  });
+
+  it("adds route and timing when asked to explain", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    const { structuredContent } = await connection.call("route_and_generate", { prompt: "Hi", explain: true });
+    const { route, timing } = structuredContent as Record<string, unknown>;
+    expect({ route, timing }).toMatchInlineSnapshot(`
+      {
+        "route": {
+          "attempts": [
+            {
+              "engine": "llama-cpp",
+              "model": "smollm2:135m",
+              "outcome": "answered",
+            },
+          ],
+          "considered": [
+            {
+              "engine": "llama-cpp",
+              "model": "smollm2:135m",
+              "score": 0.912,
+            },
+            {
+              "engine": "ollama",
+              "model": "nomic-embed-text",
+              "rejected": "no completion",
+            },
+          ],
+          "profile": "general",
+          "task": "general",
+        },
+        "timing": {
+          "first_token_ms": 56,
+          "load_ms": 0,
+          "queue_ms": 0,
+        },
+      }
+    `);
+  });
+
+  it("shows thinking only to those who asked for it", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    const silent = await connection.call("route_and_generate", { prompt: "Hi" });
+    const thinking = await connection.call("route_and_generate", { prompt: "Hi", think: "low" });
+    expect(silent.structuredContent).not.toHaveProperty("thinking");
+    expect(thinking.structuredContent).toHaveProperty("thinking", "France. Capital. Paris.");
+  });
+
+  it("says what was cut and what was done differently", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        generate: async () =>
+          doneOperation({ ...generated, finishReason: "length", notes: ["max_tokens 9000 lowered to 8192"] }),
+      }),
+    );
+    const result = await connection.call("route_and_generate", { prompt: "Hi" });
+    expect(result.content[1]).toEqual({ type: "text", text: "smollm2:135m, 92.3 tokens/s, cut at max_tokens" });
+    expect(result.structuredContent).toMatchObject({
+      finish_reason: "length",
+      notes: ["max_tokens 9000 lowered to 8192"],
+    });
+  });
+
+  it("hands everything on, with files and images read", async () => {
+    await writeFile(path.join(folder, "notes.txt"), "remember the milk");
+    await writeFile(path.join(folder, "dot.png"), png);
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator, { fileRoots: [folder] });
+    const schema = { type: "object", properties: { answer: { type: "string" } } };
+    await connection.call("route_and_generate", {
+      prompt: "What must I remember?",
+      system: "Be brief.",
+      task: "general",
+      complexity: "low",
+      profile: "fast",
+      model: "smollm2:135m",
+      files: ["notes.txt"],
+      images: ["dot.png"],
+      format: schema,
+      max_tokens: 100,
+      temperature: 0.2,
+      top_p: 0.9,
+      context_tokens: 4096,
+      think: false,
+      keep_alive: -1,
+      privacy: "local_only",
+    });
+    const request: GenerateRequest = {
+      prompt: "What must I remember?",
+      system: "Be brief.",
+      task: "general",
+      complexity: "low",
+      profile: "fast",
+      model: "smollm2:135m",
+      files: [{ path: "notes.txt", text: "remember the milk" }],
+      images: [png.toString("base64")],
+      format: schema,
+      maxTokens: 100,
+      temperature: 0.2,
+      topP: 0.9,
+      contextTokens: 4096,
+      think: false,
+      keepAliveSeconds: -1,
+      privacy: "local_only",
+    };
+    expect(orchestrator.asked).toEqual([["generate", request]]);
+  });
+
+  it("plans without generating for dry_run", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    const result = await connection.call("route_and_generate", { prompt: "Write a parser", dry_run: true });
+    expect(result).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b fits: needs 7.4 GB, free 6.9 GB, evicts smollm2:135m; code model that fits",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "engine": "ollama",
+          "model": "qwen2.5-coder:7b",
+          "plan": {
+            "context_tokens": 8192,
+            "evict": [
+              {
+                "bytes": 700000000,
+                "name": "smollm2:135m",
+              },
+            ],
+            "fits": true,
+            "free_bytes": 6900000000,
+            "needed_bytes": 7400000000,
+            "predicted_bytes": 5100000000,
+            "steps": [
+              "unload smollm2:135m (700 MB)",
+              "load qwen2.5-coder:7b",
+            ],
+          },
+          "reason": "code model that fits",
+        },
+      }
+    `);
+    expect(orchestrator.asked.map(([method]) => method)).toEqual(["planGeneration"]);
+  });
+
+  it("writes the answer to output_path instead of returning it", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator(), { fileRoots: [folder] });
+    const result = await connection.call("route_and_generate", { prompt: "Hi", output_path: "answer.md" });
+    const file = (result.structuredContent as { output_path: string }).output_path;
+    expect(await readFile(file, "utf8")).toBe("The capital of France is Paris.");
+    expect(result.content).toEqual([
+      { type: "text", text: `Wrote 31 characters to ${file} (smollm2:135m, 92.3 tokens/s)` },
+    ]);
+    expect(result.structuredContent).not.toHaveProperty("text");
+  });
+
+  it("refuses a taken output_path before the model works", async () => {
+    await writeFile(path.join(folder, "taken.md"), "precious");
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator, { fileRoots: [folder] });
+    const result = await connection.call("route_and_generate", { prompt: "Hi", output_path: "taken.md" });
+    expect(result.content).toEqual([
+      { type: "text", text: "output_path taken.md exists already\nChoose another name; nothing is overwritten." },
+    ]);
+    expect(orchestrator.asked).toEqual([]);
+    expect(await readFile(path.join(folder, "taken.md"), "utf8")).toBe("precious");
+  });
+});

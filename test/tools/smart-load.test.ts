@@ -1,0 +1,125 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { createFakeOrchestrator, doneOperation, plan } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+
+describe("smart_load", () => {
+  let connection: MemoryClient | undefined;
+  afterEach(async () => connection?.close());
+
+  it("loads, and shows the plan when something had to go", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    const input = { model: "qwen2.5-coder:7b", context_tokens: 8192, keep_alive: "10m" };
+    expect(await connection.call("smart_load", input)).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b is loaded (ollama, 812 ms, evicted smollm2:135m)",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "engine": "ollama",
+          "load_ms": 812,
+          "loaded": true,
+          "margin": 0.05,
+          "method": "computed",
+          "model": "qwen2.5-coder:7b",
+          "plan": {
+            "context_tokens": 8192,
+            "evict": [
+              {
+                "bytes": 700000000,
+                "name": "smollm2:135m",
+              },
+            ],
+            "fits": true,
+            "free_bytes": 6900000000,
+            "needed_bytes": 7400000000,
+            "predicted_bytes": 5100000000,
+            "steps": [
+              "unload smollm2:135m (700 MB)",
+              "load qwen2.5-coder:7b",
+            ],
+          },
+        },
+      }
+    `);
+    expect(orchestrator.asked).toEqual([
+      ["loadModel", { model: "qwen2.5-coder:7b", contextTokens: 8192, keepAliveSeconds: 600 }],
+    ]);
+  });
+
+  it("is brief when nothing had to go", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        loadModel: async () =>
+          doneOperation({
+            model: "smollm2:135m",
+            engine: "llama-cpp",
+            loadMs: 90,
+            wasLoaded: false,
+            plan: { ...plan, evict: [] },
+          }),
+      }),
+    );
+    expect(await connection.call("smart_load", { model: "smollm2:135m" })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "smollm2:135m is loaded (llama-cpp, 90 ms)",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "engine": "llama-cpp",
+          "load_ms": 90,
+          "loaded": true,
+          "margin": 0.05,
+          "method": "computed",
+          "model": "smollm2:135m",
+        },
+      }
+    `);
+  });
+
+  it("plans without loading for dry_run", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    expect(await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "qwen2.5-coder:7b fits: needs 7.4 GB, free 6.9 GB, evicts smollm2:135m",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "engine": "ollama",
+          "loaded": false,
+          "margin": 0.05,
+          "method": "computed",
+          "model": "qwen2.5-coder:7b",
+          "plan": {
+            "context_tokens": 8192,
+            "evict": [
+              {
+                "bytes": 700000000,
+                "name": "smollm2:135m",
+              },
+            ],
+            "fits": true,
+            "free_bytes": 6900000000,
+            "needed_bytes": 7400000000,
+            "predicted_bytes": 5100000000,
+            "steps": [
+              "unload smollm2:135m (700 MB)",
+              "load qwen2.5-coder:7b",
+            ],
+          },
+        },
+      }
+    `);
+    expect(orchestrator.asked.map(([method]) => method)).toEqual(["planLoad"]);
+  });
+});

@@ -1,0 +1,84 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+
+describe("system_status", () => {
+  let connection: MemoryClient | undefined;
+  afterEach(async () => connection?.close());
+
+  it("shows memory, loaded models, queue, engines and warnings", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect(await connection.call("system_status")).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "9.2 GB of 16 GB available, swap 500 MB
+      loaded: smollm2:135m 700 MB
+      ollama: ok, 1 models
+      llama-cpp: not_installed, 0 models; pull_model installs it
+      swap is in use: 500 MB
+      OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "engines": [
+            {
+              "health": "ok",
+              "id": "ollama",
+              "model_count": 1,
+              "version": "0.13.5",
+            },
+            {
+              "health": "not_installed",
+              "id": "llama-cpp",
+              "message": "pull_model installs it",
+              "model_count": 0,
+            },
+          ],
+          "gpus": [
+            {
+              "free_bytes": 6000000000,
+              "name": "Test GPU",
+              "total_bytes": 8000000000,
+            },
+          ],
+          "home": "/home/user/.ollm",
+          "loaded": [
+            {
+              "bytes": 700000000,
+              "engine": "llama-cpp",
+              "name": "smollm2:135m",
+            },
+          ],
+          "operations": [
+            {
+              "id": "pull-1",
+              "message": "downloading",
+              "title": "pull qwen3:4b",
+            },
+          ],
+          "privacy": "local_only",
+          "queue": [
+            {
+              "model": "smollm2:135m",
+              "running": 1,
+              "waiting": 2,
+            },
+          ],
+          "ram": {
+            "available_bytes": 9200000000,
+            "swap_used_bytes": 500000000,
+            "total_bytes": 16000000000,
+            "warning": "swap is in use: 500 MB",
+          },
+          "remote_requests": 0,
+          "version": "0.1.0",
+          "warnings": [
+            "OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
+          ],
+        },
+      }
+    `);
+  });
+});
