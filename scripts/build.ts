@@ -46,8 +46,6 @@ export async function buildAll(): Promise<Metafile> {
     platform: "node",
     target: "node20",
     minify: true,
-    // Errors carry their class's name over process borders and into logs.
-    keepNames: true,
     legalComments: "none",
     metafile: true,
     logLevel: "warning",

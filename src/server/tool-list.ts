@@ -1,5 +1,5 @@
 import type { Tool } from "@modelcontextprotocol/server";
-import { z } from "zod";
+import * as z from "zod";
 import type { ToolDefinition } from "../tools/definition.ts";
 import { hintsOf } from "./hints.ts";
 

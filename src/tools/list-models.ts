@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { ListedModel, ModelList } from "../orchestrator/types.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes, present, round } from "./render.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { ModelDescription } from "../orchestrator/types.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { LoadPlan } from "../orchestrator/types.ts";
 import { formatBytes, round } from "./render.ts";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/types.ts";
 import { defineTool, type ToolContext } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";

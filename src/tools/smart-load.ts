@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { defineTool } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { estimateData, planData, planOutput, renderPlan } from "./plan.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import type { Scope } from "./schema.ts";
 
 /** One setting of the schema. */

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /**
  * The one schema of all settings. `.meta({ scope })` says who may set one: `owner` (the process that holds the home),

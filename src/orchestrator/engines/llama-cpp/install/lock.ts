@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { OrchestratorError } from "../../../errors.ts";
 import { engineVersion } from "./platform.ts";
 
