@@ -78,6 +78,8 @@ export interface PulledModel {
   readonly digest?: string;
   readonly sizeBytes: number;
   readonly wasAlreadyPresent: boolean;
+  /** Worth telling: it replaced another model of that name, or the registry was out of reach. */
+  readonly note?: string;
 }
 
 export interface EngineResidency {

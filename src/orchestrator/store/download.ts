@@ -1,0 +1,171 @@
+import { createHash, type Hash } from "node:crypto";
+import type { FileHandle } from "node:fs/promises";
+import { Cancelled, PullFailed } from "../errors.ts";
+import { errorCode, errorText } from "./files.ts";
+import type { Layer } from "./manifest.ts";
+import { claimPartial, type Partial, type PartialOptions } from "./partial.ts";
+import type { BlobStream } from "./registry-client.ts";
+import { retryTransient, TransientFault, type RetryOptions } from "./transient.ts";
+
+/** Writes all of `bytes` at `position`. */
+export type WriteAt = (handle: FileHandle, bytes: Uint8Array, position: number) => Promise<void>;
+
+export interface DownloadOptions extends PartialOptions {
+  readonly retry: RetryOptions;
+  readonly writeAt: WriteAt;
+}
+
+export interface DownloadEvent {
+  readonly completedBytes: number;
+  /** Set while something else than receiving bytes goes on. */
+  readonly note?: string;
+}
+
+/** Opens the blob from a byte on; throws `TransientFault` for what may work a moment later. */
+export type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobStream>;
+
+const HASH_CHUNK_BYTES = 1024 ** 2;
+/** A try that brought this much was a good one: the count of tries starts anew. */
+const WORTHWHILE_BYTES = 1024 ** 2;
+const RESUME_HINT = "What arrived is kept: the same pull_model call goes on from there.";
+
+/**
+ * Brings one blob into the store: goes on from what an earlier pull left (which is hashed again), tries again after a
+ * cut or a stall, and makes it a blob only when its sha256 is right. Throws `PullFailed`, `UnknownModel`, `Cancelled`;
+ * what arrived is kept in every case but a wrong checksum.
+ */
+export async function downloadBlob(
+  options: DownloadOptions,
+  layer: Layer,
+  openBlob: OpenBlob,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const onWait = (sizeBytes: number) => emit({ completedBytes: sizeBytes, note: "another process downloads it" });
+  const partial = await claimPartial(options, layer.digest, onWait, signal).catch((error: unknown) => {
+    throw asPullError(error, signal);
+  });
+  // Another process has brought it meanwhile.
+  if (partial === undefined) return;
+  let end: "keep" | "discard" = "keep";
+  try {
+    const hash = await fill(options, partial, layer, openBlob, emit, signal);
+    const digest = hash.digest("hex");
+    if (digest !== layer.digest) {
+      end = "discard";
+      throw new PullFailed(
+        `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} was promised, ${digest.slice(0, 12)} arrived; the damaged download was removed`,
+        { hint: "Call pull_model again; if it happens twice, a proxy or the registry alters the file." },
+      );
+    }
+  } catch (error) {
+    // The first error is the one to tell.
+    await (end === "keep" ? partial.keep() : partial.discard()).catch(() => undefined);
+    throw asPullError(error, signal);
+  }
+  await partial.publish();
+}
+
+/** Receives until the partial is as large as the layer; answers the hash of all of it. */
+async function fill(
+  options: DownloadOptions,
+  partial: Partial,
+  layer: Layer,
+  openBlob: OpenBlob,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<Hash> {
+  let completedBytes = partial.sizeBytes;
+  if (completedBytes > layer.size) {
+    await partial.handle.truncate(0);
+    completedBytes = 0;
+  }
+  const hash = await hashStart(partial.handle, completedBytes, emit, signal);
+
+  const receive = async () => {
+    const stream = await openBlob(completedBytes, signal);
+    // A server without ranges starts over: what is there already is read past.
+    let skipBytes = completedBytes - stream.startsAt;
+    if (skipBytes > 0) emit({ completedBytes, note: "the server can't resume and sends it from the start" });
+    for await (const received of stream.body) {
+      const chunk = received.subarray(Math.min(skipBytes, received.length));
+      skipBytes -= received.length - chunk.length;
+      if (chunk.length === 0) continue;
+      if (completedBytes + chunk.length > layer.size) throw new PullFailed(`the server sends more than the ${layer.size} bytes it promised`);
+      if (partial.isLost()) throw new PullFailed("another process took over the download", { hint: RESUME_HINT });
+      await options.writeAt(partial.handle, chunk, completedBytes);
+      hash.update(chunk);
+      completedBytes += chunk.length;
+      emit({ completedBytes });
+    }
+    if (completedBytes < layer.size) throw new TransientFault("interrupted", "the connection ended early");
+  };
+
+  emit({ completedBytes });
+  if (completedBytes === layer.size) return hash;
+  await retryTransient(
+    {
+      attempt: receive,
+      achieved: () => completedBytes,
+      worthwhile: WORTHWHILE_BYTES,
+      isWorthRetrying: () => true,
+      onRetry: (fault, retry) =>
+        emit({ completedBytes, note: `${fault.message}; trying again (${retry} of ${options.retry.retries})` }),
+    },
+    options.retry,
+    signal,
+  );
+  return hash;
+}
+
+/** A hash of the first `sizeBytes` of a partial: what lies on disk is not trusted to be what was received. */
+async function hashStart(
+  handle: FileHandle,
+  sizeBytes: number,
+  emit: (event: DownloadEvent) => void,
+  signal: AbortSignal,
+): Promise<Hash> {
+  const hash = createHash("sha256");
+  if (sizeBytes === 0) return hash;
+  emit({ completedBytes: sizeBytes, note: "checking what is there already" });
+  const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
+  for (let position = 0; position < sizeBytes; ) {
+    signal.throwIfAborted();
+    const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, sizeBytes - position), position);
+    if (bytesRead === 0) throw new PullFailed("the partial download became shorter while it was read");
+    hash.update(buffer.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+  return hash;
+}
+
+/** The real `WriteAt`. */
+export async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let written = 0; written < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, position + written);
+    written += bytesWritten;
+  }
+}
+
+/** Faults of network, disk and signals as the errors of a pull; those of ours pass. */
+export function asPullError(error: unknown, signal: AbortSignal): unknown {
+  if (signal.aborted) return new Cancelled("the pull was cancelled", { cause: error });
+  if (error instanceof TransientFault) {
+    const isUnreachable = error.kind === "unreachable";
+    return new PullFailed(isUnreachable ? `the registry can't be reached: ${error.message}` : `the download stopped: ${error.message}`, {
+      hint: isUnreachable ? `Check the connection (and HTTPS_PROXY, if you need one), then call pull_model again. ${RESUME_HINT}` : RESUME_HINT,
+      cause: error,
+    });
+  }
+  const code = errorCode(error);
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    return new PullFailed(`the disk is full: ${errorText(error)}`, {
+      hint: `Free some space or set store.path to a larger disk, then call pull_model again. ${RESUME_HINT}`,
+      cause: error,
+    });
+  }
+  if (code !== undefined && !(error instanceof PullFailed)) {
+    return new PullFailed(`the store can't be written: ${errorText(error)}`, { hint: "Check the folder of store.path.", cause: error });
+  }
+  return error;
+}

@@ -1,0 +1,98 @@
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+/** Windows: a scanner or indexer that has the file open for a moment makes a rename fail with one of these. */
+const BUSY_CODES = new Set(["EPERM", "EACCES", "EBUSY"]);
+const BUSY_DELAYS_MS = [10, 50, 200, 500];
+
+/** The system's error code (`ENOENT`), when there is one. */
+export function errorCode(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === "string" ? code : undefined;
+}
+
+/** What went wrong, for people: the system's words without a stack. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Creates a folder that only this user may enter. */
+export async function makePrivateFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+}
+
+/** Renames over whatever is there, waiting out a busy file on Windows (under a second in all). */
+export async function renameOver(from: string, to: string, platform: NodeJS.Platform): Promise<void> {
+  for (const delayMs of platform === "win32" ? BUSY_DELAYS_MS : []) {
+    try {
+      return await rename(from, to);
+    } catch (error) {
+      if (!BUSY_CODES.has(errorCode(error) ?? "")) throw error;
+      await delay(delayMs);
+    }
+  }
+  await rename(from, to);
+}
+
+/** Puts the folder's entries on disk; Windows has no way to do that and needs none. */
+export async function syncFolder(folder: string, platform: NodeJS.Platform): Promise<void> {
+  if (platform === "win32") return;
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The file has all of `data` or is as it was before, whenever the process or the machine ends. Mode 0600. */
+export async function writeFileDurably(file: string, data: Uint8Array, platform: NodeJS.Platform): Promise<void> {
+  // Two writers at once must not share it; the leading dot keeps it from being read as a model's tag.
+  const temporary = path.join(path.dirname(file), `.${randomBytes(6).toString("hex")}.tmp`);
+  try {
+    const handle = await open(temporary, "wx", 0o600);
+    try {
+      await handle.writeFile(data);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await renameOver(temporary, file, platform);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(path.dirname(file), platform);
+}
+
+/** Reads a regular file of at most `maxBytes`; throws for anything else (a pipe would block for ever). */
+export async function readSmallFile(file: string, maxBytes: number): Promise<Buffer> {
+  const handle = await openRegularFile(file);
+  try {
+    const { size } = await handle.stat();
+    if (size > maxBytes) throw new Error(`${file} has ${size} bytes, more than the ${maxBytes} that are read`);
+    return await handle.readFile();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function openRegularFile(file: string): Promise<FileHandle> {
+  // Without O_NONBLOCK opening a pipe waits for its writer; Windows has neither.
+  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  if ((await handle.stat()).isFile()) return handle;
+  await handle.close();
+  throw new Error(`${file} is not a regular file`);
+}
+
+/** Removes `folder` and its parents, up to but not including `root`, as long as they are empty. */
+export async function removeEmptyFolders(folder: string, root: string): Promise<void> {
+  for (let current = folder; current.startsWith(root + path.sep); current = path.dirname(current)) {
+    const entries = await readdir(current);
+    if (entries.length > 0) return;
+    await rmdir(current);
+  }
+}

@@ -1,0 +1,148 @@
+import { rm, statfs } from "node:fs/promises";
+import path from "node:path";
+import { InvalidConfig, InvalidRequest, UnknownModel } from "../errors.ts";
+import { nearestNames } from "../text/nearest.ts";
+import { pruneAbandoned, removeUnreferenced } from "./collect.ts";
+import type { StoreContext, StoreDependencies } from "./context.ts";
+import { asPullError, writeAt } from "./download.ts";
+import { errorText, readSmallFile, removeEmptyFolders } from "./files.ts";
+import { importModel } from "./import.ts";
+import { storeLayout } from "./layout.ts";
+import { MAX_MANIFEST_BYTES } from "./manifest.ts";
+import { formatModelName, modelKey, parseModelName, tryParseModelName, type ModelName } from "./model-name.ts";
+import { createMutex } from "./mutex.ts";
+import { planPull, pullModel } from "./pull.ts";
+import { createStoreReader, type StoreReader } from "./reader.ts";
+import { createShare } from "./share.ts";
+import type { ModelStore, StoredModel } from "./store.ts";
+
+type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
+
+export interface ModelStoreOptions
+  extends Omit<StoreDependencies, Replaceable>, Partial<Pick<StoreDependencies, Replaceable>> {
+  /** Absolute; made when first written to. */
+  readonly folder: string;
+  /** Foreign Ollama stores (`ollamaStoreCandidates`); those that don't exist are passed over. */
+  readonly readOnlyFolders: readonly string[];
+  readonly platform?: NodeJS.Platform;
+}
+
+const DEFAULT_RETRY = { retries: 5, initialDelayMs: 500, maxDelayMs: 8000 };
+
+/** The store of the embedded engine. Throws `InvalidConfig` when the own folder is one of the read-only ones. */
+export function createModelStore(options: ModelStoreOptions): ModelStore {
+  const platform = options.platform ?? process.platform;
+  const isOwn = (folder: string) => path.resolve(folder) === path.resolve(options.folder);
+  if (options.readOnlyFolders.some(isOwn)) {
+    throw new InvalidConfig(`store.path is ${options.folder}, which belongs to Ollama`, {
+      hint: "Set store.path to a folder of its own: Ollama's models are read from there anyway, and it deletes what it doesn't know.",
+    });
+  }
+  const dependencies: StoreDependencies = {
+    retry: DEFAULT_RETRY,
+    writeAt,
+    freeDiskBytes,
+    now: () => Date.now(),
+    userAgent: "ollm-mcp",
+    ...options,
+  };
+  const { log } = dependencies;
+  const own = createStoreReader(storeLayout(options.folder, platform), false, log);
+  const foreign = options.readOnlyFolders.map((folder) => createStoreReader(storeLayout(folder, platform), true, log));
+  const lock = createMutex();
+
+  const findUsable = async (name: ModelName): Promise<StoredModel | undefined> => {
+    for (const store of [own, ...foreign]) {
+      const entry = await store.entry(name);
+      const model = entry === undefined ? undefined : await store.read(entry);
+      if (model !== undefined) return model;
+    }
+    return undefined;
+  };
+
+  const list = async (): Promise<readonly StoredModel[]> => {
+    const found = new Map<string, StoredModel>();
+    for (const store of [own, ...foreign]) {
+      const models = await Promise.all((await store.entries()).map(async (entry) => ({ entry, model: await store.read(entry) })));
+      for (const { entry, model } of models) {
+        const key = modelKey(entry.name);
+        if (model !== undefined && !found.has(key)) found.set(key, model);
+      }
+    }
+    return [...found.values()];
+  };
+
+  let pruned: Promise<void> | undefined;
+  const pruneOnce = () => {
+    pruned ??= lock(() => pruneAbandoned(own, dependencies.now(), log)).catch((error: unknown) => {
+      log.warn(`abandoned downloads in ${options.folder} were not looked for: ${errorText(error)}`);
+    });
+    return pruned;
+  };
+
+  const context: StoreContext = { options: dependencies, own, lock, share: createShare("the pull"), findUsable };
+
+  return {
+    list,
+    async find(name) {
+      const parsed = tryParseModelName(name);
+      return parsed === undefined ? undefined : findUsable(parsed);
+    },
+    async pull(name, report, signal) {
+      const parsed = parseModelName(name);
+      await pruneOnce();
+      return pullModel(context, parsed, report, signal);
+    },
+    async pullSize(name, signal) {
+      const parsed = parseModelName(name);
+      const present = await findUsable(parsed);
+      if (present?.isReadOnly === true && present.unsupported === undefined) return 0;
+      try {
+        return (await planPull(context, parsed, signal)).remainingBytes;
+      } catch (error) {
+        throw asPullError(error, signal);
+      }
+    },
+    async import(file, name, report, signal) {
+      const parsed = parseModelName(name);
+      await pruneOnce();
+      return importModel(context, file, parsed, report, signal);
+    },
+    remove: (name) => removeModel(own, foreign, context, parseModelName(name), list),
+  };
+}
+
+async function removeModel(
+  own: StoreReader,
+  foreign: readonly StoreReader[],
+  { lock, options }: StoreContext,
+  name: ModelName,
+  list: () => Promise<readonly StoredModel[]>,
+): Promise<{ readonly freedBytes: number }> {
+  const shown = formatModelName(name);
+  const freedBytes = await lock(async () => {
+    const entry = await own.entry(name);
+    if (entry === undefined) return undefined;
+    const text = (await readSmallFile(entry.manifestFile, MAX_MANIFEST_BYTES)).toString("utf8");
+    await rm(entry.manifestFile);
+    await removeEmptyFolders(path.dirname(entry.manifestFile), own.layout.manifestsFolder);
+    // Not parsed: what a damaged manifest names goes with it too.
+    const digests = [...text.matchAll(/sha256:([0-9a-f]{64})/g)].map(([, hex]) => hex ?? "");
+    return removeUnreferenced(own, digests, options.log);
+  });
+  if (freedBytes !== undefined) return { freedBytes };
+  const isForeign = (await Promise.all(foreign.map((store) => store.entry(name)))).some((entry) => entry !== undefined);
+  if (isForeign) {
+    throw new InvalidRequest(`${shown} lies in Ollama's store, which is only read here`, { hint: `Delete it with: ollama rm ${shown}` });
+  }
+  const names = (await list()).filter((model) => !model.isReadOnly).map((model) => model.name);
+  const [nearest] = nearestNames(shown, names, 1);
+  throw new UnknownModel(`the store has no model ${shown}`, {
+    hint: nearest === undefined ? "list_models shows what is installed." : `Did you mean ${nearest}?`,
+  });
+}
+
+async function freeDiskBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}

@@ -1,0 +1,11 @@
+/** Runs one piece of work at a time, in the order asked for. */
+export type Mutex = <Result>(work: () => Promise<Result>) => Promise<Result>;
+
+export function createMutex(): Mutex {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const result = last.then(work);
+    last = result.catch(() => undefined);
+    return result;
+  };
+}

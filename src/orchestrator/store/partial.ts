@@ -1,0 +1,197 @@
+import { randomBytes } from "node:crypto";
+import { open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { hostname } from "node:os";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { errorCode, renameOver, syncFolder } from "./files.ts";
+import { machineMark, parsePartialName, type PartialOwner, type StoreLayout } from "./layout.ts";
+
+/** The owner touches its partial this often … */
+const HEARTBEAT_MS = 5000;
+/** … so one that was not touched for this long has lost its owner, whatever the process list says. */
+const ABANDONED_AFTER_MS = 20_000;
+const POLL_MS = 250;
+
+/** What arrived of a blob so far, held by this process alone. Exactly one of the three ends must be called. */
+export interface Partial {
+  readonly handle: FileHandle;
+  readonly sizeBytes: number;
+  /** Another process took it, because this one stood still for long (a suspended machine): write no more. */
+  isLost(): boolean;
+  /** Lets go of it; a later pull goes on from here. */
+  keep(): Promise<void>;
+  discard(): Promise<void>;
+  /** It is complete and verified: makes it the blob. */
+  publish(): Promise<void>;
+}
+
+interface PartialFile {
+  readonly file: string;
+  readonly sizeBytes: number;
+  readonly modifiedAtMs: number;
+  readonly owner?: PartialOwner;
+}
+
+export interface PartialOptions {
+  readonly layout: StoreLayout;
+  readonly now: () => number;
+}
+
+/**
+ * Takes hold of the partial of a blob, or makes a new one. A claim is a rename to a name that carries the owner: of two
+ * processes that try, one succeeds, so no two ever write to one file. While another process downloads the blob this
+ * waits (calling `onWait` with what it has so far) and answers `undefined` once the blob is there. An aborted wait
+ * rejects with an AbortError.
+ *
+ * | what is found                                            | what happens                             |
+ * |----------------------------------------------------------|------------------------------------------|
+ * | partial without owner, or of a dead or silent one        | claimed by rename; the largest if several |
+ * | partial of a live process, touched within 20 s           | wait                                     |
+ * | none                                                     | a new one; given up if another appeared  |
+ */
+export async function claimPartial(
+  options: PartialOptions,
+  hex: string,
+  onWait: (sizeBytes: number) => void,
+  signal: AbortSignal,
+): Promise<Partial | undefined> {
+  const { layout } = options;
+  const machine = machineMark(hostname());
+  for (;;) {
+    signal.throwIfAborted();
+    if (await isFile(layout.blobFile(hex))) return undefined;
+    const found = await findPartials(layout, hex);
+    const held = found.find((partial) => isHeld(partial, machine, options.now()));
+    if (held === undefined) {
+      const owner = { machine, processId: process.pid, token: randomBytes(4).toString("hex") };
+      const file = layout.partialFile(hex, owner);
+      const [largest] = found.toSorted((a, b) => b.sizeBytes - a.sizeBytes);
+      const isClaimed = largest === undefined ? await create(file) : await take(largest.file, file);
+      if (isClaimed && largest === undefined && (await hasRival(layout, hex, file, machine, options.now()))) {
+        await rm(file, { force: true });
+      } else if (isClaimed) {
+        return await hold(options, hex, file);
+      }
+    } else {
+      onWait(held.sizeBytes);
+    }
+    // Two that gave way to each other must not meet again.
+    await delay(POLL_MS * (0.5 + Math.random()), undefined, { signal });
+  }
+}
+
+/** Bytes of a blob that a pull would not have to fetch again. */
+export async function partialBytes(layout: StoreLayout, hex: string): Promise<number> {
+  return Math.max(0, ...(await findPartials(layout, hex)).map((partial) => partial.sizeBytes));
+}
+
+async function findPartials(layout: StoreLayout, hex: string): Promise<readonly PartialFile[]> {
+  const found: PartialFile[] = [];
+  for (const fileName of await readNames(layout.blobsFolder)) {
+    const parsed = parsePartialName(fileName);
+    if (parsed?.hex !== hex) continue;
+    const file = path.join(layout.blobsFolder, fileName);
+    try {
+      const { size, mtimeMs } = await stat(file);
+      found.push({ file, sizeBytes: size, modifiedAtMs: mtimeMs, ...(parsed.owner === undefined ? {} : { owner: parsed.owner }) });
+    } catch (error) {
+      // Claimed or finished since the folder was read.
+      if (errorCode(error) !== "ENOENT") throw error;
+    }
+  }
+  return found;
+}
+
+async function readNames(folder: string): Promise<readonly string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function isHeld({ owner, modifiedAtMs }: PartialFile, machine: string, nowMs: number): boolean {
+  if (owner === undefined) return false;
+  if (owner.machine === machine && !isProcessAlive(owner.processId)) return false;
+  return nowMs - modifiedAtMs < ABANDONED_AFTER_MS;
+}
+
+function isProcessAlive(processId: number): boolean {
+  try {
+    process.kill(processId, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) !== "ESRCH";
+  }
+}
+
+async function hasRival(layout: StoreLayout, hex: string, own: string, machine: string, nowMs: number): Promise<boolean> {
+  const others = (await findPartials(layout, hex)).filter((partial) => partial.file !== own);
+  return others.some((partial) => isHeld(partial, machine, nowMs));
+}
+
+async function create(file: string): Promise<boolean> {
+  await (await open(file, "wx", 0o600)).close();
+  return true;
+}
+
+async function take(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    // Somebody else was faster. On Windows a file that is just being opened can't be renamed.
+    if (["ENOENT", "EPERM", "EACCES", "EBUSY"].includes(errorCode(error) ?? "")) return false;
+    throw error;
+  }
+}
+
+async function hold({ layout, now }: PartialOptions, hex: string, file: string): Promise<Partial> {
+  const handle = await open(file, "r+");
+  const { size, ino } = await handle.stat();
+  let isLost = false;
+  const beat = async () => {
+    const there = await stat(file).catch(() => undefined);
+    if (there?.ino !== ino) isLost = true;
+    else await handle.utimes(now() / 1000, now() / 1000);
+  };
+  await beat();
+  const timer = setInterval(() => void beat().catch(() => (isLost = true)), HEARTBEAT_MS);
+  timer.unref();
+  const letGo = async () => {
+    clearInterval(timer);
+    await handle.close();
+  };
+  return {
+    handle,
+    sizeBytes: size,
+    isLost: () => isLost,
+    async keep() {
+      const { size: arrived } = await handle.stat();
+      await letGo();
+      if (isLost) return;
+      if (arrived === 0) await rm(file, { force: true });
+      else await renameOver(file, layout.partialFile(hex), layout.platform);
+    },
+    async discard() {
+      await letGo();
+      if (!isLost) await rm(file, { force: true });
+    },
+    async publish() {
+      await handle.sync();
+      await letGo();
+      await renameOver(file, layout.blobFile(hex), layout.platform);
+      await syncFolder(layout.blobsFolder, layout.platform);
+    },
+  };
+}
+
+async function isFile(file: string): Promise<boolean> {
+  try {
+    return (await stat(file)).isFile();
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,23 @@
+/** Bytes per second over the last few seconds; `undefined` until there is something to tell. */
+export type SpeedMeter = (completedBytes: number) => number | undefined;
+
+const SMOOTHING_MS = 3000;
+/** Shorter stretches say more about buffers than about the line. */
+const SAMPLE_MS = 200;
+
+/** Smooths exponentially with a time constant of 3 s. `startBytes` is what was there before anything moved. */
+export function createSpeedMeter(now: () => number, startBytes: number): SpeedMeter {
+  let sampledAtMs = now();
+  let sampledBytes = startBytes;
+  let bytesPerSecond: number | undefined;
+  return (completedBytes) => {
+    const elapsedMs = now() - sampledAtMs;
+    if (elapsedMs < SAMPLE_MS) return bytesPerSecond;
+    const current = (Math.max(0, completedBytes - sampledBytes) / elapsedMs) * 1000;
+    const weight = 1 - Math.exp(-elapsedMs / SMOOTHING_MS);
+    bytesPerSecond = Math.round(bytesPerSecond === undefined ? current : bytesPerSecond + weight * (current - bytesPerSecond));
+    sampledAtMs = now();
+    sampledBytes = completedBytes;
+    return bytesPerSecond;
+  };
+}

@@ -1,0 +1,111 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach } from "vitest";
+import type { Progress } from "../../../src/orchestrator/types.ts";
+import { createHttpGet } from "../../../src/orchestrator/store/http.ts";
+import { createModelStore, type ModelStoreOptions } from "../../../src/orchestrator/store/model-store.ts";
+import { startFakeRegistry, type FakeRegistry } from "../../support/fake-registry.ts";
+
+/** A registry and a folder of one test's own, gone after it. */
+export interface StoreFixture {
+  readonly registry: FakeRegistry;
+  /** Of the store made by `store()`; doesn't exist yet. */
+  readonly folder: string;
+  /** Beside it, and as temporary. */
+  readonly scratch: string;
+  /** Warnings of all stores. */
+  readonly warnings: string[];
+  store(options?: Partial<ModelStoreOptions>): ReturnType<typeof createModelStore>;
+}
+
+const cleanups: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const cleanUp of cleanups.splice(0).toReversed()) await cleanUp();
+});
+
+export async function storeFixture(): Promise<StoreFixture> {
+  const scratch = await mkdtemp(path.join(tmpdir(), "ollm-store-"));
+  cleanups.push(() => rm(scratch, { recursive: true, force: true }));
+  const registry = await startFakeRegistry();
+  cleanups.push(() => registry.close());
+  const folder = path.join(scratch, "models");
+  const warnings: string[] = [];
+  return {
+    registry,
+    folder,
+    scratch,
+    warnings,
+    store: (options) =>
+      createModelStore({
+        folder,
+        readOnlyFolders: [],
+        registry: { defaultHost: registry.host, insecureHosts: [registry.host, registry.otherHost], stallTimeoutMs: 10_000 },
+        http: createHttpGet({}),
+        log: { debug: () => {}, info: () => {}, warn: (line) => warnings.push(line) },
+        retry: { retries: 3, initialDelayMs: 1, maxDelayMs: 5 },
+        ...options,
+      }),
+  };
+}
+
+/** Bytes that look like a GGUF, differ by `seed`, and compress to nothing that repeats. */
+export function weights(sizeBytes: number, seed = 1): Buffer {
+  const data = Buffer.alloc(sizeBytes);
+  for (let at = 0, block = 0; at < sizeBytes; at += 32, block++) {
+    createHash("sha256").update(`${seed}/${block}`).digest().copy(data, at);
+  }
+  data.write("GGUF");
+  return data;
+}
+
+export const never: AbortSignal = new AbortController().signal;
+export const ignore = (): void => {};
+
+/** A report that remembers, and can be waited on. */
+export function recorder(): {
+  readonly seen: Progress[];
+  readonly report: (progress: Progress) => void;
+  until(matches: (progress: Progress) => boolean): Promise<Progress>;
+} {
+  const seen: Progress[] = [];
+  const waiting = new Set<() => void>();
+  return {
+    seen,
+    report(progress) {
+      seen.push(progress);
+      for (const wake of waiting) wake();
+    },
+    until: (matches) =>
+      new Promise((resolve) => {
+        const check = () => {
+          const found = seen.find(matches);
+          if (found === undefined) return;
+          waiting.delete(check);
+          resolve(found);
+        };
+        waiting.add(check);
+        check();
+      }),
+  };
+}
+
+/** A clock by which every event is due: progress is otherwise told ten times a second. */
+export function eagerClock(): () => number {
+  let calls = 0;
+  return () => Date.now() + calls++ * 150;
+}
+
+/** Every file below `folder`, as sorted relative paths. */
+export async function filesBelow(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+export function sha256(data: Uint8Array | string): string {
+  return createHash("sha256").update(data).digest("hex");
+}
