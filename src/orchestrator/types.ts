@@ -267,6 +267,8 @@ export interface PullResult {
   readonly sizeBytes: number;
   readonly digest?: string;
   readonly wasAlreadyPresent: boolean;
+  /** Worth telling: it replaced another model of that name, or the registry was out of reach. */
+  readonly note?: string;
 }
 
 export interface LoadRequest {

@@ -99,7 +99,7 @@ async function attempt(
       const ready = await makeReady(world, entry, budget.contextTokens, request.keepAliveSeconds, context);
       try {
         const generation = await send(world, caller, request, entry, { ...budget, contextTokens: ready.contextTokens }, context);
-        return { generation, notes: budget.notes, queueMs: slot.waitedMs, loadMs: ready.loadMs + generation.loadMs };
+        return { generation, notes: budget.notes, queueMs: slot.waitedMs + (generation.queueMs ?? 0), loadMs: ready.loadMs + generation.loadMs };
       } catch (error) {
         // The engine counted more tokens than we estimated: the context grows once, up to the model's window.
         if (!(error instanceof PromptTooLong) || isRetry || error.promptTokens <= promptTokens) throw error;

@@ -60,8 +60,7 @@ export function createLibrary(parts: {
         request.from === undefined
           ? await library.pull(request.model, report, signal)
           : await library.import(request.from, request.model, report, signal);
-      const { name, sizeBytes, digest, wasAlreadyPresent } = pulled;
-      return { name, engine: engine.id, sizeBytes, ...(digest === undefined ? {} : { digest }), wasAlreadyPresent };
+      return { engine: engine.id, ...pulled };
     } finally {
       inventory.forget(engine);
     }
