@@ -1,0 +1,66 @@
+import type { Log } from "../../log.ts";
+import type { InstalledModel, Trust } from "../../types.ts";
+import type { OllamaHost } from "./host.ts";
+import type { Exchange, Transport } from "./transport.ts";
+import { GenerationFailed } from "../../errors.ts";
+
+/** Bounds of every wait, in milliseconds. */
+export interface OllamaTimeouts {
+  /** Of a health check, in all. */
+  readonly healthMs: number;
+  /** Of a call that only looks something up or deletes, in all. */
+  readonly controlMs: number;
+  /** Without a byte while a model loads, reads the prompt or answers. Loading big weights takes minutes. */
+  readonly stallMs: number;
+  /** Without progress of a download. */
+  readonly pullStallMs: number;
+  /** From an unload to the memory being free. */
+  readonly unloadMs: number;
+}
+
+export const defaultTimeouts: OllamaTimeouts = {
+  healthMs: 2_000,
+  controlMs: 10_000,
+  stallMs: 600_000,
+  pullStallMs: 60_000,
+  unloadMs: 30_000,
+};
+
+/** What the adapter's groups of operations share. */
+export interface OllamaContext {
+  readonly host: OllamaHost;
+  /** Of what the host itself runs; its cloud models are remote in any case. */
+  readonly trust: Trust;
+  readonly transport: Transport;
+  readonly timeouts: OllamaTimeouts;
+  readonly now: () => number;
+  readonly log: Log;
+  /** `/api/tags`, never cached. */
+  list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
+}
+
+/** A short call on the control pool, bounded in all. */
+export function control(
+  timeouts: OllamaTimeouts,
+  what: string,
+  model?: string,
+  otherwise: Exchange["otherwise"] = GenerationFailed,
+): Exchange {
+  return {
+    what,
+    ...(model === undefined ? {} : { model }),
+    otherwise,
+    pool: "control",
+    bound: { kind: "total", ms: timeouts.controlMs },
+  };
+}
+
+/** A call that may take minutes on a connection of its own, bounded by silence. */
+export function lasting(
+  timeouts: OllamaTimeouts,
+  what: string,
+  model: string,
+  otherwise: Exchange["otherwise"],
+): Exchange {
+  return { what, model, otherwise, pool: "generation", bound: { kind: "silence", ms: timeouts.stallMs } };
+}

@@ -1,0 +1,51 @@
+import { GenerationFailed, PromptTooLong } from "../../errors.ts";
+import type { EngineEmbedding, EngineResidency } from "../engine.ts";
+import { lasting, type OllamaContext } from "./context.ts";
+import { sameModel } from "../../store/model-name.ts";
+
+/** Vectors from any model that Ollama can embed with. */
+export function createEmbedding(context: OllamaContext, residency: EngineResidency): EngineEmbedding {
+  return {
+    async embed(model, inputs, signal) {
+      if (inputs.length === 0) return { vectors: [], promptTokens: 0 };
+      // Without its own context size in the request a loaded model would be loaded again with the server's default.
+      const resident = (await residency.loaded(signal)).find(({ name }) => sameModel(name, model));
+      const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed);
+      try {
+        const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>
+          ollama.embed({
+            model,
+            input: [...inputs],
+            truncate: false,
+            ...(resident?.contextTokens === undefined ? {} : { options: { num_ctx: resident.contextTokens } }),
+          }),
+        );
+        const vectors = reply.embeddings;
+        if (!Array.isArray(vectors) || vectors.length !== inputs.length)
+          throw new GenerationFailed(`Ollama answered ${vectors?.length ?? 0} vectors for ${inputs.length} texts`);
+        return { vectors, promptTokens: reply.prompt_eval_count ?? 0 };
+      } catch (error) {
+        if (!(error instanceof GenerationFailed && /input length exceeds/.test(error.message))) throw error;
+        throw await tooLong(model, inputs, signal, error);
+      }
+    },
+  };
+
+  /** Ollama gives no numbers here: the window is what it now has loaded, the text's length is estimated. */
+  async function tooLong(
+    model: string,
+    inputs: readonly string[],
+    signal: AbortSignal,
+    cause: unknown,
+  ): Promise<Error> {
+    const resident = (await residency.loaded(signal)).find(({ name }) => sameModel(name, model));
+    const longest = Math.max(...inputs.map((input) => input.length));
+    const contextTokens = resident?.contextTokens ?? 0;
+    const promptTokens = Math.max(Math.ceil(longest / 4), contextTokens + 1);
+    return new PromptTooLong(
+      `the longest of ${inputs.length} texts has about ${promptTokens} tokens, and ${model} embeds at most ${contextTokens} at once`,
+      { promptTokens, contextTokens },
+      { hint: "Split the text into smaller pieces.", cause },
+    );
+  }
+}

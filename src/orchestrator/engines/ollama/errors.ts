@@ -1,0 +1,171 @@
+import {
+  EngineUnreachable,
+  LoadFailed,
+  OrchestratorError,
+  PrivacyLocked,
+  PromptTooLong,
+  QueueFull,
+  UnknownModel,
+  UnsupportedCapability,
+  type ErrorOptionsWithHint,
+} from "../../errors.ts";
+
+/** What was being done, for messages, and the class of an error that nothing more special is known about. */
+export interface Attempt {
+  /** In the words of a message: `answering with smollm2:135m`. */
+  readonly what: string;
+  readonly model?: string;
+  /** The next step when `otherwise` is thrown. */
+  readonly hint?: string;
+  readonly otherwise: new (message: string, options?: ErrorOptionsWithHint) => OrchestratorError;
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+
+interface VendorError {
+  readonly message: string;
+  readonly type?: string;
+  readonly promptTokens?: number;
+  readonly contextTokens?: number;
+}
+
+/** Takes `{"error": ...}` apart; the runner's own errors arrive as JSON inside that string. */
+export function readVendorError(value: unknown): VendorError {
+  if (typeof value === "string") {
+    const start = value.indexOf("{");
+    const inner = start === -1 ? undefined : parseJson(value.slice(start));
+    return isRecord(inner) ? readVendorError(inner["error"] ?? inner) : { message: value };
+  }
+  if (!isRecord(value)) return { message: "" };
+  const { message, type, n_prompt_tokens: promptTokens, n_ctx: contextTokens } = value;
+  return {
+    message: typeof message === "string" ? message : JSON.stringify(value),
+    ...(typeof type === "string" ? { type } : {}),
+    ...(typeof promptTokens === "number" ? { promptTokens } : {}),
+    ...(typeof contextTokens === "number" ? { contextTokens } : {}),
+  };
+}
+
+/**
+ * Translates an error answer, or the error line of a 200 stream (`status` 200).
+ *
+ * | answer                                                        | becomes                 |
+ * |---------------------------------------------------------------|-------------------------|
+ * | `exceed_context_size_error`                                   | `PromptTooLong`         |
+ * | 404 with an error text, "file does not exist" of a pull       | `UnknownModel`          |
+ * | "does not support ...", 501                                   | `UnsupportedCapability` |
+ * | 503                                                           | `QueueFull`             |
+ * | out of memory, terminated or stopped runner, unloadable file  | `LoadFailed`            |
+ * | 403 with a text (Ollama's cloud is switched off)              | `PrivacyLocked`         |
+ * | 403 without one (foreign Host), no error text (another program) | `EngineUnreachable`  |
+ * | anything else                                                 | `attempt.otherwise`     |
+ */
+export function errorOfReply(status: number, body: string, attempt: Attempt, label: string): OrchestratorError {
+  const parsed = parseJson(body);
+  const hasErrorText = isRecord(parsed) && "error" in parsed;
+  const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim().slice(0, 300) };
+  const text = vendor.message;
+  const model = attempt.model ?? "the model";
+  const cause = new Error(`HTTP ${status}: ${body.slice(0, 2_000)}`);
+
+  if (vendor.promptTokens !== undefined && vendor.contextTokens !== undefined)
+    return new PromptTooLong(
+      `the prompt has ${vendor.promptTokens} tokens, and ${model} is loaded with a context of ${vendor.contextTokens}`,
+      { promptTokens: vendor.promptTokens, contextTokens: vendor.contextTokens },
+      { hint: "Ask with a larger context_tokens, shorten the prompt, or choose a model with a larger window.", cause },
+    );
+  if ((status === 404 && hasErrorText) || /file does not exist|manifest unknown/i.test(text))
+    return new UnknownModel(`Ollama at ${label} has no model ${model}`, {
+      hint: `pull_model {"model": "${model}"} downloads it if it exists; list_models shows what is installed.`,
+      cause,
+    });
+  if (status === 501 || /does(?:n't| not) support (?!K-shift)/i.test(text))
+    return new UnsupportedCapability(`${model} can't do this: ${text}`, {
+      hint: "list_models with verbose shows what each model can do; choose one with that capability.",
+      cause,
+    });
+  if (status === 503 || /server busy/i.test(text))
+    return new QueueFull(`Ollama at ${label} is busy: ${text || "too many requests wait"}`, {
+      hint: "Try again in a moment; OLLAMA_MAX_QUEUE of that server sets how many may wait.",
+      cause,
+    });
+  if (isLoadFailure(text))
+    return new LoadFailed(`Ollama could not run ${model}: ${text}`, {
+      hint: isOutOfMemory(text)
+        ? "Unload another model (manage_model unload_all), ask with fewer context_tokens, or choose a smaller model."
+        : "Pull the model again if its file is damaged, or choose another; Ollama's log has the details.",
+      cause,
+    });
+  if (status === 403 && text !== "")
+    return new PrivacyLocked(`Ollama refuses ${model}: ${text}`, { hint: "Choose a local model.", cause });
+  if (status === 403)
+    return new EngineUnreachable(`Ollama at ${label} refuses requests that name it by this Host`, {
+      hint: "Use its IP address in providers.ollama.host, or start that Ollama with OLLAMA_HOST=0.0.0.0.",
+      cause,
+    });
+  if (status >= 300 && !hasErrorText)
+    return new EngineUnreachable(
+      `${label} did not answer like an Ollama server while ${attempt.what} (HTTP ${status})`,
+      {
+        hint: "Check providers.ollama.host: another program or a proxy seems to answer there.",
+        cause,
+      },
+    );
+  return new attempt.otherwise(`Ollama failed while ${attempt.what}: ${text || `HTTP ${status}`}`, {
+    hint: attempt.hint ?? "Try again, or choose another model; Ollama's log has the details.",
+    cause,
+  });
+}
+
+const isOutOfMemory = (text: string): boolean =>
+  /out.of.memory|failed to allocate|more system memory|cudaMalloc|resource limitations|signal: killed/i.test(text);
+
+const isLoadFailure = (text: string): boolean =>
+  isOutOfMemory(text) ||
+  /process has terminated|unexpectedly stopped|unable to load model|error loading model|failed to load|timed out waiting for llama/i.test(
+    text,
+  );
+
+/** The stream ended before its last line, or its last line is half: the server died or was restarted. */
+export class CutOff extends Error {}
+
+/**
+ * Translates what was thrown while talking: our own errors pass, a broken connection is `EngineUnreachable`, a reply
+ * that isn't JSON is `attempt.otherwise`. Anything else is a defect of ours and passes as it is.
+ */
+export function errorOfFailure(failure: unknown, attempt: Attempt, label: string): unknown {
+  if (failure instanceof OrchestratorError) return failure;
+  if (failure instanceof SyntaxError)
+    return new attempt.otherwise(`Ollama at ${label} sent something that is not JSON while ${attempt.what}`, {
+      hint: "Check providers.ollama.host: another program or a proxy may answer there.",
+      cause: failure,
+    });
+  const code = isRecord(failure) && typeof failure["code"] === "string" ? failure["code"] : "";
+  const isCut = failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code);
+  if (isCut)
+    return new EngineUnreachable(`Ollama at ${label} cut the connection while ${attempt.what}`, {
+      hint: "It was probably stopped or restarted: try again.",
+      cause: failure,
+    });
+  if (/^(E[A-Z]+|UND_ERR_.*|CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|HPE_.*)$/.test(code))
+    return new EngineUnreachable(`Ollama does not answer at ${label} (${code})`, {
+      hint: "Start it (`ollama serve`), or set providers.ollama.host to where it listens.",
+      cause: failure,
+    });
+  return failure;
+}
+
+/** The bound of ours ran out. */
+export function errorOfTimeout(ms: number, attempt: Attempt, label: string): OrchestratorError {
+  return new EngineUnreachable(`Ollama at ${label} was silent for ${ms / 1_000} s while ${attempt.what}`, {
+    hint: "Restart Ollama if it hangs (its health can look green while it is dead-locked), or choose another engine.",
+  });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,153 @@
+import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../types.ts";
+import { isCloudName } from "../../store/model-name.ts";
+
+/** A reply as it came: the package's types promise more than servers send. */
+export type Reply = Readonly<Record<string, unknown>>;
+
+const capabilities: readonly Capability[] = [
+  "completion",
+  "tools",
+  "insert",
+  "vision",
+  "embedding",
+  "thinking",
+  "image",
+  "audio",
+];
+/** Arrays beyond this (vocabularies, merges) are of no use to the memory formulas. */
+const longestArray = 1_024;
+
+const record = (value: unknown): Reply => (typeof value === "object" && value !== null ? (value as Reply) : {});
+const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+const count = (value: unknown): number | undefined => (typeof value === "number" && value >= 0 ? value : undefined);
+
+/** The rows of `/api/tags` and `/api/ps`; a SyntaxError when the reply is not Ollama's. */
+export function modelsOf(reply: unknown): readonly Reply[] {
+  const models = record(reply)["models"];
+  if (!Array.isArray(models)) throw new SyntaxError("the reply has no list of models");
+  return models.map(record);
+}
+
+export const nameOf = (row: Reply): string => text(row["name"]) ?? text(row["model"]) ?? "";
+
+/** Cloud models are remote whatever host lists them. */
+export function trustOf(row: Reply, hostTrust: Trust): Trust {
+  const isCloud = text(row["remote_host"]) ?? text(row["remote_model"]) ?? isCloudName(nameOf(row));
+  return isCloud ? "remote" : hostTrust;
+}
+
+/** A row of `/api/tags`. */
+export function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
+  const details = record(row["details"]);
+  const isCloud = trustOf(row, "local") === "remote";
+  return defined<InstalledModel>({
+    name: nameOf(row),
+    digest: text(row["digest"]),
+    sizeBytes: isCloud ? 0 : (count(row["size"]) ?? 0),
+    modifiedAt: text(row["modified_at"]),
+    family: text(details["family"]),
+    parameterSize: text(details["parameter_size"]),
+    quantization: text(details["quantization_level"]),
+    contextTokens: count(details["context_length"]),
+    capabilities: Array.isArray(row["capabilities"]) ? knownCapabilities(row["capabilities"]) : undefined,
+    trust: trustOf(row, hostTrust),
+  });
+}
+
+/** A row of `/api/ps`. Its sizes are the runner's real buffers; what of them is file-mapped it doesn't say. */
+export function residentModel(row: Reply): ResidentModel {
+  return defined<ResidentModel>({
+    name: nameOf(row),
+    digest: text(row["digest"]),
+    sizeBytes: count(row["size"]) ?? 0,
+    vramBytes: count(row["size_vram"]) ?? 0,
+    contextTokens: count(row["context_length"]),
+    expiresAt: text(row["expires_at"]),
+  });
+}
+
+/** `/api/show` beside the model's row of `/api/tags`, which alone has size and digest. `name` stays as it was given. */
+export function modelFacts(
+  name: string,
+  show: unknown,
+  installed: InstalledModel | undefined,
+  trust: Trust,
+): ModelFacts {
+  const reply = record(show);
+  const details = record(reply["details"]);
+  const metadata = usefulMetadata(record(reply["model_info"]));
+  const architecture = text(metadata["general.architecture"]);
+  const own = (key: string): number | undefined => count(metadata[`${architecture}.${key}`]);
+  const shown = Array.isArray(reply["capabilities"]) ? knownCapabilities(reply["capabilities"]) : undefined;
+  return defined<ModelFacts>({
+    name,
+    digest: installed?.digest,
+    sizeBytes: installed?.sizeBytes ?? 0,
+    architecture,
+    parameterSize: text(details["parameter_size"]) ?? installed?.parameterSize,
+    quantization: text(details["quantization_level"]) ?? installed?.quantization,
+    contextTokens: own("context_length") ?? installed?.contextTokens,
+    layerCount: own("block_count"),
+    embeddingLength: own("embedding_length"),
+    vocabularySize: vocabularyOf(reply["tensors"]) ?? own("vocab_size"),
+    capabilities: shown ?? installed?.capabilities ?? [],
+    trust,
+    template: text(reply["template"]),
+    system: text(reply["system"]),
+    parameters: parametersOf(text(reply["parameters"])),
+    metadata: Object.keys(metadata).length > 0 ? metadata : undefined,
+  });
+}
+
+/** Path-independent identity of the weights: the blob that the generated Modelfile names. */
+export function weightsOf(show: unknown): string | undefined {
+  return /^FROM .*sha256-([0-9a-f]{64})/m.exec(text(record(show)["modelfile"]) ?? "")?.[1];
+}
+
+function knownCapabilities(values: readonly unknown[]): readonly Capability[] {
+  return capabilities.filter((capability) => values.includes(capability));
+}
+
+function usefulMetadata(info: Reply): Reply {
+  return Object.fromEntries(
+    Object.entries(info).filter(
+      ([, value]) => value !== null && !(Array.isArray(value) && value.length > longestArray),
+    ),
+  );
+}
+
+function vocabularyOf(tensors: unknown): number | undefined {
+  if (!Array.isArray(tensors)) return undefined;
+  const embedding = tensors.map(record).find((tensor) => tensor["name"] === "token_embd.weight");
+  return Array.isArray(embedding?.["shape"]) ? count(embedding["shape"][1]) : undefined;
+}
+
+/** Lines of `name value`, values being JSON or bare words; a repeated name (`stop`) becomes a list. */
+function parametersOf(lines: string | undefined): Record<string, unknown> | undefined {
+  if (lines === undefined) return undefined;
+  const parameters: Record<string, unknown> = {};
+  for (const line of lines.split("\n")) {
+    const [, name, raw] = /^\s*(\S+)\s+(.*\S)\s*$/.exec(line) ?? [];
+    if (name === undefined || raw === undefined) continue;
+    const value = parameterValue(raw);
+    const before = parameters[name];
+    if (before === undefined) parameters[name] = value;
+    else parameters[name] = Array.isArray(before) ? [...(before as unknown[]), value] : [before, value];
+  }
+  return parameters;
+}
+
+function parameterValue(raw: string): unknown {
+  try {
+    return JSON.parse(raw);
+  } catch {
+    return raw;
+  }
+}
+
+type Loose<Shape> = { readonly [Key in keyof Shape]: Shape[Key] | undefined };
+
+/** Leaves out what is undefined, so that absence is absence. Required fields must be given. */
+function defined<Shape>(value: Loose<Shape>): Shape {
+  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined)) as Shape;
+}

@@ -1,0 +1,103 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled, UnknownModel } from "../../errors.ts";
+import type { InstalledModel } from "../../types.ts";
+import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
+import { control, lasting, type OllamaContext } from "./context.ts";
+import { sameModel } from "../../store/model-name.ts";
+import { createPull } from "./pull.ts";
+
+/** Pull, import and delete. Ollama can't say a download's size beforehand, so there is no `pullSize`. */
+export function createLibrary(context: OllamaContext): EngineLibrary {
+  const { transport, timeouts } = context;
+
+  const find = async (model: string, signal: AbortSignal): Promise<InstalledModel | undefined> =>
+    (await context.list(signal)).find(({ name }) => sameModel(name, model));
+
+  const added = async (name: string, before: InstalledModel | undefined, signal: AbortSignal): Promise<PulledModel> => {
+    const after = await find(name, signal);
+    if (!after)
+      throw new PullFailed(`Ollama says that ${name} arrived, and does not list it`, { hint: "Pull it again." });
+    return {
+      name,
+      ...(after.digest === undefined ? {} : { digest: after.digest }),
+      sizeBytes: after.sizeBytes,
+      wasAlreadyPresent: before !== undefined && before.digest === after.digest,
+    };
+  };
+
+  const upload = async (
+    file: string,
+    bytes: number,
+    digest: string,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<void> => {
+    const exchange = lasting(timeouts, `sending ${file} to Ollama`, file, PullFailed);
+    await transport.exchange(exchange, signal, async ({ send }) => {
+      if ((await send("HEAD", `/api/blobs/${digest}`, [200, 404])) === 200) return;
+      const stream = counted(file, bytes, `sending ${file} to Ollama`, report);
+      await send("POST", `/api/blobs/${digest}`, [200, 201], { stream, bytes });
+    });
+  };
+
+  return {
+    async pull(model, report, signal) {
+      const before = await find(model, signal);
+      await createPull(context)(model, report, signal);
+      return await added(model, before, signal);
+    },
+
+    async import(file, name, report, signal) {
+      throwIfCancelled(signal, `importing ${file}`);
+      const { size } = await stat(file).catch((cause: unknown) => {
+        throw new InvalidRequest(`the file ${file} cannot be read`, {
+          hint: "Give the absolute path of a GGUF file.",
+          cause,
+        });
+      });
+      const before = await find(name, signal);
+      const hash = createHash("sha256");
+      for await (const chunk of counted(file, size, `reading ${file}`, report)) {
+        throwIfCancelled(signal, `importing ${file}`);
+        hash.update(chunk);
+      }
+      const digest = `sha256:${hash.digest("hex")}`;
+      await upload(file, size, digest, report, signal);
+      const exchange = lasting(timeouts, `importing ${file} as ${name}`, name, LoadFailed);
+      await transport.exchange(exchange, signal, async ({ ollama }) => {
+        // `files` is missing in the package's types.
+        const body = { model: name, files: { "model.gguf": digest }, stream: true as const };
+        for await (const { status } of await ollama.create(body)) report({ message: `${name}: ${status}` });
+      });
+      return await added(name, before, signal);
+    },
+
+    async remove(model, signal) {
+      const models = await context.list(signal);
+      const target = models.find(({ name }) => sameModel(name, model));
+      await transport.exchange(control(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
+        ollama.delete({ model }),
+      );
+      if (!target)
+        throw new UnknownModel(`Ollama has no model ${model}`, { hint: "list_models shows what is installed." });
+      const isShared = models.some((other) => other !== target && other.digest === target.digest);
+      return { freedBytes: isShared ? 0 : target.sizeBytes };
+    },
+  };
+}
+
+/** The file's bytes, reported in steps of a hundredth so that a large file doesn't drown its listeners. */
+async function* counted(file: string, totalBytes: number, message: string, report: Report): AsyncGenerator<Uint8Array> {
+  let completedBytes = 0;
+  let reported = -1;
+  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
+    const bytes = chunk as Uint8Array;
+    completedBytes += bytes.length;
+    const step = Math.floor((completedBytes / totalBytes) * 100);
+    if (step > reported) report({ message, completedBytes, totalBytes });
+    reported = step;
+    yield bytes;
+  }
+}

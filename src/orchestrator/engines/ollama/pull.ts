@@ -1,0 +1,98 @@
+import type { ProgressResponse } from "ollama/browser";
+import { PullFailed } from "../../errors.ts";
+import type { Progress } from "../../types.ts";
+import type { Report } from "../engine.ts";
+import { lasting, type OllamaContext } from "./context.ts";
+
+/** Bytes of all layers of one pull: Ollama counts each layer for itself. */
+export interface PullTotals {
+  readonly layers: ReadonlyMap<string, { readonly completed: number; readonly total: number }>;
+}
+
+/** Folds one line into the totals. Pure. */
+export function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
+  if (!line.digest || !line.total) return totals;
+  const layers = new Map(totals.layers);
+  layers.set(line.digest, { completed: line.completed ?? 0, total: line.total });
+  return { layers };
+}
+
+/** Pulls one model. Ollama keeps what arrived when a pull is cancelled, until that server is started again. */
+export function createPull(context: OllamaContext) {
+  return async (model: string, report: Report, signal: AbortSignal): Promise<void> => {
+    const { timeouts, transport } = context;
+    const stall = new AbortController();
+    const either = AbortSignal.any([signal, stall.signal]);
+    let totals: PullTotals = { layers: new Map() };
+    let lastAdvance = "";
+    const speed = createSpeed(context.now);
+    let timer = setTimeout(() => stall.abort(), timeouts.pullStallMs);
+
+    // Ollama repeats its line while nothing arrives, so lines are no sign of life: only numbers that change are.
+    const watch = (line: ProgressResponse): void => {
+      const advance = `${line.status} ${line.completed}`;
+      if (advance === lastAdvance) return;
+      lastAdvance = advance;
+      clearTimeout(timer);
+      // Checking gigabytes takes minutes of silence.
+      timer = setTimeout(() => stall.abort(), line.digest ? timeouts.pullStallMs : timeouts.stallMs);
+    };
+
+    const exchange = {
+      ...lasting(timeouts, `pulling ${model}`, model, PullFailed),
+      hint: "Call pull_model again: it goes on with what arrived. Check the name and the connection to the registry.",
+    };
+    try {
+      await transport.exchange(exchange, either, async ({ ollama }) => {
+        for await (const line of await ollama.pull({ model, stream: true })) {
+          watch(line);
+          totals = addLine(totals, line);
+          report(progressOf(model, line, totals, speed));
+        }
+      });
+    } catch (error) {
+      if (!stall.signal.aborted || signal.aborted) throw error;
+      const { completed, total } = sumOf(totals);
+      throw new PullFailed(`the pull of ${model} stalled at ${completed} of ${total} bytes`, {
+        hint: "Call pull_model again: it goes on with what arrived.",
+        cause: error,
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+}
+
+function progressOf(model: string, line: ProgressResponse, totals: PullTotals, speed: Speed): Progress {
+  const { completed, total } = sumOf(totals);
+  if (total === 0) return { message: `${model}: ${line.status}` };
+  const bytesPerSecond = speed(completed);
+  return {
+    message: line.digest ? `pulling ${model}` : `${model}: ${line.status}`,
+    completedBytes: completed,
+    totalBytes: total,
+    ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+  };
+}
+
+function sumOf({ layers }: PullTotals): { readonly completed: number; readonly total: number } {
+  let completed = 0;
+  let total = 0;
+  for (const layer of layers.values()) {
+    completed += layer.completed;
+    total += layer.total;
+  }
+  return { completed, total };
+}
+
+type Speed = (completedBytes: number) => number | undefined;
+
+/** Bytes per second since the first bytes of this pull; what an earlier one left behind doesn't count. */
+function createSpeed(now: () => number): Speed {
+  let first: { readonly bytes: number; readonly atMs: number } | undefined;
+  return (bytes) => {
+    first ??= { bytes, atMs: now() };
+    const seconds = (now() - first.atMs) / 1_000;
+    return seconds > 0.2 && bytes > first.bytes ? Math.round((bytes - first.bytes) / seconds) : undefined;
+  };
+}

@@ -1,0 +1,121 @@
+import { LoadFailed, OrchestratorError, UnknownModel, UnsupportedCapability } from "../../errors.ts";
+import type { ResidentModel } from "../../types.ts";
+import type { EngineResidency, LoadOptions } from "../engine.ts";
+import { control, lasting, type OllamaContext } from "./context.ts";
+import { modelsOf, residentModel, weightsOf } from "./facts.ts";
+import { noSilentCut } from "./generate.ts";
+import { isCloudName, sameModel } from "../../store/model-name.ts";
+
+/** `/api/ps` is asked again after this; an unload takes Ollama a few of them. */
+const pollMs = 25;
+
+/** Loading, unloading and what is loaded, by other programs too. */
+export function createResidency(context: OllamaContext): EngineResidency {
+  const { transport, timeouts } = context;
+
+  const loaded = async (signal: AbortSignal): Promise<readonly ResidentModel[]> => {
+    const reply = await transport.exchange(control(timeouts, "asking what is loaded"), signal, ({ ollama }) =>
+      ollama.ps(),
+    );
+    return modelsOf(reply)
+      .map(residentModel)
+      .filter(({ name }) => !isCloudName(name));
+  };
+
+  const weights = async (model: string, signal: AbortSignal): Promise<string | undefined> =>
+    weightsOf(
+      await transport.exchange(control(timeouts, `describing ${model}`, model), signal, ({ ollama }) =>
+        ollama.show({ model }),
+      ),
+    );
+
+  /** Another name of the same weights may hold the slot: Ollama then lists that one only. */
+  const sharing = async (model: string, residents: readonly ResidentModel[], signal: AbortSignal) => {
+    if (residents.length === 0) return undefined;
+    const wanted = await weights(model, signal);
+    for (const resident of residents)
+      if (wanted !== undefined && (await weights(resident.name, signal)) === wanted) return resident;
+    return undefined;
+  };
+
+  const empty = (model: string, options: LoadOptions) => ({
+    model,
+    ...noSilentCut,
+    ...(options.keepAliveSeconds === undefined ? {} : { keep_alive: options.keepAliveSeconds }),
+    options: { num_ctx: options.contextTokens },
+  });
+
+  return {
+    loaded,
+
+    async load(model, options, report, signal) {
+      if (isCloudName(model))
+        throw new UnsupportedCapability(`${model} runs in Ollama's cloud and is not loaded here`, {
+          hint: "Generate with it directly, under privacy allow_remote.",
+        });
+      const before = (await loaded(signal)).find(({ name }) => sameModel(name, model));
+      report({ message: `loading ${model}` });
+      const startedAt = context.now();
+      const exchange = lasting(timeouts, `loading ${model}`, model, LoadFailed);
+      try {
+        await transport.exchange(exchange, signal, ({ ollama }) =>
+          ollama.generate({ ...empty(model, options), prompt: "", stream: false }),
+        );
+      } catch (error) {
+        // Embedding-only models refuse to generate; an embedding of nothing loads them.
+        if (!(error instanceof UnsupportedCapability)) throw error;
+        await transport.exchange(exchange, signal, ({ ollama }) =>
+          ollama.embed({ ...empty(model, options), input: [] }),
+        );
+      }
+      const loadMs = context.now() - startedAt;
+      const residents = await loaded(signal);
+      const resident =
+        residents.find(({ name }) => sameModel(name, model)) ?? (await sharing(model, residents, signal));
+      if (!resident)
+        throw new LoadFailed(`Ollama loaded ${model}, and it is gone again`, {
+          hint: "Another program that uses this Ollama probably made it leave (OLLAMA_MAX_LOADED_MODELS); try again.",
+        });
+      const wasLoaded = before !== undefined && before.contextTokens === resident.contextTokens;
+      return { ...resident, name: model, ...(wasLoaded ? {} : { loadMs }) };
+    },
+
+    async unload(model, signal) {
+      const isThere = async (): Promise<boolean> => (await loaded(signal)).some(({ name }) => sameModel(name, model));
+      if (isCloudName(model) || !(await isThere())) return;
+      try {
+        await transport.exchange(control(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
+          ollama.generate({ model, prompt: "", keep_alive: 0, stream: false }),
+        );
+      } catch (error) {
+        // Deleted while it was loaded: it can't be named any more, and goes when its time is up.
+        if (!(error instanceof UnknownModel)) throw error;
+        context.log.warn(`${model} is loaded in Ollama but deleted there: it leaves when its keep-alive ends`);
+      }
+      const deadline = context.now() + timeouts.unloadMs;
+      while (await isThere()) {
+        if (context.now() >= deadline)
+          throw new OrchestratorError(
+            `${model} is still in memory ${timeouts.unloadMs / 1_000} s after it was unloaded`,
+            {
+              hint: "It is probably answering another program: try again when that has ended.",
+            },
+          );
+        await pause(pollMs, signal);
+      }
+    },
+  };
+}
+
+/** Ends early when aborted; the next exchange then rejects with `Cancelled`. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end, { once: true });
+  });
+}

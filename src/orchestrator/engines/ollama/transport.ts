@@ -1,0 +1,191 @@
+import { Readable } from "node:stream";
+import { ReadableStream } from "node:stream/web";
+import type { Ollama } from "ollama/browser";
+import type { Dispatcher, Pool } from "undici";
+import { Cancelled, throwIfCancelled } from "../../errors.ts";
+import { CutOff, errorOfFailure, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
+import type { OllamaHost } from "./host.ts";
+
+declare global {
+  /** The `ollama` package's declarations expect the browser's types. */
+  type HeadersInit = ConstructorParameters<typeof Headers>[0];
+}
+
+/** How one exchange is carried out, beside what it is (`Attempt`). */
+export interface Exchange extends Attempt {
+  /** `control` answers at once and shares ten connections; `generation` may take minutes and gets one of its own. */
+  readonly pool: "control" | "generation";
+  /** `total` bounds the whole exchange, `silence` the time without a byte. */
+  readonly bound: { readonly kind: "total" | "silence"; readonly ms: number };
+}
+
+/** Connections of one pool, right now. */
+export interface PoolUsage {
+  readonly connected: number;
+  readonly running: number;
+  /** Requests that wait for a connection. */
+  readonly queued: number;
+}
+
+export interface ConnectionUsage {
+  readonly control: PoolUsage & { readonly limit: number };
+  readonly generation: PoolUsage;
+}
+
+/** One exchange's view of the server: everything sent through it ends with the exchange. */
+export interface Line {
+  readonly ollama: Ollama;
+  /** For what the package lacks (blobs). Answers the status; throws for an error answer other than those `expected`. */
+  send(
+    method: "HEAD" | "POST",
+    path: string,
+    expected: readonly number[],
+    body?: { readonly stream: AsyncIterable<Uint8Array>; readonly bytes: number },
+  ): Promise<number>;
+}
+
+export interface Transport {
+  /**
+   * Runs `talk` with a line whose connection closes as soon as `signal` aborts, the bound runs out, or `talk` ends.
+   * Throws `Cancelled` for an aborted signal (without a request when it already was) and translates every other error.
+   */
+  exchange<Result>(exchange: Exchange, signal: AbortSignal, talk: (line: Line) => Promise<Result>): Promise<Result>;
+  usage(): ConnectionUsage;
+  close(): Promise<void>;
+}
+
+/** Enough for status, listing and unloading at once; more would only queue inside Ollama. */
+const controlConnections = 10;
+
+/**
+ * The `ollama` package over undici. Each exchange makes a client of its own, because the package's `abort()` aborts
+ * every stream of a client. Error answers and lines that aren't JSON never reach the package: it prints the former to
+ * stdout, which is the protocol's, and skips the latter. Redirects are not followed: a local host must not send text away.
+ */
+export function createTransport(host: OllamaHost): Transport {
+  let loading: ReturnType<typeof open> | undefined;
+  let pools: { readonly control: Pool; readonly generation: Pool } | undefined;
+
+  // Both packages cost start-up time that a server which never talks to Ollama must not pay.
+  const open = async () => {
+    const [undici, { Ollama }] = await Promise.all([import("undici"), import("ollama/browser")]);
+    const { origin } = new URL(host.baseUrl);
+    // Our own bounds hold; undici's would cut a load or a long prompt after five minutes.
+    const options = { keepAliveTimeout: 30_000, keepAliveMaxTimeout: 30_000, headersTimeout: 0, bodyTimeout: 0 };
+    pools = {
+      control: new undici.Pool(origin, { ...options, connections: controlConnections }),
+      generation: new undici.Pool(origin, options),
+    };
+    return { request: undici.request, Ollama, pools };
+  };
+
+  return {
+    async exchange(exchange, signal, talk) {
+      throwIfCancelled(signal, exchange.what);
+      const controller = new AbortController();
+      const abort = (): void => controller.abort();
+      signal.addEventListener("abort", abort, { once: true });
+      let isTimedOut = false;
+      const timer = setTimeout(() => {
+        isTimedOut = true;
+        abort();
+      }, exchange.bound.ms);
+      const touch = (): void => {
+        if (exchange.bound.kind === "silence") timer.refresh();
+      };
+
+      try {
+        const { request, Ollama, pools: opened } = await (loading ??= open());
+        const base = { dispatcher: opened[exchange.pool], signal: controller.signal };
+        const check = async (reply: Dispatcher.ResponseData, expected: readonly number[]): Promise<void> => {
+          touch();
+          if (expected.includes(reply.statusCode)) return;
+          throw errorOfReply(reply.statusCode, await reply.body.text(), exchange, host.label);
+        };
+        const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
+          const method = (init.method ?? "GET") as Dispatcher.HttpMethod;
+          const headers = init.headers as Record<string, string>;
+          const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
+          await check(reply, [200]);
+          if (!String(reply.headers["content-type"]).includes("ndjson")) return new Response(await reply.body.text());
+          const lines = wholeLines(reply.body, touch, (body) => errorOfReply(200, body, exchange, host.label));
+          return new Response(ReadableStream.from(lines) as ReadableStream<Uint8Array>);
+        };
+        return await talk({
+          ollama: new Ollama({ host: host.baseUrl, fetch }),
+          async send(method, path, expected, body) {
+            const headers = body ? { "content-length": String(body.bytes) } : {};
+            const reply = await request(`${host.baseUrl}${path}`, {
+              ...base,
+              method,
+              headers,
+              body: body ? Readable.from(observed(body.stream, touch)) : null,
+            });
+            await check(reply, expected);
+            await reply.body.dump();
+            return reply.statusCode;
+          },
+        });
+      } catch (error) {
+        if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
+        if (isTimedOut) throw errorOfTimeout(exchange.bound.ms, exchange, host.label);
+        throw errorOfFailure(error, exchange, host.label);
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
+        // Closes the connection of an answer that was not read to its end; a finished one goes back to its pool.
+        abort();
+      }
+    },
+
+    usage() {
+      const of = (pool: Pool | undefined): PoolUsage => ({
+        connected: pool?.stats.connected ?? 0,
+        running: pool?.stats.running ?? 0,
+        queued: pool?.stats.queued ?? 0,
+      });
+      return { control: { ...of(pools?.control), limit: controlConnections }, generation: of(pools?.generation) };
+    },
+
+    async close() {
+      await loading;
+      await Promise.all([pools?.control.destroy(), pools?.generation.destroy()]);
+    },
+  };
+}
+
+/**
+ * Passes NDJSON on line by line. Throws for an error line and for a line that isn't JSON; a half line at the end is a
+ * cut. The last line (`done`, `success`) is passed on only when the answer has ended, so that the connection is free.
+ */
+async function* wholeLines(
+  body: AsyncIterable<Uint8Array>,
+  touch: () => void,
+  errorOfLine: (line: string) => Error,
+): AsyncGenerator<Uint8Array> {
+  const decoder = new TextDecoder();
+  const encoder = new TextEncoder();
+  let rest = "";
+  let last: string | undefined;
+  for await (const chunk of body) {
+    touch();
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) {
+      if (line.trim() === "") continue;
+      const value = JSON.parse(line) as Record<string, unknown>;
+      if ("error" in value) throw errorOfLine(line);
+      if (value["done"] === true || value["status"] === "success") last = `${line}\n`;
+      else yield encoder.encode(`${line}\n`);
+    }
+  }
+  if (rest.trim() !== "" || last === undefined) throw new CutOff("the stream ended before its last line");
+  yield encoder.encode(last);
+}
+
+async function* observed(stream: AsyncIterable<Uint8Array>, touch: () => void): AsyncGenerator<Uint8Array> {
+  for await (const chunk of stream) {
+    touch();
+    yield chunk;
+  }
+}
