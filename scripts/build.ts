@@ -8,6 +8,7 @@ import { existsSync } from "node:fs";
 import { chmod, cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { lazyCommonJs } from "./lazy-commonjs.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const outdir = join(root, "dist");
@@ -57,6 +58,7 @@ export async function buildAll(): Promise<Metafile> {
       __dirname: "import.meta.dirname",
     },
     banner: { js: requireBanner },
+    plugins: [lazyCommonJs],
     alias: {
       // The SDK's default validator is ajv: 130 KB and 3 ms of every start. Its own lighter one takes its place.
       "@modelcontextprotocol/server/_shims": "./scripts/mcp-server-shims.ts",

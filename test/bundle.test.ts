@@ -1,0 +1,61 @@
+import { readFile, readdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const dist = fileURLToPath(new URL("../dist", import.meta.url));
+
+/** The file and everything it imports statically, each once. */
+async function closure(file: string, seen = new Map<string, string>()): Promise<ReadonlyMap<string, string>> {
+  if (seen.has(file)) return seen;
+  const source = await readFile(file, "utf8");
+  seen.set(file, source);
+  for (const [, specifier = ""] of source.matchAll(/(?:^|[;}])import(?:[\w$*{},\s]+from)?"(\.[^"]+)"/gm)) {
+    await closure(join(dirname(file), specifier), seen);
+  }
+  return seen;
+}
+
+/** What is read before `initialize` is answered: the command and the stdio server. */
+async function startFiles(): Promise<ReadonlyMap<string, string>> {
+  const command = join(dist, "cli.mjs");
+  const files = new Map(await closure(command));
+  const server = /import\("(\.\/chunks\/standalone-[^"]+)"\)/.exec(await readFile(command, "utf8"))?.[1];
+  expect(server).toBeDefined();
+  return await closure(join(dist, server ?? ""), files);
+}
+
+test("a start reads less than 380 KB before it answers", async () => {
+  const files = await startFiles();
+  const bytes = [...files.values()].reduce((sum, source) => sum + Buffer.byteLength(source), 0);
+  // The SDK and zod alone are 300; far less would mean that the files were not followed.
+  expect(bytes).toBeGreaterThan(200_000);
+  expect(bytes).toBeLessThan(380 * 1024);
+});
+
+test("every file that the bundle loads, now or lazily, is there", async () => {
+  const names = (await readdir(dist, { recursive: true })).filter((name) => name.endsWith(".mjs"));
+  const present = new Set(names.map((name) => join(dist, name)));
+  const missing: string[] = [];
+  for (const entry of ["cli.mjs", "engine-child.mjs", "gguf-child.mjs"]) {
+    const waiting = [join(dist, entry)];
+    for (const file of waiting) {
+      const source = await readFile(file, "utf8");
+      for (const [, specifier = ""] of source.matchAll(/(?:from|import\(?)"(\.\.?\/[^"]+\.mjs)"/g)) {
+        const target = join(dirname(file), specifier);
+        if (!present.has(target)) missing.push(`${file} -> ${specifier}`);
+        else if (!waiting.includes(target)) waiting.push(target);
+      }
+    }
+  }
+  expect(missing).toEqual([]);
+});
+
+test("every platform's engine lock is in the package, with its integrity hashes", async () => {
+  const platforms = (await readdir(join(dist, "engine-lock"))).toSorted();
+  expect(platforms).toEqual(["darwin-arm64", "darwin-x64", "linux-arm64", "linux-x64", "win32-arm64", "win32-x64"]);
+  for (const platform of platforms) {
+    const lock = await readFile(join(dist, "engine-lock", platform, "package-lock.json"), "utf8");
+    expect(lock).toContain('"integrity": "sha512-');
+  }
+});
