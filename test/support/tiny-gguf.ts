@@ -69,14 +69,14 @@ export async function writeTinyGguf(path: string, model: TinyGguf = {}): Promise
     shape: [columns, typeof rows === "number" ? rows : rows.length],
     data:
       typeof rows === "number"
-        ? quantize(new Array<number>(columns * rows).fill(0), quantization)
+        ? quantize(constant(columns * rows, 0), quantization)
         : quantize(rows.flat(), quantization),
   });
   const norm = (name: string): TensorToWrite => ({
     name,
     type: "F32",
     shape: [dimension],
-    data: quantize(new Array<number>(dimension).fill(1), "F32"),
+    data: quantize(constant(dimension, 1), "F32"),
   });
   const layers = Array.from({ length: layerCount }, (_, layer) => [
     norm(`blk.${layer}.attn_norm.weight`),
@@ -216,4 +216,8 @@ function halfBits(value: number): number {
   const exponent = Math.floor(Math.log2(Math.abs(value)));
   const fraction = Math.floor((Math.abs(value) / 2 ** exponent - 1) * 1024);
   return sign | ((exponent + 15) << 10) | fraction;
+}
+
+function constant(length: number, value: number): number[] {
+  return Array.from({ length }, () => value);
 }

@@ -1,0 +1,30 @@
+/** Entry of the process that reads one GGUF header: a path comes in by IPC, a `GgufAnswer` goes out, and it ends. */
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import type { GgufAnswer } from "./answer.ts";
+import { DamagedGguf } from "./cursor.ts";
+import { readHeader } from "./read-header.ts";
+
+process.once("message", (file) => {
+  process.send?.(answer(String(file)), () => process.disconnect());
+});
+
+function answer(file: string): GgufAnswer {
+  try {
+    const descriptor = openSync(file, "r");
+    try {
+      const header = readHeader({
+        sizeBytes: fstatSync(descriptor).size,
+        read(position, length) {
+          const buffer = Buffer.allocUnsafe(length);
+          return buffer.subarray(0, readSync(descriptor, buffer, 0, length, position));
+        },
+      });
+      return { header };
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    if (error instanceof DamagedGguf) return { damage: error.message };
+    return { damage: `it can't be read: ${error instanceof Error ? error.message : String(error)}` };
+  }
+}

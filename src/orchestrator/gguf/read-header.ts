@@ -1,0 +1,177 @@
+import { type ByteSource, type Cursor, DamagedGguf, createCursor } from "./cursor.ts";
+import type { GgufHeader, GgufTensor } from "./inspect.ts";
+import { tensorTypes } from "./tensor-types.ts";
+
+/** Longer arrays (vocabularies, merges) are skipped: nobody needs them, and they are most of a header. */
+const keptArrayItems = 1_024;
+/** llama.cpp's own limit (`GGML_MAX_NAME`), and one for keys and texts that no real file comes near. */
+const tensorNameBytes = 63;
+const keyBytes = 65_535;
+const textBytes = 16 * 1024 * 1024;
+const maxDimensions = 4;
+
+/** Fixed-size value types by their number: bytes, and how one is read. */
+const numberTypes: Readonly<Record<number, readonly [bytes: number, read: (cursor: Cursor) => unknown]>> = {
+  0: [1, (cursor) => cursor.u8()],
+  1: [1, (cursor) => cursor.i8()],
+  2: [2, (cursor) => cursor.u16()],
+  3: [2, (cursor) => cursor.i16()],
+  4: [4, (cursor) => cursor.u32()],
+  5: [4, (cursor) => cursor.i32()],
+  6: [4, (cursor) => finite(cursor.f32())],
+  7: [1, (cursor) => cursor.u8() !== 0],
+  10: [8, (cursor) => safe(cursor.u64())],
+  11: [8, (cursor) => safe(cursor.i64())],
+  12: [8, (cursor) => finite(cursor.f64())],
+};
+const stringType = 8;
+const arrayType = 9;
+
+/**
+ * Reads a GGUF header (formats 2 and 3) as strictly as llama.cpp's `gguf.cpp`, and checks that every tensor's data
+ * lies inside the file. What a header claims is compared with the file's size before anything is made from it.
+ * Throws `DamagedGguf`.
+ */
+export function readHeader(source: ByteSource): GgufHeader {
+  const magic = source.read(0, Math.min(4, source.sizeBytes)).toString("latin1");
+  if (magic !== "GGUF") throw new DamagedGguf(`it is not a GGUF file but ${looksLike(source)}`);
+  const cursor = createCursor(source);
+  cursor.skip(4);
+  const version = cursor.u32();
+  if (version === 0x02000000 || version === 0x03000000)
+    throw new DamagedGguf("it is a big-endian GGUF file, for another kind of processor");
+  if (version !== 2 && version !== 3) throw new DamagedGguf(`it states GGUF format ${version}; 2 and 3 can be read`);
+  // A tensor's entry takes at least 25 bytes (name's length, dimensions, one dimension, type, offset), a key's 13.
+  const tensorCount = cursor.count("the number of tensors", Math.floor(source.sizeBytes / 25));
+  const keyCount = cursor.count("the number of keys", Math.floor(source.sizeBytes / 13));
+
+  const metadata = new Map<string, unknown>();
+  let vocabularySize: number | undefined;
+  for (let index = 0; index < keyCount; index++) {
+    const key = cursor.text("a key", keyBytes);
+    if (key === "" || metadata.has(key)) throw new DamagedGguf(`it is damaged: key ${index} is empty or there already`);
+    const { value, items } = readValue(cursor, key);
+    metadata.set(key, value);
+    if (key === "tokenizer.ggml.tokens") vocabularySize = items;
+  }
+  const alignment = metadata.get("general.alignment") ?? 32;
+  if (typeof alignment !== "number" || !isPowerOfTwo(alignment))
+    throw new DamagedGguf(`it is damaged: its alignment is ${JSON.stringify(alignment)}, not a power of two`);
+  const architecture = metadata.get("general.architecture");
+  if (typeof architecture !== "string" || architecture === "")
+    throw new DamagedGguf("it doesn't say which architecture it is (general.architecture)");
+
+  const { tensors, dataBytes, weightsBytes } = readTensors(cursor, tensorCount, alignment);
+  const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
+  const missing = dataStart + dataBytes - source.sizeBytes;
+  if (missing > 0)
+    throw new DamagedGguf(
+      `it is incomplete: ${missing} of ${dataStart + dataBytes} bytes are missing (the file has ${source.sizeBytes})`,
+    );
+  return {
+    architecture,
+    metadata: Object.fromEntries([...metadata].filter(([, value]) => value !== undefined)),
+    tensors,
+    weightsBytes,
+    fileBytes: source.sizeBytes,
+    ...(vocabularySize === undefined ? {} : { vocabularySize }),
+  };
+}
+
+/** `value` is undefined for an array that is too long to be kept; `items` is an array's length. */
+function readValue(cursor: Cursor, key: string): { readonly value: unknown; readonly items?: number } {
+  const type = cursor.u32();
+  if (type !== arrayType) return { value: readScalar(cursor, type, key) };
+  const itemType = cursor.u32();
+  const number = numberTypes[itemType];
+  if (number === undefined && itemType !== stringType)
+    throw new DamagedGguf(`it is damaged: key ${key} is an array of unknown type ${itemType}`);
+  const itemBytes = number === undefined ? 8 : number[0];
+  const items = cursor.count(`the length of ${key}`, Math.floor(cursor.remaining() / itemBytes));
+  if (items <= keptArrayItems)
+    return { value: Array.from({ length: items }, () => readScalar(cursor, itemType, key)), items };
+  if (number === undefined) for (let index = 0; index < items; index++) cursor.skip(cursor.count(key, textBytes));
+  else cursor.skip(items * itemBytes);
+  return { value: undefined, items };
+}
+
+function readScalar(cursor: Cursor, type: number, key: string): unknown {
+  if (type === stringType) return cursor.text(key, textBytes);
+  const number = numberTypes[type];
+  if (number === undefined) throw new DamagedGguf(`it is damaged: key ${key} has unknown type ${type}`);
+  return number[1](cursor);
+}
+
+/** `dataBytes` reaches from the start of the data to the end of the last tensor (its padding may be missing). */
+function readTensors(
+  cursor: Cursor,
+  count: number,
+  alignment: number,
+): { readonly tensors: readonly GgufTensor[]; readonly dataBytes: number; readonly weightsBytes: number } {
+  const tensors: GgufTensor[] = [];
+  const names = new Set<string>();
+  let dataBytes = 0;
+  let weightsBytes = 0;
+  let expectedOffset = 0;
+  for (let index = 0; index < count; index++) {
+    const name = cursor.text(`tensor ${index}'s name`, tensorNameBytes);
+    if (names.has(name)) throw new DamagedGguf(`it is damaged: tensor ${name} occurs twice`);
+    names.add(name);
+    const dimensions = cursor.u32();
+    if (dimensions > maxDimensions)
+      throw new DamagedGguf(
+        `it is damaged: tensor ${name} has ${dimensions} dimensions, ${maxDimensions} at most can be`,
+      );
+    const shape = Array.from({ length: dimensions }, () => cursor.count(`a dimension of ${name}`, 2 ** 48));
+    const type = tensorTypes.get(cursor.u32());
+    if (type === undefined) throw new DamagedGguf(`it is damaged, or too new: tensor ${name} has an unknown type`);
+    const offset = cursor.count(`the offset of ${name}`, Number.MAX_SAFE_INTEGER);
+    const numbers = shape.reduce((product, each) => product * each, 1);
+    const bytes = (numbers / type.blockLength) * type.blockBytes;
+    if ((shape[0] ?? 1) % type.blockLength !== 0 || !Number.isSafeInteger(numbers) || !Number.isSafeInteger(bytes))
+      throw new DamagedGguf(`it is damaged: tensor ${name} can't be ${shape.join(" × ")} of ${type.name}`);
+    // llama.cpp insists on data without gaps, in the tensors' order; so nearly every flipped bit of an offset is found.
+    if (offset !== expectedOffset)
+      throw new DamagedGguf(`it is damaged: tensor ${name} lies at ${offset} instead of ${expectedOffset}`);
+    tensors.push({ name, type: type.name, shape });
+    weightsBytes += bytes;
+    dataBytes = offset + bytes;
+    expectedOffset = Math.ceil(dataBytes / alignment) * alignment;
+  }
+  return { tensors, dataBytes, weightsBytes };
+}
+
+/** What a file is that is no GGUF, by its first bytes: people save error pages, pointers and other formats. */
+function looksLike(source: ByteSource): string {
+  const head = source.read(0, Math.min(512, source.sizeBytes));
+  if (head.length === 0) return "empty";
+  const text = head.toString("latin1");
+  const known: readonly (readonly [start: RegExp | string, name: string])[] = [
+    [/^version https:\/\/git-lfs/, "a Git LFS pointer (the text that stands for the file; fetch it with git lfs pull)"],
+    [/^\s*(<!doctype html|<html)/i, "an HTML page (an error or login page saved under its name?)"],
+    [/^.{8}\{\s*"/s, "a safetensors file"],
+    ["PK\u0003\u0004", "a zip archive (or a PyTorch checkpoint)"],
+    ["\u001f\u008b", "gzip-compressed data"],
+    [/^(lmgg|fmgg|tjgg|algg)/, "a model in GGML's format from before GGUF"],
+    [/^\s*<\?xml/, "an XML document (an error message of a download server?)"],
+    [/^\s*\{/, "JSON text"],
+    [/^\0+$/, "empty at its start (only zeros: a download that never finished?)"],
+    [/^[\t\n\r\x20-\x7e]+$/, "a text file"],
+  ];
+  const found = known.find(([start]) => (typeof start === "string" ? text.startsWith(start) : start.test(text)));
+  return found?.[1] ?? `something else (it starts with ${head.toString("hex", 0, 4)})`;
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(value) && value > 0 && Number.isInteger(Math.log2(value));
+}
+
+function safe(value: bigint): number | string {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : String(value);
+}
+
+/** JSON, in which a header travels, knows no NaN and no infinity. */
+function finite(value: number): number | string {
+  return Number.isFinite(value) ? value : String(value);
+}
