@@ -53,6 +53,19 @@ describe("generate", () => {
     expect(engine.calls).toEqual([]);
   });
 
+  it("a model that somebody else loaded with a smaller but sufficient context is used as it is", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    engine.resident.set(small.name, { name: small.name, sizeBytes: small.sizeBytes, vramBytes: 0, contextTokens: 2048 });
+    let contextTokens = 0;
+    engine.answer = (request) => {
+      contextTokens = request.contextTokens;
+      return Promise.resolve({});
+    };
+    await createTestBrain([engine]).generate({});
+    expect(engine.calls).toEqual(["generate llama3.2:3b"]);
+    expect(contextTokens).toBe(2048);
+  });
+
   it("a model pulled by another program is found without waiting for a cache to age", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestBrain([engine]);

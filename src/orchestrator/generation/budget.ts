@@ -5,7 +5,9 @@ import { canonicalContext, defaultContextTokens } from "../loading/context-size.
 const defaultAnswerTokens = 1024;
 
 export interface TokenBudget {
-  /** What the model is loaded with, at least. */
+  /** What the request can't do without: a model that is loaded with this much is used as it is. */
+  readonly neededTokens: number;
+  /** What the model is loaded with when it must be loaded. */
   readonly contextTokens: number;
   readonly maxTokens: number;
   /** What was changed from what was asked, in words. */
@@ -56,9 +58,11 @@ export function tokenBudget(ask: {
     maxTokens = room;
   }
   const answerTokens = ask.maxTokens === undefined ? Math.min(maxTokens, defaultAnswerTokens) : maxTokens;
-  const contextTokens = canonicalContext({
-    atLeastTokens: Math.max(promptTokens + answerTokens, ask.contextTokens ?? defaultContextTokens),
-    windowTokens,
-  });
-  return { contextTokens, maxTokens, notes };
+  const wantedTokens = Math.max(promptTokens + answerTokens, ask.contextTokens ?? 0);
+  return {
+    neededTokens: windowTokens === undefined ? wantedTokens : Math.min(wantedTokens, windowTokens),
+    contextTokens: canonicalContext({ atLeastTokens: Math.max(wantedTokens, ask.contextTokens ?? defaultContextTokens), windowTokens }),
+    maxTokens,
+    notes,
+  };
 }

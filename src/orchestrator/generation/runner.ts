@@ -13,12 +13,11 @@ import {
   UnsupportedCapability,
 } from "../errors.ts";
 import { modelId } from "../inventory/model-id.ts";
-import { canonicalContext } from "../loading/context-size.ts";
 import type { Lease } from "../loading/loader.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import type { ModelQueues } from "../queue/model-queues.ts";
 import type { CallerContext, GenerateRequest, GenerateResult } from "../types.ts";
-import { tokenBudget } from "./budget.ts";
+import { type TokenBudget, tokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { buildMessages } from "./prompt.ts";
 import { chooseRoute, type Route, type RouteSource } from "./route.ts";
@@ -96,7 +95,7 @@ async function attempt(
         windowTokens: entry.candidate.contextTokens,
         outputTokens: entry.outputTokens,
       });
-      const ready = await makeReady(world, entry, budget.contextTokens, request.keepAliveSeconds, context);
+      const ready = await makeReady(world, entry, budget, request.keepAliveSeconds, context);
       try {
         const generation = await send(world, caller, request, entry, { ...budget, contextTokens: ready.contextTokens }, context);
         return { generation, notes: budget.notes, queueMs: slot.waitedMs + (generation.queueMs ?? 0), loadMs: ready.loadMs + generation.loadMs };
@@ -116,20 +115,20 @@ async function attempt(
 async function makeReady(
   world: GenerationWorld,
   entry: LocatedCandidate,
-  atLeastTokens: number,
+  budget: TokenBudget,
   keepAliveSeconds: number | undefined,
   context: OperationContext,
 ): Promise<{ lease: Lease; contextTokens: number; loadMs: number }> {
   const { located } = entry;
   // A cloud model takes no memory here.
   if (entry.candidate.trust === "remote" && located.model.trust === "remote") {
-    return { lease: { release: () => undefined }, contextTokens: atLeastTokens, loadMs: 0 };
+    return { lease: { release: () => undefined }, contextTokens: budget.contextTokens, loadMs: 0 };
   }
-  const ready = await world.loader.useResident(located, atLeastTokens);
+  const ready = await world.loader.useResident(located, budget.neededTokens);
   if (ready !== undefined) {
-    return { lease: ready, contextTokens: ready.resident.contextTokens ?? atLeastTokens, loadMs: 0 };
+    return { lease: ready, contextTokens: ready.resident.contextTokens ?? budget.contextTokens, loadMs: 0 };
   }
-  const contextTokens = canonicalContext({ atLeastTokens, windowTokens: entry.candidate.contextTokens });
+  const { contextTokens } = budget;
   const options = { contextTokens, keepAliveSeconds: keepAliveSeconds ?? world.keepAliveSeconds };
   const load = world.loader.load(located, options, false);
   const { loadMs } = await load.follow(context.signal, context.report);
