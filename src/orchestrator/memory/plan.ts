@@ -149,7 +149,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
       ...opening,
       ...replaced.map((entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))}) to load it with more context`),
       ...evicted.map((entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))})`),
-      ...(going.length > 0 ? [`${formatBytes(after.freeBytes)} free`] : []),
+      ...(going.length > 0 ? [`${formatBytes(after.freeBytes)} ${after.isCap ? "left" : "free"}`] : []),
       `load ${model}`,
     ],
   };

@@ -1,0 +1,208 @@
+import { readFileSync } from "node:fs";
+import os from "node:os";
+import { describe, expect, it } from "vitest";
+import type { SystemInformation } from "../../../src/orchestrator/hardware/system-information.ts";
+import { createSystemProbe, type SystemProbeOptions } from "../../../src/orchestrator/hardware/system-probe.ts";
+import { createLog } from "../../../src/orchestrator/log.ts";
+
+const GiB = 1024 ** 3;
+
+const meminfo = [
+  "MemTotal:       16777216 kB",
+  "MemFree:         1048576 kB",
+  "MemAvailable:    8388608 kB",
+  "Cached:          6291456 kB",
+  "SwapTotal:       4194304 kB",
+  "SwapFree:        3145728 kB",
+  "",
+].join("\n");
+
+type Graphics = Awaited<ReturnType<SystemInformation["graphics"]>>;
+
+interface Fake {
+  readonly files?: Record<string, string>;
+  readonly mem?: SystemInformation["mem"];
+  readonly graphics?: () => Promise<Graphics>;
+}
+
+function probeWith(fake: Fake, options: Partial<SystemProbeOptions> = {}) {
+  const clock = { ms: 1_000_000 };
+  const lines: string[] = [];
+  const calls = { mem: 0, graphics: 0 };
+  const probe = createSystemProbe({
+    now: () => clock.ms,
+    readFile: (file) => fake.files?.[file],
+    platform: "linux",
+    architecture: "x64",
+    os: { availableParallelism: () => 4, totalmem: () => 32 * GiB, freemem: () => 5 * GiB },
+    log: createLog("warn", (line) => lines.push(line)),
+    systemInformation: async () => ({
+      mem: async () => {
+        calls.mem += 1;
+        if (fake.mem === undefined) throw new Error("vm_stat is missing");
+        return fake.mem();
+      },
+      graphics: async () => {
+        calls.graphics += 1;
+        return fake.graphics === undefined ? { controllers: [] } : fake.graphics();
+      },
+    }),
+    ...options,
+  });
+  return { probe, clock, lines, calls };
+}
+
+/** Lets promises that are already settled run their continuations. */
+async function settle(): Promise<void> {
+  await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+describe("the system probe on Linux", () => {
+  it("takes memory and swap from the kernel, without starting a program", async () => {
+    const { probe, calls } = probeWith({ files: { "/proc/meminfo": meminfo } });
+    expect(await probe.sample()).toEqual({
+      totalBytes: 16 * GiB,
+      availableBytes: 8 * GiB,
+      swapTotalBytes: 4 * GiB,
+      swapUsedBytes: GiB,
+      gpus: [],
+      sampledAtMs: 1_000_000,
+    });
+    expect(calls.mem).toBe(0);
+  });
+
+  it("answers with what the container leaves, when that is less", async () => {
+    const files = {
+      "/proc/meminfo": meminfo,
+      "/proc/self/cgroup": "0::/\n",
+      "/proc/self/mountinfo": "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+      "/sys/fs/cgroup/memory.max": `${4 * GiB}\n`,
+      "/sys/fs/cgroup/memory.current": `${GiB}\n`,
+    };
+    const { probe } = probeWith({ files });
+    expect(await probe.sample()).toMatchObject({ availableBytes: 3 * GiB, cgroupLimitBytes: 4 * GiB });
+  });
+
+  it("does not take a limit above the machine's memory for one", async () => {
+    const files = {
+      "/proc/meminfo": meminfo,
+      "/proc/self/cgroup": "0::/\n",
+      "/proc/self/mountinfo": "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+      "/sys/fs/cgroup/memory.max": `${64 * GiB}\n`,
+    };
+    const sample = await probeWith({ files }).probe.sample();
+    expect(sample.availableBytes).toBe(8 * GiB);
+    expect(sample).not.toHaveProperty("cgroupLimitBytes");
+  });
+
+  it("shares a sample for 250 ms and measures anew after, also when the clock was set back", async () => {
+    const files: Record<string, string> = { "/proc/meminfo": meminfo };
+    const { probe, clock } = probeWith({ files });
+    await probe.sample();
+    files["/proc/meminfo"] = meminfo.replace("8388608", "4194304");
+    clock.ms += 250;
+    expect((await probe.sample()).availableBytes).toBe(8 * GiB);
+    clock.ms += 1;
+    expect((await probe.sample()).availableBytes).toBe(4 * GiB);
+    files["/proc/meminfo"] = meminfo;
+    clock.ms -= 3_600_000;
+    expect((await probe.sample()).availableBytes).toBe(8 * GiB);
+  });
+
+  it.skipIf(process.platform !== "linux")("agrees with this machine (skipped where there is no /proc)", async () => {
+    const sample = await createSystemProbe().sample();
+    const total = Number(/^MemTotal:\s+(\d+)/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) * 1024;
+    expect(sample.totalBytes).toBe(total);
+    expect(sample.availableBytes).toBeGreaterThan(0);
+    expect(sample.availableBytes).toBeLessThanOrEqual(total);
+    expect(createSystemProbe().cores()).toBeLessThanOrEqual(os.availableParallelism());
+  });
+});
+
+describe("the system probe on macOS and Windows", () => {
+  const mem = async () => ({ total: 32 * GiB, available: 20 * GiB, swaptotal: 2 * GiB, swapused: GiB });
+
+  it("counts reclaimable pages of macOS as available", async () => {
+    const { probe } = probeWith({ mem }, { platform: "darwin", architecture: "arm64" });
+    expect(await probe.sample()).toMatchObject({
+      totalBytes: 32 * GiB,
+      availableBytes: 20 * GiB,
+      swapTotalBytes: 2 * GiB,
+      swapUsedBytes: GiB,
+    });
+  });
+
+  it("takes Windows' own figure of available memory", async () => {
+    const { probe } = probeWith({ mem }, { platform: "win32" });
+    expect(await probe.sample()).toMatchObject({ availableBytes: 5 * GiB, swapUsedBytes: GiB });
+  });
+
+  it("falls back to the system call and says so when the tools fail", async () => {
+    const { probe, lines } = probeWith({}, { platform: "darwin" });
+    expect(await probe.sample()).toMatchObject({ availableBytes: 5 * GiB, swapTotalBytes: 0 });
+    expect(lines).toEqual(["ollm warn: memory measured without swap: vm_stat is missing"]);
+  });
+});
+
+describe("graphics cards", () => {
+  const files = { "/proc/meminfo": meminfo };
+  const card = { model: "AD102", name: "NVIDIA RTX 4090", vram: 24_564, vramDynamic: false, memoryTotal: 24_564, memoryFree: 20_000 };
+
+  it("are asked for beside the first sample and known to the next", async () => {
+    const { probe, clock } = probeWith({ files, graphics: async () => ({ controllers: [card] }) });
+    expect((await probe.sample()).gpus).toEqual([]);
+    await settle();
+    clock.ms += 300;
+    expect((await probe.sample()).gpus).toEqual([
+      { name: "NVIDIA RTX 4090", totalBytes: 24_564 * 1024 ** 2, freeBytes: 20_000 * 1024 ** 2 },
+    ]);
+  });
+
+  it("never hold up a sample, and are not asked twice at once", async () => {
+    const { probe, clock, calls } = probeWith({ files, graphics: () => new Promise<never>(() => undefined) });
+    for (let round = 0; round < 3; round += 1) {
+      expect((await probe.sample()).availableBytes).toBe(8 * GiB);
+      await settle();
+      clock.ms += 60_000;
+    }
+    expect(calls.graphics).toBe(1);
+  });
+
+  it("without memory of their own don't count", async () => {
+    const controllers = [
+      { model: "UHD Graphics", vram: 2048, vramDynamic: true },
+      { model: "Virtio", vram: 16, vramDynamic: false },
+      { model: "unknown", vram: null, vramDynamic: false },
+    ];
+    const { probe, clock } = probeWith({ files, graphics: async () => ({ controllers }) });
+    await probe.sample();
+    await settle();
+    clock.ms += 300;
+    expect((await probe.sample()).gpus).toEqual([]);
+  });
+
+  it("are asked again after ten seconds where there are any, else never", async () => {
+    for (const [controllers, expected] of [[[card], 2], [[], 1]] as const) {
+      const { probe, clock, calls } = probeWith({ files, graphics: async () => ({ controllers }) });
+      await probe.sample();
+      await settle();
+      clock.ms += 9_000;
+      await probe.sample();
+      await settle();
+      clock.ms += 2_000;
+      await probe.sample();
+      await settle();
+      expect(calls.graphics).toBe(expected);
+    }
+  });
+
+  it("that can't be asked are reported once", async () => {
+    const { probe, clock, lines } = probeWith({ files, graphics: () => Promise.reject(new Error("nvidia-smi crashed")) });
+    await probe.sample();
+    await settle();
+    clock.ms += 60_000;
+    await probe.sample();
+    await settle();
+    expect(lines).toEqual(["ollm warn: graphics cards unknown: nvidia-smi crashed"]);
+  });
+});
