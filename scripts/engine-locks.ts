@@ -13,7 +13,11 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { tarballAddress } from "../src/orchestrator/engines/llama-cpp/install/download.ts";
 import { lockedPackages, type LockedPackage } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
-import { binaryPackages, currentPlatform, engineVersion } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
+import {
+  binaryPackages,
+  currentPlatform,
+  engineVersion,
+} from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { readRegistrySettings } from "../src/orchestrator/engines/llama-cpp/install/registry.ts";
 import { createTransport } from "../src/orchestrator/engines/llama-cpp/install/transport.ts";
 import { unpackPackage } from "../src/orchestrator/engines/llama-cpp/install/unpack.ts";
@@ -70,7 +74,9 @@ async function sizes(folder: string): Promise<string> {
     size.packages[entry.path] = bytes;
   }
   const count = Object.keys(size.packages).length;
-  console.error(`${basename(folder)}: ${count} packages, ${size.downloadBytes} bytes to download, ${size.installedBytes} unpacked`);
+  console.error(
+    `${basename(folder)}: ${count} packages, ${size.downloadBytes} bytes to download, ${size.installedBytes} unpacked`,
+  );
   return `${JSON.stringify(size, undefined, 2)}\n`;
 }
 
@@ -79,12 +85,14 @@ async function measure(
 ): Promise<{ readonly bytes: number; readonly unpackedBytes: number }> {
   const address = tarballAddress(registry, entry);
   const response = await transport.fetch(address, { headers: {}, signal: AbortSignal.timeout(300_000) });
-  if (!response.ok || response.body === null) throw new Error(`${entry.path}: the registry answered ${response.status}`);
+  if (!response.ok || response.body === null)
+    throw new Error(`${entry.path}: the registry answered ${response.status}`);
   const archive = join(work, "package.tgz");
   await writeFile(archive, response.body);
   const content = await readFile(archive);
   const sum = `sha512-${createHash("sha512").update(content).digest("base64")}`;
-  if (sum !== entry.integrity) throw new Error(`${entry.path}: the registry serves something else than its document says`);
+  if (sum !== entry.integrity)
+    throw new Error(`${entry.path}: the registry serves something else than its document says`);
   const unpacked = join(work, "unpacked");
   const unpackedBytes = await unpackPackage({ ...entry, bytes: content.byteLength }, archive, unpacked);
   await rm(unpacked, { recursive: true });

@@ -17,7 +17,7 @@ export async function installedEngine(): Promise<{ readonly modulePath: string; 
     lockFolder: resolve("engine-lock"),
     platform: currentPlatform(),
     environment: process.env,
-    log: createLog("warn", (line) => console.warn(line)),
+    log: createLog("warn", (line) => void process.stderr.write(`${line}\n`)),
     now: Date.now,
   });
   await engine.install(() => undefined, AbortSignal.timeout(engineLimitMs));

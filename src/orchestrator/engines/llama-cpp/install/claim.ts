@@ -31,17 +31,22 @@ const ownerFile = "owner.json";
  * somebody else holds it. A claim is never more than an optimisation: the target only appears by rename, so two
  * holders (after a wrong take-over) waste a download and break nothing.
  */
-export async function tryClaim(target: string): Promise<Claim | undefined> {
+export async function tryClaim(target: string, signal: AbortSignal): Promise<Claim | undefined> {
   const folder = stagingOf(target);
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
   try {
-    await mkdir(folder, { mode: 0o700 });
+    await patiently(() => mkdir(folder, { mode: 0o700 }), signal);
   } catch (error) {
     if (isCode(error, "EEXIST")) return undefined;
     throw error;
   }
   const owner: Owner = { token: randomUUID(), pid: process.pid, host: hostname() };
-  await writeFile(join(folder, ownerFile), JSON.stringify(owner), { mode: 0o600 });
+  try {
+    await writeFile(join(folder, ownerFile), JSON.stringify(owner), { mode: 0o600 });
+  } catch (error) {
+    await removeFolder(folder); // a full disk: others must not wait for a claim that nobody holds
+    throw error;
+  }
   const beat = setInterval(() => {
     const now = new Date();
     utimes(join(folder, ownerFile), now, now).catch(() => clearInterval(beat)); // taken over: the next write will say so
@@ -59,7 +64,7 @@ export async function tryClaim(target: string): Promise<Claim | undefined> {
 /** Looks at the claim that kept us out; undefined when it was released meanwhile. */
 export async function lookAtClaim(target: string): Promise<ForeignClaim | undefined> {
   const folder = stagingOf(target);
-  const seen = await stat(join(folder, ownerFile)).catch(async () => stat(folder).catch(() => undefined));
+  const seen = (await statIfThere(join(folder, ownerFile))) ?? (await statIfThere(folder));
   if (seen === undefined) return undefined;
   const owner = await readOwner(folder);
   const isHere = owner?.host === hostname();
@@ -90,7 +95,7 @@ export async function clearAbandonedClaim(target: string, abandoned: ForeignClai
   await removeFolder(aside);
 }
 
-/** Removes folders that a crash left half removed. Only for the holder of the claim. */
+/** Removes what was set aside and not wholly removed. Only for the holder of the claim. */
 export async function sweepLeftovers(target: string): Promise<void> {
   const prefix = `${basename(target)}.abandoned-`;
   for (const name of await readdir(dirname(target))) {
@@ -98,25 +103,22 @@ export async function sweepLeftovers(target: string): Promise<void> {
   }
 }
 
-/**
- * Moves a finished folder to its final name. A broken one of that name is set aside and removed. On Windows a virus
- * scanner may hold new files for a moment: tried again for up to 10 s.
- */
+/** Moves a finished folder to its final name; a broken one of that name is set aside for `sweepLeftovers`. */
 export async function moveIntoPlace(from: string, target: string, signal: AbortSignal): Promise<void> {
-  const aside = `${target}.abandoned-${randomUUID()}`;
   try {
-    await patientRename(target, aside, signal);
+    await patiently(() => rename(target, `${target}.abandoned-${randomUUID()}`), signal);
   } catch (error) {
     if (!isCode(error, "ENOENT")) throw error;
   }
-  await patientRename(from, target, signal);
-  await removeFolder(aside);
+  await patiently(() => rename(from, target), signal);
 }
 
-async function patientRename(from: string, to: string, signal: AbortSignal): Promise<void> {
+/** On Windows a virus scanner may hold new files, and a removed folder its name, for a moment: tried for up to 10 s. */
+async function patiently(operation: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      return await rename(from, to);
+      await operation();
+      return;
     } catch (error) {
       const mayPass = process.platform === "win32" && ["EPERM", "EACCES", "EBUSY"].some((code) => isCode(error, code));
       if (!mayPass || attempt >= 50) throw error;
@@ -127,6 +129,15 @@ async function patientRename(from: string, to: string, signal: AbortSignal): Pro
 
 function stagingOf(target: string): string {
   return `${target}.staging`;
+}
+
+async function statIfThere(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (isCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
 }
 
 async function readOwner(folder: string): Promise<Owner | undefined> {

@@ -1,7 +1,7 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { PullFailed } from "../../../errors.ts";
-import { formatBytes } from "../../../memory/format.ts";
+import { formatBytes } from "../../../text/format-bytes.ts";
 
 /** For small files' rounding up to blocks, and for whatever else writes meanwhile. */
 const reserveBytes = 50_000_000;

@@ -16,8 +16,6 @@ export interface Patience {
   readonly longestWaitMs: number;
 }
 
-export const defaultPatience: Patience = { stallMs: 20_000, retries: 4, firstWaitMs: 300, longestWaitMs: 5_000 };
-
 /** A failure that the next attempt may not see. */
 class Transient extends Error {}
 
@@ -74,7 +72,10 @@ async function attempt(entry: LockedPackage, file: string, options: DownloadOpti
 }
 
 /** Where registries usually keep a package's archive; npm's own does. */
-export function tarballAddress(registry: RegistrySettings, entry: { readonly name: string; readonly version: string }): string {
+export function tarballAddress(
+  registry: RegistrySettings,
+  entry: { readonly name: string; readonly version: string },
+): string {
   const baseName = entry.name.slice(entry.name.indexOf("/") + 1);
   return `${registry.registryFor(entry.name)}${entry.name}/-/${baseName}-${entry.version}.tgz`;
 }
@@ -111,7 +112,14 @@ async function get(
   try {
     return await options.fetch(address, { headers, signal });
   } catch (error) {
-    throw new Transient(reasonOf(error), { cause: error });
+    const reason = reasonOf(error);
+    if (/self.signed|certificate|issuer|altname|first certificate/i.test(reason)) {
+      throw new PullFailed(`The certificate of ${new URL(address).host} is not trusted: ${reason}`, {
+        hint: "Name your organisation's certificates (PEM) in NODE_EXTRA_CA_CERTS, or in npm's setting cafile.",
+        cause: error,
+      });
+    }
+    throw new Transient(reason, { cause: error });
   }
 }
 
@@ -131,7 +139,8 @@ function tarballIn(document: unknown, version: string): string | undefined {
 
 function refusal(entry: LockedPackage, response: RegistryResponse, options: DownloadOptions): Error {
   const { status } = response;
-  if (status === 408 || status === 425 || status === 429 || status >= 500) return new Transient(`HTTP status ${status}`);
+  if (status === 408 || status === 425 || status === 429 || status >= 500)
+    return new Transient(`HTTP status ${status}`);
   const hint =
     status === 401 || status === 403 || status === 407
       ? "Check the credentials for this registry in npm's configuration (npm config list)."

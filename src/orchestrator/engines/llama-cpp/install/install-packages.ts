@@ -23,7 +23,10 @@ export interface InstallPackagesOptions extends Omit<DownloadOptions, "onBytes">
 export async function installPackages(options: InstallPackagesOptions): Promise<number> {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
-  const waiting = options.packages.map((entry, index) => ({ entry, archive: join(options.downloadsFolder, `${index}.tgz`) }));
+  const waiting = options.packages.map((entry, index) => ({
+    entry,
+    archive: join(options.downloadsFolder, `${index}.tgz`),
+  }));
   let bytes = 0;
   await mkdir(options.downloadsFolder, { recursive: true, mode: 0o700 });
 

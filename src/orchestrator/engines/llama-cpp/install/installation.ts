@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
 import type { Log } from "../../../log.ts";
-import { formatBytes } from "../../../memory/format.ts";
+import { formatBytes } from "../../../text/format-bytes.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
 import { clearAbandonedClaim, lookAtClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
 import { requireFreeSpace } from "./disk.ts";
-import { defaultPatience, type Patience } from "./download.ts";
+import type { Patience } from "./download.ts";
 import { findEntry, findInstalled, markInstalled } from "./installed.ts";
 import { installPackages } from "./install-packages.ts";
 import { readEngineLock, readEngineSize, type EngineSize } from "./lock.ts";
@@ -16,7 +16,7 @@ import { binaryPackages, engineFolderName, lockName, requireSupported, type Plat
 import { createDownloadProgress } from "./progress.ts";
 import { readRegistrySettings } from "./registry.ts";
 import { shareInstall } from "./share.ts";
-import { createTransport, type Transport } from "./transport.ts";
+import { createTransport } from "./transport.ts";
 import { runTrial } from "./trial.ts";
 
 export interface EngineInstallationOptions {
@@ -30,10 +30,22 @@ export interface EngineInstallationOptions {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Real ones when absent. */
-  readonly createTransport?: typeof createTransport;
-  readonly patience?: Patience;
+  readonly patience?: InstallPatience;
 }
+
+/** How patient an installation is; tests are less so. */
+export interface InstallPatience extends Patience {
+  /** Between two looks at another process's claim; after 60 without a sign it is abandoned (it is touched every second). */
+  readonly pollMs: number;
+}
+
+const defaultPatience: InstallPatience = {
+  stallMs: 20_000,
+  retries: 4,
+  firstWaitMs: 300,
+  longestWaitMs: 5_000,
+  pollMs: 250,
+};
 
 /** The embedded engine on disk. */
 export interface EngineFiles extends EngineInstallation {
@@ -45,8 +57,7 @@ export interface EngineFiles extends EngineInstallation {
 
 /** At 25 KB/s the download just fits; whatever takes longer has gone wrong. */
 const installLimitMs = 30 * 60_000;
-const pollMs = 250;
-/** A claim that gives no sign for so many looks (15 s, it is touched every second) is abandoned. */
+/** 15 s of the usual patience. */
 const looksUntilAbandoned = 60;
 
 /**
@@ -89,11 +100,12 @@ async function installUnlessThere(
   const signal = AbortSignal.any([callerSignal, limit]);
   let claim: Claim | undefined;
   try {
-    claim = await claimOrWait(folder, report, signal);
+    claim = await claimOrWait(folder, (options.patience ?? defaultPatience).pollMs, report, signal);
     if (claim === undefined) return;
     await sweepLeftovers(folder);
     await requireFreeSpace(options.enginesFolder, size.downloadBytes + size.installedBytes);
     await installIntoPlace(options, claim, folder, lockFolder, size, report, signal);
+    await sweepLeftovers(folder);
   } catch (error) {
     throwIfCancelled(callerSignal, "Installing the embedded engine");
     if (limit.aborted) {
@@ -104,16 +116,24 @@ async function installUnlessThere(
     }
     throw asOurs(error, options.enginesFolder);
   } finally {
-    await claim?.release();
+    // What cannot be removed now (a virus scanner on Windows) must not hide the outcome; the next installation sweeps it.
+    await claim
+      ?.release()
+      .catch((error: unknown) => options.log.warn(`${claim?.folder} cannot be removed: ${String(error)}`));
   }
 }
 
 /** Undefined: another process has installed it meanwhile. */
-async function claimOrWait(folder: string, report: Report, signal: AbortSignal): Promise<Claim | undefined> {
+async function claimOrWait(
+  folder: string,
+  pollMs: number,
+  report: Report,
+  signal: AbortSignal,
+): Promise<Claim | undefined> {
   let seen: { stamp: string; looks: number } | undefined;
   for (;;) {
     throwIfCancelled(signal, "Installing the embedded engine");
-    const claim = await tryClaim(folder);
+    const claim = await tryClaim(folder, signal);
     if (claim !== undefined) {
       if ((await findInstalled(folder)) === undefined) return claim;
       await claim.release();
@@ -149,7 +169,7 @@ async function installIntoPlace(
   const progress = createDownloadProgress(size.downloadBytes, report, now);
   const tree = join(claim.folder, "tree");
   await mkdir(tree, { mode: 0o700 });
-  const transport: Transport = await (options.createTransport ?? createTransport)(registry, log);
+  const transport = await createTransport(registry, log);
   let installedBytes: number;
   try {
     installedBytes = await installPackages({

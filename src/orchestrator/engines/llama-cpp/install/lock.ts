@@ -64,7 +64,10 @@ export async function readEngineLock(folder: string): Promise<readonly LockedPac
   try {
     const lock = lockSchema.parse(JSON.parse(await readFile(file, "utf8")));
     const { packages: sizes } = sizeSchema.parse(JSON.parse(await readFile(join(folder, "size.json"), "utf8")));
-    const packages = lockedPackages(lock.packages).map((entry) => ({ ...entry, bytes: required(sizes[entry.path], entry.path) }));
+    const packages = lockedPackages(lock.packages).map((entry) => ({
+      ...entry,
+      bytes: required(sizes[entry.path], entry.path),
+    }));
     const engine = packages.find((entry) => entry.path === "node_modules/node-llama-cpp");
     if (engine?.version !== engineVersion) throw new Error(`it does not lock node-llama-cpp ${engineVersion}`);
     return packages.toSorted((a, b) => b.bytes - a.bytes);

@@ -1,5 +1,5 @@
 import type { Report } from "../../engine.ts";
-import { formatBytes } from "../../../memory/format.ts";
+import { formatBytes } from "../../../text/format-bytes.ts";
 
 /** Adds up the bytes of parallel downloads into reports at most every 200 ms. */
 export interface DownloadProgress {

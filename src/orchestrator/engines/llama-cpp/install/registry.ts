@@ -116,7 +116,10 @@ function authorization(one: (key: string) => string | undefined, target: string)
   // Credentials are keyed by address without protocol, and hold for everything below it (npm-registry-fetch).
   const folders = pathname.split("/").slice(1, -1);
   for (let depth = folders.length; depth >= 0; depth -= 1) {
-    const path = folders.slice(0, depth).map((folder) => `${folder}/`).join("");
+    const path = folders
+      .slice(0, depth)
+      .map((folder) => `${folder}/`)
+      .join("");
     for (const key of [`//${host}/${path}`, `//${host}/${path}`.replace(/\/$/, "")]) {
       const token = one(`${key}:_authToken`);
       if (token !== undefined) return `Bearer ${token}`;

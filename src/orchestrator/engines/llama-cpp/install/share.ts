@@ -1,15 +1,17 @@
 import { Cancelled, throwIfCancelled } from "../../../errors.ts";
+import type { Progress } from "../../../types.ts";
 import type { Report } from "../../engine.ts";
 
 interface Shared {
   readonly outcome: Promise<void>;
   readonly controller: AbortController;
   readonly reports: Set<Report>;
+  latest(): Progress | undefined;
 }
 
 /**
  * Lets callers of this process share one run. It is aborted when the last of them has cancelled; that one waits until
- * everything is cleaned up, the others leave at once.
+ * everything is cleaned up, the others leave at once. Who joins later hears the newest progress first.
  */
 export function shareInstall(
   run: (report: Report, signal: AbortSignal) => Promise<void>,
@@ -19,11 +21,15 @@ export function shareInstall(
   const start = (): Shared => {
     const controller = new AbortController();
     const reports = new Set<Report>();
-    const toAll: Report = (progress) => reports.forEach((report) => report(progress));
+    let latest: Progress | undefined;
+    const toAll: Report = (progress) => {
+      latest = progress;
+      for (const report of reports) report(progress);
+    };
     const outcome = run(toAll, controller.signal).finally(() => {
       current = undefined;
     });
-    return { outcome, controller, reports };
+    return { outcome, controller, reports, latest: () => latest };
   };
 
   return async (callerReport, signal) => {
@@ -35,6 +41,8 @@ export function shareInstall(
     current ??= start();
     const shared = current;
     shared.reports.add(report);
+    const latest = shared.latest();
+    if (latest !== undefined) report(latest);
     let onAbort: () => void = () => undefined;
     const left = new Promise<never>((_resolve, reject) => {
       onAbort = () => {

@@ -65,7 +65,7 @@ export async function runTrial(options: TrialOptions): Promise<void> {
     ? `it did not start within ${limitMs / 1000} s`
     : killedBy !== null
       ? `its process died of ${killedBy}`
-      : lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`);
+      : (lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`));
   throw new LoadFailed(`The embedded engine was downloaded but does not run on this machine: ${reason}`, {
     hint: "Use Ollama on this machine instead: it is found by itself at 127.0.0.1:11434, or at OLLM_HOST.",
     cause: failure ?? output,

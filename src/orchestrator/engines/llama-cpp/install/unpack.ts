@@ -3,7 +3,7 @@ import { PullFailed } from "../../../errors.ts";
 import type { LockedPackage } from "./lock.ts";
 
 /** Sources for building llama.cpp (35 MB of 76), type declarations and source maps: never read at run time. */
-export function isNeeded(packageName: string, path: string): boolean {
+function isNeeded(packageName: string, path: string): boolean {
   if (packageName === "node-llama-cpp" && path === "llama/gitRelease.bundle") return false;
   return !/\.(?:d\.[cm]?ts|map)$/.test(path);
 }
@@ -34,7 +34,7 @@ export async function unpackPackage(entry: LockedPackage, file: string, folder: 
       return isWanted;
     },
     onwarn: (_code, message) => {
-      refused ??= String(message);
+      refused ??= message;
     },
   });
   if (refused !== undefined) {

@@ -1,0 +1,53 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import {
+  clearAbandonedClaim,
+  lookAtClaim,
+  tryClaim,
+} from "../../../../../src/orchestrator/engines/llama-cpp/install/claim.ts";
+
+let folder = "";
+let target = "";
+const { signal } = new AbortController();
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ollm-claim-"));
+  target = join(folder, "engines", "engine");
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+test("of many that try at once exactly one gets the claim; after its release the next one does", async () => {
+  const claims = await Promise.all(Array.from({ length: 20 }, () => tryClaim(target, signal)));
+  const held = claims.filter((claim) => claim !== undefined);
+  expect(held).toHaveLength(1);
+  expect((await lookAtClaim(target))?.isHolderDead).toBe(false);
+  await held[0]?.release();
+  expect(await lookAtClaim(target)).toBeUndefined();
+  const next = await tryClaim(target, signal);
+  expect(next).toBeDefined();
+  await next?.release();
+  expect(await readdir(join(folder, "engines"))).toEqual([]);
+});
+
+test("who clears an abandoned claim too late leaves the new holder's alone", async () => {
+  const old = await tryClaim(target, signal);
+  const seen = await lookAtClaim(target);
+  await old?.release();
+  const current = await tryClaim(target, signal);
+  if (seen === undefined || current === undefined) throw new Error("no claim");
+  await clearAbandonedClaim(target, seen);
+  expect(await readdir(current.folder)).toEqual(["owner.json"]);
+  await current.release();
+});
+
+test("a holder that was taken over does not release its successor's claim", async () => {
+  const old = await tryClaim(target, signal);
+  const seen = await lookAtClaim(target);
+  if (seen === undefined) throw new Error("no claim");
+  await clearAbandonedClaim(target, seen);
+  const current = await tryClaim(target, signal);
+  await old?.release();
+  expect(await lookAtClaim(target)).toBeDefined();
+  await current?.release();
+});

@@ -1,0 +1,92 @@
+import { readdir, readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { readEngineLock, readEngineSize } from "../../../../../src/orchestrator/engines/llama-cpp/install/lock.ts";
+import {
+  binaryPackages,
+  currentPlatform,
+  engineFolderName,
+  engineVersion,
+  requireSupported,
+  type PlatformFacts,
+} from "../../../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
+
+const node = { execPath: "node" };
+const linux = (libc: PlatformFacts["libc"]): PlatformFacts => ({
+  platform: "linux",
+  arch: "x64",
+  node,
+  ...(libc !== undefined && { libc }),
+});
+
+describe("which systems are supported", () => {
+  test.each<[string, PlatformFacts, string]>([
+    ["Debian 12", linux({ kind: "glibc", version: "2.36" }), "linux-x64"],
+    ["Ubuntu 22.04", linux({ kind: "glibc", version: "2.34" }), "linux-x64"],
+    ["Apple silicon", { platform: "darwin", arch: "arm64", node }, "darwin-arm64"],
+    ["Windows on ARM", { platform: "win32", arch: "arm64", node }, "win32-arm64"],
+  ])("%s is", (_system, facts, lock) => {
+    expect(requireSupported(facts)).toBe(lock);
+  });
+
+  test.each<[string, PlatformFacts, RegExp]>([
+    ["Alpine", linux({ kind: "musl" }), /needs glibc 2\.34 or newer; this system has musl/],
+    ["Debian 11", linux({ kind: "glibc", version: "2.31" }), /this system has 2\.31/],
+    ["glibc 2.9 (no decimal fraction)", linux({ kind: "glibc", version: "2.9" }), /this system has 2\.9/],
+    ["FreeBSD", { platform: "freebsd", arch: "x64", node }, /no binaries for freebsd-x64/],
+    ["32-bit ARM", { platform: "linux", arch: "arm", node, libc: { kind: "glibc", version: "2.36" } }, /linux-arm /],
+    ["a name of Object.prototype", { platform: "to", arch: "String", node }, /no binaries/],
+  ])("%s isn't, and Ollama is named instead", (_system, facts, message) => {
+    expect(() => requireSupported(facts)).toThrow(
+      expect.objectContaining({
+        name: "EngineNotInstalled",
+        message: expect.stringMatching(message),
+        hint: expect.stringContaining("Ollama"),
+      }),
+    );
+  });
+
+  test("the folder tells apart everything that decides on binaries", () => {
+    expect(engineFolderName(linux({ kind: "glibc", version: "2.36" }))).toBe(
+      `node-llama-cpp-${engineVersion}-linux-x64-glibc`,
+    );
+    expect(engineFolderName({ platform: "win32", arch: "arm64", node })).toBe(
+      `node-llama-cpp-${engineVersion}-win32-arm64`,
+    );
+  });
+
+  test("this machine's facts name its C library exactly on Linux", () => {
+    const facts = currentPlatform();
+    expect(facts).toMatchObject({ platform: process.platform, arch: process.arch });
+    expect(facts.libc !== undefined).toBe(process.platform === "linux");
+  });
+});
+
+describe("the shipped locks", () => {
+  const locks = resolve("engine-lock");
+
+  test("are there for every supported platform and no other", async () => {
+    expect((await readdir(locks)).toSorted()).toEqual(Object.keys(binaryPackages).toSorted());
+  });
+
+  test.each(Object.entries(binaryPackages))(
+    "%s: the engine, its binaries, everything by sha512, under 90 MB",
+    async (platform, binaries) => {
+      const folder = resolve(locks, platform);
+      const packages = await readEngineLock(folder);
+      const size = readEngineSize(folder);
+      const versions = new Map(packages.map((entry) => [entry.path, entry.version]));
+      expect(versions.get("node_modules/node-llama-cpp")).toBe(engineVersion);
+      expect(versions.get(`node_modules/${binaries}`)).toBe(engineVersion);
+      expect(packages.filter((entry) => entry.name.startsWith("@node-llama-cpp/"))).toHaveLength(1);
+      expect(size.downloadBytes).toBe(packages.reduce((sum, entry) => sum + entry.bytes, 0));
+      expect(size.installedBytes).toBeLessThan(90_000_000);
+    },
+  );
+
+  test("hold no addresses", async () => {
+    for (const platform of Object.keys(binaryPackages)) {
+      expect(await readFile(resolve(locks, platform, "package-lock.json"), "utf8")).not.toContain('"resolved"');
+    }
+  });
+});

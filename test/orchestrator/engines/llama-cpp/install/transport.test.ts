@@ -1,0 +1,141 @@
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { connect, type AddressInfo } from "node:net";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { enginePackages } from "../../../../support/fake-npm-registry.ts";
+import { selfSigned } from "../../../../support/self-signed.ts";
+import { environmentFor, installFixture, type InstallFixture } from "./install-fixture.ts";
+
+const closers: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0)) await close();
+});
+const start = async (tls?: typeof selfSigned): Promise<InstallFixture> => {
+  const fixture = await installFixture(enginePackages(), tls);
+  closers.push(() => fixture.close());
+  return fixture;
+};
+
+/** A proxy that is one: tunnels, and remembers where to and with which credentials. */
+async function startProxy() {
+  const tunnels: { readonly target: string; readonly authorization: string | undefined }[] = [];
+  const server = createServer((_request, response) => response.writeHead(501).end());
+  server.on("connect", (request, socket, head) => {
+    tunnels.push({ target: request.url ?? "", authorization: request.headers["proxy-authorization"] });
+    const { hostname, port } = new URL(`http://${request.url}`);
+    const upstream = connect(Number(port), hostname, () => {
+      socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
+      upstream.write(head);
+      upstream.pipe(socket).pipe(upstream);
+    });
+    for (const [one, other] of [
+      [socket, upstream],
+      [upstream, socket],
+    ] as const) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  closers.push(async () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { tunnels, host: `127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+describe("proxies", () => {
+  test("HTTP_PROXY is used, with its credentials", async () => {
+    const { install, registry, lockFolder } = await start();
+    const proxy = await startProxy();
+    const environment = {
+      ...environmentFor(lockFolder, registry.address),
+      HTTP_PROXY: `http://me:secret@${proxy.host}`,
+    };
+    expect(await (await install({ environment })).isInstalled()).toBe(true);
+    const { host } = new URL(registry.address);
+    expect(new Set(proxy.tunnels.map((tunnel) => tunnel.target))).toEqual(new Set([host]));
+    expect(proxy.tunnels[0]?.authorization).toBe(`Basic ${Buffer.from("me:secret").toString("base64")}`);
+  });
+
+  test("npm's https-proxy is used for an https registry, whose certificate is still checked", async () => {
+    const { install, registry, lockFolder } = await start(selfSigned);
+    const proxy = await startProxy();
+    const certificate = join(lockFolder, "ca.pem");
+    await writeFile(certificate, selfSigned.cert);
+    const environment = {
+      ...environmentFor(lockFolder, registry.address),
+      npm_config_https_proxy: `http://${proxy.host}`,
+    };
+    await expect(install({ environment })).rejects.toMatchObject({
+      message: expect.stringContaining("is not trusted"),
+    });
+    await install({ environment: { ...environment, npm_config_cafile: certificate } });
+    expect(proxy.tunnels.length).toBeGreaterThan(0);
+  });
+
+  test("hosts in NO_PROXY are asked directly", async () => {
+    const { install, registry, lockFolder } = await start();
+    const proxy = await startProxy();
+    const environment = {
+      ...environmentFor(lockFolder, registry.address),
+      HTTP_PROXY: `http://${proxy.host}`,
+      NO_PROXY: "127.0.0.1",
+    };
+    await install({ environment });
+    expect(proxy.tunnels).toEqual([]);
+  });
+});
+
+describe("certificates", () => {
+  test("an unknown authority is refused at once, and the message says what to do", async () => {
+    const { install, registry, leftovers } = await start(selfSigned);
+    await expect(install()).rejects.toMatchObject({
+      name: "PullFailed",
+      message: `The certificate of ${new URL(registry.address).host} is not trusted: DEPTH_ZERO_SELF_SIGNED_CERT: self-signed certificate`,
+      hint: expect.stringContaining("NODE_EXTRA_CA_CERTS"),
+    });
+    expect([registry.asked, await leftovers()]).toEqual([[], []]);
+  });
+
+  test.each(["npm_config_cafile", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])("%s is trusted", async (variable) => {
+    const { install, registry, lockFolder } = await start(selfSigned);
+    const certificate = join(lockFolder, "ca.pem");
+    await writeFile(certificate, selfSigned.cert);
+    const environment = { ...environmentFor(lockFolder, registry.address), [variable]: certificate };
+    expect(await (await install({ environment })).isInstalled()).toBe(true);
+  });
+
+  test("a certificate file that is missing is said, and the usual authorities count", async () => {
+    const { install, registry, lockFolder } = await start();
+    const warnings: string[] = [];
+    const log = { debug: () => undefined, info: () => undefined, warn: (line: string) => void warnings.push(line) };
+    const environment = {
+      ...environmentFor(lockFolder, registry.address),
+      SSL_CERT_FILE: join(lockFolder, "nope.pem"),
+    };
+    await install({ environment, log });
+    expect(warnings).toEqual([expect.stringMatching(/certificates .*nope\.pem cannot be read \(ENOENT\)/)]);
+  });
+
+  test("strict-ssl=false trusts every certificate, and warns", async () => {
+    const { install, registry, lockFolder } = await start(selfSigned);
+    const warnings: string[] = [];
+    const log = { debug: () => undefined, info: () => undefined, warn: (line: string) => void warnings.push(line) };
+    await install({
+      environment: { ...environmentFor(lockFolder, registry.address), npm_config_strict_ssl: "false" },
+      log,
+    });
+    expect(warnings).toEqual([expect.stringContaining("strict-ssl is off")]);
+  });
+});
+
+test("a token goes to the registry it was given for", async () => {
+  const { install, registry, lockFolder } = await start();
+  const key = `npm_config_//${new URL(registry.address).host}/:_authToken`;
+  await install({ environment: { ...environmentFor(lockFolder, registry.address), [key]: "abc" } });
+  expect(new Set(registry.authorizations)).toEqual(new Set(["Bearer abc"]));
+});
