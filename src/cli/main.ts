@@ -47,7 +47,7 @@ function fail(error: unknown): void {
 }
 
 try {
-  await run(parseCommandLine(process.argv.slice(2), Boolean(process.stdin.isTTY)));
+  await run(parseCommandLine(process.argv.slice(2), process.stdin.isTTY));
 } catch (error) {
   fail(error);
 }

@@ -1,5 +1,5 @@
 import type { Log } from "../orchestrator/log.ts";
-import type { CallerSettings, Orchestrator } from "../orchestrator/types.ts";
+import type { CallerContext, CallerSettings, Orchestrator } from "../orchestrator/types.ts";
 
 /** What a server instance is given: the brain behind it, and what is known of whoever connects. */
 export interface ServerHost {
@@ -29,4 +29,13 @@ export interface OpenHome {
   readonly fileRoots: readonly string[];
   /** The file that the refusal of a path names: `OLLM_HOME/config.yaml`. */
   readonly configFile: string;
+}
+
+/** Whoever makes one request, as the orchestrator sees them. */
+export function callerContext(
+  { client, signal }: Pick<CallerContext, "client" | "signal">,
+  host: ServerHost,
+  home: OpenHome,
+): CallerContext {
+  return { id: host.caller.id, client, roots: home.fileRoots, settings: home.callerSettings, signal };
 }

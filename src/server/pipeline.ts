@@ -1,31 +1,14 @@
 import type { CallToolResult, InputRequiredResult } from "@modelcontextprotocol/server";
 import { InvalidRequest } from "../orchestrator/errors.ts";
-import type { CallEnd, CallerContext } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
 import { answersTo, missingInput, question, type NeedsInput } from "./ask-user.ts";
+import type { CallFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
-import type { OpenHome, ServerHost } from "./host.ts";
-import { createProgressReporter, type ProgressNote } from "./progress.ts";
-import { allowedRoots } from "./roots.ts";
+import { callerContext, type OpenHome, type ServerHost } from "./host.ts";
+import { createProgressReporter } from "./progress.ts";
+import { allowedRoots, foldersOfUris } from "./roots.ts";
 import { validateInput } from "./validate-input.ts";
-
-/** What a call brings along from its connection; all that the pipeline knows of the protocol. */
-export interface CallFacts {
-  readonly arguments: unknown;
-  /** As the client introduced itself, or `unknown`. */
-  readonly client: string;
-  /** Aborted with a `CallEnd` as its reason. */
-  readonly signal: AbortSignal;
-  /** Absent when the client did not ask for progress. */
-  readonly notifyProgress?: (note: ProgressNote) => void;
-  /** The client can put a form before its user. */
-  readonly canAsk: boolean;
-  /** Answers of a retried request, untrusted. */
-  readonly inputResponses?: Readonly<Record<string, unknown>>;
-  /** Folders of the client's roots; none when it offers none. */
-  clientRoots(): Promise<readonly string[]>;
-}
 
 /** One call of one tool, from raw arguments to an MCP result. Never throws: a failure is a result with `isError`. */
 export async function callTool(
@@ -86,39 +69,15 @@ function createContext(
     orchestrator: home.orchestrator,
     caller,
     files: createFiles({
-      roots: async () => allowedRoots(host.caller, home.fileRoots, await facts.clientRoots(), host.log),
+      roots: async () => {
+        const offered = foldersOfUris(await facts.clientRoots());
+        return allowedRoots(host.caller, home.fileRoots, offered, host.log);
+      },
       limits: home.orchestrator.fileLimits,
       configFile: home.configFile,
     }),
     follow: (operation) => operation.follow(caller.signal, progress && ((step) => progress.report(step))),
   };
-}
-
-/** The caller as the orchestrator sees it; also for resources. */
-export function callerContext(
-  { client, signal }: { readonly client: string; readonly signal: AbortSignal },
-  host: ServerHost,
-  home: OpenHome,
-): CallerContext {
-  return {
-    id: host.caller.id,
-    client,
-    roots: home.fileRoots,
-    settings: home.callerSettings,
-    signal,
-  };
-}
-
-/** A signal that says how the call ended, in the facade's words. */
-export function callSignal(signal: AbortSignal, isDisconnect: (reason: unknown) => boolean): AbortSignal {
-  const controller = new AbortController();
-  const end = (): void => {
-    const reason: CallEnd = isDisconnect(signal.reason) ? "disconnected" : "cancelled";
-    controller.abort(reason);
-  };
-  if (signal.aborted) end();
-  else signal.addEventListener("abort", end, { once: true });
-  return controller.signal;
 }
 
 function resultOf(tool: ToolDefinition, data: Record<string, unknown>): CallToolResult {

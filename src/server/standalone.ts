@@ -1,5 +1,4 @@
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
-import { randomUUID } from "node:crypto";
 import { homedir } from "node:os";
 import type { Flags } from "../orchestrator/config/load.ts";
 import { createLog, type LogLevel } from "../orchestrator/log.ts";
@@ -24,7 +23,7 @@ export function runStandalone(version: string, flags: Flags): void {
   const host: ServerHost = {
     version,
     log,
-    caller: { id: randomUUID(), workingDirectory: process.cwd(), homeDirectory: homedir() },
+    caller: { id: `stdio-${process.pid}`, workingDirectory: process.cwd(), homeDirectory: homedir() },
     async open() {
       opening ??= import("./world.ts").then(({ openHome }) =>
         openHome({ environment: process.env, flags, userHome: homedir(), version, log }),

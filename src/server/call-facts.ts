@@ -1,0 +1,103 @@
+import {
+  CLIENT_CAPABILITIES_META_KEY,
+  CLIENT_INFO_META_KEY,
+  SdkError,
+  SdkErrorCode,
+  type ClientCapabilities,
+  type Implementation,
+  type Server,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
+import type { CallEnd } from "../orchestrator/types.ts";
+import type { ProgressNote } from "./progress.ts";
+
+/** Who makes a request, and how it may end. */
+export interface RequestFacts {
+  /** As the client introduced itself, or `unknown`. */
+  readonly client: string;
+  /** Aborted with a `CallEnd` as its reason. */
+  readonly signal: AbortSignal;
+}
+
+/** What a call brings along from its connection; all that the pipeline knows of the protocol. */
+export interface CallFacts extends RequestFacts {
+  readonly arguments: unknown;
+  /** Absent when the client did not ask for progress. */
+  readonly notifyProgress?: (note: ProgressNote) => void;
+  /** The client can put a form before its user. */
+  readonly canAsk: boolean;
+  /** Answers of a retried request, untrusted. */
+  readonly inputResponses?: Readonly<Record<string, unknown>>;
+  /** URIs of the client's roots; none when it offers none. */
+  clientRoots(): Promise<readonly string[]>;
+}
+
+/** A client that does not answer `roots/list` must not hold up a call. */
+const rootsTimeoutMs = 2_000;
+
+export function requestFacts(server: Server, context: ServerContext): RequestFacts {
+  return {
+    client: claimsOf(context)?.clientInfo?.name ?? server.getClientVersion()?.name ?? "unknown",
+    signal: callSignal(context.mcpReq.signal),
+  };
+}
+
+export function callFacts(server: Server, context: ServerContext, given: unknown): CallFacts {
+  const { inputResponses, _meta } = context.mcpReq;
+  const claims = claimsOf(context);
+  const capabilities = claims === undefined ? server.getClientCapabilities() : claims.capabilities;
+  const token = _meta?.progressToken;
+  return {
+    ...requestFacts(server, context),
+    arguments: given,
+    canAsk: canShowForms(capabilities),
+    ...(inputResponses !== undefined && { inputResponses }),
+    ...(token !== undefined && {
+      notifyProgress(note) {
+        const params = { ...note, progressToken: token };
+        // A connection that is gone ends the call by its close; progress has nobody to reach.
+        context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => undefined);
+      },
+    }),
+    async clientRoots() {
+      // The modern era asks for roots by another way, and deprecates them: there the working directory must do.
+      if (claims !== undefined || capabilities?.roots === undefined) return [];
+      const { roots } = await server.listRoots(undefined, { timeout: rootsTimeoutMs, signal: context.mcpReq.signal });
+      return roots.map(({ uri }) => uri);
+    },
+  };
+}
+
+/** A signal that says how the call ended, in the facade's words. */
+function callSignal(signal: AbortSignal): AbortSignal {
+  const controller = new AbortController();
+  const end = (): void => {
+    const isDisconnect = signal.reason instanceof SdkError && signal.reason.code === SdkErrorCode.ConnectionClosed;
+    const reason: CallEnd = isDisconnect ? "disconnected" : "cancelled";
+    controller.abort(reason);
+  };
+  if (signal.aborted) end();
+  else signal.addEventListener("abort", end, { once: true });
+  return controller.signal;
+}
+
+/** What a request of the modern era says of its client; undefined in the legacy era, which said it once. */
+function claimsOf(
+  context: ServerContext,
+):
+  | { readonly clientInfo?: Implementation | undefined; readonly capabilities?: ClientCapabilities | undefined }
+  | undefined {
+  // The SDK's type leaves out the keys that it has checked.
+  const envelope:
+    | { [CLIENT_INFO_META_KEY]?: Implementation; [CLIENT_CAPABILITIES_META_KEY]?: ClientCapabilities }
+    | undefined = context.mcpReq.envelope;
+  return (
+    envelope && { clientInfo: envelope[CLIENT_INFO_META_KEY], capabilities: envelope[CLIENT_CAPABILITIES_META_KEY] }
+  );
+}
+
+/** An empty elicitation capability means forms: it is older than the distinction. */
+function canShowForms(capabilities: ClientCapabilities | undefined): boolean {
+  const elicitation = capabilities?.elicitation;
+  return elicitation !== undefined && (elicitation.form !== undefined || elicitation.url === undefined);
+}
