@@ -15,41 +15,53 @@ const codeFile =
 
 interface Sign {
   readonly pattern: RegExp;
-  readonly weight: number;
   readonly because: string;
 }
 
-/** 2 decides alone, 1 needs company: "function" is also what a heart has. */
+/** One of these decides. */
 const codeSigns: readonly Sign[] = [
-  { pattern: /```/, weight: 2, because: "a code block" },
-  { pattern: /\b(?:stack ?trace|traceback|segfault|nullpointer\w*|typeerror|syntaxerror|undefined is not|cannot read propert)/i, weight: 2, because: "a program's error" },
-  { pattern: /\b(?:refactor|debug|unit tests?|code review|pull request|regex(?:p|es)?|regular expression|source code|compile[rs]?|linter|typecheck)\b/i, weight: 2, because: "a programmer's word" },
-  { pattern: /\b(?:typescript|javascript|python|rust|golang|java|kotlin|swift|c\+\+|c#|php|ruby|haskell|sql|bash|powershell|react|node\.?js|css|html|dockerfile|kubernetes)(?![\w#+])/i, weight: 1, because: "a programming language" },
-  { pattern: /\b(?:function|method|class|variable|loop|script|program|algorithm|api|endpoint|query|schema|module|package|library|array|json|yaml|bug|code|implement\w*|parser?|async)\b/i, weight: 1, because: "a word of programming" },
-  { pattern: /(?:^|\n)\s*(?:import |from \w+ import|def |class \w+[:({]|function \w*\(|const |let |var |public |private |#include|package |fn |func |SELECT |CREATE TABLE|<\?php|#!\/)|=>|\);\s*(?:\n|$)|\{\s*\n/m, weight: 2, because: "program text" },
+  { pattern: /```/, because: "a code block" },
+  {
+    pattern: /\b(?:stack ?trace|traceback|segfault|nullpointer\w*|typeerror|syntaxerror|undefined is not|cannot read propert)/i,
+    because: "a program's error",
+  },
+  {
+    pattern:
+      /\b(?:refactor|debug|unit tests?|code review|pull request|regex(?:p|es)?|regular expression|source code|compile[rs]?|linter|typecheck)\b/i,
+    because: "a programmer's word",
+  },
+  {
+    pattern:
+      /^[ \t]*(?:import [\w{*"']|from \w+ import |def \w+\(|class \w+[ ]?[:({]|function \w*\(|const \w+ ?[=:]|let \w+ ?[=:]|#include|package \w+;|fn \w+\(|func \w+\(|SELECT .{1,80} FROM |CREATE TABLE|<\?php|#!\/)|=> ?[{(\w]|\);$|\) ?\{$/m,
+    because: "program text",
+  },
 ];
+
+/** Two different ones are needed: "function" is also what a heart has, and Java an island. */
+const codeWords =
+  /\b(?:typescript|javascript|python|rust|golang|java|kotlin|swift|php|ruby|haskell|sql|bash|powershell|react|node\.?js|css|html|dockerfile|kubernetes|functions?|funktion|methods?|class|variables?|loop|script|program|algorithm|api|endpoint|query|schema|module|package|library|array|json|yaml|bugs?|code|implement|parser?|async)\b|\bc(?:\+\+|#)/gi;
+
+/** In pasted text two such words say little: they count in the first and last part, where people say what they want. */
+const instructionCharacters = 300;
 
 const creativeSigns: readonly Sign[] = [
   {
     pattern:
       /\b(?:poem|haiku|sonnet|limerick|lyrics|short story|bedtime story|fairy ?tale|novel|screenplay|ballad|gedicht|märchen|kurzgeschichte|poème|poema|cuento)\b/i,
-    weight: 2,
     because: "asks for a literary text",
   },
   {
     pattern:
       /\b(?:write|tell|invent|compose|draft|continue|create|schreib\w*|erzähl\w*|écris|escribe)\b[^.?!\n]{0,60}\b(?:story|tale|song|slogan|tagline|dialogue|scene|character|essay|blog ?post|speech|toast|joke|geschichte|lied|histoire|canción)\b/i,
-    weight: 2,
     because: "asks for a text to be invented",
   },
-  { pattern: /\b(?:brainstorm|imagine|role-?play|creative)\b/i, weight: 2, because: "asks for ideas" },
+  { pattern: /\b(?:brainstorm|imagine|role-?play|creative)\b/i, because: "asks for ideas" },
 ];
 
 const fastSigns: readonly Sign[] = [
   {
     pattern:
       /\b(?:yes or no|true or false|one word|single word|in a (?:few )?words?|one sentence|be brief|briefly|quick(?:ly)?|short answer|kurz|ja oder nein)\b/i,
-    weight: 2,
     because: "asks for a short answer",
   },
 ];
@@ -66,28 +78,34 @@ export function classifyTask(request: TaskRequest): { readonly task: Task; reado
   if (request.images !== undefined && request.images.length > 0) return { task: "vision", because: "it has images" };
 
   const { prompt, fileNames = [] } = request;
-  const text =
-    prompt.length <= 2 * lookedAtCharacters
-      ? prompt
-      : `${prompt.slice(0, lookedAtCharacters)}\n${prompt.slice(-lookedAtCharacters)}`;
-  const creative = strongest(creativeSigns, text);
-  if (creative !== undefined && fileNames.length === 0 && !/```/.test(text)) return { task: "creative", because: creative.because };
+  const text = ends(prompt, lookedAtCharacters);
+  const isAboutText = fileNames.length === 0;
+  const creative = isAboutText && !text.includes("```") ? find(creativeSigns, text) : undefined;
+  if (creative !== undefined) return { task: "creative", because: creative };
 
   const codeFiles = fileNames.filter((name) => codeFile.test(name));
   if (codeFiles.length > 0 && codeFiles.length * 2 >= fileNames.length) {
     return { task: "code", because: `${codeFiles[0] ?? ""} is program text` };
   }
-  const code = strongest(codeSigns, text);
-  if (code !== undefined) return { task: "code", because: `the prompt has ${code.because}` };
+  const code = find(codeSigns, text) ?? wordsOfCode(ends(prompt, instructionCharacters));
+  if (code !== undefined) return { task: "code", because: `the prompt has ${code}` };
 
-  const fast = prompt.length <= fastPromptCharacters && fileNames.length === 0 ? strongest(fastSigns, text) : undefined;
-  if (fast !== undefined) return { task: "fast", because: fast.because };
+  const fast = isAboutText && prompt.length <= fastPromptCharacters ? find(fastSigns, text) : undefined;
+  if (fast !== undefined) return { task: "fast", because: fast };
   return { task: "general", because: "nothing points to special work" };
 }
 
-/** The heaviest sign found, when all found weigh 2 or more together. */
-function strongest(signs: readonly Sign[], text: string): Sign | undefined {
-  const found = signs.filter((sign) => sign.pattern.test(text));
-  const weight = found.reduce((sum, sign) => sum + sign.weight, 0);
-  return weight >= 2 ? found.reduce((a, b) => (b.weight > a.weight ? b : a)) : undefined;
+/** The first and last `count` characters. */
+function ends(text: string, count: number): string {
+  return text.length <= 2 * count ? text : `${text.slice(0, count)}\n${text.slice(-count)}`;
+}
+
+function find(signs: readonly Sign[], text: string): string | undefined {
+  return signs.find((sign) => sign.pattern.test(text))?.because;
+}
+
+function wordsOfCode(text: string): string | undefined {
+  const words = new Set([...text.matchAll(codeWords)].map(([word]) => word.toLowerCase()));
+  const [first, second] = words;
+  return second === undefined ? undefined : `the words ${first} and ${second}`;
 }

@@ -4,7 +4,7 @@ import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { Capability } from "../types.ts";
 import { failureKinds, type Candidate, type ChoiceFailure, type ChoiceRequest, type Rejection } from "./candidate.ts";
-import { hasRoomForAnswer, neededCapabilities, reject } from "./filter.ts";
+import { hasRoomForAnswer, leastContextTokens, neededCapabilities, reject } from "./filter.ts";
 import type { Match } from "./rank.ts";
 
 /** Models to suggest for what no installed model can do. */
@@ -16,6 +16,8 @@ const models: Readonly<Partial<Record<Capability, string>>> = {
   embedding: "nomic-embed-text",
   thinking: "qwen3:4b",
 };
+
+const wideModel = { name: "llama3.1:8b", contextTokens: 128_000 };
 
 /** Why this model, in a few words: `loaded, fits code profile`. */
 export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile): string {
@@ -93,12 +95,17 @@ export function explainFailure(
       };
     case "context": {
       const widest = stuck.reduce((a, b) => (b.contextTokens > a.contextTokens ? b : a));
+      const least = leastContextTokens(request);
       return {
         kind,
         message: `The prompt has about ${request.promptTokens} tokens, and ${
           request.model === undefined && named.length > 1 ? "the widest window" : "the window"
         } has ${widest.contextTokens} (${widest.model})`,
-        hint: instead ?? "Send a shorter prompt or fewer files, or call pull_model with a model of a wider window, such as llama3.1:8b (128000).",
+        hint:
+          instead ??
+          (least <= wideModel.contextTokens
+            ? `Send a shorter prompt or fewer files, or call pull_model with a model of a wider window, such as ${wideModel.name} (${wideModel.contextTokens} tokens).`
+            : "Send a shorter prompt or fewer files."),
       };
     }
     case "cool_down":

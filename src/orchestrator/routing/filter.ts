@@ -26,13 +26,18 @@ export function reject(candidate: Candidate, request: ChoiceRequest): Rejection 
   if (request.privacy === "local_only" && candidate.trust !== "local") {
     return { kind: "privacy", text: "is not local, and privacy is local_only" };
   }
-  const least = request.promptTokens + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
+  const least = leastContextTokens(request);
   if (candidate.contextTokens < least) {
     return { kind: "context", text: `has a window of ${candidate.contextTokens} tokens, at least ${least} are needed` };
   }
   if (candidate.coolDown !== undefined) return { kind: "cool_down", text: `is cooling down: ${candidate.coolDown}` };
   if (candidate.fits === "no") return { kind: "memory", text: "does not fit in memory" };
   return undefined;
+}
+
+/** The smallest window that can take the request: prompt and a short answer, in tokens. */
+export function leastContextTokens(request: ChoiceRequest): number {
+  return request.promptTokens + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
 }
 
 /** An embedding has no answer in tokens. */

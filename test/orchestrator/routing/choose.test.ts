@@ -1,0 +1,405 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { describeFromDatabase } from "../../../src/orchestrator/catalog/database.ts";
+import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
+
+/** A candidate as the facade makes it: described by the database. Sizes in GB. */
+function candidate(model: string, more: Partial<Candidate> = {}): Candidate {
+  const { family, contextTokens, capabilities, profiles } = describeFromDatabase(model);
+  return {
+    model,
+    engine: "ollama",
+    sizeBytes: 4e9,
+    trust: "local",
+    isLoaded: false,
+    family,
+    contextTokens,
+    capabilities,
+    profiles,
+    fits: "now",
+    ...more,
+  };
+}
+
+const loaded = (model: string, more: Partial<Candidate> = {}) => candidate(model, { isLoaded: true, ...more });
+
+function request(more: Partial<ChoiceRequest> = {}): ChoiceRequest {
+  return { task: "general", profile: "general", promptTokens: 100, outputTokens: 1000, needs: [], privacy: "local_only", ...more };
+}
+
+const code = (more: Partial<ChoiceRequest> = {}) => request({ task: "code", profile: "code", ...more });
+
+function order(asked: ChoiceRequest, candidates: readonly Candidate[]): readonly string[] {
+  return chooseModel(asked, candidates).chain.map(({ candidate: { model } }) => model);
+}
+
+describe("the hierarchy", () => {
+  it("1. already loaded: a loaded match beats an unloaded better one", () => {
+    const choice = chooseModel(code(), [candidate("codellama:7b"), loaded("llama3.1:8b")]);
+    expect(choice.chain.map(({ candidate: { model }, reason }) => [model, reason])).toEqual([
+      ["llama3.1:8b", "loaded, fits code profile"],
+      ["codellama:7b", "fits code profile, fits in memory"],
+    ]);
+  });
+
+  it("1. already loaded: also one that matches only the profile's fallback", () => {
+    const choice = chooseModel(code(), [candidate("codellama:7b"), loaded("mistral:7b")]);
+    expect(choice.chain[0]).toMatchObject({
+      candidate: { model: "mistral:7b" },
+      reason: "loaded, fits general profile, none better for code",
+    });
+    expect(choice.profile).toBe("general");
+  });
+
+  it("1. between loaded ones the better match", () => {
+    expect(order(code(), [loaded("mistral:7b"), loaded("codellama:7b")])).toEqual(["codellama:7b", "mistral:7b"]);
+  });
+
+  it("1. never a loaded embedding model, nor one that matches nothing before one that matches", () => {
+    const embedding = loaded("nomic-embed-text");
+    const tiny = loaded("tinyllama:1.1b");
+    expect(order(request(), [embedding, tiny, candidate("llama3.1:8b")])).toEqual(["llama3.1:8b", "tinyllama:1.1b"]);
+  });
+
+  it("2. task match: the profile before its fallback", () => {
+    expect(order(code(), [candidate("mistral:7b"), candidate("codellama:7b")])).toEqual(["codellama:7b", "mistral:7b"]);
+  });
+
+  it("2. task match: a name with code or coder counts as code even if the database doesn't know it", () => {
+    for (const name of ["my-coder:7b", "supercode:latest"]) {
+      expect(order(code(), [candidate("mistral:7b"), candidate(name)])[0]).toBe(name);
+      // Also when whoever asks knows nothing of profiles.
+      expect(order(code(), [candidate("mistral:7b"), candidate(name, { profiles: [] })])[0]).toBe(name);
+    }
+  });
+
+  it("3. fits: what fits now before what fits after unloading others, what doesn't fit not at all", () => {
+    const choice = chooseModel(request(), [
+      candidate("llama3.1:70b", { fits: "no" }),
+      candidate("llama3.1:8b", { fits: "after_eviction" }),
+      candidate("qwen2.5:7b", { fits: "now" }),
+    ]);
+    expect(choice.chain.map(({ candidate: { model }, reason }) => [model, reason])).toEqual([
+      ["qwen2.5:7b", "fits general profile, fits in memory"],
+      ["llama3.1:8b", "fits general profile, fits after unloading others"],
+    ]);
+    expect(choice.considered.at(-1)).toEqual({ model: "llama3.1:70b", engine: "ollama", rejected: "does not fit in memory" });
+  });
+
+  it("4. smaller quantisation or family: in place of a preferred model that does not fit", () => {
+    const choice = chooseModel(request({ preferred: "qwen2.5:32b" }), [
+      candidate("qwen2.5:32b", { fits: "no", sizeBytes: 20e9 }),
+      candidate("llama3.1:8b"),
+      candidate("qwen2.5:7b-q4_K_M"),
+    ]);
+    expect(choice.chain[0]).toMatchObject({
+      candidate: { model: "qwen2.5:7b-q4_K_M" },
+      reason: "fits general profile, same family as qwen2.5:32b, which does not fit, fits in memory",
+    });
+  });
+
+  it("5. a clear error when nothing is left", () => {
+    expect(chooseModel(request(), [candidate("llama3.1:70b", { fits: "no", sizeBytes: 40e9 })])).toMatchObject({
+      chain: [],
+      failure: {
+        kind: "memory",
+        message: "llama3.1:70b (40.0 GB) does not fit in memory, even with all idle models unloaded",
+        hint: 'Call smart_load with model "llama3.1:70b" and dry_run to see the numbers, or pull_model with a smaller one.',
+      },
+    });
+  });
+});
+
+describe("profiles", () => {
+  it("are matched only with their minimum window", () => {
+    // starcoder has 8,192 tokens, the code profile asks for 16,384.
+    expect(order(code(), [candidate("starcoder:7b"), candidate("mistral:7b")])[0]).toBe("mistral:7b");
+    expect(order(code(), [candidate("starcoder2:7b"), candidate("mistral:7b")])[0]).toBe("starcoder2:7b");
+  });
+
+  it("rank by their families in order, and rule out no other", () => {
+    const names = ["gemma:7b", "yi:6b", "phi3:14b", "mistral:7b"];
+    expect(order(request({ task: "fast", profile: "fast" }), names.map((name) => candidate(name)))).toEqual([
+      "phi3:14b",
+      "gemma:7b",
+      "mistral:7b",
+      "yi:6b",
+    ]);
+  });
+
+  it("prefer, beyond their families, models made for nothing else", () => {
+    expect(order(code(), [candidate("llama3.1:8b"), candidate("qwen2.5-coder:7b")])[0]).toBe("qwen2.5-coder:7b");
+  });
+
+  it("are served by any model when nothing matches", () => {
+    const choice = chooseModel(request(), [loaded("tinyllama:1.1b")]);
+    expect(choice.chain[0]?.reason).toBe("loaded, no model fits general profile better");
+    expect(choice.profile).toBe("general");
+  });
+
+  it("that don't exist are an error that names those that do", () => {
+    expect(chooseModel(request({ profile: "creativ" }), [candidate("mistral:7b")])).toMatchObject({
+      chain: [],
+      failure: {
+        kind: "unknown_profile",
+        message: 'There is no profile "creativ"; there are fast, general, code, creative',
+        hint: 'Call route_and_generate with profile "creative".',
+      },
+    });
+    expect(chooseModel(request({ profile: "constructor" }), [candidate("mistral:7b")]).failure?.kind).toBe("unknown_profile");
+  });
+});
+
+describe("size", () => {
+  const sizes = [
+    candidate("qwen2.5:3b", { parameterCount: 3e9 }),
+    candidate("qwen2.5:32b", { parameterCount: 32e9 }),
+    candidate("qwen2.5:7b", { parameterCount: 7.6e9 }),
+    candidate("qwen2.5:14b", { parameterCount: 14e9 }),
+  ];
+
+  it("without complexity: the largest handy one, then the smaller, then what is slow", () => {
+    expect(order(request(), sizes)).toEqual(["qwen2.5:7b", "qwen2.5:3b", "qwen2.5:14b", "qwen2.5:32b"]);
+  });
+
+  it("complexity high: larger first", () => {
+    expect(order(request({ complexity: "high" }), sizes)).toEqual(["qwen2.5:32b", "qwen2.5:14b", "qwen2.5:7b", "qwen2.5:3b"]);
+  });
+
+  it("complexity low: smaller first", () => {
+    expect(order(request({ complexity: "low" }), sizes)).toEqual(["qwen2.5:3b", "qwen2.5:7b", "qwen2.5:14b", "qwen2.5:32b"]);
+  });
+
+  it("complexity high: a loaded model gives way to one of more than twice its size", () => {
+    const small = loaded("qwen2.5:3b", { parameterCount: 3e9 });
+    expect(order(request({ complexity: "high" }), [small, ...sizes.slice(2)])[0]).toBe("qwen2.5:14b");
+    expect(order(request({ complexity: "high" }), [small, candidate("qwen2.5:5b", { parameterCount: 5e9 })])[0]).toBe("qwen2.5:3b");
+    expect(order(request(), [small, ...sizes.slice(2)])[0]).toBe("qwen2.5:3b");
+  });
+
+  it("fast profile: smaller first", () => {
+    const names = [candidate("phi3:14b", { parameterCount: 14e9 }), candidate("phi3:3.8b", { parameterCount: 3.8e9 })];
+    expect(order(request({ task: "fast", profile: "fast" }), names)[0]).toBe("phi3:3.8b");
+  });
+});
+
+describe("hard filters", () => {
+  it("capability: what the task and the request need", () => {
+    const text = loaded("mistral:7b");
+    const sees = candidate("llava:7b");
+    const embeds = candidate("nomic-embed-text");
+    expect(order(request({ task: "vision" }), [text, sees, embeds])).toEqual(["llava:7b"]);
+    expect(order(request({ task: "embedding", outputTokens: 0 }), [text, sees, embeds])).toEqual(["nomic-embed-text"]);
+    expect(order(request({ needs: ["tools"] }), [candidate("llama2:7b"), text])).toEqual(["mistral:7b"]);
+    expect(chooseModel(request({ task: "vision" }), [text, loaded("llama2:7b")]).failure).toEqual({
+      kind: "capability",
+      message: "None of 2 models has vision",
+      hint: "Call pull_model with a model that has vision, such as llava:7b.",
+    });
+    expect(chooseModel(request({ task: "vision" }), [text]).failure?.message).toBe("The only model, mistral:7b, lacks vision");
+  });
+
+  it("window: prompt and answer must fit", () => {
+    const choice = chooseModel(request({ promptTokens: 40_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+    expect(choice.chain).toHaveLength(1);
+    expect(choice.considered.at(-1)?.rejected).toBe("has a window of 32768 tokens, at least 40256 are needed");
+  });
+
+  it("window: one that holds the prompt but not the whole answer comes last, and says so", () => {
+    const choice = chooseModel(request({ promptTokens: 30_000, outputTokens: 4096 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+    expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["llama3.1:8b", "mistral:7b"]);
+    expect(choice.chain[1]?.reason).toContain("window of 32768 tokens leaves 2768 for the answer");
+  });
+
+  it("window: too long a prompt names both numbers", () => {
+    const choice = chooseModel(request({ promptTokens: 200_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+    expect(choice.failure).toEqual({
+      kind: "context",
+      message: "The prompt has about 200000 tokens, and the widest window has 128000 (llama3.1:8b)",
+      hint: "Send a shorter prompt or fewer files.",
+    });
+    expect(chooseModel(request({ promptTokens: 50_000 }), [loaded("mistral:7b")]).failure).toEqual({
+      kind: "context",
+      message: "The prompt has about 50000 tokens, and the window has 32768 (mistral:7b)",
+      hint: "Send a shorter prompt or fewer files, or call pull_model with a model of a wider window, such as llama3.1:8b (128000 tokens).",
+    });
+  });
+
+  it("privacy: nothing that is not local under local_only, whatever else fails", () => {
+    const remote = candidate("kimi-k2:1t-cloud", { trust: "remote", sizeBytes: 0 });
+    const unfit = candidate("llama3.1:70b", { fits: "no" });
+    expect(order(request(), [remote, unfit])).toEqual([]);
+    expect(order(request({ model: "kimi-k2:1t-cloud" }), [remote])).toEqual([]);
+    expect(order(request({ preferred: "kimi-k2:1t-cloud" }), [remote, candidate("mistral:7b")])).toEqual(["mistral:7b"]);
+    expect(chooseModel(request(), [remote]).failure).toEqual({
+      kind: "privacy",
+      message: "kimi-k2:1t-cloud could take this, but would send it off this machine, and privacy is local_only",
+      hint: "Call pull_model with a local model, or set privacy to allow_remote in the settings.",
+    });
+  });
+
+  it("privacy: allowed, remote models come after every local one", () => {
+    const remote = loaded("qwen3-coder:480b-cloud", { trust: "remote", sizeBytes: 0 });
+    const short = candidate("tinyllama:1.1b", { fits: "after_eviction" });
+    const choice = chooseModel(code({ privacy: "allow_remote" }), [remote, short]);
+    expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["tinyllama:1.1b", "qwen3-coder:480b-cloud"]);
+  });
+
+  it("cool-down: what failed lately is left out, with its reason", () => {
+    const failing = loaded("mistral:7b", { coolDown: "failed 3 times, tried again in 20 s" });
+    expect(order(request(), [failing, candidate("llama3.1:8b")])).toEqual(["llama3.1:8b"]);
+    expect(chooseModel(request(), [failing]).failure).toMatchObject({
+      kind: "cool_down",
+      message: "mistral:7b is cooling down: failed 3 times, tried again in 20 s",
+    });
+  });
+});
+
+describe("a model named by the request", () => {
+  const candidates = [
+    candidate("llama3.1:8b"),
+    candidate("qwen2.5:7b", { engine: "llama-cpp", sizeBytes: 5e9 }),
+    candidate("qwen2.5:7b", { sizeBytes: 5e9 }),
+    candidate("qwen2.5:32b", { fits: "no", sizeBytes: 20e9 }),
+    loaded("mistral:latest"),
+  ];
+
+  it("is the only one, on every engine that holds it, in the configured order", () => {
+    const { chain, considered } = chooseModel(request({ model: "qwen2.5:7b" }), candidates);
+    expect(chain.map(({ candidate: { engine }, reason }) => [engine, reason])).toEqual([
+      ["llama-cpp", "asked for, fits in memory"],
+      ["ollama", "asked for, fits in memory"],
+    ]);
+    expect(considered).toHaveLength(candidates.length);
+  });
+
+  it("needs no tag for latest, and no exact case", () => {
+    expect(order(request({ model: "Mistral" }), candidates)).toEqual(["mistral:latest"]);
+  });
+
+  it("that does not fit is not replaced silently: the hint names what could", () => {
+    expect(chooseModel(request({ model: "qwen2.5:32b" }), candidates)).toMatchObject({
+      chain: [],
+      failure: {
+        kind: "memory",
+        message: "qwen2.5:32b (20.0 GB) does not fit in memory, even with all idle models unloaded",
+        hint: 'Use model "qwen2.5:7b", which can take this request.',
+      },
+    });
+  });
+
+  it("that lacks a capability says so", () => {
+    expect(chooseModel(request({ model: "mistral", task: "vision" }), [...candidates, candidate("llava:7b")]).failure).toEqual({
+      kind: "capability",
+      message: "mistral lacks vision",
+      hint: 'Use model "llava:7b", which can take this request.',
+    });
+  });
+
+  it("that nobody holds brings the nearest names", () => {
+    expect(chooseModel(request({ model: "qwen2.5:7" }), candidates).failure).toEqual({
+      kind: "unknown_model",
+      message: "No engine holds a model named qwen2.5:7",
+      hint: 'Did you mean qwen2.5:7b, qwen2.5:32b? Else call pull_model with model "qwen2.5:7".',
+    });
+    expect(chooseModel(request({ model: "zzz" }), candidates).failure?.hint).toBe(
+      'Call pull_model with model "zzz", or list_models for the names there are.',
+    );
+  });
+});
+
+describe("a preferred model", () => {
+  it("comes first, before a loaded match", () => {
+    const choice = chooseModel(code({ preferred: "qwen2.5-coder:7b" }), [loaded("codellama:7b"), candidate("qwen2.5-coder:7b")]);
+    expect(choice.chain[0]?.reason).toBe("preferred in the settings, fits code profile, fits in memory");
+  });
+
+  it("that can't serve gives way to the others", () => {
+    expect(order(request({ preferred: "nomic-embed-text" }), [candidate("nomic-embed-text"), candidate("mistral:7b")])).toEqual([
+      "mistral:7b",
+    ]);
+    expect(order(request({ preferred: "not-installed" }), [candidate("mistral:7b")])).toEqual(["mistral:7b"]);
+  });
+});
+
+it("with no model at all the failure says what to call", () => {
+  expect(chooseModel(request(), [])).toEqual({
+    chain: [],
+    considered: [],
+    profile: "general",
+    failure: {
+      kind: "unknown_model",
+      message: "No model is installed",
+      hint: "Call pull_model; list_models names a model that fits this machine.",
+    },
+  });
+});
+
+const arbitraryCandidate: fc.Arbitrary<Candidate> = fc
+  .record({
+    model: fc.constantFrom("llama3.1:8b", "mistral:7b", "codellama:7b", "qwen2.5-coder:7b", "my-coder", "nomic-embed-text", "llava:7b", "tinyllama", "practice"),
+    engine: fc.constantFrom("ollama", "llama-cpp"),
+    trust: fc.constantFrom("local" as const, "remote" as const),
+    isLoaded: fc.boolean(),
+    fits: fc.constantFrom("now" as const, "after_eviction" as const, "no" as const),
+    parameterCount: fc.option(fc.constantFrom(1e9, 7e9, 30e9), { nil: undefined }),
+    sizeBytes: fc.constantFrom(1e9, 5e9, 20e9),
+    coolDown: fc.option(fc.constant("failed"), { nil: undefined, freq: 5 }),
+  })
+  .map(({ model, parameterCount, coolDown, ...rest }) =>
+    candidate(model, {
+      ...rest,
+      ...(parameterCount === undefined ? {} : { parameterCount }),
+      ...(coolDown === undefined ? {} : { coolDown }),
+    }),
+  );
+
+const arbitraryRequest: fc.Arbitrary<ChoiceRequest> = fc.record({
+  task: fc.constantFrom("code", "general", "creative", "fast", "vision", "embedding"),
+  profile: fc.constantFrom("fast", "general", "code", "creative"),
+  promptTokens: fc.constantFrom(0, 100, 5000, 50_000, 500_000),
+  outputTokens: fc.constantFrom(0, 100, 4096),
+  needs: fc.constantFrom([], ["tools" as const]),
+  privacy: fc.constantFrom("local_only", "allow_remote"),
+  complexity: fc.constantFrom(undefined, "low", "medium", "high"),
+  model: fc.option(fc.constantFrom("mistral:7b", "absent"), { nil: undefined, freq: 4 }),
+  preferred: fc.option(fc.constantFrom("mistral:7b", "llava:7b", "absent"), { nil: undefined }),
+});
+
+describe("chooseModel, for all inputs", () => {
+  it("considers every candidate once, and fails exactly when the chain is empty", () => {
+    fc.assert(
+      fc.property(arbitraryRequest, fc.array(arbitraryCandidate, { maxLength: 8 }), (asked, candidates) => {
+        const choice = chooseModel(asked, candidates);
+        expect(choice.considered).toHaveLength(candidates.length);
+        expect(choice.considered.filter(({ rejected }) => rejected === undefined)).toHaveLength(choice.chain.length);
+        expect(choice.failure === undefined).toBe(choice.chain.length > 0);
+        expect(choice.failure?.message).not.toBe("");
+      }),
+    );
+  });
+
+  it("never offers what cannot or may not serve", () => {
+    fc.assert(
+      fc.property(arbitraryRequest, fc.array(arbitraryCandidate, { maxLength: 8 }), (asked, candidates) => {
+        for (const { candidate: chosen, reason } of chooseModel(asked, candidates).chain) {
+          expect(asked.privacy === "allow_remote" || chosen.trust === "local").toBe(true);
+          expect(chosen.fits).not.toBe("no");
+          expect(chosen.coolDown).toBeUndefined();
+          expect(chosen.contextTokens).toBeGreaterThanOrEqual(asked.promptTokens);
+          expect(chosen.capabilities).toContain(asked.task === "embedding" ? "embedding" : "completion");
+          expect(reason).not.toBe("");
+        }
+      }),
+    );
+  });
+
+  it("orders alike whatever order distinct models come in", () => {
+    const distinct = fc.uniqueArray(arbitraryCandidate, { maxLength: 8, selector: ({ model }) => model });
+    fc.assert(
+      fc.property(arbitraryRequest, distinct, (asked, candidates) => {
+        expect(order(asked, candidates.toReversed())).toEqual(order(asked, candidates));
+      }),
+    );
+  });
+});
