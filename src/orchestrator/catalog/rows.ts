@@ -29,7 +29,7 @@ export function toEntry(row: Row): DatabaseEntry {
     family,
     contextTokens,
     ...(outputTokens === undefined ? {} : { outputTokens }),
-    capabilities: [...capabilities].flatMap((letter) => capabilityByLetter[letter] ?? []),
+    capabilities: capabilities.split("").flatMap((letter) => capabilityByLetter[letter] ?? []),
     profiles: profiles.split(" ").filter((profile) => profile !== ""),
     source,
   };

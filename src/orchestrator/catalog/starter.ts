@@ -1,4 +1,4 @@
-import { formatBytes } from "../memory/format.ts";
+import { formatBytes } from "../text/format-bytes.ts";
 import { sizeRuleBytes } from "../memory/estimate.ts";
 import type { StarterSuggestion } from "../types.ts";
 

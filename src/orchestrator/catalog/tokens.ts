@@ -1,5 +1,16 @@
 /** Classes of UTF-16 units that cost alike. */
-type Kind = "letter" | "digit" | "space" | "newline" | "sign" | "accented" | "cyrillic" | "alphabet" | "han" | "script" | "symbol";
+type Kind =
+  | "letter"
+  | "digit"
+  | "space"
+  | "newline"
+  | "sign"
+  | "accented"
+  | "cyrillic"
+  | "alphabet"
+  | "han"
+  | "script"
+  | "symbol";
 
 /** Tokens per unit where a run is not merged into words worth speaking of. */
 const unitCosts = { digit: 1, accented: 2, cyrillic: 0.5, alphabet: 0.8, han: 1.2, script: 1, symbol: 1.5 } as const;

@@ -23,13 +23,28 @@ export function readCgroupLimits(read: ReadText): CgroupLimits {
   const mounts = read("/proc/self/mountinfo");
   if (own === undefined || mounts === undefined) return {};
   const unified = hierarchyOf("", own, mounts);
-  const memory = [...unified.map((folder) => memoryV2(folder, read)), ...hierarchyOf("memory", own, mounts).map((folder) => memoryV1(folder, read))];
-  const quotas = [...unified.map((folder) => quotaV2(folder, read)), ...hierarchyOf("cpu", own, mounts).map((folder) => quotaV1(folder, read))];
+  const memory = [
+    ...unified.map((folder) => memoryV2(folder, read)),
+    ...hierarchyOf("memory", own, mounts).map((folder) => memoryV1(folder, read)),
+  ];
+  const quotas = [
+    ...unified.map((folder) => quotaV2(folder, read)),
+    ...hierarchyOf("cpu", own, mounts).map((folder) => quotaV1(folder, read)),
+  ];
   const limits = memory.filter((group) => group !== undefined);
   return {
-    ...least("memoryLimitBytes", limits.map((group) => group.limitBytes)),
-    ...least("memoryRoomBytes", limits.map((group) => Math.max(0, group.limitBytes - group.usedBytes))),
-    ...least("cpuQuota", quotas.filter((quota) => quota !== undefined)),
+    ...least(
+      "memoryLimitBytes",
+      limits.map((group) => group.limitBytes),
+    ),
+    ...least(
+      "memoryRoomBytes",
+      limits.map((group) => Math.max(0, group.limitBytes - group.usedBytes)),
+    ),
+    ...least(
+      "cpuQuota",
+      quotas.filter((quota) => quota !== undefined),
+    ),
   };
 }
 
@@ -43,7 +58,9 @@ function hierarchyOf(controller: string, own: string, mounts: string): Hierarchy
   const isBelow = mount.root === "/" || group === mount.root || group.startsWith(`${mount.root}/`);
   const below = isBelow && !group.includes("..") ? group.slice(mount.root === "/" ? 0 : mount.root.length) : "";
   const names = below.split("/").filter((name) => name !== "");
-  return Array.from({ length: names.length + 1 }, (_, up) => [mount.point, ...names.slice(0, names.length - up)].join("/"));
+  return Array.from({ length: names.length + 1 }, (_, up) =>
+    [mount.point, ...names.slice(0, names.length - up)].join("/"),
+  );
 }
 
 /** Lines are `id:controllers:path`; version 2 has the id 0 and no controllers. */

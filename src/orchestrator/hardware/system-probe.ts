@@ -44,7 +44,12 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
   const gpus = createGpuReader({ now, systemInformation: load, log });
 
   const readByPackage = async (): Promise<Reading> => {
-    const bare = { totalBytes: system.totalmem(), availableBytes: system.freemem(), swapTotalBytes: 0, swapUsedBytes: 0 };
+    const bare = {
+      totalBytes: system.totalmem(),
+      availableBytes: system.freemem(),
+      swapTotalBytes: 0,
+      swapUsedBytes: 0,
+    };
     try {
       const memory = await within(systemInformationMs, (async () => (await load()).mem())());
       return {

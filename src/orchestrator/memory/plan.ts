@@ -1,7 +1,7 @@
 import { chooseEviction } from "../scheduler/eviction.ts";
 import type { LoadPlan, MemoryEstimate } from "../types.ts";
 import { sizeRuleBytes } from "./estimate.ts";
-import { formatBytes } from "./format.ts";
+import { formatBytes } from "../text/format-bytes.ts";
 
 /** A model that occupies the memory domain now. */
 export interface ResidentEntry {
@@ -147,7 +147,9 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     evict: going.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) })),
     steps: [
       ...opening,
-      ...replaced.map((entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))}) to load it with more context`),
+      ...replaced.map(
+        (entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))}) to load it with more context`,
+      ),
       ...evicted.map((entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))})`),
       ...(going.length > 0 ? [`${formatBytes(after.freeBytes)} ${after.isCap ? "left" : "free"}`] : []),
       `load ${model}`,
@@ -209,7 +211,8 @@ function situation(room: Room, state: MemoryState, others: readonly ResidentEntr
   const free = room.isCap
     ? `${formatBytes(room.freeBytes)} left of memory.maxBytes ${formatBytes(state.maxBytes ?? 0)}`
     : `${formatBytes(room.freeBytes)} free`;
-  const loading = state.reservedBytes > 0 ? `, ${formatBytes(state.reservedBytes)} set aside for loads in progress` : "";
+  const loading =
+    state.reservedBytes > 0 ? `, ${formatBytes(state.reservedBytes)} set aside for loads in progress` : "";
   const loaded = others.map((entry) => `${entry.name} ${formatBytes(entry.sizeBytes)}`);
   return `${free}${loading}${loaded.length > 0 ? `, loaded ${loaded.join(", ")}` : ""}`;
 }

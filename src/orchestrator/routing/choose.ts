@@ -40,7 +40,8 @@ export interface Choice {
  */
 export function chooseModel(request: ChoiceRequest, candidates: readonly Candidate[]): Choice {
   const profile = findProfile(request.profile);
-  if (profile === undefined) return { chain: [], considered: [], profile: request.profile, failure: unknownProfile(request.profile) };
+  if (profile === undefined)
+    return { chain: [], considered: [], profile: request.profile, failure: unknownProfile(request.profile) };
 
   const { model } = request;
   const named = model === undefined ? candidates : candidates.filter((candidate) => sameModel(candidate.model, model));

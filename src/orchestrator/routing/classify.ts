@@ -22,7 +22,8 @@ interface Sign {
 const codeSigns: readonly Sign[] = [
   { pattern: /```/, because: "a code block" },
   {
-    pattern: /\b(?:stack ?trace|traceback|segfault|nullpointer\w*|typeerror|syntaxerror|undefined is not|cannot read propert)/i,
+    pattern:
+      /\b(?:stack ?trace|traceback|segfault|nullpointer\w*|typeerror|syntaxerror|undefined is not|cannot read propert)/i,
     because: "a program's error",
   },
   {

@@ -1,5 +1,5 @@
 import type { Profile } from "../catalog/profiles.ts";
-import { formatBytes } from "../memory/format.ts";
+import { formatBytes } from "../text/format-bytes.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { Capability } from "../types.ts";
@@ -24,14 +24,18 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
   const { candidate } = match;
   const parts = [
     ...(request.model !== undefined ? ["asked for"] : []),
-    ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred) ? ["preferred in the settings"] : []),
+    ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred)
+      ? ["preferred in the settings"]
+      : []),
     ...(candidate.isLoaded ? ["loaded"] : []),
     ...(request.model === undefined ? [profileWords(match, request, profile)] : []),
     ...(match.isSubstitute ? [`same family as ${request.preferred ?? "the preferred model"}, which does not fit`] : []),
     ...(candidate.isLoaded ? [] : [memoryWords(candidate)]),
     ...(hasRoomForAnswer(candidate, request)
       ? []
-      : [`window of ${candidate.contextTokens} tokens leaves ${candidate.contextTokens - request.promptTokens} for the answer`]),
+      : [
+          `window of ${candidate.contextTokens} tokens leaves ${candidate.contextTokens - request.promptTokens} for the answer`,
+        ]),
   ];
   return parts.join(", ");
 }
@@ -40,7 +44,8 @@ function profileWords({ level }: Match, request: ChoiceRequest, profile: Profile
   if (request.task === "embedding") return "can embed";
   const sees = request.task === "vision" ? "sees images, " : "";
   if (level === "own") return `${sees}fits ${profile.name} profile`;
-  if (level === "fallback") return `${sees}fits ${profile.fallback ?? "general"} profile, none better for ${profile.name}`;
+  if (level === "fallback")
+    return `${sees}fits ${profile.fallback ?? "general"} profile, none better for ${profile.name}`;
   return `${sees}no model fits ${profile.name} profile better`;
 }
 
@@ -66,8 +71,10 @@ export function explainFailure(
   const stuck = rejections.filter(({ rejection }) => rejection.kind === kind).map(({ candidate }) => candidate);
   const subject =
     request.model !== undefined ? furthest.candidate.model : stuck.length === 1 ? (stuck[0]?.model ?? "") : undefined;
-  const substitute = request.model === undefined ? undefined : largestThatServes(request, candidates, furthest.candidate);
-  const instead = substitute === undefined ? undefined : `Use model "${substitute.model}", which can take this request.`;
+  const substitute =
+    request.model === undefined ? undefined : largestThatServes(request, candidates, furthest.candidate);
+  const instead =
+    substitute === undefined ? undefined : `Use model "${substitute.model}", which can take this request.`;
   const none = named.length === 1 ? "The only model" : `None of ${named.length} models`;
 
   switch (kind) {
@@ -75,7 +82,8 @@ export function explainFailure(
       const needs = neededCapabilities(request);
       const missing = needs.filter((need) => !named.some(({ capabilities }) => capabilities.includes(need)));
       const wanted = missing.length > 0 ? missing : needs;
-      const suggested = wanted.map((capability) => models[capability]).find((name) => name !== undefined) ?? "llama3.2:3b";
+      const suggested =
+        wanted.map((capability) => models[capability]).find((name) => name !== undefined) ?? "llama3.2:3b";
       return {
         kind,
         message:

@@ -7,7 +7,11 @@ const leastAnswerTokens = 256;
 /** What the task asks for by itself, and what the request adds. */
 export function neededCapabilities(request: Pick<ChoiceRequest, "task" | "needs">): readonly Capability[] {
   const byTask: readonly Capability[] =
-    request.task === "embedding" ? ["embedding"] : request.task === "vision" ? ["completion", "vision"] : ["completion"];
+    request.task === "embedding"
+      ? ["embedding"]
+      : request.task === "vision"
+        ? ["completion", "vision"]
+        : ["completion"];
   return [...new Set([...byTask, ...request.needs])];
 }
 

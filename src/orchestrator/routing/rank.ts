@@ -83,7 +83,9 @@ function levelOf(candidate: Candidate, request: ChoiceRequest, profile: Profile)
 function isOfProfile(candidate: Candidate, profile: Profile): boolean {
   const isCodeByName = profile.name === "code" && isCodeName(candidate.model);
   if (isCodeByName && (candidate.family ?? "unknown") === "unknown") return true;
-  return (isCodeByName || candidate.profiles.includes(profile.name)) && candidate.contextTokens >= profile.contextTokens;
+  return (
+    (isCodeByName || candidate.profiles.includes(profile.name)) && candidate.contextTokens >= profile.contextTokens
+  );
 }
 
 function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], isOutgrown: boolean): Step {

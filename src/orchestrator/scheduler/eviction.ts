@@ -103,7 +103,8 @@ function cheapestSet(
   smallModelBytes: number,
 ): readonly EvictionCandidate[] {
   const remainingBytes: number[] = [0];
-  for (const { candidate } of items.toReversed()) remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);
+  for (const { candidate } of items.toReversed())
+    remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);
 
   let best: { readonly cost: Cost; readonly set: readonly EvictionCandidate[] } | undefined;
   const taken: EvictionCandidate[] = [];

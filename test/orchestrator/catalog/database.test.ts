@@ -1,6 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { describeFromDatabase, lookUp, modelDatabase, safeDefaults } from "../../../src/orchestrator/catalog/database.ts";
+import {
+  describeFromDatabase,
+  lookUp,
+  modelDatabase,
+  safeDefaults,
+} from "../../../src/orchestrator/catalog/database.ts";
 import { profiles } from "../../../src/orchestrator/catalog/profiles.ts";
 
 function entry(pattern: string) {
@@ -37,16 +42,21 @@ describe("the model database", () => {
     expect(patterns.length).toBeGreaterThanOrEqual(60);
   });
 
-  it.each(modelDatabase.map((row) => [row.pattern, row] as const))("%s is complete and found by its own name", (pattern, row) => {
-    expect(row.source).not.toBe("");
-    expect(row.family).toMatch(/^[a-z0-9-]+$/);
-    expect(row.contextTokens).toBeGreaterThanOrEqual(128);
-    expect(row.capabilities.some((capability) => capability === "completion" || capability === "embedding")).toBe(true);
-    expect(row.profiles.every((profile) => Object.hasOwn(profiles, profile))).toBe(true);
-    expect(row.profiles.length > 0).toBe(row.capabilities.includes("completion"));
-    expect(row.outputTokens ?? 0).toBeLessThanOrEqual(row.contextTokens);
-    expect(lookUp(pattern.replaceAll("*", ""))?.pattern).toBe(pattern);
-  });
+  it.each(modelDatabase.map((row) => [row.pattern, row] as const))(
+    "%s is complete and found by its own name",
+    (pattern, row) => {
+      expect(row.source).not.toBe("");
+      expect(row.family).toMatch(/^[a-z0-9-]+$/);
+      expect(row.contextTokens).toBeGreaterThanOrEqual(128);
+      expect(row.capabilities.some((capability) => capability === "completion" || capability === "embedding")).toBe(
+        true,
+      );
+      expect(row.profiles.every((profile) => Object.hasOwn(profiles, profile))).toBe(true);
+      expect(row.profiles.length > 0).toBe(row.capabilities.includes("completion"));
+      expect(row.outputTokens ?? 0).toBeLessThanOrEqual(row.contextTokens);
+      expect(lookUp(pattern.replaceAll("*", ""))?.pattern).toBe(pattern);
+    },
+  );
 });
 
 describe("lookUp", () => {

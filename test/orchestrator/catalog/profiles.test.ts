@@ -4,8 +4,19 @@ import { findProfile, profileForTask, profiles } from "../../../src/orchestrator
 describe("the published profiles", () => {
   it("are these, word for word", () => {
     expect(profiles).toEqual({
-      fast: { name: "fast", families: ["phi", "gemma", "mistral"], contextTokens: 4096, fallback: "general", requires: ["streaming"] },
-      general: { name: "general", families: ["llama", "mistral", "qwen"], contextTokens: 8192, requires: ["streaming"] },
+      fast: {
+        name: "fast",
+        families: ["phi", "gemma", "mistral"],
+        contextTokens: 4096,
+        fallback: "general",
+        requires: ["streaming"],
+      },
+      general: {
+        name: "general",
+        families: ["llama", "mistral", "qwen"],
+        contextTokens: 8192,
+        requires: ["streaming"],
+      },
       code: {
         name: "code",
         families: ["codellama", "deepseek-coder", "starcoder"],
@@ -13,7 +24,13 @@ describe("the published profiles", () => {
         fallback: "general",
         requires: ["streaming"],
       },
-      creative: { name: "creative", families: ["llama", "mistral"], contextTokens: 8192, fallback: "general", requires: ["streaming"] },
+      creative: {
+        name: "creative",
+        families: ["llama", "mistral"],
+        contextTokens: 8192,
+        fallback: "general",
+        requires: ["streaming"],
+      },
     });
   });
 

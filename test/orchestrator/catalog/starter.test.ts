@@ -38,7 +38,9 @@ describe("suggestStarter", () => {
 
   it("suggests only models that can chat", () => {
     for (let available = 1; available < 100; available += 1) {
-      expect(describeFromDatabase(suggestStarter(available * GB, buffer).name).entry?.capabilities).toContain("completion");
+      expect(describeFromDatabase(suggestStarter(available * GB, buffer).name).entry?.capabilities).toContain(
+        "completion",
+      );
     }
   });
 });

@@ -41,7 +41,10 @@ const japanese = "すべての人間は、生まれながらにして自由で�
 const korean = "모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.";
 const arabic = "يولد جميع الناس أحرارًا متساوين في الكرامة والحقوق. وقد وهبوا عقلاً وضميرًا.";
 const hindi = "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता और समानता प्राप्त है।";
-const rows = Array.from({ length: 100 }, (_, index) => `${(index * 7919) % 100_000},${(index * 37.91).toFixed(3)},2026-01-1${index % 9}`);
+const rows = Array.from(
+  { length: 100 },
+  (_, index) => `${(index * 7919) % 100_000},${(index * 37.91).toFixed(3)},2026-01-1${index % 9}`,
+);
 
 describe("estimateTokens beside the o200k vocabulary", () => {
   it.each([
@@ -91,7 +94,19 @@ describe("estimateTokens, for all texts", () => {
   });
 
   it("does not fall below nine tenths of o200k for printable ASCII of words and signs", () => {
-    const word = fc.constantFrom(...english.split(" "), "const", "{", "}", "=>", "();", "12", "camelCaseName", "snake_case", "\n", "    ");
+    const word = fc.constantFrom(
+      ...english.split(" "),
+      "const",
+      "{",
+      "}",
+      "=>",
+      "();",
+      "12",
+      "camelCaseName",
+      "snake_case",
+      "\n",
+      "    ",
+    );
     fc.assert(
       fc.property(fc.array(word, { minLength: 20, maxLength: 200 }), (words) => {
         const text = words.join(" ");

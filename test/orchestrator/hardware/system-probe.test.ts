@@ -146,7 +146,14 @@ describe("the system probe on macOS and Windows", () => {
 
 describe("graphics cards", () => {
   const files = { "/proc/meminfo": meminfo };
-  const card = { model: "AD102", name: "NVIDIA RTX 4090", vram: 24_564, vramDynamic: false, memoryTotal: 24_564, memoryFree: 20_000 };
+  const card = {
+    model: "AD102",
+    name: "NVIDIA RTX 4090",
+    vram: 24_564,
+    vramDynamic: false,
+    memoryTotal: 24_564,
+    memoryFree: 20_000,
+  };
 
   it("are asked for beside the first sample and known to the next", async () => {
     const { probe, clock } = probeWith({ files, graphics: async () => ({ controllers: [card] }) });
@@ -182,7 +189,10 @@ describe("graphics cards", () => {
   });
 
   it("are asked again after ten seconds where there are any, else never", async () => {
-    for (const [controllers, expected] of [[[card], 2], [[], 1]] as const) {
+    for (const [controllers, expected] of [
+      [[card], 2],
+      [[], 1],
+    ] as const) {
       const { probe, clock, calls } = probeWith({ files, graphics: async () => ({ controllers }) });
       await probe.sample();
       await settle();
@@ -197,7 +207,10 @@ describe("graphics cards", () => {
   });
 
   it("that can't be asked are reported once", async () => {
-    const { probe, clock, lines } = probeWith({ files, graphics: () => Promise.reject(new Error("nvidia-smi crashed")) });
+    const { probe, clock, lines } = probeWith({
+      files,
+      graphics: () => Promise.reject(new Error("nvidia-smi crashed")),
+    });
     await probe.sample();
     await settle();
     clock.ms += 60_000;

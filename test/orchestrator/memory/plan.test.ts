@@ -14,7 +14,11 @@ import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
 const GB = 1e9;
 const buffer = 2 * GB;
 
-function state(availableGb: number, resident: readonly ResidentEntry[] = [], more: Partial<MemoryState> = {}): MemoryState {
+function state(
+  availableGb: number,
+  resident: readonly ResidentEntry[] = [],
+  more: Partial<MemoryState> = {},
+): MemoryState {
   return {
     availableBytes: availableGb * GB,
     isOverridden: false,
@@ -49,8 +53,21 @@ function unknown(model: string, sizeGb: number): LoadTarget {
 }
 
 function simulated(model: string, predictedGb: number, more: Partial<MemoryEstimate> = {}): LoadTarget {
-  const estimate: MemoryEstimate = { method: "simulated", predictedBytes: predictedGb * GB, margin: 0, processBytes: 0, ...more };
-  return { model, engine: "llama-cpp", contextTokens: 4096, estimate, fileBytes: predictedGb * GB * 0.8, isLoaded: false };
+  const estimate: MemoryEstimate = {
+    method: "simulated",
+    predictedBytes: predictedGb * GB,
+    margin: 0,
+    processBytes: 0,
+    ...more,
+  };
+  return {
+    model,
+    engine: "llama-cpp",
+    contextTokens: 4096,
+    estimate,
+    fileBytes: predictedGb * GB * 0.8,
+    isLoaded: false,
+  };
 }
 
 describe("the three published cases of AIfred", () => {
@@ -58,13 +75,16 @@ describe("the three published cases of AIfred", () => {
     { free: 25.5, resident: [], size: 1.4, unloaded: [] },
     { free: 25.5, resident: [loaded("small", 2.0)], size: 9.0, unloaded: [] },
     { free: 18.0, resident: [loaded("qwen3:8b", 5.7)], size: 19.0, unloaded: ["qwen3:8b"] },
-  ])("$free GB free, loaded $resident.length, new $size GB -> unloads $unloaded", ({ free, resident, size, unloaded }) => {
-    for (const isOverridden of [true, false]) {
-      const plan = planLoad(unknown("new", size), state(free, resident, { isOverridden }));
-      expect(plan.fits).toBe(true);
-      expect(plan.evict.map(({ name }) => name)).toEqual(unloaded);
-    }
-  });
+  ])(
+    "$free GB free, loaded $resident.length, new $size GB -> unloads $unloaded",
+    ({ free, resident, size, unloaded }) => {
+      for (const isOverridden of [true, false]) {
+        const plan = planLoad(unknown("new", size), state(free, resident, { isOverridden }));
+        expect(plan.fits).toBe(true);
+        expect(plan.evict.map(({ name }) => name)).toEqual(unloaded);
+      }
+    },
+  );
 
   it("are told in words with both rules", () => {
     const plan = planLoad(unknown("qwen3:32b", 19), state(18, [loaded("qwen3:8b", 5.7)], { isOverridden: true }));
@@ -96,7 +116,11 @@ describe("a model without metadata", () => {
   });
 
   it("is predicted at 1.20 of its size, with a margin that grows as it gets smaller", () => {
-    expect(estimateBySize(5 * GB, buffer)).toMatchObject({ method: "size_rule", predictedBytes: 6 * GB, processBytes: 0 });
+    expect(estimateBySize(5 * GB, buffer)).toMatchObject({
+      method: "size_rule",
+      predictedBytes: 6 * GB,
+      processBytes: 0,
+    });
     const margins = [0, 0.1, 1, 5, 20, 100].map((size) => estimateBySize(size * GB, buffer).margin);
     expect(margins).toEqual(margins.toSorted((a, b) => b - a));
     // SmolLM2: 98 MB on disk, 211 MB measured at 4,096 tokens.
@@ -148,7 +172,10 @@ describe("free memory", () => {
 
 describe("planLoad", () => {
   it("does nothing for a model that is loaded", () => {
-    const plan = planLoad({ ...simulated("m", 10), isLoaded: true }, state(0, [loaded("m", 10, { engine: "llama-cpp" })]));
+    const plan = planLoad(
+      { ...simulated("m", 10), isLoaded: true },
+      state(0, [loaded("m", 10, { engine: "llama-cpp" })]),
+    );
     expect(plan).toMatchObject({ fits: true, evict: [], isLoaded: true });
     expect(plan.steps).toEqual(["m is loaded with room for 4096 tokens: nothing to do"]);
   });
@@ -215,7 +242,12 @@ const arbitraryState: fc.Arbitrary<MemoryState> = fc
     reserved: fc.integer({ min: 0, max: 5 }),
     max: fc.option(fc.integer({ min: 0, max: 60 }), { nil: undefined }),
     resident: fc.array(
-      fc.record({ size: fc.integer({ min: 0, max: 12 }), mapped: fc.integer({ min: 0, max: 12 }), isBusy: fc.boolean(), isPinned: fc.boolean() }),
+      fc.record({
+        size: fc.integer({ min: 0, max: 12 }),
+        mapped: fc.integer({ min: 0, max: 12 }),
+        isBusy: fc.boolean(),
+        isPinned: fc.boolean(),
+      }),
       { maxLength: 6 },
     ),
   })
@@ -241,7 +273,10 @@ describe("planLoad, for all states", () => {
         // What unloading does to the world: anonymous bytes come back (all bytes, to an overridden figure).
         const returned = before.resident
           .filter(({ name }) => gone.has(name))
-          .reduce((sum, entry) => sum + (before.isOverridden ? entry.sizeBytes : entry.sizeBytes - entry.mappedBytes), 0);
+          .reduce(
+            (sum, entry) => sum + (before.isOverridden ? entry.sizeBytes : entry.sizeBytes - entry.mappedBytes),
+            0,
+          );
         const after: MemoryState = {
           ...before,
           availableBytes: before.availableBytes + returned,

@@ -1,37 +1,8 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { describeFromDatabase } from "../../../src/orchestrator/catalog/database.ts";
-import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
-
-/** A candidate as the facade makes it: described by the database. Sizes in GB. */
-function candidate(model: string, more: Partial<Candidate> = {}): Candidate {
-  const { family, contextTokens, capabilities, profiles } = describeFromDatabase(model);
-  return {
-    model,
-    engine: "ollama",
-    sizeBytes: 4e9,
-    trust: "local",
-    isLoaded: false,
-    family,
-    contextTokens,
-    capabilities,
-    profiles,
-    fits: "now",
-    ...more,
-  };
-}
-
-const loaded = (model: string, more: Partial<Candidate> = {}) => candidate(model, { isLoaded: true, ...more });
-
-function request(more: Partial<ChoiceRequest> = {}): ChoiceRequest {
-  return { task: "general", profile: "general", promptTokens: 100, outputTokens: 1000, needs: [], privacy: "local_only", ...more };
-}
+import { chooseModel, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
+import { candidate, loaded, order, request } from "./candidates.ts";
 
 const code = (more: Partial<ChoiceRequest> = {}) => request({ task: "code", profile: "code", ...more });
-
-function order(asked: ChoiceRequest, candidates: readonly Candidate[]): readonly string[] {
-  return chooseModel(asked, candidates).chain.map(({ candidate: { model } }) => model);
-}
 
 describe("the hierarchy", () => {
   it("1. already loaded: a loaded match beats an unloaded better one", () => {
@@ -83,7 +54,11 @@ describe("the hierarchy", () => {
       ["qwen2.5:7b", "fits general profile, fits in memory"],
       ["llama3.1:8b", "fits general profile, fits after unloading others"],
     ]);
-    expect(choice.considered.at(-1)).toEqual({ model: "llama3.1:70b", engine: "ollama", rejected: "does not fit in memory" });
+    expect(choice.considered.at(-1)).toEqual({
+      model: "llama3.1:70b",
+      engine: "ollama",
+      rejected: "does not fit in memory",
+    });
   });
 
   it("4. smaller quantisation or family: in place of a preferred model that does not fit", () => {
@@ -119,12 +94,12 @@ describe("profiles", () => {
 
   it("rank by their families in order, and rule out no other", () => {
     const names = ["gemma:7b", "yi:6b", "phi3:14b", "mistral:7b"];
-    expect(order(request({ task: "fast", profile: "fast" }), names.map((name) => candidate(name)))).toEqual([
-      "phi3:14b",
-      "gemma:7b",
-      "mistral:7b",
-      "yi:6b",
-    ]);
+    expect(
+      order(
+        request({ task: "fast", profile: "fast" }),
+        names.map((name) => candidate(name)),
+      ),
+    ).toEqual(["phi3:14b", "gemma:7b", "mistral:7b", "yi:6b"]);
   });
 
   it("prefer, beyond their families, models made for nothing else", () => {
@@ -146,7 +121,9 @@ describe("profiles", () => {
         hint: 'Call route_and_generate with profile "creative".',
       },
     });
-    expect(chooseModel(request({ profile: "constructor" }), [candidate("mistral:7b")]).failure?.kind).toBe("unknown_profile");
+    expect(chooseModel(request({ profile: "constructor" }), [candidate("mistral:7b")]).failure?.kind).toBe(
+      "unknown_profile",
+    );
   });
 });
 
@@ -163,17 +140,29 @@ describe("size", () => {
   });
 
   it("complexity high: larger first", () => {
-    expect(order(request({ complexity: "high" }), sizes)).toEqual(["qwen2.5:32b", "qwen2.5:14b", "qwen2.5:7b", "qwen2.5:3b"]);
+    expect(order(request({ complexity: "high" }), sizes)).toEqual([
+      "qwen2.5:32b",
+      "qwen2.5:14b",
+      "qwen2.5:7b",
+      "qwen2.5:3b",
+    ]);
   });
 
   it("complexity low: smaller first", () => {
-    expect(order(request({ complexity: "low" }), sizes)).toEqual(["qwen2.5:3b", "qwen2.5:7b", "qwen2.5:14b", "qwen2.5:32b"]);
+    expect(order(request({ complexity: "low" }), sizes)).toEqual([
+      "qwen2.5:3b",
+      "qwen2.5:7b",
+      "qwen2.5:14b",
+      "qwen2.5:32b",
+    ]);
   });
 
   it("complexity high: a loaded model gives way to one of more than twice its size", () => {
     const small = loaded("qwen2.5:3b", { parameterCount: 3e9 });
     expect(order(request({ complexity: "high" }), [small, ...sizes.slice(2)])[0]).toBe("qwen2.5:14b");
-    expect(order(request({ complexity: "high" }), [small, candidate("qwen2.5:5b", { parameterCount: 5e9 })])[0]).toBe("qwen2.5:3b");
+    expect(order(request({ complexity: "high" }), [small, candidate("qwen2.5:5b", { parameterCount: 5e9 })])[0]).toBe(
+      "qwen2.5:3b",
+    );
     expect(order(request(), [small, ...sizes.slice(2)])[0]).toBe("qwen2.5:3b");
   });
 
@@ -196,7 +185,9 @@ describe("hard filters", () => {
       message: "None of 2 models has vision",
       hint: "Call pull_model with a model that has vision, such as llava:7b.",
     });
-    expect(chooseModel(request({ task: "vision" }), [text]).failure?.message).toBe("The only model, mistral:7b, lacks vision");
+    expect(chooseModel(request({ task: "vision" }), [text]).failure?.message).toBe(
+      "The only model, mistral:7b, lacks vision",
+    );
   });
 
   it("window: prompt and answer must fit", () => {
@@ -206,7 +197,10 @@ describe("hard filters", () => {
   });
 
   it("window: one that holds the prompt but not the whole answer comes last, and says so", () => {
-    const choice = chooseModel(request({ promptTokens: 30_000, outputTokens: 4096 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+    const choice = chooseModel(request({ promptTokens: 30_000, outputTokens: 4096 }), [
+      loaded("mistral:7b"),
+      candidate("llama3.1:8b"),
+    ]);
     expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["llama3.1:8b", "mistral:7b"]);
     expect(choice.chain[1]?.reason).toContain("window of 32768 tokens leaves 2768 for the answer");
   });
@@ -230,7 +224,9 @@ describe("hard filters", () => {
     const unfit = candidate("llama3.1:70b", { fits: "no" });
     expect(order(request(), [remote, unfit])).toEqual([]);
     expect(order(request({ model: "kimi-k2:1t-cloud" }), [remote])).toEqual([]);
-    expect(order(request({ preferred: "kimi-k2:1t-cloud" }), [remote, candidate("mistral:7b")])).toEqual(["mistral:7b"]);
+    expect(order(request({ preferred: "kimi-k2:1t-cloud" }), [remote, candidate("mistral:7b")])).toEqual([
+      "mistral:7b",
+    ]);
     expect(chooseModel(request(), [remote]).failure).toEqual({
       kind: "privacy",
       message: "kimi-k2:1t-cloud could take this, but would send it off this machine, and privacy is local_only",
@@ -289,7 +285,9 @@ describe("a model named by the request", () => {
   });
 
   it("that lacks a capability says so", () => {
-    expect(chooseModel(request({ model: "mistral", task: "vision" }), [...candidates, candidate("llava:7b")]).failure).toEqual({
+    expect(
+      chooseModel(request({ model: "mistral", task: "vision" }), [...candidates, candidate("llava:7b")]).failure,
+    ).toEqual({
       kind: "capability",
       message: "mistral lacks vision",
       hint: 'Use model "llava:7b", which can take this request.',
@@ -310,14 +308,17 @@ describe("a model named by the request", () => {
 
 describe("a preferred model", () => {
   it("comes first, before a loaded match", () => {
-    const choice = chooseModel(code({ preferred: "qwen2.5-coder:7b" }), [loaded("codellama:7b"), candidate("qwen2.5-coder:7b")]);
+    const choice = chooseModel(code({ preferred: "qwen2.5-coder:7b" }), [
+      loaded("codellama:7b"),
+      candidate("qwen2.5-coder:7b"),
+    ]);
     expect(choice.chain[0]?.reason).toBe("preferred in the settings, fits code profile, fits in memory");
   });
 
   it("that can't serve gives way to the others", () => {
-    expect(order(request({ preferred: "nomic-embed-text" }), [candidate("nomic-embed-text"), candidate("mistral:7b")])).toEqual([
-      "mistral:7b",
-    ]);
+    expect(
+      order(request({ preferred: "nomic-embed-text" }), [candidate("nomic-embed-text"), candidate("mistral:7b")]),
+    ).toEqual(["mistral:7b"]);
     expect(order(request({ preferred: "not-installed" }), [candidate("mistral:7b")])).toEqual(["mistral:7b"]);
   });
 });
@@ -332,74 +333,5 @@ it("with no model at all the failure says what to call", () => {
       message: "No model is installed",
       hint: "Call pull_model; list_models names a model that fits this machine.",
     },
-  });
-});
-
-const arbitraryCandidate: fc.Arbitrary<Candidate> = fc
-  .record({
-    model: fc.constantFrom("llama3.1:8b", "mistral:7b", "codellama:7b", "qwen2.5-coder:7b", "my-coder", "nomic-embed-text", "llava:7b", "tinyllama", "practice"),
-    engine: fc.constantFrom("ollama", "llama-cpp"),
-    trust: fc.constantFrom("local" as const, "remote" as const),
-    isLoaded: fc.boolean(),
-    fits: fc.constantFrom("now" as const, "after_eviction" as const, "no" as const),
-    parameterCount: fc.option(fc.constantFrom(1e9, 7e9, 30e9), { nil: undefined }),
-    sizeBytes: fc.constantFrom(1e9, 5e9, 20e9),
-    coolDown: fc.option(fc.constant("failed"), { nil: undefined, freq: 5 }),
-  })
-  .map(({ model, parameterCount, coolDown, ...rest }) =>
-    candidate(model, {
-      ...rest,
-      ...(parameterCount === undefined ? {} : { parameterCount }),
-      ...(coolDown === undefined ? {} : { coolDown }),
-    }),
-  );
-
-const arbitraryRequest: fc.Arbitrary<ChoiceRequest> = fc.record({
-  task: fc.constantFrom("code", "general", "creative", "fast", "vision", "embedding"),
-  profile: fc.constantFrom("fast", "general", "code", "creative"),
-  promptTokens: fc.constantFrom(0, 100, 5000, 50_000, 500_000),
-  outputTokens: fc.constantFrom(0, 100, 4096),
-  needs: fc.constantFrom([], ["tools" as const]),
-  privacy: fc.constantFrom("local_only", "allow_remote"),
-  complexity: fc.constantFrom(undefined, "low", "medium", "high"),
-  model: fc.option(fc.constantFrom("mistral:7b", "absent"), { nil: undefined, freq: 4 }),
-  preferred: fc.option(fc.constantFrom("mistral:7b", "llava:7b", "absent"), { nil: undefined }),
-});
-
-describe("chooseModel, for all inputs", () => {
-  it("considers every candidate once, and fails exactly when the chain is empty", () => {
-    fc.assert(
-      fc.property(arbitraryRequest, fc.array(arbitraryCandidate, { maxLength: 8 }), (asked, candidates) => {
-        const choice = chooseModel(asked, candidates);
-        expect(choice.considered).toHaveLength(candidates.length);
-        expect(choice.considered.filter(({ rejected }) => rejected === undefined)).toHaveLength(choice.chain.length);
-        expect(choice.failure === undefined).toBe(choice.chain.length > 0);
-        expect(choice.failure?.message).not.toBe("");
-      }),
-    );
-  });
-
-  it("never offers what cannot or may not serve", () => {
-    fc.assert(
-      fc.property(arbitraryRequest, fc.array(arbitraryCandidate, { maxLength: 8 }), (asked, candidates) => {
-        for (const { candidate: chosen, reason } of chooseModel(asked, candidates).chain) {
-          expect(asked.privacy === "allow_remote" || chosen.trust === "local").toBe(true);
-          expect(chosen.fits).not.toBe("no");
-          expect(chosen.coolDown).toBeUndefined();
-          expect(chosen.contextTokens).toBeGreaterThanOrEqual(asked.promptTokens);
-          expect(chosen.capabilities).toContain(asked.task === "embedding" ? "embedding" : "completion");
-          expect(reason).not.toBe("");
-        }
-      }),
-    );
-  });
-
-  it("orders alike whatever order distinct models come in", () => {
-    const distinct = fc.uniqueArray(arbitraryCandidate, { maxLength: 8, selector: ({ model }) => model });
-    fc.assert(
-      fc.property(arbitraryRequest, distinct, (asked, candidates) => {
-        expect(order(asked, candidates.toReversed())).toEqual(order(asked, candidates));
-      }),
-    );
   });
 });

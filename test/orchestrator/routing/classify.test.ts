@@ -74,7 +74,9 @@ describe("classifyTask", () => {
   });
 
   it("takes files of program text for code, and names one", () => {
-    expect(classifyTask({ prompt: "What does this do?", fileNames: ["/src/main.rs", "/src/lib.rs", "/README.md"] })).toEqual({
+    expect(
+      classifyTask({ prompt: "What does this do?", fileNames: ["/src/main.rs", "/src/lib.rs", "/README.md"] }),
+    ).toEqual({
       task: "code",
       because: "/src/main.rs is program text",
     });
@@ -96,7 +98,13 @@ describe("classifyTask", () => {
   });
 
   it("is not slowed by hostile text", () => {
-    for (const text of ["write ".repeat(2000), "\n ".repeat(4000), "{".repeat(8000), "a".repeat(8000), ");".repeat(4000)]) {
+    for (const text of [
+      "write ".repeat(2000),
+      "\n ".repeat(4000),
+      "{".repeat(8000),
+      "a".repeat(8000),
+      ");".repeat(4000),
+    ]) {
       const started = performance.now();
       classifyTask({ prompt: text });
       expect(performance.now() - started).toBeLessThan(500);

@@ -122,7 +122,9 @@ const arbitraryCandidates = (maxLength: number) =>
     );
 
 function subsets(candidates: readonly EvictionCandidate[]): readonly (readonly EvictionCandidate[])[] {
-  return Array.from({ length: 2 ** candidates.length }, (_, bits) => candidates.filter((_unused, index) => bits & (1 << index)));
+  return Array.from({ length: 2 ** candidates.length }, (_, bits) =>
+    candidates.filter((_unused, index) => bits & (1 << index)),
+  );
 }
 
 function releasedBy(set: readonly EvictionCandidate[]): number {
@@ -188,7 +190,10 @@ describe("chooseEviction, for all inputs", () => {
       fc.property(arbitraryInput(8), (input) => {
         const keys = chooseEviction(input);
         if (keys === undefined) return;
-        const cost = costOf(input.candidates.filter(({ key }) => keys.includes(key)), input);
+        const cost = costOf(
+          input.candidates.filter(({ key }) => keys.includes(key)),
+          input,
+        );
         const cheaper = subsets(input.candidates).find(
           (set) => releasedBy(set) >= input.bytesToFree && isLess(costOf(set, input), cost),
         );

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { formatBytes } from "../../../src/orchestrator/memory/format.ts";
+import { formatBytes } from "../../../src/orchestrator/text/format-bytes.ts";
 
 it.each([
   [0, "0 bytes"],

@@ -1,0 +1,41 @@
+import { describeFromDatabase } from "../../../src/orchestrator/catalog/database.ts";
+import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
+
+/** A candidate as the facade makes it: described by the database. Sizes in GB. */
+export function candidate(model: string, more: Partial<Candidate> = {}): Candidate {
+  const { family, contextTokens, capabilities, profiles } = describeFromDatabase(model);
+  return {
+    model,
+    engine: "ollama",
+    sizeBytes: 4e9,
+    trust: "local",
+    isLoaded: false,
+    family,
+    contextTokens,
+    capabilities,
+    profiles,
+    fits: "now",
+    ...more,
+  };
+}
+
+/** The same, in memory. */
+export const loaded = (model: string, more: Partial<Candidate> = {}) => candidate(model, { isLoaded: true, ...more });
+
+/** A short question that any chat model can take. */
+export function request(more: Partial<ChoiceRequest> = {}): ChoiceRequest {
+  return {
+    task: "general",
+    profile: "general",
+    promptTokens: 100,
+    outputTokens: 1000,
+    needs: [],
+    privacy: "local_only",
+    ...more,
+  };
+}
+
+/** Names of the chain, best first. */
+export function order(asked: ChoiceRequest, candidates: readonly Candidate[]): readonly string[] {
+  return chooseModel(asked, candidates).chain.map(({ candidate: { model } }) => model);
+}
