@@ -3,7 +3,7 @@
  * nothing is skipped.
  */
 import type { TextDecoder as NodeTextDecoder } from "node:util";
-import type { BrotliCompress, BrotliDecompress } from "zlib";
+import type { BrotliCompress, BrotliDecompress } from "node:zlib";
 
 declare module "zlib" {
   // minizlib (tar) can use Zstandard where Node has it; we don't ask it to.
