@@ -1,9 +1,9 @@
 import path from "node:path";
 import { callerSettings, loadSettings, resolveHome, type Flags } from "../orchestrator/config/load.ts";
-import type { Engine } from "../orchestrator/engines/engine.ts";
 import { createSystemProbe } from "../orchestrator/hardware/system-probe.ts";
 import { createLog, type Log } from "../orchestrator/log.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
+import { createEngines } from "./engines.ts";
 import type { OpenHome } from "./host.ts";
 import { ensureHome } from "./home-folder.ts";
 
@@ -30,7 +30,15 @@ export async function openHome(options: HomeOptions): Promise<OpenHome & { close
   for (const warning of warnings) log.warn(warning);
 
   const probe = createSystemProbe({ log });
-  const engines: Engine[] = [];
+  const engines = createEngines({
+    settings,
+    home,
+    userHome: options.userHome,
+    environment,
+    cores: probe.cores(),
+    version,
+    log,
+  });
   const orchestrator = createOrchestrator(settings, { now: Date.now, engines, probe, log, version, home });
   return {
     orchestrator,

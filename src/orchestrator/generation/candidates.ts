@@ -1,6 +1,6 @@
 import { describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
-import type { EngineModels, Inventory, LocatedModel } from "../inventory/inventory.ts";
+import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
@@ -29,7 +29,7 @@ export interface CandidateSource {
 }
 
 /**
- * All models of all engines as candidates. A model that two engines hold appears once, at the first engine.
+ * All models of all engines as candidates. A model that two engines hold appears once.
  * Without `withMemory` nothing is measured and every model counts as fitting: enough when a loaded one wins.
  */
 export async function listCandidates(
@@ -38,7 +38,7 @@ export async function listCandidates(
   signal: AbortSignal,
 ): Promise<readonly LocatedCandidate[]> {
   const lists = await source.inventory.recentLists();
-  const located = unique(lists);
+  const located = await source.inventory.places(lists);
   const states = new Map<string, MemoryState | undefined>();
   for (const { engine } of withMemory ? lists : []) {
     const [first] = located.filter((entry) => entry.engine === engine);
@@ -54,14 +54,6 @@ export function locatedCandidate(
   signal: AbortSignal,
 ): Promise<LocatedCandidate> {
   return toCandidate(source, located, undefined, signal);
-}
-
-function unique(lists: readonly EngineModels[]): readonly LocatedModel[] {
-  const all = lists.flatMap(({ engine, models }) => models.map((model) => ({ engine, model })));
-  return all.filter(
-    ({ engine, model }, index) =>
-      !all.slice(0, index).some((earlier) => earlier.engine !== engine && sameModel(earlier.model.name, model.name)),
-  );
 }
 
 async function toCandidate(

@@ -4,6 +4,7 @@ import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
+import { modelId } from "./model-id.ts";
 
 /** What one engine holds, as far as known. */
 export interface EngineModels {
@@ -27,6 +28,8 @@ export interface Inventory {
   lists(maxAgeMs: number): Promise<readonly EngineModels[]>;
   /** The lists as they are, refreshed behind the caller's back when older than a few seconds. */
   recentLists(): Promise<readonly EngineModels[]>;
+  /** Every model once: where it is loaded, else at the first engine that holds it. */
+  places(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
   /** Facts of one model, remembered by its digest. Throws what `Engine.describe` throws. */
   facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts>;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
@@ -171,6 +174,28 @@ export function createInventory(world: {
     return described;
   }
 
+  async function isResident({ engine, model }: LocatedModel): Promise<boolean> {
+    return (await resident(engine, freshMs)).some((loaded) => sameModel(loaded.name, model.name));
+  }
+
+  async function places(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
+    const byName = new Map<string, LocatedModel[]>();
+    for (const { engine, models } of all) {
+      for (const model of models) {
+        const name = modelId("", model.name);
+        byName.set(name, [...(byName.get(name) ?? []), { engine, model }]);
+      }
+    }
+    return Promise.all(
+      [...byName.values()].map(async (held) => {
+        const [first] = held;
+        if (first === undefined || held.length === 1) return first;
+        const loaded = await Promise.all(held.map(isResident));
+        return held.find((_place, index) => loaded[index]) ?? first;
+      }),
+    ).then((found) => found.filter((place) => place !== undefined));
+  }
+
   async function locate(name: string, engineId?: string): Promise<readonly LocatedModel[]> {
     const find = (all: readonly EngineModels[]) =>
       all
@@ -182,11 +207,7 @@ export function createInventory(world: {
     let found = find(await recentLists());
     if (found.length === 0) found = find(await lists(0));
     if (found.length === 0) throw unknownModel(name, await recentLists(), engineId);
-    const isLoaded = await Promise.all(
-      found.map(async ({ engine, model }) =>
-        (await resident(engine, freshMs)).some((loaded) => sameModel(loaded.name, model.name)),
-      ),
-    );
+    const isLoaded = await Promise.all(found.map(isResident));
     return [...found.filter((_located, index) => isLoaded[index]), ...found.filter((_located, index) => !isLoaded[index])];
   }
 
@@ -194,6 +215,7 @@ export function createInventory(world: {
     engines,
     lists,
     recentLists,
+    places,
     facts,
     resident,
     forget(engine) {

@@ -37,8 +37,9 @@ export async function listModels(source: ListingSource, caller: CallerContext, r
     const [model] = models;
     if (model !== undefined) states.set(engine.id, await source.loader.state({ engine, model }));
   }
+  const places = await source.inventory.places(lists);
   const everything = await Promise.all(
-    lists.flatMap((list) => list.models.map((model) => toListed(source, caller, { engine: list.engine, model }, states.get(list.engine.id), request))),
+    places.map((place) => toListed(source, caller, place, states.get(place.engine.id), request)),
   );
   const pulling = source.library.pulling().filter(({ name }) => !everything.some((model) => sameModel(model.name, name)));
   const all = [...everything, ...pulling.map(toPulling)];
