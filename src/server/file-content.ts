@@ -35,8 +35,17 @@ export function decodeText(content: Uint8Array): string | undefined {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch {
-    return new TextDecoder("windows-1252").decode(content);
+    return decodeWindows1252(content);
   }
+}
+
+/** 0x80 to 0x9F of Windows-1252 (WHATWG Encoding); elsewhere it is Latin-1. */
+const windows1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
+
+/** Node 20's own decoder takes this encoding for Latin-1. */
+function decodeWindows1252(content: Uint8Array): string {
+  const latin1 = Buffer.from(content.buffer, content.byteOffset, content.length).toString("latin1");
+  return latin1.replaceAll(/[\u0080-\u009f]/g, (character) => windows1252[character.charCodeAt(0) - 0x80] ?? character);
 }
 
 function utf16Encoding(content: Uint8Array): "utf-16le" | "utf-16be" | undefined {

@@ -2,6 +2,9 @@ import * as z from "zod";
 import { defineTool } from "./definition.ts";
 import { formatBytes, present } from "./render.ts";
 
+/** As `ollama list` shows it: 64 digits would cost more tokens than the rest of the answer. */
+const shownDigits = 12;
+
 export const pullModel = defineTool({
   name: "pull_model",
   title: "Get a model",
@@ -21,7 +24,7 @@ export const pullModel = defineTool({
     name: z.string(),
     engine: z.string(),
     size_bytes: z.number(),
-    digest: z.string().optional(),
+    digest: z.string().optional().describe("First 12 hex digits of the sha256."),
     already_present: z.boolean(),
   }),
   async run(input, { orchestrator, caller, files, follow }) {
@@ -33,7 +36,7 @@ export const pullModel = defineTool({
         name: pulled.name,
         engine: pulled.engine,
         size_bytes: pulled.sizeBytes,
-        digest: pulled.digest,
+        digest: pulled.digest?.slice(0, shownDigits),
         already_present: pulled.wasAlreadyPresent,
       }),
     };

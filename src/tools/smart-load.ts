@@ -52,11 +52,11 @@ export const smartLoad = defineTool({
       }),
     };
   },
-  render({ model, engine, loaded, load_ms, plan }) {
+  render({ model, loaded, load_ms, plan }) {
     if (load_ms === undefined && plan !== undefined) {
       return `${renderPlan(model, plan)}${loaded ? " (already loaded)" : ""}`;
     }
     const evicted = plan?.evict.map(({ name }) => name).join(", ");
-    return `${model} is loaded (${engine}, ${load_ms} ms${evicted === undefined ? "" : `, evicted ${evicted}`})`;
+    return `Loaded ${model} in ${load_ms} ms${evicted === undefined ? "" : `, evicted ${evicted}`}`;
   },
 });

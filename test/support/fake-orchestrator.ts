@@ -27,6 +27,8 @@ export interface DrivenOperation<Result> extends Operation<Result> {
   fail(error: Error): void;
   /** Reasons with which followers' signals were aborted. */
   readonly ends: unknown[];
+  /** Calls that have followed it so far. */
+  followers(): number;
 }
 
 export function drivenOperation<Result>(title = "generate with smollm2:135m"): DrivenOperation<Result> {
@@ -40,16 +42,19 @@ export function drivenOperation<Result>(title = "generate with smollm2:135m"): D
   });
   promise.catch(() => undefined);
   let newest: Progress | undefined;
+  let followers = 0;
   return {
     id: "generate-1",
     kind: "generate",
     title,
     startedAtMs: 0,
     ends,
+    followers: () => followers,
     state: () => "running",
     progress: () => newest,
     partial: () => undefined,
     follow(signal, onProgress) {
+      followers += 1;
       if (newest !== undefined) onProgress?.(newest);
       if (onProgress !== undefined) listeners.add(onProgress);
       const end = () => {

@@ -1,5 +1,5 @@
 import { Client, type CallToolResult } from "@modelcontextprotocol/client";
-import { InMemoryTransport } from "@modelcontextprotocol/server";
+import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { createLog } from "../../src/orchestrator/log.ts";
 import type { CallerSettings, Orchestrator } from "../../src/orchestrator/types.ts";
@@ -26,6 +26,8 @@ export interface MemoryClient {
   /** Lines that the server logged. */
   readonly logged: string[];
   readonly questions: string[];
+  /** Every message that reached the client since it is connected. */
+  readonly received: JSONRPCMessage[];
   call(name: string, input?: Record<string, unknown>): Promise<CallToolResult>;
   close(): Promise<void>;
 }
@@ -81,10 +83,18 @@ export async function connectMemoryClient(
     client.setRequestHandler("roots/list", () => ({ roots: roots.map((uri) => ({ uri })) }));
   }
   await client.connect(clientSide);
+  const received: JSONRPCMessage[] = [];
+  const handle = clientSide.onmessage;
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
+  clientSide.onmessage = (message, extra) => {
+    received.push(message);
+    handle?.(message, extra);
+  };
   return {
     client,
     logged,
     questions,
+    received,
     call: (name, input = {}) => client.callTool({ name, arguments: input }),
     close: () => client.close(),
   };

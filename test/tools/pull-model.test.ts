@@ -22,7 +22,7 @@ describe("pull_model", () => {
         ],
         "structuredContent": {
           "already_present": false,
-          "digest": "f535f83ec568d040f88ddc04a199fa6da90923bbb41d4dcaed02caa924d6ef57",
+          "digest": "f535f83ec568",
           "engine": "llama-cpp",
           "name": "smollm2:135m",
           "size_bytes": 270898672,

@@ -14,7 +14,7 @@ describe("smart_load", () => {
       {
         "content": [
           {
-            "text": "qwen2.5-coder:7b is loaded (ollama, 812 ms, evicted smollm2:135m)",
+            "text": "Loaded qwen2.5-coder:7b in 812 ms, evicted smollm2:135m",
             "type": "text",
           },
         ],
@@ -67,7 +67,7 @@ describe("smart_load", () => {
       {
         "content": [
           {
-            "text": "smollm2:135m is loaded (llama-cpp, 90 ms)",
+            "text": "Loaded smollm2:135m in 90 ms",
             "type": "text",
           },
         ],

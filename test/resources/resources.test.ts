@@ -1,0 +1,233 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
+import { matchResource } from "../../src/server/handle-resources.ts";
+import { resources } from "../../src/resources/index.ts";
+import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+
+const eras: readonly Era[] = ["legacy", "modern"];
+
+describe("resources", () => {
+  let connection: MemoryClient;
+  afterEach(async () => connection.close());
+
+  /** The JSON of one resource. */
+  async function read(uri: string, replace = {}): Promise<unknown> {
+    connection = await connectMemoryClient(createFakeOrchestrator(replace));
+    const { contents } = await connection.client.readResource({ uri });
+    expect(contents).toHaveLength(1);
+    const [content] = contents;
+    expect(content).toMatchObject({ uri, mimeType: "application/json" });
+    return JSON.parse(content !== undefined && "text" in content ? content.text : "");
+  }
+
+  it("lists the fixed ones and every model", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    const list = await connection.client.listResources();
+    expect(list.resources.map(({ uri, name }) => `${uri} ${name}`)).toMatchInlineSnapshot(`
+      [
+        "ollm://status/ram ram-status",
+        "ollm://models models",
+        "ollm://models/database model-database",
+        "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
+        "ollm://models/smollm2%3A135m smollm2:135m",
+      ]
+    `);
+    expect((await connection.client.listResourceTemplates()).resourceTemplates).toMatchInlineSnapshot(`
+      [
+        {
+          "description": "One model: what its file says, and what the database adds. Names are percent-encoded.",
+          "mimeType": "application/json",
+          "name": "model",
+          "title": "Model",
+          "uriTemplate": "ollm://models/{name}",
+        },
+      ]
+    `);
+  });
+
+  it("lists the fixed ones also while models can't be listed, and says why in the log", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        listModels: async () => {
+          throw new EngineUnreachable("ollama does not answer");
+        },
+      }),
+    );
+    expect((await connection.client.listResources()).resources).toHaveLength(3);
+    expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
+  });
+
+  it("ollm://status/ram", async () => {
+    expect(await read("ollm://status/ram")).toMatchInlineSnapshot(`
+      {
+        "available_bytes": 9200000000,
+        "gpus": [
+          {
+            "free_bytes": 6000000000,
+            "name": "Test GPU",
+            "total_bytes": 8000000000,
+          },
+        ],
+        "loaded": [
+          {
+            "bytes": 700000000,
+            "engine": "llama-cpp",
+            "name": "smollm2:135m",
+          },
+        ],
+        "sampled_at": "2026-11-21T12:00:00.000Z",
+        "swap_total_bytes": 2000000000,
+        "swap_used_bytes": 500000000,
+        "total_bytes": 16000000000,
+        "warning": "swap is in use: 500 MB",
+      }
+    `);
+  });
+
+  it("ollm://models", async () => {
+    expect(await read("ollm://models")).toMatchInlineSnapshot(`
+      {
+        "models": [
+          {
+            "capabilities": [
+              "completion",
+              "tools",
+              "insert",
+            ],
+            "context_tokens": 32768,
+            "engine": "ollama",
+            "family": "qwen2",
+            "fits": true,
+            "is_loaded": false,
+            "is_remote": false,
+            "modified_at": "2026-11-01T10:00:00Z",
+            "name": "qwen2.5-coder:7b",
+            "parameter_size": "7.6B",
+            "profiles": [
+              "code",
+            ],
+            "quantization": "Q4_K_M",
+            "size_bytes": 4683087332,
+            "status": "installed",
+            "tokens_per_second": 18.42,
+          },
+          {
+            "engine": "llama-cpp",
+            "fits": true,
+            "is_loaded": true,
+            "is_remote": false,
+            "name": "smollm2:135m",
+            "size_bytes": 270898672,
+            "status": "loaded",
+          },
+        ],
+        "total": 2,
+      }
+    `);
+  });
+
+  it("ollm://models/database", async () => {
+    expect(await read("ollm://models/database")).toMatchInlineSnapshot(`
+      {
+        "entries": [
+          {
+            "capabilities": [
+              "completion",
+              "tools",
+            ],
+            "context_tokens": 128000,
+            "family": "llama",
+            "output_tokens": 4096,
+            "pattern": "llama3.1:*",
+            "profiles": [
+              "general",
+              "code",
+            ],
+            "source": "https://ollama.com/library/llama3.1",
+          },
+        ],
+      }
+    `);
+  });
+
+  it("ollm://models/{name}", async () => {
+    expect(await read("ollm://models/qwen2.5-coder%3A7b")).toMatchInlineSnapshot(`
+      {
+        "architecture": "qwen2",
+        "capabilities": [
+          "completion",
+          "tools",
+          "insert",
+        ],
+        "context_tokens": 32768,
+        "digest": "dae161e27b0e90dd1856c8bb3209201fd6736d8eb66298e75ed87571486f4364",
+        "engine": "ollama",
+        "family": "qwen2",
+        "fits": true,
+        "is_loaded": false,
+        "is_remote": false,
+        "layer_count": 28,
+        "modified_at": "2026-11-01T10:00:00Z",
+        "name": "qwen2.5-coder:7b",
+        "parameter_size": "7.6B",
+        "profiles": [
+          "code",
+        ],
+        "quantization": "Q4_K_M",
+        "size_bytes": 4683087332,
+        "status": "installed",
+        "system": "You are a helpful assistant.",
+        "tokens_per_second": 18.42,
+      }
+    `);
+  });
+
+  it("ollm://models/{name} takes names unencoded too", async () => {
+    expect(await read("ollm://models/smollm2:135m")).toMatchObject({ name: "qwen2.5-coder:7b" });
+  });
+
+  it.each(eras)("answers an unknown model and an unknown address alike: not found (%s era)", async (era) => {
+    connection = await connectMemoryClient(createFakeOrchestrator(), { era });
+    const { client } = connection;
+    await expect(client.readResource({ uri: "ollm://models/lama" })).rejects.toMatchObject({
+      code: -32602,
+      message: expect.stringContaining("no model lama"),
+      data: { uri: "ollm://models/lama" },
+    });
+    await expect(client.readResource({ uri: "ollm://nothing" })).rejects.toMatchObject({
+      code: -32602,
+      data: { uri: "ollm://nothing" },
+    });
+  });
+
+  it("shows other failures with their message", async () => {
+    const broken = {
+      ramStatus: async () => {
+        throw new EngineUnreachable("ollama does not answer", { hint: "start it" });
+      },
+    };
+    await expect(read("ollm://status/ram", broken)).rejects.toMatchObject({
+      code: -32603,
+      message: expect.stringContaining("ollama does not answer\nstart it"),
+    });
+  });
+});
+
+describe("matchResource", () => {
+  it.each([
+    ["ollm://models/hf.co%2Forg%2Frepo%3AQ4_K_M", "hf.co/org/repo:Q4_K_M"],
+    ["ollm://models/hf.co/org/repo:Q4_K_M", "hf.co/org/repo:Q4_K_M"],
+    ["ollm://models/a%20b", "a b"],
+  ])("finds the name in %s", (uri, name) => {
+    expect(matchResource(resources, uri)?.variables).toEqual({ name });
+  });
+
+  it("prefers the exact address", () => {
+    expect(matchResource(resources, "ollm://models/database")?.definition.name).toBe("model-database");
+  });
+
+  it.each(["ollm://models/", "ollm://models/%zz", "ollm://model", "file:///etc/passwd", ""])("knows no %s", (uri) => {
+    expect(matchResource(resources, uri)).toBeUndefined();
+  });
+});

@@ -1,0 +1,212 @@
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, readFile, readdir, realpath, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../src/orchestrator/errors.ts";
+import { createFiles, type FileAccess } from "../../src/server/files.ts";
+
+let base = "";
+let root = "";
+let secret = "";
+
+beforeEach(async () => {
+  base = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-files-")));
+  root = path.join(base, "root");
+  secret = path.join(base, "secret", "key.txt");
+  await mkdir(root);
+  await mkdir(path.dirname(secret));
+  await writeFile(secret, "secret");
+  await writeFile(path.join(root, "notes.txt"), "hello");
+});
+
+afterEach(async () => rm(base, { recursive: true, force: true }));
+
+function files(options: Partial<FileAccess> & { readonly workingDirectory?: string } = {}) {
+  const { workingDirectory, ...access } = options;
+  return createFiles({
+    roots: async () => ({ folders: [root], ...(workingDirectory !== undefined && { workingDirectory }) }),
+    limits: { maxFileBytes: 1000, maxTotalBytes: 2500 },
+    configFile: "/home/ann/.ollm/config.yaml",
+    ...access,
+  });
+}
+
+/** Message and hint of the refusal. */
+async function refusal(work: Promise<unknown>): Promise<string> {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (!(error instanceof InvalidRequest)) throw new Error(`no refusal: ${String(error)}`);
+  return [error.message, error.hint].join("\n").replaceAll(base, "/base");
+}
+
+describe("reading inside the roots", () => {
+  it("reads by relative and absolute name", async () => {
+    const names = ["notes.txt", path.join(root, "notes.txt"), "./sub/../notes.txt"];
+    const read = await files().readText(names);
+    expect(read).toEqual(names.map((name) => ({ path: name, text: "hello" })));
+  });
+
+  it("tries the working directory before the roots", async () => {
+    const project = path.join(base, "project");
+    await mkdir(project);
+    await writeFile(path.join(project, "notes.txt"), "from the project");
+    const service = files({ roots: async () => ({ folders: [root, project], workingDirectory: project }) });
+    expect(await service.readText(["notes.txt"])).toEqual([{ path: "notes.txt", text: "from the project" }]);
+  });
+
+  it("follows a link that stays inside", async () => {
+    await symlink(path.join(root, "notes.txt"), path.join(root, "link.txt"));
+    expect(await files().readText(["link.txt"])).toEqual([{ path: "link.txt", text: "hello" }]);
+  });
+
+  it("says where it looked for a file that is missing", async () => {
+    expect(await refusal(files().readText(["none.txt"]))).toBe("none.txt was not found\nLooked in /base/root.");
+  });
+});
+
+describe("what lies outside", () => {
+  it("is refused, with the line that would allow it", async () => {
+    expect(await refusal(files().readText([secret]))).toMatchInlineSnapshot(`
+      "/base/secret/key.txt is outside the folders that may be used
+      Allowed now: /base/root. To allow it, start the server with
+        ollm --root /base/secret
+      or put into /home/ann/.ollm/config.yaml
+        files: { roots: ["/base/secret"] }
+      or set OLLM_FILES_ROOTS=/base/secret"
+    `);
+  });
+
+  it("is refused alike whether it exists or not", async () => {
+    const present = await refusal(files().readText([secret]));
+    const absent = await refusal(files().readText([path.join(base, "secret", "xxx.txt")]));
+    expect(absent).toBe(present.replace("key.txt", "xxx.txt"));
+  });
+
+  it.each(["../secret/key.txt", "sub/../../secret/key.txt"])("is not reached by %s", async (name) => {
+    expect(await refusal(files().readText([name]))).toContain("is outside the folders that may be used");
+  });
+
+  it("is not reached by a link to a file or through a linked folder", async () => {
+    await symlink(secret, path.join(root, "file-link"));
+    await symlink(path.dirname(secret), path.join(root, "folder-link"));
+    expect(await refusal(files().readText(["file-link"]))).toContain("outside");
+    expect(await refusal(files().readText(["folder-link/key.txt"]))).toContain("outside");
+    expect(await refusal(files().readText([path.join(root, "file-link")]))).toContain("(it leads to /base/secret/key.txt)");
+  });
+
+  it("is not reached by swapping the file for a link after the check", async () => {
+    const swap = async () => {
+      await rm(path.join(root, "notes.txt"));
+      await symlink(secret, path.join(root, "notes.txt"));
+    };
+    const error = await refusal(files({ beforeOpen: swap }).readText(["notes.txt"]));
+    expect(error).toMatch(/can't be read \(ELOOP\)|outside/);
+  });
+
+  it("is not reached by swapping its folder for a link after the check", async () => {
+    await mkdir(path.join(root, "sub"));
+    await writeFile(path.join(root, "sub", "key.txt"), "harmless");
+    const swap = async () => {
+      await rename(path.join(root, "sub"), path.join(root, "sub-away"));
+      await symlink(path.dirname(secret), path.join(root, "sub"));
+    };
+    const error = await refusal(files({ beforeOpen: swap }).readText(["sub/key.txt"]));
+    expect(error).toContain("outside the folders that may be used");
+  });
+
+  it("is everything when there are no roots", async () => {
+    const service = files({ roots: async () => ({ folders: [] }) });
+    expect(await refusal(service.readText(["notes.txt"]))).toContain("No folder is allowed yet.");
+    expect(await refusal(service.openOutput("new.txt"))).toContain("No folder is allowed yet.");
+  });
+});
+
+describe("what can't be read", () => {
+  it("a folder", async () => {
+    expect(await refusal(files().readText(["."]))).toBe(". is a folder\nName the files in it.");
+  });
+
+  it.skipIf(process.platform === "win32")("a FIFO, without waiting for a writer (there are none on Windows)", async () => {
+    execFileSync("mkfifo", [path.join(root, "pipe")]);
+    expect(await refusal(files().readText(["pipe"]))).toContain("pipe is no regular file");
+  });
+
+  it("a file over the limit, with both numbers", async () => {
+    await truncate(path.join(root, "notes.txt"), 1001);
+    expect(await refusal(files().readText(["notes.txt"]))).toMatchInlineSnapshot(`
+      "notes.txt is larger than 1.0 kB (1.0 kB)
+      Name a smaller file, or raise files.maxFileBytes (OLLM_FILES_MAX_FILE_BYTES)."
+    `);
+  });
+
+  it("more than the total limit", async () => {
+    await writeFile(path.join(root, "big.txt"), "x".repeat(1000));
+    expect(await refusal(files().readText(["big.txt", "big.txt", "big.txt"]))).toMatchInlineSnapshot(`
+      "files: together more than 2.5 kB, reached with big.txt
+      Name fewer files, or raise files.maxTotalBytes (OLLM_FILES_MAX_TOTAL_BYTES)."
+    `);
+  });
+
+  it("binary content, named", async () => {
+    await writeFile(path.join(root, "image.txt"), Buffer.from("89504e470d0a1a0a", "hex"));
+    await writeFile(path.join(root, "data.bin"), "a\0b");
+    expect(await refusal(files().readText(["image.txt"]))).toBe(
+      "image.txt is no text: PNG image\nName it in images, for a vision model.",
+    );
+    expect(await refusal(files().readText(["data.bin"]))).toBe("data.bin is no text: binary data\nConvert it to text first.");
+    expect(await refusal(files().readImages(["notes.txt"]))).toContain("notes.txt is no PNG, JPEG, WebP or GIF");
+  });
+
+  it("a name with a NUL character", async () => {
+    expect(await refusal(files().readText(["notes.txt\0.png"]))).toContain("contains a NUL character");
+  });
+});
+
+describe("writing inside the roots", () => {
+  it("creates the file in one step and leaves nothing beside it", async () => {
+    const output = await files().openOutput("answer.md");
+    expect(output.path).toBe(path.join(root, "answer.md"));
+    expect(await readdir(root)).toEqual(["notes.txt"]);
+    expect(await output.write("grün")).toEqual({ bytes: 5 });
+    expect(await readFile(output.path, "utf8")).toBe("grün");
+    expect((await readdir(root)).toSorted()).toEqual(["answer.md", "notes.txt"]);
+  });
+
+  it("never replaces what is there, also when it appeared since", async () => {
+    expect(await refusal(files().openOutput("notes.txt"))).toContain("output_path notes.txt exists already");
+    const output = await files().openOutput("later.md");
+    await writeFile(output.path, "somebody else's");
+    expect(await refusal(output.write("mine"))).toContain("exists already");
+    expect(await readFile(output.path, "utf8")).toBe("somebody else's");
+  });
+
+  it.each(["../escape.md", "folder-link/escape.md"])("does not leave the roots by %s", async (name) => {
+    await symlink(path.dirname(secret), path.join(root, "folder-link"));
+    expect(await refusal(files().openOutput(name))).toContain("outside the folders that may be used");
+  });
+
+  it("does not write through a dangling link", async () => {
+    await symlink(path.join(base, "secret", "new.txt"), path.join(root, "dangling"));
+    expect(await refusal(files().openOutput("dangling"))).toContain("exists already");
+  });
+
+  it("does not follow a folder that became a link meanwhile", async () => {
+    await mkdir(path.join(root, "sub"));
+    const output = await files().openOutput("sub/answer.md");
+    await rm(path.join(root, "sub"), { recursive: true });
+    await symlink(path.dirname(secret), path.join(root, "sub"));
+    expect(await refusal(output.write("text"))).toContain("outside");
+    expect(await readdir(path.dirname(secret))).toEqual(["key.txt"]);
+  });
+
+  it("wants the folder to exist", async () => {
+    expect(await refusal(files().openOutput("none/answer.md"))).toBe(
+      "The folder of output_path none/answer.md does not exist\nCreate it first.",
+    );
+    await mkdir(path.join(root, "sub"));
+    expect(await refusal(files().openOutput("sub"))).toContain("output_path sub is a folder");
+  });
+});

@@ -1,0 +1,106 @@
+import { readdir } from "node:fs/promises";
+import { encode } from "gpt-tokenizer/encoding/o200k_base";
+import { describe, expect, it } from "vitest";
+import { hintsOf } from "../../src/server/hints.ts";
+import { toolEntry } from "../../src/server/tool-list.ts";
+import type { ToolDefinition } from "../../src/tools/definition.ts";
+import { tools } from "../../src/tools/index.ts";
+import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient } from "../support/memory-client.ts";
+
+/** Files of `src/tools` that define no tool. */
+const helpers = ["definition", "index", "keep-alive", "plan", "render"];
+const tokens = (value: unknown) => encode(typeof value === "string" ? value : JSON.stringify(value)).length;
+
+describe("the list of tools", () => {
+  it("holds every tool that is defined, each in a file of its name", async () => {
+    const files = await readdir(new URL("../../src/tools/", import.meta.url));
+    const defined = files.map((file) => file.replace(/\.ts$/, "")).filter((name) => !helpers.includes(name));
+    expect(tools.map(({ name }) => name.replaceAll("_", "-")).toSorted()).toEqual(defined.toSorted());
+  });
+
+  it("costs an assistant little", () => {
+    const shown = tools.map((tool) => {
+      const { outputSchema: _output, ...entry } = toolEntry(tool);
+      return entry;
+    });
+    expect(tokens({ tools: shown })).toBeLessThan(1600);
+    expect(tokens({ tools: tools.map(toolEntry) })).toBeLessThan(3200);
+  });
+
+  it("shows what it did in the last version", () => {
+    expect(
+      tools.map((tool) => {
+        const { inputSchema } = toolEntry(tool);
+        return `${tool.name}(${Object.keys(inputSchema.properties ?? {}).join(" ")}) ${tool.description}`;
+      }),
+    ).toMatchInlineSnapshot(`
+      [
+        "route_and_generate(prompt system task complexity profile model files images format max_tokens temperature top_p context_tokens think keep_alive privacy output_path explain dry_run) Answers a prompt with a model on this machine: picks the best fitting model, loads it, generates. Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
+        "list_models(query capability engine loaded_only verbose limit) Lists the language models on this machine: size, whether loaded, whether they fit in memory now. verbose adds capabilities, context window, profiles and memory figures.",
+        "pull_model(model from engine) Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming what a cut download left, or imports a local GGUF file named in from. Installs the embedded engine when nothing else runs models. Calling again joins a download under way.",
+        "smart_load(model context_tokens keep_alive dry_run) Loads a model into memory ahead of use, unloading idle models when it would not fit. dry_run only answers whether it fits and what would make room. route_and_generate loads by itself.",
+        "manage_model(action model confirm) show: what is known of a model. unload: frees its memory. unload_all: frees every model's memory. delete: removes it from disk, after asking the user or with confirm true.",
+        "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
+      ]
+    `);
+  });
+});
+
+describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool: ToolDefinition) => {
+  it("is named and described for an assistant", () => {
+    expect(name).toMatch(/^[a-z]+(_[a-z]+)+$/);
+    expect(tool.description.length).toBeGreaterThan(60);
+    expect(tool.description.length).toBeLessThan(320);
+    expect(tool.description).toMatch(/\.$/);
+  });
+
+  it("declares all four hints, without contradiction", () => {
+    const hints = hintsOf(tool);
+    for (const hint of ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] as const) {
+      expect(hints[hint]).toBeTypeOf("boolean");
+    }
+    expect(hints.readOnlyHint && hints.destructiveHint).toBe(false);
+  });
+
+  it("takes and gives flat snake_case, and refuses unknown fields", () => {
+    const { inputSchema, outputSchema } = toolEntry(tool);
+    expect(inputSchema["additionalProperties"]).toBe(false);
+    // A later version may add fields to an answer: old clients must not refuse them.
+    expect(outputSchema?.["additionalProperties"]).toBeUndefined();
+    for (const field of [...keysOf(inputSchema), ...keysOf(outputSchema)]) expect(field).toMatch(/^[a-z]+(_[a-z]+)*$/);
+  });
+
+  it("describes numbers that could be mistaken", () => {
+    const text = JSON.stringify(toolEntry(tool));
+    expect(text).not.toContain("9007199254740991");
+    expect(text).not.toContain("$schema");
+  });
+});
+
+describe("an answer", () => {
+  it("costs at most 25 tokens as text and 60 in its structure, beyond the model's own text", async () => {
+    const { client, call } = await connectMemoryClient(createFakeOrchestrator());
+    const answers = {
+      route_and_generate: await call("route_and_generate", { prompt: "Hi" }),
+      smart_load: await call("smart_load", { model: "qwen2.5-coder:7b" }),
+      pull_model: await call("pull_model", { model: "smollm2:135m" }),
+      delete: await call("manage_model", { action: "delete", model: "qwen2.5-coder:7b", confirm: true }),
+      unload: await call("manage_model", { action: "unload", model: "smollm2:135m" }),
+    };
+    await client.close();
+    const costs = Object.entries(answers).map(([name, { content, structuredContent }]) => {
+      const text = content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
+      const { text: _own, plan: _plan, ...figures } = structuredContent as Record<string, unknown>;
+      return { name, text: tokens(text.replace(generated.text, "")), structured: tokens(figures) };
+    });
+    expect(costs.filter(({ text }) => text > 25)).toEqual([]);
+    expect(costs.filter(({ structured }) => structured > 60)).toEqual([]);
+  });
+});
+
+function keysOf(schema: unknown): string[] {
+  if (typeof schema !== "object" || schema === null) return [];
+  const own = "properties" in schema && typeof schema.properties === "object" ? Object.keys(schema.properties ?? {}) : [];
+  return [...own, ...Object.values(schema).flatMap((value) => (Array.isArray(value) ? value.flatMap(keysOf) : keysOf(value)))];
+}
