@@ -190,7 +190,7 @@ export function describeEngineContract(contract: EngineContract): void {
       };
       const { generation } = await ask({ format, maxTokens: 128 });
       const value = JSON.parse(generation.text) as Record<string, unknown>;
-      expect(Object.keys(value).sort()).toEqual(["colour", "isWarm"]);
+      expect(Object.keys(value).toSorted()).toEqual(["colour", "isWarm"]);
       expect(["red", "green"]).toContain(value["colour"]);
       expect(typeof value["isWarm"]).toBe("boolean");
     });

@@ -92,7 +92,7 @@ export async function startFakeOllama(options: FakeOllamaOptions = {}): Promise<
     const body = path.startsWith("/api/blobs/") ? {} : await readJson(incoming);
     const request = logged(incoming, response, path, body ?? {});
     requests.push(request);
-    for (const [index, waiter] of [...waiting.entries()].reverse())
+    for (const [index, waiter] of [...waiting.entries()].toReversed())
       if (waiter.path === path) waiting.splice(index, 1)[0]?.resolve(request);
     const misbehaviour = misbehaviourOf(path);
     const exchange = createExchange(request, incoming, response, misbehaviour);

@@ -7,6 +7,7 @@ import { vendorErrors, type FakeModel, type FakeOllamaOptions } from "./types.ts
 type Body = Readonly<Record<string, unknown>>;
 type Message = { readonly role: string; readonly content: string; readonly images?: readonly string[] };
 
+const stringOf = (value: unknown): string => (typeof value === "string" ? value : "");
 const nanoseconds = (ms: number): number => Math.round(ms * 1e6);
 
 export interface FakeInference {
@@ -51,7 +52,7 @@ export function createFakeInference(
     shape: "chat" | "generate",
     loadMs: number,
     promptTokens: number,
-  ): AsyncGenerator<unknown> {
+  ): AsyncGenerator {
     const startedAt = performance.now();
     const runner = (body["options"] ?? {}) as Record<string, unknown>;
     const prompt = messagesOf(body, shape)
@@ -139,7 +140,7 @@ export function createFakeInference(
       const input = Array.isArray(body["input"])
         ? body["input"].map(String)
         : body["input"]
-          ? [String(body["input"])]
+          ? [stringOf(body["input"])]
           : [];
       const { contextTokens, keepAlive } = wishOf(body);
       await residency.use(model, { contextTokens, keepAlive }, exchange, async (resident, loadMs) => {
@@ -180,7 +181,7 @@ export function createFakeInference(
 function messagesOf(body: Body, shape: "chat" | "generate"): readonly Message[] {
   if (shape === "chat") return (body["messages"] ?? []) as readonly Message[];
   const images = body["images"] as readonly string[] | undefined;
-  return [{ role: "user", content: String(body["prompt"] ?? ""), ...(images ? { images } : {}) }];
+  return [{ role: "user", content: stringOf(body["prompt"]), ...(images ? { images } : {}) }];
 }
 
 /** One object instead of a stream: `stream: false`. */

@@ -36,6 +36,12 @@ export function detailsOf(model: FakeModel): Record<string, unknown> {
   };
 }
 
+/** Ollama takes `model` and, from old clients, `name`. */
+function nameIn(exchange: Exchange): string {
+  const { model, name } = exchange.request.body;
+  return typeof model === "string" ? model : typeof name === "string" ? name : "";
+}
+
 const modifiedAt = "2026-11-21T08:05:03.056328523Z";
 
 export interface FakeLibrary {
@@ -57,7 +63,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
   const isBlob = (digest: string): boolean =>
     blobs.has(digest) || [...models.values()].some((model) => `sha256:${weightsOf(model)}` === digest);
 
-  async function* pullLines(exchange: Exchange, name: string): AsyncGenerator<unknown> {
+  async function* pullLines(exchange: Exchange, name: string): AsyncGenerator {
     yield { status: "pulling manifest" };
     const present = findModel(models, name);
     const model = present ?? options.registry?.find((candidate) => candidate.name === fullName(name));
@@ -88,7 +94,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
     yield { status: "success" };
   }
 
-  async function* createLines(name: string, files: Record<string, string>): AsyncGenerator<unknown> {
+  async function* createLines(name: string, files: Record<string, string>): AsyncGenerator {
     const digest = Object.values(files)[0] ?? "";
     yield { status: "parsing GGUF" };
     const content = blobs.get(digest);
@@ -127,7 +133,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
       }),
 
     async show(exchange) {
-      const name = String(exchange.request.body["model"] ?? exchange.request.body["name"] ?? "");
+      const name = nameIn(exchange);
       const model = findModel(models, name);
       if (!model) return await exchange.error(404, vendorErrors.notFound(fullName(name)));
       const architecture = model.architecture ?? "llama";
@@ -164,10 +170,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
       });
     },
 
-    pull: (exchange) =>
-      exchange.lines(
-        pullLines(exchange, String(exchange.request.body["model"] ?? exchange.request.body["name"] ?? "")),
-      ),
+    pull: (exchange) => exchange.lines(pullLines(exchange, nameIn(exchange))),
 
     create: (exchange) =>
       exchange.lines(
@@ -178,7 +181,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
       ),
 
     async remove(exchange) {
-      const name = String(exchange.request.body["model"] ?? exchange.request.body["name"] ?? "");
+      const name = nameIn(exchange);
       const model = findModel(models, name);
       if (!model) return await exchange.error(404, vendorErrors.notFound(name));
       models.delete(model.name);

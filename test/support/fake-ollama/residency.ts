@@ -124,8 +124,9 @@ export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
 function keepAliveOf(value: unknown): number | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value === "number") return value;
-  const match = /^(-?[\d.]+)(ms|s|m|h)$/.exec(String(value));
+  const duration = typeof value === "string" ? value : JSON.stringify(value);
+  const match = /^(-?[\d.]+)(ms|s|m|h)$/.exec(duration);
   const scale = { ms: 0.001, s: 1, m: 60, h: 3_600 }[match?.[2] ?? ""];
-  if (!match || scale === undefined) throw new Refusal(400, `time: missing unit in duration "${String(value)}"`);
+  if (!match || scale === undefined) throw new Refusal(400, `time: missing unit in duration "${duration}"`);
   return Number(match[1]) * scale;
 }

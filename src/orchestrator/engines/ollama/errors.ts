@@ -136,7 +136,7 @@ export class CutOff extends Error {}
 export function errorOfFailure(failure: unknown, attempt: Attempt, label: string): unknown {
   if (failure instanceof OrchestratorError) return failure;
   if (failure instanceof SyntaxError)
-    return new attempt.otherwise(`Ollama at ${label} sent something that is not JSON while ${attempt.what}`, {
+    return new attempt.otherwise(`Ollama at ${label} sent a reply that makes no sense while ${attempt.what}`, {
       hint: "Check providers.ollama.host: another program or a proxy may answer there.",
       cause: failure,
     });

@@ -28,6 +28,13 @@ export function modelsOf(reply: unknown): readonly Reply[] {
   return models.map(record);
 }
 
+/** Of `/api/version`; a SyntaxError when the reply is not Ollama's. */
+export function versionOf(reply: unknown): string {
+  const version = text(record(reply)["version"]);
+  if (version === undefined) throw new SyntaxError("the reply has no version");
+  return version;
+}
+
 export const nameOf = (row: Reply): string => text(row["name"]) ?? text(row["model"]) ?? "";
 
 /** Cloud models are remote whatever host lists them. */

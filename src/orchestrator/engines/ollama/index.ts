@@ -4,7 +4,7 @@ import type { InstalledModel, ModelFacts } from "../../types.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
 import { createEmbedding } from "./embedding.ts";
-import { installedModel, modelFacts, modelsOf } from "./facts.ts";
+import { installedModel, modelFacts, modelsOf, versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
 import { parseOllamaHost } from "./host.ts";
 import { createLibrary } from "./library.ts";
@@ -70,8 +70,10 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     const bound = { kind: "total", ms: timeouts.healthMs } as const;
     try {
       const exchange = { ...control(timeouts, "checking its health"), bound };
-      const { version } = await transport.exchange(exchange, signal, ({ ollama }) => ollama.version());
-      return { isReachable: true, version: String(version), latencyMs: options.now() - startedAt };
+      const version = await transport.exchange(exchange, signal, async ({ ollama }) =>
+        versionOf(await ollama.version()),
+      );
+      return { isReachable: true, version, latencyMs: options.now() - startedAt };
     } catch (error) {
       const message =
         error instanceof OrchestratorError ? [error.message, error.hint].filter(Boolean).join(". ") : String(error);

@@ -103,13 +103,13 @@ export function createTransport(host: OllamaHost): Transport {
           throw errorOfReply(reply.statusCode, await reply.body.text(), exchange, host.label);
         };
         const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
-          const method = (init.method ?? "GET") as Dispatcher.HttpMethod;
+          const method = init.method ?? "GET";
           const headers = init.headers as Record<string, string>;
           const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
           await check(reply, [200]);
           if (!String(reply.headers["content-type"]).includes("ndjson")) return new Response(await reply.body.text());
           const lines = wholeLines(reply.body, touch, (body) => errorOfReply(200, body, exchange, host.label));
-          return new Response(ReadableStream.from(lines) as ReadableStream<Uint8Array>);
+          return new Response(ReadableStream.from(lines));
         };
         return await talk({
           ollama: new Ollama({ host: host.baseUrl, fetch }),

@@ -1,0 +1,194 @@
+import { describe, expect, it } from "vitest";
+import {
+  EngineUnreachable,
+  GenerationFailed,
+  InvalidConfig,
+  PromptTooLong,
+  UnknownModel,
+  UnsupportedCapability,
+} from "../../../../src/orchestrator/errors.ts";
+import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
+import { sampleModels, startFakeOllama } from "../../../support/fake-ollama.ts";
+import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";
+
+describe("trust and memory of an Ollama server", () => {
+  it("loopback is local and shares this machine's memory, every other host is remote with its own", () => {
+    expect(engineAt("127.0.0.1:11434")).toMatchObject({
+      id: "ollama",
+      kind: "ollama",
+      trust: "local",
+      memoryDomain: "local",
+    });
+    expect(engineAt("192.168.1.20")).toMatchObject({ trust: "remote", memoryDomain: "192.168.1.20:11434" });
+  });
+
+  it("an address that can't be read is refused when the engine is made", () => {
+    const log = { debug() {}, info() {}, warn() {} };
+    expect(() => createOllamaEngine({ host: "ftp://x", now: () => 0, log })).toThrow(InvalidConfig);
+  });
+
+  it("cloud models are remote and take no memory here, whatever lists them", async () => {
+    const { engine } = await startPair({ models: sampleModels });
+    const models = await engine.list(never);
+    expect(models.map(({ name, trust }) => [name, trust])).toEqual([
+      ["smollm2:135m", "local"],
+      ["qwen3:0.6b", "local"],
+      ["gemma3:4b", "local"],
+      ["all-minilm:latest", "local"],
+      ["gpt-oss:120b-cloud", "remote"],
+    ]);
+    expect(models.at(-1)?.sizeBytes).toBe(0);
+  });
+
+  it("describing a cloud model asks nobody but the list", async () => {
+    const { fake, engine } = await startPair({ models: sampleModels });
+    expect(await engine.describe("gpt-oss:120b-cloud", never)).toMatchObject({ trust: "remote", sizeBytes: 0 });
+    expect(await rejection(engine.describe("kimi-k2:cloud", never))).toBeInstanceOf(UnknownModel);
+    expect(fake.requests.map(({ path }) => path)).toEqual(["/api/tags", "/api/tags"]);
+  });
+});
+
+describe("what Ollama knows of a model", () => {
+  it("lists what /api/tags says", async () => {
+    const { engine } = await startPair();
+    expect(await engine.list(never)).toEqual([
+      {
+        name: "smollm2:135m",
+        digest: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+        sizeBytes: 98_362_745,
+        modifiedAt: "2026-11-21T08:05:03.056328523Z",
+        family: "llama",
+        parameterSize: "134.52M",
+        quantization: "Q4_1",
+        contextTokens: 8_192,
+        capabilities: ["completion"],
+        trust: "local",
+      },
+    ]);
+  });
+
+  it("describes from /api/show: facts, vocabulary, parameters, metadata without nulls and long arrays", async () => {
+    const parameters =
+      'stop                           "<|im_start|>"\nstop                           "<|im_end|>"\ntemperature                    0.7';
+    const metadata = {
+      "tokenizer.ggml.tokens": Array.from({ length: 2_000 }, () => "x"),
+      "gemma3.attention.pattern": [1, 2],
+    };
+    const { engine } = await startPair({
+      models: [
+        {
+          name: "gemma3:4b",
+          architecture: "gemma3",
+          system: "Be brief.",
+          parameters,
+          metadata,
+          vocabularySize: 262_144,
+          capabilities: ["completion", "vision", "brand-new"],
+        },
+      ],
+    });
+    const facts = await engine.describe("gemma3:4b", never);
+    expect(facts).toMatchObject({
+      architecture: "gemma3",
+      layerCount: 30,
+      embeddingLength: 576,
+      vocabularySize: 262_144,
+      capabilities: ["completion", "vision"],
+      system: "Be brief.",
+      parameters: { stop: ["<|im_start|>", "<|im_end|>"], temperature: 0.7 },
+    });
+    expect(facts.metadata).toHaveProperty(["gemma3.attention.head_count_kv"], 3);
+    expect(facts.metadata).toHaveProperty(["gemma3.attention.pattern"], [1, 2]);
+    expect(facts.metadata).not.toHaveProperty(["tokenizer.ggml.tokens"]);
+    expect(facts.metadata).not.toHaveProperty(["general.languages"]);
+  });
+
+  it("a name without its tag is :latest, and is shown as it was given", async () => {
+    const { engine } = await startPair({ models: [{ name: "tiny:latest", sizeBytes: 7 }] });
+    expect(await engine.describe("Tiny", never)).toMatchObject({ name: "Tiny", sizeBytes: 7 });
+  });
+});
+
+describe("the health of an Ollama server", () => {
+  it("is bounded when the server hangs", async () => {
+    const { fake, engine } = await startPair({}, { healthMs: 150 });
+    fake.misbehave({ kind: "hang", on: "/api/version" });
+    const health = await engine.health(never);
+    expect(health.isReachable).toBe(false);
+    expect(health.message).toContain("silent for 0.15 s");
+    expect(health.latencyMs).toBeLessThan(2_000);
+  });
+
+  it("says what to do when nobody is there", async () => {
+    const fake = await startFakeOllama();
+    await fake.close();
+    const health = await engineAt(fake.url).health(never);
+    expect(health.isReachable).toBe(false);
+    expect(health.message).toContain("ollama serve");
+  });
+
+  it("another program at that address is not reachable", async () => {
+    const { fake, engine } = await startPair();
+    fake.misbehave({ kind: "garbage", on: "/api/version" });
+    expect(await engine.health(never)).toMatchObject({ isReachable: false });
+  });
+});
+
+describe("control calls", () => {
+  it("a list from a server that hangs ends within its bound", async () => {
+    const { fake, engine } = await startPair({}, { controlMs: 100 });
+    fake.misbehave({ kind: "hang", on: "/api/tags" });
+    expect(await rejection(engine.list(never))).toBeInstanceOf(EngineUnreachable);
+  });
+
+  it.each(["cut", "garbage"] as const)("a list that is %s is an error, not an empty list", async (kind) => {
+    const { fake, engine } = await startPair();
+    fake.misbehave({ kind, on: "/api/tags" });
+    expect(await rejection(engine.list(never))).toBeInstanceOf(kind === "cut" ? EngineUnreachable : GenerationFailed);
+  });
+
+  it("share ten connections, apart from the generations", async () => {
+    const { fake, engine } = await startPair({ tokensPerSecond: 200 });
+    fake.misbehave({ kind: "slow", on: "/api/tags", times: 25, delayMs: 100 });
+    const answering = engine.generate(chatRequest(), createRecorder(), never);
+    const lists = Array.from({ length: 25 }, () => engine.list(new AbortController().signal));
+    for (let seen = 0; seen < 10; seen = fake.requests.filter(({ path }) => path === "/api/tags").length)
+      await engine.health(never).catch(() => {});
+    expect(engine.connections().control).toMatchObject({ limit: 10, connected: 10 });
+    expect(engine.connections().generation.connected).toBe(1);
+    await Promise.all([...lists, answering]);
+    expect(engine.connections().control).toMatchObject({ running: 0, queued: 0 });
+  });
+});
+
+describe("embeddings from Ollama", () => {
+  const models = [{ name: "all-minilm:latest", capabilities: ["embedding"], contextTokens: 512 }];
+
+  it("keep the context of a loaded model, which would be loaded again otherwise", async () => {
+    const { fake, engine } = await startPair({ models });
+    await engine.residency?.load("all-minilm", { contextTokens: 256 }, () => {}, never);
+    await engine.embedding?.embed("all-minilm", ["a"], never);
+    expect(fake.requests.at(-1)?.body).toMatchObject({ truncate: false, options: { num_ctx: 256 } });
+  });
+
+  it("a text that is too long is PromptTooLong, not a vector of its beginning", async () => {
+    const { engine } = await startPair({ models });
+    const error = await rejection(
+      engine.embedding?.embed("all-minilm", ["short", "word ".repeat(600)], never) ?? Promise.resolve(),
+    );
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error).toMatchObject({ promptTokens: 750, contextTokens: 512 });
+  });
+
+  it("a model without them is UnsupportedCapability", async () => {
+    const { engine } = await startPair();
+    const error = await rejection(engine.embedding?.embed("smollm2:135m", ["a"], never) ?? Promise.resolve());
+    expect(error).toBeInstanceOf(UnsupportedCapability);
+  });
+
+  it("no texts are no request", async () => {
+    const { fake, engine } = await startPair();
+    expect(await engine.embedding?.embed("smollm2:135m", [], never)).toEqual({ vectors: [], promptTokens: 0 });
+    expect(fake.requests).toEqual([]);
+  });
+});

@@ -1,0 +1,109 @@
+import { describe, expect, it } from "vitest";
+import {
+  EngineUnreachable,
+  GenerationFailed,
+  LoadFailed,
+  PrivacyLocked,
+  PromptTooLong,
+  PullFailed,
+  QueueFull,
+  UnknownModel,
+  UnsupportedCapability,
+} from "../../../../src/orchestrator/errors.ts";
+import { CutOff, errorOfFailure, errorOfReply } from "../../../../src/orchestrator/engines/ollama/errors.ts";
+import { vendorErrors } from "../../../support/fake-ollama.ts";
+
+const attempt = { what: "answering with smollm2:135m", model: "smollm2:135m", otherwise: GenerationFailed };
+const body = (error: unknown): string => JSON.stringify({ error });
+
+describe("an error answer of Ollama", () => {
+  it.each([
+    ["missing model", 404, body(vendorErrors.notFound("smollm2:135m")), UnknownModel],
+    ["missing model of an embedding", 404, body('model "smollm2:135m" not found, try pulling it first'), UnknownModel],
+    ["unknown name of a pull, in a 200 stream", 200, body("pull model manifest: file does not exist"), UnknownModel],
+    ["no thinking", 400, body(vendorErrors.noThinking("smollm2:135m")), UnsupportedCapability],
+    ["no images, nested", 400, body(vendorErrors.noImages), UnsupportedCapability],
+    ["no embeddings", 501, body(vendorErrors.noEmbeddings), UnsupportedCapability],
+    ["no chat", 400, body('"all-minilm" does not support chat'), UnsupportedCapability],
+    ["full queue", 503, body(vendorErrors.queueFull), QueueFull],
+    ["killed at load", 500, body(vendorErrors.terminated), LoadFailed],
+    ["out of memory at load", 500, body(vendorErrors.outOfMemory), LoadFailed],
+    ["runner stopped, in a 200 stream", 200, body(vendorErrors.runnerStopped), LoadFailed],
+    ["cloud switched off", 403, body("ollama cloud is disabled: remote inference is unavailable"), PrivacyLocked],
+    ["foreign Host header", 403, "", EngineUnreachable],
+    ["another program at that address", 404, "404 page not found", EngineUnreachable],
+    ["a proxy without its backend", 502, "<html>Bad Gateway</html>", EngineUnreachable],
+    ["a redirect", 302, "", EngineUnreachable],
+    [
+      "a K-shift that a runner can't do is no missing capability",
+      500,
+      body("Deepseek2 does not support K-shift"),
+      GenerationFailed,
+    ],
+    ["anything else", 500, body("unexpected EOF"), GenerationFailed],
+    ["an error that is an object", 500, body({ code: 500, message: "boom" }), GenerationFailed],
+  ])("%s", (_, status, text, expected) => {
+    const error = errorOfReply(status, text, attempt, "127.0.0.1:11434");
+    expect(error).toBeInstanceOf(expected);
+    expect(error.constructor).toBe(expected);
+    expect(error.hint).toBeTruthy();
+    expect(error.cause).toBeInstanceOf(Error);
+  });
+
+  it("gives both numbers of a prompt that is too long, out of the JSON inside its text", () => {
+    const error = errorOfReply(400, body(vendorErrors.promptTooLong(6_010, 2_048)), attempt, "127.0.0.1:11434");
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error).toMatchObject({ promptTokens: 6_010, contextTokens: 2_048 });
+    expect(error.message).toBe("the prompt has 6010 tokens, and smollm2:135m is loaded with a context of 2048");
+  });
+
+  it("names the memory when that is what ran out, and the file otherwise", () => {
+    const hintOf = (text: string): string | undefined => errorOfReply(500, body(text), attempt, "x").hint;
+    expect(hintOf(vendorErrors.outOfMemory)).toContain("Unload another model");
+    expect(hintOf("llama-server process has terminated: error loading model architecture: unknown")).toContain(
+      "Pull the model again",
+    );
+  });
+
+  it("names the Host problem behind an empty 403", () => {
+    const error = errorOfReply(403, "", attempt, "box.lan:11434");
+    expect(error.message).toContain("Host");
+    expect(error.hint).toContain("IP address");
+  });
+
+  it("takes the hint of the attempt for what nothing is known about", () => {
+    const pull = { ...attempt, otherwise: PullFailed, hint: "Call pull_model again." };
+    const error = errorOfReply(200, body("max retries exceeded: EOF"), pull, "x");
+    expect(error).toBeInstanceOf(PullFailed);
+    expect(error.hint).toBe("Call pull_model again.");
+  });
+});
+
+describe("a failed connection to Ollama", () => {
+  const failure = (code: string): Error => Object.assign(new Error(code), { code });
+
+  it.each(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT", "DEPTH_ZERO_SELF_SIGNED_CERT"])(
+    "%s is EngineUnreachable and says how to start it",
+    (code) => {
+      const error = errorOfFailure(failure(code), attempt, "127.0.0.1:11434");
+      expect(error).toBeInstanceOf(EngineUnreachable);
+      expect((error as EngineUnreachable).message).toContain(`127.0.0.1:11434 (${code})`);
+      expect((error as EngineUnreachable).hint).toContain("ollama serve");
+    },
+  );
+
+  it.each([
+    ["a reset", failure("ECONNRESET")],
+    ["a closed socket", failure("UND_ERR_SOCKET")],
+    ["half a stream", new CutOff()],
+  ])("%s is EngineUnreachable and says that it was cut", (_, cut) => {
+    const error = errorOfFailure(cut, attempt, "127.0.0.1:11434");
+    expect(error).toBeInstanceOf(EngineUnreachable);
+    expect((error as EngineUnreachable).message).toContain("cut the connection while answering with smollm2:135m");
+  });
+
+  it("a defect of ours passes as it is", () => {
+    const defect = new TypeError("undefined is not a function");
+    expect(errorOfFailure(defect, attempt, "x")).toBe(defect);
+  });
+});

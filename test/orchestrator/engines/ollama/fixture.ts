@@ -1,0 +1,59 @@
+import { onTestFinished } from "vitest";
+import { createOllamaEngine, type OllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
+import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
+import type { GenerationRequest, GenerationSink } from "../../../../src/orchestrator/engines/generation.ts";
+import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
+
+export const never = new AbortController().signal;
+
+/** An engine at that address, closed when the test ends. */
+export function engineAt(host: string, timeouts: Partial<OllamaTimeouts> = {}): OllamaEngine {
+  const log = { debug() {}, info() {}, warn() {} };
+  const engine = createOllamaEngine({ host, now: () => performance.now(), log, timeouts });
+  onTestFinished(() => engine.close());
+  return engine;
+}
+
+/** A fake server and an engine that speaks to it; both are closed when the test ends. */
+export async function startPair(
+  options: FakeOllamaOptions = {},
+  timeouts: Partial<OllamaTimeouts> = {},
+): Promise<{ readonly fake: FakeOllama; readonly engine: OllamaEngine }> {
+  const fake = await startFakeOllama(options);
+  onTestFinished(() => fake.close());
+  return { fake, engine: engineAt(fake.url, timeouts) };
+}
+
+export function chatRequest(request: Partial<GenerationRequest> = {}): GenerationRequest {
+  return {
+    model: "smollm2:135m",
+    messages: [{ role: "user", content: "Name three colours." }],
+    maxTokens: 64,
+    sampling: {},
+    contextTokens: 2_048,
+    ...request,
+  };
+}
+
+/** Keeps what it hears. */
+export function createRecorder(): GenerationSink & {
+  readonly heard: { text: string[]; thinking: string[]; phases: string[] };
+} {
+  const heard = { text: [] as string[], thinking: [] as string[], phases: [] as string[] };
+  return {
+    heard,
+    text: (delta) => heard.text.push(delta),
+    thinking: (delta) => heard.thinking.push(delta),
+    phase: (phase) => heard.phases.push(phase),
+  };
+}
+
+/** The reason of a promise that must reject. */
+export async function rejection(promise: Promise<unknown>): Promise<Error & { hint?: string; cause?: unknown }> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("it did not reject");
+}

@@ -1,0 +1,175 @@
+import { describe, expect, it } from "vitest";
+import {
+  EngineUnreachable,
+  GenerationFailed,
+  LoadFailed,
+  PromptTooLong,
+  QueueFull,
+  UnsupportedCapability,
+} from "../../../../src/orchestrator/errors.ts";
+import { sampleModels, startFakeOllama, vendorErrors, type Misbehaviour } from "../../../support/fake-ollama.ts";
+import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";
+
+describe("a generation with Ollama", () => {
+  it("asks with everything that was decided, in one request, and never lets the prompt be cut", async () => {
+    const { fake, engine } = await startPair();
+    await engine.generate(
+      chatRequest({
+        sampling: { temperature: 0.2, topP: 0.9, topK: 40, seed: 7, stop: ["END"] },
+        keepAliveSeconds: 900,
+        maxTokens: 12,
+      }),
+      createRecorder(),
+      never,
+    );
+    expect(fake.requests.map(({ method, path }) => `${method} ${path}`)).toEqual(["POST /api/chat"]);
+    expect(fake.requests[0]?.body).toEqual({
+      model: "smollm2:135m",
+      messages: [{ role: "user", content: "Name three colours." }],
+      stream: true,
+      truncate: false,
+      shift: false,
+      keep_alive: 900,
+      options: { num_ctx: 2_048, num_predict: 12, temperature: 0.2, top_p: 0.9, top_k: 40, seed: 7, stop: ["END"] },
+    });
+  });
+
+  it("leaves out what the model decides itself", async () => {
+    const { fake, engine } = await startPair();
+    await engine.generate(chatRequest(), createRecorder(), never);
+    expect(fake.requests[0]?.body).not.toHaveProperty("think");
+    expect(fake.requests[0]?.body).not.toHaveProperty("format");
+    expect(fake.requests[0]?.body).not.toHaveProperty("keep_alive");
+    expect(fake.requests[0]?.body["options"]).toEqual({ num_ctx: 2_048, num_predict: 64 });
+  });
+
+  it("keeps thinking apart from text, and switches it off", async () => {
+    const { engine } = await startPair({ models: sampleModels });
+    const recorder = createRecorder();
+    const thought = await engine.generate(chatRequest({ model: "qwen3:0.6b", think: true }), recorder, never);
+    expect(thought.thinking).toBe("The user asks about colours.");
+    expect(recorder.heard.thinking.join("")).toBe(thought.thinking);
+    expect(thought.text).toBe("Red, green and blue are three colours of the rainbow.");
+    expect(recorder.heard.phases).toEqual(["prefill", "decode"]);
+    const plain = await engine.generate(chatRequest({ model: "qwen3:0.6b", think: false }), createRecorder(), never);
+    expect(plain).not.toHaveProperty("thinking");
+  });
+
+  it("sends images as they are, also when a file has that name", async () => {
+    const { fake, engine } = await startPair({ models: sampleModels });
+    const messages = [{ role: "user", content: "What is it?", images: ["package.json"] }] as const;
+    await engine.generate(chatRequest({ model: "gemma3:4b", messages }), createRecorder(), never);
+    expect(fake.requests[0]?.body["messages"]).toEqual(messages);
+  });
+
+  it("counts and times what Ollama reports, in milliseconds", async () => {
+    const { engine } = await startPair({ loadDelayMs: 30, tokensPerSecond: 1_000 });
+    const cold = await engine.generate(chatRequest(), createRecorder(), never);
+    expect(cold.completionTokens).toBe(10);
+    expect(cold.promptTokens).toBe(8);
+    expect(cold.loadMs).toBeGreaterThanOrEqual(25);
+    expect(cold.firstTokenMs).toBeGreaterThanOrEqual(25);
+    expect(cold.decodeMs).toBeGreaterThan(5);
+    expect(cold.totalMs).toBeGreaterThanOrEqual(cold.firstTokenMs + cold.decodeMs / 2);
+    const warm = await engine.generate(chatRequest(), createRecorder(), never);
+    expect(warm.loadMs).toBeLessThan(20);
+  });
+
+  it("gives its connection back: generations one after the other don't open one each", async () => {
+    const { fake, engine } = await startPair();
+    for (let round = 0; round < 6; round += 1) await engine.generate(chatRequest(), createRecorder(), never);
+    // Two, because a connection counts as free only a moment after its last byte.
+    expect(engine.connections().generation.connected).toBeLessThanOrEqual(2);
+    expect(engine.connections().generation).toMatchObject({ running: 0, queued: 0 });
+    expect(fake.requests.every((request) => request.wasCutByClient === false)).toBe(true);
+  });
+
+  it.each<[string, Misbehaviour, typeof EngineUnreachable, string]>([
+    ["a reset before the answer", { kind: "drop" }, EngineUnreachable, "cut the connection"],
+    ["a cut in mid-stream", { kind: "cut", afterLines: 3 }, EngineUnreachable, "cut the connection"],
+    ["a line that isn't JSON", { kind: "garbage", afterLines: 2 }, GenerationFailed, "makes no sense"],
+    ["silence", { kind: "hang", afterLines: 0 }, EngineUnreachable, "silent for 0.3 s"],
+    ["silence in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "silent for 0.3 s"],
+    [
+      "an error line in a 200 stream",
+      { kind: "error_line", error: vendorErrors.runnerStopped },
+      LoadFailed,
+      "unexpectedly stopped",
+    ],
+    ["a full queue", { kind: "status", status: 503, error: vendorErrors.queueFull }, QueueFull, "server busy"],
+    ["an error without a special meaning", { kind: "status", status: 500, error: "boom" }, GenerationFailed, "boom"],
+  ])("%s is a clear error, and the next request is answered", async (_, misbehaviour, expected, words) => {
+    const { fake, engine } = await startPair({}, { stallMs: 300 });
+    fake.misbehave(misbehaviour);
+    const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
+    expect(error).toBeInstanceOf(expected);
+    expect(error.message).toContain(words);
+    expect(error.hint).toBeTruthy();
+    expect((await engine.generate(chatRequest(), createRecorder(), never)).text).not.toBe("");
+  });
+
+  it("outlasts any load, as long as it is shorter than the stall bound", async () => {
+    const { engine } = await startPair({ loadDelayMs: 400 }, { stallMs: 2_000, controlMs: 100 });
+    expect((await engine.generate(chatRequest(), createRecorder(), never)).text).not.toBe("");
+  });
+
+  it("lets a slow stream run on: the bound is on silence, not on the whole", async () => {
+    const { fake, engine } = await startPair({}, { stallMs: 150 });
+    fake.misbehave({ kind: "slow", delayMs: 40 });
+    const { totalMs } = await engine.generate(chatRequest(), createRecorder(), never);
+    expect(totalMs).toBeGreaterThan(300);
+  });
+
+  it.each([
+    ["thinking", { think: true }, "does not support thinking"],
+    ["images", { messages: [{ role: "user", content: "?", images: ["aGk="] }] }, "does not support multimodal"],
+  ] as const)("%s of a model without it is UnsupportedCapability", async (_, request, words) => {
+    const { engine } = await startPair();
+    const error = await rejection(engine.generate(chatRequest(request), createRecorder(), never));
+    expect(error).toBeInstanceOf(UnsupportedCapability);
+    expect(error.message).toContain(words);
+  });
+
+  it("out of memory at load is LoadFailed with what to do", async () => {
+    const { engine } = await startPair({ models: [{ name: "huge:70b", loadError: vendorErrors.outOfMemory }] });
+    const error = await rejection(engine.generate(chatRequest({ model: "huge:70b" }), createRecorder(), never));
+    expect(error).toBeInstanceOf(LoadFailed);
+    expect(error.hint).toContain("smaller model");
+  });
+
+  it("a prompt that is too long reaches nobody", async () => {
+    const { engine } = await startPair();
+    const messages = [{ role: "user", content: "word ".repeat(3_000) }] as const;
+    const recorder = createRecorder();
+    const error = await rejection(engine.generate(chatRequest({ messages }), recorder, never));
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error).toMatchObject({ promptTokens: 3_006, contextTokens: 2_048 });
+    expect(recorder.heard.text).toEqual([]);
+  });
+
+  it("nobody at the address is EngineUnreachable and says how to start Ollama", async () => {
+    const fake = await startFakeOllama();
+    await fake.close();
+    const engine = engineAt(fake.url);
+    const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
+    expect(error).toBeInstanceOf(EngineUnreachable);
+    expect(error.message).toContain("ECONNREFUSED");
+    expect(error.hint).toContain("ollama serve");
+  });
+
+  it("prints nothing on stdout, whatever goes wrong", async () => {
+    const { fake, engine } = await startPair();
+    const written: unknown[] = [];
+    const write = process.stdout.write;
+    process.stdout.write = (chunk: unknown) => written.push(chunk) > 0;
+    try {
+      for (const kind of ["status", "garbage", "cut"] as const) {
+        fake.misbehave({ kind, status: 500, error: "boom" });
+        await rejection(engine.generate(chatRequest(), createRecorder(), never));
+      }
+    } finally {
+      process.stdout.write = write;
+    }
+    expect(written).toEqual([]);
+  });
+});

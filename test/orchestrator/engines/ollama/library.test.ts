@@ -1,0 +1,134 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import {
+  EngineUnreachable,
+  InvalidRequest,
+  LoadFailed,
+  PullFailed,
+  UnknownModel,
+} from "../../../../src/orchestrator/errors.ts";
+import type { EngineLibrary } from "../../../../src/orchestrator/engines/engine.ts";
+import type { Progress } from "../../../../src/orchestrator/types.ts";
+import type { FakeOllamaOptions } from "../../../support/fake-ollama.ts";
+import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
+import { never, rejection, startPair } from "./fixture.ts";
+
+async function startLibrary(options: FakeOllamaOptions = {}, timeouts: Partial<OllamaTimeouts> = {}) {
+  const pair = await startPair(options, timeouts);
+  return { ...pair, library: pair.engine.library as EngineLibrary };
+}
+
+async function temporaryFile(name: string, content: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "ollm-ollama-"));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const file = join(folder, name);
+  await writeFile(file, content);
+  return file;
+}
+
+const qwen = { name: "qwen3:0.6b", sizeBytes: 1_000_000 };
+
+describe("a pull through Ollama", () => {
+  it("reports bytes that only grow, and answers the model as it was asked for", async () => {
+    const { library } = await startLibrary({ registry: [qwen], pullBytesPerSecond: 20_000_000 });
+    const seen: Progress[] = [];
+    const pulled = await library.pull("qwen3:0.6b", (progress) => seen.push(progress), never);
+    expect(pulled).toMatchObject({ name: "qwen3:0.6b", sizeBytes: 1_000_000, wasAlreadyPresent: false });
+    expect(pulled.digest).toMatch(/^[0-9a-f]{64}$/);
+    const bytes = seen.map(({ completedBytes }) => completedBytes ?? 0);
+    expect(bytes).toEqual(bytes.toSorted((left, right) => left - right));
+    expect(seen.at(-1)).toMatchObject({
+      message: "qwen3:0.6b: success",
+      completedBytes: 1_000_000,
+      totalBytes: 1_000_000,
+    });
+  });
+
+  it("says when the model was there already, also under a name without its tag", async () => {
+    const { library } = await startLibrary({ models: [{ name: "tiny:latest" }] });
+    expect(await library.pull("tiny", () => {}, never)).toMatchObject({ name: "tiny", wasAlreadyPresent: true });
+  });
+
+  it("an unknown name is UnknownModel, although the answer is a 200", async () => {
+    const { library } = await startLibrary();
+    const error = await rejection(library.pull("nope", () => {}, never));
+    expect(error).toBeInstanceOf(UnknownModel);
+    expect(error.message).toContain("nope");
+  });
+
+  it("an error line of the registry is PullFailed and says that calling again goes on", async () => {
+    const { fake, library } = await startLibrary({ registry: [qwen] });
+    const text = 'pull model manifest: Get "https://registry.ollama.ai/v2/": dial tcp: no such host';
+    fake.misbehave({ kind: "error_line", on: "/api/pull", error: text });
+    const error = await rejection(library.pull("qwen3:0.6b", () => {}, never));
+    expect(error).toBeInstanceOf(PullFailed);
+    expect(error.message).toContain("no such host");
+    expect(error.hint).toContain("pull_model again");
+  });
+
+  it("a stalled one is PullFailed with how far it came", async () => {
+    const { fake, library } = await startLibrary({ registry: [qwen] }, { pullStallMs: 150 });
+    fake.misbehave({ kind: "hang", on: "/api/pull", afterLines: 4 });
+    const error = await rejection(library.pull("qwen3:0.6b", () => {}, never));
+    expect(error).toBeInstanceOf(PullFailed);
+    expect(error.message).toBe("the pull of qwen3:0.6b stalled at 200000 of 1000000 bytes");
+    expect(error.hint).toContain("pull_model again");
+  });
+
+  it("a cut one is EngineUnreachable", async () => {
+    const { fake, library } = await startLibrary({ registry: [qwen] });
+    fake.misbehave({ kind: "cut", on: "/api/pull", afterLines: 4 });
+    expect(await rejection(library.pull("qwen3:0.6b", () => {}, never))).toBeInstanceOf(EngineUnreachable);
+  });
+});
+
+describe("an import into Ollama", () => {
+  it("sends the file once: the second name finds the blob there", async () => {
+    const { fake, library } = await startLibrary();
+    const file = await temporaryFile("my.gguf", `GGUF${"x".repeat(3_000_000)}`);
+    const seen: Progress[] = [];
+    const first = await library.import(file, "mine", (progress) => seen.push(progress), never);
+    expect(first).toMatchObject({ name: "mine", sizeBytes: 3_000_004, wasAlreadyPresent: false });
+    expect(seen.find(({ message }) => message.startsWith("sending"))).toMatchObject({ totalBytes: 3_000_004 });
+    await library.import(file, "mine-too", () => {}, never);
+    expect(
+      fake.requests.filter(({ method, path }) => method === "POST" && path.startsWith("/api/blobs/")),
+    ).toHaveLength(1);
+    expect([...fake.models.keys()]).toEqual(expect.arrayContaining(["mine:latest", "mine-too:latest"]));
+  });
+
+  it("a file that is no GGUF is LoadFailed with Ollama's reason", async () => {
+    const { library } = await startLibrary();
+    const file = await temporaryFile("notes.txt", "hello");
+    const error = await rejection(library.import(file, "mine", () => {}, never));
+    expect(error).toBeInstanceOf(LoadFailed);
+    expect(error.message).toContain("not in GGUF format");
+  });
+
+  it("a missing file is InvalidRequest, before any request", async () => {
+    const { fake, library } = await startLibrary();
+    expect(await rejection(library.import("/no/such.gguf", "mine", () => {}, never))).toBeInstanceOf(InvalidRequest);
+    expect(fake.requests).toEqual([]);
+  });
+});
+
+describe("deleting from Ollama", () => {
+  it("frees what no other name uses", async () => {
+    const weights = "a".repeat(64);
+    const { library } = await startLibrary({
+      models: [
+        { name: "one:1b", weights, sizeBytes: 500 },
+        { name: "copy:1b", weights, sizeBytes: 500 },
+      ],
+    });
+    expect(await library.remove("one:1b", never)).toEqual({ freedBytes: 0 });
+    expect(await library.remove("copy:1b", never)).toEqual({ freedBytes: 500 });
+  });
+
+  it("an unknown name is UnknownModel", async () => {
+    const { library } = await startLibrary();
+    expect(await rejection(library.remove("nope", never))).toBeInstanceOf(UnknownModel);
+  });
+});

@@ -1,0 +1,140 @@
+import { describe, expect, it } from "vitest";
+import { LoadFailed, OrchestratorError, UnsupportedCapability } from "../../../../src/orchestrator/errors.ts";
+import type { EngineResidency } from "../../../../src/orchestrator/engines/engine.ts";
+import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
+import { startFakeOllama, vendorErrors, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
+import { chatRequest, createRecorder, never, rejection, startPair } from "./fixture.ts";
+
+async function startResidency(options: FakeOllamaOptions = {}) {
+  const pair = await startPair(options, { unloadMs: 400 });
+  return { ...pair, residency: pair.engine.residency as EngineResidency };
+}
+
+describe("loading into Ollama", () => {
+  it("a generation after a load with the same context doesn't load again", async () => {
+    const { fake, engine, residency } = await startResidency();
+    const resident = await residency.load(
+      "smollm2:135m",
+      { contextTokens: 2_048, keepAliveSeconds: -1 },
+      () => {},
+      never,
+    );
+    expect(resident).toMatchObject({
+      name: "smollm2:135m",
+      sizeBytes: 160_222_411,
+      vramBytes: 0,
+      contextTokens: 2_048,
+    });
+    expect(resident.loadMs).toBeGreaterThanOrEqual(0);
+    await engine.generate(chatRequest(), createRecorder(), never);
+    expect(fake.loads).toEqual([{ name: "smollm2:135m", contextTokens: 2_048 }]);
+  });
+
+  it("a second load only refreshes the keep-alive, and claims no load time", async () => {
+    const { fake, residency } = await startResidency();
+    await residency.load("smollm2:135m", { contextTokens: 2_048, keepAliveSeconds: 60 }, () => {}, never);
+    const again = await residency.load(
+      "smollm2:135m",
+      { contextTokens: 2_048, keepAliveSeconds: 600 },
+      () => {},
+      never,
+    );
+    expect(again).not.toHaveProperty("loadMs");
+    expect(fake.loads).toHaveLength(1);
+    expect([...fake.residents.values()][0]?.keepAliveSeconds).toBe(600);
+  });
+
+  it("an embedding-only model is loaded by an embedding of nothing", async () => {
+    const { fake, residency } = await startResidency({
+      models: [{ name: "all-minilm:latest", capabilities: ["embedding"] }],
+    });
+    const resident = await residency.load("all-minilm", { contextTokens: 512 }, () => {}, never);
+    expect(resident).toMatchObject({ name: "all-minilm", contextTokens: 512 });
+    expect(fake.requests.find(({ path }) => path === "/api/embed")?.body["input"]).toEqual([]);
+  });
+
+  it("finds the slot that another name of the same weights holds", async () => {
+    const weights = "b".repeat(64);
+    const { residency } = await startResidency({
+      models: [
+        { name: "base:1b", weights },
+        { name: "derived:1b", weights, system: "You are a pirate." },
+      ],
+    });
+    await residency.load("base:1b", { contextTokens: 1_024 }, () => {}, never);
+    expect(await residency.load("derived:1b", { contextTokens: 1_024 }, () => {}, never)).toMatchObject({
+      name: "derived:1b",
+      contextTokens: 1_024,
+    });
+  });
+
+  it("a model that is gone again after its load is LoadFailed", async () => {
+    const { residency } = await startResidency();
+    const error = await rejection(
+      residency.load("smollm2:135m", { contextTokens: 512, keepAliveSeconds: 1e-9 }, () => {}, never),
+    );
+    expect(error).toBeInstanceOf(LoadFailed);
+    expect(error.message).toContain("gone again");
+  });
+
+  it("out of memory is LoadFailed", async () => {
+    const { residency } = await startResidency({ models: [{ name: "huge:70b", loadError: vendorErrors.terminated }] });
+    expect(await rejection(residency.load("huge:70b", { contextTokens: 512 }, () => {}, never))).toBeInstanceOf(
+      LoadFailed,
+    );
+  });
+
+  it("a cloud model is not loaded: nothing is asked of Ollama's cloud", async () => {
+    const { fake, residency } = await startResidency();
+    expect(await rejection(residency.load("kimi-k2:cloud", { contextTokens: 512 }, () => {}, never))).toBeInstanceOf(
+      UnsupportedCapability,
+    );
+    expect(fake.requests).toEqual([]);
+  });
+});
+
+describe("unloading from Ollama", () => {
+  it("waits until the memory is free, which is after the answer", async () => {
+    const { fake, residency } = await startResidency({ unloadDelayMs: 80 });
+    await residency.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
+    await residency.unload("smollm2:135m", never);
+    expect(fake.residents.size).toBe(0);
+    expect(fake.requests.filter(({ path }) => path === "/api/ps").length).toBeGreaterThan(2);
+  });
+
+  it("gives up after its bound when the model stays", async () => {
+    const { residency } = await startResidency({ unloadDelayMs: 60_000 });
+    await residency.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
+    const error = await rejection(residency.unload("smollm2:135m", never));
+    expect(error).toBeInstanceOf(OrchestratorError);
+    expect(error.message).toContain("still in memory 0.4 s");
+  });
+
+  it("never touches what /api/ps doesn't show", async () => {
+    const { fake, residency } = await startResidency();
+    await residency.unload("smollm2:135m", never);
+    expect(fake.requests.map(({ path }) => path)).toEqual(["/api/ps"]);
+  });
+
+  it("a model that was deleted while loaded leaves by itself: the log says so", async () => {
+    const fake = await startFakeOllama();
+    const warnings: string[] = [];
+    const log = { debug() {}, info() {}, warn: (message: string) => warnings.push(message) };
+    const engine = createOllamaEngine({
+      host: fake.url,
+      now: () => performance.now(),
+      log,
+      timeouts: { unloadMs: 100 },
+    });
+    try {
+      await engine.residency?.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
+      fake.models.clear();
+      const error = await rejection(engine.residency?.unload("smollm2:135m", never) ?? Promise.resolve());
+      expect(error.message).toContain("still in memory");
+      expect(warnings).toEqual([expect.stringContaining("leaves when its keep-alive ends")]);
+    } finally {
+      await engine.close();
+      await fake.close();
+    }
+  });
+});
