@@ -9,6 +9,7 @@ import { chmod, cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promi
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { lazyCommonJs } from "./lazy-commonjs.ts";
+import { thirdPartyLicenses } from "./third-party-licenses.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const outdir = join(root, "dist");
@@ -47,6 +48,7 @@ export async function buildAll(): Promise<Metafile> {
     platform: "node",
     target: "node20",
     minify: true,
+    // Collected in third-party-licenses.txt.
     legalComments: "none",
     metafile: true,
     logLevel: "warning",
@@ -68,6 +70,7 @@ export async function buildAll(): Promise<Metafile> {
   for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
   }
+  await writeFile(join(outdir, "third-party-licenses.txt"), await thirdPartyLicenses(metafile, root));
   const locks = join(root, "engine-lock");
   if (existsSync(locks)) await cp(locks, join(outdir, "engine-lock"), { recursive: true });
   return metafile;

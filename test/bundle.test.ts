@@ -59,3 +59,9 @@ test("every platform's engine lock is in the package, with its integrity hashes"
     expect(lock).toContain('"integrity": "sha512-');
   }
 });
+
+test("the licences of the bundled packages are passed on", async () => {
+  const text = await readFile(join(dist, "third-party-licenses.txt"), "utf8");
+  for (const name of ["@modelcontextprotocol/server", "zod", "undici"]) expect(text).toContain(`\n${name} `);
+  expect(text).toContain("Permission is hereby granted, free of charge");
+});
