@@ -37,6 +37,8 @@ interface CompiledEntry {
   readonly entry: DatabaseEntry;
   readonly words: readonly string[];
   readonly tagGlob: string;
+  /** Other rows are later generations of it (`gemma2:*` of `gemma:*`): it must not speak for those nobody knows yet. */
+  readonly hasSuccessors: boolean;
 }
 
 /** Derived from the constant table once, when first asked; every route looks up all installed models. */
@@ -48,6 +50,7 @@ let compiled: ReadonlyMap<string, readonly CompiledEntry[]> | undefined;
  * Best is: earliest in the name (`dolphin-llama3` is a dolphin; `my-mistral` still a mistral), then most words
  * (`qwen2.5-coder` before `qwen2.5`), then the longest tag (`llama3.2:1b*` before `llama3.2:*`). A tag pattern may
  * also match what follows the words in the name: `hf.co/bartowski/gemma-3-1b-it-GGUF:Q8_0` is `gemma3:1b*`.
+ * A generation that no row names (`gemma9`) is unknown rather than taken for the first.
  */
 export function lookUp(name: string): DatabaseEntry | undefined {
   compiled ??= compile(modelDatabase);
@@ -56,6 +59,7 @@ export function lookUp(name: string): DatabaseEntry | undefined {
     let best: CompiledEntry | undefined;
     for (const candidate of compiled.get(word) ?? []) {
       if (!candidate.words.every((expected, index) => words[start + index] === expected)) continue;
+      if (candidate.hasSuccessors && isGeneration(words[start + candidate.words.length])) continue;
       const rest = base.slice(ends[start + candidate.words.length - 1]).replace(/^[-_. ]+/, "");
       const isTagMatch =
         matchesGlob(candidate.tagGlob, tag) || (rest !== "" && matchesGlob(candidate.tagGlob, `${rest}-${tag}`));
@@ -75,35 +79,48 @@ export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = 
   const known = entry ?? safeDefaults;
   const capabilities =
     facts.capabilities !== undefined && facts.capabilities.length > 0 ? facts.capabilities : known.capabilities;
-  const canComplete = capabilities.includes("completion");
-  const profiles =
-    canComplete && isCodeName(name) && !known.profiles.includes("code")
-      ? entry === undefined
-        ? ["code"]
-        : [...known.profiles, "code"]
-      : canComplete
-        ? known.profiles
-        : [];
   return {
-    family: entry?.family ?? facts.architecture ?? known.family,
+    family: entry?.family ?? familyOf(facts.architecture) ?? known.family,
     contextTokens: facts.contextTokens ?? known.contextTokens,
     ...(known.outputTokens === undefined ? {} : { outputTokens: known.outputTokens }),
     capabilities,
-    profiles,
+    profiles: capabilities.includes("completion") ? profilesOf(name, entry) : [],
     ...(entry === undefined ? {} : { entry }),
   };
 }
 
+function profilesOf(name: string, entry: DatabaseEntry | undefined): readonly string[] {
+  if (!isCodeName(name)) return (entry ?? safeDefaults).profiles;
+  if (entry === undefined) return ["code"];
+  return entry.profiles.includes("code") ? entry.profiles : [...entry.profiles, "code"];
+}
+
+/** `qwen3moe` → `qwen`: the part of an architecture's name that its generations share. */
+function familyOf(architecture: string | undefined): string | undefined {
+  const family = architecture?.replace(/\d.*$/, "");
+  return family === "" ? architecture : family;
+}
+
 function compile(entries: readonly DatabaseEntry[]): ReadonlyMap<string, readonly CompiledEntry[]> {
+  const named = entries.map((entry) => ({ entry, name: nameWords(entry.pattern) }));
   const byFirstWord = new Map<string, CompiledEntry[]>();
-  for (const entry of entries) {
-    const { tag, words } = nameWords(entry.pattern);
+  for (const { entry, name } of named) {
+    const { tag, words } = name;
+    const hasSuccessors = named.some(
+      ({ name: other }) =>
+        words.every((word, index) => other.words[index] === word) && isGeneration(other.words[words.length]),
+    );
     const [first = ""] = words;
     const group = byFirstWord.get(first) ?? [];
-    group.push({ entry, words, tagGlob: tag });
+    group.push({ entry, words, tagGlob: tag, hasSuccessors });
     byFirstWord.set(first, group);
   }
   return byFirstWord;
+}
+
+/** A small number without a unit: not `7b`, not the month of `command-r-08-2024`, not the date of `mistral-large-2407`. */
+function isGeneration(word: string | undefined): boolean {
+  return word !== undefined && /^[1-9]\d?(?:\.\d+)*$/.test(word);
 }
 
 function isMoreSpecific(a: CompiledEntry, b: CompiledEntry): boolean {

@@ -62,6 +62,7 @@ export const chatRows: readonly Row[] = [
   ["dolphin-mixtral:*", "mistral", 32_768, "c", "general creative", "model card dolphin-2.7-mixtral-8x7b"],
 
   // Qwen
+  ["qwen1.5:*", "qwen", 32_768, "c", "general", "model card Qwen1.5"],
   ["qwen:*", "qwen", 32_768, "c", "general", "model card Qwen1.5"],
   ["qwen2:*", "qwen", 32_768, "ct", "general", "model card Qwen2 (without YaRN)"],
   ["qwen2.5:*", "qwen", 32_768, "ct", "general creative", "model card Qwen2.5 (without YaRN)", 8192],
@@ -85,6 +86,7 @@ export const chatRows: readonly Row[] = [
 
   // Phi
   ["phi:*", "phi", 2048, "c", "fast", "model card Phi-2"],
+  ["phi-2:*", "phi", 2048, "c", "fast", "model card Phi-2"],
   ["phi3:*", "phi", 4096, "c", "fast general", "model card Phi-3-mini-4k-instruct"],
   ["phi3:*128k*", "phi", 131_072, "c", "fast general", "model card Phi-3-mini-128k-instruct"],
   ["phi3.5:*", "phi", 131_072, "c", "fast general", "model card Phi-3.5-mini-instruct"],

@@ -2,12 +2,14 @@ import { formatBytes } from "../text/format-bytes.ts";
 import { sizeRuleBytes } from "../memory/estimate.ts";
 import type { StarterSuggestion } from "../types.ts";
 
+const smallest = { name: "smollm2:135m", sizeBytes: 271e6 };
+
 /**
  * Chat models that both engines can run, by size, with the bytes of a pull from the Ollama registry. The big one is
  * offered only where it takes at most a third of what is available: as a first model it is slow to get and to answer.
  */
 const starters: readonly { readonly name: string; readonly sizeBytes: number; readonly share?: number }[] = [
-  { name: "smollm2:135m", sizeBytes: 271e6 },
+  smallest,
   { name: "qwen2.5:0.5b", sizeBytes: 398e6 },
   { name: "qwen2.5:1.5b", sizeBytes: 986e6 },
   { name: "llama3.2:3b", sizeBytes: 2.02e9 },
@@ -30,7 +32,6 @@ export function suggestStarter(availableBytes: number, bufferBytes: number): Sta
       reason: `a ${formatBytes(chosen.sizeBytes)} download that needs ${needed} of the ${available} available, buffer included`,
     };
   }
-  const smallest = { name: "smollm2:135m", sizeBytes: 271e6 };
   const needed = formatBytes(neededFor(smallest.sizeBytes, bufferBytes));
   return {
     name: smallest.name,

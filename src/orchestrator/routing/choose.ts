@@ -5,7 +5,7 @@ import type { ConsideredModel } from "../types.ts";
 import type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
 import { reject } from "./filter.ts";
-import { rank } from "./rank.ts";
+import { isKnownFamily, rank } from "./rank.ts";
 
 export type { Candidate, ChoiceFailure, ChoiceRequest, FailureKind } from "./candidate.ts";
 
@@ -73,7 +73,8 @@ function familyOfUnfitPreferred(request: ChoiceRequest, candidates: readonly Can
   if (preferred === undefined) return undefined;
   const held = candidates.filter((candidate) => sameModel(candidate.model, preferred));
   const isUnfit = held.length > 0 && held.every((candidate) => reject(candidate, request)?.kind === "memory");
-  return isUnfit ? held[0]?.family : undefined;
+  const family = isUnfit ? held[0]?.family : undefined;
+  return isKnownFamily(family) ? family : undefined;
 }
 
 function unknownProfile(name: string): ChoiceFailure {

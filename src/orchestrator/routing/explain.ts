@@ -5,7 +5,7 @@ import { nearestNames } from "../text/nearest.ts";
 import type { Capability } from "../types.ts";
 import { failureKinds, type Candidate, type ChoiceFailure, type ChoiceRequest, type Rejection } from "./candidate.ts";
 import { hasRoomForAnswer, leastContextTokens, neededCapabilities, reject } from "./filter.ts";
-import type { Match } from "./rank.ts";
+import { isKnownFamily, type Match } from "./rank.ts";
 
 /** Models to suggest for what no installed model can do. */
 const models: Readonly<Partial<Record<Capability, string>>> = {
@@ -168,7 +168,7 @@ function largestThatServes(
   candidates: readonly Candidate[],
   unserved: Candidate,
 ): Candidate | undefined {
-  const isKin = (candidate: Candidate) => candidate.family !== undefined && candidate.family === unserved.family;
+  const isKin = (candidate: Candidate) => isKnownFamily(candidate.family) && candidate.family === unserved.family;
   return candidates
     .filter((candidate) => reject(candidate, request) === undefined)
     .toSorted((a, b) => Number(isKin(b)) - Number(isKin(a)) || b.sizeBytes - a.sizeBytes)[0];

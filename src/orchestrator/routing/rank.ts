@@ -1,3 +1,4 @@
+import { safeDefaults } from "../catalog/database.ts";
 import { isCodeName } from "../catalog/names.ts";
 import { findProfile, type Profile } from "../catalog/profiles.ts";
 import { sameModel } from "../store/model-name.ts";
@@ -21,6 +22,9 @@ export type Step = (typeof steps)[keyof typeof steps];
 
 /** Up to this many parameters more is better; beyond, answers get slow on most machines, and less is better. */
 const handyParameters = 10e9;
+
+/** Measured to be at least this quick, a model is handy whatever its size: mixtures of experts are. About reading pace. */
+const handyTokensPerSecond = 8;
 
 /** Under `complexity: high`: how much larger a model must be to be loaded although a matching one is loaded already. */
 const worthLoadingFactor = 2;
@@ -52,7 +56,7 @@ export function rank(
 /**
  * Inside one step: closeness to the profile, family of a preferred model that does not fit, the size that `complexity`
  * asks for, loaded, fits without unloading, the profile's families in their order (then models made for nothing but
- * this profile), size, name, configured order of engines.
+ * this profile), size and speed, reload seconds, name, configured order of engines.
  */
 function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Profile): number {
   return (
@@ -64,6 +68,7 @@ function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Pro
     Number(a.candidate.fits !== "now") - Number(b.candidate.fits !== "now") ||
     familyRank(a.candidate, profile) - familyRank(b.candidate, profile) ||
     compareBySize(a.candidate, b.candidate, profile) ||
+    compareByReload(a.candidate, b.candidate) ||
     compareText(a.candidate.model, b.candidate.model) ||
     a.index - b.index
   );
@@ -82,10 +87,15 @@ function levelOf(candidate: Candidate, request: ChoiceRequest, profile: Profile)
 /** A code model that nobody knows has a window that nobody knows: its name lets it in. */
 function isOfProfile(candidate: Candidate, profile: Profile): boolean {
   const isCodeByName = profile.name === "code" && isCodeName(candidate.model);
-  if (isCodeByName && (candidate.family ?? "unknown") === "unknown") return true;
+  if (isCodeByName && !isKnownFamily(candidate.family)) return true;
   return (
     (isCodeByName || candidate.profiles.includes(profile.name)) && candidate.contextTokens >= profile.contextTokens
   );
+}
+
+/** Models that nobody knows have nothing in common. */
+export function isKnownFamily(family: string | undefined): boolean {
+  return family !== undefined && family !== safeDefaults.family;
 }
 
 function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], isOutgrown: boolean): Step {
@@ -120,9 +130,16 @@ function compareByComplexity(a: Candidate, b: Candidate, request: ChoiceRequest)
 function compareBySize(a: Candidate, b: Candidate, profile: Profile): number {
   const [left, right] = [magnitude(a), magnitude(b)];
   if (profile.name === "fast") return left - right;
-  const [isLeftHandy, isRightHandy] = [left <= handyParameters, right <= handyParameters];
+  const [isLeftHandy, isRightHandy] = [isHandy(a), isHandy(b)];
   if (isLeftHandy !== isRightHandy) return isLeftHandy ? -1 : 1;
   return isLeftHandy ? right - left : left - right;
+}
+
+function isHandy(candidate: Candidate): boolean {
+  const { tokensPerSecond } = candidate;
+  return tokensPerSecond === undefined
+    ? magnitude(candidate) <= handyParameters
+    : tokensPerSecond >= handyTokensPerSecond;
 }
 
 /** Parameters; where the engine doesn't say, from the size at the 4.5 bits per weight of an ordinary quantisation. */
@@ -135,6 +152,12 @@ function familyRank(candidate: Candidate, profile: Profile): number {
   if (at >= 0) return at;
   const isDedicated = candidate.profiles.length === 1 && candidate.profiles[0] === profile.name;
   return profile.families.length + (isDedicated ? 0 : 1);
+}
+
+/** What is known to load quickest; what was never loaded goes last. */
+function compareByReload(a: Candidate, b: Candidate): number {
+  const [left, right] = [a.reloadSeconds ?? Number.MAX_VALUE, b.reloadSeconds ?? Number.MAX_VALUE];
+  return left - right;
 }
 
 function compareText(a: string, b: string): number {

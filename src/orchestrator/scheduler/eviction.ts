@@ -23,6 +23,7 @@ const exactLimit = 20;
 
 interface Item {
   readonly candidate: EvictionCandidate;
+  /** Milliseconds, or bytes where no time is known; whole, so that sums in different order are equal. */
   readonly loss: number;
 }
 
@@ -51,7 +52,7 @@ export function chooseEviction(input: EvictionInput): readonly string[] | undefi
   const useful = input.candidates.filter((candidate) => candidate.releasedBytes > 0);
   if (releasedBy(useful) < bytesToFree) return undefined;
 
-  const items = byPrice(withLosses(useful));
+  const items = byPrice(withLosses(useful), smallModelBytes);
   const searched = items.slice(0, exactLimit);
   const chosen =
     releasedBy(searched.map((item) => item.candidate)) >= bytesToFree
@@ -64,7 +65,7 @@ function releasedBy(candidates: readonly EvictionCandidate[]): number {
   return candidates.reduce((sum, candidate) => sum + candidate.releasedBytes, 0);
 }
 
-/** Milliseconds or bytes as integers, so that sums in different order are equal and ties are seen as ties. */
+/** Reload seconds where known or derived, else bytes: see `chooseEviction`. */
 function withLosses(candidates: readonly EvictionCandidate[]): readonly Item[] {
   let measuredBytes = 0;
   let measuredSeconds = 0;
@@ -82,14 +83,21 @@ function withLosses(candidates: readonly EvictionCandidate[]): readonly Item[] {
   });
 }
 
-/** Own models before foreign ones, then least loss per released byte, then oldest. */
-function byPrice(items: readonly Item[]): readonly Item[] {
+/** Own models before foreign ones, then least loss per released byte; interchangeable ones side by side, oldest first. */
+function byPrice(items: readonly Item[], smallModelBytes: number): readonly Item[] {
+  const price = ({ candidate, loss }: Item) => loss / candidate.releasedBytes;
   return items.toSorted(
     (a, b) =>
       Number(a.candidate.isForeign) - Number(b.candidate.isForeign) ||
-      a.loss / a.candidate.releasedBytes - b.loss / b.candidate.releasedBytes ||
+      price(a) - price(b) ||
+      a.candidate.releasedBytes - b.candidate.releasedBytes ||
+      smallOf(a.candidate, smallModelBytes) - smallOf(b.candidate, smallModelBytes) ||
       byAge(a.candidate, b.candidate),
   );
+}
+
+function smallOf(candidate: EvictionCandidate, smallModelBytes: number): number {
+  return Number(candidate.sizeBytes < smallModelBytes);
 }
 
 function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
@@ -105,6 +113,19 @@ function cheapestSet(
   const remainingBytes: number[] = [0];
   for (const { candidate } of items.toReversed())
     remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);
+
+  // Leaving a model but taking an interchangeable newer one can't be right: without this, twenty equal models take
+  // half a second.
+  const isSame = (a: Item, b: Item | undefined) =>
+    b !== undefined &&
+    a.loss === b.loss &&
+    a.candidate.releasedBytes === b.candidate.releasedBytes &&
+    a.candidate.isForeign === b.candidate.isForeign &&
+    smallOf(a.candidate, smallModelBytes) === smallOf(b.candidate, smallModelBytes);
+  const nextDifferent: number[] = [];
+  for (const [index, item] of [...items.entries()].toReversed()) {
+    nextDifferent[index] = isSame(item, items[index + 1]) ? (nextDifferent[index + 1] ?? items.length) : index + 1;
+  }
 
   let best: { readonly cost: Cost; readonly set: readonly EvictionCandidate[] } | undefined;
   const taken: EvictionCandidate[] = [];
@@ -122,10 +143,10 @@ function cheapestSet(
     visit(index + 1, missingBytes - candidate.releasedBytes, {
       foreign: cost.foreign + Number(candidate.isForeign),
       loss: cost.loss + loss,
-      small: cost.small + Number(candidate.sizeBytes < smallModelBytes),
+      small: cost.small + smallOf(candidate, smallModelBytes),
     });
     taken.pop();
-    visit(index + 1, missingBytes, cost);
+    visit(nextDifferent[index] ?? items.length, missingBytes, cost);
   };
   visit(0, bytesToFree, { foreign: 0, loss: 0, small: 0 });
   return best?.set ?? [];

@@ -100,12 +100,23 @@ describe("lookUp", () => {
     ["hf.co/HuggingFaceTB/SmolLM2-135M-Instruct-GGUF", "smollm2:*"],
     ["hf.co/mistralai/Mistral-7B-Instruct-v0.3", "mistral:*"],
     ["hf.co/ibm-granite/granite-3.3-8b-instruct-GGUF", "granite3.3:*"],
+    ["hf.co/microsoft/phi-2-GGUF", "phi-2:*"],
+    ["command-r-08-2024", "command-r:*"],
+    ["mistral-large-2407", "mistral-large:*"],
+    ["OpenHermes-2.5-Mistral-7B", "openhermes:*"],
   ])("finds %s as %s", (name, pattern) => {
     expect(lookUp(name)?.pattern).toBe(pattern);
   });
 
   it.each(["", ":", "/", "practice-model:latest", "phil:1b", "codex", "constructor", "a".repeat(10_000)])(
     "knows nothing of %j",
+    (name) => {
+      expect(lookUp(name)).toBeUndefined();
+    },
+  );
+
+  it.each(["gemma9:12b", "qwen7.5:8b", "hf.co/org/Phi-9-mini", "smollm5"])(
+    "does not take %s, a generation it doesn't know, for the first one",
     (name) => {
       expect(lookUp(name)).toBeUndefined();
     },
@@ -147,6 +158,7 @@ describe("describeFromDatabase", () => {
   it("takes the family from the database, because files call half of all models llama", () => {
     expect(describeFromDatabase("codellama:7b", { architecture: "llama" }).family).toBe("codellama");
     expect(describeFromDatabase("practice-model", { architecture: "llama" }).family).toBe("llama");
+    expect(describeFromDatabase("gemma9:12b", { architecture: "gemma9" }).family).toBe("gemma");
   });
 
   it.each(["my-coder:7b", "supercode", "acme/Code-Wizard-GGUF:Q4", "assistant:7b-code"])(

@@ -139,6 +139,25 @@ describe("size", () => {
     expect(order(request(), sizes)).toEqual(["qwen2.5:7b", "qwen2.5:3b", "qwen2.5:14b", "qwen2.5:32b"]);
   });
 
+  it("without complexity: a large one that was measured to be quick is handy, a small one that was slow is not", () => {
+    const experts = candidate("qwen2.5:30b-a3b", { parameterCount: 30e9, tokensPerSecond: 20 });
+    const slow = candidate("qwen2.5:9b", { parameterCount: 9e9, tokensPerSecond: 1 });
+    expect(order(request(), [...sizes, slow, experts]).slice(0, 3)).toEqual([
+      "qwen2.5:30b-a3b",
+      "qwen2.5:7b",
+      "qwen2.5:3b",
+    ]);
+  });
+
+  it("between equals: what is known to load quickest", () => {
+    const equal = [
+      candidate("qwen2.5:a"),
+      candidate("qwen2.5:b", { reloadSeconds: 9 }),
+      candidate("qwen2.5:c", { reloadSeconds: 3 }),
+    ];
+    expect(order(request(), equal)).toEqual(["qwen2.5:c", "qwen2.5:b", "qwen2.5:a"]);
+  });
+
   it("complexity high: larger first", () => {
     expect(order(request({ complexity: "high" }), sizes)).toEqual([
       "qwen2.5:32b",

@@ -88,6 +88,18 @@ describe("chooseEviction", () => {
     expect(choose(4 * GB, [empty, candidate("b", 5)])).toEqual(["b"]);
   });
 
+  it("takes the oldest of many equal ones without trying every combination", () => {
+    const equal = Array.from({ length: 20 }, (_, index) => candidate(`model ${index}`, 4, { lastUsedMs: 20 - index }));
+    const started = performance.now();
+    expect(choose(40 * GB, equal)).toEqual(
+      equal
+        .slice(10)
+        .toReversed()
+        .map(({ key }) => key),
+    );
+    expect(performance.now() - started).toBeLessThan(200);
+  });
+
   it("answers for a hundred candidates without searching for ever", () => {
     const many = Array.from({ length: 100 }, (_, index) =>
       candidate(`model ${index}`, 1 + (index % 7), { reloadSeconds: 1 + ((index * 37) % 23), lastUsedMs: index }),
@@ -198,6 +210,25 @@ describe("chooseEviction, for all inputs", () => {
           (set) => releasedBy(set) >= input.bytesToFree && isLess(costOf(set, input), cost),
         );
         expect(cheaper).toBeUndefined();
+      }),
+    );
+  });
+
+  it("is the least recently used of all sets that cost the same", () => {
+    const ages = (set: readonly EvictionCandidate[]) =>
+      set.map(({ lastUsedMs }) => lastUsedMs).toSorted((a, b) => b - a);
+    fc.assert(
+      fc.property(arbitraryInput(7), (input) => {
+        const keys = chooseEviction(input);
+        if (keys === undefined || keys.length === 0) return;
+        const chosen = input.candidates.filter(({ key }) => keys.includes(key));
+        const older = subsets(input.candidates.filter(({ releasedBytes }) => releasedBytes > 0)).find(
+          (set) =>
+            releasedBy(set) >= input.bytesToFree &&
+            costOf(set, input).every((value, index) => value === costOf(chosen, input)[index]) &&
+            isLess(ages(set), ages(chosen)),
+        );
+        expect(older).toBeUndefined();
       }),
     );
   });
