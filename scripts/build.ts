@@ -4,7 +4,6 @@
  */
 import { build, type Metafile } from "esbuild";
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
 import { chmod, cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -37,8 +36,7 @@ export async function buildAll(): Promise<Metafile> {
   const { metafile, outputFiles } = await build({
     write: false,
     absWorkingDir: root,
-    // TODO(0.1.0): every entry must exist.
-    entryPoints: Object.fromEntries(Object.entries(entries).filter(([, source]) => existsSync(join(root, source)))),
+    entryPoints: { ...entries },
     outdir,
     outExtension: { ".js": ".mjs" },
     chunkNames: "chunks/[name]-[hash]",
@@ -71,8 +69,7 @@ export async function buildAll(): Promise<Metafile> {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
   }
   await writeFile(join(outdir, "third-party-licenses.txt"), await thirdPartyLicenses(metafile, root));
-  const locks = join(root, "engine-lock");
-  if (existsSync(locks)) await cp(locks, join(outdir, "engine-lock"), { recursive: true });
+  await cp(join(root, "engine-lock"), join(outdir, "engine-lock"), { recursive: true });
   return metafile;
 }
 
