@@ -7,7 +7,7 @@ import { explainFailure, reasonFor } from "./explain.ts";
 import { reject } from "./filter.ts";
 import { isKnownFamily, rank } from "./rank.ts";
 
-export type { Candidate, ChoiceFailure, ChoiceRequest, FailureKind } from "./candidate.ts";
+export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 
 export interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
