@@ -62,7 +62,12 @@ export type Fault = {
   /** Only blobs of at least this size (a config blob is a few hundred bytes). */
   readonly minBytes?: number;
 } & (
-  | { readonly kind: "status"; readonly status: number; readonly body?: string; readonly headers?: Record<string, string> }
+  | {
+      readonly kind: "status";
+      readonly status: number;
+      readonly body?: string;
+      readonly headers?: Record<string, string>;
+    }
   /** The connection ends after so many bytes of the body. */
   | { readonly kind: "cut"; readonly afterBytes: number }
   /** Sends so many bytes of the body, then nothing until `release()`. */
@@ -108,7 +113,10 @@ export async function startFakeRegistry(): Promise<FakeRegistry> {
     for (const wake of waiting) wake();
     if (url.pathname === "/token") return sendJson(response, 200, { token: registry.token });
     if (server === "registry" && registry.token !== undefined && authorization !== `Bearer ${registry.token}`) {
-      response.setHeader("www-authenticate", `Bearer realm="http://${registry.host}/token",service="fake",scope="repository:x:pull"`);
+      response.setHeader(
+        "www-authenticate",
+        `Bearer realm="http://${registry.host}/token",service="fake",scope="repository:x:pull"`,
+      );
       return sendJson(response, 401, { errors: [{ code: "UNAUTHORIZED", message: "authentication required" }] });
     }
     const [, repository, kind, reference] = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(url.pathname) ?? [];
@@ -122,7 +130,8 @@ export async function startFakeRegistry(): Promise<FakeRegistry> {
     const fault = takeFault("manifest", manifest?.length ?? 0);
     if (fault?.kind === "status") return sendStatus(response, fault);
     if (fault?.kind === "hold") return void held.push(() => response.destroy());
-    if (manifest === undefined) return sendJson(response, 404, { errors: [{ code: "MANIFEST_UNKNOWN", message: "manifest unknown" }] });
+    if (manifest === undefined)
+      return sendJson(response, 404, { errors: [{ code: "MANIFEST_UNKNOWN", message: "manifest unknown" }] });
     response.setHeader("content-type", MANIFEST_TYPE);
     response.end(manifest);
   };
@@ -144,7 +153,11 @@ export async function startFakeRegistry(): Promise<FakeRegistry> {
     }
     const body = Buffer.from(data.subarray(start ?? 0));
     if (fault?.kind === "corrupt") body[body.length - 1] = (body.at(-1) ?? 0) ^ 0xff;
-    const headers = { "content-length": body.length, "content-type": "application/octet-stream", "accept-ranges": "bytes" };
+    const headers = {
+      "content-length": body.length,
+      "content-type": "application/octet-stream",
+      "accept-ranges": "bytes",
+    };
     if (start === undefined) response.writeHead(200, headers);
     else response.writeHead(206, { ...headers, "content-range": `bytes ${start}-${data.length - 1}/${data.length}` });
     sendBody(response, body, fault, seen);

@@ -19,6 +19,7 @@ export async function isBlobIntact(layout: StoreLayout, blob: Layer): Promise<bo
   const state = await blobState(layout, blob);
   if (state !== "linked") return state === "there";
   const hash = createHash("sha256");
-  for await (const chunk of createReadStream(layout.blobFile(blob.digest), { highWaterMark: 1024 ** 2 })) hash.update(chunk as Buffer);
+  for await (const chunk of createReadStream(layout.blobFile(blob.digest), { highWaterMark: 1024 ** 2 }))
+    hash.update(chunk as Buffer);
   return hash.digest("hex") === blob.digest;
 }

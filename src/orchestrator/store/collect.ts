@@ -58,7 +58,8 @@ async function removeFile(file: string, log: Log): Promise<number> {
     // The bytes of an imported file live on under its other name.
     return nlink > 1 ? 0 : size;
   } catch (error) {
-    if (errorCode(error) !== "ENOENT") log.warn(`${file} is no longer needed but can't be deleted: ${errorText(error)}`);
+    if (errorCode(error) !== "ENOENT")
+      log.warn(`${file} is no longer needed but can't be deleted: ${errorText(error)}`);
     return 0;
   }
 }

@@ -13,7 +13,12 @@ export type CommitOutcome = "written" | "replaced" | "unchanged" | "blobs-missin
  * Writes a model's manifest, which is what makes it listed, and drops what only the manifest before it needed. To be
  * run under the store's lock: a removal in between could take a blob away again, which answers `blobs-missing`.
  */
-export async function commitManifest(store: StoreReader, name: ModelName, raw: Buffer, log: Log): Promise<CommitOutcome> {
+export async function commitManifest(
+  store: StoreReader,
+  name: ModelName,
+  raw: Buffer,
+  log: Log,
+): Promise<CommitOutcome> {
   const manifest = parseManifest(raw);
   for (const blob of blobsOf(manifest)) {
     if ((await blobState(store.layout, blob)) === "absent") return "blobs-missing";
@@ -21,13 +26,18 @@ export async function commitManifest(store: StoreReader, name: ModelName, raw: B
   // The same name in another case keeps the case it has: one model, and one file where case doesn't count.
   const file = (await store.entry(name))?.manifestFile ?? store.layout.manifestFile(name);
   const before = await readSmallFile(file, MAX_MANIFEST_BYTES).catch(() => undefined);
-  if (before?.equals(raw) === true) return "unchanged";
   await makePrivateFolder(path.dirname(file));
+  // Also when nothing changed: that its blobs were just found right is told by the manifest being the youngest.
   await writeFileDurably(file, raw, store.layout.platform);
+  if (before?.equals(raw) === true) return "unchanged";
   const dropped = before === undefined ? undefined : tryParse(before);
   if (dropped === undefined) return "written";
   try {
-    await removeUnreferenced(store, blobsOf(dropped).map((blob) => blob.digest), log);
+    await removeUnreferenced(
+      store,
+      blobsOf(dropped).map((blob) => blob.digest),
+      log,
+    );
   } catch (error) {
     // The new model is complete; what the old one left is pruned later.
     log.warn(`blobs of the replaced model stay for now: ${errorText(error)}`);

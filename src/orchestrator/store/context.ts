@@ -1,6 +1,7 @@
 import type { InspectGguf } from "../gguf/inspect.ts";
 import type { Log } from "../log.ts";
-import type { DownloadEvent, WriteAt } from "./download.ts";
+import type { DownloadEvent } from "./download.ts";
+import type { WriteAt } from "./files.ts";
 import type { HttpGet } from "./http.ts";
 import type { ModelName } from "./model-name.ts";
 import type { Mutex } from "./mutex.ts";

@@ -1,14 +1,11 @@
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { Cancelled, PullFailed } from "../errors.ts";
-import { errorCode, errorText } from "./files.ts";
+import { errorCode, errorText, type WriteAt } from "./files.ts";
 import type { Layer } from "./manifest.ts";
 import { claimPartial, type Partial, type PartialOptions } from "./partial.ts";
 import type { BlobStream } from "./registry-client.ts";
 import { retryTransient, TransientFault, type RetryOptions } from "./transient.ts";
-
-/** Writes all of `bytes` at `position`. */
-export type WriteAt = (handle: FileHandle, bytes: Uint8Array, position: number) => Promise<void>;
 
 export interface DownloadOptions extends PartialOptions {
   readonly retry: RetryOptions;
@@ -91,7 +88,8 @@ async function fill(
       const chunk = received.subarray(Math.min(skipBytes, received.length));
       skipBytes -= received.length - chunk.length;
       if (chunk.length === 0) continue;
-      if (completedBytes + chunk.length > layer.size) throw new PullFailed(`the server sends more than the ${layer.size} bytes it promised`);
+      if (completedBytes + chunk.length > layer.size)
+        throw new PullFailed(`the server sends more than the ${layer.size} bytes it promised`);
       if (partial.isLost()) throw new PullFailed("another process took over the download", { hint: RESUME_HINT });
       await options.writeAt(partial.handle, chunk, completedBytes);
       hash.update(chunk);
@@ -129,7 +127,7 @@ async function hashStart(
   if (sizeBytes === 0) return hash;
   emit({ completedBytes: sizeBytes, note: "checking what is there already" });
   const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
-  for (let position = 0; position < sizeBytes; ) {
+  for (let position = 0; position < sizeBytes;) {
     signal.throwIfAborted();
     const { bytesRead } = await handle.read(buffer, 0, Math.min(buffer.length, sizeBytes - position), position);
     if (bytesRead === 0) throw new PullFailed("the partial download became shorter while it was read");
@@ -139,33 +137,33 @@ async function hashStart(
   return hash;
 }
 
-/** The real `WriteAt`. */
-export async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let written = 0; written < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, position + written);
-    written += bytesWritten;
-  }
-}
-
 /** Faults of network, disk and signals as the errors of a pull; those of ours pass. */
 export function asPullError(error: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return new Cancelled("the pull was cancelled", { cause: error });
   if (error instanceof TransientFault) {
     const isUnreachable = error.kind === "unreachable";
-    return new PullFailed(isUnreachable ? `the registry can't be reached: ${error.message}` : `the download stopped: ${error.message}`, {
-      hint: isUnreachable ? `Check the connection (and HTTPS_PROXY, if you need one), then call pull_model again. ${RESUME_HINT}` : RESUME_HINT,
-      cause: error,
-    });
+    return new PullFailed(
+      isUnreachable ? `the registry can't be reached: ${error.message}` : `the download stopped: ${error.message}`,
+      {
+        hint: isUnreachable
+          ? "Check the connection (and HTTPS_PROXY, if you need one), then call pull_model again: it goes on from what arrived."
+          : RESUME_HINT,
+        cause: error,
+      },
+    );
   }
   const code = errorCode(error);
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new PullFailed(`the disk is full: ${errorText(error)}`, {
-      hint: `Free some space or set store.path to a larger disk, then call pull_model again. ${RESUME_HINT}`,
+      hint: `Free some space or set store.path to a larger disk, then call pull_model again: it goes on from what arrived.`,
       cause: error,
     });
   }
   if (code !== undefined && !(error instanceof PullFailed)) {
-    return new PullFailed(`the store can't be written: ${errorText(error)}`, { hint: "Check the folder of store.path.", cause: error });
+    return new PullFailed(`a file can't be read or written: ${errorText(error)}`, {
+      hint: "Check that file, and the folder of store.path.",
+      cause: error,
+    });
   }
   return error;
 }

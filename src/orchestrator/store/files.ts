@@ -96,3 +96,13 @@ export async function removeEmptyFolders(folder: string, root: string): Promise<
     await rmdir(current);
   }
 }
+
+/** Writes all of `bytes` at `position`. */
+export type WriteAt = (handle: FileHandle, bytes: Uint8Array, position: number) => Promise<void>;
+
+export const writeAt: WriteAt = async (handle, bytes, position) => {
+  for (let written = 0; written < bytes.length;) {
+    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, position + written);
+    written += bytesWritten;
+  }
+};

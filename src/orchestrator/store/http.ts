@@ -9,7 +9,11 @@ export interface HttpResponse {
 }
 
 /** One GET without following redirects. Rejects with the system's error, or with the signal's reason. */
-export type HttpGet = (url: URL, headers: Readonly<Record<string, string>>, signal: AbortSignal) => Promise<HttpResponse>;
+export type HttpGet = (
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+) => Promise<HttpResponse>;
 
 /** A proxy can't reach this machine's own servers, and few people think of NO_PROXY. */
 const NEVER_PROXIED = "localhost,127.0.0.1,[::1]";

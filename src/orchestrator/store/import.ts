@@ -69,7 +69,9 @@ export async function importModel(
     if (stored === undefined) throw new PullFailed(`${shown} was imported but can't be read back from the store`);
     return pulled(stored, {
       wasAlreadyPresent: outcome === "unchanged" && before !== undefined,
-      ...(outcome === "replaced" ? { note: `it replaced another ${shown}${before === undefined ? "" : ` of ${formatBytes(before.sizeBytes)}`}` } : {}),
+      ...(outcome === "replaced"
+        ? { note: `it replaced another ${shown}${before === undefined ? "" : ` of ${formatBytes(before.sizeBytes)}`}` }
+        : {}),
     });
   } catch (error) {
     throw asPullError(error, signal);
@@ -92,7 +94,8 @@ async function checkSource(givenFile: string): Promise<string> {
   const handle = await openSource(givenFile);
   try {
     const found = await handle.stat();
-    if (!found.isFile()) throw new InvalidRequest(`${givenFile} is not a file`, { hint: "Give from the path of a GGUF file." });
+    if (!found.isFile())
+      throw new InvalidRequest(`${givenFile} is not a file`, { hint: "Give from the path of a GGUF file." });
     const magic = Buffer.alloc(4);
     const { bytesRead } = await handle.read(magic, 0, 4, 0);
     if (bytesRead === 0) throw new LoadFailed(`${givenFile} is empty`, { hint: "Download it again." });
@@ -113,7 +116,10 @@ async function openSource(file: string): Promise<FileHandle> {
     return await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
-    throw new InvalidRequest(`${file} can't be read: ${why}`, { hint: "Give from the full path of a readable GGUF.", cause: error });
+    throw new InvalidRequest(`${file} can't be read: ${why}`, {
+      hint: "Give from the full path of a readable GGUF.",
+      cause: error,
+    });
   }
 }
 
@@ -162,7 +168,10 @@ async function bringIn(
 
 /** By reflink or hard link; false where neither works (another volume, FAT). */
 async function linkCheaply(source: string, target: string): Promise<boolean> {
-  for (const attempt of [() => copyFile(source, target, constants.COPYFILE_FICLONE_FORCE), () => link(source, target)]) {
+  for (const attempt of [
+    () => copyFile(source, target, constants.COPYFILE_FICLONE_FORCE),
+    () => link(source, target),
+  ]) {
     try {
       await attempt();
       return true;
@@ -185,10 +194,13 @@ async function hashFile(
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
   const input = await open(source, "r");
-  const output = copyTo === undefined ? undefined : await open(copyTo, "wx", 0o600).catch(async (error: unknown) => {
-    await input.close();
-    throw error;
-  });
+  const output =
+    copyTo === undefined
+      ? undefined
+      : await open(copyTo, "wx", 0o600).catch(async (error: unknown) => {
+          await input.close();
+          throw error;
+        });
   try {
     let sizeBytes = 0;
     onBytes(0);

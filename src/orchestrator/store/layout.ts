@@ -43,7 +43,9 @@ export function storeLayout(folder: string, platform: NodeJS.Platform): StoreLay
 }
 
 /** The digest and owner that a file name in `blobs/` tells; `undefined` when it is no partial. */
-export function parsePartialName(fileName: string): { readonly hex: string; readonly owner?: PartialOwner } | undefined {
+export function parsePartialName(
+  fileName: string,
+): { readonly hex: string; readonly owner?: PartialOwner } | undefined {
   const [, hex, machine, processId, token] = PARTIAL.exec(fileName) ?? [];
   if (hex === undefined) return undefined;
   if (machine === undefined || processId === undefined || token === undefined) return { hex };

@@ -64,7 +64,9 @@ export function formatModelName(name: ModelName): string {
 /** Equal for names that mean the same model: case doesn't count, nor whether a default was written out. */
 export function modelKey(name: ModelName): string {
   const host = name.host.toLowerCase();
-  return [HUGGING_FACE_HOSTS.includes(host) ? "hf.co" : host, name.namespace, name.model, name.tag].join("/").toLowerCase();
+  return [HUGGING_FACE_HOSTS.includes(host) ? "hf.co" : host, name.namespace, name.model, name.tag]
+    .join("/")
+    .toLowerCase();
 }
 
 /** Whether two names mean one model: no tag is `:latest`, case doesn't count. Names no store could hold compare as text. */
@@ -104,7 +106,7 @@ function splitName(text: string): ModelName | undefined {
   const hasTag = colon > text.lastIndexOf("/");
   const tag = hasTag ? text.slice(colon + 1) : DEFAULT_TAG;
   const segments = (hasTag ? text.slice(0, colon) : text).split("/");
-  const [model, namespace = DEFAULT_NAMESPACE, host = DEFAULT_HOST, ...rest] = segments.reverse();
+  const [model, namespace = DEFAULT_NAMESPACE, host = DEFAULT_HOST, ...rest] = segments.toReversed();
   if (model === undefined || rest.length > 0) return undefined;
   return { host, namespace, model, tag };
 }

@@ -4,14 +4,11 @@ import { InvalidConfig, InvalidRequest, UnknownModel } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { pruneAbandoned, removeUnreferenced } from "./collect.ts";
 import type { StoreContext, StoreDependencies } from "./context.ts";
-import { asPullError, writeAt } from "./download.ts";
-import { errorText, readSmallFile, removeEmptyFolders } from "./files.ts";
-import { importModel } from "./import.ts";
+import { errorText, readSmallFile, removeEmptyFolders, writeAt } from "./files.ts";
 import { storeLayout } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { formatModelName, modelKey, parseModelName, tryParseModelName, type ModelName } from "./model-name.ts";
 import { createMutex } from "./mutex.ts";
-import { planPull, pullModel } from "./pull.ts";
 import { createStoreReader, type StoreReader } from "./reader.ts";
 import { createShare } from "./share.ts";
 import type { ModelStore, StoredModel } from "./store.ts";
@@ -32,8 +29,9 @@ const DEFAULT_RETRY = { retries: 5, initialDelayMs: 500, maxDelayMs: 8000 };
 /** The store of the embedded engine. Throws `InvalidConfig` when the own folder is one of the read-only ones. */
 export function createModelStore(options: ModelStoreOptions): ModelStore {
   const platform = options.platform ?? process.platform;
-  const isOwn = (folder: string) => path.resolve(folder) === path.resolve(options.folder);
-  if (options.readOnlyFolders.some(isOwn)) {
+  const folderKey = (folder: string) =>
+    platform === "linux" ? path.resolve(folder) : path.resolve(folder).toLowerCase();
+  if (options.readOnlyFolders.some((folder) => folderKey(folder) === folderKey(options.folder))) {
     throw new InvalidConfig(`store.path is ${options.folder}, which belongs to Ollama`, {
       hint: "Set store.path to a folder of its own: Ollama's models are read from there anyway, and it deletes what it doesn't know.",
     });
@@ -63,7 +61,9 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
   const list = async (): Promise<readonly StoredModel[]> => {
     const found = new Map<string, StoredModel>();
     for (const store of [own, ...foreign]) {
-      const models = await Promise.all((await store.entries()).map(async (entry) => ({ entry, model: await store.read(entry) })));
+      const models = await Promise.all(
+        (await store.entries()).map(async (entry) => ({ entry, model: await store.read(entry) })),
+      );
       for (const { entry, model } of models) {
         const key = modelKey(entry.name);
         if (model !== undefined && !found.has(key)) found.set(key, model);
@@ -82,6 +82,7 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
 
   const context: StoreContext = { options: dependencies, own, lock, share: createShare("the pull"), findUsable };
 
+  // What downloads and imports is loaded when it is needed: most starts of the program do neither.
   return {
     list,
     async find(name) {
@@ -91,24 +92,21 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
     async pull(name, report, signal) {
       const parsed = parseModelName(name);
       await pruneOnce();
+      const { pullModel } = await import("./pull.ts");
       return pullModel(context, parsed, report, signal);
     },
     async pullSize(name, signal) {
       const parsed = parseModelName(name);
-      const present = await findUsable(parsed);
-      if (present?.isReadOnly === true && present.unsupported === undefined) return 0;
-      try {
-        return (await planPull(context, parsed, signal)).remainingBytes;
-      } catch (error) {
-        throw asPullError(error, signal);
-      }
+      const { pullSize } = await import("./pull.ts");
+      return pullSize(context, parsed, signal);
     },
     async import(file, name, report, signal) {
       const parsed = parseModelName(name);
       await pruneOnce();
+      const { importModel } = await import("./import.ts");
       return importModel(context, file, parsed, report, signal);
     },
-    remove: (name) => removeModel(own, foreign, context, parseModelName(name), list),
+    remove: async (name) => removeModel(own, foreign, context, parseModelName(name), list),
   };
 }
 
@@ -133,7 +131,9 @@ async function removeModel(
   if (freedBytes !== undefined) return { freedBytes };
   const isForeign = (await Promise.all(foreign.map((store) => store.entry(name)))).some((entry) => entry !== undefined);
   if (isForeign) {
-    throw new InvalidRequest(`${shown} lies in Ollama's store, which is only read here`, { hint: `Delete it with: ollama rm ${shown}` });
+    throw new InvalidRequest(`${shown} lies in Ollama's store, which is only read here`, {
+      hint: `Delete it with: ollama rm ${shown}`,
+    });
   }
   const names = (await list()).filter((model) => !model.isReadOnly).map((model) => model.name);
   const [nearest] = nearestNames(shown, names, 1);

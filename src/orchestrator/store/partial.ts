@@ -93,7 +93,12 @@ async function findPartials(layout: StoreLayout, hex: string): Promise<readonly 
     const file = path.join(layout.blobsFolder, fileName);
     try {
       const { size, mtimeMs } = await stat(file);
-      found.push({ file, sizeBytes: size, modifiedAtMs: mtimeMs, ...(parsed.owner === undefined ? {} : { owner: parsed.owner }) });
+      found.push({
+        file,
+        sizeBytes: size,
+        modifiedAtMs: mtimeMs,
+        ...(parsed.owner === undefined ? {} : { owner: parsed.owner }),
+      });
     } catch (error) {
       // Claimed or finished since the folder was read.
       if (errorCode(error) !== "ENOENT") throw error;
@@ -126,7 +131,13 @@ function isProcessAlive(processId: number): boolean {
   }
 }
 
-async function hasRival(layout: StoreLayout, hex: string, own: string, machine: string, nowMs: number): Promise<boolean> {
+async function hasRival(
+  layout: StoreLayout,
+  hex: string,
+  own: string,
+  machine: string,
+  nowMs: number,
+): Promise<boolean> {
   const others = (await findPartials(layout, hex)).filter((partial) => partial.file !== own);
   return others.some((partial) => isHeld(partial, machine, nowMs));
 }

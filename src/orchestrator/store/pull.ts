@@ -16,7 +16,7 @@ import { retryTransient, TransientFault } from "./transient.ts";
 import type { StoredModel } from "./store.ts";
 
 /** What a pull would do, known from the manifest alone. */
-export interface PullPlan {
+interface PullPlan {
   readonly session: RegistrySession;
   readonly raw: Buffer;
   readonly blobs: readonly Layer[];
@@ -31,12 +31,15 @@ const MAX_ROUNDS = 3;
 const REPORT_INTERVAL_MS = 100;
 
 /** Asks the registry and compares with what the store has. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
-export async function planPull(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<PullPlan> {
+async function planPull(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<PullPlan> {
   const shown = formatModelName(name);
   if (isCloudName(shown)) {
-    throw new PullFailed(`${shown} can't be pulled for the embedded engine: it is a cloud model without weights to run here`, {
-      hint: "Use a tag of it without cloud in its name, or run it through Ollama with privacy: allow_remote.",
-    });
+    throw new PullFailed(
+      `${shown} can't be pulled for the embedded engine: it is a cloud model without weights to run here`,
+      {
+        hint: "Use a tag of it without cloud in its name, or run it through Ollama with privacy: allow_remote.",
+      },
+    );
   }
   const { options, own } = context;
   const session = openRegistry(name, options.registry, options.http, options.userAgent);
@@ -55,7 +58,9 @@ export async function planPull(context: StoreContext, name: ModelName, signal: A
   const manifest = readManifest(raw, shown);
   const unsupported = unsupportedKind(manifest);
   if (unsupported !== undefined) {
-    throw new PullFailed(`${shown} can't be pulled for the embedded engine: ${unsupported.reason}`, { hint: unsupported.hint });
+    throw new PullFailed(`${shown} can't be pulled for the embedded engine: ${unsupported.reason}`, {
+      hint: unsupported.hint,
+    });
   }
   const blobs = blobsOf(manifest);
   const states = await Promise.all(
@@ -84,6 +89,22 @@ function readManifest(raw: Buffer, shown: string) {
   }
 }
 
+/** Bytes that a pull would still move. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
+export async function pullSize(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<number> {
+  const present = await context.findUsable(name);
+  if (present !== undefined && isServedByOllama(present)) return 0;
+  try {
+    return (await planPull(context, name, signal)).remainingBytes;
+  } catch (error) {
+    throw asPullError(error, signal);
+  }
+}
+
+/** Ollama's copy serves as it is; a second one would cost gigabytes. */
+function isServedByOllama(present: StoredModel): boolean {
+  return present.isReadOnly && present.unsupported === undefined;
+}
+
 /** Downloads what is missing and writes the manifest last, so that a model is listed when all of it is there. */
 export async function pullModel(
   context: StoreContext,
@@ -94,8 +115,9 @@ export async function pullModel(
   const shown = formatModelName(name);
   throwIfCancelled(signal, `the pull of ${shown}`);
   const present = await context.findUsable(name);
-  // Ollama's copy serves as it is; a second one would cost gigabytes.
-  if (present?.isReadOnly === true && present.unsupported === undefined) return pulled(present, { wasAlreadyPresent: true, note: "it lies in Ollama's store, which is read as it is" });
+  if (present !== undefined && isServedByOllama(present)) {
+    return pulled(present, { wasAlreadyPresent: true, note: "it lies in Ollama's store, which is read as it is" });
+  }
   report({ message: `looking up ${shown}` });
   try {
     for (let round = 0; round < MAX_ROUNDS; round++) {
@@ -117,7 +139,10 @@ export async function pullModel(
     const isOffline = error instanceof TransientFault && error.kind === "unreachable" && !signal.aborted;
     if (!isOffline || present === undefined || present.unsupported !== undefined) throw asPullError(error, signal);
     context.options.log.warn(`${shown} is installed; whether it is the newest can't be told: ${error.message}`);
-    return pulled(present, { wasAlreadyPresent: true, note: "the registry can't be reached, so this may not be the newest" });
+    return pulled(present, {
+      wasAlreadyPresent: true,
+      note: "the registry can't be reached, so this may not be the newest",
+    });
   }
 }
 
@@ -135,12 +160,17 @@ async function download(
   if (freeBytes < plan.remainingBytes) {
     throw new PullFailed(
       `${shown} needs ${formatBytes(plan.remainingBytes)} (${plan.remainingBytes} bytes) on disk, ${own.layout.folder} has ${formatBytes(freeBytes)} (${freeBytes} bytes) free`,
-      { hint: "Free some space, remove a model (manage_model with action delete), or set store.path to a larger disk." },
+      {
+        hint: "Free some space, remove a model (manage_model with action delete), or set store.path to a larger disk.",
+      },
     );
   }
   let doneBytes = plan.blobs.filter((blob) => !plan.missing.includes(blob)).reduce((sum, blob) => sum + blob.size, 0);
   const startBytes = plan.totalBytes - plan.remainingBytes;
-  const rest = startBytes > 0 ? `${formatBytes(plan.remainingBytes)} of ${formatBytes(plan.totalBytes)}` : formatBytes(plan.totalBytes);
+  const rest =
+    startBytes > 0
+      ? `${formatBytes(plan.remainingBytes)} of ${formatBytes(plan.totalBytes)}`
+      : formatBytes(plan.totalBytes);
   report({ message: `${shown}: ${rest} to download`, completedBytes: startBytes, totalBytes: plan.totalBytes });
   const speed = createSpeedMeter(options.now, startBytes);
   const say = throttled(options.now, (event: DownloadEvent) => {
@@ -169,7 +199,10 @@ async function download(
 }
 
 /** At most ten events a second; those that tell something new in words, and the last, always. */
-function throttled(now: () => number, say: (event: DownloadEvent) => void): (event: DownloadEvent, isLast: boolean) => void {
+function throttled(
+  now: () => number,
+  say: (event: DownloadEvent) => void,
+): (event: DownloadEvent, isLast: boolean) => void {
   let saidAtMs = Number.NEGATIVE_INFINITY;
   return (event, isLast) => {
     if (!isLast && event.note === undefined && now() - saidAtMs < REPORT_INTERVAL_MS) return;

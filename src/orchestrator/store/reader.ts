@@ -91,7 +91,9 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     const unsupported =
       unsupportedKind(manifest, small.config)?.reason ??
       small.problem ??
-      (weights === undefined ? undefined : await weightsProblem(layout.blobFile(weights.digest), manifestStat));
+      (weights === undefined
+        ? undefined
+        : await weightsProblem(layout.blobFile(weights.digest), manifestStat, isReadOnly));
     return {
       name: formatModelName(entry.name),
       digest: identity?.digest ?? "",
@@ -197,12 +199,13 @@ async function readSmallBlobs(layout: StoreLayout, manifest: Manifest): Promise<
 }
 
 /**
- * A blob with a second hard link is a file that was imported in place, and whoever owns it can still write to it. It
- * was older than the manifest when it was imported; if it is younger now, it is no longer what its digest says.
+ * An own blob with a second hard link is a file that was imported in place, and whoever owns it can still write to it.
+ * It was older than the manifest when it was imported; if it is younger now, it is no longer what its digest says.
+ * (Ollama touches its blobs itself, so their times tell nothing.)
  */
-async function weightsProblem(file: string, manifestStat: Stats): Promise<string | undefined> {
+async function weightsProblem(file: string, manifestStat: Stats, isReadOnly: boolean): Promise<string | undefined> {
   const { nlink, mtimeMs } = await stat(file);
-  if (nlink > 1 && mtimeMs > manifestStat.mtimeMs + CLOCK_GRAIN_MS) {
+  if (!isReadOnly && nlink > 1 && mtimeMs > manifestStat.mtimeMs + CLOCK_GRAIN_MS) {
     return "the file it was imported from was changed afterwards: import it again";
   }
   try {

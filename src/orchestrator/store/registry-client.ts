@@ -31,7 +31,14 @@ export interface BlobStream {
 
 const MAX_REDIRECTS = 5;
 const MAX_ERROR_TEXT_BYTES = 4096;
-const NETWORK_DOWN = new Set(["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ENETUNREACH", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"]);
+const NETWORK_DOWN = new Set([
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ECONNREFUSED",
+  "ENETUNREACH",
+  "EHOSTUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+]);
 const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/;
 
 export function openRegistry(
@@ -47,7 +54,11 @@ export function openRegistry(
   let token: string | undefined;
 
   /** Follows redirects. The token goes to the registry itself and to nobody it redirects to. */
-  const get = async (start: string, headers: Readonly<Record<string, string>>, guard: StallGuard): Promise<HttpResponse> => {
+  const get = async (
+    start: string,
+    headers: Readonly<Record<string, string>>,
+    guard: StallGuard,
+  ): Promise<HttpResponse> => {
     let url = new URL(start);
     for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
       const isRegistry = url.origin === new URL(origin).origin;
@@ -58,7 +69,9 @@ export function openRegistry(
       response.discard();
       const next = new URL(location, url);
       if (next.protocol !== url.protocol && next.protocol !== "https:") {
-        throw new PullFailed(`${host} redirects the download of ${shown} to an address that is not https (${next.origin})`);
+        throw new PullFailed(
+          `${host} redirects the download of ${shown} to an address that is not https (${next.origin})`,
+        );
       }
       url = next;
     }
@@ -66,7 +79,12 @@ export function openRegistry(
   };
 
   /** One request, with the way to a token in between when the registry asks for one. Closes `guard` unless it succeeds. */
-  const request = async (url: string, headers: Readonly<Record<string, string>>, guard: StallGuard, signal: AbortSignal) => {
+  const request = async (
+    url: string,
+    headers: Readonly<Record<string, string>>,
+    guard: StallGuard,
+    signal: AbortSignal,
+  ) => {
     try {
       const response = await get(url, headers, guard);
       const challenge = response.header("www-authenticate");
@@ -84,7 +102,12 @@ export function openRegistry(
   const refuse = async (response: HttpResponse, guard: StallGuard, what: "manifest" | "blob"): Promise<never> => {
     try {
       const text = await readText(response);
-      throw errorOfStatus(response.status, text, { host, shown, what, isDefaultHost: name.host.toLowerCase() === DEFAULT_HOST });
+      throw errorOfStatus(response.status, text, {
+        host,
+        shown,
+        what,
+        isDefaultHost: name.host.toLowerCase() === DEFAULT_HOST,
+      });
     } finally {
       guard.close();
     }
@@ -99,7 +122,10 @@ export function openRegistry(
       let sizeBytes = 0;
       for await (const chunk of guardBody(response, guard, { host, shown, signal })) {
         sizeBytes += chunk.length;
-        if (sizeBytes > MAX_MANIFEST_BYTES) throw new PullFailed(`${host} answered with a manifest of more than ${MAX_MANIFEST_BYTES} bytes for ${shown}`);
+        if (sizeBytes > MAX_MANIFEST_BYTES)
+          throw new PullFailed(
+            `${host} answered with a manifest of more than ${MAX_MANIFEST_BYTES} bytes for ${shown}`,
+          );
         chunks.push(chunk);
       }
       return Buffer.concat(chunks);
@@ -113,7 +139,9 @@ export function openRegistry(
         if (first === undefined || Number(first) > firstByte) {
           guard.close();
           response.discard();
-          throw new PullFailed(`${host} answered a request for the bytes from ${firstByte} on with others (${response.header("content-range")})`);
+          throw new PullFailed(
+            `${host} answered a request for the bytes from ${firstByte} on with others (${response.header("content-range")})`,
+          );
         }
         return { startsAt: Number(first), body: guardBody(response, guard, { host, shown, signal }) };
       }
@@ -204,5 +232,8 @@ async function readText(response: HttpResponse): Promise<string> {
   response.discard();
   const [, message] = /"(?:error|message)"\s*:\s*"([^"]*)"/.exec(text) ?? [];
   const shown = message ?? (text.includes("<") ? "" : text);
-  return shown.replaceAll(/[^\x20-\x7e]+/g, " ").trim().slice(0, 200);
+  return shown
+    .replaceAll(/[^\x20-\x7e]+/g, " ")
+    .trim()
+    .slice(0, 200);
 }

@@ -40,7 +40,11 @@ export function createShare<Event, Result>(what: string): Share<Event, Result> {
     return shared;
   };
 
-  const follow = async (shared: Shared<Event, Result>, listener: Listener<Event>, signal: AbortSignal): Promise<Result> => {
+  const follow = async (
+    shared: Shared<Event, Result>,
+    listener: Listener<Event>,
+    signal: AbortSignal,
+  ): Promise<Result> => {
     const own: Listener<Event> = (event) => listener(event);
     shared.listeners.add(own);
     if (shared.newest !== undefined) own(shared.newest.event);

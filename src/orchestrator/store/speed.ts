@@ -15,7 +15,9 @@ export function createSpeedMeter(now: () => number, startBytes: number): SpeedMe
     if (elapsedMs < SAMPLE_MS) return bytesPerSecond;
     const current = (Math.max(0, completedBytes - sampledBytes) / elapsedMs) * 1000;
     const weight = 1 - Math.exp(-elapsedMs / SMOOTHING_MS);
-    bytesPerSecond = Math.round(bytesPerSecond === undefined ? current : bytesPerSecond + weight * (current - bytesPerSecond));
+    bytesPerSecond = Math.round(
+      bytesPerSecond === undefined ? current : bytesPerSecond + weight * (current - bytesPerSecond),
+    );
     sampledAtMs = now();
     sampledBytes = completedBytes;
     return bytesPerSecond;

@@ -17,7 +17,8 @@ export function createStallGuard(timeoutMs: number, what: string, callerSignal: 
   if (callerSignal.aborted) onCallerAbort();
   callerSignal.addEventListener("abort", onCallerAbort, { once: true });
   let timer: NodeJS.Timeout | undefined;
-  const onStall = () => controller.abort(new TransientFault("interrupted", `${what} sent nothing for ${timeoutMs / 1000} s`));
+  const onStall = () =>
+    controller.abort(new TransientFault("interrupted", `${what} sent nothing for ${timeoutMs / 1000} s`));
   const guard: StallGuard = {
     signal: controller.signal,
     touch() {

@@ -2,7 +2,13 @@ import { appendFileSync } from "node:fs";
 import { link, mkdir, mkdtemp, readFile, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { Cancelled, InvalidRequest, LoadFailed, PullFailed, type OrchestratorError } from "../../../src/orchestrator/errors.ts";
+import {
+  Cancelled,
+  InvalidRequest,
+  LoadFailed,
+  PullFailed,
+  type OrchestratorError,
+} from "../../../src/orchestrator/errors.ts";
 import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
 import type { Progress } from "../../../src/orchestrator/types.ts";
 import { eagerClock, filesBelow, ignore, never, recorder, sha256, storeFixture, weights } from "./store-fixture.ts";
@@ -46,7 +52,9 @@ test("an imported file is a model in Ollama's layout, with what its header says"
   const model = await models.find("mine");
   expect(model).toMatchObject({ family: "llama", parameterSize: "7.00M", quantization: "Q4_K_M", isReadOnly: false });
   expect(await readFile(model?.weightsFile ?? "")).toEqual(data);
-  const manifest = JSON.parse(await readFile(path.join(folder, "manifests/registry.ollama.ai/library/mine/latest"), "utf8"));
+  const manifest = JSON.parse(
+    await readFile(path.join(folder, "manifests/registry.ollama.ai/library/mine/latest"), "utf8"),
+  );
   expect(manifest).toMatchObject({
     schemaVersion: 2,
     mediaType: "application/vnd.docker.distribution.manifest.v2+json",
@@ -110,7 +118,11 @@ test("importing the same again changes nothing and says so; other content under 
   const other = path.join(path.dirname(file), "other.gguf");
   await writeFile(other, weights(5000, 2));
   const answer = await models.import(other, "MINE", ignore, never);
-  expect(answer).toMatchObject({ name: "mine:latest", wasAlreadyPresent: false, note: "it replaced another MINE:latest of 200.3 kB" });
+  expect(answer).toMatchObject({
+    name: "mine:latest",
+    wasAlreadyPresent: false,
+    note: "it replaced another MINE:latest of 200.3 kB",
+  });
   expect(await models.list()).toHaveLength(1);
   expect(await filesBelow(folder)).toHaveLength(3);
   expect(await readFile(file)).toEqual(data);
@@ -137,6 +149,21 @@ test("a linked file that is written to afterwards is refused until it is importe
   const again = await models.find("mine");
   expect(again?.unsupported).toBeUndefined();
   expect(await readFile(again?.weightsFile ?? "")).toEqual(data);
+});
+
+test("a linked file that was merely touched is good again after an import of the same", async () => {
+  const { file, folder, store } = await fixture();
+  const models = store();
+  await models.import(file, "mine", ignore, never);
+  const blob = (await models.find("mine"))?.weightsFile ?? "";
+  if ((await stat(blob)).nlink === 1) await link(blob, `${blob}.second`);
+  // As if a minute had passed since the import, and the source was touched now.
+  const manifest = path.join(folder, "manifests/registry.ollama.ai/library/mine/latest");
+  const aMinuteAgo = new Date(Date.now() - 60_000);
+  await utimes(manifest, aMinuteAgo, aMinuteAgo);
+  expect(await models.find("mine")).toMatchObject({ unsupported: expect.stringContaining("import it again") });
+  expect(await models.import(file, "mine", ignore, never)).toMatchObject({ wasAlreadyPresent: true });
+  expect((await models.find("mine"))?.unsupported).toBeUndefined();
 });
 
 test("a pull doesn't take a linked file's word for it: changed content is fetched", async () => {
@@ -167,7 +194,13 @@ test.each<[string, string, (file: string) => Promise<unknown>, new (...args: nev
   ["a folder", "folder.gguf", (file) => mkdir(file), InvalidRequest, "is not a file"],
   ["an empty file", "empty.gguf", (file) => writeFile(file, ""), LoadFailed, "is empty"],
   ["something else", "page.gguf", (file) => writeFile(file, "<!doctype html>"), LoadFailed, "is not a GGUF file"],
-  ["a part of a split model", "big-00002-of-00003.gguf", (file) => writeFile(file, data), InvalidRequest, "part 2 of 3"],
+  [
+    "a part of a split model",
+    "big-00002-of-00003.gguf",
+    (file) => writeFile(file, data),
+    InvalidRequest,
+    "part 2 of 3",
+  ],
 ])("%s is refused before anything is written", async (_what, name, make, errorClass, text) => {
   const { scratch, folder, store, failureOf } = await fixture();
   const file = path.join(scratch, name);
@@ -181,7 +214,9 @@ test.each<[string, string, (file: string) => Promise<unknown>, new (...args: nev
 
 test("a relative path is refused", async () => {
   const { store, failureOf } = await fixture();
-  expect((await failureOf(store().import("model.gguf", "mine", ignore, never))).message).toContain("not an absolute path");
+  expect((await failureOf(store().import("model.gguf", "mine", ignore, never))).message).toContain(
+    "not an absolute path",
+  );
 });
 
 test("what the header check finds wrong is told, and nothing is imported", async () => {

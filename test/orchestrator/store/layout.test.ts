@@ -1,5 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { machineMark, ollamaStoreCandidates, parsePartialName, storeLayout } from "../../../src/orchestrator/store/layout.ts";
+import {
+  machineMark,
+  ollamaStoreCandidates,
+  parsePartialName,
+  storeLayout,
+} from "../../../src/orchestrator/store/layout.ts";
 import { parseModelName } from "../../../src/orchestrator/store/model-name.ts";
 
 const hex = "0123456789abcdef".repeat(4);
@@ -8,7 +13,9 @@ describe("storeLayout", () => {
   it("is Ollama's on POSIX systems, ports with their colon", () => {
     const layout = storeLayout("/home/u/.ollm/models", "linux");
     expect(layout.blobFile(hex)).toBe(`/home/u/.ollm/models/blobs/sha256-${hex}`);
-    expect(layout.manifestFile(parseModelName("localhost:5000/ns/m:x"))).toBe("/home/u/.ollm/models/manifests/localhost:5000/ns/m/x");
+    expect(layout.manifestFile(parseModelName("localhost:5000/ns/m:x"))).toBe(
+      "/home/u/.ollm/models/manifests/localhost:5000/ns/m/x",
+    );
   });
 
   it("is Ollama's on Windows, where a colon is no part of a folder's name", () => {

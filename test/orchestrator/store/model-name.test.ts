@@ -58,7 +58,24 @@ describe("parseModelName", () => {
 
   it("never throws anything but InvalidRequest, and what it accepts stays in its folder on every platform", () => {
     const chunk = fc.oneof(
-      fc.constantFrom("..", ".", "/", "\\", ":", "con", "nul.x", "C:", "a", "Model-1", "q4_K", "%2e", "~", "hf.co", "\0", "https://"),
+      fc.constantFrom(
+        "..",
+        ".",
+        "/",
+        "\\",
+        ":",
+        "con",
+        "nul.x",
+        "C:",
+        "a",
+        "Model-1",
+        "q4_K",
+        "%2e",
+        "~",
+        "hf.co",
+        "\0",
+        "https://",
+      ),
       fc.string({ maxLength: 6 }),
     );
     const anyText = fc.array(chunk, { maxLength: 8 }).map((parts) => parts.join(""));
@@ -135,6 +152,11 @@ describe("sameModel", () => {
 
 describe("isCloudName", () => {
   it("knows Ollama's two ways of naming a cloud model", () => {
-    expect(["gpt-oss:120b-cloud", "kimi-k2:cloud", "cloud:7b", "cloudy"].map(isCloudName)).toEqual([true, true, false, false]);
+    expect(["gpt-oss:120b-cloud", "kimi-k2:cloud", "cloud:7b", "cloudy"].map(isCloudName)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
   });
 });

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { Cancelled, PullFailed, UnknownModel, type OrchestratorError } from "../../../src/orchestrator/errors.ts";
-import { writeAt } from "../../../src/orchestrator/store/download.ts";
+import { writeAt } from "../../../src/orchestrator/store/files.ts";
 import { eagerClock, filesBelow, ignore, never, recorder, sha256, storeFixture, weights } from "./store-fixture.ts";
 
 const SIZE = 300_000;
@@ -161,7 +161,9 @@ test("a server without ranges is read past what is there already", async () => {
 test("a blob of another size than the manifest says is refused", async () => {
   const { registry, store, failureOf, published } = await fixture();
   registry.publishManifest("m", published.manifest.replace(`"size":${SIZE}`, `"size":${SIZE - 1}`));
-  expect((await failureOf(store().pull("m", ignore, never))).message).toContain("more than the 299999 bytes it promised");
+  expect((await failureOf(store().pull("m", ignore, never))).message).toContain(
+    "more than the 299999 bytes it promised",
+  );
 });
 
 test("errors of the server that pass are tried again: 500 and 429, for manifest and blobs", async () => {
@@ -180,7 +182,12 @@ test.each([
   [418, PullFailed, "answered 418"],
 ])("a manifest answered with %i is told as what it is", async (status, errorClass, text) => {
   const { registry, store, failureOf } = await fixture();
-  registry.misbehave({ on: "manifest", kind: "status", status, body: '{"error":"the quants are Q4_K_M\\u0000 and Q8_0"}'.replace("\\u0000", "") });
+  registry.misbehave({
+    on: "manifest",
+    kind: "status",
+    status,
+    body: '{"error":"the quants are Q4_K_M\\u0000 and Q8_0"}'.replace("\\u0000", ""),
+  });
   const failure = await failureOf(store().pull("m", ignore, never));
   expect(failure).toBeInstanceOf(errorClass);
   expect(failure.message).toContain(text);
@@ -200,7 +207,9 @@ test("a token is never fetched over plain http from a host that isn't trusted wi
   const headers = { "www-authenticate": `Bearer realm="http://${registry.otherHost}/token",service="x"` };
   registry.misbehave({ on: "manifest", kind: "status", status: 401, headers });
   const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs: 1000 };
-  expect((await failureOf(store({ registry: settings }).pull("m", ignore, never))).message).toContain("asks for an account");
+  expect((await failureOf(store({ registry: settings }).pull("m", ignore, never))).message).toContain(
+    "asks for an account",
+  );
   expect(registry.requests.some(({ server }) => server === "other")).toBe(false);
 });
 
@@ -255,7 +264,7 @@ test("a disk that fills up in the middle is told, and what was written is kept",
   const failure = await failureOf(models.pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);
   expect(failure.message).toContain("the disk is full");
-  expect(failure.hint).toContain("What arrived is kept");
+  expect(failure.hint).toContain("it goes on from what arrived");
   expect(await models.list()).toEqual([]);
   const [partial = ""] = await readdir(path.join(folder, "blobs"));
   const arrived = (await readFile(path.join(folder, "blobs", partial))).length;
@@ -309,16 +318,22 @@ test("partials and blobs that nobody came back for are pruned after a week, youn
   await store().pull("m", ignore, never);
   const blobs = path.join(folder, "blobs");
   const other = "b".repeat(64);
-  const abandoned = [`sha256-${other}-partial`, `sha256-${"c".repeat(64)}`, `import-1-aa`, `sha256-${other}-partial-00000000-1-00000000`];
+  const abandoned = [
+    `sha256-${other}-partial`,
+    `sha256-${"c".repeat(64)}`,
+    `import-1-aa`,
+    `sha256-${other}-partial-00000000-1-00000000`,
+  ];
   for (const name of [...abandoned, "unknown-file"]) await writeFile(path.join(blobs, name), "x");
-  const names = async () => (await readdir(blobs)).filter((name) => abandoned.includes(name) || name === "unknown-file");
+  const names = async () =>
+    (await readdir(blobs)).filter((name) => abandoned.includes(name) || name === "unknown-file");
   await store().pull("later", ignore, never);
   expect(await names()).toHaveLength(5);
   const inEightDays = () => Date.now() + 8 * 24 * 3600 * 1000;
   const models = store({ now: inEightDays });
   await models.pull("later", ignore, never);
   expect(await names()).toEqual(["unknown-file"]);
-  expect((await models.list()).map(({ name }) => name).sort()).toEqual(["later:latest", "m:latest"]);
+  expect((await models.list()).map(({ name }) => name).toSorted()).toEqual(["later:latest", "m:latest"]);
 });
 
 test("a partial that another live process works on is waited for, and claimed once that one is silent", async () => {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import type { Progress } from "../../../src/orchestrator/types.ts";
 import { filesBelow, ignore, never, storeFixture, weights } from "./store-fixture.ts";
@@ -12,7 +13,8 @@ const data = weights(SIZE);
 
 /** Pulls `m` in a process of its own. */
 function pullProcess(folder: string, registryHost: string) {
-  const child = spawn(process.execPath, ["--import", "tsx", "test/support/pull-process.ts", folder, registryHost, "m"], {
+  const script = fileURLToPath(new URL("../../support/pull-process.ts", import.meta.url));
+  const child = spawn(process.execPath, ["--import", "tsx", script, folder, registryHost, "m"], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   onTestFinished(() => void child.kill("SIGKILL"));
@@ -24,7 +26,8 @@ function pullProcess(folder: string, registryHost: string) {
   return {
     child,
     exit: once(child, "exit"),
-    until: (matches: (progress: Progress) => boolean) => new Promise<void>((resolve) => waiting.add({ matches, resolve })),
+    until: (matches: (progress: Progress) => boolean) =>
+      new Promise<void>((resolve) => waiting.add({ matches, resolve })),
   };
 }
 
@@ -59,7 +62,10 @@ test("two processes that pull one model at once download it once", async () => {
   const second = pullProcess(folder, registry.host);
   await second.until(({ message }) => message.includes("another process downloads it"));
   registry.release();
-  expect(await Promise.all([first.exit, second.exit])).toEqual([[0, null], [0, null]]);
+  expect(await Promise.all([first.exit, second.exit])).toEqual([
+    [0, null],
+    [0, null],
+  ]);
   expect(registry.requests.filter((request) => request.path.endsWith(layerDigests[0] ?? ""))).toHaveLength(1);
   expect(await store().list()).toHaveLength(1);
 });

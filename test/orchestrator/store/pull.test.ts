@@ -173,7 +173,9 @@ test("blobs that are redirected to another host come without the registry's toke
 test("a name with a host is fetched there and stored under it", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("org/repo:Q4_K_M", { layers: [{ type: "model", data: weights(1000) }] });
-  const models = store({ registry: { defaultHost: "unused.invalid", insecureHosts: [registry.host], stallTimeoutMs: 1000 } });
+  const models = store({
+    registry: { defaultHost: "unused.invalid", insecureHosts: [registry.host], stallTimeoutMs: 1000 },
+  });
   const name = `${registry.host}/org/repo:Q4_K_M`;
   expect(await models.pull(name, ignore, never)).toMatchObject({ name });
   expect((await models.find(name.replace("Q4_K_M", "q4_k_m")))?.name).toBe(name);
@@ -198,19 +200,29 @@ test.each([
   ["no weights", { layers: [] }, "cloud model", "without cloud"],
   [
     "split weights",
-    { layers: [{ type: "model", data: "GGUF1" }, { type: "model", data: "GGUF2" }] },
+    {
+      layers: [
+        { type: "model", data: "GGUF1" },
+        { type: "model", data: "GGUF2" },
+      ],
+    },
     "split into 2 files",
     "another quantisation",
   ],
-])("a model that the embedded engine can't run is refused before its blobs move: %s", async (_what, model, message, hint) => {
-  const { registry, store } = await storeFixture();
-  registry.publish("m", model);
-  const failure = await store().pull("m", ignore, never).catch((error: unknown) => error);
-  expect(failure).toBeInstanceOf(PullFailed);
-  expect((failure as PullFailed).message).toContain(message);
-  expect((failure as PullFailed).hint).toContain(hint);
-  expect(registry.requests).toHaveLength(1);
-});
+])(
+  "a model that the embedded engine can't run is refused before its blobs move: %s",
+  async (_what, model, message, hint) => {
+    const { registry, store } = await storeFixture();
+    registry.publish("m", model);
+    const failure = await store()
+      .pull("m", ignore, never)
+      .catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(PullFailed);
+    expect((failure as PullFailed).message).toContain(message);
+    expect((failure as PullFailed).hint).toContain(hint);
+    expect(registry.requests).toHaveLength(1);
+  },
+);
 
 test("a cloud model is refused by its name alone", async () => {
   const { registry, store } = await storeFixture();
@@ -220,7 +232,9 @@ test("a cloud model is refused by its name alone", async () => {
 
 test("a name that the registry doesn't know is UnknownModel, with where to look", async () => {
   const { store, folder, registry } = await storeFixture();
-  const failure = await store().pull("nope:1b", ignore, never).catch((error: unknown) => error);
+  const failure = await store()
+    .pull("nope:1b", ignore, never)
+    .catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(UnknownModel);
   expect((failure as UnknownModel).message).toBe(`${registry.host} has no model nope:1b`);
   expect((failure as UnknownModel).hint).toContain("https://ollama.com/library");

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach } from "vitest";
@@ -26,7 +26,8 @@ afterEach(async () => {
 });
 
 export async function storeFixture(): Promise<StoreFixture> {
-  const scratch = await mkdtemp(path.join(tmpdir(), "ollm-store-"));
+  // macOS: the temporary folder is behind a symlink.
+  const scratch = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-store-")));
   cleanups.push(() => rm(scratch, { recursive: true, force: true }));
   const registry = await startFakeRegistry();
   cleanups.push(() => registry.close());
@@ -41,7 +42,11 @@ export async function storeFixture(): Promise<StoreFixture> {
       createModelStore({
         folder,
         readOnlyFolders: [],
-        registry: { defaultHost: registry.host, insecureHosts: [registry.host, registry.otherHost], stallTimeoutMs: 10_000 },
+        registry: {
+          defaultHost: registry.host,
+          insecureHosts: [registry.host, registry.otherHost],
+          stallTimeoutMs: 10_000,
+        },
         http: createHttpGet({}),
         log: { debug: () => {}, info: () => {}, warn: (line) => warnings.push(line) },
         retry: { retries: 3, initialDelayMs: 1, maxDelayMs: 5 },
@@ -103,7 +108,7 @@ export async function filesBelow(folder: string): Promise<readonly string[]> {
   return entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
-    .sort();
+    .toSorted();
 }
 
 export function sha256(data: Uint8Array | string): string {

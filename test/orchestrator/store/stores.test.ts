@@ -1,7 +1,12 @@
 import { chmod, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { InvalidConfig, InvalidRequest, UnknownModel, type OrchestratorError } from "../../../src/orchestrator/errors.ts";
+import {
+  InvalidConfig,
+  InvalidRequest,
+  UnknownModel,
+  type OrchestratorError,
+} from "../../../src/orchestrator/errors.ts";
 import { filesBelow, ignore, never, sha256, storeFixture, weights } from "./store-fixture.ts";
 
 /** A store with a foreign one beside it, as a real Ollama leaves it: `m:latest`, and `theirs:7b` in both. */
@@ -70,14 +75,17 @@ describe("a foreign store", () => {
     expect(() => store({ folder: `${foreignFolder}/`, readOnlyFolders: [foreignFolder] })).toThrow(InvalidConfig);
   });
 
-  test.skipIf(isRoot || process.platform === "win32")("that can't be read is passed over with a line in the log (root and Windows read everything)", async () => {
-    const { models, foreignFolder, warnings } = await fixture();
-    await chmod(path.join(foreignFolder, "manifests"), 0);
-    expect(await models.list()).toEqual([]);
-    await models.list();
-    expect(warnings).toEqual([expect.stringContaining("are left out")]);
-    await chmod(path.join(foreignFolder, "manifests"), 0o700);
-  });
+  test.skipIf(isRoot || process.platform === "win32")(
+    "that can't be read is passed over with a line in the log (root and Windows read everything)",
+    async () => {
+      const { models, foreignFolder, warnings } = await fixture();
+      await chmod(path.join(foreignFolder, "manifests"), 0);
+      expect(await models.list()).toEqual([]);
+      await models.list();
+      expect(warnings).toEqual([expect.stringContaining("are left out")]);
+      await chmod(path.join(foreignFolder, "manifests"), 0o700);
+    },
+  );
 
   test("whose manifests folder is a file is passed over", async () => {
     const { models, foreignFolder } = await fixture();
@@ -101,8 +109,16 @@ describe("a list", () => {
   test.each<[string, string | undefined, string]>([
     ["not JSON", "oops", "it is not JSON"],
     ["empty", "", "it is not JSON"],
-    ["with a digest that leaves the folder", '{"layers":[{"mediaType":"x","digest":"sha256:../../secret","size":1}]}', "digest"],
-    ["of blobs that are missing", `{"layers":[{"mediaType":"x","digest":"sha256:${"0".repeat(64)}","size":1}]}`, "is missing"],
+    [
+      "with a digest that leaves the folder",
+      '{"layers":[{"mediaType":"x","digest":"sha256:../../secret","size":1}]}',
+      "digest",
+    ],
+    [
+      "of blobs that are missing",
+      `{"layers":[{"mediaType":"x","digest":"sha256:${"0".repeat(64)}","size":1}]}`,
+      "is missing",
+    ],
     ["as large as no manifest is", undefined, "more than the 8388608"],
   ])("leaves out a manifest %s, says so once, and shows the others", async (_what, content, text) => {
     const { models, manifest, warnings } = await fixture();
@@ -124,10 +140,36 @@ describe("a list", () => {
   });
 
   test.each([
-    ["tensor layers", { layers: [{ type: "tensor", data: "x" }], config: { model_format: "safetensors" } }, "tensor layers"],
-    ["no weights", { layers: [], config: { remote_host: "https://ollama.com", remote_model: "gpt-oss" } }, "cloud model"],
-    ["unreadable parameters", { layers: [{ type: "model", data: "GGUF" }, { type: "params", data: "oops" }] }, "its parameters can't be read"],
-    ["a huge system prompt", { layers: [{ type: "model", data: "GGUF" }, { type: "system", data: "x".repeat(1024 ** 2 + 1) }] }, "its system prompt can't be read"],
+    [
+      "tensor layers",
+      { layers: [{ type: "tensor", data: "x" }], config: { model_format: "safetensors" } },
+      "tensor layers",
+    ],
+    [
+      "no weights",
+      { layers: [], config: { remote_host: "https://ollama.com", remote_model: "gpt-oss" } },
+      "cloud model",
+    ],
+    [
+      "unreadable parameters",
+      {
+        layers: [
+          { type: "model", data: "GGUF" },
+          { type: "params", data: "oops" },
+        ],
+      },
+      "its parameters can't be read",
+    ],
+    [
+      "a huge system prompt",
+      {
+        layers: [
+          { type: "model", data: "GGUF" },
+          { type: "system", data: "x".repeat(1024 ** 2 + 1) },
+        ],
+      },
+      "its system prompt can't be read",
+    ],
   ])("shows a model with %s as unsupported, and why", async (_what, model, reason) => {
     const { registry, models, manifest, foreignFolder } = await fixture();
     const { manifest: raw } = registry.publish("odd", model);
@@ -221,7 +263,12 @@ describe("remove", () => {
   test("while a pull of a model with the same weights is under way leaves that pull whole", async () => {
     const { models, registry } = await removeFixture();
     await models.remove("ns/b:x");
-    registry.publish("c", { layers: [{ type: "model", data: weights(1000) }, { type: "license", data: "long".repeat(100) }] });
+    registry.publish("c", {
+      layers: [
+        { type: "model", data: weights(1000) },
+        { type: "license", data: "long".repeat(100) },
+      ],
+    });
     registry.misbehave({ on: "blob", kind: "hold", afterBytes: 10, times: 1 });
     const pull = models.pull("c", ignore, never);
     await registry.waitFor((request) => request.path.endsWith(sha256("long".repeat(100))));
@@ -234,5 +281,8 @@ describe("remove", () => {
 
 function blobsIn(model: { layers: readonly { data: string }[]; config?: unknown }): readonly [string, string][] {
   const fallback = { model_format: "gguf", model_family: "llama", model_type: "134.52M", file_type: "Q4_1" };
-  return [...model.layers.map(({ data }) => data), JSON.stringify(model.config ?? fallback)].map((data) => [sha256(data), data]);
+  return [...model.layers.map(({ data }) => data), JSON.stringify(model.config ?? fallback)].map((data) => [
+    sha256(data),
+    data,
+  ]);
 }
