@@ -26,10 +26,10 @@ export interface FakePackage {
 
 /**
  * What the registry does with one request for a package's archive, instead of answering it:
- * `hang` never answers, `stall` goes silent and `cut` drops the connection after half of it, `corrupt` changes a byte,
- * `too long` appends some, a number is a status code.
+ * `hang` never answers, `stall` goes silent and `cut` drops the connection after half of it, `slow` sends it in ten
+ * parts, 50 ms apart, `corrupt` changes a byte, `too long` appends some, a number is a status code.
  */
-type Misbehaviour = "hang" | "stall" | "cut" | "corrupt" | "too long" | number;
+type Misbehaviour = "hang" | "stall" | "cut" | "slow" | "corrupt" | "too long" | number;
 
 export interface FakeNpmRegistry {
   /** Ends in a slash. */
@@ -136,9 +136,21 @@ function answerArchive(archive: Buffer, how: Misbehaviour | undefined, response:
   }
   response.writeHead(200, { "content-length": archive.length });
   if (how === undefined) return void response.end(archive);
+  if (how === "slow") return sendSlowly(archive, response);
   response.write(half, () => {
     if (how === "cut") response.destroy();
   });
+}
+
+function sendSlowly(archive: Buffer, response: ServerResponse): void {
+  const step = Math.ceil(archive.length / 10);
+  let sent = 0;
+  const timer = setInterval(() => {
+    response.write(archive.subarray(sent, sent + step));
+    sent += step;
+    if (sent >= archive.length) response.end();
+  }, 50);
+  response.on("close", () => clearInterval(timer));
 }
 
 async function listen(server: Server): Promise<number> {

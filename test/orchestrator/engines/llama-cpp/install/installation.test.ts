@@ -109,6 +109,22 @@ describe("a registry that misbehaves", () => {
     expect(await leftovers()).toEqual([]);
   });
 
+  test("slow is not silent: a download that moves is left alone, however long it takes", async () => {
+    const { install, registry } = await start();
+    registry.misbehave("node-llama-cpp", "slow"); // 500 ms in all
+    await install({ patience: { ...impatient, stallMs: 250 } });
+    expect(registry.asked.filter((name) => name === "node-llama-cpp")).toHaveLength(1);
+  });
+
+  test("one package that fails for good ends the other downloads at once", async () => {
+    const { install, registry } = await start();
+    registry.misbehave("node-llama-cpp", "hang");
+    registry.misbehave("ms", 404);
+    await expect(install({ patience: { ...impatient, stallMs: 600_000 } })).rejects.toMatchObject({
+      message: expect.stringContaining("answered 404 for ms 2.1.3"),
+    });
+  });
+
   test("no registry at all: the error says so", async () => {
     const { install, registry, leftovers } = await start();
     await registry.close();
@@ -317,7 +333,7 @@ describe("cut installations are repaired by the next", () => {
     await once(cut, "exit");
     expect(await leftovers()).toEqual([`${folderName}.staging`]);
     open();
-    await install();
+    await install({ patience: { ...impatient, pollMs: 600_000 } }); // seen at the first look, not by its silence
     expect(await leftovers()).toEqual([folderName]);
   });
 
