@@ -32,9 +32,14 @@ const encoders: ReadonlySet<string> = new Set([
   "t5encoder",
 ]);
 
-/** Parts of a file that belong to a vision or audio encoder (names of llama.cpp's `clip.cpp`, and Ollama's for SAM). */
-const visionTensor = /^(v|mm|s|vision_tower|model\.vision_tower|vision_model|sam_model)\./;
-const audioTensor = /^(a|audio_tower|mm\.a)\./;
+/** Parts of a vision or audio encoder inside a file: names of llama.cpp's `clip.cpp`, of Ollama's and of the makers. */
+const visionTensor = /^(v|mm|s|vision_tower|vision_model|sam_model|model\.vision_tower)\./;
+const audioTensor = /^(a|audio_tower|model\.audio_tower)\./;
+
+/** Whether a tensor belongs to a vision or audio encoder rather than to the language model. */
+export function isEncoderTensor(name: string): boolean {
+  return visionTensor.test(name) || audioTensor.test(name);
+}
 
 /** What is known of a model from its header alone; what the header leaves open is absent. */
 export function factsFromHeader(header: GgufHeader): HeaderFacts {
