@@ -21,7 +21,7 @@ export async function commitManifest(
 ): Promise<CommitOutcome> {
   const manifest = parseManifest(raw);
   for (const blob of blobsOf(manifest)) {
-    if ((await blobState(store.layout, blob)) === "absent") return "blobs-missing";
+    if (["absent", "damaged"].includes(await blobState(store.layout, blob))) return "blobs-missing";
   }
   // The same name in another case keeps the case it has: one model, and one file where case doesn't count.
   const file = (await store.entry(name))?.manifestFile ?? store.layout.manifestFile(name);

@@ -60,7 +60,9 @@ export async function downloadBlob(
     await (end === "keep" ? partial.keep() : partial.discard()).catch(() => undefined);
     throw asPullError(error, signal);
   }
-  await partial.publish();
+  await partial.publish().catch((error: unknown) => {
+    throw asPullError(error, signal);
+  });
 }
 
 /** Receives until the partial is as large as the layer; answers the hash of all of it. */

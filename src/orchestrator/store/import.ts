@@ -4,7 +4,7 @@ import { copyFile, link, open, realpath, rm, stat, type FileHandle } from "node:
 import path from "node:path";
 import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled } from "../errors.ts";
 import type { PulledModel, Report } from "../engines/engine.ts";
-import { formatBytes } from "../memory/format.ts";
+import { formatBytes } from "../text/format-bytes.ts";
 import { blobState } from "./blob-state.ts";
 import { IMPORT_PREFIX } from "./collect.ts";
 import { commitManifest } from "./commit.ts";

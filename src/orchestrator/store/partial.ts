@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { open, readdir, rename, rm, stat, utimes, type FileHandle } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { PullFailed } from "../errors.ts";
 import { errorCode, renameOver, syncFolder } from "./files.ts";
 import { machineMark, parsePartialName, type PartialOwner, type StoreLayout } from "./layout.ts";
 
@@ -66,11 +67,12 @@ export async function claimPartial(
       const owner = { machine, processId: process.pid, token: randomBytes(4).toString("hex") };
       const file = layout.partialFile(hex, owner);
       const [largest] = found.toSorted((a, b) => b.sizeBytes - a.sizeBytes);
-      const isClaimed = largest === undefined ? await create(file) : await take(largest.file, file);
+      const isClaimed = largest === undefined ? await create(file) : await take(largest.file, file, options.now());
       if (isClaimed && largest === undefined && (await hasRival(layout, hex, file, machine, options.now()))) {
         await rm(file, { force: true });
       } else if (isClaimed) {
-        return await hold(options, hex, file);
+        const partial = await hold(options, hex, file);
+        if (partial !== undefined) return partial;
       }
     } else {
       onWait(held.sizeBytes);
@@ -147,8 +149,10 @@ async function create(file: string): Promise<boolean> {
   return true;
 }
 
-async function take(from: string, to: string): Promise<boolean> {
+async function take(from: string, to: string, nowMs: number): Promise<boolean> {
   try {
+    // Before the rename: under its new name an old time would look like an owner that fell silent.
+    await utimes(from, nowMs / 1000, nowMs / 1000);
     await rename(from, to);
     return true;
   } catch (error) {
@@ -158,8 +162,13 @@ async function take(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function hold({ layout, now }: PartialOptions, hex: string, file: string): Promise<Partial> {
-  const handle = await open(file, "r+");
+/** `undefined` when another process took it at once. */
+async function hold({ layout, now }: PartialOptions, hex: string, file: string): Promise<Partial | undefined> {
+  const handle = await open(file, "r+").catch((error: unknown) => {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  });
+  if (handle === undefined) return undefined;
   const { size, ino } = await handle.stat();
   let isLost = false;
   const beat = async () => {
@@ -192,6 +201,7 @@ async function hold({ layout, now }: PartialOptions, hex: string, file: string):
     async publish() {
       await handle.sync();
       await letGo();
+      if (isLost) throw new PullFailed("another process took over the download");
       await renameOver(file, layout.blobFile(hex), layout.platform);
       await syncFolder(layout.blobsFolder, layout.platform);
     },

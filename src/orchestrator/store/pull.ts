@@ -1,8 +1,8 @@
 import { rm } from "node:fs/promises";
 import { PullFailed, throwIfCancelled } from "../errors.ts";
 import type { PulledModel, Report } from "../engines/engine.ts";
-import { formatBytes } from "../memory/format.ts";
-import { isBlobIntact } from "./blob-state.ts";
+import { formatBytes } from "../text/format-bytes.ts";
+import { checkBlob } from "./blob-state.ts";
 import { commitManifest } from "./commit.ts";
 import { asPullError, downloadBlob, type DownloadEvent } from "./download.ts";
 import { errorText, makePrivateFolder } from "./files.ts";
@@ -66,7 +66,7 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
   const states = await Promise.all(
     blobs.map(async (blob) => ({
       blob,
-      isThere: await isBlobIntact(own.layout, blob),
+      isThere: (await checkBlob(own.layout, blob)) === "there",
       arrivedBytes: Math.min(blob.size, await partialBytes(own.layout, blob.digest)),
     })),
   );
@@ -186,8 +186,9 @@ async function download(
   for (const blob of plan.missing) {
     const openBlob = (firstByte: number, until: AbortSignal) => plan.session.blob(blob.digest, firstByte, until);
     const transfer = { layout: own.layout, now: options.now, retry: options.retry, writeAt: options.writeAt };
-    // A damaged blob would be taken for a complete one.
-    await rm(own.layout.blobFile(blob.digest), { force: true });
+    // A damaged blob would be taken for a complete one; one that another pull has brought meanwhile is left alone.
+    const state = await checkBlob(own.layout, blob);
+    if (state === "damaged") await rm(own.layout.blobFile(blob.digest), { force: true });
     await context.share(
       blob.digest,
       (emit, shared) => downloadBlob(transfer, blob, openBlob, emit, shared),

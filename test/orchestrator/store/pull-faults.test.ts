@@ -4,6 +4,8 @@ import path from "node:path";
 import { expect, test } from "vitest";
 import { Cancelled, PullFailed, UnknownModel, type OrchestratorError } from "../../../src/orchestrator/errors.ts";
 import { writeAt } from "../../../src/orchestrator/store/files.ts";
+import { storeLayout } from "../../../src/orchestrator/store/layout.ts";
+import { claimPartial } from "../../../src/orchestrator/store/partial.ts";
 import { eagerClock, filesBelow, ignore, never, recorder, sha256, storeFixture, weights } from "./store-fixture.ts";
 
 const SIZE = 300_000;
@@ -350,4 +352,23 @@ test("a partial that another live process works on is waited for, and claimed on
   await utimes(foreign, silentSince, silentSince);
   await pull;
   expect(ranges()).toEqual(["bytes=4000-"]);
+});
+
+test("of many that claim one partial at once, one gets it and nobody else writes to it", async () => {
+  const { folder, scratch } = await fixture();
+  const blobs = path.join(folder, "blobs");
+  await mkdir(blobs, { recursive: true });
+  await writeFile(path.join(blobs, `sha256-${digest}-partial`), data.subarray(0, 4000));
+  const old = new Date(Date.now() - 3_600_000);
+  await utimes(path.join(blobs, `sha256-${digest}-partial`), old, old);
+  const options = { layout: storeLayout(path.join(scratch, "models"), process.platform), now: () => Date.now() };
+  const claims = [1, 2, 3, 4].map(() => {
+    const giveUp = new AbortController();
+    const claimed = claimPartial(options, digest, () => giveUp.abort(), giveUp.signal);
+    return claimed.catch(() => undefined);
+  });
+  const winners = (await Promise.all(claims)).filter((partial) => partial !== undefined);
+  expect(winners.map(({ sizeBytes }) => sizeBytes)).toEqual([4000]);
+  await winners[0]?.keep();
+  expect(await readdir(blobs)).toEqual([`sha256-${digest}-partial`]);
 });
