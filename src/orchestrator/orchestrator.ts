@@ -8,7 +8,7 @@ import { createInventory, type LocatedModel } from "./inventory/inventory.ts";
 import { createLibrary } from "./library/library.ts";
 import { canonicalContext } from "./loading/context-size.ts";
 import { createLoader } from "./loading/loader.ts";
-import { formatBytes } from "./memory/format.ts";
+import { formatBytes } from "./text/format-bytes.ts";
 import { createObservations } from "./observations/observations.ts";
 import { createOperations } from "./operations/operations.ts";
 import { createModelQueues } from "./queue/model-queues.ts";

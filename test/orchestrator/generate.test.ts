@@ -240,7 +240,13 @@ describe("generate", () => {
         ? Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }))
         : Promise.resolve({});
     await createTestBrain([engine]).generate({});
-    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "load llama3.2:3b 16384", "generate llama3.2:3b"]);
+    expect(engine.calls).toEqual([
+      "load llama3.2:3b 4096",
+      "generate llama3.2:3b",
+      "unload llama3.2:3b",
+      "load llama3.2:3b 16384",
+      "generate llama3.2:3b",
+    ]);
   });
 
   it("refuses a prompt beyond the model's window with both numbers, counted by the engine", async () => {

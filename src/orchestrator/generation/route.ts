@@ -1,4 +1,5 @@
-import { UnknownModel, type OrchestratorError, InvalidRequest, ModelDoesNotFit, PrivacyLocked, UnsupportedCapability } from "../errors.ts";
+import { EngineUnreachable, UnknownModel, type OrchestratorError, InvalidRequest, ModelDoesNotFit, PrivacyLocked, UnsupportedCapability } from "../errors.ts";
+import { profileForTask } from "../catalog/profiles.ts";
 import { suggestStarter } from "../catalog/starter.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
@@ -54,7 +55,7 @@ export async function chooseRoute(
   const explicit = request.model ?? (settings.routing.isEnabled ? undefined : settings.defaultModel);
   const ask = {
     task,
-    profile: request.profile ?? profileOf(task, settings.routing.defaultProfile),
+    profile: request.profile ?? profileForTask(task, settings.routing.defaultProfile),
     promptTokens,
     outputTokens: request.maxTokens ?? 1,
     needs: neededCapabilities(request),
@@ -68,8 +69,13 @@ export async function chooseRoute(
     const entries = await Promise.all(places.map((place) => locatedCandidate(source, place, signal)));
     // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
     const named = warmed(entries);
-    const choice = chooseModel({ ...ask, model: explicit, promptTokens: 0, outputTokens: 1 }, candidatesOf(named));
-    if (choice.failure !== undefined) throw refusal(choice.failure);
+    const asked = { ...ask, model: explicit, promptTokens: 0, outputTokens: 1 };
+    const choice = chooseModel(asked, candidatesOf(named));
+    if (choice.failure !== undefined) {
+      // Seen beside the others, the hint can name one that would do.
+      const all = candidatesOf(await listCandidates(source, false, signal));
+      throw refusal(chooseModel(asked, all).failure ?? choice.failure);
+    }
     return { task, profile: choice.profile, ...placed(choice, named), promptTokens };
   }
 
@@ -109,10 +115,6 @@ function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
   return allowed === "local_only" || asked === "local_only" ? "local_only" : "allow_remote";
 }
 
-function profileOf(task: Task, defaultProfile: string): string {
-  return task === "code" || task === "creative" || task === "fast" ? task : defaultProfile;
-}
-
 type Choice = ReturnType<typeof chooseModel>;
 
 function placed(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Route, "chain" | "considered"> {
@@ -141,8 +143,9 @@ function refusal({ kind, message, hint }: ChoiceFailure): OrchestratorError {
     case "context":
       return new InvalidRequest(message, { hint });
     case "capability":
-    case "cool_down":
       return new UnsupportedCapability(message, { hint });
+    case "cool_down":
+      return new EngineUnreachable(message, { hint });
   }
 }
 

@@ -3,7 +3,7 @@ import { InvalidRequest, UnknownModel } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
-import { formatBytes } from "../memory/format.ts";
+import { formatBytes } from "../text/format-bytes.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
 import type { CallerContext, Operation, PullRequest, PullResult } from "../types.ts";
 

@@ -1,22 +1,7 @@
 import { ModelDoesNotFit } from "../errors.ts";
-import { formatBytes } from "../memory/format.ts";
-import type { LoadTarget, MemoryState } from "../memory/plan.ts";
-import { sameModel } from "../store/model-name.ts";
+import { formatBytes } from "../text/format-bytes.ts";
+import type { LoadTarget } from "../memory/plan.ts";
 import type { InstalledModel, LoadPlan } from "../types.ts";
-
-/** A reload gives back what the model holds now: it must neither be evicted as a stranger nor counted as staying. */
-export function withoutItself(state: MemoryState, target: LoadTarget): MemoryState {
-  if (target.isLoaded) return state;
-  const isItself = (entry: MemoryState["resident"][number]) => entry.engine === target.engine && sameModel(entry.name, target.model);
-  const itself = state.resident.filter(isItself);
-  if (itself.length === 0) return state;
-  const givenBack = itself.reduce((sum, entry) => sum + entry.sizeBytes - (state.isOverridden ? 0 : entry.mappedBytes), 0);
-  return {
-    ...state,
-    availableBytes: state.availableBytes + givenBack,
-    resident: state.resident.filter((entry) => !isItself(entry)),
-  };
-}
 
 /** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
 export function unmeasuredPlan(target: LoadTarget): LoadPlan {

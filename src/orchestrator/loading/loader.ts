@@ -5,7 +5,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";
 import { estimateBySize } from "../memory/estimate.ts";
-import { formatBytes } from "../memory/format.ts";
+import { formatBytes } from "../text/format-bytes.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { Operations } from "../operations/operations.ts";
@@ -13,7 +13,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { LoadPlan, LoadResult, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
-import { doesNotFit, unmeasuredPlan, withoutItself } from "./adjust.ts";
+import { doesNotFit, unmeasuredPlan } from "./adjust.ts";
 import { createMutex } from "./mutex.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 
@@ -131,7 +131,7 @@ export function createLoader(parts: {
       fileBytes: model.sizeBytes,
       isLoaded,
     };
-    return state === undefined ? unmeasuredPlan(target) : planLoad(target, withoutItself(state, target));
+    return state === undefined ? unmeasuredPlan(target) : planLoad(target, state);
   }
 
   async function useResident(located: LocatedModel, contextTokens: number | undefined) {
@@ -252,7 +252,8 @@ export function createLoader(parts: {
     for (const victimId of ids) evicting.add(victimId);
     try {
       for (const victim of made.evict) {
-        report({ message: `unloading ${victim.name} (${formatBytes(victim.bytes)}) to make room for ${made.model}` });
+        const purpose = victim.name === made.model ? "to load it with more context" : `to make room for ${made.model}`;
+        report({ message: `unloading ${victim.name} (${formatBytes(victim.bytes)}) ${purpose}` });
         await evict(victim, signal);
       }
     } finally {
@@ -286,7 +287,7 @@ export function createLoader(parts: {
       fileBytes: model.sizeBytes,
       isLoaded: false,
     };
-    return planLoad(target, withoutItself(idle, target)).fits;
+    return planLoad(target, idle).fits;
   }
 
   async function unload(located: LocatedModel, signal: AbortSignal): Promise<{ bytes: number }> {
