@@ -10,6 +10,7 @@ const keptOutputCharacters = 2_000;
 
 /** Loads the module and the native binaries the way the engine's child will, and says so. */
 const script = `
+process.stdin.on("close", () => process.exit(1)).resume(); // whoever waits for the outcome is gone
 const { getLlama } = await import(process.argv[2]);
 const llama = await getLlama({ build: "never", skipDownload: true, logLevel: "error" });
 await llama.dispose();
@@ -38,7 +39,7 @@ export async function runTrial(options: TrialOptions): Promise<void> {
   await writeFile(scriptFile, script, { mode: 0o600, signal });
   const limit = AbortSignal.timeout(limitMs);
   const child = spawn(execPath, [scriptFile, pathToFileURL(modulePath).href], {
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
     windowsHide: true,
     killSignal: "SIGKILL",
     signal: AbortSignal.any([signal, limit]),

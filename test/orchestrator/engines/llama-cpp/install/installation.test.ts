@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { chmod, mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { createServer, type AddressInfo, type Socket } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -186,6 +187,22 @@ describe("the trial run", () => {
     await expect(installing).rejects.toMatchObject({ name: "Cancelled" });
     expect(() => process.kill(pid, 0)).toThrow("ESRCH");
     expect(await leftovers()).toEqual([]);
+  });
+
+  test("ends with the process that started it, also when that one is killed", async () => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const hanging = `import { connect } from "node:net"; connect(${port}, "127.0.0.1"); await new Promise(() => 0);`;
+    const { startProcess } = await start(enginePackages(hanging));
+    const installing = startProcess();
+    const [trial] = (await once(server, "connection")) as [Socket];
+    const trialEnded = once(trial.on("error", () => undefined).resume(), "close");
+    installing.kill("SIGKILL");
+    await trialEnded;
+    server.close();
+    expect(trial.destroyed).toBe(true);
   });
 
   test("a package without binaries is no installation", async () => {
