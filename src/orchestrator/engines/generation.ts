@@ -45,6 +45,8 @@ export interface Generation {
   /** Prompt tokens that came from the prefix cache, when the engine says. */
   readonly cachedPromptTokens?: number;
   readonly completionTokens: number;
+  /** Waited inside the engine for cores that another generation used; absent when the engine doesn't say. */
+  readonly queueMs?: number;
   /** Model load inside this call; 0 when it was loaded. */
   readonly loadMs: number;
   /** From the call to the first token of text or thinking. */

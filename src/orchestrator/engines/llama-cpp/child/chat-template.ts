@@ -1,0 +1,83 @@
+import type { ThinkLevel } from "../../../types.ts";
+import type { ChatMessage } from "../../generation.ts";
+import type {
+  ChatHistoryItem,
+  ChatWrapper,
+  ChatWrapperOptions,
+  LlamaModel,
+  NodeLlamaCpp,
+  Token,
+} from "./node-llama-cpp.ts";
+
+/**
+ * Templates whose thinking (or channels) only a specialised wrapper tells apart from the answer. All others are run as
+ * they stand in the file: the specialised ChatML wrapper, for one, starts with a token that SmolLM2 was never trained on.
+ */
+const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;
+
+/** A wrapper for each way of thinking, made when first asked for. */
+export function createChatTemplates(
+  library: NodeLlamaCpp,
+  model: LlamaModel,
+): (think: ThinkLevel | undefined) => ChatWrapper {
+  const template = model.fileInfo.metadata.tokenizer?.chat_template;
+  const type = template === undefined || thinkingTemplate.test(template) ? "auto" : "jinjaTemplate";
+  const wrappers = new Map<ThinkLevel | undefined, ChatWrapper>();
+  return (think) => {
+    const known = wrappers.get(think);
+    if (known !== undefined) return known;
+    const settings = { type, warningLogs: false, customWrapperSettings: thinkingSettings(think) } as const;
+    const wrapper = library.resolveChatWrapper(model, settings);
+    const made = needsFirstToken(model, wrapper) ? withFirstToken(library, wrapper) : wrapper;
+    wrappers.set(think, made);
+    return made;
+  };
+}
+
+function thinkingSettings(think: ThinkLevel | undefined): ChatWrapperOptions["customWrapperSettings"] {
+  if (think === undefined) return {};
+  if (think === false)
+    return {
+      qwen: { thoughts: "discourage" },
+      gemma4: { reasoning: false },
+      harmony: { reasoningEffort: "low" },
+      jinjaTemplate: { reasoning: false },
+    };
+  return {
+    gemma4: { reasoning: true },
+    jinjaTemplate: { reasoning: true },
+    ...(think === true ? {} : { harmony: { reasoningEffort: think } }),
+  };
+}
+
+/** llama.cpp puts the model's first token (BOS) in front of a prompt that lacks it; templates needn't print it. */
+function needsFirstToken(model: LlamaModel, wrapper: ChatWrapper): boolean {
+  if (!model.tokens.shouldPrependBosToken || model.tokens.bos === null) return false;
+  const [first] = renderPrompt(wrapper, model, [{ type: "user", text: "x" }]);
+  return first !== model.tokens.bos;
+}
+
+function withFirstToken(library: NodeLlamaCpp, wrapper: ChatWrapper): ChatWrapper {
+  const render = wrapper.generateContextState.bind(wrapper);
+  return Object.assign(wrapper, {
+    generateContextState: (options: Parameters<ChatWrapper["generateContextState"]>[0]) => {
+      const state = render(options);
+      return { ...state, contextText: library.LlamaText([new library.SpecialToken("BOS"), state.contextText]) };
+    },
+  });
+}
+
+/** The conversation in the library's words; a last message of the assistant is continued by the answer. */
+export function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): ChatHistoryItem[] {
+  return messages.map(({ role, content }) => {
+    if (role === "assistant") return { type: "model", response: [content] };
+    return { type: role, text: content };
+  });
+}
+
+/** Exactly the tokens that the library evaluates for this conversation before it generates. */
+export function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: readonly ChatHistoryItem[]): Token[] {
+  const chatHistory: readonly ChatHistoryItem[] =
+    history.at(-1)?.type === "model" ? history : [...history, { type: "model", response: [] }];
+  return wrapper.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
+}

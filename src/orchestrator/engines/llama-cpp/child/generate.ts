@@ -1,0 +1,155 @@
+import { chooseSequence } from "./sequences.ts";
+import { ChildFailure, throwIfAborted } from "./failure.ts";
+import { renderPrompt, toHistory } from "./chat-template.ts";
+import type {
+  ChatWrapper,
+  ContextSequence,
+  Grammar,
+  Llama,
+  LlamaModel,
+  NodeLlamaCpp,
+  Token,
+} from "./node-llama-cpp.ts";
+import type { ChildEvent, GenerateDone, GenerateRequest } from "./protocol.ts";
+import type { ThinkLevel } from "../../../types.ts";
+
+export interface GeneratorParts {
+  readonly library: NodeLlamaCpp;
+  readonly llama: Llama;
+  readonly model: LlamaModel;
+  readonly sequences: readonly ContextSequence[];
+  /** Window of one sequence. */
+  readonly contextTokens: number;
+  readonly decodeThreads: number;
+  readonly templateFor: (think: ThinkLevel | undefined) => ChatWrapper;
+  readonly prefill: (sequence: ContextSequence, tokens: readonly Token[], signal: AbortSignal) => Promise<void>;
+}
+
+/** A wrapper that thinks may put a few tokens of its own around its thoughts. */
+const thoughtMarkTokens = 16;
+
+/** Answers one request at a time: the server lets no second one through. */
+export function createGenerator(parts: GeneratorParts) {
+  const { library, llama, model, contextTokens } = parts;
+  const lastUse = parts.sequences.map(() => 0);
+  let uses = 0;
+
+  function place(prompt: Token[]): ContextSequence {
+    const index = chooseSequence(
+      parts.sequences.map((sequence, at) => ({
+        commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
+        lastUse: lastUse[at] ?? 0,
+      })),
+    );
+    const sequence = parts.sequences[index];
+    if (sequence === undefined) throw new Error(`no sequence ${index}`);
+    uses += 1;
+    lastUse[index] = uses;
+    return sequence;
+  }
+
+  return async function generate(
+    request: GenerateRequest,
+    emit: (event: ChildEvent) => void,
+    signal: AbortSignal,
+  ): Promise<GenerateDone> {
+    throwIfAborted(signal);
+    // A grammar holds for thoughts too, so they would be cut to its shape.
+    const think = request.format === undefined ? request.think : false;
+    const wrapper = parts.templateFor(think);
+    const grammar = await grammarFor(llama, request.format);
+    const history = toHistory(request.messages);
+    const prompt = renderPrompt(wrapper, model, history);
+    const marks = wrapper.settings.segments?.thought === undefined ? 0 : thoughtMarkTokens;
+    const roomTokens = contextTokens - prompt.length - marks - 1;
+    if (roomTokens < 1) {
+      throw new ChildFailure("prompt_too_long", "prompt too long", { promptTokens: prompt.length, contextTokens });
+    }
+
+    emit({ type: "phase", phase: "prefill" });
+    const startedAt = performance.now();
+    const sequence = place(prompt);
+    const beforeLast = prompt.slice(0, -1);
+    await sequence.adaptStateToTokens(beforeLast, false);
+    const cachedPromptTokens = sequence.nextTokenIndex;
+    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal);
+
+    emit({ type: "phase", phase: "decode" });
+    llama.maxThreads = parts.decodeThreads;
+    const outputBefore = sequence.tokenMeter.usedOutputTokens;
+    const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
+    let text = "";
+    let thinking = "";
+    let firstTokenAt: number | undefined;
+    try {
+      const { metadata } = await chat.generateResponse(history, {
+        ...samplerOptions(request),
+        ...(grammar === undefined ? {} : { grammar }),
+        ...(think === false ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
+        signal,
+        maxTokens: Math.min(request.maxTokens, roomTokens),
+        onResponseChunk(chunk) {
+          firstTokenAt ??= performance.now();
+          if (chunk.text === "") return;
+          if (chunk.type === "segment") {
+            thinking += chunk.text;
+            emit({ type: "delta", thinking: chunk.text });
+          } else {
+            text += chunk.text;
+            emit({ type: "delta", text: chunk.text });
+          }
+        },
+      });
+      throwIfAborted(signal);
+      const endedAt = performance.now();
+      return {
+        text,
+        thinking,
+        finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
+        promptTokens: prompt.length,
+        cachedPromptTokens,
+        completionTokens: sequence.tokenMeter.usedOutputTokens - outputBefore,
+        prefillMs: (firstTokenAt ?? endedAt) - startedAt,
+        decodeMs: endedAt - (firstTokenAt ?? endedAt),
+      };
+    } catch (error) {
+      throwIfAborted(signal);
+      throw error;
+    } finally {
+      chat.dispose({ disposeSequence: false });
+    }
+  };
+}
+
+function samplerOptions({ sampling }: GenerateRequest) {
+  const hasPenalty = sampling.repeatPenalty !== 1 || sampling.frequencyPenalty !== 0 || sampling.presencePenalty !== 0;
+  return {
+    temperature: sampling.temperature,
+    topP: sampling.topP,
+    topK: sampling.topK,
+    minP: sampling.minP,
+    ...(sampling.seed === undefined ? {} : { seed: sampling.seed }),
+    customStopTriggers: sampling.stop,
+    // The library's own default is a penalty of 1.1, which nobody asked for.
+    repeatPenalty:
+      hasPenalty && sampling.repeatLastTokens > 0
+        ? {
+            lastTokens: sampling.repeatLastTokens,
+            penalty: sampling.repeatPenalty,
+            frequencyPenalty: sampling.frequencyPenalty,
+            presencePenalty: sampling.presencePenalty,
+            penalizeNewLine: true as const,
+          }
+        : (false as const),
+  };
+}
+
+async function grammarFor(llama: Llama, format: GenerateRequest["format"]): Promise<Grammar | undefined> {
+  if (format === undefined) return undefined;
+  try {
+    return await (format === "json" ? llama.getGrammarFor("json") : llama.createGrammarForJsonSchema(format));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ChildFailure("bad_format", reason, { cause: error });
+  }
+}

@@ -1,0 +1,132 @@
+import { createChatTemplates } from "./chat-template.ts";
+import { ChildFailure, throwIfAborted } from "./failure.ts";
+import { createGenerator } from "./generate.ts";
+import type { EmbeddingContext, Llama, LlamaModel, NodeLlamaCpp } from "./node-llama-cpp.ts";
+import { createPrefill } from "./prefill.ts";
+import type {
+  ChildEvent,
+  CountDone,
+  EmbedDone,
+  EmbedRequest,
+  GenerateDone,
+  GenerateRequest,
+  LoadRequest,
+} from "./protocol.ts";
+
+/** The one model of this process. */
+export interface ChildModel {
+  generate(request: GenerateRequest, emit: (event: ChildEvent) => void, signal: AbortSignal): Promise<GenerateDone>;
+  embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
+  count(text: string): CountDone;
+}
+
+/** Rejects with what the library says; the caller knows where to look for the reason. */
+export async function loadModel(
+  library: NodeLlamaCpp,
+  llama: Llama,
+  request: LoadRequest,
+  emit: (event: ChildEvent) => void,
+  signal: AbortSignal,
+): Promise<ChildModel> {
+  llama.maxThreads = request.threads.prefill;
+  let reported = -1;
+  const model = await llama.loadModel({
+    modelPath: request.file,
+    useMmap: request.useMmap,
+    loadSignal: signal,
+    onLoadProgress(fraction) {
+      const percent = Math.floor(fraction * 100);
+      if (percent === reported) return;
+      reported = percent;
+      emit({ type: "load-progress", fraction });
+    },
+  });
+  return request.isEmbedding
+    ? embeddingModel(llama, model, request, signal)
+    : chatModel(library, llama, model, request, signal);
+}
+
+async function chatModel(
+  library: NodeLlamaCpp,
+  llama: Llama,
+  model: LlamaModel,
+  request: LoadRequest,
+  signal: AbortSignal,
+): Promise<ChildModel> {
+  const adapters = request.adapterFiles.map((filePath) => ({ filePath }));
+  const context = await model.createContext({
+    contextSize: request.contextTokens,
+    sequences: request.sequences,
+    batchSize: request.batchTokens,
+    threads: { ideal: Math.max(request.threads.prefill, request.threads.decode) },
+    flashAttention: "auto",
+    // A smaller context than planned would be a silent fallback.
+    failedCreationRemedy: false,
+    createSignal: signal,
+    ...(adapters.length === 0 ? {} : { lora: { adapters } }),
+  });
+  const generate = createGenerator({
+    library,
+    llama,
+    model,
+    sequences: Array.from({ length: request.sequences }, () => context.getSequence()),
+    contextTokens: request.contextTokens,
+    decodeThreads: request.threads.decode,
+    templateFor: createChatTemplates(library, model),
+    prefill: createPrefill({
+      llama,
+      threads: request.threads.prefill,
+      batchTokens: request.batchTokens,
+      firstChunkTokens: request.firstChunkTokens,
+    }),
+  });
+  return {
+    generate,
+    embed: () => Promise.reject(new ChildFailure("failed", "loaded for generation, not for embeddings")),
+    count: (text) => ({ tokens: model.tokenize(text).length }),
+  };
+}
+
+async function embeddingModel(
+  llama: Llama,
+  model: LlamaModel,
+  request: LoadRequest,
+  signal: AbortSignal,
+): Promise<ChildModel> {
+  const context = await model.createEmbeddingContext({
+    contextSize: request.contextTokens,
+    // Pooling needs a whole input in one batch.
+    batchSize: request.contextTokens,
+    // The library's default is 6, whatever the machine has.
+    threads: request.threads.prefill,
+    createSignal: signal,
+  });
+  return {
+    generate: () => Promise.reject(new ChildFailure("failed", "loaded for embeddings, not for generation")),
+    embed: (embedRequest, embedSignal) => embedAll(llama, context, request, embedRequest.inputs, embedSignal),
+    count: (text) => ({ tokens: model.tokenize(text).length }),
+  };
+}
+
+async function embedAll(
+  llama: Llama,
+  context: EmbeddingContext,
+  { contextTokens, threads }: LoadRequest,
+  inputs: readonly string[],
+  signal: AbortSignal,
+): Promise<EmbedDone> {
+  const lengths = inputs.map((input) => context.calculateInputLength(input));
+  const longest = Math.max(0, ...lengths);
+  // The library's own bound: a context as long as the input is refused.
+  if (longest >= contextTokens) {
+    throw new ChildFailure("prompt_too_long", "input too long", { promptTokens: longest, contextTokens });
+  }
+  llama.maxThreads = threads.prefill;
+  const vectors: (readonly number[])[] = [];
+  for (const input of inputs) {
+    throwIfAborted(signal);
+    vectors.push((await context.getEmbeddingFor(input)).vector);
+  }
+  throwIfAborted(signal);
+  return { vectors, promptTokens: lengths.reduce((sum, length) => sum + length, 0) };
+}

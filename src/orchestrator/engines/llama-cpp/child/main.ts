@@ -1,0 +1,117 @@
+/**
+ * One model (or one estimate) per process: a corrupt file or a crash of llama.cpp never reaches the server.
+ * Arguments: absolute path of node-llama-cpp's module, pid of the owner, threads. Everything else comes as messages.
+ */
+import { pathToFileURL } from "node:url";
+import { estimate } from "./estimate.ts";
+import { ChildFailure } from "./failure.ts";
+import { type ChildModel, loadModel } from "./load.ts";
+import { createLogRing, loadErrorIn } from "./log-ring.ts";
+import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
+import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
+import { watchOwner } from "./watch-owner.ts";
+
+const [modulePath = "", ownerPid = "", threads = "1"] = process.argv.slice(2);
+const log = createLogRing();
+const running = new Map<number, AbortController>();
+let model: ChildModel | undefined;
+let collection: NodeJS.Timeout | undefined;
+
+process.on("disconnect", () => process.exit(0));
+watchOwner(Number(ownerPid));
+
+function send(reply: ChildReply): void {
+  // The owner may be gone; `disconnect` follows.
+  if (process.connected) process.send?.(reply, undefined, undefined, () => undefined);
+}
+
+async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama: Llama }> {
+  const library = (await import(pathToFileURL(modulePath).href)) as NodeLlamaCpp;
+  const llama = await library.getLlama({
+    build: "never",
+    skipDownload: true,
+    progressLogs: false,
+    logLevel: "warn",
+    maxThreads: Number(threads),
+    // The owner keeps what arrives on stderr, also when this process dies of it.
+    logger(level, message) {
+      const line = `[${level}] ${message.trimEnd()}\n`;
+      log.add(line);
+      process.stderr.write(line);
+    },
+  });
+  return { library, llama };
+}
+
+const opened = open();
+opened.then(
+  () => {
+    collectGarbage();
+    send({ type: "ready" });
+  },
+  (error: unknown) => send({ type: "broken", message: messageOf(error) }),
+);
+
+async function run(
+  request: ChildRequest,
+  emit: (event: ChildEvent) => void,
+  signal: AbortSignal,
+): Promise<DoneOf[ChildRequest["type"]]> {
+  const { library, llama } = await opened;
+  if (request.type === "estimate") return await estimate(library, llama, request, log.lines);
+  if (request.type === "load") {
+    try {
+      model = await loadModel(library, llama, request, emit, signal);
+    } catch (error) {
+      if (signal.aborted) throw new ChildFailure("cancelled", "cancelled", { cause: error });
+      throw new ChildFailure("load_failed", loadErrorIn(log.lines()) ?? messageOf(error), { cause: error });
+    }
+    return { contextTokens: request.contextTokens };
+  }
+  if (model === undefined) throw new Error(`${request.type} before load`);
+  if (request.type === "generate") return await model.generate(request, emit, signal);
+  if (request.type === "embed") return await model.embed(request, signal);
+  return model.count(request.text);
+}
+
+async function answer(id: number, request: ChildRequest): Promise<void> {
+  const controller = new AbortController();
+  running.set(id, controller);
+  try {
+    const value = await run(request, (event) => send({ ...event, id }), controller.signal);
+    if (request.type === "load" || request.type === "estimate") collectGarbage();
+    send({ type: "done", id, value });
+  } catch (error) {
+    const failure = error instanceof ChildFailure ? error : new ChildFailure("failed", messageOf(error));
+    const { code, message, promptTokens, contextTokens } = failure;
+    const counts = promptTokens === undefined || contextTokens === undefined ? {} : { promptTokens, contextTokens };
+    send({ type: "failed", id, code, message, ...counts });
+  } finally {
+    running.delete(id);
+    collectLater();
+  }
+}
+
+/** JavaScript's garbage (a header's 50,000 words, a generation's objects) must not pass for the model's memory. */
+function collectGarbage(): void {
+  // Exposed by a flag of the owner.
+  (globalThis as { gc?: () => void }).gc?.();
+}
+
+/** When nothing came for a second, so that no request waits for it. */
+function collectLater(): void {
+  clearTimeout(collection);
+  collection = setTimeout(() => {
+    if (running.size === 0) collectGarbage();
+  }, 1_000);
+}
+
+process.on("message", (message: (ChildRequest & { readonly id: number }) | ChildControl) => {
+  if (message.type === "exit") process.exit(0);
+  else if (message.type === "cancel") running.get(message.id)?.abort(new ChildFailure("cancelled", "cancelled"));
+  else void answer(message.id, message);
+});
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

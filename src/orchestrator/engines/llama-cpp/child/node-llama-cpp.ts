@@ -1,0 +1,162 @@
+/**
+ * The part of node-llama-cpp 3.21.1 that the child uses, written by hand: the package is installed on demand into
+ * OLLM_HOME and is no dependency of the repository. The engine's tests run against the real package.
+ */
+export type Token = number & { readonly __token: never };
+
+export interface NodeLlamaCpp {
+  getLlama(options: {
+    build: "never";
+    skipDownload: true;
+    progressLogs: false;
+    logLevel: "warn";
+    logger: (level: string, message: string) => void;
+    maxThreads: number;
+  }): Promise<Llama>;
+  readGgufFileInfo(file: string, options: { logWarnings: boolean; sourceType: "filesystem" }): Promise<unknown>;
+  readonly GgufInsights: { from(info: unknown, llama: Llama): Promise<GgufInsights> };
+  resolveChatWrapper(model: LlamaModel, options: ChatWrapperOptions): ChatWrapper;
+  readonly LlamaChat: new (options: { contextSequence: ContextSequence; chatWrapper: ChatWrapper }) => LlamaChat;
+  readonly LlamaText: (values: readonly unknown[]) => LlamaText;
+  readonly SpecialToken: new (value: "BOS") => unknown;
+}
+
+export interface Llama {
+  /** `false` without a GPU. */
+  readonly gpu: string | false;
+  maxThreads: number;
+  loadModel(options: {
+    modelPath: string;
+    useMmap?: boolean;
+    vocabOnly?: boolean;
+    loadSignal?: AbortSignal;
+    onLoadProgress?: (fraction: number) => void;
+  }): Promise<LlamaModel>;
+  createGrammarForJsonSchema(schema: unknown): Promise<Grammar>;
+  getGrammarFor(type: "json"): Promise<Grammar>;
+}
+
+/** Opaque. */
+export interface Grammar {
+  readonly trimWhitespaceSuffix: boolean;
+}
+
+export interface GgufInsights {
+  readonly totalLayers: number;
+  estimateModelResourceRequirementsV2(options: { gpuLayers: number; useMmap: boolean }): Promise<Requirements>;
+  estimateContextResourceRequirementsV2(options: {
+    contextSize: number;
+    modelGpuLayers: number;
+    batchSize: number;
+    sequences: number;
+    isEmbeddingContext: boolean;
+    flashAttention: "auto";
+    useMmap: boolean;
+  }): Promise<Requirements>;
+}
+
+export interface Requirements {
+  readonly cpuRam: number;
+  readonly gpuVram: number;
+}
+
+export interface LlamaModel {
+  readonly tokens: { readonly bos: Token | null; readonly shouldPrependBosToken: boolean };
+  readonly tokenizer: unknown;
+  readonly fileInfo: { readonly metadata: { readonly tokenizer?: { readonly chat_template?: string } } };
+  tokenize(text: string, specialTokens?: boolean): Token[];
+  createContext(options: {
+    contextSize: number;
+    sequences: number;
+    batchSize: number;
+    threads: { ideal: number };
+    flashAttention: "auto";
+    failedCreationRemedy: false;
+    createSignal?: AbortSignal;
+    lora?: { adapters: { filePath: string }[] };
+  }): Promise<LlamaContext>;
+  createEmbeddingContext(options: {
+    contextSize: number;
+    batchSize: number;
+    threads: number;
+    createSignal?: AbortSignal;
+  }): Promise<EmbeddingContext>;
+}
+
+export interface LlamaContext {
+  readonly contextSize: number;
+  getSequence(): ContextSequence;
+}
+
+export interface ContextSequence {
+  readonly nextTokenIndex: number;
+  readonly tokenMeter: { readonly usedOutputTokens: number };
+  compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
+  adaptStateToTokens(tokens: Token[], allowShift: false): Promise<void>;
+  evaluateWithoutGeneratingNewTokens(tokens: Token[]): Promise<void>;
+}
+
+export interface EmbeddingContext {
+  getEmbeddingFor(input: string): Promise<{ readonly vector: readonly number[] }>;
+  /** Tokens that `input` takes, special ones counted. */
+  calculateInputLength(input: string): number;
+}
+
+export interface LlamaText {
+  tokenize(tokenizer: unknown): Token[];
+}
+
+export interface ChatWrapper {
+  readonly wrapperName: string;
+  readonly settings: { readonly segments?: { readonly thought?: unknown } };
+  generateContextState(options: { chatHistory: readonly ChatHistoryItem[] }): { readonly contextText: LlamaText };
+}
+
+export interface ChatWrapperOptions {
+  readonly type: "auto" | "jinjaTemplate";
+  readonly warningLogs: false;
+  readonly customWrapperSettings: {
+    readonly qwen?: { readonly thoughts: "discourage" };
+    readonly gemma4?: { readonly reasoning: boolean };
+    readonly harmony?: { readonly reasoningEffort: "low" | "medium" | "high" };
+    readonly jinjaTemplate?: { readonly reasoning: boolean };
+  };
+}
+
+export type ChatHistoryItem =
+  | { readonly type: "system"; readonly text: string }
+  | { readonly type: "user"; readonly text: string }
+  | { readonly type: "model"; readonly response: readonly string[] };
+
+export interface LlamaChat {
+  generateResponse(
+    history: ChatHistoryItem[],
+    options: {
+      signal: AbortSignal;
+      maxTokens: number;
+      temperature: number;
+      minP: number;
+      topK: number;
+      topP: number;
+      seed?: number;
+      grammar?: Grammar;
+      repeatPenalty:
+        | false
+        | {
+            lastTokens: number;
+            penalty: number;
+            frequencyPenalty: number;
+            presencePenalty: number;
+            penalizeNewLine: true;
+          };
+      customStopTriggers: readonly string[];
+      budgets?: { thoughtTokens: number; commentTokens: number };
+      onResponseChunk: (chunk: {
+        readonly type?: "segment" | undefined;
+        readonly text: string;
+        readonly tokens: readonly Token[];
+      }) => void;
+    },
+  ): Promise<{ readonly metadata: { readonly stopReason: string } }>;
+  dispose(options: { disposeSequence: false }): void;
+}

@@ -1,0 +1,130 @@
+import type { JsonSchema, ThinkLevel } from "../../../types.ts";
+import type { ChatMessage } from "../../generation.ts";
+
+/**
+ * Messages between the server and one engine child, as JSON over the fork's channel. Every request carries an `id` that
+ * its replies repeat; a child answers each request with any number of events and one `done` or `failed`.
+ */
+export type ChildRequest = LoadRequest | EstimateRequest | GenerateRequest | EmbedRequest | CountRequest;
+
+/** `cancel` ends the request of that id with `failed: cancelled`; `exit` ends the process. */
+export type ChildControl = { readonly type: "cancel"; readonly id: number } | { readonly type: "exit" };
+
+export interface LoadRequest {
+  readonly type: "load";
+  /** Absolute path. */
+  readonly file: string;
+  readonly adapterFiles: readonly string[];
+  readonly useMmap: boolean;
+  readonly contextTokens: number;
+  readonly sequences: number;
+  readonly batchTokens: number;
+  readonly isEmbedding: boolean;
+  readonly threads: { readonly prefill: number; readonly decode: number };
+  /** First guess of a chunk of the prompt, until its speed has been measured. */
+  readonly firstChunkTokens: number;
+}
+
+export interface EstimateRequest {
+  readonly type: "estimate";
+  readonly file: string;
+  readonly useMmap: boolean;
+  readonly contextTokens: number;
+  readonly sequences: number;
+  readonly batchTokens: number;
+  readonly isEmbedding: boolean;
+}
+
+export interface EstimateDone {
+  readonly weightsBytes: number;
+  /** Cache, recurrent state and compute buffers as llama.cpp's allocator reserves them. */
+  readonly contextBytes: number;
+  /** The same without a cache worth mentioning: a context of the smallest size. */
+  readonly smallestContextBytes: number;
+  readonly smallestContextTokens: number;
+}
+
+/** Everything decided: defaults of the manifest are already in it. */
+export interface GenerateRequest {
+  readonly type: "generate";
+  readonly messages: readonly Pick<ChatMessage, "role" | "content">[];
+  readonly format?: "json" | JsonSchema;
+  readonly think?: ThinkLevel;
+  readonly maxTokens: number;
+  readonly sampling: ChildSampling;
+}
+
+export interface ChildSampling {
+  readonly temperature: number;
+  readonly topP: number;
+  readonly topK: number;
+  readonly minP: number;
+  readonly seed?: number;
+  readonly stop: readonly string[];
+  /** 1 is none. */
+  readonly repeatPenalty: number;
+  readonly repeatLastTokens: number;
+  readonly frequencyPenalty: number;
+  readonly presencePenalty: number;
+}
+
+export interface GenerateDone {
+  readonly text: string;
+  readonly thinking: string;
+  readonly finishReason: "stop" | "length";
+  readonly promptTokens: number;
+  readonly cachedPromptTokens: number;
+  readonly completionTokens: number;
+  readonly prefillMs: number;
+  readonly decodeMs: number;
+}
+
+export interface EmbedRequest {
+  readonly type: "embed";
+  readonly inputs: readonly string[];
+}
+
+export interface EmbedDone {
+  readonly vectors: readonly (readonly number[])[];
+  readonly promptTokens: number;
+}
+
+export interface CountRequest {
+  readonly type: "count";
+  readonly text: string;
+}
+
+export interface CountDone {
+  readonly tokens: number;
+}
+
+/** What each request is answered with. */
+export interface DoneOf {
+  readonly load: { readonly contextTokens: number };
+  readonly estimate: EstimateDone;
+  readonly generate: GenerateDone;
+  readonly embed: EmbedDone;
+  readonly count: CountDone;
+}
+
+export type ChildEvent =
+  | { readonly type: "load-progress"; readonly fraction: number }
+  | { readonly type: "phase"; readonly phase: "prefill" | "decode" }
+  | { readonly type: "delta"; readonly text?: string; readonly thinking?: string };
+
+export type FailureCode = "cancelled" | "load_failed" | "prompt_too_long" | "bad_format" | "failed";
+
+export interface ChildFailureReply {
+  readonly type: "failed";
+  readonly code: FailureCode;
+  readonly message: string;
+  readonly promptTokens?: number;
+  readonly contextTokens?: number;
+}
+
+export type ChildReply =
+  | { readonly type: "ready" }
+  | { readonly type: "broken"; readonly message: string }
+  | (ChildEvent & { readonly id: number })
+  | { readonly type: "done"; readonly id: number; readonly value: unknown }
+  | (ChildFailureReply & { readonly id: number });

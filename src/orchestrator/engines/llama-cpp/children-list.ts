@@ -1,0 +1,113 @@
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import * as z from "zod";
+import type { Log } from "../../log.ts";
+import { processStartTime } from "./process-facts.ts";
+
+const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
+const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ owner: identity })) });
+type ListedChild = z.output<typeof fileSchema>["children"][number];
+
+/** How long a killed process may take to vanish before we go on without it. */
+const reapLimitMs = 2_000;
+
+/** The engine processes of this home, on disk, for the owner that comes after a crash. */
+export interface ChildrenList {
+  add(pid: number): Promise<void>;
+  remove(pid: number): Promise<void>;
+  /** Ends children whose owner is gone. Answers how many there were. */
+  reapOrphans(): Promise<number>;
+}
+
+/**
+ * Keeps `children.json` in `folder`. A child is only ever killed when both its pid and its start time are the ones
+ * listed, and its owner's are not: pids are used again.
+ */
+export function createChildrenList(folder: string, log: Log): ChildrenList {
+  const file = join(folder, "children.json");
+  let last: Promise<unknown> = Promise.resolve();
+
+  /** One change at a time. */
+  function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const turn = last.then(work, work);
+    last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async function read(): Promise<readonly ListedChild[]> {
+    const text = await readFile(file, "utf8").catch((error: unknown) => {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      throw error;
+    });
+    if (text === undefined) return [];
+    const parsed = fileSchema.safeParse(tryJson(text));
+    if (parsed.success) return parsed.data.children;
+    log.warn(`${file} could not be read and was set aside as children.json.broken`);
+    await rename(file, `${file}.broken`);
+    return [];
+  }
+
+  async function write(children: readonly ListedChild[]): Promise<void> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const temporary = `${file}.${process.pid}.tmp`;
+    await writeFile(temporary, `${JSON.stringify({ schemaVersion: 1, children }, null, 2)}\n`, { mode: 0o600 });
+    await rename(temporary, file);
+  }
+
+  return {
+    add: (pid) =>
+      inTurn(async () => {
+        const [startTime, ownerStart] = await Promise.all([processStartTime(pid), processStartTime(process.pid)]);
+        // Without both it could never be told from another process, so it would never be reaped either.
+        if (startTime === undefined || ownerStart === undefined) return;
+        const others = (await read()).filter((child) => child.pid !== pid);
+        await write([...others, { pid, startTime, owner: { pid: process.pid, startTime: ownerStart } }]);
+      }),
+    remove: (pid) =>
+      inTurn(async () => {
+        const children = await read();
+        const others = children.filter((child) => child.pid !== pid);
+        if (others.length < children.length) await write(others);
+      }),
+    reapOrphans: () =>
+      inTurn(async () => {
+        const children = await read();
+        const kept: ListedChild[] = [];
+        let reaped = 0;
+        for (const child of children) {
+          if (await isRunning(child.owner)) kept.push(child);
+          else if (await isRunning(child)) {
+            log.warn(`ending engine process ${child.pid}, left by an owner that is gone`);
+            await kill(child, log);
+            reaped += 1;
+          }
+        }
+        if (kept.length < children.length) await write(kept);
+        return reaped;
+      }),
+  };
+}
+
+async function isRunning({ pid, startTime }: z.output<typeof identity>): Promise<boolean> {
+  return (await processStartTime(pid)) === startTime;
+}
+
+async function kill(child: ListedChild, log: Log): Promise<void> {
+  try {
+    process.kill(child.pid, "SIGKILL");
+  } catch (error) {
+    log.warn(`engine process ${child.pid} could not be ended: ${String(error)}`);
+    return;
+  }
+  const deadline = Date.now() + reapLimitMs;
+  while ((await isRunning(child)) && Date.now() < deadline) await delay(20);
+}
+
+function tryJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,162 @@
+import { PromptTooLong, throwIfCancelled, UnsupportedCapability } from "../../errors.ts";
+import type { ModelFacts } from "../../types.ts";
+import type { Engine, EngineEmbedding, EngineTokenizer, LoadOptions } from "../engine.ts";
+import type { GenerateDone } from "./child/protocol.ts";
+import type { ComputeGate } from "./compute-gate.ts";
+import { toComputeError } from "./failures.ts";
+import type { Loadable, Models, Resident } from "./models.ts";
+import { prepareRequest } from "./prepare-request.ts";
+import { createOutputFormat } from "./structured-output.ts";
+
+export interface ComputingParts {
+  readonly models: Models;
+  readonly gate: ComputeGate;
+  readonly now: () => number;
+  readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
+}
+
+/** Most inputs are shorter; a longer one loads the model anew. */
+const embeddingContextTokens = 2_048;
+
+/** What a model in memory is asked: text, vectors, counts. */
+export function createComputing({ models, gate, now, prepare }: ComputingParts): {
+  readonly generate: Engine["generate"];
+  readonly embed: EngineEmbedding["embed"];
+  readonly count: EngineTokenizer["count"];
+} {
+  /** Loads what is missing, waits for the cores, computes. */
+  async function compute<Done>(
+    loadable: Loadable,
+    options: LoadOptions,
+    signal: AbortSignal,
+    work: (resident: Resident) => Promise<Done>,
+  ): Promise<{ readonly done: Done; readonly loadMs: number; readonly queueMs: number }> {
+    const { name } = loadable.stored;
+    let [loadMs, queueMs] = [0, 0];
+    for (;;) {
+      const use = await models.use(loadable, options, () => undefined, signal);
+      loadMs += use.loadMs;
+      try {
+        const turn = await gate.run(signal, async (waitedMs) => {
+          queueMs += waitedMs;
+          // While we waited it may have been unloaded, or loaded anew with a larger context.
+          if (!use.resident.session.isAlive()) return undefined;
+          return { done: await work(use.resident) };
+        });
+        if (turn !== undefined) return { done: turn.done, loadMs, queueMs };
+      } catch (error) {
+        throw toComputeError(name, error);
+      } finally {
+        use.release();
+      }
+    }
+  }
+
+  return {
+    async generate(request, sink, signal) {
+      const calledAt = now();
+      const format = request.format === undefined ? undefined : createOutputFormat(request.format);
+      const loadable = await prepare(request.model, signal);
+      const { stored, facts } = loadable;
+      requireCapabilities(facts, request.think);
+      const childRequest = prepareRequest(stored, request, format?.grammar);
+      if (!isResident(models, stored.name, request.contextTokens)) sink.phase("loading");
+      let firstTokenAt: number | undefined;
+      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, (resident) =>
+        resident.session.call(
+          childRequest,
+          (event) => {
+            if (event.type === "phase") sink.phase(event.phase);
+            if (event.type !== "delta") return;
+            firstTokenAt ??= now();
+            if (event.thinking !== undefined) sink.thinking(event.thinking);
+            if (event.text !== undefined) sink.text(event.text);
+          },
+          signal,
+        ),
+      );
+      format?.check(stored.name, done);
+      const endedAt = now();
+      return {
+        ...generationOf(done),
+        loadMs,
+        queueMs,
+        firstTokenMs: (firstTokenAt ?? endedAt) - calledAt,
+        totalMs: endedAt - calledAt,
+      };
+    },
+
+    async embed(model, inputs, signal) {
+      const loadable = await prepare(model, signal);
+      const { stored, facts } = loadable;
+      if (!facts.capabilities.includes("embedding")) {
+        throw new UnsupportedCapability(`${stored.name} makes no embeddings`, {
+          hint: 'Use an embedding model: pull_model {"model": "nomic-embed-text"}.',
+        });
+      }
+      const windowTokens = facts.contextTokens ?? embeddingContextTokens;
+      const embedWith = async (contextTokens: number) => {
+        const options = { contextTokens: Math.min(windowTokens, contextTokens) };
+        const { done } = await compute(loadable, options, signal, (resident) =>
+          resident.session.call({ type: "embed", inputs }, () => undefined, signal),
+        );
+        return done;
+      };
+      try {
+        return await embedWith(embeddingContextTokens);
+      } catch (error) {
+        if (!(error instanceof PromptTooLong) || error.contextTokens >= windowTokens) throw error;
+        return await embedWith(2 ** Math.ceil(Math.log2(error.promptTokens + 1)));
+      }
+    },
+
+    async count(model, text, signal) {
+      throwIfCancelled(signal, `counting the tokens of ${model}`);
+      const resident = models.find(model);
+      if (resident === undefined) return undefined;
+      try {
+        return (await resident.session.call({ type: "count", text }, () => undefined, signal)).tokens;
+      } catch (error) {
+        throw toComputeError(model, error);
+      }
+    },
+  };
+}
+
+function isResident(models: Models, name: string, contextTokens: number): boolean {
+  const resident = models.find(name);
+  return resident !== undefined && resident.session.isAlive() && resident.contextTokens >= contextTokens;
+}
+
+function loadOptions(request: { readonly contextTokens: number; readonly keepAliveSeconds?: number }): LoadOptions {
+  const { contextTokens, keepAliveSeconds } = request;
+  return { contextTokens, ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }) };
+}
+
+function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown): void {
+  if (!capabilities.includes("completion")) {
+    throw new UnsupportedCapability(`${name} generates no text`, {
+      hint: 'list_models {"capability": "completion"} shows models that do.',
+    });
+  }
+  if (think !== undefined && think !== false && !capabilities.includes("thinking")) {
+    throw new UnsupportedCapability(`${name} does not think`, {
+      hint: "Leave think out, or choose a model that list_models shows with thinking.",
+    });
+  }
+}
+
+function generationOf(done: GenerateDone) {
+  const { text, thinking, finishReason, promptTokens, cachedPromptTokens, completionTokens, prefillMs, decodeMs } =
+    done;
+  return {
+    text,
+    ...(thinking === "" ? {} : { thinking }),
+    finishReason,
+    promptTokens,
+    cachedPromptTokens,
+    completionTokens,
+    prefillMs,
+    decodeMs,
+  };
+}

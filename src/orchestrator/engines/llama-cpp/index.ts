@@ -1,0 +1,235 @@
+import { join } from "node:path";
+import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../errors.ts";
+import { unsupportedReason } from "../../gguf/compatibility.ts";
+import { factsFromHeader } from "../../gguf/facts.ts";
+import type { GgufHeader, InspectGguf } from "../../gguf/inspect.ts";
+import type { Log } from "../../log.ts";
+import type { ModelStore, StoredModel } from "../../store/store.ts";
+import type { InstalledModel, ModelFacts } from "../../types.ts";
+import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
+import { createChildrenList } from "./children-list.ts";
+import { type ChildSession, openChild } from "./child-session.ts";
+import { createComputeGate } from "./compute-gate.ts";
+import { createComputing } from "./computing.ts";
+import { createEstimator } from "./estimator.ts";
+import { notInstalled, unknownModel, unsupported } from "./failures.ts";
+import { engineVersion } from "./install/platform.ts";
+import { loadRequestFor } from "./load-request.ts";
+import { createModels, type Loadable } from "./models.ts";
+
+export interface LlamaCppOptions {
+  readonly store: ModelStore;
+  readonly inspect: InspectGguf;
+  readonly installation: EngineInstallation & {
+    /** Absolute path of the installed node-llama-cpp's module; undefined when it isn't installed. */
+    modulePath(): Promise<string | undefined>;
+  };
+  /** Absolute path of the built `engine-child.mjs`. */
+  readonly childEntry: string;
+  /** A Node that can be spawned. */
+  readonly nodeExecutable: string;
+  /** `OLLM_HOME/run`: where the list of child processes is kept. */
+  readonly runFolder: string;
+  /** Cores that all models together may use. */
+  readonly threads: number;
+  /** Seconds without use until a model is unloaded (`model.keepAlive.timeout`); negative never. */
+  readonly keepAliveSeconds: number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  /** Milliseconds a load may take; 60 s and 0.1 s per megabyte unless given. */
+  readonly loadLimitMs?: (weightsBytes: number) => number;
+}
+
+export interface LlamaCppEngine extends Engine {
+  /** Ends engine processes whose owner is gone; also done before the first process is started. Answers how many. */
+  reapOrphans(): Promise<number>;
+}
+
+/**
+ * llama.cpp inside this program, through node-llama-cpp: one child process per loaded model, so that a corrupt file or
+ * a crash never reaches the server; one computation at a time over all of them.
+ */
+export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
+  const { store, inspect, installation, now, log } = options;
+  const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
+  const children = createChildrenList(options.runFolder, log);
+  const gate = createComputeGate(now);
+  let reaped: Promise<number> | undefined;
+  const reapOnce = () => (reaped ??= children.reapOrphans());
+
+  async function open(signal: AbortSignal): Promise<ChildSession> {
+    const modulePath = await installation.modulePath();
+    if (modulePath === undefined) throw notInstalled();
+    await reapOnce();
+    const { childEntry: entry, nodeExecutable } = options;
+    const noteFailure = (error: unknown) => log.warn(`${join(options.runFolder, "children.json")}: ${String(error)}`);
+    const listed: Promise<void>[] = [];
+    let startedPid = 0;
+    const started = (pid: number) => {
+      startedPid = pid;
+      listed.push(children.add(pid).catch(noteFailure));
+    };
+    const forget = () => children.remove(startedPid).catch(noteFailure);
+    try {
+      const session = await openChild({ entry, nodeExecutable, modulePath, threads: threads.prefill }, started, signal);
+      void session.ended.then(forget);
+      await Promise.all(listed);
+      return session;
+    } catch (error) {
+      await forget();
+      throw error;
+    }
+  }
+
+  const estimator = createEstimator({ open, now, log });
+  const models = createModels({
+    open,
+    gate,
+    now,
+    log,
+    keepAliveSeconds: options.keepAliveSeconds,
+    loadLimitMs: options.loadLimitMs ?? ((weightsBytes) => 60_000 + weightsBytes / 10_000),
+    estimate: (stored, request) => estimator.estimate(stored.digest, request, AbortSignal.timeout(60_000)),
+  });
+
+  async function find(model: string): Promise<StoredModel> {
+    const stored = await store.find(model);
+    if (stored !== undefined) return stored;
+    throw unknownModel(
+      model,
+      (await store.list()).map(({ name }) => name),
+    );
+  }
+
+  /** What stands in the file, or why the embedded engine can't use it. */
+  async function prepare(model: string, signal: AbortSignal): Promise<Loadable & { readonly facts: ModelFacts }> {
+    throwIfCancelled(signal, `the call for ${model}`);
+    const stored = await find(model);
+    if (stored.unsupported !== undefined) throw unsupported(stored.name, stored.unsupported);
+    if (!(await installation.isInstalled())) throw notInstalled();
+    const header = await inspect(stored.weightsFile, signal);
+    const reason = unsupportedReason(header);
+    if (reason !== undefined) throw unsupported(stored.name, reason);
+    const facts = factsOf(stored, header);
+    const isEmbedding = isEmbeddingModel(facts);
+    const request = (load: LoadOptions) =>
+      loadRequestFor({
+        stored,
+        header,
+        isEmbedding,
+        contextTokens: load.contextTokens,
+        threads: load.threads ?? threads,
+      });
+    return { stored, header, facts, request };
+  }
+
+  const { generate, embed, count } = createComputing({ models, gate, now, prepare });
+
+  return {
+    id: "llama-cpp",
+    kind: "llama-cpp",
+    trust: "local",
+    memoryDomain: "local",
+    async health() {
+      const startedAt = now();
+      const isInstalled = await installation.isInstalled().catch(() => false);
+      const latencyMs = now() - startedAt;
+      if (isInstalled) return { isReachable: true, version: engineVersion, latencyMs };
+      return { isReachable: false, latencyMs, message: `${notInstalled().message}; ${notInstalled().hint}` };
+    },
+    async list(signal) {
+      throwIfCancelled(signal, "listing the embedded engine's models");
+      return (await store.list()).map(toInstalled);
+    },
+    async describe(model, signal) {
+      throwIfCancelled(signal, `describing ${model}`);
+      const stored = await find(model);
+      return factsOf(stored, await inspect(stored.weightsFile, signal));
+    },
+    generate,
+    library: {
+      pull: (model, report, signal) => store.pull(model, report, signal),
+      pullSize: (model, signal) => store.pullSize(model, signal),
+      import: (file, name, report, signal) => store.import(file, name, report, signal),
+      async remove(model, signal) {
+        throwIfCancelled(signal, `deleting ${model}`);
+        const stored = await find(model);
+        await models.unload(stored.name);
+        return await store.remove(stored.name);
+      },
+    },
+    residency: {
+      async loaded(signal) {
+        throwIfCancelled(signal, "looking at loaded models");
+        return await models.list();
+      },
+      async load(model, load, report, signal) {
+        const use = await models.use(await prepare(model, signal), load, report, signal);
+        try {
+          return await models.describe(use.resident);
+        } finally {
+          use.release();
+        }
+      },
+      async unload(model, signal) {
+        throwIfCancelled(signal, `unloading ${model}`);
+        const stored = await store.find(model);
+        await models.unload(stored?.name ?? model);
+      },
+    },
+    embedding: { embed },
+    tokenizer: { count },
+    estimation: {
+      async estimate(model, load, signal) {
+        try {
+          const { stored, request } = await prepare(model, signal);
+          return await estimator.estimate(stored.digest, request(load), signal);
+        } catch (error) {
+          if (error instanceof EngineNotInstalled || error instanceof LoadFailed) return undefined;
+          throw error;
+        }
+      },
+    },
+    installation,
+    reapOrphans: () => {
+      reaped = children.reapOrphans();
+      return reaped;
+    },
+    close: () => models.close(),
+  };
+}
+
+function toInstalled(stored: StoredModel): InstalledModel {
+  const { name, digest, sizeBytes, modifiedAt, family, parameterSize, quantization } = stored;
+  return {
+    name,
+    digest,
+    sizeBytes,
+    modifiedAt,
+    trust: "local",
+    ...(family === undefined ? {} : { family }),
+    ...(parameterSize === undefined ? {} : { parameterSize }),
+    ...(quantization === undefined ? {} : { quantization }),
+  };
+}
+
+/** The file's word counts; the manifest fills in what it leaves open. */
+function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
+  const { name, digest, sizeBytes, parameterSize, quantization, system, parameters } = stored;
+  return {
+    ...(parameterSize === undefined ? {} : { parameterSize }),
+    ...(quantization === undefined ? {} : { quantization }),
+    ...factsFromHeader(header),
+    name,
+    digest,
+    sizeBytes,
+    trust: "local",
+    ...(system === undefined ? {} : { system }),
+    parameters,
+  };
+}
+
+function isEmbeddingModel({ capabilities }: ModelFacts): boolean {
+  return capabilities.includes("embedding") && !capabilities.includes("completion");
+}

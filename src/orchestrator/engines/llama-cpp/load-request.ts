@@ -1,0 +1,49 @@
+import type { GgufHeader } from "../../gguf/inspect.ts";
+import type { StoredModel } from "../../store/store.ts";
+import type { LoadRequest } from "./child/protocol.ts";
+
+/**
+ * Conversations of one model that keep their cache side by side. Each costs a whole cache, so two: an assistant that
+ * works on a file, and whoever interrupts it.
+ */
+export const sequencesPerModel = 2;
+
+/**
+ * Most prompt tokens of one evaluation. llama.cpp reserves logits (vocabulary × 4 bytes) for each, so 512 would reserve
+ * 98 MiB for a vocabulary of 49,152 and 307 MiB for one of 150,000 that we never use; a chunk of a prompt is rarely larger.
+ */
+export const batchTokens = 128;
+
+export interface LoadParts {
+  readonly stored: StoredModel;
+  readonly header: GgufHeader;
+  readonly isEmbedding: boolean;
+  readonly contextTokens: number;
+  readonly threads: { readonly prefill: number; readonly decode: number };
+}
+
+/** Everything about a load that follows from the file and the request. */
+export function loadRequestFor({ stored, header, isEmbedding, contextTokens, threads }: LoadParts): LoadRequest {
+  return {
+    type: "load",
+    file: stored.weightsFile,
+    adapterFiles: stored.adapterFiles,
+    useMmap: !isRepacked(header),
+    contextTokens,
+    sequences: sequencesPerModel,
+    batchTokens,
+    isEmbedding,
+    threads,
+    firstChunkTokens: firstChunkTokens(header.weightsBytes),
+  };
+}
+
+/** llama.cpp repacks these for the CPU: mapped from the file they would take their memory twice (+65 %). */
+function isRepacked(header: GgufHeader): boolean {
+  return header.tensors.some(({ type }) => type.startsWith("Q4_") || type === "IQ4_NL");
+}
+
+/** 100 ms of prompt on a small machine: 128 tokens up to 150 MB of weights, in proportion above. */
+function firstChunkTokens(weightsBytes: number): number {
+  return Math.max(16, Math.min(batchTokens, Math.floor((128 * 150_000_000) / Math.max(1, weightsBytes))));
+}

@@ -1,0 +1,282 @@
+import { Cancelled, LoadFailed } from "../../errors.ts";
+import type { GgufHeader } from "../../gguf/inspect.ts";
+import type { Log } from "../../log.ts";
+import { sameModel } from "../../store/model-name.ts";
+import type { StoredModel } from "../../store/store.ts";
+import type { MemoryEstimate, ResidentModel } from "../../types.ts";
+import type { LoadOptions, Report } from "../engine.ts";
+import type { LoadRequest } from "./child/protocol.ts";
+import { type ChildSession, withinLimit } from "./child-session.ts";
+import type { ComputeGate } from "./compute-gate.ts";
+import { toLoadError } from "./failures.ts";
+import { type ProcessMemory, readProcessMemory } from "./process-facts.ts";
+
+/** A model that is about to be loaded, with what its file says. */
+export interface Loadable {
+  readonly stored: StoredModel;
+  readonly header: GgufHeader;
+  readonly request: (options: LoadOptions) => LoadRequest;
+}
+
+export interface Resident {
+  readonly stored: StoredModel;
+  readonly session: ChildSession;
+  readonly contextTokens: number;
+  readonly loadMs: number;
+}
+
+/** Keeps a model from being unloaded by its timer until it is released. */
+export interface Use {
+  readonly resident: Resident;
+  /** Of the load inside this call; 0 when it was loaded already. */
+  readonly loadMs: number;
+  release(): void;
+}
+
+export interface Models {
+  /** Loads unless it is loaded with at least that context; calls for one model share one load. Throws `LoadFailed`. */
+  use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use>;
+  find(name: string): Resident | undefined;
+  describe(resident: Resident): Promise<ResidentModel>;
+  list(): Promise<readonly ResidentModel[]>;
+  /** Ends a load under way, too. Resolves when the process is gone. */
+  unload(name: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Entry extends Resident {
+  readonly base: ProcessMemory | undefined;
+  readonly request: LoadRequest;
+  users: number;
+  keepAliveSeconds: number;
+  expiresAtMs?: number;
+  timer?: NodeJS.Timeout;
+}
+
+interface PendingLoad {
+  readonly done: Promise<void>;
+  readonly abort: AbortController;
+  readonly reports: Set<Report>;
+  followers: number;
+}
+
+export interface ModelsParts {
+  readonly open: (signal: AbortSignal) => Promise<ChildSession>;
+  readonly gate: ComputeGate;
+  readonly now: () => number;
+  readonly log: Log;
+  /** Seconds without use until a model is unloaded when nobody said otherwise; negative never. */
+  readonly keepAliveSeconds: number;
+  /** Milliseconds a load of so many bytes may take. */
+  readonly loadLimitMs: (weightsBytes: number) => number;
+  /** Stands in for the measurement where the system has none. */
+  readonly estimate: (stored: StoredModel, request: LoadRequest) => Promise<MemoryEstimate | undefined>;
+}
+
+/** The models in memory: one process each, by name. */
+export function createModels(parts: ModelsParts): Models {
+  const { gate, now, log } = parts;
+  const entries = new Map<string, Entry>();
+  const loads = new Map<string, PendingLoad>();
+  let isClosed = false;
+
+  async function load(
+    { stored, header, request }: Loadable,
+    options: LoadOptions,
+    report: Report,
+    signal: AbortSignal,
+  ) {
+    const { name } = stored;
+    const previous = entries.get(name);
+    // Through the gate: whoever computes with the smaller context may finish.
+    if (previous !== undefined) await gate.run(signal, () => end(previous));
+    const startedAt = now();
+    const limitMs = parts.loadLimitMs(header.weightsBytes);
+    let session: ChildSession | undefined;
+    try {
+      report({ message: `loading ${name}`, completedBytes: 0, totalBytes: header.weightsBytes });
+      session = await parts.open(signal);
+      const base = await readProcessMemory(session.pid);
+      const loadRequest = request(options);
+      const loading = session.call(
+        loadRequest,
+        (event) => {
+          if (event.type !== "load-progress") return;
+          const completedBytes = Math.round(event.fraction * header.weightsBytes);
+          report({ message: `loading ${name}`, completedBytes, totalBytes: header.weightsBytes });
+        },
+        signal,
+      );
+      await withinLimit(
+        loading,
+        limitMs,
+        `it did not load within ${Math.round(limitMs / 1_000)} s`,
+        signal,
+        session.stop,
+      );
+      const entry: Entry = {
+        stored,
+        session,
+        contextTokens: loadRequest.contextTokens,
+        loadMs: now() - startedAt,
+        base,
+        request: loadRequest,
+        users: 0,
+        keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? parts.keepAliveSeconds,
+      };
+      entries.set(name, entry);
+      void session.ended.then((ended) => {
+        forget(entry);
+        if (!ended.wasStopped)
+          log.warn(`the engine process of ${name} ended (${ended.cause}): ${ended.log.at(-1) ?? ""}`);
+      });
+    } catch (error) {
+      await session?.stop();
+      throw toLoadError(name, error);
+    }
+  }
+
+  function startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {
+    const { name } = loadable.stored;
+    const abort = new AbortController();
+    const reports = new Set<Report>();
+    const reportAll: Report = (progress) => {
+      for (const report of reports) report(progress);
+    };
+    const done = load(loadable, options, reportAll, abort.signal).finally(() => {
+      if (loads.get(name) === pending) loads.delete(name);
+    });
+    const pending: PendingLoad = { done, abort, reports, followers: 0 };
+    // Everybody may have left it.
+    done.catch(() => undefined);
+    loads.set(name, pending);
+    return pending;
+  }
+
+  /** Waits for a load on behalf of one call; the last call to leave ends it. */
+  async function follow(pending: PendingLoad, report: Report, signal: AbortSignal, name: string): Promise<void> {
+    pending.followers += 1;
+    pending.reports.add(report);
+    let leave: (() => void) | undefined;
+    const left = new Promise<never>((_, reject) => {
+      leave = () => reject(new Cancelled(`loading ${name} was cancelled`, { cause: signal.reason }));
+      signal.addEventListener("abort", leave, { once: true });
+      if (signal.aborted) leave();
+    });
+    try {
+      await Promise.race([pending.done, left]);
+    } finally {
+      if (leave !== undefined) signal.removeEventListener("abort", leave);
+      pending.reports.delete(report);
+      pending.followers -= 1;
+      if (pending.followers === 0 && signal.aborted) {
+        pending.abort.abort(signal.reason);
+        // A cancelled call leaves no work behind.
+        await pending.done.catch(() => undefined);
+      }
+    }
+  }
+
+  async function use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use> {
+    const { name } = loadable.stored;
+    const startedAt = now();
+    let hasWaited = false;
+    for (;;) {
+      if (isClosed)
+        throw new LoadFailed(`${name} can't be loaded: the engine is closing`, { hint: "Start ollm again." });
+      const entry = entries.get(name);
+      const pending = loads.get(name);
+      if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
+        return take(entry, options, hasWaited ? now() - startedAt : 0);
+      hasWaited = true;
+      // A load under way may be for less context than we need: then the next round loads again.
+      await follow(pending ?? startLoad(loadable, options), report, signal, name);
+    }
+  }
+
+  function take(entry: Entry, options: LoadOptions, loadMs: number): Use {
+    entry.users += 1;
+    if (options.keepAliveSeconds !== undefined) entry.keepAliveSeconds = options.keepAliveSeconds;
+    clearTimeout(entry.timer);
+    delete entry.expiresAtMs;
+    let isReleased = false;
+    return {
+      resident: entry,
+      loadMs,
+      release() {
+        if (isReleased) return;
+        isReleased = true;
+        entry.users -= 1;
+        if (entry.users === 0) expireLater(entry);
+      },
+    };
+  }
+
+  function expireLater(entry: Entry): void {
+    clearTimeout(entry.timer);
+    if (entry.keepAliveSeconds < 0 || !entry.session.isAlive()) return;
+    // Timers of Node fire at once when asked for more than 2³¹ − 1 ms.
+    const delayMs = Math.min(entry.keepAliveSeconds * 1_000, 2 ** 31 - 1);
+    entry.expiresAtMs = now() + delayMs;
+    entry.timer = setTimeout(() => {
+      if (entry.users === 0) void end(entry);
+    }, delayMs);
+    entry.timer.unref();
+  }
+
+  async function end(entry: Entry): Promise<void> {
+    forget(entry);
+    await entry.session.stop();
+  }
+
+  function forget(entry: Entry): void {
+    clearTimeout(entry.timer);
+    if (entries.get(entry.stored.name) === entry) entries.delete(entry.stored.name);
+  }
+
+  async function describe(entry: Entry): Promise<ResidentModel> {
+    const { stored, base, session } = entry;
+    const memory = await readProcessMemory(session.pid);
+    const size =
+      memory && base
+        ? measuredSize(memory, base)
+        : { sizeBytes: (await parts.estimate(stored, entry.request))?.predictedBytes ?? stored.sizeBytes };
+    return {
+      name: stored.name,
+      digest: stored.digest,
+      ...size,
+      vramBytes: 0,
+      contextTokens: entry.contextTokens,
+      loadMs: entry.loadMs,
+      ...(entry.expiresAtMs === undefined ? {} : { expiresAt: new Date(entry.expiresAtMs).toISOString() }),
+    };
+  }
+
+  async function unload(name: string): Promise<void> {
+    const pending = loads.get(name);
+    if (pending !== undefined) {
+      pending.abort.abort(new Error("unloaded"));
+      await pending.done.catch(() => undefined);
+    }
+    const entry = entries.get(name);
+    if (entry !== undefined) await end(entry);
+  }
+
+  return {
+    use,
+    find: (name) => [...entries.values()].find((entry) => sameModel(entry.stored.name, name)),
+    describe: (resident) => describe(resident as Entry),
+    list: () => Promise.all([...entries.values()].map(describe)),
+    unload,
+    async close() {
+      isClosed = true;
+      await Promise.all([...new Set([...entries.keys(), ...loads.keys()])].map(unload));
+    },
+  };
+}
+
+function measuredSize(memory: ProcessMemory, base: ProcessMemory): Pick<ResidentModel, "sizeBytes" | "mappedBytes"> {
+  const anonymousBytes = Math.max(0, memory.anonymousBytes - base.anonymousBytes);
+  const mappedBytes = Math.max(0, memory.mappedBytes - base.mappedBytes);
+  return { sizeBytes: anonymousBytes + mappedBytes, mappedBytes };
+}

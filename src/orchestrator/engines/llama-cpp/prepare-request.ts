@@ -1,0 +1,59 @@
+import { UnsupportedCapability } from "../../errors.ts";
+import type { StoredModel } from "../../store/store.ts";
+import type { ChatMessage, GenerationRequest } from "../generation.ts";
+import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
+
+/** What Ollama samples with when neither request nor manifest says anything (`DefaultOptions` in its `api/types.go`). */
+const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1, repeatLastTokens: 64 } as const;
+
+/**
+ * The request with the manifest's `SYSTEM` and `PARAMETER` lines as defaults under it. Throws `UnsupportedCapability`
+ * for images.
+ */
+export function prepareRequest(
+  stored: StoredModel,
+  request: GenerationRequest,
+  format: GenerateRequest["format"],
+): GenerateRequest {
+  if (request.messages.some((message) => (message.images?.length ?? 0) > 0)) {
+    throw new UnsupportedCapability(`${stored.name} can't see images: the embedded engine has no vision`, {
+      hint: "Use a vision model through Ollama, or send no images.",
+    });
+  }
+  return {
+    type: "generate",
+    messages: withSystem(request.messages, stored.system).map(({ role, content }) => ({ role, content })),
+    ...(format === undefined ? {} : { format }),
+    ...(request.think === undefined ? {} : { think: request.think }),
+    maxTokens: request.maxTokens,
+    sampling: samplingOf(stored.parameters, request.sampling),
+  };
+}
+
+function withSystem(messages: readonly ChatMessage[], system: string | undefined): readonly ChatMessage[] {
+  if (system === undefined || system === "" || messages.some((message) => message.role === "system")) return messages;
+  return [{ role: "system", content: system }, ...messages];
+}
+
+function samplingOf(parameters: StoredModel["parameters"], asked: GenerationRequest["sampling"]): ChildSampling {
+  const number = (key: string): number | undefined => {
+    const value = parameters[key];
+    const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+    return typeof parsed === "number" && Number.isFinite(parsed) ? parsed : undefined;
+  };
+  const seed = asked.seed ?? number("seed");
+  const stop = asked.stop ?? [parameters["stop"]].flat();
+  return {
+    temperature: asked.temperature ?? number("temperature") ?? defaults.temperature,
+    topP: asked.topP ?? number("top_p") ?? defaults.topP,
+    topK: asked.topK ?? number("top_k") ?? defaults.topK,
+    minP: number("min_p") ?? defaults.minP,
+    // Negative means random, in Ollama's words.
+    ...(seed === undefined || seed < 0 ? {} : { seed }),
+    stop: stop.filter((text): text is string => typeof text === "string" && text !== ""),
+    repeatPenalty: number("repeat_penalty") ?? defaults.repeatPenalty,
+    repeatLastTokens: number("repeat_last_n") ?? defaults.repeatLastTokens,
+    frequencyPenalty: number("frequency_penalty") ?? 0,
+    presencePenalty: number("presence_penalty") ?? 0,
+  };
+}
