@@ -64,7 +64,7 @@ export function factsFromHeader(header: GgufHeader): HeaderFacts {
 }
 
 /** Weights in all tensors. */
-export function parameterCount({ tensors }: GgufHeader): number {
+function parameterCount({ tensors }: GgufHeader): number {
   return tensors.reduce((sum, { shape }) => sum + shape.reduce((product, each) => product * each, 1), 0);
 }
 
