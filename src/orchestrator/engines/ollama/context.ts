@@ -1,6 +1,5 @@
 import type { Log } from "../../log.ts";
-import type { InstalledModel, Trust } from "../../types.ts";
-import type { OllamaHost } from "./host.ts";
+import type { OllamaModels } from "./models.ts";
 import type { Exchange, Transport } from "./transport.ts";
 import { GenerationFailed } from "../../errors.ts";
 
@@ -28,15 +27,11 @@ export const defaultTimeouts: OllamaTimeouts = {
 
 /** What the adapter's groups of operations share. */
 export interface OllamaContext {
-  readonly host: OllamaHost;
-  /** Of what the host itself runs; its cloud models are remote in any case. */
-  readonly trust: Trust;
   readonly transport: Transport;
   readonly timeouts: OllamaTimeouts;
+  readonly models: OllamaModels;
   readonly now: () => number;
   readonly log: Log;
-  /** `/api/tags`, never cached. */
-  list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
 }
 
 /** A short call on the control pool, bounded in all. */

@@ -1,4 +1,4 @@
-import { GenerationFailed, PromptTooLong } from "../../errors.ts";
+import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../errors.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 import { sameModel } from "../../store/model-name.ts";
@@ -8,8 +8,17 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
   return {
     async embed(model, inputs, signal) {
       if (inputs.length === 0) return { vectors: [], promptTokens: 0 };
+      const [facts, residents] = await Promise.all([context.models.describe(model, signal), residency.loaded(signal)]);
+      // Ollama would refuse only after it has loaded the model anew, in the place of the one that answers chats.
+      if (!facts.capabilities.includes("embedding"))
+        throw new UnsupportedCapability(
+          `${model} can't embed: it can do ${facts.capabilities.join(", ") || "nothing"}`,
+          {
+            hint: "list_models with capability embedding shows what can; pull_model all-minilm gets a small one.",
+          },
+        );
       // Without its own context size in the request a loaded model would be loaded again with the server's default.
-      const resident = (await residency.loaded(signal)).find(({ name }) => sameModel(name, model));
+      const resident = residents.find(({ name }) => sameModel(name, model));
       const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed);
       try {
         const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>

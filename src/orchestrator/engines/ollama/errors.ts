@@ -30,7 +30,7 @@ interface VendorError {
 }
 
 /** Takes `{"error": ...}` apart; the runner's own errors arrive as JSON inside that string. */
-export function readVendorError(value: unknown): VendorError {
+function readVendorError(value: unknown): VendorError {
   if (typeof value === "string") {
     const start = value.indexOf("{");
     const inner = start === -1 ? undefined : parseJson(value.slice(start));
@@ -74,7 +74,10 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
       { promptTokens: vendor.promptTokens, contextTokens: vendor.contextTokens },
       { hint: "Ask with a larger context_tokens, shorten the prompt, or choose a model with a larger window.", cause },
     );
-  if ((status === 404 && hasErrorText) || /file does not exist|manifest unknown/i.test(text))
+  if (
+    (status === 404 && hasErrorText && attempt.model !== undefined) ||
+    /file does not exist|manifest unknown/i.test(text)
+  )
     return new UnknownModel(`Ollama at ${label} has no model ${model}`, {
       hint: `pull_model {"model": "${model}"} downloads it if it exists; list_models shows what is installed.`,
       cause,

@@ -35,10 +35,10 @@ export function versionOf(reply: unknown): string {
   return version;
 }
 
-export const nameOf = (row: Reply): string => text(row["name"]) ?? text(row["model"]) ?? "";
+const nameOf = (row: Reply): string => text(row["name"]) ?? text(row["model"]) ?? "";
 
 /** Cloud models are remote whatever host lists them. */
-export function trustOf(row: Reply, hostTrust: Trust): Trust {
+function trustOf(row: Reply, hostTrust: Trust): Trust {
   const isCloud = text(row["remote_host"]) ?? text(row["remote_model"]) ?? isCloudName(nameOf(row));
   return isCloud ? "remote" : hostTrust;
 }

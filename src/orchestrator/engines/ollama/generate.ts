@@ -1,5 +1,6 @@
-import type { ChatRequest } from "ollama/browser";
+import type { ChatRequest, Message } from "ollama/browser";
 import { GenerationFailed, throwIfCancelled } from "../../errors.ts";
+import { isCloudName } from "../../store/model-name.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 
@@ -14,8 +15,8 @@ interface NoSilentCut {
 /** `truncate` and `shift` of every request that loads or runs a model. */
 export const noSilentCut: NoSilentCut = { truncate: false, shift: false };
 
-/** The body of `/api/chat`. Pure. */
-export function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { stream: true } {
+/** The body of `/api/chat`. */
+function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { stream: true } {
   const { sampling } = request;
   return {
     model: request.model,
@@ -52,6 +53,8 @@ export async function generate(
   signal: AbortSignal,
 ): Promise<Generation> {
   const what = `answering with ${request.model}`;
+  // Ollama sends such a prompt to its cloud also when the model is not installed, where nobody asked for its trust.
+  if (isCloudName(request.model)) await context.models.describe(request.model, signal);
   const exchange = lasting(context.timeouts, what, request.model, GenerationFailed);
   const startedAt = context.now();
   return await context.transport.exchange(exchange, signal, async ({ ollama }) => {
@@ -60,7 +63,8 @@ export async function generate(
     let firstTokenAt: number | undefined;
     sink.phase("prefill");
     for await (const chunk of await ollama.chat(chatBody(request))) {
-      const { content, thinking: thought } = chunk.message;
+      // A server that only looks like Ollama may leave it out.
+      const { content, thinking: thought } = (chunk.message as Message | undefined) ?? {};
       if (firstTokenAt === undefined && (content || thought)) {
         firstTokenAt = context.now();
         sink.phase("decode");

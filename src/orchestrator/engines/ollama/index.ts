@@ -1,14 +1,13 @@
-import { LoadFailed, OrchestratorError, UnknownModel } from "../../errors.ts";
+import { OrchestratorError } from "../../errors.ts";
 import type { Log } from "../../log.ts";
-import type { InstalledModel, ModelFacts } from "../../types.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
 import { createEmbedding } from "./embedding.ts";
-import { installedModel, modelFacts, modelsOf, versionOf } from "./facts.ts";
+import { versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
 import { parseOllamaHost } from "./host.ts";
 import { createLibrary } from "./library.ts";
-import { isCloudName, sameModel } from "../../store/model-name.ts";
+import { createModels } from "./models.ts";
 import { createResidency } from "./residency.ts";
 import { createTransport, type ConnectionUsage } from "./transport.ts";
 
@@ -41,29 +40,9 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const transport = createTransport(host);
   const trust = host.isLoopback ? "local" : "remote";
 
-  const list = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
-    const exchange = control(timeouts, "listing models");
-    const rows = await transport.exchange(exchange, signal, async ({ ollama }) => modelsOf(await ollama.list()));
-    return rows.map((row) => installedModel(row, trust));
-  };
-
-  const context: OllamaContext = { host, trust, transport, timeouts, now: options.now, log: options.log, list };
+  const models = createModels(host, trust, transport, timeouts);
+  const context: OllamaContext = { transport, timeouts, models, now: options.now, log: options.log };
   const residency = createResidency(context);
-
-  const describe = async (model: string, signal: AbortSignal): Promise<ModelFacts> => {
-    const show = (): Promise<unknown> =>
-      transport.exchange(control(timeouts, `describing ${model}`, model, LoadFailed), signal, ({ ollama }) =>
-        ollama.show({ model }),
-      );
-    // Ollama would ask its cloud about such a name, and nothing must leave for a mere description.
-    const [models, shown] = await Promise.all([list(signal), isCloudName(model) ? undefined : show()]);
-    const installed = models.find(({ name }) => sameModel(name, model));
-    if (!installed && shown === undefined)
-      throw new UnknownModel(`Ollama at ${host.label} has no model ${model}`, {
-        hint: `pull_model {"model": "${model}"} adds it; list_models shows what is installed.`,
-      });
-    return modelFacts(model, shown, installed, installed?.trust ?? trust);
-  };
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {
     const startedAt = options.now();
@@ -87,8 +66,8 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     trust,
     memoryDomain: options.memoryDomain ?? (host.isLoopback ? "local" : host.label),
     health,
-    list,
-    describe,
+    list: models.list,
+    describe: models.describe,
     generate: (request, sink, signal) => generate(context, request, sink, signal),
     library: createLibrary(context),
     residency,

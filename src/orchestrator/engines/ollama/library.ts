@@ -13,7 +13,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
   const { transport, timeouts } = context;
 
   const find = async (model: string, signal: AbortSignal): Promise<InstalledModel | undefined> =>
-    (await context.list(signal)).find(({ name }) => sameModel(name, model));
+    (await context.models.list(signal)).find(({ name }) => sameModel(name, model));
 
   const added = async (name: string, before: InstalledModel | undefined, signal: AbortSignal): Promise<PulledModel> => {
     const after = await find(name, signal);
@@ -52,10 +52,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     async import(file, name, report, signal) {
       throwIfCancelled(signal, `importing ${file}`);
       const { size } = await stat(file).catch((cause: unknown) => {
-        throw new InvalidRequest(`the file ${file} cannot be read`, {
-          hint: "Give the absolute path of a GGUF file.",
-          cause,
-        });
+        throw unreadable(file, cause);
       });
       const before = await find(name, signal);
       const hash = createHash("sha256");
@@ -65,7 +62,10 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       }
       const digest = `sha256:${hash.digest("hex")}`;
       await upload(file, size, digest, report, signal);
-      const exchange = lasting(timeouts, `importing ${file} as ${name}`, name, LoadFailed);
+      const exchange = {
+        ...lasting(timeouts, `importing ${file} as ${name}`, name, LoadFailed),
+        hint: "Check that the file is a complete GGUF: its size, or its checksum where it came from.",
+      };
       await transport.exchange(exchange, signal, async ({ ollama }) => {
         // `files` is missing in the package's types.
         const body = { model: name, files: { "model.gguf": digest }, stream: true as const };
@@ -75,7 +75,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     },
 
     async remove(model, signal) {
-      const models = await context.list(signal);
+      const models = await context.models.list(signal);
       const target = models.find(({ name }) => sameModel(name, model));
       await transport.exchange(control(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
         ollama.delete({ model }),
@@ -92,12 +92,24 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
 async function* counted(file: string, totalBytes: number, message: string, report: Report): AsyncGenerator<Uint8Array> {
   let completedBytes = 0;
   let reported = -1;
-  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
-    const bytes = chunk as Uint8Array;
-    completedBytes += bytes.length;
-    const step = Math.floor((completedBytes / totalBytes) * 100);
-    if (step > reported) report({ message, completedBytes, totalBytes });
-    reported = step;
-    yield bytes;
+  try {
+    for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
+      const bytes = chunk as Uint8Array;
+      completedBytes += bytes.length;
+      const step = Math.floor((completedBytes / totalBytes) * 100);
+      if (step > reported) report({ message, completedBytes, totalBytes });
+      reported = step;
+      yield bytes;
+    }
+  } catch (cause) {
+    // Here, or the file's error would pass for one of the connection.
+    throw unreadable(file, cause);
   }
+}
+
+function unreadable(file: string, cause: unknown): InvalidRequest {
+  return new InvalidRequest(`the file ${file} cannot be read`, {
+    hint: "Give the absolute path of a GGUF file.",
+    cause,
+  });
 }

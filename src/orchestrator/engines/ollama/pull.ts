@@ -5,12 +5,11 @@ import type { Report } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 
 /** Bytes of all layers of one pull: Ollama counts each layer for itself. */
-export interface PullTotals {
+interface PullTotals {
   readonly layers: ReadonlyMap<string, { readonly completed: number; readonly total: number }>;
 }
 
-/** Folds one line into the totals. Pure. */
-export function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
+function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
   if (!line.digest || !line.total) return totals;
   const layers = new Map(totals.layers);
   layers.set(line.digest, { completed: line.completed ?? 0, total: line.total });

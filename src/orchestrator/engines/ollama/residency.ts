@@ -23,11 +23,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
   };
 
   const weights = async (model: string, signal: AbortSignal): Promise<string | undefined> =>
-    weightsOf(
-      await transport.exchange(control(timeouts, `describing ${model}`, model), signal, ({ ollama }) =>
-        ollama.show({ model }),
-      ),
-    );
+    weightsOf(await context.models.show(model, signal));
 
   /** Another name of the same weights may hold the slot: Ollama then lists that one only. */
   const sharing = async (model: string, residents: readonly ResidentModel[], signal: AbortSignal) => {
@@ -53,7 +49,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
         throw new UnsupportedCapability(`${model} runs in Ollama's cloud and is not loaded here`, {
           hint: "Generate with it directly, under privacy allow_remote.",
         });
-      const before = (await loaded(signal)).find(({ name }) => sameModel(name, model));
+      const before = await loaded(signal);
       report({ message: `loading ${model}` });
       const startedAt = context.now();
       const exchange = lasting(timeouts, `loading ${model}`, model, LoadFailed);
@@ -76,10 +72,13 @@ export function createResidency(context: OllamaContext): EngineResidency {
         throw new LoadFailed(`Ollama loaded ${model}, and it is gone again`, {
           hint: "Another program that uses this Ollama probably made it leave (OLLAMA_MAX_LOADED_MODELS); try again.",
         });
-      const wasLoaded = before !== undefined && before.contextTokens === resident.contextTokens;
+      const wasLoaded = before.some(
+        ({ name, contextTokens }) => name === resident.name && contextTokens === resident.contextTokens,
+      );
       return { ...resident, name: model, ...(wasLoaded ? {} : { loadMs }) };
     },
 
+    // By the name that `/api/ps` shows: a slot that another name of the same weights holds is not ours to take.
     async unload(model, signal) {
       const isThere = async (): Promise<boolean> => (await loaded(signal)).some(({ name }) => sameModel(name, model));
       if (isCloudName(model) || !(await isThere())) return;

@@ -32,8 +32,8 @@ export interface ConnectionUsage {
   readonly generation: PoolUsage;
 }
 
-/** One exchange's view of the server: everything sent through it ends with the exchange. */
-export interface Line {
+/** One exchange's client: everything sent through it ends with the exchange. */
+export interface Client {
   readonly ollama: Ollama;
   /** For what the package lacks (blobs). Answers the status; throws for an error answer other than those `expected`. */
   send(
@@ -46,10 +46,10 @@ export interface Line {
 
 export interface Transport {
   /**
-   * Runs `talk` with a line whose connection closes as soon as `signal` aborts, the bound runs out, or `talk` ends.
+   * Runs `talk` with a client whose connection closes as soon as `signal` aborts, the bound runs out, or `talk` ends.
    * Throws `Cancelled` for an aborted signal (without a request when it already was) and translates every other error.
    */
-  exchange<Result>(exchange: Exchange, signal: AbortSignal, talk: (line: Line) => Promise<Result>): Promise<Result>;
+  exchange<Result>(exchange: Exchange, signal: AbortSignal, talk: (client: Client) => Promise<Result>): Promise<Result>;
   usage(): ConnectionUsage;
   close(): Promise<void>;
 }

@@ -46,6 +46,15 @@ describe("trust and memory of an Ollama server", () => {
     expect(await rejection(engine.describe("kimi-k2:cloud", never))).toBeInstanceOf(UnknownModel);
     expect(fake.requests.map(({ path }) => path)).toEqual(["/api/tags", "/api/tags"]);
   });
+
+  it("a prompt for a cloud model that isn't installed is not sent", async () => {
+    const { fake, engine } = await startPair({ models: sampleModels });
+    const unlisted = engine.generate(chatRequest({ model: "kimi-k2:cloud" }), createRecorder(), never);
+    expect(await rejection(unlisted)).toBeInstanceOf(UnknownModel);
+    expect(fake.requests.map(({ path }) => path)).toEqual(["/api/tags"]);
+    await engine.generate(chatRequest({ model: "gpt-oss:120b-cloud" }), createRecorder(), never);
+    expect(fake.requests.at(-1)?.path).toBe("/api/chat");
+  });
 });
 
 describe("what Ollama knows of a model", () => {
@@ -180,10 +189,12 @@ describe("embeddings from Ollama", () => {
     expect(error).toMatchObject({ promptTokens: 750, contextTokens: 512 });
   });
 
-  it("a model without them is UnsupportedCapability", async () => {
-    const { engine } = await startPair();
+  it("a model without them is UnsupportedCapability, and keeps its place in memory", async () => {
+    const { fake, engine } = await startPair();
+    await engine.generate(chatRequest(), createRecorder(), never);
     const error = await rejection(engine.embedding?.embed("smollm2:135m", ["a"], never) ?? Promise.resolve());
     expect(error).toBeInstanceOf(UnsupportedCapability);
+    expect(fake.loads).toHaveLength(1);
   });
 
   it("no texts are no request", async () => {

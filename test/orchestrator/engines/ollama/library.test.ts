@@ -112,6 +112,11 @@ describe("an import into Ollama", () => {
     expect(await rejection(library.import("/no/such.gguf", "mine", () => {}, never))).toBeInstanceOf(InvalidRequest);
     expect(fake.requests).toEqual([]);
   });
+
+  it("a folder is InvalidRequest", async () => {
+    const { library } = await startLibrary();
+    expect(await rejection(library.import(tmpdir(), "mine", () => {}, never))).toBeInstanceOf(InvalidRequest);
+  });
 });
 
 describe("deleting from Ollama", () => {

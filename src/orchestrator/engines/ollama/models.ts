@@ -1,0 +1,50 @@
+import { LoadFailed, UnknownModel } from "../../errors.ts";
+import { isCloudName, sameModel } from "../../store/model-name.ts";
+import type { InstalledModel, ModelFacts, Trust } from "../../types.ts";
+import { control, type OllamaTimeouts } from "./context.ts";
+import { installedModel, modelFacts, modelsOf } from "./facts.ts";
+import type { OllamaHost } from "./host.ts";
+import type { Transport } from "./transport.ts";
+
+/** Looking models up, never cached. */
+export interface OllamaModels {
+  /** `/api/tags`. */
+  list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
+  /** `/api/show`, raw. Throws `UnknownModel`. */
+  show(model: string, signal: AbortSignal): Promise<unknown>;
+  /** Throws `UnknownModel`, for a cloud model that isn't listed too. */
+  describe(model: string, signal: AbortSignal): Promise<ModelFacts>;
+}
+
+export function createModels(
+  host: OllamaHost,
+  trust: Trust,
+  transport: Transport,
+  timeouts: OllamaTimeouts,
+): OllamaModels {
+  const list = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
+    const exchange = control(timeouts, "listing models");
+    const rows = await transport.exchange(exchange, signal, async ({ ollama }) => modelsOf(await ollama.list()));
+    return rows.map((row) => installedModel(row, trust));
+  };
+
+  const show = (model: string, signal: AbortSignal): Promise<unknown> =>
+    transport.exchange(control(timeouts, `describing ${model}`, model, LoadFailed), signal, ({ ollama }) =>
+      ollama.show({ model }),
+    );
+
+  return {
+    list,
+    show,
+    async describe(model, signal) {
+      // Ollama would ask its cloud about such a name, installed or not, and a description must not leave this machine.
+      const [models, shown] = await Promise.all([list(signal), isCloudName(model) ? undefined : show(model, signal)]);
+      const installed = models.find(({ name }) => sameModel(name, model));
+      if (!installed && shown === undefined)
+        throw new UnknownModel(`Ollama at ${host.label} has no model ${model}`, {
+          hint: `pull_model {"model": "${model}"} adds it; list_models shows what is installed.`,
+        });
+      return modelFacts(model, shown, installed, installed?.trust ?? trust);
+    },
+  };
+}
