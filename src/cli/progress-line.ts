@@ -11,9 +11,11 @@ export function createProgressLine(output: Writable & { readonly isTTY?: boolean
   return {
     show(message, fraction) {
       if (!isTerminal) {
-        const tenth = fraction === undefined ? -1 : Math.floor(fraction * 10);
-        if (message.split(",")[0] === shown && tenth <= lastTenth) return;
-        shown = message.split(",")[0] ?? "";
+        // The same work, without its figures.
+        const work = message.replace(/[\d:,(].*/, "");
+        const tenth = fraction === undefined ? lastTenth : Math.floor(fraction * 10);
+        if (work === shown && tenth === lastTenth) return;
+        shown = work;
         lastTenth = tenth;
         output.write(`${message}\n`);
         return;

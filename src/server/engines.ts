@@ -39,7 +39,9 @@ export function createEngines(world: EngineWorld): readonly Engine[] {
     searchPath: world.environment["PATH"] ?? "",
   });
   if (providers.llamaCpp.enabled && node === undefined) {
-    log.warn("the embedded engine is off: this program runs inside an application and found no Node to start processes with");
+    log.warn(
+      "the embedded engine is off: this program runs inside an application and found no Node to start processes with",
+    );
   }
   if (providers.llamaCpp.enabled && node !== undefined) engines.push(createEmbedded(world, node));
   return engines;
@@ -51,7 +53,9 @@ function createEmbedded(world: EngineWorld, nodeExecutable: string): Engine {
   const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const store = createModelStore({
     folder,
-    readOnlyFolders: settings.store.readOllama ? ollamaStoreCandidates(environment, process.platform, world.userHome) : [],
+    readOnlyFolders: settings.store.readOllama
+      ? ollamaStoreCandidates(environment, process.platform, world.userHome)
+      : [],
     registry: settings.registry,
     http: createHttpGet(environment),
     userAgent: `ollm-mcp/${world.version}`,

@@ -3,7 +3,7 @@ import { lstat, open, readlink, realpath, stat, type FileHandle } from "node:fs/
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { ToolFiles } from "../tools/definition.ts";
-import { formatBytes } from "../tools/render.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { binaryType, decodeText, isImage } from "./file-content.ts";
 import { candidatesOf, cannotRead, checkName, findInside, isAllowed, outsideRoots, resolved } from "./file-places.ts";
 import { openOutput } from "./output-file.ts";

@@ -73,6 +73,8 @@ export function createProgressReporter(
 }
 
 function messageOf({ message, completedBytes, totalBytes, bytesPerSecond, completionTokens }: Progress): string {
+  // Some works say their figures themselves, in better words.
+  if (/\d (bytes|kB|MB|GB|tokens)\b/.test(message)) return message;
   const parts = [message];
   if (completedBytes !== undefined) {
     const total = totalBytes === undefined ? "" : ` of ${megabytes(totalBytes)}`;

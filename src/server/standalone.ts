@@ -7,8 +7,8 @@ import { createServer } from "./create-server.ts";
 import type { OpenHome, ServerHost } from "./host.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
 
-/** The host waits at most 2 s for us; what has not ended by then is left to the operating system. */
-const exitBoundMs = 1_500;
+/** With the transport's half second for last answers, below the 2 s that hosts wait before they kill. */
+const exitBoundMs = 1_200;
 
 /**
  * Owner and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is

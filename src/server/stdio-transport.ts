@@ -22,7 +22,7 @@ export interface StdioOptions {
 /** As much as an HTTP body may have; long texts belong into files. */
 const defaultMaxLineBytes = 4 * 1024 * 1024;
 /** Enough for the answers to a script that pipes its requests in and closes; far below the 2 s in which we must end. */
-const defaultDrainMs = 250;
+const defaultDrainMs = 500;
 /** Where the id of an oversized message is looked for: clients write it first or last. */
 const edgeBytes = 512;
 

@@ -1,5 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, readFile, readdir, realpath, rename, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import {
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  symlink,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -94,7 +105,9 @@ describe("what lies outside", () => {
     await symlink(path.dirname(secret), path.join(root, "folder-link"));
     expect(await refusal(files().readText(["file-link"]))).toContain("outside");
     expect(await refusal(files().readText(["folder-link/key.txt"]))).toContain("outside");
-    expect(await refusal(files().readText([path.join(root, "file-link")]))).toContain("(it leads to /base/secret/key.txt)");
+    expect(await refusal(files().readText([path.join(root, "file-link")]))).toContain(
+      "(it leads to /base/secret/key.txt)",
+    );
   });
 
   it("is not reached by swapping the file for a link after the check", async () => {
@@ -129,10 +142,13 @@ describe("what can't be read", () => {
     expect(await refusal(files().readText(["."]))).toBe(". is a folder\nName the files in it.");
   });
 
-  it.skipIf(process.platform === "win32")("a FIFO, without waiting for a writer (there are none on Windows)", async () => {
-    execFileSync("mkfifo", [path.join(root, "pipe")]);
-    expect(await refusal(files().readText(["pipe"]))).toContain("pipe is no regular file");
-  });
+  it.skipIf(process.platform === "win32")(
+    "a FIFO, without waiting for a writer (there are none on Windows)",
+    async () => {
+      execFileSync("mkfifo", [path.join(root, "pipe")]);
+      expect(await refusal(files().readText(["pipe"]))).toContain("pipe is no regular file");
+    },
+  );
 
   it("a file over the limit, with both numbers", async () => {
     await truncate(path.join(root, "notes.txt"), 1001);
@@ -156,7 +172,9 @@ describe("what can't be read", () => {
     expect(await refusal(files().readText(["image.txt"]))).toBe(
       "image.txt is no text: PNG image\nName it in images, for a vision model.",
     );
-    expect(await refusal(files().readText(["data.bin"]))).toBe("data.bin is no text: binary data\nConvert it to text first.");
+    expect(await refusal(files().readText(["data.bin"]))).toBe(
+      "data.bin is no text: binary data\nConvert it to text first.",
+    );
     expect(await refusal(files().readImages(["notes.txt"]))).toContain("notes.txt is no PNG, JPEG, WebP or GIF");
   });
 

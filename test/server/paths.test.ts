@@ -47,16 +47,12 @@ describe("isTooBroad", () => {
 });
 
 describe("unusableName", () => {
-  it.each([
-    "C:\\work\\notes.txt",
-    "notes.txt",
-    "sub/notes.txt",
-    "console.log",
-    "com10.txt",
-    "auxiliary\\a.txt",
-  ])("Windows takes %s", (name) => {
-    expect(unusableName(name, path.win32)).toBeUndefined();
-  });
+  it.each(["C:\\work\\notes.txt", "notes.txt", "sub/notes.txt", "console.log", "com10.txt", "auxiliary\\a.txt"])(
+    "Windows takes %s",
+    (name) => {
+      expect(unusableName(name, path.win32)).toBeUndefined();
+    },
+  );
 
   it.each([
     ["\\\\.\\pipe\\ollm", "is a device path"],

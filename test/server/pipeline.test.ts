@@ -125,7 +125,9 @@ describe.each(eras)("a call in the %s era", (era) => {
 
   it("names the nearest tool when there is none of that name", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator(), { era });
-    await expect(connection.call("list_model")).rejects.toThrow('Unknown tool "list_model", did you mean "list_models"?');
+    await expect(connection.call("list_model")).rejects.toThrow(
+      'Unknown tool "list_model", did you mean "list_models"?',
+    );
   });
 });
 

@@ -83,6 +83,12 @@ describe("createProgressReporter", () => {
     });
   });
 
+  it("adds no figures to a message that says them itself", () => {
+    const { notes, progress } = reporter();
+    progress.report({ message: "downloading: 1.0 MB of 3.0 MB", completedBytes: 1_000_000, totalBytes: 3_000_000 });
+    expect(notes[0]?.message).toBe("downloading: 1.0 MB of 3.0 MB");
+  });
+
   it("claims no total that it has passed", () => {
     const { clock, notes, progress } = reporter();
     progress.report({ message: "downloading", completedBytes: 10, totalBytes: 10 });

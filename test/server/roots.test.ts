@@ -47,11 +47,15 @@ describe("allowedRoots", () => {
   });
 
   it("never takes them from a client either, but takes its projects", async () => {
-    expect(await roots("/", { client: [homeDirectory, path.parse(base).root, project] })).toEqual({ folders: [project] });
+    expect(await roots("/", { client: [homeDirectory, path.parse(base).root, project] })).toEqual({
+      folders: [project],
+    });
   });
 
   it("takes what the owner names, the home folder included", async () => {
-    expect(await roots("/", { configured: [homeDirectory, "~/project"] })).toEqual({ folders: [homeDirectory, project] });
+    expect(await roots("/", { configured: [homeDirectory, "~/project"] })).toEqual({
+      folders: [homeDirectory, project],
+    });
   });
 
   it("resolves links, so that a link to the home folder is no way around", async () => {

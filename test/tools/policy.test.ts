@@ -101,6 +101,10 @@ describe("an answer", () => {
 
 function keysOf(schema: unknown): string[] {
   if (typeof schema !== "object" || schema === null) return [];
-  const own = "properties" in schema && typeof schema.properties === "object" ? Object.keys(schema.properties ?? {}) : [];
-  return [...own, ...Object.values(schema).flatMap((value) => (Array.isArray(value) ? value.flatMap(keysOf) : keysOf(value)))];
+  const own =
+    "properties" in schema && typeof schema.properties === "object" ? Object.keys(schema.properties ?? {}) : [];
+  return [
+    ...own,
+    ...Object.values(schema).flatMap((value) => (Array.isArray(value) ? value.flatMap(keysOf) : keysOf(value))),
+  ];
 }

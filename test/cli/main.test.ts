@@ -1,0 +1,34 @@
+import { describe, expect, it } from "vitest";
+import { serverEnvironment, startRaw } from "../support/stdio-client.ts";
+
+async function run(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
+  const command = startRaw(serverEnvironment({}), args);
+  let stdout = "";
+  command.process.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  return { code: await command.exited, stdout, stderr: command.stderr() };
+}
+
+describe("ollm", () => {
+  it("helps with examples", async () => {
+    const { code, stdout } = await run("--help");
+    expect(code).toBe(0);
+    expect(stdout).toContain("ollm import FILE NAME");
+    expect(stdout).toContain("claude mcp add ollm -- ollm");
+  });
+
+  it("says what is wrong with a command line, on stderr, and ends with 2", async () => {
+    expect(await run("--rot", "x")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: "ollm: Unknown option '--rot'\n  ollm --help lists the options\n",
+    });
+  });
+
+  it("refuses a root that is no folder at once, not at the first file", async () => {
+    expect(await run("--standalone", "--root", "none-of-that-name")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: "ollm: --root none-of-that-name is not a folder\n  Name an existing folder.\n",
+    });
+  });
+});

@@ -1,0 +1,42 @@
+import { PassThrough } from "node:stream";
+import { describe, expect, it } from "vitest";
+import { createProgressLine } from "../../src/cli/progress-line.ts";
+
+function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void): string {
+  const output = Object.assign(new PassThrough(), { isTTY, columns: 60 });
+  work(createProgressLine(output));
+  return (output.read() as Buffer | null)?.toString() ?? "";
+}
+
+describe("createProgressLine", () => {
+  it("rewrites one line at a terminal, within its width", () => {
+    const text = shown(true, (line) => {
+      line.show("downloading, 1 of 2 MB", 0.5);
+      line.show("checking", undefined);
+      line.show("x".repeat(200), undefined);
+      line.end();
+    });
+    const [first, second, third] = text.slice(1).split("\r");
+    expect(first).toBe("[############            ] downloading, 1 of 2 MB");
+    expect(second?.trimEnd()).toBe("checking");
+    expect(second).toHaveLength(first?.length ?? 0);
+    expect(third).toBe(`${"x".repeat(59)}\n`);
+  });
+
+  it("writes a line for each tenth elsewhere, and for each new work", () => {
+    const text = shown(false, (line) => {
+      for (let step = 0; step <= 100; step += 1) line.show(`downloading: ${step} of 100 MB`, step / 100);
+      line.show("checking a.gguf", undefined);
+      line.show("checking a.gguf", undefined);
+      line.end();
+    });
+    const lines = text.trimEnd().split("\n");
+    expect(lines).toHaveLength(12);
+    expect(lines[1]).toBe("downloading: 10 of 100 MB");
+    expect(lines.at(-1)).toBe("checking a.gguf");
+  });
+
+  it("leaves nothing when nothing was shown", () => {
+    expect(shown(true, (line) => line.end())).toBe("");
+  });
+});

@@ -1,0 +1,239 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, stat, writeFile, mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { startFakeOllama, type FakeOllama } from "../support/fake-ollama.ts";
+import {
+  connectStdio,
+  initialize,
+  serverEnvironment,
+  startRaw,
+  type ClientKind,
+  type RawServer,
+  type StdioClient,
+} from "../support/stdio-client.ts";
+
+const kinds: readonly ClientKind[] = ["modern", "legacy", "sdk-1"];
+
+let folder = "";
+let home = "";
+let ollama: FakeOllama;
+let environment: Record<string, string>;
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "ollm-standalone-"));
+  home = path.join(folder, "home");
+  ollama = await startFakeOllama({
+    models: [{ name: "smollm2:135m", reply: "The sky is blue." }],
+    tokensPerSecond: 0,
+  });
+  environment = serverEnvironment({
+    HOME: folder,
+    OLLM_HOME: home,
+    OLLM_HOST: ollama.url,
+    OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
+    OLLM_MEMORY_AVAILABLE_BYTES: "16000000000",
+  });
+});
+
+afterEach(async () => {
+  await ollama.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe.each(kinds)("the built server and a %s client", (kind) => {
+  let client: StdioClient;
+  afterEach(async () => client.close());
+
+  it("list, load, generate, read and manage", async () => {
+    client = await connectStdio(kind, environment);
+    if (kind !== "sdk-1") expect(client.protocolVersion()).toBe(kind === "modern" ? "2026-07-28" : "2025-11-25");
+    const { tools } = await client.listTools();
+    expect(tools.map(({ name }) => name)).toContain("route_and_generate");
+
+    const list = await client.callTool("list_models", {});
+    expect(list.structuredContent).toMatchObject({ total: 1, models: [{ name: "smollm2:135m", engine: "ollama" }] });
+
+    const answer = await client.callTool("route_and_generate", { prompt: "What colour is the sky?" });
+    expect(answer.structuredContent).toMatchObject({
+      text: "The sky is blue.",
+      model: "smollm2:135m",
+      engine: "ollama",
+      finish_reason: "stop",
+    });
+
+    const status = await client.callTool("system_status", {});
+    expect(status.structuredContent).toMatchObject({ home, privacy: "local_only", remote_requests: 0 });
+    expect(await client.readResource("ollm://models/smollm2%3A135m")).toMatchObject({
+      contents: [{ mimeType: "application/json", text: expect.stringContaining('"name":"smollm2:135m"') }],
+    });
+
+    const unloaded = await client.callTool("manage_model", { action: "unload_all" });
+    expect(unloaded.structuredContent).toMatchObject({ unloaded: [{ name: "smollm2:135m" }] });
+  });
+
+  it("cancels: the engine's connection is cut", async () => {
+    ollama.misbehave({ kind: "hang", afterLines: 2 });
+    client = await connectStdio(kind, environment);
+    const abort = new AbortController();
+    const call = client.callTool("route_and_generate", { prompt: "Hi" }, () => undefined, abort.signal);
+    const request = await ollama.request("/api/chat");
+    abort.abort();
+    await expect(call).rejects.toThrow();
+    await request.closed;
+    expect(request.wasCutByClient).toBe(true);
+    expect(await client.callTool("route_and_generate", { prompt: "Hi" })).toMatchObject({
+      structuredContent: { text: "The sky is blue." },
+    });
+  });
+});
+
+describe("the built server", () => {
+  let server: RawServer | undefined;
+  afterEach(() => server?.process.kill("SIGKILL"));
+
+  it("makes its home for its user alone, at the first call and not before", async () => {
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    expect(existsSync(home)).toBe(false);
+    server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "system_status", arguments: {} } });
+    await server.next();
+    if (process.platform !== "win32") expect((await stat(home)).mode & 0o777).toBe(0o700);
+  });
+
+  it("uses a temporary home, with a warning, when its own can't be written", async () => {
+    await writeFile(home, "a file in the way");
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "system_status", arguments: {} } });
+    const answer = await server.next();
+    const used = (answer as { result: { structuredContent: { home: string } } }).result.structuredContent.home;
+    expect(path.basename(used)).toMatch(/^ollm-home-/);
+    expect(server.stderr()).toContain("can't be used");
+    await rm(used, { recursive: true });
+  });
+
+  it("reads files of the project that it is started in and of --root folders, and refuses others", async () => {
+    const notes = path.join(folder, "notes");
+    await mkdir(notes);
+    await writeFile(path.join(notes, "a.txt"), "The sky is green today.");
+    const client = await connectStdio("modern", environment, ["--standalone", "--root", notes]);
+    await client.callTool("route_and_generate", { prompt: "What colour?", files: ["a.txt", "tsconfig.json"] });
+    const refused = await client.callTool("route_and_generate", {
+      prompt: "What?",
+      files: [path.join(folder, "x.txt")],
+    });
+    await client.close();
+    const chats = ollama.requests.filter((request) => request.path === "/api/chat");
+    expect(JSON.stringify(chats.map(({ body }) => body))).toMatch(
+      /The sky is green today\..*exactOptionalPropertyTypes/,
+    );
+    expect(refused.isError).toBe(true);
+    expect(JSON.stringify(refused.content)).toContain(`ollm --root ${folder}`);
+  });
+
+  it("writes nothing but the protocol to stdout, whatever arrives", async () => {
+    server = startRaw({ ...environment, OLLM_LOG_LEVEL: "debug" });
+    server.process.stdin?.write("garbage\n{}\n[1]\n\u0000\n");
+    server.send(initialize);
+    expect(await server.next()).toMatchObject({ id: 0, result: { serverInfo: { name: "ollm-mcp" } } });
+    server.send({ jsonrpc: "2.0", id: 1, method: "nonsense/method" });
+    expect(await server.next()).toMatchObject({ id: 1, error: { code: -32601 } });
+    server.send({ jsonrpc: "2.0", id: 2, method: "tools/call", params: { name: 7 } });
+    expect(await server.next()).toMatchObject({ id: 2, error: { code: -32602 } });
+  });
+
+  it("shows a wrong setting in the answer to a call, and obeys it once mended", async () => {
+    await mkdir(home);
+    await writeFile(path.join(home, "config.yaml"), "privacy: perhaps\n");
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    const call = { jsonrpc: "2.0", method: "tools/call", params: { name: "system_status", arguments: {} } };
+    server.send({ ...call, id: 1 });
+    const wrong = JSON.stringify(await server.next());
+    expect(wrong).toContain("config.yaml");
+    expect(wrong).toContain("perhaps");
+    await writeFile(path.join(home, "config.yaml"), "privacy: allow_remote\n");
+    server.send({ ...call, id: 2 });
+    expect(await server.next()).toMatchObject({ id: 2, result: { structuredContent: { privacy: "allow_remote" } } });
+  });
+
+  it("answers a script that pipes its requests in and closes", async () => {
+    server = startRaw(environment);
+    server.send(initialize);
+    server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "x", arguments: {} } });
+    server.send({ jsonrpc: "2.0", id: 2, method: "tools/list" });
+    server.process.stdin?.end();
+    const ids = [await server.next(), await server.next(), await server.next()].map(({ id }) => id);
+    expect(new Set(ids)).toEqual(new Set([0, 1, 2]));
+    expect(await server.exited).toBe(0);
+  });
+
+  it("ends within 2 s of the host closing stdin, in the middle of a generation, and lets go of the engine", async () => {
+    ollama.misbehave({ kind: "hang", afterLines: 1 });
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    server.send({
+      jsonrpc: "2.0",
+      id: 1,
+      method: "tools/call",
+      params: { name: "route_and_generate", arguments: { prompt: "Hi" } },
+    });
+    const request = await ollama.request("/api/chat");
+    const startMs = performance.now();
+    server.process.stdin?.end();
+    expect(await server.exited).toBe(0);
+    expect(performance.now() - startMs).toBeLessThan(2_000);
+    await request.closed;
+    expect(request.wasCutByClient).toBe(true);
+  });
+
+  it.each([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)("ends at %s", async (signal, code) => {
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    server.process.kill(signal);
+    // Windows knows no such signals: the process is simply ended.
+    expect(await server.exited).toBe(process.platform === "win32" ? signal : code);
+  });
+
+  it("ends when nobody reads its answers any more", async () => {
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    server.process.stdout?.destroy();
+    server.send({ jsonrpc: "2.0", id: 1, method: "tools/list" });
+    server.send({ jsonrpc: "2.0", id: 2, method: "tools/list" });
+    expect(await server.exited).toBe(0);
+  });
+
+  it("serves two at once from one home", async () => {
+    const [one, two] = await Promise.all([connectStdio("modern", environment), connectStdio("legacy", environment)]);
+    const answers = await Promise.all(
+      [one, two].map((client) => client.callTool("route_and_generate", { prompt: "Hi" })),
+    );
+    await Promise.all([one.close(), two.close()]);
+    expect(answers.map(({ structuredContent }) => (structuredContent as { text: string }).text)).toEqual([
+      "The sky is blue.",
+      "The sky is blue.",
+    ]);
+  });
+
+  it("says version and help without starting anything", async () => {
+    const version = JSON.parse(await readFile(new URL("../../package.json", import.meta.url), "utf8"))
+      .version as string;
+    const shown = startRaw(environment, ["--version"]);
+    let stdout = "";
+    shown.process.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+    expect(await shown.exited).toBe(0);
+    expect(stdout).toBe(`${version}\n`);
+  });
+});

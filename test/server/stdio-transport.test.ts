@@ -1,0 +1,130 @@
+import type { JSONRPCMessage } from "@modelcontextprotocol/server";
+import { PassThrough, Writable } from "node:stream";
+import { describe, expect, it, vi } from "vitest";
+import { createStdioTransport, type StdioOptions } from "../../src/server/stdio-transport.ts";
+
+function connect(options: StdioOptions = {}) {
+  const input = new PassThrough();
+  const written: string[] = [];
+  const output = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      written.push(chunk.toString());
+      done();
+    },
+  });
+  const onEnd = vi.fn();
+  const transport = createStdioTransport(input, output, { onEnd, ...options });
+  const received: JSONRPCMessage[] = [];
+  const errors: Error[] = [];
+  Object.assign(transport, {
+    onmessage: (message: JSONRPCMessage) => received.push(message),
+    onerror: (error: Error) => errors.push(error),
+  });
+  void transport.start();
+  return { input, output, transport, received, errors, written, onEnd };
+}
+
+const request = (id: number | string, params = {}) => ({ jsonrpc: "2.0" as const, id, method: "tools/call", params });
+const line = (value: unknown) => `${JSON.stringify(value)}\n`;
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+describe("createStdioTransport", () => {
+  it("reads messages however they are cut, also inside a character", async () => {
+    const { input, received } = connect();
+    const bytes = Buffer.from(line(request(1, { text: "grün" })) + line(request(2)));
+    for (const byte of bytes) input.write(Buffer.from([byte]));
+    await turn();
+    expect(received).toEqual([request(1, { text: "grün" }), request(2)]);
+  });
+
+  it("takes Windows line ends and passes over empty lines", async () => {
+    const { input, received, errors } = connect();
+    input.write(`\r\n\n${JSON.stringify(request(1))}\r\n`);
+    await turn();
+    expect(received).toEqual([request(1)]);
+    expect(errors).toEqual([]);
+  });
+
+  it.each(["garbage\n", '{"jsonrpc":"2.0","id":\n', "[]\n", "null\n", "\u0000\u0001\n", '{"id":1}\n'])(
+    "survives %j and goes on",
+    async (text) => {
+      const { input, received, errors, written } = connect();
+      input.write(text);
+      input.write(line(request(2)));
+      await turn();
+      expect(received).toEqual([request(2)]);
+      expect(errors).toHaveLength(1);
+      expect(written).toEqual([]);
+    },
+  );
+
+  it("answers a request that is JSON but no JSON-RPC, so that nobody waits for it", async () => {
+    const { input, written } = connect();
+    input.write(line({ id: 7, method: "tools/list" }));
+    await turn();
+    expect(JSON.parse(written.join(""))).toMatchObject({ id: 7, error: { code: -32600 } });
+  });
+
+  it.each([
+    ["first", (filler: string) => `{"jsonrpc":"2.0","id":9,"method":"x","params":{"a":"${filler}"}}\n`],
+    ["last", (filler: string) => `{"method":"x","params":{"a":"${filler}"},"jsonrpc":"2.0","id":"nine"}\n`],
+  ])("refuses a message over the limit by its id, written %s, and goes on", async (_where, text) => {
+    const { input, received, written } = connect({ maxLineBytes: 1024 * 1024 });
+    const message = Buffer.from(text("y".repeat(5 * 1024 * 1024)));
+    for (let at = 0; at < message.length; at += 65_536) input.write(message.subarray(at, at + 65_536));
+    input.write(line(request(10)));
+    await vi.waitFor(() => expect(received).toEqual([request(10)]));
+    expect(JSON.parse(written.join(""))).toMatchObject({
+      id: expect.toBeOneOf([9, "nine"]),
+      error: { code: -32600, message: expect.stringContaining("over the limit of 1 MiB; name files instead") },
+    });
+  });
+
+  it("takes a message just below the limit", async () => {
+    const { input, received } = connect();
+    const text = "y".repeat(4 * 1024 * 1024 - 200);
+    input.write(line(request(1, { text })));
+    await vi.waitFor(() => expect(received).toHaveLength(1));
+  });
+
+  it("ends when the client closes its end", async () => {
+    const { input, onEnd } = connect();
+    input.end();
+    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+  });
+
+  it("answers what is under way first, then ends at once", async () => {
+    const { input, transport, written, onEnd } = connect({ drainMs: 60_000 });
+    input.end(line(request(1)));
+    await new Promise((resolve) => input.on("end", resolve));
+    expect(onEnd).not.toHaveBeenCalled();
+    await transport.send({ jsonrpc: "2.0", id: 1, result: {} });
+    expect(written).toEqual([line({ jsonrpc: "2.0", id: 1, result: {} })]);
+    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+  });
+
+  it("waits for nothing that was cancelled, and for nothing longer than it may", async () => {
+    const cancelled = connect({ drainMs: 60_000 });
+    const notification = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 1 } };
+    cancelled.input.end(line(request(1)) + line(notification));
+    await vi.waitFor(() => expect(cancelled.onEnd).toHaveBeenCalledOnce());
+
+    const hanging = connect({ drainMs: 20 });
+    hanging.input.end(line(request(1)));
+    await vi.waitFor(() => expect(hanging.onEnd).toHaveBeenCalledOnce());
+  });
+
+  it("drops half a line at the end", async () => {
+    const { input, received, onEnd } = connect();
+    input.end('{"jsonrpc":"2.0","id":1,"meth');
+    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+    expect(received).toEqual([]);
+  });
+
+  it("ends when nobody reads its answers any more (EPIPE)", async () => {
+    const { output, transport, onEnd } = connect();
+    output.destroy(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
+    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+    await expect(transport.send({ jsonrpc: "2.0", id: 1, result: {} })).rejects.toThrow("closed");
+  });
+});

@@ -1,0 +1,133 @@
+import { Client as ModernClient } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { Client as VersionOneClient } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport as VersionOneTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { spawn, type ChildProcess } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+/** The built command, as hosts start it. */
+export const builtCommand = fileURLToPath(new URL("../../dist/cli.mjs", import.meta.url));
+
+/** What a server process gets: nothing of the machine that runs the tests but what Node needs. */
+export function serverEnvironment(own: Readonly<Record<string, string>>): Record<string, string> {
+  const kept = ["PATH", "SystemRoot", "TEMP", "TMP", "TMPDIR"].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return { ...Object.fromEntries(kept), ...own };
+}
+
+/** A client, reduced to what tests use; all SDK clients fit. */
+export interface StdioClient {
+  /** The server's process id. */
+  readonly pid: number;
+  protocolVersion(): string | undefined;
+  listTools(): Promise<{ tools: { name: string }[] }>;
+  callTool(
+    name: string,
+    input: Record<string, unknown>,
+    onProgress?: (message: string) => void,
+    signal?: AbortSignal,
+  ): Promise<{ content: unknown; structuredContent?: unknown; isError?: boolean | undefined }>;
+  readResource(uri: string): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+export type ClientKind = "modern" | "legacy" | "sdk-1";
+
+/** Starts the built server and connects a real client of the given kind. */
+export async function connectStdio(
+  kind: ClientKind,
+  env: Record<string, string>,
+  args: readonly string[] = ["--standalone"],
+): Promise<StdioClient> {
+  const server = { command: process.execPath, args: [builtCommand, ...args], env, stderr: "ignore" as const };
+  const introduction = { name: `test-${kind}`, version: "1.0.0" };
+  if (kind === "sdk-1") {
+    const client = new VersionOneClient(introduction);
+    const transport = new VersionOneTransport(server);
+    await client.connect(transport);
+    return {
+      pid: transport.pid ?? 0,
+      // Version 1 keeps it to itself.
+      protocolVersion: () => undefined,
+      listTools: () => client.listTools(),
+      async callTool(name, input, onProgress, signal) {
+        const { content, structuredContent, isError } = await client.callTool(
+          { name, arguments: input },
+          undefined,
+          options(onProgress, signal),
+        );
+        return { content, structuredContent, isError: isError === true };
+      },
+      readResource: (uri) => client.readResource({ uri }),
+      close: () => client.close(),
+    };
+  }
+  const mode = kind === "modern" ? { pin: "2026-07-28" } : ("legacy" as const);
+  const client = new ModernClient(introduction, { versionNegotiation: { mode } });
+  const transport = new StdioClientTransport(server);
+  await client.connect(transport);
+  return {
+    pid: transport.pid ?? 0,
+    protocolVersion: () => client.getNegotiatedProtocolVersion(),
+    listTools: () => client.listTools(),
+    callTool: (name, input, onProgress, signal) =>
+      client.callTool({ name, arguments: input }, options(onProgress, signal)),
+    readResource: (uri) => client.readResource({ uri }),
+    close: () => client.close(),
+  };
+}
+
+function options(onProgress: ((message: string) => void) | undefined, signal: AbortSignal | undefined) {
+  return {
+    ...(onProgress && {
+      onprogress: ({ message = "" }: { message?: string | undefined }): void => onProgress(message),
+    }),
+    ...(signal && { signal }),
+  };
+}
+
+/** A server process whose streams the test writes and reads itself. */
+export interface RawServer {
+  readonly process: ChildProcess;
+  send(message: unknown): void;
+  /** The next message on stdout. Throws when a line is no JSON: stdout belongs to the protocol. */
+  next(): Promise<Record<string, unknown>>;
+  stderr(): string;
+  /** Exit code or signal. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+}
+
+export function startRaw(env: Record<string, string>, args: readonly string[] = ["--standalone"]): RawServer {
+  const child = spawn(process.execPath, [builtCommand, ...args], { env, stdio: ["pipe", "pipe", "pipe"] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  let stderr = "";
+  child.stderr.on("data", (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  // A test that ends the process must not fail over what it still wrote.
+  child.stdin.on("error", () => undefined);
+  return {
+    process: child,
+    send: (message) => void child.stdin.write(`${JSON.stringify(message)}\n`),
+    async next() {
+      const { value, done } = await lines.next();
+      if (done === true) throw new Error(`the server ended: ${stderr}`);
+      return JSON.parse(value) as Record<string, unknown>;
+    },
+    stderr: () => stderr,
+    exited: new Promise((resolve) => {
+      child.once("exit", (code, signal) => resolve(code ?? signal ?? -1));
+    }),
+  };
+}
+
+/** The opening of a legacy client. */
+export const initialize = {
+  jsonrpc: "2.0",
+  id: 0,
+  method: "initialize",
+  params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
+};
