@@ -134,11 +134,10 @@ export function createInventory(world: {
 
   async function lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
     await Promise.all(
-      engines.map((engine) => {
-        const entry = remembered(listCache, engine, []);
-        if (now() - entry.atMs <= maxAgeMs) return undefined;
-        return refreshPatiently(entry, engine, () => engine.list(world.signal));
-      }),
+      engines
+        .map((engine) => ({ engine, entry: remembered(listCache, engine, []) }))
+        .filter(({ entry }) => now() - entry.atMs > maxAgeMs)
+        .map(({ engine, entry }) => refreshPatiently(entry, engine, () => engine.list(world.signal))),
     );
     return engines.map(snapshot);
   }

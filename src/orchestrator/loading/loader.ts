@@ -1,3 +1,4 @@
+import { createMutex, type Mutex } from "../async/mutex.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { LoadFailed, throwIfCancelled } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
@@ -14,7 +15,7 @@ import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { LoadPlan, LoadResult, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
 import { doesNotFit, unmeasuredPlan } from "./adjust.ts";
-import { createMutex } from "./mutex.ts";
+
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 
 /** Protects a loaded model from eviction until released. Idempotent. */
@@ -53,7 +54,7 @@ export function createLoader(parts: {
 }): Loader {
   const { inventory, operations, observations, memory, now, log } = parts;
   const domains = new Map<string, MemoryDomain>();
-  const locks = new Map<string, ReturnType<typeof createMutex>>();
+  const locks = new Map<string, Mutex>();
   const leases = new Map<string, number>();
   const loading = new Map<string, number>();
   /** Loaded this very turn: whoever waited for the load is about to take a lease. */
@@ -64,7 +65,8 @@ export function createLoader(parts: {
   let wakeWaiters: (() => void)[] = [];
 
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
-  const lockOf = (id: string) => getOrCreate(locks, id, createMutex);
+  /** Plans and the evictions they lead to; loads themselves overlap, each with its memory reserved. */
+  const oneAtATime = (id: string): Mutex => getOrCreate(locks, id, createMutex);
   const isBusy = (id: string) => (leases.get(id) ?? 0) > 0 || loading.has(id);
   const mayBeEvicted = (id: string) => !isBusy(id) && !settling.has(id);
   const source: MemoryStateSource = {
@@ -184,16 +186,9 @@ export function createLoader(parts: {
   /** Evicts until the model fits and reserves its memory; waits while only busy models are in the way. */
   async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room> {
     for (;;) {
-      throwIfCancelled(signal, `loading ${located.model.name}`);
       // Subscribed before looking, so that a release in between is not missed.
       const released = new Promise<void>((resolve) => wakeWaiters.push(resolve));
-      const unlock = await lockOf(located.engine.memoryDomain).lock(signal);
-      let outcome: Room | string;
-      try {
-        outcome = await tryToMakeRoom(located, contextTokens, report, signal);
-      } finally {
-        unlock();
-      }
+      const outcome = await oneAtATime(located.engine.memoryDomain)(() => tryToMakeRoom(located, contextTokens, report, signal));
       if (typeof outcome !== "string") return outcome;
       report({ message: outcome });
       await untilReleased(released, signal);
@@ -207,6 +202,7 @@ export function createLoader(parts: {
     report: Report,
     signal: AbortSignal,
   ): Promise<Room | string> {
+    throwIfCancelled(signal, `loading ${located.model.name}`);
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     const made = await plan(located, contextTokens, signal);
@@ -293,13 +289,8 @@ export function createLoader(parts: {
   async function unload(located: LocatedModel, signal: AbortSignal): Promise<{ bytes: number }> {
     const resident = await findResident(located, 0);
     if (resident === undefined) return { bytes: 0 };
-    const unlock = await lockOf(located.engine.memoryDomain).lock(signal);
-    try {
-      await evict({ name: resident.name, engine: located.engine.id }, signal);
-    } finally {
-      unlock();
-      wake();
-    }
+    await oneAtATime(located.engine.memoryDomain)(() => evict({ name: resident.name, engine: located.engine.id }, signal));
+    wake();
     return { bytes: resident.sizeBytes };
   }
 

@@ -4,10 +4,10 @@ import type { DownloadEvent } from "./download.ts";
 import type { WriteAt } from "./files.ts";
 import type { HttpGet } from "./http.ts";
 import type { ModelName } from "./model-name.ts";
-import type { Mutex } from "./mutex.ts";
+import type { Mutex } from "../async/mutex.ts";
 import type { StoreReader } from "./reader.ts";
 import type { RegistrySettings } from "./registry-client.ts";
-import type { Share } from "./share.ts";
+import type { Share } from "../async/share.ts";
 import type { StoredModel } from "./store.ts";
 import type { RetryOptions } from "./transient.ts";
 

@@ -8,9 +8,9 @@ import { errorText, readSmallFile, removeEmptyFolders, writeAt } from "./files.t
 import { storeLayout } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { formatModelName, modelKey, parseModelName, tryParseModelName, type ModelName } from "./model-name.ts";
-import { createMutex } from "./mutex.ts";
+import { createMutex } from "../async/mutex.ts";
 import { createStoreReader, type StoreReader } from "./reader.ts";
-import { createShare } from "./share.ts";
+import { createShare } from "../async/share.ts";
 import type { ModelStore, StoredModel } from "./store.ts";
 
 type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";

@@ -8,7 +8,7 @@ export function nearestNames(wanted: string, known: readonly string[], limit: nu
   return known
     .map((name) => ({ name, distance: distanceOf(target, name.toLowerCase()) }))
     .filter((entry) => entry.distance !== undefined)
-    .sort((a, b) => (a.distance ?? 0) - (b.distance ?? 0) || (a.name < b.name ? -1 : 1))
+    .toSorted((a, b) => (a.distance ?? 0) - (b.distance ?? 0) || (a.name < b.name ? -1 : 1))
     .slice(0, limit)
     .map((entry) => entry.name);
 }

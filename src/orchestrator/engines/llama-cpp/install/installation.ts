@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
 import type { Log } from "../../../log.ts";
 import { formatBytes } from "../../../text/format-bytes.ts";
+import type { Progress } from "../../../types.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
 import { clearAbandonedClaim, lookAtClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
 import { requireFreeSpace } from "./disk.ts";
@@ -15,7 +16,7 @@ import type { Environment } from "./npmrc.ts";
 import { binaryPackages, engineFolderName, lockName, requireSupported, type PlatformFacts } from "./platform.ts";
 import { createDownloadProgress } from "./progress.ts";
 import { readRegistrySettings } from "./registry.ts";
-import { shareInstall } from "./share.ts";
+import { createShare } from "../../../async/share.ts";
 import { createTransport } from "./transport.ts";
 import { runTrial } from "./trial.ts";
 
@@ -69,7 +70,9 @@ const looksUntilAbandoned = 60;
  */
 export function createEngineInstallation(options: EngineInstallationOptions): EngineFiles {
   const folder = join(options.enginesFolder, engineFolderName(options.platform));
-  const install = shareInstall((report, signal) => installUnlessThere(options, folder, report, signal));
+  const share = createShare<Progress, void>("Installing the embedded engine");
+  const install = (report: Report, signal: AbortSignal) =>
+    share(folder, (emit, shared) => installUnlessThere(options, folder, emit, shared), report, signal);
   return {
     folder,
     modulePath: () => findInstalled(folder),
