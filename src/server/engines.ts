@@ -31,7 +31,10 @@ export function createEngines(world: EngineWorld): readonly Engine[] {
   const { providers } = world.settings;
   const { log } = world;
   const engines: Engine[] = [];
-  if (providers.ollama.enabled) engines.push(createOllamaEngine({ host: providers.ollama.host, now: Date.now, log }));
+  if (providers.ollama.enabled) {
+    const timeouts = { pullStallMs: world.settings.registry.stallTimeoutMs };
+    engines.push(createOllamaEngine({ host: providers.ollama.host, now: Date.now, log, timeouts }));
+  }
   const node = findNode({
     execPath: process.execPath,
     isElectron: process.versions["electron"] !== undefined,
