@@ -14,7 +14,8 @@ import { createOperations } from "./operations/operations.ts";
 import { createModelQueues } from "./queue/model-queues.ts";
 import { listModels, listOne, type ListingSource } from "./status/listing.ts";
 import { engineStatus, ramStatus } from "./status/system.ts";
-import type { CallerContext, GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./types.ts";
+import type { GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./facade.ts";
+import type { CallerContext } from "./types.ts";
 import type { World } from "./world.ts";
 
 /** Puts the parts together; everything outside the program comes in through `world`. */
@@ -130,7 +131,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
         model: located.model.name,
         engine: located.engine.id,
         reason: first.reason,
-        route: { task: route.task, profile: route.profile, considered: route.considered, attempts: [] },
+        route: { task: route.task, because: route.because, profile: route.profile, considered: route.considered, attempts: [] },
         plan: await loader.plan(located, contextTokens, caller.signal),
       };
     },

@@ -1,4 +1,5 @@
-import type { CallerContext, Orchestrator } from "../orchestrator/types.ts";
+import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { CallerContext } from "../orchestrator/types.ts";
 
 export interface ResourceContext {
   readonly orchestrator: Orchestrator;

@@ -1,4 +1,4 @@
-import type { DatabaseEntry, ListedModel } from "../orchestrator/types.ts";
+import type { DatabaseEntry, ListedModel } from "../orchestrator/facade.ts";
 
 /** A listed model in the resources' words; absent values vanish when it becomes JSON. */
 export function modelData(model: ListedModel, staleSince?: string): object {

@@ -1,5 +1,6 @@
 import type { Log } from "../orchestrator/log.ts";
-import type { CallerContext, CallerSettings, Orchestrator } from "../orchestrator/types.ts";
+import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { CallerContext, CallerSettings } from "../orchestrator/types.ts";
 
 /** What a server instance is given: the brain behind it, and what is known of whoever connects. */
 export interface ServerHost {

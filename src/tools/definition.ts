@@ -1,5 +1,6 @@
 import type { z } from "zod";
-import type { CallerContext, Operation, Orchestrator } from "../orchestrator/types.ts";
+import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { CallerContext, Operation } from "../orchestrator/types.ts";
 
 /** What a tool does to the world; the four MCP hints are derived from it in one place (`server/`). */
 export type ToolEffect = "read" | "write" | "destroy";

@@ -1,7 +1,8 @@
 import * as z from "zod";
-import type { ListedModel, ModelList } from "../orchestrator/types.ts";
+import type { ListedModel, ModelList } from "../orchestrator/facade.ts";
 import { defineTool } from "./definition.ts";
-import { formatBytes, present, round } from "./render.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { present, round } from "./render.ts";
 
 const fitOutput = z.object({
   predicted_bytes: z.number(),

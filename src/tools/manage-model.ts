@@ -1,8 +1,9 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
-import type { ModelDescription } from "../orchestrator/types.ts";
+import type { ModelDescription } from "../orchestrator/facade.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
-import { formatBytes, present } from "./render.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { present } from "./render.ts";
 
 const detailsOutput = z.object({
   engine: z.string(),

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { LoadPlan } from "../orchestrator/types.ts";
-import { formatBytes, round } from "./render.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { round } from "./render.ts";
 
 /** A load plan as tools show it. */
 export const planOutput = z.object({

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
-import { formatBytes, present } from "./render.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { present } from "./render.ts";
 
 /** As `ollama list` shows it: 64 digits would cost more tokens than the rest of the answer. */
 const shownDigits = 12;

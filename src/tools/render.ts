@@ -1,17 +1,3 @@
-/** Bytes for people, decimal as disks and engines print them: `271 MB`, `4.7 GB`. */
-export function formatBytes(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`;
-  const units = ["kB", "MB", "GB", "TB"];
-  let value = bytes;
-  let unit = "B";
-  for (const next of units) {
-    if (value < 999.5) break;
-    value /= 1000;
-    unit = next;
-  }
-  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;
-}
-
 /** At most one decimal: figures are measurements, and digits cost tokens. */
 export function round(value: number, decimals = 1): number {
   const factor = 10 ** decimals;

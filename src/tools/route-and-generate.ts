@@ -1,5 +1,5 @@
 import * as z from "zod";
-import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/types.ts";
+import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/facade.ts";
 import { defineTool, type ToolContext } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
@@ -39,6 +39,7 @@ const input = z.strictObject({
 
 const routeOutput = z.object({
   task: z.string(),
+  because: z.string(),
   profile: z.string(),
   considered: z.array(
     z.object({ model: z.string(), engine: z.string(), rejected: z.string().optional(), score: z.number().optional() }),
@@ -165,6 +166,7 @@ function planAnswer(plan: RoutePlan, isExplained: boolean): z.input<typeof outpu
 function routeData(route: RouteExplanation): z.input<typeof routeOutput> {
   return {
     task: route.task,
+    because: route.because,
     profile: route.profile,
     considered: route.considered.map(({ model, engine, rejected, score }) =>
       present({ model, engine, rejected, score: score === undefined ? undefined : round(score, 3) }),

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
-import { formatBytes, present } from "./render.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { present } from "./render.ts";
 
 export const systemStatus = defineTool({
   name: "system_status",

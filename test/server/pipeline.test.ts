@@ -4,7 +4,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { InvalidConfig, ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
-import type { GenerateResult } from "../../src/orchestrator/types.ts";
+import type { GenerateResult } from "../../src/orchestrator/facade.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 

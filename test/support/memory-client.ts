@@ -2,7 +2,8 @@ import { Client, type CallToolResult } from "@modelcontextprotocol/client";
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { createLog } from "../../src/orchestrator/log.ts";
-import type { CallerSettings, Orchestrator } from "../../src/orchestrator/types.ts";
+import type { Orchestrator } from "../../src/orchestrator/facade.ts";
+import type { CallerSettings } from "../../src/orchestrator/types.ts";
 import { createServer } from "../../src/server/create-server.ts";
 
 export type Era = "legacy" | "modern";

@@ -3,7 +3,8 @@ import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
 import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
 import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
-import type { CallerContext, GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/types.ts";
+import type { GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/facade.ts";
+import type { CallerContext } from "../../src/orchestrator/types.ts";
 import { gigabyte } from "./fake-engine.ts";
 
 export interface TestBrain {

@@ -13,7 +13,7 @@ describe("list_models", () => {
         "content": [
           {
             "text": "qwen2.5-coder:7b (ollama, 4.7 GB)
-      smollm2:135m (llama-cpp, 271 MB, loaded)",
+      smollm2:135m (llama-cpp, 270.9 MB, loaded)",
             "type": "text",
           },
         ],
@@ -154,7 +154,7 @@ describe("list_models", () => {
         "content": [
           {
             "text": "qwen2.5-coder:7b (ollama, 4.7 GB, engine down since 2026-11-21T11:00:00Z)
-      smollm2:135m (llama-cpp, 271 MB, error, does not fit, file is truncated)
+      smollm2:135m (llama-cpp, 270.9 MB, error, does not fit, file is truncated)
       5 more; raise limit or use query.",
             "type": "text",
           },

@@ -54,7 +54,7 @@ describe("manage_model", () => {
       {
         "content": [
           {
-            "text": "Unloaded smollm2:135m (700 MB)",
+            "text": "Unloaded smollm2:135m (700.0 MB)",
             "type": "text",
           },
         ],
@@ -74,7 +74,7 @@ describe("manage_model", () => {
       {
         "content": [
           {
-            "text": "Unloaded smollm2:135m (700 MB)",
+            "text": "Unloaded smollm2:135m (700.0 MB)",
             "type": "text",
           },
         ],

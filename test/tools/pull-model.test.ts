@@ -16,7 +16,7 @@ describe("pull_model", () => {
       {
         "content": [
           {
-            "text": "smollm2:135m is ready (llama-cpp, 271 MB)",
+            "text": "smollm2:135m is ready (llama-cpp, 270.9 MB)",
             "type": "text",
           },
         ],

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { GenerateRequest } from "../../src/orchestrator/types.ts";
+import type { GenerateRequest } from "../../src/orchestrator/facade.ts";
 import { createFakeOrchestrator, doneOperation, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 
@@ -62,6 +62,7 @@ describe("route_and_generate", () => {
               "outcome": "answered",
             },
           ],
+          "because": "nothing points to another task",
           "considered": [
             {
               "engine": "llama-cpp",

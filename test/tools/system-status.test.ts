@@ -12,8 +12,8 @@ describe("system_status", () => {
       {
         "content": [
           {
-            "text": "9.2 GB of 16 GB available, swap 500 MB
-      loaded: smollm2:135m 700 MB
+            "text": "9.2 GB of 16.0 GB available, swap 500.0 MB
+      loaded: smollm2:135m 700.0 MB
       ollama: ok, 1 models
       llama-cpp: not_installed, 0 models; pull_model installs it
       swap is in use: 500 MB

@@ -1,4 +1,4 @@
-import type { Task } from "../types.ts";
+import type { Task } from "../facade.ts";
 
 /** What a kind of work asks of a model. */
 export interface Profile {

@@ -1,6 +1,6 @@
 import { formatBytes } from "../text/format-bytes.ts";
 import { sizeRuleBytes } from "../memory/estimate.ts";
-import type { StarterSuggestion } from "../types.ts";
+import type { StarterSuggestion } from "../facade.ts";
 
 const smallest = { name: "smollm2:135m", sizeBytes: 271e6 };
 

@@ -1,5 +1,5 @@
 import type { ChatMessage } from "../engines/generation.ts";
-import type { GenerateRequest } from "../types.ts";
+import type { GenerateRequest } from "../facade.ts";
 
 /**
  * The chat a request becomes. Files stand before the question, so that a second question about the same files shares

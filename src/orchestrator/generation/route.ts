@@ -5,20 +5,16 @@ import { estimateTokens } from "../catalog/tokens.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure } from "../routing/choose.ts";
-import type {
-  CallerContext,
-  Capability,
-  ConsideredModel,
-  GenerateRequest,
-  Privacy,
-  Task,
-} from "../types.ts";
+import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
+import type { CallerContext, Capability, Privacy } from "../types.ts";
 import { type CandidateSource, listCandidates, type LocatedCandidate, locatedCandidate } from "./candidates.ts";
 import { buildMessages } from "./prompt.ts";
 
 /** Which models to try, in order, and everything considered on the way. */
 export interface Route {
   readonly task: Task;
+  /** What made it that task. */
+  readonly because: string;
   readonly profile: string;
   readonly chain: readonly { readonly entry: LocatedCandidate; readonly reason: string }[];
   readonly considered: readonly ConsideredModel[];
@@ -76,7 +72,7 @@ export async function chooseRoute(
       const all = candidatesOf(await listCandidates(source, false, signal));
       throw refusal(chooseModel(asked, all).failure ?? choice.failure);
     }
-    return { task, profile: choice.profile, ...placed(choice, named), promptTokens };
+    return { task, because, profile: choice.profile, ...placed(choice, named), promptTokens };
   }
 
   for (const withMemory of [false, true]) {
@@ -90,8 +86,7 @@ export async function chooseRoute(
     const choice = tried === entries ? first : chooseModel(ask, candidatesOf(tried));
     if (choice.failure !== undefined) throw refusal(choice.failure);
     const route = placed(choice, tried);
-    const chain = route.chain.map((link) => ({ ...link, reason: `${because}: ${link.reason}` }));
-    return { task, profile: choice.profile, considered: route.considered, chain, promptTokens };
+    return { task, because, profile: choice.profile, ...route, promptTokens };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }

@@ -16,7 +16,8 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Lease } from "../loading/loader.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import type { ModelQueues } from "../queue/model-queues.ts";
-import type { CallerContext, GenerateRequest, GenerateResult } from "../types.ts";
+import type { GenerateRequest, GenerateResult } from "../facade.ts";
+import type { CallerContext } from "../types.ts";
 import { type TokenBudget, tokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { buildMessages } from "./prompt.ts";
@@ -247,7 +248,7 @@ function toResult(
     tokensPerSecond,
     totalMs: world.now() - parts.startedAtMs,
     timing: { queueMs: answered.queueMs, loadMs: answered.loadMs, firstTokenMs: generation.firstTokenMs },
-    route: { task: route.task, profile: route.profile, considered: route.considered, attempts: parts.attempts },
+    route: { task: route.task, because: route.because, profile: route.profile, considered: route.considered, attempts: parts.attempts },
     notes: answered.notes,
   };
 }

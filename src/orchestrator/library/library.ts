@@ -5,7 +5,8 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
-import type { CallerContext, Operation, PullRequest, PullResult } from "../types.ts";
+import type { PullRequest, PullResult } from "../facade.ts";
+import type { CallerContext, Operation } from "../types.ts";
 
 export interface Library {
   pull(request: PullRequest, signal: AbortSignal): Promise<Operation<PullResult>>;

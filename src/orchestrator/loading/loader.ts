@@ -13,7 +13,8 @@ import type { Operations } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
-import type { LoadPlan, LoadResult, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
+import type { LoadResult } from "../facade.ts";
+import type { LoadPlan, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
 import { doesNotFit, unmeasuredPlan } from "./adjust.ts";
 
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";

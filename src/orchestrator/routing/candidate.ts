@@ -1,4 +1,5 @@
-import type { Capability, Privacy, Task, Trust } from "../types.ts";
+import type { Task } from "../facade.ts";
+import type { Capability, Privacy, Trust } from "../types.ts";
 
 /** A model of one engine, with everything that choosing needs to know about it. */
 export interface Candidate {

@@ -1,4 +1,4 @@
-import type { Task } from "../types.ts";
+import type { Task } from "../facade.ts";
 
 export interface TaskRequest {
   readonly prompt: string;

@@ -25,7 +25,7 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
   const parts = [
     ...(request.model !== undefined ? ["asked for"] : []),
     ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred)
-      ? ["preferred in the settings"]
+      ? ["preferred"]
       : []),
     ...(candidate.isLoaded ? ["loaded"] : []),
     ...(request.model === undefined ? [profileWords(match, request, profile)] : []),

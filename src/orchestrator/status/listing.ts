@@ -13,7 +13,8 @@ import { type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
-import type { CallerContext, ListedModel, ListModelsRequest, ModelList, ModelStatus } from "../types.ts";
+import type { ListedModel, ListModelsRequest, ModelList } from "../facade.ts";
+import type { CallerContext, ModelStatus } from "../types.ts";
 
 export interface ListingSource {
   readonly inventory: Inventory;

@@ -2,7 +2,7 @@ import type { Engine } from "../engines/engine.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { formatBytes } from "../text/format-bytes.ts";
-import type { EngineStatus, RamStatus } from "../types.ts";
+import type { EngineStatus, RamStatus } from "../facade.ts";
 
 export interface StatusSource {
   readonly inventory: Inventory;

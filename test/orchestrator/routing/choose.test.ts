@@ -331,7 +331,7 @@ describe("a preferred model", () => {
       loaded("codellama:7b"),
       candidate("qwen2.5-coder:7b"),
     ]);
-    expect(choice.chain[0]?.reason).toBe("preferred in the settings, fits code profile, fits in memory");
+    expect(choice.chain[0]?.reason).toBe("preferred, fits code profile, fits in memory");
   });
 
   it("that can't serve gives way to the others", () => {

@@ -1,0 +1,240 @@
+/** The facade: what can be asked of the orchestrator, and what it answers. Plain data; units stand in the names. */
+import type { CallerContext, Capability, EngineKind, EstimateMethod, JsonSchema, LoadPlan, ModelFacts, ModelStatus, Operation, Privacy, ThinkLevel, Trust } from "./types.ts";
+
+export interface ListModelsRequest {
+  readonly query?: string;
+  readonly capability?: Capability;
+  readonly engine?: string;
+  readonly isLoadedOnly?: boolean;
+  /** Adds facts and the fit of each model; costs a look at every model. */
+  readonly isVerbose?: boolean;
+  readonly limit?: number;
+}
+
+export interface ListedModel {
+  readonly name: string;
+  readonly engine: string;
+  readonly sizeBytes: number;
+  readonly isLoaded: boolean;
+  /** Whether it could be loaded now, evicting idle models if need be; absent for remote models. */
+  readonly fits?: boolean;
+  readonly status: ModelStatus;
+  readonly trust: Trust;
+  readonly family?: string;
+  readonly quantization?: string;
+  readonly parameterSize?: string;
+  readonly contextTokens?: number;
+  readonly capabilities?: readonly Capability[];
+  readonly profiles?: readonly string[];
+  readonly modifiedAt?: string;
+  readonly error?: string;
+  readonly fit?: {
+    readonly predictedBytes: number;
+    readonly neededBytes: number;
+    readonly freeBytes: number;
+    readonly method: EstimateMethod;
+    readonly margin: number;
+  };
+  /** Measured decode speed, when this program has seen it generate. */
+  readonly tokensPerSecond?: number;
+}
+
+export interface ModelList {
+  readonly models: readonly ListedModel[];
+  /** Before `limit`. */
+  readonly total: number;
+  /** Engines whose list is a remembered one, because they do not answer now. */
+  readonly stale: readonly { readonly engine: string; readonly since: string; readonly message: string }[];
+  /** With no model at all: what to pull on this machine. */
+  readonly suggestion?: StarterSuggestion;
+}
+
+export interface StarterSuggestion {
+  readonly name: string;
+  readonly reason: string;
+}
+
+export interface PullRequest {
+  readonly model: string;
+  /** Absolute path of a readable local GGUF to import instead of downloading. */
+  readonly from?: string;
+  readonly engine?: string;
+}
+
+export interface PullResult {
+  readonly name: string;
+  readonly engine: string;
+  readonly sizeBytes: number;
+  readonly digest?: string;
+  readonly wasAlreadyPresent: boolean;
+  /** Worth telling: it replaced another model of that name, or the registry was out of reach. */
+  readonly note?: string;
+}
+
+export interface LoadRequest {
+  readonly model: string;
+  /** At least this many. */
+  readonly contextTokens?: number;
+  readonly keepAliveSeconds?: number;
+}
+
+export interface LoadResult {
+  readonly model: string;
+  readonly engine: string;
+  readonly loadMs: number;
+  readonly wasLoaded: boolean;
+  readonly plan: LoadPlan;
+}
+
+/** Kinds of work that routing tells apart; `task` of a request, or classified from its prompt. */
+export type Task = "code" | "general" | "creative" | "fast" | "vision" | "embedding";
+
+export interface GenerateRequest {
+  readonly prompt: string;
+  readonly system?: string;
+  readonly task?: Task;
+  readonly complexity?: "low" | "medium" | "high";
+  readonly profile?: string;
+  readonly model?: string;
+  /** Text files, already read inside the roots. */
+  readonly files?: readonly { readonly path: string; readonly text: string }[];
+  /** Base64 images, already read inside the roots. */
+  readonly images?: readonly string[];
+  readonly format?: "json" | JsonSchema;
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly contextTokens?: number;
+  readonly think?: ThinkLevel;
+  readonly keepAliveSeconds?: number;
+  /** May only narrow what the caller's settings allow. */
+  readonly privacy?: Privacy;
+}
+
+export interface ConsideredModel {
+  readonly model: string;
+  readonly engine: string;
+  /** Why it was ruled out; absent for candidates. */
+  readonly rejected?: string;
+  readonly score?: number;
+}
+
+export interface RouteExplanation {
+  readonly task: Task;
+  /** What made it that task. */
+  readonly because: string;
+  readonly profile: string;
+  readonly considered: readonly ConsideredModel[];
+  readonly attempts: readonly { readonly model: string; readonly engine: string; readonly outcome: string }[];
+}
+
+export interface GenerateResult {
+  readonly text: string;
+  readonly thinking?: string;
+  readonly model: string;
+  readonly engine: string;
+  readonly finishReason: "stop" | "length";
+  /** Why this model, in a few words. */
+  readonly reason: string;
+  readonly promptTokens: number;
+  readonly cachedPromptTokens?: number;
+  readonly completionTokens: number;
+  readonly tokensPerSecond: number;
+  readonly totalMs: number;
+  readonly timing: { readonly queueMs: number; readonly loadMs: number; readonly firstTokenMs: number };
+  readonly route: RouteExplanation;
+  /** What we did differently from what was asked, and why (`max_tokens 9000 lowered to 8192, ...`). */
+  readonly notes: readonly string[];
+}
+
+/** What `generate` would do, without doing it. */
+export interface RoutePlan {
+  readonly model: string;
+  readonly engine: string;
+  readonly reason: string;
+  readonly route: RouteExplanation;
+  readonly plan: LoadPlan;
+}
+
+export interface ModelDescription {
+  readonly model: ListedModel;
+  readonly facts: ModelFacts;
+  readonly database?: DatabaseEntry;
+}
+
+/** One row of the model database. */
+export interface DatabaseEntry {
+  /** Glob over model names: `llama3.1:*`. */
+  readonly pattern: string;
+  readonly family: string;
+  readonly contextTokens: number;
+  readonly outputTokens?: number;
+  readonly capabilities: readonly Capability[];
+  readonly profiles: readonly string[];
+  /** Where the figures come from. */
+  readonly source: string;
+}
+
+export interface RamStatus {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+  readonly swapTotalBytes: number;
+  readonly swapUsedBytes: number;
+  readonly warning?: string;
+  readonly gpus: readonly { readonly name: string; readonly totalBytes: number; readonly freeBytes?: number }[];
+  readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
+  readonly sampledAt: string;
+}
+
+export interface EngineStatus {
+  readonly id: string;
+  readonly kind: EngineKind;
+  readonly trust: Trust;
+  readonly health: "ok" | "not_installed" | "unreachable";
+  readonly version?: string;
+  readonly message?: string;
+  readonly modelCount: number;
+}
+
+export interface SystemStatus {
+  readonly version: string;
+  readonly home: string;
+  readonly privacy: Privacy;
+  readonly ram: RamStatus;
+  readonly engines: readonly EngineStatus[];
+  readonly queue: readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
+  readonly operations: readonly { readonly id: string; readonly title: string; readonly message?: string }[];
+  /** Bytes of prompts sent to engines whose trust is not local since start: 0 under `local_only`. */
+  readonly remoteRequests: number;
+  readonly warnings: readonly string[];
+}
+
+// --------------------------------------------------------------------------------------------------- the facade
+
+/** The brain, as tools and resources see it. It knows nothing of MCP. Every method may throw `OrchestratorError`s. */
+export interface Orchestrator {
+  listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
+  describeModel(caller: CallerContext, name: string): Promise<ModelDescription>;
+  pullModel(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
+  /** No effects. */
+  planLoad(caller: CallerContext, request: LoadRequest): Promise<LoadPlan>;
+  loadModel(caller: CallerContext, request: LoadRequest): Promise<Operation<LoadResult>>;
+  /** No effects. */
+  planGeneration(caller: CallerContext, request: GenerateRequest): Promise<RoutePlan>;
+  generate(caller: CallerContext, request: GenerateRequest): Promise<Operation<GenerateResult>>;
+  /** Names that were unloaded, with the bytes they held. Without a name: all of them. */
+  unloadModels(
+    caller: CallerContext,
+    name?: string,
+  ): Promise<readonly { readonly name: string; readonly engine: string; readonly bytes: number }[]>;
+  deleteModel(
+    caller: CallerContext,
+    name: string,
+  ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
+  database(caller: CallerContext): readonly DatabaseEntry[];
+  ramStatus(caller: CallerContext): Promise<RamStatus>;
+  systemStatus(caller: CallerContext): Promise<SystemStatus>;
+  /** Limits for files that tools read on a caller's behalf. */
+  readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
+  close(): Promise<void>;
+}
