@@ -34,16 +34,10 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, thr
     batchTokens,
     isEmbedding,
     threads,
-    firstChunkTokens: firstChunkTokens(header.weightsBytes),
   };
 }
 
 /** llama.cpp repacks these for the CPU: mapped from the file they would take their memory twice (+65 %). */
 function isRepacked(header: GgufHeader): boolean {
   return header.tensors.some(({ type }) => type.startsWith("Q4_") || type === "IQ4_NL");
-}
-
-/** 100 ms of prompt on a small machine: 128 tokens up to 150 MB of weights, in proportion above. */
-function firstChunkTokens(weightsBytes: number): number {
-  return Math.max(16, Math.min(batchTokens, Math.floor((128 * 150_000_000) / Math.max(1, weightsBytes))));
 }

@@ -7,6 +7,8 @@ import { createLlamaCppEngine, type LlamaCppOptions } from "../../../../src/orch
 import { createGgufInspector } from "../../../../src/orchestrator/gguf/inspector.ts";
 import { createLog } from "../../../../src/orchestrator/log.ts";
 import { createModelStore } from "../../../../src/orchestrator/store/model-store.ts";
+import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
+import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 
 /** A signal that never aborts. */
 export const never = new AbortController().signal;
@@ -68,6 +70,56 @@ export async function startEngine(
 }
 
 export type EngineUnderTest = Awaited<ReturnType<typeof startEngine>>;
+
+/** Names of the models of `startPracticeEngine`: one recites `tinySentence`, the other never ends by itself. */
+export const tiny = "practice:tiny";
+export const endless = "endless:tiny";
+
+/** The installed engine with the two practice models, each with a window of 8,192 tokens. */
+export async function startPracticeEngine() {
+  const folder = await mkdtemp(join(tmpdir(), "ollm-practice-"));
+  const { modulePath } = await installedEngine();
+  const tinyFile = join(folder, "tiny.gguf");
+  const endlessFile = join(folder, "endless.gguf");
+  await writeTinyGguf(tinyFile, { contextLength: 8_192 });
+  await writeTinyGguf(endlessFile, { isEndless: true, says: "And so it goes on and on.", contextLength: 8_192 });
+  const subject = await startEngine(modulePath, { [tiny]: tinyFile, [endless]: endlessFile });
+  const { residency } = subject.engine;
+  if (residency === undefined) throw new Error("the engine has no residency");
+  return {
+    ...subject,
+    modulePath,
+    tinyFile,
+    folder,
+    residency,
+    load: (model: string, contextTokens = 2_048, keepAliveSeconds?: number) =>
+      residency.load(
+        model,
+        { contextTokens, ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }) },
+        () => {},
+        never,
+      ),
+    loadedNames: async () => (await residency.loaded(never)).map(({ name }) => name),
+    /** The child that appeared during `work`. */
+    async childOf(work: () => Promise<unknown>): Promise<number> {
+      const before = await subject.childPids();
+      await work();
+      const pid = (await subject.childPids()).find((each) => !before.includes(each));
+      if (pid === undefined) throw new Error("no child was started");
+      return pid;
+    },
+    async dispose() {
+      await subject.dispose();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export type PracticeEngine = Awaited<ReturnType<typeof startPracticeEngine>>;
+
+/** One test that loads models. Generous: a busy machine starts an engine in seconds. */
+export const testLimitMs = 60_000;
+export const setupLimitMs = engineLimitMs + testLimitMs;
 
 /** Pids in `children.json`, the oldest first. */
 export async function listedChildren(runFolder: string): Promise<readonly number[]> {

@@ -38,6 +38,7 @@ export function createGenerator(parts: GeneratorParts) {
     const index = chooseSequence(
       parts.sequences.map((sequence, at) => ({
         commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
+        heldTokens: sequence.nextTokenIndex,
         lastUse: lastUse[at] ?? 0,
       })),
     );

@@ -77,7 +77,6 @@ async function chatModel(
       llama,
       threads: request.threads.prefill,
       batchTokens: request.batchTokens,
-      firstChunkTokens: request.firstChunkTokens,
     }),
   });
   return {

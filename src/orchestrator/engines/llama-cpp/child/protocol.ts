@@ -21,8 +21,6 @@ export interface LoadRequest {
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
   readonly threads: { readonly prefill: number; readonly decode: number };
-  /** First guess of a chunk of the prompt, until its speed has been measured. */
-  readonly firstChunkTokens: number;
 }
 
 export interface EstimateRequest {

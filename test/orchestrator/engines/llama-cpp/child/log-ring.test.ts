@@ -1,0 +1,28 @@
+import { expect, it } from "vitest";
+import { createLogRing, loadErrorIn } from "../../../../../src/orchestrator/engines/llama-cpp/child/log-ring.ts";
+
+it.each([
+  [
+    [
+      "llama_model_load: error loading model: unknown model architecture: 'gptoss'",
+      "llama_model_load_from_file_impl: failed to load model",
+    ],
+    "unknown model architecture: 'gptoss'",
+  ],
+  [
+    ["[error] llama_model_load: error loading model vocabulary: cannot find tokenizer merges in model file"],
+    "cannot find tokenizer merges in model file",
+  ],
+  [["gguf_init_from_file_impl: failed to read magic"], undefined],
+  [["ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer: size 99"], "size 99"],
+  [[], undefined],
+])("the reason of a failed load is found in %j", (lines, expected) => {
+  expect(loadErrorIn(lines)).toBe(expected);
+});
+
+it("a log keeps its last lines and no more than 16 KB", () => {
+  const log = createLogRing();
+  for (let line = 0; line < 5_000; line++) log.add(`line ${line}\n`);
+  expect(log.lines().at(-1)).toBe("line 4999");
+  expect(log.lines().join("\n").length).toBeLessThanOrEqual(16_384);
+});

@@ -1,0 +1,239 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  Cancelled,
+  EngineNotInstalled,
+  PromptTooLong,
+  UnknownModel,
+  UnsupportedCapability,
+} from "../../../../src/orchestrator/errors.ts";
+import { tinySentence } from "../../../support/tiny-gguf.ts";
+import {
+  ask,
+  endless,
+  never,
+  type PracticeEngine,
+  setupLimitMs,
+  startEngine,
+  startPracticeEngine,
+  testLimitMs,
+  tiny,
+} from "./engine-under-test.ts";
+
+const longPrompt = "The quick brown fox jumps over the lazy dog. ".repeat(30);
+
+let subject: PracticeEngine;
+beforeAll(async () => {
+  subject = await startPracticeEngine();
+}, setupLimitMs);
+afterAll(() => subject.dispose(), testLimitMs);
+
+describe("an answer", () => {
+  it(
+    "is what the model says, to the letter, with exact counts",
+    async () => {
+      const answer = await ask(subject, { model: tiny });
+      expect(answer.text).toBe(tinySentence);
+      expect(answer.finishReason).toBe("stop");
+      expect(answer.promptTokens).toBeGreaterThan(5);
+      expect(answer.completionTokens).toBeGreaterThan(5);
+      expect(answer.phases).toEqual(["loading", "prefill", "decode"]);
+      expect(answer.loadMs).toBeGreaterThan(0);
+      expect((await ask(subject, { model: tiny })).phases).toEqual(["prefill", "decode"]);
+    },
+    testLimitMs,
+  );
+  it(
+    "ends at a stop text, which is not part of it",
+    async () => {
+      const answer = await ask(subject, { model: tiny, sampling: { temperature: 0, stop: ["recites"] } });
+      expect(answer.text).toBe("This practice model ");
+      expect(answer.finishReason).toBe("stop");
+    },
+    testLimitMs,
+  );
+  it(
+    "evaluates only what a follow-up adds, also when another conversation came between",
+    async () => {
+      const about = (question: string, file: string) =>
+        ask(subject, { model: tiny, messages: [{ role: "user", content: `${file}\n${question}` }] });
+      const first = await about("What is it?", longPrompt);
+      await about("And this?", "Another file altogether. ".repeat(30));
+      const second = await about("Who wrote it?", longPrompt);
+      expect(first.cachedPromptTokens).toBeLessThan(100);
+      expect(second.cachedPromptTokens).toBeGreaterThan(longPrompt.length * 0.9);
+      expect(second.promptTokens - (second.cachedPromptTokens ?? 0)).toBeLessThan(60);
+    },
+    testLimitMs,
+  );
+  it(
+    "longer than the context ends with length, and nothing is forgotten silently",
+    async () => {
+      const answer = await ask(subject, { model: endless, maxTokens: 100_000, contextTokens: 512 });
+      expect(answer.finishReason).toBe("length");
+      expect(answer.promptTokens + answer.completionTokens).toBeLessThanOrEqual(512);
+      expect(answer.completionTokens).toBeGreaterThan(300);
+      await subject.residency.unload(endless, never);
+    },
+    testLimitMs,
+  );
+  it(
+    "a prompt beyond the context is refused before it is evaluated, with both numbers",
+    async () => {
+      const content = "word ".repeat(3_000);
+      const refused = ask(subject, { model: tiny, messages: [{ role: "user", content }] });
+      await expect(refused).rejects.toBeInstanceOf(PromptTooLong);
+      const counted = await subject.engine.tokenizer?.count(tiny, content, never);
+      await expect(refused).rejects.toMatchObject({ contextTokens: 2_048 });
+      await expect(refused).rejects.toThrow(/takes \d+ tokens.*2048/);
+      const { promptTokens } = (await refused.catch((error: unknown) => error)) as PromptTooLong;
+      expect(promptTokens).toBeGreaterThanOrEqual(counted ?? Number.POSITIVE_INFINITY);
+      expect(promptTokens).toBeLessThan((counted ?? 0) + 100);
+    },
+    testLimitMs,
+  );
+  it(
+    "what the model can't do is said, with what to do instead",
+    async () => {
+      const { engine } = subject;
+      await expect(ask(subject, { model: tiny, think: true })).rejects.toBeInstanceOf(UnsupportedCapability);
+      const images = [{ role: "user", content: "?", images: ["aGk="] }] as const;
+      await expect(ask(subject, { model: tiny, messages: images })).rejects.toBeInstanceOf(UnsupportedCapability);
+      const embedded = engine.embedding?.embed(tiny, ["x"], never);
+      await expect(embedded).rejects.toBeInstanceOf(UnsupportedCapability);
+      await expect(embedded).rejects.toMatchObject({ hint: expect.stringContaining("nomic-embed-text") });
+    },
+    testLimitMs,
+  );
+  it(
+    "think: false is accepted by a model that does not think",
+    async () => {
+      expect((await ask(subject, { model: tiny, think: false })).text).toBe(tinySentence);
+    },
+    testLimitMs,
+  );
+  it(
+    "a name that nobody has suggests the nearest",
+    async () => {
+      const wrong = ask(subject, { model: "practise:tiny" });
+      await expect(wrong).rejects.toBeInstanceOf(UnknownModel);
+      await expect(wrong).rejects.toMatchObject({ hint: expect.stringContaining(tiny) });
+    },
+    testLimitMs,
+  );
+});
+
+describe("a cancel", () => {
+  it(
+    "in the middle of a long prompt leaves the engine idle at once",
+    async () => {
+      // One layer of a practice model is so quick that only many tokens take long enough to be cancelled in.
+      const content = "x".repeat(7_000);
+      await subject.load(tiny, 8_192);
+      const controller = new AbortController();
+      let abortedAt = 0;
+      const cancelled = subject.engine.generate(
+        { model: tiny, messages: [{ role: "user", content }], maxTokens: 5, sampling: {}, contextTokens: 8_192 },
+        {
+          text: () => {},
+          thinking: () => {},
+          phase: (phase) => {
+            if (phase !== "prefill") return;
+            abortedAt = performance.now();
+            controller.abort();
+          },
+        },
+        controller.signal,
+      );
+      await expect(cancelled).rejects.toBeInstanceOf(Cancelled);
+      // 150 ms on a free machine; the rest is patience with a busy one. The whole prompt takes longer.
+      expect(performance.now() - abortedAt).toBeLessThan(2_000);
+      const next = await ask(subject, { model: tiny, contextTokens: 8_192 });
+      expect(next.text).toBe(tinySentence);
+      expect(next.phases).not.toContain("loading");
+    },
+    testLimitMs,
+  );
+  it(
+    "while decoding ends it, and the model stays loaded",
+    async () => {
+      const controller = new AbortController();
+      const story = ask(subject, { model: endless, maxTokens: 1_900 }, controller.signal, () => controller.abort());
+      await expect(story).rejects.toBeInstanceOf(Cancelled);
+      expect(await subject.loadedNames()).toContain(endless);
+    },
+    testLimitMs,
+  );
+  it(
+    "of a request that waits for the cores does not disturb the one that has them",
+    async () => {
+      const controller = new AbortController();
+      let second: Promise<unknown> | undefined;
+      const first = await ask(subject, { model: endless, maxTokens: 300 }, never, () => {
+        if (second !== undefined) return;
+        second = ask(subject, { model: tiny }, controller.signal);
+        // The next delta of the first comes long before the second's turn.
+        second.catch(() => undefined);
+        controller.abort();
+      });
+      await expect(second).rejects.toBeInstanceOf(Cancelled);
+      expect(first.completionTokens).toBe(300);
+    },
+    testLimitMs,
+  );
+  it(
+    "of the only one who waits for a load ends the load",
+    async () => {
+      await subject.residency.unload(tiny, never);
+      const controller = new AbortController();
+      const loading = subject.residency.load(
+        tiny,
+        { contextTokens: 2_048 },
+        () => controller.abort(),
+        controller.signal,
+      );
+      await expect(loading).rejects.toBeInstanceOf(Cancelled);
+      expect(await subject.loadedNames()).not.toContain(tiny);
+    },
+    testLimitMs,
+  );
+});
+
+describe("an estimate", () => {
+  it(
+    "is simulated, grows with the context, and holds what loading takes",
+    async () => {
+      const estimate = (contextTokens: number) => subject.engine.estimation?.estimate(tiny, { contextTokens }, never);
+      const [small, large] = [await estimate(2_048), await estimate(8_192)];
+      expect(small?.method).toBe("simulated");
+      expect(large?.parts?.cacheBytes).toBeGreaterThan(3 * (small?.parts?.cacheBytes ?? Number.POSITIVE_INFINITY));
+      const { weightsBytes = 0, cacheBytes = 0, computeBytes = 0, otherBytes = 0 } = small?.parts ?? {};
+      expect(weightsBytes + cacheBytes + computeBytes + otherBytes).toBe(small?.predictedBytes);
+      expect(small?.processBytes).toBeGreaterThan(10_000_000);
+    },
+    testLimitMs,
+  );
+});
+
+describe("before it is installed", () => {
+  it(
+    "it lists its models, and says which call installs it",
+    async () => {
+      const bare = await startEngine(undefined, { [tiny]: subject.tinyFile });
+      try {
+        expect((await bare.engine.list(never)).map(({ name }) => name)).toEqual([tiny]);
+        expect((await bare.engine.describe(tiny, never)).contextTokens).toBe(8_192);
+        expect(await bare.engine.health(never)).toMatchObject({
+          isReachable: false,
+          message: expect.stringContaining("smart_load"),
+        });
+        await expect(ask(bare, { model: tiny })).rejects.toBeInstanceOf(EngineNotInstalled);
+        await expect(ask(bare, { model: tiny })).rejects.toMatchObject({ hint: expect.stringContaining("smart_load") });
+        const loading = bare.engine.residency?.load(tiny, { contextTokens: 2_048 }, () => {}, never);
+        await expect(loading).rejects.toBeInstanceOf(EngineNotInstalled);
+      } finally {
+        await bare.dispose();
+      }
+    },
+    testLimitMs,
+  );
+});

@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/load-request.ts";
+import type { StoredModel } from "../../../../src/orchestrator/store/store.ts";
+
+const stored = { weightsFile: "/w.gguf", adapterFiles: ["/a.gguf"] } as unknown as StoredModel;
+const requestFor = (types: readonly string[]) =>
+  loadRequestFor({
+    stored,
+    header: {
+      architecture: "llama",
+      metadata: {},
+      tensors: types.map((type) => ({ name: "t", type, shape: [1] })),
+      weightsBytes: 100,
+      fileBytes: 100,
+    },
+    isEmbedding: false,
+    contextTokens: 4_096,
+    threads: { prefill: 4, decode: 3 },
+  });
+
+describe("a load", () => {
+  it.each(["Q4_0", "Q4_1", "Q4_K", "IQ4_NL"])("does not map %s, which would take its memory twice", (type) => {
+    expect(requestFor(["F32", type]).useMmap).toBe(false);
+  });
+  it.each(["Q8_0", "F16", "Q6_K"])("maps %s", (type) => {
+    expect(requestFor(["F32", type]).useMmap).toBe(true);
+  });
+  it("takes adapters along", () => {
+    expect(requestFor(["F32"]).adapterFiles).toEqual(["/a.gguf"]);
+  });
+});

@@ -1,0 +1,25 @@
+/** A stand-in for the owner process: loads a model, answers endlessly, and never ends by itself. See orphans.test.ts. */
+import { startEngine, never } from "./engine-under-test.ts";
+
+const [modulePath = "", file = ""] = process.argv.slice(2);
+const { engine, runFolder } = await startEngine(modulePath, { "endless:tiny": file });
+let isSaid = false;
+await engine.generate(
+  {
+    model: "endless:tiny",
+    messages: [{ role: "user", content: "Go on." }],
+    maxTokens: 30_000,
+    sampling: {},
+    contextTokens: 32_768,
+  },
+  {
+    text: () => {
+      if (isSaid) return;
+      isSaid = true;
+      process.stderr.write(`RUN ${runFolder}\n`);
+    },
+    thinking: () => {},
+    phase: () => {},
+  },
+  never,
+);

@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import { UnsupportedCapability } from "../../../../src/orchestrator/errors.ts";
+import type { GenerationRequest } from "../../../../src/orchestrator/engines/generation.ts";
+import { prepareRequest } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
+import type { StoredModel } from "../../../../src/orchestrator/store/store.ts";
+
+const stored: StoredModel = {
+  name: "m:1b",
+  digest: "d",
+  sizeBytes: 1,
+  modifiedAt: "",
+  weightsFile: "/m.gguf",
+  adapterFiles: [],
+  parameters: {},
+  isReadOnly: false,
+};
+const request: GenerationRequest = {
+  model: "m:1b",
+  messages: [{ role: "user", content: "Hello." }],
+  maxTokens: 10,
+  sampling: {},
+  contextTokens: 2_048,
+};
+
+describe("defaults under a request", () => {
+  it("are Ollama's where nobody says anything", () => {
+    expect(prepareRequest(stored, request, undefined).sampling).toEqual({
+      temperature: 0.8,
+      topP: 0.9,
+      topK: 40,
+      minP: 0,
+      stop: [],
+      repeatPenalty: 1,
+      repeatLastTokens: 64,
+      frequencyPenalty: 0,
+      presencePenalty: 0,
+    });
+  });
+  it("are the manifest's parameters, also when they are written as text", () => {
+    const parameters = { temperature: "0.2", top_k: 5, seed: 3, stop: ["<end>", ""], repeat_penalty: 1.1 };
+    expect(prepareRequest({ ...stored, parameters }, request, undefined).sampling).toMatchObject({
+      temperature: 0.2,
+      topK: 5,
+      seed: 3,
+      stop: ["<end>"],
+      repeatPenalty: 1.1,
+    });
+  });
+  it("give way to the request", () => {
+    const parameters = { temperature: 0.2, seed: 3, stop: "<end>" };
+    const sampling = { temperature: 0, seed: 9, stop: ["."] };
+    expect(prepareRequest({ ...stored, parameters }, { ...request, sampling }, undefined).sampling).toMatchObject(
+      sampling,
+    );
+  });
+  it("a negative seed is a random one", () => {
+    expect(prepareRequest({ ...stored, parameters: { seed: -1 } }, request, undefined).sampling).not.toHaveProperty(
+      "seed",
+    );
+  });
+  it("the manifest's system message comes first, unless the request has its own", () => {
+    const withSystem = { ...stored, system: "Be terse." };
+    expect(prepareRequest(withSystem, request, undefined).messages).toEqual([
+      { role: "system", content: "Be terse." },
+      { role: "user", content: "Hello." },
+    ]);
+    const messages = [{ role: "system", content: "Be kind." }, ...request.messages] as const;
+    expect(prepareRequest(withSystem, { ...request, messages }, undefined).messages).toEqual(messages);
+  });
+  it("images are refused: the engine has no eyes", () => {
+    const messages = [{ role: "user", content: "?", images: ["aGk="] }] as const;
+    expect(() => prepareRequest(stored, { ...request, messages }, undefined)).toThrow(UnsupportedCapability);
+  });
+});

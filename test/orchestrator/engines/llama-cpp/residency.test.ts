@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/errors.ts";
+import {
+  ask,
+  endless,
+  isRunning,
+  never,
+  type PracticeEngine,
+  setupLimitMs,
+  startPracticeEngine,
+  testLimitMs,
+  tiny,
+  until,
+} from "./engine-under-test.ts";
+
+let subject: PracticeEngine;
+beforeAll(async () => {
+  subject = await startPracticeEngine();
+}, setupLimitMs);
+afterAll(() => subject.dispose(), testLimitMs);
+
+describe("loading", () => {
+  it(
+    "two loads of one model at once are one",
+    async () => {
+      await subject.residency.unload(tiny, never);
+      const before = (await subject.childPids()).length;
+      const [first, second] = await Promise.all([subject.load(tiny), subject.load(tiny)]);
+      expect(first.loadMs).toBe(second.loadMs);
+      expect(await subject.childPids()).toHaveLength(before + 1);
+    },
+    testLimitMs,
+  );
+  it(
+    "one who leaves a shared load does not take it from the other",
+    async () => {
+      await subject.residency.unload(tiny, never);
+      const controller = new AbortController();
+      const stays = subject.load(tiny);
+      const leaves = subject.residency.load(
+        tiny,
+        { contextTokens: 2_048 },
+        () => controller.abort(),
+        controller.signal,
+      );
+      await expect(leaves).rejects.toBeInstanceOf(Cancelled);
+      expect((await stays).name).toBe(tiny);
+    },
+    testLimitMs,
+  );
+  it(
+    "a larger context loads anew, a smaller one keeps what is there",
+    async () => {
+      const first = await subject.childOf(async () => {
+        await subject.residency.unload(tiny, never);
+        await subject.load(tiny, 2_048);
+      });
+      expect((await subject.load(tiny, 1_024)).contextTokens).toBe(2_048);
+      expect(isRunning(first)).toBe(true);
+      expect((await subject.load(tiny, 4_096)).contextTokens).toBe(4_096);
+      expect(isRunning(first)).toBe(false);
+      expect((await subject.loadedNames()).filter((name) => name === tiny)).toHaveLength(1);
+    },
+    testLimitMs,
+  );
+  it(
+    "unloading ends the process, and its list forgets it",
+    async () => {
+      await subject.residency.unload(tiny, never);
+      const pid = await subject.childOf(() => subject.load(tiny));
+      await subject.residency.unload(tiny, never);
+      expect(isRunning(pid)).toBe(false);
+      await until(async () => !(await subject.childPids()).includes(pid), 5_000);
+    },
+    testLimitMs,
+  );
+  it(
+    "keep-alive 0 unloads after use, a negative one never",
+    async () => {
+      await subject.load(tiny, 2_048, -1);
+      expect((await subject.residency.loaded(never)).find(({ name }) => name === tiny)?.expiresAt).toBeUndefined();
+      await ask(subject, { model: tiny, keepAliveSeconds: 0 });
+      await until(async () => !(await subject.loadedNames()).includes(tiny), 10_000);
+    },
+    testLimitMs,
+  );
+  it(
+    "what is loaded says its measured size and when it expires",
+    async () => {
+      await subject.residency.unload(tiny, never);
+      const model = await subject.load(tiny, 2_048, 60);
+      expect(model.sizeBytes).toBeGreaterThan(100_000);
+      expect(model.sizeBytes).toBeLessThan(300_000_000);
+      const [listed] = (await subject.residency.loaded(never)).filter(({ name }) => name === tiny);
+      const secondsLeft = (Date.parse(listed?.expiresAt ?? "") - Date.now()) / 1_000;
+      expect(secondsLeft).toBeGreaterThan(30);
+      expect(secondsLeft).toBeLessThanOrEqual(60);
+    },
+    testLimitMs,
+  );
+});
+
+describe("a process that dies", () => {
+  it(
+    "in the middle of an answer is a clear error, and the next call works",
+    async () => {
+      await subject.residency.unload(endless, never);
+      const pid = await subject.childOf(() => subject.load(endless));
+      const dying = ask(subject, { model: endless, maxTokens: 1_900 }, never, () => process.kill(pid, "SIGKILL"));
+      await expect(dying).rejects.toBeInstanceOf(EngineUnreachable);
+      await expect(dying).rejects.toThrow(/endless:tiny ended \(SIGKILL\)/);
+      await expect(dying).rejects.toMatchObject({ hint: expect.stringContaining("route_and_generate") });
+      const next = await ask(subject, { model: endless, maxTokens: 4 });
+      expect(next.completionTokens).toBe(4);
+      expect(next.phases).toContain("loading");
+    },
+    testLimitMs,
+  );
+  it(
+    "because it was unloaded says so",
+    async () => {
+      let unloading: Promise<void> | undefined;
+      const unloaded = ask(subject, { model: endless, maxTokens: 1_900 }, never, () => {
+        unloading ??= subject.residency.unload(endless, never);
+      });
+      await expect(unloaded).rejects.toBeInstanceOf(GenerationFailed);
+      await expect(unloaded).rejects.toThrow("was unloaded before it had answered");
+      await unloading;
+    },
+    testLimitMs,
+  );
+});
