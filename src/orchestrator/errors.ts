@@ -15,7 +15,6 @@ export class OrchestratorError extends Error {
 
   constructor(message: string, options: ErrorOptionsWithHint = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.name = new.target.name;
     this.hint = options.hint;
   }
 }

@@ -58,11 +58,13 @@ describe("pullModel", () => {
   it("two pulls of one model are one operation, and the list shows it at once", async () => {
     const gate = createGate();
     const engine = createFakeEngine("ollama", []);
-    const pull = engine.library?.pull;
-    const waiting = { ...engine, library: { ...engine.library!, pull: async (...args: Parameters<NonNullable<typeof pull>>) => {
-      await gate.pass(args[2]);
-      return pull!(...args);
-    } } };
+    const { library } = engine;
+    if (library === undefined) throw new Error("the fake engine has a library");
+    const pull: typeof library.pull = async (name, report, signal) => {
+      await gate.pass(signal);
+      return library.pull(name, report, signal);
+    };
+    const waiting = { ...engine, library: { ...library, pull } };
     const { orchestrator, caller } = createTestBrain([waiting]);
     const first = await orchestrator.pullModel(caller(), { model: "smollm2" });
     const second = await orchestrator.pullModel(caller(), { model: "smollm2:latest" });
