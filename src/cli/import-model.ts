@@ -29,7 +29,10 @@ export async function importModel(file: string, model: string, script: string): 
     return 0;
   } catch (error) {
     line.end();
-    if (interrupt.signal.aborted) return 130;
+    if (interrupt.signal.aborted) {
+      console.error(`ollm: the import of ${model} was cancelled`);
+      return 130;
+    }
     throw error;
   } finally {
     await server.close();

@@ -11,8 +11,8 @@ export function createProgressLine(output: Writable & { readonly isTTY?: boolean
   return {
     show(message, fraction) {
       if (!isTerminal) {
-        // The same work, without its figures.
-        const work = message.replace(/[\d:,(].*/, "");
+        // The same work, without its figures; a name like `smollm2:135m` is none.
+        const work = message.replace(/\d[\d.]*(?= (?:of|bytes|kB|MB|GB|tokens|s)\b| [kMG]?B\/s)/g, "");
         const tenth = fraction === undefined ? lastTenth : Math.floor(fraction * 10);
         if (work === shown && tenth === lastTenth) return;
         shown = work;
@@ -20,10 +20,8 @@ export function createProgressLine(output: Writable & { readonly isTTY?: boolean
         output.write(`${message}\n`);
         return;
       }
-      const line = (fraction === undefined ? message : `${bar(fraction)} ${message}`).slice(
-        0,
-        (output.columns ?? 80) - 1,
-      );
+      // Some terminals (a pty without a window, CI) say that they are 0 columns wide.
+      const line = cut(fraction === undefined ? message : `${bar(fraction)} ${message}`, (output.columns || 80) - 1);
       output.write(`\r${line}${" ".repeat(Math.max(0, shown.length - line.length))}`);
       shown = line;
     },
@@ -32,6 +30,10 @@ export function createProgressLine(output: Writable & { readonly isTTY?: boolean
       shown = "";
     },
   };
+}
+
+function cut(text: string, width: number): string {
+  return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
 }
 
 function bar(fraction: number): string {

@@ -52,7 +52,7 @@ export function createProgressReporter(
     lastValue = value;
     lastSentMs = timers.now();
     const total = newest.totalBytes;
-    send({ progress: value, message: messageOf(newest), ...(total !== undefined && total >= value && { total }) });
+    send({ progress: value, message: progressText(newest), ...(total !== undefined && total >= value && { total }) });
     cancelTimer = timers.after(heartbeatMs, sendNewest);
   }
 
@@ -72,11 +72,20 @@ export function createProgressReporter(
   };
 }
 
-function messageOf({ message, completedBytes, totalBytes, bytesPerSecond, completionTokens }: Progress): string {
+/** `pulling smollm2:135m, 12 of 98 MB, 9.3 MB/s`: the message with its figures, unless it says them itself. */
+export function progressText({
+  message,
+  completedBytes,
+  totalBytes,
+  bytesPerSecond,
+  completionTokens,
+}: Progress): string {
   // Some works say their figures themselves, in better words.
   if (/\d (bytes|kB|MB|GB|tokens)\b/.test(message)) return message;
   const parts = [message];
-  if (completedBytes !== undefined) {
+  // "trying the engine, 48 of 48 MB" would say nothing: what is under way then is no longer counted in bytes.
+  const isComplete = completedBytes !== undefined && totalBytes !== undefined && completedBytes >= totalBytes;
+  if (completedBytes !== undefined && !isComplete) {
     const total = totalBytes === undefined ? "" : ` of ${megabytes(totalBytes)}`;
     parts.push(`${megabytes(completedBytes)}${total} MB`);
     if (bytesPerSecond !== undefined) parts.push(`${megabytes(bytesPerSecond)} MB/s`);

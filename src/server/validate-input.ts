@@ -44,6 +44,7 @@ function describeIssue(issue: z.core.$ZodIssue, input: unknown, shape: Readonly<
     case "invalid_union":
       return [`"${name}" must be ${alternatives(issue)}, got ${shown(value)}`];
     case "too_small":
+      if (issue.origin === "string" && issue.minimum === 1) return [`"${name}" must not be empty`];
       return [
         `"${name}" must be ${issue.inclusive === false ? "more than" : "at least"} ${limit(issue.origin, issue.minimum)}, got ${shown(value)}`,
       ];

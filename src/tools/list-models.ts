@@ -92,7 +92,8 @@ export const listModels = defineTool({
         model.stale_since === undefined ? undefined : `engine down since ${model.stale_since}`,
         model.error,
       ].filter((mark) => mark !== undefined);
-      return `${model.name} (${[model.engine, formatBytes(model.size_bytes), ...marks].join(", ")})`;
+      const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
+      return `${model.name} (${[model.engine, size, ...marks].join(", ")})`;
     });
     if (total > models.length) lines.push(`${total - models.length} more; raise limit or use query.`);
     return lines.join("\n");

@@ -26,6 +26,7 @@ const output = z.object({
   model: z.string().optional(),
   details: detailsOutput.optional(),
   freed_bytes: z.number().optional(),
+  note: z.string().optional(),
   unloaded: z.array(z.object({ name: z.string(), bytes: z.number() })).optional(),
 });
 
@@ -65,8 +66,8 @@ export const manageModel = defineTool({
         return { data: { action, model, unloaded: unloaded.map(({ name, bytes }) => ({ name, bytes })) } };
       }
       case "delete": {
+        const { model: found } = await orchestrator.describeModel(caller, model);
         if (input.confirm !== true) {
-          const { model: found } = await orchestrator.describeModel(caller, model);
           return {
             needsInput: {
               message: `Delete ${found.name} (${formatBytes(found.sizeBytes)}, ${found.engine}) from disk?`,
@@ -77,15 +78,21 @@ export const manageModel = defineTool({
           };
         }
         const deleted = await orchestrator.deleteModel(caller, model);
-        return { data: { action, model: deleted.name, freed_bytes: deleted.freedBytes } };
+        // Another name, or the file that was imported by a hard link, holds the same bytes.
+        const isShared = deleted.freedBytes < found.sizeBytes / 2;
+        const note = isShared ? "its weights are in use elsewhere too, and stay there" : undefined;
+        return { data: present({ action, model: deleted.name, freed_bytes: deleted.freedBytes, note }) };
       }
     }
   },
-  render({ action, model, details, freed_bytes, unloaded }) {
-    if (freed_bytes !== undefined) return `${model} deleted, ${formatBytes(freed_bytes)} freed`;
+  render({ action, model, details, freed_bytes, note, unloaded }) {
+    if (freed_bytes !== undefined) {
+      return `${model} deleted, ${formatBytes(freed_bytes)} freed${note === undefined ? "" : `: ${note}`}`;
+    }
     if (unloaded !== undefined) {
       const names = unloaded.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`).join(", ");
-      return names === "" ? "Nothing was loaded." : `Unloaded ${names}`;
+      if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
+      return `Unloaded ${names}`;
     }
     if (details === undefined) return `${action} done`;
     return [

@@ -32,6 +32,8 @@ export function estimateData(plan: LoadPlan) {
 }
 
 export function renderPlan(model: string, plan: z.output<typeof planOutput>): string {
+  // Only a model that is loaded with enough context needs nothing.
+  if (plan.needed_bytes === 0) return `${model} is loaded already`;
   const verdict = plan.fits ? "fits" : "does not fit";
   const room = `needs ${formatBytes(plan.needed_bytes)}, free ${formatBytes(plan.free_bytes)}`;
   const evicted = plan.evict.map(({ name }) => name).join(", ");

@@ -53,10 +53,12 @@ export const smartLoad = defineTool({
     };
   },
   render({ model, loaded, load_ms, plan }) {
-    if (load_ms === undefined && plan !== undefined) {
-      return `${renderPlan(model, plan)}${loaded ? " (already loaded)" : ""}`;
-    }
-    const evicted = plan?.evict.map(({ name }) => name).join(", ");
-    return `Loaded ${model} in ${load_ms} ms${evicted === undefined ? "" : `, evicted ${evicted}`}`;
+    if (load_ms === undefined && plan !== undefined) return renderPlan(model, plan);
+    if (load_ms === 0) return `${model} is loaded already`;
+    const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
+    // A model that is in the way of itself had too little context.
+    const isAnew = evicted.length < (plan?.evict.length ?? 0);
+    const others = evicted.length === 0 ? "" : `, evicted ${evicted.join(", ")}`;
+    return `Loaded ${model}${isAnew ? " anew, with more context," : ""} in ${load_ms} ms${others}`;
   },
 });

@@ -83,7 +83,9 @@ export const systemStatus = defineTool({
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
       `loaded: ${loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing"}`,
       ...engines.map(({ id, health, model_count, message }) =>
-        [`${id}: ${health}, ${model_count} models`, message].filter((part) => part !== undefined).join("; "),
+        [`${id}: ${health}, ${model_count} ${model_count === 1 ? "model" : "models"}`, message]
+          .filter((part) => part !== undefined)
+          .join("; "),
       ),
     ];
     if (ram.warning !== undefined) lines.push(ram.warning);

@@ -2,8 +2,8 @@ import { PassThrough } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { createProgressLine } from "../../src/cli/progress-line.ts";
 
-function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void): string {
-  const output = Object.assign(new PassThrough(), { isTTY, columns: 60 });
+function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void, columns = 60): string {
+  const output = Object.assign(new PassThrough(), { isTTY, columns });
   work(createProgressLine(output));
   return (output.read() as Buffer | null)?.toString() ?? "";
 }
@@ -20,7 +20,7 @@ describe("createProgressLine", () => {
     expect(first).toBe("[############            ] downloading, 1 of 2 MB");
     expect(second?.trimEnd()).toBe("checking");
     expect(second).toHaveLength(first?.length ?? 0);
-    expect(third).toBe(`${"x".repeat(59)}\n`);
+    expect(third).toBe(`${"x".repeat(58)}…\n`);
   });
 
   it("writes a line for each tenth elsewhere, and for each new work", () => {
@@ -34,6 +34,21 @@ describe("createProgressLine", () => {
     expect(lines).toHaveLength(12);
     expect(lines[1]).toBe("downloading: 10 of 100 MB");
     expect(lines.at(-1)).toBe("checking a.gguf");
+  });
+
+  it("takes a terminal that claims to have no width for one of 80 columns", () => {
+    const text = shown(true, (line) => line.show("downloading, 1.0 of 2.0 MB", undefined), 0);
+    expect(text.slice(1)).toBe("downloading, 1.0 of 2.0 MB");
+  });
+
+  it("tells works of one model apart, whose name has digits", () => {
+    const text = shown(false, (line) => {
+      line.show("smollm2:135m reads the prompt", undefined);
+      line.show("smollm2:135m answers", undefined);
+      line.show("smollm2:135m: 1 tokens", undefined);
+      line.show("smollm2:135m: 2 tokens", undefined);
+    });
+    expect(text).toBe("smollm2:135m reads the prompt\nsmollm2:135m answers\nsmollm2:135m: 1 tokens\n");
   });
 
   it("leaves nothing when nothing was shown", () => {

@@ -34,12 +34,7 @@ describe("validateInput", () => {
       { prompt: "x", task: "poetry" },
       'route_and_generate: "task" must be one of code, general, creative, fast, vision, got "poetry"',
     ],
-    [
-      "an empty text",
-      routeAndGenerate,
-      { prompt: "" },
-      'route_and_generate: "prompt" must be at least 1 characters, got ""',
-    ],
+    ["an empty text", routeAndGenerate, { prompt: "" }, 'route_and_generate: "prompt" must not be empty'],
     [
       "a wrong element",
       routeAndGenerate,

@@ -139,6 +139,15 @@ describe("list_models", () => {
     `);
   });
 
+  it("shows where a cloud model runs instead of a size that it doesn't have", async () => {
+    const cloud = { ...qwen, name: "gpt-oss:120b-cloud", sizeBytes: 0, trust: "remote" as const };
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ listModels: async () => ({ models: [cloud], total: 1, stale: [] }) }),
+    );
+    const { content } = await connection.call("list_models");
+    expect(content).toEqual([{ type: "text", text: "gpt-oss:120b-cloud (ollama, runs in the cloud)" }]);
+  });
+
   it("marks models of an engine that is down, and counts what the limit left out", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({

@@ -95,6 +95,33 @@ describe("manage_model", () => {
     ]);
   });
 
+  it("says which model was not loaded", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator({ unloadModels: async () => [] }));
+    const one = await connection.call("manage_model", { action: "unload", model: "phi3:mini" });
+    const all = await connection.call("manage_model", { action: "unload_all" });
+    expect(one.content).toEqual([{ type: "text", text: "phi3:mini was not loaded." }]);
+    expect(all.content).toEqual([{ type: "text", text: "Nothing was loaded." }]);
+  });
+
+  it("explains a delete that freed next to nothing: imported weights are shared with their source", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        deleteModel: async () => ({ name: "qwen2.5-coder:7b", engine: "llama-cpp", freedBytes: 266 }),
+      }),
+    );
+    const result = await connection.call("manage_model", {
+      action: "delete",
+      model: "qwen2.5-coder:7b",
+      confirm: true,
+    });
+    expect(result.content).toEqual([
+      {
+        type: "text",
+        text: "qwen2.5-coder:7b deleted, 266 bytes freed: its weights are in use elsewhere too, and stay there",
+      },
+    ]);
+  });
+
   it("deletes at once when confirmed", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     const input = { action: "delete", model: "qwen2.5-coder:7b", confirm: true };

@@ -83,6 +83,41 @@ describe("smart_load", () => {
     `);
   });
 
+  it.each([
+    [
+      "was loaded already",
+      { loadMs: 0, wasLoaded: true, plan: { ...plan, evict: [] } },
+      "qwen2.5-coder:7b is loaded already",
+    ],
+    [
+      "had too little context, which is no eviction of another",
+      {
+        loadMs: 812,
+        wasLoaded: false,
+        plan: { ...plan, evict: [{ name: "qwen2.5-coder:7b", engine: "ollama", bytes: 5 }] },
+      },
+      "Loaded qwen2.5-coder:7b anew, with more context, in 812 ms",
+    ],
+  ])("says so when the model %s", async (_case, result, text) => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        loadModel: async () => doneOperation({ model: "qwen2.5-coder:7b", engine: "ollama", ...result }),
+      }),
+    );
+    const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b" });
+    expect(answer.content).toEqual([{ type: "text", text }]);
+  });
+
+  it("plans nothing for a model that is loaded", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        planLoad: async () => ({ ...plan, isLoaded: true, neededBytes: 0, evict: [], steps: ["nothing to do"] }),
+      }),
+    );
+    const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });
+    expect(answer.content).toEqual([{ type: "text", text: "qwen2.5-coder:7b is loaded already" }]);
+  });
+
   it("plans without loading for dry_run", async () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator);

@@ -14,7 +14,7 @@ describe("system_status", () => {
           {
             "text": "9.2 GB of 16.0 GB available, swap 500.0 MB
       loaded: smollm2:135m 700.0 MB
-      ollama: ok, 1 models
+      ollama: ok, 1 model
       llama-cpp: not_installed, 0 models; pull_model installs it
       swap is in use: 500 MB
       OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
