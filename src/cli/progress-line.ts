@@ -1,5 +1,8 @@
 import type { Writable } from "node:stream";
 
+/** `, 12 of 98 MB`, `, 9.3 MB/s`, `11.8 MB of 48.1 MB`, `12 tokens`. */
+const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens)\b(\/s)?/g;
+
 /** Shows progress on stderr: one line rewritten in place at a terminal, a line every ten percent elsewhere. */
 export function createProgressLine(output: Writable & { readonly isTTY?: boolean; readonly columns?: number }): {
   show(message: string, fraction: number | undefined): void;
@@ -12,7 +15,7 @@ export function createProgressLine(output: Writable & { readonly isTTY?: boolean
     show(message, fraction) {
       if (!isTerminal) {
         // The same work, without its figures; a name like `smollm2:135m` is none.
-        const work = message.replace(/\d[\d.]*(?= (?:of|bytes|kB|MB|GB|tokens|s)\b| [kMG]?B\/s)/g, "");
+        const work = message.replaceAll(figures, "");
         const tenth = fraction === undefined ? lastTenth : Math.floor(fraction * 10);
         if (work === shown && tenth === lastTenth) return;
         shown = work;

@@ -83,12 +83,12 @@ export function progressText({
   // Some works say their figures themselves, in better words.
   if (/\d (bytes|kB|MB|GB|tokens)\b/.test(message)) return message;
   const parts = [message];
-  // "trying the engine, 48 of 48 MB" would say nothing: what is under way then is no longer counted in bytes.
-  const isComplete = completedBytes !== undefined && totalBytes !== undefined && completedBytes >= totalBytes;
-  if (completedBytes !== undefined && !isComplete) {
-    const total = totalBytes === undefined ? "" : ` of ${megabytes(totalBytes)}`;
+  if (completedBytes !== undefined) {
+    // All of it: "48 of 48 MB" would say one number twice, and its speed is history.
+    const isComplete = totalBytes !== undefined && completedBytes >= totalBytes;
+    const total = totalBytes === undefined || isComplete ? "" : ` of ${megabytes(totalBytes)}`;
     parts.push(`${megabytes(completedBytes)}${total} MB`);
-    if (bytesPerSecond !== undefined) parts.push(`${megabytes(bytesPerSecond)} MB/s`);
+    if (bytesPerSecond !== undefined && !isComplete) parts.push(`${megabytes(bytesPerSecond)} MB/s`);
   }
   if (completionTokens !== undefined) parts.push(`${completionTokens} tokens`);
   return parts.join(", ");

@@ -52,7 +52,7 @@ export const smartLoad = defineTool({
       }),
     };
   },
-  render({ model, loaded, load_ms, plan }) {
+  render({ model, load_ms, plan }) {
     if (load_ms === undefined && plan !== undefined) return renderPlan(model, plan);
     if (load_ms === 0) return `${model} is loaded already`;
     const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);

@@ -25,14 +25,16 @@ describe("createProgressLine", () => {
 
   it("writes a line for each tenth elsewhere, and for each new work", () => {
     const text = shown(false, (line) => {
-      for (let step = 0; step <= 100; step += 1) line.show(`downloading: ${step} of 100 MB`, step / 100);
+      line.show("downloading, 0 of 100 MB", 0);
+      for (let step = 1; step < 100; step += 1) line.show(`downloading, ${step} of 100 MB, 9.3 MB/s`, step / 100);
+      line.show("downloading, 100 MB", 1);
       line.show("checking a.gguf", undefined);
       line.show("checking a.gguf", undefined);
       line.end();
     });
     const lines = text.trimEnd().split("\n");
     expect(lines).toHaveLength(12);
-    expect(lines[1]).toBe("downloading: 10 of 100 MB");
+    expect(lines[1]).toBe("downloading, 10 of 100 MB, 9.3 MB/s");
     expect(lines.at(-1)).toBe("checking a.gguf");
   });
 

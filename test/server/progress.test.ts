@@ -79,7 +79,7 @@ describe("createProgressReporter", () => {
     expect(notes.at(-1)).toEqual({
       progress: 7_000_000,
       total: 7_000_000,
-      message: "downloading",
+      message: "downloading, 7.0 MB",
     });
     expect(notes[0]?.message).toBe("downloading, 5.0 of 7.0 MB, 2.5 MB/s");
   });
