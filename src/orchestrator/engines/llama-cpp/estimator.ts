@@ -14,6 +14,8 @@ export interface Estimator {
 const limitMs = 30_000;
 /** Measured with 3.21.1 on Linux, for systems that don't tell a process's anonymous memory. */
 const usualBaseBytes = 32 * 1024 ** 2;
+/** What the first generations add to any model (template, samplers, JavaScript's heap): 6 to 10 MB with SmolLM2. */
+const generationBytes = 8 * 1024 ** 2;
 
 /**
  * Simulates loads, each in a process of its own that lives for a second: damaged files kill or hang it, and its growth
@@ -44,7 +46,8 @@ export function createEstimator(parts: {
         session.stop,
       );
       const grown = await readProcessMemory(session.pid);
-      const otherBytes = base && grown ? Math.max(0, grown.anonymousBytes - base.anonymousBytes) : 0;
+      const grownBytes = base && grown ? Math.max(0, grown.anonymousBytes - base.anonymousBytes) : 0;
+      const otherBytes = grownBytes + generationBytes;
       return toEstimate(done, request, otherBytes, base?.anonymousBytes ?? usualBaseBytes);
     } finally {
       await session.stop();

@@ -1,0 +1,183 @@
+import { execFile } from "node:child_process";
+import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { installedEngine } from "../test/support/engine.ts";
+import { smolLm2 } from "../test/support/weights.ts";
+import { command, withCleanEnvironment } from "./support/environment.ts";
+import { median, rounded } from "./support/statistics.ts";
+import type { Bench } from "./bench.ts";
+
+const model = "smollm2:135m";
+const tokens = 128;
+const rounds = 7;
+const decodeBar = 0.9;
+const reuseBar = 20;
+/** The prompt as the model's template renders it, for the direct way. */
+const question = "Write a very long story about a fox and a dog.";
+const rendered = `<|im_start|>system\nYou tell stories.<|im_end|>\n<|im_start|>user\n${question}<|im_end|>\n<|im_start|>assistant\n`;
+const directProgram = fileURLToPath(new URL("support/direct-llama.ts", import.meta.url));
+/** 1,500 tokens. */
+const fileText = "The quick brown fox jumps over the lazy dog. ".repeat(150);
+
+export const embedded: Bench = {
+  name: "embedded",
+  summary: `decode speed through the server ÷ direct (at least ${decodeBar}), and first token of a second question about a file (${reuseBar} × sooner)`,
+  run: () =>
+    withCleanEnvironment(async (environment) => {
+      const weights = await smolLm2();
+      if (weights.file === undefined) throw new Error(`no weights to measure: ${weights.reason}`);
+      const { modulePath, enginesFolder } = await installedEngine();
+      const home = environment["OLLM_HOME"] ?? "";
+      const root = join(environment["HOME"] ?? "", "root");
+      await mkdir(home, { recursive: true });
+      await mkdir(root);
+      await symlink(enginesFolder, join(home, "engines"), "junction");
+      return await withServer(environment, root, async (call) => {
+        await call("pull_model", { model, from: weights.file, engine: "llama-cpp" });
+        await call("smart_load", { model, context_tokens: 4_096 });
+        const decode = await compareDecoding(call, (threads) => timeDirect(modulePath, weights.file, threads));
+        const reuse = await measureReuse(call, root);
+        return {
+          rows: [...decode.rows, ...reuse.rows],
+          verdict:
+            `decoding at ${decode.ratio.toFixed(2)} of the direct speed, bar ${decodeBar}; ` +
+            `second question ${reuse.ratio.toFixed(0)} × sooner, bar ${reuseBar}`,
+          passed: decode.ratio >= decodeBar && reuse.ratio >= reuseBar,
+        };
+      });
+    }),
+};
+
+type Call = (name: string, args: Record<string, unknown>) => Promise<Record<string, unknown>>;
+
+type Row = Readonly<Record<"what" | "unit", string> & Record<"median" | "best", number>>;
+
+/** One of each in turn, so that a busy moment of the machine touches all; the first round warms up. */
+async function compareDecoding(
+  call: Call,
+  timeDirectly: (threads: number) => Promise<number>,
+): Promise<{ readonly ratio: number; readonly rows: readonly Row[] }> {
+  const cores = availableParallelism();
+  const threadCounts = [...new Set([1, Math.max(1, cores - 1), cores])];
+  const direct = new Map<number, number[]>(threadCounts.map((threads) => [threads, []]));
+  const server: number[] = [];
+  for (let round = 0; round <= rounds; round += 1) {
+    const served = await timeServer(call);
+    if (round > 0) server.push(served);
+    for (const threads of threadCounts) {
+      const taken = await timeDirectly(threads);
+      if (round > 0) direct.get(threads)?.push(taken);
+    }
+  }
+  const bestDirect = [...direct.values()].reduce((best, times) => (median(times) < median(best) ? times : best));
+  // Round by round, because a shared machine is not equally fast in all of them.
+  const ratio = median(server.map((served, round) => (bestDirect[round] ?? Number.NaN) / served));
+  const row = (what: string, times: readonly number[]): Row => ({
+    what,
+    median: rounded(1_000 / median(times)),
+    best: rounded(1_000 / Math.min(...times)),
+    unit: "tokens/s",
+  });
+  return {
+    ratio,
+    rows: [
+      row("decode through the server", server),
+      ...[...direct].map(([threads, times]) => row(`decode directly, ${threads} threads`, times)),
+    ],
+  };
+}
+
+/** Milliseconds of one more token of an answer, seen by the client: a long answer's time less a short one's. */
+async function timeServer(call: Call): Promise<number> {
+  const ask = async (maxTokens: number) => {
+    const startedAt = performance.now();
+    const answer = await call("route_and_generate", {
+      model,
+      system: "You tell stories.",
+      prompt: question,
+      max_tokens: maxTokens,
+      temperature: 0,
+      context_tokens: 4_096,
+    });
+    return { ms: performance.now() - startedAt, tokens: Number(answer["completion_tokens"]) };
+  };
+  await ask(1);
+  const short = await ask(1);
+  const long = await ask(tokens + 1);
+  if (long.tokens < tokens / 2) throw new Error(`the story ended after ${long.tokens} tokens`);
+  return (long.ms - short.ms) / (long.tokens - short.tokens);
+}
+
+async function timeDirect(modulePath: string, weights: string, threads: number): Promise<number> {
+  const args = ["--import", "tsx", directProgram, modulePath, weights, rendered, String(tokens), String(threads)];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 120_000 });
+  return (JSON.parse(stdout) as { msPerToken: number }).msPerToken;
+}
+
+async function measureReuse(
+  call: Call,
+  root: string,
+): Promise<{ readonly ratio: number; readonly rows: readonly Row[] }> {
+  const firstMs: number[] = [];
+  const secondMs: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    const file = join(root, `file-${round}.txt`);
+    // Its beginning differs, so that nothing of another round is reused.
+    await writeFile(file, `Chapter ${round}, written by number ${round}. ${fileText}`);
+    const ask = async (prompt: string) => {
+      const options = {
+        model,
+        files: [file],
+        prompt,
+        max_tokens: 2,
+        temperature: 0,
+        context_tokens: 4_096,
+        explain: true,
+      };
+      const { timing } = await call("route_and_generate", options);
+      return (timing as { first_token_ms: number }).first_token_ms;
+    };
+    firstMs.push(await ask("Which animal is quick?"));
+    secondMs.push(await ask("And which one is lazy?"));
+  }
+  const row = (what: string, times: readonly number[]): Row => ({
+    what,
+    median: rounded(median(times)),
+    best: Math.min(...times),
+    unit: "ms",
+  });
+  return {
+    ratio: median(firstMs) / Math.max(1, median(secondMs)),
+    rows: [row("first token, first question", firstMs), row("first token, second question", secondMs)],
+  };
+}
+
+async function withServer<Result>(
+  environment: Record<string, string>,
+  root: string,
+  run: (call: Call) => Promise<Result>,
+): Promise<Result> {
+  const client = new Client({ name: "bench", version: "1" });
+  await client.connect(
+    new StdioClientTransport({
+      command: process.execPath,
+      args: [command, "--standalone", "--root", root],
+      env: { ...environment, OLLM_PROVIDERS_OLLAMA_ENABLED: "false" },
+      stderr: "inherit",
+    }),
+  );
+  try {
+    return await run(async (name, args) => {
+      const result = await client.callTool({ name, arguments: args }, { timeout: 300_000 });
+      if (result.isError === true) throw new Error(JSON.stringify(result.content));
+      return result.structuredContent as Record<string, unknown>;
+    });
+  } finally {
+    await client.close();
+  }
+}
