@@ -204,7 +204,7 @@ export interface SystemStatus {
   readonly engines: readonly EngineStatus[];
   readonly queue: readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
   readonly operations: readonly { readonly id: string; readonly title: string; readonly message?: string }[];
-  /** Bytes of prompts sent to engines whose trust is not local since start: 0 under `local_only`. */
+  /** Prompts sent to engines whose trust is not local since start: 0 under `local_only`. */
   readonly remoteRequests: number;
   readonly warnings: readonly string[];
 }

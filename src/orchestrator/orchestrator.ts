@@ -1,10 +1,10 @@
 import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
 import type { Settings } from "./config/schema.ts";
-import { InvalidRequest, UnknownModel } from "./errors.ts";
+import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
 import { factsOf } from "./generation/candidates.ts";
-import { chooseRoute } from "./generation/route.ts";
+import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
-import { createInventory, type LocatedModel } from "./inventory/inventory.ts";
+import { createInventory, type LocatedModel, takesNoMemory } from "./inventory/inventory.ts";
 import { createLibrary } from "./library/library.ts";
 import { canonicalContext } from "./loading/context-size.ts";
 import { createLoader } from "./loading/loader.ts";
@@ -15,7 +15,7 @@ import { createModelQueues } from "./queue/model-queues.ts";
 import { listModels, listOne, type ListingSource } from "./status/listing.ts";
 import { engineStatus, ramStatus } from "./status/system.ts";
 import type { GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./facade.ts";
-import type { CallerContext } from "./types.ts";
+import type { CallerContext, ModelFacts } from "./types.ts";
 import type { World } from "./world.ts";
 
 /** Puts the parts together; everything outside the program comes in through `world`. */
@@ -27,10 +27,10 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
   const inventory = createInventory({ engines, now, log, signal: closing.signal });
   const queues = createModelQueues(settings.queue.maxWaiting, now);
   const { memory } = settings;
-  const loader = createLoader({ inventory, operations, observations, probe, memory, now, log });
-  const library = createLibrary({ inventory, operations, loader });
-  const listing: ListingSource = { inventory, library, loader, observations, probe, memory, log };
   const keepAliveSeconds = settings.model.keepAlive.timeout;
+  const loader = createLoader({ inventory, operations, observations, probe, memory, keepAliveSeconds, now, log });
+  const library = createLibrary({ inventory, operations, loader, observations });
+  const listing: ListingSource = { inventory, library, loader, observations, probe, memory, log };
   let remoteRequests = 0;
   const generation: GenerationWorld = {
     inventory,
@@ -41,7 +41,6 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     log,
     probe,
     queues,
-    keepAliveSeconds,
     noteRemote: () => {
       remoteRequests += 1;
     },
@@ -51,7 +50,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
   async function loadTarget(caller: CallerContext, request: LoadRequest): Promise<{ located: LocatedModel; contextTokens: number }> {
     const [located] = await inventory.locate(request.model);
     if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { hint: "call list_models" });
-    if (located.model.trust === "remote") {
+    if (takesNoMemory(located)) {
       throw new InvalidRequest(`${located.model.name} runs on ${located.engine.id}'s cloud: there is nothing to load here`, {
         hint: "name a local model (list_models)",
       });
@@ -65,6 +64,17 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       });
     }
     return { located, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
+  }
+
+  /** A file that can't be read must be seen to be deleted: its reason stands in for its facts. */
+  async function readableFacts(caller: CallerContext, located: LocatedModel): Promise<{ facts: ModelFacts; error?: string }> {
+    try {
+      return { facts: await inventory.facts(located, caller.signal) };
+    } catch (error) {
+      if (!(error instanceof LoadFailed)) throw error;
+      const { name, sizeBytes, trust, digest } = located.model;
+      return { facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] }, error: error.message };
+    }
   }
 
   function checkPrompt(request: GenerateRequest): void {
@@ -104,36 +114,30 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     async describeModel(caller, name) {
       const [located] = await inventory.locate(name);
       if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
-      const [model, facts] = await Promise.all([listOne(listing, caller, located), inventory.facts(located, caller.signal)]);
+      const [model, known] = await Promise.all([listOne(listing, caller, located), readableFacts(caller, located)]);
       const database = lookUp(name);
-      return { model, facts, ...(database === undefined ? {} : { database }) };
+      const { facts, error } = known;
+      const broken = error === undefined ? {} : { status: "error" as const, error };
+      return { model: { ...model, ...broken }, facts, ...(database === undefined ? {} : { database }) };
     },
-    pullModel: (caller, request) => library.pull(request, caller.signal),
+    pullModel: (caller, request) => library.pull(caller, request),
     async planLoad(caller, request) {
       const { located, contextTokens } = await loadTarget(caller, request);
       return loader.plan(located, contextTokens, caller.signal);
     },
     async loadModel(caller, request) {
+      const { keepAliveSeconds: seconds } = request;
+      if (seconds === 0) {
+        throw new InvalidRequest("keep_alive 0 would unload the model as soon as it is loaded", {
+          hint: "leave keep_alive out, or call manage_model with action unload",
+        });
+      }
       const { located, contextTokens } = await loadTarget(caller, request);
-      return loader.load(located, { contextTokens, keepAliveSeconds: request.keepAliveSeconds ?? keepAliveSeconds }, true);
+      return loader.load(located, { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) }, true);
     },
     async planGeneration(caller, request) {
       checkPrompt(request);
-      const route = await chooseRoute(generation, caller, request, caller.signal);
-      const [first] = route.chain;
-      if (first === undefined) throw new UnknownModel("no model can answer this", { hint: "call list_models" });
-      const { located, candidate } = first.entry;
-      const contextTokens = canonicalContext({
-        atLeastTokens: request.contextTokens ?? caller.settings.contextTokens,
-        windowTokens: candidate.contextTokens,
-      });
-      return {
-        model: located.model.name,
-        engine: located.engine.id,
-        reason: first.reason,
-        route: { task: route.task, because: route.because, profile: route.profile, considered: route.considered, attempts: [] },
-        plan: await loader.plan(located, contextTokens, caller.signal),
-      };
+      return planGeneration(generation, caller, request);
     },
     async generate(caller, request) {
       checkPrompt(request);

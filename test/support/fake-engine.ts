@@ -1,6 +1,6 @@
 import type { Engine, LoadOptions } from "../../src/orchestrator/engines/engine.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
-import { Cancelled, UnknownModel } from "../../src/orchestrator/errors.ts";
+import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/errors.ts";
 import type { InstalledModel, ResidentModel } from "../../src/orchestrator/types.ts";
 
 export interface FakeEngine extends Engine {
@@ -12,8 +12,12 @@ export interface FakeEngine extends Engine {
   answer: (request: GenerationRequest, sink: GenerationSink, signal: AbortSignal) => Promise<Partial<Generation>>;
   /** Called before a load succeeds. */
   beforeLoad: (model: string, options: LoadOptions, signal: AbortSignal) => Promise<void>;
-  /** Thrown by `list` while set: the engine is down. */
+  /** Called before what is loaded is told. */
+  beforeLook: () => Promise<void>;
+  /** Thrown by everything while set: the engine is down. */
   down: Error | undefined;
+  /** Seconds each loaded model stays, as its last load or generation said; absent means unchanged, as with Ollama. */
+  readonly keepAlives: Map<string, number>;
 }
 
 export const gigabyte = 1_000_000_000;
@@ -32,6 +36,9 @@ export function createFakeEngine(id: string, models: readonly InstalledModel[], 
     resident.set(name, model);
     return model;
   };
+  const keepFor = (name: string, seconds: number | undefined) => {
+    if (seconds !== undefined) engine.keepAlives.set(name, seconds);
+  };
   const engine: FakeEngine = {
     id,
     kind: "ollama",
@@ -41,8 +48,10 @@ export function createFakeEngine(id: string, models: readonly InstalledModel[], 
     models: [...models],
     resident,
     down: undefined,
+    keepAlives: new Map(),
     answer: () => Promise.resolve({}),
     beforeLoad: () => Promise.resolve(),
+    beforeLook: () => Promise.resolve(),
     health: () => Promise.resolve({ isReachable: engine.down === undefined, latencyMs: 0 }),
     list: () => (engine.down === undefined ? Promise.resolve([...engine.models]) : Promise.reject(engine.down)),
     describe(name) {
@@ -52,6 +61,8 @@ export function createFakeEngine(id: string, models: readonly InstalledModel[], 
     },
     async generate(request, sink, signal) {
       calls.push(`generate ${request.model}`);
+      if (engine.down !== undefined) throw engine.down;
+      keepFor(request.model, request.keepAliveSeconds);
       if (!resident.has(request.model)) loadInto(request.model, request.contextTokens);
       const text = `${request.model} says hello`;
       const answered = await engine.answer(request, sink, signal);
@@ -61,9 +72,18 @@ export function createFakeEngine(id: string, models: readonly InstalledModel[], 
       return { text, finishReason: "stop", promptTokens: 5, completionTokens: 3, ...timing, ...answered };
     },
     residency: {
-      loaded: () => (engine.down === undefined ? Promise.resolve([...resident.values()]) : Promise.reject(engine.down)),
+      async loaded() {
+        if (engine.down !== undefined) throw engine.down;
+        const loaded = [...resident.values()];
+        await engine.beforeLook();
+        return loaded;
+      },
       async load(name, options, _report, signal) {
         calls.push(`load ${name} ${options.contextTokens}`);
+        if (engine.down !== undefined) throw engine.down;
+        // What Ollama makes of it: a load that is an unload.
+        if (options.keepAliveSeconds === 0) throw new LoadFailed(`loaded ${name}, and it is gone again`);
+        keepFor(name, options.keepAliveSeconds);
         await engine.beforeLoad(name, options, signal);
         return loadInto(name, options.contextTokens);
       },

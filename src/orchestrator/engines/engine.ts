@@ -15,7 +15,10 @@ export interface EngineHealth {
 export interface LoadOptions {
   /** Context window in tokens, canonical (a power of two, or the model's own maximum). */
   readonly contextTokens: number;
-  /** Seconds without use before the engine may unload it; negative: never. Absent: the engine's default. */
+  /**
+   * Seconds without use before the engine may unload it; negative: never. Absent: unchanged when it is loaded, else the
+   * engine's default. Not 0: Ollama takes a load that keeps nothing for an unload.
+   */
   readonly keepAliveSeconds?: number;
   /** Threads granted by the scheduler; engines that manage their own ignore it. */
   readonly threads?: { readonly prefill: number; readonly decode: number };

@@ -26,6 +26,7 @@ export interface GenerationRequest {
   readonly sampling: SamplingOptions;
   /** Canonical context window; the engine loads the model with it when it must load. */
   readonly contextTokens: number;
+  /** As for a load; 0 unloads when the answer is done. Absent: unchanged. */
   readonly keepAliveSeconds?: number;
 }
 

@@ -1,5 +1,8 @@
 import { PromptTooLong } from "../errors.ts";
+import type { GenerateRequest } from "../facade.ts";
 import { canonicalContext, defaultContextTokens } from "../loading/context-size.ts";
+import type { CallerContext } from "../types.ts";
+import type { LocatedCandidate } from "./candidates.ts";
 
 /** Room for an answer when nobody said how long it may become; more is used when the context has it. */
 const defaultAnswerTokens = 1024;
@@ -12,6 +15,25 @@ export interface TokenBudget {
   readonly maxTokens: number;
   /** What was changed from what was asked, in words. */
   readonly notes: readonly string[];
+}
+
+/** The budget of a request on one model: its wishes, the caller's settings, and what is known of the model. */
+export function requestBudget(
+  caller: CallerContext,
+  request: GenerateRequest,
+  { candidate, outputTokens }: LocatedCandidate,
+  prompt: { readonly promptTokens: number; readonly isExact: boolean },
+): TokenBudget {
+  return tokenBudget({
+    ...prompt,
+    model: candidate.model,
+    maxTokens: request.maxTokens,
+    defaultMaxTokens: caller.settings.maxTokens,
+    contextTokens: request.contextTokens,
+    defaultContextTokens: caller.settings.contextTokens,
+    windowTokens: candidate.contextTokens,
+    outputTokens,
+  });
 }
 
 /** Estimates count too many tokens rather than too few; up to this factor only the engine's own count may refuse. */
@@ -29,7 +51,9 @@ export function tokenBudget(ask: {
   /** The request's own limit; undefined: `defaultMaxTokens`, lowered without a word when the window is small. */
   readonly maxTokens: number | undefined;
   readonly defaultMaxTokens: number;
+  /** The request's own wish; undefined: `defaultContextTokens`, lowered without a word when the window is small. */
   readonly contextTokens: number | undefined;
+  readonly defaultContextTokens: number | undefined;
   readonly windowTokens: number | undefined;
   /** Most tokens the model answers with, when known. */
   readonly outputTokens: number | undefined;
@@ -57,11 +81,15 @@ export function tokenBudget(ask: {
     }
     maxTokens = room;
   }
+  if (windowTokens !== undefined && ask.contextTokens !== undefined && ask.contextTokens > windowTokens) {
+    notes.push(`context_tokens ${ask.contextTokens} lowered to ${windowTokens}, the window of ${model}`);
+  }
+  const leastTokens = ask.contextTokens ?? ask.defaultContextTokens;
   const answerTokens = ask.maxTokens === undefined ? Math.min(maxTokens, defaultAnswerTokens) : maxTokens;
-  const wantedTokens = Math.max(promptTokens + answerTokens, ask.contextTokens ?? 0);
+  const wantedTokens = Math.max(promptTokens + answerTokens, leastTokens ?? 0);
   return {
     neededTokens: windowTokens === undefined ? wantedTokens : Math.min(wantedTokens, windowTokens),
-    contextTokens: canonicalContext({ atLeastTokens: Math.max(wantedTokens, ask.contextTokens ?? defaultContextTokens), windowTokens }),
+    contextTokens: canonicalContext({ atLeastTokens: Math.max(wantedTokens, leastTokens ?? defaultContextTokens), windowTokens }),
     maxTokens,
     notes,
   };

@@ -1,6 +1,7 @@
 import { describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
+import { throwIfCancelled } from "../errors.ts";
+import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
@@ -36,15 +37,22 @@ export async function listCandidates(
   source: CandidateSource,
   withMemory: boolean,
   signal: AbortSignal,
+  /** Ids of engines that are left out. */
+  down: ReadonlySet<string> = new Set(),
 ): Promise<readonly LocatedCandidate[]> {
-  const lists = await source.inventory.recentLists();
+  const lists = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
   const located = await source.inventory.places(lists);
   const states = new Map<string, MemoryState | undefined>();
-  for (const { engine } of withMemory ? lists : []) {
-    const [first] = located.filter((entry) => entry.engine === engine);
-    if (first !== undefined) states.set(engine.id, await source.loader.state(first));
+  const silent = new Map(lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])));
+  for (const { engine, models } of withMemory ? lists : []) {
+    if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
   }
-  return Promise.all(located.map((entry) => toCandidate(source, entry, states.get(entry.engine.id), signal)));
+  return Promise.all(
+    located.map((entry) => {
+      const { id } = entry.engine;
+      return toCandidate(source, entry, { state: states.get(id), downBecause: silent.get(id) }, signal);
+    }),
+  );
 }
 
 /** One known model as a candidate; no memory is measured. */
@@ -53,15 +61,16 @@ export function locatedCandidate(
   located: LocatedModel,
   signal: AbortSignal,
 ): Promise<LocatedCandidate> {
-  return toCandidate(source, located, undefined, signal);
+  return toCandidate(source, located, {}, signal);
 }
 
 async function toCandidate(
   source: CandidateSource,
   located: LocatedModel,
-  state: MemoryState | undefined,
+  engineNow: { readonly state?: MemoryState | undefined; readonly downBecause?: string | undefined },
   signal: AbortSignal,
 ): Promise<LocatedCandidate> {
+  const { state } = engineNow;
   const { engine, model } = located;
   const id = modelId(engine.id, model.name);
   const facts = await factsOf(source, located, signal);
@@ -70,6 +79,7 @@ async function toCandidate(
   const isLoaded = resident.some((loaded) => sameModel(loaded.name, model.name));
   const { tokensPerSecond, loadSeconds, coolsUntilMs, error } = source.observations.of(id);
   const isCooling = coolsUntilMs !== undefined && coolsUntilMs > source.now();
+  const coolDown = engineNow.downBecause ?? (isCooling ? (error ?? "it failed a moment ago") : undefined);
   const parameterCount = parseParameterSize(model.parameterSize ?? facts.parameterSize);
   const candidate: Candidate = {
     model: model.name,
@@ -82,10 +92,10 @@ async function toCandidate(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    fits: isLoaded || state === undefined ? "now" : fitOf(model, state),
+    fits: isLoaded || state === undefined || takesNoMemory(located) ? "now" : fitOf(model, state),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
-    ...(isCooling ? { coolDown: error ?? "it failed a moment ago" } : {}),
+    ...(coolDown === undefined ? {} : { coolDown }),
   };
   return { located, candidate, outputTokens: merged.outputTokens };
 }
@@ -101,7 +111,7 @@ export async function factsOf(
   try {
     return await source.inventory.facts(located, signal);
   } catch (error) {
-    signal.throwIfAborted();
+    throwIfCancelled(signal, `looking at ${model.name}`);
     source.log.info(`no facts of ${model.name}: ${error instanceof Error ? error.message : String(error)}`);
     return listedFacts(model, model.capabilities);
   }

@@ -1,4 +1,13 @@
-import { EngineUnreachable, UnknownModel, type OrchestratorError, InvalidRequest, ModelDoesNotFit, PrivacyLocked, UnsupportedCapability } from "../errors.ts";
+import {
+  EngineUnreachable,
+  InvalidConfig,
+  InvalidRequest,
+  ModelDoesNotFit,
+  type OrchestratorError,
+  PrivacyLocked,
+  UnknownModel,
+  UnsupportedCapability,
+} from "../errors.ts";
 import { profileForTask } from "../catalog/profiles.ts";
 import { suggestStarter } from "../catalog/starter.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
@@ -6,7 +15,8 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
-import type { CallerContext, Capability, Privacy } from "../types.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { CallerContext, CallerSettings, Capability, Privacy } from "../types.ts";
 import { type CandidateSource, listCandidates, type LocatedCandidate, locatedCandidate } from "./candidates.ts";
 import { buildMessages } from "./prompt.ts";
 
@@ -20,6 +30,8 @@ export interface Route {
   readonly considered: readonly ConsideredModel[];
   /** Estimated; chat overhead included. */
   readonly promptTokens: number;
+  /** Settings that could not be followed, in words. */
+  readonly notes: readonly string[];
 }
 
 export interface RouteSource extends CandidateSource {
@@ -31,13 +43,16 @@ const tokensPerMessage = 16;
 
 /**
  * Chooses the models for a request: design section 6. Reads lists and memory, changes nothing.
- * Throws `UnknownModel` (nothing there, or not by that name), `PrivacyLocked`, `ModelDoesNotFit`, `UnsupportedCapability`.
+ * Engines of `down` (ids) are left out: they did not answer a moment ago.
+ * Throws `UnknownModel` (nothing there, or not by that name), `PrivacyLocked`, `ModelDoesNotFit`, `UnsupportedCapability`,
+ * `InvalidConfig` (routing is off and there is no `model.default`).
  */
 export async function chooseRoute(
   source: RouteSource,
   caller: CallerContext,
   request: GenerateRequest,
   signal: AbortSignal,
+  down: ReadonlySet<string> = new Set(),
 ): Promise<Route> {
   const { settings } = caller;
   const { task, because } = classifyTask({
@@ -47,8 +62,7 @@ export async function chooseRoute(
     fileNames: (request.files ?? []).map((file) => file.path),
   });
   const promptTokens = countPromptTokens(request);
-  const override = settings.routing.overrides[task];
-  const explicit = request.model ?? (settings.routing.isEnabled ? undefined : settings.defaultModel);
+  const explicit = request.model ?? (settings.routing.isEnabled ? undefined : onlyModel(settings));
   const ask = {
     task,
     profile: request.profile ?? profileForTask(task, settings.routing.defaultProfile),
@@ -57,11 +71,10 @@ export async function chooseRoute(
     needs: neededCapabilities(request),
     privacy: narrowed(settings.privacy, request.privacy),
     ...(request.complexity === undefined ? {} : { complexity: request.complexity }),
-    ...optional("preferred", override ?? settings.defaultModel),
   };
 
   if (explicit !== undefined) {
-    const places = await source.inventory.locate(explicit);
+    const places = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
     const entries = await Promise.all(places.map((place) => locatedCandidate(source, place, signal)));
     // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
     const named = warmed(entries);
@@ -72,23 +85,57 @@ export async function chooseRoute(
       const all = candidatesOf(await listCandidates(source, false, signal));
       throw refusal(chooseModel(asked, all).failure ?? choice.failure);
     }
-    return { task, because, profile: choice.profile, ...placed(choice, named), promptTokens };
+    const { chain, considered } = placed(choice, named);
+    const told = chain.map(({ entry, reason }) => ({
+      entry,
+      reason: request.model === undefined ? reason.replace("asked for", "model.default") : reason,
+    }));
+    return { task, because, profile: choice.profile, chain: told, considered, promptTokens, notes: [] };
   }
 
   for (const withMemory of [false, true]) {
-    const entries = await listCandidates(source, withMemory, signal);
+    const entries = await listCandidates(source, withMemory, signal, down);
     if (entries.length === 0) throw await nothingInstalled(source);
-    const first = chooseModel(ask, candidatesOf(entries));
+    const { preferred, notes } = preferredModel(settings, task, entries);
+    const routed = { ...ask, ...optional("preferred", preferred) };
+    const first = chooseModel(routed, candidatesOf(entries));
     const isLoadedFirst = first.chain[0]?.candidate.isLoaded === true;
     if (!isLoadedFirst && !withMemory) continue;
     // A model that failed a moment ago is passed over only while another one can serve.
     const tried = first.failure?.kind === "cool_down" ? warmed(entries) : entries;
-    const choice = tried === entries ? first : chooseModel(ask, candidatesOf(tried));
+    const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw refusal(choice.failure);
     const route = placed(choice, tried);
-    return { task, because, profile: choice.profile, ...route, promptTokens };
+    return { task, because, profile: choice.profile, ...route, promptTokens, notes };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
+}
+
+/** `model.default`, which everything goes to while routing is off. */
+function onlyModel({ defaultModel }: CallerSettings): string {
+  if (defaultModel !== undefined) return defaultModel;
+  throw new InvalidConfig("model.routing.enabled is false and model.default is not set: nothing says which model to use", {
+    hint: "set model.default, name a model, or set model.routing.enabled to true",
+  });
+}
+
+/** The first model that the settings name for the task and that is there; the others are worth a note. */
+function preferredModel(
+  { routing, defaultModel }: CallerSettings,
+  task: Task,
+  entries: readonly LocatedCandidate[],
+): { readonly preferred: string | undefined; readonly notes: readonly string[] } {
+  const named = [
+    { setting: `model.routing.overrides.${task}`, model: routing.overrides[task] },
+    { setting: "model.default", model: defaultModel },
+  ];
+  const notes: string[] = [];
+  for (const { setting, model } of named) {
+    if (model === undefined) continue;
+    if (entries.some(({ candidate }) => sameModel(candidate.model, model))) return { preferred: model, notes };
+    notes.push(`${setting} names ${model}, which is not installed`);
+  }
+  return { preferred: undefined, notes };
 }
 
 /** Estimated tokens of everything the engine will read, images left out. */

@@ -12,20 +12,20 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../errors.ts";
+import { takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Lease } from "../loading/loader.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import type { ModelQueues } from "../queue/model-queues.ts";
 import type { GenerateRequest, GenerateResult } from "../facade.ts";
 import type { CallerContext } from "../types.ts";
-import { type TokenBudget, tokenBudget } from "./budget.ts";
+import { requestBudget, type TokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { buildMessages } from "./prompt.ts";
 import { chooseRoute, type Route, type RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: ModelQueues;
-  readonly keepAliveSeconds: number;
   /** Counts what is sent to engines whose trust is not local. */
   readonly noteRemote: () => void;
 }
@@ -35,7 +35,11 @@ type Attempt = GenerateResult["route"]["attempts"][number];
 /** How many requests one model serves at a time: Ollama queues by itself, the embedded engine decodes one by one. */
 const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
 
-/** Walks the route's chain until a model answers. The work of a `generate` operation. */
+/**
+ * Walks the route's chain until a model answers. The work of a `generate` operation. An engine that doesn't answer is
+ * not asked again with its other models: the route is chosen anew without it, so that engines that hold the same
+ * models take over.
+ */
 export async function runGeneration(
   world: GenerationWorld,
   caller: CallerContext,
@@ -43,10 +47,13 @@ export async function runGeneration(
   context: OperationContext,
 ): Promise<GenerateResult> {
   const startedAtMs = world.now();
-  const route = await chooseRoute(world, caller, request, context.signal);
   const attempts: Attempt[] = [];
   const failures: OrchestratorError[] = [];
-  for (const { entry, reason } of route.chain) {
+  const down = new Set<string>();
+  let route = await chooseRoute(world, caller, request, context.signal);
+  let waiting = [...route.chain];
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    const { entry, reason } = next;
     const { engine, model } = entry.located;
     try {
       const answered = await attempt(world, caller, request, route, entry, context);
@@ -58,11 +65,29 @@ export async function runGeneration(
       failures.push(error);
       world.log.info(`${model.name} on ${engine.id} failed: ${error.message}`);
       if (error instanceof UnknownModel || error instanceof EngineUnreachable) world.inventory.forget(engine);
-      world.observations.failed(modelId(engine.id, model.name), error.message, error instanceof LoadFailed);
-      context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
+      // A child that crashed, a server that was restarted: what was loaded may not be any more.
+      else world.inventory.forgetResidency(engine);
+      if (isHeldAgainstModel(error)) {
+        world.observations.failed(modelId(engine.id, model.name), error.message, error instanceof LoadFailed);
+      }
+      if (error instanceof EngineUnreachable) {
+        down.add(engine.id);
+        const other = await chooseRoute(world, caller, request, context.signal, down).catch(unlessRefused);
+        const isUntried = ({ located }: LocatedCandidate) =>
+          !attempts.some((tried) => tried.engine === located.engine.id && tried.model === located.model.name);
+        waiting = (other?.chain ?? []).filter((step) => isUntried(step.entry));
+        route = other ?? route;
+      }
+      if (waiting.length > 0) context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
     }
   }
   throw summary(attempts, failures);
+}
+
+/** Nothing is left to try: the failure that led here says more. */
+function unlessRefused(error: unknown): undefined {
+  if (error instanceof OrchestratorError && !(error instanceof Cancelled)) return undefined;
+  throw error;
 }
 
 interface Answered {
@@ -86,20 +111,11 @@ async function attempt(
   try {
     let promptTokens = route.promptTokens;
     for (let isRetry = false; ; isRetry = true) {
-      const budget = tokenBudget({
-        model: model.name,
-        promptTokens,
-        isExact: isRetry,
-        maxTokens: request.maxTokens,
-        defaultMaxTokens: caller.settings.maxTokens,
-        contextTokens: request.contextTokens ?? caller.settings.contextTokens,
-        windowTokens: entry.candidate.contextTokens,
-        outputTokens: entry.outputTokens,
-      });
-      const ready = await makeReady(world, entry, budget, request.keepAliveSeconds, context);
+      const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry });
+      const ready = await makeReady(world, entry, budget, context);
       try {
         const generation = await send(world, caller, request, entry, { ...budget, contextTokens: ready.contextTokens }, context);
-        return { generation, notes: budget.notes, queueMs: slot.waitedMs + (generation.queueMs ?? 0), loadMs: ready.loadMs + generation.loadMs };
+        return { generation, notes: [...route.notes, ...budget.notes], queueMs: slot.waitedMs + (generation.queueMs ?? 0), loadMs: ready.loadMs + generation.loadMs };
       } catch (error) {
         // The engine counted more tokens than we estimated: the context grows once, up to the model's window.
         if (!(error instanceof PromptTooLong) || isRetry || error.promptTokens <= promptTokens) throw error;
@@ -117,12 +133,10 @@ async function makeReady(
   world: GenerationWorld,
   entry: LocatedCandidate,
   budget: TokenBudget,
-  keepAliveSeconds: number | undefined,
   context: OperationContext,
 ): Promise<{ lease: Lease; contextTokens: number; loadMs: number }> {
   const { located } = entry;
-  // A cloud model takes no memory here.
-  if (entry.candidate.trust === "remote" && located.model.trust === "remote") {
+  if (takesNoMemory(located)) {
     return { lease: { release: () => undefined }, contextTokens: budget.contextTokens, loadMs: 0 };
   }
   const ready = await world.loader.useResident(located, budget.neededTokens);
@@ -130,8 +144,8 @@ async function makeReady(
     return { lease: ready, contextTokens: ready.resident.contextTokens ?? budget.contextTokens, loadMs: 0 };
   }
   const { contextTokens } = budget;
-  const options = { contextTokens, keepAliveSeconds: keepAliveSeconds ?? world.keepAliveSeconds };
-  const load = world.loader.load(located, options, false);
+  // How long it stays is said with the answer: a load that keeps nothing would be none.
+  const load = world.loader.load(located, { contextTokens }, false);
   const { loadMs } = await load.follow(context.signal, context.report);
   return { lease: world.loader.lease(modelId(located.engine.id, located.model.name)), contextTokens, loadMs };
 }
@@ -158,13 +172,16 @@ async function send(
       ...(topP === undefined ? {} : { topP }),
     },
     contextTokens: budget.contextTokens,
-    keepAliveSeconds: request.keepAliveSeconds ?? world.keepAliveSeconds,
+    ...(request.keepAliveSeconds === undefined ? {} : { keepAliveSeconds: request.keepAliveSeconds }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
-  const generation = await engine.generate(engineRequest, progressSink(model.name, context), context.signal);
-  world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
-  if (request.keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
-  return generation;
+  try {
+    const generation = await engine.generate(engineRequest, progressSink(model.name, context), context.signal);
+    world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
+    return generation;
+  } finally {
+    if (request.keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
+  }
 }
 
 function progressSink(model: string, context: OperationContext): GenerationSink {
@@ -202,6 +219,11 @@ function isWorthAnotherModel(error: OrchestratorError): boolean {
     UnsupportedCapability,
     PromptTooLong,
   ].some((kind) => error instanceof kind);
+}
+
+/** The model may well serve another request after the rest: a long prompt, a full queue, a name that is gone. */
+function isHeldAgainstModel(error: OrchestratorError): boolean {
+  return [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed].some((kind) => error instanceof kind);
 }
 
 function withHistory(reason: string, attempts: readonly Attempt[]): string {

@@ -22,23 +22,31 @@ export interface LocatedModel {
   readonly model: InstalledModel;
 }
 
+/** A cloud model that its engine only passes on: it can't be loaded. On another machine models do take its memory. */
+export function takesNoMemory({ engine, model }: LocatedModel): boolean {
+  return model.trust === "remote" && (engine.trust === "local" || model.sizeBytes === 0);
+}
+
 export interface Inventory {
   readonly engines: readonly Engine[];
   /** All lists, none older than `maxAgeMs`; an engine that doesn't answer within 2 s gives its last list. */
   lists(maxAgeMs: number): Promise<readonly EngineModels[]>;
   /** The lists as they are, refreshed behind the caller's back when older than a few seconds. */
   recentLists(): Promise<readonly EngineModels[]>;
-  /** Every model once: where it is loaded, else at the first engine that holds it. */
+  /** Every model once: where it is loaded, else at the first engine that holds it and answers. */
   places(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
   /** Facts of one model, remembered by its digest. Throws what `Engine.describe` throws. */
   facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts>;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
-  /** After a pull, delete, load or unload of ours, or a sign of someone else's. */
+  /** After a sign that the engine is not as remembered: it did not answer, or misses a model. */
   forget(engine: Engine): void;
+  /** After a pull or a delete: engines may read the same files, so every list is fetched anew. */
+  forgetAll(): void;
   forgetResidency(engine: Engine): void;
   /**
-   * Every place that holds the model, in the engines' configured order; one where it is loaded comes first.
+   * Every place that holds the model, in the engines' configured order; one where it is loaded comes first, those of
+   * engines that don't answer come last.
    * Throws `UnknownModel` with the nearest names.
    */
   locate(name: string, engineId?: string): Promise<readonly LocatedModel[]>;
@@ -84,17 +92,20 @@ export function createInventory(world: {
     if (entry.pending?.epoch === epoch) return entry.pending.done;
     const done = fetch().then(
       (value) => {
-        if (entry.epoch !== epoch) return;
+        // Dropped meanwhile: who waits for this wants what is true after that.
+        if (entry.epoch !== epoch) return refresh(entry, engine, fetch);
         entry.value = value;
         entry.failure = undefined;
         settle();
+        return undefined;
       },
       (error: unknown) => {
-        if (entry.epoch !== epoch) return;
+        if (entry.epoch !== epoch) return refresh(entry, engine, fetch);
         const message = error instanceof Error ? error.message : String(error);
         entry.failure ??= { sinceMs: now(), message };
         if (!(error instanceof OrchestratorError)) log.warn(`${engine.id}: ${message}`);
         settle();
+        return undefined;
       },
     );
     const settle = () => {
@@ -187,10 +198,8 @@ export function createInventory(world: {
     }
     return Promise.all(
       [...byName.values()].map(async (held) => {
-        const [first] = held;
-        if (first === undefined || held.length === 1) return first;
-        const loaded = await Promise.all(held.map(isResident));
-        return held.find((_place, index) => loaded[index]) ?? first;
+        if (held.length === 1) return held[0];
+        return (await inOrderOfUse(held))[0];
       }),
     ).then((found) => found.filter((place) => place !== undefined));
   }
@@ -206,8 +215,23 @@ export function createInventory(world: {
     let found = find(await recentLists());
     if (found.length === 0) found = find(await lists(0));
     if (found.length === 0) throw unknownModel(name, await recentLists(), engineId);
-    const isLoaded = await Promise.all(found.map(isResident));
-    return [...found.filter((_located, index) => isLoaded[index]), ...found.filter((_located, index) => !isLoaded[index])];
+    return inOrderOfUse(found);
+  }
+
+  /** Loaded first, engines that don't answer last; otherwise the engines' configured order stays. */
+  async function inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
+    const ranked = await Promise.all(
+      held.map(async (place) => {
+        const isDown = listCache.get(place.engine.id)?.failure !== undefined;
+        return { place, order: isDown ? 2 : (await isResident(place)) ? 0 : 1 };
+      }),
+    );
+    return ranked.toSorted((a, b) => a.order - b.order).map(({ place }) => place);
+  }
+
+  function forget(engine: Engine): void {
+    drop(remembered(listCache, engine, []));
+    drop(remembered(residencyCache, engine, []));
   }
 
   return {
@@ -217,10 +241,8 @@ export function createInventory(world: {
     places,
     facts,
     resident,
-    forget(engine) {
-      drop(remembered(listCache, engine, []));
-      drop(remembered(residencyCache, engine, []));
-    },
+    forget,
+    forgetAll: () => engines.forEach(forget),
     forgetResidency: (engine) => drop(remembered(residencyCache, engine, [])),
     locate,
   };

@@ -1,15 +1,16 @@
 import type { Engine, EngineLibrary } from "../engines/engine.ts";
-import { InvalidRequest, UnknownModel } from "../errors.ts";
+import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { formatBytes } from "../text/format-bytes.ts";
+import type { Observations } from "../observations/observations.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
 import type { PullRequest, PullResult } from "../facade.ts";
 import type { CallerContext, Operation } from "../types.ts";
 
 export interface Library {
-  pull(request: PullRequest, signal: AbortSignal): Promise<Operation<PullResult>>;
+  pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
   remove(
     caller: CallerContext,
     name: string,
@@ -22,20 +23,23 @@ export interface Library {
   pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
 }
 
+const inUseHint = "cancel what it works on, or call this again when it is done";
+
 /** What changes the set of models, and what is in memory, at somebody's word. */
 export function createLibrary(parts: {
   readonly inventory: Inventory;
   readonly operations: Operations;
   readonly loader: Loader;
+  readonly observations: Observations;
 }): Library {
-  const { inventory, operations, loader } = parts;
+  const { inventory, operations, loader, observations } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
-  async function pull(request: PullRequest, signal: AbortSignal): Promise<Operation<PullResult>> {
+  async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
     if (request.model.trim() === "") {
       throw new InvalidRequest("model is empty", { hint: "name a model, for example smollm2:135m or hf.co/org/repo:Q4_K_M" });
     }
-    const { engine, library } = await chooseLibrary(inventory, request, signal);
+    const { engine, library } = await chooseLibrary(inventory, request, caller);
     const id = modelId(engine.id, request.model);
     const title = request.from === undefined ? `pull ${request.model}` : `import ${request.model}`;
     const operation = operations.start<PullResult>({ kind: "pull", title, key: `pull ${id} ${request.from ?? ""}` }, (context) =>
@@ -61,9 +65,10 @@ export function createLibrary(parts: {
         request.from === undefined
           ? await library.pull(request.model, report, signal)
           : await library.import(request.from, request.model, report, signal);
+      observations.forget(modelId(engine.id, pulled.name));
       return { engine: engine.id, ...pulled };
     } finally {
-      inventory.forget(engine);
+      inventory.forgetAll();
     }
   }
 
@@ -73,30 +78,30 @@ export function createLibrary(parts: {
     if (engine.library === undefined) {
       throw new InvalidRequest(`${engine.id} can't delete models`, { hint: `delete ${model.name} where it is managed` });
     }
-    refuseBusy(located, "deleted");
-    await loader.unload(located, caller.signal);
+    if ((await loader.unload(located, caller.signal)) === undefined) {
+      throw new InvalidRequest(`${model.name} is in use and was not deleted`, { hint: inUseHint });
+    }
     try {
       const { freedBytes } = await engine.library.remove(model.name, caller.signal);
+      observations.forget(modelId(engine.id, model.name));
       return { name: model.name, engine: engine.id, freedBytes };
     } finally {
-      inventory.forget(engine);
+      inventory.forgetAll();
     }
   }
 
   async function unload(caller: CallerContext, name: string | undefined) {
     const wanted = name === undefined ? await allResident() : [await locateOne(name)];
-    const busy = wanted.filter(({ engine, model }) => loader.isBusy(modelId(engine.id, model.name)));
-    const [single] = wanted;
-    if (name !== undefined && single !== undefined) refuseBusy(single, "unloaded");
     const unloaded: { name: string; engine: string; bytes: number }[] = [];
-    for (const located of wanted.filter((entry) => !busy.includes(entry))) {
-      const { bytes } = await loader.unload(located, caller.signal);
-      if (bytes > 0) unloaded.push({ name: located.model.name, engine: located.engine.id, bytes });
+    const busy: string[] = [];
+    for (const located of wanted) {
+      const bytes = await loader.unload(located, caller.signal);
+      if (bytes === undefined) busy.push(located.model.name);
+      else if (bytes > 0) unloaded.push({ name: located.model.name, engine: located.engine.id, bytes });
     }
     if (busy.length > 0) {
-      const names = busy.map(({ model }) => model.name).join(", ");
-      const done = unloaded.map((entry) => entry.name).join(", ") || "nothing";
-      throw new InvalidRequest(`${names} is in use; unloaded: ${done}`, { hint: "cancel what it works on, or call this again when it is done" });
+      const done = name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
+      throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, { hint: inUseHint });
     }
     return unloaded;
   }
@@ -120,14 +125,6 @@ export function createLibrary(parts: {
     return located;
   }
 
-  function refuseBusy(located: LocatedModel, what: string): void {
-    const { engine, model } = located;
-    if (!loader.isBusy(modelId(engine.id, model.name))) return;
-    throw new InvalidRequest(`${model.name} is in use and was not ${what}`, {
-      hint: "cancel what it works on, or call this again when it is done",
-    });
-  }
-
   return {
     pull,
     remove,
@@ -141,24 +138,31 @@ export function createLibrary(parts: {
 
 /**
  * Where a pull goes: the engine that was named; a file goes into our own store; else the first engine that answers
- * and has a library, in the configured order.
+ * and has a library, in the configured order; under `local_only` only those on this machine.
  */
 async function chooseLibrary(
   inventory: Inventory,
   request: PullRequest,
-  signal: AbortSignal,
+  caller: CallerContext,
 ): Promise<{ engine: Engine; library: EngineLibrary }> {
+  const isLocked = (engine: Engine) => caller.settings.privacy === "local_only" && engine.trust === "remote";
   const capable = inventory.engines.flatMap((engine) => (engine.library === undefined ? [] : [{ engine, library: engine.library }]));
   if (request.engine !== undefined) {
     const named = capable.find(({ engine }) => engine.id === request.engine);
+    if (named !== undefined && request.from !== undefined && isLocked(named.engine)) {
+      throw new PrivacyLocked(`${named.engine.id} is not on this machine, and privacy is local_only: the file was not sent`, {
+        hint: "leave engine out to import into the embedded engine's own store",
+      });
+    }
     if (named !== undefined) return named;
     throw new InvalidRequest(`no engine ${request.engine} that can pull`, {
       hint: `engines that can: ${capable.map(({ engine }) => engine.id).join(", ") || "none; enable one in config.yaml"}`,
     });
   }
   const ordered = request.from === undefined ? capable : capable.toSorted((a, b) => Number(isEmbedded(b.engine)) - Number(isEmbedded(a.engine)));
-  for (const entry of ordered) {
-    if (isEmbedded(entry.engine) || (await entry.engine.health(signal)).isReachable) return entry;
+  // What is pulled to another machine could not be asked anything under local_only.
+  for (const entry of ordered.filter(({ engine }) => !isLocked(engine))) {
+    if (isEmbedded(entry.engine) || (await entry.engine.health(caller.signal)).isReachable) return entry;
   }
   throw new InvalidRequest("no engine can pull models now", {
     hint: "start Ollama, or enable the embedded engine (providers.llamaCpp.enabled)",

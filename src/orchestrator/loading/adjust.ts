@@ -1,5 +1,6 @@
 import { ModelDoesNotFit } from "../errors.ts";
 import { formatBytes } from "../text/format-bytes.ts";
+import type { LocatedModel } from "../inventory/inventory.ts";
 import type { LoadTarget } from "../memory/plan.ts";
 import type { InstalledModel, LoadPlan } from "../types.ts";
 
@@ -16,6 +17,22 @@ export function unmeasuredPlan(target: LoadTarget): LoadPlan {
     freeBytes: 0,
     evict: [],
     steps: [`the memory of ${target.engine} is on another machine and not measured; set memory.availableBytes to plan it`],
+  };
+}
+
+/** A cloud model needs nothing here. */
+export function elsewherePlan({ engine, model }: LocatedModel, contextTokens: number): LoadPlan {
+  return {
+    model: model.name,
+    engine: engine.id,
+    contextTokens,
+    isLoaded: false,
+    fits: true,
+    estimate: { method: "configured", predictedBytes: 0, margin: 0, processBytes: 0 },
+    neededBytes: 0,
+    freeBytes: 0,
+    evict: [],
+    steps: [`${model.name} runs elsewhere: it takes no memory here`],
   };
 }
 

@@ -1,7 +1,8 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { createMutex, type Mutex } from "../async/mutex.ts";
-import type { LoadOptions, Report } from "../engines/engine.ts";
+import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import { LoadFailed, throwIfCancelled } from "../errors.ts";
-import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
+import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";
@@ -15,8 +16,7 @@ import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { LoadResult } from "../facade.ts";
 import type { LoadPlan, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
-import { doesNotFit, unmeasuredPlan } from "./adjust.ts";
-
+import { doesNotFit, elsewherePlan, unmeasuredPlan } from "./adjust.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 
 /** Protects a loaded model from eviction until released. Idempotent. */
@@ -25,22 +25,25 @@ export interface Lease {
 }
 
 export interface Loader {
-  /** What a load would do, without doing it. */
-  plan(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadPlan>;
+  /** What a load would do, without doing it; a model that is loaded with `sufficientTokens` is used as it is. */
+  plan(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
   /**
    * Loads the model unless it is loaded with that context; loads of one model are joined. Installs the engine first
    * when it is missing and `mayInstall` (a generation must not: 85 MB are no surprise to spring on a question).
+   * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's.
    */
   load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult>;
   /** Takes a lease if the model is loaded with at least `contextTokens`; nothing is waited for but a list. */
   useResident(located: LocatedModel, contextTokens: number | undefined): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
   /** Protects a model that is loaded or about to be. */
   lease(id: string): Lease;
-  unload(located: LocatedModel, signal: AbortSignal): Promise<{ readonly bytes: number }>;
+  /** Bytes that were freed; undefined when the model is in use, and stays. */
+  unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined>;
   isBusy(id: string): boolean;
   isLoading(id: string): boolean;
   estimate(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
-  state(located: LocatedModel): Promise<MemoryState | undefined>;
+  /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
+  state(engine: Engine): Promise<MemoryState | undefined>;
 }
 
 /** The runner of loads: plans are pure (`memory/plan.ts`), this is where their effects happen. */
@@ -50,6 +53,8 @@ export function createLoader(parts: {
   readonly observations: Observations;
   readonly probe: MemoryProbe;
   readonly memory: Settings["memory"];
+  /** Of loads that don't say; negative never unloads. */
+  readonly keepAliveSeconds: number;
   readonly now: () => number;
   readonly log: Log;
 }): Loader {
@@ -117,7 +122,13 @@ export function createLoader(parts: {
     return resident.find((model) => sameModel(model.name, located.model.name));
   }
 
-  async function plan(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadPlan> {
+  async function plan(
+    located: LocatedModel,
+    contextTokens: number,
+    signal: AbortSignal,
+    sufficientTokens = contextTokens,
+  ): Promise<LoadPlan> {
+    if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     const [estimated, state, resident] = await Promise.all([
@@ -125,7 +136,7 @@ export function createLoader(parts: {
       readMemoryState(source, engine, id),
       findResident(located, 0),
     ]);
-    const isLoaded = resident !== undefined && (resident.contextTokens ?? contextTokens) >= contextTokens;
+    const isLoaded = resident !== undefined && (resident.contextTokens ?? contextTokens) >= sufficientTokens;
     const target = {
       model: model.name,
       engine: engine.id,
@@ -139,7 +150,9 @@ export function createLoader(parts: {
 
   async function useResident(located: LocatedModel, contextTokens: number | undefined) {
     const id = modelId(located.engine.id, located.model.name);
-    const resident = await findResident(located, 60_000);
+    const remembered = await findResident(located, 60_000);
+    const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
+    const resident = isExpired ? await findResident(located, 0) : remembered;
     // Checked after the await and followed by the lease without another one: nothing can evict it in between.
     if (resident === undefined || evicting.has(id) || loading.has(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens) return undefined;
@@ -150,7 +163,7 @@ export function createLoader(parts: {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return operations.start<LoadResult>(
-      { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens}` },
+      { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
       async ({ signal, report }) => {
         const { residency, installation } = engine;
         if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
@@ -168,7 +181,8 @@ export function createLoader(parts: {
         const startedAtMs = now();
         try {
           report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
-          await residency?.load(model.name, options, report, signal);
+          const { keepAliveSeconds } = parts;
+          await residency?.load(model.name, { keepAliveSeconds, ...options }, report, signal);
         } catch (error) {
           if (error instanceof LoadFailed) observations.failed(id, error.message, true);
           throw error;
@@ -186,6 +200,8 @@ export function createLoader(parts: {
 
   /** Evicts until the model fits and reserves its memory; waits while only busy models are in the way. */
   async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room> {
+    // Remembered from here on: a simulation may take seconds, and others wait for the lock.
+    await estimate(located, contextTokens, signal);
     for (;;) {
       // Subscribed before looking, so that a release in between is not missed.
       const released = new Promise<void>((resolve) => wakeWaiters.push(resolve));
@@ -287,12 +303,20 @@ export function createLoader(parts: {
     return planLoad(target, idle).fits;
   }
 
-  async function unload(located: LocatedModel, signal: AbortSignal): Promise<{ bytes: number }> {
-    const resident = await findResident(located, 0);
-    if (resident === undefined) return { bytes: 0 };
-    await oneAtATime(located.engine.memoryDomain)(() => evict({ name: resident.name, engine: located.engine.id }, signal));
-    wake();
-    return { bytes: resident.sizeBytes };
+  function unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined> {
+    const { engine, model } = located;
+    const id = modelId(engine.id, model.name);
+    return oneAtATime(engine.memoryDomain)(async () => {
+      throwIfCancelled(signal, `unloading ${model.name}`);
+      // Whoever loaded it this very turn either takes its lease or is done.
+      if (settling.has(id)) await nextTurn();
+      const resident = await findResident(located, 0);
+      // Nothing is awaited between this check and the mark that keeps new answers away.
+      if (!mayBeEvicted(id)) return undefined;
+      if (resident === undefined) return 0;
+      await evict({ name: resident.name, engine: engine.id }, signal).finally(wake);
+      return resident.sizeBytes;
+    });
   }
 
   return {
@@ -304,7 +328,7 @@ export function createLoader(parts: {
     isBusy,
     isLoading: (id) => loading.has(id),
     estimate,
-    state: (located) => readMemoryState(source, located.engine, modelId(located.engine.id, located.model.name)),
+    state: (engine) => readMemoryState(source, engine),
   };
 }
 

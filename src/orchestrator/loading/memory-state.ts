@@ -26,15 +26,17 @@ export interface MemoryStateSource {
 
 /**
  * What is in the memory that `engine` loads into, now. Undefined when it can't be known: another machine's memory,
- * unless `memory.availableBytes` states it. `exceptId` is the load being planned: its own reservation doesn't count.
+ * unless `memory.availableBytes` states it. `exceptId` is the load being planned, whose own reservation doesn't count.
  */
 export async function readMemoryState(
   source: MemoryStateSource,
   engine: Engine,
-  exceptId: string,
+  exceptId?: string,
 ): Promise<MemoryState | undefined> {
   const { memory } = source;
   if (engine.memoryDomain !== localDomain && memory.availableBytes === undefined) return undefined;
+  // Before the measurement: a load that ends meanwhile is rather counted twice than not at all.
+  const reservedBytes = source.domains(engine.memoryDomain).reservedBytes(exceptId);
   const neighbours = source.inventory.engines.filter((other) => other.memoryDomain === engine.memoryDomain);
   const [sample, resident] = await Promise.all([
     source.probe.sample(),
@@ -47,7 +49,7 @@ export async function readMemoryState(
     bufferBytes: memory.bufferBytes,
     ...(memory.maxBytes === undefined ? {} : { maxBytes: memory.maxBytes }),
     smallModelBytes: memory.smallModelBytes,
-    reservedBytes: source.domains(engine.memoryDomain).reservedBytes(exceptId),
+    reservedBytes,
     resident: resident.flat(),
   };
 }

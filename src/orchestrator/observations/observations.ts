@@ -19,6 +19,8 @@ export interface Observations {
   generated(key: string, completionTokens: number, decodeMs: number): void;
   /** `isModelFault`: the model itself could not be loaded, so its status is error. */
   failed(key: string, message: string, isModelFault: boolean): void;
+  /** Other weights may carry the name now: it was pulled, imported or deleted. */
+  forget(key: string): void;
 }
 
 /** How long a model that failed is passed over while another can serve. */
@@ -56,5 +58,6 @@ export function createObservations(now: () => number): Observations {
     failed(key, message, isModelFault) {
       update(key, { coolsUntilMs: now() + coolDownMs, ...(isModelFault ? { error: message } : {}) });
     },
+    forget: (key) => void observations.delete(key),
   };
 }

@@ -25,23 +25,33 @@ export interface Operations {
   close(): Promise<void>;
 }
 
+interface Running {
+  readonly operation: Operation<unknown>;
+  readonly spec: OperationSpec;
+  readonly settled: Promise<void>;
+  readonly isAborted: () => boolean;
+}
+
 /** Keeps every pull, load and generation under way; see `Operation` for who may end one. */
 export function createOperations(now: () => number): Operations {
-  const running = new Map<string, { operation: Operation<unknown>; spec: OperationSpec; settled: Promise<void> }>();
+  const running = new Map<string, Running>();
   let counter = 0;
 
   function start<Result>(
     spec: OperationSpec,
     work: (context: OperationContext) => Promise<Result>,
   ): Operation<Result> {
-    const joined = [...running.values()].find((entry) => spec.key !== undefined && entry.spec.key === spec.key);
+    // One that is ending for somebody else's sake would hand its `Cancelled` to whoever joins.
+    const joined = [...running.values()].find(
+      (entry) => spec.key !== undefined && entry.spec.key === spec.key && !entry.isAborted(),
+    );
     // Keys name the kind of work as well as its subject, so equal keys have equal result types.
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
     counter += 1;
     const id = `${spec.kind}-${counter}`;
-    const { operation, settled } = createOperation(id, spec, now(), work);
-    running.set(id, { operation, spec, settled });
+    const { operation, settled, isAborted } = createOperation(id, spec, now(), work);
+    running.set(id, { operation, spec, settled, isAborted });
     void settled.then(() => running.delete(id));
     return operation;
   }
@@ -62,7 +72,7 @@ function createOperation<Result>(
   spec: OperationSpec,
   startedAtMs: number,
   work: (context: OperationContext) => Promise<Result>,
-): { operation: Operation<Result>; settled: Promise<void> } {
+): { operation: Operation<Result>; settled: Promise<void>; isAborted: () => boolean } {
   const controller = new AbortController();
   const listeners = new Set<(progress: Progress) => void>();
   let followerCount = 0;
@@ -146,7 +156,7 @@ function createOperation<Result>(
       controller.abort("cancelled");
     },
   };
-  return { operation, settled };
+  return { operation, settled, isAborted: () => controller.signal.aborted };
 }
 
 function callEnd(reason: unknown): CallEnd {

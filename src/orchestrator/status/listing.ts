@@ -1,6 +1,7 @@
 import { describeFromDatabase } from "../catalog/database.ts";
 import { suggestStarter } from "../catalog/starter.ts";
 import { factsOf } from "../generation/candidates.ts";
+import { InvalidRequest } from "../errors.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { EngineModels, Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
@@ -30,19 +31,23 @@ export interface ListingSource {
 const maxListAgeMs = 1_000;
 
 export async function listModels(source: ListingSource, caller: CallerContext, request: ListModelsRequest): Promise<ModelList> {
-  const lists = (await source.inventory.lists(maxListAgeMs)).filter(
-    ({ engine }) => request.engine === undefined || engine.id === request.engine,
-  );
+  const isAskedFor = (engineId: string) => request.engine === undefined || request.engine === engineId;
+  const engines = source.inventory.engines.map(({ id }) => id);
+  if (!engines.some(isAskedFor)) {
+    throw new InvalidRequest(`no engine ${String(request.engine)}`, { hint: `engines: ${engines.join(", ")}` });
+  }
+  const lists = (await source.inventory.lists(maxListAgeMs)).filter(({ engine }) => isAskedFor(engine.id));
   const states = new Map<string, MemoryState | undefined>();
   for (const { engine, models } of lists) {
-    const [model] = models;
-    if (model !== undefined) states.set(engine.id, await source.loader.state({ engine, model }));
+    if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
   }
   const places = await source.inventory.places(lists);
   const everything = await Promise.all(
     places.map((place) => toListed(source, caller, place, states.get(place.engine.id), request)),
   );
-  const pulling = source.library.pulling().filter(({ name }) => !everything.some((model) => sameModel(model.name, name)));
+  const pulling = source.library
+    .pulling()
+    .filter(({ name, engine }) => isAskedFor(engine) && !everything.some((model) => sameModel(model.name, name)));
   const all = [...everything, ...pulling.map(toPulling)];
   const query = request.query?.trim().toLowerCase() ?? "";
   const matching = all
@@ -60,7 +65,7 @@ export async function listModels(source: ListingSource, caller: CallerContext, r
 
 /** A model on its own, with everything known of it. */
 export async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
-  return toListed(source, caller, located, await source.loader.state(located), { isVerbose: true });
+  return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
 }
 
 async function toListed(
@@ -134,9 +139,10 @@ async function fitOf(
       : estimateBySize(model.sizeBytes, source.memory.bufferBytes);
   const idle = { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
   const plan = planLoad({ model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded }, idle);
+  const isPlaced = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
   const { predictedBytes, method, margin } = plan.estimate;
   const { neededBytes, freeBytes } = plan;
-  return { fits: isLoaded || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
+  return { fits: isPlaced || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
 }
 
 function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {

@@ -1,0 +1,34 @@
+import { PromptTooLong } from "../errors.ts";
+import type { GenerateRequest, RoutePlan } from "../facade.ts";
+import type { CallerContext } from "../types.ts";
+import { requestBudget } from "./budget.ts";
+import { chooseRoute, type Route, type RouteSource } from "./route.ts";
+
+/** What a generation would do, by the same route and budget, without doing it. Throws what `chooseRoute` throws. */
+export async function planGeneration(source: RouteSource, caller: CallerContext, request: GenerateRequest): Promise<RoutePlan> {
+  const route = await chooseRoute(source, caller, request, caller.signal);
+  const { entry, reason, budget } = firstWithRoom(route, caller, request);
+  const { located } = entry;
+  const { task, because, profile, considered } = route;
+  return {
+    model: located.model.name,
+    engine: located.engine.id,
+    reason,
+    route: { task, because, profile, considered, attempts: [] },
+    plan: await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens),
+  };
+}
+
+/** The runner goes on to the next model where the prompt is too long for one, and so does this. */
+function firstWithRoom(route: Route, caller: CallerContext, request: GenerateRequest) {
+  let tooLong: PromptTooLong | undefined;
+  for (const { entry, reason } of route.chain) {
+    try {
+      return { entry, reason, budget: requestBudget(caller, request, entry, { promptTokens: route.promptTokens, isExact: false }) };
+    } catch (error) {
+      if (!(error instanceof PromptTooLong)) throw error;
+      tooLong ??= error;
+    }
+  }
+  throw tooLong ?? new Error("a route without models"); // A route has at least one, or was refused.
+}

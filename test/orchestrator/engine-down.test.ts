@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, GenerationFailed, InvalidRequest, PromptTooLong } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
+const gone = new EngineUnreachable("Ollama does not answer");
+
+describe("an engine that goes down", () => {
+  it("hands its models to another engine that holds them, within the same call", async () => {
+    const ollama = createFakeEngine("ollama", [small]);
+    const embedded = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
+    const { generate } = createTestBrain([ollama, embedded]);
+    expect((await generate({})).engine).toBe("ollama");
+    ollama.down = gone;
+    const answer = await generate({});
+    expect(answer.engine).toBe("llama-cpp");
+    expect(answer.route.attempts).toEqual([
+      { model: small.name, engine: "ollama", outcome: "Ollama does not answer" },
+      { model: small.name, engine: "llama-cpp", outcome: "answered" },
+    ]);
+    // And from then on without trying it first.
+    expect((await generate({})).route.attempts).toHaveLength(1);
+    expect((await generate({ model: small.name })).route.attempts).toHaveLength(1);
+  });
+
+  it("is tried once, not with each of its models", async () => {
+    const ollama = createFakeEngine("ollama", [small, coder, fakeModel("mistral:7b", 4 * gigabyte)]);
+    const { generate } = createTestBrain([ollama]);
+    await generate({});
+    ollama.down = gone;
+    ollama.calls.length = 0;
+    await expect(generate({})).rejects.toBeInstanceOf(EngineUnreachable);
+    expect(ollama.calls).toHaveLength(1);
+  });
+
+  it("is tried again when nothing else can answer, and serves as soon as it is back", async () => {
+    const ollama = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([ollama]);
+    await generate({});
+    ollama.down = gone;
+    await expect(generate({})).rejects.toBeInstanceOf(EngineUnreachable);
+    await expect(generate({})).rejects.toBeInstanceOf(EngineUnreachable);
+    ollama.down = undefined;
+    expect((await generate({})).engine).toBe("ollama");
+  });
+});
+
+describe("a failure", () => {
+  it("of one request's prompt is not held against the model", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const { generate } = createTestBrain([engine]);
+    const first = (await generate({})).model;
+    engine.answer = (request) =>
+      request.model === first
+        ? Promise.reject(new PromptTooLong("too long", { promptTokens: 1, contextTokens: request.contextTokens }))
+        : Promise.resolve({});
+    await generate({});
+    engine.answer = () => Promise.resolve({});
+    expect((await generate({})).model).toBe(first);
+  });
+
+  it("makes what is loaded be looked at anew: the next call plans its load", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine]);
+    await generate({});
+    await generate({});
+    engine.answer = () => {
+      engine.resident.clear();
+      return Promise.reject(new GenerationFailed("the engine process was killed"));
+    };
+    await expect(generate({ model: small.name })).rejects.toBeInstanceOf(GenerationFailed);
+    engine.answer = () => Promise.resolve({});
+    await generate({ model: small.name });
+    expect(engine.calls.slice(-2)).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b"]);
+  });
+});
+
+describe("list_models while things change", () => {
+  it("a list that is dropped while it is fetched is fetched again, and not shown as stale", async () => {
+    const gate = createGate();
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const { list } = engine;
+    let fetchCount = 0;
+    engine.list = async (signal) => {
+      const models = await list(signal);
+      fetchCount += 1;
+      if (fetchCount === 1) await gate.pass();
+      return models;
+    };
+    const { orchestrator, caller } = createTestBrain([engine]);
+    const listing = orchestrator.listModels(caller(), {});
+    await gate.entered;
+    const pull = await orchestrator.pullModel(caller(), { model: "mistral:7b" });
+    await pull.follow(caller().signal);
+    gate.open();
+    const { models, stale } = await listing;
+    expect(stale).toEqual([]);
+    expect(models.map(({ name }) => name)).toContain("mistral:7b");
+  });
+
+  it("a model deleted in Ollama leaves the list of the engine that reads the same files, too", async () => {
+    const ollama = createFakeEngine("ollama", [small]);
+    const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
+    embedded.list = () => Promise.resolve([...ollama.models]);
+    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    await orchestrator.listModels(caller(), {});
+    await orchestrator.deleteModel(caller(), small.name);
+    expect((await orchestrator.listModels(caller(), {})).models).toEqual([]);
+  });
+
+  it("an engine that is not configured is refused with those that are", async () => {
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
+    const listing = orchestrator.listModels(caller(), { engine: "olama" });
+    await expect(listing).rejects.toBeInstanceOf(InvalidRequest);
+    await expect(listing).rejects.toMatchObject({ message: "no engine olama", hint: "engines: ollama" });
+  });
+});

@@ -1,0 +1,57 @@
+import { describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+
+describe("keep_alive", () => {
+  it("0 loads, answers and unloads, in this order", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine]);
+    expect((await generate({ keepAliveSeconds: 0 })).text).toBe("llama3.2:3b says hello");
+    expect(engine.resident.size).toBe(0);
+    await generate({});
+    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "load llama3.2:3b 4096", "generate llama3.2:3b"]);
+  });
+
+  it("0 makes no sense for a load, which says so", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { orchestrator, caller } = createTestBrain([engine]);
+    await expect(orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds: 0 })).rejects.toBeInstanceOf(InvalidRequest);
+    expect(engine.calls).toEqual([]);
+  });
+
+  it("of a load outlives answers and loads that name none", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const load = async (request: object) =>
+      (await orchestrator.loadModel(caller(), { model: small.name, ...request })).follow(caller().signal);
+    await load({ keepAliveSeconds: -1 });
+    await generate({});
+    await load({});
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+    await generate({ keepAliveSeconds: 60 });
+    expect(engine.keepAlives.get(small.name)).toBe(60);
+  });
+
+  it("absent is the setting when the model is loaded for it", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
+    await generate({});
+    expect(engine.keepAlives.get(small.name)).toBe(120);
+  });
+
+  it("that ran out means loaded no longer, without waiting for a cache to age", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    let nowMs = 1_000;
+    const { generate } = createTestBrain([engine], { now: () => nowMs });
+    const expiring = { name: small.name, sizeBytes: small.sizeBytes, vramBytes: 0, contextTokens: 4096 };
+    engine.resident.set(small.name, { ...expiring, expiresAt: new Date(3_000).toISOString() });
+    await generate({});
+    engine.resident.clear();
+    nowMs = 4_000;
+    await generate({});
+    expect(engine.calls).toEqual(["generate llama3.2:3b", "load llama3.2:3b 4096", "generate llama3.2:3b"]);
+  });
+});
