@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { EngineUnreachable, GenerationFailed, InvalidRequest, PromptTooLong } from "../../src/orchestrator/errors.ts";
+import { EngineUnreachable, GenerationFailed, InvalidRequest, LoadFailed, PromptTooLong } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestBrain } from "../support/orchestrator.ts";
 
@@ -61,6 +61,33 @@ describe("a failure", () => {
     expect((await generate({})).model).toBe(first);
   });
 
+  it("doesn't rule the model out while nothing else fits", async () => {
+    const engine = createFakeEngine("ollama", [small, fakeModel("qwen2.5:72b", 47 * gigabyte)]);
+    const { generate } = createTestBrain([engine], { memoryBytes: 8 * gigabyte });
+    engine.answer = () => Promise.reject(new GenerationFailed("the engine process was killed"));
+    await expect(generate({})).rejects.toThrow("the engine process was killed");
+    engine.answer = () => Promise.resolve({});
+    expect((await generate({})).model).toBe(small.name);
+  });
+
+  it("to read a file is remembered: not every call looks into it again", async () => {
+    let looks = 0;
+    const { capabilities: _capabilities, contextTokens: _contextTokens, ...unread } = fakeModel("broken:1b", gigabyte);
+    const engine = createFakeEngine("ollama", [small, unread]);
+    engine.describe = () => {
+      looks += 1;
+      return Promise.reject(new LoadFailed("broken:1b is cut off after 12 bytes"));
+    };
+    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    await generate({ model: small.name });
+    await generate({});
+    await generate({});
+    expect(looks).toBe(1);
+    await (await orchestrator.pullModel(caller(), { model: "broken:1b" })).follow(caller().signal);
+    await generate({});
+    expect(looks).toBe(2);
+  });
+
   it("makes what is loaded be looked at anew: the next call plans its load", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestBrain([engine]);
@@ -108,6 +135,11 @@ describe("list_models while things change", () => {
     await orchestrator.listModels(caller(), {});
     await orchestrator.deleteModel(caller(), small.name);
     expect((await orchestrator.listModels(caller(), {})).models).toEqual([]);
+  });
+
+  it("suggests nothing to pull while another engine holds models", async () => {
+    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small]), createFakeEngine("llama-cpp", [])]);
+    expect((await orchestrator.listModels(caller(), { engine: "llama-cpp" })).suggestion).toBeUndefined();
   });
 
   it("an engine that is not configured is refused with those that are", async () => {

@@ -102,7 +102,7 @@ export async function chooseRoute(
     const isLoadedFirst = first.chain[0]?.candidate.isLoaded === true;
     if (!isLoadedFirst && !withMemory) continue;
     // A model that failed a moment ago is passed over only while another one can serve.
-    const tried = first.failure?.kind === "cool_down" ? warmed(entries) : entries;
+    const tried = first.failure === undefined ? entries : warmed(entries);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw refusal(choice.failure);
     const route = placed(choice, tried);

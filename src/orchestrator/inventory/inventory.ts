@@ -1,5 +1,5 @@
 import type { Engine } from "../engines/engine.ts";
-import { OrchestratorError, UnknownModel } from "../errors.ts";
+import { LoadFailed, OrchestratorError, UnknownModel } from "../errors.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
@@ -35,7 +35,7 @@ export interface Inventory {
   recentLists(): Promise<readonly EngineModels[]>;
   /** Every model once: where it is loaded, else at the first engine that holds it and answers. */
   places(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
-  /** Facts of one model, remembered by its digest. Throws what `Engine.describe` throws. */
+  /** Facts of one model, remembered by its digest; a file that can't be read, for a minute. Throws what `Engine.describe` throws. */
   facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts>;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
@@ -55,6 +55,8 @@ export interface Inventory {
 /** A list older than this is fetched again, behind the caller's back. */
 const freshMs = 5_000;
 const listPatienceMs = 2_000;
+/** A file that could not be read is left alone for so long: every choice of a model asks for the facts of all. */
+const unreadableMs = 60_000;
 
 interface Remembered<Value> {
   value: Value;
@@ -76,6 +78,7 @@ export function createInventory(world: {
   const listCache = new Map<string, Remembered<readonly InstalledModel[]>>();
   const residencyCache = new Map<string, Remembered<readonly ResidentModel[]>>();
   const factsCache = new Map<string, ModelFacts>();
+  const unreadableCache = new Map<string, { readonly error: LoadFailed; readonly untilMs: number }>();
 
   function remembered<Value>(cache: Map<string, Remembered<Value>>, engine: Engine, empty: Value): Remembered<Value> {
     let entry = cache.get(engine.id);
@@ -179,9 +182,16 @@ export function createInventory(world: {
     const key = `${engine.id}/${model.name}/${model.digest ?? model.modifiedAt ?? ""}`;
     const known = factsCache.get(key);
     if (known !== undefined) return known;
-    const described = await engine.describe(model.name, signal);
-    factsCache.set(key, described);
-    return described;
+    const unreadable = unreadableCache.get(key);
+    if (unreadable !== undefined && now() < unreadable.untilMs) throw unreadable.error;
+    try {
+      const described = await engine.describe(model.name, signal);
+      factsCache.set(key, described);
+      return described;
+    } catch (error) {
+      if (error instanceof LoadFailed) unreadableCache.set(key, { error, untilMs: now() + unreadableMs });
+      throw error;
+    }
   }
 
   async function isResident({ engine, model }: LocatedModel): Promise<boolean> {
@@ -242,7 +252,10 @@ export function createInventory(world: {
     facts,
     resident,
     forget,
-    forgetAll: () => engines.forEach(forget),
+    forgetAll() {
+      unreadableCache.clear();
+      engines.forEach(forget);
+    },
     forgetResidency: (engine) => drop(remembered(residencyCache, engine, [])),
     locate,
   };

@@ -36,7 +36,8 @@ export async function listModels(source: ListingSource, caller: CallerContext, r
   if (!engines.some(isAskedFor)) {
     throw new InvalidRequest(`no engine ${String(request.engine)}`, { hint: `engines: ${engines.join(", ")}` });
   }
-  const lists = (await source.inventory.lists(maxListAgeMs)).filter(({ engine }) => isAskedFor(engine.id));
+  const everywhere = await source.inventory.lists(maxListAgeMs);
+  const lists = everywhere.filter(({ engine }) => isAskedFor(engine.id));
   const states = new Map<string, MemoryState | undefined>();
   for (const { engine, models } of lists) {
     if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
@@ -59,7 +60,7 @@ export async function listModels(source: ListingSource, caller: CallerContext, r
     models: request.limit === undefined ? matching : matching.slice(0, request.limit),
     total: matching.length,
     stale: lists.flatMap(toStale),
-    ...(all.length === 0 ? { suggestion: await starter(source) } : {}),
+    ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0) ? { suggestion: await starter(source) } : {}),
   };
 }
 
