@@ -2,7 +2,6 @@ import { describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
 import { throwIfCancelled } from "../errors.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
-import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
 import { estimateBySize } from "../memory/estimate.ts";
@@ -10,7 +9,6 @@ import { type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Log } from "../log.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { Candidate } from "../routing/choose.ts";
-import { sameModel } from "../store/model-name.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../types.ts";
 
 /** A model that could answer: what routing ranks, with where it is and what is known of it. */
@@ -72,11 +70,10 @@ async function toCandidate(
 ): Promise<LocatedCandidate> {
   const { state } = engineNow;
   const { engine, model } = located;
-  const id = modelId(engine.id, model.name);
+  const id = source.inventory.idOf(located);
   const facts = await factsOf(source, located, signal);
   const merged = describeFromDatabase(model.name, facts);
-  const resident = await source.inventory.resident(engine, 60_000);
-  const isLoaded = resident.some((loaded) => sameModel(loaded.name, model.name));
+  const isLoaded = await source.inventory.isLoaded(located, 60_000);
   const { tokensPerSecond, loadSeconds, coolsUntilMs, error } = source.observations.of(id);
   const isCooling = coolsUntilMs !== undefined && coolsUntilMs > source.now();
   const coolDown = engineNow.downBecause ?? (isCooling ? (error ?? "it failed a moment ago") : undefined);

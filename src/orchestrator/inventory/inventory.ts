@@ -39,6 +39,10 @@ export interface Inventory {
   facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts>;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
+  /** Whether the engine has it in memory, as seen at most `maxAgeMs` ago. */
+  isLoaded(located: LocatedModel, maxAgeMs: number): Promise<boolean>;
+  /** `modelId` of a listed model, taken apart once. */
+  idOf(located: LocatedModel): string;
   /** After a sign that the engine is not as remembered: it did not answer, or misses a model. */
   forget(engine: Engine): void;
   /** After a pull or a delete: engines may read the same files, so every list is fetched anew. */
@@ -194,16 +198,25 @@ export function createInventory(world: {
     }
   }
 
-  async function isResident({ engine, model }: LocatedModel): Promise<boolean> {
-    return (await resident(engine, freshMs)).some((loaded) => sameModel(loaded.name, model.name));
+  /** Every choice of a model looks at all of them: taking a hundred names apart anew would cost it a millisecond. */
+  const keys = new WeakMap<InstalledModel | ResidentModel, string>();
+  function keyOf(model: InstalledModel | ResidentModel): string {
+    const known = keys.get(model) ?? modelId("", model.name);
+    keys.set(model, known);
+    return known;
+  }
+
+  async function isLoaded({ engine, model }: LocatedModel, maxAgeMs: number): Promise<boolean> {
+    const key = keyOf(model);
+    return (await resident(engine, maxAgeMs)).some((loaded) => keyOf(loaded) === key);
   }
 
   async function places(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
     const byName = new Map<string, LocatedModel[]>();
     for (const { engine, models } of all) {
       for (const model of models) {
-        const name = modelId("", model.name);
-        byName.set(name, [...(byName.get(name) ?? []), { engine, model }]);
+        const key = keyOf(model);
+        byName.set(key, [...(byName.get(key) ?? []), { engine, model }]);
       }
     }
     return Promise.all(
@@ -233,7 +246,7 @@ export function createInventory(world: {
     const ranked = await Promise.all(
       held.map(async (place) => {
         const isDown = listCache.get(place.engine.id)?.failure !== undefined;
-        return { place, order: isDown ? 2 : (await isResident(place)) ? 0 : 1 };
+        return { place, order: isDown ? 2 : (await isLoaded(place, freshMs)) ? 0 : 1 };
       }),
     );
     return ranked.toSorted((a, b) => a.order - b.order).map(({ place }) => place);
@@ -251,6 +264,8 @@ export function createInventory(world: {
     places,
     facts,
     resident,
+    isLoaded,
+    idOf: ({ engine, model }) => engine.id + keyOf(model),
     forget,
     forgetAll() {
       unreadableCache.clear();

@@ -83,8 +83,7 @@ async function toListed(
   const facts = needsFacts ? await factsOf(source, located, caller.signal) : {};
   const merged = describeFromDatabase(model.name, facts);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
-  const resident = await source.inventory.resident(engine, maxListAgeMs);
-  const isLoaded = resident.some((loaded) => sameModel(loaded.name, model.name));
+  const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
   const status = statusOf(source, { id, name: model.name, engine: engine.id, isLoaded, hasFailed: error !== undefined });
   const base = { name: model.name, engine: engine.id, sizeBytes: model.sizeBytes, isLoaded, status, trust };
   const fit = trust === "remote" || state === undefined ? undefined : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
