@@ -9,6 +9,7 @@ const detailsOutput = z.object({
   engine: z.string(),
   size_bytes: z.number(),
   status: z.string(),
+  error: z.string().optional(),
   architecture: z.string().optional(),
   family: z.string().optional(),
   parameter_size: z.string().optional(),
@@ -97,10 +98,12 @@ export const manageModel = defineTool({
     if (details === undefined) return `${action} done`;
     return [
       `${model}: ${[details.parameter_size, details.quantization, formatBytes(details.size_bytes)].filter(Boolean).join(", ")}`,
-      `${details.engine}, ${details.status}`,
+      `${details.engine}, ${details.status}${details.error === undefined ? "" : ` (${details.error})`}`,
       `context ${details.context_tokens ?? "unknown"}`,
       details.capabilities.join(", "),
-    ].join("; ");
+    ]
+      .filter((part) => part !== "")
+      .join("; ");
   },
 });
 
@@ -109,6 +112,7 @@ function detailsData({ model, facts, database }: ModelDescription): z.input<type
     engine: model.engine,
     size_bytes: model.sizeBytes,
     status: model.status,
+    error: model.error,
     architecture: facts.architecture,
     family: model.family ?? database?.family,
     parameter_size: facts.parameterSize ?? model.parameterSize,
