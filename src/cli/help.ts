@@ -18,5 +18,5 @@ Examples
   ollm import ./qwen2.5-0.5b-q4_k_m.gguf qwen2.5:0.5b
   OLLM_HOME=/data/ollm ollm --standalone
 
-Settings: OLLM_HOME/config.yaml (OLLM_HOME is ~/.ollm unless set) and OLLM_* variables.
+Settings: OLLM_HOME/config.yaml and OLLM_* variables. OLLM_HOME is ~/.ollm unless that variable names another folder.
 `;

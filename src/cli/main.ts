@@ -1,5 +1,7 @@
 import { statSync } from "node:fs";
+import { homedir } from "node:os";
 import { resolve } from "node:path";
+import { expandHome } from "../orchestrator/config/expand-home.ts";
 import type { Flags } from "../orchestrator/config/load.ts";
 import { InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
@@ -29,7 +31,7 @@ async function run(command: Command): Promise<void> {
 /** A root that is missing is a slip of the pen that would show much later, as a refusal. */
 function checkedFlags(flags: Flags): Flags {
   const roots = flags.roots?.map((given) => {
-    const folder = resolve(given);
+    const folder = resolve(expandHome(given, homedir()));
     if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
       throw new InvalidRequest(`--root ${given} is not a folder`, { hint: "Name an existing folder." });
     }

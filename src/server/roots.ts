@@ -1,6 +1,7 @@
 import { realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { expandHome } from "../orchestrator/config/expand-home.ts";
 import type { Log } from "../orchestrator/log.ts";
 import type { CallerFacts } from "./host.ts";
 import { isTooBroad, projectMarkers } from "./paths.ts";
@@ -75,8 +76,4 @@ async function realFolder(folder: string): Promise<string | undefined> {
   } catch {
     return undefined;
   }
-}
-
-function expandHome(folder: string, homeDirectory: string): string {
-  return /^~(?=$|[\\/])/.test(folder) ? path.join(homeDirectory, folder.slice(1)) : folder;
 }

@@ -32,8 +32,8 @@ export function estimateData(plan: LoadPlan) {
 }
 
 export function renderPlan(model: string, plan: z.output<typeof planOutput>): string {
-  // Only a model that is loaded with enough context needs nothing.
-  if (plan.needed_bytes === 0) return `${model} is loaded already`;
+  // Needs nothing: loaded with enough context, or in the cloud, where even its size is not ours.
+  if (plan.needed_bytes === 0) return plan.predicted_bytes > 0 ? `${model} is loaded already` : plan.steps.join("; ");
   const verdict = plan.fits ? "fits" : "does not fit";
   const room = `needs ${formatBytes(plan.needed_bytes)}, free ${formatBytes(plan.free_bytes)}`;
   const evicted = plan.evict.map(({ name }) => name).join(", ");

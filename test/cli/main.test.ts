@@ -24,6 +24,14 @@ describe("ollm", () => {
     });
   });
 
+  it("reads a tilde as the home folder: hosts start it without a shell", async () => {
+    const { stderr } = await run("--standalone", "--root", "~/none-of-that-name", "--root", "~");
+    expect(stderr).toContain("--root ~/none-of-that-name is not a folder");
+    const fine = startRaw(serverEnvironment({}), ["--standalone", "--root", "~"]);
+    fine.process.stdin?.end();
+    expect(await fine.exited).toBe(0);
+  });
+
   it("refuses a root that is no folder at once, not at the first file", async () => {
     expect(await run("--standalone", "--root", "none-of-that-name")).toEqual({
       code: 2,

@@ -86,7 +86,8 @@ describe("pullModel", () => {
       installation: {
         downloadBytes: 30_000_000,
         isInstalled: () => Promise.resolve(isInstalled),
-        install: () => {
+        install: (report) => {
+          report({ message: "installing the embedded engine: 30.0 MB to download" });
           isInstalled = true;
           return Promise.resolve();
         },
@@ -98,7 +99,30 @@ describe("pullModel", () => {
     const result = await operation.follow(caller().signal, ({ message }) => heard.push(message));
     expect(result.engine).toBe("llama-cpp");
     expect(isInstalled).toBe(true);
-    expect(heard[0]).toBe("installing the embedded engine (30.0 MB to download)");
+    expect(heard[0]).toBe("installing the embedded engine: 30.0 MB to download");
+  });
+
+  it("a wrong name or file is refused before an engine is fetched for it", async () => {
+    let installs = 0;
+    const embedded = createFakeEngine("llama-cpp", [], {
+      kind: "llama-cpp",
+      installation: {
+        downloadBytes: 30_000_000,
+        isInstalled: () => Promise.resolve(false),
+        install: () => {
+          installs += 1;
+          return Promise.resolve();
+        },
+      },
+    });
+    const { library } = embedded;
+    if (library === undefined) throw new Error("the fake has a library");
+    const refusing = { ...library, import: () => Promise.reject(new InvalidRequest("/tmp/none.gguf can't be read")) };
+    const { orchestrator, caller } = createTestBrain([{ ...embedded, library: refusing }]);
+    await expect(orchestrator.pullModel(caller(), { model: "no such name" })).rejects.toThrow("not a model name");
+    const operation = await orchestrator.pullModel(caller(), { model: "mine", from: "/tmp/none.gguf" });
+    await expect(operation.follow(caller().signal)).rejects.toThrow("can't be read");
+    expect(installs).toBe(0);
   });
 
   it("a file is imported into our own store, also when Ollama answers", async () => {

@@ -118,6 +118,16 @@ describe("smart_load", () => {
     expect(answer.content).toEqual([{ type: "text", text: "qwen2.5-coder:7b is loaded already" }]);
   });
 
+  it("plans nothing for a cloud model, and says so", async () => {
+    const steps = ["gpt-oss:120b-cloud runs elsewhere: it takes no memory here"];
+    const estimate = { method: "configured" as const, predictedBytes: 0, margin: 0, processBytes: 0 };
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ planLoad: async () => ({ ...plan, estimate, neededBytes: 0, evict: [], steps }) }),
+    );
+    const answer = await connection.call("smart_load", { model: "gpt-oss:120b-cloud", dry_run: true });
+    expect(answer.content).toEqual([{ type: "text", text: steps[0] }]);
+  });
+
   it("plans without loading for dry_run", async () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator);

@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { InvalidConfig } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { CallerSettings } from "../types.ts";
+import { expandHome } from "./expand-home.ts";
 import { type SettingPath, settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 
@@ -31,7 +32,7 @@ type Sources = Map<string, string>;
 /** `OLLM_HOME`, or `.ollm` in the user's home folder. Absolute. */
 export function resolveHome(environment: Environment, userHome: string): string {
   const given = environment["OLLM_HOME"];
-  return given === undefined || given.trim() === "" ? join(userHome, ".ollm") : resolve(given);
+  return given === undefined || given.trim() === "" ? join(userHome, ".ollm") : resolve(expandHome(given, userHome));
 }
 
 /**
@@ -180,7 +181,10 @@ function parseText(value: string, type: SettingPath["type"], name: string): unkn
       try {
         return JSON.parse(value) as unknown;
       } catch (error) {
-        throw new InvalidConfig(`${name} is not JSON: ${value}`, { hint: `write it like {"code": "name"}`, cause: error });
+        throw new InvalidConfig(`${name} is not JSON: ${value}`, {
+          hint: `write it like {"code": "name"}`,
+          cause: error,
+        });
       }
     case "string":
       return value;

@@ -3,7 +3,7 @@ import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
-import { formatBytes } from "../text/format-bytes.ts";
+import { parseModelName } from "../store/model-name.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
 import type { PullRequest, PullResult } from "../facade.ts";
@@ -40,6 +40,8 @@ export function createLibrary(parts: {
       throw new InvalidRequest("model is empty", { hint: "name a model, for example smollm2:135m or hf.co/org/repo:Q4_K_M" });
     }
     const { engine, library } = await chooseLibrary(inventory, request, caller);
+    // A slip of the pen is answered before the engine is fetched for it; Ollama checks names itself.
+    if (isEmbedded(engine)) parseModelName(request.model);
     const id = modelId(engine.id, request.model);
     const title = request.from === undefined ? `pull ${request.model}` : `import ${request.model}`;
     const operation = operations.start<PullResult>({ kind: "pull", title, key: `pull ${id} ${request.from ?? ""}` }, (context) =>
@@ -56,15 +58,18 @@ export function createLibrary(parts: {
     context: OperationContext,
   ): Promise<PullResult> {
     const { signal, report } = context;
-    if (engine.installation !== undefined && !(await engine.installation.isInstalled())) {
-      report({ message: `installing the embedded engine (${formatBytes(engine.installation.downloadBytes)} to download)` });
-      await engine.installation.install(report, signal);
-    }
+    const { installation } = engine;
+    const install = async (): Promise<void> => {
+      if (installation !== undefined && !(await installation.isInstalled())) await installation.install(report, signal);
+    };
     try {
+      // Gigabytes are only fetched for an engine that runs here; a file's faults show before an engine is fetched for it.
+      if (request.from === undefined) await install();
       const pulled =
         request.from === undefined
           ? await library.pull(request.model, report, signal)
           : await library.import(request.from, request.model, report, signal);
+      if (request.from !== undefined) await install();
       observations.forget(modelId(engine.id, pulled.name));
       return { engine: engine.id, ...pulled };
     } finally {

@@ -167,7 +167,6 @@ export function createLoader(parts: {
       async ({ signal, report }) => {
         const { residency, installation } = engine;
         if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
-          report({ message: `installing the embedded engine (${formatBytes(installation.downloadBytes)} to download)` });
           await installation.install(report, signal);
         }
         const base = { model: model.name, engine: engine.id };

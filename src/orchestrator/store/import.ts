@@ -83,7 +83,7 @@ export async function importModel(
 /** The real path of a GGUF that is complete in itself. Links are resolved: a hard link to one would be a link still. */
 async function checkSource(givenFile: string): Promise<string> {
   if (!path.isAbsolute(givenFile)) {
-    throw new InvalidRequest(`${givenFile} is not an absolute path`, { hint: "Give from the file's full path." });
+    throw new InvalidRequest(`${givenFile} is not an absolute path`, { hint: "Name the file by its full path." });
   }
   const [, part, parts] = /-(\d{5})-of-(\d{5})\.gguf$/i.exec(givenFile) ?? [];
   if (parts !== undefined && Number(parts) > 1) {
@@ -94,8 +94,7 @@ async function checkSource(givenFile: string): Promise<string> {
   const handle = await openSource(givenFile);
   try {
     const found = await handle.stat();
-    if (!found.isFile())
-      throw new InvalidRequest(`${givenFile} is not a file`, { hint: "Give from the path of a GGUF file." });
+    if (!found.isFile()) throw new InvalidRequest(`${givenFile} is not a file`, { hint: "Name a GGUF file in it." });
     const magic = Buffer.alloc(4);
     const { bytesRead } = await handle.read(magic, 0, 4, 0);
     if (bytesRead === 0) throw new LoadFailed(`${givenFile} is empty`, { hint: "Download it again." });
@@ -117,7 +116,7 @@ async function openSource(file: string): Promise<FileHandle> {
   } catch (error) {
     const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
     throw new InvalidRequest(`${file} can't be read: ${why}`, {
-      hint: "Give from the full path of a readable GGUF.",
+      hint: "Name a readable GGUF by its full path.",
       cause: error,
     });
   }

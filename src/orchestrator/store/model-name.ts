@@ -115,7 +115,12 @@ function partProblem(part: Part, value: string): string | undefined {
   const { pattern, maxLength } = PART_RULES[part];
   if (value === "") return `its ${part} is empty`;
   if (value.length > maxLength) return `its ${part} is longer than ${maxLength} characters`;
-  if (!pattern.test(value)) return `its ${part} "${value}" has a character that is not allowed there`;
+  if (!pattern.test(value)) {
+    const wrong = Array.from(value).find(
+      (character, index) => !pattern.test(index === 0 ? character : `x${character}`),
+    );
+    return `${JSON.stringify(wrong)} is not allowed in its ${part}`;
+  }
   if (value.endsWith(".")) return `its ${part} ends with a dot`;
   if (WINDOWS_DEVICE.test(value)) return `its ${part} "${value}" is a device name on Windows`;
   return undefined;

@@ -185,8 +185,10 @@ function translate(error: unknown, host: string, shown: string, signal: AbortSig
       cause: error,
     });
   }
-  const kind = NETWORK_DOWN.has(code) ? "unreachable" : "interrupted";
-  return new TransientFault(kind, `${host}: ${errorText(error)}${code === "" ? "" : ` (${code})`}`, error);
+  // The code says it all where nobody answered; "getaddrinfo ENOTFOUND HOST" would only name the host again.
+  if (NETWORK_DOWN.has(code)) return new TransientFault("unreachable", `${host} (${code})`, error);
+  const text = errorText(error);
+  return new TransientFault("interrupted", `${host}: ${text}${text.includes(code) ? "" : ` (${code})`}`, error);
 }
 
 interface StatusContext {

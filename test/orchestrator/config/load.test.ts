@@ -48,9 +48,19 @@ describe("loadSettings", () => {
     { name: "OLLM_MODEL_ROUTING_ENABLED", value: "false", path: ["model", "routing", "enabled"], expected: false },
     { name: "OLLM_STORE_READ_OLLAMA", value: "no", path: ["store", "readOllama"], expected: false },
     { name: "OLLM_FILES_ROOTS", value: `/a${delimiter}/b`, path: ["files", "roots"], expected: ["/a", "/b"] },
-    { name: "OLLM_MODEL_ROUTING_OVERRIDES", value: '{"code":"x"}', path: ["model", "routing", "overrides"], expected: { code: "x" } },
+    {
+      name: "OLLM_MODEL_ROUTING_OVERRIDES",
+      value: '{"code":"x"}',
+      path: ["model", "routing", "overrides"],
+      expected: { code: "x" },
+    },
     { name: "OLLM_CONTEXT_SIZE", value: "8192", path: ["providers", "ollama", "options", "numCtx"], expected: 8192 },
-    { name: "OLLM_HOST", value: "http://127.0.0.1:1", path: ["providers", "ollama", "host"], expected: "http://127.0.0.1:1" },
+    {
+      name: "OLLM_HOST",
+      value: "http://127.0.0.1:1",
+      path: ["providers", "ollama", "host"],
+      expected: "http://127.0.0.1:1",
+    },
   ])("$name sets $path", async ({ name, value, path, expected }) => {
     const { settings } = await load({ [name]: value });
     expect(path.reduce<unknown>((node, key) => (node as Record<string, unknown>)[key], settings)).toEqual(expected);
@@ -58,7 +68,9 @@ describe("loadSettings", () => {
 
   it("Ollama's own variable is used only where nothing was set for us", async () => {
     expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("ambient:1");
-    expect((await load({ OLLAMA_HOST: "ambient:1", OLLM_HOST: "ours:2" })).settings.providers.ollama.host).toBe("ours:2");
+    expect((await load({ OLLAMA_HOST: "ambient:1", OLLM_HOST: "ours:2" })).settings.providers.ollama.host).toBe(
+      "ours:2",
+    );
     await writeConfig("providers: {ollama: {host: 'file:3'}}\n");
     expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("file:3");
   });
@@ -77,7 +89,9 @@ describe("loadSettings", () => {
     await writeConfig("memory:\n  bufferBytes: lots\nprivacy: open\n");
     const message = await failure();
     expect(message).toContain('HOME/config.yaml:2: memory.bufferBytes is "lots": Invalid input: expected number');
-    expect(message).toContain('HOME/config.yaml:3: privacy is "open": Invalid option: expected one of "local_only"|"allow_remote"');
+    expect(message).toContain(
+      'HOME/config.yaml:3: privacy is "open": Invalid option: expected one of "local_only"|"allow_remote"',
+    );
   });
 
   it("a misspelt setting is named with its line and the nearest one", async () => {
@@ -86,10 +100,18 @@ describe("loadSettings", () => {
   });
 
   it.each([
-    { environment: { OLLM_TEMPERATURE: "warm" }, flags: {}, message: 'OLLM_TEMPERATURE: options.temperature is "warm"' },
+    {
+      environment: { OLLM_TEMPERATURE: "warm" },
+      flags: {},
+      message: 'OLLM_TEMPERATURE: options.temperature is "warm"',
+    },
     { environment: {}, flags: { maxTokens: "many" }, message: '--max-tokens: options.maxTokens is "many"' },
     { environment: { OLLM_STORE_READ_OLLAMA: "perhaps" }, flags: {}, message: "neither true nor false" },
-    { environment: { OLLM_MODEL_ROUTING_OVERRIDES: "{" }, flags: {}, message: "OLLM_MODEL_ROUTING_OVERRIDES is not JSON" },
+    {
+      environment: { OLLM_MODEL_ROUTING_OVERRIDES: "{" },
+      flags: {},
+      message: "OLLM_MODEL_ROUTING_OVERRIDES is not JSON",
+    },
   ])("names the variable or flag of a wrong value: $message", async ({ environment, flags, message }) => {
     expect(await failure(environment as Record<string, string>, flags)).toContain(message);
   });
@@ -134,6 +156,7 @@ describe("settings", () => {
 
   it("the home is OLLM_HOME, else .ollm in the user's home", () => {
     expect(resolveHome({ OLLM_HOME: join(home, "x") }, "/home/me")).toBe(join(home, "x"));
+    expect(resolveHome({ OLLM_HOME: "~/x" }, home)).toBe(join(home, "x"));
     expect(resolveHome({ OLLM_HOME: " " }, "/home/me")).toBe(join("/home/me", ".ollm"));
   });
 });

@@ -45,7 +45,7 @@ describe("parseModelName", () => {
     ["model:tag.", "ends with a dot"],
     ["my.name/model", "not allowed"],
     [".hidden", "not allowed"],
-    ["a b", "not allowed"],
+    ["a b", '" " is not allowed in its model'],
     ["x".repeat(81), "longer than 80"],
     ["http://host/ns/model", "more parts"],
     ["modèle", "not allowed"],
