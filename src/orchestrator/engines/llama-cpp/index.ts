@@ -55,6 +55,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
   const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
   const children = createChildrenList(options.runFolder, log);
   const gate = createComputeGate(now);
+  const sessions = new Set<ChildSession>();
+  const closing = new AbortController();
   let reaped: Promise<number> | undefined;
   const reapOnce = () => (reaped ??= children.reapOrphans());
 
@@ -72,8 +74,17 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     };
     const forget = () => children.remove(startedPid).catch(noteFailure);
     try {
-      const session = await openChild({ entry, nodeExecutable, modulePath, threads: threads.prefill }, started, signal);
-      void session.ended.then(forget);
+      const untilClosed = AbortSignal.any([signal, closing.signal]);
+      const session = await openChild(
+        { entry, nodeExecutable, modulePath, threads: threads.prefill },
+        started,
+        untilClosed,
+      );
+      sessions.add(session);
+      void session.ended.then(() => {
+        sessions.delete(session);
+        return forget();
+      });
       await Promise.all(listed);
       return session;
     } catch (error) {
@@ -196,7 +207,12 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       reaped = children.reapOrphans();
       return reaped;
     },
-    close: () => models.close(),
+    async close() {
+      closing.abort(new Error("the engine was closed"));
+      await models.close();
+      // Estimates under way.
+      await Promise.all([...sessions].map((session) => session.stop()));
+    },
   };
 }
 

@@ -6,6 +6,7 @@ import { describeEngineContract } from "../../../engine-contract.ts";
 import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import { smolLm2, weightsLimitMs } from "../../../support/weights.ts";
+import { writeEmbeddingModel } from "./embedding-model.ts";
 import { startEngine } from "./engine-under-test.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "ollm-contract-"));
@@ -19,21 +20,22 @@ const importable = async () => {
   await writeTinyGguf(file, { says: "I was imported." });
   return file;
 };
-const createWith = (name: string, fileOf: () => Promise<string>) => async () => {
+const createWith = (files: Readonly<Record<string, string>>, write?: () => Promise<void>) => async () => {
   const { modulePath } = await installedEngine();
-  const subject = await startEngine(modulePath, { [name]: await fileOf() });
+  await write?.();
+  const subject = await startEngine(modulePath, files);
   return { engine: subject.engine, dispose: subject.dispose };
 };
 
+const practice = { chat: join(folder, "practice.gguf"), embedding: join(folder, "embedding.gguf") };
 describeEngineContract({
   name: "llama-cpp (practice model)",
-  models: { chat: "practice:tiny" },
+  models: { chat: "practice:tiny", embedding: "embedder:tiny" },
   importable,
   timeoutMs,
-  create: createWith("practice:tiny", async () => {
-    const file = join(folder, "practice.gguf");
-    await writeTinyGguf(file);
-    return file;
+  create: createWith({ "practice:tiny": practice.chat, "embedder:tiny": practice.embedding }, async () => {
+    await writeTinyGguf(practice.chat);
+    await writeEmbeddingModel(practice.embedding);
   }),
 });
 
@@ -48,6 +50,6 @@ if (weights.file === undefined) {
     models: { chat: "smollm2:135m" },
     importable,
     timeoutMs,
-    create: createWith("smollm2:135m", async () => file),
+    create: createWith({ "smollm2:135m": file }),
   });
 }

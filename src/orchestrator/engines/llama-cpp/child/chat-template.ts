@@ -9,10 +9,7 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 
-/**
- * Templates whose thinking (or channels) only a specialised wrapper tells apart from the answer. All others are run as
- * they stand in the file: the specialised ChatML wrapper, for one, starts with a token that SmolLM2 was never trained on.
- */
+/** Marks of templates of models that think, or speak on several channels. */
 const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;
 
 /** A wrapper for each way of thinking, made when first asked for. */
@@ -20,18 +17,31 @@ export function createChatTemplates(
   library: NodeLlamaCpp,
   model: LlamaModel,
 ): (think: ThinkLevel | undefined) => ChatWrapper {
-  const template = model.fileInfo.metadata.tokenizer?.chat_template;
-  const type = template === undefined || thinkingTemplate.test(template) ? "auto" : "jinjaTemplate";
   const wrappers = new Map<ThinkLevel | undefined, ChatWrapper>();
   return (think) => {
     const known = wrappers.get(think);
     if (known !== undefined) return known;
-    const settings = { type, warningLogs: false, customWrapperSettings: thinkingSettings(think) } as const;
-    const wrapper = library.resolveChatWrapper(model, settings);
+    const wrapper = resolveWrapper(library, model, think);
     const made = needsFirstToken(model, wrapper) ? withFirstToken(library, wrapper) : wrapper;
     wrappers.set(think, made);
     return made;
   };
+}
+
+/**
+ * The template as it stands in the file, because the library's own wrappers differ in small things (the one for ChatML
+ * starts with a token that SmolLM2 was never trained on). For models that think, the wrapper made for them, if it knows
+ * their thoughts: it is the one that can also keep them from thinking.
+ */
+function resolveWrapper(library: NodeLlamaCpp, model: LlamaModel, think: ThinkLevel | undefined): ChatWrapper {
+  const template = model.fileInfo.metadata.tokenizer?.chat_template;
+  const customWrapperSettings = thinkingSettings(think);
+  const resolve = (type: "auto" | "jinjaTemplate") =>
+    library.resolveChatWrapper(model, { type, warningLogs: false, customWrapperSettings });
+  if (template === undefined) return resolve("auto");
+  if (!thinkingTemplate.test(template)) return resolve("jinjaTemplate");
+  const special = resolve("auto");
+  return special.settings.segments?.thought === undefined ? resolve("jinjaTemplate") : special;
 }
 
 function thinkingSettings(think: ThinkLevel | undefined): ChatWrapperOptions["customWrapperSettings"] {
@@ -73,6 +83,19 @@ export function toHistory(messages: readonly Pick<ChatMessage, "role" | "content
     if (role === "assistant") return { type: "model", response: [content] };
     return { type: role, text: content };
   });
+}
+
+/** Wrappers that have no way of their own to keep a model from thinking. */
+const withoutSwitch: readonly string[] = ["JinjaTemplate", "DeepSeek"];
+
+/**
+ * How to keep a model that thinks from it: an answer that begins with an empty, closed thought, which is what its own
+ * template writes when asked. Undefined where the wrapper has its own way, or the model has no thoughts.
+ */
+export function closedThought(wrapper: ChatWrapper): ChatHistoryItem | undefined {
+  if (wrapper.settings.segments?.thought === undefined || !withoutSwitch.includes(wrapper.wrapperName))
+    return undefined;
+  return { type: "model", response: [{ type: "segment", segmentType: "thought", ended: true, text: "" }] };
 }
 
 /** Exactly the tokens that the library evaluates for this conversation before it generates. */

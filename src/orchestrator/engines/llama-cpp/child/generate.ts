@@ -1,6 +1,6 @@
 import { chooseSequence } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
-import { renderPrompt, toHistory } from "./chat-template.ts";
+import { closedThought, renderPrompt, toHistory } from "./chat-template.ts";
 import type {
   ChatWrapper,
   ContextSequence,
@@ -60,6 +60,9 @@ export function createGenerator(parts: GeneratorParts) {
     const wrapper = parts.templateFor(think);
     const grammar = await grammarFor(llama, request.format);
     const history = toHistory(request.messages);
+    const isContinued = history.at(-1)?.type === "model";
+    const closed = think === false && !isContinued ? closedThought(wrapper) : undefined;
+    if (closed !== undefined) history.push(closed);
     const prompt = renderPrompt(wrapper, model, history);
     const marks = wrapper.settings.segments?.thought === undefined ? 0 : thoughtMarkTokens;
     const roomTokens = contextTokens - prompt.length - marks - 1;
@@ -86,7 +89,9 @@ export function createGenerator(parts: GeneratorParts) {
       const { metadata } = await chat.generateResponse(history, {
         ...samplerOptions(request),
         ...(grammar === undefined ? {} : { grammar }),
-        ...(think === false ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
+        ...(think === false && closed === undefined
+          ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } }
+          : {}),
         signal,
         maxTokens: Math.min(request.maxTokens, roomTokens),
         onResponseChunk(chunk) {

@@ -126,7 +126,14 @@ export interface ChatWrapperOptions {
 export type ChatHistoryItem =
   | { readonly type: "system"; readonly text: string }
   | { readonly type: "user"; readonly text: string }
-  | { readonly type: "model"; readonly response: readonly string[] };
+  | { readonly type: "model"; readonly response: readonly (string | ThoughtSegment)[] };
+
+export interface ThoughtSegment {
+  readonly type: "segment";
+  readonly segmentType: "thought";
+  readonly ended: boolean;
+  readonly text: string;
+}
 
 export interface LlamaChat {
   generateResponse(
