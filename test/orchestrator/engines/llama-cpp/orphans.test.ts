@@ -2,8 +2,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
@@ -22,7 +23,7 @@ it.skipIf(process.platform === "win32")(
   async () => {
     const file = join(folder, "endless.gguf");
     await writeTinyGguf(file, { isEndless: true, contextLength: 32_768 });
-    const script = resolve("test/orchestrator/engines/llama-cpp/owner.ts");
+    const script = fileURLToPath(new URL("./owner.ts", import.meta.url));
     const owner = spawn(process.execPath, ["--import", "tsx", script, modulePath, file], {
       stdio: ["ignore", "ignore", "pipe"],
     });
