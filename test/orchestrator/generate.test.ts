@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   Cancelled,
   EngineUnreachable,
+  GenerationFailed,
   InvalidRequest,
   LoadFailed,
   ModelDoesNotFit,
@@ -43,6 +44,25 @@ describe("generate", () => {
     expect(error).toBeInstanceOf(UnknownModel);
     expect(error.message).toBe("no model is installed");
     expect(error.hint).toMatch(/^call pull_model with model "[^"]+" \(.+\), then call this again$/);
+  });
+
+  it("with no model and an engine that is down, says both", async () => {
+    const engine = createFakeEngine("ollama", []);
+    engine.down = new EngineUnreachable("Ollama does not answer at http://127.0.0.1:1");
+    const error = await failureOf(createTestBrain([engine]).generate({}));
+    expect(error.message).toBe("no model is installed; Ollama does not answer at http://127.0.0.1:1");
+  });
+
+  it("text that a failed model wrote is no part of the next one's", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.answer = (request, sink) => {
+      sink.text(`${request.model} begins. `);
+      return request.model === coder.name ? Promise.reject(new GenerationFailed("cut")) : Promise.resolve({ text: "Done." });
+    };
+    const { orchestrator, caller } = createTestBrain([engine]);
+    const operation = await orchestrator.generate(caller(), { prompt: "hello", task: "code" });
+    await operation.follow(caller().signal);
+    expect(operation.partial()?.text).toBe(`${small.name} begins. Done.`);
   });
 
   it("an unknown model is answered with the nearest names, and nothing is loaded", async () => {

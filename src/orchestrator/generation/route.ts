@@ -194,7 +194,9 @@ function refusal({ kind, message, hint }: ChoiceFailure): OrchestratorError {
 async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
   const sample = await source.probe.sample();
   const starter = suggestStarter(source.memory.availableBytes ?? sample.availableBytes, source.memory.bufferBytes);
-  return new UnknownModel("no model is installed", {
+  // The models may be there, behind an engine that is down: whoever runs it should know before pulling gigabytes.
+  const silent = (await source.inventory.recentLists()).flatMap(({ message }) => (message === undefined ? [] : [message]));
+  return new UnknownModel(["no model is installed", ...silent].join("; "), {
     hint: `call pull_model with model "${starter.name}" (${starter.reason}), then call this again`,
   });
 }

@@ -55,6 +55,7 @@ export async function runGeneration(
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
     const { entry, reason } = next;
     const { engine, model } = entry.located;
+    context.clearText();
     try {
       const answered = await attempt(world, caller, request, route, entry, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });

@@ -7,6 +7,8 @@ export interface OperationContext {
   report(progress: Progress): void;
   addText(delta: string): void;
   addThinking(delta: string): void;
+  /** Another model starts over: what the failed one wrote is none of its answer. */
+  clearText(): void;
 }
 
 export interface OperationSpec {
@@ -92,6 +94,9 @@ function createOperation<Result>(
     },
     addText: (delta) => addPartial(delta, ""),
     addThinking: (delta) => addPartial("", delta),
+    clearText() {
+      partial = undefined;
+    },
   };
 
   // The work starts in a microtask, so that whoever started it can follow before the first report.
