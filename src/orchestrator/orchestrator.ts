@@ -87,8 +87,6 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       ramStatus({ inventory, probe }),
       Promise.all(engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
     ]);
-    const unreachable = statuses.filter(({ health }) => health === "unreachable");
-    const hasNone = statuses.every(({ health }) => health !== "ok");
     return {
       version: world.version,
       home: world.home,
@@ -104,7 +102,8 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       warnings: [
         ...(ram.warning === undefined ? [] : [ram.warning]),
         ...(memory.availableBytes === undefined ? [] : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
-        ...(hasNone ? unreachable.map(({ id, message }) => `${id}: ${message ?? "it does not answer"}`) : []),
+        // Why is told with each engine.
+        ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
       ],
     };
   }

@@ -142,6 +142,16 @@ describe("list_models while things change", () => {
     expect((await orchestrator.listModels(caller(), { engine: "llama-cpp" })).suggestion).toBeUndefined();
   });
 
+  it("is a warning of the status only when no engine is left, and told once", async () => {
+    const ollama = createFakeEngine("ollama", []);
+    const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
+    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    ollama.down = gone;
+    expect((await orchestrator.systemStatus(caller())).warnings).toEqual([]);
+    embedded.down = gone;
+    expect((await orchestrator.systemStatus(caller())).warnings).toEqual(["no engine answers"]);
+  });
+
   it("an engine that is not configured is refused with those that are", async () => {
     const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
     const listing = orchestrator.listModels(caller(), { engine: "olama" });
