@@ -40,7 +40,9 @@ export const overhead: Bench = {
 
 /** The fake runs as a process of its own, so that the direct and the indirect way pay the same for it. */
 async function timeCalls(environment: Record<string, string>): Promise<{ directMs: number[]; serverMs: number[] }> {
-  const fake = spawn(process.execPath, ["--import", "tsx", fakeProgram, "--port", "0"], { stdio: ["ignore", "pipe", "inherit"] });
+  const fake = spawn(process.execPath, ["--import", "tsx", fakeProgram, "--port", "0"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   try {
     const url = await urlOf(fake);
     return await withServer(environment, url, async (client) => {
@@ -107,7 +109,12 @@ async function askDirectly(url: string): Promise<void> {
   const response = await fetch(`${url}/api/chat`, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ model, messages: [{ role: "user", content: prompt }], stream: true, options: { num_ctx: 4096, num_predict: 4096 } }),
+    body: JSON.stringify({
+      model,
+      messages: [{ role: "user", content: prompt }],
+      stream: true,
+      options: { num_ctx: 4096, num_predict: 4096 },
+    }),
   });
   const text = await response.text();
   if (!response.ok) throw new Error(text);
@@ -121,6 +128,8 @@ async function timed(work: () => Promise<void>): Promise<number> {
 
 async function urlOf(fake: ChildProcess): Promise<string> {
   if (fake.stdout === null) throw new Error("the fake has no stdout");
-  const [line]: unknown[] = await once(createInterface({ input: fake.stdout }), "line", { signal: AbortSignal.timeout(20_000) });
+  const [line]: unknown[] = await once(createInterface({ input: fake.stdout }), "line", {
+    signal: AbortSignal.timeout(20_000),
+  });
   return (JSON.parse(String(line)) as { url: string }).url;
 }

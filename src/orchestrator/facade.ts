@@ -1,5 +1,18 @@
 /** The facade: what can be asked of the orchestrator, and what it answers. Plain data; units stand in the names. */
-import type { CallerContext, Capability, EngineKind, EstimateMethod, JsonSchema, LoadPlan, ModelFacts, ModelStatus, Operation, Privacy, ThinkLevel, Trust } from "./types.ts";
+import type {
+  CallerContext,
+  Capability,
+  EngineKind,
+  EstimateMethod,
+  JsonSchema,
+  LoadPlan,
+  ModelFacts,
+  ModelStatus,
+  Operation,
+  Privacy,
+  ThinkLevel,
+  Trust,
+} from "./types.ts";
 
 export interface ListModelsRequest {
   readonly query?: string;

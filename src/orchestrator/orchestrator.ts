@@ -47,33 +47,48 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
   };
 
   /** Where a model would be loaded, and with how much context. */
-  async function loadTarget(caller: CallerContext, request: LoadRequest): Promise<{ located: LocatedModel; contextTokens: number }> {
+  async function loadTarget(
+    caller: CallerContext,
+    request: LoadRequest,
+  ): Promise<{ located: LocatedModel; contextTokens: number }> {
     const [located] = await inventory.locate(request.model);
     if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { hint: "call list_models" });
     if (takesNoMemory(located)) {
-      throw new InvalidRequest(`${located.model.name} runs on ${located.engine.id}'s cloud: there is nothing to load here`, {
-        hint: "name a local model (list_models)",
-      });
+      throw new InvalidRequest(
+        `${located.model.name} runs on ${located.engine.id}'s cloud: there is nothing to load here`,
+        {
+          hint: "name a local model (list_models)",
+        },
+      );
     }
     const facts = await factsOf({ inventory, log }, located, caller.signal);
     const { contextTokens: windowTokens } = describeFromDatabase(located.model.name, facts);
     const atLeastTokens = request.contextTokens ?? caller.settings.contextTokens;
     if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
-      throw new InvalidRequest(`context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${located.model.name} reads`, {
-        hint: `ask for at most ${windowTokens}`,
-      });
+      throw new InvalidRequest(
+        `context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${located.model.name} reads`,
+        {
+          hint: `ask for at most ${windowTokens}`,
+        },
+      );
     }
     return { located, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
   }
 
   /** A file that can't be read must be seen to be deleted: its reason stands in for its facts. */
-  async function readableFacts(caller: CallerContext, located: LocatedModel): Promise<{ facts: ModelFacts; error?: string }> {
+  async function readableFacts(
+    caller: CallerContext,
+    located: LocatedModel,
+  ): Promise<{ facts: ModelFacts; error?: string }> {
     try {
       return { facts: await inventory.facts(located, caller.signal) };
     } catch (error) {
       if (!(error instanceof LoadFailed)) throw error;
       const { name, sizeBytes, trust, digest } = located.model;
-      return { facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] }, error: error.message };
+      return {
+        facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] },
+        error: error.message,
+      };
     }
   }
 
@@ -101,7 +116,9 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       remoteRequests,
       warnings: [
         ...(ram.warning === undefined ? [] : [ram.warning]),
-        ...(memory.availableBytes === undefined ? [] : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
+        ...(memory.availableBytes === undefined
+          ? []
+          : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
         // Why is told with each engine.
         ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
       ],
@@ -132,7 +149,11 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
         });
       }
       const { located, contextTokens } = await loadTarget(caller, request);
-      return loader.load(located, { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) }, true);
+      return loader.load(
+        located,
+        { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
+        true,
+      );
     },
     async planGeneration(caller, request) {
       checkPrompt(request);
@@ -140,7 +161,9 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     },
     async generate(caller, request) {
       checkPrompt(request);
-      return operations.start({ kind: "generate", title: "generate" }, (context) => runGeneration(generation, caller, request, context));
+      return operations.start({ kind: "generate", title: "generate" }, (context) =>
+        runGeneration(generation, caller, request, context),
+      );
     },
     unloadModels: (caller, name) => library.unload(caller, name),
     deleteModel: (caller, name) => library.remove(caller, name),

@@ -1,5 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { EngineUnreachable, GenerationFailed, InvalidRequest, LoadFailed, PromptTooLong } from "../../src/orchestrator/errors.ts";
+import {
+  EngineUnreachable,
+  GenerationFailed,
+  InvalidRequest,
+  LoadFailed,
+  PromptTooLong,
+} from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestBrain } from "../support/orchestrator.ts";
 
@@ -138,7 +144,10 @@ describe("list_models while things change", () => {
   });
 
   it("suggests nothing to pull while another engine holds models", async () => {
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small]), createFakeEngine("llama-cpp", [])]);
+    const { orchestrator, caller } = createTestBrain([
+      createFakeEngine("ollama", [small]),
+      createFakeEngine("llama-cpp", []),
+    ]);
     expect((await orchestrator.listModels(caller(), { engine: "llama-cpp" })).suggestion).toBeUndefined();
   });
 

@@ -34,13 +34,20 @@ describe("generate", () => {
     const first = await generate({ prompt: "hello" });
     const second = await generate({ prompt: "hello again" });
     expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "generate llama3.2:3b"]);
-    expect(first).toMatchObject({ text: "llama3.2:3b says hello", model: "llama3.2:3b", engine: "ollama", finishReason: "stop" });
+    expect(first).toMatchObject({
+      text: "llama3.2:3b says hello",
+      model: "llama3.2:3b",
+      engine: "ollama",
+      finishReason: "stop",
+    });
     expect(second.reason).toContain("loaded");
     expect(second.timing.loadMs).toBe(0);
   });
 
   it("with no model at all, says what to pull here and why", async () => {
-    const error = await failureOf(createTestBrain([createFakeEngine("ollama", [])], { memoryBytes: 8 * gigabyte }).generate({}));
+    const error = await failureOf(
+      createTestBrain([createFakeEngine("ollama", [])], { memoryBytes: 8 * gigabyte }).generate({}),
+    );
     expect(error).toBeInstanceOf(UnknownModel);
     expect(error.message).toBe("no model is installed");
     expect(error.hint).toMatch(/^call pull_model with model "[^"]+" \(.+\), then call this again$/);
@@ -57,7 +64,9 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.answer = (request, sink) => {
       sink.text(`${request.model} begins. `);
-      return request.model === coder.name ? Promise.reject(new GenerationFailed("cut")) : Promise.resolve({ text: "Done." });
+      return request.model === coder.name
+        ? Promise.reject(new GenerationFailed("cut"))
+        : Promise.resolve({ text: "Done." });
     };
     const { orchestrator, caller } = createTestBrain([engine]);
     const operation = await orchestrator.generate(caller(), { prompt: "hello", task: "code" });
@@ -75,7 +84,12 @@ describe("generate", () => {
 
   it("a model that somebody else loaded with a smaller but sufficient context is used as it is", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    engine.resident.set(small.name, { name: small.name, sizeBytes: small.sizeBytes, vramBytes: 0, contextTokens: 2048 });
+    engine.resident.set(small.name, {
+      name: small.name,
+      sizeBytes: small.sizeBytes,
+      vramBytes: 0,
+      contextTokens: 2048,
+    });
     let contextTokens = 0;
     engine.answer = (request) => {
       contextTokens = request.contextTokens;
@@ -124,7 +138,11 @@ describe("generate", () => {
     expect(engine.calls).not.toContain(`unload ${coder.name}`);
     gate.open();
     await Promise.all([first, second]);
-    expect(engine.calls.slice(-3)).toEqual([`unload ${coder.name}`, `load ${large.name} 4096`, `generate ${large.name}`]);
+    expect(engine.calls.slice(-3)).toEqual([
+      `unload ${coder.name}`,
+      `load ${large.name} 4096`,
+      `generate ${large.name}`,
+    ]);
   });
 
   it("two requests for a model that is being loaded share the load", async () => {
@@ -175,7 +193,8 @@ describe("generate", () => {
 
   it("goes to the next model when one can't be loaded, and says so", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
-    engine.beforeLoad = (model) => (model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve());
+    engine.beforeLoad = (model) =>
+      model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve();
     const brain = createTestBrain([engine]);
     const result = await brain.generate({ task: "code" });
     expect(result.model).toBe(small.name);
@@ -190,7 +209,8 @@ describe("generate", () => {
 
   it("a model that was named is not replaced by another one", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
-    engine.beforeLoad = (model) => (model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve());
+    engine.beforeLoad = (model) =>
+      model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve();
     const error = await failureOf(createTestBrain([engine]).generate({ model: coder.name }));
     expect(error).toBeInstanceOf(LoadFailed);
     expect(engine.calls).not.toContain(`generate ${small.name}`);
@@ -281,7 +301,9 @@ describe("generate", () => {
 
   it("refuses a prompt that is far beyond the window without loading anything", async () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 2048 })]);
-    const error = await failureOf(createTestBrain([engine]).generate({ model: "llama3.2:3b", prompt: "word ".repeat(50_000) }));
+    const error = await failureOf(
+      createTestBrain([engine]).generate({ model: "llama3.2:3b", prompt: "word ".repeat(50_000) }),
+    );
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(engine.calls).toEqual([]);
   });
@@ -305,12 +327,17 @@ describe("generate", () => {
       content = request.messages.at(-1)?.content ?? "";
       return Promise.resolve({});
     };
-    await createTestBrain([engine]).generate({ prompt: "What is it?", files: [{ path: "notes.txt", text: "A list." }] });
+    await createTestBrain([engine]).generate({
+      prompt: "What is it?",
+      files: [{ path: "notes.txt", text: "A list." }],
+    });
     expect(content).toBe("File notes.txt:\n```\nA list.\n```\n\nWhat is it?");
   });
 
   it.each(["", "  \n"])("an empty prompt is refused: %j", async (prompt) => {
-    expect(await failureOf(createTestBrain([createFakeEngine("ollama", [small])]).generate({ prompt }))).toBeInstanceOf(InvalidRequest);
+    expect(await failureOf(createTestBrain([createFakeEngine("ollama", [small])]).generate({ prompt }))).toBeInstanceOf(
+      InvalidRequest,
+    );
   });
 
   it("an engine that hangs doesn't keep the others from answering", async () => {

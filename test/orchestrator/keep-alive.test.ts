@@ -12,13 +12,20 @@ describe("keep_alive", () => {
     expect((await generate({ keepAliveSeconds: 0 })).text).toBe("llama3.2:3b says hello");
     expect(engine.resident.size).toBe(0);
     await generate({});
-    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "load llama3.2:3b 4096", "generate llama3.2:3b"]);
+    expect(engine.calls).toEqual([
+      "load llama3.2:3b 4096",
+      "generate llama3.2:3b",
+      "load llama3.2:3b 4096",
+      "generate llama3.2:3b",
+    ]);
   });
 
   it("0 makes no sense for a load, which says so", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { orchestrator, caller } = createTestBrain([engine]);
-    await expect(orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds: 0 })).rejects.toBeInstanceOf(InvalidRequest);
+    await expect(orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds: 0 })).rejects.toBeInstanceOf(
+      InvalidRequest,
+    );
     expect(engine.calls).toEqual([]);
   });
 

@@ -16,11 +16,15 @@ describe("settings that name a model", () => {
     expect(answer).toMatchObject({ model: coder.name, reason: expect.stringMatching(/^model\.default, /) as string });
     const without = brain({ routing: { enabled: false } }).generate({});
     await expect(without).rejects.toBeInstanceOf(InvalidConfig);
-    await expect(without).rejects.toMatchObject({ hint: "set model.default, name a model, or set model.routing.enabled to true" });
+    await expect(without).rejects.toMatchObject({
+      hint: "set model.default, name a model, or set model.routing.enabled to true",
+    });
   });
 
   it("a missing model.default is an error with routing off, and a note with routing on", async () => {
-    await expect(brain({ default: "gone:7b", routing: { enabled: false } }).generate({})).rejects.toBeInstanceOf(UnknownModel);
+    await expect(brain({ default: "gone:7b", routing: { enabled: false } }).generate({})).rejects.toBeInstanceOf(
+      UnknownModel,
+    );
     const answer = await brain({ default: "gone:7b" }).generate({});
     expect(answer.notes).toEqual(["model.default names gone:7b, which is not installed"]);
   });

@@ -13,8 +13,24 @@ describe("listModels", () => {
     await generate({ model: small.name });
     expect(await orchestrator.listModels(caller(), {})).toEqual({
       models: [
-        { name: "llama3.2:3b", engine: "ollama", sizeBytes: 2 * gigabyte, isLoaded: true, status: "loaded", trust: "local", fits: true },
-        { name: "qwen2.5:14b", engine: "ollama", sizeBytes: 9 * gigabyte, isLoaded: false, status: "installed", trust: "local", fits: false },
+        {
+          name: "llama3.2:3b",
+          engine: "ollama",
+          sizeBytes: 2 * gigabyte,
+          isLoaded: true,
+          status: "loaded",
+          trust: "local",
+          fits: true,
+        },
+        {
+          name: "qwen2.5:14b",
+          engine: "ollama",
+          sizeBytes: 9 * gigabyte,
+          isLoaded: false,
+          status: "installed",
+          trust: "local",
+          fits: false,
+        },
       ],
       total: 2,
       stale: [],
@@ -30,7 +46,9 @@ describe("listModels", () => {
     nowMs = 60_000;
     const list = await orchestrator.listModels(caller(), {});
     expect(list.models.map((model) => model.name)).toEqual(["llama3.2:3b"]);
-    expect(list.stale).toEqual([{ engine: "ollama", since: "1970-01-01T00:01:00.000Z", message: "Ollama does not answer" }]);
+    expect(list.stale).toEqual([
+      { engine: "ollama", since: "1970-01-01T00:01:00.000Z", message: "Ollama does not answer" },
+    ]);
     engine.down = undefined;
     nowMs = 120_000;
     expect((await orchestrator.listModels(caller(), {})).stale).toEqual([]);
@@ -46,7 +64,8 @@ describe("listModels", () => {
   it("finds by name, filters by capability, and counts before the limit", async () => {
     const embedder = fakeModel("nomic-embed-text:latest", gigabyte, { capabilities: ["embedding"] });
     const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small, large, embedder])]);
-    const names = async (request: object) => (await orchestrator.listModels(caller(), request)).models.map((model) => model.name);
+    const names = async (request: object) =>
+      (await orchestrator.listModels(caller(), request)).models.map((model) => model.name);
     expect(await names({ query: "QWEN" })).toEqual(["qwen2.5:14b"]);
     expect(await names({ capability: "embedding" })).toEqual(["nomic-embed-text:latest"]);
     const limited = await orchestrator.listModels(caller(), { limit: 1 });
@@ -71,7 +90,9 @@ describe("pullModel", () => {
     expect(second.id).toBe(first.id);
     const outcome = first.follow(caller().signal);
     await gate.entered;
-    expect((await orchestrator.listModels(caller(), {})).models.map(({ name, status }) => ({ name, status }))).toEqual([{ name: "smollm2", status: "pulling" }]);
+    expect((await orchestrator.listModels(caller(), {})).models.map(({ name, status }) => ({ name, status }))).toEqual([
+      { name: "smollm2", status: "pulling" },
+    ]);
     gate.open();
     expect(await outcome).toMatchObject({ name: "smollm2", engine: "ollama", wasAlreadyPresent: false });
     expect((await orchestrator.listModels(caller(), {})).models.map((model) => model.status)).toEqual(["installed"]);
@@ -135,7 +156,9 @@ describe("pullModel", () => {
 
   it("an engine that is not there is refused with those that are", async () => {
     const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [])]);
-    await expect(orchestrator.pullModel(caller(), { model: "x", engine: "olama" })).rejects.toMatchObject({ hint: "engines that can: ollama" });
+    await expect(orchestrator.pullModel(caller(), { model: "x", engine: "olama" })).rejects.toMatchObject({
+      hint: "engines that can: ollama",
+    });
   });
 });
 
@@ -173,8 +196,12 @@ describe("unloading and deleting", () => {
     const { orchestrator, caller, generate } = createTestBrain([engine]);
     await generate({ model: small.name });
     await generate({ model: large.name });
-    expect(await orchestrator.unloadModels(caller(), small.name)).toEqual([{ name: small.name, engine: "ollama", bytes: 2 * gigabyte }]);
-    expect(await orchestrator.unloadModels(caller())).toEqual([{ name: large.name, engine: "ollama", bytes: 9 * gigabyte }]);
+    expect(await orchestrator.unloadModels(caller(), small.name)).toEqual([
+      { name: small.name, engine: "ollama", bytes: 2 * gigabyte },
+    ]);
+    expect(await orchestrator.unloadModels(caller())).toEqual([
+      { name: large.name, engine: "ollama", bytes: 9 * gigabyte },
+    ]);
     expect(await orchestrator.unloadModels(caller())).toEqual([]);
   });
 
@@ -189,7 +216,9 @@ describe("unloading and deleting", () => {
     const answer = generate({});
     await gate.entered;
     await expect(orchestrator.unloadModels(caller(), small.name)).rejects.toBeInstanceOf(InvalidRequest);
-    await expect(orchestrator.deleteModel(caller(), small.name)).rejects.toThrow("llama3.2:3b is in use and was not deleted");
+    await expect(orchestrator.deleteModel(caller(), small.name)).rejects.toThrow(
+      "llama3.2:3b is in use and was not deleted",
+    );
     await expect(orchestrator.unloadModels(caller())).rejects.toThrow("llama3.2:3b is in use; unloaded: nothing");
     gate.open();
     await answer;

@@ -13,7 +13,10 @@ describe("under local_only, an Ollama on another machine", () => {
 
   it.each([
     { by: "name", request: { model: distant.name } },
-    { by: "a request that asks for more than it may", request: { model: distant.name, privacy: "allow_remote" as const } },
+    {
+      by: "a request that asks for more than it may",
+      request: { model: distant.name, privacy: "allow_remote" as const },
+    },
     { by: "model.default", request: {} },
     { by: "an override", request: { task: "code" as const } },
   ])("gets no prompt, chosen by $by", async ({ request }) => {
@@ -68,7 +71,15 @@ describe("under allow_remote, an Ollama on another machine", () => {
 it("a cloud model's dry run plans no memory here", async () => {
   const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
   const settings = { privacy: "allow_remote" };
-  const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [cloud])], { settings, memoryBytes: gigabyte });
+  const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [cloud])], {
+    settings,
+    memoryBytes: gigabyte,
+  });
   const { plan } = await orchestrator.planGeneration(caller(), { prompt: "hello" });
-  expect(plan).toMatchObject({ fits: true, neededBytes: 0, evict: [], steps: ["kimi-k2:cloud runs elsewhere: it takes no memory here"] });
+  expect(plan).toMatchObject({
+    fits: true,
+    neededBytes: 0,
+    evict: [],
+    steps: ["kimi-k2:cloud runs elsewhere: it takes no memory here"],
+  });
 });

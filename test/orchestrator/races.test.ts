@@ -98,7 +98,11 @@ describe("a model that could not be loaded", () => {
     });
     const { orchestrator, caller } = createTestBrain([engine]);
     const { model } = await orchestrator.describeModel(caller(), small.name);
-    expect(model).toMatchObject({ status: "error", error: "llama3.2:3b is cut off after 12 bytes", sizeBytes: small.sizeBytes });
+    expect(model).toMatchObject({
+      status: "error",
+      error: "llama3.2:3b is cut off after 12 bytes",
+      sizeBytes: small.sizeBytes,
+    });
   });
 });
 
@@ -115,8 +119,16 @@ describe("a dry run", () => {
 
   it("uses a loaded model with a smaller but sufficient context, as the real call does", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    engine.resident.set(small.name, { name: small.name, sizeBytes: small.sizeBytes, vramBytes: 0, contextTokens: 2048 });
+    engine.resident.set(small.name, {
+      name: small.name,
+      sizeBytes: small.sizeBytes,
+      vramBytes: 0,
+      contextTokens: 2048,
+    });
     const { orchestrator, caller } = createTestBrain([engine]);
-    expect((await orchestrator.planGeneration(caller(), { prompt: "hello" })).plan).toMatchObject({ isLoaded: true, contextTokens: 2048 });
+    expect((await orchestrator.planGeneration(caller(), { prompt: "hello" })).plan).toMatchObject({
+      isLoaded: true,
+      contextTokens: 2048,
+    });
   });
 });

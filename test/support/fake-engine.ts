@@ -23,11 +23,23 @@ export interface FakeEngine extends Engine {
 export const gigabyte = 1_000_000_000;
 
 export function fakeModel(name: string, sizeBytes: number, more: Partial<InstalledModel> = {}): InstalledModel {
-  return { name, sizeBytes, digest: name, contextTokens: 32_768, capabilities: ["completion"], trust: "local", ...more };
+  return {
+    name,
+    sizeBytes,
+    digest: name,
+    contextTokens: 32_768,
+    capabilities: ["completion"],
+    trust: "local",
+    ...more,
+  };
 }
 
 /** An engine in this process whose models take as much memory as their files. */
-export function createFakeEngine(id: string, models: readonly InstalledModel[], more: Partial<Engine> = {}): FakeEngine {
+export function createFakeEngine(
+  id: string,
+  models: readonly InstalledModel[],
+  more: Partial<Engine> = {},
+): FakeEngine {
   const calls: string[] = [];
   const resident = new Map<string, ResidentModel>();
   const sizeOf = (name: string) => engine.models.find((model) => model.name === name)?.sizeBytes ?? 0;
@@ -57,7 +69,12 @@ export function createFakeEngine(id: string, models: readonly InstalledModel[], 
     describe(name) {
       const model = engine.models.find((candidate) => candidate.name === name);
       if (model === undefined) return Promise.reject(new UnknownModel(`no model ${name}`));
-      return Promise.resolve({ name, sizeBytes: model.sizeBytes, capabilities: model.capabilities ?? ["completion"], trust: model.trust });
+      return Promise.resolve({
+        name,
+        sizeBytes: model.sizeBytes,
+        capabilities: model.capabilities ?? ["completion"],
+        trust: model.trust,
+      });
     },
     async generate(request, sink, signal) {
       calls.push(`generate ${request.model}`);

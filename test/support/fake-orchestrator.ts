@@ -1,5 +1,17 @@
 import { InvalidRequest, UnknownModel } from "../../src/orchestrator/errors.ts";
-import type { DatabaseEntry, GenerateResult, ListedModel, LoadResult, ModelDescription, ModelList, Orchestrator, PullResult, RamStatus, RoutePlan, SystemStatus } from "../../src/orchestrator/facade.ts";
+import type {
+  DatabaseEntry,
+  GenerateResult,
+  ListedModel,
+  LoadResult,
+  ModelDescription,
+  ModelList,
+  Orchestrator,
+  PullResult,
+  RamStatus,
+  RoutePlan,
+  SystemStatus,
+} from "../../src/orchestrator/facade.ts";
 import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/types.ts";
 
 /** What the fake was asked, in order: `["generate", request]`. */
@@ -132,7 +144,7 @@ export const generated: GenerateResult = {
   timing: { queueMs: 0.4, loadMs: 0, firstTokenMs: 55.5 },
   route: {
     task: "general",
-  because: "nothing points to another task",
+    because: "nothing points to another task",
     profile: "general",
     considered: [
       { model: "smollm2:135m", engine: "llama-cpp", score: 0.91234 },

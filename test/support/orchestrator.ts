@@ -21,7 +21,9 @@ export function createTestBrain(
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
   const settings = settingsSchema.parse({ memory: { bufferBytes: 2 * gigabyte }, ...options.settings });
   const usedBytes = () =>
-    engines.flatMap((engine) => [...(engine.resident?.values() ?? [])]).reduce((sum, model) => sum + model.sizeBytes, 0);
+    engines
+      .flatMap((engine) => [...(engine.resident?.values() ?? [])])
+      .reduce((sum, model) => sum + model.sizeBytes, 0);
   const sample = (): MemorySample => ({
     totalBytes,
     availableBytes: totalBytes - usedBytes(),

@@ -196,14 +196,24 @@ describe("manage_model", () => {
 
   it("says what is wrong with a model whose file can't be read", async () => {
     const error = "cut:1b is cut off after 12 bytes";
-    const listed = { name: "cut:1b", engine: "llama-cpp", sizeBytes: 12, isLoaded: false, trust: "local", status: "error", error } as const;
+    const listed = {
+      name: "cut:1b",
+      engine: "llama-cpp",
+      sizeBytes: 12,
+      isLoaded: false,
+      trust: "local",
+      status: "error",
+      error,
+    } as const;
     const facts = { name: "cut:1b", sizeBytes: 12, trust: "local", capabilities: [] } as const;
     connection = await connectMemoryClient({
       ...createFakeOrchestrator(),
       describeModel: () => Promise.resolve({ model: listed, facts }),
     });
     const result = await connection.call("manage_model", { action: "show", model: "cut:1b" });
-    expect(result.content).toEqual([{ type: "text", text: `cut:1b: 12 bytes; llama-cpp, error (${error}); context unknown` }]);
+    expect(result.content).toEqual([
+      { type: "text", text: `cut:1b: 12 bytes; llama-cpp, error (${error}); context unknown` },
+    ]);
     expect(result.structuredContent).toMatchObject({ details: { status: "error", error } });
   });
 

@@ -18,7 +18,11 @@ export const settingsSchema = z.strictObject({
       default: z.string().min(1).optional().meta(caller).describe("Model used when a request names none."),
       routing: z
         .strictObject({
-          enabled: z.boolean().default(true).meta(caller).describe("Choose a model by task; false always takes model.default."),
+          enabled: z
+            .boolean()
+            .default(true)
+            .meta(caller)
+            .describe("Choose a model by task; false always takes model.default."),
           defaultProfile: z
             .string()
             .min(1)
@@ -47,7 +51,13 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   options: z
     .strictObject({
-      temperature: z.number().min(0).max(2).optional().meta(request).describe("Sampling temperature; the model's own when absent."),
+      temperature: z
+        .number()
+        .min(0)
+        .max(2)
+        .optional()
+        .meta(request)
+        .describe("Sampling temperature; the model's own when absent."),
       topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
       maxTokens: z.number().int().min(1).default(4096).meta(request).describe("Most tokens of one answer."),
     })
@@ -62,7 +72,12 @@ export const settingsSchema = z.strictObject({
       ollama: z
         .strictObject({
           enabled: z.boolean().default(true).meta(owner).describe("Use an Ollama server when it answers."),
-          host: z.string().min(1).default("http://127.0.0.1:11434").meta(owner).describe("Address of the Ollama server."),
+          host: z
+            .string()
+            .min(1)
+            .default("http://127.0.0.1:11434")
+            .meta(owner)
+            .describe("Address of the Ollama server."),
           options: z
             .strictObject({
               numCtx: z
@@ -92,8 +107,17 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   store: z
     .strictObject({
-      path: z.string().min(1).optional().meta(owner).describe("Folder of our own models; OLLM_HOME/models when absent."),
-      readOllama: z.boolean().default(true).meta(owner).describe("Read models of an Ollama store on this machine, never writing to it."),
+      path: z
+        .string()
+        .min(1)
+        .optional()
+        .meta(owner)
+        .describe("Folder of our own models; OLLM_HOME/models when absent."),
+      readOllama: z
+        .boolean()
+        .default(true)
+        .meta(owner)
+        .describe("Read models of an Ollama store on this machine, never writing to it."),
     })
     .prefault({}),
   registry: z
@@ -110,14 +134,25 @@ export const settingsSchema = z.strictObject({
         .default([])
         .meta(owner)
         .describe("Registry hosts (host:port) spoken to over plain http; for private networks and tests."),
-      defaultHost: z.string().min(1).default("registry.ollama.ai").meta(owner).describe("Registry of names without a host."),
+      defaultHost: z
+        .string()
+        .min(1)
+        .default("registry.ollama.ai")
+        .meta(owner)
+        .describe("Registry of names without a host."),
     })
     .prefault({}),
   memory: z
     .strictObject({
-      bufferBytes: bytes.default(2 * 1024 ** 3).meta(owner).describe("Stays free beside every load."),
+      bufferBytes: bytes
+        .default(2 * 1024 ** 3)
+        .meta(owner)
+        .describe("Stays free beside every load."),
       maxBytes: bytes.optional().meta(owner).describe("Most bytes that models may use in all."),
-      availableBytes: bytes.optional().meta(owner).describe("Overrides the measured available memory (remote hosts, tests)."),
+      availableBytes: bytes
+        .optional()
+        .meta(owner)
+        .describe("Overrides the measured available memory (remote hosts, tests)."),
       smallModelBytes: bytes
         .default(5 * 1024 ** 3)
         .meta(owner)
@@ -132,13 +167,23 @@ export const settingsSchema = z.strictObject({
   files: z
     .strictObject({
       roots: z.array(z.string()).default([]).meta(owner).describe("Folders whose files tools may read and write."),
-      maxFileBytes: bytes.default(2 * 1024 ** 2).meta(owner).describe("Largest file that is read."),
-      maxTotalBytes: bytes.default(8 * 1024 ** 2).meta(owner).describe("Most bytes of all files of one request."),
+      maxFileBytes: bytes
+        .default(2 * 1024 ** 2)
+        .meta(owner)
+        .describe("Largest file that is read."),
+      maxTotalBytes: bytes
+        .default(8 * 1024 ** 2)
+        .meta(owner)
+        .describe("Most bytes of all files of one request."),
     })
     .prefault({}),
   log: z
     .strictObject({
-      level: z.enum(["debug", "info", "warn", "silent"]).default("warn").meta(owner).describe("What is written to stderr."),
+      level: z
+        .enum(["debug", "info", "warn", "silent"])
+        .default("warn")
+        .meta(owner)
+        .describe("What is written to stderr."),
     })
     .prefault({}),
 });

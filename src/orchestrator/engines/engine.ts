@@ -1,5 +1,13 @@
 import type { Generation, GenerationSink, GenerationRequest } from "./generation.ts";
-import type { EngineKind, InstalledModel, MemoryEstimate, ModelFacts, Progress, ResidentModel, Trust } from "../types.ts";
+import type {
+  EngineKind,
+  InstalledModel,
+  MemoryEstimate,
+  ModelFacts,
+  Progress,
+  ResidentModel,
+  Trust,
+} from "../types.ts";
 
 /** Receives progress of a long call. Must not throw. */
 export type Report = (progress: Progress) => void;

@@ -70,14 +70,17 @@ export function tokenBudget(ask: {
   const notes: string[] = [];
   let maxTokens = ask.maxTokens ?? ask.defaultMaxTokens;
   if (outputTokens !== undefined && maxTokens > outputTokens) {
-    if (ask.maxTokens !== undefined) notes.push(`max_tokens ${maxTokens} lowered to ${outputTokens}, the most ${model} answers with`);
+    if (ask.maxTokens !== undefined)
+      notes.push(`max_tokens ${maxTokens} lowered to ${outputTokens}, the most ${model} answers with`);
     maxTokens = outputTokens;
   }
   // The engine stops at the end of the window by itself; a limit is only worth a note where the numbers are sure.
   const room = windowTokens === undefined ? Number.POSITIVE_INFINITY : windowTokens - surePromptTokens;
   if (maxTokens > room) {
     if (ask.maxTokens !== undefined) {
-      notes.push(`max_tokens ${maxTokens} lowered to ${room}: the window of ${model} has ${String(windowTokens)} tokens, the prompt about ${promptTokens}`);
+      notes.push(
+        `max_tokens ${maxTokens} lowered to ${room}: the window of ${model} has ${String(windowTokens)} tokens, the prompt about ${promptTokens}`,
+      );
     }
     maxTokens = room;
   }
@@ -89,7 +92,10 @@ export function tokenBudget(ask: {
   const wantedTokens = Math.max(promptTokens + answerTokens, leastTokens ?? 0);
   return {
     neededTokens: windowTokens === undefined ? wantedTokens : Math.min(wantedTokens, windowTokens),
-    contextTokens: canonicalContext({ atLeastTokens: Math.max(wantedTokens, leastTokens ?? defaultContextTokens), windowTokens }),
+    contextTokens: canonicalContext({
+      atLeastTokens: Math.max(wantedTokens, leastTokens ?? defaultContextTokens),
+      windowTokens,
+    }),
     maxTokens,
     notes,
   };

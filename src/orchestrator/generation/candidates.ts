@@ -104,7 +104,8 @@ export async function factsOf(
   signal: AbortSignal,
 ): Promise<Partial<ModelFacts>> {
   const { model } = located;
-  if (model.capabilities !== undefined && model.contextTokens !== undefined) return listedFacts(model, model.capabilities);
+  if (model.capabilities !== undefined && model.contextTokens !== undefined)
+    return listedFacts(model, model.capabilities);
   try {
     return await source.inventory.facts(located, signal);
   } catch (error) {

@@ -5,7 +5,11 @@ import { requestBudget } from "./budget.ts";
 import { chooseRoute, type Route, type RouteSource } from "./route.ts";
 
 /** What a generation would do, by the same route and budget, without doing it. Throws what `chooseRoute` throws. */
-export async function planGeneration(source: RouteSource, caller: CallerContext, request: GenerateRequest): Promise<RoutePlan> {
+export async function planGeneration(
+  source: RouteSource,
+  caller: CallerContext,
+  request: GenerateRequest,
+): Promise<RoutePlan> {
   const route = await chooseRoute(source, caller, request, caller.signal);
   const { entry, reason, budget } = firstWithRoom(route, caller, request);
   const { located } = entry;
@@ -24,7 +28,11 @@ function firstWithRoom(route: Route, caller: CallerContext, request: GenerateReq
   let tooLong: PromptTooLong | undefined;
   for (const { entry, reason } of route.chain) {
     try {
-      return { entry, reason, budget: requestBudget(caller, request, entry, { promptTokens: route.promptTokens, isExact: false }) };
+      return {
+        entry,
+        reason,
+        budget: requestBudget(caller, request, entry, { promptTokens: route.promptTokens, isExact: false }),
+      };
     } catch (error) {
       if (!(error instanceof PromptTooLong)) throw error;
       tooLong ??= error;

@@ -114,9 +114,12 @@ export async function chooseRoute(
 /** `model.default`, which everything goes to while routing is off. */
 function onlyModel({ defaultModel }: CallerSettings): string {
   if (defaultModel !== undefined) return defaultModel;
-  throw new InvalidConfig("model.routing.enabled is false and model.default is not set: nothing says which model to use", {
-    hint: "set model.default, name a model, or set model.routing.enabled to true",
-  });
+  throw new InvalidConfig(
+    "model.routing.enabled is false and model.default is not set: nothing says which model to use",
+    {
+      hint: "set model.default, name a model, or set model.routing.enabled to true",
+    },
+  );
 }
 
 /** The first model that the settings name for the task and that is there; the others are worth a note. */
@@ -195,7 +198,9 @@ async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
   const sample = await source.probe.sample();
   const starter = suggestStarter(source.memory.availableBytes ?? sample.availableBytes, source.memory.bufferBytes);
   // The models may be there, behind an engine that is down: whoever runs it should know before pulling gigabytes.
-  const silent = (await source.inventory.recentLists()).flatMap(({ message }) => (message === undefined ? [] : [message]));
+  const silent = (await source.inventory.recentLists()).flatMap(({ message }) =>
+    message === undefined ? [] : [message],
+  );
   return new UnknownModel(["no model is installed", ...silent].join("; "), {
     hint: `call pull_model with model "${starter.name}" (${starter.reason}), then call this again`,
   });

@@ -59,7 +59,15 @@ export async function runGeneration(
     try {
       const answered = await attempt(world, caller, request, route, entry, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });
-      return toResult(world, { request, route, entry, reason: withHistory(reason, attempts), attempts, answered, startedAtMs });
+      return toResult(world, {
+        request,
+        route,
+        entry,
+        reason: withHistory(reason, attempts),
+        attempts,
+        answered,
+        startedAtMs,
+      });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
       attempts.push({ model: model.name, engine: engine.id, outcome: error.message });
@@ -79,7 +87,8 @@ export async function runGeneration(
         waiting = (other?.chain ?? []).filter((step) => isUntried(step.entry));
         route = other ?? route;
       }
-      if (waiting.length > 0) context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
+      if (waiting.length > 0)
+        context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
     }
   }
   throw summary(attempts, failures);
@@ -115,8 +124,20 @@ async function attempt(
       const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry });
       const ready = await makeReady(world, entry, budget, context);
       try {
-        const generation = await send(world, caller, request, entry, { ...budget, contextTokens: ready.contextTokens }, context);
-        return { generation, notes: [...route.notes, ...budget.notes], queueMs: slot.waitedMs + (generation.queueMs ?? 0), loadMs: ready.loadMs + generation.loadMs };
+        const generation = await send(
+          world,
+          caller,
+          request,
+          entry,
+          { ...budget, contextTokens: ready.contextTokens },
+          context,
+        );
+        return {
+          generation,
+          notes: [...route.notes, ...budget.notes],
+          queueMs: slot.waitedMs + (generation.queueMs ?? 0),
+          loadMs: ready.loadMs + generation.loadMs,
+        };
       } catch (error) {
         // The engine counted more tokens than we estimated: the context grows once, up to the model's window.
         if (!(error instanceof PromptTooLong) || isRetry || error.promptTokens <= promptTokens) throw error;
@@ -271,7 +292,13 @@ function toResult(
     tokensPerSecond,
     totalMs: world.now() - parts.startedAtMs,
     timing: { queueMs: answered.queueMs, loadMs: answered.loadMs, firstTokenMs: generation.firstTokenMs },
-    route: { task: route.task, because: route.because, profile: route.profile, considered: route.considered, attempts: parts.attempts },
+    route: {
+      task: route.task,
+      because: route.because,
+      profile: route.profile,
+      considered: route.considered,
+      attempts: parts.attempts,
+    },
     notes: answered.notes,
   };
 }

@@ -124,7 +124,11 @@ export function createInventory(world: {
   }
 
   /** As `refresh`, but an engine that hangs is waited for once, not by every call. */
-  function refreshPatiently<Value>(entry: Remembered<Value>, engine: Engine, fetch: () => Promise<Value>): Promise<void> {
+  function refreshPatiently<Value>(
+    entry: Remembered<Value>,
+    engine: Engine,
+    fetch: () => Promise<Value>,
+  ): Promise<void> {
     const done = refresh(entry, engine, fetch);
     const waitedMs = now() - (entry.pending?.sinceMs ?? now());
     return withPatience(done, Math.max(0, listPatienceMs - waitedMs));
@@ -280,11 +284,16 @@ function unknownModel(name: string, all: readonly EngineModels[], engineId: stri
   const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
   const names = [...new Set(searched.flatMap(({ models }) => models.map((model) => model.name)))];
   const nearest = nearestNames(name, names, 3);
-  const down = searched.filter(({ message }) => message !== undefined).map(({ engine, message }) => `${engine.id}: ${message}`);
+  const down = searched
+    .filter(({ message }) => message !== undefined)
+    .map(({ engine, message }) => `${engine.id}: ${message}`);
   const where = engineId === undefined ? "" : ` on ${engineId}`;
   const message = [`no model ${name}${where}`, ...down].join("; ");
-  if (nearest.length > 0) return new UnknownModel(message, { hint: `nearest: ${nearest.join(", ")}; or call pull_model` });
-  return new UnknownModel(message, { hint: `call pull_model with model "${name}", or list_models to see what is there` });
+  if (nearest.length > 0)
+    return new UnknownModel(message, { hint: `nearest: ${nearest.join(", ")}; or call pull_model` });
+  return new UnknownModel(message, {
+    hint: `call pull_model with model "${name}", or list_models to see what is there`,
+  });
 }
 
 async function withPatience(work: Promise<void>, patienceMs: number): Promise<void> {

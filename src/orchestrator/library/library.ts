@@ -37,15 +37,18 @@ export function createLibrary(parts: {
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
     if (request.model.trim() === "") {
-      throw new InvalidRequest("model is empty", { hint: "name a model, for example smollm2:135m or hf.co/org/repo:Q4_K_M" });
+      throw new InvalidRequest("model is empty", {
+        hint: "name a model, for example smollm2:135m or hf.co/org/repo:Q4_K_M",
+      });
     }
     const { engine, library } = await chooseLibrary(inventory, request, caller);
     // A slip of the pen is answered before the engine is fetched for it; Ollama checks names itself.
     if (isEmbedded(engine)) parseModelName(request.model);
     const id = modelId(engine.id, request.model);
     const title = request.from === undefined ? `pull ${request.model}` : `import ${request.model}`;
-    const operation = operations.start<PullResult>({ kind: "pull", title, key: `pull ${id} ${request.from ?? ""}` }, (context) =>
-      runPull(engine, library, request, context),
+    const operation = operations.start<PullResult>(
+      { kind: "pull", title, key: `pull ${id} ${request.from ?? ""}` },
+      (context) => runPull(engine, library, request, context),
     );
     if (!pulls.has(operation.id)) pulls.set(operation.id, { name: request.model, engine: engine.id, operation });
     return operation;
@@ -81,7 +84,9 @@ export function createLibrary(parts: {
     const located = await locateOne(name);
     const { engine, model } = located;
     if (engine.library === undefined) {
-      throw new InvalidRequest(`${engine.id} can't delete models`, { hint: `delete ${model.name} where it is managed` });
+      throw new InvalidRequest(`${engine.id} can't delete models`, {
+        hint: `delete ${model.name} where it is managed`,
+      });
     }
     if ((await loader.unload(located, caller.signal)) === undefined) {
       throw new InvalidRequest(`${model.name} is in use and was not deleted`, { hint: inUseHint });
@@ -105,7 +110,8 @@ export function createLibrary(parts: {
       else if (bytes > 0) unloaded.push({ name: located.model.name, engine: located.engine.id, bytes });
     }
     if (busy.length > 0) {
-      const done = name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
+      const done =
+        name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
       throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, { hint: inUseHint });
     }
     return unloaded;
@@ -151,20 +157,28 @@ async function chooseLibrary(
   caller: CallerContext,
 ): Promise<{ engine: Engine; library: EngineLibrary }> {
   const isLocked = (engine: Engine) => caller.settings.privacy === "local_only" && engine.trust === "remote";
-  const capable = inventory.engines.flatMap((engine) => (engine.library === undefined ? [] : [{ engine, library: engine.library }]));
+  const capable = inventory.engines.flatMap((engine) =>
+    engine.library === undefined ? [] : [{ engine, library: engine.library }],
+  );
   if (request.engine !== undefined) {
     const named = capable.find(({ engine }) => engine.id === request.engine);
     if (named !== undefined && request.from !== undefined && isLocked(named.engine)) {
-      throw new PrivacyLocked(`${named.engine.id} is not on this machine, and privacy is local_only: the file was not sent`, {
-        hint: "leave engine out to import into the embedded engine's own store",
-      });
+      throw new PrivacyLocked(
+        `${named.engine.id} is not on this machine, and privacy is local_only: the file was not sent`,
+        {
+          hint: "leave engine out to import into the embedded engine's own store",
+        },
+      );
     }
     if (named !== undefined) return named;
     throw new InvalidRequest(`no engine ${request.engine} that can pull`, {
       hint: `engines that can: ${capable.map(({ engine }) => engine.id).join(", ") || "none; enable one in config.yaml"}`,
     });
   }
-  const ordered = request.from === undefined ? capable : capable.toSorted((a, b) => Number(isEmbedded(b.engine)) - Number(isEmbedded(a.engine)));
+  const ordered =
+    request.from === undefined
+      ? capable
+      : capable.toSorted((a, b) => Number(isEmbedded(b.engine)) - Number(isEmbedded(a.engine)));
   // What is pulled to another machine could not be asked anything under local_only.
   for (const entry of ordered.filter(({ engine }) => !isLocked(engine))) {
     if (isEmbedded(entry.engine) || (await entry.engine.health(caller.signal)).isReachable) return entry;

@@ -16,7 +16,9 @@ export function unmeasuredPlan(target: LoadTarget): LoadPlan {
     neededBytes: target.estimate.predictedBytes,
     freeBytes: 0,
     evict: [],
-    steps: [`the memory of ${target.engine} is on another machine and not measured; set memory.availableBytes to plan it`],
+    steps: [
+      `the memory of ${target.engine} is on another machine and not measured; set memory.availableBytes to plan it`,
+    ],
   };
 }
 
@@ -42,16 +44,20 @@ export function doesNotFit(
   lists: readonly { readonly models: readonly InstalledModel[] }[],
   bufferBytes: number,
 ): ModelDoesNotFit {
+  // The rule of models without metadata, read backwards (`estimateBySize`).
+  const largestBytes = Math.max(0, Math.min(plan.freeBytes / 1.2, plan.freeBytes - bufferBytes));
   const smaller = lists
     .flatMap(({ models }) => models)
     .filter((model) => model.trust === "local" && model.sizeBytes > 0)
-    .filter((model) => model.sizeBytes * 1.2 + bufferBytes <= plan.freeBytes)
+    .filter(({ sizeBytes }) => sizeBytes <= largestBytes)
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
-  const largest = formatBytes(Math.max(0, plan.freeBytes - bufferBytes) / 1.2);
-  const hint =
+  const remedies = [
+    // Under the size rule the context changes nothing.
+    ...(plan.estimate.method === "size_rule" ? [] : ["lower context_tokens"]),
     smaller === undefined
-      ? `lower context_tokens, free memory, or pull_model a model below ${largest}`
-      : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits, or lower context_tokens`;
-  return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free`, { hint });
+      ? `free memory, or pull_model a model below ${formatBytes(largestBytes)}`
+      : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`,
+  ];
+  return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free`, { hint: remedies.join(", or ") });
 }

@@ -34,7 +34,10 @@ export interface Loader {
    */
   load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult>;
   /** Takes a lease if the model is loaded with at least `contextTokens`; nothing is waited for but a list. */
-  useResident(located: LocatedModel, contextTokens: number | undefined): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
+  useResident(
+    located: LocatedModel,
+    contextTokens: number | undefined,
+  ): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
   /** Protects a model that is loaded or about to be. */
   lease(id: string): Lease;
   /** Bytes that were freed; undefined when the model is in use, and stays. */
@@ -155,7 +158,8 @@ export function createLoader(parts: {
     const resident = isExpired ? await findResident(located, 0) : remembered;
     // Checked after the await and followed by the lease without another one: nothing can evict it in between.
     if (resident === undefined || evicting.has(id) || loading.has(id)) return undefined;
-    if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens) return undefined;
+    if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
+      return undefined;
     return { resident, ...lease(id) };
   }
 
@@ -198,13 +202,20 @@ export function createLoader(parts: {
   }
 
   /** Evicts until the model fits and reserves its memory; waits while only busy models are in the way. */
-  async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room> {
+  async function makeRoom(
+    located: LocatedModel,
+    contextTokens: number,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<Room> {
     // Remembered from here on: a simulation may take seconds, and others wait for the lock.
     await estimate(located, contextTokens, signal);
     for (;;) {
       // Subscribed before looking, so that a release in between is not missed.
       const released = new Promise<void>((resolve) => wakeWaiters.push(resolve));
-      const outcome = await oneAtATime(located.engine.memoryDomain)(() => tryToMakeRoom(located, contextTokens, report, signal));
+      const outcome = await oneAtATime(located.engine.memoryDomain)(() =>
+        tryToMakeRoom(located, contextTokens, report, signal),
+      );
       if (typeof outcome !== "string") return outcome;
       report({ message: outcome });
       await untilReleased(released, signal);
@@ -289,7 +300,8 @@ export function createLoader(parts: {
   async function wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
     const { engine, model } = located;
     const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
-    if (state === undefined || !state.resident.some((entry) => entry.isBusy) && state.reservedBytes === 0) return false;
+    if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && state.reservedBytes === 0))
+      return false;
     const idle = { ...state, reservedBytes: 0, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
     const target = {
       model: model.name,

@@ -35,7 +35,9 @@ export function createObservations(now: () => number): Observations {
     observations.set(key, { ...observations.get(key), ...change });
   };
   const without = (key: string, ...fields: (keyof Observation)[]): Observation =>
-    Object.fromEntries(Object.entries(observations.get(key) ?? {}).filter(([name]) => !fields.includes(name as keyof Observation)));
+    Object.fromEntries(
+      Object.entries(observations.get(key) ?? {}).filter(([name]) => !fields.includes(name as keyof Observation)),
+    );
   const smooth = (previous: number | undefined, next: number) =>
     previous === undefined ? next : (1 - smoothing) * previous + smoothing * next;
 

@@ -39,10 +39,7 @@ export function createOperations(now: () => number): Operations {
   const running = new Map<string, Running>();
   let counter = 0;
 
-  function start<Result>(
-    spec: OperationSpec,
-    work: (context: OperationContext) => Promise<Result>,
-  ): Operation<Result> {
+  function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
     // One that is ending for somebody else's sake would hand its `Cancelled` to whoever joins.
     const joined = [...running.values()].find(
       (entry) => spec.key !== undefined && entry.spec.key === spec.key && !entry.isAborted(),

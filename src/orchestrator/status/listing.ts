@@ -30,7 +30,11 @@ export interface ListingSource {
 /** A list shown to a person may be this old; somebody else's pull shows up within it. */
 const maxListAgeMs = 1_000;
 
-export async function listModels(source: ListingSource, caller: CallerContext, request: ListModelsRequest): Promise<ModelList> {
+export async function listModels(
+  source: ListingSource,
+  caller: CallerContext,
+  request: ListModelsRequest,
+): Promise<ModelList> {
   const isAskedFor = (engineId: string) => request.engine === undefined || request.engine === engineId;
   const engines = source.inventory.engines.map(({ id }) => id);
   if (!engines.some(isAskedFor)) {
@@ -60,12 +64,18 @@ export async function listModels(source: ListingSource, caller: CallerContext, r
     models: request.limit === undefined ? matching : matching.slice(0, request.limit),
     total: matching.length,
     stale: lists.flatMap(toStale),
-    ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0) ? { suggestion: await starter(source) } : {}),
+    ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
+      ? { suggestion: await starter(source) }
+      : {}),
   };
 }
 
 /** A model on its own, with everything known of it. */
-export async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
+export async function listOne(
+  source: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+): Promise<ListedModel> {
   return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
 }
 
@@ -84,9 +94,18 @@ async function toListed(
   const merged = describeFromDatabase(model.name, facts);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
   const isLoaded = await source.inventory.isLoaded(located, maxListAgeMs);
-  const status = statusOf(source, { id, name: model.name, engine: engine.id, isLoaded, hasFailed: error !== undefined });
+  const status = statusOf(source, {
+    id,
+    name: model.name,
+    engine: engine.id,
+    isLoaded,
+    hasFailed: error !== undefined,
+  });
   const base = { name: model.name, engine: engine.id, sizeBytes: model.sizeBytes, isLoaded, status, trust };
-  const fit = trust === "remote" || state === undefined ? undefined : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
+  const fit =
+    trust === "remote" || state === undefined
+      ? undefined
+      : await fitOf(source, located, state, isLoaded, request, merged.contextTokens, caller);
   if (request.isVerbose !== true) {
     const { capabilities } = merged;
     return { ...base, ...(needsFacts ? { capabilities } : {}), ...(fit === undefined ? {} : { fits: fit.fits }) };
@@ -138,7 +157,10 @@ async function fitOf(
       ? await source.loader.estimate(located, contextTokens, caller.signal)
       : estimateBySize(model.sizeBytes, source.memory.bufferBytes);
   const idle = { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
-  const plan = planLoad({ model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded }, idle);
+  const plan = planLoad(
+    { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },
+    idle,
+  );
   const isPlaced = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
   const { predictedBytes, method, margin } = plan.estimate;
   const { neededBytes, freeBytes } = plan;

@@ -14,7 +14,11 @@ export async function ramStatus({ inventory, probe }: StatusSource): Promise<Ram
     probe.sample(),
     Promise.all(
       inventory.engines.map(async (engine) =>
-        (await inventory.resident(engine, 0)).map(({ name, sizeBytes }) => ({ name, engine: engine.id, bytes: sizeBytes })),
+        (await inventory.resident(engine, 0)).map(({ name, sizeBytes }) => ({
+          name,
+          engine: engine.id,
+          bytes: sizeBytes,
+        })),
       ),
     ),
   ]);

@@ -19,7 +19,8 @@ const maxComparedLength = 200;
 function distanceOf(target: string, name: string): number | undefined {
   const shorter = target.length < name.length ? target : name;
   const isContained = shorter.length >= 3 && target.includes(name) !== name.includes(target);
-  if (target.length > maxComparedLength || name.length > maxComparedLength) return isContained ? maxComparedLength : undefined;
+  if (target.length > maxComparedLength || name.length > maxComparedLength)
+    return isContained ? maxComparedLength : undefined;
   const edits = editDistance(target, name);
   const allowed = Math.max(1, Math.floor(Math.max(target.length, name.length) / 3));
   if (edits <= allowed) return edits;

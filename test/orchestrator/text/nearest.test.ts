@@ -18,10 +18,13 @@ describe("nearestNames", () => {
 
   it("a known name is its own nearest name", () => {
     fc.assert(
-      fc.property(fc.uniqueArray(fc.string({ minLength: 1 }), { minLength: 1, selector: (s) => s.toLowerCase() }), (names) => {
-        const [name] = names;
-        expect(nearestNames(name ?? "", names, 1)).toEqual([name]);
-      }),
+      fc.property(
+        fc.uniqueArray(fc.string({ minLength: 1 }), { minLength: 1, selector: (s) => s.toLowerCase() }),
+        (names) => {
+          const [name] = names;
+          expect(nearestNames(name ?? "", names, 1)).toEqual([name]);
+        },
+      ),
     );
   });
 

@@ -87,7 +87,7 @@ function toEstimate(
   return {
     method: "simulated",
     predictedBytes: weightsBytes + contextBytes + otherBytes,
-    margin: 0.02,
+    margin: 0.03,
     parts: { weightsBytes, cacheBytes, computeBytes: contextBytes - cacheBytes, otherBytes },
     processBytes,
   };

@@ -19,6 +19,8 @@ let collection: NodeJS.Timeout | undefined;
 
 process.on("disconnect", () => process.exit(0));
 watchOwner(Number(ownerPid));
+// Ctrl-C in a terminal reaches the whole group: the owner decides what ends, and ends this process in good order.
+process.on("SIGINT", () => undefined);
 
 function send(reply: ChildReply): void {
   // The owner may be gone; `disconnect` follows.
