@@ -22,13 +22,13 @@ export function createServer(host: ServerHost): Server {
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
   server.onerror = (error) => host.log.debug(`protocol: ${error.message}`);
 
-  const calls = () => import("./handle-tools.ts");
+  const calls = once(() => import("./handle-tools.ts"));
   server.setRequestHandler("tools/list", async () => (await calls()).listTools());
   server.setRequestHandler("tools/call", async ({ params }, context) =>
     (await calls()).handleCall(server, context, params, host),
   );
 
-  const reads = () => import("./handle-resources.ts");
+  const reads = once(() => import("./handle-resources.ts"));
   server.setRequestHandler("resources/list", async (_request, context) =>
     (await reads()).listResources(server, context, host),
   );
@@ -37,4 +37,10 @@ export function createServer(host: ServerHost): Server {
     (await reads()).readResource(server, context, params.uri, host),
   );
   return server;
+}
+
+/** Keeps what was made first: an import that is asked for again is resolved again, and every call would pay for it. */
+function once<Value>(make: () => Value): () => Value {
+  let made: { readonly value: Value } | undefined;
+  return () => (made ??= { value: make() }).value;
 }

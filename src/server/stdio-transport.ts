@@ -1,8 +1,5 @@
 import {
   deserializeMessage,
-  isJSONRPCErrorResponse,
-  isJSONRPCRequest,
-  isJSONRPCResultResponse,
   serializeMessage,
   type JSONRPCMessage,
   type RequestId,
@@ -49,8 +46,9 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       return Promise.resolve();
     },
     send(message) {
-      const isAnswer = isJSONRPCResultResponse(message) || isJSONRPCErrorResponse(message);
-      return write(serializeMessage(message)).finally(() => isAnswer && settle(message.id));
+      const written = write(serializeMessage(message));
+      // What we send is well formed: asking the SDK's schemas would cost more than the rest of the way.
+      return "method" in message ? written : written.finally(() => settle(message.id));
     },
     close() {
       if (isClosed) return Promise.resolve();
@@ -110,14 +108,14 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   function receive(text: string): void {
     let message: JSONRPCMessage;
     try {
-      message = deserializeMessage(text);
+      message = parseMessage(text);
     } catch (error) {
       transport.onerror?.(error instanceof Error ? error : new Error(String(error)));
       const id = parsedId(text);
       if (id !== undefined) refuse(id, -32600, "not a valid JSON-RPC 2.0 message");
       return;
     }
-    if (isJSONRPCRequest(message)) pending.add(message.id);
+    if ("method" in message && "id" in message) pending.add(message.id);
     const cancelled = "method" in message && message.method === "notifications/cancelled" ? message.params : undefined;
     transport.onmessage?.(message);
     // A cancelled request gets no answer.
@@ -155,6 +153,31 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   }
 
   return transport;
+}
+
+const messageKeys: ReadonlySet<string> = new Set(["jsonrpc", "id", "method", "params"]);
+
+/**
+ * A plain request or notification is seen at a glance; the SDK's schemas judge the rest, and every request's own
+ * parameters later. They cost more than all else on the way in, and nearly all messages are plain.
+ */
+function parseMessage(text: string): JSONRPCMessage {
+  const value: unknown = JSON.parse(text);
+  return isPlainCall(value) ? value : deserializeMessage(text);
+}
+
+function isPlainCall(value: unknown): value is JSONRPCMessage {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  const { jsonrpc, id, method, params } = value as Record<string, unknown>;
+  const isId = !("id" in value) || typeof id === "string" || Number.isSafeInteger(id);
+  const isParams = !("params" in value) || (typeof params === "object" && params !== null && !Array.isArray(params));
+  return (
+    jsonrpc === "2.0" &&
+    typeof method === "string" &&
+    isId &&
+    isParams &&
+    Object.keys(value).every((key) => messageKeys.has(key))
+  );
 }
 
 /** The id of a message that is JSON but no JSON-RPC. */
