@@ -15,6 +15,8 @@ export class OrchestratorError extends Error {
 
   constructor(message: string, options: ErrorOptionsWithHint = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    // For stacks and tests only: the bundle shortens the names of classes.
+    this.name = new.target.name;
     this.hint = options.hint;
   }
 }

@@ -2,6 +2,7 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
+import { createMutex } from "../../async/mutex.ts";
 import type { Log } from "../../log.ts";
 import { processStartTime } from "./process-facts.ts";
 
@@ -18,6 +19,8 @@ export interface ChildrenList {
   remove(pid: number): Promise<void>;
   /** Ends children whose owner is gone. Answers how many there were. */
   reapOrphans(): Promise<number>;
+  /** Resolves when every change asked for so far is on disk. */
+  idle(): Promise<void>;
 }
 
 /**
@@ -26,14 +29,8 @@ export interface ChildrenList {
  */
 export function createChildrenList(folder: string, log: Log): ChildrenList {
   const file = join(folder, "children.json");
-  let last: Promise<unknown> = Promise.resolve();
-
   /** One change at a time. */
-  function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    const turn = last.then(work, work);
-    last = turn.catch(() => undefined);
-    return turn;
-  }
+  const inTurn = createMutex();
 
   async function read(): Promise<readonly ListedChild[]> {
     const text = await readFile(file, "utf8").catch((error: unknown) => {
@@ -86,6 +83,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
         if (kept.length < children.length) await write(kept);
         return reaped;
       }),
+    idle: () => inTurn(() => Promise.resolve()),
   };
 }
 
