@@ -212,6 +212,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       await models.close();
       // Estimates under way.
       await Promise.all([...sessions].map((session) => session.stop()));
+      // Whoever removes the folder next must not meet a list that is being written.
+      await children.idle();
     },
   };
 }
