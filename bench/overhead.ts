@@ -11,7 +11,7 @@ import { median, rounded } from "./support/statistics.ts";
 const calls = 300;
 /** A server lives for hours: what is measured is not its first second, while its code is still being compiled. */
 const warmUpCalls = 700;
-const turn = 10;
+const turn = 100;
 const barMs = 0.3;
 const model = "smollm2:135m";
 const prompt = "Name three colours.";
@@ -49,7 +49,7 @@ async function timeCalls(environment: Record<string, string>): Promise<{ directM
     return await withServer(environment, url, async (client) => {
       const directMs: number[] = [];
       const serverMs: number[] = [];
-      // In turns of ten: single calls in turn would measure how cold the other way left the caches.
+      // In turns of a hundred: single calls in turn would measure how cold the other way left the caches.
       for (let call = -warmUpCalls; call < calls; call += turn) {
         for (const [way, times] of [
           [() => askDirectly(url), directMs],

@@ -1,7 +1,6 @@
-import { modelKey, tryParseModelName } from "../store/model-name.ts";
+import { keyOfName } from "../store/model-name.ts";
 
 /** Identifies one model on one engine in queues, ledgers and observations; two spellings of a name give one id. */
 export function modelId(engineId: string, name: string): string {
-  const parsed = tryParseModelName(name);
-  return `${engineId} ${parsed === undefined ? name.trim().toLowerCase() : modelKey(parsed)}`;
+  return `${engineId} ${keyOfName(name)}`;
 }

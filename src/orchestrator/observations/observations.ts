@@ -34,10 +34,11 @@ export function createObservations(now: () => number): Observations {
   const update = (key: string, change: Observation) => {
     observations.set(key, { ...observations.get(key), ...change });
   };
-  const without = (key: string, ...fields: (keyof Observation)[]): Observation =>
-    Object.fromEntries(
-      Object.entries(observations.get(key) ?? {}).filter(([name]) => !fields.includes(name as keyof Observation)),
-    );
+  /** What is known, without the failures that a success ends. */
+  const healed = (key: string): Observation => {
+    const { error: _error, coolsUntilMs: _coolsUntilMs, ...known } = observations.get(key) ?? {};
+    return known;
+  };
   const smooth = (previous: number | undefined, next: number) =>
     previous === undefined ? next : (1 - smoothing) * previous + smoothing * next;
 
@@ -46,10 +47,10 @@ export function createObservations(now: () => number): Observations {
     used: (key) => update(key, { lastUsedMs: now() }),
     loaded(key, loadMs) {
       const loadSeconds = smooth(observations.get(key)?.loadSeconds, loadMs / 1000);
-      observations.set(key, { ...without(key, "error", "coolsUntilMs"), loadSeconds, lastUsedMs: now() });
+      observations.set(key, { ...healed(key), loadSeconds, lastUsedMs: now() });
     },
     generated(key, completionTokens, decodeMs) {
-      const cleared = { ...without(key, "error", "coolsUntilMs"), lastUsedMs: now() };
+      const cleared = { ...healed(key), lastUsedMs: now() };
       // Two tokens are one interval: the first token's time belongs to the prompt.
       if (completionTokens < 2 || decodeMs <= 0) observations.set(key, cleared);
       else {

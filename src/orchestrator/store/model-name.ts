@@ -69,12 +69,20 @@ export function modelKey(name: ModelName): string {
     .toLowerCase();
 }
 
+/** `model:tag` in lower case, as nearly every name is: its key needs no taking apart, which every call does often. */
+const PLAIN_NAME =
+  /^(?!(?:con|prn|aux|nul|com\d|lpt\d)[.:])[a-z0-9_][a-z0-9_.-]{0,78}[a-z0-9_-]:(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[a-z0-9_][a-z0-9_.-]{0,78}[a-z0-9_-]$/;
+
+/** `modelKey` of a name as text; names no store could hold are their own key. */
+export function keyOfName(text: string): string {
+  if (PLAIN_NAME.test(text)) return `${DEFAULT_HOST}/${DEFAULT_NAMESPACE}/${text.replace(":", "/")}`;
+  const parsed = tryParseModelName(text);
+  return parsed === undefined ? text.trim().toLowerCase() : modelKey(parsed);
+}
+
 /** Whether two names mean one model: no tag is `:latest`, case doesn't count. Names no store could hold compare as text. */
 export function sameModel(a: string, b: string): boolean {
-  if (a === b) return true;
-  const [left, right] = [tryParseModelName(a), tryParseModelName(b)];
-  if (left === undefined || right === undefined) return a.trim().toLowerCase() === b.trim().toLowerCase();
-  return modelKey(left) === modelKey(right);
+  return a === b || keyOfName(a) === keyOfName(b);
 }
 
 /** Ollama's cloud models (`:cloud`, `-cloud`): they run elsewhere and have no weights to pull. */

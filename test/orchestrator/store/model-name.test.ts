@@ -5,6 +5,7 @@ import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import {
   formatModelName,
   isCloudName,
+  keyOfName,
   modelKey,
   nameFromSegments,
   nameToSegments,
@@ -121,6 +122,30 @@ describe("formatModelName", () => {
         const again = parseModelName(formatModelName(name));
         expect(modelKey(again)).toBe(modelKey(name));
         expect(formatModelName(again)).toBe(formatModelName(name));
+      }),
+    );
+  });
+
+  it("has the same key as text and taken apart, plain or not", () => {
+    const text = fc.oneof(
+      nameArbitrary.map(formatModelName),
+      fc.stringMatching(/^[a-z0-9_.-]{1,6}:[a-z0-9_.-]{1,6}$/),
+      fc.constantFrom(
+        "con:latest",
+        "CON:latest",
+        "phi:nul",
+        "phi3",
+        "Phi3:LATEST",
+        "a:b",
+        "a.:b",
+        "com1.x:y",
+        "console:1b",
+      ),
+    );
+    fc.assert(
+      fc.property(text, (name) => {
+        const parsed = tryParseModelName(name);
+        expect(keyOfName(name)).toBe(parsed === undefined ? name.trim().toLowerCase() : modelKey(parsed));
       }),
     );
   });
