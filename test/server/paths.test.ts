@@ -4,12 +4,12 @@ import { isInside, isTooBroad, unusableName } from "../../src/server/paths.ts";
 
 describe("isInside", () => {
   it.each([
-    ["/work/a", "/work/a", true],
-    ["/work/a", "/work/a/b/c.txt", true],
-    ["/work/a", "/work/a/..b", true],
-    ["/work/a", "/work/ab/c.txt", false],
-    ["/work/a", "/work", false],
-    ["/work/a", "/work/a/../b", false],
+    ["/data/a", "/data/a", true],
+    ["/data/a", "/data/a/b/c.txt", true],
+    ["/data/a", "/data/a/..b", true],
+    ["/data/a", "/data/ab/c.txt", false],
+    ["/data/a", "/work", false],
+    ["/data/a", "/data/a/../b", false],
     ["/", "/etc/passwd", true],
   ])("POSIX: %s holds %s: %s", (folder, file, expected) => {
     expect(isInside(folder, file, path.posix)).toBe(expected);

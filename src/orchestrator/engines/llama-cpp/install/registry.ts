@@ -24,7 +24,7 @@ export interface RegistrySettings {
   readonly isCertificateChecked: boolean;
 }
 
-const publicRegistry = "https://registry.npmjs.org/";
+export const publicRegistry = "https://registry.npmjs.org/";
 
 /**
  * Reads npm's configuration: `npm_config_*` variables, then the user's and the global npmrc. The npmrc of the working

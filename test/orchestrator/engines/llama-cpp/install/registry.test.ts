@@ -14,7 +14,7 @@ const settingsOf = (npmrc: string, environment: Record<string, string> = {}) =>
 
 describe("where a package comes from", () => {
   test.each([
-    ["nothing configured", "", "ms", "https://registry.npmjs.org/"],
+    ["nothing configured", "", "ms", publicRegistry],
     ["a registry without a slash", "registry=https://m.example/npm", "ms", "https://m.example/npm/"],
     [
       "a scope's own registry",
@@ -22,9 +22,9 @@ describe("where a package comes from", () => {
       "@a/b",
       "https://a.example/x/",
     ],
-    ["another scope", "@a:registry=https://a.example/", "@b/c", "https://registry.npmjs.org/"],
-    ["a package whose name starts like a scope", "@a:registry=https://a.example/", "a", "https://registry.npmjs.org/"],
-    ["null means not set", "registry=null", "ms", "https://registry.npmjs.org/"],
+    ["another scope", "@a:registry=https://a.example/", "@b/c", publicRegistry],
+    ["a package whose name starts like a scope", "@a:registry=https://a.example/", "a", publicRegistry],
+    ["null means not set", "registry=null", "ms", publicRegistry],
   ])("%s", (_rule, npmrc, name, expected) => {
     expect(settingsOf(npmrc).registryFor(name)).toBe(expected);
   });
@@ -147,7 +147,7 @@ describe("npm's files", () => {
   test("an unreadable file is said and passed over", async () => {
     await mkdir(join(folder, ".npmrc"));
     const lines: string[] = [];
-    expect((await read({}, lines)).registryFor("ms")).toBe("https://registry.npmjs.org/");
+    expect((await read({}, lines)).registryFor("ms")).toBe(publicRegistry);
     expect(lines).toEqual([expect.stringContaining("cannot be read (EISDIR)")]);
   });
 });
