@@ -24,6 +24,7 @@ export interface RegistrySettings {
   readonly isCertificateChecked: boolean;
 }
 
+/** Where npm itself looks when nothing is configured. */
 export const publicRegistry = "https://registry.npmjs.org/";
 
 /**

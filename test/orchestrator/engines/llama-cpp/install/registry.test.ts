@@ -6,6 +6,7 @@ import { parseNpmrc } from "../../../../../src/orchestrator/engines/llama-cpp/in
 import {
   readRegistrySettings,
   registrySettings,
+  publicRegistry,
 } from "../../../../../src/orchestrator/engines/llama-cpp/install/registry.ts";
 import { createLog } from "../../../../../src/orchestrator/log.ts";
 
