@@ -36,6 +36,8 @@ export function renderPlan(model: string, plan: z.output<typeof planOutput>): st
   if (plan.needed_bytes === 0) return plan.predicted_bytes > 0 ? `${model} is loaded already` : plan.steps.join("; ");
   const verdict = plan.fits ? "fits" : "does not fit";
   const room = `needs ${formatBytes(plan.needed_bytes)}, free ${formatBytes(plan.free_bytes)}`;
-  const evicted = plan.evict.map(({ name }) => name).join(", ");
-  return `${model} ${verdict}: ${room}${evicted === "" ? "" : `, evicts ${evicted}`}`;
+  const evicted = plan.evict.map(({ name }) => name).filter((name) => name !== model);
+  // Its own smaller load goes too; that is no eviction to worry about.
+  const anew = evicted.length < plan.evict.length ? ", loaded anew with more context" : "";
+  return `${model} ${verdict}: ${room}${evicted.length === 0 ? "" : `, evicts ${evicted.join(", ")}`}${anew}`;
 }

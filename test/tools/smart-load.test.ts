@@ -108,6 +108,14 @@ describe("smart_load", () => {
     expect(answer.content).toEqual([{ type: "text", text }]);
   });
 
+  it("a model that is in its own way is no eviction", async () => {
+    const evict = [{ name: "qwen2.5-coder:7b", engine: "ollama", bytes: 4_700_000_000 }];
+    connection = await connectMemoryClient(createFakeOrchestrator({ planLoad: async () => ({ ...plan, evict }) }));
+    const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });
+    const text = "qwen2.5-coder:7b fits: needs 7.4 GB, free 6.9 GB, loaded anew with more context";
+    expect(answer.content).toEqual([{ type: "text", text }]);
+  });
+
   it("plans nothing for a model that is loaded", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({
