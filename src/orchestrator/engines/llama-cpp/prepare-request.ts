@@ -26,7 +26,7 @@ export function prepareRequest(
     ...(format === undefined ? {} : { format }),
     ...(request.think === undefined ? {} : { think: request.think }),
     maxTokens: request.maxTokens,
-    sampling: samplingOf(stored.parameters, request.sampling),
+    sampling: samplingOf(stored.parameters, request),
   };
 }
 
@@ -35,7 +35,10 @@ function withSystem(messages: readonly ChatMessage[], system: string | undefined
   return [{ role: "system", content: system }, ...messages];
 }
 
-function samplingOf(parameters: StoredModel["parameters"], asked: GenerationRequest["sampling"]): ChildSampling {
+function samplingOf(
+  parameters: StoredModel["parameters"],
+  { sampling: asked, contextTokens }: GenerationRequest,
+): ChildSampling {
   const number = (key: string): number | undefined => {
     const value = parameters[key];
     const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
@@ -43,6 +46,7 @@ function samplingOf(parameters: StoredModel["parameters"], asked: GenerationRequ
   };
   const seed = asked.seed ?? number("seed");
   const stop = asked.stop ?? [parameters["stop"]].flat();
+  const repeatLastTokens = number("repeat_last_n") ?? defaults.repeatLastTokens;
   return {
     temperature: asked.temperature ?? number("temperature") ?? defaults.temperature,
     topP: asked.topP ?? number("top_p") ?? defaults.topP,
@@ -52,7 +56,8 @@ function samplingOf(parameters: StoredModel["parameters"], asked: GenerationRequ
     ...(seed === undefined || seed < 0 ? {} : { seed }),
     stop: stop.filter((text): text is string => typeof text === "string" && text !== ""),
     repeatPenalty: number("repeat_penalty") ?? defaults.repeatPenalty,
-    repeatLastTokens: number("repeat_last_n") ?? defaults.repeatLastTokens,
+    // Negative means all of the context, in Ollama's words; 0 is off.
+    repeatLastTokens: repeatLastTokens < 0 ? contextTokens : repeatLastTokens,
     frequencyPenalty: number("frequency_penalty") ?? 0,
     presencePenalty: number("presence_penalty") ?? 0,
   };

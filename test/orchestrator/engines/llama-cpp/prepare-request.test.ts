@@ -58,6 +58,12 @@ describe("defaults under a request", () => {
       "seed",
     );
   });
+  it("a negative repeat_last_n looks back over the whole context, and 0 turns the penalty off", () => {
+    const lookBack = (tokens: number) =>
+      prepareRequest({ ...stored, parameters: { repeat_last_n: tokens } }, request, undefined).sampling;
+    expect(lookBack(-1).repeatLastTokens).toBe(2_048);
+    expect(lookBack(0).repeatLastTokens).toBe(0);
+  });
   it("the manifest's system message comes first, unless the request has its own", () => {
     const withSystem = { ...stored, system: "Be terse." };
     expect(prepareRequest(withSystem, request, undefined).messages).toEqual([
