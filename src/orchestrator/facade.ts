@@ -171,6 +171,8 @@ export interface RoutePlan {
 
 export interface ModelDescription {
   readonly model: ListedModel;
+  /** ISO 8601; set while its engine does not answer and this is what is remembered. */
+  readonly staleSince?: string;
   readonly facts: ModelFacts;
   readonly database?: DatabaseEntry;
 }

@@ -12,7 +12,7 @@ import { formatBytes } from "./text/format-bytes.ts";
 import { createObservations } from "./observations/observations.ts";
 import { createOperations } from "./operations/operations.ts";
 import { createModelQueues } from "./queue/model-queues.ts";
-import { listModels, listOne, type ListingSource } from "./status/listing.ts";
+import { listModels, listOne, staleSinceOf, type ListingSource } from "./status/listing.ts";
 import { engineStatus, ramStatus } from "./status/system.ts";
 import type { GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./facade.ts";
 import type { CallerContext, ModelFacts } from "./types.ts";
@@ -130,11 +130,20 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     async describeModel(caller, name) {
       const [located] = await inventory.locate(name);
       if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
-      const [model, known] = await Promise.all([listOne(listing, caller, located), readableFacts(caller, located)]);
+      const [model, known, staleSince] = await Promise.all([
+        listOne(listing, caller, located),
+        readableFacts(caller, located),
+        staleSinceOf(listing, located),
+      ]);
       const database = lookUp(name);
       const { facts, error } = known;
       const broken = error === undefined ? {} : { status: "error" as const, error };
-      return { model: { ...model, ...broken }, facts, ...(database === undefined ? {} : { database }) };
+      return {
+        model: { ...model, ...broken },
+        facts,
+        ...(staleSince === undefined ? {} : { staleSince }),
+        ...(database === undefined ? {} : { database }),
+      };
     },
     pullModel: (caller, request) => library.pull(caller, request),
     async planLoad(caller, request) {

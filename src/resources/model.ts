@@ -7,9 +7,14 @@ export const model: ResourceDefinition = {
   description: "One model: what its file says, and what the database adds. Names are percent-encoded.",
   uri: "ollm://models/{name}",
   async read(variables, { orchestrator, caller }) {
-    const { model: listed, facts, database } = await orchestrator.describeModel(caller, variables["name"] ?? "");
+    const {
+      model: listed,
+      staleSince,
+      facts,
+      database,
+    } = await orchestrator.describeModel(caller, variables["name"] ?? "");
     return {
-      ...modelData(listed),
+      ...modelData(listed, staleSince),
       architecture: facts.architecture,
       context_tokens: facts.contextTokens ?? listed.contextTokens,
       layer_count: facts.layerCount,

@@ -54,6 +54,16 @@ describe("listModels", () => {
     expect((await orchestrator.listModels(caller(), {})).stale).toEqual([]);
   });
 
+  it("a single model of an engine that went down is marked with since when, too", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    let nowMs = 0;
+    const { orchestrator, caller } = createTestBrain([engine], { now: () => nowMs });
+    expect((await orchestrator.describeModel(caller(), small.name)).staleSince).toBeUndefined();
+    engine.down = new EngineUnreachable("Ollama does not answer");
+    nowMs = 60_000;
+    expect((await orchestrator.describeModel(caller(), small.name)).staleSince).toBe("1970-01-01T00:01:00.000Z");
+  });
+
   it("with nothing installed it suggests what to pull", async () => {
     const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [])]);
     const list = await orchestrator.listModels(caller(), {});

@@ -183,6 +183,17 @@ describe("resources", () => {
     `);
   });
 
+  it("ollm://models/{name} says since when its engine is down", async () => {
+    const orchestrator = createFakeOrchestrator();
+    const describeModel: typeof orchestrator.describeModel = async (caller, name) => ({
+      ...(await orchestrator.describeModel(caller, name)),
+      staleSince: "2026-11-21T11:00:00Z",
+    });
+    expect(await read("ollm://models/qwen2.5-coder%3A7b", { describeModel })).toMatchObject({
+      stale_since: "2026-11-21T11:00:00Z",
+    });
+  });
+
   it("ollm://models/{name} takes names unencoded too", async () => {
     expect(await read("ollm://models/smollm2:135m")).toMatchObject({ name: "qwen2.5-coder:7b" });
   });

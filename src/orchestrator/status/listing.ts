@@ -79,6 +79,15 @@ export async function listOne(
   return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
 }
 
+/** Since when (ISO 8601) what is known of the model is only remembered, because its engine does not answer. */
+export async function staleSinceOf(
+  { inventory }: ListingSource,
+  { engine }: LocatedModel,
+): Promise<string | undefined> {
+  const lists = await inventory.lists(maxListAgeMs);
+  return lists.find((list) => list.engine === engine)?.staleSince;
+}
+
 async function toListed(
   source: ListingSource,
   caller: CallerContext,
