@@ -35,7 +35,8 @@ export function createOutputFormat(format: "json" | JsonSchema): OutputFormat {
 
 function compile(schema: JsonSchema): z.ZodType {
   try {
-    return z.fromJSONSchema(schema);
+    // zod looks for references to `definitions` only in schemas of their time, which rarely name their draft.
+    return z.fromJSONSchema(schema, "definitions" in schema ? { defaultTarget: "draft-7" } : {});
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new InvalidRequest(`the JSON schema in format can't be used: ${reason}`, {

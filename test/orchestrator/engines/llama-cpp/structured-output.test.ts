@@ -42,6 +42,11 @@ describe("what a grammar lets through is checked again", () => {
   it("refuses what is no JSON at all", () => {
     expect(failureOf("json", "Sure! {")?.message).toBe("m did not answer with valid JSON");
   });
+  it("a schema with definitions, as older generators write it, is checked like one with $defs", () => {
+    const format = { $ref: "#/definitions/Person", definitions: { Person: person } };
+    expect(failureOf(format, '{"name": "Ada", "age": 36}')).toBeUndefined();
+    expect(failureOf(format, '{"name": "Ada", "age": "old"}')).toBeInstanceOf(GenerationFailed);
+  });
   it("a schema that can't be checked is refused before anything is generated", () => {
     expect(() => createOutputFormat({ type: "colour" })).toThrow(InvalidRequest);
   });
