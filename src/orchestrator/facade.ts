@@ -152,6 +152,7 @@ export interface GenerateResult {
   readonly promptTokens: number;
   readonly cachedPromptTokens?: number;
   readonly completionTokens: number;
+  /** 0: unknown, because there were fewer than two tokens or the engine measured nothing. */
   readonly tokensPerSecond: number;
   readonly totalMs: number;
   readonly timing: { readonly queueMs: number; readonly loadMs: number; readonly firstTokenMs: number };

@@ -94,7 +94,8 @@ export const routeAndGenerate = defineTool({
     const { text, output_path, characters, model, finish_reason, tokens_per_second, plan, reason } = answered;
     if (plan !== undefined) return `${renderPlan(model, plan)}; ${reason}`;
     const cut = finish_reason === "length" ? ", cut at max_tokens" : "";
-    const footer = `${model}, ${tokens_per_second} tokens/s${cut}`;
+    const speed = tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`;
+    const footer = `${model}${speed}${cut}`;
     if (text === undefined) return `Wrote ${characters} characters to ${output_path} (${footer})`;
     return [text, footer];
   },
@@ -137,7 +138,7 @@ function answer(
     reason: result.reason,
     prompt_tokens: result.promptTokens,
     completion_tokens: result.completionTokens,
-    tokens_per_second: round(result.tokensPerSecond),
+    tokens_per_second: result.tokensPerSecond === 0 ? undefined : round(result.tokensPerSecond),
     total_ms: Math.round(result.totalMs),
     // Long, and paid for by the reader: only for those who asked for it.
     thinking: shown.isThinkingShown ? result.thinking : undefined,

@@ -346,3 +346,14 @@ describe("generate", () => {
     expect(result.engine).toBe("llama-cpp");
   });
 });
+
+describe("the speed of an answer", () => {
+  it("is unknown after a single token, whose time belongs to the prompt", async () => {
+    const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", 2 * gigabyte)]);
+    const { generate } = createTestBrain([engine]);
+    engine.answer = () => Promise.resolve({ completionTokens: 1, decodeMs: 0.3 });
+    expect((await generate({})).tokensPerSecond).toBe(0);
+    engine.answer = () => Promise.resolve({ completionTokens: 10, decodeMs: 100 });
+    expect((await generate({})).tokensPerSecond).toBe(100);
+  });
+});

@@ -48,6 +48,15 @@ describe("route_and_generate", () => {
     `);
   });
 
+  it("leaves the speed out where it is unknown", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ generate: async () => doneOperation({ ...generated, tokensPerSecond: 0 }) }),
+    );
+    const { content, structuredContent } = await connection.call("route_and_generate", { prompt: "Hi" });
+    expect(structuredContent).not.toHaveProperty("tokens_per_second");
+    expect(content).toContainEqual({ type: "text", text: "smollm2:135m" });
+  });
+
   it("adds route and timing when asked to explain", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     const { structuredContent } = await connection.call("route_and_generate", { prompt: "Hi", explain: true });

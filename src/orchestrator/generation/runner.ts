@@ -278,7 +278,9 @@ function toResult(
 ): GenerateResult {
   const { route, entry, answered } = parts;
   const { generation } = answered;
-  const tokensPerSecond = generation.decodeMs > 0 ? (generation.completionTokens * 1000) / generation.decodeMs : 0;
+  const { completionTokens, decodeMs } = generation;
+  // The first token's time belongs to the prompt: after it alone a speed would be thousands of tokens.
+  const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
   return {
     text: generation.text,
     ...(generation.thinking === undefined ? {} : { thinking: generation.thinking }),
