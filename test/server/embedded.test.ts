@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { engineLimitMs, installedEngine } from "../support/engine.ts";
+import { isRunning } from "../support/is-running.ts";
 import { connectStdio, initialize, serverEnvironment, startRaw, type RawServer } from "../support/stdio-client.ts";
 import { tinySentence, writeTinyGguf } from "../support/tiny-gguf.ts";
 
@@ -76,17 +77,8 @@ async function startEndless(): Promise<{ readonly server: RawServer; readonly ch
     children: { pid: number }[];
   };
   const children = list.children.map(({ pid }) => pid);
-  expect(children.filter(isAlive)).not.toEqual([]);
+  expect(children.filter(isRunning)).not.toEqual([]);
   return { server, children };
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 describe("the built server with the embedded engine", () => {
@@ -123,12 +115,12 @@ describe("the built server with the embedded engine", () => {
     running.process.stdin?.end();
     expect(await running.exited).toBe(0);
     expect(performance.now() - startMs).toBeLessThan(2_000);
-    await vi.waitFor(() => expect(children.filter(isAlive)).toEqual([]), { timeout: 500 });
+    await vi.waitFor(() => expect(children.filter(isRunning)).toEqual([]), { timeout: 500 });
   });
 
   it("leaves no process within 2 s of being killed", async () => {
     const { server: running, children } = await startEndless();
     running.process.kill("SIGKILL");
-    await vi.waitFor(() => expect(children.filter(isAlive)).toEqual([]), { timeout: 2_000 });
+    await vi.waitFor(() => expect(children.filter(isRunning)).toEqual([]), { timeout: 2_000 });
   });
 });

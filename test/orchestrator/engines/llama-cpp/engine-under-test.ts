@@ -10,6 +10,8 @@ import { createModelStore } from "../../../../src/orchestrator/store/model-store
 import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 
+export { isRunning } from "../../../support/is-running.ts";
+
 /** A signal that never aborts. */
 export const never = new AbortController().signal;
 
@@ -147,15 +149,6 @@ export async function ask(
     signal,
   );
   return { ...generation, phases };
-}
-
-export function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** Looks every 20 ms until it holds; answers how long that took. Throws after the limit. */
