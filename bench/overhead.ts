@@ -9,10 +9,13 @@ import { command, withCleanEnvironment } from "./support/environment.ts";
 import { median, rounded } from "./support/statistics.ts";
 
 const calls = 300;
-/** A server lives for hours: what is measured is not its first second, while its code is still being compiled. */
-const warmUpCalls = 700;
-const turn = 100;
 const barMs = 0.3;
+
+/** How the two ways alternate. The first is judged; the second says how much of it are cold caches and young code. */
+const phases = [
+  { phase: "call by call", warmUpCalls: 50, turn: 1 },
+  { phase: "warm, turns of 100", warmUpCalls: 700, turn: 100 },
+] as const;
 const model = "smollm2:135m";
 const prompt = "Name three colours.";
 const fakeProgram = fileURLToPath(new URL("../test/support/fake-ollama.ts", import.meta.url));
@@ -23,45 +26,61 @@ export const overhead: Bench = {
   run: () =>
     withCleanEnvironment(async (environment) => {
       const requestsPerCall = await countRequests(environment);
-      const { directMs, serverMs } = await timeCalls(environment);
-      const difference = median(serverMs) - median(directMs);
-      const row = (way: string, times: readonly number[]) => ({
-        way,
-        median_ms: rounded(median(times), 3),
-        fastest_ms: rounded(Math.min(...times), 3),
-        over_direct_ms: rounded(median(times) - median(directMs), 3),
+      const measured = await timePhases(environment);
+      const rows = measured.flatMap(({ phase, directMs, serverMs }) => {
+        const row = (way: string, times: readonly number[]) => ({
+          phase,
+          way,
+          median_ms: rounded(median(times), 3),
+          fastest_ms: rounded(Math.min(...times), 3),
+          over_direct_ms: rounded(median(times) - median(directMs), 3),
+        });
+        return [row("direct fetch", directMs), row("route_and_generate", serverMs)];
       });
+      const differences = measured.map(({ directMs, serverMs }) => median(serverMs) - median(directMs));
+      const told = measured
+        .map(({ phase }, index) => `${phase} +${(differences[index] ?? 0).toFixed(3)} ms`)
+        .join("; ");
       return {
-        rows: [row("direct fetch", directMs), row("route_and_generate", serverMs)],
-        verdict: `+${difference.toFixed(3)} ms, bar +${barMs} ms, medians of ${calls}; ${requestsPerCall} backend requests per call, bar 1`,
-        passed: difference <= barMs && requestsPerCall === 1,
+        rows,
+        verdict: `${told}; bar +${barMs} ms call by call, medians of ${calls}; ${requestsPerCall} backend requests per call, bar 1`,
+        passed: (differences[0] ?? Number.POSITIVE_INFINITY) <= barMs && requestsPerCall === 1,
       };
     }),
 };
 
+interface Phase {
+  readonly phase: string;
+  readonly directMs: readonly number[];
+  readonly serverMs: readonly number[];
+}
+
 /** The fake runs as a process of its own, so that the direct and the indirect way pay the same for it. */
-async function timeCalls(environment: Record<string, string>): Promise<{ directMs: number[]; serverMs: number[] }> {
+async function timePhases(environment: Record<string, string>): Promise<readonly Phase[]> {
   const fake = spawn(process.execPath, ["--import", "tsx", fakeProgram, "--port", "0"], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   try {
     const url = await urlOf(fake);
     return await withServer(environment, url, async (client) => {
-      const directMs: number[] = [];
-      const serverMs: number[] = [];
-      // In turns of a hundred: single calls in turn would measure how cold the other way left the caches.
-      for (let call = -warmUpCalls; call < calls; call += turn) {
-        for (const [way, times] of [
-          [() => askDirectly(url), directMs],
-          [() => askServer(client), serverMs],
-        ] as const) {
-          for (let repeat = 0; repeat < turn; repeat += 1) {
-            const elapsed = await timed(way);
-            if (call >= 0) times.push(elapsed);
+      const measured: Phase[] = [];
+      for (const { phase, warmUpCalls, turn } of phases) {
+        const directMs: number[] = [];
+        const serverMs: number[] = [];
+        for (let call = -warmUpCalls; call < calls; call += turn) {
+          for (const [way, times] of [
+            [() => askDirectly(url), directMs],
+            [() => askServer(client), serverMs],
+          ] as const) {
+            for (let repeat = 0; repeat < turn; repeat += 1) {
+              const elapsed = await timed(way);
+              if (call >= 0) times.push(elapsed);
+            }
           }
         }
+        measured.push({ phase, directMs, serverMs });
       }
-      return { directMs, serverMs };
+      return measured;
     });
   } finally {
     const exited = once(fake, "exit");

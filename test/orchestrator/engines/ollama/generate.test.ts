@@ -72,8 +72,8 @@ describe("a generation with Ollama", () => {
     expect(cold.decodeMs).toBeGreaterThan(5);
     expect(cold.totalMs).toBeGreaterThanOrEqual(cold.firstTokenMs);
     const warm = await engine.generate(chatRequest(), createRecorder(), never);
-    // The loading is gone; how long the rest takes on a busy machine is not ours.
-    expect(warm.loadMs).toBeLessThan(cold.loadMs);
+    // The loading is gone: half of its time is room enough for a busy machine.
+    expect(warm.loadMs).toBeLessThan(150);
   });
 
   it("gives its connection back: generations one after the other don't open one each", async () => {
