@@ -5,7 +5,8 @@
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadSettings, resolveHome } from "../src/orchestrator/config/load.ts";
+import { resolveHome } from "../src/orchestrator/config/home.ts";
+import { loadSettings } from "../src/orchestrator/config/load.ts";
 import { suggestStarter } from "../src/orchestrator/catalog/starter.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";

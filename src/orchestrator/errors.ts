@@ -55,6 +55,10 @@ export class PromptTooLong extends OrchestratorError {
 }
 /** A setting or an input has a value that is not allowed; the message names where it came from and what is allowed. */
 export class InvalidConfig extends OrchestratorError {}
+/** No job of that id: it never was, or its result is no longer kept. */
+export class UnknownJob extends OrchestratorError {}
+/** Another process holds the home, or the one that does can't be reached. */
+export class OwnerUnavailable extends OrchestratorError {}
 /** A file or an argument of a request cannot be used (missing, too large, outside the roots, wrong type). */
 export class InvalidRequest extends OrchestratorError {}
 /** The privacy lock forbids sending this anywhere that is not local. */

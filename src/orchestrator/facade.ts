@@ -9,7 +9,11 @@ import type {
   ModelFacts,
   ModelStatus,
   Operation,
+  OperationKind,
+  OperationState,
+  PartialText,
   Privacy,
+  Progress,
   ThinkLevel,
   Trust,
 } from "./types.ts";
@@ -225,6 +229,63 @@ export interface SystemStatus {
   readonly warnings: readonly string[];
 }
 
+/** What changed, for whoever watches; a prompt to read again, without data of its own. */
+export type Change =
+  /** Which models are resident, or how much memory is free. */
+  | { readonly kind: "memory" }
+  /** A model's state; with `isListChanged` models came or went. */
+  | { readonly kind: "models"; readonly isListChanged: boolean }
+  /** A job's state or progress; with `isListChanged` it is new or gone. */
+  | { readonly kind: "job"; readonly id: string; readonly isListChanged: boolean };
+
+/** An operation that its call has let go of. Kept for `jobs.keepHours` after its end, also over restarts. */
+export interface Job {
+  readonly id: string;
+  readonly kind: OperationKind;
+  /** For people: `pull smollm2:135m`. */
+  readonly title: string;
+  /** The tool whose call it was. */
+  readonly tool: string;
+  readonly client: string;
+  readonly state: OperationState;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly endedAt?: string;
+  readonly progress?: Progress;
+  readonly partial?: PartialText;
+  /** Once succeeded: the tool's own answer. */
+  readonly result?: Readonly<Record<string, unknown>>;
+  /** Once failed: message and hint, as the call would have shown them. */
+  readonly error?: string;
+}
+
+export interface Jobs {
+  /**
+   * Keeps what a call lets go of. `outcome` is the rest of the tool's run: it resolves with the tool's answer. From here
+   * on only `cancel` aborts it.
+   */
+  adopt(
+    caller: CallerContext,
+    job: {
+      readonly tool: string;
+      readonly operation: Operation<unknown>;
+      readonly outcome: Promise<Readonly<Record<string, unknown>>>;
+    },
+  ): Job;
+  /** Newest first; those of all callers of this home. */
+  list(caller: CallerContext): readonly Job[];
+  /** Throws `UnknownJob`. */
+  get(caller: CallerContext, id: string): Job;
+  /** Resolves when the job has ended or `maxWaitMs` is over, whichever is first. Throws `UnknownJob`, `Cancelled`. */
+  wait(
+    caller: CallerContext,
+    id: string,
+    options: { readonly maxWaitMs: number; readonly onProgress?: (progress: Progress) => void },
+  ): Promise<Job>;
+  /** Aborts it; what has ended stays as it is. Throws `UnknownJob`. */
+  cancel(caller: CallerContext, id: string): Promise<Job>;
+}
+
 // --------------------------------------------------------------------------------------------------- the facade
 
 /** The brain, as tools and resources see it. It knows nothing of MCP. Every method may throw `OrchestratorError`s. */
@@ -250,6 +311,11 @@ export interface Orchestrator {
   database(caller: CallerContext): readonly DatabaseEntry[];
   ramStatus(caller: CallerContext): Promise<RamStatus>;
   systemStatus(caller: CallerContext): Promise<SystemStatus>;
+  readonly jobs: Jobs;
+  /** Calls `listener` at every change, until the answer is called. Coalesced: at most a few a second of each kind. */
+  onChange(listener: (change: Change) => void): () => void;
+  /** What is under way that an owner must not leave: running operations (jobs included), by kind. */
+  activity(): { readonly operations: number; readonly pulls: number; readonly pinned: number };
   /** Limits for files that tools read on a caller's behalf. */
   readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
   close(): Promise<void>;

@@ -5,6 +5,7 @@ import { factsOf } from "./generation/candidates.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
 import { createInventory, type LocatedModel, takesNoMemory } from "./inventory/inventory.ts";
+import { createJobs } from "./jobs/jobs.ts";
 import { createLibrary } from "./library/library.ts";
 import { canonicalContext } from "./loading/context-size.ts";
 import { createLoader } from "./loading/loader.ts";
@@ -23,6 +24,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
   const { now, log, probe, engines } = world;
   const closing = new AbortController();
   const operations = createOperations(now);
+  const jobs = createJobs(now);
   const observations = createObservations(now);
   const inventory = createInventory({ engines, now, log, signal: closing.signal });
   const queues = createModelQueues(settings.queue.maxWaiting, now);
@@ -179,6 +181,12 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     database: () => modelDatabase,
     ramStatus: () => ramStatus({ inventory, probe }),
     systemStatus,
+    jobs,
+    onChange: () => () => undefined,
+    activity() {
+      const running = operations.running();
+      return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned: 0 };
+    },
     fileLimits: { maxFileBytes: settings.files.maxFileBytes, maxTotalBytes: settings.files.maxTotalBytes },
     async close() {
       closing.abort("disconnected");

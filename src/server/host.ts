@@ -12,13 +12,29 @@ export interface ServerHost {
    * Throws `InvalidConfig`, then tries again at the next call.
    */
   open(): Promise<OpenHome>;
+  /** Called once for every tool call that has ended; absent where nobody keeps a log of them. */
+  noteCall?(record: CallRecord): void;
+}
+
+/** One line of the log of calls. Never prompt text, unless `log.prompts` asks for it. */
+export interface CallRecord {
+  readonly client: string;
+  readonly tool: string;
+  readonly model?: string;
+  readonly durationMs: number;
+  /** `asked`: answered with a question; `job`: let go of. */
+  readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
+  /** Class of the error. */
+  readonly error?: string;
 }
 
 export interface CallerFacts {
   /** One per connection. */
   readonly id: string;
-  /** Where the host started us; counts only when it carries a project marker. */
-  readonly workingDirectory: string;
+  /** Where the host started us; counts only when it carries a project marker. Absent over HTTP. */
+  readonly workingDirectory?: string;
+  /** Whether the roots that this client offers count: not over HTTP, where configured roots are all there is. */
+  readonly mayOfferRoots: boolean;
   /** The user's home folder, never a root of itself. */
   readonly homeDirectory: string;
 }
@@ -26,8 +42,10 @@ export interface CallerFacts {
 export interface OpenHome {
   readonly orchestrator: Orchestrator;
   readonly callerSettings: CallerSettings;
-  /** `files.roots` of the settings, those of `--root` included. */
+  /** `files.roots` of the settings and of this caller, its `--root` included. */
   readonly fileRoots: readonly string[];
+  /** Owner settings that this caller brought along and that are not obeyed, a sentence each. */
+  readonly warnings: readonly string[];
   /** The file that the refusal of a path names: `OLLM_HOME/config.yaml`. */
   readonly configFile: string;
 }

@@ -70,7 +70,7 @@ function createContext(
     caller,
     files: createFiles({
       roots: async () => {
-        const offered = foldersOfUris(await facts.clientRoots());
+        const offered = host.caller.mayOfferRoots ? foldersOfUris(await facts.clientRoots()) : [];
         return allowedRoots(host.caller, home.fileRoots, offered, host.log);
       },
       limits: home.orchestrator.fileLimits,

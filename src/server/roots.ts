@@ -39,7 +39,7 @@ export async function allowedRoots(
     return real === undefined || isTooBroad(real, home, path) ? undefined : real;
   };
   const offered = await Promise.all(clientRoots.map(narrow));
-  const current = await narrow(facts.workingDirectory);
+  const current = facts.workingDirectory === undefined ? undefined : await narrow(facts.workingDirectory);
   const workingDirectory = current !== undefined && (await isProject(current)) ? current : undefined;
   const folders = [workingDirectory, ...granted, ...offered].filter((folder) => folder !== undefined);
   return { folders: [...new Set(folders)], ...(workingDirectory !== undefined && { workingDirectory }) };

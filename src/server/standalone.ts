@@ -23,7 +23,12 @@ export function runStandalone(version: string, flags: Flags): void {
   const host: ServerHost = {
     version,
     log,
-    caller: { id: `stdio-${process.pid}`, workingDirectory: process.cwd(), homeDirectory: homedir() },
+    caller: {
+      id: `stdio-${process.pid}`,
+      workingDirectory: process.cwd(),
+      mayOfferRoots: true,
+      homeDirectory: homedir(),
+    },
     async open() {
       opening ??= import("./world.ts").then(({ openHome }) =>
         openHome({ environment: process.env, flags, userHome: homedir(), version, log }),

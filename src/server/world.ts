@@ -1,5 +1,6 @@
 import path from "node:path";
-import { callerSettings, loadSettings, resolveHome, type Flags } from "../orchestrator/config/load.ts";
+import { resolveHome } from "../orchestrator/config/home.ts";
+import { callerSettings, loadSettings, type Flags } from "../orchestrator/config/load.ts";
 import { createSystemProbe } from "../orchestrator/hardware/system-probe.ts";
 import { createLog, type Log } from "../orchestrator/log.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
@@ -44,6 +45,7 @@ export async function openHome(options: HomeOptions): Promise<OpenHome & { close
     orchestrator,
     callerSettings: callerSettings(settings),
     fileRoots: settings.files.roots,
+    warnings: [],
     configFile: path.join(home, "config.yaml"),
     close: () => orchestrator.close(),
   };

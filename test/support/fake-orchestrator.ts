@@ -12,6 +12,7 @@ import type {
   RoutePlan,
   SystemStatus,
 } from "../../src/orchestrator/facade.ts";
+import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
 import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/types.ts";
 
 /** What the fake was asked, in order: `["generate", request]`. */
@@ -300,6 +301,9 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       note("systemStatus", caller, undefined);
       return status;
     },
+    jobs: createJobs(Date.now),
+    onChange: () => () => undefined,
+    activity: () => ({ operations: 0, pulls: 0, pinned: 0 }),
     fileLimits: { maxFileBytes: 2_000_000, maxTotalBytes: 3_000_000 },
     async close() {},
     ...replace,

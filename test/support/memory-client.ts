@@ -53,6 +53,7 @@ export async function connectMemoryClient(
       id: "caller-1",
       workingDirectory: options.workingDirectory ?? "/nonexistent",
       homeDirectory: options.homeDirectory ?? "/nonexistent-home",
+      mayOfferRoots: true,
     },
     open:
       options.open ??
@@ -60,6 +61,7 @@ export async function connectMemoryClient(
         orchestrator,
         callerSettings,
         fileRoots: options.fileRoots ?? [],
+        warnings: [],
         configFile: "/home/user/.ollm/config.yaml",
       })),
   };

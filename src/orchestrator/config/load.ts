@@ -1,10 +1,9 @@
 import { readFile } from "node:fs/promises";
-import { delimiter, join, resolve } from "node:path";
+import { delimiter, join } from "node:path";
 import type { z } from "zod";
 import { InvalidConfig } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { CallerSettings } from "../types.ts";
-import { expandHome } from "./expand-home.ts";
 import { type SettingPath, settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 
@@ -28,12 +27,6 @@ type Environment = Readonly<Record<string, string | undefined>>;
 type Tree = { [key: string]: unknown };
 /** Where a value came from, for error messages: `OLLM_MODEL`, `--host`, `/home/me/.ollm/config.yaml:3`. */
 type Sources = Map<string, string>;
-
-/** `OLLM_HOME`, or `.ollm` in the user's home folder. Absolute. */
-export function resolveHome(environment: Environment, userHome: string): string {
-  const given = environment["OLLM_HOME"];
-  return given === undefined || given.trim() === "" ? join(userHome, ".ollm") : resolve(expandHome(given, userHome));
-}
 
 /**
  * Reads all settings: defaults < `home/config.yaml` < environment < flags.

@@ -166,7 +166,7 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   files: z
     .strictObject({
-      roots: z.array(z.string()).default([]).meta(owner).describe("Folders whose files tools may read and write."),
+      roots: z.array(z.string()).default([]).meta(caller).describe("Folders whose files tools may read and write."),
       maxFileBytes: bytes
         .default(2 * 1024 ** 2)
         .meta(owner)
@@ -177,8 +177,68 @@ export const settingsSchema = z.strictObject({
         .describe("Most bytes of all files of one request."),
     })
     .prefault({}),
+  owner: z
+    .strictObject({
+      idleTimeout: z
+        .number()
+        .int()
+        .min(-1)
+        .default(1800)
+        .meta(owner)
+        .describe("Seconds without clients, pins and jobs after which the owner ends; -1 never."),
+    })
+    .prefault({}),
+  jobs: z
+    .strictObject({
+      patience: z
+        .number()
+        .int()
+        .min(1)
+        .default(45)
+        .meta(caller)
+        .describe("Seconds after which a call is answered with a job, for clients not known to wait longer."),
+      keepHours: z.number().min(0).default(24).meta(owner).describe("Hours that the result of a job is kept."),
+      maxBytes: bytes
+        .default(256 * 1024 ** 2)
+        .meta(owner)
+        .describe("Most bytes of all kept results; the oldest go first."),
+    })
+    .prefault({}),
+  http: z
+    .strictObject({
+      maxSessions: z.number().int().min(1).default(128).meta(owner).describe("Most open sessions over HTTP and SSE."),
+      maxConnections: z.number().int().min(1).default(512).meta(owner).describe("Most open HTTP connections."),
+      idleTimeout: z
+        .number()
+        .int()
+        .min(1)
+        .default(1800)
+        .meta(owner)
+        .describe("Seconds after which a session without traffic is closed."),
+      allowedOrigins: z
+        .array(z.string())
+        .default([])
+        .meta(owner)
+        .describe("Origins (https://host:port) beside the door's own whose pages may call it."),
+      allowedHosts: z
+        .array(z.string())
+        .default([])
+        .meta(owner)
+        .describe("Host headers (host or host:port) beside the door's own address that are answered."),
+    })
+    .prefault({}),
+  network: z
+    .strictObject({
+      allowedHosts: z
+        .array(z.string())
+        .default([])
+        .meta(owner)
+        .describe("Private addresses (host or host:port) that engines and registries may have beside this machine's."),
+    })
+    .prefault({}),
   log: z
     .strictObject({
+      prompts: z.boolean().default(false).meta(owner).describe("Write prompts and answers into the log of calls."),
       level: z
         .enum(["debug", "info", "warn", "silent"])
         .default("warn")

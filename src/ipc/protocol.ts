@@ -1,0 +1,81 @@
+/**
+ * What is said on the owner's socket before MCP is spoken: one JSON object a line, both ways.
+ *
+ * | line | from → to     | says                                                                              |
+ * |------|---------------|-----------------------------------------------------------------------------------|
+ * | 1    | front → owner | `Knock`: a nonce                                                                  |
+ * | 2    | owner → front | `Introduction`: its home and version, a nonce, proof that it reads the home's token |
+ * | 3    | front → owner | `Hello`: the same proof from the other side, then who it is and what it wants     |
+ * | 4    | owner → front | `Welcome`                                                                         |
+ *
+ * A proof is HMAC-SHA-256 under the home's token over side, both nonces and the home. The front says nothing of itself
+ * before the owner has proved itself, and may send what follows right behind its hello. With purpose `mcp`, MCP
+ * messages follow; `Farewell` may come between them. With `door` the connection is the lease: its end closes the door.
+ */
+export interface Knock {
+  readonly ollm: 1;
+  readonly nonce: string;
+}
+
+export interface Introduction {
+  readonly ollm: 1;
+  /** `OLLM_HOME` with links resolved. */
+  readonly home: string;
+  /** Version and build: `0.1.0+3f9a1c2b`. */
+  readonly version: string;
+  readonly pid: number;
+  readonly nonce: string;
+  readonly proof: string;
+}
+
+export type Purpose = "mcp" | "status" | "stop" | "handover" | "door";
+
+export interface Hello {
+  readonly proof: string;
+  readonly version: string;
+  readonly purpose: Purpose;
+  /** Folder in which the host started the front. */
+  readonly workingDirectory: string;
+  /** The front's command line, without node and script. */
+  readonly arguments: readonly string[];
+  /** Its `OLLM_*` variables. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Of purpose `door`. */
+  readonly door?: { readonly bind: string; readonly port: number };
+}
+
+export type Welcome =
+  | {
+      readonly ok: true;
+      /** Sentences for the user, on stderr: owner settings that are ignored, and the like. */
+      readonly notices?: readonly string[];
+      readonly status?: OwnerStatus;
+      readonly door?: { readonly url: string; readonly tokenFile: string };
+    }
+  | { readonly ok: false; readonly message: string; readonly hint?: string };
+
+/** What `ollm daemon status --json` prints, beside `running`. */
+export interface OwnerStatus {
+  readonly pid: number;
+  readonly version: string;
+  readonly socket: string;
+  readonly home: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly isStandalone: boolean;
+  readonly clients: readonly { readonly client: string; readonly connectedAt: string }[];
+  /** Open network doors. */
+  readonly doors: readonly string[];
+  readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
+  readonly jobs: number;
+}
+
+/** A line of the owner between MCP messages: it is about to close, and why. MCP messages never start like this. */
+export interface Farewell {
+  readonly ollm: "farewell";
+  /** `handover`: a newer owner comes; wait for it before starting one. */
+  readonly reason: "handover" | "stop" | "idle";
+}
+
+/** Every line of the owner that is not MCP starts like this. */
+export const controlPrefix = '{"ollm":';

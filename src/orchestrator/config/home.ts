@@ -1,0 +1,16 @@
+import { join, resolve } from "node:path";
+import { expandHome } from "./expand-home.ts";
+
+/**
+ * `OLLM_HOME`, or `.ollm` in the user's home folder. Absolute; a relative one counts from `workingDirectory`, which
+ * defaults to this process's. Apart from the settings, because the front reads nothing else of them.
+ */
+export function resolveHome(
+  environment: Readonly<Record<string, string | undefined>>,
+  userHome: string,
+  workingDirectory = process.cwd(),
+): string {
+  const given = environment["OLLM_HOME"];
+  if (given === undefined || given.trim() === "") return join(userHome, ".ollm");
+  return resolve(workingDirectory, expandHome(given, userHome));
+}
