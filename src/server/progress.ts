@@ -1,3 +1,4 @@
+import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import type { Progress } from "../orchestrator/types.ts";
 
 /** One `notifications/progress`, without its token. */
@@ -6,23 +7,6 @@ export interface ProgressNote {
   readonly total?: number;
   readonly message: string;
 }
-
-export interface Timers {
-  /** Milliseconds, monotonic. */
-  now(): number;
-  /** Runs `action` once after `delayMs`; the answer stops it. */
-  after(delayMs: number, action: () => void): () => void;
-}
-
-/** The real timers; unref'ed, because a waiting heartbeat must not keep the process alive. */
-export const systemTimers: Timers = {
-  now: () => performance.now(),
-  after(delayMs, action) {
-    const timer = setTimeout(action, delayMs);
-    timer.unref();
-    return () => clearTimeout(timer);
-  },
-};
 
 /** At most four notes a second: more only costs the host's attention. */
 const intervalMs = 250;

@@ -1,35 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { createProgressReporter, type ProgressNote, type Timers } from "../../src/server/progress.ts";
-
-/** A clock that tests move, with the one timer that a reporter holds at a time. */
-function handClock(): Timers & { advance(ms: number): void; readonly waiting: number } {
-  let nowMs = 0;
-  let timers: { atMs: number; action: () => void }[] = [];
-  return {
-    now: () => nowMs,
-    after(delayMs, action) {
-      const timer = { atMs: nowMs + delayMs, action };
-      timers.push(timer);
-      return () => {
-        timers = timers.filter((each) => each !== timer);
-      };
-    },
-    get waiting() {
-      return timers.length;
-    },
-    advance(ms) {
-      const untilMs = nowMs + ms;
-      for (;;) {
-        const [next] = timers.filter(({ atMs }) => atMs <= untilMs).toSorted((a, b) => a.atMs - b.atMs);
-        if (next === undefined) break;
-        nowMs = next.atMs;
-        timers = timers.filter((each) => each !== next);
-        next.action();
-      }
-      nowMs = untilMs;
-    },
-  };
-}
+import { createProgressReporter, type ProgressNote } from "../../src/server/progress.ts";
+import { handClock } from "../support/hand-clock.ts";
 
 function reporter() {
   const clock = handClock();
