@@ -1,11 +1,12 @@
 /**
- * Bundles the program into `dist/`: three entries (the command, the engine's child, the GGUF parser's child) and lazy
- * chunks, so that nothing has to be installed beside the package and a start reads no more than it runs.
+ * Bundles the program into `dist/`: the entries below with lazy chunks, so that nothing has to be installed beside the
+ * package and a start reads no more than it runs; and `cli.mjs` in a pass of its own, one small file without chunks,
+ * because it starts with every host and is all that most starts read.
  */
-import { build, type Metafile } from "esbuild";
-import { randomUUID } from "node:crypto";
-import { chmod, cp, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
+import { createHash, randomUUID } from "node:crypto";
+import { chmod, cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { lazyCommonJs } from "./lazy-commonjs.ts";
 import { thirdPartyLicenses } from "./third-party-licenses.ts";
@@ -15,7 +16,7 @@ const outdir = join(root, "dist");
 
 /** Name in `dist/` → source. */
 const entries: Readonly<Record<string, string>> = {
-  cli: "src/cli/main.ts",
+  commands: "src/cli/program.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/gguf/child.ts",
 };
@@ -33,15 +34,12 @@ const requireBanner = `const require=(id)=>{const found=process.getBuiltinModule
  */
 export async function buildAll(): Promise<Metafile> {
   const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
-  const { metafile, outputFiles } = await build({
+  const shared: BuildOptions & { metafile: true; write: false } = {
     write: false,
     absWorkingDir: root,
-    entryPoints: { ...entries },
     outdir,
     outExtension: { ".js": ".mjs" },
-    chunkNames: "chunks/[name]-[hash]",
     bundle: true,
-    splitting: true,
     format: "esm",
     platform: "node",
     target: "node20",
@@ -54,9 +52,16 @@ export async function buildAll(): Promise<Metafile> {
     mainFields: ["module", "main"],
     define: {
       OLLM_VERSION: JSON.stringify(version),
+      OLLM_BUILD: JSON.stringify(`${version}+${await sourceHash()}`),
       __filename: "import.meta.filename",
       __dirname: "import.meta.dirname",
     },
+  };
+  const program = await build({
+    ...shared,
+    entryPoints: { ...entries },
+    chunkNames: "chunks/[name]-[hash]",
+    splitting: true,
     banner: { js: requireBanner },
     plugins: [lazyCommonJs],
     alias: {
@@ -64,6 +69,12 @@ export async function buildAll(): Promise<Metafile> {
       "@modelcontextprotocol/server/_shims": "./scripts/mcp-server-shims.ts",
     },
   });
+  const front = await build({ ...shared, entryPoints: { cli: "src/cli/main.ts" }, plugins: [siblingEntries] });
+  const outputFiles = [...program.outputFiles, ...front.outputFiles];
+  const metafile: Metafile = {
+    inputs: { ...program.metafile.inputs, ...front.metafile.inputs },
+    outputs: { ...program.metafile.outputs, ...front.metafile.outputs },
+  };
   const isChunk = (path: string) => basename(dirname(path)) === "chunks";
   for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
@@ -71,6 +82,28 @@ export async function buildAll(): Promise<Metafile> {
   await writeFile(join(outdir, "third-party-licenses.txt"), await thirdPartyLicenses(metafile, root));
   await cp(join(root, "engine-lock"), join(outdir, "engine-lock"), { recursive: true });
   return metafile;
+}
+
+/** What the front loads lazily is another entry's file beside it, never bundled into it. */
+const siblingEntries: Plugin = {
+  name: "sibling-entries",
+  setup(pass) {
+    pass.onResolve({ filter: /\/program\.ts$/ }, ({ kind }) =>
+      kind === "dynamic-import" ? { path: "./commands.mjs", external: true } : undefined,
+    );
+  },
+};
+
+/** Tells two builds of one version apart, and nothing else: the same sources give the same name on every machine. */
+async function sourceHash(): Promise<string> {
+  const hash = createHash("sha256");
+  const sources = (await readdir(join(root, "src"), { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll(sep, "/"));
+  for (const path of [...sources, "package-lock.json", "scripts/build.ts"].toSorted()) {
+    hash.update(`${path}\0`).update(await readFile(join(root, path)));
+  }
+  return hash.digest("hex").slice(0, 12);
 }
 
 /** npm's links and a shell run the command by its name. */

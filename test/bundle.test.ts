@@ -16,28 +16,38 @@ async function closure(file: string, seen = new Map<string, string>()): Promise<
   return seen;
 }
 
-/** What is read before `initialize` is answered: the command and the stdio server. */
-async function startFiles(): Promise<ReadonlyMap<string, string>> {
-  const command = join(dist, "cli.mjs");
-  const files = new Map(await closure(command));
-  const server = /import\("(\.\/chunks\/standalone-[^"]+)"\)/.exec(await readFile(command, "utf8"))?.[1];
+/** What `--standalone` reads before it answers `initialize`: the command and the stdio server. */
+async function standaloneFiles(): Promise<ReadonlyMap<string, string>> {
+  const commands = join(dist, "commands.mjs");
+  const files = new Map(await closure(commands));
+  const sources = [...files.values()].join("\n");
+  const server = /import\("(?:\.\/chunks)?\/?(\.?\/?standalone-[^"]+)"\)/.exec(sources)?.[1];
   expect(server).toBeDefined();
-  return await closure(join(dist, server ?? ""), files);
+  return await closure(join(dist, "chunks", server ?? ""), files);
 }
 
-test("a start reads less than 380 KB before it answers", async () => {
-  const files = await startFiles();
+test("a standalone start reads less than 380 KB before it answers", async () => {
+  const files = await standaloneFiles();
   const bytes = [...files.values()].reduce((sum, source) => sum + Buffer.byteLength(source), 0);
   // The SDK and zod alone are 300; far less would mean that the files were not followed.
   expect(bytes).toBeGreaterThan(200_000);
   expect(bytes).toBeLessThan(380 * 1024);
 });
 
+test("a front is one small file: it imports Node's own modules, and the rest only when it is needed", async () => {
+  const files = await closure(join(dist, "cli.mjs"));
+  expect([...files.keys()]).toEqual([join(dist, "cli.mjs")]);
+  const [source = ""] = files.values();
+  expect(Buffer.byteLength(source)).toBeLessThan(40 * 1024);
+  const imported = [...source.matchAll(/(?:from|import)"([^"]+)"/g)].map(([, name]) => name);
+  expect(imported.filter((name) => !name?.startsWith("node:"))).toEqual([]);
+});
+
 test("every file that the bundle loads, now or lazily, is there", async () => {
   const names = (await readdir(dist, { recursive: true })).filter((name) => name.endsWith(".mjs"));
   const present = new Set(names.map((name) => join(dist, name)));
   const missing: string[] = [];
-  for (const entry of ["cli.mjs", "engine-child.mjs", "gguf-child.mjs"]) {
+  for (const entry of ["cli.mjs", "commands.mjs", "engine-child.mjs", "gguf-child.mjs"]) {
     const waiting = [join(dist, entry)];
     for (const file of waiting) {
       const source = await readFile(file, "utf8");

@@ -6,6 +6,7 @@ import {
   type Transport,
 } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
+import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../ipc/lines.ts";
 
 export interface StdioOptions {
   /** Longer messages are refused, and never held in memory. */
@@ -16,12 +17,8 @@ export interface StdioOptions {
   readonly onEnd?: () => void;
 }
 
-/** As much as an HTTP body may have; long texts belong into files. */
-const defaultMaxLineBytes = 4 * 1024 * 1024;
 /** Enough for the answers to a script that pipes its requests in and closes; far below the 2 s in which we must end. */
 const defaultDrainMs = 500;
-/** Where the id of an oversized message is looked for: clients write it first or last. */
-const edgeBytes = 512;
 
 /**
  * MCP over a pair of streams, one JSON message a line. In place of the SDK's own: that one closes the connection over
@@ -30,15 +27,19 @@ const edgeBytes = 512;
 export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): Transport {
   const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, onEnd } = options;
   const pending = new Set<RequestId>();
-  let line: Buffer[] = [];
-  let lineBytes = 0;
-  let tail: Buffer = Buffer.alloc(0);
   let isClosed = false;
   let drainTimer: NodeJS.Timeout | undefined;
 
+  const lines = createLineSplitter({
+    maxLineBytes,
+    onLine: receive,
+    onOversized: ({ bytes, head, tail }) =>
+      refuse(idInEdge(head) ?? idInEdge(tail), -32600, oversizedText(bytes, maxLineBytes)),
+  });
+
   const transport: Transport = {
     start() {
-      input.on("data", onData);
+      input.on("data", lines.push);
       input.on("end", onInputEnd);
       input.on("close", onInputEnd);
       input.on("error", fail);
@@ -54,56 +55,14 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       if (isClosed) return Promise.resolve();
       isClosed = true;
       clearTimeout(drainTimer);
-      input.off("data", onData);
+      input.off("data", lines.push);
       input.pause();
-      line = [];
+      lines.clear();
       transport.onclose?.();
       onEnd?.();
       return Promise.resolve();
     },
   };
-
-  function onData(chunk: Buffer): void {
-    let from = 0;
-    for (;;) {
-      const end = chunk.indexOf(0x0a, from);
-      keep(chunk.subarray(from, end === -1 ? undefined : end));
-      if (end === -1) return;
-      finishLine();
-      from = end + 1;
-    }
-  }
-
-  function keep(part: Buffer): void {
-    lineBytes += part.length;
-    if (lineBytes <= maxLineBytes) line.push(part);
-    else {
-      // What came so far is kept only at its edges, where the id may be.
-      if (line.length > 1 || (line[0]?.length ?? 0) > edgeBytes) {
-        const whole = Buffer.concat(line);
-        line = [Buffer.from(whole.subarray(0, edgeBytes))];
-        tail = Buffer.from(whole.subarray(-edgeBytes));
-      }
-      tail = Buffer.from(Buffer.concat([tail, part.subarray(-edgeBytes)]).subarray(-edgeBytes));
-    }
-  }
-
-  function finishLine(): void {
-    const bytes = lineBytes;
-    const text = Buffer.concat(line).toString("utf8").trim();
-    const end = tail.toString("utf8");
-    line = [];
-    lineBytes = 0;
-    tail = Buffer.alloc(0);
-    if (bytes > maxLineBytes) {
-      const limit = `${Math.floor(maxLineBytes / 1024 / 1024)} MiB`;
-      refuse(
-        idIn(text) ?? idIn(end),
-        -32600,
-        `message of ${bytes} bytes is over the limit of ${limit}; name files instead`,
-      );
-    } else if (text !== "") receive(text);
-  }
 
   function receive(text: string): void {
     let message: JSONRPCMessage;
@@ -189,9 +148,4 @@ function parsedId(text: string): RequestId | undefined {
   } catch {
     return undefined;
   }
-}
-
-function idIn(text: string): RequestId | undefined {
-  const found = /"id"\s*:\s*(\d{1,15}|"[^"\\]{1,200}")/.exec(text)?.[1];
-  return found === undefined ? undefined : (JSON.parse(found) as RequestId);
 }

@@ -1,0 +1,81 @@
+/** Where the id of an oversized message is looked for: clients write it first or last. */
+const edgeBytes = 512;
+
+export interface LineOptions {
+  /** Longer lines are never held in memory. */
+  readonly maxLineBytes: number;
+  /** A line without its end and the white space around it; never an empty one. */
+  onLine(text: string): void;
+  /** A line was too long: its length, and its edges of some 512 bytes. */
+  onOversized(line: { readonly bytes: number; readonly head: string; readonly tail: string }): void;
+}
+
+export interface LineSplitter {
+  push(chunk: Buffer): void;
+  /** Forgets the half line that is held. */
+  clear(): void;
+}
+
+/** Cuts a stream of bytes into lines of UTF-8, however the chunks fall. */
+export function createLineSplitter({ maxLineBytes, onLine, onOversized }: LineOptions): LineSplitter {
+  let line: Buffer[] = [];
+  let lineBytes = 0;
+  let tail: Buffer = Buffer.alloc(0);
+
+  function keep(part: Buffer): void {
+    lineBytes += part.length;
+    if (lineBytes <= maxLineBytes) line.push(part);
+    else {
+      // What came so far is kept only at its edges, where the id may be.
+      if (line.length > 1 || (line[0]?.length ?? 0) > edgeBytes) {
+        const whole = Buffer.concat(line);
+        line = [Buffer.from(whole.subarray(0, edgeBytes))];
+        tail = Buffer.from(whole.subarray(-edgeBytes));
+      }
+      tail = Buffer.from(Buffer.concat([tail, part.subarray(-edgeBytes)]).subarray(-edgeBytes));
+    }
+  }
+
+  function finishLine(): void {
+    const bytes = lineBytes;
+    const text = Buffer.concat(line).toString("utf8").trim();
+    const end = tail.toString("utf8");
+    clear();
+    if (bytes > maxLineBytes) onOversized({ bytes, head: text, tail: end });
+    else if (text !== "") onLine(text);
+  }
+
+  function clear(): void {
+    line = [];
+    lineBytes = 0;
+    tail = Buffer.alloc(0);
+  }
+
+  return {
+    push(chunk) {
+      let from = 0;
+      for (;;) {
+        const end = chunk.indexOf(0x0a, from);
+        keep(chunk.subarray(from, end === -1 ? undefined : end));
+        if (end === -1) return;
+        finishLine();
+        from = end + 1;
+      }
+    },
+    clear,
+  };
+}
+
+/** The id of a message that was too long to be read, from one of its edges. */
+export function idInEdge(text: string): string | number | undefined {
+  const found = /"id"\s*:\s*(\d{1,15}|"[^"\\]{1,200}")/.exec(text)?.[1];
+  return found === undefined ? undefined : (JSON.parse(found) as string | number);
+}
+
+/** What the sender of such a message is told. */
+export function oversizedText(bytes: number, maxLineBytes: number): string {
+  return `message of ${bytes} bytes is over the limit of ${Math.floor(maxLineBytes / 1024 / 1024)} MiB; name files instead`;
+}
+
+/** As much as an HTTP body may have; long texts belong into files. */
+export const defaultMaxLineBytes = 4 * 1024 * 1024;
