@@ -1,0 +1,41 @@
+import { linkSync, rmSync, writeFileSync } from "node:fs";
+import { randomHex } from "./random.ts";
+
+/**
+ * Makes a file that must not exist yet, whole or not at all: of several processes exactly one gets `true`, and nobody
+ * reads half of it. Mode 0600.
+ */
+export function createExclusively(path: string, content: string): boolean {
+  const temporary = `${path}.${randomHex(6)}.new`;
+  try {
+    writeFileSync(temporary, content, { mode: 0o600, flag: "wx" });
+    linkSync(temporary, path);
+    return true;
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "EEXIST") return false;
+    // File systems without hard links (exFAT, some network mounts): exclusive too, but for a moment half written.
+    if (code === "EPERM" || code === "ENOSYS" || code === "ENOTSUP" || code === "EOPNOTSUPP" || code === "EMLINK") {
+      return writeExclusively(path, content);
+    }
+    throw error;
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+function writeExclusively(path: string, content: string): boolean {
+  try {
+    writeFileSync(path, content, { mode: 0o600, flag: "wx" });
+    return true;
+  } catch (error) {
+    if (errorCode(error) === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** The system's name of an error, `ENOENT`; undefined for what doesn't come from the system. */
+export function errorCode(error: unknown): string | undefined {
+  const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "string" ? code : undefined;
+}

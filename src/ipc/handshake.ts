@@ -1,0 +1,254 @@
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { connect, type Socket } from "node:net";
+import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { newestClaim, type ClaimRecord } from "./claim-record.ts";
+import { errorCode } from "./exclusive-file.ts";
+import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
+import { randomHex } from "./random.ts";
+import { readLine } from "./read-line.ts";
+import { realHome, tokenFile } from "./run-folder.ts";
+import { readToken } from "./token.ts";
+
+/**
+ * Why an owner could not be reached:
+ *
+ * | reason      | what was seen                                                          | may it still live?            |
+ * |-------------|------------------------------------------------------------------------|-------------------------------|
+ * | `absent`    | no claim, or the newest one has ended                                  | no                            |
+ * | `dead`      | nobody listens on the claim's socket                                   | no                            |
+ * | `gone`      | the socket's file is missing                                           | yes: owners heal in a second  |
+ * | `silent`    | it took the connection and gave no answer in time, or closed it        | yes                           |
+ * | `untrusted` | the token can't be read, the proof is wrong, or another home answered  | perhaps, but it isn't ours    |
+ */
+export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
+
+/** No owner of this home answered; `reason` says how far it went. */
+export class OwnerUnreachable extends OwnerUnavailable {
+  readonly reason: UnreachableReason;
+
+  constructor(reason: UnreachableReason, message: string, options: { readonly cause?: unknown } = {}) {
+    super(message, options);
+    this.reason = reason;
+  }
+}
+
+/** A connection whose owner has proved itself. */
+export interface OwnerConnection {
+  /** Nothing is read from it before `welcome` settles; writing may begin at once. */
+  readonly socket: Socket;
+  readonly introduction: Introduction;
+  readonly claim: ClaimRecord;
+  /** Rejects with `OwnerUnreachable` when the owner doesn't want us after all. */
+  readonly welcome: Promise<Welcome>;
+}
+
+export interface ConnectOptions {
+  /** Bounds connecting and the owner's introduction. */
+  readonly timeoutMs: number;
+  /** Bounds its welcome, which with some purposes comes after work; 30 s when absent. */
+  readonly welcomeTimeoutMs?: number;
+}
+
+const defaultWelcomeTimeoutMs = 30_000;
+const maxKnockBytes = 4_096;
+/** Command line and environment of a front, or an owner's status. */
+const maxHelloBytes = 1024 * 1024;
+
+/**
+ * Connects to the owner of `home` and says hello, once the owner has proved that it can read the home's token and named
+ * the same home. Throws `OwnerUnreachable`.
+ */
+export async function connectOwner(
+  home: string,
+  hello: Omit<Hello, "proof">,
+  { timeoutMs, welcomeTimeoutMs = defaultWelcomeTimeoutMs }: ConnectOptions,
+): Promise<OwnerConnection> {
+  const claim = newestClaim(home);
+  if (claim === undefined || claim.ended === true) {
+    throw new OwnerUnreachable("absent", `no owner holds ${home}`);
+  }
+  const { socket, introduction, token, nonce } = await knock(home, claim, timeoutMs);
+  const full: Hello = { ...hello, proof: proof(token, "front", nonce, introduction.nonce, introduction.home) };
+  socket.write(`${JSON.stringify(full)}\n`);
+  const welcome = readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: welcomeTimeoutMs }).then(
+    (line) => parseLine(line) as Welcome,
+    (error: unknown) => {
+      socket.destroy();
+      throw new OwnerUnreachable("silent", `the owner (pid ${introduction.pid}) gave no welcome: ${textOf(error)}`, {
+        cause: error,
+      });
+    },
+  );
+  // Seen by whoever awaits it; a caller that has given up before must not end the process with it.
+  welcome.catch(() => undefined);
+  return { socket, introduction, claim, welcome };
+}
+
+/** Whether the process of a claim lives and is ours: resolves when it proves itself, throws `OwnerUnreachable` if not. */
+export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: number): Promise<void> {
+  const { socket } = await knock(home, claim, timeoutMs);
+  socket.destroy();
+}
+
+async function knock(home: string, claim: ClaimRecord, timeoutMs: number) {
+  const deadline = Date.now() + timeoutMs;
+  const token = readToken(home);
+  if (token === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
+  const socket = await open(claim, timeoutMs);
+  const nonce = randomHex(16);
+  try {
+    const said: Knock = { ollm: 1, nonce };
+    socket.write(`${JSON.stringify(said)}\n`);
+    const line = await readLine(socket, { maxBytes: maxKnockBytes * 4, timeoutMs: Math.max(1, deadline - Date.now()) });
+    const introduction = parseLine(line) as Introduction;
+    checkIntroduction(introduction, { home, token, nonce });
+    return { socket, introduction, token, nonce };
+  } catch (error) {
+    socket.destroy();
+    if (error instanceof OwnerUnreachable) throw error;
+    throw new OwnerUnreachable("silent", `the owner (pid ${claim.pid}) did not answer: ${textOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function open(claim: ClaimRecord, timeoutMs: number): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(claim.socket);
+    const fail = (reason: UnreachableReason, text: string, cause?: unknown): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(new OwnerUnreachable(reason, text, { cause }));
+    };
+    const timer = setTimeout(
+      () => fail("silent", `the owner (pid ${claim.pid}) took no connection within ${timeoutMs} ms`),
+      timeoutMs,
+    );
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      socket.off("error", onError);
+      // Whoever reads next sees its end; an error without a listener would end the process.
+      socket.on("error", () => undefined);
+      resolve(socket);
+    });
+    const onError = (error: Error): void => {
+      fail(reasonOf(errorCode(error)), `${claim.socket} of pid ${claim.pid}: ${error.message}`, error);
+    };
+    socket.once("error", onError);
+  });
+}
+
+function reasonOf(code: string | undefined): UnreachableReason {
+  // A pipe is gone with the process that made it; a socket's file can be deleted under a living one.
+  if (code === "ENOENT") return process.platform === "win32" ? "dead" : "gone";
+  // ENOTSOCK and the like: what stands there is nobody's socket.
+  if (code === "ECONNREFUSED" || code === "ENOTSOCK" || code === "ENOTDIR") return "dead";
+  return "silent";
+}
+
+function checkIntroduction(
+  said: Introduction,
+  own: { readonly home: string; readonly token: string; readonly nonce: string },
+): void {
+  if (said.ollm !== 1 || typeof said.nonce !== "string" || typeof said.home !== "string") {
+    throw new OwnerUnreachable("untrusted", "what answers on the socket is no owner");
+  }
+  const home = realHome(own.home);
+  if (said.home !== home) {
+    throw new OwnerUnreachable("untrusted", `the owner that answered holds ${said.home}, not ${home}`);
+  }
+  if (!isEqual(said.proof, proof(own.token, "owner", own.nonce, said.nonce, home))) {
+    throw new OwnerUnreachable("untrusted", `what answers for ${home} can't read its token`);
+  }
+}
+
+export interface AcceptOptions {
+  readonly home: string;
+  /** Version and build. */
+  readonly version: string;
+  readonly pid: number;
+  /** Bounds the whole handshake: who only connects is let go. */
+  readonly timeoutMs: number;
+}
+
+/** A caller that has proved itself. */
+export interface AcceptedConnection {
+  readonly hello: Hello;
+  /** Sends the last line of the handshake. What the caller sends behind its hello waits unread in the socket. */
+  welcome(said: Welcome): void;
+}
+
+/**
+ * The owner's side. Rejects, with the socket destroyed, when the caller ends, dawdles or can't prove that it reads the
+ * home's token, which is read anew for every connection. A probe ends after the introduction: also a rejection.
+ */
+export async function acceptConnection(socket: Socket, options: AcceptOptions): Promise<AcceptedConnection> {
+  const deadline = Date.now() + options.timeoutMs;
+  const left = () => Math.max(1, deadline - Date.now());
+  socket.on("error", () => undefined);
+  try {
+    const knocked = parseLine(await readLine(socket, { maxBytes: maxKnockBytes, timeoutMs: left() })) as Knock;
+    if (knocked.ollm !== 1 || typeof knocked.nonce !== "string") throw new OwnerUnavailable("no knock");
+    const token = readToken(options.home);
+    if (token === undefined) throw new OwnerUnavailable(`${tokenFile(options.home)} can't be read`);
+    const home = realHome(options.home);
+    const nonce = randomHex(16);
+    const introduction: Introduction = {
+      ollm: 1,
+      home,
+      version: options.version,
+      pid: options.pid,
+      nonce,
+      proof: proof(token, "owner", knocked.nonce, nonce, home),
+    };
+    socket.write(`${JSON.stringify(introduction)}\n`);
+    const hello = parseLine(await readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: left() })) as Hello;
+    if (!isEqual(hello.proof, proof(token, "front", knocked.nonce, nonce, home))) {
+      throw new OwnerUnavailable("a caller can't read the home's token");
+    }
+    return { hello: checkedHello(hello), welcome: (said) => void socket.write(`${JSON.stringify(said)}\n`) };
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+/** Later versions may say more, but not less. */
+function checkedHello(hello: Hello): Hello {
+  const { version, purpose, workingDirectory, arguments: words, environment } = hello as Partial<Hello>;
+  const isComplete =
+    typeof version === "string" &&
+    typeof purpose === "string" &&
+    typeof workingDirectory === "string" &&
+    Array.isArray(words) &&
+    words.every((word) => typeof word === "string") &&
+    typeof environment === "object" &&
+    Object.values(environment).every((value) => typeof value === "string");
+  if (!isComplete) throw new OwnerUnavailable("a caller's hello lacks what it needs");
+  return hello;
+}
+
+/** What it has is checked where it counts. */
+function parseLine(line: string): object {
+  const value: unknown = JSON.parse(line);
+  if (typeof value !== "object" || value === null) throw new Error("not an object");
+  return value;
+}
+
+function proof(token: string, side: "front" | "owner", frontNonce: string, ownerNonce: string, home: string): string {
+  const text = JSON.stringify([side, frontNonce, ownerNonce, home]);
+  return Buffer.from(hmac(sha256, Buffer.from(token), Buffer.from(text))).toString("hex");
+}
+
+/** In constant time: how much of a proof is right must not show. */
+function isEqual(given: unknown, expected: string): boolean {
+  if (typeof given !== "string" || given.length !== expected.length) return false;
+  let difference = 0;
+  for (let at = 0; at < expected.length; at++) difference |= given.charCodeAt(at) ^ expected.charCodeAt(at);
+  return difference === 0;
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

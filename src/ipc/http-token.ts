@@ -1,0 +1,71 @@
+import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { InvalidConfig } from "../orchestrator/errors.ts";
+import { createExclusively, errorCode } from "./exclusive-file.ts";
+import { randomHex } from "./random.ts";
+import { ensureRunFolder, httpTokenFile } from "./run-folder.ts";
+
+/** The bearer token of HTTP callers: 32 random bytes in base64url; undefined when there is none, or no usable one. */
+export function readHttpToken(home: string): string | undefined {
+  try {
+    const text = readFileSync(httpTokenFile(home), "utf8").trim();
+    return /^[\w-]{32,512}$/.test(text) ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The token, made when there is none; `warning` when other users could read it until now. Throws `InvalidConfig` when
+ * the file belongs to somebody else, who could then call us or know who does.
+ */
+export function ensureHttpToken(home: string): { readonly token: string; readonly warning?: string } {
+  ensureRunFolder(home);
+  const file = httpTokenFile(home);
+  const warning = closeToOthers(file);
+  const found = readHttpToken(home);
+  if (found !== undefined) return { token: found, ...(warning !== undefined && { warning }) };
+  // Of two that make it at once one wins; what stands there and is no token gives way.
+  if (!createExclusively(file, `${newToken()}\n`) && readHttpToken(home) === undefined)
+    return { token: rotateHttpToken(home) };
+  const made = readHttpToken(home);
+  if (made === undefined) throw new InvalidConfig(`${file} can't be read`, { hint: "Delete it: a new one is made." });
+  return { token: made };
+}
+
+/** Replaces the token in one step. Open doors see it and close what was opened with the old one. */
+export function rotateHttpToken(home: string): string {
+  ensureRunFolder(home);
+  const file = httpTokenFile(home);
+  const token = newToken();
+  const temporary = `${file}.${randomHex(6)}.new`;
+  try {
+    writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
+    renameSync(temporary, file);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  return token;
+}
+
+function newToken(): string {
+  return Buffer.from(randomHex(32), "hex").toString("base64url");
+}
+
+function closeToOthers(file: string): string | undefined {
+  // Windows has no such modes: the home lies in the user's profile, which others can't read.
+  if (process.platform === "win32") return undefined;
+  try {
+    const { mode, uid } = statSync(file);
+    if (uid !== process.getuid?.()) {
+      throw new InvalidConfig(`${file} belongs to another user (uid ${uid})`, {
+        hint: "Delete it: a new one is made.",
+      });
+    }
+    if ((mode & 0o077) === 0) return undefined;
+    chmodSync(file, 0o600);
+    return `${file} could be read by other users; replace it with ollm token rotate`;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}

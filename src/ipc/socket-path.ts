@@ -1,0 +1,41 @@
+import { lstatSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { randomHex } from "./random.ts";
+import { runFolder } from "./run-folder.ts";
+
+/** Longer ones are cut without a word by Node: 107 bytes on Linux, 103 on macOS. */
+const maxSocketPathBytes = 100;
+
+/**
+ * A fresh place to listen at for the owner of `home` (links resolved): in its run folder, or where that is too long in
+ * a folder below /tmp that is checked to be this user's alone; a pipe's name on Windows. Never the temporary folder of
+ * the environment: hosts start us with different ones.
+ */
+export function freshSocketPath(home: string, platform: NodeJS.Platform = process.platform): string {
+  const name = randomHex(4);
+  if (platform === "win32") return `\\\\.\\pipe\\ollm-${shortHash(home)}-${name}`;
+  const path = join(runFolder(home), `${name}.sock`);
+  if (Buffer.byteLength(path) <= maxSocketPathBytes) return path;
+  return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${name}.sock`);
+}
+
+function shortHash(home: string): string {
+  return Buffer.from(sha256(Buffer.from(home)))
+    .toString("hex")
+    .slice(0, 12);
+}
+
+function sharedFolder(uid: number): string {
+  const folder = `/tmp/ollm-${uid}`;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const facts = lstatSync(folder);
+  // Anybody may make folders in /tmp, also under our name.
+  if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o077) !== 0) {
+    throw new OwnerUnavailable(`${folder} does not belong to this user alone`, {
+      hint: "Remove it, or set OLLM_HOME to a shorter path.",
+    });
+  }
+  return folder;
+}

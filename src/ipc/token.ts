@@ -1,0 +1,34 @@
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createExclusively, errorCode } from "./exclusive-file.ts";
+import { randomHex } from "./random.ts";
+import { ensureRunFolder, tokenFile } from "./run-folder.ts";
+
+/** The home's token; undefined when there is none, when it isn't ours to read, or when the file holds no token. */
+export function readToken(home: string): string | undefined {
+  try {
+    const text = readFileSync(tokenFile(home), "utf8").trim();
+    return /^[0-9a-f]{64}$/.test(text) ? text : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The home's token, made when there is none. Throws what the system says when it can't be read or made. */
+export function ensureToken(home: string): string {
+  const found = readToken(home);
+  if (found !== undefined) return found;
+  ensureRunFolder(home);
+  const file = tokenFile(home);
+  const token = randomHex(32);
+  if (createExclusively(file, `${token}\n`)) return token;
+  // Somebody was quicker, or what stands there is no token: an empty file after a crash, say.
+  const made = readToken(home);
+  if (made !== undefined) return made;
+  readFileSync(file);
+  const temporary = `${file}.${randomHex(6)}.new`;
+  writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
+  renameSync(temporary, file);
+  const final = readToken(home);
+  if (final === undefined) throw Object.assign(new Error(`${file} can't be read`), { code: errorCode(undefined) });
+  return final;
+}
