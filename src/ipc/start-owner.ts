@@ -1,0 +1,179 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
+import { createExclusively } from "./exclusive-file.ts";
+import { OwnerUnreachable, probeClaim } from "./handshake.ts";
+import { ownerEnvironment } from "./owner-environment.ts";
+import { ensureProgramCopy } from "./program-copy.ts";
+import { ensureRunFolder, ownerLogFile, realHome, runFolder } from "./run-folder.ts";
+
+export interface StartOptions {
+  readonly home: string;
+  /** The folder of `cli.mjs` and `commands.mjs`, and its version with build. */
+  readonly program: { readonly folder: string; readonly version: string };
+  /** An executable that runs Node programs. */
+  readonly node: string;
+  /** Of which the owner gets a part: `ownerEnvironment`. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Sentences for the user. */
+  say(text: string): void;
+  /** Bounds the wait for the owner's socket; 20 s when absent: a machine that swaps takes long to start anything. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+const defaultTimeoutMs = 20_000;
+const pollMs = 20;
+/** How long another front's start is waited for; one that was killed meanwhile leaves its file behind. */
+const maxTurnMs = 4_000;
+const probeMs = 3_000;
+/** After so many deaths within a minute the owner starts without preloads, and users are told where it says why. */
+export const deathsToReport = 3;
+
+/**
+ * Starts an owner of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
+ * one that somebody else started meanwhile, answers. Owners that died within the last minute delay it: 0, 0.25, 1, then
+ * 4 s. Throws `OwnerUnavailable` that names the owner's log.
+ */
+export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
+  const { signal, say } = options;
+  ensureRunFolder(options.home);
+  const home = realHome(options.home);
+  const before = newestClaim(home);
+  const deaths = deathCount(before);
+  const log = ownerLogFile(home);
+  if (deaths >= deathsToReport) say(`the owner of ${home} died ${deaths} times within a minute; ${log} says why`);
+  await wait([0, 250, 1_000][deaths - 1] ?? (deaths === 0 ? 0 : 4_000), signal);
+
+  const deadline = Date.now() + maxTurnMs;
+  let isOurTurn = false;
+  try {
+    for (;;) {
+      const living = await livingOwner(home);
+      if (living !== undefined) return living;
+      isOurTurn = createExclusively(turnFile(home), `${process.pid}\n`);
+      if (isOurTurn || Date.now() >= deadline) break;
+      await wait(pollMs * 2, signal);
+    }
+    const generation = claimGenerations(home).at(-1) ?? 0;
+    const child = spawnOwner(home, log, options, before === undefined ? [] : [before.version]);
+    return await ownerAfter(home, generation, child, options.timeoutMs ?? defaultTimeoutMs, signal);
+  } catch (error) {
+    if (!(error instanceof OwnerUnavailable)) throw error;
+    throw new OwnerUnavailable(`no owner of ${home} could be started: ${error.message}`, {
+      hint: `${log} says why; \`ollm --standalone\` works without an owner.`,
+      cause: error,
+    });
+  } finally {
+    if (isOurTurn || Date.now() >= deadline) rmSync(turnFile(home), { force: true });
+  }
+}
+
+/**
+ * Made by the front that starts an owner, so that ten fronts don't start ten processes of which nine give way. Only an
+ * economy: the claim decides, and who has waited long enough for another's start starts one too.
+ */
+function turnFile(home: string): string {
+  return join(runFolder(home), "starting");
+}
+
+/** The owner that somebody else has started meanwhile. */
+async function livingOwner(home: string): Promise<ClaimRecord | undefined> {
+  const claim = newestClaim(home);
+  if (claim === undefined || claim.ended === true) return undefined;
+  try {
+    await probeClaim(home, claim, probeMs);
+    return claim;
+  } catch (error) {
+    if (error instanceof OwnerUnreachable) return undefined;
+    throw error;
+  }
+}
+
+/** Deaths of the last minute, with that of the newest owner itself when it hasn't said goodbye. */
+function deathCount(newest: ClaimRecord | undefined): number {
+  if (newest === undefined) return 0;
+  return recentDeaths(newest.deaths, Date.now()).length + (newest.ended === true ? 0 : 1);
+}
+
+interface Child {
+  /** Why it is no more; undefined while it runs. */
+  end(): string | undefined;
+}
+
+function spawnOwner(home: string, log: string, options: StartOptions, keep: readonly string[]): Child {
+  const folder = ensureProgramCopy(home, options.program, keep);
+  mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
+  const output = openSync(log, "a", 0o600);
+  let child: ChildProcess;
+  let ended: string | undefined;
+  try {
+    child = spawn(options.node, [join(folder, "cli.mjs"), "owner"], {
+      cwd: home,
+      detached: true,
+      windowsHide: true,
+      stdio: ["ignore", output, output],
+      env: ownerEnvironment(options.environment, home),
+    });
+  } finally {
+    closeSync(output);
+  }
+  child.once("error", (error) => (ended = `${options.node}: ${error.message}`));
+  child.once("exit", (code, killedBy) => (ended = `it ended with ${killedBy ?? `code ${code}`}`));
+  child.unref();
+  return { end: () => ended };
+}
+
+/**
+ * The claim of a living owner of a later generation than `generation`. A child that has ended may have lost the race
+ * for the home, so the winner gets its second to show itself.
+ */
+async function ownerAfter(
+  home: string,
+  generation: number,
+  child: Child,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+): Promise<ClaimRecord> {
+  let deadline = Date.now() + timeoutMs;
+  let isEndSeen = false;
+  let problem = "its socket did not appear";
+  while (Date.now() < deadline) {
+    const claim = newestClaim(home);
+    if (claim !== undefined && claim.ended !== true && (claim.generation > generation || isEndSeen)) {
+      try {
+        await probeClaim(home, claim, Math.min(probeMs, Math.max(1, deadline - Date.now())));
+        return claim;
+      } catch (error) {
+        if (!(error instanceof OwnerUnreachable)) throw error;
+        problem = error.message;
+      }
+    }
+    const end = child.end();
+    if (end !== undefined && !isEndSeen) {
+      isEndSeen = true;
+      problem = end;
+      deadline = Math.min(deadline, Date.now() + 1_000);
+    }
+    await wait(pollMs, signal);
+  }
+  throw new OwnerUnavailable(`${problem} (waited ${timeoutMs} ms at most)`);
+}
+
+function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (ms === 0) return Promise.resolve();
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      clearTimeout(timer);
+      reject(new OwnerUnavailable("the wait for the owner was given up"));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, ms);
+    if (signal?.aborted === true) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
