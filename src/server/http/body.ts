@@ -1,0 +1,49 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+/** As much as a line over stdio may have. */
+export const maxBodyBytes = 4 * 1024 * 1024;
+
+export type ReadBody =
+  | { readonly kind: "json"; readonly value: unknown }
+  | { readonly kind: "failed"; readonly status: number; readonly code: number; readonly message: string }
+  /** The client went away. */
+  | { readonly kind: "gone" };
+
+/** Reads a request's JSON body, never holding more than the limit. Time is bounded by the server's `requestTimeout`. */
+export async function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  maxBytes: number = maxBodyBytes,
+): Promise<ReadBody> {
+  const tooLarge: ReadBody = {
+    kind: "failed",
+    status: 413,
+    code: -32_600,
+    message: `the body is over the limit of ${maxBytes / 1024 / 1024} MiB; name files instead`,
+  };
+  if (Number(request.headers["content-length"] ?? 0) > maxBytes) return tooLarge;
+  // Sent only now, when head and size are approved.
+  if (request.headers.expect !== undefined) response.writeContinue();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  const isWhole = await new Promise<boolean | undefined>((resolve) => {
+    request.on("data", (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= maxBytes) chunks.push(chunk);
+      else {
+        request.pause();
+        resolve(false);
+      }
+    });
+    request.once("end", () => resolve(true));
+    request.once("error", () => resolve(undefined));
+    request.once("close", () => resolve(undefined));
+  });
+  if (isWhole === undefined) return { kind: "gone" };
+  if (!isWhole) return tooLarge;
+  try {
+    return { kind: "json", value: JSON.parse(Buffer.concat(chunks).toString("utf8")) };
+  } catch {
+    return { kind: "failed", status: 400, code: -32_700, message: "the body is not JSON" };
+  }
+}

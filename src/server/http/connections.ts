@@ -1,0 +1,66 @@
+import type { Server } from "node:http";
+import type { Socket } from "node:net";
+import { commonHeaders, errorBody } from "./respond.ts";
+
+export interface Connections {
+  /** A request on it was let in: it is not cut to make room while a request of it runs. */
+  begin(socket: Socket): void;
+  end(socket: Socket): void;
+  count(): number;
+}
+
+/**
+ * At most `max` connections. When one more comes, the longest-standing one on which no approved request runs gives way,
+ * those that never showed a token first: a crowd of idle or slow connections can't lock out who has the token. With
+ * every connection at work the newcomer gets a 503.
+ */
+export function limitConnections(server: Server, max: number): Connections {
+  /** Socket → running approved requests; `undefined` before the first. In the order in which they came. */
+  const open = new Map<Socket, number | undefined>();
+
+  server.on("connection", (socket: Socket) => {
+    if (open.size >= max && !makeRoom()) {
+      refuse(socket);
+      return;
+    }
+    open.set(socket, undefined);
+    socket.once("close", () => open.delete(socket));
+  });
+
+  function makeRoom(): boolean {
+    const idle = firstWith(undefined) ?? firstWith(0);
+    if (idle === undefined) return false;
+    open.delete(idle);
+    idle.destroy();
+    return true;
+  }
+
+  function firstWith(running: number | undefined): Socket | undefined {
+    for (const [socket, count] of open) if (count === running) return socket;
+    return undefined;
+  }
+
+  return {
+    begin(socket) {
+      if (open.has(socket)) open.set(socket, (open.get(socket) ?? 0) + 1);
+    },
+    end(socket) {
+      const running = open.get(socket);
+      if (running !== undefined) open.set(socket, Math.max(0, running - 1));
+    },
+    count: () => open.size,
+  };
+}
+
+function refuse(socket: Socket): void {
+  const body = errorBody({ message: "too many connections; http.maxConnections allows no more" });
+  const headers = Object.entries({
+    ...commonHeaders,
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+    "retry-after": 5,
+    connection: "close",
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.on("error", () => undefined);
+  socket.end(`HTTP/1.1 503 Service Unavailable\r\n${headers.join("")}\r\n${body}`, () => socket.destroy());
+}

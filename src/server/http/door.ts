@@ -1,0 +1,204 @@
+import { createMcpHandler, isLegacyRequest, type Server, type ServerEventBus } from "@modelcontextprotocol/server";
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { ensureHttpToken } from "../../ipc/http-token.ts";
+import { httpTokenFile } from "../../ipc/run-folder.ts";
+import { systemTimers, type Timers } from "../../orchestrator/async/timers.ts";
+import type { Settings } from "../../orchestrator/config/schema.ts";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { Log } from "../../orchestrator/log.ts";
+import { createServer } from "../create-server.ts";
+import type { ServerHost } from "../host.ts";
+import { readBody } from "./body.ts";
+import { limitConnections } from "./connections.ts";
+import { createLegacySseRoute } from "./legacy-sse.ts";
+import { listen } from "./listen.ts";
+import { doorLists, hostAndPort, isLoopback, judge, type DoorPolicy, type Verdict } from "./policy.ts";
+import { answerError, answerJson, sendWebResponse, streamLimits, type StreamLimits } from "./respond.ts";
+import { createSessionSlots } from "./sessions.ts";
+import { createStreamableRoute } from "./streamable.ts";
+import { createTokenKeeper, type TokenKeeper } from "./token-keeper.ts";
+import { allowOrigin, preflightHeaders, webRequest } from "./web-request.ts";
+
+export interface DoorOptions {
+  /** Address to listen on: `127.0.0.1`. */
+  readonly bind: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** `OLLM_HOME`, whose `run/http-token` opens the door. */
+  readonly home: string;
+  /** Lets everybody in who passes the lists of Host and Origin; on loopback addresses only. */
+  readonly isWithoutToken?: boolean;
+  /** Facts and brain of one caller: each session is one, and all sessionless requests together. */
+  hostFor(callerId: string): ServerHost;
+  readonly settings: Settings["http"];
+  readonly version: string;
+  readonly log: Log;
+  /** What the listeners of `subscriptions/listen` hear; nothing when absent. */
+  readonly bus?: ServerEventBus;
+  /** Makes the MCP server of one caller; our own when absent. */
+  readonly makeServer?: (host: ServerHost) => Server;
+  readonly timers?: Timers;
+  readonly streamLimits?: StreamLimits;
+  readonly graceMs?: number;
+}
+
+export interface Door {
+  /** `http://127.0.0.1:7411`; MCP is at `/mcp`, and at `/sse` for old clients. */
+  readonly url: string;
+  readonly tokenFile: string;
+  /** Ends every session and connection. Calls that ran are let go of as when their client disconnects. */
+  close(): Promise<void>;
+}
+
+/** A whole head must be there within this; a whole request within a minute. */
+const headersTimeoutMs = 10_000;
+const requestTimeoutMs = 60_000;
+const maxHeaderBytes = 16 * 1024;
+/** Longer than a client takes to come back over a broken network, shorter than anyone waits for memory to be free. */
+const defaultGraceMs = 30_000;
+/** What was written last may still leave when the door closes. */
+const flushMs = 300;
+
+/**
+ * Opens the network door: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`.
+ * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be had.
+ */
+export async function openDoor(options: DoorOptions): Promise<Door> {
+  const { home, log, settings, bind } = options;
+  if (options.isWithoutToken === true && !isLoopback(bind)) {
+    throw new InvalidRequest(`a door at ${bind} needs a token: other machines reach it`, {
+      hint: "Leave out --no-token, or bind to 127.0.0.1.",
+    });
+  }
+  const { warning } = ensureHttpToken(home);
+  if (warning !== undefined) log.warn(warning);
+
+  const makeServer = options.makeServer ?? createServer;
+  const limits = options.streamLimits ?? streamLimits;
+  const slots = createSessionSlots(
+    {
+      maxSessions: settings.maxSessions,
+      idleMs: settings.idleTimeout * 1_000,
+      graceMs: options.graceMs ?? defaultGraceMs,
+    },
+    options.timers ?? systemTimers,
+  );
+  const sessionHost = { makeServer: (callerId: string) => makeServer(options.hostFor(callerId)), slots, log };
+  const streamable = createStreamableRoute(sessionHost);
+  const sse = createLegacySseRoute(sessionHost, limits);
+  const stateless = options.hostFor("http");
+  const modern = createMcpHandler(() => makeServer(stateless), {
+    legacy: "reject",
+    maxSubscriptions: settings.maxSessions,
+    onerror: (error) => log.debug(`http: ${error.message}`),
+    ...(options.bus !== undefined && { bus: options.bus }),
+  });
+
+  const open = new Set<ServerResponse>();
+  const keeper: TokenKeeper | undefined = options.isWithoutToken
+    ? undefined
+    : createTokenKeeper(home, () => {
+        log.info("http: the token was replaced: what it had opened is closed");
+        for (const response of open) response.destroy();
+        closeSessions().catch((error: unknown) => log.debug(`http: ${String(error)}`));
+      });
+  const closeSessions = () => Promise.all([streamable.closeAll(), sse.closeAll()]);
+
+  const server = createHttpServer({
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: headersTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: 1_000,
+  });
+  const connections = limitConnections(server, settings.maxConnections);
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    serve(request, response).catch((error: unknown) => {
+      log.warn(`http: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      if (response.headersSent) response.destroy();
+      else answerError(request, response, { status: 500, code: -32_603, message: "internal error" });
+    });
+  };
+  server.on("request", onRequest);
+  // Without this the body of a refused request would be asked for before it is refused.
+  server.on("checkContinue", onRequest);
+  await listen(server, options);
+  const { address, port } = server.address() as AddressInfo;
+  const lists = doorLists(address, port, settings);
+  const url = `http://${hostAndPort(address, port)}`;
+
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    const policy: DoorPolicy = { ...lists, token: keeper?.current() ?? "none" };
+    const verdict = judge(
+      {
+        method: request.method ?? "",
+        target: request.url ?? "",
+        headers: request.headers,
+        rawHeaders: request.rawHeaders,
+        localHost: hostAndPort(socket.localAddress ?? "", socket.localPort ?? 0),
+      },
+      policy,
+    );
+    const { origin } = request.headers;
+    if (origin !== undefined && policy.origins.has(origin.toLowerCase())) allowOrigin(response, origin);
+    if (verdict.kind === "refused") {
+      log.debug(`http: refused with ${verdict.status}: ${verdict.message}`);
+      answerError(request, response, verdict);
+      return;
+    }
+    if (verdict.kind === "preflight") {
+      response.writeHead(204, preflightHeaders).end();
+      return;
+    }
+    open.add(response);
+    connections.begin(socket);
+    response.once("close", () => {
+      open.delete(response);
+      connections.end(socket);
+    });
+    await dispatch(verdict, request, response);
+  }
+
+  async function dispatch(
+    { route, query }: Extract<Verdict, { kind: "route" }>,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    if (route === "health") {
+      answerJson(response, 200, JSON.stringify({ ok: true, version: options.version }));
+      return;
+    }
+    if (route === "sse") return sse.open(request, response);
+    let body: unknown;
+    if (request.method === "POST") {
+      const read = await readBody(request, response);
+      if (read.kind === "gone") return;
+      if (read.kind === "failed") return answerError(request, response, read);
+      body = read.value;
+    }
+    if (route === "messages") return sse.post(request, response, query.get("sessionId"), body);
+    const abort = new AbortController();
+    response.once("close", () => abort.abort());
+    const asked = webRequest(request, url, abort.signal);
+    const isLegacy = await isLegacyRequest(asked, body);
+    const answer = isLegacy
+      ? await streamable.handle(asked, body, response)
+      : await modern.fetch(asked, { parsedBody: body });
+    await sendWebResponse(answer, response, limits, (why) => log.warn(`http: a stream was cut: ${why}`));
+  }
+
+  return {
+    url,
+    tokenFile: httpTokenFile(home),
+    async close() {
+      keeper?.close();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      await Promise.all([closeSessions(), modern.close()]);
+      server.closeIdleConnections();
+      const timer = setTimeout(() => server.closeAllConnections(), flushMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}

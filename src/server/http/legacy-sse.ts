@@ -1,0 +1,96 @@
+import type { Server } from "@modelcontextprotocol/server";
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
+import { maxPendingRequests, observe, type Lease } from "./sessions.ts";
+import type { SessionHost } from "./streamable.ts";
+
+export interface LegacySseRoute {
+  /** `GET /sse`: the stream, which is the session. */
+  open(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** `POST /messages?sessionId=...`, its body parsed. */
+  post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown): Promise<void>;
+  knows(sessionId: string | null): boolean;
+  closeAll(): Promise<void>;
+}
+
+/** Proxies and clients drop streams that say nothing. */
+const keepAliveMs = 15_000;
+
+interface Session {
+  readonly server: Server;
+  readonly lease: Lease;
+  receive(message: unknown): Promise<void>;
+}
+
+/**
+ * HTTP+SSE of 2024-11-05, for clients that know nothing newer, on the version 1 SDK's transport (loaded with the first
+ * such client). The session lives as long as its stream.
+ */
+export function createLegacySseRoute({ makeServer, slots, log }: SessionHost, limits: StreamLimits): LegacySseRoute {
+  const sessions = new Map<string, Session>();
+
+  return {
+    async open(request, response) {
+      const lease = slots.take(() => response.destroy());
+      if (lease === undefined) {
+        answerError(request, response, {
+          status: 503,
+          message: "too many sessions; http.maxSessions allows no more",
+          headers: { "retry-after": "30" },
+        });
+        return;
+      }
+      lease.exchange();
+      try {
+        const { SSEServerTransport } = await import("@modelcontextprotocol/sdk/server/sse.js");
+        for (const [name, value] of Object.entries(commonHeaders)) response.setHeader(name, value);
+        const transport = new SSEServerTransport("/messages", response);
+        const id = transport.sessionId;
+        const server = makeServer(`sse-${randomUUID()}`);
+        const watcher = watchReader(response, limits, (why) => log.warn(`http: a stream was cut: ${why}`));
+        const timer = setInterval(() => watcher.hasRoom() && response.write(": keepalive\n\n"), keepAliveMs);
+        timer.unref();
+        await server.connect(transport);
+        const onClosed = (): void => {
+          clearInterval(timer);
+          watcher.close();
+          sessions.delete(id);
+        };
+        observe(transport, lease, onClosed, () => watcher.hasRoom());
+        sessions.set(id, {
+          server,
+          lease,
+          receive: (message) => transport.handleMessage(message),
+        });
+        if (response.destroyed) await server.close();
+      } catch (error) {
+        lease.release();
+        throw error;
+      }
+    },
+    knows: (sessionId) => sessions.has(sessionId ?? ""),
+    async post(request, response, sessionId, body) {
+      const session = sessions.get(sessionId ?? "");
+      if (session === undefined) {
+        answerError(request, response, { status: 404, code: -32_001, message: "no such session; open /sse first" });
+        return;
+      }
+      if (session.lease.pending() >= maxPendingRequests) {
+        const message = `${maxPendingRequests} requests of this session wait for an answer already`;
+        answerError(request, response, { status: 429, message });
+        return;
+      }
+      try {
+        await session.receive(body);
+      } catch {
+        answerError(request, response, { status: 400, code: -32_600, message: "not a valid JSON-RPC 2.0 message" });
+        return;
+      }
+      response.writeHead(202, commonHeaders).end("Accepted");
+    },
+    async closeAll() {
+      await Promise.all([...sessions.values()].map(({ server }) => server.close()));
+    },
+  };
+}

@@ -1,0 +1,189 @@
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { IncomingHttpHeaders } from "node:http";
+
+/** Who may call a door: exact lists, in lower case. */
+export interface DoorPolicy {
+  /** Host headers that are answered. */
+  readonly hosts: ReadonlySet<string>;
+  readonly origins: ReadonlySet<string>;
+  /** SHA-256 of the token; `none` for a door without one, `unreadable` when nobody can be let in. */
+  readonly token: Buffer | "none" | "unreadable";
+}
+
+/** What is judged of a request, before a byte of its body is read. */
+export interface RequestHead {
+  readonly method: string;
+  /** As it stands in the request line. */
+  readonly target: string;
+  readonly headers: IncomingHttpHeaders;
+  /** Names and values in turn, as they came. */
+  readonly rawHeaders: readonly string[];
+  /** `host:port` of our own end of the connection. */
+  readonly localHost: string;
+}
+
+/** A refused request; `message` goes into a JSON-RPC error. */
+export interface Refusal {
+  readonly kind: "refused";
+  readonly status: number;
+  readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export type RouteName = "mcp" | "sse" | "messages" | "health";
+
+export type Verdict =
+  | Refusal
+  | { readonly kind: "preflight" }
+  | { readonly kind: "route"; readonly route: RouteName; readonly query: URLSearchParams };
+
+const routes: ReadonlyMap<string, { readonly route: RouteName; readonly methods: readonly string[] }> = new Map([
+  ["/mcp", { route: "mcp", methods: ["GET", "POST", "DELETE"] }],
+  ["/sse", { route: "sse", methods: ["GET"] }],
+  ["/messages", { route: "messages", methods: ["POST"] }],
+  ["/health", { route: "health", methods: ["GET"] }],
+]);
+
+/** Headers that would mean two things if there were two of them. */
+const singleHeaders: ReadonlySet<string> = new Set([
+  "host",
+  "origin",
+  "authorization",
+  "content-length",
+  "content-type",
+]);
+/** URLs end up in histories and logs. */
+const tokenParameters: readonly string[] = ["token", "access_token", "auth", "authorization", "bearer"];
+
+/**
+ * Judges a request by its head alone. On every route, known or not, in this order: shape, Host, Origin, a browser's
+ * preflight, token, route, method, content type. A browser that was tricked into calling us (DNS rebinding, a foreign
+ * page) fails at Host or Origin; everybody else needs the token.
+ */
+export function judge(request: RequestHead, policy: DoorPolicy): Verdict {
+  const { method, target, headers } = request;
+  const twice = repeatedHeader(request.rawHeaders);
+  if (twice !== undefined) return refused(400, `more than one ${twice} header`);
+  if (!target.startsWith("/")) return refused(400, "the request target must be a path");
+  const [path, search] = splitTarget(target);
+
+  const host = headers.host?.toLowerCase();
+  if (host === undefined || !(policy.hosts.has(host) || host === request.localHost)) {
+    return refused(403, "this Host is not served here; http.allowedHosts lists those that are");
+  }
+  const { origin } = headers;
+  if (origin !== undefined && !policy.origins.has(origin.toLowerCase())) {
+    return refused(403, "pages of this Origin may not call; http.allowedOrigins lists those that may");
+  }
+  // Browsers send no token with a preflight; it reads nothing and changes nothing.
+  if (method === "OPTIONS" && origin !== undefined && headers["access-control-request-method"] !== undefined) {
+    return { kind: "preflight" };
+  }
+
+  const query = new URLSearchParams(search);
+  if (tokenParameters.some((name) => query.has(name))) {
+    return refused(
+      400,
+      "a token in a URL is never accepted: send it as Authorization: Bearer, and replace it with ollm token rotate",
+    );
+  }
+  if (!mayEnter(headers.authorization, policy.token)) {
+    return {
+      ...refused(401, "send Authorization: Bearer with the content of the token file that ollm serve names"),
+      headers: { "www-authenticate": 'Bearer realm="ollm"' },
+    };
+  }
+
+  const known = routes.get(path);
+  if (known === undefined) return refused(404, "no such route: /mcp, /sse, /messages and /health are served");
+  if (!known.methods.includes(method)) {
+    return {
+      ...refused(405, `${path} takes ${known.methods.join(", ")}`),
+      headers: { allow: known.methods.join(", ") },
+    };
+  }
+  if (method === "POST") {
+    if (!/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) {
+      return refused(415, "the content type must be application/json");
+    }
+    if (!/^(identity)?$/i.test(headers["content-encoding"] ?? ""))
+      return refused(415, "the body must not be compressed");
+  }
+  return { kind: "route", route: known.route, query };
+}
+
+function refused(status: number, message: string): Refusal {
+  return { kind: "refused", status, message };
+}
+
+function splitTarget(target: string): readonly [path: string, search: string] {
+  const at = target.indexOf("?");
+  return at === -1 ? [target, ""] : [target.slice(0, at), target.slice(at + 1)];
+}
+
+function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
+  const seen = new Set<string>();
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]?.toLowerCase() ?? "";
+    if (!singleHeaders.has(name)) continue;
+    if (seen.has(name)) return name;
+    seen.add(name);
+  }
+  return undefined;
+}
+
+/** Digests are compared, so the time tells neither the token's length nor how much of it was right. */
+function mayEnter(authorization: string | undefined, token: DoorPolicy["token"]): boolean {
+  if (token === "none") return true;
+  const [, given] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
+  const isEqual = timingSafeEqual(digestOf(given ?? ""), token === "unreadable" ? digestOf("") : token);
+  return isEqual && token !== "unreadable" && given !== undefined;
+}
+
+/** SHA-256 of a token. */
+export function digestOf(token: string): Buffer {
+  return createHash("sha256").update(token).digest();
+}
+
+/** `127.0.0.1:7411`, `[::1]:7411`; an IPv4 address in IPv6 clothes is shown as what it is. */
+export function hostAndPort(address: string, port: number): string {
+  const plain = address.replace(/^::ffff:(?=\d+\.)/i, "").toLowerCase();
+  return `${plain.includes(":") ? `[${plain}]` : plain}:${port}`;
+}
+
+/** The lists of a door that listens at `address`, with what the settings add. */
+export function doorLists(
+  address: string,
+  port: number,
+  settings: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] },
+): Pick<DoorPolicy, "hosts" | "origins"> {
+  const bound = hostAndPort(address, port);
+  const own = ["127.0.0.1", "localhost", "[::1]"].map((host) => `${host}:${port}`);
+  const named = settings.allowedHosts.map((host) => host.toLowerCase());
+  const hosts = [...own, bound, ...named, ...named.filter((host) => !hasPort(host)).map((host) => `${host}:${port}`)];
+  // Clients leave out the port that http has anyway.
+  if (port === 80) hosts.push(...[...own, bound].map((host) => host.replace(/:80$/, "")));
+  const ownOrigins = [`localhost:${port}`, bound].map(
+    (host) => `http://${port === 80 ? host.replace(/:80$/, "") : host}`,
+  );
+  return {
+    hosts: new Set(hosts),
+    origins: new Set([
+      ...ownOrigins,
+      ...settings.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/$/, "")),
+    ]),
+  };
+}
+
+function hasPort(host: string): boolean {
+  return /^(\[[^\]]*\]|[^:]*):\d+$/.test(host);
+}
+
+/** Only programs of this machine reach such an address. */
+export function isLoopback(address: string): boolean {
+  const plain = address
+    .replace(/^\[|\]$/g, "")
+    .replace(/^::ffff:(?=\d+\.)/i, "")
+    .toLowerCase();
+  return plain === "localhost" || plain === "::1" || /^127(\.\d{1,3}){3}$/.test(plain);
+}

@@ -1,0 +1,104 @@
+import {
+  isInitializeRequest,
+  WebStandardStreamableHTTPServerTransport,
+  type Server,
+} from "@modelcontextprotocol/server";
+import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
+import type { Log } from "../../orchestrator/log.ts";
+import { createEventStore } from "./event-store.ts";
+import { errorBody } from "./respond.ts";
+import { maxPendingRequests, observe, type Lease, type SessionSlots } from "./sessions.ts";
+
+export interface SessionHost {
+  /** A server for one session; `callerId` is not the session's id, which only its client knows. */
+  makeServer(callerId: string): Server;
+  readonly slots: SessionSlots;
+  readonly log: Log;
+}
+
+export interface SessionRoute {
+  /** `body` is parsed; undefined for GET and DELETE. `exchange` is the answer's end, for the session's liveliness. */
+  handle(request: Request, body: unknown, exchange: ServerResponse): Promise<Response>;
+  closeAll(): Promise<void>;
+}
+
+interface Session {
+  readonly server: Server;
+  readonly transport: WebStandardStreamableHTTPServerTransport;
+  readonly lease: Lease;
+}
+
+/**
+ * Streamable HTTP up to 2025-11-25: a server and a transport per session, so that no session can see another's
+ * messages. Sessions start with `initialize` under an id that we draw; any other id is unknown. What a session was sent
+ * can be asked for again by `Last-Event-ID`, for as long as the event store holds it.
+ */
+export function createStreamableRoute({ makeServer, slots, log }: SessionHost): SessionRoute {
+  const sessions = new Map<string, Session>();
+
+  async function open(request: Request, body: unknown, exchange: ServerResponse): Promise<Response> {
+    const id = randomUUID();
+    const lease = slots.take((why) => {
+      log.info(`http: a session ended: ${why}`);
+      sessions
+        .get(id)
+        ?.server.close()
+        .catch(() => undefined);
+    });
+    if (lease === undefined)
+      return error(503, "too many sessions; http.maxSessions allows no more", { "retry-after": "30" });
+    const transport = new WebStandardStreamableHTTPServerTransport({
+      sessionIdGenerator: () => id,
+      eventStore: createEventStore(),
+    });
+    const server = makeServer(`http-${randomUUID()}`);
+    const session: Session = { server, transport, lease };
+    try {
+      await server.connect(transport);
+      observe(transport, lease, () => sessions.delete(id));
+      sessions.set(id, session);
+      const response = await pass(session, request, body, exchange);
+      // What was no proper opening leaves nothing behind.
+      if (transport.sessionId === undefined) await server.close();
+      return response;
+    } catch (failure) {
+      lease.release();
+      sessions.delete(id);
+      throw failure;
+    }
+  }
+
+  function pass({ transport, lease }: Session, request: Request, body: unknown, exchange: ServerResponse) {
+    const end = lease.exchange();
+    if (exchange.destroyed) end();
+    else exchange.once("close", end);
+    return transport.handleRequest(request, body === undefined ? {} : { parsedBody: body });
+  }
+
+  return {
+    async handle(request, body, exchange) {
+      const id = request.headers.get("mcp-session-id");
+      if (id === null) {
+        if (request.method === "POST" && isInitializeRequest(body)) return open(request, body, exchange);
+        return error(400, "the Mcp-Session-Id header is missing; a session begins with initialize");
+      }
+      const session = sessions.get(id);
+      if (session === undefined) return error(404, "no such session; begin a new one with initialize", {}, -32_001);
+      if (request.method === "POST" && session.lease.pending() >= maxPendingRequests) {
+        return error(429, `${maxPendingRequests} requests of this session wait for an answer already`);
+      }
+      return pass(session, request, body, exchange);
+    },
+    async closeAll() {
+      await Promise.all([...sessions.values()].map(({ server }) => server.close()));
+    },
+  };
+}
+
+function error(status: number, message: string, headers: Record<string, string> = {}, code = -32_000): Response {
+  return new Response(errorBody({ message, code }), {
+    status,
+    headers: { "content-type": "application/json", ...headers },
+  });
+}

@@ -1,0 +1,47 @@
+import { statSync } from "node:fs";
+import { readHttpToken } from "../../ipc/http-token.ts";
+import { httpTokenFile } from "../../ipc/run-folder.ts";
+import { digestOf, type DoorPolicy } from "./policy.ts";
+
+export interface TokenKeeper {
+  /** Of the token as the file has it now: a stat per request costs microseconds, and a watch may miss a change. */
+  current(): DoorPolicy["token"];
+  close(): void;
+}
+
+/** How soon what was opened with an old token is closed when nobody calls. */
+const pollMs = 1_000;
+
+/** Follows the token file of `home`. `onChange` is called when another token stands there, or none. */
+export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
+  const file = httpTokenFile(home);
+  let seen: string | undefined;
+  let token: DoorPolicy["token"] = "unreadable";
+
+  function current(): DoorPolicy["token"] {
+    const stamp = stampOf(file);
+    if (stamp === seen) return token;
+    const isFirst = seen === undefined;
+    const before = token;
+    seen = stamp;
+    const read = readHttpToken(home);
+    token = read === undefined ? "unreadable" : digestOf(read);
+    if (!isFirst && !isSame(before, token)) onChange();
+    return token;
+  }
+
+  current();
+  const timer = setInterval(current, pollMs);
+  timer.unref();
+  return { current, close: () => clearInterval(timer) };
+}
+
+function isSame(one: DoorPolicy["token"], other: DoorPolicy["token"]): boolean {
+  return one === other || (typeof one !== "string" && typeof other !== "string" && one.equals(other));
+}
+
+/** Changes with the file's content: a replacement is another inode, and even an edit in place moves the clock. */
+function stampOf(file: string): string {
+  const status = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return status === undefined ? "missing" : [status.ino, status.size, status.mtimeNs, status.ctimeNs].join(" ");
+}
