@@ -1,29 +1,57 @@
-import { statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { resolve } from "node:path";
 import { expandHome } from "../orchestrator/config/expand-home.ts";
-import type { Flags } from "../orchestrator/config/load.ts";
+import { parseFlags, type Flags } from "../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
-import { parseCommandLine, type Command } from "./command-line.ts";
 
-async function run(command: Command): Promise<void> {
-  switch (command.name) {
-    case "version":
-      process.stdout.write(`${version}\n`);
-      return;
-    case "help":
-      process.stdout.write((await import("./help.ts")).help);
-      return;
-    case "serve": {
-      const flags = checkedFlags(command.flags);
-      (await import("../server/standalone.ts")).runStandalone(version, flags);
-      return;
-    }
-    case "import": {
-      const { importModel } = await import("./import-model.ts");
-      process.exitCode = await importModel(resolve(command.file), command.model, process.argv[1] ?? "");
-    }
+/**
+ * Everything the command `ollm` does but being a host's stdio server through the owner: `words` are its arguments. Thin:
+ * what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve. Exit codes:
+ * 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
+ */
+export async function runProgram(words: readonly string[]): Promise<void> {
+  try {
+    const flags = serverFlags(words);
+    if (flags === undefined) await runCommand(words);
+    else (await import("../server/standalone.ts")).runStandalone(version, checkedFlags(flags));
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** Nothing but flags of the server: that is how hosts start it, and they wait. All else is a command's. */
+function serverFlags(words: readonly string[]): Flags | undefined {
+  if (words.length === 0) return process.stdin.isTTY ? undefined : {};
+  try {
+    return parseFlags(words);
+  } catch {
+    // The commands' parser tells what is wrong, with the nearest name.
+    return undefined;
+  }
+}
+
+async function runCommand(words: readonly string[]): Promise<void> {
+  const [{ createCommands, usageError }, { processIo }] = await Promise.all([
+    import("./commands.ts"),
+    import("./commands/io.ts"),
+  ]);
+  // npm starts us through a link, which is gone when the package is.
+  const io = processIo(realpathSync(process.argv[1] ?? ""));
+  const program = createCommands(async (work) => {
+    process.exitCode = await work(io);
+  });
+  if (words.length === 0) {
+    program.outputHelp();
+    return;
+  }
+  try {
+    await program.parseAsync(words, { from: "user" });
+  } catch (error) {
+    const exitCode = usageError(error);
+    if (exitCode === undefined) throw error;
+    process.exitCode = exitCode;
   }
 }
 
@@ -44,17 +72,5 @@ function fail(error: unknown): void {
   const isOurs = error instanceof OrchestratorError;
   const text = isOurs ? [error.message, error.hint].filter((part) => part !== undefined).join("\n  ") : error;
   console.error("ollm:", text);
-  process.exitCode = isOurs ? 2 : 1;
-}
-
-/**
- * Everything the command `ollm` does but being a host's stdio server through the owner: `words` are its arguments. Thin:
- * what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve.
- */
-export async function runProgram(words: readonly string[]): Promise<void> {
-  try {
-    await run(parseCommandLine(words, process.stdin.isTTY));
-  } catch (error) {
-    fail(error);
-  }
+  process.exitCode = error instanceof InvalidRequest ? 2 : 1;
 }

@@ -17,8 +17,8 @@ export interface ServerClient {
  */
 const silenceMs = 60_000;
 
-/** Starts `script --standalone` with `node` and connects to it; its stderr is shown as it is. */
-export async function startStandalone(options: {
+/** Starts `script` with `node` as a host would, so through the owner, and connects to it; its stderr is shown as it is. */
+export async function startServer(options: {
   readonly node: string;
   readonly script: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -33,7 +33,7 @@ export async function startStandalone(options: {
   );
   const transport = new StdioClientTransport({
     command: options.node,
-    args: [options.script, "--standalone"],
+    args: [options.script],
     env: environment,
     stderr: "inherit",
   });

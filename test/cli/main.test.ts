@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { version } from "../../src/version.ts";
 import { serverEnvironment, startRaw } from "../support/stdio-client.ts";
 
 async function run(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
@@ -12,7 +13,7 @@ describe("ollm", () => {
   it("helps with examples", async () => {
     const { code, stdout } = await run("--help");
     expect(code).toBe(0);
-    expect(stdout).toContain("ollm import FILE NAME");
+    expect(stdout).toMatch(/ {2}import <file> <name> +take a local GGUF/);
     expect(stdout).toContain("claude mcp add ollm -- ollm");
   });
 
@@ -20,8 +21,24 @@ describe("ollm", () => {
     expect(await run("--rot", "x")).toEqual({
       code: 2,
       stdout: "",
-      stderr: "ollm: Unknown option '--rot'\n  ollm --help lists the options\n",
+      stderr: "ollm: unknown option '--rot'; did you mean --root?\n  ollm --help lists commands and options\n",
     });
+  });
+
+  it.each([
+    [["impor", "a.gguf", "b"], "ollm: unknown command 'impor'; did you mean import?"],
+    [["import", "a.gguf"], "ollm: missing required argument 'name'"],
+    [["import", "a.gguf", "b", "c"], "ollm: too many arguments for 'import'. Expected 2 arguments but got 3."],
+    [["--root"], "ollm: option '--root <folder>' argument missing"],
+    [["--model", "m", "import", "a.gguf", "b"], "ollm: --model is an option of the server, not of ollm import"],
+  ])("refuses %j and ends with 2", async (words, message) => {
+    const { code, stdout, stderr } = await run(...words);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr.split("\n")[0]).toBe(message);
+  });
+
+  it("says its version", async () => {
+    expect(await run("--version")).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
   });
 
   it("reads a tilde as the home folder: hosts start it without a shell", async () => {
