@@ -23,6 +23,8 @@ export interface ListModelsRequest {
   readonly capability?: Capability;
   readonly engine?: string;
   readonly isLoadedOnly?: boolean;
+  /** Leaves out what is being pulled and can't be asked about yet. */
+  readonly isInstalledOnly?: boolean;
   /** Adds facts and the fit of each model; costs a look at every model. */
   readonly isVerbose?: boolean;
   readonly limit?: number;
@@ -223,7 +225,13 @@ export interface SystemStatus {
   readonly ram: RamStatus;
   readonly engines: readonly EngineStatus[];
   readonly queue: readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
-  readonly operations: readonly { readonly id: string; readonly title: string; readonly message?: string }[];
+  readonly operations: readonly {
+    readonly id: string;
+    readonly title: string;
+    readonly message?: string;
+    /** No call waits for it: `job` knows it by this id. */
+    readonly isJob: boolean;
+  }[];
   /** Prompts sent to engines whose trust is not local since start: 0 under `local_only`. */
   readonly remoteRequests: number;
   readonly warnings: readonly string[];
@@ -257,6 +265,8 @@ export interface Job {
   readonly result?: Readonly<Record<string, unknown>>;
   /** Once failed: message and hint, as the call would have shown them. */
   readonly error?: string;
+  /** What became of a result that could not be kept whole. */
+  readonly note?: string;
 }
 
 export interface Jobs {
@@ -270,12 +280,14 @@ export interface Jobs {
       readonly tool: string;
       readonly operation: Operation<unknown>;
       readonly outcome: Promise<Readonly<Record<string, unknown>>>;
+      /** Message and hint of what `outcome` may reject with. */
+      readonly errorText: (error: unknown) => string;
     },
   ): Job;
-  /** Newest first; those of all callers of this home. */
+  /** Newest first, without results and texts; those of all callers of this home. */
   list(caller: CallerContext): readonly Job[];
-  /** Throws `UnknownJob`. */
-  get(caller: CallerContext, id: string): Job;
+  /** Rejects with `UnknownJob`. */
+  get(caller: CallerContext, id: string): Promise<Job>;
   /** Resolves when the job has ended or `maxWaitMs` is over, whichever is first. Throws `UnknownJob`, `Cancelled`. */
   wait(
     caller: CallerContext,
@@ -312,11 +324,30 @@ export interface Orchestrator {
   ramStatus(caller: CallerContext): Promise<RamStatus>;
   systemStatus(caller: CallerContext): Promise<SystemStatus>;
   readonly jobs: Jobs;
+  /**
+   * Takes up what earlier owners of this home left: their jobs, and the pulls that ran. Called once, before the first
+   * request. `answers` give a pull's result and an error the form in which `pull_model` would have answered.
+   */
+  resume(answers: {
+    readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
+    readonly ofError: (error: unknown, tool: string) => string;
+  }): Promise<void>;
   /** Calls `listener` at every change, until the answer is called. Coalesced: at most a few a second of each kind. */
   onChange(listener: (change: Change) => void): () => void;
+  /**
+   * Looks at the memory or the engines' models every few seconds, for changes that nobody tells of, until the answer is
+   * called: other programs use this memory, and these engines. `onChange` alone looks at nothing.
+   */
+  watch(what: "memory" | "models"): () => void;
   /** What is under way that an owner must not leave: running operations (jobs included), by kind. */
   activity(): { readonly operations: number; readonly pulls: number; readonly pinned: number };
   /** Limits for files that tools read on a caller's behalf. */
   readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
-  close(): Promise<void>;
+  /** The machine slept: what is remembered of the engines is old, and they are asked anew. Never throws. */
+  wokeUp(): Promise<void>;
+  /**
+   * Aborts what is under way, and ends engines and their processes. With `unloadsOwn` models that it loaded into engines
+   * which live on leave them first, within a second.
+   */
+  close(options?: { readonly unloadsOwn?: boolean }): Promise<void>;
 }

@@ -23,6 +23,8 @@ export interface CallerContext {
   readonly roots: readonly string[];
   /** Settings of scope caller, already merged in order of precedence. */
   readonly settings: CallerSettings;
+  /** What of its settings is not obeyed, a sentence each; `system_status` tells it to this caller alone. */
+  readonly warnings?: readonly string[];
   /** Aborted when the caller cancels this call or vanishes; `reason` is a `CallEnd`. */
   readonly signal: AbortSignal;
 }
@@ -46,6 +48,8 @@ export interface CallerSettings {
   readonly maxTokens: number;
   /** At least this many tokens of context, unless the request says otherwise. */
   readonly contextTokens?: number;
+  /** `jobs.patience`: seconds after which a call is answered with a job, for clients not known to wait longer. */
+  readonly patienceSeconds: number;
 }
 
 // ------------------------------------------------------------------------------------------------- operations

@@ -1,5 +1,6 @@
 import type { Engine } from "./engines/engine.ts";
 import type { MemoryProbe } from "./hardware/probe.ts";
+import type { JobFiles } from "./jobs/files.ts";
 import type { Log } from "./log.ts";
 
 /** Everything outside the program that the orchestrator touches; real ones are given in one place (`server/world.ts`). */
@@ -9,6 +10,8 @@ export interface World {
   readonly engines: readonly Engine[];
   readonly probe: MemoryProbe;
   readonly log: Log;
+  /** Where jobs are kept; absent: nothing of them outlives the process. */
+  readonly jobFiles?: JobFiles;
   /** The build's version. */
   readonly version: string;
   /** `OLLM_HOME`, absolute. */

@@ -1,42 +1,112 @@
 import type { CallToolResult, InputRequiredResult } from "@modelcontextprotocol/server";
+import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
 import { answersTo, missingInput, question, type NeedsInput } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
+import { failureOf, successOf, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
 import { callerContext, type OpenHome, type ServerHost } from "./host.ts";
+import { jobAnswer } from "./job-answer.ts";
+import { createTie, type Tie } from "./let-go.ts";
+import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
 import { validateInput } from "./validate-input.ts";
+
+type Data = Readonly<Record<string, unknown>>;
+type Reporter = ReturnType<typeof createProgressReporter>;
+type CallResult = CallToolResult | InputRequiredResult;
+type Ended =
+  | { readonly answer: ToolAnswer<Record<string, unknown>> }
+  /** The client's patience is over: what it waits for goes on as a job. */
+  | { readonly letGo: Operation<unknown> };
 
 /** One call of one tool, from raw arguments to an MCP result. Never throws: a failure is a result with `isError`. */
 export async function callTool(
   tool: ToolDefinition,
   facts: CallFacts,
   host: ServerHost,
-): Promise<CallToolResult | InputRequiredResult> {
+  timers: Timers = systemTimers,
+): Promise<CallResult> {
+  const startedAtMs = timers.now();
   const { notifyProgress } = facts;
-  const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title);
+  const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
+  let ended: CallOutcome = { outcome: "ok" };
   try {
     const input = validateInput(tool, facts.arguments);
     const home = await host.open();
-    const context = createContext(facts, host, home, progress);
-    const first = await tool.run(input, context);
-    if (!("needsInput" in first)) return resultOf(tool, first.data);
-    const second = await runWithAnswers(tool, input, first.needsInput, facts, context);
-    return "needsInput" in second ? question(second.needsInput) : resultOf(tool, second.data);
+    const { result, outcome } = await runCall(tool, input, { facts, host, home, progress, timers });
+    ended = outcome;
+    return result;
   } catch (error) {
+    ended = failureOf(error);
     return { content: [{ type: "text", text: errorText(error, tool.name, host.log) }], isError: true };
   } finally {
     progress?.stop();
+    host.noteCall?.({ client: facts.client, tool: tool.name, durationMs: timers.now() - startedAtMs, ...ended });
   }
 }
 
-/** The second half of a call that has to ask: the tool runs again with what the user answered, else it asks. */
-async function runWithAnswers(
+async function runCall(
+  tool: ToolDefinition,
+  input: Record<string, unknown>,
+  call: {
+    readonly facts: CallFacts;
+    readonly host: ServerHost;
+    readonly home: OpenHome;
+    readonly progress: Reporter | undefined;
+    readonly timers: Timers;
+  },
+): Promise<{ readonly result: CallResult; readonly outcome: CallOutcome }> {
+  const { facts, host, home, progress, timers } = call;
+  const patience = patienceMs({
+    client: facts.client,
+    hasProgressToken: facts.notifyProgress !== undefined,
+    configuredSeconds: home.callerSettings.patienceSeconds,
+  });
+  const tie = createTie({ signal: facts.signal, patienceMs: patience, timers });
+  const caller = callerContext({ client: facts.client, signal: tie.signal }, host, home);
+  try {
+    const answer = runTool(tool, input, facts, createContext({ facts, host, home, progress, caller, tie, patience }));
+    const ended = await Promise.race<Ended>([
+      answer.then((given) => ({ answer: given })),
+      tie.letGo.then((operation) => ({ letGo: operation })),
+    ]);
+    if ("letGo" in ended) {
+      const job = home.orchestrator.jobs.adopt(caller, {
+        tool: tool.name,
+        operation: ended.letGo,
+        outcome: answer.then((given) => finalData(tool, given)),
+        errorText: (error) => errorText(error, tool.name, host.log),
+      });
+      return { result: jobAnswer(job), outcome: { outcome: "job" } };
+    }
+    if ("needsInput" in ended.answer) {
+      return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
+    }
+    const { data } = ended.answer;
+    return { result: resultOf(tool, data), outcome: successOf(data) };
+  } finally {
+    tie.end();
+  }
+}
+
+/** The run of the tool; one that has to ask runs again with what the user answered, else it asks. */
+async function runTool(
   tool: ToolDefinition,
   input: Readonly<Record<string, unknown>>,
+  facts: CallFacts,
+  context: ToolContext,
+): Promise<ToolAnswer<Record<string, unknown>>> {
+  const first = await tool.run(input, context);
+  return "needsInput" in first ? runWithAnswers(tool, first.needsInput, facts, context) : first;
+}
+
+async function runWithAnswers(
+  tool: ToolDefinition,
   needs: NeedsInput,
   facts: CallFacts,
   context: ToolContext,
@@ -58,13 +128,16 @@ function rawObject(value: unknown): object {
   return typeof value === "object" && value !== null ? value : {};
 }
 
-function createContext(
-  facts: CallFacts,
-  host: ServerHost,
-  home: OpenHome,
-  progress: ReturnType<typeof createProgressReporter> | undefined,
-): ToolContext {
-  const caller = callerContext(facts, host, home);
+function createContext(call: {
+  readonly facts: CallFacts;
+  readonly host: ServerHost;
+  readonly home: OpenHome;
+  readonly progress: Reporter | undefined;
+  readonly caller: CallerContext;
+  readonly tie: Tie;
+  readonly patience: number | undefined;
+}): ToolContext {
+  const { facts, host, home, progress, caller, tie, patience } = call;
   return {
     orchestrator: home.orchestrator,
     caller,
@@ -76,8 +149,19 @@ function createContext(
       limits: home.orchestrator.fileLimits,
       configFile: home.configFile,
     }),
-    follow: (operation) => operation.follow(caller.signal, progress && ((step) => progress.report(step))),
+    ...(patience !== undefined && { patienceMs: patience }),
+    report: (step) => progress?.report(step),
+    follow(operation) {
+      tie.followed(operation);
+      return operation.follow(tie.signal, progress && ((step) => progress.report(step)));
+    },
   };
+}
+
+/** A run that was let go of has nobody left to ask. */
+function finalData(tool: ToolDefinition, answer: ToolAnswer<Record<string, unknown>>): Data {
+  if ("needsInput" in answer) throw missingInput(tool.name, answer.needsInput);
+  return answer.data;
 }
 
 function resultOf(tool: ToolDefinition, data: Record<string, unknown>): CallToolResult {

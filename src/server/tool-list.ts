@@ -10,9 +10,17 @@ export function toolEntry(tool: ToolDefinition): Tool {
     title: tool.title,
     description: tool.description,
     inputSchema: jsonSchema(tool.input),
-    outputSchema: jsonSchema(tool.output),
+    outputSchema: jsonSchema(publishedOutput(tool)),
     annotations: hintsOf(tool),
   };
+}
+
+function publishedOutput({ output, canBecomeJob }: ToolDefinition): z.ZodObject {
+  if (canBecomeJob !== true) return output;
+  return output.partial().extend({
+    job: z.string().optional().describe("Still at work, under this id."),
+    next: z.string().optional().describe("How to get the answer of the job."),
+  });
 }
 
 function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {

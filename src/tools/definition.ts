@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import type { Orchestrator } from "../orchestrator/facade.ts";
-import type { CallerContext, Operation } from "../orchestrator/types.ts";
+import type { CallerContext, Operation, Progress } from "../orchestrator/types.ts";
 
 /** What a tool does to the world; the four MCP hints are derived from it in one place (`server/`). */
 export type ToolEffect = "read" | "write" | "destroy";
@@ -58,6 +58,10 @@ export interface ToolContext {
    * (When the client's patience ends the call lets go of it and answers with a job: see design section 7.)
    */
   follow<Result>(operation: Operation<Result>): Promise<Result>;
+  /** Tells the client what is done now; a no-op where it doesn't listen. */
+  report(progress: Progress): void;
+  /** How long this client waits for an answer; absent: as long as it takes. */
+  readonly patienceMs?: number;
 }
 
 /** One tool, one object, one file. The pipeline in `server/` does everything that is common to all of them. */
@@ -72,6 +76,11 @@ export interface ToolDefinition<Input extends z.ZodObject = z.ZodObject, Output 
   readonly isIdempotent: boolean;
   /** Reaches outside this machine (registries). */
   readonly isOpenWorld: boolean;
+  /**
+   * May be answered with a job: what it publishes of `output` gets `job` and `next`, and every other field is optional
+   * (clients refuse answers that don't match).
+   */
+  readonly canBecomeJob?: true;
   readonly input: Input;
   readonly output: Output;
   run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;

@@ -1,4 +1,5 @@
 import type { ToolDefinition } from "./definition.ts";
+import { createJobTool } from "./job.ts";
 import { listModels } from "./list-models.ts";
 import { manageModel } from "./manage-model.ts";
 import { pullModel } from "./pull-model.ts";
@@ -13,5 +14,6 @@ export const tools: readonly ToolDefinition[] = [
   pullModel,
   smartLoad,
   manageModel,
+  createJobTool([routeAndGenerate, pullModel, smartLoad]),
   systemStatus,
 ];

@@ -1,10 +1,22 @@
 import * as z from "zod";
+import type { PullResult } from "../orchestrator/facade.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present } from "./render.ts";
 
 /** As `ollama list` shows it: 64 digits would cost more tokens than the rest of the answer. */
 const shownDigits = 12;
+
+/** The answer of a pull, also of one whose call ended long ago. */
+export function pullAnswer(pulled: PullResult) {
+  return present({
+    name: pulled.name,
+    engine: pulled.engine,
+    size_bytes: pulled.sizeBytes,
+    digest: pulled.digest?.slice(0, shownDigits),
+    already_present: pulled.wasAlreadyPresent,
+  });
+}
 
 export const pullModel = defineTool({
   name: "pull_model",
@@ -16,6 +28,7 @@ export const pullModel = defineTool({
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
+  canBecomeJob: true,
   input: z.strictObject({
     model: z.string().min(1).describe("Name to pull, or to import under."),
     from: z.string().min(1).optional().describe("Path of a local GGUF file to import."),
@@ -32,15 +45,7 @@ export const pullModel = defineTool({
     const from = input.from === undefined ? undefined : await files.locate(input.from);
     const operation = await orchestrator.pullModel(caller, present({ model: input.model, from, engine: input.engine }));
     const pulled = await follow(operation);
-    return {
-      data: present({
-        name: pulled.name,
-        engine: pulled.engine,
-        size_bytes: pulled.sizeBytes,
-        digest: pulled.digest?.slice(0, shownDigits),
-        already_present: pulled.wasAlreadyPresent,
-      }),
-    };
+    return { data: pullAnswer(pulled) };
   },
   render: ({ name, engine, size_bytes, already_present }) =>
     `${name} ${already_present ? "was already there" : "is ready"} (${engine}, ${formatBytes(size_bytes)})`,

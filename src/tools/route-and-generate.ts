@@ -75,6 +75,7 @@ export const routeAndGenerate = defineTool({
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,
+  canBecomeJob: true,
   input,
   output,
   async run(request, context) {

@@ -13,6 +13,7 @@ export const smartLoad = defineTool({
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
+  canBecomeJob: true,
   input: z.strictObject({
     model: z.string().min(1),
     context_tokens: z.number().int().min(1).optional().describe("Context window, at least."),

@@ -28,7 +28,16 @@ export const systemStatus = defineTool({
       .optional(),
     loaded: z.array(z.object({ name: z.string(), engine: z.string(), bytes: z.number() })),
     queue: z.array(z.object({ model: z.string(), running: z.number(), waiting: z.number() })).optional(),
-    operations: z.array(z.object({ id: z.string(), title: z.string(), message: z.string().optional() })).optional(),
+    operations: z
+      .array(
+        z.object({
+          id: z.string(),
+          title: z.string(),
+          message: z.string().optional(),
+          is_job: z.boolean().optional(),
+        }),
+      )
+      .optional(),
     engines: z.array(
       z.object({
         id: z.string(),
@@ -61,7 +70,11 @@ export const systemStatus = defineTool({
         ),
         loaded: ram.loaded.map(({ name, engine, bytes }) => ({ name, engine, bytes })),
         queue: filled(status.queue.map(({ model, running, waiting }) => ({ model, running, waiting }))),
-        operations: filled(status.operations.map(({ id, title, message }) => present({ id, title, message }))),
+        operations: filled(
+          status.operations.map(({ id, title, message, isJob }) =>
+            present({ id, title, message, is_job: isJob ? true : undefined }),
+          ),
+        ),
         engines: status.engines.map((engine) =>
           present({
             id: engine.id,

@@ -42,6 +42,13 @@ describe("resources", () => {
           "title": "Model",
           "uriTemplate": "ollm://models/{name}",
         },
+        {
+          "description": "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
+          "mimeType": "application/json",
+          "name": "job",
+          "title": "Job",
+          "uriTemplate": "ollm://jobs/{id}",
+        },
       ]
     `);
   });

@@ -2,6 +2,7 @@ import { InvalidRequest, UnknownModel } from "../../src/orchestrator/errors.ts";
 import type {
   DatabaseEntry,
   GenerateResult,
+  Jobs,
   ListedModel,
   LoadResult,
   ModelDescription,
@@ -221,10 +222,16 @@ const status: SystemStatus = {
     },
   ],
   queue: [{ model: "smollm2:135m", running: 1, waiting: 2 }],
-  operations: [{ id: "pull-1", title: "pull qwen3:4b", message: "downloading" }],
+  operations: [{ id: "pull-1", title: "pull qwen3:4b", message: "downloading", isJob: false }],
   remoteRequests: 0,
   warnings: ["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"],
 };
+
+/** Real jobs, in memory. */
+export function createFakeJobs(): Jobs {
+  const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+  return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, publish: () => undefined });
+}
 
 /** A facade that answers fixed data and remembers what it was asked; single methods can be replaced. */
 export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orchestrator & {
@@ -301,8 +308,11 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       note("systemStatus", caller, undefined);
       return status;
     },
-    jobs: createJobs(Date.now),
+    jobs: createFakeJobs(),
+    resume: async () => undefined,
+    wokeUp: async () => undefined,
     onChange: () => () => undefined,
+    watch: () => () => undefined,
     activity: () => ({ operations: 0, pulls: 0, pinned: 0 }),
     fileLimits: { maxFileBytes: 2_000_000, maxTotalBytes: 3_000_000 },
     async close() {},

@@ -4,6 +4,7 @@ import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { createLog } from "../../src/orchestrator/log.ts";
 import type { Orchestrator } from "../../src/orchestrator/facade.ts";
 import type { CallerSettings } from "../../src/orchestrator/types.ts";
+import type { CallRecord } from "../../src/server/host.ts";
 import { createServer } from "../../src/server/create-server.ts";
 
 export type Era = "legacy" | "modern";
@@ -20,6 +21,10 @@ export interface MemoryClientOptions {
   readonly homeDirectory?: string;
   readonly fileRoots?: readonly string[];
   readonly open?: () => Promise<never>;
+  /** How the client introduces itself. */
+  readonly clientName?: string;
+  /** `jobs.patience`. */
+  readonly patienceSeconds?: number;
 }
 
 export interface MemoryClient {
@@ -27,6 +32,8 @@ export interface MemoryClient {
   /** Lines that the server logged. */
   readonly logged: string[];
   readonly questions: string[];
+  /** One record for each call that has ended. */
+  readonly noted: CallRecord[];
   /** Every message that reached the client since it is connected. */
   readonly received: JSONRPCMessage[];
   call(name: string, input?: Record<string, unknown>): Promise<CallToolResult>;
@@ -37,6 +44,7 @@ const callerSettings: CallerSettings = {
   privacy: "local_only",
   routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
   maxTokens: 4096,
+  patienceSeconds: 45,
 };
 
 /** A real client and the real server around a given brain, in memory, in either protocol era. */
@@ -46,9 +54,11 @@ export async function connectMemoryClient(
 ): Promise<MemoryClient> {
   const logged: string[] = [];
   const questions: string[] = [];
+  const noted: CallRecord[] = [];
   const host = {
     version: "0.0.0-test",
     log: createLog("warn", (line) => logged.push(line)),
+    noteCall: (record: CallRecord) => noted.push(record),
     caller: {
       id: "caller-1",
       workingDirectory: options.workingDirectory ?? "/nonexistent",
@@ -59,7 +69,7 @@ export async function connectMemoryClient(
       options.open ??
       (async () => ({
         orchestrator,
-        callerSettings,
+        callerSettings: { ...callerSettings, patienceSeconds: options.patienceSeconds ?? 45 },
         fileRoots: options.fileRoots ?? [],
         warnings: [],
         configFile: "/home/user/.ollm/config.yaml",
@@ -70,7 +80,7 @@ export async function connectMemoryClient(
 
   const { elicit, roots } = options;
   const client = new Client(
-    { name: "test-client", version: "1.0.0" },
+    { name: options.clientName ?? "test-client", version: "1.0.0" },
     {
       capabilities: { ...(elicit && { elicitation: { form: {} } }), ...(roots && { roots: {} }) },
       versionNegotiation: { mode: options.era === "modern" ? { pin: "2026-07-28" } : "legacy" },
@@ -97,6 +107,7 @@ export async function connectMemoryClient(
     client,
     logged,
     questions,
+    noted,
     received,
     call: (name, input = {}) => client.callTool({ name, arguments: input }),
     close: () => client.close(),

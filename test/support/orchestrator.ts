@@ -1,6 +1,7 @@
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
+import type { JobFiles } from "../../src/orchestrator/jobs/files.ts";
 import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
 import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/facade.ts";
@@ -16,7 +17,12 @@ export interface TestBrain {
 /** The real orchestrator over given engines, on a machine whose free memory follows from what the engines hold. */
 export function createTestBrain(
   engines: readonly (Engine & { resident?: ReadonlyMap<string, { sizeBytes: number }> })[],
-  options: { readonly memoryBytes?: number; readonly settings?: object; readonly now?: () => number } = {},
+  options: {
+    readonly memoryBytes?: number;
+    readonly settings?: object;
+    readonly now?: () => number;
+    readonly jobFiles?: JobFiles;
+  } = {},
 ): TestBrain {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
   const settings = settingsSchema.parse({ memory: { bufferBytes: 2 * gigabyte }, ...options.settings });
@@ -40,6 +46,7 @@ export function createTestBrain(
     log: silent,
     version: "0.0.0-test",
     home: "/home/test/.ollm",
+    ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
   });
   const caller = (more: Partial<CallerContext> = {}): CallerContext => ({
     id: "caller-1",

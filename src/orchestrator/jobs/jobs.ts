@@ -1,71 +1,334 @@
-import { Cancelled, OrchestratorError, UnknownJob } from "../errors.ts";
-import type { Job, Jobs } from "../facade.ts";
-import type { Operation, OperationState } from "../types.ts";
+import { Cancelled, OrchestratorError, throwIfCancelled, UnknownJob } from "../errors.ts";
+import type { Change, Job, Jobs, PullRequest, PullResult } from "../facade.ts";
+import type { Log } from "../log.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { Operation } from "../types.ts";
+import type { JobFiles } from "./files.ts";
+import { boundResult, type JobRecord, readRecord, schemaVersion } from "./record.ts";
+import { expiredJobs } from "./retention.ts";
 
-interface Kept {
-  readonly operation: Operation<unknown>;
-  readonly settled: Promise<void>;
-  readonly view: () => Job;
+export interface JobsOptions {
+  readonly now: () => number;
+  readonly log: Log;
+  /** Absent: nothing outlives the process. */
+  readonly files?: JobFiles;
+  readonly keepHours: number;
+  readonly maxBytes: number;
+  readonly publish: (change: Change) => void;
 }
 
-/** Keeps operations that their calls have let go of, in memory. */
-export function createJobs(now: () => number): Jobs {
-  const kept = new Map<string, Kept>();
+/** The facade's jobs, and what the orchestrator alone asks of them. */
+export interface KeptJobs extends Jobs {
+  /** Writes a pull down before anybody lets go of it, so that it survives the owner. `ended` resolves with its end. */
+  keepPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
+  /**
+   * Reads what earlier owners left: ended jobs are there again, pulls that ran are started again by `startPull` under
+   * their old ids, everything else that ran has failed. A file that can't be read is set aside.
+   */
+  restore(
+    startPull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>,
+    answers: {
+      readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
+      readonly ofError: (error: unknown, tool: string) => string;
+    },
+  ): Promise<void>;
+  /** From here on what ends by being aborted has not ended: the next owner takes it up. */
+  suspend(): void;
+  /** Resolves when everything is written that will be. */
+  settled(): Promise<void>;
+}
 
-  const find = (id: string): Kept => {
-    const found = kept.get(id);
-    if (found === undefined) throw new UnknownJob(`no job ${id}`, { hint: "call job with action list" });
-    return found;
-  };
+interface Entry {
+  record: JobRecord;
+  operation: Operation<unknown> | undefined;
+  /** Resolves, never rejects, once `record` has its end. */
+  ended: Promise<void>;
+  isCancelRequested: boolean;
+  /** The result is on disk alone. */
+  isResultStored: boolean;
+  bytes: number;
+  writing: Promise<void>;
+}
+
+/** The most that is kept of one result; an answer of 8 MiB is some two million tokens. */
+const maxResultBytes = 8 * 1024 ** 2;
+/** A cancelled work that does not end within this is reported as still running. */
+const cancelBoundMs = 10_000;
+
+/** Keeps what calls have let go of, in memory and in `files`; a disk that is full costs survival, never a job. */
+export function createJobs(options: JobsOptions): KeptJobs {
+  const { now, log, files, publish } = options;
+  const entries = new Map<string, Entry>();
+  let isSuspended = false;
+
+  const isoNow = (): string => new Date(now()).toISOString();
+  const changed = (id: string, isListChanged: boolean): void => publish({ kind: "job", id, isListChanged });
+
+  function add(record: JobRecord, operation?: Operation<unknown>): Entry {
+    const entry: Entry = {
+      record,
+      operation,
+      ended: Promise.resolve(),
+      isCancelRequested: false,
+      isResultStored: false,
+      bytes: 0,
+      writing: Promise.resolve(),
+    };
+    entries.set(record.id, entry);
+    return entry;
+  }
+
+  function save(entry: Entry): void {
+    const { record } = entry;
+    const text = JSON.stringify(record);
+    entry.bytes = Buffer.byteLength(text);
+    if (files === undefined) return;
+    entry.writing = entry.writing
+      .then(() => files.write(record.id, text))
+      .then(
+        () => {
+          if (record.result === undefined || entry.record !== record) return;
+          // The disk holds it: memory needs it no more.
+          const { result: _stored, ...rest } = record;
+          entry.record = rest;
+          entry.isResultStored = true;
+        },
+        (error: unknown) =>
+          log.warn(`job ${record.id} is not on disk and will not survive the owner: ${reason(error)}`),
+      );
+  }
+
+  function forget(id: string): void {
+    const entry = entries.get(id);
+    if (entry === undefined) return;
+    entries.delete(id);
+    if (entry.record.isAwaited !== true) changed(id, true);
+    if (files === undefined) return;
+    entry.writing = entry.writing
+      .then(() => files.remove(id))
+      .catch((error: unknown) => log.warn(`job ${id} can't be removed: ${reason(error)}`));
+  }
+
+  function tidy(): void {
+    const kept = [...entries.values()].map(({ record: { id, endedAt }, bytes }) => ({
+      id,
+      bytes,
+      ...(endedAt === undefined ? {} : { endedAtMs: Date.parse(endedAt) }),
+    }));
+    const limits = { nowMs: now(), keepHours: options.keepHours, maxBytes: options.maxBytes };
+    for (const id of expiredJobs(kept, limits)) forget(id);
+  }
+
+  function end(entry: Entry, ending: Partial<JobRecord> & Pick<JobRecord, "state">): void {
+    entry.record = { ...entry.record, ...ending, endedAt: isoNow() };
+    entry.operation = undefined;
+    // The next owner reads "running", and takes a pull up again.
+    if (!isSuspended || ending.state === "succeeded") save(entry);
+    tidy();
+    changed(entry.record.id, false);
+  }
+
+  function follow(
+    entry: Entry,
+    outcome: Promise<Readonly<Record<string, unknown>>>,
+    textOf: (error: unknown) => string,
+  ): void {
+    const { operation } = entry;
+    operation?.detach();
+    operation?.follow(never(), () => changed(entry.record.id, false)).catch(() => undefined);
+    entry.ended = outcome.then(
+      (result) => end(entry, { state: "succeeded", ...boundResult(result, maxResultBytes) }),
+      (error: unknown) => {
+        const partial = operation?.partial();
+        const written = partial === undefined ? {} : { partial };
+        if (error instanceof Cancelled || entry.isCancelRequested) end(entry, { state: "cancelled", ...written });
+        else end(entry, { state: "failed", error: textOf(error), ...written });
+      },
+    );
+  }
+
+  function viewOf({ record, operation }: Entry): Job {
+    const { schemaVersion: _version, pull: _pull, isAwaited: _awaited, partial, result, ...facts } = record;
+    const progress = operation?.progress();
+    const written = operation?.partial() ?? partial;
+    const { endedAt, error, note, ...rest } = facts;
+    return {
+      ...rest,
+      ...(endedAt === undefined ? {} : { endedAt }),
+      ...(error === undefined ? {} : { error }),
+      ...(note === undefined ? {} : { note }),
+      ...(progress === undefined ? {} : { progress }),
+      ...(written === undefined ? {} : { partial: written }),
+      ...(result === undefined ? {} : { result }),
+    };
+  }
+
+  async function wholeView(entry: Entry): Promise<Job> {
+    const view = viewOf(entry);
+    if (files === undefined || !entry.isResultStored) return view;
+    try {
+      const read = readRecord(await files.read(view.id));
+      if (typeof read === "object" && read.record.result !== undefined) return { ...view, result: read.record.result };
+      return { ...view, note: "its file was changed, and the result is lost" };
+    } catch (error) {
+      return { ...view, note: `its result can't be read: ${reason(error)}` };
+    }
+  }
+
+  function known(): readonly Entry[] {
+    tidy();
+    return [...entries.values()].filter(({ record }) => record.isAwaited !== true);
+  }
+
+  function find(id: string): Entry {
+    const jobs = known();
+    const found = jobs.find(({ record }) => record.id === id);
+    if (found !== undefined) return found;
+    const ids = jobs.map(({ record }) => record.id);
+    const [nearest] = nearestNames(id, ids, 1);
+    const hint = nearest === undefined ? "call job with action list" : `did you mean ${nearest}? job list shows all`;
+    throw new UnknownJob(`no job ${id}; results are kept ${options.keepHours} hours`, { hint });
+  }
+
+  /** Until the job has ended, the caller's signal aborts, or the time is over. */
+  async function waitFor(entry: Entry, signal: AbortSignal, maxWaitMs: number): Promise<void> {
+    let stop: () => void = () => undefined;
+    const stopped = new Promise<void>((resolve) => (stop = resolve));
+    const timer = setTimeout(stop, Math.min(maxWaitMs, 2 ** 31 - 1));
+    timer.unref();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    try {
+      await Promise.race([entry.ended, stopped]);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", stop);
+    }
+  }
 
   return {
-    adopt(caller, { tool, operation, outcome }) {
-      let ended: Partial<Job> & { state?: OperationState } = {};
-      const settled = outcome.then(
-        (result) => {
-          ended = { state: "succeeded", result, endedAt: new Date(now()).toISOString() };
-        },
-        (error: unknown) => {
-          const isCancelled = error instanceof Cancelled;
-          const text = error instanceof OrchestratorError ? error.message : String(error);
-          ended = { state: isCancelled ? "cancelled" : "failed", endedAt: new Date(now()).toISOString() };
-          if (!isCancelled) ended = { ...ended, error: text };
-        },
-      );
-      const startedAt = new Date(operation.startedAtMs).toISOString();
-      const view = (): Job => {
-        const progress = operation.progress();
-        const partial = operation.partial();
-        return {
-          id: operation.id,
-          kind: operation.kind,
-          title: operation.title,
-          tool,
-          client: caller.client,
-          state: "running",
-          startedAt,
-          ...(progress === undefined ? {} : { progress }),
-          ...(partial === undefined ? {} : { partial }),
-          ...ended,
-        };
-      };
-      operation.detach();
-      kept.set(operation.id, { operation, settled, view });
-      return view();
+    adopt(caller, { tool, operation, outcome, errorText }) {
+      const before = entries.get(operation.id);
+      if (before !== undefined && before.record.isAwaited !== true) {
+        // Two calls waited for one operation: it is one job, and their answers are the same.
+        outcome.catch(() => undefined);
+        return viewOf(before);
+      }
+      const { isAwaited: _awaited, ...record } = before?.record ?? recordOf(operation, tool, caller.client);
+      const entry = before ?? add({ ...record, tool }, operation);
+      entry.record = { ...record, tool };
+      save(entry);
+      follow(entry, outcome, errorText);
+      changed(operation.id, true);
+      return viewOf(entry);
     },
-    list: () => [...kept.values()].map(({ view }) => view()).toReversed(),
-    get: (_caller, id) => find(id).view(),
-    async wait(caller, id, { maxWaitMs }) {
-      const { settled, view } = find(id);
-      const bound = AbortSignal.any([caller.signal, AbortSignal.timeout(maxWaitMs)]);
-      await Promise.race([settled, new Promise((resolve) => bound.addEventListener("abort", resolve, { once: true }))]);
-      return view();
+    list: () =>
+      known()
+        .toSorted((a, b) => (a.record.startedAt < b.record.startedAt ? 1 : -1))
+        .map((entry) => {
+          const { result: _result, partial: _partial, ...view } = viewOf(entry);
+          return view;
+        }),
+    get: async (_caller, id) => wholeView(find(id)),
+    async wait(caller, id, { maxWaitMs, onProgress }) {
+      const entry = find(id);
+      const waiting = new AbortController();
+      // A job goes on without followers, so listening to it changes nothing.
+      entry.operation?.follow(waiting.signal, onProgress).catch(() => undefined);
+      try {
+        await waitFor(entry, caller.signal, maxWaitMs);
+      } finally {
+        waiting.abort("disconnected");
+      }
+      throwIfCancelled(caller.signal, `waiting for ${id}`);
+      return wholeView(entry);
     },
-    async cancel(_caller, id) {
-      const { operation, settled, view } = find(id);
-      operation.cancel();
-      await settled;
-      return view();
+    async cancel(caller, id) {
+      const entry = find(id);
+      if (entry.operation !== undefined) {
+        entry.isCancelRequested = true;
+        entry.operation.cancel();
+        await waitFor(entry, caller.signal, cancelBoundMs);
+      }
+      return wholeView(entry);
+    },
+    keepPull(operation, client, pull, ended) {
+      if (entries.has(operation.id)) return;
+      const { model, from, engine } = pull;
+      if (engine === undefined) throw new Error("a pull is kept with the engine that was chosen");
+      const named = { model, engine, ...(from === undefined ? {} : { from }) };
+      const entry = add({ ...recordOf(operation, "pull_model", client), pull: named, isAwaited: true }, operation);
+      save(entry);
+      void ended.then(() => {
+        const isLeftToNext = isSuspended && operation.state() !== "succeeded";
+        if (entry.record.isAwaited === true && !isLeftToNext) forget(operation.id);
+      });
+    },
+    async restore(startPull, answers) {
+      if (files === undefined) return;
+      for (const id of await files.list()) {
+        const record = await readKept(files, id, log);
+        if (record === undefined || entries.has(record.id)) continue;
+        const { isAwaited: _awaited, ...job } = record;
+        const entry = add(job);
+        if (job.state !== "running") {
+          entry.bytes = Buffer.byteLength(JSON.stringify(job));
+          const { result, ...rest } = job;
+          entry.record = rest;
+          entry.isResultStored = result !== undefined;
+        } else if (job.pull !== undefined) {
+          const { pull } = job;
+          const start = async (): Promise<Readonly<Record<string, unknown>>> => {
+            entry.operation = startPull({ id: job.id, pull: present(pull) });
+            entry.operation.detach();
+            return answers.ofPull((await entry.operation.follow(never())) as PullResult);
+          };
+          save(entry);
+          follow(entry, start(), (error) => answers.ofError(error, job.tool));
+        } else {
+          end(entry, { state: "failed", error: `the owner ended while it ran\ncall ${job.tool} again` });
+        }
+      }
+      tidy();
+    },
+    suspend() {
+      isSuspended = true;
+    },
+    async settled() {
+      await Promise.all([...entries.values()].map(({ ended }) => ended));
+      await Promise.all([...entries.values()].map(({ writing }) => writing));
     },
   };
+}
+
+/** Aborted by nobody: a job's own work is nobody's call. */
+function never(): AbortSignal {
+  return new AbortController().signal;
+}
+
+function recordOf(operation: Operation<unknown>, tool: string, client: string): JobRecord {
+  const { id, kind, title, startedAtMs } = operation;
+  const startedAt = new Date(startedAtMs).toISOString();
+  return { schemaVersion, id, kind, title, tool, client, state: "running", startedAt };
+}
+
+async function readKept(files: JobFiles, id: string, log: Log): Promise<JobRecord | undefined> {
+  try {
+    const read = readRecord(await files.read(id));
+    if (typeof read === "object" && read.record.id === id) return read.record;
+    if (read === "newer") log.info(`job ${id} was written by a newer version and is left alone`);
+    else log.warn(`job ${id} can't be read; its file is now ${await files.setAside(id)}`);
+  } catch (error) {
+    log.warn(`job ${id} can't be read: ${reason(error)}`);
+  }
+  return undefined;
+}
+
+function present({ model, from, engine }: { model: string; from?: string | undefined; engine: string }): PullRequest {
+  return { model, engine, ...(from === undefined ? {} : { from }) };
+}
+
+function reason(error: unknown): string {
+  if (error instanceof OrchestratorError || error instanceof Error) return error.message;
+  return String(error);
 }

@@ -6,11 +6,13 @@ import type { Loader } from "../loading/loader.ts";
 import { parseModelName } from "../store/model-name.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
-import type { PullRequest, PullResult } from "../facade.ts";
+import type { Change, PullRequest, PullResult } from "../facade.ts";
 import type { CallerContext, Operation } from "../types.ts";
 
 export interface Library {
   pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
+  /** Starts a pull of an earlier owner again, under its id; `pull.engine` is the engine that was chosen then. */
+  resume(kept: { readonly id: string; readonly pull: PullRequest }): Operation<PullResult>;
   remove(
     caller: CallerContext,
     name: string,
@@ -31,8 +33,11 @@ export function createLibrary(parts: {
   readonly operations: Operations;
   readonly loader: Loader;
   readonly observations: Observations;
+  /** Writes a pull down while it runs, `request.engine` being the one that was chosen. */
+  readonly keepPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
+  readonly publish: (change: Change) => void;
 }): Library {
-  const { inventory, operations, loader, observations } = parts;
+  const { inventory, operations, loader, observations, keepPull, publish } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
@@ -44,13 +49,26 @@ export function createLibrary(parts: {
     const { engine, library } = await chooseLibrary(inventory, request, caller);
     // A slip of the pen is answered before the engine is fetched for it; Ollama checks names itself.
     if (isEmbedded(engine)) parseModelName(request.model);
-    const id = modelId(engine.id, request.model);
+    const operation = startPull(engine, library, request);
+    keepPull(operation, caller.client, { ...request, engine: engine.id });
+    return operation;
+  }
+
+  function startPull(
+    engine: Engine,
+    library: EngineLibrary,
+    request: PullRequest,
+    restored?: { readonly id: string },
+  ): Operation<PullResult> {
     const title = request.from === undefined ? `pull ${request.model}` : `import ${request.model}`;
-    const operation = operations.start<PullResult>(
-      { kind: "pull", title, key: `pull ${id} ${request.from ?? ""}` },
-      (context) => runPull(engine, library, request, context),
+    const key = `pull ${modelId(engine.id, request.model)} ${request.from ?? ""}`;
+    const operation = operations.start<PullResult>({ kind: "pull", title, key, ...restored }, (context) =>
+      runPull(engine, library, request, context),
     );
-    if (!pulls.has(operation.id)) pulls.set(operation.id, { name: request.model, engine: engine.id, operation });
+    if (!pulls.has(operation.id)) {
+      pulls.set(operation.id, { name: request.model, engine: engine.id, operation });
+      publish({ kind: "models", isListChanged: false });
+    }
     return operation;
   }
 
@@ -76,6 +94,7 @@ export function createLibrary(parts: {
       observations.forget(modelId(engine.id, pulled.name));
       return { engine: engine.id, ...pulled };
     } finally {
+      publish({ kind: "models", isListChanged: false });
       inventory.forgetAll();
     }
   }
@@ -138,6 +157,18 @@ export function createLibrary(parts: {
 
   return {
     pull,
+    resume({ id, pull: request }) {
+      const engine = inventory.engines.find((each) => each.id === request.engine);
+      if (engine?.library === undefined) {
+        throw new InvalidRequest(
+          `the engine ${request.engine} that pulled ${request.model} is not configured any more`,
+          {
+            hint: "call pull_model again",
+          },
+        );
+      }
+      return startPull(engine, engine.library, request, { id });
+    },
     remove,
     unload,
     pulling() {

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { Cancelled, throwIfCancelled } from "../errors.ts";
 import type { CallEnd, Operation, OperationKind, OperationState, PartialText, Progress } from "../types.ts";
 
@@ -17,12 +18,16 @@ export interface OperationSpec {
   readonly title: string;
   /** A second start with the key of a running operation joins it instead. Absent: never joined. */
   readonly key?: string;
+  /** Of one that an earlier owner began, and that goes on under its name. Absent: a new id. */
+  readonly id?: string;
 }
 
 export interface Operations {
   start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result>;
   /** The running operations, oldest first. */
   running(): readonly Operation<unknown>[];
+  /** Resolves once the work of that operation has ended, however it did; at once when it isn't running. */
+  ended(id: string): Promise<void>;
   /** Aborts everything and waits until all work has ended. */
   close(): Promise<void>;
 }
@@ -34,10 +39,12 @@ interface Running {
   readonly isAborted: () => boolean;
 }
 
-/** Keeps every pull, load and generation under way; see `Operation` for who may end one. */
+/**
+ * Keeps every pull, load and generation under way; see `Operation` for who may end one. Ids (`pull-3f9a2c1b`) are
+ * random: they outlive the process as names of jobs, and a counter would name two things alike.
+ */
 export function createOperations(now: () => number): Operations {
   const running = new Map<string, Running>();
-  let counter = 0;
 
   function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
     // One that is ending for somebody else's sake would hand its `Cancelled` to whoever joins.
@@ -47,8 +54,7 @@ export function createOperations(now: () => number): Operations {
     // Keys name the kind of work as well as its subject, so equal keys have equal result types.
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
-    counter += 1;
-    const id = `${spec.kind}-${counter}`;
+    const id = spec.id ?? `${spec.kind}-${randomBytes(4).toString("hex")}`;
     const { operation, settled, isAborted } = createOperation(id, spec, now(), work);
     running.set(id, { operation, spec, settled, isAborted });
     void settled.then(() => running.delete(id));
@@ -58,6 +64,7 @@ export function createOperations(now: () => number): Operations {
   return {
     start,
     running: () => [...running.values()].map((entry) => entry.operation),
+    ended: (id) => running.get(id)?.settled ?? Promise.resolve(),
     async close() {
       const entries = [...running.values()];
       for (const { operation } of entries) operation.cancel();

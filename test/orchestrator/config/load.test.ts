@@ -152,6 +152,7 @@ describe("settings", () => {
       privacy: "local_only",
       routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
       maxTokens: 4096,
+      patienceSeconds: 45,
     });
   });
 

@@ -1,0 +1,48 @@
+import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import path from "node:path";
+
+/** Where jobs are written down; injected, so that tests can let the disk be full. */
+export interface JobFiles {
+  /** Ids of the files that are there. */
+  list(): Promise<readonly string[]>;
+  read(id: string): Promise<string>;
+  /** In one step and on disk when it resolves: nobody ever reads half a file. */
+  write(id: string, text: string): Promise<void>;
+  /** Not an error when there is none. */
+  remove(id: string): Promise<void>;
+  /** Renames what can't be read, and answers with its new name. */
+  setAside(id: string): Promise<string>;
+}
+
+const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
+/** What a write that was killed leaves behind. */
+const leftover = /^[a-z]+-[0-9a-z]+\.json\.\d+$/;
+
+/** One JSON file a job in `folder` (mode 0700), which is created by the first write; files have mode 0600. */
+export function createJobFiles(folder: string): JobFiles {
+  const fileOf = (id: string): string => path.join(folder, `${id}.json`);
+  return {
+    async list() {
+      const names = await readdir(folder).catch((error: unknown) => {
+        if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+        throw error;
+      });
+      for (const name of names.filter((each) => leftover.test(each))) {
+        await rm(path.join(folder, name), { force: true });
+      }
+      return names.flatMap((name) => fileName.exec(name)?.[1] ?? []);
+    },
+    read: (id) => readFile(fileOf(id), "utf8"),
+    async write(id, text) {
+      const { default: writeFileAtomic } = await import("write-file-atomic");
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      await writeFileAtomic(fileOf(id), text, { mode: 0o600 });
+    },
+    remove: (id) => rm(fileOf(id), { force: true }),
+    async setAside(id) {
+      const broken = `${fileOf(id)}.broken`;
+      await rename(fileOf(id), broken);
+      return broken;
+    },
+  };
+}

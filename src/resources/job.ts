@@ -1,0 +1,35 @@
+import type { ResourceDefinition } from "./definition.ts";
+
+export const job: ResourceDefinition = {
+  name: "job",
+  title: "Job",
+  description: "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
+  uri: "ollm://jobs/{id}",
+  async read(variables, { orchestrator, caller }) {
+    const found = await orchestrator.jobs.get(caller, variables["id"] ?? "");
+    const { progress, partial } = found;
+    return {
+      id: found.id,
+      state: found.state,
+      title: found.title,
+      tool: found.tool,
+      client: found.client,
+      started_at: found.startedAt,
+      ended_at: found.endedAt,
+      progress: progress && {
+        message: progress.message,
+        completed_bytes: progress.completedBytes,
+        total_bytes: progress.totalBytes,
+        bytes_per_second: progress.bytesPerSecond,
+        completion_tokens: progress.completionTokens,
+      },
+      partial_text: partial?.text,
+      partial_thinking: partial?.thinking === "" ? undefined : partial?.thinking,
+      result: found.result,
+      error: found.error,
+      note: found.note,
+    };
+  },
+  list: async ({ orchestrator, caller }) =>
+    orchestrator.jobs.list(caller).map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
+};

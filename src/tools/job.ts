@@ -1,0 +1,127 @@
+import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { Job } from "../orchestrator/facade.ts";
+import type { Progress } from "../orchestrator/types.ts";
+import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
+import { present } from "./render.ts";
+
+/** The end of a long text says more than its start: that is where the model is now. */
+const shownCharacters = 2000;
+const shownJobs = 50;
+/** For clients that wait as long as progress flows; they ask again. */
+const longestWaitMs = 3_600_000;
+
+const progressOutput = z.object({
+  message: z.string(),
+  completed_bytes: z.number().optional(),
+  total_bytes: z.number().optional(),
+  completion_tokens: z.number().optional(),
+});
+
+const output = z.object({
+  job: z.string().optional(),
+  state: z.string().optional(),
+  title: z.string().optional(),
+  tool: z.string().optional(),
+  progress: progressOutput.optional(),
+  partial_text: z.string().optional().describe("The newest 2000 characters."),
+  result: z.record(z.string(), z.unknown()).optional().describe("What the tool would have answered."),
+  error: z.string().optional(),
+  note: z.string().optional(),
+  next: z.string().optional(),
+  jobs: z
+    .array(z.object({ job: z.string(), state: z.string(), title: z.string(), message: z.string().optional() }))
+    .optional(),
+});
+
+type Output = z.output<typeof output>;
+
+/** The tool `job`, over the tools whose calls may become one: a finished job is told in their own words. */
+export function createJobTool(tools: readonly ToolDefinition[]): ToolDefinition {
+  // The list of tools forgets the types of their schemas.
+  return defineTool({
+    name: "job",
+    title: "Long work",
+    description:
+      "Work that outlasted its call goes on as a job. wait: for its answer, a while. status: how far it is, and the " +
+      "text so far. cancel: ends it. list: all of the last day.",
+    effect: "write",
+    isIdempotent: true,
+    isOpenWorld: false,
+    input: z.strictObject({
+      action: z.enum(["status", "wait", "cancel", "list"]),
+      job_id: z.string().min(1).optional().describe("For all but list."),
+    }),
+    output,
+    async run({ action, job_id: id }, context) {
+      const { orchestrator, caller } = context;
+      const { jobs } = orchestrator;
+      if (action === "list") return { data: { jobs: jobs.list(caller).slice(0, shownJobs).map(listed) } };
+      if (id === undefined) {
+        throw new InvalidRequest(`job_id is missing: which job is ${action} for?`, {
+          hint: "call job with action list",
+        });
+      }
+      if (action === "cancel") return { data: jobData(await jobs.cancel(caller, id)) };
+      return { data: jobData(action === "wait" ? await wait(id, context) : await jobs.get(caller, id)) };
+    },
+    render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools) : renderList(answer.jobs)),
+  });
+}
+
+function wait(id: string, { orchestrator, caller, patienceMs, report }: ToolContext): Promise<Job> {
+  const maxWaitMs = Math.min(patienceMs ?? longestWaitMs, longestWaitMs);
+  return orchestrator.jobs.wait(caller, id, { maxWaitMs, onProgress: report });
+}
+
+function listed({ id, state, title, progress }: Job) {
+  return present({ job: id, state, title, message: progress?.message });
+}
+
+function jobData(job: Job): z.input<typeof output> {
+  const { text } = job.partial ?? { text: "" };
+  return present({
+    job: job.id,
+    state: job.state,
+    title: job.title,
+    tool: job.tool,
+    progress: job.progress && progressData(job.progress),
+    partial_text: text === "" ? undefined : text.slice(-shownCharacters),
+    result: job.result === undefined ? undefined : { ...job.result },
+    error: job.error,
+    note: job.note,
+    next: job.state === "running" ? `call job with action "wait" and this id` : undefined,
+  });
+}
+
+function progressData({ message, completedBytes, totalBytes, completionTokens }: Progress) {
+  return present({
+    message,
+    completed_bytes: completedBytes,
+    total_bytes: totalBytes,
+    completion_tokens: completionTokens,
+  });
+}
+
+function renderList(jobs: NonNullable<Output["jobs"]>): string {
+  if (jobs.length === 0) return "no jobs";
+  return jobs.map(({ job, state, title, message }) => `${job} ${state}: ${message ?? title}`).join("\n");
+}
+
+function renderJob(answer: Output, tools: readonly ToolDefinition[]): string | readonly string[] {
+  const { job, state, title, result, error, note, partial_text, progress, next } = answer;
+  const rendered = result === undefined ? undefined : renderResult(answer, tools);
+  if (rendered !== undefined) return note === undefined ? rendered : [...rendered, note];
+  const head = `${job} ${state}: ${[error ?? progress?.message ?? title, note].filter(Boolean).join("; ")}`;
+  const lines = next === undefined ? head : `${head}\n${next}`;
+  return partial_text === undefined ? lines : [partial_text, lines];
+}
+
+/** In the words of the tool whose answer it is; undefined when a later version answers otherwise. */
+function renderResult({ tool, result }: Output, tools: readonly ToolDefinition[]): readonly string[] | undefined {
+  const definition = tools.find(({ name }) => name === tool);
+  const parsed = definition?.output.safeParse(result);
+  if (definition === undefined || parsed?.success !== true) return result && [JSON.stringify(result)];
+  const rendered = definition.render(parsed.data);
+  return typeof rendered === "string" ? [rendered] : rendered;
+}

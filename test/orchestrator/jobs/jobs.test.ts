@@ -1,0 +1,342 @@
+import { describe, expect, it } from "vitest";
+import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/errors.ts";
+import type { Change, PullResult } from "../../../src/orchestrator/facade.ts";
+import { createJobs } from "../../../src/orchestrator/jobs/jobs.ts";
+import { createOperations } from "../../../src/orchestrator/operations/operations.ts";
+import type { CallerContext, OperationKind } from "../../../src/orchestrator/types.ts";
+import { createMemoryJobFiles, type MemoryJobFiles } from "../../support/memory-job-files.ts";
+
+const hour = 3_600_000;
+const pulled: PullResult = { name: "a", engine: "ollama", sizeBytes: 5, wasAlreadyPresent: false };
+
+function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?: number } = {}) {
+  const clock = { nowMs: Date.parse("2026-11-21T12:00:00Z") };
+  const logged: string[] = [];
+  const changes: Change[] = [];
+  const now = () => clock.nowMs;
+  const note = (line: string) => void logged.push(line);
+  const jobs = createJobs({
+    now,
+    log: { debug: note, info: note, warn: note },
+    files,
+    keepHours: 24,
+    maxBytes: more.maxBytes ?? 1e6,
+    publish: (change) => changes.push(change),
+  });
+  const operations = createOperations(now);
+  const call = new AbortController();
+  const caller = { id: "1", client: "test", signal: call.signal } as CallerContext;
+
+  /** An operation that the test ends, let go of by its call; `text` is what it has written so far. */
+  function letGo(kind: OperationKind = "generate", text?: string) {
+    let finish!: (result: unknown) => void;
+    let fail!: (error: Error) => void;
+    const operation = operations.start<unknown>({ kind, title: `${kind} a` }, (context) => {
+      if (text !== undefined) context.addText(text);
+      context.report({ message: "at work" });
+      return new Promise((resolve, reject) => {
+        finish = resolve;
+        fail = reject;
+        context.signal.addEventListener("abort", () => reject(new Cancelled("aborted")));
+      });
+    });
+    const outcome = operation.follow(new AbortController().signal).then((result) => ({ text: result }));
+    const errorText = (error: unknown) => `shown: ${(error as Error).message}`;
+    const job = jobs.adopt(caller, { tool: "route_and_generate", operation, outcome, errorText });
+    return { job, operation, finish: (result: unknown) => finish(result), fail: (error: Error) => fail(error) };
+  }
+  return { jobs, operations, clock, logged, changes, files, caller, call, letGo };
+}
+
+const restored = {
+  ofPull: (result: PullResult) => ({ name: result.name }),
+  ofError: (error: unknown) => String(error),
+};
+const noPulls = () => {
+  throw new Error("nothing is to be pulled");
+};
+
+describe("a job", () => {
+  it("tells how far it is, and what it has written so far", async () => {
+    const { jobs, caller, letGo } = setUp();
+    const { job } = letGo("generate", "Once upon");
+    await Promise.resolve();
+    expect(await jobs.get(caller, job.id)).toMatchObject({
+      state: "running",
+      kind: "generate",
+      title: "generate a",
+      client: "test",
+      progress: { message: "at work" },
+      partial: { text: "Once upon" },
+    });
+    expect(jobs.list(caller)).toMatchObject([{ id: job.id, state: "running" }]);
+  });
+
+  it("ends with the tool's own answer, which is then on disk and not in memory", async () => {
+    const { jobs, caller, letGo, files } = setUp();
+    const { job, finish } = letGo();
+    await Promise.resolve();
+    finish("Paris");
+    const ended = await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
+    expect(ended).toMatchObject({ state: "succeeded", result: { text: "Paris" }, endedAt: "2026-11-21T12:00:00.000Z" });
+    await jobs.settled();
+    expect(JSON.parse(files.texts.get(job.id) ?? "")).toMatchObject({ schemaVersion: 1, result: { text: "Paris" } });
+    expect(await jobs.get(caller, job.id)).toMatchObject({ result: { text: "Paris" } });
+    files.texts.clear();
+    const lost = await jobs.get(caller, job.id);
+    expect(lost.result).toBeUndefined();
+    expect(lost.note).toMatch(/can't be read/);
+  });
+
+  it("that fails says why as its call would have, and keeps what it had written", async () => {
+    const { jobs, caller, letGo } = setUp();
+    const { job, fail } = letGo("generate", "Once upon");
+    await Promise.resolve();
+    fail(new LoadFailed("no memory"));
+    expect(await jobs.wait(caller, job.id, { maxWaitMs: 5000 })).toMatchObject({
+      state: "failed",
+      error: "shown: no memory",
+      partial: { text: "Once upon" },
+    });
+  });
+
+  it("goes on when the call that let go of it ends, and ends when it is cancelled", async () => {
+    const { jobs, caller, call, letGo, operations } = setUp();
+    const { job } = letGo();
+    call.abort("disconnected");
+    await Promise.resolve();
+    expect(operations.running()).toHaveLength(1);
+    const other = { ...caller, signal: new AbortController().signal };
+    expect(await jobs.cancel(other, job.id)).toMatchObject({ state: "cancelled" });
+    expect(operations.running()).toHaveLength(0);
+    expect(await jobs.cancel(other, job.id)).toMatchObject({ state: "cancelled" });
+  });
+
+  it("is one job when two calls let go of one operation", async () => {
+    const { jobs, caller, letGo } = setUp();
+    const { job, operation } = letGo();
+    const outcome = Promise.reject(new Error("the second call's own"));
+    const second = jobs.adopt(caller, { tool: "smart_load", operation, outcome, errorText: String });
+    expect(second).toMatchObject({ id: job.id, tool: "route_and_generate" });
+    expect(jobs.list(caller)).toHaveLength(1);
+  });
+
+  it("is waited for no longer than was asked, with its progress", async () => {
+    const { jobs, caller, letGo } = setUp();
+    const { job } = letGo();
+    await Promise.resolve();
+    const messages: string[] = [];
+    const onProgress = ({ message }: { message: string }) => void messages.push(message);
+    expect(await jobs.wait(caller, job.id, { maxWaitMs: 1, onProgress })).toMatchObject({ state: "running" });
+    expect(messages).toEqual(["at work"]);
+  });
+
+  it("goes on when the call that waits for it is cancelled", async () => {
+    const { jobs, caller, letGo, operations } = setUp();
+    const { job } = letGo();
+    const call = new AbortController();
+    const waiting = jobs.wait({ ...caller, signal: call.signal }, job.id, { maxWaitMs: 60_000 });
+    call.abort("cancelled");
+    await expect(waiting).rejects.toBeInstanceOf(Cancelled);
+    expect(operations.running()).toHaveLength(1);
+  });
+
+  it("that nobody knows is answered with the nearest one", async () => {
+    const { jobs, caller, letGo } = setUp();
+    const { job } = letGo();
+    const wrong = `${job.id.slice(0, -1)}x`;
+    const error: unknown = await jobs.get(caller, wrong).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(UnknownJob);
+    expect(error).toMatchObject({ hint: expect.stringContaining(job.id) });
+    await expect(jobs.get(caller, "zzz")).rejects.toMatchObject({ hint: "call job with action list" });
+  });
+
+  it("is told of as it comes, moves on and ends", async () => {
+    const { jobs, caller, letGo, changes } = setUp();
+    const { job, finish } = letGo();
+    await Promise.resolve();
+    finish("done");
+    await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
+    expect(changes[0]).toEqual({ kind: "job", id: job.id, isListChanged: true });
+    expect(changes.slice(1)).toContainEqual({ kind: "job", id: job.id, isListChanged: false });
+  });
+
+  it("is forgotten a day after its end, its file too", async () => {
+    const { jobs, caller, letGo, clock, files } = setUp();
+    const { job, finish } = letGo();
+    await Promise.resolve();
+    finish("done");
+    await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
+    clock.nowMs += 24 * hour - 1;
+    expect(jobs.list(caller)).toHaveLength(1);
+    clock.nowMs += 1;
+    expect(jobs.list(caller)).toHaveLength(0);
+    await jobs.settled();
+    await expect.poll(() => files.texts.size).toBe(0);
+  });
+
+  it("goes on in memory when the disk is full, with a warning", async () => {
+    const { jobs, caller, letGo, files, logged } = setUp();
+    files.failWith = new Error("ENOSPC: no space left on device");
+    const { job, finish } = letGo();
+    await Promise.resolve();
+    finish("Paris");
+    await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
+    await jobs.settled();
+    expect(await jobs.get(caller, job.id)).toMatchObject({ state: "succeeded", result: { text: "Paris" } });
+    expect(logged.join("\n")).toMatch(/job generate-\w+ is not on disk.*ENOSPC/);
+  });
+
+  it("makes room by its age when all are larger than allowed", async () => {
+    const { jobs, caller, letGo, clock } = setUp(undefined, { maxBytes: 1500 });
+    for (const text of ["first", "second", "third"]) {
+      const { job, finish } = letGo();
+      await Promise.resolve();
+      finish(text.padEnd(400));
+      await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
+      clock.nowMs += 1000;
+    }
+    expect(jobs.list(caller)).toHaveLength(2);
+  });
+});
+
+describe("jobs of an earlier owner", () => {
+  it("are there again with their answers", async () => {
+    const first = setUp();
+    const { job, finish } = first.letGo();
+    await Promise.resolve();
+    finish("Paris");
+    await first.jobs.wait(first.caller, job.id, { maxWaitMs: 5000 });
+    await first.jobs.settled();
+    const next = setUp(first.files);
+    await next.jobs.restore(noPulls, restored);
+    expect(next.jobs.list(next.caller)).toMatchObject([{ id: job.id, state: "succeeded" }]);
+    expect(await next.jobs.get(next.caller, job.id)).toMatchObject({ result: { text: "Paris" } });
+  });
+
+  it("have failed when they were generating as it ended, whether it said goodbye or not", async () => {
+    const killed = setUp();
+    const { job } = killed.letGo();
+    const closed = setUp(killed.files);
+    const other = closed.letGo();
+    await Promise.resolve();
+    closed.jobs.suspend();
+    await closed.operations.close();
+    await closed.jobs.settled();
+    const next = setUp(killed.files);
+    await next.jobs.restore(noPulls, restored);
+    for (const id of [job.id, other.job.id]) {
+      expect(await next.jobs.get(next.caller, id)).toMatchObject({
+        state: "failed",
+        error: "the owner ended while it ran\ncall route_and_generate again",
+      });
+    }
+  });
+
+  it("are set aside when they can't be read, and left alone when they are newer", async () => {
+    const files = createMemoryJobFiles();
+    files.texts.set("pull-1", "{half");
+    files.texts.set("pull-2", '{"schemaVersion":2}');
+    const { jobs, caller, logged } = setUp(files);
+    await jobs.restore(noPulls, restored);
+    expect(jobs.list(caller)).toEqual([]);
+    expect([...files.texts.entries()]).toEqual([
+      ["pull-2", '{"schemaVersion":2}'],
+      ["pull-1.broken", "{half"],
+    ]);
+    expect(logged.join("\n")).toMatch(/pull-1 can't be read; its file is now pull-1.broken/);
+  });
+
+  it("don't take a name that is in another file", async () => {
+    const first = setUp();
+    const { job } = first.letGo();
+    await expect.poll(() => first.files.texts.has(job.id)).toBe(true);
+    first.files.texts.set("generate-0", first.files.texts.get(job.id) ?? "");
+    first.files.texts.delete(job.id);
+    const next = setUp(first.files);
+    await next.jobs.restore(noPulls, restored);
+    expect(next.jobs.list(next.caller)).toEqual([]);
+    expect(first.files.texts.has("generate-0.broken")).toBe(true);
+  });
+});
+
+describe("a pull", () => {
+  /** A pull that one call waits for. */
+  function pull(world: ReturnType<typeof setUp>) {
+    const call = new AbortController();
+    let finish!: (result: PullResult) => void;
+    const operation = world.operations.start<PullResult>({ kind: "pull", title: "pull a" }, ({ signal }) => {
+      return new Promise((resolve, reject) => {
+        finish = resolve;
+        signal.addEventListener("abort", () => reject(new Cancelled("aborted")));
+      });
+    });
+    const waiting = operation.follow(call.signal);
+    waiting.catch(() => undefined);
+    world.jobs.keepPull(operation, "test", { model: "a", engine: "ollama" }, world.operations.ended(operation.id));
+    return { operation, call, waiting, finish: () => finish(pulled) };
+  }
+
+  it("is on disk while its call waits for it, and is no job", async () => {
+    const world = setUp();
+    const { operation, finish, waiting } = pull(world);
+    await expect.poll(() => world.files.texts.size).toBe(1);
+    expect(world.jobs.list(world.caller)).toEqual([]);
+    await expect(world.jobs.get(world.caller, operation.id)).rejects.toBeInstanceOf(UnknownJob);
+    finish();
+    await waiting;
+    await expect.poll(() => world.files.texts.size).toBe(0);
+  });
+
+  it("that is cancelled is forgotten, and does not come back", async () => {
+    const world = setUp();
+    const { call } = pull(world);
+    await expect.poll(() => world.files.texts.size).toBe(1);
+    call.abort("cancelled");
+    await expect.poll(() => world.files.texts.size).toBe(0);
+  });
+
+  it.each(["closed", "killed"])("goes on under its name at the next owner when this one is %s", async (how) => {
+    const world = setUp();
+    const { operation } = pull(world);
+    await expect.poll(() => world.files.texts.size).toBe(1);
+    if (how === "closed") {
+      world.jobs.suspend();
+      await world.operations.close();
+      await world.jobs.settled();
+    }
+    const next = setUp(world.files);
+    const asked: unknown[] = [];
+    let finish!: (result: PullResult) => void;
+    await next.jobs.restore((kept) => {
+      asked.push(kept);
+      return next.operations.start({ kind: "pull", title: "pull a", id: kept.id }, () => {
+        return new Promise((resolve) => (finish = resolve));
+      });
+    }, restored);
+    expect(asked).toEqual([{ id: operation.id, pull: { model: "a", engine: "ollama" } }]);
+    expect(next.jobs.list(next.caller)).toMatchObject([{ id: operation.id, state: "running" }]);
+    await Promise.resolve();
+    finish(pulled);
+    expect(await next.jobs.wait(next.caller, operation.id, { maxWaitMs: 5000 })).toMatchObject({
+      state: "succeeded",
+      result: { name: "a" },
+    });
+    await next.jobs.settled();
+    const third = setUp(world.files);
+    await third.jobs.restore(noPulls, restored);
+    expect(third.jobs.list(third.caller)).toMatchObject([{ state: "succeeded" }]);
+  });
+
+  it("that can't go on has failed, with the reason", async () => {
+    const world = setUp();
+    const { operation } = pull(world);
+    await expect.poll(() => world.files.texts.size).toBe(1);
+    const next = setUp(world.files);
+    await next.jobs.restore(() => {
+      throw new LoadFailed("no engine ollama any more");
+    }, restored);
+    const job = await next.jobs.wait(next.caller, operation.id, { maxWaitMs: 5000 });
+    expect(job).toMatchObject({ state: "failed", error: expect.stringContaining("no engine ollama any more") });
+  });
+});

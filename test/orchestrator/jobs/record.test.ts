@@ -1,0 +1,71 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { boundResult, readRecord, schemaVersion } from "../../../src/orchestrator/jobs/record.ts";
+
+const record = {
+  schemaVersion,
+  id: "pull-3f9a2c1b",
+  kind: "pull",
+  title: "pull smollm2:135m",
+  tool: "pull_model",
+  client: "test",
+  state: "running",
+  startedAt: "2026-11-21T12:00:00.000Z",
+};
+
+describe("a job's file", () => {
+  it("is read when it is one of ours", () => {
+    expect(readRecord(JSON.stringify(record))).toEqual({ record });
+  });
+
+  it.each([
+    ["half a document", '{"schemaVersion":1,"id":"pull-3f'],
+    ["an unknown state", JSON.stringify({ ...record, state: "sleeping" })],
+    ["an id that would leave the folder", JSON.stringify({ ...record, id: "../../config" })],
+    ["a time that is none", JSON.stringify({ ...record, endedAt: "yesterday" })],
+    ["no version", JSON.stringify({ ...record, schemaVersion: undefined })],
+    ["an empty file", ""],
+    ["null", "null"],
+  ])("is broken with %s", (_what, text) => {
+    expect(readRecord(text)).toBe("broken");
+  });
+
+  it("of a newer version is nobody's to judge", () => {
+    expect(readRecord(JSON.stringify({ ...record, schemaVersion: schemaVersion + 1, state: "sleeping" }))).toBe(
+      "newer",
+    );
+  });
+});
+
+describe("a result", () => {
+  it("is kept as it is when it is small", () => {
+    expect(boundResult({ text: "Paris" }, 100)).toEqual({ result: { text: "Paris" } });
+  });
+
+  it("is cut at its longest text, with a note, when it is large", () => {
+    const { result, note } = boundResult({ text: "x".repeat(1000), model: "m" }, 100);
+    expect(result?.["model"]).toBe("m");
+    expect(result?.["text"]).toMatch(/^x{50,}$/);
+    expect(note).toMatch(/cut to the 100/);
+  });
+
+  it("that has no text to cut is not kept", () => {
+    expect(boundResult({ list: Array.from({ length: 100 }, () => 1) }, 100)).toEqual({
+      note: expect.stringMatching(/more than the 100/),
+    });
+  });
+
+  it("never takes more than its limit, and never ends in half a character", () => {
+    const text = fc.string({ unit: fc.constantFrom("a", '"', "\n", "é", "漢", "😀"), maxLength: 200 });
+    fc.assert(
+      fc.property(text, text, fc.integer({ min: 30, max: 300 }), (first, second, maxBytes) => {
+        const { result } = boundResult({ first, second }, maxBytes);
+        if (result === undefined) return;
+        expect(Buffer.byteLength(JSON.stringify(result))).toBeLessThanOrEqual(maxBytes);
+        expect(first.startsWith(String(result["first"]))).toBe(true);
+        // Throws for half a character.
+        expect(() => encodeURIComponent(`${String(result["first"])}${String(result["second"])}`)).not.toThrow();
+      }),
+    );
+  });
+});

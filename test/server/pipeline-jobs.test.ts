@@ -1,0 +1,159 @@
+import { afterEach, describe, expect, it, vi } from "vitest";
+import { Cancelled, ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
+import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/facade.ts";
+import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+
+const eras: readonly Era[] = ["legacy", "modern"];
+/** Shorter than anything that a test waits for. */
+const noPatience = 0.001;
+
+describe.each(eras)("a call that outlasts its client's patience, in the %s era", (era) => {
+  const connections: MemoryClient[] = [];
+  afterEach(async () => {
+    await Promise.all(connections.splice(0).map((connection) => connection.close()));
+  });
+
+  async function connect(orchestrator: Orchestrator, patienceSeconds = noPatience, clientName = "test-client") {
+    const connection = await connectMemoryClient(orchestrator, { era, patienceSeconds, clientName });
+    connections.push(connection);
+    return connection;
+  }
+
+  async function letGo() {
+    const operation = drivenOperation<GenerateResult>();
+    const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+    const connection = await connect(orchestrator);
+    const answer = await connection.call("route_and_generate", { prompt: "Hi" });
+    return { operation, orchestrator, connection, answer };
+  }
+
+  it("is answered with a job and what to call next, in both forms", async () => {
+    const { answer } = await letGo();
+    expect(answer).toMatchObject({
+      content: [
+        {
+          type: "text",
+          text: 'Still at work (generate with smollm2:135m). For the answer call job with action "wait" and job_id "generate-1"',
+        },
+      ],
+      structuredContent: { job: "generate-1", next: 'call job with action "wait" and job_id "generate-1"' },
+    });
+    expect(answer.isError).toBeUndefined();
+  });
+
+  it("is worked on when its connection is gone, and another host reads the answer", async () => {
+    const { operation, orchestrator, connection } = await letGo();
+    await connection.close();
+    const other = await connect(orchestrator, 5);
+    expect(await other.call("job", { action: "status", job_id: "generate-1" })).toMatchObject({
+      structuredContent: { job: "generate-1", state: "running", tool: "route_and_generate" },
+    });
+    expect(operation.ends).toEqual([]);
+    operation.succeed(generated);
+    const waited = await other.call("job", { action: "wait", job_id: "generate-1" });
+    expect(waited.structuredContent).toMatchObject({
+      state: "succeeded",
+      result: { text: generated.text, model: "smollm2:135m" },
+    });
+    expect(waited.content).toEqual([
+      { type: "text", text: generated.text },
+      { type: "text", text: "smollm2:135m, 92.3 tokens/s" },
+    ]);
+  });
+
+  it("is told what went wrong as the call would have been", async () => {
+    const { operation, connection } = await letGo();
+    operation.fail(new ModelDoesNotFit("qwen3:32b needs 24 GB", { hint: "qwen3:4b fits" }));
+    await expect
+      .poll(async () => (await connection.call("job", { action: "status", job_id: "generate-1" })).structuredContent)
+      .toMatchObject({ state: "failed", error: "qwen3:32b needs 24 GB\nqwen3:4b fits" });
+  });
+
+  it("shows a defect as an internal error, its stack in the log alone", async () => {
+    const { operation, connection } = await letGo();
+    operation.fail(new TypeError("x is not a function"));
+    await expect
+      .poll(async () => (await connection.call("job", { action: "status", job_id: "generate-1" })).structuredContent)
+      .toMatchObject({ state: "failed", error: expect.stringContaining("internal error in route_and_generate") });
+    expect(connection.logged.join("\n")).toMatch(/TypeError: x is not a function\n\s+at /);
+  });
+
+  it("is waited for by a client known to wait while progress flows", async () => {
+    const operation = drivenOperation<GenerateResult>();
+    const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+    const connection = await connect(orchestrator, noPatience, "claude-code");
+    const progress: string[] = [];
+    const call = connection.client.callTool(
+      { name: "route_and_generate", arguments: { prompt: "Hi" } },
+      { onprogress: ({ message }) => void progress.push(message ?? "") },
+    );
+    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    operation.report({ message: "loading" });
+    // By now an impatient call would long have been answered.
+    await vi.waitFor(() => expect(progress).toEqual(["loading"]));
+    operation.succeed(generated);
+    expect((await call).structuredContent).toMatchObject({ text: generated.text });
+  });
+
+  it("lets go of a pull when its host vanishes: it is a job", async () => {
+    const operation = { ...drivenOperation<PullResult>("pull smollm2:135m"), kind: "pull" as const, id: "pull-1" };
+    const orchestrator = createFakeOrchestrator({ pullModel: async () => operation });
+    const connection = await connect(orchestrator, 45);
+    connection.call("pull_model", { model: "smollm2:135m" }).catch(() => undefined);
+    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    await connection.close();
+    const other = await connect(orchestrator);
+    await vi.waitFor(async () =>
+      expect((await other.call("job", { action: "list" })).structuredContent).toEqual({
+        jobs: [{ job: "pull-1", state: "running", title: "pull smollm2:135m" }],
+      }),
+    );
+    expect(operation.ends).toEqual([]);
+  });
+
+  it("is noted once, as a job", async () => {
+    const { connection, operation } = await letGo();
+    operation.succeed(generated);
+    expect(connection.noted).toEqual([
+      { client: "test-client", tool: "route_and_generate", outcome: "job", durationMs: expect.any(Number) },
+    ]);
+  });
+});
+
+describe("the record of a call", () => {
+  it.each([
+    ["ok", undefined, { outcome: "ok", model: "smollm2:135m" }],
+    ["an error of ours", new ModelDoesNotFit("too large"), { outcome: "error", error: "ModelDoesNotFit" }],
+    ["a defect", new TypeError("oops"), { outcome: "error", error: "internal" }],
+    ["a cancel", new Cancelled("cancelled"), { outcome: "cancelled" }],
+  ] as const)("says %s", async (_what, error, expected) => {
+    const operation = drivenOperation<GenerateResult>();
+    if (error === undefined) operation.succeed(generated);
+    else operation.fail(error);
+    const connection = await connectMemoryClient(createFakeOrchestrator({ generate: async () => operation }));
+    await connection.call("route_and_generate", { prompt: "Hi" });
+    expect(connection.noted).toEqual([
+      { client: "test-client", tool: "route_and_generate", durationMs: expect.any(Number), ...expected },
+    ]);
+    await connection.close();
+  });
+
+  it("says that it asked", async () => {
+    const connection = await connectMemoryClient(createFakeOrchestrator(), {
+      era: "modern",
+      elicit: () => ({ action: "accept", content: { confirm: true } }),
+    });
+    await connection.call("manage_model", { action: "delete", model: "smollm2:135m" });
+    expect(connection.noted.map(({ outcome }) => outcome)).toEqual(["asked", "ok"]);
+    await connection.close();
+  });
+
+  it("names wrong arguments as such, and never what they were", async () => {
+    const connection = await connectMemoryClient(createFakeOrchestrator());
+    await connection.call("route_and_generate", { prompt: "secret", modell: "m" });
+    expect(connection.noted).toMatchObject([{ outcome: "error", error: "InvalidRequest" }]);
+    expect(JSON.stringify(connection.noted)).not.toContain("secret");
+    await connection.close();
+  });
+});
