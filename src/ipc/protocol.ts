@@ -41,7 +41,12 @@ export interface Hello {
   /** Its `OLLM_*` variables. */
   readonly environment: Readonly<Record<string, string>>;
   /** Of purpose `door`. */
-  readonly door?: { readonly bind: string; readonly port: number };
+  readonly door?: {
+    readonly bind: string;
+    readonly port: number;
+    /** Of a loopback address only. */
+    readonly isWithoutToken?: boolean;
+  };
 }
 
 export type Welcome =

@@ -1,0 +1,90 @@
+import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
+import { createLineSplitter } from "../../ipc/lines.ts";
+import { controlPrefix, type Farewell, type Hello } from "../../ipc/protocol.ts";
+import { startOwner } from "../../ipc/start-owner.ts";
+import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+
+export interface DoorRequest {
+  readonly home: string;
+  readonly program: { readonly folder: string; readonly version: string };
+  readonly node: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly workingDirectory: string;
+  readonly door: NonNullable<Hello["door"]>;
+  /** Sentences for the user. */
+  say(text: string): void;
+  readonly signal: AbortSignal;
+}
+
+/** A door that the owner holds open for us. */
+export interface DoorLease {
+  readonly url: string;
+  readonly tokenFile: string;
+  /** What the owner said before it closed the connection; `lost` when it said nothing. Not of our own `release`. */
+  readonly ended: Promise<Farewell["reason"] | "lost">;
+  /** Closes the door; resolves when the owner has done so, or has not within two seconds. */
+  release(): Promise<void>;
+}
+
+const connectMs = 3_000;
+const releaseMs = 2_000;
+
+/** Asks the owner of `home`, started when there is none, for a door. Throws `OwnerUnavailable` with what it answered. */
+export async function leaseDoor(request: DoorRequest): Promise<DoorLease> {
+  const { socket, welcome } = await reachOwner(request);
+  const said = await welcome;
+  if (!said.ok) {
+    socket.destroy();
+    throw new OwnerUnavailable(said.message, said.hint === undefined ? {} : { hint: said.hint });
+  }
+  for (const notice of said.notices ?? []) request.say(notice);
+  if (said.door === undefined) {
+    socket.destroy();
+    throw new OwnerUnavailable("the owner opened no door", { hint: "ollm daemon restart starts one of this version." });
+  }
+  let reason: Farewell["reason"] | "lost" = "lost";
+  const lines = createLineSplitter({
+    maxLineBytes: 64 * 1024,
+    onLine(text) {
+      if (text.startsWith(controlPrefix)) ({ reason } = JSON.parse(text) as Farewell);
+    },
+    onOversized: () => undefined,
+  });
+  socket.on("data", (chunk: Buffer) => lines.push(chunk));
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  // The other side's end is the door's end: nothing more is sent on this connection.
+  socket.once("end", () => socket.destroy());
+  return {
+    ...said.door,
+    ended: closed.then(() => reason),
+    async release() {
+      socket.end();
+      const timer = setTimeout(() => socket.destroy(), releaseMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+async function reachOwner(request: DoorRequest): Promise<OwnerConnection> {
+  const { home, program, environment, workingDirectory, door, say, signal } = request;
+  const hello = {
+    version: program.version,
+    purpose: "door" as const,
+    workingDirectory,
+    arguments: [],
+    environment: Object.fromEntries(
+      Object.entries(environment).filter((entry): entry is [string, string] => {
+        return entry[0].startsWith("OLLM_") && entry[1] !== undefined;
+      }),
+    ),
+    door,
+  };
+  try {
+    return await connectOwner(home, hello, { timeoutMs: connectMs });
+  } catch (error) {
+    if (!(error instanceof OwnerUnreachable) || error.reason === "untrusted") throw error;
+    await startOwner({ home, program, node: request.node, environment, say, signal });
+    return await connectOwner(home, hello, { timeoutMs: connectMs });
+  }
+}

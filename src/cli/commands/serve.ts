@@ -1,0 +1,120 @@
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { build } from "../../version.ts";
+import { leaseDoor, type DoorLease, type DoorRequest } from "./door-lease.ts";
+import type { CommandIo } from "./io.ts";
+
+export interface ServeOptions {
+  /** Address to listen on: `127.0.0.1`. */
+  readonly bind: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** One line `{url, token_file}` on stdout, and nothing else there. */
+  readonly json: boolean;
+  /** Nobody has to show a token; of loopback addresses only. */
+  readonly isWithoutToken?: boolean;
+}
+
+/** Waits between attempts to open the door again when the owner is gone: 9 s in all, and a port that is being freed. */
+const retryMs: readonly number[] = [0, 250, 500, 1_000, 2_000, 5_000];
+/** A door that was open for so long gets all its attempts anew. */
+const settledMs = 60_000;
+
+/**
+ * `ollm serve`: has the owner open the network door and holds it open until SIGTERM or SIGINT, which close it with exit
+ * code 0. When the owner dies or is replaced the door is opened again at the next one, under the same address. Answers
+ * 1 when it can't be, or when the owner was stopped on purpose.
+ */
+export async function serve(options: ServeOptions, io: CommandIo): Promise<number> {
+  const interrupt = new AbortController();
+  const onSignal = (): void => interrupt.abort();
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  const say = (text: string): void => io.stderr(`ollm: ${text}\n`);
+  const request: DoorRequest = {
+    home: resolveHome(io.environment, io.userHome, io.workingDirectory),
+    program: { folder: path.dirname(io.script), version: build },
+    node: io.node,
+    environment: io.environment,
+    workingDirectory: io.workingDirectory,
+    door: {
+      bind: options.bind,
+      port: options.port,
+      ...(options.isWithoutToken === true && { isWithoutToken: true }),
+    },
+    say,
+    signal: interrupt.signal,
+  };
+  try {
+    let lease = await leaseDoor(request);
+    announce(lease, options, io);
+    const port = Number(new URL(lease.url).port || 80);
+    let attempts = 0;
+    for (;;) {
+      const openedAt = performance.now();
+      const reason = await endOf(lease, interrupt.signal);
+      if (reason === undefined) {
+        await lease.release();
+        return 0;
+      }
+      if (reason === "stop") {
+        say("the owner was stopped, and the door with it");
+        return 1;
+      }
+      if (performance.now() - openedAt > settledMs) attempts = 0;
+      say(reason === "handover" ? "the owner hands over to a newer one" : "the owner is gone");
+      const again = { ...request, door: { ...request.door, port } };
+      for (;;) {
+        const waitMs = retryMs[attempts];
+        attempts += 1;
+        try {
+          await delay(waitMs ?? 0, undefined, { signal: interrupt.signal });
+          lease = await leaseDoor(again);
+          break;
+        } catch (error) {
+          if (interrupt.signal.aborted) return 0;
+          if (!(error instanceof OrchestratorError) || attempts >= retryMs.length) throw error;
+        }
+      }
+      say(`the door is open again at ${lease.url}`);
+    }
+  } catch (error) {
+    if (interrupt.signal.aborted) return 0;
+    if (!(error instanceof OrchestratorError)) throw error;
+    say([error.message, error.hint].filter((part) => part !== undefined).join("\n  "));
+    return 1;
+  } finally {
+    process.off("SIGTERM", onSignal);
+    process.off("SIGINT", onSignal);
+  }
+}
+
+/** Undefined when we were told to end. */
+async function endOf(lease: DoorLease, signal: AbortSignal): Promise<string | undefined> {
+  if (signal.aborted) return undefined;
+  let onAbort = (): void => undefined;
+  const aborted = new Promise<undefined>((resolve) => {
+    onAbort = () => resolve(undefined);
+    signal.addEventListener("abort", onAbort);
+  });
+  try {
+    return await Promise.race([lease.ended, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function announce({ url, tokenFile }: DoorLease, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
+  if (json) {
+    io.stdout(`${JSON.stringify({ url, token_file: tokenFile })}\n`);
+    return;
+  }
+  io.stdout(
+    `MCP over HTTP at ${url}/mcp, for old clients at ${url}/sse\n` +
+      (isWithoutToken === true
+        ? "No token is asked for: every program of this machine may call.\n"
+        : `Token: ${tokenFile}; send its content as Authorization: Bearer\n`),
+  );
+}
