@@ -1,57 +1,90 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { command, withCleanEnvironment } from "./support/environment.ts";
+import { introduction } from "./support/line-client.ts";
+import { withOwner } from "./support/programs.ts";
 import { median, rounded } from "./support/statistics.ts";
 import type { Bench } from "./bench.ts";
 
 const runs = 20;
-const bar = 3.5;
+/** Times of a bare Node program's. */
+const bars = { front: 1.2, standalone: 3.5, frontMemory: 1.1 } as const;
 /** A start that takes longer than this hangs. */
 const startLimitMs = 10_000;
 
 /** The least a Node program can do: answer one line with the same line. */
 const bareProgram = 'process.stdin.once("data", (line) => process.stdout.write(line));';
 
-const initialize = JSON.stringify({
-  jsonrpc: "2.0",
-  id: 1,
-  method: "initialize",
-  params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "bench", version: "1" } },
-});
+const initialize = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: introduction });
+
+interface Start {
+  readonly ms: number;
+  /** Resident set once it has answered; absent where the platform doesn't tell. */
+  readonly residentBytes?: number;
+}
 
 export const startup: Bench = {
   name: "startup",
-  summary: `spawn to the answer to initialize, beside a bare Node program: at most ${bar} ×`,
+  summary: `spawn to the answer to initialize, beside a bare Node program: front at most ${bars.front} ×, standalone ${bars.standalone} ×`,
   run: () =>
     withCleanEnvironment(async (environment) => {
-      const bareMs: number[] = [];
-      const serverMs: number[] = [];
-      // One of each in turn, so that a busy moment of the machine touches both; the first pair warms the file cache.
-      for (let run = 0; run <= runs; run += 1) {
-        const bare = await timeFirstAnswer(["--input-type=module", "--eval", bareProgram], environment);
-        const server = await timeFirstAnswer([command, "--standalone"], environment);
-        if (run === 0) continue;
-        bareMs.push(bare);
-        serverMs.push(server);
-      }
-      const ratio = median(serverMs) / median(bareMs);
-      const row = (program: string, times: readonly number[]) => ({
-        program,
-        median_ms: rounded(median(times)),
-        fastest_ms: rounded(Math.min(...times)),
-        ratio: rounded(median(times) / median(bareMs), 2),
+      // Standalone is refused where an owner lives.
+      const apart = { ...environment, OLLM_HOME: join(environment["HOME"] ?? "", "standalone") };
+      const programs = [
+        { program: "bare Node", args: ["--input-type=module", "--eval", bareProgram], environment },
+        { program: "ollm, front with the owner up", args: [command], environment },
+        { program: "ollm --standalone", args: [command, "--standalone"], environment: apart },
+      ] as const;
+      const starts: readonly Start[][] = programs.map(() => []);
+      await withOwner(environment, async () => {
+        // One of each in turn, so that a busy moment of the machine touches all; the first round warms the file cache.
+        for (let run = 0; run <= runs; run += 1) {
+          for (const [index, program] of programs.entries()) {
+            const start = await timeFirstAnswer(program.args, program.environment);
+            if (run > 0) starts[index]?.push(start);
+          }
+        }
       });
+      const rows = programs.map(({ program }, index) => rowOf(program, starts[index] ?? [], starts[0] ?? []));
+      const [, front, standalone] = rows;
+      const memory = front?.resident_ratio;
+      const passed =
+        (front?.ratio ?? Number.POSITIVE_INFINITY) <= bars.front &&
+        (standalone?.ratio ?? Number.POSITIVE_INFINITY) <= bars.standalone &&
+        (typeof memory !== "number" || memory <= bars.frontMemory);
       return {
-        rows: [row("bare Node", bareMs), row("ollm --standalone", serverMs)],
-        verdict: `ratio ${ratio.toFixed(2)}, bar ${bar}, medians of ${runs}`,
-        passed: ratio <= bar,
+        rows,
+        verdict: `front ${front?.ratio} (bar ${bars.front}), standalone ${standalone?.ratio} (bar ${bars.standalone}), front's resident set ${memory} (bar ${bars.frontMemory}); medians of ${runs}`,
+        passed,
       };
     }),
 };
 
-/** Milliseconds from spawn to the first line on stdout; the process is ended and waited for. */
-async function timeFirstAnswer(args: readonly string[], environment: Record<string, string>): Promise<number> {
+function rowOf(program: string, starts: readonly Start[], bare: readonly Start[]) {
+  const times = starts.map(({ ms }) => ms);
+  const resident = residentOf(starts);
+  const bareResident = residentOf(bare);
+  return {
+    program,
+    median_ms: rounded(median(times)),
+    fastest_ms: rounded(Math.min(...times)),
+    ratio: rounded(median(times) / median(bare.map(({ ms }) => ms)), 2),
+    resident_mib: resident === undefined ? "unmeasured" : rounded(resident / 1024 ** 2),
+    resident_ratio:
+      resident === undefined || bareResident === undefined ? "unmeasured" : rounded(resident / bareResident, 2),
+  };
+}
+
+function residentOf(starts: readonly Start[]): number | undefined {
+  const sizes = starts.flatMap(({ residentBytes }) => (residentBytes === undefined ? [] : [residentBytes]));
+  return sizes.length === 0 ? undefined : median(sizes);
+}
+
+/** Spawn to the first line on stdout; the process is ended and waited for. */
+async function timeFirstAnswer(args: readonly string[], environment: Record<string, string>): Promise<Start> {
   const started = performance.now();
   const child = spawn(process.execPath, args, { env: environment, stdio: ["pipe", "pipe", "inherit"] });
   const exited = once(child, "exit");
@@ -59,13 +92,21 @@ async function timeFirstAnswer(args: readonly string[], environment: Record<stri
   try {
     child.stdin.write(`${initialize}\n`);
     const answer: unknown[] = await once(lines, "line", { signal: AbortSignal.timeout(startLimitMs) });
-    const elapsed = performance.now() - started;
+    const ms = performance.now() - started;
     const { id } = JSON.parse(String(answer[0])) as { id?: unknown };
     if (id !== 1) throw new Error(`not the answer to initialize: ${String(answer[0])}`);
-    return elapsed;
+    const residentBytes = await residentBytesOf(child.pid ?? 0);
+    return { ms, ...(residentBytes !== undefined && { residentBytes }) };
   } finally {
     child.kill("SIGKILL");
     await exited;
     lines.close();
   }
+}
+
+/** Undefined where there is no `/proc`. */
+async function residentBytesOf(pid: number): Promise<number | undefined> {
+  if (process.platform !== "linux") return undefined;
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1];
+  return kib === undefined ? undefined : Number(kib) * 1024;
 }

@@ -11,3 +11,10 @@ export function median(values: readonly number[]): number {
 export function rounded(value: number, decimals = 1): number {
   return Number(value.toFixed(decimals));
 }
+
+/** The smallest value that so many percent of the values don't exceed (nearest rank). Throws on an empty list. */
+export function percentile(values: readonly number[], percent: number): number {
+  const value = values.toSorted((a, b) => a - b)[Math.ceil((percent / 100) * values.length) - 1];
+  if (value === undefined) throw new Error("percentile of no values");
+  return value;
+}

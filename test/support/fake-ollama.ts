@@ -3,6 +3,7 @@ import { isIP, type AddressInfo, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createFakeInference } from "./fake-ollama/chat.ts";
+import { echoModels } from "./fake-ollama/echo.ts";
 import { ConnectionGone, createExchange, type Exchange } from "./fake-ollama/exchange.ts";
 import { createFakeLibrary } from "./fake-ollama/library.ts";
 import { createFakeResidency, Refusal } from "./fake-ollama/residency.ts";
@@ -201,10 +202,14 @@ async function main(): Promise<void> {
       port: { type: "string", default: "0" },
       "load-delay-ms": { type: "string", default: "0" },
       "tokens-per-second": { type: "string", default: "0" },
+      parallel: { type: "string", default: "1" },
+      "echo-models": { type: "string", default: "0" },
+      "echo-tokens": { type: "string", default: "100" },
     },
   });
   const fake = await startFakeOllama({
-    models: sampleModels,
+    models: [...sampleModels, ...echoModels(Number(values["echo-models"]), Number(values["echo-tokens"]))],
+    parallel: Number(values.parallel),
     port: Number(values.port),
     loadDelayMs: Number(values["load-delay-ms"]),
     tokensPerSecond: Number(values["tokens-per-second"]),

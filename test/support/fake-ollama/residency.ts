@@ -22,7 +22,7 @@ export interface LoadWish {
 export interface FakeResidency {
   readonly residents: Map<string, FakeResident>;
   readonly loads: { readonly name: string; readonly contextTokens: number }[];
-  /** Waits for the slot (one request at a time), loads or reloads, runs `work`. Throws `Refusal`. */
+  /** Waits for a slot (one per model unless `parallel` says more), loads or reloads, runs `work`. Throws `Refusal`. */
   use<Result>(
     model: FakeModel,
     wish: LoadWish,
@@ -42,23 +42,26 @@ const computeBytes = 12_576_594;
 export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
   const residents = new Map<string, FakeResident>();
   const loads: { readonly name: string; readonly contextTokens: number }[] = [];
-  const slots = new Map<string, { tail: Promise<void>; waiting: number }>();
+  const slots = new Map<string, { running: number; readonly waiting: (() => void)[]; readonly idle: (() => void)[] }>();
 
   const acquire = async (weights: string): Promise<() => void> => {
-    const slot = slots.get(weights) ?? { tail: Promise.resolve(), waiting: 0 };
+    const slot = slots.get(weights) ?? { running: 0, waiting: [], idle: [] };
     slots.set(weights, slot);
-    if (slot.waiting >= (options.maxQueue ?? 512)) throw new Refusal(503, vendorErrors.queueFull);
-    slot.waiting += 1;
-    let release = (): void => {};
-    const before = slot.tail;
-    slot.tail = new Promise((resolve) => {
-      release = () => {
-        slot.waiting -= 1;
-        resolve();
-      };
-    });
-    await before;
-    return release;
+    if (slot.running + slot.waiting.length >= (options.maxQueue ?? 512)) throw new Refusal(503, vendorErrors.queueFull);
+    if (slot.running < (options.parallel ?? 1)) slot.running += 1;
+    else await new Promise<void>((resolve) => slot.waiting.push(resolve));
+    return () => {
+      const next = slot.waiting.shift();
+      // The slot goes on to whoever waited longest.
+      if (next !== undefined) return next();
+      slot.running -= 1;
+      if (slot.running === 0) for (const resolve of slot.idle.splice(0)) resolve();
+    };
+  };
+
+  const whenIdle = async (weights: string): Promise<void> => {
+    const slot = slots.get(weights);
+    if (slot !== undefined && slot.running > 0) await new Promise<void>((resolve) => slot.idle.push(resolve));
   };
 
   return {
@@ -99,7 +102,7 @@ export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
     expire(model) {
       const weights = weightsOf(model);
       const end = async (): Promise<void> => {
-        await slots.get(weights)?.tail;
+        await whenIdle(weights);
         residents.delete(weights);
       };
       setTimeout(() => void end(), options.unloadDelayMs ?? 5).unref();

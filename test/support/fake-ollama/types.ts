@@ -44,6 +44,8 @@ export interface FakeOllamaOptions {
   readonly tokensPerSecond?: number;
   /** 0 unless given: a pull is done at once. */
   readonly pullBytesPerSecond?: number;
+  /** Requests of one model that are answered at the same time (`OLLAMA_NUM_PARALLEL`); 1 unless given. */
+  readonly parallel?: number;
   /** Requests that wait for one model before the answer is 503; 512 unless given. */
   readonly maxQueue?: number;
 }

@@ -1,0 +1,103 @@
+import { echoOf } from "../test/support/fake-ollama/echo.ts";
+import type { Bench } from "./bench.ts";
+import { withCleanEnvironment } from "./support/environment.ts";
+import type { LineClient } from "./support/line-client.ts";
+import { onlyEngine, withFakeEngine, withOwner, withServer } from "./support/programs.ts";
+import { median, rounded } from "./support/statistics.ts";
+
+const fronts = 8;
+const streamsPerFront = 8;
+const streams = fronts * streamsPerFront;
+const tokens = 100;
+const tokensPerSecond = 50;
+/** As many of one model as are sent to an Ollama at once, and enough models that no stream waits for another. */
+const parallelPerModel = 4;
+const models = streams / parallelPerModel;
+const rounds = 5;
+const bar = 0.95;
+
+export const fanout: Bench = {
+  name: "fanout",
+  summary: `${fronts} fronts with ${streamsPerFront} streamed generations each, beside the same ${streams} sent to the engine directly: throughput at least ${bar}`,
+  run: () =>
+    withCleanEnvironment((environment) => {
+      const pace = ["--tokens-per-second", String(tokensPerSecond), "--parallel", String(parallelPerModel)];
+      const args = [...pace, "--echo-models", String(models), "--echo-tokens", String(tokens)];
+      return withFakeEngine(args, (url) => {
+        const env = { ...environment, ...onlyEngine(url) };
+        return withOwner(env, () => withFronts(fronts, env, (clients) => measure(url, clients)));
+      });
+    }),
+};
+
+async function measure(url: string, clients: readonly LineClient[]) {
+  const ways = [
+    { way: "direct", seconds: [] as number[], ask: (stream: number, text: string) => askDirectly(url, stream, text) },
+    {
+      way: "8 fronts, one owner",
+      seconds: [] as number[],
+      ask: (stream: number, text: string) => askFront(clients[stream % fronts], stream, text),
+    },
+  ];
+  let mixedUp = 0;
+  // One of each in turn; the first round loads the models.
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const { ask, seconds } of ways) {
+      const started = performance.now();
+      const wrong = await Promise.all(
+        Array.from({ length: streams }, async (_, stream) => {
+          const prompt = `Round ${round}, stream ${stream}`;
+          return (await ask(stream, prompt)) === echoOf(prompt, tokens) ? 0 : 1;
+        }),
+      );
+      mixedUp += wrong.reduce<number>((sum, each) => sum + each, 0);
+      if (round > 0) seconds.push((performance.now() - started) / 1_000);
+    }
+  }
+  const throughput = ways.map(({ seconds }) => (streams * tokens) / median(seconds));
+  const [direct = Number.NaN, through = Number.NaN] = throughput;
+  return {
+    rows: ways.map(({ way, seconds }, index) => ({
+      way,
+      median_s: rounded(median(seconds), 3),
+      slowest_s: rounded(Math.max(...seconds), 3),
+      tokens_per_second: rounded(throughput[index] ?? 0),
+    })),
+    verdict: `throughput ${(through / direct).toFixed(3)} of direct, bar ${bar}, medians of ${rounds} rounds of ${streams} streams; ${mixedUp} streams with foreign or missing bytes, bar 0`,
+    passed: through / direct >= bar && mixedUp === 0,
+  };
+}
+
+/** So many fronts at once, each introduced. */
+function withFronts<Result>(
+  count: number,
+  environment: Record<string, string>,
+  run: (clients: readonly LineClient[]) => Promise<Result>,
+  clients: readonly LineClient[] = [],
+): Promise<Result> {
+  if (clients.length === count) return run(clients);
+  return withServer([], environment, (client) => withFronts(count, environment, run, [...clients, client]));
+}
+
+function modelOf(stream: number): string {
+  return `echo-${stream % models}:latest`;
+}
+
+async function askFront(client: LineClient | undefined, stream: number, prompt: string): Promise<string> {
+  const input = { prompt, model: modelOf(stream) };
+  const params = { name: "route_and_generate", arguments: input, _meta: { progressToken: stream } };
+  const answered = await client?.request("tools/call", params);
+  const text = answered?.result?.structuredContent?.["text"];
+  if (typeof text !== "string") throw new Error(JSON.stringify(answered));
+  return text;
+}
+
+async function askDirectly(url: string, stream: number, prompt: string): Promise<string> {
+  const response = await fetch(`${url}/api/chat`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: modelOf(stream), messages: [{ role: "user", content: prompt }], stream: true }),
+  });
+  const lines = (await response.text()).trim().split("\n");
+  return lines.map((line) => (JSON.parse(line) as { message: { content: string } }).message.content).join("");
+}

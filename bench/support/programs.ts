@@ -1,0 +1,70 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { command } from "./environment.ts";
+import { createLineClient, introduction, type LineClient } from "./line-client.ts";
+
+/** A start that takes longer than this hangs. */
+const startLimitMs = 20_000;
+const fakeProgram = fileURLToPath(new URL("../../test/support/fake-ollama.ts", import.meta.url));
+
+/** Runs the fake engine as a process of its own, so that every way to it pays the same for it. */
+export async function withFakeEngine<Result>(
+  args: readonly string[],
+  run: (url: string) => Promise<Result>,
+): Promise<Result> {
+  const fake = spawn(process.execPath, ["--import", "tsx", fakeProgram, "--port", "0", ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    const [line]: unknown[] = await once(createInterface({ input: fake.stdout }), "line", {
+      signal: AbortSignal.timeout(startLimitMs),
+    });
+    return await run((JSON.parse(String(line)) as { url: string }).url);
+  } finally {
+    await ended(fake, "SIGKILL");
+  }
+}
+
+/** Settings under which the engine at `url` is the only one. */
+export function onlyEngine(url: string): Record<string, string> {
+  return { OLLM_HOST: url, OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false" };
+}
+
+/** A server over stdio that has been introduced to; ended and waited for when `run` is done. */
+export async function withServer<Result>(
+  args: readonly string[],
+  environment: Record<string, string>,
+  run: (client: LineClient) => Promise<Result>,
+): Promise<Result> {
+  const server = spawn(process.execPath, [command, ...args], { env: environment, stdio: ["pipe", "pipe", "inherit"] });
+  const exited = once(server, "exit");
+  const client = createLineClient(server.stdin, server.stdout);
+  try {
+    await client.request("initialize", introduction);
+    return await run(client);
+  } finally {
+    server.stdin.end();
+    await exited;
+  }
+}
+
+/** Keeps an owner of the home alive while `run` runs: a front of our own holds it. The owner is stopped afterwards. */
+export async function withOwner<Result>(
+  environment: Record<string, string>,
+  run: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await withServer([], environment, run);
+  } finally {
+    const stop = spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" });
+    await once(stop, "exit");
+  }
+}
+
+async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill(signal);
+  await exited;
+}

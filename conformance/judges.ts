@@ -1,0 +1,63 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const tools = fileURLToPath(new URL("tools/", import.meta.url));
+
+/** The foreign programs that judge, by their entry below `tools/node_modules`. */
+const entries = {
+  conformance: "node_modules/@modelcontextprotocol/conformance/dist/index.js",
+  inspector: "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js",
+} as const;
+
+export interface Verdict {
+  readonly exitCode: number;
+  /** Standard output and error, as they came. */
+  readonly output: string;
+}
+
+/** One line of a judge's report. */
+export function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Installs the judges from their lockfile when they are not there yet. Throws when npm fails. */
+export async function installJudges(): Promise<void> {
+  if (Object.values(entries).every((entry) => existsSync(`${tools}${entry}`))) return;
+  process.stderr.write("installing the judges (conformance/tools, about 330 MB) ...\n");
+  const npm = process.env["npm_execpath"];
+  const [command, args] = npm === undefined ? ["npm", []] : [process.execPath, [npm]];
+  const child = spawn(command, [...args, "ci"], { cwd: tools, stdio: ["ignore", "ignore", "inherit"] });
+  const [code] = (await once(child, "exit")) as [number | null];
+  if (code !== 0) throw new Error(`npm ci in conformance/tools ended with ${code}`);
+}
+
+/** Runs a judge to its end, for `limitMs` at most; its exit code is then -1. */
+export async function judge(
+  name: keyof typeof entries,
+  args: readonly string[],
+  options: { readonly environment: Readonly<Record<string, string>>; readonly limitMs: number; readonly cwd?: string },
+): Promise<Verdict> {
+  const child = spawn(nodeForJudges(), [`${tools}${entries[name]}`, ...args], {
+    env: options.environment,
+    stdio: ["ignore", "pipe", "pipe"],
+    timeout: options.limitMs,
+    killSignal: "SIGKILL",
+    ...(options.cwd !== undefined && { cwd: options.cwd }),
+  });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { exitCode: code ?? -1, output };
+}
+
+/** The judges need Node >= 22: this one, or the one that is installed beside them. Throws where there is neither. */
+function nodeForJudges(): string {
+  if (Number(process.versions.node.split(".")[0]) >= 22) return process.execPath;
+  const own = `${tools}node_modules/node-${process.platform}-${process.arch}/bin/node`;
+  if (existsSync(own)) return own;
+  throw new Error(
+    `the judges need Node >= 22, and there is none in conformance/tools for this platform: start with one`,
+  );
+}

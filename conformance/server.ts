@@ -1,0 +1,35 @@
+/**
+ * The product's HTTP stack and server factory with the conformance suite's fixtures laid over them: what the suite asks
+ * for by name exists here only. Prints what `ollm serve --json` prints; ends with SIGTERM.
+ */
+import { once } from "node:events";
+import { homedir } from "node:os";
+import { createLog } from "../src/orchestrator/log.ts";
+import { createServer } from "../src/server/create-server.ts";
+import { openDoor } from "../src/server/http/door.ts";
+import { createCallerHome } from "../src/server/owner/caller-home.ts";
+import { openBrain } from "../src/server/world.ts";
+import { version } from "../src/version.ts";
+import { mountFixtures } from "./fixtures/mount.ts";
+
+const userHome = homedir();
+const home = process.env["OLLM_HOME"] ?? "";
+const writeLine = (line: string): void => void process.stderr.write(`${line}\n`);
+const log = createLog("warn", writeLine);
+const brain = await openBrain({ home, environment: process.env, flags: {}, userHome, version, writeLine });
+const open = createCallerHome({ environment: {}, flags: {}, userHome }, () => Promise.resolve(brain), Date.now);
+const door = await openDoor({
+  bind: "127.0.0.1",
+  port: 0,
+  home,
+  settings: brain.settings.http,
+  version,
+  log,
+  hostFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),
+  makeServer: (host) => mountFixtures(createServer(host)),
+});
+process.stdout.write(`${JSON.stringify({ url: door.url, token_file: door.tokenFile })}\n`);
+await once(process, "SIGTERM");
+await door.close();
+await brain.close();
+process.exit(0);
