@@ -1,11 +1,23 @@
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
 import type { CommandIo } from "./commands/io.ts";
+import type { SetupOptions } from "./commands/setup.ts";
+import type { UninstallOptions } from "./commands/uninstall.ts";
 
 /** Hands a command's work what it needs, and takes its exit code. */
 export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;
+
+interface JsonOption {
+  readonly json?: boolean;
+}
+
+interface ServeFlags extends JsonOption {
+  readonly bind: string;
+  readonly port: number;
+  readonly token: boolean;
+}
 
 const examples = `
 Examples:
@@ -32,7 +44,7 @@ export function createCommands(run: Run): Command {
     .description("The brain for the local language models of this machine, for MCP hosts.")
     .usage("[server options]\n       ollm <command> [options]")
     .version(version, "-v, --version", "print the version")
-    .helpOption("-h, --help", "show help, also of one command: ollm serve --help")
+    .helpOption("-h, --help", "show help, also of a command")
     .helpCommand(false)
     // A command's own --root is not the server's.
     .enablePositionalOptions()
@@ -50,7 +62,109 @@ export function createCommands(run: Run): Command {
     });
   });
 
+  addSetUp(program, run);
+  addRunning(program, run);
+  addModels(program, run);
+  return program;
+}
+
+function addSetUp(program: Command, run: Run): void {
   program.commandsGroup("Set up:");
+  program
+    .command("setup")
+    .description("add the server to the assistants on this machine, after showing each change")
+    .option(
+      "--client <name...>",
+      "only these assistants, also those that are not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini (default: all that are found)",
+    )
+    .option("--root <folder...>", "folders whose files models may read and write (default: asks for one)")
+    .option("--engine", "also say how to install the embedded engine now, instead of with the first model")
+    .option("--print", "print what would be written, and write nothing")
+    .option("--undo", "take the server out again")
+    .option("-y, --yes", "change without asking")
+    .addHelpText("after", "\nExit code 2 when somebody has to answer first: --yes, or a terminal.\n")
+    .action((options: SetupOptions) => run(async (io) => (await import("./commands/setup.ts")).setup(options, io)));
+  program
+    .command("doctor")
+    .description("check Node, home, disk, memory, owner, engines, models and assistants, and say what to do")
+    .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
+    .addHelpText("after", "\nExit code 1 when a check fails; warnings alone are 0. It starts nothing.\n")
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("./commands/doctor.ts")).doctor({ json: options.json === true }, io)),
+    );
+  program
+    .command("uninstall")
+    .description("take the server out of every assistant and end the owner; models and settings stay")
+    .option("--purge", "also delete the home with models, engine and settings, after saying what goes")
+    .option("-y, --yes", "do it without asking")
+    .action((options: UninstallOptions) =>
+      run(async (io) => (await import("./commands/uninstall.ts")).uninstall(options, io)),
+    );
+}
+
+function addRunning(program: Command, run: Run): void {
+  program.commandsGroup("Run:");
+  program
+    .command("serve")
+    .description("open the network door: MCP over HTTP at /mcp, /sse for older clients, /health; ends with SIGTERM")
+    .option("--bind <address>", "address to listen on", "127.0.0.1")
+    .addOption(
+      new Option("--port <number>", "port to listen on; 0 picks a free one")
+        .default(7411)
+        .argParser(wholeNumber(0, 65_535)),
+    )
+    .option("--no-token", "let anybody on this machine in; of loopback addresses only")
+    .option("--json", "print one JSON line: url, token_file")
+    .addHelpText("after", "\nCallers send the token of OLLM_HOME/run/http-token: Authorization: Bearer ...\n")
+    .action(({ bind, port, token, json }: ServeFlags) =>
+      run(async (io) =>
+        (await import("./commands/serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),
+      ),
+    );
+
+  const token = program.command("token").description("the secret of HTTP callers").helpCommand(false);
+  token
+    .command("rotate")
+    .description("make a new one; open doors obey at once and close what the old one had opened")
+    .option("--json", "print one JSON line: token_file")
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("./commands/token.ts")).rotateToken({ json: options.json === true }, io)),
+    );
+
+  const daemon = program
+    .command("daemon")
+    .description("the owner: the one process that holds models, queue and stores for all assistants")
+    .helpCommand(false);
+  daemon
+    .command("start")
+    .description("start it; assistants do so by themselves")
+    .action(() => run(async (io) => (await import("./commands/daemon.ts")).daemonStart({}, io)));
+  daemon
+    .command("stop")
+    .description("end it; the next assistant that calls starts it again")
+    .action(() => run(async (io) => (await import("./commands/daemon.ts")).daemonStop({}, io)));
+  daemon
+    .command("restart")
+    .description("end it and start it anew, with this program's version and environment")
+    .action(() => run(async (io) => (await import("./commands/daemon.ts")).daemonRestart({}, io)));
+  daemon
+    .command("status")
+    .description("say whether it runs, for whom, and what is loaded; starts nothing")
+    .option("--json", "print one JSON object: running, pid, version, socket, clients, loaded, ...")
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("./commands/daemon.ts")).daemonStatus({ json: options.json === true }, io)),
+    );
+  daemon
+    .command("logs")
+    .description("show what it said and the calls it served; never their text, unless log.prompts is set")
+    .addOption(new Option("-n, --lines <number>", "the newest lines").default(50).argParser(wholeNumber(0, 1_000_000)))
+    .option("-f, --follow", "go on showing what is added, until interrupted")
+    .action(({ lines, follow }: { readonly lines: number; readonly follow?: boolean }) =>
+      run(async (io) => (await import("./commands/daemon.ts")).daemonLogs({ lines, follow: follow === true }, io)),
+    );
+}
+
+function addModels(program: Command, run: Run): void {
   program.commandsGroup("Models:");
   program
     .command("import")
@@ -62,7 +176,6 @@ export function createCommands(run: Run): Command {
         (await import("./commands/import.ts")).importModel(resolve(io.workingDirectory, file), name, io),
       ),
     );
-  return program;
 }
 
 /** The exit code of an error by which commander ends: 0 for help and version, 2 for wrong usage. Others: undefined. */
@@ -99,4 +212,13 @@ function pathOf(command: Command): string {
 
 function dashed(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** A whole number between `least` and `most`. Throws what commander shows as wrong usage. */
+function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+  };
 }

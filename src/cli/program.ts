@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { expandHome } from "../orchestrator/config/expand-home.ts";
 import { parseFlags, type Flags } from "../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
-import { version } from "../version.ts";
+import { build, version } from "../version.ts";
 
 /**
  * Everything the command `ollm` does but being a host's stdio server through the owner: `words` are its arguments. Thin:
@@ -13,9 +13,14 @@ import { version } from "../version.ts";
  */
 export async function runProgram(words: readonly string[]): Promise<void> {
   try {
+    // Hidden: fronts start it, with its output in the owner's log.
+    if (words.length === 1 && words[0] === "owner") {
+      await (await import("../server/owner/main.ts")).runOwner({ version, build });
+      return;
+    }
     const flags = serverFlags(words);
     if (flags === undefined) await runCommand(words);
-    else (await import("../server/standalone.ts")).runStandalone(version, checkedFlags(flags));
+    else await (await import("../server/standalone.ts")).runStandalone(version, checkedFlags(flags));
   } catch (error) {
     fail(error);
   }

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { createCommands, usageError } from "../../src/cli/commands.ts";
+import { hostTable } from "../../src/cli/hosts/table.ts";
 import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
 const program = createCommands(() => Promise.reject(new Error("nothing runs here")));
@@ -38,6 +39,30 @@ describe("createCommands", () => {
       ...command.registeredArguments.filter(({ description }) => description === "").map((a) => `${path} ${a.name()}`),
     ]);
     expect(silent).toEqual([]);
+  });
+
+  it("names every assistant that setup knows", () => {
+    const description = program.commands
+      .find((command) => command.name() === "setup")
+      ?.options.find(({ long }) => long === "--client")?.description;
+    const ids = hostTable({ platform: "linux", userHome: "/home/me", environment: {} }).map(({ id }) => id);
+    expect(description).toContain(`: ${ids.join(", ")} (`);
+  });
+
+  it("has every command's help in docs/commands.md (vitest -u writes it)", async () => {
+    const width = 100;
+    const help = (command: Command) => {
+      let text = "";
+      command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => width });
+      command.outputHelp();
+      return text.trim();
+    };
+    const sections = shown(program)
+      .filter(({ command }) => command.commands.length === 0)
+      .map(({ path, command }) => `## ollm ${path}\n\n\`\`\`text\n${help(command)}\n\`\`\`\n`);
+    const head = "# Commands\n\nWritten by a test from the commands themselves.\n";
+    const page = [head, `\`\`\`text\n${help(program)}\n\`\`\`\n`, ...sections].join("\n");
+    await expect(page).toMatchFileSnapshot("../../docs/commands.md");
   });
 
   it("tells help that was asked for from wrong usage", async () => {

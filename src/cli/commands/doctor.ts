@@ -1,0 +1,79 @@
+import { statfs } from "node:fs/promises";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { loadSettings } from "../../orchestrator/config/load.ts";
+import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { build } from "../../version.ts";
+import type { Checker, DoctorWorld } from "../doctor/check.ts";
+import { checkEngines } from "../doctor/engines.ts";
+import { checkHome, checkSettings, checkTokens } from "../doctor/home.ts";
+import { checkHosts } from "../doctor/hosts.ts";
+import { checkDisk, checkMemory, checkNode } from "../doctor/machine.ts";
+import { checkModels } from "../doctor/models.ts";
+import { checkOwner, checkSocket, viewOwner } from "../doctor/owner.ts";
+import { jsonReport, report } from "../doctor/report.ts";
+import { runChecks } from "../doctor/run-checks.ts";
+import type { CommandIo } from "./io.ts";
+
+/** A person waits; whatever takes longer is itself a finding. */
+const boundMs = 3_000;
+
+/** In the order in which they are printed: what others rest on comes first. */
+const checkers: Readonly<Record<string, Checker>> = {
+  node: checkNode,
+  home: checkHome,
+  tokens: checkTokens,
+  settings: checkSettings,
+  disk: checkDisk,
+  memory: checkMemory,
+  socket: checkSocket,
+  owner: checkOwner,
+  engines: checkEngines,
+  models: checkModels,
+  hosts: checkHosts,
+};
+
+/** `ollm doctor`: looks at everything, starts and changes nothing. Exit code 1 when a check fails. */
+export async function doctor(options: { readonly json: boolean }, io: CommandIo): Promise<number> {
+  const checks = await runChecks(checkers, await realWorld(io), boundMs);
+  io.stdout(options.json ? jsonReport(checks) : report(checks));
+  return checks.some(({ status }) => status === "fail") ? 1 : 0;
+}
+
+async function realWorld(io: CommandIo): Promise<DoctorWorld> {
+  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  return {
+    io,
+    home,
+    build,
+    runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
+    owner: await viewOwner(home, build, io.workingDirectory, boundMs),
+    settings: await usableSettings(home, io),
+    async memory() {
+      const { default: systemInformation } = await import("systeminformation");
+      const { total, available, swapused } = await systemInformation.mem();
+      // A container's limit; nothing where there is none.
+      const limit = process.constrainedMemory();
+      const totalBytes = limit > 0 ? Math.min(total, limit) : total;
+      return { totalBytes, availableBytes: Math.min(available, totalBytes), swapUsedBytes: swapused };
+    },
+    async freeBytes(folder) {
+      const { bavail, bsize } = await statfs(folder);
+      return bavail * bsize;
+    },
+    async get(url, signal) {
+      const response = await fetch(url, { signal, redirect: "manual" });
+      return await response.text();
+    },
+  };
+}
+
+/** With settings that can't be read (a check of its own says so) the others still look, at the defaults. */
+async function usableSettings(home: string, io: CommandIo): Promise<Settings> {
+  try {
+    return (await loadSettings({ home, environment: io.environment, flags: {} })).settings;
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    return settingsSchema.parse({});
+  }
+}

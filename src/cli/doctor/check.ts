@@ -1,0 +1,52 @@
+import type { OwnerStatus } from "../../ipc/protocol.ts";
+import type { ClaimRecord } from "../../ipc/claim-record.ts";
+import type { Settings } from "../../orchestrator/config/schema.ts";
+import type { CommandIo } from "../commands/io.ts";
+
+/** What one look at the machine found. `hint` is the one next step, always there unless all is well. */
+export interface Check {
+  readonly name: string;
+  /** `fail`: something can't work. `warn`: it works, worse than it could, or not everywhere. */
+  readonly status: "ok" | "warn" | "fail";
+  readonly message: string;
+  readonly hint?: string;
+}
+
+/** The owner of the home, as far as it could be reached. Nothing of it: no claim that still stands. */
+export interface OwnerView {
+  readonly status?: OwnerStatus;
+  /** Why there is no status, although a claim stands. */
+  readonly problem?: string;
+  /** The newest claim: also of an owner that has died. */
+  readonly claim?: ClaimRecord;
+}
+
+/** What the checks look at; all that differs between machines is handed in. */
+export interface DoctorWorld {
+  readonly io: CommandIo;
+  readonly home: string;
+  /** This program's, version and build. */
+  readonly build: string;
+  readonly runtime: { readonly nodeVersion: string; readonly isElectron: boolean };
+  readonly owner: OwnerView;
+  /** The defaults when the configured ones can't be read. */
+  readonly settings: Settings;
+  memory(): Promise<MemoryFacts>;
+  /** Bytes this user may still write on the disk of an existing folder. */
+  freeBytes(folder: string): Promise<number>;
+  /** The answer's body. Rejects when there is none; ends with `signal`. */
+  get(url: string, signal: AbortSignal): Promise<string>;
+}
+
+export interface MemoryFacts {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+  readonly swapUsedBytes: number;
+}
+
+/** One look. `signal` ends it at its bound. */
+export type Checker = (world: DoctorWorld, signal: AbortSignal) => Promise<readonly Check[]>;
+
+export const ok = (name: string, message: string): Check => ({ name, status: "ok", message });
+export const warn = (name: string, message: string, hint: string): Check => ({ name, status: "warn", message, hint });
+export const fail = (name: string, message: string, hint: string): Check => ({ name, status: "fail", message, hint });

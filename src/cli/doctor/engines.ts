@@ -1,0 +1,83 @@
+import path from "node:path";
+import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/installed.ts";
+import {
+  currentPlatform,
+  engineFolderName,
+  engineVersion,
+  lockName,
+} from "../../orchestrator/engines/llama-cpp/install/platform.ts";
+import { parseOllamaHost } from "../../orchestrator/engines/ollama/host.ts";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { type Check, type Checker, fail, ok, warn } from "./check.ts";
+
+/**
+ * Ollama's answer, and whether the embedded engine is installed. One engine is enough, and an engine that is only not
+ * installed yet is one too: the first download of a model installs it.
+ */
+export const checkEngines: Checker = async (world, signal) => {
+  const { ollama, llamaCpp } = world.settings.providers;
+  const isInstallable = llamaCpp.enabled && lockName(currentPlatform()) !== undefined;
+  const checks = await Promise.all([
+    ollama.enabled ? askOllama(ollama.host, isInstallable, world.get, signal) : ok("ollama", "switched off"),
+    llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "switched off"),
+  ]);
+  if (ollama.enabled || llamaCpp.enabled) return checks;
+  return [
+    ...checks,
+    fail("engines", "all engines are switched off", "Set providers.ollama.enabled or providers.llamaCpp.enabled."),
+  ];
+};
+
+async function askOllama(
+  host: string,
+  hasOther: boolean,
+  get: (url: string, signal: AbortSignal) => Promise<string>,
+  signal: AbortSignal,
+): Promise<Check> {
+  try {
+    const { baseUrl, label } = parseOllamaHost(host);
+    const problem = (text: string, hint: string) => (hasOther ? warn : fail)("ollama", text, hint);
+    try {
+      const version = versionOf(
+        await get(`${baseUrl}/api/version`, AbortSignal.any([signal, AbortSignal.timeout(2_500)])),
+      );
+      if (version !== undefined) return ok("ollama", `${version} at ${label}`);
+      return problem(`what answers at ${label} is no Ollama`, "Set providers.ollama.host to where Ollama listens.");
+    } catch (error) {
+      const hint = "Start it (ollama serve), or set providers.ollama.host; without it the embedded engine serves.";
+      // Not installed is the usual case of who uses the embedded engine, and nothing to worry about.
+      if (hasOther && codeOf(error) === "ECONNREFUSED") return ok("ollama", `not running at ${label}; it isn't needed`);
+      return problem(`no answer at ${label} (${codeOf(error)})`, hint);
+    }
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    return fail("ollama", error.message, error.hint ?? "Set providers.ollama.host to where Ollama listens.");
+  }
+}
+
+async function lookForEmbedded(home: string, isInstallable: boolean): Promise<Check> {
+  const name = "embedded engine";
+  if (!isInstallable) {
+    return warn(name, `has no binaries for ${process.platform}-${process.arch}`, "Use Ollama on this machine.");
+  }
+  const folder = path.join(home, "engines", engineFolderName(currentPlatform()));
+  if ((await findInstalled(folder)) !== undefined)
+    return ok(name, `llama.cpp (node-llama-cpp ${engineVersion}) is installed`);
+  return ok(name, "not installed yet; the first pull_model or smart_load that needs it installs it");
+}
+
+function versionOf(body: string): string | undefined {
+  try {
+    const { version } = JSON.parse(body) as { readonly version?: unknown };
+    return typeof version === "string" ? version : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `fetch` hides the system's code in a chain of causes. */
+function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if ("code" in error && typeof error.code === "string") return error.code;
+  return error.cause === undefined ? error.message : codeOf(error.cause);
+}

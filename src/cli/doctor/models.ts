@@ -1,0 +1,45 @@
+import path from "node:path";
+import { createLog } from "../../orchestrator/log.ts";
+import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/store/layout.ts";
+import { createStoreReader } from "../../orchestrator/store/reader.ts";
+import { type Check, type Checker, ok, warn } from "./check.ts";
+
+/** Each broken model is named; more than these are counted. */
+const namedProblems = 5;
+
+/** The models on disk, own ones and Ollama's, and manifests whose model can't be used. */
+export const checkModels: Checker = async ({ home, io, settings }) => {
+  const problems: string[] = [];
+  const log = createLog("warn", (line) => problems.push(line.replace(/^ollm warn: /, "")));
+  const ownFolder = path.resolve(settings.store.path ?? path.join(home, "models"));
+  const foreign = settings.store.readOllama
+    ? ollamaStoreCandidates(io.environment, io.platform, io.userHome).filter((folder) => folder !== ownFolder)
+    : [];
+  const count = async (folder: string, isReadOnly: boolean): Promise<number> => {
+    const reader = createStoreReader(storeLayout(folder, io.platform), isReadOnly, log);
+    const models = await Promise.all((await reader.entries()).map((entry) => reader.read(entry)));
+    for (const model of models) {
+      if (model?.unsupported !== undefined) problems.push(`${model.name}: ${model.unsupported}`);
+    }
+    return models.filter((model) => model !== undefined).length;
+  };
+  const own = await count(ownFolder, false);
+  const counts = await Promise.all(foreign.map((folder) => count(folder, true)));
+  const ofOllama = counts.reduce((sum, each) => sum + each, 0);
+  return [summary(own, ofOllama), ...told(problems)];
+};
+
+function summary(own: number, ofOllama: number): Check {
+  if (own + ofOllama === 0) {
+    return warn("models", "none is installed", "Ask your assistant for one (pull_model), or: ollm import FILE NAME");
+  }
+  const foreign = ofOllama > 0 ? `, ${ofOllama} of an Ollama store` : "";
+  return ok("models", `${own} in the store${foreign}`);
+}
+
+function told(problems: readonly string[]): readonly Check[] {
+  const hint = "Delete it (manage_model) and pull it again.";
+  const named = problems.slice(0, namedProblems).map((message) => warn("models", message, hint));
+  const more = problems.length - named.length;
+  return more > 0 ? [...named, warn("models", `${more} more can't be used`, hint)] : named;
+}

@@ -1,0 +1,249 @@
+import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { doctor } from "../../src/cli/commands/doctor.ts";
+import { processIo, type CommandIo } from "../../src/cli/commands/io.ts";
+import type { Check, DoctorWorld } from "../../src/cli/doctor/check.ts";
+import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.ts";
+import { checkOwner } from "../../src/cli/doctor/owner.ts";
+import { report } from "../../src/cli/doctor/report.ts";
+import { runChecks } from "../../src/cli/doctor/run-checks.ts";
+import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+
+let folder: string;
+let home: string;
+const servers: Server[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "ollm-doctor-"));
+  home = path.join(folder, "home");
+  await mkdir(home, { mode: 0o700 });
+});
+
+afterEach(async () => {
+  for (const server of servers.splice(0)) server.close().closeAllConnections();
+  await rm(folder, { recursive: true, force: true });
+});
+
+function io(environment: Record<string, string> = {}): CommandIo & { readonly written: () => string } {
+  let text = "";
+  return {
+    ...processIo(path.join(folder, "cli.mjs")),
+    stdout: (part) => void (text += part),
+    environment: { OLLM_HOME: home, OLLAMA_HOST: "127.0.0.1:1", ...environment },
+    userHome: folder,
+    workingDirectory: folder,
+    written: () => text,
+  };
+}
+
+async function diagnose(environment: Record<string, string> = {}) {
+  const command = io(environment);
+  const exitCode = await doctor({ json: true }, command);
+  const { ok, checks } = JSON.parse(command.written()) as { ok: boolean; checks: Check[] };
+  const of = (name: string) => checks.filter((check) => check.name === name);
+  return { exitCode, ok, checks, of };
+}
+
+function world(changes: Partial<DoctorWorld>): DoctorWorld {
+  return {
+    io: io(),
+    home,
+    build: "1.0.0+a",
+    runtime: { nodeVersion: "v22.1.0", isElectron: false },
+    owner: {},
+    settings: settingsSchema.parse({}),
+    memory: () => Promise.resolve({ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 0 }),
+    freeBytes: () => Promise.resolve(50e9),
+    get: () => Promise.reject(new Error("not asked here")),
+    ...changes,
+  };
+}
+
+const signal = new AbortController().signal;
+const statuses = (checks: readonly Check[]) => checks.map(({ status }) => status);
+
+describe("ollm doctor", () => {
+  it("finds nothing wrong with a fresh home, warns that there is no model yet, and makes and starts nothing", async () => {
+    const { exitCode, ok, checks, of } = await diagnose();
+    expect({ exitCode, ok }).toEqual({ exitCode: 0, ok: true });
+    expect(of("models")[0]).toMatchObject({ status: "warn", message: "none is installed" });
+    expect(of("owner")[0]?.message).toContain("not running");
+    expect(checks.every(({ status, hint }) => (status === "ok") === (hint === undefined))).toBe(true);
+    expect(await readdir(home)).toEqual([]);
+  });
+
+  it("says which line of config.yaml is wrong, goes on with the defaults, and ends with 1", async () => {
+    await writeFile(path.join(home, "config.yaml"), "privacy: local_only\nmemory:\n  bufferBytes: -1\n");
+    const { exitCode, ok, of } = await diagnose();
+    expect({ exitCode, ok }).toEqual({ exitCode: 1, ok: false });
+    expect(of("settings")[0]).toMatchObject({ status: "fail" });
+    expect(of("settings")[0]?.message).toContain("config.yaml:3: memory.bufferBytes is -1");
+    expect(of("disk")[0]?.status).not.toBe("fail");
+  });
+
+  it("warns of a variable that is no setting", async () => {
+    const { of } = await diagnose({ OLLM_MODLE: "x" });
+    expect(of("settings")[0]).toMatchObject({ status: "warn", message: expect.stringContaining("OLLM_MODEL") });
+  });
+
+  it("fails for a home below a file, and for one that is a file", async () => {
+    await writeFile(path.join(folder, "file"), "");
+    for (const OLLM_HOME of [path.join(folder, "file"), path.join(folder, "file", "home")]) {
+      const { exitCode, of } = await diagnose({ OLLM_HOME });
+      expect(exitCode).toBe(1);
+      expect(of("home")[0]).toMatchObject({ status: "fail", message: expect.stringContaining("can't be used") });
+    }
+  });
+
+  it.skipIf(process.platform === "win32")("fails for a token that others can read, warns of an open home", async () => {
+    await mkdir(path.join(home, "run"));
+    await writeFile(path.join(home, "run", "http-token"), "secret", { mode: 0o644 });
+    await chmod(home, 0o755);
+    const { of } = await diagnose();
+    expect(of("tokens")[0]).toMatchObject({ status: "fail", message: expect.stringContaining("mode 644") });
+    expect(of("home")[0]).toMatchObject({ status: "warn", hint: `chmod 700 ${home}` });
+    expect(JSON.stringify(of("tokens"))).not.toContain("secret");
+  });
+
+  it("tells Ollama's version, and what else answers in its place", async () => {
+    const answer = async (body: string) => {
+      const server = createServer((_request, response) => response.end(body));
+      servers.push(server);
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      const { port } = server.address() as AddressInfo;
+      return (await diagnose({ OLLAMA_HOST: `:${port}` })).of("ollama")[0];
+    };
+    expect(await answer('{"version":"0.9.9"}')).toMatchObject({
+      status: "ok",
+      message: expect.stringContaining("0.9.9"),
+    });
+    expect((await answer("<html>"))?.message).toContain("no Ollama");
+  });
+
+  it("ends although Ollama never answers", async () => {
+    const server = createServer(() => undefined);
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const { exitCode, of } = await diagnose({ OLLAMA_HOST: `:${port}` });
+    expect(exitCode).toBe(0);
+    expect(of("ollama")[0]).toMatchObject({ status: "warn" });
+  });
+
+  it("names a manifest that does not parse, and counts what works", async () => {
+    const manifests = path.join(home, "models", "manifests", "registry.ollama.ai", "library", "broken");
+    await mkdir(manifests, { recursive: true });
+    await writeFile(path.join(manifests, "7b"), "{");
+    const { of } = await diagnose();
+    expect(
+      of("models")
+        .map(({ message }) => message)
+        .join("\n"),
+    ).toContain("broken:7b is left out");
+  });
+
+  it("looks whether an assistant could start its entry", async () => {
+    await mkdir(path.join(folder, ".cursor"));
+    const write = (args: readonly string[], command = process.execPath) =>
+      writeFile(path.join(folder, ".cursor", "mcp.json"), JSON.stringify({ mcpServers: { ollm: { command, args } } }));
+    const script = path.join(folder, "cli.mjs");
+    await write([script]);
+    expect((await diagnose()).of("Cursor")[0]).toMatchObject({
+      status: "fail",
+      hint: "ollm setup --client cursor mends it",
+    });
+    await writeFile(script, "");
+    expect((await diagnose()).of("Cursor")[0]).toMatchObject({ status: "ok" });
+    await write([script], path.join(folder, "no-node"));
+    expect((await diagnose()).of("Cursor")[0]?.message).toContain("no-node is not there");
+    await writeFile(path.join(folder, ".cursor", "mcp.json"), "{}");
+    expect((await diagnose()).of("Cursor")[0]).toMatchObject({
+      status: "warn",
+      hint: "ollm setup --client cursor adds it",
+    });
+    await writeFile(path.join(folder, ".cursor", "mcp.json"), "{");
+    expect((await diagnose()).of("Cursor")[0]).toMatchObject({ status: "fail" });
+  });
+});
+
+describe("checks", () => {
+  it.each([
+    ["v20.19.0", false, "ok"],
+    ["v20.18.9", false, "fail"],
+    ["v18.20.0", false, "fail"],
+    ["v26.0.0", false, "ok"],
+    ["v22.1.0", true, "warn"],
+  ])("Node %s (Electron: %s) is %s", async (nodeVersion, isElectron, status) => {
+    expect(statuses(await checkNode(world({ runtime: { nodeVersion, isElectron } }), signal))).toEqual([status]);
+  });
+
+  it.each([
+    [50e9, "ok"],
+    [4.9e9, "warn"],
+    [0.4e9, "fail"],
+  ])("a disk with %d bytes free is %s", async (bytes, status) => {
+    expect(statuses(await checkDisk(world({ freeBytes: () => Promise.resolve(bytes) }), signal))).toEqual([status]);
+  });
+
+  it.each([
+    [{ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 1e9 }, "ok"],
+    [{ totalBytes: 16e9, availableBytes: 1e9, swapUsedBytes: 0 }, "warn"],
+    [{ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 5e9 }, "warn"],
+  ])("memory of %j is %s", async (facts, status) => {
+    expect(statuses(await checkMemory(world({ memory: () => Promise.resolve(facts) }), signal))).toEqual([status]);
+  });
+
+  it("tells an owner of another build, one that died, and deaths before it", async () => {
+    const claim = {
+      generation: 1,
+      socket: "s",
+      pid: 7,
+      version: "1.0.0+b",
+      home,
+      startedAt: "2026-01-01T00:00:00Z",
+      isStandalone: false,
+      deaths: [],
+    };
+    const status = { ...claim, clients: [], doors: [], loaded: [], jobs: 0 };
+    const found = (owner: DoctorWorld["owner"]) => checkOwner(world({ owner }), signal);
+    expect(statuses(await found({ claim, status: { ...status, version: "1.0.0+a" } }))).toEqual(["ok"]);
+    expect((await found({ claim, status }))[0]).toMatchObject({
+      status: "warn",
+      hint: expect.stringContaining("restart"),
+    });
+    const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "nobody listens" });
+    expect(statuses(died)).toEqual(["warn", "warn"]);
+    expect(died[1]?.hint).toContain(path.join(home, "logs", "owner.log"));
+  });
+
+  it("makes a finding of a check that hangs or throws, and keeps the others", async () => {
+    const checks = await runChecks(
+      {
+        hangs: (_world, aborted) => new Promise((resolve) => aborted.addEventListener("abort", () => resolve([]))),
+        throws: () => Promise.reject(new Error("EIO")),
+        fine: () => Promise.resolve([{ name: "fine", status: "ok", message: "yes" }]),
+      },
+      world({}),
+      30,
+    );
+    expect(checks.map(({ name, status }) => [name, status])).toEqual([
+      ["hangs", "fail"],
+      ["throws", "fail"],
+      ["fine", "ok"],
+    ]);
+  });
+
+  it("prints a line for each, what to do below it, and a sum", () => {
+    const text = report([
+      { name: "node", status: "ok", message: "v22" },
+      { name: "models", status: "warn", message: "none", hint: "pull one" },
+    ]);
+    expect(text).toBe(
+      "✓ node    v22\n! models  none\n          → pull one\n\nIt works; 1 of 2 checks have something to say.\n",
+    );
+  });
+});
