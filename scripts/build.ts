@@ -17,6 +17,7 @@ const outdir = join(root, "dist");
 /** Name in `dist/` → source. */
 const entries: Readonly<Record<string, string>> = {
   commands: "src/cli/program.ts",
+  "front-rescue": "src/cli/front/rescue.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/gguf/child.ts",
 };
@@ -88,9 +89,11 @@ export async function buildAll(): Promise<Metafile> {
 const siblingEntries: Plugin = {
   name: "sibling-entries",
   setup(pass) {
-    pass.onResolve({ filter: /\/program\.ts$/ }, ({ kind }) =>
-      kind === "dynamic-import" ? { path: "./commands.mjs", external: true } : undefined,
-    );
+    pass.onResolve({ filter: /^\./ }, ({ kind, path, resolveDir }) => {
+      const source = relative(root, join(resolveDir, path)).replaceAll(sep, "/");
+      const entry = Object.entries(entries).find(([, file]) => file === source)?.[0];
+      return kind === "dynamic-import" && entry !== undefined ? { path: `./${entry}.mjs`, external: true } : undefined;
+    });
   },
 };
 

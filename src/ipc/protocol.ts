@@ -57,7 +57,13 @@ export type Welcome =
       readonly status?: OwnerStatus;
       readonly door?: { readonly url: string; readonly tokenFile: string };
     }
-  | { readonly ok: false; readonly message: string; readonly hint?: string };
+  | {
+      readonly ok: false;
+      readonly message: string;
+      readonly hint?: string;
+      /** The caller's own arguments are wrong, so asking again is no use: the front ends with exit code 2. */
+      readonly isUsage?: boolean;
+    };
 
 /** What `ollm daemon status --json` prints, beside `running`. */
 export interface OwnerStatus {

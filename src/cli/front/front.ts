@@ -1,0 +1,234 @@
+import type { Socket } from "node:net";
+import type { Readable, Writable } from "node:stream";
+import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
+import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../../ipc/lines.ts";
+import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
+import { createRelay } from "./relay.ts";
+import type { RescueOptions, Rescue } from "./rescue.ts";
+import { isUpgrade } from "./version-order.ts";
+
+export interface FrontOptions extends RescueOptions {
+  /** The command line, without node and script. */
+  readonly words: readonly string[];
+  readonly workingDirectory: string;
+  /** What starts owners; loaded when one is missing. */
+  loadRescue(): Promise<Rescue>;
+  /** Serves this host without an owner; the streams have not been touched. */
+  serveAlone(): Promise<void>;
+  openStreams(): { readonly input: Readable; readonly output: Writable };
+  /** Ends the process. */
+  exit(code: number): void;
+}
+
+/** Bounds an owner's introduction: it may be busy, and on a machine that swaps everything takes long. */
+const connectMs = 5_000;
+const pollMs = 100;
+/** An owner sends whole messages: as long as its longest answer. */
+const maxOwnerLineBytes = 64 * 1024 * 1024;
+/** What the host hasn't read of our own answers before we stop reading its requests. */
+const maxUnreadBytes = 1024 * 1024;
+/** For the last bytes on their way to a host that may not read them. */
+const flushMs = 300;
+
+/**
+ * A host's stdio server: relays between the host and the owner of the home, starting one where there is none. Resolves
+ * when it relays; the process ends through `exit`.
+ */
+export async function runFront(options: FrontOptions): Promise<void> {
+  let isUpgradeAsked = false;
+  const first = await firstConnection(options);
+  if (first === "alone") return await options.serveAlone();
+
+  const { input, output } = options.openStreams();
+  let owner: Socket | undefined;
+  const holds = { queue: false, owner: false, host: false };
+  let drainTimer: NodeJS.Timeout | undefined;
+  let isEnding = false;
+
+  const relay = createRelay({
+    toHost(text) {
+      if (output.write(`${text}\n`)) return;
+      // The owner's answers wait in the owner; those of our own are few, unless somebody makes us give many.
+      owner?.pause();
+      if (output.writableLength > maxUnreadBytes) holdHost("host", true);
+    },
+    toOwner(text) {
+      if (owner?.write(`${text}\n`) === false) holdHost("owner", true);
+    },
+    connect: (patienceMs) => void connectAgain(patienceMs),
+    holdHost: (isHeld) => holdHost("queue", isHeld),
+    drain(ms) {
+      clearTimeout(drainTimer);
+      drainTimer = setTimeout(relay.drained, ms);
+    },
+    end: () => end(0),
+  });
+
+  function holdHost(why: keyof typeof holds, isHeld: boolean): void {
+    holds[why] = isHeld;
+    if (holds.queue || holds.owner || holds.host) input.pause();
+    else input.resume();
+  }
+
+  function adopt(connection: OwnerConnection): void {
+    const { socket, introduction, welcome } = connection;
+    owner = socket;
+    holdHost("owner", false);
+    const lines = createLineSplitter({
+      maxLineBytes: maxOwnerLineBytes,
+      onLine: relay.ownerLine,
+      onOversized: () => options.say("an answer of the owner was too long and is lost"),
+    });
+    let isGone = false;
+    const gone = (): void => {
+      if (isGone || owner !== socket) return;
+      isGone = true;
+      owner = undefined;
+      socket.destroy();
+      holdHost("owner", false);
+      relay.ownerGone(Date.now());
+    };
+    socket.on("drain", () => holdHost("owner", false));
+    welcome.then(
+      (said) => {
+        if (!said.ok) return refuse(socket, said);
+        for (const notice of said.notices ?? []) options.say(notice);
+        socket.on("data", lines.push);
+        socket.on("end", gone);
+        socket.on("close", gone);
+        if (socket.destroyed) gone();
+        else if (output.writableNeedDrain) socket.pause();
+      },
+      () => gone(),
+    );
+    relay.connected();
+    if (!isUpgradeAsked && isUpgrade(options.program.version, introduction.version)) {
+      isUpgradeAsked = true;
+      askForHandover(introduction.version).catch((error: unknown) => options.say(textOf(error)));
+    }
+  }
+
+  function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): void {
+    owner = undefined;
+    socket.destroy();
+    const text = said.hint === undefined ? said.message : `${said.message}\n  ${said.hint}`;
+    options.say(text);
+    relay.failed(text.replace("\n  ", " "));
+    if (said.isUsage === true) end(2);
+  }
+
+  /** On a second connection; this one is served until the owner says farewell. */
+  async function askForHandover(theirs: string): Promise<void> {
+    options.say(`an owner of version ${theirs} is asked to hand over to ${options.program.version}`);
+    const { socket, welcome } = await connectOwner(options.home, helloOf(options, "handover"), {
+      timeoutMs: connectMs,
+    });
+    const said = await welcome;
+    socket.destroy();
+    if (!said.ok) options.say(said.message);
+  }
+
+  async function connectAgain(patienceMs: number): Promise<void> {
+    try {
+      // Who asked for the handover is who starts the next owner; the others wait for it.
+      adopt(await obtainOwner(options, isUpgradeAsked ? 0 : patienceMs));
+    } catch (error) {
+      if (isEnding) return;
+      options.say(textOf(error));
+      relay.failed(textOf(error).replaceAll("\n  ", " "));
+    }
+  }
+
+  function end(code: number): void {
+    if (isEnding) return;
+    isEnding = true;
+    clearTimeout(drainTimer);
+    input.pause();
+    owner?.destroy();
+    if (output.writableLength === 0 || output.destroyed) return options.exit(code);
+    setTimeout(() => options.exit(code), flushMs);
+    output.once("drain", () => options.exit(code));
+  }
+
+  output.on("drain", () => {
+    owner?.resume();
+    holdHost("host", false);
+  });
+  // EPIPE and the like: nobody listens any more.
+  output.on("error", () => end(0));
+  const lines = createLineSplitter({
+    maxLineBytes: defaultMaxLineBytes,
+    onLine: relay.hostLine,
+    onOversized: ({ bytes, head, tail }) =>
+      relay.hostOversized(idInEdge(head) ?? idInEdge(tail), oversizedText(bytes, defaultMaxLineBytes)),
+  });
+  input.on("data", lines.push);
+  input.on("error", relay.hostEnd);
+  input.on("end", relay.hostEnd);
+  input.on("close", relay.hostEnd);
+  if (first instanceof Error) {
+    options.say(first.message);
+    relay.failed(first.message.replaceAll("\n  ", " "));
+  } else adopt(first);
+  process.once("SIGTERM", () => end(143));
+  process.once("SIGINT", () => end(130));
+  process.once("SIGHUP", () => end(129));
+}
+
+/** Before anything of the host is read: it may still be served without an owner. */
+async function firstConnection(options: FrontOptions): Promise<OwnerConnection | "alone" | Error> {
+  try {
+    return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
+  } catch (error) {
+    if (!(error instanceof OwnerUnreachable)) throw error;
+  }
+  const unusable = await (await options.loadRescue()).whyUnusable(options.home);
+  if (unusable !== undefined) {
+    options.say(`${unusable}; serving this host alone`);
+    return "alone";
+  }
+  try {
+    return await obtainOwner(options, 0);
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
+
+/** Connects, after waiting so long for an owner that somebody else starts; starts one if none comes. */
+async function obtainOwner(options: FrontOptions, patienceMs: number): Promise<OwnerConnection> {
+  const deadline = Date.now() + patienceMs;
+  let isStarted = false;
+  for (;;) {
+    try {
+      return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
+    } catch (error) {
+      if (!(error instanceof OwnerUnreachable) || isStarted) throw error;
+    }
+    if (Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+      continue;
+    }
+    await (await options.loadRescue()).start(options);
+    isStarted = true;
+  }
+}
+
+function helloOf(options: FrontOptions, purpose: Purpose): Omit<Hello, "proof"> {
+  const environment = Object.entries(options.environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && entry[0].startsWith("OLLM_"),
+  );
+  return {
+    version: options.program.version,
+    purpose,
+    workingDirectory: options.workingDirectory,
+    arguments: options.words,
+    environment: Object.fromEntries(environment),
+  };
+}
+
+/** With the hint of our own errors, whichever bundle they come from. */
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const hint = "hint" in error && typeof error.hint === "string" ? error.hint : undefined;
+  return hint === undefined ? error.message : `${error.message}\n  ${hint}`;
+}

@@ -1,0 +1,23 @@
+import { fstatSync } from "node:fs";
+import { Socket } from "node:net";
+import type { Readable, Writable } from "node:stream";
+
+/**
+ * Our standard streams. As pipes they are opened as sockets: lighter than `process.stdin` and `process.stdout`, and
+ * writing never blocks the process, as that one's does on Unix. Opened once, when there is somebody to relay to.
+ */
+export function openHostStreams(): { readonly input: Readable; readonly output: Writable } {
+  return {
+    input: isPipe(0) ? new Socket({ fd: 0, readable: true, writable: false }) : process.stdin,
+    output: isPipe(1) ? new Socket({ fd: 1, readable: false, writable: true }) : process.stdout,
+  };
+}
+
+function isPipe(descriptor: number): boolean {
+  try {
+    const facts = fstatSync(descriptor);
+    return facts.isFIFO() || facts.isSocket();
+  } catch {
+    return false;
+  }
+}

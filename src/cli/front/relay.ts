@@ -1,0 +1,397 @@
+import { controlPrefix, type Farewell } from "../../ipc/protocol.ts";
+import {
+  idKey,
+  interruptedText,
+  isId,
+  readMessage,
+  retryableError,
+  type Message,
+  type MessageId,
+  type Params,
+} from "./messages.ts";
+
+/** What the relay does to the world. Nothing here may call back into the relay before it returns. */
+export interface RelayEffects {
+  /** One line, without its end. */
+  toHost(text: string): void;
+  toOwner(text: string): void;
+  /** Find an owner, or start one after waiting so long for somebody else's; then `connected` or `failed`. */
+  connect(patienceMs: number): void;
+  /** Stop or go on reading what the host sends. */
+  holdHost(isHeld: boolean): void;
+  /** Call `drained` after this time; a second call starts it anew. */
+  drain(ms: number): void;
+  /** The host has what it will get: close the connection and end. */
+  end(): void;
+}
+
+export interface Relay {
+  hostLine(text: string): void;
+  /** The host sent a line too long to be read; its id is known when it stood at one of the edges. */
+  hostOversized(id: MessageId | undefined, message: string): void;
+  /** The host closed its end. */
+  hostEnd(): void;
+  /** An owner has proved itself and takes messages. */
+  connected(): void;
+  /** No owner can be had, or it refused us; a sentence for whoever waits. */
+  failed(message: string): void;
+  ownerLine(text: string): void;
+  /** The connection to the owner has ended. `now` in milliseconds. */
+  ownerGone(now: number): void;
+  drained(): void;
+}
+
+/** What has been sent to the owner and not been answered. */
+interface OpenRequest {
+  readonly id: MessageId;
+  readonly method: string;
+  readonly params: Params;
+  /** The line, of requests that may be asked again. */
+  readonly text?: string;
+  /** Of an open `subscriptions/listen`: its acknowledgement has been passed on, so another one is swallowed. */
+  isAcknowledged?: boolean;
+  /** The acknowledgement of the repeated listen is still to come. */
+  isSwallowing?: boolean;
+}
+
+/** Asked twice they do no harm. */
+const repeatable: ReadonlySet<string> = new Set([
+  "initialize",
+  "ping",
+  "server/discover",
+  "tools/list",
+  "resources/list",
+  "resources/templates/list",
+  "resources/read",
+  "resources/subscribe",
+  "resources/unsubscribe",
+  "prompts/list",
+  "prompts/get",
+  "completion/complete",
+  "logging/setLevel",
+  "subscriptions/listen",
+]);
+
+/** What waits for an owner, and what is kept to be asked again: then the host is not read, or no copy is kept. */
+const maxWaitingLines = 256;
+const maxKeptBytes = 8 * 1024 * 1024;
+const maxSubscriptions = 1_000;
+/** As the stdio transport does when its client closes; longer while an owner is only being started. */
+const drainMs = 500;
+const drainWhileConnectingMs = 1_500;
+const handoverPatienceMs = 5_000;
+/** An owner that dies at once whoever connects is started anew only when somebody needs it. */
+const maxDeathsPerMinute = 3;
+/** Ids of the relay's own requests: their answers go no further. */
+const ownId = "ollm:";
+
+/**
+ * Between a host and whichever owner there is, one message a line, so that the host never notices a new owner.
+ *
+ * States of the link: `down` (no owner, none wanted), `connecting`, `up`, `leaving` (the owner said farewell).
+ *
+ * | #  | event                            | what happens                                                              |
+ * |----|----------------------------------|---------------------------------------------------------------------------|
+ * | 1  | host: any line, `up`             | passed on; a request is noted as open                                     |
+ * | 2  | host: any line, not `up`         | waits, in order; too much: host held. In `down` a request connects to an  |
+ * |    |                                  | owner, and nothing else counts                                            |
+ * | 3  | host: handshake, (un)subscribe   | beside 1 and 2 kept for the next owner                                    |
+ * | 4  | host: cancels a request          | not open any more; one that still waits is dropped with its cancellation  |
+ * | 5  | host: answers the owner          | passed on under the owner's own id, if it is this owner's question        |
+ * | 6  | connected                        | kept handshake, subscriptions, listens; open reads again; what waited     |
+ * | 7  | owner: answer                    | passed on, not open any more; swallowed when the request was the relay's, |
+ * |    |                                  | or ends a listen because the owner leaves                                 |
+ * | 8  | owner: request                   | passed on with an id that names this owner: `"<generation>:<json id>"`    |
+ * | 9  | owner: notification              | passed on; a repeated listen's acknowledgement is swallowed               |
+ * | 10 | owner: farewell                  | `leaving`: answers still come, the host's lines wait                      |
+ * | 11 | owner gone                       | its questions are cancelled; open calls get a retryable error, reads stay |
+ * |    |                                  | open. Handover: connect, with patience. Stop, idle: connect only if       |
+ * |    |                                  | something waits. Else connect, unless owners die one after the other      |
+ * | 12 | failed                           | whatever is open or waits is answered with the sentence; `down`           |
+ * | 13 | host ends                        | open requests have half a second, then the end; no new owner any more     |
+ */
+export function createRelay(effects: RelayEffects): Relay {
+  let state: "down" | "connecting" | "up" | "leaving" = "connecting";
+  let farewell: Farewell["reason"] | undefined;
+  let isEnding = false;
+  let isOver = false;
+  let generation = 0;
+  let deaths: readonly number[] = [];
+
+  let initialize: string | undefined;
+  let initialized: string | undefined;
+  const subscriptions = new Map<string, string>();
+  const open = new Map<string, OpenRequest>();
+  /** Id that the host sees → id that the owner gave. */
+  const questions = new Map<string, MessageId>();
+  let waiting: { readonly text: string; readonly message: Message | undefined }[] = [];
+  let waitingBytes = 0;
+  let keptBytes = 0;
+  let isHeld = false;
+
+  function hostLine(text: string): void {
+    if (isOver) return;
+    const message = readMessage(text);
+    if (state === "up") return send(text, message);
+    if (dropCancelled(message)) return;
+    if (state === "down") {
+      // Only a request is a reason to start an owner; a new one asks for itself what notifications would tell it.
+      if (message?.kind === "notification" && message.method === "notifications/initialized") initialized = text;
+      if (message?.kind !== "request") return;
+      connect(0);
+    }
+    waiting.push({ text, message });
+    waitingBytes += text.length;
+    hold();
+  }
+
+  /** 1, 3, 4, 5. */
+  function send(text: string, message: Message | undefined): void {
+    switch (message?.kind) {
+      case "request":
+        note(text, message);
+        return effects.toOwner(text);
+      case "notification":
+        if (message.method === "notifications/initialized") initialized = text;
+        if (message.method === "notifications/cancelled") forget(message.params["requestId"]);
+        return effects.toOwner(text);
+      case "answer": {
+        const id = typeof message.id === "string" ? questions.get(message.id) : undefined;
+        if (id === undefined) return;
+        questions.delete(String(message.id));
+        return effects.toOwner(JSON.stringify({ ...message.body, id }));
+      }
+      case "other":
+      case undefined:
+        return effects.toOwner(text);
+    }
+  }
+
+  function note(text: string, { id, method, params }: Extract<Message, { kind: "request" }>): void {
+    if (method === "initialize") initialize = text;
+    if (method === "resources/unsubscribe") subscriptions.delete(String(params["uri"]));
+    const isKept = repeatable.has(method) && keptBytes + text.length <= maxKeptBytes;
+    if (isKept) keptBytes += text.length;
+    forget(id);
+    open.set(idKey(id), { id, method, params, ...(isKept && { text }) });
+  }
+
+  function forget(id: unknown): OpenRequest | undefined {
+    if (!isId(id)) return undefined;
+    const found = open.get(idKey(id));
+    if (found === undefined) return undefined;
+    open.delete(idKey(id));
+    keptBytes -= found.text?.length ?? 0;
+    return found;
+  }
+
+  /** 4: what nobody has seen needs no answer. */
+  function dropCancelled(message: Message | undefined): boolean {
+    if (message?.kind !== "notification" || message.method !== "notifications/cancelled") return false;
+    const id = message.params["requestId"];
+    const kept = waiting.filter((line) => line.message?.kind !== "request" || line.message.id !== id);
+    forget(id);
+    if (kept.length !== waiting.length) {
+      waiting = kept;
+      waitingBytes = kept.reduce((sum, line) => sum + line.text.length, 0);
+      hold();
+    }
+    return true;
+  }
+
+  function hold(): void {
+    const isFull = waiting.length >= maxWaitingLines || waitingBytes >= maxKeptBytes;
+    if (isFull === isHeld) return;
+    isHeld = isFull;
+    effects.holdHost(isFull);
+  }
+
+  function connect(patienceMs: number): void {
+    state = "connecting";
+    effects.connect(patienceMs);
+  }
+
+  /** 6. */
+  function connected(): void {
+    if (isOver) return;
+    state = "up";
+    farewell = undefined;
+    generation += 1;
+    const again = [...open.values()];
+    // An initialize that is open is asked again as it was; an answered one is the relay's own question now.
+    if (initialize !== undefined && !again.some(({ method }) => method === "initialize")) {
+      effects.toOwner(withId(initialize, `${ownId}initialize`));
+    }
+    if (initialized !== undefined) effects.toOwner(initialized);
+    for (const [uri, text] of subscriptions) effects.toOwner(withId(text, `${ownId}subscribe:${uri}`));
+    for (const request of again) {
+      if (request.text === undefined) continue;
+      if (request.isAcknowledged === true) request.isSwallowing = true;
+      effects.toOwner(request.text);
+    }
+    const lines = waiting;
+    waiting = [];
+    waitingBytes = 0;
+    for (const { text, message } of lines) send(text, message);
+    hold();
+    if (isEnding) settle();
+  }
+
+  function ownerLine(text: string): void {
+    if (isOver) return;
+    if (text.startsWith(controlPrefix)) return control(text);
+    const message = readMessage(text);
+    switch (message?.kind) {
+      case "answer":
+        return answer(text, message);
+      case "request": {
+        const id = `${generation}:${idKey(message.id)}`;
+        questions.set(id, message.id);
+        return effects.toHost(withId(text, id));
+      }
+      case "notification":
+        return notification(text, message);
+      case "other":
+      case undefined:
+        // Nothing that isn't a message may reach a host.
+        return;
+    }
+  }
+
+  /** 7. */
+  function answer(text: string, message: Extract<Message, { kind: "answer" }>): void {
+    const request = open.get(idKey(message.id));
+    if (request === undefined && typeof message.id === "string" && message.id.startsWith(ownId)) return;
+    if (request?.method === "subscriptions/listen" && farewell !== undefined && !message.isError) return;
+    forget(message.id);
+    if (request?.method === "initialize" && message.isError) initialize = undefined;
+    if (request?.method === "resources/subscribe" && !message.isError && subscriptions.size < maxSubscriptions) {
+      if (request.text !== undefined) subscriptions.set(String(request.params["uri"]), request.text);
+    }
+    effects.toHost(text);
+    if (isEnding) settle();
+  }
+
+  /** 8, 9. */
+  function notification(text: string, { method, params }: Extract<Message, { kind: "notification" }>): void {
+    if (method === "notifications/cancelled" && isId(params["requestId"])) {
+      const id = `${generation}:${idKey(params["requestId"])}`;
+      if (!questions.delete(id)) return;
+      return effects.toHost(cancelled(id, params["reason"]));
+    }
+    if (method === "notifications/subscriptions/acknowledged") {
+      const meta = params["_meta"] as Params | undefined;
+      const id = meta?.["io.modelcontextprotocol/subscriptionId"];
+      const request = isId(id) ? open.get(idKey(id)) : undefined;
+      if (request !== undefined) {
+        const isRepeated = request.isSwallowing === true;
+        request.isAcknowledged = true;
+        request.isSwallowing = false;
+        if (isRepeated) return;
+      }
+    }
+    effects.toHost(text);
+  }
+
+  /** 10. Control lines of later versions are passed over. */
+  function control(text: string): void {
+    let said: Partial<Farewell>;
+    try {
+      said = JSON.parse(text) as Partial<Farewell>;
+    } catch {
+      return;
+    }
+    if (said.ollm !== "farewell") return;
+    farewell = said.reason ?? "stop";
+    state = "leaving";
+  }
+
+  /** 11. */
+  function ownerGone(now: number): void {
+    if (isOver) return;
+    for (const id of questions.keys()) effects.toHost(cancelled(id, "the ollm owner was restarted"));
+    questions.clear();
+    for (const request of open.values()) {
+      if (request.text !== undefined) continue;
+      forget(request.id);
+      effects.toHost(retryableError(request.id, interruptedText(request.method, request.params)));
+    }
+    const reason = farewell;
+    farewell = undefined;
+    state = "down";
+    if (isEnding) return over();
+    const isNeeded =
+      waiting.some(({ message }) => message?.kind === "request") ||
+      [...open.values()].some(({ method }) => method !== "subscriptions/listen");
+    if (reason === undefined) deaths = [...deaths.filter((at) => now - at < 60_000), now];
+    if (reason === "handover") return connect(handoverPatienceMs);
+    if (isNeeded || (reason === undefined && deaths.length < maxDeathsPerMinute)) connect(0);
+  }
+
+  /** 12. Open listens stay: they are asked again when an owner comes. */
+  function failed(message: string): void {
+    if (isOver) return;
+    state = "down";
+    for (const request of open.values()) {
+      if (request.isAcknowledged === true) continue;
+      forget(request.id);
+      if (request.method === "initialize") initialize = undefined;
+      effects.toHost(retryableError(request.id, message));
+    }
+    const lines = waiting;
+    waiting = [];
+    waitingBytes = 0;
+    for (const line of lines) {
+      if (line.message?.kind === "request") effects.toHost(retryableError(line.message.id, message));
+      // The host won't say it again.
+      else if (line.message?.kind === "notification" && line.message.method === "notifications/initialized") {
+        initialized = line.text;
+      }
+    }
+    hold();
+    if (isEnding) settle();
+  }
+
+  /** 13. */
+  function hostEnd(): void {
+    if (isEnding || isOver) return;
+    isEnding = true;
+    if (state === "down") return over();
+    effects.drain(state === "connecting" ? drainWhileConnectingMs : drainMs);
+    settle();
+  }
+
+  function settle(): void {
+    const isAnswered = [...open.values()].every(({ method }) => method === "subscriptions/listen");
+    if (isAnswered && waiting.length === 0) over();
+  }
+
+  function over(): void {
+    if (isOver) return;
+    isOver = true;
+    effects.end();
+  }
+
+  return {
+    hostLine,
+    hostOversized(id, message) {
+      if (isOver || id === undefined) return;
+      effects.toHost(JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } }));
+    },
+    hostEnd,
+    connected,
+    failed,
+    ownerLine,
+    ownerGone,
+    drained: over,
+  };
+}
+
+function withId(text: string, id: MessageId): string {
+  return JSON.stringify({ ...(JSON.parse(text) as object), id });
+}
+
+function cancelled(requestId: MessageId, reason: unknown): string {
+  const params = { requestId, ...(typeof reason === "string" && { reason }) };
+  return JSON.stringify({ jsonrpc: "2.0", method: "notifications/cancelled", params });
+}

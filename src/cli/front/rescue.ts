@@ -1,0 +1,59 @@
+import { accessSync, chmodSync, constants, rmSync, statSync } from "node:fs";
+import { createServer } from "node:net";
+import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
+import { freshSocketPath } from "../../ipc/socket-path.ts";
+import { startOwner, type StartOptions } from "../../ipc/start-owner.ts";
+import { ensureToken } from "../../ipc/token.ts";
+
+export type RescueOptions = Pick<StartOptions, "home" | "program" | "node" | "environment" | "say">;
+
+/** What a front needs when no owner answers; a file of its own, because most starts find one. */
+export interface Rescue {
+  /** Why no owner can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing. */
+  whyUnusable(home: string): Promise<string | undefined>;
+  /** Resolves when an owner answers, ours or somebody else's. Throws `OwnerUnavailable` that names the log. */
+  start(options: RescueOptions): Promise<void>;
+}
+
+/** The only implementation; an object, so that tests can hand the front another. */
+export const rescue: Rescue = {
+  async whyUnusable(home) {
+    try {
+      const folder = ensureRunFolder(home);
+      accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+      // Tokens and prompts lie here. On Windows the profile's own rules protect it.
+      if (process.platform !== "win32" && (statSync(home).mode & 0o077) !== 0) chmodSync(home, 0o700);
+      ensureToken(home);
+    } catch (error) {
+      return `${home} can't be used (${textOf(error)})`;
+    }
+    try {
+      await trySocket(freshSocketPath(realHome(home)));
+    } catch (error) {
+      return `no socket can be made for ${home} (${textOf(error)})`;
+    }
+  },
+
+  async start(options) {
+    options.say(`no owner holds ${options.home}; starting one`);
+    const { pid, version } = await startOwner(options);
+    options.say(`connected to the owner (pid ${pid}, version ${version})`);
+  },
+};
+
+function trySocket(path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(path, () => {
+      server.close(() => {
+        if (process.platform !== "win32") rmSync(path, { force: true });
+        resolve();
+      });
+    });
+  });
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,38 @@
+/**
+ * Whether a front of build `own` asks an owner of build `theirs` to hand over: a later version, or another build of the
+ * same version, of which nobody can say which is later. Unbundled sources have no build and ask nothing.
+ */
+export function isUpgrade(own: string, theirs: string): boolean {
+  const [ownVersion = "", ownBuild = ""] = own.split("+");
+  const [theirVersion = "", theirBuild = ""] = theirs.split("+");
+  const order = compareVersions(ownVersion, theirVersion);
+  if (order !== 0) return order > 0;
+  return ownBuild !== theirBuild && ownBuild !== "source" && theirBuild !== "source";
+}
+
+/** Semantic versioning 2.0.0, section 11: negative when `a` comes before `b`. */
+function compareVersions(a: string, b: string): number {
+  const [aCore = "", ...aPre] = a.split("-");
+  const [bCore = "", ...bPre] = b.split("-");
+  const core = compareParts(aCore, bCore);
+  if (core !== 0) return core;
+  const [aTail, bTail] = [aPre.join("-"), bPre.join("-")];
+  // A pre-release comes before its release.
+  if (aTail === "" || bTail === "") return Number(aTail === "") - Number(bTail === "");
+  return compareParts(aTail, bTail);
+}
+
+function compareParts(a: string, b: string): number {
+  const [aParts, bParts] = [a.split("."), b.split(".")];
+  for (let at = 0; at < Math.max(aParts.length, bParts.length); at++) {
+    const [left, right] = [aParts[at], bParts[at]];
+    if (left === right) continue;
+    if (left === undefined) return -1;
+    if (right === undefined) return 1;
+    const [isLeftNumber, isRightNumber] = [/^\d+$/.test(left), /^\d+$/.test(right)];
+    if (isLeftNumber && isRightNumber) return Number(left) - Number(right);
+    if (isLeftNumber !== isRightNumber) return isLeftNumber ? -1 : 1;
+    return left < right ? -1 : 1;
+  }
+  return 0;
+}

@@ -1,0 +1,27 @@
+/** Flags with a value that hosts start the server with; the owner reads and judges them. */
+const valueFlags: ReadonlySet<string> = new Set([
+  "--root",
+  "--model",
+  "--host",
+  "--temperature",
+  "--max-tokens",
+  "--context-size",
+]);
+
+/**
+ * Whether a command line means "be a host's stdio server through the owner": nothing but the server's own flags, and no
+ * person at a terminal. Commands, `--standalone`, `--help` and whatever is wrong belong to the program.
+ */
+export function isServerCall(words: readonly string[], isTerminal: boolean): boolean {
+  if (words.length === 0) return !isTerminal;
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] ?? "";
+    const equals = word.indexOf("=");
+    if (!valueFlags.has(equals === -1 ? word : word.slice(0, equals))) return false;
+    if (equals !== -1) continue;
+    at += 1;
+    const value = words[at];
+    if (value === undefined || value.startsWith("-")) return false;
+  }
+  return true;
+}
