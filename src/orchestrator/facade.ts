@@ -270,6 +270,8 @@ export interface Job {
 }
 
 export interface Jobs {
+  /** `jobs.keepHours`: how long after its end a job is kept. */
+  readonly keepHours: number;
   /**
    * Keeps what a call lets go of. `outcome` is the rest of the tool's run: it resolves with the tool's answer. From here
    * on only `cancel` aborts it.

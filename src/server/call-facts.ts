@@ -10,6 +10,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { CallEnd } from "../orchestrator/types.ts";
 import type { ProgressNote } from "./progress.ts";
+import { takesTasks } from "./tasks.ts";
 
 /** Who makes a request, and how it may end. */
 export interface RequestFacts {
@@ -17,6 +18,10 @@ export interface RequestFacts {
   readonly client: string;
   /** Aborted with a `CallEnd` as its reason. */
   readonly signal: AbortSignal;
+  /** Of revision 2026-07-28 or later. */
+  readonly isModern: boolean;
+  /** The client takes a task of the protocol for an answer; never in the legacy era. */
+  readonly takesTasks: boolean;
 }
 
 /** What a call brings along from its connection; all that the pipeline knows of the protocol. */
@@ -36,9 +41,12 @@ export interface CallFacts extends RequestFacts {
 const rootsTimeoutMs = 2_000;
 
 export function requestFacts(server: Server, context: ServerContext): RequestFacts {
+  const claims = claimsOf(context);
   return {
-    client: claimsOf(context)?.clientInfo?.name ?? server.getClientVersion()?.name ?? "unknown",
+    client: claims?.clientInfo?.name ?? server.getClientVersion()?.name ?? "unknown",
     signal: callSignal(context.mcpReq.signal),
+    isModern: claims !== undefined,
+    takesTasks: takesTasks(claims?.capabilities),
   };
 }
 

@@ -14,6 +14,8 @@ import { createTie, type Tie } from "./let-go.ts";
 import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
+import { taskAnswer } from "./task-data.ts";
+import { resultOf } from "./tool-result.ts";
 import { validateInput } from "./validate-input.ts";
 
 type Data = Readonly<Record<string, unknown>>;
@@ -82,7 +84,8 @@ async function runCall(
         outcome: answer.then((given) => finalData(tool, given)),
         errorText: (error) => errorText(error, tool.name, host.log),
       });
-      return { result: jobAnswer(job), outcome: { outcome: "job" } };
+      const { keepHours } = home.orchestrator.jobs;
+      return { result: facts.takesTasks ? taskAnswer(job, keepHours) : jobAnswer(job), outcome: { outcome: "job" } };
     }
     if ("needsInput" in ended.answer) {
       return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
@@ -162,10 +165,4 @@ function createContext(call: {
 function finalData(tool: ToolDefinition, answer: ToolAnswer<Record<string, unknown>>): Data {
   if ("needsInput" in answer) throw missingInput(tool.name, answer.needsInput);
   return answer.data;
-}
-
-function resultOf(tool: ToolDefinition, data: Record<string, unknown>): CallToolResult {
-  const rendered = tool.render(data);
-  const texts = typeof rendered === "string" ? [rendered] : rendered;
-  return { content: texts.map((text) => ({ type: "text" as const, text })), structuredContent: data };
 }

@@ -207,6 +207,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
   }
 
   return {
+    keepHours: options.keepHours,
     adopt(caller, { tool, operation, outcome, errorText }) {
       const before = entries.get(operation.id);
       if (before !== undefined && before.record.isAwaited !== true) {

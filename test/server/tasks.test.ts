@@ -1,0 +1,158 @@
+import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
+import { afterEach, describe, expect, it } from "vitest";
+import { LoadFailed } from "../../src/orchestrator/errors.ts";
+import type { GenerateResult } from "../../src/orchestrator/facade.ts";
+import { createLog } from "../../src/orchestrator/log.ts";
+import { createServer } from "../../src/server/create-server.ts";
+import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
+
+const extension = "io.modelcontextprotocol/tasks";
+type Answer = { result?: Record<string, unknown>; error?: { code: number; data?: unknown } };
+
+/** A modern client by hand: the SDK's own does not know the extension. */
+async function connect(patienceSeconds = 0.001) {
+  const operation = drivenOperation<GenerateResult>();
+  const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+  const settings = { privacy: "local_only", routing: { isEnabled: true, defaultProfile: "general", overrides: {} } };
+  const host = {
+    version: "0.0.0-test",
+    log: createLog("silent", () => undefined),
+    caller: { id: "1", mayOfferRoots: false, homeDirectory: "/nonexistent" },
+    open: async () => ({
+      orchestrator,
+      callerSettings: { ...settings, maxTokens: 4096, patienceSeconds } as never,
+      fileRoots: [],
+      warnings: [],
+      configFile: "/config.yaml",
+    }),
+  };
+  const [client, server] = InMemoryTransport.createLinkedPair();
+  serveStdio(() => createServer(host), { transport: server });
+  const waiting = new Map<unknown, (answer: Answer) => void>();
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
+  client.onmessage = (message: JSONRPCMessage) => {
+    if ("id" in message) waiting.get(message.id)?.(message as Answer);
+  };
+  await client.start();
+  let id = 0;
+  return {
+    operation,
+    close: () => client.close(),
+    request(method: string, params: object = {}, extensions: object = { [extension]: {} }): Promise<Answer> {
+      id += 1;
+      const _meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { name: "by-hand", version: "1" },
+        "io.modelcontextprotocol/clientCapabilities": { extensions },
+      };
+      const answered = new Promise<Answer>((resolve) => waiting.set(id, resolve));
+      void client.send({ jsonrpc: "2.0", id, method, params: { ...params, _meta } });
+      return answered;
+    },
+  };
+}
+
+describe("a client that takes the protocol's own tasks", () => {
+  let close: (() => Promise<void>) | undefined;
+  afterEach(() => close?.());
+
+  async function letGo() {
+    const client = await connect();
+    close = client.close;
+    const params = { name: "route_and_generate", arguments: { prompt: "Hi" } };
+    return { ...client, params, created: await client.request("tools/call", params) };
+  }
+
+  it("finds them among the server's capabilities", async () => {
+    const client = await connect();
+    close = client.close;
+    const { result } = await client.request("server/discover");
+    expect(result?.["capabilities"]).toMatchObject({ extensions: { [extension]: {} } });
+  });
+
+  it("gets one in place of a job", async () => {
+    const { created } = await letGo();
+    expect(created.result).toMatchObject({
+      resultType: "task",
+      taskId: "generate-1",
+      status: "working",
+      statusMessage: "generate with smollm2:135m",
+      createdAt: "1970-01-01T00:00:00.000Z",
+      ttlMs: null,
+      pollIntervalMs: 2000,
+    });
+    expect(created.result).not.toHaveProperty("structuredContent");
+  });
+
+  it("asks how far it is, and gets the tool's answer in the end", async () => {
+    const { request, operation } = await letGo();
+    operation.report({ message: "loading smollm2:135m" });
+    const task = () => request("tasks/get", { taskId: "generate-1" });
+    expect((await task()).result).toMatchObject({
+      resultType: "complete",
+      status: "working",
+      statusMessage: "loading smollm2:135m",
+    });
+    operation.succeed(generated);
+    await expect.poll(async () => (await task()).result?.["status"]).toBe("completed");
+    const { result } = await task();
+    expect(result).toMatchObject({
+      ttlMs: expect.any(Number),
+      result: {
+        content: [{ text: generated.text }, { text: "smollm2:135m, 92.3 tokens/s" }],
+        structuredContent: { text: generated.text, model: "smollm2:135m" },
+      },
+    });
+  });
+
+  it("reads a failure as the tool would have told it", async () => {
+    const { request, operation } = await letGo();
+    operation.fail(new LoadFailed("no memory", { hint: "call system_status" }));
+    const task = () => request("tasks/get", { taskId: "generate-1" });
+    await expect.poll(async () => (await task()).result?.["status"]).toBe("completed");
+    expect((await task()).result?.["result"]).toEqual({
+      content: [{ type: "text", text: "no memory\ncall system_status" }],
+      isError: true,
+    });
+  });
+
+  it("cancels it, once and again", async () => {
+    const { request, operation } = await letGo();
+    operation.cancel = () => operation.fail(new Error("aborted"));
+    for (const _again of [1, 2]) {
+      const { result } = await request("tasks/cancel", { taskId: "generate-1" });
+      expect(result).toMatchObject({ resultType: "complete" });
+    }
+    expect((await request("tasks/get", { taskId: "generate-1" })).result).toMatchObject({ status: "cancelled" });
+  });
+
+  it("may answer what was never asked", async () => {
+    const { request } = await letGo();
+    const { result } = await request("tasks/update", { taskId: "generate-1", inputResponses: { x: {} } });
+    expect(result).toMatchObject({ resultType: "complete" });
+  });
+
+  it.each(["tasks/get", "tasks/update", "tasks/cancel"])(
+    "learns from %s that there is no such task",
+    async (method) => {
+      const { request } = await letGo();
+      expect((await request(method, { taskId: "generate-9" })).error?.code).toBe(-32602);
+      expect((await request(method, { taskId: 9 })).error?.code).toBe(-32602);
+      expect((await request(method)).error?.code).toBe(-32602);
+    },
+  );
+
+  it("has to say so with every request", async () => {
+    const { request, params } = await letGo();
+    const { error } = await request("tasks/get", { taskId: "generate-1" }, {});
+    expect(error).toMatchObject({ code: -32021, data: { requiredCapabilities: { extensions: { [extension]: {} } } } });
+    const { result } = await request("tools/call", params, {});
+    expect(result).toMatchObject({ resultType: "complete", structuredContent: { job: "generate-1" } });
+  });
+
+  it.each(["tasks/list", "tasks/result"])("knows that %s is no more", async (method) => {
+    const { request } = await letGo();
+    expect((await request(method, { taskId: "generate-1" })).error?.code).toBe(-32601);
+  });
+});

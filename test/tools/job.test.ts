@@ -1,0 +1,164 @@
+import { afterEach, describe, expect, it } from "vitest";
+import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/facade.ts";
+import type { Operation } from "../../src/orchestrator/types.ts";
+import { pullAnswer } from "../../src/tools/pull-model.ts";
+import {
+  createFakeJobs,
+  createFakeOrchestrator,
+  drivenOperation,
+  generated,
+  type DrivenOperation,
+} from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+
+describe("job", () => {
+  let connection: MemoryClient | undefined;
+  afterEach(async () => connection?.close());
+
+  const caller = { id: "1", client: "claude-desktop", roots: [], signal: new AbortController().signal } as never;
+  const pulled: PullResult = { name: "smollm2:135m", engine: "ollama", sizeBytes: 5e6, wasAlreadyPresent: false };
+
+  /** Two jobs: a generation that has written something, and a pull. */
+  async function withJobs(more: Partial<Orchestrator> = {}) {
+    const jobs = createFakeJobs();
+    const generation: DrivenOperation<GenerateResult> = {
+      ...drivenOperation<GenerateResult>(),
+      partial: () => ({ text: `${"x".repeat(2500)}the end`, thinking: "" }),
+    };
+    const pull = { ...drivenOperation<PullResult>("pull smollm2:135m"), id: "pull-3f9a2c1b", kind: "pull" as const };
+    const adopt = <Result>(tool: string, operation: Operation<Result>, outcome: Promise<object>) =>
+      jobs.adopt(caller, { tool, operation, outcome: outcome as never, errorText: String });
+    const signal = new AbortController().signal;
+    adopt(
+      "route_and_generate",
+      generation,
+      generation.follow(signal).then(({ text, model, engine, reason }) => ({ text, model, engine, reason })),
+    );
+    adopt("pull_model", pull, pull.follow(signal).then(pullAnswer));
+    connection = await connectMemoryClient(createFakeOrchestrator({ jobs, ...more }), { patienceSeconds: 0.01 });
+    return { connection, generation, pull, jobs };
+  }
+
+  it("lists them, newest first", async () => {
+    const { connection: client, pull } = await withJobs();
+    pull.report({ message: "pulling smollm2:135m", completedBytes: 1, totalBytes: 2 });
+    const { content, structuredContent } = await client.call("job", { action: "list" });
+    expect((structuredContent as { jobs: unknown[] }).jobs).toEqual(
+      expect.arrayContaining([
+        { job: "pull-3f9a2c1b", state: "running", title: "pull smollm2:135m", message: "pulling smollm2:135m" },
+        { job: "generate-1", state: "running", title: "generate with smollm2:135m" },
+      ]),
+    );
+    expect(content).toMatchObject([{ text: expect.stringContaining("pull-3f9a2c1b running: pulling smollm2:135m") }]);
+  });
+
+  it("says when there are none", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect(await connection.call("job", { action: "list" })).toMatchObject({
+      content: [{ text: "no jobs" }],
+      structuredContent: { jobs: [] },
+    });
+  });
+
+  it("shows how far it is, the end of its text, and what to call next", async () => {
+    const { connection: client, generation } = await withJobs();
+    generation.report({ message: "smollm2:135m: 7 tokens", completionTokens: 7 });
+    const { structuredContent, content } = await client.call("job", { action: "status", job_id: "generate-1" });
+    const { partial_text: text, ...facts } = structuredContent as { partial_text: string };
+    expect(text).toHaveLength(2000);
+    expect(text).toMatch(/the end$/);
+    expect(facts).toEqual({
+      job: "generate-1",
+      state: "running",
+      title: "generate with smollm2:135m",
+      tool: "route_and_generate",
+      progress: { message: "smollm2:135m: 7 tokens", completion_tokens: 7 },
+      next: 'call job with action "wait" and this id',
+    });
+    expect(content[1]).toEqual({
+      type: "text",
+      text: 'generate-1 running: smollm2:135m: 7 tokens\ncall job with action "wait" and this id',
+    });
+  });
+
+  it("waits no longer than its client does", async () => {
+    const { connection: client } = await withJobs();
+    const { structuredContent } = await client.call("job", { action: "wait", job_id: "pull-3f9a2c1b" });
+    expect(structuredContent).toMatchObject({ job: "pull-3f9a2c1b", state: "running" });
+  });
+
+  it("gives the answer of the tool that began it, in that tool's words", async () => {
+    const { connection: client, generation, pull } = await withJobs();
+    generation.succeed(generated);
+    pull.succeed(pulled);
+    const [first, second] = await Promise.all([
+      client.call("job", { action: "wait", job_id: "generate-1" }),
+      client.call("job", { action: "wait", job_id: "pull-3f9a2c1b" }),
+    ]);
+    expect(first.content).toEqual([
+      { type: "text", text: "The capital of France is Paris." },
+      { type: "text", text: "smollm2:135m" },
+    ]);
+    expect(second).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "smollm2:135m is ready (ollama, 5.0 MB)",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "job": "pull-3f9a2c1b",
+          "result": {
+            "already_present": false,
+            "engine": "ollama",
+            "name": "smollm2:135m",
+            "size_bytes": 5000000,
+          },
+          "state": "succeeded",
+          "title": "pull smollm2:135m",
+          "tool": "pull_model",
+        },
+      }
+    `);
+  });
+
+  it("cancels, and says so", async () => {
+    const { connection: client, pull } = await withJobs();
+    const cancelled: string[] = [];
+    pull.cancel = () => {
+      cancelled.push("pull");
+      pull.fail(new Error("aborted"));
+    };
+    expect(await client.call("job", { action: "cancel", job_id: "pull-3f9a2c1b" })).toMatchObject({
+      content: [{ text: "pull-3f9a2c1b cancelled: pull smollm2:135m" }],
+      structuredContent: { state: "cancelled" },
+    });
+    expect(cancelled).toEqual(["pull"]);
+  });
+
+  it("asks for the id where one is needed, and suggests the nearest", async () => {
+    const { connection: client } = await withJobs();
+    expect(await client.call("job", { action: "wait" })).toMatchObject({
+      isError: true,
+      content: [{ text: "job_id is missing: which job is wait for?\ncall job with action list" }],
+    });
+    expect(await client.call("job", { action: "status", job_id: "pull-3f9a2c1c" })).toMatchObject({
+      isError: true,
+      content: [{ text: expect.stringContaining("did you mean pull-3f9a2c1b?") }],
+    });
+  });
+
+  it("relays the progress of what it waits for", async () => {
+    const { connection: client, pull } = await withJobs();
+    const messages: (string | undefined)[] = [];
+    pull.report({ message: "pulling smollm2:135m" });
+    const call = client.client.callTool(
+      { name: "job", arguments: { action: "wait", job_id: "pull-3f9a2c1b" } },
+      { onprogress: ({ message }) => void messages.push(message) },
+    );
+    await expect.poll(() => messages).toEqual(["pulling smollm2:135m"]);
+    pull.succeed(pulled);
+    await call;
+  });
+});
