@@ -16,9 +16,14 @@ export function httpTokenFile(home: string): string {
   return join(runFolder(home), "http-token");
 }
 
-/** What the owner says that nobody sees: its stderr, and a line per call. */
+/** What the owner says that nobody sees: its stderr. */
 export function ownerLogFile(home: string): string {
   return join(home, "logs", "owner.log");
+}
+
+/** A line for each call of a tool: time, client, tool, model, duration, outcome. */
+export function callLogFile(home: string): string {
+  return join(home, "logs", "calls.log");
 }
 
 /** Makes the run folder of a home that may not exist yet, for its user alone. */

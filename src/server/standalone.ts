@@ -1,76 +1,72 @@
-import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { homedir } from "node:os";
-import type { Flags } from "../orchestrator/config/load.ts";
+import type { Flags } from "../orchestrator/config/flags.ts";
+import { resolveHome } from "../orchestrator/config/home.ts";
+import { OwnerUnavailable } from "../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../orchestrator/log.ts";
+import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
-import { createServer } from "./create-server.ts";
-import type { OpenHome, ServerHost } from "./host.ts";
-import { createStdioTransport } from "./stdio-transport.ts";
+import { ensureHome } from "./home-folder.ts";
+import { callerHost } from "./owner/caller-host.ts";
+import { runHome } from "./owner/run.ts";
 
 /** With the transport's half second for last answers, below the 2 s that hosts wait before they kill. */
 const exitBoundMs = 1_200;
+/** Tells this process's own client from those that come over the socket. */
+const ownClientId = "stdio";
 
 /**
  * Owner and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
- * under way, closes the brain and ends the process, within two seconds.
+ * under way, closes the brain and ends the process, within two seconds. While somebody else holds the home it ends with
+ * 1 before a client is answered.
  */
-export function runStandalone(version: string, flags: Flags): void {
+export async function runStandalone(version: string, flags: Flags): Promise<void> {
   redirectConsole();
   const level = process.env["OLLM_LOG_LEVEL"];
-  const log = createLog(isLogLevel(level) ? level : "warn", (line) => process.stderr.write(`${line}\n`));
-
-  let opening: Promise<OpenHome & { close(): Promise<void> }> | undefined;
-  const host: ServerHost = {
-    version,
-    log,
-    caller: {
-      id: `stdio-${process.pid}`,
-      workingDirectory: process.cwd(),
-      mayOfferRoots: true,
-      homeDirectory: homedir(),
-    },
-    async open() {
-      opening ??= import("./world.ts").then(({ openHome }) =>
-        openHome({ environment: process.env, flags, userHome: homedir(), version, log }),
-      );
-      try {
-        return await opening;
-      } catch (error) {
-        // A setting that was wrong may be mended by the next call.
-        opening = undefined;
-        throw error;
-      }
-    },
-  };
-
-  let isEnding = false;
-  const end = (exitCode: number): void => {
-    if (isEnding) return;
-    isEnding = true;
-    setTimeout(() => process.exit(exitCode), exitBoundMs).unref();
-    const closeAll = async (): Promise<void> => {
-      // In this order: the calls let go of their operations before the brain ends those that are left.
-      await connection.close();
-      const home = await opening?.catch(() => undefined);
-      await home?.close();
-    };
-    closeAll()
-      .catch((error: unknown) => log.warn(`closing: ${error instanceof Error ? error.message : String(error)}`))
-      .finally(() => process.exit(exitCode));
-  };
-
-  const transport = createStdioTransport(process.stdin, process.stdout, { onEnd: () => end(0) });
-  const connection = serveStdio(() => createServer(host), {
-    transport,
-    onerror: (error) => log.debug(`protocol: ${error.message}`),
-  });
-  process.once("SIGTERM", () => end(143));
-  process.once("SIGINT", () => end(130));
-  process.once("SIGHUP", () => end(129));
+  const writeLine = (line: string): void => void process.stderr.write(`${line}\n`);
+  const log = createLog(isLogLevel(level) ? level : "warn", writeLine);
   // A defect in one call must not take the others with it; it is shown, never hidden.
   process.on("unhandledRejection", (reason) => {
     log.warn(`unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
   });
+  // The SDK is read while the home is claimed.
+  const serving = import("./owner/serve-client.ts");
+  serving.catch(() => undefined);
+  const userHome = homedir();
+  const environment = process.env;
+  const home = await ensureHome(resolveHome(environment, userHome), log);
+  let running: Awaited<ReturnType<typeof runHome>>;
+  try {
+    running = await runHome({
+      home,
+      version,
+      build,
+      isStandalone: true,
+      environment,
+      flags,
+      userHome,
+      log,
+      writeLine,
+      serveClient: async () => (await serving).serveClient,
+      exitBoundMs,
+      exit: (code) => process.exit(code),
+    });
+  } catch (error) {
+    if (!(error instanceof OwnerUnavailable)) throw error;
+    writeLine(`ollm: ${[error.message, error.hint].filter((part) => part !== undefined).join("\n  ")}`);
+    process.exit(1);
+  }
+
+  const { brain, calls, owner, end } = running;
+  const origin = { environment, flags, workingDirectory: process.cwd(), userHome };
+  const host = callerHost({ version, log, brain, calls }, ownClientId, origin);
+  const { serveClient } = await serving;
+  const served = serveClient({ input: process.stdin, output: process.stdout }, host, () => end("host", 0));
+  // Farewells are for fronts.
+  const client = { ...served, say: () => Promise.resolve() };
+  owner.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });
+  process.once("SIGTERM", () => end("host", 143));
+  process.once("SIGINT", () => end("host", 130));
+  process.once("SIGHUP", () => end("host", 129));
 }
 
 function isLogLevel(text: string | undefined): text is LogLevel {

@@ -1,33 +1,45 @@
 import path from "node:path";
-import { resolveHome } from "../orchestrator/config/home.ts";
-import { callerSettings, loadSettings, type Flags } from "../orchestrator/config/load.ts";
+import { loadSettings, type Flags } from "../orchestrator/config/load.ts";
+import type { Settings } from "../orchestrator/config/schema.ts";
+import type { Orchestrator } from "../orchestrator/facade.ts";
 import { createSystemProbe } from "../orchestrator/hardware/system-probe.ts";
-import { createLog, type Log } from "../orchestrator/log.ts";
+import { createJobFiles } from "../orchestrator/jobs/files.ts";
+import type { Log } from "../orchestrator/log.ts";
+import { createLog } from "../orchestrator/log.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
 import { createEngines } from "./engines.ts";
-import type { OpenHome } from "./host.ts";
-import { ensureHome } from "./home-folder.ts";
 
-export interface HomeOptions {
+export interface BrainOptions {
+  /** `OLLM_HOME`, made and writable. */
+  readonly home: string;
+  /** Of the process that holds the home: its settings of scope owner are the ones that count. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly flags: Flags;
-  /** The user's home folder: where `.ollm` lies unless `OLLM_HOME` says otherwise. */
+  /** The user's home folder. */
   readonly userHome: string;
   readonly version: string;
-  /** Until the settings say how much is to be logged. */
+  /** Where lines go that the settings want to be seen. */
+  readonly writeLine: (line: string) => void;
+}
+
+/** The brain of one home, for all its callers. */
+export interface Brain {
+  readonly home: string;
+  readonly settings: Settings;
+  readonly orchestrator: Orchestrator;
   readonly log: Log;
+  /** Ends engines and their processes; with `unloadsOwn` also models that it loaded into engines which live on. */
+  close(options?: { readonly unloadsOwn?: boolean }): Promise<void>;
 }
 
 /**
  * The brain with the real world around it; the one place where real engines, disks, clocks and probes are handed out.
- * Loaded at the first call. Throws `InvalidConfig`. `close` ends engines and their processes.
+ * Loaded when it is first needed. Throws `InvalidConfig`.
  */
-export async function openHome(options: HomeOptions): Promise<OpenHome & { close(): Promise<void> }> {
-  const { environment, flags, version } = options;
-  const wanted = resolveHome(environment, options.userHome);
-  const home = await ensureHome(wanted, options.log);
+export async function openBrain(options: BrainOptions): Promise<Brain> {
+  const { home, environment, flags, version } = options;
   const { settings, warnings } = await loadSettings({ home, environment, flags });
-  const log = createLog(settings.log.level, (line) => process.stderr.write(`${line}\n`));
+  const log = createLog(settings.log.level, options.writeLine);
   for (const warning of warnings) log.warn(warning);
 
   const probe = createSystemProbe({ log });
@@ -40,13 +52,14 @@ export async function openHome(options: HomeOptions): Promise<OpenHome & { close
     version,
     log,
   });
-  const orchestrator = createOrchestrator(settings, { now: Date.now, engines, probe, log, version, home });
-  return {
-    orchestrator,
-    callerSettings: callerSettings(settings),
-    fileRoots: settings.files.roots,
-    warnings: [],
-    configFile: path.join(home, "config.yaml"),
-    close: () => orchestrator.close(),
-  };
+  const orchestrator = createOrchestrator(settings, {
+    now: Date.now,
+    engines,
+    probe,
+    log,
+    version,
+    home,
+    jobFiles: createJobFiles(path.join(home, "jobs")),
+  });
+  return { home, settings, orchestrator, log, close: (how) => orchestrator.close(how) };
 }

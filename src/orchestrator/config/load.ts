@@ -4,18 +4,9 @@ import type { z } from "zod";
 import { InvalidConfig } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { CallerSettings } from "../types.ts";
+import type { Flags } from "./flags.ts";
 import { type SettingPath, settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-
-/** Settings given on the command line, under the names of the flags. */
-export interface Flags {
-  readonly model?: string;
-  readonly host?: string;
-  readonly temperature?: string;
-  readonly maxTokens?: string;
-  readonly contextSize?: string;
-  readonly roots?: readonly string[];
-}
 
 export interface LoadedSettings {
   readonly settings: Settings;
@@ -23,10 +14,12 @@ export interface LoadedSettings {
   readonly warnings: readonly string[];
 }
 
-type Environment = Readonly<Record<string, string | undefined>>;
-type Tree = { [key: string]: unknown };
+export type { Flags } from "./flags.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+export type Tree = { [key: string]: unknown };
 /** Where a value came from, for error messages: `OLLM_MODEL`, `--host`, `/home/me/.ollm/config.yaml:3`. */
-type Sources = Map<string, string>;
+export type Sources = Map<string, string>;
 
 /**
  * Reads all settings: defaults < `home/config.yaml` < environment < flags.
@@ -41,16 +34,27 @@ export async function loadSettings(from: {
   const sources: Sources = new Map();
   const file = join(from.home, "config.yaml");
   const tree = await readConfigFile(file, sources);
-  const warnings = applyEnvironment(tree, from.environment, known, sources);
-  applyFlags(tree, from.flags, sources);
+  for (const { name, path, read } of environmentValues(from.environment, known)) {
+    // Ollama's own variable is ambient: what was set for us, even in the file, is meant more.
+    if (name === "OLLAMA_HOST" && sources.has(path.join("."))) continue;
+    put(tree, path, read(), name, sources);
+  }
+  for (const { name, path, value } of flagValues(from.flags)) put(tree, path, value, name, sources);
+  addRoots(tree, from.flags, sources);
+  const settings = parseSettings(tree, sources, known, file);
+  return { settings, warnings: unknownNames(from.environment, known) };
+}
+
+/** Throws `InvalidConfig` that names each wrong value's source. */
+export function parseSettings(tree: Tree, sources: Sources, known: readonly SettingPath[], file: string): Settings {
   const parsed = settingsSchema.safeParse(tree);
   if (!parsed.success) throw invalid(parsed.error, tree, sources, known, file);
-  return { settings: parsed.data, warnings };
+  return parsed.data;
 }
 
 /** The part of the settings that travels with a caller. */
 export function callerSettings(settings: Settings): CallerSettings {
-  const { model, options, providers, privacy } = settings;
+  const { model, options, providers, privacy, jobs } = settings;
   return {
     privacy,
     ...(model.default === undefined ? {} : { defaultModel: model.default }),
@@ -63,10 +67,12 @@ export function callerSettings(settings: Settings): CallerSettings {
     ...(options.topP === undefined ? {} : { topP: options.topP }),
     maxTokens: options.maxTokens,
     ...(providers.ollama.options.numCtx === undefined ? {} : { contextTokens: providers.ollama.options.numCtx }),
+    patienceSeconds: jobs.patience,
   };
 }
 
-async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
+/** The file as it stands, an empty tree when there is none; `sources` learns each value's line. Throws `InvalidConfig`. */
+export async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
   let text: string;
   try {
     text = await readFile(file, "utf8");
@@ -118,44 +124,59 @@ const shortNames: Readonly<Record<string, readonly string[]>> = {
 /** `OLLM_*` names that are no settings of this schema. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
 
-function applyEnvironment(
-  tree: Tree,
+/** A value that somebody set outside the file, under the name it was set by. */
+export interface GivenValue {
+  /** `OLLM_MODEL`, `--model` */
+  readonly name: string;
+  readonly path: readonly string[];
+}
+
+/** Settings among the variables, in order of precedence. `read` throws `InvalidConfig`. */
+export function environmentValues(
   environment: Environment,
   known: readonly SettingPath[],
-  sources: Sources,
-): readonly string[] {
-  const paths = new Map<string, readonly string[]>([
-    ...Object.entries(shortNames),
-    ...known.map((setting) => [setting.environmentName, setting.path] as const),
-  ]);
-  for (const [name, path] of paths) {
+): readonly (GivenValue & { read(): unknown })[] {
+  return [...pathsByName(known)].flatMap(([name, path]) => {
     const value = environment[name];
-    if (value === undefined || value.trim() === "") continue;
-    // Ollama's own variable is ambient: what was set for us, even in the file, is meant more.
-    if (name === "OLLAMA_HOST" && sources.has(path.join("."))) continue;
+    if (value === undefined || value.trim() === "") return [];
     const type = known.find((setting) => setting.path.join(".") === path.join("."))?.type ?? "string";
-    put(tree, path, parseText(value, type, name), name, sources);
-  }
-  const names = [...paths.keys()];
+    return [{ name, path, read: () => parseText(value, type, name) }];
+  });
+}
+
+/** A sentence for each variable that looks like a setting and is none. */
+export function unknownNames(environment: Environment, known: readonly SettingPath[]): readonly string[] {
+  const paths = pathsByName(known);
   return Object.keys(environment)
     .filter((name) => name.startsWith("OLLM_") && !name.startsWith("OLLM_TEST_"))
     .filter((name) => !paths.has(name) && !otherNames.has(name))
-    .map((name) => `${name} is not a setting${didYouMean(name, names)}`);
+    .map((name) => `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
 }
 
-function applyFlags(tree: Tree, flags: Flags, sources: Sources): void {
-  const given: readonly (readonly [flag: string, path: readonly string[], value: unknown])[] = [
-    ["--model", ["model", "default"], flags.model],
-    ["--host", ["providers", "ollama", "host"], flags.host],
-    ["--temperature", ["options", "temperature"], toNumber(flags.temperature)],
-    ["--max-tokens", ["options", "maxTokens"], toNumber(flags.maxTokens)],
-    ["--context-size", ["providers", "ollama", "options", "numCtx"], toNumber(flags.contextSize)],
+function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonly string[]> {
+  return new Map<string, readonly string[]>([
+    ...Object.entries(shortNames),
+    ...known.map((setting) => [setting.environmentName, setting.path] as const),
+  ]);
+}
+
+/** Settings among the flags, `--root` apart. */
+export function flagValues(flags: Flags): readonly (GivenValue & { readonly value: unknown })[] {
+  const given: readonly (GivenValue & { readonly value: unknown })[] = [
+    { name: "--model", path: ["model", "default"], value: flags.model },
+    { name: "--host", path: ["providers", "ollama", "host"], value: flags.host },
+    { name: "--temperature", path: ["options", "temperature"], value: toNumber(flags.temperature) },
+    { name: "--max-tokens", path: ["options", "maxTokens"], value: toNumber(flags.maxTokens) },
+    { name: "--context-size", path: ["providers", "ollama", "options", "numCtx"], value: toNumber(flags.contextSize) },
   ];
-  for (const [flag, path, value] of given) if (value !== undefined) put(tree, path, value, flag, sources);
-  if (flags.roots !== undefined && flags.roots.length > 0) {
-    const configured = isTree(tree["files"]) && Array.isArray(tree["files"]["roots"]) ? tree["files"]["roots"] : [];
-    put(tree, ["files", "roots"], [...(configured as unknown[]), ...flags.roots], "--root", sources);
-  }
+  return given.filter(({ value }) => value !== undefined);
+}
+
+/** `--root` adds to the configured folders: the other flags replace. */
+export function addRoots(tree: Tree, flags: Flags, sources: Sources): void {
+  if (flags.roots === undefined || flags.roots.length === 0) return;
+  const configured = isTree(tree["files"]) && Array.isArray(tree["files"]["roots"]) ? tree["files"]["roots"] : [];
+  put(tree, ["files", "roots"], [...(configured as unknown[]), ...flags.roots], "--root", sources);
 }
 
 function parseText(value: string, type: SettingPath["type"], name: string): unknown {
@@ -191,7 +212,8 @@ function toNumber(text: string | undefined): unknown {
   return text.trim() === "" || Number.isNaN(value) ? text : value;
 }
 
-function put(tree: Tree, path: readonly string[], value: unknown, source: string, sources: Sources): void {
+/** Sets a value, making the branches it hangs on. */
+export function put(tree: Tree, path: readonly string[], value: unknown, source: string, sources: Sources): void {
   let node = tree;
   for (const key of path.slice(0, -1)) {
     const next = node[key];
@@ -240,7 +262,7 @@ function didYouMean(name: string, names: readonly string[]): string {
   return nearest === undefined ? "" : `; did you mean ${nearest}?`;
 }
 
-function isTree(value: unknown): value is Tree {
+export function isTree(value: unknown): value is Tree {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -1,0 +1,166 @@
+import path from "node:path";
+import { newestClaim, type ClaimRecord } from "../../ipc/claim-record.ts";
+import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.ts";
+import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
+import { ownerLogFile } from "../../ipc/run-folder.ts";
+import { startOwner } from "../../ipc/start-owner.ts";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import { build } from "../../version.ts";
+import type { CommandIo } from "./io.ts";
+
+export { daemonLogs } from "./daemon-logs.ts";
+
+const connectMs = 5_000;
+/** An owner goes within three seconds; a machine that swaps takes longer. */
+const stopMs = 15_000;
+const pollMs = 50;
+/** After its claim has ended an owner has little left to do. */
+const processMs = 3_000;
+
+/** `ollm daemon start`: exit code 0 when an owner runs, also when it ran before. Throws `OwnerUnavailable`. */
+export async function daemonStart(_options: object, io: CommandIo): Promise<number> {
+  const home = homeOf(io);
+  const living = await livingClaim(home);
+  if (living !== undefined) {
+    io.stdout(`running already: pid ${living.pid}, version ${living.version}\n`);
+    return 0;
+  }
+  const claim = await startOwner({
+    home,
+    program: { folder: path.dirname(io.script), version: build },
+    node: io.node,
+    environment: io.environment,
+    say: (text) => io.stderr(`ollm: ${text}\n`),
+  });
+  io.stdout(`started: pid ${claim.pid}, version ${claim.version}\n`);
+  return 0;
+}
+
+/** `ollm daemon stop`: resolves when the owner is gone, with 1 when it is still there after a quarter of a minute. */
+export async function daemonStop(_options: object, io: CommandIo): Promise<number> {
+  const home = homeOf(io);
+  const asked = await ask(home, "stop", io);
+  if (asked === undefined) {
+    io.stdout(`no owner runs for ${home}\n`);
+    return 0;
+  }
+  const { claim, welcome } = asked;
+  if (!welcome.ok) return refused(welcome, io);
+  const deadline = Date.now() + stopMs;
+  while (await isThere(home, claim)) {
+    if (Date.now() >= deadline) {
+      io.stderr(
+        `ollm: the owner (pid ${claim.pid}) is still there after ${stopMs / 1_000} s\n` +
+          `  ${ownerLogFile(home)} may say why; end pid ${claim.pid} yourself if it hangs.\n`,
+      );
+      return 1;
+    }
+    await pause(pollMs);
+  }
+  const processDeadline = Date.now() + processMs;
+  while (hasProcess(claim.pid) && Date.now() < processDeadline) await pause(pollMs);
+  io.stdout(`stopped: pid ${claim.pid}\n`);
+  return 0;
+}
+
+/** `ollm daemon restart`: hosts stay connected, and calls under way end with an error that says to try again. */
+export async function daemonRestart(options: object, io: CommandIo): Promise<number> {
+  const stopped = await daemonStop(options, io);
+  return stopped === 0 ? daemonStart(options, io) : stopped;
+}
+
+/** `ollm daemon status`: starts nothing. Exit code 0 also when no owner runs; 1 when one can't be reached. */
+export async function daemonStatus({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  const home = homeOf(io);
+  const asked = await ask(home, "status", io);
+  if (asked === undefined) {
+    io.stdout(json ? `${JSON.stringify({ running: false, home })}\n` : `no owner runs for ${home}\n`);
+    return 0;
+  }
+  const { welcome } = asked;
+  if (!welcome.ok) return refused(welcome, io);
+  if (welcome.status === undefined) throw new OwnerUnavailable(`the owner of ${home} told nothing of itself`);
+  io.stdout(json ? `${JSON.stringify({ running: true, ...welcome.status })}\n` : describe(welcome.status));
+  return 0;
+}
+
+function describe(status: OwnerStatus): string {
+  const { pid, version, startedAt, isStandalone, clients, doors, loaded, jobs } = status;
+  const models = loaded.map(({ name, engine, bytes }) => `${name} (${engine}, ${formatBytes(bytes)})`);
+  return [
+    `running: pid ${pid}, version ${version}, since ${startedAt}${isStandalone ? ", standalone" : ""}`,
+    `home:    ${status.home}`,
+    `socket:  ${status.socket}`,
+    `clients: ${clients.map(({ client }) => client).join(", ") || "none"}`,
+    `loaded:  ${models.join(", ") || "nothing"}`,
+    ...(doors.length > 0 ? [`doors:   ${doors.join(", ")}`] : []),
+    ...(jobs > 0 ? [`jobs:    ${jobs} running`] : []),
+    "",
+  ].join("\n");
+}
+
+function homeOf(io: CommandIo): string {
+  return resolveHome(io.environment, io.userHome, io.workingDirectory);
+}
+
+/** Undefined when no owner lives. Throws `OwnerUnreachable` when one may, and can't be talked to. */
+async function ask(
+  home: string,
+  purpose: Hello["purpose"],
+  io: CommandIo,
+): Promise<{ readonly claim: ClaimRecord; readonly welcome: Welcome } | undefined> {
+  const hello = { version: build, purpose, workingDirectory: io.workingDirectory, arguments: [], environment: {} };
+  try {
+    const { socket, claim, welcome } = await connectOwner(home, hello, { timeoutMs: connectMs });
+    try {
+      return { claim, welcome: await welcome };
+    } finally {
+      socket.destroy();
+    }
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
+  }
+}
+
+async function livingClaim(home: string): Promise<ClaimRecord | undefined> {
+  const claim = newestClaim(home);
+  return claim !== undefined && (await isThere(home, claim)) ? claim : undefined;
+}
+
+async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
+  const newest = newestClaim(home);
+  if (newest === undefined || newest.generation !== claim.generation || newest.ended === true) return false;
+  try {
+    await probeClaim(home, claim, connectMs);
+    return true;
+  } catch (error) {
+    if (!(error instanceof OwnerUnreachable)) throw error;
+    // It takes no connections any more while it ends, and has not ended yet.
+    return error.reason === "silent";
+  }
+}
+
+function isAbsence(error: unknown): boolean {
+  return error instanceof OwnerUnreachable && ["absent", "dead", "gone"].includes(error.reason);
+}
+
+function hasProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {
+  io.stderr(`ollm: ${[welcome.message, welcome.hint].filter((part) => part !== undefined).join("\n  ")}\n`);
+  return 1;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,52 @@
+import { parseArgs } from "node:util";
+import { InvalidRequest } from "../errors.ts";
+
+/** Settings given on the command line, under the names of the flags. */
+export interface Flags {
+  readonly model?: string;
+  readonly host?: string;
+  readonly temperature?: string;
+  readonly maxTokens?: string;
+  readonly contextSize?: string;
+  readonly roots?: readonly string[];
+}
+
+/** The flags of a stdio server, as `parseArgs` of node:util takes them. */
+export const flagOptions = {
+  standalone: { type: "boolean" },
+  root: { type: "string", multiple: true },
+  model: { type: "string" },
+  host: { type: "string" },
+  temperature: { type: "string" },
+  "max-tokens": { type: "string" },
+  "context-size": { type: "string" },
+} as const;
+
+/** What `parseArgs` found of `flagOptions`, as settings. */
+export function flagsOf(values: {
+  readonly root?: readonly string[] | undefined;
+  readonly model?: string | undefined;
+  readonly host?: string | undefined;
+  readonly temperature?: string | undefined;
+  readonly "max-tokens"?: string | undefined;
+  readonly "context-size"?: string | undefined;
+}): Flags {
+  return {
+    ...(values.root !== undefined && { roots: values.root }),
+    ...(values.model !== undefined && { model: values.model }),
+    ...(values.host !== undefined && { host: values.host }),
+    ...(values.temperature !== undefined && { temperature: values.temperature }),
+    ...(values["max-tokens"] !== undefined && { maxTokens: values["max-tokens"] }),
+    ...(values["context-size"] !== undefined && { contextSize: values["context-size"] }),
+  };
+}
+
+/** The flags among a stdio server's words. Throws `InvalidRequest` that names a word which is none. */
+export function parseFlags(words: readonly string[]): Flags {
+  try {
+    return flagsOf(parseArgs({ args: [...words], options: flagOptions, strict: true }).values);
+  } catch (error) {
+    const message = error instanceof Error ? (error.message.split(". ")[0] ?? "") : String(error);
+    throw new InvalidRequest(message, { hint: "ollm --help lists the options", cause: error });
+  }
+}

@@ -1,0 +1,22 @@
+import { callLogFile } from "../../ipc/run-folder.ts";
+import type { Log } from "../../orchestrator/log.ts";
+import type { CallRecord } from "../host.ts";
+import { callLine } from "./call-line.ts";
+import { createRotatingFile } from "./rotating-file.ts";
+
+/** `OLLM_HOME/logs/calls.log`: a line per call. */
+export interface CallLog {
+  note(record: CallRecord): void;
+  /** Resolves when all of it is on disk, or can't be. */
+  idle(): Promise<void>;
+}
+
+/** `showsPrompts` is asked with every call: the setting comes with the brain. */
+export function createCallLog(home: string, log: Log, showsPrompts: () => boolean): CallLog {
+  const file = callLogFile(home);
+  const lines = createRotatingFile(file, (error) => log.warn(`${file} can't be written: ${String(error)}`));
+  return {
+    note: (record) => lines.append(callLine(record, new Date(), showsPrompts())),
+    idle: lines.idle,
+  };
+}

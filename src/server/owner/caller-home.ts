@@ -1,0 +1,67 @@
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import { callerSettingsFrom } from "../../orchestrator/config/caller.ts";
+import { expandHome } from "../../orchestrator/config/expand-home.ts";
+import type { Flags } from "../../orchestrator/config/load.ts";
+import type { OpenHome } from "../host.ts";
+import type { Brain } from "../world.ts";
+
+/** What a caller brings along. */
+export interface CallerOrigin {
+  /** Its `OLLM_*` variables. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly flags: Flags;
+  /** Relative folders count from here; absent over HTTP, where they count from the home. */
+  readonly workingDirectory?: string;
+  readonly userHome: string;
+}
+
+/** `config.yaml` is looked at once in so long: a look costs more than the rest of a call's way through us. */
+const freshMs = 1_000;
+
+/**
+ * One caller's view of the brain: the shared orchestrator under its own settings, which follow `config.yaml`. `now` in
+ * milliseconds. The answer throws `InvalidConfig` while a setting is wrong.
+ */
+export function createCallerHome(
+  origin: CallerOrigin,
+  openBrain: () => Promise<Brain>,
+  now: () => number,
+): () => Promise<OpenHome> {
+  let known: { readonly home: OpenHome; readonly stamp: string; readonly seenAtMs: number } | undefined;
+
+  async function load(brain: Brain, configFile: string): Promise<OpenHome> {
+    const { environment, flags } = origin;
+    const loaded = await callerSettingsFrom({ home: brain.home, environment, flags, owner: brain.settings });
+    const base = origin.workingDirectory ?? brain.home;
+    return {
+      orchestrator: brain.orchestrator,
+      callerSettings: loaded.settings,
+      fileRoots: loaded.fileRoots.map((folder) => path.resolve(base, expandHome(folder, origin.userHome))),
+      warnings: loaded.warnings,
+      configFile,
+    };
+  }
+
+  return async () => {
+    const brain = await openBrain();
+    if (known !== undefined && now() - known.seenAtMs < freshMs) return known.home;
+    const configFile = path.join(brain.home, "config.yaml");
+    const seenAtMs = now();
+    const stamp = await stampOf(configFile);
+    const home = known?.stamp === stamp ? known.home : await load(brain, configFile);
+    known = { home, stamp, seenAtMs };
+    return home;
+  };
+}
+
+/** Changes whenever the file does. */
+async function stampOf(file: string): Promise<string> {
+  try {
+    const { mtimeMs, size, ino } = await stat(file);
+    return `${mtimeMs} ${size} ${ino}`;
+  } catch {
+    // No file is a state like another; one that can't be read is reported where it is read.
+    return "none";
+  }
+}

@@ -1,0 +1,74 @@
+import { homedir } from "node:os";
+import { ownerLogFile } from "../../ipc/run-folder.ts";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { createLog, type LogLevel } from "../../orchestrator/log.ts";
+import { redirectConsole } from "../console-guard.ts";
+import { ensureHome } from "../home-folder.ts";
+import { rotateByCopy } from "./rotating-file.ts";
+import { runHome } from "./run.ts";
+
+/** Fronts and `ollm daemon stop` are told that an owner goes within three seconds. */
+const exitBoundMs = 2_500;
+const rotationLookMs = 60_000;
+
+/**
+ * The owner process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/owner.log`, to which whoever started
+ * it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
+ */
+export async function runOwner(program: { readonly version: string; readonly build: string }): Promise<void> {
+  redirectConsole();
+  const writeLine = (line: string): void => {
+    process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+  };
+  process.on("uncaughtException", (error) => {
+    // Nothing is known of the state that it left: fronts start the next owner.
+    writeLine(`ollm: uncaught: ${error.stack ?? error.message}`);
+    process.exit(1);
+  });
+  process.on("unhandledRejection", (reason) => {
+    writeLine(`ollm: unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
+  });
+  const given = process.env["OLLM_LOG_LEVEL"];
+  // Starts and ends of an owner are worth their lines unless somebody wants silence.
+  const log = createLog(isLogLevel(given) && given !== "warn" ? given : "info", writeLine);
+  const userHome = homedir();
+  const wanted = resolveHome(process.env, userHome);
+  const home = await ensureHome(wanted, log);
+  if (home !== wanted) {
+    writeLine("ollm: an owner needs a home that can be written");
+    process.exit(1);
+  }
+  try {
+    const running = await runHome({
+      home,
+      ...program,
+      isStandalone: false,
+      environment: process.env,
+      flags: {},
+      userHome,
+      log,
+      writeLine,
+      serveClient: async () => (await import("./serve-client.ts")).serveClient,
+      exitBoundMs,
+      exit: (code) => process.exit(code),
+    });
+    for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => running.end("stop", 0));
+    // Before the first call: jobs and pulls of the owner before are taken up.
+    running.brain.open().catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)));
+    await import("./serve-client.ts");
+  } catch (error) {
+    if (!(error instanceof OwnerUnavailable)) throw error;
+    log.info(error.message);
+    process.exit(1);
+  }
+  const rotate = (): void => {
+    rotateByCopy(ownerLogFile(home)).catch((error: unknown) => log.warn(`${ownerLogFile(home)}: ${String(error)}`));
+  };
+  rotate();
+  setInterval(rotate, rotationLookMs).unref();
+}
+
+function isLogLevel(text: string | undefined): text is LogLevel {
+  return text === "debug" || text === "info" || text === "warn" || text === "silent";
+}

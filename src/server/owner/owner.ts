@@ -1,0 +1,209 @@
+import type { Socket } from "node:net";
+import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.ts";
+import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
+import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import type { Door } from "../http/door.ts";
+import { callerHost, flagsOfHello, noticesFor } from "./caller-host.ts";
+import type { CallerOrigin } from "./caller-home.ts";
+import type { Business } from "./decide.ts";
+import type { Client, OwnerParts } from "./parts.ts";
+import { ownerStatus } from "./status.ts";
+
+export interface Owner {
+  /** Takes one connection on the owner's socket; never throws. */
+  accept(socket: Socket): void;
+  /** Counts a client of its own streams, in a standalone server. */
+  addClient(id: string, client: Client): () => void;
+  business(): Business;
+  /** Reads no more of what clients send. */
+  pauseClients(): void;
+  /** Takes no connections any more, and says goodbye. Calls under way learn that their client is gone. */
+  closeClients(reason: Farewell["reason"]): Promise<void>;
+  closeDoors(): Promise<void>;
+}
+
+/** Beyond this something is broken: a host that starts servers in a loop, say. */
+const maxClients = 256;
+/** With those that are shaking hands. */
+const maxSockets = maxClients + 64;
+const handshakeMs = 10_000;
+/** A client that doesn't read must not keep its owner. */
+const farewellMs = 300;
+
+/** The part of an owner that speaks with its callers: who they are, what they want, and what they are told at the end. */
+export function createOwner(parts: OwnerParts): Owner {
+  const { log } = parts;
+  const sockets = new Set<Socket>();
+  const clients = new Map<string, Client>();
+  const doors = new Set<Door>();
+  let counter = 0;
+  let isClosed = false;
+
+  async function greet(socket: Socket): Promise<void> {
+    const { home, build } = parts;
+    let accepted: AcceptedConnection;
+    try {
+      accepted = await acceptConnection(socket, {
+        home,
+        version: build,
+        pid: process.pid,
+        timeoutMs: handshakeMs,
+      });
+    } catch (error) {
+      log.debug(`a connection ended in its handshake: ${textOf(error)}`);
+      return;
+    }
+    try {
+      if (isClosed) throw new OwnerUnavailable("the owner is ending", { hint: "Try again." });
+      await serve(socket, accepted);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) log.warn(`serving a connection: ${stackOf(error)}`);
+      accepted.welcome(refusal(error));
+      socket.end();
+    }
+  }
+
+  async function serve(socket: Socket, { hello, welcome }: AcceptedConnection): Promise<void> {
+    switch (hello.purpose) {
+      case "mcp":
+        return serveMcp(socket, hello, welcome);
+      case "door":
+        return serveDoor(socket, hello, welcome);
+      case "status":
+        welcome({ ok: true, status: await ownerStatus(parts, [...clients.values()], [...doors]) });
+        socket.end();
+        return;
+      case "stop":
+      case "handover":
+        if (hello.purpose === "handover" && parts.isStandalone) {
+          throw new OwnerUnavailable("a standalone server can't hand its host's connection over", {
+            hint: `Close the host that started pid ${process.pid}.`,
+          });
+        }
+        log.info(`${hello.purpose} asked for by version ${hello.version}`);
+        welcome({ ok: true });
+        socket.end(() => parts.onAsked(hello.purpose === "stop" ? "stop" : "handover"));
+        return;
+      default:
+        throw new OwnerUnavailable(`this owner (version ${parts.build}) knows no purpose "${String(hello.purpose)}"`, {
+          hint: 'Run "ollm daemon restart".',
+        });
+    }
+  }
+
+  async function serveMcp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
+    if (clients.size >= maxClients) {
+      throw new OwnerUnavailable(`the owner serves ${maxClients} clients already, the most it takes`, {
+        hint: '"ollm daemon status" lists them; close hosts that are not used.',
+      });
+    }
+    const origin = originOf(hello, parts.userHome);
+    counter += 1;
+    const id = `client-${counter}`;
+    const host = callerHost(parts, id, origin);
+    const [serveClient, notices] = await Promise.all([parts.serveClient(), noticesFor(host, origin, parts.brain)]);
+    if (isClosed || socket.destroyed) return void socket.destroy();
+    welcome({ ok: true, ...(notices.length > 0 && { notices }) });
+    let remove = (): void => undefined;
+    const served = serveClient({ input: socket, output: socket }, host, () => {
+      remove();
+      // What was written last still leaves.
+      socket.end();
+      setTimeout(() => socket.destroy(), farewellMs).unref();
+    });
+    remove = addClient(id, { served, connectedAt: new Date().toISOString() });
+  }
+
+  async function serveDoor(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
+    const wanted = hello.door;
+    if (wanted === undefined) throw new OwnerUnavailable("a door without bind and port was asked for");
+    const { settings } = await parts.brain.open();
+    const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
+    const door = await parts.openDoor({
+      bind: wanted.bind,
+      port: wanted.port,
+      home: parts.home,
+      hostFor: (id) => callerHost(parts, id, origin),
+      settings: settings.http,
+      version: parts.version,
+      log,
+    });
+    doors.add(door);
+    const close = (): void => {
+      if (!doors.delete(door)) return;
+      door.close().catch((error: unknown) => log.warn(`closing ${door.url}: ${textOf(error)}`));
+    };
+    socket.once("close", close);
+    // Nothing more is said; reading shows the end.
+    socket.resume();
+    if (socket.destroyed || isClosed) return close();
+    log.info(`door at ${door.url}`);
+    welcome({ ok: true, door: { url: door.url, tokenFile: door.tokenFile } });
+  }
+
+  function addClient(id: string, client: Client): () => void {
+    clients.set(id, client);
+    return () => void clients.delete(id);
+  }
+
+  return {
+    accept(socket) {
+      if (isClosed || sockets.size >= maxSockets) {
+        socket.destroy();
+        return;
+      }
+      sockets.add(socket);
+      socket.once("close", () => sockets.delete(socket));
+      void greet(socket);
+    },
+    addClient,
+    business() {
+      const activity = parts.brain.current()?.orchestrator.activity() ?? { operations: 0, pulls: 0, pinned: 0 };
+      const requests = [...clients.values()].reduce((sum, { served }) => sum + served.pending(), 0);
+      return { clients: clients.size, doors: doors.size, requests, ...activity };
+    },
+    pauseClients() {
+      for (const { served } of clients.values()) served.pause();
+    },
+    async closeClients(reason) {
+      isClosed = true;
+      await Promise.all(
+        [...clients.values()].map(async ({ served }) => {
+          await bounded(served.say({ ollm: "farewell", reason }), farewellMs);
+          await served.close();
+        }),
+      );
+      for (const socket of sockets) socket.destroySoon();
+    },
+    async closeDoors() {
+      await Promise.all([...doors].map((door) => door.close()));
+    },
+  };
+}
+
+function originOf(hello: Hello, userHome: string): CallerOrigin {
+  const { environment, workingDirectory } = hello;
+  return { environment, workingDirectory, flags: flagsOfHello(hello, userHome), userHome };
+}
+
+function refusal(error: unknown): Welcome {
+  if (!(error instanceof OrchestratorError)) return { ok: false, message: `internal error: ${textOf(error)}` };
+  return { ok: false, message: error.message, ...(error.hint !== undefined && { hint: error.hint }) };
+}
+
+async function bounded(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

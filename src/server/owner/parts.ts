@@ -1,0 +1,34 @@
+import type { Claim } from "../../ipc/claim.ts";
+import type { Log } from "../../orchestrator/log.ts";
+import type { Door, DoorOptions } from "../http/door.ts";
+import type { BrainKeeper } from "./brain-keeper.ts";
+import type { CallLog } from "./call-log.ts";
+import type { serveClient, ServedClient } from "./serve-client.ts";
+
+/** What the parts of an owner share. */
+export interface OwnerParts {
+  /** `OLLM_HOME`, links resolved. */
+  readonly home: string;
+  readonly version: string;
+  /** Version and build. */
+  readonly build: string;
+  readonly isStandalone: boolean;
+  readonly userHome: string;
+  readonly brain: BrainKeeper;
+  readonly calls: CallLog;
+  readonly log: Log;
+  /** Loads the SDK; asked for with the first client. */
+  readonly serveClient: () => Promise<typeof serveClient>;
+  readonly openDoor: (options: DoorOptions) => Promise<Door>;
+  /** Undefined while the home is being claimed. */
+  readonly claim: () => Claim | undefined;
+  /** Somebody asks this owner to end, or to end as soon as its work allows. */
+  readonly onAsked: (what: "stop" | "handover") => void;
+}
+
+/** One connected client. */
+export interface Client {
+  readonly served: ServedClient;
+  /** ISO 8601. */
+  readonly connectedAt: string;
+}

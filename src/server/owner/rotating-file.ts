@@ -1,0 +1,104 @@
+import { appendFile, mkdir, rename, rm, stat, truncate, copyFile } from "node:fs/promises";
+import path from "node:path";
+
+export interface RotationLimits {
+  readonly maxBytes: number;
+  /** Older files beside the current one: `calls.1.log` is the newest of them. */
+  readonly keep: number;
+}
+
+export const logLimits: RotationLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
+
+/** A text file that is only added to, and whose past is bounded. */
+export interface RotatingFile {
+  /** Never rejects and keeps the order of its calls; what can't be written is told to `onFailure`, once in a row. */
+  append(line: string): void;
+  /** Resolves when all that was appended is written. */
+  idle(): Promise<void>;
+}
+
+/** Mode 0600; its folder is made when needed. */
+export function createRotatingFile(
+  file: string,
+  onFailure: (error: unknown) => void,
+  limits: RotationLimits = logLimits,
+): RotatingFile {
+  let waiting: string[] = [];
+  let writing: Promise<void> | undefined;
+  let bytes: number | undefined;
+  let hasFailed = false;
+
+  async function writeAll(): Promise<void> {
+    while (waiting.length > 0) {
+      const text = `${waiting.join("\n")}\n`;
+      waiting = [];
+      try {
+        await write(text);
+        hasFailed = false;
+      } catch (error) {
+        if (!hasFailed) onFailure(error);
+        hasFailed = true;
+        bytes = undefined;
+      }
+    }
+  }
+
+  async function write(text: string): Promise<void> {
+    bytes ??= await sizeOf(file);
+    const added = Buffer.byteLength(text);
+    if (bytes > 0 && bytes + added > limits.maxBytes) {
+      await shift(file, limits.keep);
+      await rename(file, numbered(file, 1));
+      bytes = 0;
+    }
+    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+    await appendFile(file, text, { mode: 0o600 });
+    bytes += added;
+  }
+
+  return {
+    append(line) {
+      waiting.push(line);
+      writing ??= writeAll().finally(() => (writing = undefined));
+    },
+    idle: async () => writing,
+  };
+}
+
+/**
+ * Rotates a file to which a process appends through its stderr: its content is copied away and the file emptied, because
+ * a renamed file would be written on.
+ */
+export async function rotateByCopy(file: string, limits: RotationLimits = logLimits): Promise<void> {
+  if ((await sizeOf(file)) <= limits.maxBytes) return;
+  await shift(file, limits.keep);
+  await copyFile(file, numbered(file, 1));
+  await truncate(file, 0);
+}
+
+/** Makes room for number 1. */
+async function shift(file: string, keep: number): Promise<void> {
+  await rm(numbered(file, keep), { force: true });
+  for (let number = keep - 1; number >= 1; number -= 1) {
+    await rename(numbered(file, number), numbered(file, number + 1)).catch(ignoreMissing);
+  }
+}
+
+/** `logs/calls.log` → `logs/calls.1.log`. */
+function numbered(file: string, number: number): string {
+  const { dir, name, ext } = path.parse(file);
+  return path.join(dir, `${name}.${number}${ext}`);
+}
+
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size;
+  } catch (error) {
+    ignoreMissing(error);
+    return 0;
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+}

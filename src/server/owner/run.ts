@@ -1,0 +1,139 @@
+import { createServer as createSocketServer } from "node:net";
+import { claimHome, type Claim } from "../../ipc/claim.ts";
+import type { Farewell } from "../../ipc/protocol.ts";
+import { realHome } from "../../ipc/run-folder.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
+import type { Log } from "../../orchestrator/log.ts";
+import { createBrainKeeper, type BrainKeeper } from "./brain-keeper.ts";
+import { createCallLog, type CallLog } from "./call-log.ts";
+import { createOwner, type Owner } from "./owner.ts";
+import type { OwnerParts } from "./parts.ts";
+import { tidyRunFolder } from "./tidy.ts";
+import { watchBusiness } from "./watch.ts";
+
+export interface RunOptions {
+  /** `OLLM_HOME`, made and writable. */
+  readonly home: string;
+  readonly version: string;
+  /** Version and build. */
+  readonly build: string;
+  readonly isStandalone: boolean;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly flags: Flags;
+  readonly userHome: string;
+  readonly log: Log;
+  readonly writeLine: (line: string) => void;
+  readonly serveClient: OwnerParts["serveClient"];
+  /** The end may take so long; then the process goes as it is. */
+  readonly exitBoundMs: number;
+  readonly exit: (code: number) => void;
+}
+
+export interface RunningOwner {
+  readonly claim: Claim;
+  readonly owner: Owner;
+  readonly brain: BrainKeeper;
+  readonly calls: CallLog;
+  /** Says goodbye, ends what is under way and the process. Once. */
+  end(reason: EndReason, exitCode: number): void;
+}
+
+export type EndReason = Farewell["reason"] | "host";
+
+/** Until the settings are read, or while they are wrong. */
+const defaultIdleSeconds = 1_800;
+/** After so many deaths within a minute nothing is loaded before somebody asks for it. */
+const deathsOfSafeStart = 3;
+
+/**
+ * Holds a home: claims it, answers on its socket, and ends when it is told to, has nothing to do any more, or loses the
+ * home. The same for the owner and for a standalone server. Throws `OwnerUnavailable` while somebody else holds it.
+ */
+export async function runHome(options: RunOptions): Promise<RunningOwner> {
+  const { log, isStandalone, build } = options;
+  const home = realHome(options.home);
+  let claim: Claim | undefined;
+  let isEnding = false;
+
+  const brain = createBrainKeeper({ ...options, home });
+  const calls = createCallLog(home, log, () => brain.current()?.settings.log.prompts === true);
+  const owner = createOwner({
+    ...options,
+    home,
+    brain,
+    calls,
+    claim: () => claim,
+    openDoor: async (door) => (await import("../http/door.ts")).openDoor(door),
+    onAsked: (what) => (what === "stop" ? end("stop", 0) : watch.startHandover()),
+  });
+  const server = createSocketServer(owner.accept);
+  server.on("error", (error) => log.warn(`socket: ${error.message}`));
+  const watch = watchBusiness({
+    business: owner.business,
+    idleTimeoutSeconds: () => {
+      if (isStandalone) return -1;
+      return brain.current()?.settings.owner.idleTimeout ?? defaultIdleSeconds;
+    },
+    now: () => performance.now(),
+    wallNow: Date.now,
+    onIdle: () => end("idle", 0),
+    onDrain: owner.pauseClients,
+    onHandover: () => end("handover", 0),
+    onWake(gapMs) {
+      log.info(`the machine slept for ${Math.round(gapMs / 1_000)} s: engines are probed`);
+      brain
+        .current()
+        ?.orchestrator.wokeUp()
+        .catch((error: unknown) => log.warn(`after sleep: ${String(error)}`));
+    },
+  });
+
+  function end(reason: EndReason, exitCode: number): void {
+    if (isEnding) return;
+    isEnding = true;
+    watch.stop();
+    log.info(`ending: ${reason}`);
+    setTimeout(() => options.exit(exitCode), options.exitBoundMs).unref();
+    shutDown(reason)
+      .catch((error: unknown) => log.warn(`ending: ${error instanceof Error ? error.message : String(error)}`))
+      .finally(() => options.exit(exitCode));
+  }
+
+  /** The claim goes last, so that no other owner meets our engines; but fronts must not wait for a handover twice. */
+  async function shutDown(reason: EndReason): Promise<void> {
+    if (reason === "handover") {
+      owner.pauseClients();
+      await owner.closeDoors();
+      await brain.close({ isLeaving: false });
+      claim?.release();
+      await owner.closeClients("handover");
+    } else {
+      // In this order: the calls let go of their operations before the brain ends those that are left.
+      await Promise.all([owner.closeClients(reason === "host" ? "stop" : reason), owner.closeDoors()]);
+      await brain.close({ isLeaving: !isStandalone });
+      claim?.release();
+    }
+    await calls.idle();
+  }
+
+  try {
+    claim = await claimHome({ home, version: build, isStandalone, server });
+  } catch (error) {
+    watch.stop();
+    server.close();
+    throw error;
+  }
+  const { record } = claim;
+  const deaths = record.deaths.length;
+  const isSafeStart = deaths >= deathsOfSafeStart;
+  log.info(`${build} holds ${home} (pid ${process.pid}, generation ${record.generation}, ${record.socket})`);
+  if (deaths > 0)
+    log.warn(`owners of ${home} died ${deaths} times within a minute${isSafeStart ? ": a safe start" : ""}`);
+  claim.onLost((reason) => {
+    log.warn(reason);
+    // Fronts find the newer owner.
+    end("handover", 1);
+  });
+  tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
+  return { claim, owner, brain, calls, end };
+}

@@ -1,0 +1,97 @@
+import {
+  CLIENT_INFO_META_KEY,
+  type JSONRPCMessage,
+  type RequestId,
+  type Transport,
+} from "@modelcontextprotocol/server";
+import type { Readable, Writable } from "node:stream";
+import type { Farewell } from "../../ipc/protocol.ts";
+import type { ServerHost } from "../host.ts";
+import { serveConnection } from "../serve-connection.ts";
+import { createStdioTransport } from "../stdio-transport.ts";
+
+/** One MCP client on a pair of streams. */
+export interface ServedClient {
+  /** As it introduced itself; undefined before that. */
+  name(): string | undefined;
+  /** Requests that are not answered yet; open listen streams are none. */
+  pending(): number;
+  /** Reads no more: what comes stays with whoever sends it. */
+  pause(): void;
+  /** A line between messages, for fronts. Resolves when it has left, or can't. */
+  say(farewell: Farewell): Promise<void>;
+  /** Calls under way learn that their client is gone. */
+  close(): Promise<void>;
+}
+
+/** Serves MCP until either side ends; `onEnd` is called once. */
+export function serveClient(
+  streams: { readonly input: Readable; readonly output: Writable },
+  host: ServerHost,
+  onEnd: () => void,
+): ServedClient {
+  const { input, output } = streams;
+  const watched = watchRequests(createStdioTransport(input, output, { onEnd }));
+  const connection = serveConnection(host, watched.transport);
+  return {
+    name: watched.clientName,
+    pending: watched.pending,
+    pause: () => void input.pause(),
+    say: (farewell) =>
+      new Promise((resolve) => {
+        if (output.destroyed || output.writableEnded) return resolve();
+        output.write(`${JSON.stringify(farewell)}\n`, () => resolve());
+      }),
+    close: () => connection.close(),
+  };
+}
+
+interface WatchedTransport {
+  readonly transport: Transport;
+  pending(): number;
+  clientName(): string | undefined;
+}
+
+/** The same transport, with a look at who speaks and how many of its requests wait for their answer. */
+function watchRequests(inner: Transport): WatchedTransport {
+  const open = new Set<RequestId>();
+  let name: string | undefined;
+
+  function note(message: JSONRPCMessage): void {
+    if (!("method" in message)) return;
+    const { method, params } = message;
+    // A listen stream is open as long as its client likes.
+    if ("id" in message && method !== "subscriptions/listen") open.add(message.id);
+    if (method === "notifications/cancelled") open.delete(params?.["requestId"] as RequestId);
+    // The legacy era says it once, the modern one with each request.
+    if (method === "initialize") name = nameIn(params?.["clientInfo"]) ?? name;
+    else name ??= nameIn(params?._meta?.[CLIENT_INFO_META_KEY]);
+  }
+
+  const transport: Transport = {
+    start() {
+      // oxlint-disable unicorn/prefer-add-event-listener -- the SDK's transports have no other way.
+      inner.onmessage = (message, extra) => {
+        note(message);
+        transport.onmessage?.(message, extra);
+      };
+      inner.onclose = () => transport.onclose?.();
+      inner.onerror = (error) => transport.onerror?.(error);
+      // oxlint-enable unicorn/prefer-add-event-listener
+      return inner.start();
+    },
+    send(message, options) {
+      const sent = inner.send(message, options);
+      if ("method" in message || message.id === undefined) return sent;
+      const { id } = message;
+      return sent.finally(() => open.delete(id));
+    },
+    close: () => inner.close(),
+  };
+  return { transport, pending: () => open.size, clientName: () => name };
+}
+
+function nameIn(value: unknown): string | undefined {
+  const given: unknown = typeof value === "object" && value !== null && "name" in value ? value.name : undefined;
+  return typeof given === "string" ? given : undefined;
+}

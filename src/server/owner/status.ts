@@ -1,0 +1,59 @@
+import type { OwnerStatus } from "../../ipc/protocol.ts";
+import { callerSettings } from "../../orchestrator/config/load.ts";
+import type { CallerContext } from "../../orchestrator/types.ts";
+import type { Door } from "../http/door.ts";
+import type { Brain } from "../world.ts";
+import type { Client, OwnerParts } from "./parts.ts";
+
+/** An engine that hangs must not hold the status up. */
+const engineWaitMs = 2_000;
+
+/** What `ollm daemon status` shows. */
+export async function ownerStatus(
+  parts: Pick<OwnerParts, "home" | "build" | "isStandalone" | "brain" | "claim" | "log">,
+  clients: readonly Client[],
+  doors: readonly Door[],
+): Promise<OwnerStatus> {
+  const record = parts.claim()?.record;
+  const brain = parts.brain.current();
+  const running = brain?.orchestrator.jobs.list(ownCaller(brain)).filter(({ state }) => state === "running") ?? [];
+  return {
+    pid: process.pid,
+    version: parts.build,
+    socket: record?.socket ?? "",
+    home: parts.home,
+    startedAt: record?.startedAt ?? new Date().toISOString(),
+    isStandalone: parts.isStandalone,
+    clients: clients.map(({ served, connectedAt }) => ({ client: served.name() ?? "unknown", connectedAt })),
+    doors: doors.map(({ url }) => url),
+    loaded: brain === undefined ? [] : await loadedModels(brain, parts),
+    jobs: running.length,
+  };
+}
+
+async function loadedModels(brain: Brain, { log }: Pick<OwnerParts, "log">): Promise<OwnerStatus["loaded"]> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${engineWaitMs} ms`)), engineWaitMs);
+  });
+  try {
+    const { loaded } = await Promise.race([brain.orchestrator.ramStatus(ownCaller(brain)), late]);
+    return loaded;
+  } catch (error) {
+    log.warn(`loaded models for the status: ${error instanceof Error ? error.message : String(error)}`);
+    return [];
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The owner itself, where the facade wants to know who asks. */
+function ownCaller({ settings }: Brain): CallerContext {
+  return {
+    id: "owner",
+    client: "ollm",
+    roots: [],
+    settings: callerSettings(settings),
+    signal: AbortSignal.timeout(engineWaitMs),
+  };
+}

@@ -1,0 +1,67 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
+import { loadSettings } from "../../../src/orchestrator/config/load.ts";
+import { InvalidConfig } from "../../../src/orchestrator/errors.ts";
+
+let home: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "ollm-caller-"));
+});
+afterEach(() => rm(home, { recursive: true }));
+
+/** A caller under an owner that was started with other variables. */
+async function caller(environment: Record<string, string>, flags = {}, ownersEnvironment: Record<string, string> = {}) {
+  const { settings: owner } = await loadSettings({ home, environment: ownersEnvironment, flags: {} });
+  return callerSettingsFrom({ home, environment, flags, owner });
+}
+
+describe("callerSettingsFrom", () => {
+  it("obeys what is the caller's own, from its variables and flags, over the file", async () => {
+    await writeFile(join(home, "config.yaml"), "model: {default: from-file}\nfiles: {roots: [/configured]}\n");
+    const { settings, fileRoots, warnings } = await caller(
+      { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "from-environment", OLLM_HOME: home },
+      { model: "from-flag", roots: ["mine"], maxTokens: "9" },
+    );
+    expect(settings).toMatchObject({ privacy: "allow_remote", defaultModel: "from-flag", maxTokens: 9 });
+    expect(fileRoots).toEqual(["/configured", "mine"]);
+    expect(warnings).toEqual([]);
+  });
+
+  it("takes nothing from the variables of whoever started the owner", async () => {
+    const { settings } = await caller({}, {}, { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "theirs" });
+    expect(settings.privacy).toBe("local_only");
+    expect(settings.defaultModel).toBeUndefined();
+  });
+
+  it.each([
+    { environment: { OLLM_HOST: "http://127.0.0.1:1" }, flags: {}, name: "OLLM_HOST", now: '"http://127.0.0.1:11434"' },
+    { environment: {}, flags: { host: "http://127.0.0.1:1" }, name: "--host", now: '"http://127.0.0.1:11434"' },
+    { environment: { OLLM_MEMORY_MAX_BYTES: "5" }, flags: {}, name: "OLLM_MEMORY_MAX_BYTES", now: "unset" },
+    { environment: { OLLM_STORE_READ_OLLAMA: "perhaps" }, flags: {}, name: "OLLM_STORE_READ_OLLAMA", now: "true" },
+  ])("reports that the owner's $name is ignored", async ({ environment, flags, name, now }) => {
+    const { warnings } = await caller(environment, flags);
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain(`${name} is ignored: `);
+    expect(warnings[0]).toContain(` is ${now} for all clients of this home; set it in ${join(home, "config.yaml")}`);
+  });
+
+  it("says nothing about an owner setting that is the one obeyed", async () => {
+    const same = { OLLM_HOST: "http://127.0.0.1:7", OLLM_OWNER_IDLE_TIMEOUT: "60" };
+    expect((await caller(same, {}, same)).warnings).toEqual([]);
+  });
+
+  it("tells of variables that are no settings", async () => {
+    expect((await caller({ OLLM_MODLE: "x" })).warnings).toEqual([
+      "OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
+    ]);
+  });
+
+  it("rejects a caller setting that is wrong, naming where it came from", async () => {
+    const wrong = caller({ OLLM_PRIVACY: "perhaps" });
+    await expect(wrong).rejects.toBeInstanceOf(InvalidConfig);
+    await expect(wrong).rejects.toThrow('OLLM_PRIVACY: privacy is "perhaps"');
+  });
+});
