@@ -1,0 +1,241 @@
+import { realpathSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { build } from "../../version.ts";
+import { checkLaunch, type LaunchCheck } from "../hosts/check-launch.ts";
+import { replaceConfigFile, restoreConfigFile } from "../hosts/config-file.ts";
+import { allTargets, findTargets, gatherFacts, type HostTarget } from "../hosts/discover.ts";
+import { checkFolders } from "../hosts/folders.ts";
+import { allowedFolders, createLaunch, entryName, type Launch, type Program } from "../hosts/launch.ts";
+import { currentEntry, placeOf, planAdd, type AddPlan } from "../hosts/plan.ts";
+import { copyProgram, isTransient, lastingNode, lastingScript } from "../hosts/program-files.ts";
+import { isYes, removeEntries } from "../hosts/remove-entries.ts";
+import { showDiff } from "../hosts/show-diff.ts";
+import { hostTable } from "../hosts/table.ts";
+import { addEntry } from "../hosts/document.ts";
+import type { CommandIo } from "./io.ts";
+
+/** Of `ollm setup`, under the names of its flags. */
+export interface SetupOptions {
+  /** Hosts; without any, all that are found. */
+  readonly client?: readonly string[] | undefined;
+  /** Folders to allow. */
+  readonly root?: readonly string[] | undefined;
+  /** Shows what would be written. */
+  readonly print?: boolean | undefined;
+  /** Takes the entry out again. */
+  readonly undo?: boolean | undefined;
+  /** Asks nothing. */
+  readonly yes?: boolean | undefined;
+  /** Says how to install the embedded engine now. */
+  readonly engine?: boolean | undefined;
+}
+
+/** What tests replace. */
+export interface SetupWorld {
+  now(): Date;
+  /** Starts the entry as its host would. */
+  check(launch: Launch): Promise<LaunchCheck>;
+  /** Names the copy of the program that hosts start. */
+  readonly build: string;
+  /** Programs in these are gone tomorrow. */
+  readonly temporaryFolders: readonly string[];
+}
+
+function realWorld(io: CommandIo): SetupWorld {
+  const folders = [tmpdir(), "/tmp", "/var/tmp"];
+  return {
+    now: () => new Date(),
+    check: (launch) => checkLaunch(launch, io),
+    build,
+    temporaryFolders: io.platform === "win32" ? [tmpdir()] : [...folders, ...folders.flatMap(realFolder)],
+  };
+}
+
+/**
+ * `ollm setup`: writes our entry into the files of the hosts of this machine. Answers 0 when every host starts us, 1 when
+ * one does not, 2 when somebody has to say something first. Throws `OrchestratorError` for wrong arguments.
+ */
+export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
+  const facts = gatherFacts(io);
+  const clients = options.client ?? [];
+  if (options.undo === true) {
+    const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
+    return removeEntries(targets, options, io);
+  }
+  const targets = findTargets(facts, clients);
+  const given = options.root === undefined ? undefined : checkFolders(options.root, io);
+  const { program, copyFrom } = chooseProgram(io, world);
+  const again = isTransient(realFolder(io.script)[0] ?? io.script, world.temporaryFolders) ? "npx -y ollm-mcp" : "ollm";
+  if (targets.length === 0) {
+    io.stdout(nothingFound(facts, program, given ?? []));
+    return options.print === true ? 0 : 1;
+  }
+
+  const roots = given ?? (await askForFolders(targets, options, io));
+  const plans = await Promise.all(targets.map((target) => planAdd(target, program, roots)));
+  const changes = plans.filter((plan) => plan.kind === "change");
+  for (const plan of plans) io.stdout(describe(plan));
+  const problems = plans.filter((plan) => plan.kind === "problem");
+  if (options.print === true) return problems.length > 0 ? 1 : 0;
+
+  if (changes.length > 0 && options.yes !== true) {
+    if (!io.isTerminal) {
+      io.stderr("Nothing was changed: nobody can answer here. Add --yes to write this.\n");
+      return 2;
+    }
+    if (!isYes(await io.ask(`Write ${changes.length === 1 ? "this change" : "these changes"}? [y/N] `))) {
+      io.stdout("Nothing was changed.\n");
+      return problems.length > 0 ? 1 : 0;
+    }
+  }
+
+  if (copyFrom !== undefined) {
+    await copyProgram(copyFrom, program.script);
+    io.stdout(
+      `Copied the program to ${program.script}: where it runs now may be cleared. Set-up run again renews it.\n`,
+    );
+  }
+  let failures = problems.length;
+  const check = onceEach(world.check);
+  for (const plan of plans) {
+    if (plan.kind === "problem") continue;
+    if (!(await apply(plan, check, io, world.now()))) failures += 1;
+  }
+  io.stdout(closing(plans, again, options.engine === true));
+  return failures > 0 ? 1 : 0;
+}
+
+function chooseProgram(
+  io: CommandIo,
+  world: SetupWorld,
+): { readonly program: Program; readonly copyFrom: string | undefined } {
+  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
+  const { script, copyFrom } = lastingScript({ ...world, script: io.script, home });
+  return { program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
+}
+
+/** Undefined keeps what entries allow already; nobody is asked twice. */
+async function askForFolders(
+  targets: readonly HostTarget[],
+  options: SetupOptions,
+  io: CommandIo,
+): Promise<readonly string[] | undefined> {
+  if (!io.isTerminal || options.yes === true || options.print === true) return undefined;
+  const entries = await Promise.all(targets.map(currentEntry));
+  if (!entries.includes(undefined)) return undefined;
+  for (;;) {
+    const answer = await io.ask(
+      "Folder whose files local models may read and write, for example ~/Documents (several with commas; empty for none): ",
+    );
+    if (answer === "") return undefined;
+    try {
+      return checkFolders([answer], io);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      io.stderr(`${error.message}: ${error.hint ?? ""}\n`);
+    }
+  }
+}
+
+function describe(plan: AddPlan): string {
+  const { host, file, isFound } = plan.target;
+  const title = `${host.name}  ${file}\n`;
+  if (plan.kind === "same") return `${title}  already set up\n`;
+  if (plan.kind === "problem") {
+    return `${title}  ✗ ${plan.message}; it is left as it is\n${plan.hint === undefined ? "" : `    ${plan.hint}\n`}`;
+  }
+  const note = isFound ? "" : `  ${host.name} was not found here; the file is written all the same\n`;
+  return title + note + showDiff(file, plan.file.text, plan.text);
+}
+
+/** Writes, starts the entry as the host would, and takes the change back when that fails. */
+async function apply(
+  plan: Exclude<AddPlan, { kind: "problem" }>,
+  check: SetupWorld["check"],
+  io: CommandIo,
+  now: Date,
+): Promise<boolean> {
+  const { host } = plan.target;
+  try {
+    const backup = plan.kind === "change" ? await replaceConfigFile(plan.file, plan.text, now) : undefined;
+    const result = await check(plan.launch);
+    if (result.ok) {
+      const kept = backup === undefined ? "" : `\n  what was there before: ${backup}`;
+      const state = plan.kind === "same" ? "already set up" : "set up";
+      io.stdout(
+        `✓ ${host.name}: ${state}; starts in ${result.tookMs} ms and offers ${result.tools.length} tools${kept}\n  ${host.restart}\n`,
+      );
+      return true;
+    }
+    if (plan.kind === "change") await restoreConfigFile(plan.file, plan.text, backup);
+    const undone = plan.kind === "change" ? "; the change was taken back" : "";
+    io.stderr(`✗ ${host.name}: started as it would start it, ollm does not answer${undone}\n  ${result.reason}\n`);
+    return false;
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    io.stderr(`✗ ${host.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+    return false;
+  }
+}
+
+function closing(plans: readonly AddPlan[], again: string, wantsEngine: boolean): string {
+  const launches = plans.flatMap((plan) => (plan.kind === "problem" ? [] : [plan.launch]));
+  if (launches.length === 0) return "";
+  const folders = [...new Set(launches.flatMap((launch) => allowedFolders({ ...launch })))];
+  const lines = [
+    folders.length > 0
+      ? `Files: tools may read and write in ${folders.join(", ")}.`
+      : `Files: no folder is allowed. Models work on text they are given, and on the project that an editor has open; to allow one: ${again} setup --root DIR`,
+    'Try: "use a local model to summarise notes.txt".',
+    // A tool that installs the engine alone does not exist: it comes with the first model.
+    ...(wantsEngine
+      ? [
+          "Engine: it is installed (about 85 MB) with the first model that is pulled into it. Ask your assistant to call pull_model, or take a file: ollm import FILE NAME",
+        ]
+      : []),
+    `To take it out again: ${again} setup --undo`,
+  ];
+  return `\n${lines.join("\n")}\n`;
+}
+
+function nothingFound(facts: Parameters<typeof hostTable>[0], program: Program, roots: readonly string[]): string {
+  const hosts = hostTable(facts);
+  const launch = createLaunch(program, roots, undefined);
+  const looked = hosts.flatMap(({ name, places }) => places.map(({ file }) => `  ${name}: ${file}`));
+  const [first] = hosts;
+  const entry =
+    first === undefined
+      ? ""
+      : addEntry("", placeOf({ host: first, file: "", isFound: false }), first.entry(launch))
+          .replaceAll(/^/gm, "  ")
+          .trimEnd();
+  return [
+    "No host was found. Looked for",
+    ...looked,
+    `For another host, this is the entry, under the name ${entryName}:`,
+    entry,
+    "To write it for one of the hosts above before it is installed: ollm setup --client NAME",
+    "",
+  ].join("\n");
+}
+
+function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {
+  const results = new Map<string, Promise<LaunchCheck>>();
+  return (launch) => {
+    const key = JSON.stringify(launch);
+    const known = results.get(key) ?? check(launch);
+    results.set(key, known);
+    return known;
+  };
+}
+
+function realFolder(folder: string): readonly string[] {
+  try {
+    return [realpathSync(folder)];
+  } catch {
+    return [];
+  }
+}

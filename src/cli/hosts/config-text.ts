@@ -1,0 +1,33 @@
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+
+export interface LinePosition {
+  /** From 1. */
+  readonly line: number;
+  /** From 1, in UTF-16 units. */
+  readonly column: number;
+}
+
+/** A file that its host can't read either, or that is written in a way we can't change without risk: left alone. */
+export class BrokenConfig extends InvalidRequest {
+  readonly position: LinePosition;
+
+  constructor(what: string, position: LinePosition, hint?: string) {
+    super(what, hint === undefined ? {} : { hint });
+    this.position = position;
+  }
+}
+
+export function linePosition(text: string, offset: number): LinePosition {
+  const before = text.slice(0, offset);
+  return { line: before.split("\n").length, column: offset - before.lastIndexOf("\n") };
+}
+
+/** The line break that the text uses first; `\n` where it has none. */
+export function newlineOf(text: string): "\n" | "\r\n" {
+  return /\r?\n/.exec(text)?.[0] === "\r\n" ? "\r\n" : "\n";
+}
+
+/** White space with which the line of `offset` starts. */
+export function lineIndent(text: string, offset: number): string {
+  return /^[ \t]*/.exec(text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset))?.[0] ?? "";
+}

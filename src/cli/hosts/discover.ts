@@ -1,0 +1,86 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { nearestNames } from "../../orchestrator/text/nearest.ts";
+import { hostTable, type Host, type HostFacts } from "./table.ts";
+
+/** A file of a host, to set up or to look into. */
+export interface HostTarget {
+  readonly host: Host;
+  readonly file: string;
+  /** Whether the host seems to be installed there. */
+  readonly isFound: boolean;
+}
+
+/** Reads the two things that the table can't know from names alone. */
+export function gatherFacts(machine: Pick<HostFacts, "platform" | "userHome" | "environment">): HostFacts {
+  const { platform, userHome, environment } = machine;
+  const lmStudioHome = readLine(path.join(userHome, ".lmstudio-home-pointer"));
+  const local = environment["LOCALAPPDATA"] ?? path.join(userHome, "AppData", "Local");
+  const claudePackages =
+    platform === "win32" ? listFolder(path.join(local, "Packages")).filter((name) => /^Claude_/i.test(name)) : [];
+  return {
+    platform,
+    userHome,
+    environment,
+    claudePackages,
+    ...(lmStudioHome !== undefined && path.isAbsolute(lmStudioHome) && existsSync(lmStudioHome) && { lmStudioHome }),
+  };
+}
+
+/**
+ * The files of the hosts that are installed; with `clients`, those hosts' alone, installed or not (one that isn't seen
+ * may be portable, or about to be installed). Throws `InvalidRequest` for a client that isn't known.
+ */
+export function findTargets(
+  facts: HostFacts,
+  clients: readonly string[],
+  exists: (path: string) => boolean = existsSync,
+): readonly HostTarget[] {
+  const hosts = hostTable(facts);
+  const known = hosts.map(({ id }) => id);
+  for (const client of clients) {
+    if (known.includes(client)) continue;
+    const [nearest] = nearestNames(client, known, 1);
+    throw new InvalidRequest(`--client ${client} is not known`, {
+      hint:
+        nearest === undefined ? `one of ${known.join(", ")}` : `did you mean ${nearest}? One of ${known.join(", ")}`,
+    });
+  }
+  return hosts
+    .filter(({ id }) => clients.length === 0 || clients.includes(id))
+    .flatMap((host) => {
+      const found = host.places
+        .filter(({ signs }) => signs.some((sign) => exists(sign)))
+        .map(({ file }) => ({ host, file, isFound: true }));
+      const [first] = host.places;
+      if (found.length > 0 || first === undefined || clients.length === 0) return found;
+      return [{ host, file: first.file, isFound: false }];
+    });
+}
+
+/** Every file in which an entry of ours may stand: what `uninstall` looks through. */
+export function allTargets(facts: HostFacts, exists: (path: string) => boolean = existsSync): readonly HostTarget[] {
+  return hostTable(facts).flatMap((host) =>
+    host.places.filter(({ file }) => exists(file)).map(({ file }) => ({ host, file, isFound: true })),
+  );
+}
+
+function readLine(file: string): string | undefined {
+  try {
+    const line = readFileSync(file, "utf8").split(/\r?\n/)[0]?.trim();
+    return line === "" ? undefined : line;
+  } catch {
+    // There is none unless LM Studio was started once.
+    return undefined;
+  }
+}
+
+function listFolder(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    // A Windows without app packages.
+    return [];
+  }
+}

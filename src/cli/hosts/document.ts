@@ -1,0 +1,109 @@
+import { isDeepStrictEqual } from "node:util";
+import { BrokenConfig } from "./config-text.ts";
+import { readJson, removeJson, setJson } from "./json-edit.ts";
+import type { EntryChange } from "./launch.ts";
+import { addTomlEntry, readToml, removeTomlEntry, setTomlValue } from "./toml-edit.ts";
+
+/** `json` takes no comments, because its host doesn't. */
+export type ConfigFormat = "json" | "jsonc" | "toml";
+
+/** Where in a file an entry stands. */
+export interface EntryPlace {
+  readonly format: ConfigFormat;
+  readonly container: string;
+  readonly name: string;
+}
+
+type Values = Readonly<Record<string, unknown>>;
+
+/** The entry, undefined when there is none. Throws `BrokenConfig` for a text that can't be read. */
+export function readEntry(text: string, { format, container, name }: EntryPlace): Values | undefined {
+  const entries = tableAt(read(text, format), container, container);
+  return entries === undefined ? undefined : tableAt(entries, name, `${container}.${name}`);
+}
+
+/** Whether the file has the object that holds entries, be it empty. */
+export function hasContainer(text: string, { format, container }: EntryPlace): boolean {
+  return tableAt(read(text, format), container, container) !== undefined;
+}
+
+/** The text with a new entry. Every edit is read back, and refused when anything but the entry changed. */
+export function addEntry(text: string, place: EntryPlace, entry: Values): string {
+  const { format, container, name } = place;
+  const after =
+    format === "toml"
+      ? addTomlEntry(text, container, name, entry)
+      : setJson(text, [container, name], entry, format === "json");
+  return checked(text, after, place, entry);
+}
+
+/** The text with some values of the entry changed. */
+export function changeEntry(text: string, place: EntryPlace, changes: readonly EntryChange[]): string {
+  const { format, container, name } = place;
+  let after = text;
+  let entry = readEntry(text, place) ?? {};
+  for (const { key, value } of changes) {
+    if (format === "toml") after = setTomlValue(after, container, name, key, value, entry);
+    else {
+      const path = [container, name, key];
+      const isStrict = format === "json";
+      after = value === undefined ? removeJson(after, path, isStrict) : setJson(after, path, value, isStrict);
+    }
+    const { [key]: _old, ...others } = entry;
+    entry = value === undefined ? others : { ...others, [key]: value };
+  }
+  return checked(text, after, place, entry);
+}
+
+/** The text without the entry, and without the object that held it when `dropContainer` and nothing else is in it. */
+export function removeEntry(text: string, place: EntryPlace, dropContainer: boolean): string {
+  const { format, container, name } = place;
+  if (format === "toml") return checked(text, removeTomlEntry(text, container, name), place, undefined);
+  const isStrict = format === "json";
+  const after = checked(text, removeJson(text, [container, name], isStrict), place, undefined);
+  const rest = tableAt(readJson(after, isStrict), container, container);
+  const isEmpty = rest !== undefined && Object.keys(rest).length === 0;
+  return dropContainer && isEmpty ? removeJson(after, [container], isStrict) : after;
+}
+
+function read(text: string, format: ConfigFormat): unknown {
+  return format === "toml" ? readToml(text) : readJson(text, format === "json");
+}
+
+function tableAt(document: unknown, key: string, name: string): Values | undefined {
+  if (document === undefined) return undefined;
+  if (!isTable(document)) throw new BrokenConfig("the document is not an object", { line: 1, column: 1 });
+  const value = Object.hasOwn(document, key) ? document[key] : undefined;
+  if (value === undefined) return undefined;
+  if (!isTable(value)) throw new BrokenConfig(`"${name}" is not an object`, { line: 1, column: 1 });
+  return value;
+}
+
+function isTable(value: unknown): value is Values {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** `after`, when reading it gives what `before` gave but for the entry. */
+function checked(before: string, after: string, place: EntryPlace, entry: Values | undefined): string {
+  const { format, container, name } = place;
+  const old = read(before, format) ?? {};
+  const entries = tableAt(old, container, container) ?? {};
+  const { [name]: _old, ...others } = entries;
+  const wanted = { ...others, ...(entry !== undefined && { [name]: entry }) };
+  const { [container]: _container, ...rest } = old as Values;
+  const isContainerKept = entry !== undefined || hasContainer(after, place);
+  const expected = { ...rest, ...(isContainerKept && { [container]: wanted }) };
+  if (isDeepStrictEqual(plain(read(after, format)), plain(expected))) return after;
+  throw new BrokenConfig(
+    `"${container}.${name}" can't be changed there without touching something else`,
+    { line: 1, column: 1 },
+    "change it by hand; ollm setup --print shows what belongs there",
+  );
+}
+
+/** Parsers differ in the prototypes of what they make; the values are what counts. */
+function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== "object" || value === null || value instanceof Date) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]));
+}

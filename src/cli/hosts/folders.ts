@@ -1,0 +1,46 @@
+import { statSync } from "node:fs";
+import path from "node:path";
+import { expandHome } from "../../orchestrator/config/expand-home.ts";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+
+/**
+ * The folders named (each may name several, with commas), absolute, each once. Throws `InvalidRequest` for one that is
+ * no folder, and for a home folder or a drive: allowing that by a slip would show every key and letter in it.
+ */
+export function checkFolders(
+  given: readonly string[],
+  machine: { readonly userHome: string; readonly workingDirectory: string },
+): readonly string[] {
+  const names = given
+    .flatMap((text) => (isFolder(absolute(text, machine)) ? [text] : text.split(",")))
+    .map((text) => text.trim())
+    .filter((text) => text !== "");
+  const folders = names.map((name) => {
+    const folder = absolute(name, machine);
+    if (!isFolder(folder)) {
+      throw new InvalidRequest(`${name} is not a folder`, { hint: "name an existing folder" });
+    }
+    if (isTooBroad(folder, machine.userHome)) {
+      throw new InvalidRequest(`${name} is a whole home folder or drive: too much to allow`, {
+        hint: "name a folder inside it, such as ~/Documents",
+      });
+    }
+    return folder;
+  });
+  return [...new Set(folders)];
+}
+
+function absolute(name: string, machine: { readonly userHome: string; readonly workingDirectory: string }): string {
+  return path.resolve(machine.workingDirectory, expandHome(name.trim(), machine.userHome));
+}
+
+function isFolder(folder: string): boolean {
+  return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** The home folder, what is above it, and a drive's root. */
+function isTooBroad(folder: string, userHome: string): boolean {
+  const relative = path.relative(folder, userHome);
+  const isAboveHome = relative === "" || (!path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..");
+  return isAboveHome || path.parse(folder).root === folder;
+}

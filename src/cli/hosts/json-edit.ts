@@ -1,0 +1,213 @@
+import { parseTree, printParseErrorCode, type Node, type ParseError } from "jsonc-parser";
+import { BrokenConfig, linePosition, lineIndent, newlineOf } from "./config-text.ts";
+
+/**
+ * Edits of JSON and JSONC as text: what is not touched stays as it is to the byte. (jsonc-parser's own edits format the
+ * whole lines they fall on.)
+ */
+
+interface Style {
+  readonly newline: string;
+  readonly indent: string;
+}
+
+/** The document's value; undefined when it holds nothing but white space and comments. Throws `BrokenConfig`. */
+export function readJson(text: string, isStrict: boolean): unknown {
+  const root = parse(text, isStrict);
+  return root === undefined ? undefined : valueOf(root);
+}
+
+/** Sets what stands at `path`, making the objects that lead there. Throws `BrokenConfig` where one isn't an object. */
+export function setJson(text: string, path: readonly string[], value: unknown, isStrict: boolean): string {
+  const root = parse(text, isStrict);
+  const style = styleOf(text, root);
+  if (root === undefined) {
+    const kept = text.trimEnd();
+    const made = render(nest(path, value), "", style);
+    return kept === "" ? made + style.newline : kept + style.newline + made + style.newline;
+  }
+  const { node, property, depth } = find(text, root, path);
+  if (depth === path.length) {
+    const old = text.slice(node.offset, node.offset + node.length);
+    const made = old.includes("\n")
+      ? render(value, lineIndent(text, (property ?? node).offset), style)
+      : renderInline(value);
+    return splice(text, node.offset, node.offset + node.length, made);
+  }
+  return insertProperty(text, node, path[depth] ?? "", nest(path.slice(depth + 1), value), style);
+}
+
+/** Takes out what stands at `path`; the text as it is when there is nothing. */
+export function removeJson(text: string, path: readonly string[], isStrict: boolean): string {
+  const root = parse(text, isStrict);
+  if (root === undefined) return text;
+  const { property, depth } = find(text, root, path);
+  const object = property?.parent;
+  if (depth < path.length || property === undefined || object === undefined) return text;
+  const properties = object.children ?? [];
+  const index = properties.indexOf(property);
+  const end = property.offset + property.length;
+  const start = startOfWhiteSpace(text, property.offset);
+  if (properties.length === 1) {
+    const comma = commaAfter(text, end);
+    const open = object.offset + 1;
+    const close = object.offset + object.length - 1;
+    const rest = text.slice(open, start) + text.slice(comma === undefined ? end : comma + 1, close);
+    if (rest.trim() === "") return splice(text, open, close, "");
+    return cut(text, start, comma === undefined ? end : comma + 1, property.offset);
+  }
+  const comma = commaAfter(text, end);
+  if (comma !== undefined) return cut(text, start, comma + 1, property.offset);
+  // The last one: the comma before it goes too.
+  const previous = properties[index - 1];
+  const before = previous === undefined ? undefined : commaAfter(text, previous.offset + previous.length);
+  const without = cut(text, start, end, property.offset);
+  return before === undefined ? without : splice(without, before, before + 1, "");
+}
+
+function parse(text: string, isStrict: boolean): Node | undefined {
+  const errors: ParseError[] = [];
+  const root = parseTree(text, errors, {
+    disallowComments: isStrict,
+    allowTrailingComma: !isStrict,
+    allowEmptyContent: true,
+  });
+  const [error] = errors;
+  if (error !== undefined) {
+    const what = printParseErrorCode(error.error)
+      .replaceAll(/(?<=[a-z])(?=[A-Z])/g, " ")
+      .toLowerCase();
+    throw new BrokenConfig(what, linePosition(text, error.offset));
+  }
+  return root;
+}
+
+/** `valueOf`, with every key a plain property: `__proto__` too. */
+function valueOf(node: Node): unknown {
+  if (node.type === "array") return (node.children ?? []).map(valueOf);
+  if (node.type !== "object") return node.value;
+  const entries = (node.children ?? []).map((property) => {
+    const [key, value] = property.children ?? [];
+    return [String(key?.value), value === undefined ? undefined : valueOf(value)] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+/** As far along `path` as the document goes. */
+function find(
+  text: string,
+  root: Node,
+  path: readonly string[],
+): { readonly node: Node; readonly property: Node | undefined; readonly depth: number } {
+  let node = root;
+  let property: Node | undefined;
+  for (let depth = 0; depth < path.length; depth += 1) {
+    if (node.type !== "object") {
+      const what = depth === 0 ? "the document" : `"${path.slice(0, depth).join(".")}"`;
+      throw new BrokenConfig(`${what} is not an object`, linePosition(text, node.offset));
+    }
+    const found = (node.children ?? []).filter((child) => child.children?.[0]?.value === path[depth]);
+    const [first, second] = found;
+    if (second !== undefined) {
+      throw new BrokenConfig(`"${path[depth] ?? ""}" stands there twice`, linePosition(text, second.offset));
+    }
+    const value = first?.children?.[1];
+    if (value === undefined) return { node, property: undefined, depth };
+    node = value;
+    property = first;
+  }
+  return { node, property, depth: path.length };
+}
+
+function insertProperty(text: string, object: Node, key: string, value: unknown, style: Style): string {
+  const properties = object.children ?? [];
+  const first = properties[0];
+  const last = properties.at(-1);
+  const close = object.offset + object.length - 1;
+  const outer = lineIndent(text, object.offset);
+  if (first === undefined || last === undefined) {
+    const indent = outer + style.indent;
+    const line = `${style.newline}${indent}${JSON.stringify(key)}: ${render(value, indent, style)}`;
+    const inner = text.slice(object.offset + 1, close);
+    const kept = inner.trimEnd();
+    const tail = kept === "" ? "" : inner.slice(kept.length);
+    const ending = tail.includes("\n") ? tail : style.newline + outer;
+    return splice(text, object.offset + 1, close, kept + line + ending);
+  }
+  const lastEnd = last.offset + last.length;
+  const trailingComma = commaAfter(text, lastEnd);
+  const anchor = trailingComma === undefined ? lastEnd : trailingComma + 1;
+  const comma = trailingComma === undefined ? "," : "";
+  const ending = trailingComma === undefined ? "" : ",";
+  const isOnOneLine = !text.slice(object.offset, first.offset).includes("\n");
+  if (isOnOneLine) {
+    return splice(text, anchor, anchor, `${comma} ${JSON.stringify(key)}: ${renderInline(value)}${ending}`);
+  }
+  const indent = startsItsLine(text, last.offset) ? lineIndent(text, last.offset) : outer + style.indent;
+  const made = `${style.newline}${indent}${JSON.stringify(key)}: ${render(value, indent, style)}${ending}`;
+  // A comment behind the last property is about that property.
+  const at = endOfLineAfter(text, anchor);
+  return text.slice(0, anchor) + comma + text.slice(anchor, at) + made + text.slice(at);
+}
+
+function styleOf(text: string, root: Node | undefined): Style {
+  const newline = newlineOf(text);
+  const property = root?.children?.[0];
+  const found =
+    property !== undefined && root?.type === "object" && startsItsLine(text, property.offset)
+      ? lineIndent(text, property.offset)
+      : "";
+  return { newline, indent: found === "" ? "  " : found };
+}
+
+function nest(path: readonly string[], value: unknown): unknown {
+  return path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), value);
+}
+
+function render(value: unknown, indent: string, style: Style): string {
+  return JSON.stringify(value, undefined, style.indent).replaceAll("\n", style.newline + indent);
+}
+
+function renderInline(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(renderInline).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const properties = Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)}: ${renderInline(inner)}`);
+  return `{ ${properties.join(", ")} }`;
+}
+
+function splice(text: string, start: number, end: number, replacement: string): string {
+  return text.slice(0, start) + replacement + text.slice(end);
+}
+
+/** Removes `start..end`; from `property` on where the rest of the line would slip into a comment before it. */
+function cut(text: string, start: number, end: number, property: number): string {
+  const lineBefore = text.slice(text.lastIndexOf("\n", start - 1) + 1, start);
+  const isNewlineNext = /^[ \t]*(\r?\n|$)/.test(text.slice(end));
+  return splice(text, !isNewlineNext && lineBefore.includes("//") ? property : start, end, "");
+}
+
+/** Before the spaces in front of `offset`, and before one line break in front of those. */
+function startOfWhiteSpace(text: string, offset: number): number {
+  let at = offset;
+  while (text[at - 1] === " " || text[at - 1] === "\t") at -= 1;
+  if (text[at - 1] === "\n") at -= text[at - 2] === "\r" ? 2 : 1;
+  return at;
+}
+
+function startsItsLine(text: string, offset: number): boolean {
+  return text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset).trim() === "";
+}
+
+/** Offset of the comma that follows `offset` behind nothing but white space and comments. */
+function commaAfter(text: string, offset: number): number | undefined {
+  const pattern = /(?:\s|\/\/[^\n\r]*|\/\*[^]*?\*\/)*,/y;
+  pattern.lastIndex = offset;
+  return pattern.test(text) ? pattern.lastIndex - 1 : undefined;
+}
+
+/** The end of the line when nothing but spaces and comments follow `offset` on it, else `offset`. */
+function endOfLineAfter(text: string, offset: number): number {
+  const pattern = /(?:[ \t]|\/\*(?:(?!\*\/)[^\n\r])*\*\/)*(?:\/\/[^\n\r]*)?(?=\r?\n)/y;
+  pattern.lastIndex = offset;
+  return pattern.test(text) ? pattern.lastIndex : offset;
+}

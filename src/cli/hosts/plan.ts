@@ -1,0 +1,161 @@
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { assertWritable, backupsOf, readConfigFile, type ConfigFile } from "./config-file.ts";
+import { BrokenConfig } from "./config-text.ts";
+import type { HostTarget } from "./discover.ts";
+import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryPlace } from "./document.ts";
+import { createLaunch, entryChanges, entryName, isOurEntry, type Launch, type Program } from "./launch.ts";
+
+/** What set-up would do to one file. Nothing is written while planning. */
+export type AddPlan =
+  | { readonly kind: "same"; readonly target: HostTarget; readonly launch: Launch }
+  | {
+      readonly kind: "change";
+      readonly target: HostTarget;
+      readonly launch: Launch;
+      readonly file: ConfigFile;
+      readonly text: string;
+    }
+  | Problem;
+
+/** What taking our entry out would do to one file. */
+export type RemovePlan =
+  | { readonly kind: "absent"; readonly target: HostTarget }
+  | {
+      readonly kind: "change";
+      readonly target: HostTarget;
+      readonly file: ConfigFile;
+      readonly text: string;
+      /** What to write; undefined removes the file, because set-up made it. */
+      readonly bytes: Buffer | undefined;
+      /** Backups that are of no use afterwards. */
+      readonly obsolete: readonly string[];
+    }
+  | Problem;
+
+interface Problem {
+  readonly kind: "problem";
+  readonly target: HostTarget;
+  /** Names the file and, where it can't be read, line and column. */
+  readonly message: string;
+  readonly hint?: string;
+}
+
+export function placeOf({ host }: HostTarget): EntryPlace {
+  return { format: host.format, container: host.container, name: entryName };
+}
+
+/** The entry of ours that a host has now; undefined also where the file can't be read (planning says why). */
+export async function currentEntry(target: HostTarget): Promise<Readonly<Record<string, unknown>> | undefined> {
+  try {
+    const entry = readEntry((await readConfigFile(target.file)).text, placeOf(target));
+    return entry !== undefined && isOurEntry(entry) ? entry : undefined;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  }
+}
+
+/** `roots` undefined keeps the folders of an entry that is there. */
+export async function planAdd(
+  target: HostTarget,
+  program: Program,
+  roots: readonly string[] | undefined,
+): Promise<AddPlan> {
+  return orProblem(target, async () => {
+    const file = await readConfigFile(target.file);
+    const place = placeOf(target);
+    const existing = readEntry(file.text, place);
+    if (existing !== undefined && !isOurEntry(existing)) {
+      return {
+        kind: "problem",
+        target,
+        message: `${target.file}: "${entryName}" is taken by an entry that starts something else`,
+        hint: "rename that entry, then run ollm setup again",
+      };
+    }
+    const launch = createLaunch(program, roots, existing);
+    if (existing === undefined) {
+      await assertWritable(file);
+      return { kind: "change", target, launch, file, text: addEntry(file.text, place, target.host.entry(launch)) };
+    }
+    const changes = entryChanges(existing, launch);
+    if (changes.length === 0) return { kind: "same", target, launch };
+    await assertWritable(file);
+    return { kind: "change", target, launch, file, text: changeEntry(file.text, place, changes) };
+  });
+}
+
+/**
+ * Takes our entry out. Where nothing but set-up has touched the file since, what stood there before comes back byte for
+ * byte, from the backup; else the entry alone goes and every other byte stays.
+ */
+export async function planRemove(target: HostTarget): Promise<RemovePlan> {
+  return orProblem(target, async () => {
+    const file = await readConfigFile(target.file);
+    const place = placeOf(target);
+    const entry = readEntry(file.text, place);
+    if (entry === undefined || !isOurEntry(entry)) return { kind: "absent", target };
+    await assertWritable(file);
+    const backups = await backupsOf(file);
+    let hadContainer: boolean | undefined;
+    for (const [index, name] of backups.entries()) {
+      const before = await readBackup(name, place);
+      if (before === undefined || before.hasEntry) continue;
+      hadContainer ??= before.hasContainer;
+      if (textWith(before.file.text, place, entry) !== file.text) continue;
+      return {
+        kind: "change",
+        target,
+        file,
+        text: before.file.text,
+        bytes: before.file.bytes,
+        obsolete: backups.slice(0, index + 1),
+      };
+    }
+    if (backups.length === 0 && textWith("", place, entry) === file.text) {
+      return { kind: "change", target, file, text: "", bytes: undefined, obsolete: [] };
+    }
+    const text = removeEntry(file.text, place, hadContainer === false);
+    const bytes = Buffer.from((file.hasByteOrderMark ? "\uFEFF" : "") + text);
+    return { kind: "change", target, file, text, bytes, obsolete: [] };
+  });
+}
+
+async function readBackup(
+  name: string,
+  place: EntryPlace,
+): Promise<{ readonly file: ConfigFile; readonly hasEntry: boolean; readonly hasContainer: boolean } | undefined> {
+  try {
+    const file = await readConfigFile(name);
+    return {
+      file,
+      hasEntry: readEntry(file.text, place) !== undefined,
+      hasContainer: hasContainer(file.text, place),
+    };
+  } catch (error) {
+    // A backup that somebody changed restores nothing; the entry is taken out of the text instead.
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  }
+}
+
+function textWith(text: string, place: EntryPlace, entry: Readonly<Record<string, unknown>>): string | undefined {
+  try {
+    return addEntry(text, place, entry);
+  } catch (error) {
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  }
+}
+
+async function orProblem<Plan>(target: HostTarget, work: () => Promise<Plan>): Promise<Plan | Problem> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    const { message, hint } = error;
+    const where =
+      error instanceof BrokenConfig ? `${target.file}:${error.position.line}:${error.position.column}: ` : "";
+    return { kind: "problem", target, message: where + message, ...(hint !== undefined && { hint }) };
+  }
+}

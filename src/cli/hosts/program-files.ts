@@ -1,0 +1,120 @@
+import { accessSync, constants, existsSync, realpathSync } from "node:fs";
+import { chmod, cp, mkdir, rename, rm } from "node:fs/promises";
+import path from "node:path";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+
+/** `OLLM_HOME/app`: copies of the program that hosts start. */
+export function programFolder(home: string): string {
+  return path.join(home, "app");
+}
+
+/**
+ * Whether a script may be gone tomorrow: in the caches of `npx` and its like, and in temporary folders. Everything else
+ * (an installation, a checkout) is used where it is, so that upgrading it upgrades what hosts start.
+ */
+export function isTransient(script: string, temporaryFolders: readonly string[]): boolean {
+  const parts = script.split(/[\\/]/);
+  // npx, pnpm dlx, bunx, yarn dlx
+  if (parts.some((part) => part === "_npx" || /^(dlx|bunx|xfs)(-|$)/.test(part))) return true;
+  return temporaryFolders.some((folder) => {
+    const relative = path.relative(folder, script);
+    return relative !== "" && !path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..";
+  });
+}
+
+/** What hosts are told to start. */
+export interface LastingScript {
+  readonly script: string;
+  /** The folder that has to be copied there first. */
+  readonly copyFrom?: string;
+}
+
+/** The script itself, or where its copy in the home is (or will be): `app/<build>/cli.mjs`. */
+export function lastingScript(from: {
+  readonly script: string;
+  readonly home: string;
+  /** Version and sources: a copy of the same build is not made twice. */
+  readonly build: string;
+  readonly temporaryFolders: readonly string[];
+}): LastingScript {
+  const real = realPath(from.script);
+  const inHome = path.relative(realPath(programFolder(from.home)), real);
+  // Set-up run from its own copy (`node ~/.ollm/app/…/cli.mjs setup`) in a home that is itself temporary.
+  const isOwnCopy = !path.isAbsolute(inHome) && inHome.split(path.sep)[0] !== "..";
+  if (isOwnCopy || !isTransient(real, from.temporaryFolders)) return { script: from.script };
+  const script = path.join(programFolder(from.home), from.build, path.basename(real));
+  return { script, ...(!existsSync(script) && { copyFrom: path.dirname(real) }) };
+}
+
+/** Copies the program (about 2 MB). A copy is there whole or not at all; one that another process made is kept. */
+export async function copyProgram(from: string, script: string): Promise<void> {
+  const target = path.dirname(script);
+  const unfinished = `${target}.${process.pid}.unfinished`;
+  await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
+  // What will lie beside it (tokens, prompts) is its user's alone.
+  if (process.platform !== "win32") await chmod(path.dirname(path.dirname(target)), 0o700);
+  try {
+    await cp(from, unfinished, { recursive: true, dereference: true });
+    await rename(unfinished, target);
+  } catch (error) {
+    if (!existsSync(script)) throw error;
+  } finally {
+    await rm(unfinished, { recursive: true, force: true });
+  }
+}
+
+/**
+ * A Node that hosts can start and that survives the next upgrade of Node: the name that stays, where the installer
+ * keeps one. Throws `OrchestratorError` when we run in something else (Electron) and there is no Node to be found.
+ */
+export function lastingNode(
+  from: {
+    readonly node: string;
+    readonly platform: NodeJS.Platform;
+    readonly environment: Readonly<Record<string, string | undefined>>;
+  },
+  real: (file: string) => string | undefined = realExecutable,
+): string {
+  const { join, basename, dirname, delimiter } = from.platform === "win32" ? path.win32 : path.posix;
+  const name = from.platform === "win32" ? "node.exe" : "node";
+  if (basename(from.node).toLowerCase() !== name && !/^node(js)?\d*(\.exe)?$/i.test(basename(from.node))) {
+    const folders = (from.environment["PATH"] ?? from.environment["Path"] ?? "").split(delimiter);
+    const usual =
+      from.platform === "win32" ? ["C:\\Program Files\\nodejs"] : ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"];
+    const found = [...folders.filter((folder) => folder !== ""), ...usual]
+      .map((folder) => join(folder, name))
+      .find((file) => real(file) !== undefined);
+    if (found !== undefined) return found;
+    throw new OrchestratorError(`${from.node} is not a Node that hosts could start`, {
+      hint: "install Node 20.19 or newer and run ollm setup with it",
+    });
+  }
+  const target = real(from.node);
+  if (target === undefined) return from.node;
+  // fnm's link lives as long as the shell.
+  if (from.node.includes("fnm_multishells")) return target;
+  const homebrew = /^(.*)\/Cellar\/(node(?:@\d+)?)\/[^/]+\/bin\/node$/.exec(from.node);
+  const snap = /^(\/snap\/node)\/\d+\/(.*)$/.exec(from.node);
+  const lasting = [
+    ...(homebrew === null ? [] : [`${homebrew[1]}/opt/${homebrew[2]}/bin/node`, `${homebrew[1]}/bin/node`]),
+    ...(snap === null ? [] : [`${snap[1]}/current/${snap[2]}`]),
+  ].find((file) => real(file) === target);
+  return lasting ?? join(dirname(from.node), basename(from.node));
+}
+
+function realExecutable(file: string): string | undefined {
+  try {
+    accessSync(file, constants.X_OK);
+    return realpathSync(file);
+  } catch {
+    return undefined;
+  }
+}
+
+function realPath(file: string): string {
+  try {
+    return realpathSync(file);
+  } catch {
+    return path.resolve(file);
+  }
+}

@@ -1,0 +1,87 @@
+import { rm } from "node:fs/promises";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { rewriteConfigFile } from "./config-file.ts";
+import type { HostTarget } from "./discover.ts";
+import { planRemove, type RemovePlan } from "./plan.ts";
+import { showDiff } from "./show-diff.ts";
+
+type Change = Extract<RemovePlan, { kind: "change" }>;
+
+/** What taking the entries out of these files would change. Nothing is written. */
+export async function planRemovals(
+  targets: readonly HostTarget[],
+  io: Pick<CommandIo, "stdout">,
+): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
+  const plans = await Promise.all(targets.map(planRemove));
+  for (const plan of plans) io.stdout(describe(plan));
+  return {
+    changes: plans.filter((plan) => plan.kind === "change"),
+    problems: plans.filter((plan) => plan.kind === "problem").length,
+  };
+}
+
+/** Writes the changes; answers how many failed, each told on stderr. */
+export async function applyRemovals(
+  changes: readonly Change[],
+  io: Pick<CommandIo, "stdout" | "stderr">,
+): Promise<number> {
+  let failures = 0;
+  for (const { target, file, bytes, obsolete } of changes) {
+    try {
+      await rewriteConfigFile(file, bytes);
+      await Promise.all(obsolete.map((backup) => rm(backup, { force: true })));
+      io.stdout(`✓ ${target.host.name}: taken out of ${target.file}\n`);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      io.stderr(`✗ ${target.host.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+      failures += 1;
+    }
+  }
+  return failures;
+}
+
+/** `ollm setup --undo`: exit codes as `ollm setup`. */
+export async function removeEntries(
+  targets: readonly HostTarget[],
+  options: { readonly print?: boolean | undefined; readonly yes?: boolean | undefined },
+  io: CommandIo,
+): Promise<number> {
+  const { changes, problems } = await planRemovals(targets, io);
+  const failed = problems > 0 ? 1 : 0;
+  if (changes.length === 0) {
+    io.stdout("No host has an entry of ollm.\n");
+    return failed;
+  }
+  if (options.print === true) return failed;
+  if (options.yes !== true) {
+    if (!io.isTerminal) {
+      io.stderr("Nothing was changed: nobody can answer here. Add --yes to take this out.\n");
+      return 2;
+    }
+    if (!isYes(await io.ask("Take this out? [y/N] "))) {
+      io.stdout("Nothing was changed.\n");
+      return failed;
+    }
+  }
+  return (await applyRemovals(changes, io)) > 0 ? 1 : failed;
+}
+
+/** What counts as consent. */
+export function isYes(answer: string): boolean {
+  return /^y(es)?$/i.test(answer.trim());
+}
+
+function describe(plan: RemovePlan): string {
+  const { host, file } = plan.target;
+  switch (plan.kind) {
+    case "absent":
+      return "";
+    case "problem":
+      return `${host.name}  ${file}\n  ✗ ${plan.message}; it is left as it is\n`;
+    case "change": {
+      const fate = plan.bytes === undefined ? "  set-up made this file; it goes\n" : "";
+      return `${host.name}  ${file}\n${fate}${showDiff(file, plan.file.text, plan.text)}`;
+    }
+  }
+}

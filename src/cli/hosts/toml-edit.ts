@@ -1,0 +1,221 @@
+import { parse, TomlError } from "smol-toml";
+import { BrokenConfig, linePosition, newlineOf } from "./config-text.ts";
+import { scanToml, type TomlStatement } from "./toml-scan.ts";
+
+/**
+ * Edits of TOML as text: what is not touched stays as it is to the byte. An entry `[container.name]` may be spelled as
+ * tables, as an inline table or as dotted keys; a new one is a table at the end of the file.
+ */
+
+type Values = Readonly<Record<string, unknown>>;
+type Pair = Extract<TomlStatement, { kind: "pair" }>;
+
+/** Throws `BrokenConfig` that names line and column. */
+export function readToml(text: string): Values {
+  try {
+    return parse(text, { integersAsBigInt: "asNeeded" });
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error;
+    const what = (error.message.split("\n")[0] ?? "").replace(/^Invalid TOML document: /, "");
+    throw new BrokenConfig(what, { line: error.line, column: error.column });
+  }
+}
+
+/** Adds the table of an entry that isn't there yet. Throws `BrokenConfig` where TOML allows no table beside what is. */
+export function addTomlEntry(text: string, container: string, name: string, entry: Values): string {
+  const blocking = scanToml(text).find(
+    (statement) =>
+      statement.path[0] === container &&
+      ((statement.kind === "array" && statement.path.length === 1) ||
+        (statement.kind === "pair" && statement.path.length === 1)),
+  );
+  if (blocking !== undefined) throw inlineContainer(text, container, blocking);
+  const newline = newlineOf(text);
+  const block = renderTables([container, name], entry).join(newline);
+  if (text === "") return block + newline;
+  // A file without a last line break gets none from us, so that taking the entry out gives back what was.
+  return text.endsWith("\n") ? text + newline + block + newline : text + newline + newline + block;
+}
+
+/** Sets (or, undefined, takes out) one value of an entry that is there. */
+export function setTomlValue(
+  text: string,
+  container: string,
+  name: string,
+  key: string,
+  value: unknown,
+  entry: Values,
+): string {
+  const statements = scanToml(text);
+  const header = statements.find((one) => one.kind === "table" && isPath(one.path, [container, name]));
+  if (header === undefined) return rewriteSpelled(text, statements, container, name, { ...entry, [key]: value });
+  const path = [container, name, key];
+  const inTables = statements.filter((one) => one.kind === "table" && isPath(one.path.slice(0, 3), path));
+  const pairs = statements.filter((one): one is Pair => one.kind === "pair" && isPath(one.path.slice(0, 3), path));
+  const [pair] = pairs;
+  if (inTables.length > 0) {
+    // A sub-table: its keys, one by one, are few and strings.
+    const without = removeStatements(text, statements, (one) => isPath(one.path.slice(0, 3), path));
+    if (value === undefined) return without;
+    const newline = newlineOf(text);
+    const block = renderTables(path, value as Values).join(newline);
+    const at = endOfTable(without, scanToml(without), [container, name]);
+    return insertLines(without, at, newline + block);
+  }
+  if (value === undefined) return pairs.toReversed().reduce((rest, one) => cutLine(rest, one), text);
+  if (pair !== undefined && pairs.length === 1 && pair.path.length === 3) {
+    return text.slice(0, pair.valueStart) + renderValue(value) + text.slice(pair.valueEnd);
+  }
+  const without = pairs.toReversed().reduce((rest, one) => cutLine(rest, one), text);
+  const at = endOfTable(without, scanToml(without), [container, name]);
+  return insertLines(without, at, `${renderKey(key)} = ${renderValue(value)}`);
+}
+
+/** Takes the entry out with all its sub-tables; the text as it is when there is none. */
+export function removeTomlEntry(text: string, container: string, name: string): string {
+  const statements = scanToml(text);
+  const inline = statements.find((one) => one.kind === "pair" && isPath(one.path, [container]));
+  if (inline !== undefined) throw inlineContainer(text, container, inline);
+  return removeStatements(text, statements, (one) => isPath(one.path.slice(0, 2), [container, name]));
+}
+
+function inlineContainer(text: string, container: string, statement: TomlStatement): BrokenConfig {
+  return new BrokenConfig(
+    `${container} is written as one value, which can't be added to`,
+    linePosition(text, statement.start),
+    `write each server as a table of its own: [${container}.NAME]`,
+  );
+}
+
+function rewriteSpelled(
+  text: string,
+  statements: readonly TomlStatement[],
+  container: string,
+  name: string,
+  entry: Values,
+): string {
+  const ours = statements.filter(
+    (one): one is Pair => one.kind === "pair" && isPath(one.path.slice(0, 2), [container, name]),
+  );
+  const [first] = ours;
+  if (
+    first === undefined ||
+    statements.some((one) => one.kind === "table" && isPath(one.path.slice(0, 2), [container, name]))
+  ) {
+    const inline = statements.find((one) => one.kind === "pair" && isPath(one.path, [container]));
+    if (inline !== undefined) throw inlineContainer(text, container, inline);
+    throw new BrokenConfig(
+      `[${container}.${name}] is spelled in a way that can't be changed as text`,
+      { line: 1, column: 1 },
+      `write it as one table [${container}.${name}]`,
+    );
+  }
+  const key = [container, name].slice(first.tableDepth).map(renderKey).join(".");
+  const line = `${key} = ${renderValue(withoutUndefined(entry))}`;
+  const rest = ours
+    .slice(1)
+    .toReversed()
+    .reduce((left, one) => cutLine(left, one), text);
+  return rest.slice(0, first.keyStart) + line + rest.slice(first.valueEnd);
+}
+
+/** Removes statements with the lines of the tables they head, each with the empty line before it. */
+function removeStatements(
+  text: string,
+  statements: readonly TomlStatement[],
+  isGone: (statement: TomlStatement) => boolean,
+): string {
+  let left = text;
+  for (let index = statements.length - 1; index >= 0; index -= 1) {
+    const statement = statements[index];
+    if (statement === undefined || !isGone(statement)) continue;
+    if (statement.kind === "pair") {
+      const header = headerOf(statements, index);
+      // Pairs below a header of ours go with it.
+      if (header === undefined || !isGone(header)) left = cutLine(left, statement);
+      continue;
+    }
+    let last: TomlStatement = statement;
+    for (const next of statements.slice(index + 1)) {
+      if (next.kind !== "pair") break;
+      last = next;
+    }
+    left = cutBlock(left, statement.start, last.end);
+  }
+  return left;
+}
+
+function headerOf(statements: readonly TomlStatement[], index: number): TomlStatement | undefined {
+  return statements.slice(0, index).findLast((one) => one.kind !== "pair");
+}
+
+function cutBlock(text: string, start: number, end: number): string {
+  const isLast = end >= text.length && !text.endsWith("\n");
+  const before = text.slice(0, start).replace(/(^|\n)[ \t]*\r?\n$/, "$1");
+  const kept = isLast ? before.replace(/\r?\n$/, "") : before;
+  return kept + text.slice(end);
+}
+
+function cutLine(text: string, { start, end }: { readonly start: number; readonly end: number }): string {
+  return text.slice(0, start) + text.slice(end);
+}
+
+/** Behind the last pair of a table, or behind its header. */
+function endOfTable(text: string, statements: readonly TomlStatement[], path: readonly string[]): number {
+  const index = statements.findIndex((one) => one.kind === "table" && isPath(one.path, path));
+  let end = statements[index]?.end ?? text.length;
+  for (const next of statements.slice(index + 1)) {
+    if (next.kind !== "pair") break;
+    end = next.end;
+  }
+  return end;
+}
+
+function insertLines(text: string, at: number, lines: string): string {
+  const newline = newlineOf(text);
+  const isOpen = at > 0 && text[at - 1] !== "\n";
+  return text.slice(0, at) + (isOpen ? newline + lines : lines + newline) + text.slice(at);
+}
+
+function isPath(path: readonly string[], wanted: readonly string[]): boolean {
+  return path.length === wanted.length && wanted.every((part, index) => path[index] === part);
+}
+
+function withoutUndefined(values: Values): Values {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** Lines of a table and, behind it, of its sub-tables. */
+function renderTables(path: readonly string[], values: Values): readonly string[] {
+  const entries = Object.entries(values);
+  const pairs = entries.filter(([, value]) => !isTable(value));
+  const tables = entries.filter((entry): entry is [string, Values] => isTable(entry[1]));
+  return [
+    `[${path.map(renderKey).join(".")}]`,
+    ...pairs.map(([key, value]) => `${renderKey(key)} = ${renderValue(value)}`),
+    ...tables.flatMap(([key, value]) => ["", ...renderTables([...path, key], value)]),
+  ];
+}
+
+function isTable(value: unknown): value is Values {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
+}
+
+function renderKey(key: string): string {
+  return /^[A-Za-z0-9_-]+$/.test(key) ? key : renderString(key);
+}
+
+function renderValue(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(renderValue).join(", ")}]`;
+  if (isTable(value)) {
+    const pairs = Object.entries(value).map(([key, inner]) => `${renderKey(key)} = ${renderValue(inner)}`);
+    return pairs.length === 0 ? "{}" : `{ ${pairs.join(", ")} }`;
+  }
+  if (typeof value === "string") return renderString(value);
+  return value instanceof Date ? value.toISOString() : String(value);
+}
+
+/** JSON's escapes are TOML's, but for DEL, which TOML wants escaped too. */
+function renderString(text: string): string {
+  return JSON.stringify(text).replaceAll("\u007F", "\\u007F");
+}

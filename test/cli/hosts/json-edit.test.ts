@@ -1,0 +1,217 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/hosts/document.ts";
+import { readJson } from "../../../src/cli/hosts/json-edit.ts";
+
+const place = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;
+const strict = { ...place, format: "json" } as const;
+const entry = { command: "/usr/bin/node", args: ["/opt/ollm/cli.mjs", "--root", "/home/me/Documents"] };
+
+describe("adding to JSON", () => {
+  test("a missing file becomes a small document", () => {
+    expect(addEntry("", strict, entry)).toBe(`{
+  "mcpServers": {
+    "ollm": {
+      "command": "/usr/bin/node",
+      "args": [
+        "/opt/ollm/cli.mjs",
+        "--root",
+        "/home/me/Documents"
+      ]
+    }
+  }
+}
+`);
+  });
+
+  test("the entry goes last, indented as the file is, and everything else stays to the byte", () => {
+    const text = '{\n\t"theme": "dark",\n\t"mcpServers": {\n\t\t"other": {"command":   "x"}\n\t},\n\t"last": 1\n}';
+    expect(addEntry(text, strict, { command: "node" })).toBe(
+      '{\n\t"theme": "dark",\n\t"mcpServers": {\n\t\t"other": {"command":   "x"},\n\t\t"ollm": {\n\t\t\t"command": "node"\n\t\t}\n\t},\n\t"last": 1\n}',
+    );
+  });
+
+  test("a comment behind the last property stays beside it", () => {
+    const text = '{\n  "mcpServers": {\n    "other": {} // mine\n    // below\n  }\n}\n';
+    expect(addEntry(text, place, { command: "node" })).toBe(
+      '{\n  "mcpServers": {\n    "other": {}, // mine\n    "ollm": {\n      "command": "node"\n    }\n    // below\n  }\n}\n',
+    );
+  });
+
+  test("a trailing comma stays the style", () => {
+    const text = '{\n  "mcpServers": {\n    "other": {},\n  },\n}\n';
+    expect(addEntry(text, place, { command: "node" })).toBe(
+      '{\n  "mcpServers": {\n    "other": {},\n    "ollm": {\n      "command": "node"\n    },\n  },\n}\n',
+    );
+  });
+
+  test("line breaks of Windows stay", () => {
+    const text = '{\r\n  "mcpServers": {\r\n    "other": {}\r\n  }\r\n}\r\n';
+    const after = addEntry(text, strict, entry);
+    expect(after.replaceAll("\r\n", "")).not.toMatch(/[\r\n]/);
+    expect(after.startsWith('{\r\n  "mcpServers": {\r\n    "other": {},\r\n    "ollm": {\r\n')).toBe(true);
+  });
+
+  test("a document on one line stays on one line", () => {
+    expect(addEntry('{"mcpServers":{"a":{}}}', strict, { command: "node", args: ["x"] })).toBe(
+      '{"mcpServers":{"a":{}, "ollm": { "command": "node", "args": ["x"] }}}',
+    );
+  });
+
+  test("a document of comments alone keeps them", () => {
+    expect(addEntry("// my servers\n", place, { command: "node" })).toBe(
+      '// my servers\n{\n  "mcpServers": {\n    "ollm": {\n      "command": "node"\n    }\n  }\n}\n',
+    );
+  });
+
+  test("an empty object with a comment keeps it", () => {
+    const after = addEntry('{\n  "mcpServers": {\n    // none yet\n  }\n}\n', place, { command: "node" });
+    expect(after).toBe(
+      '{\n  "mcpServers": {\n    // none yet\n    "ollm": {\n      "command": "node"\n    }\n  }\n}\n',
+    );
+  });
+
+  test.each([
+    ["{ broken", /invalid symbol/, 1],
+    ['{\n  "a": 1,\n  // comment\n}', /invalid comment token/, 3],
+    ["[]", /the document is not an object/, 1],
+    ['{"mcpServers": []}', /"mcpServers" is not an object/, 1],
+    ['{"mcpServers": {}, "mcpServers": {}}', /stands there twice/, 1],
+  ])("%j is left alone", (text, message, line) => {
+    expect(() => addEntry(text, strict, entry)).toThrow(message);
+    expect(() => addEntry(text, strict, entry)).toThrow(
+      expect.objectContaining({ position: expect.objectContaining({ line }) }),
+    );
+  });
+});
+
+describe("changing JSON", () => {
+  test("only the named values change; the user's own and comments stay", () => {
+    const text = `{
+  "mcpServers": {
+    "ollm": {
+      // pinned
+      "command": "/old/node",
+      "args": ["/old/cli.mjs"],
+      "disabled": false,
+    },
+  },
+}
+`;
+    expect(
+      changeEntry(text, place, [
+        { key: "command", value: "/new/node" },
+        { key: "args", value: ["/new/cli.mjs", "--root", "/a"] },
+        { key: "env", value: { OLLM_HOME: "/data" } },
+      ]),
+    ).toBe(`{
+  "mcpServers": {
+    "ollm": {
+      // pinned
+      "command": "/new/node",
+      "args": ["/new/cli.mjs", "--root", "/a"],
+      "disabled": false,
+      "env": {
+        "OLLM_HOME": "/data"
+      },
+    },
+  },
+}
+`);
+  });
+
+  test("a value taken out leaves the rest", () => {
+    const text = '{\n  "mcpServers": {\n    "ollm": {\n      "command": "n",\n      "env": {}\n    }\n  }\n}';
+    expect(changeEntry(text, strict, [{ key: "env", value: undefined }])).toBe(
+      '{\n  "mcpServers": {\n    "ollm": {\n      "command": "n"\n    }\n  }\n}',
+    );
+  });
+});
+
+describe("taking out of JSON", () => {
+  test.each([
+    ['{"mcpServers":{"ollm":{},"b":1}}', '{"mcpServers":{"b":1}}'],
+    ['{"mcpServers":{"a":1, "ollm":{}, "b":1}}', '{"mcpServers":{"a":1, "b":1}}'],
+    ['{"mcpServers":{"a":1, "ollm":{}}}', '{"mcpServers":{"a":1}}'],
+    ['{\n"mcpServers":{"a":1, // one\n"ollm":{} }}', '{\n"mcpServers":{"a":1 // one\n }}'],
+  ])("%j", (text, rest) => {
+    expect(removeEntry(text, place, false)).toBe(rest);
+  });
+
+  test("the object that set-up made for it goes too, when it is empty", () => {
+    const text = '{\n  "theme": 1\n}\n';
+    expect(removeEntry(addEntry(text, strict, entry), strict, true)).toBe(text);
+    const shared = '{\n  "mcpServers": {\n    "a": 1\n  }\n}\n';
+    expect(removeEntry(addEntry(shared, strict, entry), strict, true)).toBe(shared);
+  });
+});
+
+/** JSONC as people write it: comments, blank lines, odd indents, trailing commas, either line break. */
+const document = fc
+  .record({
+    newline: fc.constantFrom("\n", "\r\n"),
+    indent: fc.constantFrom("", "  ", "\t", "      "),
+    before: fc.array(fc.constantFrom("// a", "/* b */", "/* c\n d */", "", "   "), { maxLength: 3 }),
+    finalNewline: fc.boolean(),
+    value: fc.dictionary(key(), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 4 }),
+    servers: fc.option(fc.dictionary(key(), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 3 }), { nil: undefined }),
+    notes: fc.infiniteStream(fc.constantFrom("", "", "", " // n", " /* n */", "\n// own line", "\n\n", " /* a\nb */ ")),
+    trailingComma: fc.boolean(),
+  })
+  .map(({ newline, indent, before, finalNewline, value, servers, notes, trailingComma }) => {
+    const write = (item: unknown, outer: string): string => {
+      if (typeof item !== "object" || item === null || Array.isArray(item)) return JSON.stringify(item);
+      const inner = outer + indent;
+      const entries = Object.entries(item);
+      const lines = entries.map(([name, one], index) => {
+        const comma = index < entries.length - 1 || trailingComma ? "," : "";
+        const [first, second] = [notes.next().value ?? "", notes.next().value ?? ""];
+        return `\n${inner}${JSON.stringify(name)}:${note(first)} ${write(one, inner)}${comma}${note(second)}`;
+      });
+      return `{${note(notes.next().value ?? "")}${lines.join("")}\n${outer}}`;
+    };
+    const note = (text: string): string => (text.includes("//") ? `${text}\n` : text);
+    const whole = { ...value, ...(servers !== undefined && { mcpServers: servers }) };
+    const text = `${before.join("\n")}\n${write(whole, "")}${finalNewline ? "\n" : ""}`;
+    return text.replaceAll("\n", newline);
+  });
+
+function key(): fc.Arbitrary<string> {
+  return fc.string({ maxLength: 8 }).filter((name) => name !== "ollm" && name !== "mcpServers" && name !== "__proto__");
+}
+
+describe("any JSONC document", () => {
+  test("gets the entry, and nothing else about it changes", () => {
+    fc.assert(
+      fc.property(document, (text) => {
+        const after = addEntry(text, place, entry);
+        expect(readEntry(after, place)).toEqual(entry);
+        // Every line that was there is there, in order: what was added are lines and at most one comma.
+        expect(isSubsequence(text, after)).toBe(true);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("comes back byte for byte when the entry is taken out, if it had servers", () => {
+    fc.assert(
+      fc.property(document, (text) => {
+        const { mcpServers } = readJson(text, false) as { mcpServers?: object };
+        fc.pre(mcpServers !== undefined && Object.keys(mcpServers).length > 0);
+        expect(removeEntry(addEntry(text, place, entry), place, false)).toBe(text);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+function isSubsequence(part: string, whole: string): boolean {
+  let at = 0;
+  for (const character of part) {
+    // White space inside an object that was empty may be replaced.
+    if (/\s/.test(character)) continue;
+    at = whole.indexOf(character, at) + 1;
+    if (at === 0) return false;
+  }
+  return true;
+}

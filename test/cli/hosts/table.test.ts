@@ -1,0 +1,157 @@
+import { describe, expect, test } from "vitest";
+import { findTargets } from "../../../src/cli/hosts/discover.ts";
+import { readEntry, addEntry } from "../../../src/cli/hosts/document.ts";
+import { entryName } from "../../../src/cli/hosts/launch.ts";
+import { hostTable, type HostFacts } from "../../../src/cli/hosts/table.ts";
+
+const machines = {
+  darwin: { platform: "darwin", userHome: "/Users/me", environment: { XDG_CONFIG_HOME: "/ignored/on/macos" } },
+  win32: {
+    platform: "win32",
+    userHome: "C:\\Users\\me",
+    environment: { APPDATA: "C:\\Users\\me\\AppData\\Roaming", LOCALAPPDATA: "C:\\Users\\me\\AppData\\Local" },
+  },
+  linux: { platform: "linux", userHome: "/home/me", environment: {} },
+} as const satisfies Record<string, HostFacts>;
+
+const files = {
+  darwin: {
+    "claude-desktop": ["/Users/me/Library/Application Support/Claude/claude_desktop_config.json"],
+    "claude-code": ["/Users/me/.claude.json"],
+    cursor: ["/Users/me/.cursor/mcp.json"],
+    vscode: [
+      "/Users/me/Library/Application Support/Code/User/mcp.json",
+      "/Users/me/Library/Application Support/Code - Insiders/User/mcp.json",
+    ],
+    codex: ["/Users/me/.codex/config.toml"],
+    zed: ["/Users/me/.config/zed/settings.json"],
+    windsurf: ["/Users/me/.config/devin/mcp_config.json", "/Users/me/.codeium/windsurf/mcp_config.json"],
+    "lm-studio": ["/Users/me/.lmstudio/mcp.json"],
+    gemini: ["/Users/me/.gemini/settings.json"],
+  },
+  win32: {
+    "claude-desktop": ["C:\\Users\\me\\AppData\\Roaming\\Claude\\claude_desktop_config.json"],
+    "claude-code": ["C:\\Users\\me\\.claude.json"],
+    cursor: ["C:\\Users\\me\\.cursor\\mcp.json"],
+    vscode: [
+      "C:\\Users\\me\\AppData\\Roaming\\Code\\User\\mcp.json",
+      "C:\\Users\\me\\AppData\\Roaming\\Code - Insiders\\User\\mcp.json",
+    ],
+    codex: ["C:\\Users\\me\\.codex\\config.toml"],
+    zed: ["C:\\Users\\me\\AppData\\Roaming\\Zed\\settings.json"],
+    windsurf: [
+      "C:\\Users\\me\\AppData\\Roaming\\devin\\mcp_config.json",
+      "C:\\Users\\me\\.codeium\\windsurf\\mcp_config.json",
+    ],
+    "lm-studio": ["C:\\Users\\me\\.lmstudio\\mcp.json"],
+    gemini: ["C:\\Users\\me\\.gemini\\settings.json"],
+  },
+  linux: {
+    "claude-desktop": ["/home/me/.config/Claude/claude_desktop_config.json"],
+    "claude-code": ["/home/me/.claude.json"],
+    cursor: ["/home/me/.cursor/mcp.json"],
+    vscode: ["/home/me/.config/Code/User/mcp.json", "/home/me/.config/Code - Insiders/User/mcp.json"],
+    codex: ["/home/me/.codex/config.toml"],
+    zed: ["/home/me/.config/zed/settings.json"],
+    windsurf: ["/home/me/.config/devin/mcp_config.json", "/home/me/.codeium/windsurf/mcp_config.json"],
+    "lm-studio": ["/home/me/.lmstudio/mcp.json"],
+    gemini: ["/home/me/.gemini/settings.json"],
+  },
+} as const;
+
+const platforms = ["darwin", "win32", "linux"] as const;
+const ids = Object.keys(files.linux) as (keyof typeof files.linux)[];
+const cases = platforms.flatMap((platform) => ids.map((id) => ({ platform, id })));
+
+test("the table lists the hosts of set-up and no others", () => {
+  expect(hostTable(machines.linux).map(({ id }) => id)).toEqual(ids);
+});
+
+test.each(cases)("$id on $platform keeps its servers in the documented file", ({ platform, id }) => {
+  const host = hostTable(machines[platform]).find((one) => one.id === id);
+  expect(host?.places.map(({ file }) => file)).toEqual(files[platform][id]);
+  expect(host?.source).toMatch(/^https:\/\//);
+});
+
+test.each(cases)("$id on $platform is found by a sign of it, and not without", ({ platform, id }) => {
+  const facts = machines[platform];
+  const host = hostTable(facts).find((one) => one.id === id);
+  for (const { file, signs } of host?.places ?? []) {
+    for (const sign of signs) {
+      const found = findTargets(facts, [], (path) => path === sign).filter((target) => target.host.id === id);
+      expect(found.map((target) => target.file)).toEqual([file]);
+    }
+  }
+  expect(findTargets(facts, [], () => false)).toEqual([]);
+  // Named outright it is set up all the same, in the file of a new installation.
+  expect(findTargets(facts, [id], () => false)).toMatchObject([{ file: files[platform][id][0], isFound: false }]);
+});
+
+const launch = { command: "/usr/bin/node", args: ["/o/cli.mjs"], env: { OLLM_HOME: "/data" } };
+const plain = { command: "/usr/bin/node", args: ["/o/cli.mjs"], env: { OLLM_HOME: "/data" } };
+
+test.each([
+  ["claude-desktop", "mcpServers", plain],
+  ["claude-code", "mcpServers", { type: "stdio", ...plain }],
+  ["cursor", "mcpServers", plain],
+  ["vscode", "servers", { type: "stdio", ...plain }],
+  ["codex", "mcp_servers", { ...plain, startup_timeout_sec: 30, tool_timeout_sec: 600 }],
+  ["zed", "context_servers", plain],
+  ["windsurf", "mcpServers", plain],
+  ["lm-studio", "mcpServers", plain],
+  ["gemini", "mcpServers", plain],
+])("%s reads %s with an entry of its own shape", (id, container, entry) => {
+  const host = hostTable(machines.linux).find((one) => one.id === id);
+  if (host === undefined) throw new Error(id);
+  expect(host.container).toBe(container);
+  expect(host.entry(launch)).toEqual(entry);
+  expect(host.entry({ command: "n", args: [] })).not.toHaveProperty("env");
+  const place = { format: host.format, container, name: entryName };
+  expect(readEntry(addEntry("", place, host.entry(launch)), place)).toEqual(entry);
+});
+
+describe("where a machine differs", () => {
+  const fileOf = (facts: HostFacts, id: string) => hostTable(facts).find((host) => host.id === id)?.places[0]?.file;
+
+  test("variables of the hosts move their files", () => {
+    const environment = { CODEX_HOME: "/c", CLAUDE_CONFIG_DIR: "/d", XDG_CONFIG_HOME: "/x" };
+    const facts = { ...machines.linux, environment };
+    expect(fileOf(facts, "codex")).toBe("/c/config.toml");
+    expect(fileOf(facts, "claude-code")).toBe("/d/.claude.json");
+    expect(fileOf(facts, "claude-desktop")).toBe("/x/Claude/claude_desktop_config.json");
+    expect(fileOf(facts, "vscode")).toBe("/x/Code/User/mcp.json");
+    expect(fileOf(facts, "zed")).toBe("/x/zed/settings.json");
+  });
+
+  test("an empty variable is none", () => {
+    expect(fileOf({ ...machines.linux, environment: { CODEX_HOME: "" } }, "codex")).toBe(files.linux.codex[0]);
+  });
+
+  test("a moved LM Studio is followed", () => {
+    expect(fileOf({ ...machines.linux, lmStudioHome: "/home/me/.cache/lm-studio" }, "lm-studio")).toBe(
+      "/home/me/.cache/lm-studio/mcp.json",
+    );
+  });
+
+  test("Claude Desktop as a Windows package reads a file inside the package; both are set up where both are", () => {
+    const facts = { ...machines.win32, claudePackages: ["Claude_pzs8sxrjxfjjc"] };
+    const inside =
+      "C:\\Users\\me\\AppData\\Local\\Packages\\Claude_pzs8sxrjxfjjc\\LocalCache\\Roaming\\Claude\\claude_desktop_config.json";
+    expect(fileOf(facts, "claude-desktop")).toBe(inside);
+    const all = findTargets(facts, ["claude-desktop"], () => true).map(({ file }) => file);
+    expect(all).toEqual([inside, files.win32["claude-desktop"][0]]);
+  });
+
+  test("Windows without its variables falls back to the profile's folders", () => {
+    expect(fileOf({ ...machines.win32, environment: {} }, "claude-desktop")).toBe(files.win32["claude-desktop"][0]);
+  });
+});
+
+test("an unknown client is refused with the nearest name", () => {
+  expect(() => findTargets(machines.linux, ["claud-desktop"])).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("did you mean claude-desktop?") }),
+  );
+  expect(() => findTargets(machines.linux, ["xyz"])).toThrow(
+    expect.objectContaining({ hint: expect.stringContaining("one of claude-desktop") }),
+  );
+});

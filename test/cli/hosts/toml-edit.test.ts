@@ -1,0 +1,236 @@
+import fc from "fast-check";
+import { stringify } from "smol-toml";
+import { describe, expect, test } from "vitest";
+import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/hosts/document.ts";
+import { scanToml } from "../../../src/cli/hosts/toml-scan.ts";
+
+const place = { format: "toml", container: "mcp_servers", name: "ollm" } as const;
+const entry = {
+  command: "/usr/bin/node",
+  args: ["/opt/ollm/cli.mjs", "--root", "C:\\Users\\me"],
+  startup_timeout_sec: 30,
+  env: { OLLM_HOME: "/data" },
+};
+const block = `[mcp_servers.ollm]
+command = "/usr/bin/node"
+args = ["/opt/ollm/cli.mjs", "--root", "C:\\\\Users\\\\me"]
+startup_timeout_sec = 30
+
+[mcp_servers.ollm.env]
+OLLM_HOME = "/data"
+`;
+
+describe("adding to TOML", () => {
+  test("a missing file becomes the tables alone", () => {
+    expect(addEntry("", place, entry)).toBe(block);
+  });
+
+  test("the tables go last and everything else stays to the byte", () => {
+    const text = '# mine\nmodel = "x"   # fast\n\n[mcp_servers.other]\ncommand = "y"\n';
+    expect(addEntry(text, place, entry)).toBe(`${text}\n${block}`);
+  });
+
+  test("line breaks of Windows and a missing last one stay", () => {
+    expect(addEntry('model = "x"\r\na = 1', place, { command: "n" })).toBe(
+      'model = "x"\r\na = 1\r\n\r\n[mcp_servers.ollm]\r\ncommand = "n"',
+    );
+  });
+
+  test.each([
+    ['mcp_servers = { other = { command = "y" } }', /mcp_servers is written as one value/],
+    ["a = ", /./],
+    ["mcp_servers = 3\n", /one value/],
+    ["[[mcp_servers]]\nname = 1\n", /one value/],
+    ["a = 1\na = 2\n", /./],
+  ])("%j is left alone", (text, message) => {
+    expect(() => addEntry(text, place, entry)).toThrow(message);
+    expect(() => addEntry(text, place, entry)).toThrow(
+      expect.objectContaining({ position: expect.objectContaining({ line: expect.any(Number) }) }),
+    );
+  });
+
+  test("a syntax error names line and column", () => {
+    expect(() => addEntry('model = "x"\n[broken\n', place, entry)).toThrow(
+      expect.objectContaining({ position: expect.objectContaining({ line: 2 }) }),
+    );
+  });
+});
+
+describe("changing TOML", () => {
+  test("values of a table change where they stand; comments and the user's own stay", () => {
+    const text = `[mcp_servers.ollm]
+command = "/old" # pinned
+args = [
+  "a", # first
+  "]",
+]
+tool_timeout_sec = 1200
+
+[other]
+x = 1
+`;
+    expect(
+      changeEntry(text, place, [
+        { key: "command", value: "/new" },
+        { key: "args", value: ["b"] },
+        { key: "env", value: { OLLM_HOME: "/d" } },
+      ]),
+    ).toBe(`[mcp_servers.ollm]
+command = "/new" # pinned
+args = ["b"]
+tool_timeout_sec = 1200
+env = { OLLM_HOME = "/d" }
+
+[other]
+x = 1
+`);
+  });
+
+  test("a sub-table of the environment is replaced as one", () => {
+    const text = '[mcp_servers.ollm]\ncommand = "n"\n\n[mcp_servers.ollm.env]\nA = "1"\n\n[z]\n';
+    expect(changeEntry(text, place, [{ key: "env", value: { A: "1", OLLM_HOME: "/d" } }])).toBe(
+      '[mcp_servers.ollm]\ncommand = "n"\n\n[mcp_servers.ollm.env]\nA = "1"\nOLLM_HOME = "/d"\n\n[z]\n',
+    );
+    expect(changeEntry(text, place, [{ key: "env", value: undefined }])).toBe(
+      '[mcp_servers.ollm]\ncommand = "n"\n\n[z]\n',
+    );
+  });
+
+  test.each([
+    ['[mcp_servers]\nollm = { command = "a" } # c\n', '[mcp_servers]\nollm = { command = "b" } # c\n'],
+    [
+      '[mcp_servers]\nollm.command = "a"\nollm.x = 1\nother.command = "z"\n',
+      '[mcp_servers]\nollm = { command = "b", x = 1 }\nother.command = "z"\n',
+    ],
+    [
+      'mcp_servers.ollm.command = "a"\nmcp_servers.o.command = "z"\n',
+      'mcp_servers.ollm = { command = "b" }\nmcp_servers.o.command = "z"\n',
+    ],
+    ['[mcp_servers."ollm"]\n"command" = "a"\n', '[mcp_servers."ollm"]\n"command" = "b"\n'],
+  ])("another spelling stays one: %j", (text, after) => {
+    expect(changeEntry(text, place, [{ key: "command", value: "b" }])).toBe(after);
+  });
+
+  test("one value for all servers is refused, naming the line", () => {
+    const text = 'a = 1\nmcp_servers = { ollm = { command = "a" } }\n';
+    const change = () => changeEntry(text, place, [{ key: "command", value: "b" }]);
+    expect(change).toThrow(/one value/);
+    expect(change).toThrow(expect.objectContaining({ position: { line: 2, column: 1 } }));
+    expect(() => removeEntry(text, place, false)).toThrow(/one value/);
+  });
+});
+
+describe("taking out of TOML", () => {
+  test("tables and sub-tables go, comments of what follows stay", () => {
+    const text = `a = 1
+
+[mcp_servers.ollm]
+command = "n"
+# about b
+[b]
+
+[mcp_servers.ollm.env]
+X = "1"
+
+# end
+`;
+    expect(removeEntry(text, place, false)).toBe("a = 1\n# about b\n[b]\n\n# end\n");
+  });
+
+  test.each([
+    ['mcp_servers.ollm.command = "a"\nx = 1\n', "x = 1\n"],
+    ["[mcp_servers]\nollm = { command = 'a' }\nb.command = 'x'\n", "[mcp_servers]\nb.command = 'x'\n"],
+  ])("also spelled as %j", (text, rest) => {
+    expect(removeEntry(text, place, false)).toBe(rest);
+  });
+});
+
+test("the scanner isn't fooled by brackets, quotes and hashes in values", () => {
+  const text = `a = """
+[not.a.table]
+\\"""" # "
+b = '''
+c = 1
+'''
+'quoted.key' = [ "]", '#', { x = "}" }, # ]
+  2 ]
+[ t . "u.v" ] # x
+d.e = 2020-01-01
+`;
+  expect(scanToml(text).map(({ kind, path }) => [kind, path])).toEqual([
+    ["pair", ["a"]],
+    ["pair", ["b"]],
+    ["pair", ["quoted.key"]],
+    ["table", ["t", "u.v"]],
+    ["pair", ["t", "u.v", "d", "e"]],
+  ]);
+});
+
+const key = fc
+  .oneof(fc.stringMatching(/^[a-z]{1,6}$/), fc.string({ maxLength: 6 }))
+  .filter((name) => name !== "__proto__");
+const leaf = fc.oneof(
+  fc.string(),
+  fc.integer(),
+  fc.boolean(),
+  fc.array(fc.string(), { maxLength: 3 }),
+  fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(4e12) }),
+);
+const table = fc.dictionary(key, leaf, { maxKeys: 4 });
+
+/** TOML as people write it: smol-toml's own writing with comments and blank lines between, either line break. */
+const document = fc
+  .record({
+    root: table,
+    servers: fc.dictionary(
+      key.filter((name) => name !== "ollm"),
+      table,
+      { maxKeys: 3 },
+    ),
+    others: fc.dictionary(
+      key.filter((name) => name !== "mcp_servers"),
+      table,
+      { maxKeys: 3 },
+    ),
+    notes: fc.infiniteStream(fc.constantFrom("", "", "# note", "  # [mcp_servers.ollm]", " ")),
+    newline: fc.constantFrom("\n", "\r\n"),
+    finalNewline: fc.boolean(),
+  })
+  .map(({ root, servers, others, notes, newline, finalNewline }) => {
+    const written = stringify({ ...root, ...others, ...(Object.keys(servers).length > 0 && { mcp_servers: servers }) });
+    const lines = written.split("\n").flatMap((line) => {
+      const note = String(notes.next().value ?? "");
+      return note === "" ? [line] : [line, note];
+    });
+    return lines.join(newline).trimEnd() + (finalNewline ? newline : "");
+  });
+
+describe("any TOML document", () => {
+  test("comes back byte for byte when the entry is taken out", () => {
+    fc.assert(
+      fc.property(document, fc.boolean(), (text, hasEnvironment) => {
+        fc.pre(text !== "");
+        const { env, ...plain } = entry;
+        const added = hasEnvironment ? { ...plain, env } : plain;
+        const after = addEntry(text, place, added);
+        expect(after.startsWith(text)).toBe(true);
+        expect(readEntry(after, place)).toEqual(added);
+        expect(removeEntry(after, place, false)).toBe(text);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("takes a changed value without touching another byte", () => {
+    fc.assert(
+      fc.property(document, fc.string(), (text, command) => {
+        const before = addEntry(text, place, entry);
+        const after = changeEntry(before, place, [{ key: "command", value: command }]);
+        const same = changeEntry(after, place, [{ key: "command", value: entry.command }]);
+        expect(readEntry(after, place)).toEqual({ ...entry, command });
+        expect(same).toBe(before);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});

@@ -1,0 +1,316 @@
+import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
+import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
+import type { LaunchCheck } from "../../src/cli/hosts/check-launch.ts";
+import type { Launch } from "../../src/cli/hosts/launch.ts";
+
+let home: string;
+let script: string;
+
+beforeEach(async () => {
+  home = await realpath(await mkdtemp(join(tmpdir(), "ollm-setup-")));
+  script = join(home, "installed", "dist", "cli.mjs");
+  await write("installed/dist/cli.mjs", "");
+  await mkdir(join(home, "Documents"));
+});
+afterEach(async () => {
+  await rm(home, { recursive: true, force: true });
+});
+
+async function write(name: string, text: string): Promise<string> {
+  const file = join(home, name);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
+  return file;
+}
+
+const read = (name: string) => readFile(join(home, name), "utf8");
+
+/** Runs set-up on a machine of `platform` linux whose home is the temporary folder. */
+async function run(
+  options: SetupOptions,
+  given: {
+    /** Typed by a person, in order; none of it means that there is nobody. */
+    readonly answers?: readonly string[];
+    readonly check?: (launch: Launch) => LaunchCheck;
+    readonly environment?: Record<string, string>;
+    readonly script?: string;
+  } = {},
+) {
+  const output = { stdout: "", stderr: "", asked: [] as string[], checked: [] as Launch[] };
+  const answers = [...(given.answers ?? [])];
+  const io: CommandIo = {
+    stdout: (text) => void (output.stdout += text),
+    stderr: (text) => void (output.stderr += text),
+    environment: { PATH: "/usr/bin", ...given.environment },
+    workingDirectory: home,
+    userHome: home,
+    platform: "linux",
+    isTerminal: given.answers !== undefined,
+    ask: async (question) => {
+      output.asked.push(question);
+      return answers.shift() ?? "";
+    },
+    node: process.execPath,
+    script: given.script ?? script,
+  };
+  const world: SetupWorld = {
+    now: () => new Date("2026-11-21T10:30:00.000Z"),
+    check: async (launch) => {
+      output.checked.push(launch);
+      return given.check?.(launch) ?? { ok: true, version: "1", tools: ["a", "b"], tookMs: 12 };
+    },
+    build: "1.0.0+abc",
+    temporaryFolders: [],
+  };
+  const code = await setup(options, io, world);
+  return { code, ...output };
+}
+
+describe("ollm setup", () => {
+  test("writes node and script absolutely for every host it finds, and checks each entry once", async () => {
+    await mkdir(join(home, ".cursor"));
+    await write(".codex/config.toml", 'model = "x"\n');
+    await write(".config/zed/settings.json", '// mine\n{\n  // theme\n  "theme": "One Dark",\n}\n');
+    const { code, stdout, checked } = await run({ yes: true, root: ["~/Documents"] });
+    expect(code).toBe(0);
+    const launch = { command: process.execPath, args: [script, "--root", join(home, "Documents")] };
+    expect(JSON.parse(await read(".cursor/mcp.json"))).toEqual({ mcpServers: { ollm: launch } });
+    expect(await read(".codex/config.toml")).toBe(
+      `model = "x"\n\n[mcp_servers.ollm]\ncommand = "${process.execPath}"\nargs = ["${script}", "--root", "${join(home, "Documents")}"]\nstartup_timeout_sec = 30\ntool_timeout_sec = 600\n`,
+    );
+    expect(await read(".config/zed/settings.json")).toMatch(
+      /^\/\/ mine\n\{\n {2}\/\/ theme\n {2}"theme": "One Dark",\n {2}"context_servers": \{/,
+    );
+    expect(checked).toEqual([launch]);
+    for (const name of ["Cursor", "Codex", "Zed"]) expect(stdout).toContain(`✓ ${name}: set up`);
+    expect(stdout).toContain('+command = "');
+    expect(stdout).toContain(join(home, "Documents"));
+  });
+
+  test("a second run changes nothing and says so", async () => {
+    await mkdir(join(home, ".cursor"));
+    await run({ yes: true, root: ["~/Documents"] });
+    const before = await read(".cursor/mcp.json");
+    // Nobody is asked either: there is nothing to write.
+    const { code, stdout, asked } = await run({}, { answers: [] });
+    expect({ code, asked }).toEqual({ code: 0, asked: [] });
+    expect(stdout).toContain("already set up");
+    expect(await read(".cursor/mcp.json")).toBe(before);
+    expect(await readdir(join(home, ".cursor"))).toEqual(["mcp.json"]);
+  });
+
+  test("an upgrade shows what differs and keeps folders, flags and the user's own settings", async () => {
+    await write(
+      ".cursor/mcp.json",
+      '{"mcpServers": {"ollm": {"command": "/old/node", "args": ["/old/cli.mjs", "--root", "/a", "--model", "m"], "disabled": true}}}',
+    );
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(0);
+    expect(stdout).toContain('-{"mcpServers": {"ollm": {"command": "/old/node"');
+    expect(await read(".cursor/mcp.json")).toBe(
+      `{"mcpServers": {"ollm": {"command": "${process.execPath}", "args": ["${script}", "--root", "/a", "--model", "m"], "disabled": true}}}`,
+    );
+  });
+
+  test("without anybody to ask it shows the change, writes nothing and says what to add", async () => {
+    await mkdir(join(home, ".cursor"));
+    const { code, stdout, stderr } = await run({});
+    expect(code).toBe(2);
+    expect(stdout).toContain('+  "mcpServers": {');
+    expect(stderr).toContain("--yes");
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
+  test("--print writes nothing and asks nothing", async () => {
+    await mkdir(join(home, ".cursor"));
+    const { code, stdout, asked, checked } = await run({ print: true }, { answers: ["y"] });
+    expect({ code, asked, checked }).toEqual({ code: 0, asked: [], checked: [] });
+    expect(stdout).toContain('+    "ollm": {');
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
+  test("a person is asked for a folder (again when it can't be used), then for consent", async () => {
+    await mkdir(join(home, ".cursor"));
+    const { code, asked, stderr } = await run({}, { answers: ["~", "~/Documents, installed", "y"] });
+    expect(code).toBe(0);
+    expect(asked).toHaveLength(3);
+    expect(stderr).toContain("too much to allow");
+    expect(JSON.parse(await read(".cursor/mcp.json"))).toMatchObject({
+      mcpServers: { ollm: { args: [script, "--root", join(home, "Documents"), "--root", join(home, "installed")] } },
+    });
+  });
+
+  test.each(["", "n", "no", "what?"])("anything but yes (%j) changes nothing", async (answer) => {
+    await mkdir(join(home, ".cursor"));
+    const { stdout } = await run({}, { answers: ["", answer] });
+    expect(stdout).toContain("Nothing was changed.");
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
+  test("without a folder it says what that means and the line that allows one", async () => {
+    await mkdir(join(home, ".cursor"));
+    const { stdout } = await run({ yes: true });
+    expect(stdout).toContain("no folder is allowed");
+    expect(stdout).toContain("ollm setup --root DIR");
+  });
+
+  test("wrong folders and clients are refused before anything is read or written", async () => {
+    await mkdir(join(home, ".cursor"));
+    await expect(run({ yes: true, root: ["~/nowhere"] })).rejects.toThrow("~/nowhere is not a folder");
+    await expect(run({ yes: true, root: ["~"] })).rejects.toThrow("too much to allow");
+    await expect(run({ yes: true, client: ["cursr"] })).rejects.toThrow("--client cursr is not known");
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
+  test("--client sets up that host alone, also one that isn't found", async () => {
+    await mkdir(join(home, ".cursor"));
+    const { code, stdout } = await run({ yes: true, client: ["gemini"] });
+    expect(code).toBe(0);
+    expect(stdout).toContain("Gemini CLI was not found here");
+    expect(await read(".gemini/settings.json")).toContain('"ollm"');
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
+  test("no host: says where it looked, and the entry to write by hand", async () => {
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(1);
+    expect(stdout).toContain(join(home, ".config", "Claude", "claude_desktop_config.json"));
+    expect(stdout).toContain(`"command": "${process.execPath}"`);
+  });
+
+  test("a file that can't be parsed is left alone, named with line and column; other hosts are set up", async () => {
+    const broken = await write(".cursor/mcp.json", '{\n  "mcpServers": {,\n}\n');
+    await mkdir(join(home, ".gemini"));
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(1);
+    expect(stdout).toContain(`${broken}:2:18: `);
+    expect(stdout).toContain("✓ Gemini CLI: set up");
+    expect(await read(".cursor/mcp.json")).toBe('{\n  "mcpServers": {,\n}\n');
+    expect(await readdir(join(home, ".cursor"))).toEqual(["mcp.json"]);
+  });
+
+  test("an entry of that name that starts something else is left alone", async () => {
+    const text = '{"mcpServers": {"ollm": {"command": "python", "args": ["mine.py"]}}}';
+    await write(".cursor/mcp.json", text);
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(1);
+    expect(stdout).toContain("starts something else");
+    expect(await read(".cursor/mcp.json")).toBe(text);
+  });
+
+  test("a read-only file is left alone", async () => {
+    const file = await write(".cursor/mcp.json", "{}");
+    await chmod(file, 0o444);
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(1);
+    expect(stdout).toContain(`${file} is read-only`);
+  });
+
+  test("a change after which ollm does not answer is taken back, with the reason", async () => {
+    await write(".cursor/mcp.json", "{}\n");
+    const check = (): LaunchCheck => ({ ok: false, reason: "no answer within 20 s" });
+    const { code, stderr } = await run({ yes: true }, { check });
+    expect(code).toBe(1);
+    expect(stderr).toContain("no answer within 20 s");
+    expect(stderr).toContain("the change was taken back");
+    expect(await read(".cursor/mcp.json")).toBe("{}\n");
+    expect(await readdir(join(home, ".cursor"))).toEqual(["mcp.json"]);
+  });
+
+  test("keys of other servers are not shown beside the change", async () => {
+    await write(
+      ".cursor/mcp.json",
+      '{\n  "mcpServers": {\n    "a": {\n      "env": {"API_KEY": "sk-12345"}\n    }\n  }\n}\n',
+    );
+    const { stdout } = await run({ print: true });
+    expect(stdout).toContain('"API_KEY": "…"');
+    expect(stdout).not.toContain("sk-12345");
+  });
+
+  test("from a cache of npx hosts are told to start a copy in the home, which set-up makes", async () => {
+    await mkdir(join(home, ".cursor"));
+    const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
+    await write(".npm/_npx/1/node_modules/ollm-mcp/dist/chunks/a.mjs", "a chunk");
+    const copy = join(home, ".ollm", "app", "1.0.0+abc", "cli.mjs");
+    const { code, stdout } = await run({ yes: true }, { script: cached });
+    expect(code).toBe(0);
+    expect(stdout).toContain(copy);
+    expect(stdout).toContain("npx -y ollm-mcp setup --root DIR");
+    expect(await readFile(copy, "utf8")).toBe("the program");
+    expect(JSON.parse(await read(".cursor/mcp.json"))).toMatchObject({ mcpServers: { ollm: { args: [copy] } } });
+  });
+
+  test("a home other than the default is written into the entry", async () => {
+    await mkdir(join(home, ".cursor"));
+    await run({ yes: true }, { environment: { OLLM_HOME: join(home, "data") } });
+    expect(JSON.parse(await read(".cursor/mcp.json"))).toMatchObject({
+      mcpServers: { ollm: { env: { OLLM_HOME: join(home, "data") } } },
+    });
+  });
+});
+
+describe("ollm setup --undo", () => {
+  const originals: Readonly<Record<string, string>> = {
+    ".cursor/mcp.json": "\uFEFF{}",
+    ".config/zed/settings.json": '// mine\r\n{\r\n\t"theme": 1, // x\r\n}\r\n\r\n',
+    ".codex/config.toml": "# c\n\nmodel = 'x'",
+    ".claude.json": '{"projects":{"/a":{"history":[]}},"mcpServers":{}}',
+    ".gemini/settings.json": "",
+    ".lmstudio/mcp.json": '{\n  "mcpServers": {\n  }\n}\n',
+  };
+
+  test("gives back every byte, after a change and an upgrade, and leaves no backups", async () => {
+    for (const [name, text] of Object.entries(originals)) await write(name, text);
+    expect((await run({ yes: true })).code).toBe(0);
+    await write("new/cli.mjs", "");
+    const upgraded = await run({ yes: true, root: ["~/Documents"] }, { script: join(home, "new", "cli.mjs") });
+    expect(upgraded.code).toBe(0);
+    const { code, stdout } = await run({ undo: true, yes: true });
+    expect(code).toBe(0);
+    expect(stdout).toContain("✓ Claude Code: taken out of");
+    for (const [name, text] of Object.entries(originals)) {
+      expect(await read(name), name).toBe(text);
+      expect((await readdir(join(home, dirname(name)))).filter((file) => file.includes("backup"))).toEqual([]);
+    }
+  });
+
+  test("removes a file that set-up made", async () => {
+    await mkdir(join(home, ".cursor"));
+    await run({ yes: true });
+    expect((await run({ undo: true, yes: true })).stdout).toContain("set-up made this file");
+    expect(await readdir(join(home, ".cursor"))).toEqual([]);
+  });
+
+  test("after other changes takes out the entry alone", async () => {
+    const file = await write(".config/zed/settings.json", '{\n  // mine\n  "theme": 1\n}\n');
+    await run({ yes: true });
+    await writeFile(file, (await readFile(file, "utf8")).replace('"theme": 1', '"theme": 2, "new": true'));
+    await run({ undo: true, yes: true });
+    expect(await readFile(file, "utf8")).toBe('{\n  // mine\n  "theme": 2, "new": true\n}\n');
+  });
+
+  test("asks first, and leaves what isn't ours", async () => {
+    await write(".cursor/mcp.json", "{}");
+    await write(".gemini/settings.json", '{"mcpServers": {"ollm": {"command": "python"}}}');
+    await run({ yes: true, client: ["cursor"] });
+    expect((await run({ undo: true })).code).toBe(2);
+    expect((await run({ undo: true }, { answers: ["n"] })).stdout).toContain("Nothing was changed.");
+    expect(await read(".cursor/mcp.json")).toContain("ollm");
+    expect((await run({ undo: true }, { answers: ["yes"] })).code).toBe(0);
+    expect(await read(".cursor/mcp.json")).toBe("{}");
+    expect(await read(".gemini/settings.json")).toContain("python");
+    expect((await run({ undo: true, yes: true })).stdout).toContain("No host has an entry of ollm.");
+  });
+
+  test("--print shows it and changes nothing", async () => {
+    await write(".cursor/mcp.json", "{}");
+    await run({ yes: true });
+    const before = await read(".cursor/mcp.json");
+    expect((await run({ undo: true, print: true })).stdout).toContain('-    "ollm": {');
+    expect(await read(".cursor/mcp.json")).toBe(before);
+  });
+});

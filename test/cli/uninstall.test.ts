@@ -1,0 +1,150 @@
+import { mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
+import { uninstall, type UninstallOptions } from "../../src/cli/commands/uninstall.ts";
+import { homeContent } from "../../src/cli/hosts/home-content.ts";
+
+let user: string;
+
+beforeEach(async () => {
+  user = await realpath(await mkdtemp(join(tmpdir(), "ollm-uninstall-")));
+  await write(".ollm/config.yaml", "privacy: local_only\n");
+  await write(".ollm/models/manifests/m", "manifest");
+  await write(".ollm/models/blobs/b", "x".repeat(2_000));
+  await write(".ollm/app/1.0.0/cli.mjs", "");
+  await write(".ollm/run/token", "t");
+  await write(".cursor/mcp.json", '{"mcpServers":{"a":{}, "ollm":{"command":"npx","args":["-y","ollm-mcp"]}}}');
+});
+afterEach(async () => {
+  await rm(user, { recursive: true, force: true });
+});
+
+async function write(name: string, text: string): Promise<void> {
+  const file = join(user, name);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
+}
+
+async function run(
+  options: UninstallOptions,
+  given: { readonly answers?: readonly string[]; readonly home?: string; readonly stopped?: number } = {},
+) {
+  const output = { stdout: "", stderr: "", asked: [] as string[], stops: 0 };
+  const answers = [...(given.answers ?? [])];
+  const io: CommandIo = {
+    stdout: (text) => void (output.stdout += text),
+    stderr: (text) => void (output.stderr += text),
+    environment: given.home === undefined ? {} : { OLLM_HOME: given.home },
+    workingDirectory: user,
+    userHome: user,
+    platform: "linux",
+    isTerminal: given.answers !== undefined,
+    ask: async (question) => {
+      output.asked.push(question);
+      return answers.shift() ?? "";
+    },
+    node: process.execPath,
+    script: join(user, "cli.mjs"),
+  };
+  const stopOwner = async (): Promise<number> => {
+    output.stops += 1;
+    return given.stopped ?? 0;
+  };
+  const code = await uninstall(options, io, { stopOwner });
+  return { code, ...output };
+}
+
+const entries = async (name: string) => (await readdir(join(user, name))).toSorted();
+
+describe("ollm uninstall", () => {
+  test("takes the entries out, ends the owner, removes what runs, and keeps models and settings", async () => {
+    const { code, stdout, stops } = await run({ yes: true });
+    expect({ code, stops }).toEqual({ code: 0, stops: 1 });
+    expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toBe('{"mcpServers":{"a":{}}}');
+    expect(await entries(".ollm")).toEqual(["config.yaml", "models"]);
+    expect(stdout).toContain("--purge deletes them");
+  });
+
+  test("without anybody to ask, or without a yes, nothing happens", async () => {
+    const alone = await run({ purge: true });
+    expect(alone).toMatchObject({ code: 2, stops: 0 });
+    expect(alone.stderr).toContain("--yes");
+    expect(await run({ purge: true }, { answers: ["n"] })).toMatchObject({ code: 0, stops: 0 });
+    expect(await entries(".ollm")).toEqual(["app", "config.yaml", "models", "run"]);
+    expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toContain("ollm");
+  });
+
+  test("--purge says what goes with its size before it asks, then deletes the home", async () => {
+    const { code, stdout, asked } = await run({ purge: true }, { answers: ["y"] });
+    expect(code).toBe(0);
+    expect(asked).toEqual(["Uninstall and delete all that? [y/N] "]);
+    expect(stdout).toMatch(/2\.0 kB {2}.*models {2}models/);
+    expect(await entries(".")).toEqual([".cursor"]);
+  });
+
+  test("--purge deletes a home in another place that an owner has used", async () => {
+    await write("data/logs/owner.log", "started");
+    await run({ purge: true, yes: true }, { home: join(user, "data") });
+    expect(await entries(".")).toEqual([".cursor", ".ollm"]);
+  });
+
+  test("--purge leaves what ollm did not put into the home, and says so", async () => {
+    await write(".ollm/photos/a.jpg", "a");
+    const { stdout } = await run({ purge: true, yes: true });
+    expect(stdout).toContain("but for photos");
+    expect(await entries(".ollm")).toEqual(["photos"]);
+  });
+
+  test("an owner that won't end keeps its files", async () => {
+    const { code, stderr } = await run({ purge: true, yes: true }, { stopped: 1 });
+    expect(code).toBe(1);
+    expect(stderr).toContain("could not be ended");
+    expect(await entries(".ollm")).toEqual(["app", "config.yaml", "models", "run"]);
+  });
+
+  test("a home that isn't there is nothing to delete", async () => {
+    await rm(join(user, ".ollm"), { recursive: true });
+    expect((await run({ purge: true, yes: true })).code).toBe(0);
+  });
+});
+
+describe("a home that --purge refuses, before anything is changed", () => {
+  test.each([
+    ["the user's home", () => user],
+    ["what is above it", () => dirname(user)],
+    ["a drive", () => "/"],
+    ["a file", () => join(user, ".ollm/config.yaml")],
+  ])("%s", async (_name, home) => {
+    await expect(run({ purge: true, yes: true }, { home: home() })).rejects.toThrow(/not a folder of ollm's own/);
+    expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toContain("ollm");
+  });
+
+  test("a folder with none of our files, be it another engine's", async () => {
+    await write("work/models/manifests/m", "x");
+    await write("work/app/main.py", "x");
+    await write("work/config.yaml", "x");
+    await write("work/logs/server.log", "x");
+    await expect(run({ purge: true, yes: true }, { home: join(user, "work") })).rejects.toThrow(
+      "does not look like a home of ollm",
+    );
+    expect(await entries("work")).toEqual(["app", "config.yaml", "logs", "models"]);
+  });
+
+  test.skipIf(process.platform === "win32")("a link to the user's home", async () => {
+    await symlink(user, join(user, "link"));
+    await expect(homeContent(join(user, "link"), user)).rejects.toThrow(/not a folder of ollm's own/);
+  });
+});
+
+test.skipIf(process.platform === "win32")(
+  "--purge deletes a link to models on another disk, not the models",
+  async () => {
+    await rm(join(user, ".ollm/models"), { recursive: true });
+    await write("disk/manifests/m", "m");
+    await symlink(join(user, "disk"), join(user, ".ollm/models"));
+    await run({ purge: true, yes: true });
+    expect(await entries("disk")).toEqual(["manifests"]);
+  },
+);
