@@ -26,6 +26,9 @@ export interface CallRecord {
   readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
   /** Class of the error. */
   readonly error?: string;
+  /** What was asked and answered: written only under `log.prompts`, and cut. */
+  readonly prompt?: string;
+  readonly answer?: string;
 }
 
 export interface CallerFacts {
@@ -56,5 +59,6 @@ export function callerContext(
   host: ServerHost,
   home: OpenHome,
 ): CallerContext {
-  return { id: host.caller.id, client, roots: home.fileRoots, settings: home.callerSettings, signal };
+  const { callerSettings: settings, fileRoots: roots, warnings } = home;
+  return { id: host.caller.id, client, roots, settings, signal, ...(warnings.length > 0 && { warnings }) };
 }
