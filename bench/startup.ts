@@ -98,8 +98,11 @@ async function timeFirstAnswer(args: readonly string[], environment: Record<stri
     const residentBytes = await residentBytesOf(child.pid ?? 0);
     return { ms, ...(residentBytes !== undefined && { residentBytes }) };
   } finally {
-    child.kill("SIGKILL");
+    // As a host ends it: a server that is killed leaves a death behind, which the next start would have to look into.
+    child.stdin.end();
+    const kill = setTimeout(() => child.kill("SIGKILL"), startLimitMs);
     await exited;
+    clearTimeout(kill);
     lines.close();
   }
 }
