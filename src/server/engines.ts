@@ -8,7 +8,9 @@ import { currentPlatform } from "../orchestrator/engines/llama-cpp/install/platf
 import { createLlamaCppEngine } from "../orchestrator/engines/llama-cpp/index.ts";
 import { createOllamaEngine } from "../orchestrator/engines/ollama/index.ts";
 import { createGgufInspector } from "../orchestrator/gguf/inspector.ts";
+import { PullFailed } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
+import { createAddressGuard } from "../orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../orchestrator/store/http.ts";
 import { ollamaStoreCandidates } from "../orchestrator/store/layout.ts";
 import { createModelStore } from "../orchestrator/store/model-store.ts";
@@ -28,12 +30,20 @@ export interface EngineWorld {
 
 /** The configured engines with the real disk, network and processes behind them, in order of preference. */
 export function createEngines(world: EngineWorld): readonly Engine[] {
-  const { providers } = world.settings;
+  const { providers, network } = world.settings;
   const { log } = world;
   const engines: Engine[] = [];
   if (providers.ollama.enabled) {
     const timeouts = { pullStallMs: world.settings.registry.stallTimeoutMs };
-    engines.push(createOllamaEngine({ host: providers.ollama.host, now: Date.now, log, timeouts }));
+    engines.push(
+      createOllamaEngine({
+        host: providers.ollama.host,
+        now: Date.now,
+        log,
+        timeouts,
+        allowedHosts: network.allowedHosts,
+      }),
+    );
   }
   const node = findNode({
     execPath: process.execPath,
@@ -60,7 +70,7 @@ function createEmbedded(world: EngineWorld, nodeExecutable: string): Engine {
       ? ollamaStoreCandidates(environment, process.platform, world.userHome)
       : [],
     registry: settings.registry,
-    http: createHttpGet(environment),
+    http: createHttpGet(environment, registryGuard(settings)),
     userAgent: `ollm-mcp/${world.version}`,
     inspect,
     log,
@@ -84,6 +94,14 @@ function createEmbedded(world: EngineWorld, nodeExecutable: string): Engine {
     keepAliveSeconds: settings.model.keepAlive.timeout,
     now: Date.now,
     log,
+  });
+}
+
+/** What the owner names as a registry is named; a name to pull, and whatever it leads to, is not. */
+function registryGuard({ network, registry }: Settings) {
+  return createAddressGuard({
+    allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
+    refuse: (message, hint) => new PullFailed(message, { hint }),
   });
 }
 

@@ -2,17 +2,20 @@
  * A process that pulls one model, for tests that kill it: `FOLDER REGISTRY MODEL`. Prints one JSON line per progress
  * and one with the result.
  */
+import { PullFailed } from "../../src/orchestrator/errors.ts";
+import { createAddressGuard } from "../../src/orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../../src/orchestrator/store/http.ts";
 import { createModelStore } from "../../src/orchestrator/store/model-store.ts";
 
 const [folder = "", registry = "", model = ""] = process.argv.slice(2);
 const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`);
+const guard = createAddressGuard({ allowedHosts: ["127.0.0.1"], refuse: (message) => new PullFailed(message) });
 let calls = 0;
 const store = createModelStore({
   folder,
   readOnlyFolders: [],
   registry: { defaultHost: registry, insecureHosts: [registry], stallTimeoutMs: 30_000 },
-  http: createHttpGet({}),
+  http: createHttpGet({}, guard),
   log: { debug: () => {}, info: () => {}, warn: () => {} },
   // Every event is due.
   now: () => Date.now() + calls++ * 150,

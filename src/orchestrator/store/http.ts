@@ -1,4 +1,5 @@
 import type { Dispatcher } from "undici";
+import type { AddressGuard } from "./address-guard.ts";
 
 export interface HttpResponse {
   readonly status: number;
@@ -20,21 +21,27 @@ const NEVER_PROXIED = "localhost,127.0.0.1,[::1]";
 
 /**
  * GET over undici, through the proxies that `env` names (HTTP_PROXY, HTTPS_PROXY, NO_PROXY in either case). undici is
- * loaded with the first request; its own time limits are off, because the registry client watches every byte.
+ * loaded with the first request; its own time limits are off, because the registry client watches every byte. `guard`
+ * sees every address, and every answer of the name server; behind a proxy that is the proxy's affair, and only
+ * addresses that stand in the URL are seen.
  */
-export function createHttpGet(env: Readonly<Record<string, string | undefined>>): HttpGet {
-  let dispatcher: Dispatcher | undefined;
+export function createHttpGet(env: Readonly<Record<string, string | undefined>>, guard: AddressGuard): HttpGet {
+  let dispatchers: { readonly open: Dispatcher; readonly guarded: Dispatcher } | undefined;
   return async (url, headers, signal) => {
     const { EnvHttpProxyAgent, request } = await import("undici");
     const proxy = (name: string) => env[name.toLowerCase()] ?? env[name] ?? "";
-    dispatcher ??= new EnvHttpProxyAgent({
-      httpProxy: proxy("HTTP_PROXY"),
-      httpsProxy: proxy("HTTPS_PROXY"),
-      noProxy: noProxyList(proxy("NO_PROXY")),
-      headersTimeout: 0,
-      bodyTimeout: 0,
-      connect: { timeout: 10_000 },
-    });
+    const agent = (connect: object): Dispatcher =>
+      new EnvHttpProxyAgent({
+        httpProxy: proxy("HTTP_PROXY"),
+        httpsProxy: proxy("HTTPS_PROXY"),
+        noProxy: noProxyList(proxy("NO_PROXY")),
+        headersTimeout: 0,
+        bodyTimeout: 0,
+        connect: { timeout: 10_000, ...connect },
+      });
+    guard.check(url);
+    dispatchers ??= { open: agent({}), guarded: agent({ lookup: guard.lookup }) };
+    const dispatcher = guard.isNamed(url) ? dispatchers.open : dispatchers.guarded;
     const response = await request(url, { headers, signal, dispatcher });
     return {
       status: response.statusCode,

@@ -54,6 +54,17 @@ export function tryParseModelName(text: string): ModelName | undefined {
   }
 }
 
+/**
+ * Where a name says that its model is: `https://hf.co`; undefined for names without a host, which come from the default
+ * one. Throws `InvalidRequest` for what is no name, or no address.
+ */
+export function registryOf(text: string): URL | undefined {
+  const { host } = parseModelName(text.trim().replace(/^http:\/\//i, ""));
+  if (host.toLowerCase() === DEFAULT_HOST) return undefined;
+  if (!URL.canParse(`https://${host}`)) throw invalidName(text, `its host "${host}" is no address`);
+  return new URL(`https://${host}`);
+}
+
 /** As Ollama prints it: default host and namespace left out, tag always there (`smollm2:135m`, `hf.co/org/repo:Q4_K_M`). */
 export function formatModelName(name: ModelName): string {
   const model = `${name.model}:${name.tag}`;

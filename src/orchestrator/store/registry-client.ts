@@ -1,4 +1,4 @@
-import { Cancelled, PullFailed, UnknownModel } from "../errors.ts";
+import { Cancelled, InvalidRequest, PullFailed, UnknownModel } from "../errors.ts";
 import { errorCode, errorText } from "./files.ts";
 import type { HttpGet, HttpResponse } from "./http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
@@ -49,6 +49,11 @@ export function openRegistry(
 ): RegistrySession {
   const host = name.host.toLowerCase() === DEFAULT_HOST ? settings.defaultHost : name.host;
   const origin = `${settings.insecureHosts.includes(host) ? "http" : "https"}://${host}`;
+  if (!URL.canParse(origin)) {
+    throw new InvalidRequest(`"${host}" in the model's name is no address`, {
+      hint: "Use a name like smollm2:135m, or hf.co/ORG/REPO:QUANT.",
+    });
+  }
   const base = `${origin}/v2/${name.namespace}/${name.model}`;
   const shown = formatModelName(name);
   let token: string | undefined;

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach } from "vitest";
 import type { Progress } from "../../../src/orchestrator/types.ts";
+import { PullFailed } from "../../../src/orchestrator/errors.ts";
+import { createAddressGuard } from "../../../src/orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../../../src/orchestrator/store/http.ts";
 import { createModelStore, type ModelStoreOptions } from "../../../src/orchestrator/store/model-store.ts";
 import { startFakeRegistry, type FakeRegistry } from "../../support/fake-registry.ts";
@@ -47,7 +49,7 @@ export async function storeFixture(): Promise<StoreFixture> {
           insecureHosts: [registry.host, registry.otherHost],
           stallTimeoutMs: 10_000,
         },
-        http: createHttpGet({}),
+        http: createHttpGet({}, loopbackNamed),
         log: { debug: () => {}, info: () => {}, warn: (line) => warnings.push(line) },
         retry: { retries: 3, initialDelayMs: 1, maxDelayMs: 5 },
         ...options,
@@ -64,6 +66,12 @@ export function weights(sizeBytes: number, seed = 1): Buffer {
   data.write("GGUF");
   return data;
 }
+
+/** Fake registries are on this machine. */
+export const loopbackNamed = createAddressGuard({
+  allowedHosts: ["127.0.0.1"],
+  refuse: (message, hint) => new PullFailed(message, { hint }),
+});
 
 export const never: AbortSignal = new AbortController().signal;
 export const ignore = (): void => {};

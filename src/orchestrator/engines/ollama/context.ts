@@ -1,4 +1,5 @@
 import type { Log } from "../../log.ts";
+import type { AddressGuard } from "../../store/address-guard.ts";
 import type { OllamaModels } from "./models.ts";
 import type { Exchange, Transport } from "./transport.ts";
 import { GenerationFailed } from "../../errors.ts";
@@ -30,6 +31,8 @@ export interface OllamaContext {
   readonly transport: Transport;
   readonly timeouts: OllamaTimeouts;
   readonly models: OllamaModels;
+  /** Judges where a name would have Ollama pull from. */
+  readonly registries: AddressGuard;
   readonly now: () => number;
   readonly log: Log;
 }

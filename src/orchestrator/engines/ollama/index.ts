@@ -1,4 +1,4 @@
-import { OrchestratorError } from "../../errors.ts";
+import { EngineUnreachable, OrchestratorError, PullFailed } from "../../errors.ts";
 import type { Log } from "../../log.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
@@ -9,6 +9,7 @@ import { parseOllamaHost } from "./host.ts";
 import { createLibrary } from "./library.ts";
 import { createModels } from "./models.ts";
 import { createResidency } from "./residency.ts";
+import { createAddressGuard } from "../../store/address-guard.ts";
 import { createTransport, type ConnectionUsage } from "./transport.ts";
 
 export interface OllamaEngineOptions {
@@ -22,6 +23,8 @@ export interface OllamaEngineOptions {
   readonly now: () => number;
   readonly log: Log;
   readonly timeouts?: Partial<OllamaTimeouts>;
+  /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
+  readonly allowedHosts?: readonly string[];
 }
 
 /** The engine, and what status shows of its connections. */
@@ -37,11 +40,20 @@ export interface OllamaEngine extends Engine {
 export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const host = parseOllamaHost(options.host);
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
-  const transport = createTransport(host);
+  const { allowedHosts = [] } = options;
+  const transport = createTransport(
+    host,
+    createAddressGuard({
+      allowedHosts,
+      isLoopbackAllowed: true,
+      refuse: (message, hint) => new EngineUnreachable(`Ollama at ${message}`, { hint }),
+    }),
+  );
+  const registries = createAddressGuard({ allowedHosts, refuse: (message, hint) => new PullFailed(message, { hint }) });
   const trust = host.isLoopback ? "local" : "remote";
 
   const models = createModels(host, trust, transport, timeouts);
-  const context: OllamaContext = { transport, timeouts, models, now: options.now, log: options.log };
+  const context: OllamaContext = { transport, timeouts, models, registries, now: options.now, log: options.log };
   const residency = createResidency(context);
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {

@@ -5,7 +5,7 @@ import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled, UnknownModel 
 import type { InstalledModel } from "../../types.ts";
 import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
-import { sameModel } from "../../store/model-name.ts";
+import { registryOf, sameModel } from "../../store/model-name.ts";
 import { createPull } from "./pull.ts";
 
 /** Pull, import and delete. Ollama can't say a download's size beforehand, so there is no `pullSize`. */
@@ -44,6 +44,9 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
 
   return {
     async pull(model, report, signal) {
+      // Ollama would connect there itself, and follow redirects: what we can judge is the name.
+      const registry = registryOf(model);
+      if (registry !== undefined) await context.registries.approve(registry);
       const before = await find(model, signal);
       await createPull(context)(model, report, signal);
       return await added(model, before, signal);

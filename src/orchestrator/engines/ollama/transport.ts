@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import type { Ollama } from "ollama/browser";
 import type { Dispatcher, Pool } from "undici";
 import { Cancelled, throwIfCancelled } from "../../errors.ts";
+import type { AddressGuard } from "../../store/address-guard.ts";
 import { CutOff, errorOfFailure, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
 import type { OllamaHost } from "./host.ts";
 
@@ -60,8 +61,9 @@ const controlConnections = 10;
  * The `ollama` package over undici. Each exchange makes a client of its own, because the package's `abort()` aborts
  * every stream of a client. Error answers and lines that aren't JSON never reach the package: it prints the former to
  * stdout, which is the protocol's, and skips the latter. Redirects are not followed: a local host must not send text away.
+ * `guard` judges the address of every connection.
  */
-export function createTransport(host: OllamaHost): Transport {
+export function createTransport(host: OllamaHost, guard: AddressGuard): Transport {
   let loading: ReturnType<typeof open> | undefined;
   let pools: { readonly control: Pool; readonly generation: Pool } | undefined;
 
@@ -69,8 +71,15 @@ export function createTransport(host: OllamaHost): Transport {
   const open = async () => {
     const [undici, { Ollama }] = await Promise.all([import("undici"), import("ollama/browser")]);
     const { origin } = new URL(host.baseUrl);
+    const connect = guard.isNamed(new URL(host.baseUrl)) ? {} : { connect: { lookup: guard.lookup } };
     // Our own bounds hold; undici's would cut a load or a long prompt after five minutes.
-    const options = { keepAliveTimeout: 30_000, keepAliveMaxTimeout: 30_000, headersTimeout: 0, bodyTimeout: 0 };
+    const options = {
+      keepAliveTimeout: 30_000,
+      keepAliveMaxTimeout: 30_000,
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      ...connect,
+    };
     pools = {
       control: new undici.Pool(origin, { ...options, connections: controlConnections }),
       generation: new undici.Pool(origin, options),
@@ -95,6 +104,7 @@ export function createTransport(host: OllamaHost): Transport {
       };
 
       try {
+        guard.check(new URL(host.baseUrl));
         const { request, Ollama, pools: opened } = await (loading ??= open());
         const base = { dispatcher: opened[exchange.pool], signal: controller.signal };
         const check = async (reply: Dispatcher.ResponseData, expected: readonly number[]): Promise<void> => {
