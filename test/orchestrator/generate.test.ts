@@ -145,6 +145,24 @@ describe("generate", () => {
     ]);
   });
 
+  it("says so while it waits for its turn", async () => {
+    const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
+    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const first = generate({});
+    await gate.entered;
+    const second = await orchestrator.generate(caller(), { prompt: "hello" });
+    const messages: string[] = [];
+    const answered = second.follow(caller().signal, ({ message }) => void messages.push(message));
+    await expect.poll(() => messages).toEqual([`waiting for ${small.name}, which answers others first`]);
+    gate.open();
+    await Promise.all([first, answered]);
+  });
+
   it("two requests for a model that is being loaded share the load", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();

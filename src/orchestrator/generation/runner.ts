@@ -117,6 +117,9 @@ async function attempt(
 ): Promise<Answered> {
   const { engine, model } = entry.located;
   const id = modelId(engine.id, model.name);
+  if (world.queues.running(id) >= maxParallel[engine.kind]) {
+    context.report({ message: `waiting for ${model.name}, which answers others first` });
+  }
   const slot = await world.queues.acquire(id, maxParallel[engine.kind], context.signal);
   try {
     let promptTokens = route.promptTokens;

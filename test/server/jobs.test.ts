@@ -1,0 +1,84 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { startFakeOllama, type FakeOllama } from "../support/fake-ollama.ts";
+import { connectStdio, serverEnvironment, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
+
+let folder = "";
+let ollama: FakeOllama;
+let client: StdioClient | undefined;
+const kinds: readonly ClientKind[] = ["modern", "legacy", "sdk-1"];
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "ollm-jobs-"));
+});
+afterEach(async () => {
+  await client?.close();
+  await ollama.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const environment = (): Record<string, string> =>
+  serverEnvironment({
+    HOME: folder,
+    OLLM_HOME: path.join(folder, "home"),
+    OLLM_HOST: ollama.url,
+    OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
+    OLLM_MEMORY_AVAILABLE_BYTES: "16000000000",
+    OLLM_JOBS_PATIENCE: "1",
+  });
+const files = () => readdir(path.join(folder, "home", "jobs")).catch(() => []);
+
+describe.each(kinds)("a long generation for a %s client", (kind) => {
+  it("is answered with a job, and the job has the answer", async () => {
+    const reply = "The sky is blue and the sea is green and the rest is grey.";
+    ollama = await startFakeOllama({ models: [{ name: "smollm2:135m", reply }], tokensPerSecond: 8 });
+    client = await connectStdio(kind, environment());
+    const answer = await client.callTool("route_and_generate", { prompt: "Hi" }, () => undefined);
+    const { job } = answer.structuredContent as { job: string };
+    expect(job).toMatch(/^generate-[0-9a-f]{8}$/);
+    const status = await client.callTool("job", { action: "status", job_id: job });
+    expect(status.structuredContent).toMatchObject({
+      state: "running",
+      partial_text: expect.stringMatching(/^The sky/),
+    });
+    // Each wait ends with the client's patience; the generation takes two or three of them.
+    let ended: unknown;
+    await expect
+      .poll(
+        async () => {
+          ended = (await client?.callTool("job", { action: "wait", job_id: job }))?.structuredContent;
+          return (ended as { state: string }).state;
+        },
+        { timeout: 20_000 },
+      )
+      .toBe("succeeded");
+    expect(ended).toMatchObject({ result: { text: reply, model: "smollm2:135m" } });
+    expect(await files()).toEqual([`${job}.json`]);
+  });
+});
+
+describe("a pull", () => {
+  it("goes on with the next owner of the home when this one is killed, under the same id", async () => {
+    const registry = [{ name: "smollm2:135m", sizeBytes: 100_000_000 }];
+    ollama = await startFakeOllama({ models: [], registry, pullBytesPerSecond: 1_000_000 });
+    client = await connectStdio("modern", environment());
+    const answer = await client.callTool("pull_model", { model: "smollm2:135m" });
+    const { job } = answer.structuredContent as { job: string };
+    await expect.poll(files).toEqual([`${job}.json`]);
+    process.kill(client.pid, "SIGKILL");
+    await client.close();
+
+    client = await connectStdio("modern", environment());
+    const list = await client.callTool("job", { action: "list" });
+    expect(list.structuredContent).toMatchObject({ jobs: [{ job, state: "running", title: "pull smollm2:135m" }] });
+    const cancelled = await client.callTool("job", { action: "cancel", job_id: job });
+    expect(cancelled.structuredContent).toMatchObject({ job, state: "cancelled" });
+    await client.close();
+
+    client = await connectStdio("modern", environment());
+    const again = await client.callTool("job", { action: "list" });
+    expect(again.structuredContent).toMatchObject({ jobs: [{ job, state: "cancelled" }] });
+  });
+});
