@@ -8,9 +8,10 @@
  * | 3    | front → owner | `Hello`: the same proof from the other side, then who it is and what it wants     |
  * | 4    | owner → front | `Welcome`                                                                         |
  *
- * A proof is HMAC-SHA-256 under the home's token over side, both nonces and the home. The front says nothing of itself
- * before the owner has proved itself, and may send what follows right behind its hello. With purpose `mcp`, MCP
- * messages follow; `Farewell` may come between them. With `door` the connection is the lease: its end closes the door.
+ * HMAC-SHA-256 under the home's token over both nonces and the home proves both: the owner shows its first half, the
+ * front its second. The front says nothing of itself before the owner has proved itself, and may send what follows right
+ * behind its hello. With purpose `mcp`, MCP messages follow; `Farewell` may come between them. With `door` the connection
+ * is the lease: its end closes the door.
  */
 export interface Knock {
   readonly ollm: 1;
