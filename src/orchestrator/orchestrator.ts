@@ -1,4 +1,7 @@
+import { systemTimers } from "./async/timers.ts";
 import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
+import { createChanges } from "./changes/changes.ts";
+import { createWatcher } from "./changes/watcher.ts";
 import type { Settings } from "./config/schema.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
 import { factsOf } from "./generation/candidates.ts";
@@ -19,20 +22,56 @@ import type { GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from ".
 import type { CallerContext, ModelFacts } from "./types.ts";
 import type { World } from "./world.ts";
 
+/** An owner that ends must not be kept by an engine that doesn't let go. */
+const unloadOwnMs = 1_000;
+
 /** Puts the parts together; everything outside the program comes in through `world`. */
 export function createOrchestrator(settings: Settings, world: World): Orchestrator {
   const { now, log, probe, engines } = world;
   const closing = new AbortController();
+  const changes = createChanges(systemTimers, log);
   const operations = createOperations(now);
-  const jobs = createJobs(now);
+  const jobs = createJobs({
+    now,
+    log,
+    keepHours: settings.jobs.keepHours,
+    maxBytes: settings.jobs.maxBytes,
+    publish: changes.publish,
+    ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
+  });
   const observations = createObservations(now);
-  const inventory = createInventory({ engines, now, log, signal: closing.signal });
+  const inventory = createInventory({ engines, now, log, signal: closing.signal, changes });
   const queues = createModelQueues(settings.queue.maxWaiting, now);
   const { memory } = settings;
   const keepAliveSeconds = settings.model.keepAlive.timeout;
-  const loader = createLoader({ inventory, operations, observations, probe, memory, keepAliveSeconds, now, log });
-  const library = createLibrary({ inventory, operations, loader, observations });
+  const { publish } = changes;
+  const loader = createLoader({
+    inventory,
+    operations,
+    observations,
+    probe,
+    memory,
+    keepAliveSeconds,
+    now,
+    log,
+    publish,
+  });
+  const library = createLibrary({
+    publish,
+    inventory,
+    operations,
+    loader,
+    observations,
+    keepPull: (operation, client, request) => jobs.keepPull(operation, client, request, operations.ended(operation.id)),
+  });
   const listing: ListingSource = { inventory, library, loader, observations, probe, memory, log };
+  const watcher = createWatcher({
+    timers: systemTimers,
+    log,
+    lookAtMemory: () => ramStatus({ inventory, probe }),
+    lookAtModels: () => Promise.all([inventory.lists(0), ...engines.map((engine) => inventory.resident(engine, 0))]),
+    publish,
+  });
   let remoteRequests = 0;
   const generation: GenerationWorld = {
     inventory,
@@ -113,7 +152,8 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       queue: queues.snapshot().map(({ key, running, waiting }) => ({ model: key, running, waiting })),
       operations: operations.running().map((operation) => {
         const message = operation.progress()?.message;
-        return { id: operation.id, title: operation.title, ...(message === undefined ? {} : { message }) };
+        const isJob = jobs.list(caller).some(({ id }) => id === operation.id);
+        return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
       }),
       remoteRequests,
       warnings: [
@@ -121,6 +161,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
         ...(memory.availableBytes === undefined
           ? []
           : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
+        ...(caller.warnings ?? []),
         // Why is told with each engine.
         ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
       ],
@@ -182,15 +223,25 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     ramStatus: () => ramStatus({ inventory, probe }),
     systemStatus,
     jobs,
-    onChange: () => () => undefined,
+    resume: (answers) => jobs.restore(library.resume, answers),
+    onChange: changes.subscribe,
+    watch: watcher.watch,
     activity() {
       const running = operations.running();
       return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned: 0 };
     },
     fileLimits: { maxFileBytes: settings.files.maxFileBytes, maxTotalBytes: settings.files.maxTotalBytes },
-    async close() {
+    async wokeUp() {
+      inventory.forgetAll();
+      await Promise.all(engines.map((engine) => engine.health(closing.signal)));
+    },
+    async close({ unloadsOwn = false } = {}) {
+      watcher.close();
       closing.abort("disconnected");
+      jobs.suspend();
       await operations.close();
+      await jobs.settled();
+      if (unloadsOwn) await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs));
       await Promise.all(engines.map((engine) => engine.close()));
     },
   };

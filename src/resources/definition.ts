@@ -1,4 +1,4 @@
-import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { Change, Orchestrator } from "../orchestrator/facade.ts";
 import type { CallerContext } from "../orchestrator/types.ts";
 
 export interface ResourceContext {
@@ -14,6 +14,12 @@ export interface ResourceDefinition {
   /** `ollm://status/ram`, or with one variable: `ollm://models/{name}`. */
   readonly uri: string;
   read(variables: Readonly<Record<string, string>>, context: ResourceContext): Promise<object>;
+  /** Whether subscribers of one address are to read it again; absent: what it says never changes. */
+  isTouchedBy?(change: Change, variables: Readonly<Record<string, string>>): boolean;
+  /** What must be looked at while somebody is subscribed, because it changes without anybody telling. */
+  readonly watch?: "memory" | "models";
+  /** How long a client may keep what it read, in milliseconds; absent: not at all. */
+  readonly ttlMs?: number;
   /** Concrete members of a template, for `resources/list`. */
   list?(context: ResourceContext): Promise<readonly { readonly uri: string; readonly name: string }[]>;
 }

@@ -5,6 +5,7 @@ export const job: ResourceDefinition = {
   title: "Job",
   description: "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
   uri: "ollm://jobs/{id}",
+  isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
   async read(variables, { orchestrator, caller }) {
     const found = await orchestrator.jobs.get(caller, variables["id"] ?? "");
     const { progress, partial } = found;

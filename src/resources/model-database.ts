@@ -6,6 +6,8 @@ export const modelDatabase: ResourceDefinition = {
   title: "Model database",
   description: "What is known of model families by name pattern: context window, capabilities, profiles, source.",
   uri: "ollm://models/database",
+  // Part of this version of the program.
+  ttlMs: 300_000,
   read: async (_variables, { orchestrator, caller }) => ({
     entries: orchestrator.database(caller).map(databaseData),
   }),

@@ -6,6 +6,8 @@ export const model: ResourceDefinition = {
   title: "Model",
   description: "One model: what its file says, and what the database adds. Names are percent-encoded.",
   uri: "ollm://models/{name}",
+  watch: "models",
+  isTouchedBy: ({ kind }) => kind === "models",
   async read(variables, { orchestrator, caller }) {
     const {
       model: listed,
@@ -28,7 +30,7 @@ export const model: ResourceDefinition = {
     };
   },
   async list({ orchestrator, caller }) {
-    const list = await orchestrator.listModels(caller, {});
+    const list = await orchestrator.listModels(caller, { isInstalledOnly: true });
     return list.models.map(({ name }) => ({ uri: `ollm://models/${encodeURIComponent(name)}`, name }));
   },
 };

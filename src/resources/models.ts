@@ -6,6 +6,8 @@ export const models: ResourceDefinition = {
   title: "Models",
   description: "Every model of every engine on this machine.",
   uri: "ollm://models",
+  watch: "models",
+  isTouchedBy: ({ kind }) => kind === "models",
   async read(_variables, { orchestrator, caller }) {
     const list = await orchestrator.listModels(caller, {});
     return {

@@ -5,6 +5,8 @@ export const ramStatus: ResourceDefinition = {
   title: "Memory",
   description: "RAM, swap, GPU memory and what each loaded model holds, in bytes, measured now.",
   uri: "ollm://status/ram",
+  watch: "memory",
+  isTouchedBy: ({ kind }) => kind === "memory",
   async read(_variables, { orchestrator, caller }) {
     const ram = await orchestrator.ramStatus(caller);
     return {

@@ -1,6 +1,11 @@
 import { Server } from "@modelcontextprotocol/server";
+import { createChangeFeed } from "./change-feed.ts";
+import type { ChangeEvent } from "./change-notifications.ts";
 import type { ServerHost } from "./host.ts";
+import { serverIcon } from "./icons.ts";
 import { instructions } from "./instructions.ts";
+import type { Listens } from "./listens.ts";
+import { offerTasks, tasksExtension } from "./tasks.ts";
 
 /** Lists are fixed for a version of the server; this bounds how long a client trusts them over an update. */
 const listTtlMs = 300_000;
@@ -8,35 +13,84 @@ const listTtlMs = 300_000;
 /**
  * One MCP server for one connection, of either protocol era. Hosts wait for `initialize`, so it imports what that
  * needs and nothing else: tools, resources and the brain itself are loaded by the first request for them.
+ * `listens` are the modern streams of a connection that lasts; without them a modern server tells of no changes.
  */
-export function createServer(host: ServerHost): Server {
+export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
   const server = new Server(
-    { name: "ollm-mcp", title: "ollm: local language models", version: host.version },
+    { name: "ollm-mcp", title: "ollm: local language models", version: givenHost.version, icons: [serverIcon] },
     {
       instructions,
-      capabilities: { tools: {}, resources: {} },
+      capabilities: {
+        tools: {},
+        resources: { subscribe: true, listChanged: true },
+        completions: {},
+        extensions: { [tasksExtension]: {} },
+      },
       cacheHints: { "tools/list": hint, "server/discover": hint, "resources/templates/list": hint },
     },
   );
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
-  server.onerror = (error) => host.log.debug(`protocol: ${error.message}`);
+  server.onerror = (error) => givenHost.log.debug(`protocol: ${error.message}`);
+
+  const feed = createChangeFeed(async () => (await givenHost.open()).orchestrator, givenHost.log);
+  // Modern clients without a stream, and legacy ones before their handshake ends, have asked for nothing.
+  let isTold = listens !== undefined;
+  const host: ServerHost = {
+    ...givenHost,
+    async open() {
+      const home = await givenHost.open();
+      if (isTold) feed.attach(home.orchestrator);
+      return home;
+    },
+  };
+  feed.subscribe((event) => {
+    tell(server, event).catch((error: unknown) => host.log.debug(`protocol: ${String(error)}`));
+  });
+  listens?.onOpen((uris) => feed.watch(uris));
+  // Only the legacy era has this notification.
+  server.oninitialized = () => {
+    isTold = true;
+  };
+  server.onclose = () => feed.close();
 
   const calls = once(() => import("./handle-tools.ts"));
-  server.setRequestHandler("tools/list", async () => (await calls()).listTools());
+  server.setRequestHandler("tools/list", async ({ params }) => (await calls()).listTools(params?.cursor));
   server.setRequestHandler("tools/call", async ({ params }, context) =>
     (await calls()).handleCall(server, context, params, host),
   );
 
+  offerTasks(server, host);
+
   const reads = once(() => import("./handle-resources.ts"));
-  server.setRequestHandler("resources/list", async (_request, context) =>
-    (await reads()).listResources(server, context, host),
+  server.setRequestHandler("resources/list", async ({ params }, context) =>
+    (await reads()).listResources(server, context, host, params?.cursor),
   );
-  server.setRequestHandler("resources/templates/list", async () => (await reads()).listTemplates());
+  server.setRequestHandler("resources/templates/list", async ({ params }) =>
+    (await reads()).listTemplates(params?.cursor),
+  );
   server.setRequestHandler("resources/read", async ({ params }, context) =>
     (await reads()).readResource(server, context, params.uri, host),
   );
+
+  const subscriptions = once(async () => (await import("./subscriptions.ts")).createSubscriptions(feed));
+  server.setRequestHandler("resources/subscribe", async ({ params }, context) =>
+    (await subscriptions()).subscribe(server, context, params.uri, host),
+  );
+  server.setRequestHandler("resources/unsubscribe", async ({ params }) =>
+    (await subscriptions()).unsubscribe(params.uri),
+  );
+
+  server.setRequestHandler("completion/complete", async ({ params }, context) =>
+    (await import("./handle-completions.ts")).complete(server, context, params, host),
+  );
   return server;
+}
+
+function tell(server: Server, event: ChangeEvent): Promise<void> {
+  return event.kind === "resource_updated"
+    ? server.sendResourceUpdated({ uri: event.uri })
+    : server.sendResourceListChanged();
 }
 
 /** Keeps what was made first: an import that is asked for again is resolved again, and every call would pay for it. */

@@ -8,48 +8,51 @@ import {
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { UnknownModel } from "../orchestrator/errors.ts";
+import { UnknownJob, UnknownModel } from "../orchestrator/errors.ts";
 import type { ResourceContext, ResourceDefinition } from "../resources/definition.ts";
 import { resources } from "../resources/index.ts";
+import { isTemplate, matchResource } from "../resources/match.ts";
 import { requestFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
 import { callerContext, type ServerHost } from "./host.ts";
+import { resourceIcon } from "./icons.ts";
+import { pageOf } from "./pagination.ts";
 
 const mimeType = "application/json";
 
-/** `resources/list`: the fixed ones, and the concrete members of templates. */
+/** `resources/list`: the fixed ones, and the concrete members of templates; a page at a time. */
 export async function listResources(
   server: Server,
   context: ServerContext,
   host: ServerHost,
+  cursor?: string,
 ): Promise<ListResourcesResult> {
-  const entries = resources.filter(({ uri }) => !isTemplate(uri)).map((definition) => entryOf(definition));
+  const entries = resources.filter((definition) => !isTemplate(definition)).map((definition) => entryOf(definition));
   for (const definition of resources) {
     if (definition.list === undefined) continue;
     try {
-      const members = await definition.list(await contextOf(server, context, host));
+      const members = await definition.list(await resourceContext(server, context, host));
       entries.push(...members.map((member) => ({ ...entryOf(definition), ...member, title: member.name })));
     } catch (error) {
       // The fixed resources are still worth listing; the reason is in the log and in system_status.
       host.log.warn(`resources/list: ${errorText(error, definition.name, host.log)}`);
     }
   }
-  return { resources: entries };
+  const { entries: page, ...next } = pageOf("resources", entries, cursor);
+  return { resources: [...page], ...next };
 }
 
 /** `resources/templates/list`. */
-export function listTemplates(): ListResourceTemplatesResult {
-  return {
-    resourceTemplates: resources
-      .filter(({ uri }) => isTemplate(uri))
-      .map((definition) => {
-        const { uri: uriTemplate, ...entry } = entryOf(definition);
-        return { ...entry, uriTemplate };
-      }),
-  };
+export function listTemplates(cursor?: string): ListResourceTemplatesResult {
+  const templates = resources.filter(isTemplate).map((definition) => {
+    const { uri: uriTemplate, ...entry } = entryOf(definition);
+    return { ...entry, uriTemplate };
+  });
+  const { entries: page, ...next } = pageOf("templates", templates, cursor);
+  return { resourceTemplates: [...page], ...next };
 }
 
-/** `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses and models that don't exist. */
+/** `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses, models and jobs that don't exist. */
 export async function readResource(
   server: Server,
   context: ServerContext,
@@ -58,17 +61,35 @@ export async function readResource(
 ): Promise<ReadResourceResult> {
   const match = matchResource(resources, uri);
   if (match === undefined) throw new ResourceNotFoundError(uri);
+  const { definition, variables } = match;
   try {
-    const content = await match.definition.read(match.variables, await contextOf(server, context, host));
-    return { contents: [{ uri, mimeType, text: JSON.stringify(content) }] };
+    const content = await definition.read(variables, await resourceContext(server, context, host));
+    return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
   } catch (error) {
     const text = errorText(error, uri, host.log);
-    if (error instanceof UnknownModel) throw new ResourceNotFoundError(uri, text);
+    if (error instanceof UnknownModel || error instanceof UnknownJob) throw new ResourceNotFoundError(uri, text);
     throw new ProtocolError(ProtocolErrorCode.InternalError, text);
   }
 }
 
-async function contextOf(server: Server, context: ServerContext, host: ServerHost): Promise<ResourceContext> {
+/** Throws `ResourceNotFoundError` unless there is something to read at `uri`. */
+export async function checkResource(
+  server: Server,
+  context: ServerContext,
+  uri: string,
+  host: ServerHost,
+): Promise<void> {
+  const match = matchResource(resources, uri);
+  if (match !== undefined && !isTemplate(match.definition)) return;
+  await readResource(server, context, uri, host);
+}
+
+/** The brain and the caller of one request, as resources see them. */
+export async function resourceContext(
+  server: Server,
+  context: ServerContext,
+  host: ServerHost,
+): Promise<ResourceContext> {
   const home = await host.open();
   return {
     orchestrator: home.orchestrator,
@@ -76,37 +97,12 @@ async function contextOf(server: Server, context: ServerContext, host: ServerHos
   };
 }
 
+/** Only the modern era knows how long an answer keeps; without a word of ours the SDK says "not at all". */
+function cacheHint({ ttlMs }: ResourceDefinition, context: ServerContext) {
+  const isModern = context.mcpReq.envelope !== undefined;
+  return isModern && ttlMs !== undefined ? { ttlMs, cacheScope: "private" as const } : {};
+}
+
 function entryOf({ uri, name, title, description }: ResourceDefinition) {
-  return { uri, name, title, description, mimeType };
-}
-
-function isTemplate(uri: string): boolean {
-  return uri.includes("{");
-}
-
-/**
- * The definition that serves `uri`: an exact one first, then a template whose one variable is everything that is
- * left, slashes included, percent-decoded (`ollm://models/hf.co%2Forg%2Frepo`). Undefined when none does.
- */
-export function matchResource(
-  definitions: readonly ResourceDefinition[],
-  uri: string,
-): { readonly definition: ResourceDefinition; readonly variables: Readonly<Record<string, string>> } | undefined {
-  const exact = definitions.find((definition) => definition.uri === uri);
-  if (exact !== undefined) return { definition: exact, variables: {} };
-  for (const definition of definitions) {
-    const [, prefix, variable] = /^(.*)\{(\w+)\}$/.exec(definition.uri) ?? [];
-    if (prefix === undefined || variable === undefined || !uri.startsWith(prefix)) continue;
-    const value = decoded(uri.slice(prefix.length));
-    if (value !== undefined && value !== "") return { definition, variables: { [variable]: value } };
-  }
-  return undefined;
-}
-
-function decoded(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
+  return { uri, name, title, description, mimeType, icons: [resourceIcon] };
 }

@@ -11,12 +11,14 @@ import { nearestNames } from "../orchestrator/text/nearest.ts";
 import { tools } from "../tools/index.ts";
 import { callFacts } from "./call-facts.ts";
 import type { ServerHost } from "./host.ts";
+import { pageOf } from "./pagination.ts";
 import { callTool } from "./pipeline.ts";
 import { toolEntry } from "./tool-list.ts";
 
 /** `tools/list`. */
-export function listTools(): ListToolsResult {
-  return { tools: tools.map(toolEntry) };
+export function listTools(cursor?: string): ListToolsResult {
+  const { entries, ...next } = pageOf("tools", tools, cursor);
+  return { tools: entries.map(toolEntry), ...next };
 }
 
 /** `tools/call`. Throws a `ProtocolError` for a tool that does not exist; every other failure is a result. */

@@ -2,6 +2,7 @@ import type { Tool } from "@modelcontextprotocol/server";
 import * as z from "zod";
 import type { ToolDefinition } from "../tools/definition.ts";
 import { hintsOf } from "./hints.ts";
+import { toolIcon } from "./icons.ts";
 
 /** A tool as `tools/list` shows it. Schemas are trimmed: every client pays for them in every conversation. */
 export function toolEntry(tool: ToolDefinition): Tool {
@@ -12,6 +13,7 @@ export function toolEntry(tool: ToolDefinition): Tool {
     inputSchema: jsonSchema(tool.input),
     outputSchema: jsonSchema(publishedOutput(tool)),
     annotations: hintsOf(tool),
+    icons: [toolIcon(tool.effect)],
   };
 }
 

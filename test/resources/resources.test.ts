@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
-import { matchResource } from "../../src/server/handle-resources.ts";
+import { matchResource } from "../../src/resources/match.ts";
 import { resources } from "../../src/resources/index.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
@@ -37,6 +37,12 @@ describe("resources", () => {
       [
         {
           "description": "One model: what its file says, and what the database adds. Names are percent-encoded.",
+          "icons": [
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
+            },
+          ],
           "mimeType": "application/json",
           "name": "model",
           "title": "Model",
@@ -44,6 +50,12 @@ describe("resources", () => {
         },
         {
           "description": "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
+          "icons": [
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
+            },
+          ],
           "mimeType": "application/json",
           "name": "job",
           "title": "Job",

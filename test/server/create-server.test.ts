@@ -12,7 +12,13 @@ describe.each(eras)("the server in the %s era", (era) => {
   it("introduces itself, and says when to offload", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator(), { era });
     expect(connection.client.getServerVersion()).toMatchObject({ name: "ollm-mcp", version: "0.0.0-test" });
-    expect(connection.client.getServerCapabilities()).toEqual({ tools: {}, resources: {} });
+    expect(connection.client.getServerCapabilities()).toMatchObject({
+      tools: {},
+      resources: { subscribe: true, listChanged: true },
+      completions: {},
+    });
+    // The tools of a version never change.
+    expect(connection.client.getServerCapabilities()?.tools).toEqual({});
     expect(connection.client.getInstructions()).toContain("Offload with route_and_generate");
     expect(connection.client.getNegotiatedProtocolVersion()).toBe(era === "modern" ? "2026-07-28" : "2025-11-25");
   });
@@ -20,16 +26,31 @@ describe.each(eras)("the server in the %s era", (era) => {
 
 describe("imports of what answers initialize", () => {
   it("reach no tool, resource, engine or schema: they load with the first request for them", async () => {
-    const eager = ["create-server", "standalone", "stdio-transport", "host", "instructions", "console-guard"];
-    const imports = await Promise.all(
-      eager.map(async (name) => {
-        const source = await readFile(new URL(`../../src/server/${name}.ts`, import.meta.url), "utf8");
-        return [...source.matchAll(/^import (?!type)[^;]*? from "([^"]+)"/gm)].map(([, from]) => from ?? "");
-      }),
-    );
-    const allowed = /^(node:|@modelcontextprotocol\/server|\.\/|\.\.\/orchestrator\/log\.ts)/;
-    expect(imports.flat().filter((from) => !allowed.test(from))).toEqual([]);
-    const local = imports.flat().filter((from) => from.startsWith("./"));
-    expect(local.filter((from) => !eager.includes(from.slice(2, -3)))).toEqual([]);
+    const from: string[] = [];
+    const seen = new Set<string>();
+    const waiting = ["serve-connection", "stdio-transport", "console-guard"];
+    for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
+      if (seen.has(name)) continue;
+      seen.add(name);
+      const source = await readFile(new URL(`../../src/server/${name}.ts`, import.meta.url), "utf8");
+      const imports = [...source.matchAll(/^import (?!type)[^;]*? from "([^"]+)"/gm)].map(([, path]) => path ?? "");
+      waiting.push(...imports.filter((path) => path.startsWith("./")).map((path) => path.slice(2, -3)));
+      from.push(...imports.filter((path) => !path.startsWith("./")));
+    }
+    const allowed = /^(node:|@modelcontextprotocol\/server|\.\.\/orchestrator\/log\.ts|\.\.\/ipc\/lines\.ts)/;
+    expect(from.filter((path) => !allowed.test(path))).toEqual([]);
+    expect([...seen].toSorted()).toMatchInlineSnapshot(`
+      [
+        "change-feed",
+        "console-guard",
+        "create-server",
+        "icons",
+        "instructions",
+        "listens",
+        "serve-connection",
+        "stdio-transport",
+        "tasks",
+      ]
+    `);
   });
 });

@@ -1,11 +1,10 @@
 import { Client, type CallToolResult } from "@modelcontextprotocol/client";
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
-import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { createLog } from "../../src/orchestrator/log.ts";
 import type { Orchestrator } from "../../src/orchestrator/facade.ts";
 import type { CallerSettings } from "../../src/orchestrator/types.ts";
 import type { CallRecord } from "../../src/server/host.ts";
-import { createServer } from "../../src/server/create-server.ts";
+import { serveConnection } from "../../src/server/serve-connection.ts";
 
 export type Era = "legacy" | "modern";
 
@@ -76,7 +75,7 @@ export async function connectMemoryClient(
       })),
   };
   const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
-  serveStdio(() => createServer(host), { transport: serverSide });
+  serveConnection(host, serverSide);
 
   const { elicit, roots } = options;
   const client = new Client(

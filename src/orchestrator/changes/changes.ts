@@ -8,6 +8,8 @@ export interface Changes {
   publish(change: Change): void;
   /** Calls `listener` until the answer is called. One that throws is logged, and keeps nothing from the others. */
   subscribe(listener: (change: Change) => void): () => void;
+  /** Whether anybody listens: work whose only use is to find changes can be left out otherwise. */
+  isHeard(): boolean;
 }
 
 /** Whoever watches reads anew at every change: more often than this nobody can follow. */
@@ -68,6 +70,7 @@ export function createChanges(timers: Timers, log: Log): Changes {
       listeners.add(own);
       return () => void listeners.delete(own);
     },
+    isHeard: () => listeners.size > 0,
   };
 }
 

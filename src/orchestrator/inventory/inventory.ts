@@ -1,10 +1,13 @@
-import type { Engine } from "../engines/engine.ts";
+import type { Changes } from "../changes/changes.ts";
+import type { Engine, EngineResidency } from "../engines/engine.ts";
 import { LoadFailed, OrchestratorError, UnknownModel } from "../errors.ts";
+import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
 import { modelId } from "./model-id.ts";
+import { listChange, residencyChanges } from "./differences.ts";
 
 /** What one engine holds, as far as known. */
 export interface EngineModels {
@@ -64,6 +67,8 @@ const unreadableMs = 60_000;
 
 interface Remembered<Value> {
   value: Value;
+  /** Somebody was shown `value`, be it empty because nothing was fetched yet: from here on a change is news. */
+  isShown: boolean;
   atMs: number;
   failure: { sinceMs: number; message: string } | undefined;
   /** The fetch under way, and the epoch it began in: what it brings is old news once the epoch has moved on. */
@@ -71,14 +76,25 @@ interface Remembered<Value> {
   epoch: number;
 }
 
+/** Where a remembered value comes from, and what its changes mean to those who watch. */
+interface Source<Value> {
+  readonly fetch: () => Promise<Value>;
+  readonly differences: (before: Value, after: Value) => readonly Change[];
+}
+
+/** What is shown of models is other than before: an engine went down or came back. */
+const modelsChange: Change = { kind: "models", isListChanged: false };
+
 export function createInventory(world: {
   readonly engines: readonly Engine[];
   readonly now: () => number;
   readonly log: Log;
   /** Ends background work at close. */
   readonly signal: AbortSignal;
+  /** Told what differs between one look at an engine and the next. */
+  readonly changes: Pick<Changes, "publish" | "isHeard">;
 }): Inventory {
-  const { engines, now, log } = world;
+  const { engines, now, log, changes } = world;
   const listCache = new Map<string, Remembered<readonly InstalledModel[]>>();
   const residencyCache = new Map<string, Remembered<readonly ResidentModel[]>>();
   const factsCache = new Map<string, ModelFacts>();
@@ -87,28 +103,40 @@ export function createInventory(world: {
   function remembered<Value>(cache: Map<string, Remembered<Value>>, engine: Engine, empty: Value): Remembered<Value> {
     let entry = cache.get(engine.id);
     if (entry === undefined) {
-      entry = { value: empty, atMs: Number.NEGATIVE_INFINITY, failure: undefined, pending: undefined, epoch: 0 };
+      entry = {
+        value: empty,
+        isShown: false,
+        atMs: Number.NEGATIVE_INFINITY,
+        failure: undefined,
+        pending: undefined,
+        epoch: 0,
+      };
       cache.set(engine.id, entry);
     }
     return entry;
   }
 
   /** One fetch at a time per engine; callers that come meanwhile share it. */
-  function refresh<Value>(entry: Remembered<Value>, engine: Engine, fetch: () => Promise<Value>): Promise<void> {
+  function refresh<Value>(entry: Remembered<Value>, engine: Engine, source: Source<Value>): Promise<void> {
     const { epoch } = entry;
     if (entry.pending?.epoch === epoch) return entry.pending.done;
-    const done = fetch().then(
+    const done = source.fetch().then(
       (value) => {
         // Dropped meanwhile: who waits for this wants what is true after that.
-        if (entry.epoch !== epoch) return refresh(entry, engine, fetch);
+        if (entry.epoch !== epoch) return refresh(entry, engine, source);
+        const before = entry.value;
+        const wasDown = entry.failure !== undefined;
         entry.value = value;
         entry.failure = undefined;
         settle();
+        if (entry.isShown) tell([...source.differences(before, value), ...(wasDown ? [modelsChange] : [])]);
+        entry.isShown = true;
         return undefined;
       },
       (error: unknown) => {
-        if (entry.epoch !== epoch) return refresh(entry, engine, fetch);
+        if (entry.epoch !== epoch) return refresh(entry, engine, source);
         const message = error instanceof Error ? error.message : String(error);
+        if (entry.failure === undefined && entry.isShown) tell([modelsChange]);
         entry.failure ??= { sinceMs: now(), message };
         if (!(error instanceof OrchestratorError)) log.warn(`${engine.id}: ${message}`);
         settle();
@@ -124,12 +152,8 @@ export function createInventory(world: {
   }
 
   /** As `refresh`, but an engine that hangs is waited for once, not by every call. */
-  function refreshPatiently<Value>(
-    entry: Remembered<Value>,
-    engine: Engine,
-    fetch: () => Promise<Value>,
-  ): Promise<void> {
-    const done = refresh(entry, engine, fetch);
+  function refreshPatiently<Value>(entry: Remembered<Value>, engine: Engine, source: Source<Value>): Promise<void> {
+    const done = refresh(entry, engine, source);
     const waitedMs = now() - (entry.pending?.sinceMs ?? now());
     return withPatience(done, Math.max(0, listPatienceMs - waitedMs));
   }
@@ -139,13 +163,39 @@ export function createInventory(world: {
     entry.epoch += 1;
   }
 
-  const refreshList = (engine: Engine) =>
-    refresh(remembered(listCache, engine, []), engine, () => engine.list(world.signal));
+  function tell(found: readonly Change[]): void {
+    for (const change of found) changes.publish(change);
+  }
+
+  const listSource = (engine: Engine): Source<readonly InstalledModel[]> => ({
+    fetch: () => engine.list(world.signal),
+    differences: listChange,
+  });
+  const residencySource = (residency: EngineResidency): Source<readonly ResidentModel[]> => ({
+    fetch: () => residency.loaded(world.signal),
+    differences: residencyChanges,
+  });
+
+  const refreshList = (engine: Engine) => refresh(remembered(listCache, engine, []), engine, listSource(engine));
+
+  /** Those who watch are told what came of it although nobody asks. */
+  function lookAgain(engine: Engine): void {
+    if (!changes.isHeard() || world.signal.aborted) return;
+    void refreshList(engine);
+    lookAgainAtResidency(engine);
+  }
+
+  function lookAgainAtResidency(engine: Engine): void {
+    const { residency } = engine;
+    if (residency === undefined || !changes.isHeard() || world.signal.aborted) return;
+    void refresh(remembered<readonly ResidentModel[]>(residencyCache, engine, []), engine, residencySource(residency));
+  }
 
   function snapshot(engine: Engine): EngineModels {
     const entry = remembered(listCache, engine, []);
     const waiting = entry.atMs === Number.NEGATIVE_INFINITY && entry.pending !== undefined;
     if (waiting) {
+      entry.isShown = true;
       const message = `${engine.id} did not answer within ${listPatienceMs / 1000} s`;
       return { engine, models: entry.value, staleSince: new Date(now()).toISOString(), message };
     }
@@ -159,7 +209,7 @@ export function createInventory(world: {
       engines
         .map((engine) => ({ engine, entry: remembered(listCache, engine, []) }))
         .filter(({ entry }) => now() - entry.atMs > maxAgeMs)
-        .map(({ engine, entry }) => refreshPatiently(entry, engine, () => engine.list(world.signal))),
+        .map(({ engine, entry }) => refreshPatiently(entry, engine, listSource(engine))),
     );
     return engines.map(snapshot);
   }
@@ -177,10 +227,10 @@ export function createInventory(world: {
     const { residency } = engine;
     if (residency === undefined) return [];
     const entry = remembered<readonly ResidentModel[]>(residencyCache, engine, []);
-    const fetch = () => residency.loaded(world.signal);
+    const source = residencySource(residency);
     const ageMs = now() - entry.atMs;
-    if (ageMs > maxAgeMs) await refreshPatiently(entry, engine, fetch);
-    else if (ageMs > freshMs) void refresh(entry, engine, fetch);
+    if (ageMs > maxAgeMs) await refreshPatiently(entry, engine, source);
+    else if (ageMs > freshMs) void refresh(entry, engine, source);
     // An engine that doesn't answer holds nothing that could be used or evicted.
     return entry.failure === undefined ? entry.value : [];
   }
@@ -274,8 +324,12 @@ export function createInventory(world: {
     forgetAll() {
       unreadableCache.clear();
       engines.forEach(forget);
+      engines.forEach(lookAgain);
     },
-    forgetResidency: (engine) => drop(remembered(residencyCache, engine, [])),
+    forgetResidency(engine) {
+      drop(remembered(residencyCache, engine, []));
+      lookAgainAtResidency(engine);
+    },
     locate,
   };
 }

@@ -14,7 +14,7 @@ import type { Operations } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
-import type { LoadResult } from "../facade.ts";
+import type { Change, LoadResult } from "../facade.ts";
 import type { LoadPlan, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
 import { doesNotFit, elsewherePlan, unmeasuredPlan } from "./adjust.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
@@ -42,6 +42,8 @@ export interface Loader {
   lease(id: string): Lease;
   /** Bytes that were freed; undefined when the model is in use, and stays. */
   unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined>;
+  /** Unloads what was loaded here, from engines that live on after us. Never throws: what stays leaves in its own time. */
+  unloadOwn(signal: AbortSignal): Promise<void>;
   isBusy(id: string): boolean;
   isLoading(id: string): boolean;
   estimate(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
@@ -60,8 +62,9 @@ export function createLoader(parts: {
   readonly keepAliveSeconds: number;
   readonly now: () => number;
   readonly log: Log;
+  readonly publish: (change: Change) => void;
 }): Loader {
-  const { inventory, operations, observations, memory, now, log } = parts;
+  const { inventory, operations, observations, memory, now, log, publish } = parts;
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
   const leases = new Map<string, number>();
@@ -257,11 +260,13 @@ export function createLoader(parts: {
   /** Marks a model as loading, so that nobody evicts it; the answer undoes that and what `alsoRelease` stands for. */
   function occupy(id: string, alsoRelease: () => void): () => void {
     loading.set(id, (loading.get(id) ?? 0) + 1);
+    publish({ kind: "models", isListChanged: false });
     return () => {
       alsoRelease();
       const count = (loading.get(id) ?? 1) - 1;
       if (count === 0) loading.delete(id);
       else loading.set(id, count);
+      publish({ kind: "models", isListChanged: false });
       settling.add(id);
       setImmediate(() => {
         settling.delete(id);
@@ -330,9 +335,23 @@ export function createLoader(parts: {
     });
   }
 
+  async function unloadOwn(signal: AbortSignal): Promise<void> {
+    // The embedded engine's models go with its processes.
+    const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
+    const work = lasting.map(async ({ id, residency }) => {
+      const resident = (await residency?.loaded(signal)) ?? [];
+      const own = resident.filter(({ name }) => ours.has(modelId(id, name)));
+      await Promise.all(own.map(({ name }) => residency?.unload(name, signal)));
+    });
+    for (const result of await Promise.allSettled(work)) {
+      if (result.status === "rejected") log.debug(`unloading at the end: ${String(result.reason)}`);
+    }
+  }
+
   return {
     plan,
     load,
+    unloadOwn,
     useResident,
     lease,
     unload,

@@ -52,6 +52,7 @@ export async function listModels(
   );
   const pulling = source.library
     .pulling()
+    .filter(() => request.isInstalledOnly !== true)
     .filter(({ name, engine }) => isAskedFor(engine) && !everything.some((model) => sameModel(model.name, name)));
   const all = [...everything, ...pulling.map(toPulling)];
   const query = request.query?.trim().toLowerCase() ?? "";

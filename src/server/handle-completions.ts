@@ -1,0 +1,84 @@
+import {
+  ProtocolError,
+  ProtocolErrorCode,
+  type CompleteRequestParams,
+  type CompleteResult,
+  type Server,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
+import { profiles } from "../orchestrator/catalog/profiles.ts";
+import { nearestNames } from "../orchestrator/text/nearest.ts";
+import { resources } from "../resources/index.ts";
+import { variableOf } from "../resources/match.ts";
+import type { ResourceContext } from "../resources/definition.ts";
+import { resourceContext } from "./handle-resources.ts";
+import type { ServerHost } from "./host.ts";
+
+/** As many as the protocol allows in one answer. */
+const maxValues = 100;
+/** Of names that are only similar, a few will do. */
+const maxSimilar = 10;
+
+/**
+ * `completion/complete`: the variable of a resource template from the resources that there are; of a prompt the
+ * arguments `model` and `profile`, which mean the same in every prompt, and nothing for others. Throws a
+ * `ProtocolError` for a template or variable that does not exist.
+ */
+export async function complete(
+  server: Server,
+  context: ServerContext,
+  { ref, argument }: CompleteRequestParams,
+  host: ServerHost,
+): Promise<CompleteResult> {
+  const reading = (): Promise<ResourceContext> => resourceContext(server, context, host);
+  const known =
+    ref.type === "ref/resource"
+      ? await membersOf(ref.uri, argument.name, reading)
+      : await valuesOfArgument(argument.name, reading);
+  const values = matching(argument.value, known);
+  return {
+    completion: {
+      values: values.slice(0, maxValues),
+      total: values.length,
+      hasMore: values.length > maxValues,
+    },
+  };
+}
+
+async function membersOf(
+  uri: string,
+  variable: string,
+  reading: () => Promise<ResourceContext>,
+): Promise<readonly string[]> {
+  const template = resources.find((definition) => definition.uri === uri);
+  if (template === undefined || variableOf(template) !== variable) {
+    const templates = resources.filter((definition) => variableOf(definition) !== undefined);
+    throw new ProtocolError(
+      ProtocolErrorCode.InvalidParams,
+      `nothing to complete for ${variable} of ${uri}; templates: ${templates.map((each) => each.uri).join(", ")}`,
+    );
+  }
+  const members = await template.list?.(await reading());
+  return (members ?? []).map(({ name }) => name);
+}
+
+async function valuesOfArgument(name: string, reading: () => Promise<ResourceContext>): Promise<readonly string[]> {
+  if (name === "profile") return Object.keys(profiles);
+  if (name !== "model") return [];
+  const { orchestrator, caller } = await reading();
+  const { models } = await orchestrator.listModels(caller, { isInstalledOnly: true });
+  return models.map((model) => model.name);
+}
+
+/**
+ * What a user who has typed `typed` may mean, best first: names that start so, then those that have it inside, without
+ * regard to case; where there is none of either, the most similar ones. Each once.
+ */
+export function matching(typed: string, known: readonly string[]): readonly string[] {
+  const wanted = typed.toLowerCase();
+  const names = [...new Set(known)];
+  const starting = names.filter((name) => name.toLowerCase().startsWith(wanted));
+  const containing = names.filter((name) => name.toLowerCase().indexOf(wanted) > 0);
+  const found = [...starting, ...containing];
+  return found.length > 0 ? found : nearestNames(typed, names, maxSimilar);
+}

@@ -1,0 +1,83 @@
+import {
+  SUBSCRIPTION_ID_META_KEY,
+  type JSONRPCMessage,
+  type RequestId,
+  type Transport,
+} from "@modelcontextprotocol/server";
+
+/** The open `subscriptions/listen` streams of one connection. The SDK keeps them to itself, and we must know. */
+export interface Listens {
+  /** The transport with an ear on it: streams are seen as they are acknowledged and as they end. */
+  tap(transport: Transport): Transport;
+  /** Called with the URIs of each stream as it opens; the answer is called as it ends. Replaces who was told before. */
+  onOpen(opened: (uris: readonly string[]) => () => void): void;
+}
+
+export function createListens(): Listens {
+  const open = new Map<RequestId, { readonly uris: readonly string[]; end: () => void }>();
+  let tell: (uris: readonly string[]) => () => void = () => () => undefined;
+
+  function end(id: RequestId): void {
+    open.get(id)?.end();
+    open.delete(id);
+  }
+
+  function sent(message: JSONRPCMessage): void {
+    // The answer to a listen request comes when its stream is over.
+    if (!("method" in message)) {
+      if (message.id !== undefined) end(message.id);
+      return;
+    }
+    if (message.method !== "notifications/subscriptions/acknowledged") return;
+    const { _meta, notifications } = (message.params ?? {}) as {
+      readonly _meta?: { readonly [SUBSCRIPTION_ID_META_KEY]?: RequestId };
+      readonly notifications?: { readonly resourceSubscriptions?: readonly string[] };
+    };
+    const id = _meta?.[SUBSCRIPTION_ID_META_KEY];
+    if (id === undefined) return;
+    end(id);
+    const uris = notifications?.resourceSubscriptions ?? [];
+    open.set(id, { uris, end: tell(uris) });
+  }
+
+  function endAll(): void {
+    for (const id of open.keys()) end(id);
+  }
+
+  return {
+    tap(transport) {
+      const tapped: Transport = {
+        start() {
+          // oxlint-disable unicorn/prefer-add-event-listener -- the SDK's transports have no other way.
+          transport.onmessage = (message, extra) => {
+            tapped.onmessage?.(message, extra);
+            if ("method" in message && message.method === "notifications/cancelled") {
+              const id = message.params?.["requestId"] as RequestId | undefined;
+              if (id !== undefined) end(id);
+            }
+          };
+          transport.onerror = (error) => tapped.onerror?.(error);
+          // oxlint-enable unicorn/prefer-add-event-listener
+          transport.onclose = () => {
+            endAll();
+            tapped.onclose?.();
+          };
+          return transport.start();
+        },
+        send(message, options) {
+          if (open.size > 0 || "method" in message) sent(message);
+          return transport.send(message, options);
+        },
+        close: () => transport.close(),
+      };
+      return tapped;
+    },
+    onOpen(opened) {
+      tell = opened;
+      for (const stream of open.values()) {
+        stream.end();
+        stream.end = opened(stream.uris);
+      }
+    },
+  };
+}

@@ -1,0 +1,41 @@
+import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
+
+/** Entries of one answer; more models than this is more than anybody reads at once. */
+export const pageSize = 100;
+
+export interface Page<Entry> {
+  readonly entries: readonly Entry[];
+  /** Of the next page; absent on the last one. */
+  readonly nextCursor?: string;
+}
+
+/**
+ * The page of `list` that `cursor` stands for, the first one without a cursor. A cursor says which list it is of and
+ * where the page starts, and is checked as a stranger's word: anything that `pageOf` would not have written for a list
+ * of this length is refused with -32602.
+ */
+export function pageOf<Entry>(name: string, list: readonly Entry[], cursor: string | undefined): Page<Entry> {
+  const start = cursor === undefined ? 0 : startOf(name, cursor);
+  if (start === undefined || (start > 0 && start >= list.length)) {
+    throw new ProtocolError(
+      ProtocolErrorCode.InvalidParams,
+      `cursor: not one of ${name}; begin again without a cursor`,
+    );
+  }
+  const end = start + pageSize;
+  return {
+    entries: list.slice(start, end),
+    ...(end < list.length && { nextCursor: cursorAt(name, end) }),
+  };
+}
+
+function cursorAt(name: string, start: number): string {
+  return Buffer.from(`${name} ${start}`).toString("base64url");
+}
+
+function startOf(name: string, cursor: string): number | undefined {
+  const text = Buffer.from(cursor, "base64url").toString("utf8");
+  const start = Number(text.slice(name.length + 1));
+  const isOurs = Number.isSafeInteger(start) && start > 0 && start % pageSize === 0 && cursorAt(name, start) === cursor;
+  return isOurs ? start : undefined;
+}
