@@ -36,13 +36,14 @@ export interface StdioClient {
 
 export type ClientKind = "modern" | "legacy" | "sdk-1";
 
-/** Starts the built server and connects a real client of the given kind. */
+/** Starts the built server, or another copy of it, and connects a real client of the given kind. */
 export async function connectStdio(
   kind: ClientKind,
   env: Record<string, string>,
   args: readonly string[] = ["--standalone"],
+  script = builtCommand,
 ): Promise<StdioClient> {
-  const server = { command: process.execPath, args: [builtCommand, ...args], env, stderr: "ignore" as const };
+  const server = { command: process.execPath, args: [script, ...args], env, stderr: "ignore" as const };
   const introduction = { name: `test-${kind}`, version: "1.0.0" };
   if (kind === "sdk-1") {
     const client = new VersionOneClient(introduction);

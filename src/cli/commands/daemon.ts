@@ -17,7 +17,7 @@ const connectMs = 5_000;
 const stopMs = 15_000;
 const pollMs = 50;
 /** After its claim has ended an owner has little left to do. */
-const processMs = 3_000;
+const processMs = 2_000;
 
 /** `ollm daemon start`: exit code 0 when an owner runs, also when it ran before. Throws `OwnerUnavailable`. */
 export async function daemonStart(_options: object, io: CommandIo): Promise<number> {

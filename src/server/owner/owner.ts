@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.ts";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
-import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import type { Door } from "../http/door.ts";
 import { callerHost, flagsOfHello, noticesFor } from "./caller-host.ts";
 import type { CallerOrigin } from "./caller-home.ts";
@@ -53,8 +53,9 @@ export function createOwner(parts: OwnerParts): Owner {
       log.debug(`a connection ended in its handshake: ${textOf(error)}`);
       return;
     }
+    // A front that sees its connection closed waits for the next owner.
+    if (isClosed) return void socket.destroy();
     try {
-      if (isClosed) throw new OwnerUnavailable("the owner is ending", { hint: "Try again." });
       await serve(socket, accepted);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) log.warn(`serving a connection: ${stackOf(error)}`);
@@ -188,7 +189,12 @@ function originOf(hello: Hello, userHome: string): CallerOrigin {
 
 function refusal(error: unknown): Welcome {
   if (!(error instanceof OrchestratorError)) return { ok: false, message: `internal error: ${textOf(error)}` };
-  return { ok: false, message: error.message, ...(error.hint !== undefined && { hint: error.hint }) };
+  return {
+    ok: false,
+    message: error.message,
+    ...(error.hint !== undefined && { hint: error.hint }),
+    ...(error instanceof InvalidRequest && { isUsage: true }),
+  };
 }
 
 async function bounded(work: Promise<void>, ms: number): Promise<void> {

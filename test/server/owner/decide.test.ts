@@ -27,7 +27,12 @@ describe("handoverStep", () => {
     { what: "clients without requests", business: { clients: 3 }, elapsedMs: 0, step: "go" },
     { what: "pulls alone", business: { operations: 2, pulls: 2 }, elapsedMs: 0, step: "go" },
     { what: "a request", business: { requests: 1 }, elapsedMs: 0, step: "work" },
-    { what: "a generation that is a job", business: { operations: 1 }, elapsedMs: handoverPatienceMs - 1, step: "work" },
+    {
+      what: "a generation that is a job",
+      business: { operations: 1 },
+      elapsedMs: handoverPatienceMs - 1,
+      step: "work",
+    },
     { what: "a request after ten minutes", business: { requests: 1 }, elapsedMs: handoverPatienceMs, step: "drain" },
     { what: "a request a minute later", business: { requests: 1 }, elapsedMs: late, step: "go" },
   ] as const)("$step with $what", ({ business, elapsedMs, step }) => {

@@ -1,0 +1,340 @@
+import { existsSync } from "node:fs";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { claimGenerations } from "../../../src/ipc/claim-record.ts";
+import { isRunning } from "../../support/is-running.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import {
+  builtCommand,
+  connectStdio,
+  initialize,
+  startRaw,
+  type RawServer,
+  type StdioClient,
+} from "../../support/stdio-client.ts";
+
+let place: OwnerHome;
+const clients: StdioClient[] = [];
+const raws: RawServer[] = [];
+
+beforeEach(async () => {
+  place = await makeOwnerHome();
+});
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
+  for (const server of raws.splice(0)) server.process.kill("SIGKILL");
+  await place.close();
+});
+
+async function front(args: readonly string[] = [], more: Record<string, string> = {}): Promise<StdioClient> {
+  const client = await connectStdio("legacy", { ...place.environment, ...more }, args);
+  clients.push(client);
+  return client;
+}
+
+function raw(args: readonly string[] = [], more: Record<string, string> = {}): RawServer {
+  const server = startRaw({ ...place.environment, ...more }, args);
+  raws.push(server);
+  return server;
+}
+
+/** The built program under another version. */
+async function copyAs(from: string, to: string): Promise<string> {
+  const source = path.dirname(builtCommand);
+  const copy = path.join(place.folder, "newer");
+  await cp(source, copy, { recursive: true });
+  for (const name of await readdir(copy, { recursive: true })) {
+    const file = path.join(copy, name);
+    if (!name.endsWith(".mjs")) continue;
+    const text = await readFile(file, "utf8");
+    if (text.includes(from)) await writeFile(file, text.replaceAll(from, to));
+  }
+  return path.join(copy, path.basename(builtCommand));
+}
+
+const textOf = (answer: { structuredContent?: unknown }) => (answer.structuredContent as { text?: string }).text;
+const generate = { prompt: "What colour is the sky?" };
+
+describe("fronts of one home", () => {
+  it("are served by one owner, which outlives them", async () => {
+    const [one, two] = [await front(), await front()];
+    expect(textOf(await one.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+    expect(textOf(await two.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+    const { pid, clients: seen, loaded, isStandalone } = await place.status();
+    expect([pid, isStandalone]).toEqual([place.claim().pid, false]);
+    expect(seen.map(({ client }) => client)).toEqual(["test-legacy", "test-legacy"]);
+    expect(loaded.map(({ name }) => name)).toEqual(["smollm2:135m"]);
+    await Promise.all([one.close(), two.close()]);
+    await place.until("no clients", async () => (await place.status()).clients.length === 0);
+    expect((await place.status()).pid).toBe(pid);
+  });
+
+  it("start exactly one owner, ten at the same instant", async () => {
+    const all = await Promise.all(Array.from({ length: 10 }, () => front()));
+    const answers = await Promise.all(all.map((client) => client.callTool("system_status", {})));
+    expect(answers.every(({ isError }) => isError !== true)).toBe(true);
+    expect((await place.status()).clients).toHaveLength(10);
+    const holds = (await place.ownerLog()).match(/ holds .*pid \d+/g) ?? [];
+    expect(holds).toHaveLength(1);
+  });
+
+  it("have each their own settings and roots; what is the owner's is ignored and reported to who brought it", async () => {
+    const notes = path.join(place.folder, "notes");
+    await mkdir(notes);
+    await writeFile(path.join(notes, "a.txt"), "Green.");
+    const first = await front();
+    const other = await front(["--root", notes], { OLLM_PRIVACY: "allow_remote", OLLM_HOST: "http://127.0.0.1:1" });
+    const status = await other.callTool("system_status", {});
+    expect(status.structuredContent).toMatchObject({
+      privacy: "allow_remote",
+      warnings: expect.arrayContaining([expect.stringContaining("OLLM_HOST is ignored: providers.ollama.host is")]),
+    });
+    expect((await first.callTool("system_status", {})).structuredContent).toMatchObject({ privacy: "local_only" });
+    expect(JSON.stringify(await first.callTool("system_status", {}))).not.toContain("is ignored");
+    const read = { ...generate, files: [path.join(notes, "a.txt")] };
+    expect((await other.callTool("route_and_generate", read)).isError).not.toBe(true);
+    expect((await first.callTool("route_and_generate", read)).isError).toBe(true);
+  });
+
+  it("are told on stderr what is ignored, and end with 2 for a root that is no folder", async () => {
+    const told = raw([], { OLLM_QUEUE_MAX_WAITING: "3" });
+    told.send(initialize);
+    await told.next();
+    await front();
+    const second = raw([], { OLLM_QUEUE_MAX_WAITING: "4" });
+    second.send(initialize);
+    await second.next();
+    await place.until("the notice", () => second.stderr().includes("OLLM_QUEUE_MAX_WAITING is ignored"));
+    const wrong = raw(["--root", "none-of-that-name"]);
+    wrong.send(initialize);
+    expect(await wrong.exited).toBe(2);
+    expect(wrong.stderr()).toContain("--root none-of-that-name is not a folder");
+  });
+
+  it("see a wrong setting in config.yaml in each call, and the owner obeys once it is mended", async () => {
+    await mkdir(place.home, { recursive: true });
+    const config = path.join(place.home, "config.yaml");
+    await writeFile(config, "privacy: perhaps\n");
+    const client = await front();
+    const wrong = await client.callTool("system_status", {});
+    expect(JSON.stringify(wrong.content)).toContain("perhaps");
+    await writeFile(config, "privacy: allow_remote\n");
+    await place.until("the mended setting", async () => {
+      const answer = await client.callTool("system_status", {});
+      return (answer.structuredContent as { privacy?: string } | undefined)?.privacy === "allow_remote";
+    });
+  });
+});
+
+describe("a front", () => {
+  it("goes on with the next owner when its owner was killed in the middle of calls, three at once", async () => {
+    place.ollama.misbehave({ kind: "hang", afterLines: 1, times: 3 });
+    const all = [await front(), await front(), await front()];
+    const calls = all.map((client) => client.callTool("route_and_generate", generate));
+    await place.until("calls under way", async () => place.ollama.requests.some(({ path: at }) => at === "/api/chat"));
+    const { pid } = place.claim();
+    process.kill(pid, "SIGKILL");
+    for (const answer of await Promise.allSettled(calls)) {
+      if (answer.status === "rejected") expect(String(answer.reason)).toMatch(/again|retr/i);
+      else expect(JSON.stringify(answer.value)).toMatch(/again|The sky is blue/i);
+    }
+    const after = await Promise.all(all.map((client) => client.callTool("system_status", {})));
+    expect(after.every(({ isError }) => isError !== true)).toBe(true);
+    expect(place.claim().pid).not.toBe(pid);
+    expect(place.claim().deaths).toHaveLength(1);
+  });
+
+  it("finds its owner again after the socket's file was deleted", async () => {
+    const first = await front();
+    const { socket, pid } = place.claim();
+    await rm(socket);
+    await place.until("another socket", () => place.claim().socket !== socket && existsSync(place.claim().socket));
+    const second = await front();
+    for (const client of [first, second]) {
+      expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    }
+    expect((await place.status()).pid).toBe(pid);
+  });
+
+  it("takes over from a claim that a dead owner left behind, whatever process has its pid now", async () => {
+    await front();
+    const { pid, generation } = place.claim();
+    process.kill(pid, "SIGKILL");
+    await place.until("the end", () => !isRunning(pid));
+    const late = await front();
+    expect((await late.callTool("system_status", {})).isError).not.toBe(true);
+    expect(place.claim().generation).toBeGreaterThan(generation);
+    expect(claimGenerations(place.home)).toEqual([place.claim().generation]);
+  });
+});
+
+describe("an owner", () => {
+  it("ends when it was idle for owner.idleTimeout, with its claim ended and its models unloaded", async () => {
+    place.environment["OLLM_OWNER_IDLE_TIMEOUT"] = "1";
+    const client = await front();
+    await client.callTool("route_and_generate", generate);
+    const { pid } = place.claim();
+    expect((await place.status()).loaded).toHaveLength(1);
+    await client.close();
+    await place.until("the end", () => !isRunning(pid));
+    expect(place.claim()).toMatchObject({ pid, ended: true });
+    expect(existsSync(place.claim().socket)).toBe(false);
+    const unloads = place.ollama.requests.filter(({ body }) => JSON.stringify(body ?? "").includes('"keep_alive":0'));
+    expect(unloads).toHaveLength(1);
+  });
+
+  it("stays while a client is there, however idle", async () => {
+    place.environment["OLLM_OWNER_IDLE_TIMEOUT"] = "1";
+    const client = await front();
+    const { pid } = place.claim();
+    const startedAt = Date.now();
+    await place.until("three times the idle timeout", () => Date.now() - startedAt > 3_000);
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect(place.claim().pid).toBe(pid);
+  });
+
+  it("goes within three seconds of being stopped in the middle of a generation, and lets go of the engine", async () => {
+    place.ollama.misbehave({ kind: "hang", afterLines: 1 });
+    const client = await front();
+    const call = client.callTool("route_and_generate", generate).catch((error: unknown) => error);
+    const request = await place.ollama.request("/api/chat");
+    const { pid } = place.claim();
+    const startMs = performance.now();
+    expect(await place.ask("stop")).toEqual({ ok: true });
+    await place.until("the end", () => !isRunning(pid));
+    expect(performance.now() - startMs).toBeLessThan(3_000);
+    await request.closed;
+    expect(request.wasCutByClient).toBe(true);
+    expect(JSON.stringify(await call) + String(await call)).toMatch(/again|retr/i);
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect(place.claim().deaths).toEqual([]);
+  });
+
+  it("hands over at the first moment without work: what runs is answered by it, what comes by the next", async () => {
+    const client = await front();
+    await client.callTool("system_status", {});
+    const { pid } = place.claim();
+    place.ollama.misbehave({ kind: "slow", delayMs: 100 });
+    const running = client.callTool("route_and_generate", generate);
+    await place.ollama.request("/api/chat");
+    expect(await place.ask("handover")).toEqual({ ok: true });
+    expect(textOf(await running)).toBe("The sky is blue.");
+    await place.until("the end", () => !isRunning(pid));
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect(place.claim()).toMatchObject({ deaths: [], generation: 2 });
+  });
+
+  it("of an older version hands over to a newer front, and serves its old ones until then", async () => {
+    const old = await front();
+    await old.callTool("system_status", {});
+    const before = place.claim();
+    const [, version = "", hash = ""] = /^(\d+\.\d+\.\d+)\+(\w+)$/.exec(before.version) ?? [];
+    const newer = await copyAs(`${version}+${hash}`, `9.0.0+${hash}`);
+    const client = await connectStdio("legacy", place.environment, [], newer);
+    clients.push(client);
+    await place.until("the newer owner", () => place.claim().version === `9.0.0+${hash}`);
+    for (const served of [old, client]) {
+      expect((await served.callTool("system_status", {})).isError).not.toBe(true);
+    }
+    await place.until("both clients", async () => (await place.status()).clients.length === 2);
+    expect(place.claim()).toMatchObject({ version: `9.0.0+${hash}`, deaths: [] });
+    expect(isRunning(before.pid)).toBe(false);
+  });
+
+  it("refuses a purpose that it doesn't know, with what to do", async () => {
+    await front();
+    const welcome = await place.ask("nonsense" as "status");
+    expect(welcome).toMatchObject({ ok: false, hint: expect.stringContaining("daemon restart") });
+  });
+
+  it("writes a line per call, and nothing of what was asked or answered", async () => {
+    const client = await front();
+    await client.callTool("route_and_generate", generate);
+    await client.callTool("pull_model", { model: "" });
+    await place.until("two lines", async () => (await place.callLog()).split("\n").length === 3);
+    const [first, second] = (await place.callLog()).split("\n");
+    expect(first).toMatch(/^\S+Z test-legacy route_and_generate smollm2:135m \d+ms ok$/);
+    expect(second).toMatch(/^\S+Z test-legacy pull_model - \d+ms error InvalidRequest$/);
+    expect(await place.callLog()).not.toContain("sky");
+  });
+});
+
+describe("a standalone server", () => {
+  it("is refused while an owner holds the home, naming it, before it answers anything", async () => {
+    await front();
+    const { pid, version } = await place.status();
+    const refused = raw(["--standalone"]);
+    refused.send(initialize);
+    let stdout = "";
+    refused.process.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+    expect(await refused.exited).toBe(1);
+    expect(refused.stderr()).toContain(`of version ${version} (pid ${pid}, `);
+    expect(stdout).toBe("");
+  });
+
+  it("serves fronts too; when it ends they start an owner", async () => {
+    const alone = raw(["--standalone"]);
+    alone.send(initialize);
+    await alone.next();
+    const client = await front();
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect(await place.status()).toMatchObject({ pid: alone.process.pid, isStandalone: true });
+    expect((await place.status()).clients.map(({ client: name }) => name).toSorted()).toEqual(["raw", "test-legacy"]);
+    alone.process.stdin?.end();
+    expect(await alone.exited).toBe(0);
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect((await place.status()).isStandalone).toBe(false);
+  });
+
+  it("can't be told to hand over", async () => {
+    const alone = raw(["--standalone"]);
+    alone.send(initialize);
+    await alone.next();
+    expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the host") });
+  });
+});
+
+it("a pull that was under way when its owner was stopped goes on with the next owner", async () => {
+  const pulling = await makeOwnerHome(
+    {},
+    { registry: [{ name: "qwen3:4b", sizeBytes: 40_000 }], pullBytesPerSecond: 10_000 },
+  );
+  try {
+    const client = await connectStdio("legacy", pulling.environment, []);
+    clients.push(client);
+    const started = new Promise<void>((resolve) => {
+      client.callTool("pull_model", { model: "qwen3:4b" }, () => resolve()).catch(() => undefined);
+    });
+    await started;
+    expect(await pulling.ask("stop")).toEqual({ ok: true });
+    await pulling.until("the end", () => pulling.claim().ended === true);
+    // The front has found the next owner, which nobody asked for the model.
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    const ends = () =>
+      pulling.ollama.requests.filter(({ path: at }) => at === "/api/pull").map((pull) => pull.wasCutByClient);
+    await pulling.until("the rest of the model", () => ends().at(-1) === false);
+    expect(ends()).toEqual([true, false]);
+    expect(pulling.claim().generation).toBe(2);
+  } finally {
+    await pulling.close();
+  }
+});
+
+it("two homes at once don't disturb each other", async () => {
+  const other = await makeOwnerHome();
+  try {
+    const here = await front();
+    const there = await connectStdio("legacy", other.environment, []);
+    clients.push(there);
+    await there.callTool("route_and_generate", generate);
+    expect((await place.status()).home).toBe(place.home);
+    expect((await other.status()).home).toBe(other.home);
+    expect(await other.ask("stop")).toEqual({ ok: true });
+    await other.until("the end", () => other.claim().ended === true);
+    expect((await here.callTool("system_status", {})).isError).not.toBe(true);
+    expect((await place.status()).clients).toHaveLength(1);
+  } finally {
+    await other.close();
+  }
+});

@@ -1,0 +1,124 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
+import { connectOwner } from "../../src/ipc/handshake.ts";
+import type { Hello, OwnerStatus, Welcome } from "../../src/ipc/protocol.ts";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
+import { callLogFile, ownerLogFile } from "../../src/ipc/run-folder.ts";
+import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "./fake-ollama.ts";
+import { isRunning } from "./is-running.ts";
+import { builtCommand, serverEnvironment } from "./stdio-client.ts";
+
+/** A home of its own with an engine of its own; owners that live in it are ended with it. */
+export interface OwnerHome {
+  readonly folder: string;
+  readonly home: string;
+  readonly ollama: FakeOllama;
+  /** Of fronts and commands. */
+  readonly environment: Record<string, string>;
+  /** Of the newest owner. Throws when there is none. */
+  claim(): ClaimRecord;
+  ask(purpose: Hello["purpose"], hello?: Partial<Hello>): Promise<Welcome>;
+  status(): Promise<OwnerStatus>;
+  ownerLog(): Promise<string>;
+  callLog(): Promise<string>;
+  /** Waits until `holds`; every 20 ms, for 10 s. Fails with `what` and the owner's log. */
+  until(what: string, holds: () => boolean | Promise<boolean>): Promise<void>;
+  /** A command's view of the machine, with what it printed. */
+  io(): CommandIo & { readonly out: string[]; readonly err: string[] };
+  close(): Promise<void>;
+}
+
+const untilMs = 10_000;
+
+export async function makeOwnerHome(
+  more: Record<string, string> = {},
+  engine: FakeOllamaOptions = {},
+): Promise<OwnerHome> {
+  const folder = await mkdtemp(path.join(tmpdir(), "ollm-owner-"));
+  const home = path.join(folder, "home");
+  const ollama = await startFakeOllama({
+    models: [{ name: "smollm2:135m", reply: "The sky is blue." }],
+    tokensPerSecond: 0,
+    ...engine,
+  });
+  const environment = serverEnvironment({
+    HOME: folder,
+    OLLM_HOME: home,
+    OLLM_HOST: ollama.url,
+    OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
+    OLLM_MEMORY_AVAILABLE_BYTES: "16000000000",
+    ...more,
+  });
+  /** Every owner that was seen, so that none outlives the test. */
+  const pids = new Set<number>();
+
+  function claim(): ClaimRecord {
+    const found = newestClaim(home);
+    if (found === undefined) throw new Error(`no owner claimed ${home}`);
+    pids.add(found.pid);
+    return found;
+  }
+
+  async function ask(purpose: Hello["purpose"], hello: Partial<Hello> = {}): Promise<Welcome> {
+    claim();
+    const said = { version: "test", purpose, workingDirectory: folder, arguments: [], environment: {}, ...hello };
+    const { socket, welcome } = await connectOwner(home, said, { timeoutMs: 5_000 });
+    try {
+      return await welcome;
+    } finally {
+      socket.destroy();
+    }
+  }
+
+  const read = (file: string) => readFile(file, "utf8").catch(() => "");
+
+  return {
+    folder,
+    home,
+    ollama,
+    environment,
+    claim,
+    ask,
+    async status() {
+      const welcome = await ask("status");
+      if (!welcome.ok || welcome.status === undefined) throw new Error(`no status: ${JSON.stringify(welcome)}`);
+      return welcome.status;
+    },
+    ownerLog: () => read(ownerLogFile(home)),
+    callLog: () => read(callLogFile(home)),
+    async until(what, holds) {
+      const deadline = Date.now() + untilMs;
+      while (!(await holds())) {
+        if (Date.now() > deadline)
+          throw new Error(`not within ${untilMs} ms: ${what}\n${await read(ownerLogFile(home))}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+    io() {
+      const out: string[] = [];
+      const err: string[] = [];
+      return {
+        out,
+        err,
+        stdout: (text) => out.push(text),
+        stderr: (text) => err.push(text),
+        environment,
+        workingDirectory: folder,
+        userHome: folder,
+        platform: process.platform,
+        isTerminal: false,
+        ask: () => Promise.resolve(""),
+        node: process.execPath,
+        script: builtCommand,
+      };
+    },
+    async close() {
+      if (newestClaim(home) !== undefined) claim();
+      for (const pid of pids) if (isRunning(pid)) process.kill(pid, "SIGKILL");
+      await ollama.close();
+      await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
