@@ -1,13 +1,24 @@
 import * as errors from "../orchestrator/errors.ts";
 import type { CallRecord } from "./host.ts";
 
-/** How a call ended, for the log of calls: never what was asked or answered. */
-export type CallOutcome = Pick<CallRecord, "outcome" | "error" | "model">;
+/** How a call ended, for the log of calls. */
+export type CallOutcome = Pick<CallRecord, "outcome" | "error" | "model" | "answer">;
 
-/** The model that an answer names as `model`, or `name` where the tool is about one. */
+/** The model that an answer names as `model`, or `name` where the tool is about one; and the model's own text. */
 export function successOf(data: Readonly<Record<string, unknown>>): CallOutcome {
   const model = data["model"] ?? data["name"];
-  return typeof model === "string" ? { outcome: "ok", model } : { outcome: "ok" };
+  const { text: answer } = data;
+  return {
+    outcome: "ok",
+    ...(typeof model === "string" && { model }),
+    ...(typeof answer === "string" && { answer }),
+  };
+}
+
+/** What was asked of a model; whoever keeps the log knows whether it may be written. */
+export function promptOf(input: Readonly<Record<string, unknown>>): Pick<CallRecord, "prompt"> {
+  const { prompt } = input;
+  return typeof prompt === "string" ? { prompt } : {};
 }
 
 /** The failure's class as our sources name it: the bundle shortens the names of classes. */

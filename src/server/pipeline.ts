@@ -5,7 +5,7 @@ import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
 import { answersTo, missingInput, question, type NeedsInput } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
-import { failureOf, successOf, type CallOutcome } from "./call-record.ts";
+import { failureOf, promptOf, successOf, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
 import { callerContext, type OpenHome, type ServerHost } from "./host.ts";
@@ -37,8 +37,10 @@ export async function callTool(
   const { notifyProgress } = facts;
   const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
   let ended: CallOutcome = { outcome: "ok" };
+  let asked: ReturnType<typeof promptOf> = {};
   try {
     const input = validateInput(tool, facts.arguments);
+    asked = promptOf(input);
     const home = await host.open();
     const { result, outcome } = await runCall(tool, input, { facts, host, home, progress, timers });
     ended = outcome;
@@ -48,7 +50,13 @@ export async function callTool(
     return { content: [{ type: "text", text: errorText(error, tool.name, host.log) }], isError: true };
   } finally {
     progress?.stop();
-    host.noteCall?.({ client: facts.client, tool: tool.name, durationMs: timers.now() - startedAtMs, ...ended });
+    host.noteCall?.({
+      client: facts.client,
+      tool: tool.name,
+      durationMs: timers.now() - startedAtMs,
+      ...asked,
+      ...ended,
+    });
   }
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startFakeOllama, type FakeOllama } from "../support/fake-ollama.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
 import { connectStdio, serverEnvironment, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
 
 let folder = "";
@@ -56,6 +57,40 @@ describe.each(kinds)("a long generation for a %s client", (kind) => {
       .toBe("succeeded");
     expect(ended).toMatchObject({ result: { text: reply, model: "smollm2:135m" } });
     expect(await files()).toEqual([`${job}.json`]);
+  });
+});
+
+describe("a job", () => {
+  let place: OwnerHome;
+  const hosts: StdioClient[] = [];
+  beforeEach(async () => {
+    place = await makeOwnerHome({ OLLM_JOBS_PATIENCE: "1" });
+    ollama = place.ollama;
+  });
+  afterEach(async () => {
+    await Promise.all(hosts.splice(0).map((host) => host.close().catch(() => undefined)));
+    await place.close();
+  });
+  const host = async (): Promise<StdioClient> => {
+    const connected = await connectStdio("legacy", place.environment, []);
+    hosts.push(connected);
+    return connected;
+  };
+
+  it("outlives the host that began it, and every other host of the home can ask for it", async () => {
+    // Before the answer and before each word of it: some two or three seconds.
+    ollama.misbehave({ kind: "slow", delayMs: 500 });
+    const first = await host();
+    const answer = await first.callTool("route_and_generate", { prompt: "Hi" });
+    const { job } = answer.structuredContent as { job?: string };
+    expect(job).toMatch(/^generate-/);
+    process.kill(first.pid, "SIGKILL");
+    const second = await host();
+    await expect
+      .poll(async () => (await second.callTool("job", { action: "wait", job_id: job })).structuredContent, {
+        timeout: 20_000,
+      })
+      .toMatchObject({ state: "succeeded", result: { text: "The sky is blue." } });
   });
 });
 

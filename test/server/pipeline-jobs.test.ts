@@ -116,14 +116,20 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     const { connection, operation } = await letGo();
     operation.succeed(generated);
     expect(connection.noted).toEqual([
-      { client: "test-client", tool: "route_and_generate", outcome: "job", durationMs: expect.any(Number) },
+      {
+        client: "test-client",
+        tool: "route_and_generate",
+        prompt: "Hi",
+        outcome: "job",
+        durationMs: expect.any(Number),
+      },
     ]);
   });
 });
 
 describe("the record of a call", () => {
   it.each([
-    ["ok", undefined, { outcome: "ok", model: "smollm2:135m" }],
+    ["ok", undefined, { outcome: "ok", model: "smollm2:135m", answer: generated.text }],
     ["an error of ours", new ModelDoesNotFit("too large"), { outcome: "error", error: "ModelDoesNotFit" }],
     ["a defect", new TypeError("oops"), { outcome: "error", error: "internal" }],
     ["a cancel", new Cancelled("cancelled"), { outcome: "cancelled" }],
@@ -134,7 +140,13 @@ describe("the record of a call", () => {
     const connection = await connectMemoryClient(createFakeOrchestrator({ generate: async () => operation }));
     await connection.call("route_and_generate", { prompt: "Hi" });
     expect(connection.noted).toEqual([
-      { client: "test-client", tool: "route_and_generate", durationMs: expect.any(Number), ...expected },
+      {
+        client: "test-client",
+        tool: "route_and_generate",
+        prompt: "Hi",
+        durationMs: expect.any(Number),
+        ...expected,
+      },
     ]);
     await connection.close();
   });
