@@ -1,4 +1,5 @@
 import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -38,6 +39,7 @@ async function run(
     readonly check?: (launch: Launch) => LaunchCheck;
     readonly environment?: Record<string, string>;
     readonly script?: string;
+    readonly onAsk?: () => Promise<void>;
   } = {},
 ) {
   const output = { stdout: "", stderr: "", asked: [] as string[], checked: [] as Launch[] };
@@ -52,6 +54,7 @@ async function run(
     isTerminal: given.answers !== undefined,
     ask: async (question) => {
       output.asked.push(question);
+      await given.onAsk?.();
       return answers.shift() ?? "";
     },
     node: process.execPath,
@@ -142,6 +145,35 @@ describe("ollm setup", () => {
     expect(JSON.parse(await read(".cursor/mcp.json"))).toMatchObject({
       mcpServers: { ollm: { args: [script, "--root", join(home, "Documents"), "--root", join(home, "installed")] } },
     });
+  });
+
+  test("with several hosts a person picks, by number or name", async () => {
+    for (const name of [".cursor", ".gemini", ".codex"]) await mkdir(join(home, name));
+    const { code, stdout, asked } = await run({}, { answers: ["9", "1, gemini", "", "y"] });
+    expect(code).toBe(0);
+    expect(asked.filter((question) => question.startsWith("Which"))).toHaveLength(2);
+    expect(stdout).toContain("  1  Cursor\n  2  Codex\n  3  Gemini CLI\n");
+    expect(await readdir(join(home, ".codex"))).toEqual([]);
+    expect(await read(".cursor/mcp.json")).toContain("ollm");
+    expect(await read(".gemini/settings.json")).toContain("ollm");
+  });
+
+  test("a host that writes its file while somebody reads the change keeps what it wrote", async () => {
+    const file = await write(".claude.json", '{"numStartups": 1}');
+    const answers = ["", "y"];
+    const { code } = await run({}, { answers, onAsk: () => writeFile(file, '{"numStartups": 2}') });
+    expect(code).toBe(0);
+    expect(JSON.parse(await read(".claude.json"))).toMatchObject({ numStartups: 2, mcpServers: { ollm: {} } });
+  });
+
+  test("a change is taken back also from a file that its host wrote meanwhile", async () => {
+    const file = await write(".claude.json", '{\n  "numStartups": 1\n}');
+    const check = (): LaunchCheck => {
+      writeFileSync(file, readFileSync(file, "utf8").replace("1", "2"));
+      return { ok: false, reason: "silence" };
+    };
+    expect((await run({ yes: true }, { check })).code).toBe(1);
+    expect(await read(".claude.json")).toBe('{\n  "numStartups": 2\n}');
   });
 
   test.each(["", "n", "no", "what?"])("anything but yes (%j) changes nothing", async (answer) => {

@@ -4,13 +4,13 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { build } from "../../version.ts";
 import { checkLaunch, type LaunchCheck } from "../hosts/check-launch.ts";
-import { replaceConfigFile, restoreConfigFile } from "../hosts/config-file.ts";
+import { ChangedMeanwhile, replaceConfigFile, restoreConfigFile } from "../hosts/config-file.ts";
 import { allTargets, findTargets, gatherFacts, type HostTarget } from "../hosts/discover.ts";
 import { checkFolders } from "../hosts/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Launch, type Program } from "../hosts/launch.ts";
 import { currentEntry, placeOf, planAdd, type AddPlan } from "../hosts/plan.ts";
 import { copyProgram, isTransient, lastingNode, lastingScript } from "../hosts/program-files.ts";
-import { isYes, removeEntries } from "../hosts/remove-entries.ts";
+import { isYes, removeEntries, removeEntryOf } from "../hosts/remove-entries.ts";
 import { showDiff } from "../hosts/show-diff.ts";
 import { hostTable } from "../hosts/table.ts";
 import { addEntry } from "../hosts/document.ts";
@@ -43,6 +43,8 @@ export interface SetupWorld {
   readonly temporaryFolders: readonly string[];
 }
 
+type Change = Extract<AddPlan, { kind: "change" }>;
+
 function realWorld(io: CommandIo): SetupWorld {
   const folders = [tmpdir(), "/tmp", "/var/tmp"];
   return {
@@ -64,19 +66,26 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
     return removeEntries(targets, options, io);
   }
-  const targets = findTargets(facts, clients);
+  const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
   const { program, copyFrom } = chooseProgram(io, world);
   const again = isTransient(realFolder(io.script)[0] ?? io.script, world.temporaryFolders) ? "npx -y ollm-mcp" : "ollm";
-  if (targets.length === 0) {
+  if (found.length === 0) {
     io.stdout(nothingFound(facts, program, given ?? []));
     return options.print === true ? 0 : 1;
   }
 
-  const roots = given ?? (await askForFolders(targets, options, io));
+  const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
+  // Nobody is asked twice: what is set up already only gets what is new.
+  const isNew = isAsking && (await Promise.all(found.map(currentEntry))).includes(undefined);
+  const targets = isNew && clients.length === 0 ? await pickHosts(found, io) : found;
+  const roots = given ?? (isNew ? await askForFolders(io) : undefined);
   const plans = await Promise.all(targets.map((target) => planAdd(target, program, roots)));
   const changes = plans.filter((plan) => plan.kind === "change");
-  for (const plan of plans) io.stdout(describe(plan));
+  for (const plan of plans) {
+    // Told with what its check gives, unless there is none.
+    if (plan.kind !== "same" || options.print === true) io.stdout(describe(plan));
+  }
   const problems = plans.filter((plan) => plan.kind === "problem");
   if (options.print === true) return problems.length > 0 ? 1 : 0;
 
@@ -98,10 +107,10 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     );
   }
   let failures = problems.length;
-  const check = onceEach(world.check);
+  const checked = { now: world.now, check: onceEach(world.check) };
   for (const plan of plans) {
     if (plan.kind === "problem") continue;
-    if (!(await apply(plan, check, io, world.now()))) failures += 1;
+    if (!(await apply(plan, () => planAdd(plan.target, program, roots), checked, io))) failures += 1;
   }
   io.stdout(closing(plans, again, options.engine === true));
   return failures > 0 ? 1 : 0;
@@ -117,15 +126,24 @@ function chooseProgram(
   return { program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
 }
 
-/** Undefined keeps what entries allow already; nobody is asked twice. */
-async function askForFolders(
-  targets: readonly HostTarget[],
-  options: SetupOptions,
-  io: CommandIo,
-): Promise<readonly string[] | undefined> {
-  if (!io.isTerminal || options.yes === true || options.print === true) return undefined;
-  const entries = await Promise.all(targets.map(currentEntry));
-  if (!entries.includes(undefined)) return undefined;
+/** The hosts that somebody names by number or id; all of them without an answer. */
+async function pickHosts(found: readonly HostTarget[], io: CommandIo): Promise<readonly HostTarget[]> {
+  const hosts = [...new Map(found.map(({ host }) => [host.id, host])).values()];
+  if (hosts.length < 2) return found;
+  const list = hosts.map(({ name }, index) => `  ${index + 1}  ${name}`);
+  io.stdout(`Found on this machine:\n${list.join("\n")}\n`);
+  for (;;) {
+    const answer = await io.ask("Which of them? (numbers with commas; empty for all) ");
+    const words = answer.split(/[\s,]+/).filter((word) => word !== "");
+    const picked = words.map((word) => hosts[Number(word) - 1]?.id ?? hosts.find(({ id }) => id === word)?.id);
+    if (words.length === 0) return found;
+    if (!picked.includes(undefined)) return found.filter(({ host }) => picked.includes(host.id));
+    io.stderr(`Numbers from 1 to ${hosts.length}, please.\n`);
+  }
+}
+
+/** Undefined keeps what entries allow already. */
+async function askForFolders(io: CommandIo): Promise<readonly string[] | undefined> {
   for (;;) {
     const answer = await io.ask(
       "Folder whose files local models may read and write, for example ~/Documents (several with commas; empty for none): ",
@@ -154,30 +172,59 @@ function describe(plan: AddPlan): string {
 /** Writes, starts the entry as the host would, and takes the change back when that fails. */
 async function apply(
   plan: Exclude<AddPlan, { kind: "problem" }>,
-  check: SetupWorld["check"],
+  replan: () => Promise<AddPlan>,
+  world: Pick<SetupWorld, "check" | "now">,
   io: CommandIo,
-  now: Date,
 ): Promise<boolean> {
-  const { host } = plan.target;
+  const { host, file } = plan.target;
   try {
-    const backup = plan.kind === "change" ? await replaceConfigFile(plan.file, plan.text, now) : undefined;
-    const result = await check(plan.launch);
-    if (result.ok) {
-      const kept = backup === undefined ? "" : `\n  what was there before: ${backup}`;
-      const state = plan.kind === "same" ? "already set up" : "set up";
-      io.stdout(
-        `✓ ${host.name}: ${state}; starts in ${result.tookMs} ms and offers ${result.tools.length} tools${kept}\n  ${host.restart}\n`,
-      );
-      return true;
+    const written = plan.kind === "change" ? await write(plan, replan, world.now()) : undefined;
+    const result = await world.check(plan.launch);
+    if (!result.ok) {
+      if (written !== undefined) await takeBack(written);
+      const undone = written === undefined ? "" : "; the change was taken back";
+      io.stderr(`✗ ${host.name}: started as it would start it, ollm does not answer${undone}\n  ${result.reason}\n`);
+      return false;
     }
-    if (plan.kind === "change") await restoreConfigFile(plan.file, plan.text, backup);
-    const undone = plan.kind === "change" ? "; the change was taken back" : "";
-    io.stderr(`✗ ${host.name}: started as it would start it, ollm does not answer${undone}\n  ${result.reason}\n`);
-    return false;
+    const facts = `starts in ${result.tookMs} ms and offers ${result.tools.length} tools`;
+    const kept = written?.backup === undefined ? "" : `  what was there before: ${written.backup}\n`;
+    io.stdout(
+      plan.kind === "same"
+        ? `✓ ${host.name}: already set up in ${file}; ${facts}\n`
+        : `✓ ${host.name}: set up; ${facts}\n${kept}  ${host.restart}\n`,
+    );
+    return true;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     io.stderr(`✗ ${host.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
     return false;
+  }
+}
+
+interface Written {
+  readonly plan: Change;
+  readonly backup: string | undefined;
+}
+
+/** A host that is open writes its file now and then, while somebody reads a diff: then the entry goes into that. */
+async function write(plan: Change, replan: () => Promise<AddPlan>, now: Date): Promise<Written> {
+  try {
+    return { plan, backup: await replaceConfigFile(plan.file, plan.text, now) };
+  } catch (error) {
+    if (!(error instanceof ChangedMeanwhile)) throw error;
+    const fresh = await replan();
+    if (fresh.kind !== "change") throw error;
+    return { plan: fresh, backup: await replaceConfigFile(fresh.file, fresh.text, now) };
+  }
+}
+
+async function takeBack({ plan, backup }: Written): Promise<void> {
+  try {
+    await restoreConfigFile(plan.file, plan.text, backup);
+  } catch (error) {
+    if (!(error instanceof ChangedMeanwhile)) throw error;
+    // Its host wrote on top of us: what it wrote stays, our entry goes.
+    await removeEntryOf(plan.target);
   }
 }
 
@@ -193,7 +240,7 @@ function closing(plans: readonly AddPlan[], again: string, wantsEngine: boolean)
     // A tool that installs the engine alone does not exist: it comes with the first model.
     ...(wantsEngine
       ? [
-          "Engine: it is installed (about 85 MB) with the first model that is pulled into it. Ask your assistant to call pull_model, or take a file: ollm import FILE NAME",
+          `Engine: it is installed (a 48 MB download) by the first call that needs it: ask your assistant for a model with pull_model and engine llama-cpp, or take one you have: ${again} import FILE NAME`,
         ]
       : []),
     `To take it out again: ${again} setup --undo`,

@@ -69,6 +69,7 @@ export async function uninstall(
     await rm(path.join(home, "run"), { recursive: true, force: true, maxRetries: 3 });
     io.stdout(`Models and settings stay in ${home}; ollm uninstall --purge deletes them.\n`);
   }
+  if (changes.length > 0) io.stdout("Hosts that are open keep ollm until they are restarted.\n");
   io.stdout("If ollm was installed with npm: npm uninstall -g ollm-mcp\n");
   return failures > 0 ? 1 : 0;
 }

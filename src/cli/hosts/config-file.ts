@@ -17,6 +17,9 @@ export interface ConfigFile {
   readonly hasByteOrderMark: boolean;
 }
 
+/** Somebody else wrote the file between our reading and our writing; it is as they left it. */
+export class ChangedMeanwhile extends InvalidRequest {}
+
 /** No settings file of a host is larger; a mistake or a trap is. */
 const maxBytes = 10_000_000;
 const byteOrderMark = "\uFEFF";
@@ -55,7 +58,7 @@ export async function assertWritable(file: ConfigFile): Promise<void> {
 }
 
 /**
- * Replaces the file in one step, keeping mode and owner, unless it changed since it was read (`InvalidRequest`; nothing
+ * Replaces the file in one step, keeping mode and owner, unless it changed since it was read (`ChangedMeanwhile`; nothing
  * is written then). What stood there before is copied to the answer's file, beside the file itself; undefined when
  * there was none.
  */
@@ -138,8 +141,8 @@ async function assertUnchanged(file: ConfigFile): Promise<void> {
   if (!isSame) throw changedMeanwhile(file.name);
 }
 
-function changedMeanwhile(name: string): InvalidRequest {
-  return new InvalidRequest(`${name} changed while this ran; it is left as it is now`, {
+function changedMeanwhile(name: string): ChangedMeanwhile {
+  return new ChangedMeanwhile(`${name} changed while this ran; it is left as it is now`, {
     hint: "close the program that writes it and run the command again",
   });
 }

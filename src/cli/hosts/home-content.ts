@@ -95,7 +95,7 @@ export async function deleteHome(home: string): Promise<readonly string[]> {
 }
 
 /** Bytes of a file, or of everything in a folder. */
-export function sizeOf(at: string): number {
+function sizeOf(at: string): number {
   const facts = lstatSync(at, { throwIfNoEntry: false });
   if (facts === undefined) return 0;
   if (!facts.isDirectory()) return facts.size;

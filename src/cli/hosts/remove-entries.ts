@@ -1,7 +1,7 @@
 import { rm } from "node:fs/promises";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { rewriteConfigFile } from "./config-file.ts";
+import { ChangedMeanwhile, rewriteConfigFile } from "./config-file.ts";
 import type { HostTarget } from "./discover.ts";
 import { planRemove, type RemovePlan } from "./plan.ts";
 import { showDiff } from "./show-diff.ts";
@@ -27,10 +27,10 @@ export async function applyRemovals(
   io: Pick<CommandIo, "stdout" | "stderr">,
 ): Promise<number> {
   let failures = 0;
-  for (const { target, file, bytes, obsolete } of changes) {
+  for (const change of changes) {
+    const { target } = change;
     try {
-      await rewriteConfigFile(file, bytes);
-      await Promise.all(obsolete.map((backup) => rm(backup, { force: true })));
+      await rewrite(change);
       io.stdout(`✓ ${target.host.name}: taken out of ${target.file}\n`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
@@ -39,6 +39,26 @@ export async function applyRemovals(
     }
   }
   return failures;
+}
+
+/** A host that is open writes its file now and then: then the entry is taken out of what it wrote. */
+async function rewrite(change: Change): Promise<void> {
+  try {
+    await rewriteConfigFile(change.file, change.bytes);
+    await Promise.all(change.obsolete.map((backup) => rm(backup, { force: true })));
+  } catch (error) {
+    if (!(error instanceof ChangedMeanwhile)) throw error;
+    const plan = await planRemove(change.target);
+    if (plan.kind === "problem") throw error;
+    if (plan.kind === "change") await rewriteConfigFile(plan.file, plan.bytes);
+  }
+}
+
+/** Takes our entry out of one file, whatever else was written there meanwhile. Throws `OrchestratorError`. */
+export async function removeEntryOf(target: HostTarget): Promise<void> {
+  const plan = await planRemove(target);
+  if (plan.kind === "problem") throw new InvalidRequest(plan.message);
+  if (plan.kind === "change") await rewrite(plan);
 }
 
 /** `ollm setup --undo`: exit codes as `ollm setup`. */

@@ -11,7 +11,7 @@ export function showDiff(file: string, before: string, after: string): string {
   const patch = createTwoFilesPatch(file, file, before, after, undefined, undefined, { context: 3 });
   const lines = patch
     .split("\n")
-    .filter((line) => line !== "" && !line.startsWith("==="))
+    .filter((line) => line !== "" && !line.startsWith("===") && !line.startsWith("Index: "))
     .map((line) => line.replace(/\r$/, ""))
     .map((line) => (line.startsWith(" ") ? line.replaceAll(secret, "$1$2…$2") : line))
     .map((line) => (line.length > maxLineLength ? `${line.slice(0, maxLineLength)}…` : line));

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/hosts/document.ts";
 import { readJson } from "../../../src/cli/hosts/json-edit.ts";
+import { jsoncDocument } from "./documents.ts";
 
 const place = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;
 const strict = { ...place, format: "json" } as const;
@@ -146,44 +147,10 @@ describe("taking out of JSON", () => {
   });
 });
 
-/** JSONC as people write it: comments, blank lines, odd indents, trailing commas, either line break. */
-const document = fc
-  .record({
-    newline: fc.constantFrom("\n", "\r\n"),
-    indent: fc.constantFrom("", "  ", "\t", "      "),
-    before: fc.array(fc.constantFrom("// a", "/* b */", "/* c\n d */", "", "   "), { maxLength: 3 }),
-    finalNewline: fc.boolean(),
-    value: fc.dictionary(key(), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 4 }),
-    servers: fc.option(fc.dictionary(key(), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 3 }), { nil: undefined }),
-    notes: fc.infiniteStream(fc.constantFrom("", "", "", " // n", " /* n */", "\n// own line", "\n\n", " /* a\nb */ ")),
-    trailingComma: fc.boolean(),
-  })
-  .map(({ newline, indent, before, finalNewline, value, servers, notes, trailingComma }) => {
-    const write = (item: unknown, outer: string): string => {
-      if (typeof item !== "object" || item === null || Array.isArray(item)) return JSON.stringify(item);
-      const inner = outer + indent;
-      const entries = Object.entries(item);
-      const lines = entries.map(([name, one], index) => {
-        const comma = index < entries.length - 1 || trailingComma ? "," : "";
-        const [first, second] = [notes.next().value ?? "", notes.next().value ?? ""];
-        return `\n${inner}${JSON.stringify(name)}:${note(first)} ${write(one, inner)}${comma}${note(second)}`;
-      });
-      return `{${note(notes.next().value ?? "")}${lines.join("")}\n${outer}}`;
-    };
-    const note = (text: string): string => (text.includes("//") ? `${text}\n` : text);
-    const whole = { ...value, ...(servers !== undefined && { mcpServers: servers }) };
-    const text = `${before.join("\n")}\n${write(whole, "")}${finalNewline ? "\n" : ""}`;
-    return text.replaceAll("\n", newline);
-  });
-
-function key(): fc.Arbitrary<string> {
-  return fc.string({ maxLength: 8 }).filter((name) => name !== "ollm" && name !== "mcpServers" && name !== "__proto__");
-}
-
 describe("any JSONC document", () => {
   test("gets the entry, and nothing else about it changes", () => {
     fc.assert(
-      fc.property(document, (text) => {
+      fc.property(jsoncDocument, (text) => {
         const after = addEntry(text, place, entry);
         expect(readEntry(after, place)).toEqual(entry);
         // Every line that was there is there, in order: what was added are lines and at most one comma.
@@ -195,7 +162,7 @@ describe("any JSONC document", () => {
 
   test("comes back byte for byte when the entry is taken out, if it had servers", () => {
     fc.assert(
-      fc.property(document, (text) => {
+      fc.property(jsoncDocument, (text) => {
         const { mcpServers } = readJson(text, false) as { mcpServers?: object };
         fc.pre(mcpServers !== undefined && Object.keys(mcpServers).length > 0);
         expect(removeEntry(addEntry(text, place, entry), place, false)).toBe(text);

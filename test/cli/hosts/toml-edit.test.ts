@@ -1,8 +1,8 @@
 import fc from "fast-check";
-import { stringify } from "smol-toml";
 import { describe, expect, test } from "vitest";
 import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/hosts/document.ts";
 import { scanToml } from "../../../src/cli/hosts/toml-scan.ts";
+import { tomlDocument } from "./documents.ts";
 
 const place = { format: "toml", container: "mcp_servers", name: "ollm" } as const;
 const entry = {
@@ -166,49 +166,10 @@ d.e = 2020-01-01
   ]);
 });
 
-const key = fc
-  .oneof(fc.stringMatching(/^[a-z]{1,6}$/), fc.string({ maxLength: 6 }))
-  .filter((name) => name !== "__proto__");
-const leaf = fc.oneof(
-  fc.string(),
-  fc.integer(),
-  fc.boolean(),
-  fc.array(fc.string(), { maxLength: 3 }),
-  fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(4e12) }),
-);
-const table = fc.dictionary(key, leaf, { maxKeys: 4 });
-
-/** TOML as people write it: smol-toml's own writing with comments and blank lines between, either line break. */
-const document = fc
-  .record({
-    root: table,
-    servers: fc.dictionary(
-      key.filter((name) => name !== "ollm"),
-      table,
-      { maxKeys: 3 },
-    ),
-    others: fc.dictionary(
-      key.filter((name) => name !== "mcp_servers"),
-      table,
-      { maxKeys: 3 },
-    ),
-    notes: fc.infiniteStream(fc.constantFrom("", "", "# note", "  # [mcp_servers.ollm]", " ")),
-    newline: fc.constantFrom("\n", "\r\n"),
-    finalNewline: fc.boolean(),
-  })
-  .map(({ root, servers, others, notes, newline, finalNewline }) => {
-    const written = stringify({ ...root, ...others, ...(Object.keys(servers).length > 0 && { mcp_servers: servers }) });
-    const lines = written.split("\n").flatMap((line) => {
-      const note = String(notes.next().value ?? "");
-      return note === "" ? [line] : [line, note];
-    });
-    return lines.join(newline).trimEnd() + (finalNewline ? newline : "");
-  });
-
 describe("any TOML document", () => {
   test("comes back byte for byte when the entry is taken out", () => {
     fc.assert(
-      fc.property(document, fc.boolean(), (text, hasEnvironment) => {
+      fc.property(tomlDocument, fc.boolean(), (text, hasEnvironment) => {
         fc.pre(text !== "");
         const { env, ...plain } = entry;
         const added = hasEnvironment ? { ...plain, env } : plain;
@@ -223,7 +184,7 @@ describe("any TOML document", () => {
 
   test("takes a changed value without touching another byte", () => {
     fc.assert(
-      fc.property(document, fc.string(), (text, command) => {
+      fc.property(tomlDocument, fc.string(), (text, command) => {
         const before = addEntry(text, place, entry);
         const after = changeEntry(before, place, [{ key: "command", value: command }]);
         const same = changeEntry(after, place, [{ key: "command", value: entry.command }]);
