@@ -1,8 +1,8 @@
-import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, stat, writeFile, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { newestClaim } from "../../src/ipc/claim-record.ts";
 import { startFakeOllama, type FakeOllama } from "../support/fake-ollama.ts";
 import {
   connectStdio,
@@ -93,14 +93,15 @@ describe("the built server", () => {
   let server: RawServer | undefined;
   afterEach(() => server?.process.kill("SIGKILL"));
 
-  it("makes its home for its user alone, at the first call and not before", async () => {
+  it("makes its home for its user alone, and says in it that it holds it, until it ends", async () => {
     server = startRaw(environment);
     server.send(initialize);
     await server.next();
-    expect(existsSync(home)).toBe(false);
-    server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "system_status", arguments: {} } });
-    await server.next();
     if (process.platform !== "win32") expect((await stat(home)).mode & 0o777).toBe(0o700);
+    expect(newestClaim(home)).toMatchObject({ pid: server.process.pid, isStandalone: true });
+    server.process.stdin?.end();
+    expect(await server.exited).toBe(0);
+    expect(newestClaim(home)).toMatchObject({ pid: server.process.pid, ended: true });
   });
 
   it("uses a temporary home, with a warning, when its own can't be written", async () => {
@@ -215,8 +216,24 @@ describe("the built server", () => {
     expect(await server.exited).toBe(0);
   });
 
-  it("serves two at once from one home", async () => {
-    const [one, two] = await Promise.all([connectStdio("modern", environment), connectStdio("legacy", environment)]);
+  it("holds its home alone: of two started at once one serves, and the other says who holds it", async () => {
+    const both = [startRaw(environment), startRaw(environment)];
+    for (const one of both) one.send(initialize);
+    const refused = await Promise.race(
+      both.map(async (one) => {
+        expect(await one.exited).toBe(1);
+        return one;
+      }),
+    );
+    server = both.find((one) => one !== refused);
+    expect(await server?.next()).toMatchObject({ id: 0, result: { serverInfo: { name: "ollm-mcp" } } });
+    expect(refused.stderr()).toContain(`held by a standalone server of version`);
+    expect(refused.stderr()).toContain(`(pid ${server?.process.pid}, `);
+  });
+
+  it("serves from two homes at once", async () => {
+    const second = { ...environment, OLLM_HOME: path.join(folder, "second") };
+    const [one, two] = await Promise.all([connectStdio("modern", environment), connectStdio("legacy", second)]);
     const answers = await Promise.all(
       [one, two].map((client) => client.callTool("route_and_generate", { prompt: "Hi" })),
     );
