@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
 import { findTargets } from "../../../src/cli/hosts/discover.ts";
 import { readEntry, addEntry } from "../../../src/cli/hosts/document.ts";
@@ -154,4 +155,26 @@ test("an unknown client is refused with the nearest name", () => {
   expect(() => findTargets(machines.linux, ["xyz"])).toThrow(
     expect.objectContaining({ hint: expect.stringContaining("one of claude-desktop") }),
   );
+});
+
+test("docs/hosts.md has every file and source of the table", async () => {
+  const page = await readFile(new URL("../../../docs/hosts.md", import.meta.url), "utf8");
+  const withNames = [
+    hostTable({ platform: "darwin", userHome: "~", environment: {} }),
+    hostTable({
+      platform: "win32",
+      userHome: "%USERPROFILE%",
+      environment: { APPDATA: "%APPDATA%", LOCALAPPDATA: "%LOCALAPPDATA%" },
+      claudePackages: ["Claude_*"],
+    }),
+    hostTable({ platform: "linux", userHome: "~", environment: {} }),
+  ];
+  const rows = page.split("\n").map((line) => line.replaceAll(/ +/g, " "));
+  for (const [index, host] of hostTable(machines.linux).entries()) {
+    const cells = withNames.map((hosts) => hosts[index]?.places.map(({ file }) => `\`${file}\``).join(" or "));
+    expect(rows).toContain(
+      `| ${host.name} (\`${host.id}\`) | ${cells.join(" | ")} | \`${host.container}\`, ${host.format} |`,
+    );
+    expect(page).toContain(`- ${host.name}: ${host.source}`);
+  }
 });
