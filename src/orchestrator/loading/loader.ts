@@ -341,7 +341,7 @@ export function createLoader(parts: {
     const work = lasting.map(async ({ id, residency }) => {
       const resident = (await residency?.loaded(signal)) ?? [];
       const own = resident.filter(({ name }) => ours.has(modelId(id, name)));
-      await Promise.all(own.map(({ name }) => residency?.unload(name, signal)));
+      await Promise.all(own.map(async ({ name }) => residency?.unload(name, signal)));
     });
     for (const result of await Promise.allSettled(work)) {
       if (result.status === "rejected") log.debug(`unloading at the end: ${String(result.reason)}`);
