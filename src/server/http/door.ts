@@ -1,4 +1,4 @@
-import { createMcpHandler, isLegacyRequest, type Server, type ServerEventBus } from "@modelcontextprotocol/server";
+import { createMcpHandler, isLegacyRequest, type Server } from "@modelcontextprotocol/server";
 import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { ensureHttpToken } from "../../ipc/http-token.ts";
@@ -12,6 +12,7 @@ import type { ServerHost } from "../host.ts";
 import { readBody } from "./body.ts";
 import { limitConnections } from "./connections.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
+import { createListening } from "./listening.ts";
 import { listen } from "./listen.ts";
 import { doorLists, hostAndPort, isLoopback, judge, type DoorPolicy, type Verdict } from "./policy.ts";
 import { answerError, answerJson, sendWebResponse, streamLimits, type StreamLimits } from "./respond.ts";
@@ -34,8 +35,6 @@ export interface DoorOptions {
   readonly settings: Settings["http"];
   readonly version: string;
   readonly log: Log;
-  /** What the listeners of `subscriptions/listen` hear; nothing when absent. */
-  readonly bus?: ServerEventBus;
   /** Makes the MCP server of one caller; our own when absent. */
   readonly makeServer?: (host: ServerHost) => Server;
   readonly timers?: Timers;
@@ -88,11 +87,12 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   const streamable = createStreamableRoute(sessionHost);
   const sse = createLegacySseRoute(sessionHost, limits);
   const stateless = options.hostFor("http");
+  const listening = createListening(stateless);
   const modern = createMcpHandler(() => makeServer(stateless), {
     legacy: "reject",
     maxSubscriptions: settings.maxSessions,
     onerror: (error) => log.debug(`http: ${error.message}`),
-    ...(options.bus !== undefined && { bus: options.bus }),
+    bus: listening.bus,
   });
 
   const open = new Set<ServerResponse>();
@@ -182,6 +182,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     response.once("close", () => abort.abort());
     const asked = webRequest(request, url, abort.signal);
     const isLegacy = await isLegacyRequest(asked, body);
+    if (!isLegacy) listening.follow(body, response);
     const answer = isLegacy
       ? await streamable.handle(asked, body, response)
       : await modern.fetch(asked, { parsedBody: body });
@@ -193,6 +194,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     tokenFile: httpTokenFile(home),
     async close() {
       keeper?.close();
+      listening.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       await Promise.all([closeSessions(), modern.close()]);
       server.closeIdleConnections();

@@ -1,0 +1,159 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { request as httpRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { readHttpToken } from "../../../src/ipc/http-token.ts";
+import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import type { Orchestrator } from "../../../src/orchestrator/facade.ts";
+import { createLog } from "../../../src/orchestrator/log.ts";
+import { openDoor, type Door, type DoorOptions } from "../../../src/server/http/door.ts";
+import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly text: string;
+}
+
+export interface AskOptions {
+  readonly method?: string;
+  /** Added to the token, Accept and, with a body, the content type; undefined takes one away. */
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  readonly body?: unknown;
+  /** Instead of `body`, as it is. */
+  readonly raw?: string | Buffer;
+}
+
+/** A door with a fake brain, on a free port, in a home of its own. */
+export interface DoorUnderTest {
+  readonly door: Door;
+  readonly home: string;
+  readonly port: number;
+  readonly token: string;
+  readonly logged: string[];
+  /** Ids of the callers for whom a server was made. */
+  readonly callers: string[];
+  /** Resolves with the whole answer. */
+  ask(target: string, options?: AskOptions): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface DoorSetup extends Partial<
+  Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs">
+> {
+  readonly orchestrator?: Orchestrator;
+  readonly settings?: Partial<DoorOptions["settings"]>;
+}
+
+export async function startDoor({
+  orchestrator = createFakeOrchestrator(),
+  settings,
+  ...options
+}: DoorSetup = {}): Promise<DoorUnderTest> {
+  const home = await mkdtemp(path.join(tmpdir(), "ollm-door-"));
+  const logged: string[] = [];
+  const callers: string[] = [];
+  const log = createLog("debug", (line) => logged.push(line));
+  const door = await openDoor({
+    bind: "127.0.0.1",
+    port: 0,
+    home,
+    settings: { ...settingsSchema.parse({}).http, ...settings },
+    version: "0.0.0-test",
+    log,
+    hostFor(id) {
+      callers.push(id);
+      return {
+        version: "0.0.0-test",
+        log,
+        caller: { id, mayOfferRoots: false, homeDirectory: "/nonexistent-home" },
+        open: async () => ({
+          orchestrator,
+          callerSettings: {
+            privacy: "local_only",
+            routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
+            maxTokens: 4096,
+            patienceSeconds: 45,
+          },
+          fileRoots: [],
+          warnings: [],
+          configFile: path.join(home, "config.yaml"),
+        }),
+      };
+    },
+    ...options,
+  });
+  const port = Number(new URL(door.url).port);
+  const token = readHttpToken(home) ?? "";
+  return {
+    door,
+    home,
+    port,
+    token,
+    logged,
+    callers,
+    ask: (target, asked = {}) => ask(port, target, token, asked),
+    async close() {
+      await door.close();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One request on a connection of its own. */
+export function ask(port: number, target: string, token: string, options: AskOptions): Promise<Answer> {
+  const content = options.raw ?? (options.body === undefined ? undefined : JSON.stringify(options.body));
+  const headers: Record<string, string | readonly string[] | undefined> = {
+    authorization: `Bearer ${token}`,
+    accept: "application/json, text/event-stream",
+    ...(content !== undefined && {
+      "content-type": "application/json",
+      "content-length": `${Buffer.byteLength(content)}`,
+    }),
+    ...options.headers,
+  };
+  const given = Object.fromEntries(
+    Object.entries(headers).filter(([, value]) => value !== undefined),
+  ) as OutgoingHttpHeaders;
+  return new Promise((resolve, reject) => {
+    const method = options.method ?? (content === undefined ? "GET" : "POST");
+    const request = httpRequest(
+      { host: "127.0.0.1", port, path: target, method, headers: given, agent: false },
+      (response) => {
+        let text = "";
+        response.setEncoding("utf8");
+        response.on("data", (chunk: string) => (text += chunk));
+        response.once("end", () => resolve({ status: response.statusCode ?? 0, headers: response.headers, text }));
+        response.once("error", reject);
+      },
+    );
+    request.once("error", reject);
+    request.end(content);
+  });
+}
+
+/** The messages of an event stream. */
+export function eventsOf(text: string): { readonly id?: string; readonly message: Record<string, unknown> }[] {
+  return text.split("\n\n").flatMap((block) => {
+    const fields = new Map(
+      block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]),
+    );
+    const data = fields.get("data");
+    if (data === undefined || data === "") return [];
+    const id = fields.get("id");
+    return [{ ...(id !== undefined && { id }), message: JSON.parse(data) as Record<string, unknown> }];
+  });
+}
+
+export const initializeMessage = {
+  jsonrpc: "2.0",
+  id: 0,
+  method: "initialize",
+  params: { protocolVersion: "2025-11-25", capabilities: {}, clientInfo: { name: "raw", version: "1" } },
+} as const;
+
+/** Begins a legacy session and answers its id. */
+export async function beginSession(door: DoorUnderTest): Promise<string> {
+  const { headers } = await door.ask("/mcp", { body: initializeMessage });
+  return String(headers["mcp-session-id"]);
+}

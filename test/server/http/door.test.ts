@@ -1,0 +1,366 @@
+import { connect, type Socket } from "node:net";
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { afterEach, describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
+import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
+import {
+  beginSession,
+  eventsOf,
+  initializeMessage,
+  startDoor,
+  type DoorSetup,
+  type DoorUnderTest,
+} from "./door-fixture.ts";
+
+let opened: DoorUnderTest[] = [];
+const sockets: Socket[] = [];
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await Promise.all(opened.map((door) => door.close()));
+  opened = [];
+});
+
+async function start(setup?: DoorSetup): Promise<DoorUnderTest> {
+  const door = await startDoor(setup);
+  opened.push(door);
+  return door;
+}
+
+const list = { jsonrpc: "2.0", id: 1, method: "tools/list" } as const;
+const call = (name: string, input: object, id = 1, meta?: object) => ({
+  jsonrpc: "2.0",
+  id,
+  method: "tools/call",
+  params: { name, arguments: input, ...(meta !== undefined && { _meta: meta }) },
+});
+
+describe("the door", () => {
+  it("says which port is taken, and what to do", async () => {
+    const door = await start();
+    const taken: unknown = await startDoor({ port: door.port }).catch((error: unknown) => error);
+    expect(taken).toBeInstanceOf(InvalidRequest);
+    expect(String(taken)).toContain(`127.0.0.1 port ${door.port} is taken`);
+    expect((taken as InvalidRequest).hint).toContain("--port");
+  });
+
+  it("takes no connection any more once it is closed, and ends those that are open", async () => {
+    const door = await startDoor();
+    const session = await beginSession(door);
+    const stream = door.ask("/mcp", { headers: { "mcp-session-id": session } });
+    const ended = stream.then(
+      ({ text }) => text,
+      () => "cut",
+    );
+    await door.ask("/health");
+    await door.close();
+    expect(await ended).not.toContain("error");
+    await expect(door.ask("/health")).rejects.toThrow("ECONNREFUSED");
+  });
+});
+
+describe("a session", () => {
+  it("begins with initialize under an id that we draw, and any other id is unknown", async () => {
+    const door = await start();
+    const ids = await Promise.all([beginSession(door), beginSession(door)]);
+    expect(new Set(ids).size).toBe(2);
+    const own = await door.ask("/mcp", { body: list, headers: { "mcp-session-id": ids[0] } });
+    expect(own.status).toBe(200);
+    for (const [method, body] of [
+      ["POST", list],
+      ["POST", { ...initializeMessage, id: 7 }],
+      ["GET", undefined],
+      ["DELETE", undefined],
+    ] as const) {
+      const given = {
+        method,
+        ...(body !== undefined && { body }),
+        headers: { "mcp-session-id": "chosen-by-an-attacker" },
+      };
+      expect([method, (await door.ask("/mcp", given)).status]).toEqual([method, 404]);
+    }
+    expect((await door.ask("/mcp", { body: list })).status).toBe(400);
+    expect((await door.ask("/messages?sessionId=chosen", { body: list })).status).toBe(404);
+    expect((await door.ask("/messages", { body: list })).status).toBe(404);
+    // Ids of one kind of session open nothing of the other.
+    expect((await door.ask(`/messages?sessionId=${ids[0]}`, { body: list })).status).toBe(404);
+  });
+
+  it("has a caller of its own, whose id is not the session's", async () => {
+    const door = await start();
+    const ids = [await beginSession(door), await beginSession(door)];
+    expect(new Set(door.callers).size).toBe(3);
+    expect(door.callers.some((id) => ids.some((session) => id.includes(session)))).toBe(false);
+  });
+
+  it("sees nothing of another's: the same request ids, streams and event ids stay apart", async () => {
+    const operations = new Map<string, ReturnType<typeof drivenOperation<GenerateResult>>>();
+    const orchestrator = createFakeOrchestrator({
+      async generate(_caller, { prompt }) {
+        const operation = drivenOperation<GenerateResult>();
+        operations.set(prompt, operation);
+        started.get(prompt)?.();
+        return operation;
+      },
+    });
+    const started = new Map<string, () => void>();
+    const begun = (prompt: string) => new Promise<void>((resolve) => started.set(prompt, resolve));
+    const door = await start({ orchestrator });
+    const [one, other] = await Promise.all([beginSession(door), beginSession(door)]);
+    const both = ["alpha", "beta"].map((prompt) => begun(prompt));
+    const answers = [
+      door.ask("/mcp", { body: call("route_and_generate", { prompt: "alpha" }), headers: { "mcp-session-id": one } }),
+      door.ask("/mcp", { body: call("route_and_generate", { prompt: "beta" }), headers: { "mcp-session-id": other } }),
+    ] as const;
+    await Promise.all(both);
+    operations.get("beta")?.succeed({ ...generated, text: "for beta" });
+    operations.get("alpha")?.succeed({ ...generated, text: "for alpha" });
+    const [first, second] = await Promise.all(answers);
+    expect(first.text).toContain("for alpha");
+    expect(first.text).not.toContain("for beta");
+    expect(second.text).toContain("for beta");
+    const foreignEvent = eventsOf(first.text)[0]?.id ?? "";
+    expect(foreignEvent).not.toBe("");
+    const replay = await door.ask("/mcp", { headers: { "mcp-session-id": other, "last-event-id": foreignEvent } });
+    expect(replay.status).toBe(400);
+    expect(replay.text).not.toContain("for alpha");
+  });
+
+  it("is resumed after a broken connection: the answer waits and is sent again by Last-Event-ID", async () => {
+    const operation = drivenOperation<GenerateResult>();
+    const door = await start({ orchestrator: createFakeOrchestrator({ generate: async () => operation }) });
+    const session = await beginSession(door);
+    const headers = { "mcp-session-id": session, "mcp-protocol-version": "2025-11-25" };
+    const broken = await openStream(door, headers, call("route_and_generate", { prompt: "Hi" }));
+    const firstId = await broken.firstEventId;
+    const gone = new Promise((resolve) => broken.response.once("close", resolve));
+    broken.response.destroy();
+    await gone;
+    operation.succeed(generated);
+    await expect
+      .poll(async () => (await door.ask("/mcp", { headers: { ...headers, "last-event-id": firstId } })).text)
+      .toContain("The capital of France is Paris.");
+    expect(operation.ends).toEqual([]);
+  });
+
+  it("whose client does not come back lets go of its calls after the grace, and is forgotten", async () => {
+    const operation = drivenOperation<GenerateResult>();
+    const door = await start({
+      orchestrator: createFakeOrchestrator({ generate: async () => operation }),
+      graceMs: 50,
+    });
+    const session = await beginSession(door);
+    const headers = { "mcp-session-id": session };
+    const stream = await openStream(door, headers, call("route_and_generate", { prompt: "Hi" }));
+    await expect.poll(() => operation.followers()).toBe(1);
+    stream.response.destroy();
+    await expect.poll(() => operation.ends).toEqual(["disconnected"]);
+    expect((await door.ask("/mcp", { body: list, headers })).status).toBe(404);
+  });
+
+  it("that nobody uses ends after the idle time, and one with an open stream does not", async () => {
+    const door = await start({ settings: { idleTimeout: 1 } });
+    const idle = await beginSession(door);
+    const used = await beginSession(door);
+    const stream = await openStream(door, { "mcp-session-id": used });
+    await expect
+      .poll(
+        async () => (await door.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": `${idle}x` } })).status,
+      )
+      .toBe(404);
+    await expect
+      .poll(() => door.logged.filter((line) => line.includes("nobody used it")).length, { timeout: 5_000 })
+      .toBe(1);
+    expect((await door.ask("/mcp", { body: list, headers: { "mcp-session-id": idle } })).status).toBe(404);
+    expect((await door.ask("/mcp", { body: list, headers: { "mcp-session-id": used } })).status).toBe(200);
+    stream.response.destroy();
+  });
+
+  it("ends at DELETE", async () => {
+    const door = await start();
+    const headers = { "mcp-session-id": await beginSession(door) };
+    expect((await door.ask("/mcp", { method: "DELETE", headers })).status).toBe(200);
+    expect((await door.ask("/mcp", { body: list, headers })).status).toBe(404);
+  });
+
+  it("finds no place when all are taken, of either kind, and gets a clear 503", async () => {
+    const door = await start({ settings: { maxSessions: 2 } });
+    const session = await beginSession(door);
+    const sse = await openStream(door, {}, undefined, "/sse");
+    const third = await door.ask("/mcp", { body: initializeMessage });
+    expect([third.status, third.headers["retry-after"]]).toEqual([503, "30"]);
+    expect(JSON.parse(third.text)).toMatchObject({
+      error: { message: expect.stringContaining("maxSessions") as string },
+    });
+    expect((await door.ask("/sse")).status).toBe(503);
+    const closed = new Promise((resolve) => sse.response.once("close", resolve));
+    sse.response.destroy();
+    await closed;
+    await expect.poll(async () => (await door.ask("/mcp", { body: initializeMessage })).status).toBe(200);
+    await door.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": session } });
+    expect((await door.ask("/mcp", { body: initializeMessage })).status).toBe(200);
+  });
+});
+
+describe("connections", () => {
+  it("are bounded: two thousand that say nothing neither exhaust us nor lock out who has the token", async () => {
+    const door = await start({ settings: { maxConnections: 64 } });
+    // A hundred at a time: what the system's own queue drops would count as open here for ever.
+    for (let batch = 0; batch < 20; batch += 1) {
+      await Promise.all(Array.from({ length: 100 }, () => idleConnection(door.port)));
+    }
+    const answer = await door.ask("/health");
+    expect(answer.status).toBe(200);
+    await expect.poll(() => sockets.filter((socket) => !socket.destroyed).length).toBeLessThanOrEqual(64);
+  });
+
+  it("at work are not cut to make room; the newcomer gets a 503", async () => {
+    const door = await start({ settings: { maxConnections: 2 } });
+    const session = await beginSession(door);
+    const streams = [
+      await openStream(door, { "mcp-session-id": session }),
+      await openStream(door, {}, undefined, "/sse"),
+    ];
+    const refused = await door.ask("/health");
+    expect(refused.status).toBe(503);
+    expect(JSON.parse(refused.text)).toMatchObject({ jsonrpc: "2.0", error: { code: -32_000 } });
+    expect(streams.map(({ response }) => response.destroyed)).toEqual([false, false]);
+    for (const { response } of streams) response.destroy();
+    await expect.poll(async () => (await door.ask("/health")).status).toBe(200);
+  });
+
+  it("that never finish their head are closed", { timeout: 20_000 }, async () => {
+    const door = await start();
+    const socket = await idleConnection(door.port);
+    socket.write(`GET /health HTTP/1.1\r\nHost: localhost:${door.port}\r\nX-Slow: `);
+    const drip = setInterval(() => socket.write("x"), 500);
+    const said = await new Promise<string>((resolve) => {
+      let text = "";
+      socket.on("data", (chunk: Buffer) => (text += chunk.toString()));
+      socket.once("close", () => resolve(text));
+    });
+    clearInterval(drip);
+    expect(said).toContain(" 408 ");
+  });
+
+  it("with a head of more than 16 KiB are refused", async () => {
+    const door = await start();
+    const answer = await door.ask("/health", { headers: { "x-long": "x".repeat(17 * 1024) } });
+    expect(answer.status).toBe(431);
+  });
+});
+
+describe("a client that does not read", () => {
+  const big = "x".repeat(200_000);
+
+  it.each(["/mcp", "/sse"] as const)("is cut at %s before more than the bound piles up", async (kind) => {
+    const orchestrator = createFakeOrchestrator({ generate: async () => done() });
+    function done() {
+      const operation = drivenOperation<GenerateResult>();
+      operation.succeed({ ...generated, text: big });
+      return operation;
+    }
+    const door = await start({ orchestrator, streamLimits: { maxUnreadBytes: 1_000_000, maxStallMs: 60_000 } });
+    const isSse = kind === "/sse";
+    const headers: Record<string, string> = isSse ? {} : { "mcp-session-id": await beginSession(door) };
+    const stream = isSse
+      ? await openStream(door, headers, undefined, "/sse")
+      : // Answers to a batch share one stream, which nobody reads.
+        await openStream(
+          door,
+          { ...headers, "mcp-protocol-version": "2025-03-26" },
+          Array.from({ length: 90 }, (_, id) => call("route_and_generate", { prompt: "Hi" }, id + 1)),
+        );
+    const endpoint = isSse ? await stream.endpoint : "";
+    stream.response.pause();
+    if (isSse) {
+      for (let id = 1; id <= 90; id += 1) {
+        const { status } = await door.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, id) });
+        if (status === 404) break;
+      }
+    }
+    await expect
+      .poll(() => door.logged.some((line) => line.includes("a stream was cut")), { timeout: 10_000 })
+      .toBe(true);
+    expect((await door.ask("/health")).status).toBe(200);
+  });
+});
+
+describe("too many requests of one session", () => {
+  it("are refused with 429 while the others wait", async () => {
+    const orchestrator = createFakeOrchestrator({ generate: async () => drivenOperation<GenerateResult>() });
+    const door = await start({ orchestrator });
+    const stream = await openStream(door, {}, undefined, "/sse");
+    const endpoint = await stream.endpoint;
+    await door.ask(endpoint, { body: initializeMessage });
+    const statuses = [];
+    for (let id = 1; id <= 258; id += 1) {
+      statuses.push((await door.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, id) })).status);
+    }
+    expect(new Set(statuses)).toEqual(new Set([202, 429]));
+    expect(statuses.at(-1)).toBe(429);
+  });
+});
+
+interface OpenStream {
+  readonly response: IncomingMessage;
+  readonly firstEventId: Promise<string>;
+  /** Of `/sse`. */
+  readonly endpoint: Promise<string>;
+}
+
+function openStream(
+  door: DoorUnderTest,
+  headers: Readonly<Record<string, string>>,
+  body?: unknown,
+  path = "/mcp",
+): Promise<OpenStream> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest(
+      {
+        host: "127.0.0.1",
+        port: door.port,
+        path,
+        method: body === undefined ? "GET" : "POST",
+        agent: false,
+        headers: {
+          authorization: `Bearer ${door.token}`,
+          accept: "application/json, text/event-stream",
+          ...(body !== undefined && { "content-type": "application/json" }),
+          ...headers,
+        },
+      },
+      (response) => {
+        sockets.push(response.socket);
+        response.on("error", () => undefined);
+        let text = "";
+        const found = (pattern: RegExp) =>
+          new Promise<string>((done) => {
+            const look = (): void => {
+              const [, match] = pattern.exec(text) ?? [];
+              if (match !== undefined) done(match);
+            };
+            response.on("data", look);
+          });
+        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+        resolve({
+          response,
+          firstEventId: found(/^id: (.+)$/m),
+          endpoint: found(/^data: (\/messages.+)$/m),
+        });
+      },
+    );
+    request.once("error", reject);
+    request.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+function idleConnection(port: number): Promise<Socket> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => resolve(socket));
+    socket.on("error", () => resolve(socket));
+    // Without reading nobody learns that the other side has closed.
+    socket.resume();
+    sockets.push(socket);
+  });
+}

@@ -1,0 +1,314 @@
+import fc from "fast-check";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { rotateHttpToken } from "../../../src/ipc/http-token.ts";
+import { httpTokenFile } from "../../../src/ipc/run-folder.ts";
+import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import {
+  ask,
+  beginSession,
+  initializeMessage,
+  startDoor,
+  type AskOptions,
+  type DoorUnderTest,
+} from "./door-fixture.ts";
+
+const routes = [
+  ["GET", "/mcp"],
+  ["POST", "/mcp"],
+  ["DELETE", "/mcp"],
+  ["OPTIONS", "/mcp"],
+  ["GET", "/sse"],
+  ["POST", "/messages"],
+  ["POST", "/messages?sessionId=1"],
+  ["GET", "/health"],
+  ["GET", "/"],
+  ["GET", "/favicon.ico"],
+  ["GET", "/.well-known/oauth-protected-resource"],
+  ["PUT", "/nowhere"],
+] as const;
+
+/** What an attack does to a request that would be let in. */
+const attacks: readonly (readonly [string, number, (port: number, token: string) => AskOptions])[] = [
+  ["a foreign Origin", 403, () => ({ headers: { origin: "https://evil.example" } })],
+  ["a null Origin", 403, () => ({ headers: { origin: "null" } })],
+  ["another local server's Origin", 403, () => ({ headers: { origin: "http://localhost:9" } })],
+  ["our own host's Origin with another scheme", 403, (port) => ({ headers: { origin: `https://localhost:${port}` } })],
+  [
+    "an Origin that begins like ours",
+    403,
+    (port) => ({ headers: { origin: `http://localhost:${port}.evil.example` } }),
+  ],
+  ["a foreign Host", 403, (port) => ({ headers: { host: `evil.example:${port}` } })],
+  ["a Host that begins like ours", 403, (port) => ({ headers: { host: `localhost:${port}.evil.example` } })],
+  ["our Host with another port", 403, () => ({ headers: { host: "localhost:9" } })],
+  ["our Host without a port", 403, () => ({ headers: { host: "localhost" } })],
+  ["no token", 401, () => ({ headers: { authorization: undefined } })],
+  ["an empty token", 401, () => ({ headers: { authorization: "Bearer " } })],
+  ["a wrong token", 401, () => ({ headers: { authorization: "Bearer 0123456789012345678901234567890123456789012" } })],
+  ["half the token", 401, (_, token) => ({ headers: { authorization: `Bearer ${token.slice(0, 20)}` } })],
+  ["more than the token", 401, (_, token) => ({ headers: { authorization: `Bearer ${token}x` } })],
+  ["the token under another scheme", 401, (_, token) => ({ headers: { authorization: `Basic ${token}` } })],
+  ["the token in a cookie", 401, (_, token) => ({ headers: { authorization: undefined, cookie: `token=${token}` } })],
+];
+
+describe("every route refuses", () => {
+  let door: DoorUnderTest;
+  beforeAll(async () => {
+    door = await startDoor();
+  });
+  afterAll(() => door.close());
+
+  const cases = attacks.flatMap(([what, status, attack]) =>
+    routes.map(([method, target]) => ({ what, status, attack, method, target })),
+  );
+  it.each(cases)("$what at $method $target", async ({ status, attack, method, target }) => {
+    const body = method === "POST" ? { body: initializeMessage } : {};
+    const answer = await door.ask(target, { method, ...body, ...attack(door.port, door.token) });
+    expect(answer.status).toBe(status);
+    expect(JSON.parse(answer.text)).toMatchObject({ jsonrpc: "2.0", id: null, error: { code: -32_000 } });
+    expect(answer.headers["access-control-allow-origin"]).toBeUndefined();
+    expect(answer.text).not.toContain(door.token);
+  });
+
+  it.each(routes.flatMap(([method, target]) => ["token", "access_token"].map((name) => ({ method, target, name }))))(
+    "a token in the URL ($name) at $method $target, even beside the right header",
+    async ({ method, target, name }) => {
+      const url = `${target}${target.includes("?") ? "&" : "?"}${name}=${door.token}`;
+      const answer = await door.ask(url, { method, headers: { "content-length": "0" } });
+      expect(answer.status).toBe(400);
+      expect(answer.text).toContain("never accepted");
+      expect(door.logged.join("\n")).not.toContain(door.token);
+    },
+  );
+
+  it("two Host headers, two tokens and a target that is a whole address", async () => {
+    const lines = (extra: string, target = "/health") =>
+      `GET ${target} HTTP/1.1\r\nHost: localhost:${door.port}\r\nAuthorization: Bearer ${door.token}\r\n${extra}Connection: close\r\n\r\n`;
+    expect(await raw(door.port, lines(""))).toContain("200 OK");
+    expect(await raw(door.port, "GET /health HTTP/1.1\r\nHost:\r\n\r\n")).toContain(" 403 ");
+    expect(await raw(door.port, "GET /health HTTP/1.1\r\n\r\n")).toContain(" 400 ");
+    expect(await raw(door.port, "GET /health HTTP/1.0\r\n\r\n")).toContain(" 403 ");
+    expect(await raw(door.port, lines("Host: evil.example\r\n"))).toContain(" 400 ");
+    expect(await raw(door.port, lines("Authorization: Bearer x\r\n"))).toContain(" 400 ");
+    expect(await raw(door.port, lines("", "http://evil.example/health"))).toContain(" 400 ");
+    expect(await raw(door.port, lines("", "//evil.example/health"))).toContain(" 404 ");
+  });
+
+  it("unknown routes, methods and content types of those who may enter", async () => {
+    expect((await door.ask("/")).status).toBe(404);
+    expect((await door.ask("/MCP")).status).toBe(404);
+    expect((await door.ask("/mcp/")).status).toBe(404);
+    const put = await door.ask("/mcp", { method: "PUT", body: {} });
+    expect([put.status, put.headers.allow]).toEqual([405, "GET, POST, DELETE"]);
+    expect((await door.ask("/mcp", { body: {}, headers: { "content-type": "text/plain" } })).status).toBe(415);
+    expect((await door.ask("/messages", { body: {}, headers: { "content-encoding": "gzip" } })).status).toBe(415);
+  });
+
+  it("nobody who comes with an address and the token", async () => {
+    for (const host of ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"]) {
+      const answer = await door.ask("/health", { headers: { host: `${host}:${door.port}` } });
+      expect([host, answer.status, JSON.parse(answer.text)]).toEqual([host, 200, { ok: true, version: "0.0.0-test" }]);
+    }
+    const own = await door.ask("/health", { headers: { origin: `http://localhost:${door.port}` } });
+    expect([own.status, own.headers["access-control-allow-origin"]]).toEqual([200, `http://localhost:${door.port}`]);
+  });
+});
+
+describe("the lists of the settings", () => {
+  let door: DoorUnderTest;
+  beforeAll(async () => {
+    door = await startDoor({
+      settings: { allowedHosts: ["box.example", "named.example:99"], allowedOrigins: ["https://app.example"] },
+    });
+  });
+  afterAll(() => door.close());
+
+  it("let in the Hosts that they name, and none that looks like them", async () => {
+    const statusOf = async (host: string) => (await door.ask("/health", { headers: { host } })).status;
+    expect(await statusOf("box.example")).toBe(200);
+    expect(await statusOf(`box.example:${door.port}`)).toBe(200);
+    expect(await statusOf("named.example:99")).toBe(200);
+    expect(await statusOf("named.example")).toBe(403);
+    expect(await statusOf("box.example:98")).toBe(403);
+    expect(await statusOf("sub.box.example")).toBe(403);
+  });
+
+  it("answer the preflight of the Origins that they name, by name and never with a star", async () => {
+    const preflight = (origin: string) =>
+      door.ask("/mcp", {
+        method: "OPTIONS",
+        headers: { origin, authorization: undefined, "access-control-request-method": "POST" },
+      });
+    const answer = await preflight("https://app.example");
+    expect(answer.status).toBe(204);
+    expect(answer.headers["access-control-allow-origin"]).toBe("https://app.example");
+    expect(answer.headers.vary).toBe("Origin");
+    const foreign = await preflight("https://evil.example");
+    expect(foreign.status).toBe(403);
+    expect(foreign.headers["access-control-allow-origin"]).toBeUndefined();
+  });
+});
+
+describe("the token", () => {
+  let door: DoorUnderTest | undefined;
+  afterEach(async () => {
+    await door?.close();
+    door = undefined;
+  });
+
+  it("lies in a file for its user alone, 32 random bytes long", async () => {
+    door = await startDoor();
+    expect(Buffer.from(door.token, "base64url")).toHaveLength(32);
+    expect(door.door.tokenFile).toBe(httpTokenFile(door.home));
+    if (process.platform !== "win32") expect((await stat(door.door.tokenFile)).mode & 0o777).toBe(0o600);
+  });
+
+  it("is obeyed at once when it is replaced, and what the old one opened is closed", async () => {
+    door = await startDoor();
+    const session = await beginSession(door);
+    const stream = door.ask("/mcp", { headers: { "mcp-session-id": session } });
+    const cut = expect(stream).rejects.toThrow();
+    await door.ask("/health");
+    const fresh = rotateHttpToken(door.home);
+    expect((await door.ask("/health")).status).toBe(401);
+    expect((await ask(door.port, "/health", fresh, {})).status).toBe(200);
+    await cut;
+    const gone = await ask(door.port, "/mcp", fresh, { headers: { "mcp-session-id": session } });
+    expect(gone.status).toBe(404);
+  });
+
+  it("opens nothing when its file is emptied", async () => {
+    door = await startDoor();
+    await writeFile(door.door.tokenFile, "");
+    expect((await door.ask("/health")).status).toBe(401);
+    expect((await door.ask("/health", { headers: { authorization: "Bearer " } })).status).toBe(401);
+  });
+
+  it("can be left out on loopback, where Host and Origin are still checked, and nowhere else", async () => {
+    door = await startDoor({ isWithoutToken: true });
+    const open = { authorization: undefined };
+    expect((await door.ask("/health", { headers: open })).status).toBe(200);
+    expect((await door.ask("/health", { headers: { ...open, origin: "https://evil.example" } })).status).toBe(403);
+    expect((await door.ask("/health", { headers: { ...open, host: "evil.example" } })).status).toBe(403);
+    await expect(startDoor({ isWithoutToken: true, bind: "0.0.0.0" })).rejects.toThrow(InvalidRequest);
+  });
+
+  it("is asked for at an address that other machines reach, whose own name is served", async () => {
+    door = await startDoor({ bind: "0.0.0.0" });
+    expect((await door.ask("/health", { headers: { authorization: undefined } })).status).toBe(401);
+    expect((await door.ask("/health")).status).toBe(200);
+    expect((await door.ask("/health", { headers: { host: `evil.example:${door.port}` } })).status).toBe(403);
+  });
+});
+
+describe("a body", () => {
+  let door: DoorUnderTest;
+  beforeAll(async () => {
+    door = await startDoor();
+  });
+  afterAll(() => door.close());
+
+  it.each(["/mcp", "/messages"])(
+    "of 5 MiB is refused with 413 at %s, said or not said how long it is",
+    async (target) => {
+      const large = Buffer.alloc(5 * 1024 * 1024, "x");
+      expect((await door.ask(target, { raw: large })).status).toBe(413);
+      const chunked = await door.ask(target, {
+        raw: large,
+        headers: { "content-length": undefined, "transfer-encoding": "chunked" },
+      });
+      expect(chunked.status).toBe(413);
+      expect(JSON.parse(chunked.text)).toMatchObject({
+        error: { message: expect.stringContaining("4 MiB") as string },
+      });
+      expect((await door.ask("/health")).status).toBe(200);
+    },
+  );
+
+  it("is not asked for before its head was judged", async () => {
+    const head = (extra: string) =>
+      `POST /mcp HTTP/1.1\r\nHost: localhost:${door.port}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n` +
+      `Expect: 100-continue\r\n${extra}\r\n`;
+    expect(await raw(door.port, head(""))).toMatch(/^HTTP\/1\.1 401 /);
+    expect(await raw(door.port, `${head(`Authorization: Bearer ${door.token}\r\n`)}{}`)).toMatch(/^HTTP\/1\.1 100 /);
+  });
+
+  it("of any bytes is answered with an error or an HTTP error status, and the door goes on", async () => {
+    const session = await beginSession(door);
+    const shapes = fc.oneof(
+      fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
+      fc.json().map((text) => Buffer.from(text)),
+      fc
+        .record(
+          {
+            jsonrpc: fc.constantFrom("2.0", "1.0", 2),
+            id: fc.jsonValue(),
+            method: fc.jsonValue(),
+            params: fc.jsonValue(),
+          },
+          { requiredKeys: [] },
+        )
+        .map((message) => Buffer.from(JSON.stringify(message))),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        shapes,
+        fc.constantFrom("/mcp", "/messages", `/messages?sessionId=${session}`),
+        fc.constantFrom<Record<string, string>>(
+          {},
+          { "mcp-session-id": session },
+          { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/list" },
+        ),
+        async (body, target, headers) => {
+          const { status, text } = await door.ask(target, { raw: body, headers });
+          // Notifications and answers to nothing are accepted and come to nothing; nothing else is.
+          if (status === 202) expect(text).toBe("");
+          else if (status === 200) expect(text).toContain('"error"');
+          else {
+            expect(status).toBeGreaterThanOrEqual(400);
+            expect(status).toBeLessThan(500);
+            expect(JSON.parse(text)).toMatchObject({ error: { message: expect.any(String) as string } });
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+    expect((await door.ask("/health")).status).toBe(200);
+  });
+
+  it("nested a million deep is refused like any other nonsense", async () => {
+    const { status } = await door.ask("/mcp", { raw: "[".repeat(1_000_000) + "]".repeat(1_000_000) });
+    expect(status).toBe(400);
+    expect((await door.ask("/health")).status).toBe(200);
+  });
+});
+
+it("keeps the token out of what it says and logs", async () => {
+  const door = await startDoor();
+  await beginSession(door);
+  await door.ask("/health");
+  await door.ask("/mcp", { headers: { authorization: "Bearer wrong" } });
+  expect(door.logged.join("\n")).not.toContain(door.token);
+  expect(await readFile(door.door.tokenFile, "utf8")).toContain(door.token);
+  await door.close();
+});
+
+/** What comes back until the server closes or has said enough. */
+function raw(port: number, text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let said = "";
+    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    socket.setEncoding("utf8");
+    socket.on("data", (chunk: string) => {
+      said += chunk;
+      if (said.includes("\r\n\r\n")) {
+        socket.destroy();
+        resolve(said);
+      }
+    });
+    socket.once("end", () => resolve(said));
+    socket.once("error", reject);
+  });
+}
