@@ -29,16 +29,16 @@ const entries: Readonly<Record<string, string>> = {
 const requireBanner = `const require=(id)=>{const found=process.getBuiltinModule(id);if(found)return found;throw Object.assign(new Error("Cannot find module '"+id+"'"),{code:"MODULE_NOT_FOUND"})};`;
 
 /**
- * Builds everything into `dist/`; throws when esbuild reports errors. Files are replaced one by one, chunks (named by
+ * Builds everything into `folder` (`dist/`); throws when esbuild reports errors. Files are replaced one by one, chunks (named by
  * their content) before the entries that load them, so that programs running from `dist/` survive a build beside them;
  * what an earlier build left is harmless.
  */
-export async function buildAll(): Promise<Metafile> {
+export async function buildAll(folder: string = outdir): Promise<Metafile> {
   const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
   const shared: BuildOptions & { metafile: true; write: false } = {
     write: false,
     absWorkingDir: root,
-    outdir,
+    outdir: folder,
     outExtension: { ".js": ".mjs" },
     bundle: true,
     format: "esm",
@@ -80,8 +80,8 @@ export async function buildAll(): Promise<Metafile> {
   for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
   }
-  await writeFile(join(outdir, "third-party-licenses.txt"), await thirdPartyLicenses(metafile, root));
-  await cp(join(root, "engine-lock"), join(outdir, "engine-lock"), { recursive: true });
+  await writeFile(join(folder, "third-party-licenses.txt"), await thirdPartyLicenses(metafile, root));
+  await cp(join(root, "engine-lock"), join(folder, "engine-lock"), { recursive: true });
   return metafile;
 }
 

@@ -1,0 +1,99 @@
+/**
+ * `launcher.mjs` of the desktop bundle. The host may start it inside an Electron helper, whose executable can't run our
+ * child programs and whose checks of native libraries refuse the embedded engine's. So:
+ *
+ * | we run in            | a real Node is found | then                                                            |
+ * |----------------------|----------------------|-----------------------------------------------------------------|
+ * | Node, new enough     | –                    | the command goes on in this process                             |
+ * | Electron, or too old | yes                  | the command runs in that Node; its streams are passed on        |
+ * | Electron             | no                   | owner and server in this process, without the embedded engine   |
+ * | too old              | no                   | a message, exit code 1                                          |
+ */
+import { execFileSync, spawn } from "node:child_process";
+import { accessSync, constants, readdirSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { findNode } from "../server/node-executable.ts";
+import { serverArguments } from "./arguments.ts";
+import { isNewEnough, nodeFolders, oldestNode } from "./node-folders.ts";
+
+const command = fileURLToPath(new URL("./dist/cli.mjs", import.meta.url));
+const say = (text: string): void => void process.stderr.write(`ollm: ${text}\n`);
+
+const given = serverArguments(
+  process.argv.slice(2),
+  (folder) => statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true,
+);
+for (const folder of given.missing) say(`${folder} is not a folder; it is left out`);
+
+const isElectron = process.versions["electron"] !== undefined;
+const isOldEnough = isNewEnough(process.versions.node);
+if (!isElectron && isOldEnough) await runHere(given.arguments);
+else {
+  const node = findNode(
+    {
+      execPath: process.execPath,
+      isElectron: true,
+      platform: process.platform,
+      searchPath: [process.env["PATH"] ?? "", ...searchedFolders()].join(delimiter),
+    },
+    isUsableNode,
+  );
+  if (node !== undefined) runThere(node, given.arguments);
+  else if (isElectron && isOldEnough) {
+    say("no Node was found: models of an Ollama server only. Install Node (nodejs.org) for the embedded engine.");
+    process.env["OLLM_PROVIDERS_LLAMA_CPP_ENABLED"] = "false";
+    await runHere(["--standalone", ...given.arguments]);
+  } else {
+    say(`this is Node ${process.versions.node}, and ${oldestNode} or newer is needed: nodejs.org`);
+    process.exitCode = 1;
+  }
+}
+
+function searchedFolders(): readonly string[] {
+  return nodeFolders({
+    platform: process.platform,
+    userHome: homedir(),
+    environment: process.env,
+    list(folder) {
+      try {
+        return readdirSync(folder);
+      } catch {
+        return [];
+      }
+    },
+  });
+}
+
+/** Shims of version managers are executable even when no version stands behind them: it is asked for its version. */
+function isUsableNode(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return isNewEnough(execFileSync(file, ["--version"], { encoding: "utf8", timeout: 3_000, stdio: "pipe" }));
+  } catch {
+    return false;
+  }
+}
+
+async function runHere(args: readonly string[]): Promise<void> {
+  process.argv = [process.argv[0] ?? process.execPath, command, ...args];
+  await import(pathToFileURL(command).href);
+}
+
+/** Streams are piped, not inherited: in an Electron helper the process's own may be objects without a descriptor. */
+function runThere(node: string, args: readonly string[]): void {
+  const child = spawn(node, [command, ...args], { stdio: ["pipe", "pipe", "pipe"], windowsHide: true });
+  process.stdin.pipe(child.stdin);
+  child.stdout.pipe(process.stdout);
+  child.stderr.pipe(process.stderr);
+  // Either side may be gone first; the child's end, below, is what counts.
+  child.stdin.on("error", () => undefined);
+  process.stdout.on("error", () => child.stdin.end());
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));
+  child.once("error", (error) => {
+    say(`${node} can't be started: ${error.message}`);
+    process.exit(1);
+  });
+  child.once("close", (code) => process.stdout.write("", () => process.exit(code ?? 1)));
+}

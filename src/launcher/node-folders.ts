@@ -1,0 +1,65 @@
+import path from "node:path";
+
+/** The Node that the server is written for; `engines` in package.json says the same. */
+export const oldestNode = "20.19";
+
+/** `v22.3.0` or `22.3.0` is at least `oldestNode`. Text that is no version is not. */
+export function isNewEnough(version: string): boolean {
+  const [major = NaN, minor = NaN] = version.trim().replace(/^v/, "").split(".").map(Number);
+  const [oldestMajor = 0, oldestMinor = 0] = oldestNode.split(".").map(Number);
+  return major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
+}
+
+/**
+ * Folders where version managers (nvm, fnm, Volta, mise, asdf, scoop, Nix) put Node, which are not on the PATH of a
+ * program that was started from a desktop. Where several versions lie side by side the newest comes first. `list` gives
+ * a folder's entries, none when there is no such folder.
+ */
+export function nodeFolders(machine: {
+  readonly platform: NodeJS.Platform;
+  readonly userHome: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  list(folder: string): readonly string[];
+}): readonly string[] {
+  const { platform, userHome, environment } = machine;
+  const { join } = platform === "win32" ? path.win32 : path.posix;
+  const versionsIn = (folder: string, ...below: readonly string[]): readonly string[] =>
+    machine
+      .list(folder)
+      .filter((name) => /^v?\d+(\.\d+)*$/.test(name))
+      .toSorted((a, b) => compareVersions(b, a))
+      .map((name) => join(folder, name, ...below));
+
+  if (platform === "win32") {
+    const roaming = environment["APPDATA"] ?? join(userHome, "AppData", "Roaming");
+    const local = environment["LOCALAPPDATA"] ?? join(userHome, "AppData", "Local");
+    return [
+      ...(environment["NVM_SYMLINK"] === undefined ? [] : [environment["NVM_SYMLINK"]]),
+      ...versionsIn(environment["NVM_HOME"] ?? join(roaming, "nvm")),
+      ...versionsIn(join(roaming, "fnm", "node-versions"), "installation"),
+      join(local, "Volta", "bin"),
+      join(userHome, "scoop", "apps", "nodejs", "current"),
+    ];
+  }
+  const data = environment["XDG_DATA_HOME"] ?? join(userHome, ".local", "share");
+  return [
+    ...versionsIn(join(environment["NVM_DIR"] ?? join(userHome, ".nvm"), "versions", "node"), "bin"),
+    ...[join(data, "fnm"), join(userHome, "Library", "Application Support", "fnm"), join(userHome, ".fnm")].flatMap(
+      (fnm) => versionsIn(join(fnm, "node-versions"), "installation", "bin"),
+    ),
+    join(userHome, ".volta", "bin"),
+    ...versionsIn(join(data, "mise", "installs", "node"), "bin"),
+    ...versionsIn(join(environment["ASDF_DATA_DIR"] ?? join(userHome, ".asdf"), "installs", "nodejs"), "bin"),
+    join(userHome, ".nix-profile", "bin"),
+    "/run/current-system/sw/bin",
+  ];
+}
+
+function compareVersions(a: string, b: string): number {
+  const [left, right] = [a, b].map((name) => name.replace(/^v/, "").split(".").map(Number)) as [number[], number[]];
+  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
+    const difference = (left[index] ?? 0) - (right[index] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
