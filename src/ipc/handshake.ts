@@ -48,6 +48,8 @@ export interface ConnectOptions {
   readonly timeoutMs: number;
   /** Bounds its welcome, which with some purposes comes after work; 30 s when absent. */
   readonly welcomeTimeoutMs?: number;
+  /** Called while the owner's introduction is on its way: what has to be done anyway costs no time then. */
+  onKnock?(): void;
 }
 
 const defaultWelcomeTimeoutMs = 30_000;
@@ -62,13 +64,13 @@ const maxHelloBytes = 1024 * 1024;
 export async function connectOwner(
   home: string,
   hello: Omit<Hello, "proof">,
-  { timeoutMs, welcomeTimeoutMs = defaultWelcomeTimeoutMs }: ConnectOptions,
+  { timeoutMs, welcomeTimeoutMs = defaultWelcomeTimeoutMs, onKnock }: ConnectOptions,
 ): Promise<OwnerConnection> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) {
     throw new OwnerUnreachable("absent", `no owner holds ${home}`);
   }
-  const { socket, introduction, proof } = await knock(home, claim, timeoutMs);
+  const { socket, introduction, proof } = await knock(home, claim, timeoutMs, onKnock);
   const full: Hello = { ...hello, proof };
   socket.write(`${JSON.stringify(full)}\n`);
   const welcome = readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: welcomeTimeoutMs }).then(
@@ -91,18 +93,22 @@ export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: nu
   socket.destroy();
 }
 
-async function knock(home: string, claim: ClaimRecord, timeoutMs: number) {
+async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnock?: () => void) {
   const deadline = Date.now() + timeoutMs;
+  const opening = open(claim, timeoutMs);
+  // While it opens.
   const token = readToken(home);
-  if (token === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
-  const socket = await open(claim, timeoutMs);
+  const makeProofs = token === undefined ? undefined : proofsUnder(token);
   const nonce = randomHex(16);
+  const socket = await opening;
   try {
+    if (makeProofs === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
     const said: Knock = { ollm: 1, nonce };
     socket.write(`${JSON.stringify(said)}\n`);
+    onKnock?.();
     const line = await readLine(socket, { maxBytes: maxKnockBytes * 4, timeoutMs: Math.max(1, deadline - Date.now()) });
     const introduction = parseLine(line) as Introduction;
-    return { socket, introduction, proof: checkIntroduction(introduction, { home, token, nonce }) };
+    return { socket, introduction, proof: checkIntroduction(introduction, home, makeProofs, nonce) };
   } catch (error) {
     socket.destroy();
     if (error instanceof OwnerUnreachable) throw error;
@@ -147,18 +153,15 @@ function reasonOf(code: string | undefined): UnreachableReason {
 }
 
 /** Returns the front's own proof. */
-function checkIntroduction(
-  said: Introduction,
-  own: { readonly home: string; readonly token: string; readonly nonce: string },
-): string {
+function checkIntroduction(said: Introduction, ownHome: string, makeProofs: MakeProofs, nonce: string): string {
   if (said.ollm !== 1 || !isNonce(said.nonce) || typeof said.home !== "string") {
     throw new OwnerUnreachable("untrusted", "what answers on the socket is no owner");
   }
-  const home = realHome(own.home);
+  const home = realHome(ownHome);
   if (said.home !== home) {
     throw new OwnerUnreachable("untrusted", `the owner that answered holds ${said.home}, not ${home}`);
   }
-  const proofs = proofsOf(own.token, own.nonce, said.nonce, home);
+  const proofs = makeProofs(nonce, said.nonce, home);
   if (!isEqual(said.proof, proofs.owner)) {
     throw new OwnerUnreachable("untrusted", `what answers for ${home} can't read its token`);
   }
@@ -196,7 +199,7 @@ export async function acceptConnection(socket: Socket, options: AcceptOptions): 
     if (token === undefined) throw new OwnerUnavailable(`${tokenFile(options.home)} can't be read`);
     const home = realHome(options.home);
     const nonce = randomHex(16);
-    const proofs = proofsOf(token, knocked.nonce, nonce, home);
+    const proofs = proofsUnder(token)(knocked.nonce, nonce, home);
     const introduction: Introduction = {
       ollm: 1,
       home,
@@ -239,15 +242,23 @@ function parseLine(line: string): object {
   return value;
 }
 
+type MakeProofs = (
+  frontNonce: string,
+  ownerNonce: string,
+  home: string,
+) => { readonly owner: string; readonly front: string };
+
 /**
  * HMAC-SHA-256 over both nonces and the home; its first half is the owner's proof, its second half the front's, 128 bits
  * each, and neither tells the other. One hash and not two: V8 would take so much hashing as a reason to start its
- * optimizing compiler, which costs a front 4 MB.
+ * optimizing compiler, which costs a front 4 MB. The token's part is done before the nonces are known. Usable once.
  */
-function proofsOf(token: string, frontNonce: string, ownerNonce: string, home: string) {
-  const text = `${frontNonce} ${ownerNonce} ${home}`;
-  const both = Buffer.from(hmac(sha256, Buffer.from(token), Buffer.from(text))).toString("hex");
-  return { owner: both.slice(0, 32), front: both.slice(32) };
+function proofsUnder(token: string): MakeProofs {
+  const mac = hmac.create(sha256, Buffer.from(token));
+  return (frontNonce, ownerNonce, home) => {
+    const both = Buffer.from(mac.update(Buffer.from(`${frontNonce} ${ownerNonce} ${home}`)).digest()).toString("hex");
+    return { owner: both.slice(0, 32), front: both.slice(32) };
+  };
 }
 
 /** In constant time: how much of a proof is right must not show. */

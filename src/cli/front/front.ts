@@ -7,6 +7,11 @@ import { createRelay } from "./relay.ts";
 import type { RescueOptions, Rescue } from "./rescue.ts";
 import { isUpgrade } from "./version-order.ts";
 
+export interface HostStreams {
+  readonly input: Readable;
+  readonly output: Writable;
+}
+
 export interface FrontOptions extends RescueOptions {
   /** The command line, without node and script. */
   readonly words: readonly string[];
@@ -15,7 +20,7 @@ export interface FrontOptions extends RescueOptions {
   loadRescue(): Promise<Rescue>;
   /** Serves this host without an owner; the streams have not been touched. */
   serveAlone(): Promise<void>;
-  openStreams(): { readonly input: Readable; readonly output: Writable };
+  openStreams(): HostStreams;
   /** Ends the process. */
   exit(code: number): void;
 }
@@ -35,11 +40,15 @@ const flushMs = 300;
  * when it relays; the process ends through `exit`.
  */
 export async function runFront(options: FrontOptions): Promise<void> {
-  let isUpgradeAsked = false;
-  const first = await firstConnection(options);
+  let streams: HostStreams | undefined;
+  const openStreams = (): HostStreams => (streams ??= options.openStreams());
+  const first = await firstConnection(options, openStreams);
   if (first === "alone") return await options.serveAlone();
+  relayBetween(first, options, openStreams());
+}
 
-  const { input, output } = options.openStreams();
+function relayBetween(first: OwnerConnection | Error, options: FrontOptions, { input, output }: HostStreams): void {
+  let isUpgradeAsked = false;
   let owner: Socket | undefined;
   const holds = { queue: false, owner: false, host: false };
   let drainTimer: NodeJS.Timeout | undefined;
@@ -175,14 +184,25 @@ export async function runFront(options: FrontOptions): Promise<void> {
   process.once("SIGHUP", () => end(129));
 }
 
-/** Before anything of the host is read: it may still be served without an owner. */
-async function firstConnection(options: FrontOptions): Promise<OwnerConnection | "alone" | Error> {
+/**
+ * Before anything of the host is read: it may still be served without an owner. Somebody who takes connections is
+ * taken for an owner, so the streams are opened while it introduces itself.
+ */
+async function firstConnection(
+  options: FrontOptions,
+  openStreams: () => HostStreams,
+): Promise<OwnerConnection | "alone" | Error> {
+  let isOpen = false;
+  const onKnock = (): void => {
+    isOpen = true;
+    openStreams();
+  };
   try {
-    return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
+    return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
   } catch (error) {
     if (!(error instanceof OwnerUnreachable)) throw error;
   }
-  const unusable = await (await options.loadRescue()).whyUnusable(options.home);
+  const unusable = isOpen ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
   if (unusable !== undefined) {
     options.say(`${unusable}; serving this host alone`);
     return "alone";
