@@ -143,6 +143,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       ramStatus({ inventory, probe }),
       Promise.all(engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
     ]);
+    const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
     return {
       version: world.version,
       home: world.home,
@@ -152,7 +153,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       queue: queues.snapshot().map(({ key, running, waiting }) => ({ model: key, running, waiting })),
       operations: operations.running().map((operation) => {
         const message = operation.progress()?.message;
-        const isJob = jobs.list(caller).some(({ id }) => id === operation.id);
+        const isJob = jobIds.has(operation.id);
         return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
       }),
       remoteRequests,
@@ -213,7 +214,8 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     },
     async generate(caller, request) {
       checkPrompt(request);
-      return operations.start({ kind: "generate", title: "generate" }, (context) =>
+      const title = request.model === undefined ? "generate" : `generate with ${request.model}`;
+      return operations.start({ kind: "generate", title }, (context) =>
         runGeneration(generation, caller, request, context),
       );
     },
