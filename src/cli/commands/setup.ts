@@ -46,12 +46,12 @@ export interface SetupWorld {
 type Change = Extract<AddPlan, { kind: "change" }>;
 
 function realWorld(io: CommandIo): SetupWorld {
-  const folders = [tmpdir(), "/tmp", "/var/tmp"];
+  const folders = io.platform === "win32" ? [tmpdir()] : [tmpdir(), "/tmp", "/var/tmp"];
   return {
     now: () => new Date(),
     check: (launch) => checkLaunch(launch, io),
     build,
-    temporaryFolders: io.platform === "win32" ? [tmpdir()] : [...folders, ...folders.flatMap(realFolder)],
+    temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
   };
 }
 
@@ -153,7 +153,7 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
       return checkFolders([answer], io);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`${error.message}: ${error.hint ?? ""}\n`);
+      io.stderr(`${error.message}; ${error.hint ?? ""}\n`);
     }
   }
 }
@@ -281,7 +281,7 @@ function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {
 
 function realFolder(folder: string): readonly string[] {
   try {
-    return [realpathSync(folder)];
+    return [realpathSync.native(folder)];
   } catch {
     return [];
   }

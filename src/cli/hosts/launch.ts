@@ -83,8 +83,8 @@ export interface Program {
 }
 
 /**
- * The launch of a host. Flags of an entry that is there already stay; so do its folders, unless new ones are named: an
- * upgrade, which is set-up run again, forgets nothing.
+ * The launch of a host. Flags and variables of an entry that is there already stay; so do its folders, unless new ones
+ * are named: an upgrade, which is set-up run again, forgets nothing.
  */
 export function createLaunch(
   program: Program,
@@ -93,10 +93,13 @@ export function createLaunch(
 ): Launch {
   const kept = splitFlags(existing === undefined ? [] : flagsOf(existing));
   const folders = roots ?? kept.roots;
+  const { OLLM_HOME: _old, ...others } = existing === undefined ? {} : readLaunch(existing).env;
+  const texts = Object.entries(others).filter((pair): pair is [string, string] => typeof pair[1] === "string");
+  const env = { ...Object.fromEntries(texts), ...(program.home !== undefined && { OLLM_HOME: program.home }) };
   return {
     command: program.node,
     args: [program.script, ...folders.flatMap((folder) => ["--root", folder]), ...kept.others],
-    ...(program.home !== undefined && { env: { OLLM_HOME: program.home } }),
+    ...(Object.keys(env).length > 0 && { env }),
   };
 }
 

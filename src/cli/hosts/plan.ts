@@ -152,6 +152,7 @@ async function orProblem<Plan>(target: HostTarget, work: () => Promise<Plan>): P
   try {
     return await work();
   } catch (error) {
+    if (error instanceof RangeError) return { kind: "problem", target, message: `${target.file} is nested too deeply` };
     if (!(error instanceof OrchestratorError)) throw error;
     const { message, hint } = error;
     const where =

@@ -105,7 +105,7 @@ export function lastingNode(
 function realExecutable(file: string): string | undefined {
   try {
     accessSync(file, constants.X_OK);
-    return realpathSync(file);
+    return realpathSync.native(file);
   } catch {
     return undefined;
   }
@@ -113,7 +113,7 @@ function realExecutable(file: string): string | undefined {
 
 function realPath(file: string): string {
   try {
-    return realpathSync(file);
+    return realpathSync.native(file);
   } catch {
     return path.resolve(file);
   }

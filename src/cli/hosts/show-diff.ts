@@ -11,9 +11,22 @@ export function showDiff(file: string, before: string, after: string): string {
   const patch = createTwoFilesPatch(file, file, before, after, undefined, undefined, { context: 3 });
   const lines = patch
     .split("\n")
-    .filter((line) => line !== "" && !line.startsWith("===") && !line.startsWith("Index: "))
-    .map((line) => line.replace(/\r$/, ""))
-    .map((line) => (line.startsWith(" ") ? line.replaceAll(secret, "$1$2…$2") : line))
-    .map((line) => (line.length > maxLineLength ? `${line.slice(0, maxLineLength)}…` : line));
-  return `${lines.join("\n")}\n`;
+    .filter((line) => line !== "" && !/^(===|Index: |\\ No newline)/.test(line))
+    .map((line) => line.replace(/\r$/, "").replaceAll(secret, "$1$2…$2"));
+  return `${lines.map((line, index) => shorten(line, lines[index - 1], lines[index + 1])).join("\n")}\n`;
+}
+
+/** A long line around what differs from the line that it replaces, or that replaces it; else its start. */
+function shorten(line: string, previous: string | undefined, next: string | undefined): string {
+  if (line.length <= maxLineLength) return line;
+  const other = line.startsWith("-") && next?.startsWith("+") ? next : previous;
+  const isPair = other !== undefined && /^(-\+|\+-)$/.test(line.slice(0, 1) + other.slice(0, 1));
+  if (!isPair) return `${line.slice(0, maxLineLength)}…`;
+  let start = 1;
+  while (start < line.length && line[start] === other[start]) start += 1;
+  let end = 0;
+  while (end < Math.min(line.length, other.length) - start && line.at(-1 - end) === other.at(-1 - end)) end += 1;
+  const from = Math.max(1, start - 60);
+  const to = Math.min(line.length, line.length - end + 60);
+  return `${line[0]}${from > 1 ? "…" : ""}${line.slice(from, to)}${to < line.length ? "…" : ""}`;
 }

@@ -15,6 +15,15 @@ describe("a launch", () => {
     expect(createLaunch({ ...program, home: "/data" }, [], undefined).env).toEqual({ OLLM_HOME: "/data" });
   });
 
+  test("keeps the variables that the user wrote, but for an old home", () => {
+    const existing = { command: "ollm", args: [], env: { OLLAMA_HOST: "x", OLLM_HOME: "/old", odd: 1 } };
+    expect(createLaunch(program, undefined, existing).env).toEqual({ OLLAMA_HOST: "x" });
+    expect(createLaunch({ ...program, home: "/new" }, undefined, existing).env).toEqual({
+      OLLAMA_HOST: "x",
+      OLLM_HOME: "/new",
+    });
+  });
+
   test.each([
     [{ command: "/old/node", args: ["/old/cli.mjs", "--root", "/a", "--model", "m"] }],
     [{ command: "npx", args: ["-y", "ollm-mcp@latest", "--root=/a", "--model", "m"] }],
