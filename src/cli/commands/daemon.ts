@@ -33,6 +33,12 @@ export async function daemonStart(_options: object, io: CommandIo): Promise<numb
     node: io.node,
     environment: io.environment,
     say: (text) => io.stderr(`ollm: ${text}\n`),
+  }).catch((error: unknown) => {
+    if (error instanceof OwnerUnavailable || !(error instanceof Error)) throw error;
+    throw new OwnerUnavailable(`${home} can't be used (${error.message})`, {
+      hint: "Set OLLM_HOME to a folder that can be written.",
+      cause: error,
+    });
   });
   io.stdout(`started: pid ${claim.pid}, version ${claim.version}\n`);
   return 0;
@@ -127,19 +133,26 @@ async function ask(
 
 async function livingClaim(home: string): Promise<ClaimRecord | undefined> {
   const claim = newestClaim(home);
-  return claim !== undefined && (await isThere(home, claim)) ? claim : undefined;
+  if (claim === undefined || claim.ended === true) return undefined;
+  return (await stateOf(home, claim)) === "alive" ? claim : undefined;
 }
 
+/** Whether the owner that was told to stop still holds the home. */
 async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
   const newest = newestClaim(home);
   if (newest === undefined || newest.generation !== claim.generation || newest.ended === true) return false;
+  const state = await stateOf(home, claim);
+  // While it ends it answers nobody.
+  return state === "alive" || state === "silent";
+}
+
+async function stateOf(home: string, claim: ClaimRecord): Promise<"alive" | OwnerUnreachable["reason"]> {
   try {
     await probeClaim(home, claim, connectMs);
-    return true;
+    return "alive";
   } catch (error) {
     if (!(error instanceof OwnerUnreachable)) throw error;
-    // It takes no connections any more while it ends, and has not ended yet.
-    return error.reason === "silent";
+    return error.reason;
   }
 }
 

@@ -1,0 +1,150 @@
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { daemonLogs, daemonRestart, daemonStart, daemonStatus, daemonStop } from "../../src/cli/commands/daemon.ts";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
+import { inOrder } from "../../src/cli/commands/daemon-logs.ts";
+import { isRunning } from "../support/is-running.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { connectStdio, startRaw } from "../support/stdio-client.ts";
+
+let place: OwnerHome;
+beforeEach(async () => {
+  place = await makeOwnerHome();
+});
+afterEach(() => place.close());
+
+/** What a command printed, and its exit code. */
+async function run(
+  command: (options: { json?: boolean; lines?: number }, io: CommandIo) => Promise<number>,
+  options = {},
+) {
+  const io = place.io();
+  return { code: await command(options, io), out: io.out.join(""), err: io.err.join("") };
+}
+
+describe("ollm daemon", () => {
+  it("starts an owner once, shows it, and stops it", async () => {
+    expect(await run(daemonStatus, { json: true })).toEqual({
+      code: 0,
+      out: `${JSON.stringify({ running: false, home: place.home })}\n`,
+      err: "",
+    });
+    expect(await run(daemonStart)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^started: pid \d+, version /),
+    });
+    const { pid, socket } = place.claim();
+    expect((await run(daemonStart)).out).toContain(`running already: pid ${pid}, `);
+
+    const client = await connectStdio("modern", place.environment, []);
+    await client.callTool("smart_load", { model: "smollm2:135m" });
+    const { out } = await run(daemonStatus, { json: true });
+    expect(JSON.parse(out)).toMatchObject({
+      running: true,
+      pid,
+      socket,
+      version: place.claim().version,
+      home: place.home,
+      clients: [{ client: "test-modern" }],
+      loaded: [{ name: "smollm2:135m", engine: "ollama" }],
+    });
+    expect((await run(daemonStatus)).out).toMatch(/^clients: test-modern$[^]*^loaded: {2}smollm2:135m \(ollama, /m);
+    await client.close();
+
+    expect(await run(daemonStop)).toEqual({ code: 0, out: `stopped: pid ${pid}\n`, err: "" });
+    expect(isRunning(pid)).toBe(false);
+    expect(await run(daemonStop)).toEqual({ code: 0, out: `no owner runs for ${place.home}\n`, err: "" });
+    expect((await run(daemonStatus)).out).toBe(`no owner runs for ${place.home}\n`);
+  });
+
+  it("restarts under a host that stays connected", async () => {
+    const client = await connectStdio("legacy", place.environment, []);
+    await client.callTool("system_status", {});
+    const { pid } = place.claim();
+    expect(await run(daemonRestart)).toMatchObject({ code: 0, out: expect.stringContaining(`stopped: pid ${pid}\n`) });
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect(place.claim()).toMatchObject({ deaths: [] });
+    expect(place.claim().pid).not.toBe(pid);
+    await client.close();
+  });
+
+  it("starts one where the one before was killed, and says so when it dies again and again", async () => {
+    for (let deaths = 0; deaths < 3; deaths += 1) {
+      const { code, err } = await run(daemonStart);
+      expect([code, err]).toEqual([0, ""]);
+      process.kill(place.claim().pid, "SIGKILL");
+      await place.until("the end", () => !isRunning(place.claim().pid));
+    }
+    expect((await run(daemonStart)).err).toContain("died 3 times within a minute");
+    expect(place.claim().deaths).toHaveLength(3);
+    await place.until("the log", async () => (await place.ownerLog()).includes("a safe start"));
+  });
+
+  it("says why a home can't be used", async () => {
+    await mkdir(place.home, { recursive: true });
+    await writeFile(path.join(place.home, "run"), "a file in the way");
+    await expect(run(daemonStart)).rejects.toThrow(`${place.home} can't be used (`);
+  });
+
+  it("knows stop and status as commands, and hides the owner itself", async () => {
+    await run(daemonStart);
+    const stop = startRaw(place.environment, ["daemon", "stop"]);
+    expect(await stop.exited).toBe(0);
+    const help = startRaw(place.environment, ["--help"]);
+    let text = "";
+    help.process.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    expect(await help.exited).toBe(0);
+    expect(text).toContain("daemon");
+    expect(text).not.toMatch(/^ {2}owner\b/m);
+  });
+});
+
+describe("ollm daemon logs", () => {
+  it("shows the newest lines of owner and calls in order of time, stacks with the line before them", async () => {
+    await mkdir(path.join(place.home, "logs"), { recursive: true });
+    const owner =
+      "2026-11-21T11:00:01.000Z ollm warn: first\n    at stack\n2026-11-21T11:00:03.000Z ollm warn: third\n";
+    await writeFile(path.join(place.home, "logs", "owner.log"), owner);
+    await writeFile(path.join(place.home, "logs", "calls.log"), "2026-11-21T11:00:02.000Z host tool - 3ms ok\n");
+    expect((await run(daemonLogs)).out.split("\n").map((line) => line.slice(-6).trim())).toEqual([
+      "first",
+      "stack",
+      "3ms ok",
+      "third",
+      "",
+    ]);
+    expect((await run(daemonLogs, { lines: 1 })).out).toBe("2026-11-21T11:00:03.000Z ollm warn: third\n");
+  });
+
+  it("follows what is added, whole lines, also after a rotation", async () => {
+    const file = path.join(place.home, "logs", "calls.log");
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, "2026-11-21T11:00:01.000Z old\n");
+    const io = place.io();
+    const abort = new AbortController();
+    const ended = daemonLogs({ follow: true, signal: abort.signal }, io);
+    await place.until("the old line", () => io.out.join("").includes("old"));
+    await appendFile(file, "2026-11-21T11:00:02.000Z ha");
+    await appendFile(file, "lf\n");
+    await place.until("the new line", () => io.out.join("").includes("half"));
+    await writeFile(file, "rotated\n");
+    await place.until("the line after the rotation", () => io.out.join("").includes("rotated"));
+    abort.abort();
+    expect(await ended).toBe(0);
+    expect(io.out.join("")).toBe("2026-11-21T11:00:01.000Z old\n2026-11-21T11:00:02.000Z half\nrotated\n");
+  });
+
+  it("says where it looked when there is nothing", async () => {
+    const { code, out, err } = await run(daemonLogs);
+    expect([code, out]).toEqual([0, ""]);
+    expect(err).toContain(path.join(place.home, "logs", "calls.log"));
+  });
+
+  it("keeps the order of lines of one time", () => {
+    expect(inOrder(["2026-11-21T11:00:01Z a\n2026-11-21T11:00:01Z b\n", ""])).toEqual([
+      "2026-11-21T11:00:01Z a",
+      "2026-11-21T11:00:01Z b",
+    ]);
+  });
+});
