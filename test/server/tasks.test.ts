@@ -5,7 +5,8 @@ import { LoadFailed } from "../../src/orchestrator/errors.ts";
 import type { GenerateResult } from "../../src/orchestrator/facade.ts";
 import { createLog } from "../../src/orchestrator/log.ts";
 import { createServer } from "../../src/server/create-server.ts";
-import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
+import { createFakeJobs, createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
+import { startDoor } from "./http/door-fixture.ts";
 
 const extension = "io.modelcontextprotocol/tasks";
 type Answer = { result?: Record<string, unknown>; error?: { code: number; data?: unknown } };
@@ -154,5 +155,38 @@ describe("a client that takes the protocol's own tasks", () => {
   it.each(["tasks/list", "tasks/result"])("knows that %s is no more", async (method) => {
     const { request } = await letGo();
     expect((await request(method, { taskId: "generate-1" })).error?.code).toBe(-32601);
+  });
+});
+
+describe("tasks over HTTP", () => {
+  it("are asked for by the same methods, named in the header", async () => {
+    const jobs = createFakeJobs();
+    const operation = drivenOperation<GenerateResult>();
+    const caller = { id: "1", client: "by-hand", signal: new AbortController().signal } as never;
+    const outcome = operation.follow(new AbortController().signal).then(() => ({}));
+    jobs.adopt(caller, { tool: "route_and_generate", operation, outcome, errorText: String });
+    const door = await startDoor({ orchestrator: createFakeOrchestrator({ jobs }) });
+    const ask = (taskId: string) =>
+      door.ask("/mcp", {
+        headers: { "mcp-protocol-version": "2026-07-28", "mcp-method": "tasks/get", "mcp-name": taskId },
+        body: {
+          jsonrpc: "2.0",
+          id: 1,
+          method: "tasks/get",
+          params: {
+            taskId,
+            _meta: {
+              "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+              "io.modelcontextprotocol/clientInfo": { name: "by-hand", version: "1" },
+              "io.modelcontextprotocol/clientCapabilities": { extensions: { [extension]: {} } },
+            },
+          },
+        },
+      });
+    const found = await ask("generate-1");
+    expect(found.status).toBe(200);
+    expect(found.text).toContain('"status":"working"');
+    expect((await ask("generate-9")).text).toContain('"code":-32602');
+    await door.close();
   });
 });

@@ -1,0 +1,63 @@
+import { describe, expect, it } from "vitest";
+import type { GenerateResult } from "../../src/orchestrator/facade.ts";
+import type { OpenHome, ServerHost } from "../../src/server/host.ts";
+import { callTool } from "../../src/server/pipeline.ts";
+import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
+import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
+import { handClock } from "../support/hand-clock.ts";
+
+describe("a client that listens to progress", () => {
+  it("hears something every five seconds, while the brain opens and while the model is silent", async () => {
+    const clock = handClock();
+    const operation = drivenOperation<GenerateResult>();
+    const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+    let open: (home: OpenHome) => void = () => undefined;
+    const opened = new Promise<OpenHome>((resolve) => (open = resolve));
+    const host: ServerHost = {
+      version: "0.0.0-test",
+      log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
+      caller: { id: "1", mayOfferRoots: false, homeDirectory: "/nonexistent" },
+      open: () => opened,
+    };
+    const heard: { atMs: number; message: string; progress: number }[] = [];
+    const call = callTool(
+      routeAndGenerate,
+      {
+        client: "claude-code",
+        signal: new AbortController().signal,
+        isModern: true,
+        takesTasks: false,
+        arguments: { prompt: "Hi" },
+        canAsk: false,
+        notifyProgress: ({ message, progress }) => void heard.push({ atMs: clock.now(), message, progress }),
+        clientRoots: async () => [],
+      },
+      host,
+      clock,
+    );
+    clock.advance(12_000);
+    expect(heard.map(({ atMs }) => atMs)).toEqual([5_000, 10_000]);
+    open({
+      orchestrator,
+      callerSettings: {
+        privacy: "local_only",
+        routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
+        maxTokens: 4096,
+        patienceSeconds: 45,
+      },
+      fileRoots: [],
+      warnings: [],
+      configFile: "/config.yaml",
+    });
+    await expect.poll(() => operation.followers()).toBe(1);
+    operation.report({ message: "waiting for smollm2:135m, which answers others first" });
+    clock.advance(3_600_000);
+    const gaps = heard.slice(1).map(({ atMs }, index) => atMs - (heard[index]?.atMs ?? 0));
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(5_000);
+    expect(heard.at(-1)).toMatchObject({ message: "waiting for smollm2:135m, which answers others first" });
+    expect(heard.every(({ progress }, index) => progress > (heard[index - 1]?.progress ?? 0))).toBe(true);
+    operation.succeed(generated);
+    expect(await call).toMatchObject({ structuredContent: { text: generated.text } });
+    expect(clock.waiting).toBe(0);
+  });
+});
