@@ -41,7 +41,7 @@ export function describePlan(answer: {
 
 /** The lines that put the server into a host. Absolute paths: hosts start programs in `/` with a bare PATH. */
 export function hostEntry(node: string, script: string, root: string): readonly string[] {
-  const entry = { command: node, args: [script, "--standalone", "--root", root] };
+  const entry = { command: node, args: [script, "--root", root] };
   const shown = [node, ...entry.args].map((part) => (part.includes(" ") ? JSON.stringify(part) : part)).join(" ");
   return [
     `Claude Code:  claude mcp add ollm -- ${shown}`,
