@@ -18,7 +18,7 @@ export function readMessage(text: string): Message | undefined {
   } catch {
     return undefined;
   }
-  if (!isObject(value)) return { kind: "other" };
+  if (!isObject(value) || value["jsonrpc"] !== "2.0") return { kind: "other" };
   const { id, method } = value;
   const params = isObject(value["params"]) ? value["params"] : {};
   if (typeof method === "string") {
@@ -44,7 +44,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A line with an error that the caller may simply try again; `hint` becomes its last sentence. */
+/** A line with an error that the caller may simply try again; `message` says what to do. */
 export function retryableError(id: MessageId, message: string): string {
   return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message, data: { retryable: true } } });
 }

@@ -1,0 +1,388 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { createRelay } from "../../../src/cli/front/relay.ts";
+
+/** Effects are recorded in order: `>` to the owner, `<` to the host, others by name. */
+function createRecorded({ isConnected = true } = {}) {
+  const effects: unknown[] = [];
+  const relay = createRelay({
+    toHost: (text) => void effects.push(["<", JSON.parse(text)]),
+    toOwner: (text) => void effects.push([">", parsed(text)]),
+    connect: (patienceMs) => void effects.push(["connect", patienceMs]),
+    holdHost: (isHeld) => void effects.push(["hold", isHeld]),
+    drain: (ms) => void effects.push(["drain", ms]),
+    end: () => void effects.push(["end"]),
+  });
+  if (isConnected) relay.connected();
+  return {
+    relay,
+    host: (value: unknown) => relay.hostLine(JSON.stringify(value)),
+    owner: (value: unknown) => relay.ownerLine(JSON.stringify(value)),
+    /** What happened since it was asked last. */
+    seen: () => effects.splice(0),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+const request = (id: number | string, method: string, params = {}) => ({ jsonrpc: "2.0", id, method, params });
+const answer = (id: number | string, result = {}) => ({ jsonrpc: "2.0", id, result });
+const notice = (method: string, params = {}) => ({ jsonrpc: "2.0", method, params });
+const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
+const initialized = notice("notifications/initialized");
+const call = (id: number, name = "route_and_generate") => request(id, "tools/call", { name, arguments: {} });
+const listen = request("l", "subscriptions/listen", { notifications: {} });
+const acknowledged = notice("notifications/subscriptions/acknowledged", {
+  _meta: { "io.modelcontextprotocol/subscriptionId": "l" },
+});
+const retryable = (id: number, message: unknown = expect.any(String)) => [
+  "<",
+  { jsonrpc: "2.0", id, error: { code: -32000, message, data: { retryable: true } } },
+];
+
+function withHandshake() {
+  const all = createRecorded();
+  all.host(initialize);
+  all.owner(answer(0));
+  all.host(initialized);
+  all.seen();
+  return all;
+}
+
+describe("the relay with an owner", () => {
+  it("passes messages on as they are, both ways (1, 7)", () => {
+    const { host, owner, seen } = createRecorded();
+    host(call(1));
+    owner(notice("notifications/progress", { progress: 1 }));
+    owner(answer(1, { text: "x" }));
+    expect(seen()).toEqual([
+      [">", call(1)],
+      ["<", notice("notifications/progress", { progress: 1 })],
+      ["<", answer(1, { text: "x" })],
+    ]);
+  });
+
+  it("never lets a line that is no message reach the host", () => {
+    const { relay, owner, seen } = createRecorded();
+    for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.ownerLine(text);
+    owner({ jsonrpc: "2.0" });
+    expect(seen()).toEqual([]);
+  });
+
+  it("gives the owner's questions ids that name this owner, and its answers back under the owner's own (8, 5)", () => {
+    const { host, owner, seen } = createRecorded();
+    owner(request(7, "elicitation/create"));
+    host(answer("1:7", { action: "accept" }));
+    host(answer("1:7", { action: "accept" }));
+    host(answer(7));
+    expect(seen()).toEqual([
+      ["<", request("1:7", "elicitation/create")],
+      [">", answer(7, { action: "accept" })],
+    ]);
+  });
+
+  it("names a question that the owner takes back as the host knows it", () => {
+    const { owner, seen } = createRecorded();
+    owner(request("q", "roots/list"));
+    owner(notice("notifications/cancelled", { requestId: "q" }));
+    owner(notice("notifications/cancelled", { requestId: "unknown" }));
+    expect(seen().slice(1)).toEqual([["<", notice("notifications/cancelled", { requestId: '1:"q"' })]]);
+  });
+
+  it("refuses a line that was too long by its id, and says nothing without one", () => {
+    const { relay, seen } = createRecorded();
+    relay.hostOversized(3, "too long");
+    relay.hostOversized(undefined, "too long");
+    expect(seen()).toEqual([["<", { jsonrpc: "2.0", id: 3, error: { code: -32600, message: "too long" } }]]);
+  });
+});
+
+describe("the relay when its owner dies", () => {
+  it("replays the handshake without the host seeing its answer (6, 7)", () => {
+    const { relay, owner, host, seen } = withHandshake();
+    relay.ownerGone(0);
+    relay.connected();
+    owner(answer("ollm:initialize", {}));
+    host(call(1));
+    expect(seen()).toEqual([
+      ["connect", 0],
+      [">", { ...initialize, id: "ollm:initialize" }],
+      [">", initialized],
+      [">", call(1)],
+    ]);
+  });
+
+  it("answers calls that were under way with an error that may be retried, and asks reads again (11, 6)", () => {
+    const { relay, host, owner, seen } = withHandshake();
+    host(call(1));
+    host(call(2, "manage_model"));
+    host(request(3, "resources/read", { uri: "ollm://models" }));
+    seen();
+    relay.ownerGone(0);
+    relay.connected();
+    owner(answer(3));
+    expect(seen()).toEqual([
+      retryable(
+        1,
+        expect.stringContaining("route_and_generate was under way, and its answer is lost. Calling again is safe"),
+      ),
+      retryable(2, expect.stringContaining("Look with list_models")),
+      ["connect", 0],
+      [">", { ...initialize, id: "ollm:initialize" }],
+      [">", initialized],
+      [">", request(3, "resources/read", { uri: "ollm://models" })],
+      ["<", answer(3)],
+    ]);
+  });
+
+  it("asks an initialize that had no answer again as it was", () => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(initialize);
+    relay.ownerGone(0);
+    relay.connected();
+    owner(answer(0));
+    expect(seen().slice(1)).toEqual([
+      ["connect", 0],
+      [">", initialize],
+      ["<", answer(0)],
+    ]);
+  });
+
+  it("subscribes again to what was subscribed to and not given up since", () => {
+    const { relay, host, owner, seen } = withHandshake();
+    for (const [id, uri] of ["a", "b", "c"].entries()) host(request(id, "resources/subscribe", { uri }));
+    owner(answer(0));
+    owner(answer(1));
+    owner({ jsonrpc: "2.0", id: 2, error: { code: -32002, message: "no" } });
+    host(request(4, "resources/unsubscribe", { uri: "a" }));
+    owner(answer(4));
+    seen();
+    relay.ownerGone(0);
+    relay.connected();
+    owner(answer("ollm:subscribe:b"));
+    expect(seen().slice(3)).toEqual([[">", request("ollm:subscribe:b", "resources/subscribe", { uri: "b" })]]);
+  });
+
+  it("opens listens again and swallows the second acknowledgement, once", () => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(listen);
+    owner(acknowledged);
+    seen();
+    relay.ownerGone(0);
+    relay.connected();
+    owner(acknowledged);
+    owner(notice("notifications/resources/updated", { uri: "x" }));
+    expect(seen()).toEqual([
+      ["connect", 0],
+      [">", listen],
+      ["<", notice("notifications/resources/updated", { uri: "x" })],
+    ]);
+  });
+
+  it("takes back the dead owner's questions, and never shows an answer to the next one", () => {
+    const { relay, owner, host, seen } = createRecorded();
+    owner(request(7, "elicitation/create"));
+    seen();
+    relay.ownerGone(0);
+    relay.connected();
+    owner(request(7, "elicitation/create"));
+    host(answer("1:7"));
+    host(answer("2:7"));
+    expect(seen()).toEqual([
+      ["<", notice("notifications/cancelled", { requestId: "1:7", reason: "the ollm owner was restarted" })],
+      ["connect", 0],
+      ["<", request("2:7", "elicitation/create")],
+      [">", answer(7)],
+    ]);
+  });
+
+  it("lets what the host sends meanwhile wait, and drops what it takes back (2, 4)", () => {
+    const { relay, host, seen } = createRecorded();
+    relay.ownerGone(0);
+    host(call(1));
+    host(call(2));
+    host(notice("notifications/cancelled", { requestId: 1 }));
+    relay.connected();
+    expect(seen()).toEqual([
+      ["connect", 0],
+      [">", call(2)],
+    ]);
+  });
+
+  it("stops reading the host when too much waits, until an owner takes it", () => {
+    const { relay, host, seen } = createRecorded({ isConnected: false });
+    for (let id = 0; id < 256; id++) host(call(id));
+    expect(seen()).toEqual([["hold", true]]);
+    relay.connected();
+    expect(seen().at(-1)).toEqual(["hold", false]);
+  });
+
+  it("starts no fourth owner within a minute until the host needs one", () => {
+    const { relay, host, seen } = createRecorded();
+    for (const now of [0, 1_000, 2_000]) {
+      relay.ownerGone(now);
+      if (now < 2_000) relay.connected();
+    }
+    expect(seen()).toEqual([
+      ["connect", 0],
+      ["connect", 0],
+    ]);
+    host(notice("notifications/roots/list_changed"));
+    expect(seen()).toEqual([]);
+    host(call(1));
+    expect(seen()).toEqual([["connect", 0]]);
+  });
+
+  it("answers what waits when no owner can be had, and tries again at the next request (12)", () => {
+    const { relay, host, seen } = createRecorded({ isConnected: false });
+    host(initialize);
+    host(call(1));
+    relay.failed("see the log");
+    host(call(2));
+    expect(seen()).toEqual([retryable(0, "see the log"), retryable(1, "see the log"), ["connect", 0]]);
+  });
+});
+
+describe("the relay when its owner says farewell", () => {
+  it("waits for the next owner of a handover, with answers of the old one still coming (10)", () => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(call(1));
+    relay.ownerLine('{"ollm":"farewell","reason":"handover"}');
+    host(call(2));
+    owner(answer(1));
+    relay.ownerGone(0);
+    relay.connected();
+    expect(seen()).toEqual([
+      [">", call(1)],
+      ["<", answer(1)],
+      ["connect", 5_000],
+      [">", call(2)],
+    ]);
+  });
+
+  it.each(["stop", "idle"])("starts none after a %s until the host asks for something", (reason) => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(listen);
+    owner(acknowledged);
+    relay.ownerLine(JSON.stringify({ ollm: "farewell", reason }));
+    owner(answer("l"));
+    relay.ownerGone(0);
+    expect(seen()).toEqual([
+      [">", listen],
+      ["<", acknowledged],
+    ]);
+    host(call(2));
+    relay.connected();
+    expect(seen()).toEqual([
+      ["connect", 0],
+      [">", listen],
+      [">", call(2)],
+    ]);
+  });
+});
+
+describe("the relay when its host ends (13)", () => {
+  it("ends at once when nothing is open, listens aside", () => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(listen);
+    owner(acknowledged);
+    seen();
+    relay.hostEnd();
+    expect(seen()).toEqual([["drain", 500], ["end"]]);
+  });
+
+  it("waits for the last answer", () => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(call(1));
+    relay.hostEnd();
+    owner(answer(1));
+    expect(seen()).toEqual([[">", call(1)], ["drain", 500], ["<", answer(1)], ["end"]]);
+  });
+
+  it("ends when the time is over, and starts no owner any more", () => {
+    const { relay, host, seen } = createRecorded();
+    host(call(1));
+    relay.hostEnd();
+    relay.drained();
+    relay.ownerGone(0);
+    expect(seen()).toEqual([[">", call(1)], ["drain", 500], ["end"]]);
+  });
+
+  it("gives an owner that is being started a little longer", () => {
+    const { relay, host, owner, seen } = createRecorded({ isConnected: false });
+    host(call(1));
+    relay.hostEnd();
+    relay.connected();
+    owner(answer(1));
+    expect(seen()).toEqual([["drain", 1_500], [">", call(1)], ["<", answer(1)], ["end"]]);
+  });
+});
+
+describe("the relay under any input", () => {
+  const line = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc
+      .record(
+        {
+          jsonrpc: fc.constant("2.0"),
+          id: fc.oneof(fc.integer({ min: 0, max: 3 }), fc.constantFrom("1:0", "ollm:initialize", "l", null)),
+          method: fc.constantFrom(
+            "initialize",
+            "tools/call",
+            "tools/list",
+            "resources/subscribe",
+            "subscriptions/listen",
+            "notifications/cancelled",
+            "notifications/initialized",
+            "notifications/subscriptions/acknowledged",
+            "__proto__",
+          ),
+          params: fc.oneof(fc.record({ requestId: fc.integer({ min: 0, max: 3 }) }), fc.anything()),
+          result: fc.constant({}),
+        },
+        { requiredKeys: [] },
+      )
+      .map((value) => JSON.stringify(value)),
+  );
+  const step = fc.oneof(
+    { weight: 6, arbitrary: fc.tuple(fc.constant("hostLine" as const), line) },
+    { weight: 6, arbitrary: fc.tuple(fc.constant("ownerLine" as const), line) },
+    fc.tuple(fc.constantFrom("lose" as const, "connected" as const, "failed" as const, "farewell" as const), line),
+  );
+
+  it("writes only messages to the host, and every call of it is answered exactly once", () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const given: unknown[] = [];
+        const relay = createRelay({
+          toHost: (text) => void given.push(JSON.parse(text)),
+          toOwner: () => undefined,
+          connect: () => undefined,
+          holdHost: () => undefined,
+          drain: () => undefined,
+          end: () => undefined,
+        });
+        for (const [name, text] of steps) {
+          if (name === "hostLine" || name === "ownerLine") relay[name](text);
+          else if (name === "lose") relay.ownerGone(0);
+          else if (name === "failed") relay.failed("gone");
+          else if (name === "farewell") relay.ownerLine('{"ollm":"farewell","reason":"handover"}');
+          else relay.connected();
+        }
+        relay.hostLine('{"jsonrpc":"2.0","id":"probe","method":"tools/call"}');
+        relay.connected();
+        relay.ownerGone(0);
+        const answers = given.filter((value) => (value as { id?: unknown }).id === "probe");
+        expect(answers).toHaveLength(1);
+        for (const value of given) expect(value).toMatchObject({ jsonrpc: "2.0" });
+      }),
+    );
+  });
+});

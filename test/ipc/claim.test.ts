@@ -1,0 +1,212 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { claimFile, newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
+import { claimHome, type Claim } from "../../src/ipc/claim.ts";
+import { connectOwner } from "../../src/ipc/handshake.ts";
+import { runFolder, tokenFile } from "../../src/ipc/run-folder.ts";
+import { ensureToken } from "../../src/ipc/token.ts";
+import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
+
+const script = fileURLToPath(new URL("../support/claim-process.ts", import.meta.url));
+const hello = { version: "1.0.0+a", purpose: "status", workingDirectory: "/", arguments: [], environment: {} } as const;
+
+let place: ReturnType<typeof temporaryHome>;
+let claims: Claim[];
+let children: ChildProcess[];
+beforeEach(() => {
+  place = temporaryHome();
+  claims = [];
+  children = [];
+});
+afterEach(async () => {
+  for (const held of claims) held.release();
+  await Promise.all(children.map((child) => ended(child)));
+  place.remove();
+});
+
+function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.once("exit", () => resolve());
+    child.kill("SIGKILL");
+  });
+}
+
+async function claim(home = place.home, more: { isStandalone?: boolean; checkMs?: number } = {}) {
+  const made = await claimHome({
+    home,
+    version: "1.0.0+a",
+    isStandalone: false,
+    server: introducingServer(home),
+    checkMs: 60_000,
+    ...more,
+  });
+  claims.push(made);
+  return made;
+}
+
+/** A process that claims; resolves with the line it prints. */
+function claimElsewhere(): { readonly child: ChildProcess; readonly outcome: Promise<string> } {
+  const child = spawn(process.execPath, ["--import", "tsx", script, place.home], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  children.push(child);
+  const lines = createInterface({ input: child.stdout });
+  return { child, outcome: new Promise((resolve) => lines.once("line", resolve)) };
+}
+
+function pretend(record: Partial<ClaimRecord>): ClaimRecord {
+  ensureToken(place.home);
+  const whole: ClaimRecord = {
+    generation: 1,
+    socket: `${runFolder(place.home)}/gone.sock`,
+    pid: process.pid,
+    version: "1.0.0+a",
+    home: place.home,
+    startedAt: new Date().toISOString(),
+    isStandalone: false,
+    deaths: [],
+    ...record,
+  };
+  writeFileSync(claimFile(place.home, whole.generation), JSON.stringify(whole));
+  return whole;
+}
+
+describe("claimHome", () => {
+  it("lets exactly one of ten processes that start together hold the home", async () => {
+    const outcomes = await Promise.all(Array.from({ length: 10 }, () => claimElsewhere().outcome));
+    expect(outcomes.filter((line) => line.startsWith("held"))).toHaveLength(1);
+    expect(outcomes.filter((line) => / is held by an owner of version .* \(pid \d+/.test(line))).toHaveLength(9);
+  }, 60_000);
+
+  it("lets exactly one of ten take over from an owner that was killed, and counts the death", async () => {
+    const first = claimElsewhere();
+    expect(await first.outcome).toBe("held 1");
+    await ended(first.child);
+    const outcomes = await Promise.all(Array.from({ length: 10 }, () => claimElsewhere().outcome));
+    expect(outcomes.filter((line) => line.startsWith("held"))).toHaveLength(1);
+    expect(newestClaim(place.home)?.deaths).toHaveLength(1);
+  }, 60_000);
+
+  it("names the holder, also when that one is a standalone server", async () => {
+    const { record } = await claim(place.home, { isStandalone: true });
+    await expect(claim()).rejects.toThrow(
+      `${place.home} is held by a standalone server of version 1.0.0+a (pid ${process.pid}, ${record.socket})`,
+    );
+  });
+
+  it("takes a home at once whose claim names a living process that isn't its owner: pids are recycled", async () => {
+    const server = createServer();
+    const socket = `${runFolder(place.home)}/old.sock`;
+    ensureToken(place.home);
+    await new Promise<void>((resolve) => server.listen(socket, resolve));
+    // Node removes the file of a socket that it closes; a killed process leaves it. So does a plain file.
+    await new Promise((resolve) => server.close(resolve));
+    writeFileSync(socket, "");
+    pretend({ socket, pid: process.ppid });
+    const { record } = await claim();
+    expect(record).toMatchObject({ generation: 2, deaths: [expect.any(String)] });
+    expect(existsSync(socket)).toBe(false);
+  });
+
+  it("waits for an owner whose socket was deleted, and takes over when it doesn't heal", async () => {
+    pretend({});
+    const started = Date.now();
+    expect((await claim()).record.generation).toBe(2);
+    expect(Date.now() - started).toBeGreaterThanOrEqual(2_900);
+  }, 20_000);
+
+  it("counts no death of an owner that ended as it should, and forgets deaths after a minute", async () => {
+    const old = new Date(Date.now() - 61_000).toISOString();
+    const recent = new Date(Date.now() - 30_000).toISOString();
+    pretend({ ended: true, deaths: [old, recent] });
+    expect((await claim()).record.deaths).toEqual([recent]);
+  });
+
+  it("uses no number twice: a released claim stays, and older ones go", async () => {
+    (await claim()).release();
+    (await claim()).release();
+    expect(newestClaim(place.home)).toMatchObject({ generation: 2, ended: true });
+    expect(readdirSync(runFolder(place.home)).toSorted()).toEqual(["owner.2.json", "token"]);
+  });
+
+  it("takes a home whose newest claim is no claim", async () => {
+    ensureToken(place.home);
+    writeFileSync(claimFile(place.home, 7), "{");
+    expect((await claim()).record.generation).toBe(8);
+  }, 20_000);
+
+  it("keeps two homes apart", async () => {
+    const [one, two] = await Promise.all([claim(), claim(`${place.home}-two`)]);
+    expect(one.record.socket).not.toBe(two.record.socket);
+    const { introduction, socket } = await connectOwner(`${place.home}-two`, hello, { timeoutMs: 2_000 });
+    expect(introduction.home).toBe(`${place.home}-two`);
+    socket.destroy();
+  });
+
+  it("holds a home whose path is too long for a socket", async () => {
+    const home = `${place.home}/${"long/".repeat(30)}`.slice(0, -1);
+    const { record } = await claim(home);
+    expect(Buffer.byteLength(record.socket)).toBeLessThanOrEqual(100);
+    const { socket } = await connectOwner(home, hello, { timeoutMs: 2_000 });
+    socket.destroy();
+  });
+});
+
+describe("a claim that is held", () => {
+  it.each([
+    ["socket", (record: ClaimRecord) => record.socket],
+    ["claim file", ({ home, generation }: ClaimRecord) => claimFile(home, generation)],
+  ])("heals when its %s is deleted: the next generation, connections kept", async (_what, fileOf) => {
+    const held = await claim(place.home, { checkMs: 20 });
+    const before = held.record;
+    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    rmSync(fileOf(before));
+    await expect.poll(() => held.record.generation).toBe(before.generation + 1);
+    expect(held.record.deaths).toEqual([]);
+    const again = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    expect(await again.welcome).toEqual({ ok: true });
+    expect(socket.destroyed).toBe(false);
+    again.socket.destroy();
+    socket.destroy();
+  });
+
+  it("makes a deleted token anew", async () => {
+    await claim(place.home, { checkMs: 20 });
+    rmSync(tokenFile(place.home));
+    await expect.poll(() => existsSync(tokenFile(place.home))).toBe(true);
+    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    socket.destroy();
+  });
+
+  it("is lost, and says so once, when somebody newer holds the home", async () => {
+    const held = await claim(place.home, { checkMs: 20 });
+    const said: string[] = [];
+    held.onLost((reason) => void said.push(reason));
+    pretend({ generation: held.record.generation + 5, pid: 77 });
+    await expect.poll(() => said).toEqual([`${place.home} has a newer owner (pid 77, version 1.0.0+a)`]);
+    held.release();
+    expect(newestClaim(place.home)?.ended).toBeUndefined();
+  });
+
+  it("is lost when the home is gone", async () => {
+    const held = await claim(place.home, { checkMs: 20 });
+    const said: string[] = [];
+    held.onLost((reason) => void said.push(reason));
+    rmSync(place.home, { recursive: true });
+    await expect.poll(() => said).toEqual([`${place.home} is gone`]);
+    expect(existsSync(place.home)).toBe(false);
+  });
+
+  it("keeps folder, token and claim to its user", async () => {
+    const { record } = await claim();
+    const { statSync } = await import("node:fs");
+    const modes = [place.home, runFolder(place.home), tokenFile(place.home), claimFile(place.home, 1), record.socket];
+    expect(modes.map((file) => (statSync(file).mode & 0o077).toString(8))).toEqual(["0", "0", "0", "0", "0"]);
+    expect(readFileSync(tokenFile(place.home), "utf8")).toMatch(/^[0-9a-f]{64}\n$/);
+  });
+});

@@ -1,0 +1,155 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { claimHome, type Claim } from "../../src/ipc/claim.ts";
+import { connectOwner, type UnreachableReason } from "../../src/ipc/handshake.ts";
+import { tokenFile } from "../../src/ipc/run-folder.ts";
+import { ensureToken, readToken } from "../../src/ipc/token.ts";
+import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
+
+const hello = {
+  version: "1.0.0+a",
+  purpose: "mcp",
+  workingDirectory: "/",
+  arguments: ["--root", "x"],
+  environment: {},
+} as const;
+
+let place: ReturnType<typeof temporaryHome>;
+let claims: Claim[];
+beforeEach(() => {
+  place = temporaryHome();
+  claims = [];
+});
+afterEach(() => {
+  for (const claim of claims) claim.release();
+  place.remove();
+});
+
+async function hold(home: string, server = introducingServer(home)) {
+  const claim = await claimHome({ home, version: "1.0.0+a", isStandalone: false, server, checkMs: 60_000 });
+  claims.push(claim);
+  return claim;
+}
+
+function reasonOf(connecting: Promise<unknown>): Promise<UnreachableReason | undefined> {
+  return connecting.then(
+    () => undefined,
+    (error: unknown) => (error as { reason: UnreachableReason }).reason,
+  );
+}
+
+describe("connectOwner", () => {
+  it("says hello to the owner of the home, and what is sent right behind it arrives", async () => {
+    const got: unknown[] = [];
+    await hold(
+      place.home,
+      introducingServer(place.home, ({ hello: said, welcome }, socket) => {
+        welcome({ ok: true, notices: ["a"] });
+        socket.on("data", (data) => {
+          got.push(said.arguments, data.toString());
+          socket.write("back\n");
+        });
+      }),
+    );
+    const { socket, introduction, welcome } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    socket.write("first\n");
+    expect(introduction).toMatchObject({ home: place.home, version: "1.0.0+a", pid: process.pid });
+    expect(await welcome).toEqual({ ok: true, notices: ["a"] });
+    const back = await new Promise((resolve) => socket.on("data", (data) => resolve(data.toString())));
+    expect([...got, back]).toEqual([["--root", "x"], "first\n", "back\n"]);
+    socket.destroy();
+  });
+
+  it("knows no owner where none was, or where it has ended", async () => {
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 500 }))).toBe("absent");
+    (await hold(place.home)).release();
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 500 }))).toBe("absent");
+  });
+
+  it("refuses what answers on the socket without having read the token, before it says anything of itself", async () => {
+    const received: string[] = [];
+    const sockets: Socket[] = [];
+    const impostor = createServer((socket) => {
+      sockets.push(socket);
+      socket.on("error", () => undefined);
+      socket.on("data", (data) => {
+        received.push(data.toString());
+        socket.write(
+          `${JSON.stringify({ ollm: 1, home: place.home, version: "9", pid: 1, nonce: "a".repeat(32), proof: "b".repeat(32) })}\n`,
+        );
+      });
+    });
+    await hold(place.home, Object.assign(impostor, { refused: [] }));
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 2_000 }))).toBe("untrusted");
+    expect(received.map((text) => Object.keys(JSON.parse(text) as object))).toEqual([["ollm", "nonce"]]);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  it("refuses an owner that holds another home, though it has the same token", async () => {
+    const other = `${place.home}-other`;
+    const token = ensureToken(other);
+    mkdirSync(path.join(place.home, "run"), { recursive: true });
+    writeFileSync(tokenFile(place.home), token, { mode: 0o600 });
+    await hold(place.home, introducingServer(other));
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 2_000 }))).toBe("untrusted");
+  });
+
+  it("can't be made without the token", async () => {
+    await hold(place.home);
+    rmSync(tokenFile(place.home));
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 500 }))).toBe("untrusted");
+  });
+
+  it("gives up on one that takes the connection and says nothing", async () => {
+    const sockets: Socket[] = [];
+    await hold(
+      place.home,
+      Object.assign(
+        createServer((socket) => void sockets.push(socket)),
+        { refused: [] },
+      ),
+    );
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 100 }))).toBe("silent");
+    for (const socket of sockets) socket.destroy();
+  });
+});
+
+describe("acceptConnection", () => {
+  /** What the owner does with a caller that writes these lines. */
+  async function knockWith(write: (socket: Socket, introduction: string) => void, knock: string): Promise<string> {
+    const server = introducingServer(place.home);
+    const claim = await hold(place.home, server);
+    const socket = connect(claim.record.socket);
+    socket.on("error", () => undefined);
+    socket.write(knock);
+    socket.once("data", (data) => write(socket, data.toString()));
+    await new Promise((resolve) => socket.once("close", resolve));
+    await expect.poll(() => server.refused).toHaveLength(1);
+    return server.refused[0] ?? "";
+  }
+  const knock = `${JSON.stringify({ ollm: 1, nonce: "c".repeat(32) })}\n`;
+
+  it.each([
+    ["another proof", () => "0".repeat(32)],
+    [
+      "the owner's own proof thrown back",
+      (introduction: string) => (JSON.parse(introduction) as { proof: string }).proof,
+    ],
+    ["no proof", () => undefined],
+  ])("refuses a caller with %s", async (_what, proof) => {
+    const said = await knockWith((socket, introduction) => {
+      socket.write(`${JSON.stringify({ ...hello, proof: proof(introduction) })}\n`);
+    }, knock);
+    expect(said).toBe("a caller can't read the home's token");
+  });
+
+  it.each(["garbage\n", "null\n", '{"ollm":2}\n', `{"ollm":1,"nonce":"short"}\n`, `${"x".repeat(10_000)}\n`])(
+    "hangs up on %j",
+    async (text) => {
+      expect(await knockWith(() => undefined, text)).not.toBe("");
+      expect(readToken(place.home)).toBeDefined();
+    },
+  );
+});
