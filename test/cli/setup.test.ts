@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -164,6 +164,32 @@ describe("ollm setup", () => {
     const { code } = await run({}, { answers, onAsk: () => writeFile(file, '{"numStartups": 2}') });
     expect(code).toBe(0);
     expect(JSON.parse(await read(".claude.json"))).toMatchObject({ numStartups: 2, mcpServers: { ollm: {} } });
+  });
+
+  test.skipIf(process.platform === "win32")("two hosts that share a file by a link get one entry", async () => {
+    await write(".gemini/settings.json", "{}");
+    await mkdir(join(home, ".cursor"));
+    await symlink("../.gemini/settings.json", join(home, ".cursor", "mcp.json"));
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(0);
+    expect(stdout).toContain("✓ Cursor: set up");
+    expect(stdout).toContain("✓ Gemini CLI: set up");
+    expect((await read(".gemini/settings.json")).match(/"ollm"/g)).toHaveLength(1);
+    expect((await run({ undo: true, yes: true })).code).toBe(0);
+    expect(await read(".gemini/settings.json")).toBe("{}");
+  });
+
+  test("an entry of ours that was there before is not lost when a change can't be taken back", async () => {
+    const old = '{"n": 1, "mcpServers": {"ollm": {"command": "npx", "args": ["-y", "ollm-mcp"]}}}';
+    const file = await write(".claude.json", old);
+    const check = (): LaunchCheck => {
+      writeFileSync(file, readFileSync(file, "utf8").replace('"n": 1', '"n": 2'));
+      return { ok: false, reason: "silence" };
+    };
+    const { code, stderr } = await run({ yes: true }, { check });
+    expect(code).toBe(1);
+    expect(stderr).toContain("changed while this ran");
+    expect(await read(".claude.json")).toContain('"ollm"');
   });
 
   test("a change is taken back also from a file that its host wrote meanwhile", async () => {

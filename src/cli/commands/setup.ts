@@ -13,7 +13,7 @@ import { copyProgram, isTransient, lastingNode, lastingScript } from "../hosts/p
 import { isYes, removeEntries, removeEntryOf } from "../hosts/remove-entries.ts";
 import { showDiff } from "../hosts/show-diff.ts";
 import { hostTable } from "../hosts/table.ts";
-import { addEntry } from "../hosts/document.ts";
+import { addEntry, readEntry } from "../hosts/document.ts";
 import type { CommandIo } from "./io.ts";
 
 /** Of `ollm setup`, under the names of its flags. */
@@ -100,7 +100,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     }
   }
 
-  if (copyFrom !== undefined) {
+  if (copyFrom !== undefined && problems.length < plans.length) {
     await copyProgram(copyFrom, program.script);
     io.stdout(
       `Copied the program to ${program.script}: where it runs now may be cleared. Set-up run again renews it.\n`,
@@ -207,13 +207,15 @@ interface Written {
 }
 
 /** A host that is open writes its file now and then, while somebody reads a diff: then the entry goes into that. */
-async function write(plan: Change, replan: () => Promise<AddPlan>, now: Date): Promise<Written> {
+async function write(plan: Change, replan: () => Promise<AddPlan>, now: Date): Promise<Written | undefined> {
   try {
     return { plan, backup: await replaceConfigFile(plan.file, plan.text, now) };
   } catch (error) {
     if (!(error instanceof ChangedMeanwhile)) throw error;
     const fresh = await replan();
-    if (fresh.kind !== "change") throw error;
+    // Two hosts whose files are one by a link: the first has written it.
+    if (fresh.kind === "same") return undefined;
+    if (fresh.kind === "problem") throw error;
     return { plan: fresh, backup: await replaceConfigFile(fresh.file, fresh.text, now) };
   }
 }
@@ -222,7 +224,8 @@ async function takeBack({ plan, backup }: Written): Promise<void> {
   try {
     await restoreConfigFile(plan.file, plan.text, backup);
   } catch (error) {
-    if (!(error instanceof ChangedMeanwhile)) throw error;
+    const hadEntry = readEntry(plan.file.text, placeOf(plan.target)) !== undefined;
+    if (!(error instanceof ChangedMeanwhile) || hadEntry) throw error;
     // Its host wrote on top of us: what it wrote stays, our entry goes.
     await removeEntryOf(plan.target);
   }
