@@ -6,7 +6,7 @@ type Source = Pick<Orchestrator, "onChange" | "watch">;
 
 /** Changes on their way to the clients of one connection, or of one network door. */
 export interface ChangeFeed {
-  /** Tells when one of `uris` changes, until the answer is called; what needs looking at is looked at. */
+  /** Tells when one of `uris` changes, until the answer is called; what needs looking at is looked at. None: lists only. */
   watch(uris: readonly string[]): () => void;
   /** Calls `listener` with every event until the answer is called. The SDK's `ServerEventBus` has the same method. */
   subscribe(listener: (event: ChangeEvent) => void): () => void;
@@ -74,7 +74,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
   return {
     watch(uris) {
       for (const uri of uris) counts.set(uri, (counts.get(uri) ?? 0) + 1);
-      if (!isClosed && uris.length > 0) settle();
+      if (!isClosed) settle();
       let isOver = false;
       return () => {
         if (isOver) return;

@@ -52,6 +52,7 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   server.oninitialized = () => {
     isTold = true;
   };
+  // oxlint-disable-next-line unicorn/prefer-add-event-listener -- as above.
   server.onclose = () => feed.close();
 
   const calls = once(() => import("./handle-tools.ts"));

@@ -57,11 +57,11 @@ export function createListens(): Listens {
             }
           };
           transport.onerror = (error) => tapped.onerror?.(error);
-          // oxlint-enable unicorn/prefer-add-event-listener
           transport.onclose = () => {
             endAll();
             tapped.onclose?.();
           };
+          // oxlint-enable unicorn/prefer-add-event-listener
           return transport.start();
         },
         send(message, options) {

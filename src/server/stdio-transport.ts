@@ -1,12 +1,13 @@
 import {
   deserializeMessage,
-  serializeMessage,
   type JSONRPCMessage,
+  type ProgressToken,
   type RequestId,
   type Transport,
 } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../ipc/lines.ts";
+import { createOutbox, type OutboxLimits } from "./outbox.ts";
 
 export interface StdioOptions {
   /** Longer messages are refused, and never held in memory. */
@@ -15,20 +16,49 @@ export interface StdioOptions {
   readonly drainMs?: number;
   /** The connection has ended, from either side. Called once. */
   readonly onEnd?: () => void;
+  /** Why a client that does not read was given up. */
+  readonly onLost?: (message: string) => void;
+  readonly limits?: OutboxLimits;
+  /** Requests under way at once; more are refused. */
+  readonly maxPending?: number;
 }
 
 /** Enough for the answers to a script that pipes its requests in and closes; far below the 2 s in which we must end. */
 const defaultDrainMs = 500;
+/** More than any host has under way, and few enough that their answers can be held. */
+const defaultMaxPending = 256;
 
 /**
  * MCP over a pair of streams, one JSON message a line. In place of the SDK's own: that one closes the connection over
- * a long line, leaves a malformed request without an answer, and drops what is under way when input ends.
+ * a long line, leaves a malformed request without an answer, and drops what is under way when input ends. A client that
+ * does not read what we write is not read from either, and is given up in the end: see `outbox.ts`.
  */
 export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): Transport {
-  const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, onEnd } = options;
-  const pending = new Set<RequestId>();
+  const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, maxPending = defaultMaxPending } = options;
+  /** Requests without an answer, and the token under which their progress is told. */
+  const pending = new Map<RequestId, ProgressToken | undefined>();
   let isClosed = false;
   let drainTimer: NodeJS.Timeout | undefined;
+
+  const outbox = createOutbox(
+    output,
+    {
+      onBehind(isBehind) {
+        if (isClosed) return;
+        if (isBehind) input.pause();
+        else input.resume();
+      },
+      onLost(bytes) {
+        if (isClosed) return;
+        options.onLost?.(`closed a connection whose client left ${bytes} bytes unread`);
+        void transport.close();
+        // What it did not read is not kept for it.
+        output.destroy();
+      },
+      onEmpty: endWhenDone,
+    },
+    options.limits,
+  );
 
   const lines = createLineSplitter({
     maxLineBytes,
@@ -47,9 +77,11 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       return Promise.resolve();
     },
     send(message) {
-      const written = write(serializeMessage(message));
+      if (isClosed) return Promise.reject(new Error("the connection is closed"));
       // What we send is well formed: asking the SDK's schemas would cost more than the rest of the way.
-      return "method" in message ? written : written.finally(() => settle(message.id));
+      if (!("method" in message) && message.id !== undefined) settle(message.id);
+      outbox.send(message);
+      return sent;
     },
     close() {
       if (isClosed) return Promise.resolve();
@@ -58,8 +90,9 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       input.off("data", lines.push);
       input.pause();
       lines.clear();
+      outbox.close();
       transport.onclose?.();
-      onEnd?.();
+      options.onEnd?.();
       return Promise.resolve();
     },
   };
@@ -74,34 +107,47 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       if (id !== undefined) refuse(id, -32600, "not a valid JSON-RPC 2.0 message");
       return;
     }
-    if ("method" in message && "id" in message) pending.add(message.id);
-    const cancelled = "method" in message && message.method === "notifications/cancelled" ? message.params : undefined;
+    if ("method" in message) note(message);
+    else transport.onmessage?.(message);
+  }
+
+  function note(message: Extract<JSONRPCMessage, { method: string }>): void {
+    // A listen stream is open for as long as its client likes, and has a bound of its own.
+    if ("id" in message && message.method !== "subscriptions/listen") {
+      if (pending.size >= maxPending) {
+        return refuse(message.id, -32000, `too many requests at once: ${maxPending} wait for an answer already`);
+      }
+      pending.set(message.id, message.params?._meta?.progressToken);
+    }
     transport.onmessage?.(message);
     // A cancelled request gets no answer.
-    if (cancelled !== undefined) settle(cancelled["requestId"] as RequestId | undefined);
+    if (message.method === "notifications/cancelled") {
+      settle(message.params?.["requestId"] as RequestId | undefined);
+      endWhenDone();
+    }
   }
 
   function refuse(id: RequestId | undefined, code: number, message: string): void {
     if (id === undefined) return transport.onerror?.(new Error(message));
-    write(serializeMessage({ jsonrpc: "2.0", id, error: { code, message } })).catch(() => undefined);
-  }
-
-  function write(text: string): Promise<void> {
-    if (isClosed) return Promise.reject(new Error("the connection is closed"));
-    return new Promise((resolve, reject) => {
-      output.write(text, (error) => (error ? reject(error) : resolve()));
-    });
+    if (!isClosed) outbox.send({ jsonrpc: "2.0", id, error: { code, message } });
   }
 
   function settle(id: RequestId | undefined): void {
-    if (id === undefined || !pending.delete(id)) return;
-    if (pending.size === 0 && drainTimer !== undefined) void transport.close();
+    if (id === undefined) return;
+    const token = pending.get(id);
+    if (token !== undefined) outbox.forget(token);
+    pending.delete(id);
+  }
+
+  /** After the client has closed its end: nothing waits for an answer, and every answer has left. */
+  function endWhenDone(): void {
+    if (drainTimer !== undefined && pending.size === 0 && outbox.isEmpty()) void transport.close();
   }
 
   function onInputEnd(): void {
     if (isClosed || drainTimer !== undefined) return;
-    if (pending.size === 0) void transport.close();
-    else drainTimer = setTimeout(() => void transport.close(), drainMs);
+    drainTimer = setTimeout(() => void transport.close(), drainMs);
+    endWhenDone();
   }
 
   /** EPIPE and the like: nobody listens any more. */
@@ -113,6 +159,9 @@ export function createStdioTransport(input: Readable, output: Writable, options:
 
   return transport;
 }
+
+/** Whoever sends is not told when its message has left: what that is good for, the outbox knows. */
+const sent = Promise.resolve();
 
 const messageKeys: ReadonlySet<string> = new Set(["jsonrpc", "id", "method", "params"]);
 

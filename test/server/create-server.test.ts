@@ -47,6 +47,7 @@ describe("imports of what answers initialize", () => {
         "icons",
         "instructions",
         "listens",
+        "outbox",
         "serve-connection",
         "stdio-transport",
         "tasks",

@@ -1,4 +1,5 @@
 import type { JSONRPCMessage } from "@modelcontextprotocol/server";
+import fc from "fast-check";
 import { PassThrough, Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
 import { createStdioTransport, type StdioOptions } from "../../src/server/stdio-transport.ts";
@@ -126,5 +127,53 @@ describe("createStdioTransport", () => {
     output.destroy(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
     await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
     await expect(transport.send({ jsonrpc: "2.0", id: 1, result: {} })).rejects.toThrow("closed");
+  });
+
+  it("refuses requests beyond 256 at once by their ids, and takes new ones when some are answered", async () => {
+    const { input, transport, received, written } = connect();
+    input.write(Array.from({ length: 258 }, (_unused, id) => line(request(id))).join(""));
+    await turn();
+    expect(received).toHaveLength(256);
+    expect(written.map((text) => JSON.parse(text))).toMatchObject(
+      [256, 257].map((id) => ({ id, error: { code: -32000 } })),
+    );
+    await transport.send({ jsonrpc: "2.0", id: 0, result: {} });
+    input.write(line(request(258)));
+    await turn();
+    expect(received).toHaveLength(257);
+  });
+
+  it("does not wait for listen streams when the client closes its end", async () => {
+    const { input, onEnd } = connect();
+    input.end(line({ jsonrpc: "2.0", id: 1, method: "subscriptions/listen", params: {} }));
+    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce(), { timeout: 200 });
+  });
+
+  it("never crashes, and writes nothing but JSON-RPC lines, whatever bytes come in", async () => {
+    const message = fc.oneof(
+      fc.json(),
+      fc
+        .record({ jsonrpc: fc.constantFrom("2.0", "1.0"), id: fc.jsonValue(), method: fc.jsonValue() })
+        .map((value) => JSON.stringify(value)),
+      fc.string({ unit: "binary" }),
+    );
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array)),
+      fc.array(message, { maxLength: 5 }).map((lines) => Buffer.from(lines.join("\n") + "\n")),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(bytes, { maxLength: 5 }), async (chunks) => {
+        const { input, received, written } = connect({ maxLineBytes: 200 });
+        for (const chunk of chunks) input.write(chunk);
+        input.write(`\n${line(request("last"))}`);
+        await turn();
+        expect(received.at(-1)).toEqual(request("last"));
+        for (const text of written) {
+          expect(text.indexOf("\n")).toBe(text.length - 1);
+          expect(JSON.parse(text)).toMatchObject({ jsonrpc: "2.0", error: { code: -32600 } });
+        }
+      }),
+      { numRuns: 300 },
+    );
   });
 });

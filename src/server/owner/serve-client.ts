@@ -31,7 +31,9 @@ export function serveClient(
   onEnd: () => void,
 ): ServedClient {
   const { input, output } = streams;
-  const watched = watchRequests(createStdioTransport(input, output, { onEnd }));
+  const watched = watchRequests(
+    createStdioTransport(input, output, { onEnd, onLost: (message) => host.log.warn(message) }),
+  );
   const connection = serveConnection(host, watched.transport);
   return {
     name: watched.clientName,

@@ -1,0 +1,75 @@
+import { describe, expect, it, vi } from "vitest";
+import type { Change } from "../../../src/orchestrator/facade.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const memory: Change = { kind: "memory" };
+const status: Change = { kind: "models", isListChanged: false };
+const list: Change = { kind: "models", isListChanged: true };
+
+function watchedBrain() {
+  const engine = createFakeEngine("ollama", [fakeModel("a", gigabyte), fakeModel("b", gigabyte)]);
+  const brain = createTestBrain([engine]);
+  const told: Change[] = [];
+  const stop = brain.orchestrator.onChange((change) => told.push(change));
+  return { ...brain, engine, told, stop };
+}
+
+describe("changes of the brain", () => {
+  it("are told when a model is loaded and unloaded, and the list is no other for it", async () => {
+    const { orchestrator, caller, told } = watchedBrain();
+    await orchestrator.listModels(caller(), {});
+    expect(told).toEqual([]);
+    const load = await orchestrator.loadModel(caller(), { model: "a" });
+    await load.follow(caller().signal);
+    await vi.waitFor(() => expect(told).toEqual(expect.arrayContaining([memory, status])));
+    told.length = 0;
+    await orchestrator.unloadModels(caller(), "a");
+    await vi.waitFor(() => expect(told).toEqual(expect.arrayContaining([memory, status])));
+    expect(told).not.toContainEqual(list);
+  });
+
+  it("are told when a model is gone, although nobody lists them anew", async () => {
+    const { orchestrator, caller, engine, told } = watchedBrain();
+    await orchestrator.listModels(caller(), {});
+    engine.models.pop();
+    // What a pull or a delete does: the lists are looked at again.
+    await orchestrator.wokeUp();
+    await vi.waitFor(() => expect(told).toEqual([list]));
+  });
+
+  it("that other programs make are seen while somebody watches, and not otherwise", async () => {
+    const { orchestrator, caller, engine, told } = watchedBrain();
+    await orchestrator.listModels(caller(), {});
+    const looks = engine.calls.length;
+    engine.models.push(fakeModel("c", gigabyte));
+    expect(told).toEqual([]);
+    expect(engine.calls).toHaveLength(looks);
+    const stop = orchestrator.watch("models");
+    await vi.waitFor(() => expect(told).toEqual([list]));
+    stop();
+    await orchestrator.close();
+  });
+
+  it("are none when what is listed is the same as before, and none are told at the first look", async () => {
+    const { orchestrator, caller, told } = watchedBrain();
+    const stop = orchestrator.watch("models");
+    await orchestrator.listModels(caller(), {});
+    await orchestrator.wokeUp();
+    await orchestrator.listModels(caller(), {});
+    expect(told).toEqual([]);
+    stop();
+  });
+
+  it("are told when an engine goes down and when it comes back: what is shown of its models is other", async () => {
+    const { orchestrator, caller, engine, told } = watchedBrain();
+    await orchestrator.listModels(caller(), {});
+    engine.down = new Error("connection refused");
+    await orchestrator.wokeUp();
+    await vi.waitFor(() => expect(told).toEqual([status]));
+    engine.down = undefined;
+    await orchestrator.wokeUp();
+    await vi.waitFor(() => expect(told).toHaveLength(2));
+    expect(told[1]).toEqual(status);
+  });
+});
