@@ -1,8 +1,7 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { callerSettingsFrom } from "../../orchestrator/config/caller.ts";
 import { expandHome } from "../../orchestrator/config/expand-home.ts";
-import type { Flags } from "../../orchestrator/config/load.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
 import type { OpenHome } from "../host.ts";
 import type { Brain } from "../world.ts";
 
@@ -32,6 +31,8 @@ export function createCallerHome(
 
   async function load(brain: Brain, configFile: string): Promise<OpenHome> {
     const { environment, flags } = origin;
+    // With zod and the schema of all settings: not before a call needs them.
+    const { callerSettingsFrom } = await import("../../orchestrator/config/caller.ts");
     const loaded = await callerSettingsFrom({ home: brain.home, environment, flags, owner: brain.settings });
     const base = origin.workingDirectory ?? brain.home;
     return {

@@ -7,7 +7,6 @@ import { callerHost, flagsOfHello, noticesFor } from "./caller-host.ts";
 import type { CallerOrigin } from "./caller-home.ts";
 import type { Business } from "./decide.ts";
 import type { Client, OwnerParts } from "./parts.ts";
-import { ownerStatus } from "./status.ts";
 
 export interface Owner {
   /** Takes one connection on the owner's socket; never throws. */
@@ -36,6 +35,8 @@ export function createOwner(parts: OwnerParts): Owner {
   const sockets = new Set<Socket>();
   const clients = new Map<string, Client>();
   const doors = new Set<Door>();
+  /** Connections that hold a door open. */
+  const leases = new Set<Socket>();
   let counter = 0;
   let isClosed = false;
 
@@ -70,10 +71,12 @@ export function createOwner(parts: OwnerParts): Owner {
         return serveMcp(socket, hello, welcome);
       case "door":
         return serveDoor(socket, hello, welcome);
-      case "status":
+      case "status": {
+        const { ownerStatus } = await import("./status.ts");
         welcome({ ok: true, status: await ownerStatus(parts, [...clients.values()], [...doors]) });
         socket.end();
         return;
+      }
       case "stop":
       case "handover":
         if (hello.purpose === "handover" && parts.isStandalone) {
@@ -128,9 +131,12 @@ export function createOwner(parts: OwnerParts): Owner {
       settings: settings.http,
       version: parts.version,
       log,
+      ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
     });
     doors.add(door);
+    leases.add(socket);
     const close = (): void => {
+      leases.delete(socket);
       if (!doors.delete(door)) return;
       door.close().catch((error: unknown) => log.warn(`closing ${door.url}: ${textOf(error)}`));
     };
@@ -168,6 +174,7 @@ export function createOwner(parts: OwnerParts): Owner {
     },
     async closeClients(reason) {
       isClosed = true;
+      for (const socket of leases) socket.write(`${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`);
       await Promise.all(
         [...clients.values()].map(async ({ served }) => {
           await bounded(served.say({ ollm: "farewell", reason }), farewellMs);
