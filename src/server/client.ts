@@ -1,4 +1,6 @@
 import type { CallToolResult, Progress } from "@modelcontextprotocol/client";
+import { spawn } from "node:child_process";
+import { createStdioTransport } from "./stdio-transport.ts";
 
 /** A connection to a server of our own, speaking MCP. */
 export interface ServerClient {
@@ -17,34 +19,50 @@ export interface ServerClient {
  */
 const silenceMs = 60_000;
 
-/** Starts `script` with `node` as a host would, so through the owner, and connects to it; its stderr is shown as it is. */
+/** What a front may take to end after its host has closed its end; then it is killed. */
+const endMs = 3_000;
+
+/**
+ * Starts `script` with `node` as a host would, so through the owner, and connects to it; its stderr is shown as it is.
+ * In a process group of its own: an interrupt at the terminal is for us, who then cancel the call before it ends.
+ */
 export async function startServer(options: {
   readonly node: string;
   readonly script: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
 }): Promise<ServerClient> {
-  const [{ Client }, { StdioClientTransport }] = await Promise.all([
-    import("@modelcontextprotocol/client"),
-    import("@modelcontextprotocol/client/stdio"),
-  ]);
-  const environment = Object.fromEntries(
-    Object.entries(options.environment).filter((entry): entry is [string, string] => entry[1] !== undefined),
-  );
-  const transport = new StdioClientTransport({
-    command: options.node,
-    args: [options.script],
-    env: environment,
-    stderr: "inherit",
+  const { Client } = await import("@modelcontextprotocol/client");
+  const child = spawn(options.node, [options.script], {
+    env: { ...options.environment },
+    stdio: ["pipe", "pipe", "inherit"],
+    detached: true,
+    windowsHide: true,
+  });
+  const exited = new Promise<void>((resolve) => {
+    child.once("close", () => resolve());
+    child.once("error", () => resolve());
   });
   const client = new Client({ name: "ollm", version: options.version });
-  await client.connect(transport);
+  const close = async (): Promise<void> => {
+    await client.close();
+    child.stdin.end();
+    const timer = setTimeout(() => child.kill("SIGKILL"), endMs);
+    await exited;
+    clearTimeout(timer);
+  };
+  try {
+    await client.connect(createStdioTransport(child.stdout, child.stdin));
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return {
     callTool: (name, input, { signal, onProgress }) =>
       client.callTool(
         { name, arguments: { ...input } },
         { signal, onprogress: onProgress, resetTimeoutOnProgress: true, timeout: silenceMs },
       ),
-    close: () => client.close(),
+    close,
   };
 }
