@@ -1,0 +1,148 @@
+import type { Socket } from "node:net";
+import { PassThrough, Writable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { runFront, type FrontOptions } from "../../../src/cli/front/front.ts";
+import { claimHome, type Claim } from "../../../src/ipc/claim.ts";
+import type { Welcome } from "../../../src/ipc/protocol.ts";
+import { introducingServer, temporaryHome } from "../../support/ipc-home.ts";
+
+/** A machine under load takes its time; nothing here depends on it. */
+const patience = { timeout: 10_000, interval: 10 };
+
+let place: ReturnType<typeof temporaryHome>;
+let claim: Claim;
+let owners: Socket[];
+let purposes: string[];
+
+async function hold(welcomed: Welcome = { ok: true }): Promise<void> {
+  const server = introducingServer(place.home, ({ hello, welcome }, socket) => {
+    purposes.push(hello.purpose);
+    owners.push(socket);
+    welcome(welcomed);
+  });
+  claim = await claimHome({ home: place.home, version: "1.0.0+a", isStandalone: false, server, checkMs: 60_000 });
+}
+
+beforeEach(() => {
+  place = temporaryHome();
+  owners = [];
+  purposes = [];
+});
+afterEach(() => {
+  claim.release();
+  for (const socket of owners) socket.destroy();
+  place.remove();
+});
+
+/** A front in this process, between streams of the test. Nothing may be started here. */
+async function start(more: Partial<FrontOptions> = {}) {
+  const input = new PassThrough();
+  const said: string[] = [];
+  const written: Buffer[] = [];
+  let release: (() => void) | undefined;
+  let isReading = false;
+  const output = new Writable({
+    highWaterMark: 16_384,
+    write(chunk: Buffer, _encoding, done) {
+      written.push(chunk);
+      if (isReading) done();
+      else release = done;
+    },
+  });
+  let exitCode: number | undefined;
+  await runFront({
+    home: place.home,
+    program: { folder: "/nowhere", version: "1.0.0+a" },
+    node: process.execPath,
+    environment: { OLLM_A: "b", SECRET: "c" },
+    words: [],
+    workingDirectory: "/",
+    say: (text) => void said.push(text),
+    loadRescue: () => Promise.reject(new Error("nothing may be started")),
+    serveAlone: () => Promise.reject(new Error("an owner is there")),
+    openStreams: () => ({ input, output }),
+    exit: (code) => (exitCode = code),
+    ...more,
+  });
+  return {
+    input,
+    output,
+    said,
+    exitCode: () => exitCode,
+    text: () => Buffer.concat(written).toString(),
+    read(): void {
+      isReading = true;
+      release?.();
+    },
+  };
+}
+
+const answer = (id: number, filler: string) => `${JSON.stringify({ jsonrpc: "2.0", id, result: { filler } })}\n`;
+
+describe("a front between a fast and a slow side", () => {
+  it("leaves the answers that its host doesn't read with the owner", async () => {
+    await hold();
+    const { output, read, text } = await start();
+    await expect.poll(() => owners, patience).toHaveLength(1);
+    const filler = "x".repeat(10_000);
+    for (let id = 0; id < 3_000; id++) owners[0]?.write(answer(id, filler));
+    await expect.poll(() => output.writableNeedDrain, patience).toBe(true);
+    // What the kernel's buffers and one read hold, of 30 MB.
+    expect(output.writableLength).toBeLessThan(1024 * 1024);
+    expect(owners[0]?.writableLength).toBeGreaterThan(20 * 1024 * 1024);
+    read();
+    await expect
+      .poll(() => text().length)
+      .toBe(Array.from({ length: 3_000 }, (_, id) => answer(id, filler).length).reduce((sum, length) => sum + length));
+  }, 20_000);
+
+  it("reads no more from its host than its owner takes", async () => {
+    await hold();
+    const { input } = await start();
+    await expect.poll(() => owners, patience).toHaveLength(1);
+    const line = `${JSON.stringify({ jsonrpc: "2.0", method: "notifications/x", params: { filler: "x".repeat(100_000) } })}\n`;
+    let sent = 0;
+    while (sent < 200 && input.write(line)) {
+      sent += 1;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await expect.poll(() => input.isPaused(), patience).toBe(true);
+    let bytes = 0;
+    owners[0]?.on("data", (data) => (bytes += data.length));
+    await expect.poll(() => input.isPaused(), patience).toBe(false);
+    await expect.poll(() => bytes, patience).toBeGreaterThanOrEqual(sent * line.length);
+  }, 20_000);
+});
+
+describe("a front and its owner", () => {
+  it("shows the owner's notices, one line each", async () => {
+    await hold({ ok: true, notices: ["one", "two"] });
+    const { said } = await start();
+    await expect.poll(() => said, patience).toEqual(["one", "two"]);
+  });
+
+  it("answers requests with what the owner refused it for, and ends with 2 when that is its arguments", async () => {
+    await hold({ ok: false, message: "not now", hint: "Come later.", isUsage: true });
+    const { input, exitCode, text, read, said } = await start();
+    read();
+    input.write('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
+    await expect.poll(exitCode, patience).toBe(2);
+    expect(said).toEqual(["not now\n  Come later."]);
+    expect(text() === "" || text().includes("not now Come later.")).toBe(true);
+  });
+
+  it("asks an older owner to hand over, once, and goes on being served by it", async () => {
+    await hold();
+    const { input } = await start({ program: { folder: "/nowhere", version: "1.1.0+b" } });
+    await expect.poll(() => purposes.toSorted(), patience).toEqual(["handover", "mcp"]);
+    const served = new Promise((resolve) => owners[0]?.on("data", (data) => resolve(data.toString())));
+    input.write('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
+    expect(await served).toBe('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
+  });
+
+  it("works with a newer owner as it is", async () => {
+    await hold();
+    await start({ program: { folder: "/nowhere", version: "0.9.0+z" } });
+    await expect.poll(() => purposes, patience).toEqual(["mcp"]);
+  });
+});

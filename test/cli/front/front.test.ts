@@ -1,0 +1,164 @@
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { newestClaim } from "../../../src/ipc/claim-record.ts";
+import { runFolder } from "../../../src/ipc/run-folder.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
+
+let place: OwnerHome;
+let fronts: RawServer[];
+beforeEach(async () => {
+  place = await makeOwnerHome();
+  fronts = [];
+});
+afterEach(async () => {
+  for (const { process } of fronts) process.kill("SIGKILL");
+  await Promise.all(fronts.map(({ exited }) => exited));
+  await place.close();
+});
+
+function front(args: readonly string[] = [], more: Record<string, string> = {}): RawServer {
+  const server = startRaw({ ...place.environment, ...more }, args);
+  fronts.push(server);
+  return server;
+}
+
+async function opened(args: readonly string[] = []): Promise<RawServer> {
+  const server = front(args);
+  server.send(initialize);
+  expect(await server.next()).toMatchObject({ id: 0, result: { serverInfo: { name: "ollm-mcp" } } });
+  server.send({ jsonrpc: "2.0", method: "notifications/initialized" });
+  return server;
+}
+
+const request = (id: number, method: string, params = {}) => ({ jsonrpc: "2.0", id, method, params });
+const generate = (id: number) =>
+  request(id, "tools/call", { name: "route_and_generate", arguments: { prompt: "What colour is the sky?" } });
+
+/** The answer to one request; notifications before it are passed over. */
+async function answerTo(server: RawServer, id: number): Promise<Record<string, unknown>> {
+  for (;;) {
+    const message = await server.next();
+    if (message["id"] === id) return message;
+  }
+}
+
+describe("a front", () => {
+  it("goes on with a new owner when the old one is killed in the middle of calls of three hosts", async () => {
+    await place.close();
+    place = await makeOwnerHome(
+      {},
+      { tokensPerSecond: 0.5, models: [{ name: "smollm2:135m", reply: "one two three four" }] },
+    );
+    const servers = [await opened(), await opened(), await opened()];
+    const { pid } = place.claim();
+    for (const server of servers) server.send(generate(1));
+    await place.until("calls reach the engine", () =>
+      place.ollama.requests.some((seen) => JSON.stringify(seen).includes("/api/")),
+    );
+    process.kill(pid, "SIGKILL");
+    for (const server of servers) {
+      expect(await answerTo(server, 1)).toEqual({
+        jsonrpc: "2.0",
+        id: 1,
+        error: {
+          code: -32000,
+          message:
+            "The ollm owner was restarted while route_and_generate was under way, and its answer is lost. Calling again is safe.",
+          data: { retryable: true },
+        },
+      });
+      // No new initialize: the host has noticed nothing.
+      server.send(request(2, "tools/list"));
+      expect(await answerTo(server, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
+    }
+    expect(place.claim()).toMatchObject({ generation: 2, deaths: [expect.any(String)] });
+    expect(place.claim().pid).not.toBe(pid);
+  }, 60_000);
+
+  it("answers with an error that names the log when no owner can be started, and tries again", async () => {
+    // Somebody else's owner has been here, so the name of the program's copy is known.
+    const first = await opened();
+    await place.ask("stop");
+    const { pid, version } = place.claim();
+    await place.until("the owner is gone", () => newestClaim(place.home)?.ended === true);
+    expect(pid).toBeGreaterThan(0);
+    const copy = path.join(runFolder(place.home), version);
+    const entry = path.join(copy, "cli.mjs");
+    await mkdir(copy, { recursive: true });
+    const whole = await readFile(entry, "utf8");
+    await writeFile(entry, 'console.error("broken on purpose"); process.exit(3);');
+    first.send(request(1, "tools/list"));
+    expect(await answerTo(first, 1)).toMatchObject({
+      error: {
+        code: -32000,
+        message: expect.stringMatching(/no owner of .* could be started: it ended with code 3.*owner\.log says why/),
+        data: { retryable: true },
+      },
+    });
+    await writeFile(entry, whole);
+    first.send(request(2, "tools/list"));
+    expect(await answerTo(first, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
+  }, 60_000);
+
+  it("serves alone, with a warning, where the home can't be written", async () => {
+    const file = path.join(place.folder, "file");
+    await writeFile(file, "");
+    const server = front([], { OLLM_HOME: path.join(file, "home") });
+    server.send(initialize);
+    expect(await server.next()).toMatchObject({ id: 0, result: {} });
+    server.send(request(1, "tools/call", { name: "system_status", arguments: {} }));
+    expect(await answerTo(server, 1)).toMatchObject({ result: { structuredContent: expect.any(Object) } });
+    expect(server.stderr()).toContain("serving this host alone");
+    server.process.stdin?.end();
+    expect(await server.exited).toBe(0);
+  }, 30_000);
+
+  it("survives what is no message, and refuses one of 5 MiB by its id", async () => {
+    const server = await opened();
+    server.process.stdin?.write('garbage\n{"jsonrpc":"2.0","id":\n\0\n[]\n');
+    server.process.stdin?.write(
+      `{"jsonrpc":"2.0","id":5,"method":"x","params":{"a":"${"y".repeat(5 * 1024 * 1024)}"}}\n`,
+    );
+    expect(await answerTo(server, 5)).toMatchObject({
+      error: { code: -32600, message: expect.stringContaining("limit of 4 MiB") },
+    });
+    server.send(request(6, "ping"));
+    expect(await answerTo(server, 6)).toMatchObject({ result: {} });
+  }, 30_000);
+
+  it("gives the answers to a script that pipes its requests in and closes, then ends with 0", async () => {
+    await opened();
+    const server = front();
+    server.send(request(1, "ping"));
+    server.process.stdin?.end('{"jsonrpc":"2.0","id":2,"meth');
+    expect(await server.next()).toMatchObject({ id: 1, result: {} });
+    expect(await server.exited).toBe(0);
+  }, 30_000);
+
+  it.each([
+    ["SIGTERM", 143],
+    ["SIGINT", 130],
+  ] as const)(
+    "ends on %s with %i",
+    async (signal, code) => {
+      const server = await opened();
+      server.process.kill(signal);
+      expect(await server.exited).toBe(code);
+    },
+    30_000,
+  );
+
+  it("ends with 2 when the owner can't read its arguments", async () => {
+    const server = front(["--root", path.join(place.folder, "none-of-that-name")]);
+    expect(await server.exited).toBe(2);
+    expect(server.stderr()).toContain("none-of-that-name is not a folder");
+  }, 30_000);
+
+  it("leaves no half copies of the program behind", async () => {
+    await opened();
+    const names = await readdir(runFolder(place.home));
+    expect(names.filter((name) => name.endsWith(".new"))).toEqual([]);
+  }, 30_000);
+});

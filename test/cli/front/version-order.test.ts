@@ -1,0 +1,44 @@
+import { describe, expect, it } from "vitest";
+import { isUpgrade } from "../../../src/cli/front/version-order.ts";
+import { isServerCall } from "../../../src/cli/front/words.ts";
+
+describe("isUpgrade", () => {
+  it.each([
+    ["0.2.0+a", "0.1.9+a", true],
+    ["0.10.0+a", "0.9.0+a", true],
+    ["1.0.0+a", "1.0.0-rc.1+a", true],
+    ["1.0.0-rc.2+a", "1.0.0-rc.1+a", true],
+    ["1.0.0-rc.10+a", "1.0.0-rc.9+a", true],
+    ["1.0.0-rc.1.1+a", "1.0.0-rc.1+a", true],
+    ["1.0.0-beta+a", "1.0.0-2+a", true],
+    ["1.0.0+a", "1.0.0+b", true],
+    ["1.0.0+a", "1.0.0+a", false],
+    ["0.9.0+a", "0.10.0+b", false],
+    ["1.0.0-rc.1+a", "1.0.0+a", false],
+    ["1.0.0+source", "1.0.0+a", false],
+    ["1.0.0+a", "1.0.0+source", false],
+  ])("a front of %s and an owner of %s: %s", (own, theirs, expected) => {
+    expect(isUpgrade(own, theirs)).toBe(expected);
+  });
+});
+
+describe("isServerCall", () => {
+  it.each([
+    [[], true],
+    [["--root", "/x", "--root=/y", "--model", "m", "--max-tokens", "9"], true],
+    [["--standalone"], false],
+    [["--help"], false],
+    [["doctor"], false],
+    [["--root", "/x", "import", "f", "n"], false],
+    [["--root"], false],
+    [["--model", "--help"], false],
+    [["--rot", "x"], false],
+  ])("%j: %s", (words, expected) => {
+    expect(isServerCall(words, false)).toBe(expected);
+  });
+
+  it("helps a person at a terminal instead", () => {
+    expect(isServerCall([], true)).toBe(false);
+    expect(isServerCall(["--root", "/x"], true)).toBe(true);
+  });
+});
