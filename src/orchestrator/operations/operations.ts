@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { Cancelled, throwIfCancelled } from "../errors.ts";
 import type { CallEnd, Operation, OperationKind, OperationState, PartialText, Progress } from "../types.ts";
 
@@ -54,7 +54,7 @@ export function createOperations(now: () => number): Operations {
     // Keys name the kind of work as well as its subject, so equal keys have equal result types.
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
-    const id = spec.id ?? `${spec.kind}-${randomBytes(4).toString("hex")}`;
+    const id = spec.id ?? `${spec.kind}-${randomUUID().slice(0, 8)}`;
     const { operation, settled, isAborted } = createOperation(id, spec, now(), work);
     running.set(id, { operation, spec, settled, isAborted });
     void settled.then(() => running.delete(id));

@@ -1,5 +1,6 @@
 import { appendFile, mkdir, rename, rm, stat, truncate, copyFile } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as gathering } from "node:timers/promises";
 
 export interface RotationLimits {
   readonly maxBytes: number;
@@ -8,6 +9,9 @@ export interface RotationLimits {
 }
 
 export const logLimits: RotationLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
+
+/** Lines that come within this are written together. */
+const gatherMs = 100;
 
 /** A text file that is only added to, and whose past is bounded. */
 export interface RotatingFile {
@@ -44,14 +48,16 @@ export function createRotatingFile(
   }
 
   async function write(text: string): Promise<void> {
-    bytes ??= await sizeOf(file);
+    if (bytes === undefined) {
+      await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+      bytes = await sizeOf(file);
+    }
     const added = Buffer.byteLength(text);
     if (bytes > 0 && bytes + added > limits.maxBytes) {
       await shift(file, limits.keep);
       await rename(file, numbered(file, 1));
       bytes = 0;
     }
-    await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
     await appendFile(file, text, { mode: 0o600 });
     bytes += added;
   }
@@ -59,7 +65,10 @@ export function createRotatingFile(
   return {
     append(line) {
       waiting.push(line);
-      writing ??= writeAll().finally(() => (writing = undefined));
+      // Opened for every line, the file would cost a call more than all else that we do for it.
+      writing ??= gathering(gatherMs)
+        .then(writeAll)
+        .finally(() => (writing = undefined));
     },
     idle: async () => writing,
   };

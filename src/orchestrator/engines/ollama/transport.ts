@@ -64,6 +64,7 @@ const controlConnections = 10;
  * `guard` judges the address of every connection.
  */
 export function createTransport(host: OllamaHost, guard: AddressGuard): Transport {
+  let isChecked = false;
   let loading: ReturnType<typeof open> | undefined;
   let pools: { readonly control: Pool; readonly generation: Pool } | undefined;
 
@@ -104,7 +105,9 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
       };
 
       try {
-        guard.check(new URL(host.baseUrl));
+        // Neither the address nor the guard's rules change.
+        if (!isChecked) guard.check(new URL(host.baseUrl));
+        isChecked = true;
         const { request, Ollama, pools: opened } = await (loading ??= open());
         const base = { dispatcher: opened[exchange.pool], signal: controller.signal };
         const check = async (reply: Dispatcher.ResponseData, expected: readonly number[]): Promise<void> => {
