@@ -15,6 +15,8 @@ export interface FileAccess {
   readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
   /** Named in refusals. */
   readonly configFile: string;
+  /** Files to import are read inside the roots only, too: over HTTP, where the caller may be on another machine. */
+  readonly isConfined?: boolean;
   /** Between the check of a path and its opening; tests swap files here. */
   readonly beforeOpen?: () => Promise<void>;
 }
@@ -74,6 +76,7 @@ export function createFiles(access: FileAccess): ToolFiles {
     },
     openOutput: async (name) => openOutput(name, await roots(), access.configFile),
     async locate(name) {
+      if (access.isConfined === true) return findInside(name, await roots(), access.configFile);
       checkName(name);
       if (path.isAbsolute(name)) return path.normalize(name);
       const candidates = candidatesOf(name, await roots());

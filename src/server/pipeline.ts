@@ -159,6 +159,7 @@ function createContext(call: {
       },
       limits: home.orchestrator.fileLimits,
       configFile: home.configFile,
+      isConfined: !host.caller.mayOfferRoots,
     }),
     ...(patience !== undefined && { patienceMs: patience }),
     report: (step) => progress?.report(step),

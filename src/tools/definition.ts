@@ -39,7 +39,7 @@ export interface ToolFiles {
    * it; `write` then creates it in one step. Throws `InvalidRequest`.
    */
   openOutput(path: string): Promise<OutputFile>;
-  /** Absolute path of a file that may lie outside the roots (an import), relative names tried as in the others. */
+  /** Absolute path of a file to import: it may lie outside the roots, except over HTTP. Relative names as in the others. */
   locate(path: string): Promise<string>;
 }
 

@@ -228,3 +228,18 @@ describe("writing inside the roots", () => {
     expect(await refusal(files().openOutput("sub"))).toContain("output_path sub is a folder");
   });
 });
+
+describe("a file to import", () => {
+  it("may lie anywhere, except for a caller who may be on another machine", async () => {
+    expect(await files().locate(secret)).toBe(secret);
+    const confined = files({ isConfined: true });
+    expect(await confined.locate("notes.txt")).toBe(path.join(root, "notes.txt"));
+    await expect(confined.locate(secret)).rejects.toThrow(InvalidRequest);
+    await expect(confined.locate("../secret/key.txt")).rejects.toThrow(InvalidRequest);
+  });
+
+  it.skipIf(process.platform === "win32")("is not reached through a link that leads out", async () => {
+    await symlink(secret, path.join(root, "link.gguf"));
+    await expect(files({ isConfined: true }).locate("link.gguf")).rejects.toThrow("outside the folders");
+  });
+});

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { rotateHttpToken } from "../../../src/ipc/http-token.ts";
 import { httpTokenFile } from "../../../src/ipc/run-folder.ts";
 import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { digestOf, doorLists, hostAndPort, judge, type DoorPolicy } from "../../../src/server/http/policy.ts";
 import {
   ask,
   beginSession,
@@ -195,11 +196,25 @@ describe("the token", () => {
     await expect(startDoor({ isWithoutToken: true, bind: "0.0.0.0" })).rejects.toThrow(InvalidRequest);
   });
 
-  it("is asked for at an address that other machines reach, whose own name is served", async () => {
-    door = await startDoor({ bind: "0.0.0.0" });
-    expect((await door.ask("/health", { headers: { authorization: undefined } })).status).toBe(401);
-    expect((await door.ask("/health")).status).toBe(200);
-    expect((await door.ask("/health", { headers: { host: `evil.example:${door.port}` } })).status).toBe(403);
+  it("is asked for at an address that other machines reach, which is served under the numbers that were dialled", () => {
+    const token = "0123456789012345678901234567890123456789012";
+    const settings = { allowedHosts: [], allowedOrigins: [] };
+    const policy: DoorPolicy = { ...doorLists("0.0.0.0", 7411, settings), token: digestOf(token) };
+    const verdict = (host: string, authorization?: string) =>
+      judge(
+        {
+          method: "GET",
+          target: "/health",
+          headers: { host, authorization },
+          rawHeaders: [],
+          localHost: hostAndPort("::ffff:192.168.1.5", 7411),
+        },
+        policy,
+      );
+    expect(verdict("192.168.1.5:7411", `Bearer ${token}`)).toMatchObject({ kind: "route", route: "health" });
+    expect(verdict("192.168.1.5:7411")).toMatchObject({ kind: "refused", status: 401 });
+    expect(verdict("192.168.1.6:7411", `Bearer ${token}`)).toMatchObject({ kind: "refused", status: 403 });
+    expect(verdict("box.lan:7411", `Bearer ${token}`)).toMatchObject({ kind: "refused", status: 403 });
   });
 });
 

@@ -1,0 +1,173 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { newestClaim } from "../../src/ipc/claim-record.ts";
+import { httpTokenFile } from "../../src/ipc/run-folder.ts";
+import { isRunning } from "../support/is-running.ts";
+import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";
+
+let folder = "";
+let home = "";
+let environment: Record<string, string>;
+const running: ChildProcess[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "ollm-serve-"));
+  home = path.join(folder, "home");
+  environment = serverEnvironment({
+    HOME: folder,
+    OLLM_HOME: home,
+    OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
+    OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
+  });
+});
+
+afterEach(async () => {
+  for (const child of running.splice(0)) child.kill("SIGKILL");
+  const claim = newestClaim(home);
+  if (claim !== undefined && claim.ended !== true) {
+    await finished(["daemon", "stop"]);
+    await vi.waitUntil(() => !isRunning(claim.pid), { timeout: 10_000 });
+  }
+  await rm(folder, { recursive: true, force: true });
+});
+
+interface Serving {
+  readonly process: ChildProcess;
+  readonly url: string;
+  readonly tokenFile: string;
+  readonly stderr: () => string;
+  readonly exited: Promise<number | NodeJS.Signals | null>;
+}
+
+function run(args: readonly string[]): ChildProcess {
+  const child = spawn(process.execPath, [builtCommand, ...args], {
+    env: environment,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  running.push(child);
+  return child;
+}
+
+async function finished(args: readonly string[]) {
+  const child = run(args);
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout, stderr };
+}
+
+async function serve(args: readonly string[] = ["--port", "0"]): Promise<Serving> {
+  const child = run(["serve", "--json", ...args]);
+  let stderr = "";
+  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const exited = once(child, "exit").then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals | null);
+  const lines = createInterface({ input: child.stdout ?? process.stdin });
+  const line = await Promise.race([
+    once(lines, "line").then(([text]) => text as string),
+    exited.then((code) => {
+      throw new Error(`serve ended with ${code}: ${stderr}`);
+    }),
+  ]);
+  const { url, token_file: tokenFile } = JSON.parse(line) as { url: string; token_file: string };
+  return { process: child, url, tokenFile, stderr: () => stderr, exited };
+}
+
+async function health({ url, tokenFile }: Pick<Serving, "url" | "tokenFile">): Promise<number | undefined> {
+  const token = (await readFile(tokenFile, "utf8")).trim();
+  return fetch(`${url}/health`, { headers: { authorization: `Bearer ${token}` } }).then(
+    ({ status }) => status,
+    () => undefined,
+  );
+}
+
+describe("ollm serve", () => {
+  it("prints one JSON line, serves in the foreground, and closes the door at SIGTERM", async () => {
+    const serving = await serve();
+    expect(serving.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    expect(serving.tokenFile).toBe(httpTokenFile(home));
+    expect(await health(serving)).toBe(200);
+    serving.process.kill("SIGTERM");
+    expect(await serving.exited).toBe(process.platform === "win32" ? "SIGTERM" : 0);
+    await expect.poll(() => health(serving)).toBeUndefined();
+  });
+
+  it("closes its door alone: another's stays open", async () => {
+    const [one, other] = [await serve(), await serve()];
+    one.process.kill("SIGTERM");
+    await one.exited;
+    await expect.poll(() => health(one)).toBeUndefined();
+    expect(await health(other)).toBe(200);
+  });
+
+  it("tells people the addresses and where the token lies, and not the token", async () => {
+    const child = run(["serve", "--port", "0"]);
+    let said = "";
+    child.stdout?.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    await expect.poll(() => said, { timeout: 15_000 }).toContain("Token:");
+    expect(said).toMatch(/http:\/\/127\.0\.0\.1:\d+\/mcp/);
+    expect(said).toContain(httpTokenFile(home));
+    expect(said).not.toContain((await readFile(httpTokenFile(home), "utf8")).trim());
+  });
+
+  it("says which port is taken", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const { port } = taken.address() as AddressInfo;
+    const { code, stdout, stderr } = await finished(["serve", "--port", String(port)]);
+    taken.close();
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toContain(`127.0.0.1 port ${port} is taken`);
+    expect(stderr).toContain("--port");
+  });
+
+  it("lets callers in without a token on loopback when told so, and refuses that for other addresses", async () => {
+    const serving = await serve(["--port", "0", "--no-token"]);
+    expect((await fetch(`${serving.url}/health`)).status).toBe(200);
+    const { code, stderr } = await finished(["serve", "--port", "0", "--bind", "0.0.0.0", "--no-token"]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("needs a token");
+  });
+
+  it("opens the door again at the next owner, at the same address, when the owner is killed", async () => {
+    const serving = await serve();
+    const before = newestClaim(home);
+    process.kill(before?.pid ?? 0, "SIGKILL");
+    await expect.poll(() => serving.stderr(), { timeout: 20_000 }).toContain(`open again at ${serving.url}`);
+    expect(await health(serving)).toBe(200);
+    expect(newestClaim(home)?.pid).not.toBe(before?.pid);
+  });
+
+  it("ends when the owner is stopped, and starts no other", async () => {
+    const serving = await serve();
+    const { pid } = newestClaim(home) ?? { pid: 0 };
+    expect((await finished(["daemon", "stop"])).code).toBe(0);
+    expect(await serving.exited).toBe(1);
+    expect(serving.stderr()).toContain("the owner was stopped");
+    expect(newestClaim(home)).toMatchObject({ pid, ended: true });
+  });
+});
+
+describe("ollm token rotate", () => {
+  it("replaces the token, which open doors obey at once", async () => {
+    const serving = await serve();
+    const old = (await readFile(serving.tokenFile, "utf8")).trim();
+    const { code, stdout } = await finished(["token", "rotate", "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toEqual({ token_file: serving.tokenFile });
+    const fresh = (await readFile(serving.tokenFile, "utf8")).trim();
+    expect(fresh).not.toBe(old);
+    expect(stdout).not.toContain(fresh);
+    const refused = await fetch(`${serving.url}/health`, { headers: { authorization: `Bearer ${old}` } });
+    expect(refused.status).toBe(401);
+    expect(await health(serving)).toBe(200);
+  });
+});
