@@ -30,10 +30,11 @@ export interface RunOptions {
 }
 
 export interface RunningOwner {
-  readonly claim: Claim;
   readonly owner: Owner;
   readonly brain: BrainKeeper;
   readonly calls: CallLog;
+  /** Owners before it died again and again: nothing is loaded before somebody asks for it. */
+  readonly isSafeStart: boolean;
   /** Says goodbye, ends what is under way and the process. Once. */
   end(reason: EndReason, exitCode: number): void;
 }
@@ -135,5 +136,5 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     end("handover", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
-  return { claim, owner, brain, calls, end };
+  return { owner, brain, calls, isSafeStart, end };
 }

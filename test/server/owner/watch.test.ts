@@ -1,0 +1,84 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { handoverDrainMs, handoverPatienceMs, type Business } from "../../../src/server/owner/decide.ts";
+import { watchBusiness, type Watch } from "../../../src/server/owner/watch.ts";
+
+const nothing: Business = { clients: 0, doors: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
+let business: Business;
+let told: string[];
+let sleptMs: number;
+let watch: Watch;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  business = nothing;
+  told = [];
+  sleptMs = 0;
+});
+afterEach(() => {
+  watch.stop();
+  vi.useRealTimers();
+});
+
+function start(idleTimeoutSeconds: number): void {
+  watch = watchBusiness({
+    business: () => business,
+    idleTimeoutSeconds: () => idleTimeoutSeconds,
+    now: Date.now,
+    wallNow: () => Date.now() + sleptMs,
+    onIdle: () => told.push("idle"),
+    onWake: (gapMs) => told.push(`wake ${Math.round(gapMs / 1_000)}`),
+    onDrain: () => told.push("drain"),
+    onHandover: () => told.push("handover"),
+  });
+}
+
+describe("watchBusiness", () => {
+  it("tells when nothing was there for the whole idle time, counted anew after each visitor", () => {
+    start(60);
+    vi.advanceTimersByTime(50_000);
+    business = { ...nothing, clients: 1 };
+    vi.advanceTimersByTime(2_000);
+    business = nothing;
+    vi.advanceTimersByTime(58_000);
+    expect(told).toEqual([]);
+    vi.advanceTimersByTime(4_000);
+    expect(told).toContain("idle");
+  });
+
+  it("never tells with a negative idle time", () => {
+    start(-1);
+    vi.advanceTimersByTime(24 * 3_600_000);
+    expect(told).toEqual([]);
+  });
+
+  it("after sleep it tells so, and the idle time starts anew", () => {
+    start(60);
+    vi.advanceTimersByTime(58_000);
+    sleptMs = 3_600_000;
+    vi.advanceTimersByTime(10_000);
+    expect(told).toEqual(["wake 3605"]);
+    vi.advanceTimersByTime(62_000);
+    expect(told).toContain("idle");
+  });
+
+  it("hands over at the first moment without work", () => {
+    start(-1);
+    business = { ...nothing, clients: 2, requests: 1 };
+    watch.startHandover();
+    vi.advanceTimersByTime(5_000);
+    expect(told).toEqual([]);
+    business = { ...nothing, clients: 2 };
+    vi.advanceTimersByTime(100);
+    expect(told).toEqual(["handover"]);
+  });
+
+  it("reads no new requests after ten minutes of work, and cuts what runs a minute later", () => {
+    start(-1);
+    business = { ...nothing, clients: 1, requests: 1 };
+    watch.startHandover();
+    vi.advanceTimersByTime(handoverPatienceMs + 100);
+    expect(told).toEqual(["drain"]);
+    vi.advanceTimersByTime(handoverDrainMs);
+    expect(told).toEqual(["drain", "handover"]);
+  });
+});
