@@ -1,5 +1,6 @@
 import { homedir } from "node:os";
 import { createInterface } from "node:readline/promises";
+import { isatty } from "node:tty";
 
 /** What a command sees of the machine: tests hand in their own. */
 export interface CommandIo {
@@ -30,7 +31,7 @@ export function processIo(script: string): CommandIo {
     workingDirectory: process.cwd(),
     userHome: homedir(),
     platform: process.platform,
-    isTerminal: process.stdin.isTTY && process.stdout.isTTY,
+    isTerminal: isatty(0) && isatty(1),
     async ask(question) {
       // On stderr, so that `ollm ... > file` still shows it.
       const lines = createInterface({ input: process.stdin, output: process.stderr });
