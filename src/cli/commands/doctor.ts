@@ -47,7 +47,7 @@ async function realWorld(io: CommandIo): Promise<DoctorWorld> {
     home,
     build,
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
-    owner: await viewOwner(home, build, io.workingDirectory, boundMs),
+    owner: await viewOwner(home, build, io.workingDirectory, boundMs / 2),
     settings: await usableSettings(home, io),
     async memory() {
       const { default: systemInformation } = await import("systeminformation");

@@ -39,7 +39,7 @@ async function askOllama(
     const problem = (text: string, hint: string) => (hasOther ? warn : fail)("ollama", text, hint);
     try {
       const version = versionOf(
-        await get(`${baseUrl}/api/version`, AbortSignal.any([signal, AbortSignal.timeout(2_500)])),
+        await get(`${baseUrl}/api/version`, AbortSignal.any([signal, AbortSignal.timeout(1_500)])),
       );
       if (version !== undefined) return ok("ollama", `${version} at ${label}`);
       return problem(`what answers at ${label} is no Ollama`, "Set providers.ollama.host to where Ollama listens.");
