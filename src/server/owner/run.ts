@@ -94,7 +94,11 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     isEnding = true;
     watch.stop();
     log.info(`ending: ${reason}`);
-    setTimeout(() => options.exit(exitCode), options.exitBoundMs).unref();
+    setTimeout(() => {
+      // It was told to end, and nobody needs to count a death.
+      claim?.release();
+      options.exit(exitCode);
+    }, options.exitBoundMs).unref();
     shutDown(reason)
       .catch((error: unknown) => log.warn(`ending: ${error instanceof Error ? error.message : String(error)}`))
       .finally(() => options.exit(exitCode));
