@@ -122,7 +122,15 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   server.on("request", onRequest);
   // Without this the body of a refused request would be asked for before it is refused.
   server.on("checkContinue", onRequest);
-  await listen(server, options);
+  try {
+    await listen(server, options);
+  } catch (error) {
+    keeper?.close();
+    listening.close();
+    throw error;
+  }
+  // Such as no free descriptors: the door goes on, and with it the process.
+  server.on("error", (error) => log.warn(`http: ${error.message}`));
   const { address, port } = server.address() as AddressInfo;
   const lists = doorLists(address, port, settings);
   const url = `http://${hostAndPort(address, port)}`;

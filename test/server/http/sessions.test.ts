@@ -1,0 +1,82 @@
+import type { JSONRPCMessage } from "@modelcontextprotocol/server";
+import { expect, it } from "vitest";
+import { createSessionSlots } from "../../../src/server/http/sessions.ts";
+import { handClock } from "../../support/hand-clock.ts";
+
+const request = (id: number): JSONRPCMessage => ({ jsonrpc: "2.0", id, method: "tools/call", params: {} });
+const answer = (id: number): JSONRPCMessage => ({ jsonrpc: "2.0", id, result: {} });
+
+function slots() {
+  const clock = handClock();
+  const ended: string[] = [];
+  const taken = createSessionSlots({ maxSessions: 2, idleMs: 1_000, graceMs: 100 }, clock);
+  const take = () => {
+    const lease = taken.take((why) => {
+      ended.push(why);
+      lease?.release();
+    });
+    return lease;
+  };
+  return { clock, ended, taken, take };
+}
+
+it("nobody finds a place when all are taken, until one is given back", () => {
+  const { taken, take } = slots();
+  const [one, other] = [take(), take()];
+  expect(taken.count()).toBe(2);
+  expect(take()).toBeUndefined();
+  one?.release();
+  expect(take()).toBeDefined();
+  other?.release();
+  expect(taken.count()).toBe(1);
+});
+
+it("an unused session ends after the idle time, counted from its last message", () => {
+  const { clock, ended, take } = slots();
+  const lease = take();
+  clock.advance(999);
+  lease?.received({ jsonrpc: "2.0", method: "notifications/initialized" });
+  clock.advance(999);
+  expect(ended).toEqual([]);
+  clock.advance(1);
+  expect(ended).toEqual(["nobody used it"]);
+  expect(clock.waiting).toBe(0);
+});
+
+it("an open exchange keeps a session, however long", () => {
+  const { clock, ended, take } = slots();
+  const end = take()?.exchange();
+  clock.advance(1_000_000);
+  expect(ended).toEqual([]);
+  end?.();
+  clock.advance(1_000);
+  expect(ended).toEqual(["nobody used it"]);
+});
+
+it("a client that is gone while a request is under way gets the grace to come back", () => {
+  const { clock, ended, take } = slots();
+  const lease = take();
+  const end = lease?.exchange();
+  lease?.received(request(1));
+  end?.();
+  clock.advance(99);
+  const again = lease?.exchange();
+  clock.advance(500);
+  expect(ended).toEqual([]);
+  again?.();
+  clock.advance(100);
+  expect(ended).toEqual(["its client has gone"]);
+});
+
+it("requests that are answered or cancelled are not under way any more", () => {
+  const { clock, ended, take } = slots();
+  const lease = take();
+  lease?.received(request(1));
+  lease?.received(request(2));
+  expect(lease?.pending()).toBe(2);
+  lease?.sent(answer(1));
+  lease?.received({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 2 } });
+  expect(lease?.pending()).toBe(0);
+  clock.advance(999);
+  expect(ended).toEqual([]);
+});
