@@ -15,9 +15,20 @@ export interface Listens {
 
 export function createListens(): Listens {
   const open = new Map<RequestId, { readonly uris: readonly string[]; end: () => void }>();
+  /** Asked for and not acknowledged; one that is cancelled before that leaves it again. */
+  const opening = new Set<RequestId>();
   let tell: (uris: readonly string[]) => () => void = () => () => undefined;
 
+  function received(message: JSONRPCMessage): void {
+    if (!("method" in message)) return;
+    if (message.method === "subscriptions/listen" && "id" in message) opening.add(message.id);
+    if (message.method !== "notifications/cancelled") return;
+    const id = message.params?.["requestId"] as RequestId | undefined;
+    if (id !== undefined) end(id);
+  }
+
   function end(id: RequestId): void {
+    opening.delete(id);
     open.get(id)?.end();
     open.delete(id);
   }
@@ -34,8 +45,8 @@ export function createListens(): Listens {
       readonly notifications?: { readonly resourceSubscriptions?: readonly string[] };
     };
     const id = _meta?.[SUBSCRIPTION_ID_META_KEY];
-    if (id === undefined) return;
-    end(id);
+    if (id === undefined || !opening.delete(id)) return;
+    open.get(id)?.end();
     const uris = notifications?.resourceSubscriptions ?? [];
     open.set(id, { uris, end: tell(uris) });
   }
@@ -50,11 +61,9 @@ export function createListens(): Listens {
         start() {
           // oxlint-disable unicorn/prefer-add-event-listener -- the SDK's transports have no other way.
           transport.onmessage = (message, extra) => {
+            // Before it is passed on: the acknowledgement may come at once.
+            received(message);
             tapped.onmessage?.(message, extra);
-            if ("method" in message && message.method === "notifications/cancelled") {
-              const id = message.params?.["requestId"] as RequestId | undefined;
-              if (id !== undefined) end(id);
-            }
           };
           transport.onerror = (error) => tapped.onerror?.(error);
           transport.onclose = () => {
@@ -65,7 +74,7 @@ export function createListens(): Listens {
           return transport.start();
         },
         send(message, options) {
-          if (open.size > 0 || "method" in message) sent(message);
+          if (open.size + opening.size > 0) sent(message);
           return transport.send(message, options);
         },
         close: () => transport.close(),
