@@ -65,6 +65,19 @@ describe("resources", () => {
     `);
   });
 
+  it("say in the modern era how long they keep: what is measured not at all, what is part of this version for minutes", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator(), { era: "modern" });
+    const kept = async (uri: string) => {
+      const { ttlMs, cacheScope } = await connection.client.readResource({ uri });
+      return { ttlMs, cacheScope };
+    };
+    expect(await kept("ollm://models/database")).toEqual({ ttlMs: 300_000, cacheScope: "private" });
+    expect(await kept("ollm://status/ram")).toEqual({ ttlMs: 0, cacheScope: "private" });
+    await connection.close();
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    expect(await kept("ollm://models/database")).toEqual({});
+  });
+
   it("lists the fixed ones also while models can't be listed, and says why in the log", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({
