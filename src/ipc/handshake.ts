@@ -95,16 +95,14 @@ export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: nu
 
 async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnock?: () => void) {
   const deadline = Date.now() + timeoutMs;
-  const opening = open(claim, timeoutMs);
-  // While it opens.
-  const token = readToken(home);
-  const makeProofs = token === undefined ? undefined : proofsUnder(token);
   const nonce = randomHex(16);
-  const socket = await opening;
+  const said: Knock = { ollm: 1, nonce };
+  const socket = await open(claim, timeoutMs, `${JSON.stringify(said)}\n`);
   try {
-    if (makeProofs === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
-    const said: Knock = { ollm: 1, nonce };
-    socket.write(`${JSON.stringify(said)}\n`);
+    // While the owner introduces itself.
+    const token = readToken(home);
+    if (token === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
+    const makeProofs = proofsUnder(token);
     onKnock?.();
     const line = await readLine(socket, { maxBytes: maxKnockBytes * 4, timeoutMs: Math.max(1, deadline - Date.now()) });
     const introduction = parseLine(line) as Introduction;
@@ -118,9 +116,11 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
   }
 }
 
-function open(claim: ClaimRecord, timeoutMs: number): Promise<Socket> {
+/** The first line is on its way when it resolves. */
+function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(claim.socket);
+    socket.write(firstLine);
     const fail = (reason: UnreachableReason, text: string, cause?: unknown): void => {
       clearTimeout(timer);
       socket.destroy();

@@ -40,14 +40,23 @@ const flushMs = 300;
  * when it relays; the process ends through `exit`.
  */
 export async function runFront(options: FrontOptions): Promise<void> {
-  let streams: HostStreams | undefined;
-  const openStreams = (): HostStreams => (streams ??= options.openStreams());
-  const first = await firstConnection(options, openStreams);
-  if (first === "alone") return await options.serveAlone();
-  relayBetween(first, options, openStreams());
+  let relay: RelayedHost | undefined;
+  const begin = (): RelayedHost => (relay ??= relayHost(options, options.openStreams()));
+  const first = await firstConnection(options, begin);
+  if (first === "alone") await options.serveAlone();
+  else if (first instanceof Error) begin().fail(first);
+  else begin().adopt(first);
 }
 
-function relayBetween(first: OwnerConnection | Error, options: FrontOptions, { input, output }: HostStreams): void {
+interface RelayedHost {
+  /** From now on this is the owner. */
+  adopt(connection: OwnerConnection): void;
+  /** No owner can be had for now. */
+  fail(error: unknown): void;
+}
+
+/** Reads the host at once; what it sends waits for the first owner. */
+function relayHost(options: FrontOptions, { input, output }: HostStreams): RelayedHost {
   let isUpgradeAsked = false;
   let owner: Socket | undefined;
   const holds = { queue: false, owner: false, host: false };
@@ -80,6 +89,7 @@ function relayBetween(first: OwnerConnection | Error, options: FrontOptions, { i
   }
 
   function adopt(connection: OwnerConnection): void {
+    if (isEnding) return void connection.socket.destroy();
     const { socket, introduction, welcome } = connection;
     owner = socket;
     holdHost("owner", false);
@@ -142,10 +152,14 @@ function relayBetween(first: OwnerConnection | Error, options: FrontOptions, { i
       // Who asked for the handover is who starts the next owner; the others wait for it.
       adopt(await obtainOwner(options, isUpgradeAsked ? 0 : patienceMs));
     } catch (error) {
-      if (isEnding) return;
-      options.say(textOf(error));
-      relay.failed(textOf(error).replaceAll("\n  ", " "));
+      fail(error);
     }
+  }
+
+  function fail(error: unknown): void {
+    if (isEnding) return;
+    options.say(textOf(error));
+    relay.failed(textOf(error).replaceAll("\n  ", " "));
   }
 
   function end(code: number): void {
@@ -175,38 +189,34 @@ function relayBetween(first: OwnerConnection | Error, options: FrontOptions, { i
   input.on("error", relay.hostEnd);
   input.on("end", relay.hostEnd);
   input.on("close", relay.hostEnd);
-  if (first instanceof Error) {
-    options.say(first.message);
-    relay.failed(first.message.replaceAll("\n  ", " "));
-  } else adopt(first);
   process.once("SIGTERM", () => end(143));
   process.once("SIGINT", () => end(130));
   process.once("SIGHUP", () => end(129));
+  return { adopt, fail };
 }
 
 /**
  * Before anything of the host is read: it may still be served without an owner. Somebody who takes connections is
- * taken for an owner, so the streams are opened while it introduces itself.
+ * taken for an owner, so reading begins while it introduces itself.
  */
-async function firstConnection(
-  options: FrontOptions,
-  openStreams: () => HostStreams,
-): Promise<OwnerConnection | "alone" | Error> {
-  let isOpen = false;
+async function firstConnection(options: FrontOptions, begin: () => void): Promise<OwnerConnection | "alone" | Error> {
+  let isBegun = false;
   const onKnock = (): void => {
-    isOpen = true;
-    openStreams();
+    isBegun = true;
+    begin();
   };
   try {
     return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
   } catch (error) {
     if (!(error instanceof OwnerUnreachable)) throw error;
   }
-  const unusable = isOpen ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
+  const unusable = isBegun ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
   if (unusable !== undefined) {
     options.say(`${unusable}; serving this host alone`);
     return "alone";
   }
+  // From here on the host's end must be seen while an owner starts.
+  begin();
   try {
     return await obtainOwner(options, 0);
   } catch (error) {
