@@ -54,7 +54,7 @@ describe.each([
         for (const message of messages) expect(JSON.parse(message)).toMatchObject({ jsonrpc: "2.0" });
         expect(stdout === "" || stdout.endsWith("\n")).toBe(true);
       }),
-      { numRuns: runs, endOnFailure: true },
+      { numRuns: runs, endOnFailure: true, examples: [[[]]] },
     );
     // The last one did not take the owner with it.
     const after = await machine.host(args);
