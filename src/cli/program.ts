@@ -1,7 +1,4 @@
-import { realpathSync, statSync } from "node:fs";
-import { homedir } from "node:os";
-import { resolve } from "node:path";
-import { expandHome } from "../orchestrator/config/expand-home.ts";
+import { realpathSync } from "node:fs";
 import { parseFlags, type Flags } from "../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
 import { build, version } from "../version.ts";
@@ -20,7 +17,7 @@ export async function runProgram(words: readonly string[]): Promise<void> {
     }
     const flags = serverFlags(words);
     if (flags === undefined) await runCommand(words);
-    else await (await import("../server/standalone.ts")).runStandalone(version, checkedFlags(flags));
+    else await (await import("../server/standalone.ts")).runStandalone(version, flags);
   } catch (error) {
     fail(error);
   }
@@ -58,18 +55,6 @@ async function runCommand(words: readonly string[]): Promise<void> {
     if (exitCode === undefined) throw error;
     process.exitCode = exitCode;
   }
-}
-
-/** A root that is missing is a slip of the pen that would show much later, as a refusal. */
-function checkedFlags(flags: Flags): Flags {
-  const roots = flags.roots?.map((given) => {
-    const folder = resolve(expandHome(given, homedir()));
-    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) {
-      throw new InvalidRequest(`--root ${given} is not a folder`, { hint: "Name an existing folder." });
-    }
-    return folder;
-  });
-  return { ...flags, ...(roots !== undefined && { roots }) };
 }
 
 /** Wrong usage is 2, as with other commands; failures of the work are 1. */

@@ -2,9 +2,10 @@ import { homedir } from "node:os";
 import type { Flags } from "../orchestrator/config/flags.ts";
 import { resolveHome } from "../orchestrator/config/home.ts";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
-import { createLog, type LogLevel } from "../orchestrator/log.ts";
+import { createLog, type Log, type LogLevel } from "../orchestrator/log.ts";
 import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
+import type { ServerHost } from "./host.ts";
 import { ensureHome } from "./home-folder.ts";
 import { callerHost } from "./owner/caller-host.ts";
 import { runHome } from "./owner/run.ts";
@@ -58,7 +59,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 
   const { brain, calls, owner, end } = running;
   const origin = { environment, flags, workingDirectory: process.cwd(), userHome };
-  const host = callerHost({ version, log, brain, calls }, ownClientId, origin);
+  const host = tellingWarnings(callerHost({ version, log, brain, calls }, ownClientId, origin), log);
   const { serveClient } = await serving;
   const served = serveClient({ input: process.stdin, output: process.stdout }, host, () => end("host", 0));
   // Farewells are for fronts.
@@ -67,6 +68,22 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   process.once("SIGTERM", () => end("host", 143));
   process.once("SIGINT", () => end("host", 130));
   process.once("SIGHUP", () => end("host", 129));
+}
+
+/** A front's user sees them in the owner's welcome; here the first call knows them. */
+function tellingWarnings(host: ServerHost, log: Log): ServerHost {
+  let told: readonly string[] | undefined;
+  return {
+    ...host,
+    async open() {
+      const home = await host.open();
+      if (told !== home.warnings) {
+        for (const warning of home.warnings) if (told?.includes(warning) !== true) log.warn(warning);
+        told = home.warnings;
+      }
+      return home;
+    },
+  };
 }
 
 function isLogLevel(text: string | undefined): text is LogLevel {

@@ -1,6 +1,9 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { version } from "../../src/version.ts";
-import { serverEnvironment, startRaw } from "../support/stdio-client.ts";
+import { initialize, serverEnvironment, startRaw } from "../support/stdio-client.ts";
 
 async function run(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
   const command = startRaw(serverEnvironment({}), args);
@@ -41,19 +44,22 @@ describe("ollm", () => {
     expect(await run("--version")).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
   });
 
-  it("reads a tilde as the home folder: hosts start it without a shell", async () => {
-    const { stderr } = await run("--standalone", "--root", "~/none-of-that-name", "--root", "~");
-    expect(stderr).toContain("--root ~/none-of-that-name is not a folder");
-    const fine = startRaw(serverEnvironment({}), ["--standalone", "--root", "~"]);
-    fine.process.stdin?.end();
-    expect(await fine.exited).toBe(0);
-  });
-
-  it("refuses a root that is no folder at once, not at the first file", async () => {
-    expect(await run("--standalone", "--root", "none-of-that-name")).toEqual({
-      code: 2,
-      stdout: "",
-      stderr: "ollm: --root none-of-that-name is not a folder\n  Name an existing folder.\n",
-    });
+  it("reads a tilde as the home folder, hosts start it without a shell; a root that is missing is told, not refused", async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), "ollm-main-"));
+    try {
+      const own = { HOME: folder, USERPROFILE: folder, OLLM_HOME: path.join(folder, "home") };
+      const server = startRaw(serverEnvironment(own), ["--standalone", "--root", "~/not-yet", "--root", "~"]);
+      server.send(initialize);
+      await server.next();
+      server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "system_status", arguments: {} } });
+      const { result } = (await server.next()) as { result?: { structuredContent?: { warnings?: string[] } } };
+      const sentence = `the root ${path.join(folder, "not-yet")} is not a folder; its files can be used once it is`;
+      expect(result?.structuredContent?.warnings).toContain(sentence);
+      expect(server.stderr()).toContain(sentence);
+      server.process.stdin?.end();
+      expect(await server.exited).toBe(0);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 });

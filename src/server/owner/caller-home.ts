@@ -35,11 +35,12 @@ export function createCallerHome(
     const { callerSettingsFrom } = await import("../../orchestrator/config/caller.ts");
     const loaded = await callerSettingsFrom({ home: brain.home, environment, flags, owner: brain.settings });
     const base = origin.workingDirectory ?? brain.home;
+    const fileRoots = loaded.fileRoots.map((folder) => path.resolve(base, expandHome(folder, origin.userHome)));
     return {
       orchestrator: brain.orchestrator,
       callerSettings: loaded.settings,
-      fileRoots: loaded.fileRoots.map((folder) => path.resolve(base, expandHome(folder, origin.userHome))),
-      warnings: loaded.warnings,
+      fileRoots,
+      warnings: [...loaded.warnings, ...(await missingFolders(fileRoots))],
       configFile,
     };
   }
@@ -54,6 +55,20 @@ export function createCallerHome(
     known = { home, stamp, seenAtMs };
     return home;
   };
+}
+
+/** A root that is missing may be a slip of the pen or a drive that is not plugged in: told, but no reason not to serve. */
+async function missingFolders(folders: readonly string[]): Promise<readonly string[]> {
+  const told = await Promise.all(
+    folders.map(async (folder) => {
+      const isFolder = await stat(folder).then(
+        (found) => found.isDirectory(),
+        () => false,
+      );
+      return isFolder ? [] : [`the root ${folder} is not a folder; its files can be used once it is`];
+    }),
+  );
+  return told.flat();
 }
 
 /** Changes whenever the file does. */

@@ -1,29 +1,8 @@
-import { statSync } from "node:fs";
-import path from "node:path";
-import type { Hello } from "../../ipc/protocol.ts";
-import { expandHome } from "../../orchestrator/config/expand-home.ts";
-import { parseFlags, type Flags } from "../../orchestrator/config/flags.ts";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
 import type { ServerHost } from "../host.ts";
 import type { BrainKeeper } from "./brain-keeper.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
 import type { OwnerParts } from "./parts.ts";
-
-/** The flags of a front's command line. Throws `InvalidRequest`, also for a root that is no folder. */
-export function flagsOfHello(hello: Hello, userHome: string): Flags {
-  const flags = parseFlags(hello.arguments);
-  checkRoots(flags, hello.workingDirectory, userHome);
-  return flags;
-}
-
-/** A root that is missing is a slip of the pen that would show much later, as a refusal. */
-function checkRoots(flags: Flags, workingDirectory: string, userHome: string): void {
-  for (const given of flags.roots ?? []) {
-    const folder = path.resolve(workingDirectory, expandHome(given, userHome));
-    if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) continue;
-    throw new InvalidRequest(`--root ${given} is not a folder`, { hint: "Name an existing folder." });
-  }
-}
 
 /** What the server of one caller is given. */
 export function callerHost(

@@ -1,9 +1,10 @@
 import type { Socket } from "node:net";
 import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.ts";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
+import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import type { Door } from "../http/door.ts";
-import { callerHost, flagsOfHello, noticesFor } from "./caller-host.ts";
+import { callerHost, noticesFor } from "./caller-host.ts";
 import type { CallerOrigin } from "./caller-home.ts";
 import type { Business } from "./decide.ts";
 import type { Client, OwnerParts } from "./parts.ts";
@@ -191,7 +192,7 @@ export function createOwner(parts: OwnerParts): Owner {
 
 function originOf(hello: Hello, userHome: string): CallerOrigin {
   const { environment, workingDirectory } = hello;
-  return { environment, workingDirectory, flags: flagsOfHello(hello, userHome), userHome };
+  return { environment, workingDirectory, flags: parseFlags(hello.arguments), userHome };
 }
 
 function refusal(error: unknown): Welcome {
