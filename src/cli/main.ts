@@ -1,7 +1,5 @@
 import { homedir } from "node:os";
-import { dirname } from "node:path";
 import { isatty } from "node:tty";
-import { fileURLToPath } from "node:url";
 import { resolveHome } from "../orchestrator/config/home.ts";
 import { build } from "../version.ts";
 import { runFront } from "./front/front.ts";
@@ -23,7 +21,7 @@ if (isServerCall(words, isatty(0))) {
     words,
     workingDirectory: process.cwd(),
     home: resolveHome(process.env, homedir()),
-    program: { folder: dirname(fileURLToPath(import.meta.url)), version: build },
+    program: { folder: import.meta.dirname, version: build },
     node: process.execPath,
     environment: process.env,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),

@@ -199,7 +199,14 @@ export async function acceptConnection(socket: Socket, options: AcceptOptions): 
     if (token === undefined) throw new OwnerUnavailable(`${tokenFile(options.home)} can't be read`);
     const home = realHome(options.home);
     const nonce = randomHex(16);
-    const proofs = proofsUnder(token)(knocked.nonce, nonce, home);
+    // An owner has node:crypto in memory anyway, and answers quicker with it from its first connection on.
+    const proofs = halves(
+      process
+        .getBuiltinModule("crypto")
+        .createHmac("sha256", token)
+        .update(proofText(knocked.nonce, nonce, home))
+        .digest("hex"),
+    );
     const introduction: Introduction = {
       ollm: 1,
       home,
@@ -242,11 +249,12 @@ function parseLine(line: string): object {
   return value;
 }
 
-type MakeProofs = (
-  frontNonce: string,
-  ownerNonce: string,
-  home: string,
-) => { readonly owner: string; readonly front: string };
+interface Proofs {
+  readonly owner: string;
+  readonly front: string;
+}
+
+type MakeProofs = (frontNonce: string, ownerNonce: string, home: string) => Proofs;
 
 /**
  * HMAC-SHA-256 over both nonces and the home; its first half is the owner's proof, its second half the front's, 128 bits
@@ -256,9 +264,17 @@ type MakeProofs = (
 function proofsUnder(token: string): MakeProofs {
   const mac = hmac.create(sha256, Buffer.from(token));
   return (frontNonce, ownerNonce, home) => {
-    const both = Buffer.from(mac.update(Buffer.from(`${frontNonce} ${ownerNonce} ${home}`)).digest()).toString("hex");
-    return { owner: both.slice(0, 32), front: both.slice(32) };
+    const text = Buffer.from(proofText(frontNonce, ownerNonce, home));
+    return halves(Buffer.from(mac.update(text).digest()).toString("hex"));
   };
+}
+
+function proofText(frontNonce: string, ownerNonce: string, home: string): string {
+  return `${frontNonce} ${ownerNonce} ${home}`;
+}
+
+function halves(hex: string): Proofs {
+  return { owner: hex.slice(0, 32), front: hex.slice(32) };
 }
 
 /** In constant time: how much of a proof is right must not show. */

@@ -150,12 +150,6 @@ describe("a front", () => {
     30_000,
   );
 
-  it("ends with 2 when the owner can't read its arguments", async () => {
-    const server = front(["--root", path.join(place.folder, "none-of-that-name")]);
-    expect(await server.exited).toBe(2);
-    expect(server.stderr()).toContain("none-of-that-name is not a folder");
-  }, 30_000);
-
   it("leaves no half copies of the program behind", async () => {
     await opened();
     const names = await readdir(runFolder(place.home));
