@@ -9,7 +9,7 @@ import { ensureRunFolder, realHome } from "./run-folder.ts";
 import { freshSocketPath } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
 
-export { newestClaim, type ClaimRecord } from "./claim-record.ts";
+export type { ClaimRecord } from "./claim-record.ts";
 
 export interface ClaimOptions {
   readonly home: string;
