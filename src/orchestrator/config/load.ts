@@ -191,6 +191,11 @@ function parseText(value: string, type: SettingPath["type"], name: string): unkn
       });
     case "list":
       return value.split(delimiter).filter((item) => item !== "");
+    case "commaList":
+      return value
+        .split(",")
+        .map((item) => item.trim())
+        .filter((item) => item !== "");
     case "record":
       try {
         return JSON.parse(value) as unknown;

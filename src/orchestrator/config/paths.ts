@@ -7,7 +7,8 @@ export interface SettingPath {
   readonly path: readonly string[];
   /** `OLLM_MODEL_ROUTING_ENABLED` */
   readonly environmentName: string;
-  readonly type: "string" | "number" | "boolean" | "list" | "record";
+  /** `list` is one of folders, `commaList` one of hosts or origins. */
+  readonly type: "string" | "number" | "boolean" | "list" | "commaList" | "record";
   readonly scope: Scope;
 }
 
@@ -15,9 +16,10 @@ export interface SettingPath {
 export function settingPaths(schema: z.ZodObject, prefix: readonly string[] = []): readonly SettingPath[] {
   return Object.entries(schema.shape).flatMap(([key, value]) => {
     const path = [...prefix, key];
-    const { inner, scope } = unwrap(value as z.ZodType);
+    const { inner, scope, separator } = unwrap(value as z.ZodType);
     if (inner instanceof z.ZodObject) return settingPaths(inner, path);
-    return [{ path, environmentName: environmentName(path), type: typeOf(inner), scope: scope ?? "owner" }];
+    const type = separator === "comma" ? "commaList" : typeOf(inner);
+    return [{ path, environmentName: environmentName(path), type, scope: scope ?? "owner" }];
   });
 }
 
@@ -27,15 +29,18 @@ function environmentName(path: readonly string[]): string {
   return ["OLLM", ...words].join("_");
 }
 
-function unwrap(schema: z.ZodType): { inner: z.ZodType; scope: Scope | undefined } {
+function unwrap(schema: z.ZodType): { inner: z.ZodType; scope: Scope | undefined; separator: unknown } {
   let inner = schema;
   let scope: Scope | undefined;
+  let separator: unknown;
   for (;;) {
     // `.describe()` after `.meta()` keeps the scope; the innermost wrapper may be the one that carries it.
-    scope ??= inner.meta()?.["scope"] as Scope | undefined;
+    const meta = inner.meta();
+    scope ??= meta?.["scope"] as Scope | undefined;
+    separator ??= meta?.["separator"];
     if (inner instanceof z.ZodOptional || inner instanceof z.ZodDefault || inner instanceof z.ZodPrefault) {
       inner = inner.unwrap() as z.ZodType;
-    } else return { inner, scope };
+    } else return { inner, scope, separator };
   }
 }
 

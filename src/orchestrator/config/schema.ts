@@ -8,6 +8,8 @@ export type Scope = "owner" | "caller" | "request";
 
 const bytes = z.number().int().min(0);
 const owner = { scope: "owner" } as const;
+/** A list of hosts or origins, which have colons in them: its variable is split at commas, not like a list of folders. */
+const ownerHosts = { scope: "owner", separator: "comma" } as const;
 const caller = { scope: "caller" } as const;
 const request = { scope: "request" } as const;
 
@@ -132,8 +134,10 @@ export const settingsSchema = z.strictObject({
       insecureHosts: z
         .array(z.string())
         .default([])
-        .meta(owner)
-        .describe("Registry hosts (host:port) spoken to over plain http; for private networks and tests."),
+        .meta(ownerHosts)
+        .describe(
+          "Registry hosts (host:port) spoken to over plain http; for private networks and tests. Commas between them in the variable.",
+        ),
       defaultHost: z
         .string()
         .min(1)
@@ -166,7 +170,13 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   files: z
     .strictObject({
-      roots: z.array(z.string()).default([]).meta(caller).describe("Folders whose files tools may read and write."),
+      roots: z
+        .array(z.string())
+        .default([])
+        .meta(caller)
+        .describe(
+          "Folders whose files tools may read and write. In the variable they stand like those of PATH: colons between them, semicolons on Windows.",
+        ),
       maxFileBytes: bytes
         .default(2 * 1024 ** 2)
         .meta(owner)
@@ -218,13 +228,17 @@ export const settingsSchema = z.strictObject({
       allowedOrigins: z
         .array(z.string())
         .default([])
-        .meta(owner)
-        .describe("Origins (https://host:port) beside the door's own whose pages may call it."),
+        .meta(ownerHosts)
+        .describe(
+          "Origins (https://host:port) beside the door's own whose pages may call it. Commas between them in the variable.",
+        ),
       allowedHosts: z
         .array(z.string())
         .default([])
-        .meta(owner)
-        .describe("Host headers (host or host:port) beside the door's own address that are answered."),
+        .meta(ownerHosts)
+        .describe(
+          "Host headers (host or host:port) beside the door's own address that are answered. Commas between them in the variable.",
+        ),
     })
     .prefault({}),
   network: z
@@ -232,8 +246,10 @@ export const settingsSchema = z.strictObject({
       allowedHosts: z
         .array(z.string())
         .default([])
-        .meta(owner)
-        .describe("Private addresses (host or host:port) that engines and registries may have beside this machine's."),
+        .meta(ownerHosts)
+        .describe(
+          "Private addresses (host or host:port) that engines and registries may have beside this machine's. Commas between them in the variable.",
+        ),
     })
     .prefault({}),
   log: z

@@ -50,6 +50,30 @@ describe("loadSettings", () => {
     { name: "OLLM_STORE_READ_OLLAMA", value: "no", path: ["store", "readOllama"], expected: false },
     { name: "OLLM_FILES_ROOTS", value: `/a${delimiter}/b`, path: ["files", "roots"], expected: ["/a", "/b"] },
     {
+      name: "OLLM_NETWORK_ALLOWED_HOSTS",
+      value: "box.lan:11434, [fd00::1]:80,,192.168.1.5",
+      path: ["network", "allowedHosts"],
+      expected: ["box.lan:11434", "[fd00::1]:80", "192.168.1.5"],
+    },
+    {
+      name: "OLLM_HTTP_ALLOWED_HOSTS",
+      value: "box.lan:7411",
+      path: ["http", "allowedHosts"],
+      expected: ["box.lan:7411"],
+    },
+    {
+      name: "OLLM_HTTP_ALLOWED_ORIGINS",
+      value: "https://one.example,http://two.example:8080",
+      path: ["http", "allowedOrigins"],
+      expected: ["https://one.example", "http://two.example:8080"],
+    },
+    {
+      name: "OLLM_REGISTRY_INSECURE_HOSTS",
+      value: "127.0.0.1:5000,box:5001",
+      path: ["registry", "insecureHosts"],
+      expected: ["127.0.0.1:5000", "box:5001"],
+    },
+    {
       name: "OLLM_MODEL_ROUTING_OVERRIDES",
       value: '{"code":"x"}',
       path: ["model", "routing", "overrides"],
