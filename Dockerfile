@@ -3,7 +3,9 @@
 #   docker run --init -p 127.0.0.1:7411:7411 -v ollm:/data ollm-mcp
 #   docker exec CONTAINER cat /data/run/http-token      the token that callers send: Authorization: Bearer ...
 # Callers that use another port or name than localhost:7411: -e OLLM_HTTP_ALLOWED_HOSTS=name
-# An Ollama server outside: -e OLLAMA_HOST=http://host.docker.internal:11434
+# An Ollama server outside the container has a private address and is another machine to the server, so both are said:
+#   -e OLLAMA_HOST=http://host.docker.internal:11434 -e OLLM_NETWORK_ALLOWED_HOSTS=host.docker.internal
+#   -e OLLM_PRIVACY=allow_remote      (on Linux also: --add-host host.docker.internal:host-gateway)
 
 FROM node:22-bookworm-slim AS build
 WORKDIR /source
