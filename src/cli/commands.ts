@@ -78,7 +78,10 @@ function addSetUp(program: Command, run: Run): void {
       "only these assistants, also those that are not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini (default: all that are found)",
     )
     .option("--root <folder...>", "folders whose files models may read and write (default: asks for one)")
-    .option("--engine", "also say how to install the embedded engine now, instead of with the first model")
+    .option(
+      "--engine",
+      "also install the embedded engine now, a 48 MB download (default: with the first model that needs it)",
+    )
     .option("--print", "print what would be written, and write nothing")
     .option("--undo", "take the server out again")
     .option("-y, --yes", "change without asking")

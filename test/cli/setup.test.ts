@@ -3,10 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { CommandIo } from "../../src/cli/commands/io.ts";
-import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
+import type { SetupOptions } from "../../src/cli/commands/setup.ts";
 import type { LaunchCheck } from "../../src/cli/hosts/check-launch.ts";
-import type { Launch } from "../../src/cli/hosts/launch.ts";
+import { runSetup, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;
 let script: string;
@@ -30,48 +29,7 @@ async function write(name: string, text: string): Promise<string> {
 
 const read = (name: string) => readFile(join(home, name), "utf8");
 
-/** Runs set-up on a machine of `platform` linux whose home is the temporary folder. */
-async function run(
-  options: SetupOptions,
-  given: {
-    /** Typed by a person, in order; none of it means that there is nobody. */
-    readonly answers?: readonly string[];
-    readonly check?: (launch: Launch) => LaunchCheck;
-    readonly environment?: Record<string, string>;
-    readonly script?: string;
-    readonly onAsk?: () => Promise<void>;
-  } = {},
-) {
-  const output = { stdout: "", stderr: "", asked: [] as string[], checked: [] as Launch[] };
-  const answers = [...(given.answers ?? [])];
-  const io: CommandIo = {
-    stdout: (text) => void (output.stdout += text),
-    stderr: (text) => void (output.stderr += text),
-    environment: { PATH: "/usr/bin", ...given.environment },
-    workingDirectory: home,
-    userHome: home,
-    platform: "linux",
-    isTerminal: given.answers !== undefined,
-    ask: async (question) => {
-      output.asked.push(question);
-      await given.onAsk?.();
-      return answers.shift() ?? "";
-    },
-    node: process.execPath,
-    script: given.script ?? script,
-  };
-  const world: SetupWorld = {
-    now: () => new Date("2026-11-21T10:30:00.000Z"),
-    check: async (launch) => {
-      output.checked.push(launch);
-      return given.check?.(launch) ?? { ok: true, version: "1", tools: ["a", "b"], tookMs: 12 };
-    },
-    build: "1.0.0+abc",
-    temporaryFolders: [],
-  };
-  const code = await setup(options, io, world);
-  return { code, ...output };
-}
+const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, { script, ...given });
 
 describe("ollm setup", () => {
   test("writes node and script absolutely for every host it finds, and checks each entry once", async () => {
@@ -213,7 +171,8 @@ describe("ollm setup", () => {
     await mkdir(join(home, ".cursor"));
     const { stdout } = await run({ yes: true });
     expect(stdout).toContain("no folder is allowed");
-    expect(stdout).toContain("ollm setup --root DIR");
+    // From a checkout there is no command `ollm` on the PATH.
+    expect(stdout).toContain(`node ${script} setup --root DIR`);
   });
 
   test("wrong folders and clients are refused before anything is read or written", async () => {

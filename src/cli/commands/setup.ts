@@ -1,20 +1,23 @@
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
+import path from "node:path";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { build } from "../../version.ts";
 import { checkLaunch, type LaunchCheck } from "../hosts/check-launch.ts";
 import { ChangedMeanwhile, replaceConfigFile, restoreConfigFile } from "../hosts/config-file.ts";
 import { allTargets, findTargets, gatherFacts, type HostTarget } from "../hosts/discover.ts";
 import { checkFolders } from "../hosts/folders.ts";
-import { allowedFolders, createLaunch, entryName, type Launch, type Program } from "../hosts/launch.ts";
+import { readEntry } from "../hosts/document.ts";
+import type { Launch, Program } from "../hosts/launch.ts";
 import { currentEntry, placeOf, planAdd, type AddPlan } from "../hosts/plan.ts";
-import { copyProgram, isTransient, lastingNode, lastingScript } from "../hosts/program-files.ts";
+import { copyProgram, howToCall, lastingNode, lastingScript } from "../hosts/program-files.ts";
 import { isYes, removeEntries, removeEntryOf } from "../hosts/remove-entries.ts";
-import { showDiff } from "../hosts/show-diff.ts";
-import { hostTable } from "../hosts/table.ts";
-import { addEntry, readEntry } from "../hosts/document.ts";
+import { mentionedCopies, tidyCopies } from "../hosts/tidy-copies.ts";
+import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
 import type { CommandIo } from "./io.ts";
+import { setupEngine } from "./setup-engine.ts";
+import { closing, describe, nothingFound } from "./setup-text.ts";
 
 /** Of `ollm setup`, under the names of its flags. */
 export interface SetupOptions {
@@ -28,7 +31,7 @@ export interface SetupOptions {
   readonly undo?: boolean | undefined;
   /** Asks nothing. */
   readonly yes?: boolean | undefined;
-  /** Says how to install the embedded engine now. */
+  /** Installs the embedded engine as well, without asking. */
   readonly engine?: boolean | undefined;
 }
 
@@ -39,6 +42,7 @@ export interface SetupWorld {
   check(launch: Launch): Promise<LaunchCheck>;
   /** Names the copy of the program that hosts start. */
   readonly build: string;
+  engine(program: Program, home: string): EmbeddedEngine;
   /** Programs in these are gone tomorrow. */
   readonly temporaryFolders: readonly string[];
 }
@@ -51,6 +55,14 @@ function realWorld(io: CommandIo): SetupWorld {
     now: () => new Date(),
     check: (launch) => checkLaunch(launch, io),
     build,
+    engine: ({ node }, home) =>
+      createEmbeddedEngine({
+        home,
+        node,
+        script: io.script,
+        environment: io.environment,
+        say: (line) => io.stderr(`${line}\n`),
+      }),
     temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
   };
 }
@@ -63,16 +75,26 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const facts = gatherFacts(io);
   const clients = options.client ?? [];
   if (options.undo === true) {
+    if (options.engine === true) {
+      throw new InvalidRequest("--engine installs, and --undo takes out", {
+        hint: "ollm uninstall --purge removes the engine too",
+      });
+    }
     const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
     return removeEntries(targets, options, io);
   }
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
-  const { program, copyFrom } = chooseProgram(io, world);
-  const again = isTransient(realFolder(io.script)[0] ?? io.script, world.temporaryFolders) ? "npx -y ollm-mcp" : "ollm";
+  const { home, program, copyFrom } = chooseProgram(io, world);
+  const again = howToCall(realFolder(io.script)[0] ?? io.script);
+  const addEngine = (mayAsk: boolean): Promise<number> => {
+    const wish = { isGiven: options.engine === true, mayAsk, isOnlyPrinted: options.print === true };
+    return setupEngine(wish, world.engine(program, home), io);
+  };
   if (found.length === 0) {
-    io.stdout(nothingFound(facts, program, given ?? []));
-    return options.print === true ? 0 : 1;
+    io.stdout(nothingFound(facts, program, given ?? [], again));
+    const engineCode = await addEngine(false);
+    return engineCode === 0 && options.print !== true ? 1 : engineCode;
   }
 
   const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
@@ -87,7 +109,10 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     if (plan.kind !== "same" || options.print === true) io.stdout(describe(plan));
   }
   const problems = plans.filter((plan) => plan.kind === "problem");
-  if (options.print === true) return problems.length > 0 ? 1 : 0;
+  if (options.print === true) {
+    await addEngine(false);
+    return problems.length > 0 ? 1 : 0;
+  }
 
   if (changes.length > 0 && options.yes !== true) {
     if (!io.isTerminal) {
@@ -100,6 +125,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     }
   }
 
+  const usedSoFar = await mentionedCopies(home, allTargets(facts));
   if (copyFrom !== undefined && problems.length < plans.length) {
     await copyProgram(copyFrom, program.script);
     io.stdout(
@@ -112,18 +138,25 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     if (plan.kind === "problem") continue;
     if (!(await apply(plan, () => planAdd(plan.target, program, roots), checked, io))) failures += 1;
   }
-  io.stdout(closing(plans, again, options.engine === true));
-  return failures > 0 ? 1 : 0;
+  const kept = [
+    usedSoFar,
+    await mentionedCopies(home, allTargets(facts)),
+    [path.basename(path.dirname(program.script))],
+  ];
+  await tidyCopies(home, new Set(kept.flatMap((names) => [...names])), world.now().getTime());
+  const engineCode = await addEngine(isNew);
+  io.stdout(closing(plans, again));
+  return engineCode === 0 && failures > 0 ? 1 : engineCode;
 }
 
 function chooseProgram(
   io: CommandIo,
   world: SetupWorld,
-): { readonly program: Program; readonly copyFrom: string | undefined } {
+): { readonly home: string; readonly program: Program; readonly copyFrom: string | undefined } {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
   const { script, copyFrom } = lastingScript({ ...world, script: io.script, home });
-  return { program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
+  return { home, program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
 }
 
 /** The hosts that somebody names by number or id; all of them without an answer. */
@@ -156,17 +189,6 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
       io.stderr(`${error.message}; ${error.hint ?? ""}\n`);
     }
   }
-}
-
-function describe(plan: AddPlan): string {
-  const { host, file, isFound } = plan.target;
-  const title = `${host.name}  ${file}\n`;
-  if (plan.kind === "same") return `${title}  already set up\n`;
-  if (plan.kind === "problem") {
-    return `${title}  ✗ ${plan.message}; it is left as it is\n${plan.hint === undefined ? "" : `    ${plan.hint}\n`}`;
-  }
-  const note = isFound ? "" : `  ${host.name} was not found here; the file is written all the same\n`;
-  return title + note + showDiff(file, plan.file.text, plan.text);
 }
 
 /** Writes, starts the entry as the host would, and takes the change back when that fails. */
@@ -229,47 +251,6 @@ async function takeBack({ plan, backup }: Written): Promise<void> {
     // Its host wrote on top of us: what it wrote stays, our entry goes.
     await removeEntryOf(plan.target);
   }
-}
-
-function closing(plans: readonly AddPlan[], again: string, wantsEngine: boolean): string {
-  const launches = plans.flatMap((plan) => (plan.kind === "problem" ? [] : [plan.launch]));
-  if (launches.length === 0) return "";
-  const folders = [...new Set(launches.flatMap((launch) => allowedFolders({ ...launch })))];
-  const lines = [
-    folders.length > 0
-      ? `Files: tools may read and write in ${folders.join(", ")}.`
-      : `Files: no folder is allowed. Models work on text they are given, and on the project that an editor has open; to allow one: ${again} setup --root DIR`,
-    'Try: "use a local model to summarise notes.txt".',
-    // A tool that installs the engine alone does not exist: it comes with the first model.
-    ...(wantsEngine
-      ? [
-          `Engine: it is installed (a 48 MB download) by the first call that needs it: ask your assistant for a model with pull_model and engine llama-cpp, or take one you have: ${again} import FILE NAME`,
-        ]
-      : []),
-    `To take it out again: ${again} setup --undo`,
-  ];
-  return `\n${lines.join("\n")}\n`;
-}
-
-function nothingFound(facts: Parameters<typeof hostTable>[0], program: Program, roots: readonly string[]): string {
-  const hosts = hostTable(facts);
-  const launch = createLaunch(program, roots, undefined);
-  const looked = hosts.flatMap(({ name, places }) => places.map(({ file }) => `  ${name}: ${file}`));
-  const [first] = hosts;
-  const entry =
-    first === undefined
-      ? ""
-      : addEntry("", placeOf({ host: first, file: "", isFound: false }), first.entry(launch))
-          .replaceAll(/^/gm, "  ")
-          .trimEnd();
-  return [
-    "No host was found. Looked for",
-    ...looked,
-    `For another host, this is the entry, under the name ${entryName}:`,
-    entry,
-    "To write it for one of the hosts above before it is installed: ollm setup --client NAME",
-    "",
-  ].join("\n");
 }
 
 function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {

@@ -13,13 +13,23 @@ export function programFolder(home: string): string {
  * (an installation, a checkout) is used where it is, so that upgrading it upgrades what hosts start.
  */
 export function isTransient(script: string, temporaryFolders: readonly string[]): boolean {
-  const parts = script.split(/[\\/]/);
-  // npx, pnpm dlx, bunx, yarn dlx
-  if (parts.some((part) => part === "_npx" || /^(dlx|bunx|xfs)(-|$)/.test(part))) return true;
+  if (isInCache(script)) return true;
   return temporaryFolders.some((folder) => {
     const relative = path.relative(folder, script);
     return relative !== "" && !path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..";
   });
+}
+
+/** Of npx, pnpm dlx, bunx, yarn dlx. */
+function isInCache(script: string): boolean {
+  return script.split(/[\\/]/).some((part) => part === "_npx" || /^(dlx|bunx|xfs)(-|$)/.test(part));
+}
+
+/** How somebody who runs this script calls it again, for messages: `ollm` where an installation put that on the PATH. */
+export function howToCall(script: string): string {
+  if (isInCache(script)) return "npx -y ollm-mcp";
+  if (script.split(/[\\/]/).includes("node_modules")) return "ollm";
+  return `node ${script.includes(" ") ? `"${script}"` : script}`;
 }
 
 /** What hosts are told to start. */

@@ -29,7 +29,7 @@ export interface Loader {
   plan(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
   /**
    * Loads the model unless it is loaded with that context; loads of one model are joined. Installs the engine first
-   * when it is missing and `mayInstall` (a generation must not: 85 MB are no surprise to spring on a question).
+   * when it is missing and `mayInstall` (a generation must not: 48 MB are no surprise to spring on a question).
    * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's.
    */
   load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult>;

@@ -2,7 +2,13 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { copyProgram, isTransient, lastingNode, lastingScript } from "../../../src/cli/hosts/program-files.ts";
+import {
+  copyProgram,
+  howToCall,
+  isTransient,
+  lastingNode,
+  lastingScript,
+} from "../../../src/cli/hosts/program-files.ts";
 
 describe("a script that is gone tomorrow", () => {
   test.each([
@@ -19,6 +25,16 @@ describe("a script that is gone tomorrow", () => {
   ])("%s: %s", (script, expected) => {
     expect(isTransient(script, ["/tmp"])).toBe(expected);
   });
+});
+
+test.each([
+  ["/home/me/.npm/_npx/1f2e/node_modules/ollm-mcp/dist/cli.mjs", "npx -y ollm-mcp"],
+  ["/usr/local/lib/node_modules/ollm-mcp/dist/cli.mjs", "ollm"],
+  ["C:\\Users\\me\\AppData\\Roaming\\npm\\node_modules\\ollm-mcp\\dist\\cli.mjs", "ollm"],
+  ["/home/me/my src/ollm-mcp/dist/cli.mjs", 'node "/home/me/my src/ollm-mcp/dist/cli.mjs"'],
+  ["/tmp/x/dist/cli.mjs", "node /tmp/x/dist/cli.mjs"],
+])("messages of %s tell to call %s", (script, call) => {
+  expect(howToCall(script)).toBe(call);
 });
 
 describe("the script for hosts", () => {

@@ -102,6 +102,6 @@ export function unsupported(model: string, reason: string): LoadFailed {
 
 export function notInstalled(): EngineNotInstalled {
   return new EngineNotInstalled("the embedded engine is not installed yet", {
-    hint: "Call smart_load or pull_model: either installs it (about 85 MB).",
+    hint: "Call smart_load or pull_model: either installs it (a 48 MB download).",
   });
 }

@@ -1,0 +1,63 @@
+import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
+import { isYes } from "../hosts/remove-entries.ts";
+import { createProgressLine } from "../progress-line.ts";
+import type { CommandIo } from "./io.ts";
+
+/** How somebody wants the embedded engine: by a flag, or maybe after being asked. */
+export interface EngineWish {
+  readonly isGiven: boolean;
+  readonly mayAsk: boolean;
+  /** Says what would be done, and does nothing. */
+  readonly isOnlyPrinted: boolean;
+}
+
+/**
+ * The last step of set-up. Nothing is downloaded without a flag or a yes: the first model brings the engine along anyway.
+ * Answers the exit code: 0 done or not wanted, 1 wanted and failed, 130 interrupted.
+ */
+export async function setupEngine(wish: EngineWish, engine: EmbeddedEngine, io: CommandIo): Promise<number> {
+  if (!wish.isGiven && !wish.mayAsk) return 0;
+  const state = await engine.look();
+  if (state.kind === "installed") {
+    if (wish.isGiven) io.stdout("✓ Embedded engine: already installed\n");
+    return 0;
+  }
+  if (state.kind === "impossible") {
+    if (wish.isGiven) io.stderr(`✗ Embedded engine: ${state.reason}\n`);
+    return wish.isGiven ? 1 : 0;
+  }
+  const size = `${formatBytes(state.downloadBytes)} to download, ${formatBytes(state.installedBytes)} on disk`;
+  if (wish.isOnlyPrinted) {
+    io.stdout(`Embedded engine: would be installed (${size})\n`);
+    return 0;
+  }
+  if (!wish.isGiven) {
+    const question = `Install the embedded engine now (${size})? Else the first model that needs it brings it along. [y/N] `;
+    if (!isYes(await io.ask(question))) return 0;
+  }
+  return install(engine, io);
+}
+
+async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
+  const interrupt = new AbortController();
+  const onSignal = (): void => interrupt.abort();
+  process.once("SIGINT", onSignal);
+  process.once("SIGTERM", onSignal);
+  const line = createProgressLine(process.stderr);
+  try {
+    await engine.install(line.show, interrupt.signal);
+    line.end();
+    io.stdout("✓ Embedded engine: installed; models come with pull_model, or with ollm import\n");
+    return 0;
+  } catch (error) {
+    line.end();
+    if (!(error instanceof OrchestratorError)) throw error;
+    io.stderr(`✗ Embedded engine: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+    return error instanceof Cancelled ? 130 : 1;
+  } finally {
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+  }
+}

@@ -1,0 +1,100 @@
+import { mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { SetupOptions } from "../../src/cli/commands/setup.ts";
+import type { EngineState } from "../../src/cli/engine/embedded-engine.ts";
+import { PullFailed } from "../../src/orchestrator/errors.ts";
+import { runSetup, type SetupGiven } from "../support/run-setup.ts";
+
+let home: string;
+
+beforeEach(async () => {
+  home = await realpath(await mkdtemp(join(tmpdir(), "ollm-setup-")));
+});
+afterEach(async () => {
+  await rm(home, { recursive: true, force: true });
+});
+
+async function write(name: string, text: string): Promise<string> {
+  const file = join(home, name);
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, text);
+  return file;
+}
+
+const read = (name: string) => readFile(join(home, name), "utf8");
+const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, given);
+
+describe("copies of the program that set-up made", () => {
+  /** Set-up run as npx would, by a program of that build; answers the names of the copies afterwards. */
+  async function setUp(build: string): Promise<readonly string[]> {
+    const cached = await write(`.npm/_npx/${build}/node_modules/ollm-mcp/dist/cli.mjs`, build);
+    expect((await run({ yes: true, client: ["cursor"] }, { script: cached, build })).code).toBe(0);
+    return (await readdir(join(home, ".ollm", "app"))).toSorted();
+  }
+
+  test("stay while a host that is open may run them, and go at the next upgrade", async () => {
+    expect(await setUp("1.0.0+a")).toEqual(["1.0.0+a"]);
+    expect(await setUp("1.1.0+b")).toEqual(["1.0.0+a", "1.1.0+b"]);
+    expect(await setUp("1.2.0+c")).toEqual(["1.1.0+b", "1.2.0+c"]);
+  });
+
+  test("stay while any host's file names them, be it broken", async () => {
+    await setUp("1.0.0+a");
+    await write(".gemini/settings.json", `{"mcpServers": {"ollm": {"args": ["${home}/.ollm/app/1.0.0+a/cli.mjs"`);
+    await setUp("1.1.0+b");
+    expect(await setUp("1.2.0+c")).toEqual(["1.0.0+a", "1.1.0+b", "1.2.0+c"]);
+  });
+});
+
+describe("the embedded engine in ollm setup", () => {
+  const possible: EngineState = { kind: "possible", downloadBytes: 48_056_087, installedBytes: 36_941_473 };
+  beforeEach(() => mkdir(join(home, ".cursor")));
+
+  test.each(["", "n"])("a person is asked last, with its size, and %j installs nothing", async (answer) => {
+    const { code, asked, installs } = await run({}, { answers: ["", "y", answer], engine: possible });
+    expect({ code, installs }).toEqual({ code: 0, installs: 0 });
+    expect(asked.at(-1)).toContain("48.1 MB to download, 36.9 MB on disk");
+  });
+
+  test("a yes installs it; who is set up already isn't asked", async () => {
+    const first = await run({}, { answers: ["", "y", "y"], engine: possible });
+    expect(first).toMatchObject({ code: 0, installs: 1 });
+    expect(first.stdout).toContain("✓ Embedded engine: installed");
+    expect(await run({}, { answers: [], engine: possible })).toMatchObject({ code: 0, asked: [], installs: 0 });
+  });
+
+  test("--yes alone never installs it, --engine does without asking", async () => {
+    expect(await run({ yes: true }, { engine: possible })).toMatchObject({ code: 0, installs: 0 });
+    expect(await run({ yes: true, engine: true }, { engine: possible })).toMatchObject({ code: 0, installs: 1 });
+  });
+
+  test("--engine installs it where there is no host, and --print only says its size", async () => {
+    await rm(join(home, ".cursor"), { recursive: true });
+    const printed = await run({ engine: true, print: true }, { engine: possible });
+    expect(printed).toMatchObject({ code: 0, installs: 0 });
+    expect(printed.stdout).toContain("would be installed (48.1 MB to download");
+    expect(await run({ engine: true }, { engine: possible })).toMatchObject({ code: 1, installs: 1 });
+  });
+
+  test("a failure is told with its hint, ends with 1, and leaves the hosts set up", async () => {
+    const install = (): Promise<void> => Promise.reject(new PullFailed("no network", { hint: "Check the proxy." }));
+    const { code, stderr } = await run({ yes: true, engine: true }, { engine: possible, install });
+    expect(code).toBe(1);
+    expect(stderr).toContain("✗ Embedded engine: no network\n  Check the proxy.");
+    expect(await read(".cursor/mcp.json")).toContain("ollm");
+  });
+
+  test("where it can't run, --engine says why and nobody is asked", async () => {
+    const engine: EngineState = { kind: "impossible", reason: "it needs glibc" };
+    const flagged = await run({ yes: true, engine: true }, { engine });
+    expect(flagged).toMatchObject({ code: 1, stderr: "✗ Embedded engine: it needs glibc\n", installs: 0 });
+    await rm(join(home, ".cursor", "mcp.json"));
+    expect((await run({}, { answers: ["", "y"], engine })).asked).toHaveLength(2);
+  });
+
+  test("--undo with --engine is refused", async () => {
+    await expect(run({ undo: true, engine: true })).rejects.toThrow("--engine installs, and --undo takes out");
+  });
+});

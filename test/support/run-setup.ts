@@ -1,0 +1,58 @@
+import { join } from "node:path";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
+import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
+import type { EmbeddedEngine, EngineState } from "../../src/cli/engine/embedded-engine.ts";
+import type { LaunchCheck } from "../../src/cli/hosts/check-launch.ts";
+import type { Launch } from "../../src/cli/hosts/launch.ts";
+
+export interface SetupGiven {
+  /** Typed by a person, in order; none of it means that there is nobody. */
+  readonly answers?: readonly string[];
+  readonly check?: (launch: Launch) => LaunchCheck;
+  readonly environment?: Record<string, string>;
+  readonly script?: string;
+  readonly onAsk?: () => Promise<void>;
+  readonly engine?: EngineState;
+  readonly install?: () => Promise<void>;
+  readonly build?: string;
+}
+
+/** Runs set-up on a machine of `platform` linux whose home is the temporary folder. */
+export async function runSetup(home: string, options: SetupOptions, given: SetupGiven) {
+  const output = { stdout: "", stderr: "", asked: [] as string[], checked: [] as Launch[], installs: 0 };
+  const answers = [...(given.answers ?? [])];
+  const io: CommandIo = {
+    stdout: (text) => void (output.stdout += text),
+    stderr: (text) => void (output.stderr += text),
+    environment: { PATH: "/usr/bin", ...given.environment },
+    workingDirectory: home,
+    userHome: home,
+    platform: "linux",
+    isTerminal: given.answers !== undefined,
+    ask: async (question) => {
+      output.asked.push(question);
+      await given.onAsk?.();
+      return answers.shift() ?? "";
+    },
+    node: process.execPath,
+    script: given.script ?? join(home, "installed", "dist", "cli.mjs"),
+  };
+  const world: SetupWorld = {
+    now: () => new Date("2026-11-21T10:30:00.000Z"),
+    check: async (launch) => {
+      output.checked.push(launch);
+      return given.check?.(launch) ?? { ok: true, version: "1", tools: ["a", "b"], tookMs: 12 };
+    },
+    build: given.build ?? "1.0.0+abc",
+    engine: (): EmbeddedEngine => ({
+      look: async () => given.engine ?? { kind: "installed" },
+      install: async () => {
+        output.installs += 1;
+        await given.install?.();
+      },
+    }),
+    temporaryFolders: [],
+  };
+  const code = await setup(options, io, world);
+  return { code, ...output };
+}
