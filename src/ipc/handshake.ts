@@ -103,10 +103,11 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
     const token = readToken(home);
     if (token === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
     const makeProofs = proofsUnder(token);
+    const ownHome = realHome(home);
     onKnock?.();
     const line = await readLine(socket, { maxBytes: maxKnockBytes * 4, timeoutMs: Math.max(1, deadline - Date.now()) });
     const introduction = parseLine(line) as Introduction;
-    return { socket, introduction, proof: checkIntroduction(introduction, home, makeProofs, nonce) };
+    return { socket, introduction, proof: checkIntroduction(introduction, ownHome, makeProofs, nonce) };
   } catch (error) {
     socket.destroy();
     if (error instanceof OwnerUnreachable) throw error;
@@ -153,11 +154,10 @@ function reasonOf(code: string | undefined): UnreachableReason {
 }
 
 /** Returns the front's own proof. */
-function checkIntroduction(said: Introduction, ownHome: string, makeProofs: MakeProofs, nonce: string): string {
+function checkIntroduction(said: Introduction, home: string, makeProofs: MakeProofs, nonce: string): string {
   if (said.ollm !== 1 || !isNonce(said.nonce) || typeof said.home !== "string") {
     throw new OwnerUnreachable("untrusted", "what answers on the socket is no owner");
   }
-  const home = realHome(ownHome);
   if (said.home !== home) {
     throw new OwnerUnreachable("untrusted", `the owner that answered holds ${said.home}, not ${home}`);
   }

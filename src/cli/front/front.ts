@@ -13,8 +13,6 @@ export interface HostStreams {
 }
 
 export interface FrontOptions extends RescueOptions {
-  /** The command line, without node and script. */
-  readonly words: readonly string[];
   readonly workingDirectory: string;
   /** What starts owners; loaded when one is missing. */
   loadRescue(): Promise<Rescue>;
@@ -93,6 +91,8 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     const { socket, introduction, welcome } = connection;
     owner = socket;
     holdHost("owner", false);
+    // First of all: the owner works on what waits while the rest is made ready.
+    relay.connected();
     const lines = createLineSplitter({
       maxLineBytes: maxOwnerLineBytes,
       onLine: relay.ownerLine,
@@ -120,7 +120,6 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
       },
       () => gone(),
     );
-    relay.connected();
     if (!isUpgradeAsked && isUpgrade(options.program.version, introduction.version)) {
       isUpgradeAsked = true;
       askForHandover(introduction.version).catch((error: unknown) => options.say(textOf(error)));
@@ -189,9 +188,11 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   input.on("error", relay.hostEnd);
   input.on("end", relay.hostEnd);
   input.on("close", relay.hostEnd);
-  process.once("SIGTERM", () => end(143));
-  process.once("SIGINT", () => end(130));
-  process.once("SIGHUP", () => end(129));
+  setImmediate(() => {
+    process.once("SIGTERM", () => end(143));
+    process.once("SIGINT", () => end(130));
+    process.once("SIGHUP", () => end(129));
+  });
   return { adopt, fail };
 }
 

@@ -12,8 +12,8 @@ const valueFlags: ReadonlySet<string> = new Set([
  * Whether a command line means "be a host's stdio server through the owner": nothing but the server's own flags, and no
  * person at a terminal. Commands, `--standalone`, `--help` and whatever is wrong belong to the program.
  */
-export function isServerCall(words: readonly string[], isTerminal: boolean): boolean {
-  if (words.length === 0) return !isTerminal;
+export function isServerCall(words: readonly string[], isTerminal: () => boolean): boolean {
+  if (words.length === 0) return !isTerminal();
   for (let at = 0; at < words.length; at++) {
     const word = words[at] ?? "";
     const equals = word.indexOf("=");

@@ -4,7 +4,7 @@ import type { Readable, Writable } from "node:stream";
 
 /**
  * Our standard streams. As pipes they are opened as sockets: lighter than `process.stdin` and `process.stdout`, and
- * writing never blocks the process, as that one's does on Unix. Opened once, when there is somebody to relay to.
+ * writing never blocks the process, as that one's does on Unix. Opened once, when there is somebody to serve.
  */
 export function openHostStreams(): { readonly input: Readable; readonly output: Writable } {
   return {
