@@ -87,6 +87,11 @@ export interface Farewell {
   readonly ollm: "farewell";
   /** `handover`: a newer owner comes; wait for it before starting one. */
   readonly reason: "handover" | "stop" | "idle";
+  /**
+   * Ids of the requests that this owner has read and not answered. Whatever else is open it has never seen, so the next
+   * one may be asked. Absent: nothing is known.
+   */
+  readonly unanswered?: readonly (string | number)[];
 }
 
 /** Every line of the owner that is not MCP starts like this. */

@@ -23,6 +23,11 @@ export interface StdioOptions {
   readonly maxPending?: number;
 }
 
+export interface StdioTransport extends Transport {
+  /** Reads no more, whatever happens: what comes stays with whoever sends it. Answers still leave. */
+  stopReading(): void;
+}
+
 /** Enough for the answers to a script that pipes its requests in and closes; far below the 2 s in which we must end. */
 const defaultDrainMs = 500;
 /** More than any host has under way, and few enough that their answers can be held. */
@@ -33,11 +38,12 @@ const defaultMaxPending = 256;
  * a long line, leaves a malformed request without an answer, and drops what is under way when input ends. A client that
  * does not read what we write is not read from either, and is given up in the end: see `outbox.ts`.
  */
-export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): Transport {
+export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): StdioTransport {
   const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, maxPending = defaultMaxPending } = options;
   /** Requests without an answer, and the token under which their progress is told. */
   const pending = new Map<RequestId, ProgressToken | undefined>();
   let isClosed = false;
+  let isStopped = false;
   let drainTimer: NodeJS.Timeout | undefined;
 
   const outbox = createOutbox(
@@ -45,7 +51,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     {
       onBehind(isBehind) {
         if (isClosed) return;
-        if (isBehind) input.pause();
+        if (isBehind || isStopped) input.pause();
         else input.resume();
       },
       onLost(bytes) {
@@ -67,9 +73,10 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       refuse(idInEdge(head) ?? idInEdge(tail), -32600, oversizedText(bytes, maxLineBytes)),
   });
 
-  const transport: Transport = {
+  const transport: StdioTransport = {
     start() {
       input.on("data", lines.push);
+      if (isStopped) input.pause();
       input.on("end", onInputEnd);
       input.on("close", onInputEnd);
       input.on("error", fail);
@@ -82,6 +89,10 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       if (!("method" in message) && message.id !== undefined) settle(message.id);
       outbox.send(message);
       return sent;
+    },
+    stopReading() {
+      isStopped = true;
+      input.pause();
     },
     close() {
       if (isClosed) return Promise.resolve();

@@ -30,6 +30,28 @@ const line = (value: unknown) => `${JSON.stringify(value)}\n`;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe("createStdioTransport", () => {
+  it("reads nothing any more once it was told to, also when a client that was behind catches up; answers leave", async () => {
+    const input = new PassThrough();
+    const taken: (() => void)[] = [];
+    const output = new Writable({ write: (_chunk, _encoding, done) => void taken.push(done) });
+    const transport = createStdioTransport(input, output, { limits: { behindBytes: 100, lostBytes: 100_000 } });
+    const received: JSONRPCMessage[] = [];
+    Object.assign(transport, { onmessage: (message: JSONRPCMessage) => received.push(message) });
+    void transport.start();
+    input.write(line(request(1)));
+    await turn();
+    await transport.send({ jsonrpc: "2.0", id: 1, result: { text: "x".repeat(200) } });
+    transport.stopReading();
+    taken.shift()?.();
+    await turn();
+    input.write(line(request(2)));
+    await turn();
+    expect(received).toEqual([request(1)]);
+    expect(input.isPaused()).toBe(true);
+    await transport.send({ jsonrpc: "2.0", id: 3, result: {} });
+    expect(taken).toHaveLength(1);
+  });
+
   it("reads messages however they are cut, also inside a character", async () => {
     const { input, received } = connect();
     const bytes = Buffer.from(line(request(1, { text: "grün" })) + line(request(2)));

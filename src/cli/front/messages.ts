@@ -49,12 +49,50 @@ export function retryableError(id: MessageId, message: string): string {
   return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message, data: { retryable: true } } });
 }
 
+/** Methods that do no harm when they are asked twice. */
+export const repeatable: ReadonlySet<string> = new Set([
+  "initialize",
+  "ping",
+  "server/discover",
+  "tools/list",
+  "resources/list",
+  "resources/templates/list",
+  "resources/read",
+  "resources/subscribe",
+  "resources/unsubscribe",
+  "prompts/list",
+  "prompts/get",
+  "completion/complete",
+  "logging/setLevel",
+  "subscriptions/listen",
+  "tasks/get",
+]);
+
 /** What a caller is told of a call that died with its owner. */
 export function interruptedText(method: string, params: Params): string {
   const tool = typeof params["name"] === "string" && method === "tools/call" ? params["name"] : undefined;
-  const next =
-    tool === "manage_model"
-      ? "Look with list_models at what was done, then call again if it is missing."
-      : "Calling again is safe.";
-  return `The ollm owner was restarted while ${tool ?? method} was under way, and its answer is lost. ${next}`;
+  return `The ollm owner was restarted while ${tool ?? method} was under way, and its answer is lost. ${next(tool, params)}`;
+}
+
+/** These change nothing when they are asked twice: a load finds its model loaded, a pull goes on where it was. */
+const safeTools: ReadonlySet<string | undefined> = new Set([
+  undefined,
+  "list_models",
+  "system_status",
+  "smart_load",
+  "pull_model",
+  "job",
+]);
+
+function next(tool: string | undefined, params: Params): string {
+  const input = isObject(params["arguments"]) ? params["arguments"] : {};
+  const file = input["output_path"];
+  if (tool === "route_and_generate" && typeof file === "string") {
+    return `${JSON.stringify(file)} may have been written: look, and call again if it is missing.`;
+  }
+  const isSafe = safeTools.has(tool) || tool === "route_and_generate" || input["action"] === "show";
+  if (isSafe) return "Calling again is safe.";
+  return tool === "manage_model"
+    ? "Look with list_models at what was done, then call again if it is missing."
+    : "Look at what was done before you call again.";
 }

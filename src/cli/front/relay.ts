@@ -4,6 +4,7 @@ import {
   interruptedText,
   isId,
   readMessage,
+  repeatable,
   retryableError,
   type Message,
   type MessageId,
@@ -46,31 +47,13 @@ interface OpenRequest {
   readonly id: MessageId;
   readonly method: string;
   readonly params: Params;
-  /** The line, of requests that may be asked again. */
+  /** The line; kept while there is room. */
   readonly text?: string;
   /** Of an open `subscriptions/listen`: its acknowledgement has been passed on, so another one is swallowed. */
   isAcknowledged?: boolean;
   /** The acknowledgement of the repeated listen is still to come. */
   isSwallowing?: boolean;
 }
-
-/** Asked twice they do no harm. */
-const repeatable: ReadonlySet<string> = new Set([
-  "initialize",
-  "ping",
-  "server/discover",
-  "tools/list",
-  "resources/list",
-  "resources/templates/list",
-  "resources/read",
-  "resources/subscribe",
-  "resources/unsubscribe",
-  "prompts/list",
-  "prompts/get",
-  "completion/complete",
-  "logging/setLevel",
-  "subscriptions/listen",
-]);
 
 /** What waits for an owner, and what is kept to be asked again: then the host is not read, or no copy is kept. */
 const maxWaitingLines = 256;
@@ -98,21 +81,24 @@ const ownId = "ollm:";
  * | 3  | host: handshake, (un)subscribe   | beside 1 and 2 kept for the next owner                                    |
  * | 4  | host: cancels a request          | not open any more; one that still waits is dropped with its cancellation  |
  * | 5  | host: answers the owner          | passed on under the owner's own id, if it is this owner's question        |
- * | 6  | connected                        | kept handshake, subscriptions, listens; open reads again; what waited     |
+ * | 6  | connected                        | kept handshake, subscriptions, listens; what is open again; what waited   |
  * | 7  | owner: answer                    | passed on, not open any more; swallowed when the request was the relay's, |
  * |    |                                  | or ends a listen because the owner leaves                                 |
  * | 8  | owner: request                   | passed on with an id that names this owner: `"<generation>:<json id>"`    |
  * | 9  | owner: notification              | passed on; a repeated listen's acknowledgement is swallowed               |
  * | 10 | owner: farewell                  | `leaving`: answers still come, the host's lines wait                      |
- * | 11 | owner gone                       | its questions are cancelled; open calls get a retryable error, reads stay |
- * |    |                                  | open. Handover: connect, with patience. Stop, idle: connect only if       |
- * |    |                                  | something waits. Else connect, unless owners die one after the other      |
+ * | 11 | owner gone                       | its questions are cancelled; open calls get a retryable error; reads, and |
+ * |    |                                  | what the farewell says was never seen, stay open. Handover: connect, with |
+ * |    |                                  | patience. Stop, idle: connect only if something waits. Else connect,      |
+ * |    |                                  | unless owners die one after the other                                     |
  * | 12 | failed                           | whatever is open or waits is answered with the sentence; `down`           |
  * | 13 | host ends                        | open requests have half a second, then the end; no new owner any more     |
  */
 export function createRelay(effects: RelayEffects): Relay {
   let state: "down" | "connecting" | "up" | "leaving" = "connecting";
   let farewell: Farewell["reason"] | undefined;
+  /** What the leaving owner has seen and not answered; undefined when nobody knows. */
+  let seenOpen: ReadonlySet<string> | undefined;
   let isEnding = false;
   let isOver = false;
   let generation = 0;
@@ -170,7 +156,7 @@ export function createRelay(effects: RelayEffects): Relay {
   function note(text: string, { id, method, params }: Extract<Message, { kind: "request" }>): void {
     if (method === "initialize") initialize = text;
     if (method === "resources/unsubscribe") subscriptions.delete(String(params["uri"]));
-    const isKept = repeatable.has(method) && keptBytes + text.length <= maxKeptBytes;
+    const isKept = keptBytes + text.length <= maxKeptBytes;
     if (isKept) keptBytes += text.length;
     forget(id);
     open.set(idKey(id), { id, method, params, ...(isKept && { text }) });
@@ -216,6 +202,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isOver) return;
     state = "up";
     farewell = undefined;
+    seenOpen = undefined;
     generation += 1;
     const again = [...open.values()];
     // An initialize that is open is asked again as it was; an answered one is the relay's own question now.
@@ -303,6 +290,7 @@ export function createRelay(effects: RelayEffects): Relay {
     }
     if (said.ollm !== "farewell") return;
     farewell = said.reason ?? "stop";
+    if (Array.isArray(said.unanswered)) seenOpen = new Set(said.unanswered.filter(isId).map(idKey));
     state = "leaving";
   }
 
@@ -312,12 +300,14 @@ export function createRelay(effects: RelayEffects): Relay {
     for (const id of questions.keys()) effects.toHost(cancelled(id, "the ollm owner was restarted"));
     questions.clear();
     for (const request of open.values()) {
-      if (request.text !== undefined) continue;
+      const isUnseen = seenOpen?.has(idKey(request.id)) === false;
+      if (request.text !== undefined && (isUnseen || repeatable.has(request.method))) continue;
       forget(request.id);
       effects.toHost(retryableError(request.id, interruptedText(request.method, request.params)));
     }
     const reason = farewell;
     farewell = undefined;
+    seenOpen = undefined;
     state = "down";
     if (isEnding) return over();
     const isNeeded =

@@ -40,6 +40,7 @@ export function createOwner(parts: OwnerParts): Owner {
   const leases = new Set<Socket>();
   let counter = 0;
   let isClosed = false;
+  let isPaused = false;
 
   async function greet(socket: Socket): Promise<void> {
     const { home, build } = parts;
@@ -117,6 +118,8 @@ export function createOwner(parts: OwnerParts): Owner {
       setTimeout(() => socket.destroy(), farewellMs).unref();
     });
     remove = addClient(id, { served, connectedAt: new Date().toISOString() });
+    // It came while this owner leaves: the next one serves it.
+    if (isPaused) served.pause();
   }
 
   async function serveDoor(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
@@ -154,6 +157,11 @@ export function createOwner(parts: OwnerParts): Owner {
     return () => void clients.delete(id);
   }
 
+  function pauseClients(): void {
+    isPaused = true;
+    for (const { served } of clients.values()) served.pause();
+  }
+
   return {
     accept(socket) {
       if (isClosed || sockets.size >= maxSockets) {
@@ -167,18 +175,18 @@ export function createOwner(parts: OwnerParts): Owner {
     addClient,
     business() {
       const activity = parts.brain.current()?.orchestrator.activity() ?? { operations: 0, pulls: 0, pinned: 0 };
-      const requests = [...clients.values()].reduce((sum, { served }) => sum + served.pending(), 0);
+      const requests = [...clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
       return { clients: clients.size, doors: doors.size, requests, ...activity };
     },
-    pauseClients() {
-      for (const { served } of clients.values()) served.pause();
-    },
+    pauseClients,
     async closeClients(reason) {
       isClosed = true;
+      // What is read from here on would miss in the list of what has been seen.
+      pauseClients();
       for (const socket of leases) socket.write(`${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`);
       await Promise.all(
         [...clients.values()].map(async ({ served }) => {
-          await bounded(served.say({ ollm: "farewell", reason }), farewellMs);
+          await bounded(served.say({ ollm: "farewell", reason, unanswered: served.unanswered() }), farewellMs);
           await served.close();
         }),
       );

@@ -8,15 +8,15 @@ import type { Readable, Writable } from "node:stream";
 import type { Farewell } from "../../ipc/protocol.ts";
 import type { ServerHost } from "../host.ts";
 import { serveConnection } from "../serve-connection.ts";
-import { createStdioTransport } from "../stdio-transport.ts";
+import { createStdioTransport, type StdioTransport } from "../stdio-transport.ts";
 
 /** One MCP client on a pair of streams. */
 export interface ServedClient {
   /** As it introduced itself; undefined before that. */
   name(): string | undefined;
-  /** Requests that are not answered yet; open listen streams are none. */
-  pending(): number;
-  /** Reads no more: what comes stays with whoever sends it. */
+  /** Ids of requests that are not answered yet; open listen streams are none. */
+  unanswered(): readonly RequestId[];
+  /** Reads no more, for good: what comes stays with whoever sends it. */
   pause(): void;
   /** A line between messages, for fronts. Resolves when it has left, or can't. */
   say(farewell: Farewell): Promise<void>;
@@ -31,14 +31,16 @@ export function serveClient(
   onEnd: () => void,
 ): ServedClient {
   const { input, output } = streams;
-  const watched = watchRequests(
-    createStdioTransport(input, output, { onEnd, onLost: (message) => host.log.warn(message) }),
-  );
+  const inner: StdioTransport = createStdioTransport(input, output, {
+    onEnd,
+    onLost: (message) => host.log.warn(message),
+  });
+  const watched = watchRequests(inner);
   const connection = serveConnection(host, watched.transport);
   return {
     name: watched.clientName,
-    pending: watched.pending,
-    pause: () => void input.pause(),
+    unanswered: watched.unanswered,
+    pause: () => inner.stopReading(),
     say: (farewell) =>
       new Promise((resolve) => {
         if (output.destroyed || output.writableEnded) return resolve();
@@ -50,7 +52,7 @@ export function serveClient(
 
 interface WatchedTransport {
   readonly transport: Transport;
-  pending(): number;
+  unanswered(): readonly RequestId[];
   clientName(): string | undefined;
 }
 
@@ -90,7 +92,7 @@ function watchRequests(inner: Transport): WatchedTransport {
     },
     close: () => inner.close(),
   };
-  return { transport, pending: () => open.size, clientName: () => name };
+  return { transport, unanswered: () => [...open], clientName: () => name };
 }
 
 function nameIn(value: unknown): string | undefined {

@@ -266,6 +266,29 @@ describe("the relay when its owner says farewell", () => {
     ]);
   });
 
+  it("asks the next owner what this one has not read, calls too, and never what it has (10, 11)", () => {
+    const { relay, host, owner, seen } = createRecorded();
+    host(call(1));
+    host(call(2));
+    host(request("3", "tools/call", { name: "smart_load" }));
+    owner({ ollm: "farewell", reason: "handover", unanswered: [1, 3] });
+    seen();
+    relay.ownerGone(0);
+    relay.connected();
+    expect(seen()).toEqual([
+      retryable(1),
+      ["connect", 5_000],
+      [">", call(2)],
+      [">", request("3", "tools/call", { name: "smart_load" })],
+    ]);
+    relay.ownerGone(1);
+    expect(seen()).toEqual([
+      retryable(2),
+      ["<", expect.objectContaining({ id: "3", error: expect.any(Object) })],
+      ["connect", 0],
+    ]);
+  });
+
   it.each(["stop", "idle"])("starts none after a %s until the host asks for something", (reason) => {
     const { relay, host, owner, seen } = createRecorded();
     host(listen);
