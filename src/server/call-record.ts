@@ -15,7 +15,12 @@ export function successOf(data: Readonly<Record<string, unknown>>): CallOutcome 
   };
 }
 
-/** What was asked of a model; whoever keeps the log knows whether it may be written. */
+/** An outcome that may be noted by whoever has not asked for text of callers and models. */
+export function withoutText({ answer: _answer, ...outcome }: CallOutcome): CallOutcome {
+  return outcome;
+}
+
+/** What was asked of a model: text of the caller's, for those who asked to see it. */
 export function promptOf(input: Readonly<Record<string, unknown>>): Pick<CallRecord, "prompt"> {
   const { prompt } = input;
   return typeof prompt === "string" ? { prompt } : {};

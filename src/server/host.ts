@@ -14,6 +14,8 @@ export interface ServerHost {
   open(): Promise<OpenHome>;
   /** Called once for every tool call that has ended; absent where nobody keeps a log of them. */
   noteCall?(record: CallRecord): void;
+  /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */
+  notesPrompts?(): boolean;
 }
 
 /** One line of the log of calls. Never prompt text, unless `log.prompts` asks for it. */
@@ -26,7 +28,7 @@ export interface CallRecord {
   readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
   /** Class of the error. */
   readonly error?: string;
-  /** What was asked and answered: written only under `log.prompts`, and cut. */
+  /** What was asked and answered: there only under `log.prompts`. */
   readonly prompt?: string;
   readonly answer?: string;
 }

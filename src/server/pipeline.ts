@@ -5,7 +5,7 @@ import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
 import { answersTo, missingInput, question, type NeedsInput } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
-import { failureOf, promptOf, successOf, type CallOutcome } from "./call-record.ts";
+import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
 import { callerContext, type OpenHome, type ServerHost } from "./host.ts";
@@ -54,8 +54,7 @@ export async function callTool(
       client: facts.client,
       tool: tool.name,
       durationMs: timers.now() - startedAtMs,
-      ...asked,
-      ...ended,
+      ...(host.notesPrompts?.() === true ? { ...asked, ...ended } : withoutText(ended)),
     });
   }
 }

@@ -119,7 +119,6 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
       {
         client: "test-client",
         tool: "route_and_generate",
-        prompt: "Hi",
         outcome: "job",
         durationMs: expect.any(Number),
       },
@@ -129,7 +128,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
 
 describe("the record of a call", () => {
   it.each([
-    ["ok", undefined, { outcome: "ok", model: "smollm2:135m", answer: generated.text }],
+    ["ok", undefined, { outcome: "ok", model: "smollm2:135m" }],
     ["an error of ours", new ModelDoesNotFit("too large"), { outcome: "error", error: "ModelDoesNotFit" }],
     ["a defect", new TypeError("oops"), { outcome: "error", error: "internal" }],
     ["a cancel", new Cancelled("cancelled"), { outcome: "cancelled" }],
@@ -143,11 +142,24 @@ describe("the record of a call", () => {
       {
         client: "test-client",
         tool: "route_and_generate",
-        prompt: "Hi",
         durationMs: expect.any(Number),
         ...expected,
       },
     ]);
+    await connection.close();
+  });
+
+  it.each([
+    [true, { prompt: "a secret", answer: generated.text }],
+    [false, {}],
+  ])("holds prompt and answer only where the setting asks for them: %s", async (notesPrompts, text) => {
+    const operation = drivenOperation<GenerateResult>();
+    operation.succeed(generated);
+    const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+    const connection = await connectMemoryClient(orchestrator, { notesPrompts });
+    await connection.call("route_and_generate", { prompt: "a secret" });
+    const { client: _client, durationMs: _durationMs, ...noted } = connection.noted[0] ?? {};
+    expect(noted).toEqual({ tool: "route_and_generate", outcome: "ok", model: "smollm2:135m", ...text });
     await connection.close();
   });
 

@@ -12,6 +12,8 @@ export type Era = "legacy" | "modern";
 export type Elicited = { readonly action: "accept" | "decline" | "cancel"; readonly content?: Record<string, boolean> };
 
 export interface MemoryClientOptions {
+  /** As under `log.prompts`. */
+  readonly notesPrompts?: boolean;
   readonly era?: Era;
   readonly elicit?: (message: string) => Elicited;
   /** URIs of the client's roots. */
@@ -58,6 +60,7 @@ export async function connectMemoryClient(
     version: "0.0.0-test",
     log: createLog("warn", (line) => logged.push(line)),
     noteCall: (record: CallRecord) => noted.push(record),
+    notesPrompts: () => options.notesPrompts === true,
     caller: {
       id: "caller-1",
       workingDirectory: options.workingDirectory ?? "/nonexistent",

@@ -6,14 +6,14 @@ const maxNameLength = 64;
 
 /**
  * One line of the log of calls: time, client, tool, model, milliseconds, outcome, class of the error. Text of callers
- * stands in it only when `showsPrompts`, quoted and cut.
+ * stands in it only when the record has it, quoted and cut.
  */
-export function callLine(record: CallRecord, at: Date, showsPrompts: boolean): string {
+export function callLine(record: CallRecord, at: Date): string {
   const { client, tool, model, durationMs, outcome, error, prompt, answer } = record;
   const fields = [at.toISOString(), word(client), word(tool), word(model), `${Math.round(durationMs)}ms`, outcome];
   if (error !== undefined) fields.push(word(error));
-  if (showsPrompts && prompt !== undefined) fields.push(`prompt=${quoted(prompt)}`);
-  if (showsPrompts && answer !== undefined) fields.push(`answer=${quoted(answer)}`);
+  if (prompt !== undefined) fields.push(`prompt=${quoted(prompt)}`);
+  if (answer !== undefined) fields.push(`answer=${quoted(answer)}`);
   return fields.join(" ");
 }
 

@@ -11,12 +11,12 @@ export interface CallLog {
   idle(): Promise<void>;
 }
 
-/** `showsPrompts` is asked with every call: the setting comes with the brain. */
-export function createCallLog(home: string, log: Log, showsPrompts: () => boolean): CallLog {
+/** Prompts and answers stand in it when they stand in the record: the pipeline asks the setting. */
+export function createCallLog(home: string, log: Log): CallLog {
   const file = callLogFile(home);
   const lines = createRotatingFile(file, (error) => log.warn(`${file} can't be written: ${String(error)}`));
   return {
-    note: (record) => lines.append(callLine(record, new Date(), showsPrompts())),
+    note: (record) => lines.append(callLine(record, new Date())),
     idle: lines.idle,
   };
 }

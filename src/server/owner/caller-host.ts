@@ -21,6 +21,7 @@ export function callerHost(
     },
     open: createCallerHome(origin, parts.brain.open, Date.now),
     noteCall: (record) => parts.calls.note(record),
+    notesPrompts: () => parts.brain.current()?.settings.log.prompts === true,
   };
 }
 

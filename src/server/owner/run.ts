@@ -57,7 +57,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   let isEnding = false;
 
   const brain = createBrainKeeper({ ...options, home });
-  const calls = createCallLog(home, log, () => brain.current()?.settings.log.prompts === true);
+  const calls = createCallLog(home, log);
   const owner = createOwner({
     ...options,
     home,
@@ -132,8 +132,10 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   const deaths = record.deaths.length;
   const isSafeStart = deaths >= deathsOfSafeStart;
   log.info(`${build} holds ${home} (pid ${process.pid}, generation ${record.generation}, ${record.socket})`);
-  if (deaths > 0)
-    log.warn(`owners of ${home} died ${deaths} times within a minute${isSafeStart ? ": a safe start" : ""}`);
+  if (deaths > 0) {
+    const times = deaths === 1 ? "an owner of" : `${deaths} owners of`;
+    log.warn(`${times} ${home} died within the last minute${isSafeStart ? ": a safe start" : ""}`);
+  }
   claim.onLost((reason) => {
     log.warn(reason);
     // Fronts find the newer owner.

@@ -6,27 +6,26 @@ const record = { client: "claude-code", tool: "route_and_generate", durationMs: 
 
 describe("callLine", () => {
   it("says time, client, tool, model, duration and outcome", () => {
-    expect(callLine({ ...record, model: "smollm2:135m" }, at, false)).toBe(
+    expect(callLine({ ...record, model: "smollm2:135m" }, at)).toBe(
       "2026-11-21T11:00:00.000Z claude-code route_and_generate smollm2:135m 812ms ok",
     );
   });
 
   it("says the class of an error, and a dash where there is no model", () => {
-    expect(callLine({ ...record, outcome: "error", error: "UnknownModel" }, at, false)).toMatch(
+    expect(callLine({ ...record, outcome: "error", error: "UnknownModel" }, at)).toMatch(
       / route_and_generate - 812ms error UnknownModel$/,
     );
   });
 
   it("keeps a client from writing lines of its own", () => {
-    const line = callLine({ ...record, client: "evil\n2026-11-21T11:00:00.000Z claude-code x\u0007" }, at, false);
+    const line = callLine({ ...record, client: "evil\n2026-11-21T11:00:00.000Z claude-code x\u0007" }, at);
     expect(line.split("\n")).toHaveLength(1);
     expect(line).toContain(" evil_2026-11-21T11:00:00.000Z_claude-code_x_ ");
   });
 
-  it("leaves out what was asked and answered unless told to show it, then quotes and cuts it", () => {
+  it("quotes and cuts what was asked and answered, when the record has it", () => {
     const full = { ...record, prompt: 'say "hi"\n', answer: "x".repeat(3_000) };
-    expect(callLine(full, at, false)).not.toContain("hi");
-    const line = callLine(full, at, true);
+    const line = callLine(full, at);
     expect(line).toContain('prompt="say \\"hi\\"\\n"');
     expect(line).toContain(`answer="${"x".repeat(2_000)}…"`);
   });
