@@ -5,7 +5,10 @@ import { freshSocketPath } from "../../ipc/socket-path.ts";
 import { startOwner, type StartOptions } from "../../ipc/start-owner.ts";
 import { ensureToken } from "../../ipc/token.ts";
 
-export type RescueOptions = Pick<StartOptions, "home" | "program" | "node" | "environment" | "say">;
+export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {
+  /** The command line, without node and script. */
+  readonly words: readonly string[];
+}
 
 /** What a front needs when no owner answers; a file of its own, because most starts find one. */
 export interface Rescue {
@@ -36,10 +39,26 @@ export const rescue: Rescue = {
 
   async start(options) {
     options.say(`no owner holds ${options.home}; starting one`);
-    const { pid, version } = await startOwner(options);
+    const { pid, version } = await startOwner({
+      ...options,
+      environment: { ...options.environment, ...ownerVariables(options.words) },
+    });
     options.say(`connected to the owner (pid ${pid}, version ${version})`);
   },
 };
+
+/**
+ * Flags that set what is the owner's, as the variables that win over all others of that setting: who starts an owner is
+ * obeyed by it. Later callers are told that theirs are ignored. The last one counts, as `parseArgs` has it.
+ */
+export function ownerVariables(words: readonly string[]): Readonly<Record<string, string>> {
+  let host: string | undefined;
+  for (const [at, word] of words.entries()) {
+    if (word === "--host") host = words[at + 1];
+    else if (word.startsWith("--host=")) host = word.slice("--host=".length);
+  }
+  return host === undefined ? {} : { OLLM_PROVIDERS_OLLAMA_HOST: host };
+}
 
 function trySocket(path: string): Promise<void> {
   return new Promise((resolve, reject) => {

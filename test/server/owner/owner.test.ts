@@ -127,6 +127,22 @@ describe("fronts of one home", () => {
   });
 });
 
+describe("a front that starts its owner", () => {
+  it("is obeyed in what is the owner's, flags before variables; later callers are told that theirs are ignored", async () => {
+    const wrong = { OLLM_HOST: "http://127.0.0.1:1", OLLM_PROVIDERS_OLLAMA_HOST: "http://127.0.0.1:2" };
+    const first = await front(["--host", place.ollama.url], wrong);
+    expect(textOf(await first.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+    const second = raw(["--host=http://127.0.0.1:3"]);
+    second.send(initialize);
+    await second.next();
+    await place.until("the notice", () => second.stderr().includes("--host is ignored: providers.ollama.host is"));
+    const third = raw(["--host", place.ollama.url]);
+    third.send(initialize);
+    await third.next();
+    expect(third.stderr()).not.toContain("ignored");
+  });
+});
+
 describe("a front", () => {
   it("goes on with the next owner when its owner was killed in the middle of calls, three at once", async () => {
     place.ollama.misbehave({ kind: "hang", afterLines: 1, times: 3 });
@@ -225,6 +241,32 @@ describe("an owner", () => {
     expect(place.claim()).toMatchObject({ deaths: [], generation: 2 });
   });
 
+  it("hands over under load, and no host sees an error: what it has not read, the next one answers", async () => {
+    place.ollama.misbehave({ kind: "slow", delayMs: 5 });
+    const all = await Promise.all(Array.from({ length: 4 }, () => front()));
+    await all[0]?.callTool("system_status", {});
+    const seen = new Set<number>();
+    let isOver = false;
+    const busy = all.map(async (client) => {
+      const texts: unknown[] = [];
+      while (!isOver) {
+        texts.push(textOf(await client.callTool("route_and_generate", generate)));
+        seen.add(place.claim().generation);
+      }
+      return texts;
+    });
+    for (let generation = 2; generation <= 3; generation += 1) {
+      expect(await place.ask("handover")).toEqual({ ok: true });
+      await place.until("the end", () => place.claim().ended === true);
+      // Fronts that have not asked for it wait some seconds for the one that did to start the next.
+      await (await front()).close();
+      await place.until("the next owner's answers", () => seen.has(generation));
+    }
+    isOver = true;
+    for (const texts of await Promise.all(busy)) expect(new Set(texts)).toEqual(new Set(["The sky is blue."]));
+    expect(place.claim().deaths).toEqual([]);
+  });
+
   it("of an older version hands over to a newer front, and serves its old ones until then", async () => {
     const old = await front();
     await old.callTool("system_status", {});
@@ -257,6 +299,14 @@ describe("an owner", () => {
     expect(first).toMatch(/^\S+Z test-legacy route_and_generate smollm2:135m \d+ms ok$/);
     expect(second).toMatch(/^\S+Z test-legacy pull_model - \d+ms error InvalidRequest$/);
     expect(await place.callLog()).not.toContain("sky");
+    expect(await place.ownerLog()).not.toContain("sky");
+  });
+
+  it("writes what was asked and answered where log.prompts asks for it", async () => {
+    const client = await front([], { OLLM_LOG_PROMPTS: "true" });
+    await client.callTool("route_and_generate", generate);
+    await place.until("a line", async () => (await place.callLog()).includes("\n"));
+    expect(await place.callLog()).toContain(' prompt="What colour is the sky?" answer="The sky is blue."\n');
   });
 });
 
