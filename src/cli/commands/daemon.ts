@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { newestClaim, type ClaimRecord } from "../../ipc/claim-record.ts";
 import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.ts";
@@ -163,9 +164,14 @@ function isAbsence(error: unknown): boolean {
 function hasProcess(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch {
     return false;
+  }
+  try {
+    // One that has ended and that nobody has waited for yet: in a container without an init that may be for ever.
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true; // not Linux
   }
 }
 
