@@ -1,4 +1,6 @@
 import { homedir } from "node:os";
+import type { Writable } from "node:stream";
+import { openHostStreams } from "../ipc/host-streams.ts";
 import type { Flags } from "../orchestrator/config/flags.ts";
 import { resolveHome } from "../orchestrator/config/home.ts";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
@@ -11,7 +13,9 @@ import { callerHost } from "./owner/caller-host.ts";
 import { runHome } from "./owner/run.ts";
 
 /** With the transport's half second for last answers, below the 2 s that hosts wait before they kill. */
-const exitBoundMs = 1_200;
+const exitBoundMs = 1_000;
+/** For the last bytes on their way to a host that may not read them. */
+const flushMs = 300;
 /** Tells this process's own client from those that come over the socket. */
 const ownClientId = "stdio";
 
@@ -36,6 +40,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const environment = process.env;
   const home = await ensureHome(resolveHome(environment, userHome), log);
   let running: Awaited<ReturnType<typeof runHome>>;
+  let streams: ReturnType<typeof openHostStreams> | undefined;
   try {
     running = await runHome({
       home,
@@ -49,7 +54,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
       writeLine,
       serveClient: async () => (await serving).serveClient,
       exitBoundMs,
-      exit: (code) => process.exit(code),
+      exit: (code) => exitWhenWritten(streams?.output, code),
     });
   } catch (error) {
     if (!(error instanceof OwnerUnavailable)) throw error;
@@ -61,13 +66,20 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const origin = { environment, flags, workingDirectory: process.cwd(), userHome };
   const host = tellingWarnings(callerHost({ version, log, brain, calls }, ownClientId, origin), log);
   const { serveClient } = await serving;
-  const served = serveClient({ input: process.stdin, output: process.stdout }, host, () => end("host", 0));
+  streams = openHostStreams();
+  const served = serveClient(streams, host, () => end("host", 0));
   // Farewells are for fronts.
   const client = { ...served, say: () => Promise.resolve() };
   owner.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });
   process.once("SIGTERM", () => end("host", 143));
   process.once("SIGINT", () => end("host", 130));
   process.once("SIGHUP", () => end("host", 129));
+}
+
+function exitWhenWritten(output: Writable | undefined, code: number): void {
+  if (output === undefined || output.destroyed || output.writableLength === 0) process.exit(code);
+  setTimeout(() => process.exit(code), flushMs);
+  output.once("drain", () => process.exit(code));
 }
 
 /** A front's user sees them in the owner's welcome; here the first call knows them. */
