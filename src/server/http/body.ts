@@ -27,14 +27,18 @@ export async function readBody(
   const chunks: Buffer[] = [];
   let bytes = 0;
   const isWhole = await new Promise<boolean | undefined>((resolve) => {
-    request.on("data", (chunk: Buffer) => {
+    const take = (chunk: Buffer): void => {
       bytes += chunk.length;
-      if (bytes <= maxBytes) chunks.push(chunk);
-      else {
-        request.pause();
-        resolve(false);
+      if (bytes <= maxBytes) {
+        chunks.push(chunk);
+        return;
       }
-    });
+      // What still comes is for whoever answers: a second pause would leave it with the client, and cut the answer.
+      request.off("data", take);
+      request.pause();
+      resolve(false);
+    };
+    request.on("data", take);
     request.once("end", () => resolve(true));
     request.once("error", () => resolve(undefined));
     request.once("close", () => resolve(undefined));

@@ -5,7 +5,6 @@ import { ensureHttpToken } from "../../ipc/http-token.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { systemTimers, type Timers } from "../../orchestrator/async/timers.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import { createServer } from "../create-server.ts";
 import type { ServerHost } from "../host.ts";
@@ -13,8 +12,8 @@ import { readBody } from "./body.ts";
 import { limitConnections } from "./connections.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
 import { createListening } from "./listening.ts";
-import { listen } from "./listen.ts";
-import { doorLists, hostAndPort, isLoopback, judge, type DoorPolicy, type Verdict } from "./policy.ts";
+import { listen, type ListenOptions } from "./listen.ts";
+import { doorLists, hostAndPort, judge, type DoorPolicy, type Verdict } from "./policy.ts";
 import { answerError, answerJson, sendWebResponse, streamLimits, type StreamLimits } from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
 import { createStreamableRoute } from "./streamable.ts";
@@ -40,6 +39,8 @@ export interface DoorOptions {
   readonly timers?: Timers;
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;
+  /** Of the name in `bind`; the system's when absent. */
+  readonly lookup?: ListenOptions["lookup"];
 }
 
 export interface Door {
@@ -64,12 +65,7 @@ const flushMs = 300;
  * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be had.
  */
 export async function openDoor(options: DoorOptions): Promise<Door> {
-  const { home, log, settings, bind } = options;
-  if (options.isWithoutToken === true && !isLoopback(bind)) {
-    throw new InvalidRequest(`a door at ${bind} needs a token: other machines reach it`, {
-      hint: "Leave out --no-token, or bind to 127.0.0.1.",
-    });
-  }
+  const { home, log, settings, lookup } = options;
   const { warning } = ensureHttpToken(home);
   if (warning !== undefined) log.warn(warning);
 
@@ -110,6 +106,9 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     headersTimeout: headersTimeoutMs,
     requestTimeout: requestTimeoutMs,
     connectionsCheckingInterval: 1_000,
+    // A machine that went to sleep says no goodbye: its streams, and with them its sessions, would stay for ever.
+    keepAlive: true,
+    keepAliveInitialDelay: 30_000,
   });
   const connections = limitConnections(server, settings.maxConnections);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
@@ -123,7 +122,12 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   // Without this the body of a refused request would be asked for before it is refused.
   server.on("checkContinue", onRequest);
   try {
-    await listen(server, options);
+    await listen(server, {
+      bind: options.bind,
+      port: options.port,
+      isLoopbackOnly: options.isWithoutToken === true,
+      ...(lookup !== undefined && { lookup }),
+    });
   } catch (error) {
     keeper?.close();
     listening.close();
@@ -134,6 +138,9 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   const { address, port } = server.address() as AddressInfo;
   const lists = doorLists(address, port, settings);
   const url = `http://${hostAndPort(address, port)}`;
+  for (const origin of lists.ignoredOrigins) {
+    log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no page in particular and is not obeyed`);
+  }
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;

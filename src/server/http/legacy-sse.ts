@@ -2,7 +2,7 @@ import type { Server } from "@modelcontextprotocol/server";
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
-import { maxPendingRequests, observe, type Lease } from "./sessions.ts";
+import { isTooMany, maxPendingRequests, observe, type Lease } from "./sessions.ts";
 import type { SessionHost } from "./streamable.ts";
 
 export interface LegacySseRoute {
@@ -76,8 +76,8 @@ export function createLegacySseRoute({ makeServer, slots, log }: SessionHost, li
         answerError(request, response, { status: 404, code: -32_001, message: "no such session; open /sse first" });
         return;
       }
-      if (session.lease.pending() >= maxPendingRequests) {
-        const message = `${maxPendingRequests} requests of this session wait for an answer already`;
+      if (isTooMany(body, session.lease)) {
+        const message = `at most ${maxPendingRequests} requests of a session may wait for their answers`;
         answerError(request, response, { status: 429, message });
         return;
       }

@@ -1,26 +1,50 @@
+import { lookup as systemLookup } from "node:dns/promises";
 import type { Server } from "node:http";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { isLoopback } from "./policy.ts";
 
-/** Port 0 picks a free one. Throws `InvalidRequest` that says why the address can't be had. */
-export async function listen(
-  server: Server,
-  { bind, port }: { readonly bind: string; readonly port: number },
-): Promise<void> {
+export interface ListenOptions {
+  /** A name is resolved once, and listened on at the address that was judged. */
+  readonly bind: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Refuses what other machines reach, `localhost` too where it leads there. */
+  readonly isLoopbackOnly?: boolean;
+  readonly lookup?: (host: string) => Promise<{ readonly address: string }>;
+}
+
+/** Throws `InvalidRequest` that says why the address can't be had. */
+export async function listen(server: Server, options: ListenOptions): Promise<void> {
+  const { bind, port, lookup = systemLookup } = options;
+  const name = bind.trim().replace(/^\[|\]$/g, "");
+  // To the system no address means every address.
+  if (name === "") {
+    throw new InvalidRequest("the address to bind to is empty", { hint: "Leave out --bind for 127.0.0.1." });
+  }
   try {
+    const { address } = await lookup(name);
+    if (options.isLoopbackOnly === true && !isLoopback(address)) {
+      const where = address === name ? bind : `${bind} (${address})`;
+      throw new InvalidRequest(`a door at ${where} needs a token: other machines reach it`, {
+        hint: "Leave out --no-token, or bind to 127.0.0.1.",
+      });
+    }
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
-      server.listen({ host: bind.replace(/^\[|\]$/g, ""), port, exclusive: true }, () => {
+      server.listen({ host: address, port, exclusive: true }, () => {
         server.off("error", reject);
         resolve();
       });
     });
   } catch (error) {
+    if (error instanceof InvalidRequest) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
     const why: Readonly<Record<string, readonly [string, string]>> = {
-      EADDRINUSE: ["is taken by another program", "Choose another with --port; 0 picks a free one."],
+      EADDRINUSE: ["is taken already", "Choose another with --port; 0 picks a free one."],
       EACCES: ["may not be used by this user", "Choose a port above 1023."],
       EADDRNOTAVAIL: ["is no address of this machine", "Bind to 127.0.0.1, or to an address that the machine has."],
       ENOTFOUND: ["is not known", "Bind to 127.0.0.1, or to an address that the machine has."],
+      EAI_AGAIN: ["is not known", "Bind to 127.0.0.1, or to an address that the machine has."],
     };
     const [fact, hint] = why[code] ?? [`can't be listened on (${code})`, "Choose another address or port."];
     throw new InvalidRequest(`${bind} port ${port} ${fact}`, { hint, cause: error });

@@ -52,8 +52,16 @@ const singleHeaders: ReadonlySet<string> = new Set([
   "content-length",
   "content-type",
 ]);
-/** URLs end up in histories and logs. */
-const tokenParameters: readonly string[] = ["token", "access_token", "auth", "authorization", "bearer"];
+/** URLs end up in histories and logs. In lower case. */
+const tokenParameters: ReadonlySet<string> = new Set([
+  "token",
+  "access_token",
+  "auth",
+  "authorization",
+  "bearer",
+  "api_key",
+  "apikey",
+]);
 
 /**
  * Judges a request by its head alone. On every route, known or not, in this order: shape, Host, Origin, a browser's
@@ -68,12 +76,17 @@ export function judge(request: RequestHead, policy: DoorPolicy): Verdict {
   const [path, search] = splitTarget(target);
 
   const host = headers.host?.toLowerCase();
-  if (host === undefined || !(policy.hosts.has(host) || host === request.localHost)) {
+  const isDialled = host === request.localHost || `${host}:80` === request.localHost;
+  if (host === undefined || !(policy.hosts.has(host) || isDialled)) {
     return refused(403, "this Host is not served here; http.allowedHosts lists those that are");
   }
   const { origin } = headers;
   if (origin !== undefined && !policy.origins.has(origin.toLowerCase())) {
     return refused(403, "pages of this Origin may not call; http.allowedOrigins lists those that may");
+  }
+  // Images, links and frames of a page come without an Origin. Where no token is asked for they could open streams.
+  if (origin === undefined && /^(cross|same)-site$/i.test(headers["sec-fetch-site"] ?? "")) {
+    return refused(403, "pages of other sites may not call; http.allowedOrigins lists the Origins that may");
   }
   // Browsers send no token with a preflight; it reads nothing and changes nothing.
   if (method === "OPTIONS" && origin !== undefined && headers["access-control-request-method"] !== undefined) {
@@ -81,18 +94,16 @@ export function judge(request: RequestHead, policy: DoorPolicy): Verdict {
   }
 
   const query = new URLSearchParams(search);
-  if (tokenParameters.some((name) => query.has(name))) {
-    return refused(
-      400,
-      "a token in a URL is never accepted: send it as Authorization: Bearer, and replace it with ollm token rotate",
-    );
-  }
+  if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
   if (!mayEnter(headers.authorization, policy.token)) {
     return {
       ...refused(401, "send Authorization: Bearer with the content of the token file that ollm serve names"),
       headers: { "www-authenticate": 'Bearer realm="ollm"' },
     };
   }
+
+  // Under whatever name; only who has it can have leaked it, so nobody else is compared.
+  if ([...query.values()].some((value) => isToken(value, policy.token))) return tokenInUrl;
 
   const known = routes.get(path);
   if (known === undefined) return refused(404, "no such route: /mcp, /sse, /messages and /health are served");
@@ -116,6 +127,11 @@ function refused(status: number, message: string): Refusal {
   return { kind: "refused", status, message };
 }
 
+const tokenInUrl = refused(
+  400,
+  "a token in a URL is never accepted: send it as Authorization: Bearer, and replace it with ollm token rotate",
+);
+
 function splitTarget(target: string): readonly [path: string, search: string] {
   const at = target.indexOf("?");
   return at === -1 ? [target, ""] : [target.slice(0, at), target.slice(at + 1)];
@@ -136,8 +152,12 @@ function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
 function mayEnter(authorization: string | undefined, token: DoorPolicy["token"]): boolean {
   if (token === "none") return true;
   const [, given] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
-  const isEqual = timingSafeEqual(digestOf(given ?? ""), token === "unreadable" ? digestOf("") : token);
-  return isEqual && token !== "unreadable" && given !== undefined;
+  return isToken(given ?? "", token);
+}
+
+function isToken(given: string, token: DoorPolicy["token"]): boolean {
+  const isEqual = timingSafeEqual(digestOf(given), typeof token === "string" ? digestOf("") : token);
+  return isEqual && typeof token !== "string";
 }
 
 /** SHA-256 of a token. */
@@ -151,12 +171,15 @@ export function hostAndPort(address: string, port: number): string {
   return `${plain.includes(":") ? `[${plain}]` : plain}:${port}`;
 }
 
+/** What is sent for every page that has no address of its own (sandboxed, or a file), and what names all of them. */
+const pagesOfAnybody: ReadonlySet<string> = new Set(["null", "*", ""]);
+
 /** The lists of a door that listens at `address`, with what the settings add. */
 export function doorLists(
   address: string,
   port: number,
   settings: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] },
-): Pick<DoorPolicy, "hosts" | "origins"> {
+): Pick<DoorPolicy, "hosts" | "origins"> & { readonly ignoredOrigins: readonly string[] } {
   const bound = hostAndPort(address, port);
   const own = ["127.0.0.1", "localhost", "[::1]"].map((host) => `${host}:${port}`);
   const named = settings.allowedHosts.map((host) => host.toLowerCase());
@@ -166,12 +189,11 @@ export function doorLists(
   const ownOrigins = [`localhost:${port}`, bound].map(
     (host) => `http://${port === 80 ? host.replace(/:80$/, "") : host}`,
   );
+  const origins = settings.allowedOrigins.map((origin) => origin.trim().toLowerCase().replace(/\/$/, ""));
   return {
     hosts: new Set(hosts),
-    origins: new Set([
-      ...ownOrigins,
-      ...settings.allowedOrigins.map((origin) => origin.toLowerCase().replace(/\/$/, "")),
-    ]),
+    origins: new Set([...ownOrigins, ...origins.filter((origin) => !pagesOfAnybody.has(origin))]),
+    ignoredOrigins: origins.filter((origin) => pagesOfAnybody.has(origin)),
   };
 }
 

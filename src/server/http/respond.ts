@@ -59,7 +59,10 @@ export function answerError(request: IncomingMessage, response: ServerResponse, 
 export interface StreamLimits {
   /** Waiting bytes on top of which nothing more is written: the connection is cut instead. */
   readonly maxUnreadBytes: number;
-  /** So long may something wait without a single byte being taken. */
+  /**
+   * So long may something wait without being taken, and so long again for each MiB: that a large answer is being read
+   * shows only at its end.
+   */
   readonly maxStallMs: number;
 }
 
@@ -67,13 +70,14 @@ export const streamLimits: StreamLimits = { maxUnreadBytes: 4 * 1024 * 1024, max
 
 /**
  * Cuts the connection of a client that does not read. `hasRoom` is asked before every write: false says that the
- * connection was cut. One message may be as large as it likes; what is bounded is what piles up behind it.
+ * connection was cut; `wrote` is told after it, since the last message may be the one that is not taken. One message may
+ * be as large as it likes; what is bounded is what piles up behind it.
  */
 export function watchReader(
   response: ServerResponse,
   limits: StreamLimits,
   onCut: (why: string) => void,
-): { hasRoom(): boolean; close(): void } {
+): { hasRoom(): boolean; wrote(): void; close(): void } {
   let timer: NodeJS.Timeout | undefined;
   let isCut = false;
   const cut = (why: string): void => {
@@ -86,7 +90,12 @@ export function watchReader(
     clearTimeout(timer);
     timer = undefined;
   };
+  const watchIfStuck = (): void => {
+    // `drain` comes when all is read, so a reader that is slow but reads is given the time by asking again.
+    if (response.writableLength > 0 && timer === undefined) watch(response.writableLength);
+  };
   response.on("drain", settle);
+  response.on("finish", settle);
   response.on("close", settle);
   return {
     hasRoom() {
@@ -95,19 +104,22 @@ export function watchReader(
         cut(`it left ${response.writableLength} bytes unread`);
         return false;
       }
-      // `drain` comes when all is read, so a reader that is slow but reads is given the time by asking again.
-      if (response.writableNeedDrain && timer === undefined) watch(response.writableLength);
+      if (response.writableNeedDrain) watchIfStuck();
       return true;
     },
+    wrote: watchIfStuck,
     close: settle,
   };
 
   function watch(waitingBytes: number): void {
-    timer = setTimeout(() => {
-      const now = response.writableLength;
-      if (now >= waitingBytes) cut(`it read nothing for ${limits.maxStallMs / 1000} s`);
-      else watch(now);
-    }, limits.maxStallMs);
+    timer = setTimeout(
+      () => {
+        const now = response.writableLength;
+        if (now >= waitingBytes) cut(`it left ${now} bytes unread for too long`);
+        else watch(now);
+      },
+      limits.maxStallMs * (1 + waitingBytes / 2 ** 20),
+    );
     timer.unref();
   }
 }
@@ -141,11 +153,16 @@ export async function sendWebResponse(
       const { done, value } = await reader.read();
       if (done || !watcher.hasRoom()) break;
       response.write(value);
+      if (response.writableNeedDrain) watcher.wrote();
     }
   } finally {
     response.off("close", stop);
-    watcher.close();
-    if (!response.destroyed) response.end();
-    else stop();
+    if (response.destroyed) {
+      watcher.close();
+      stop();
+    } else {
+      response.end();
+      watcher.wrote();
+    }
   }
 }

@@ -12,6 +12,15 @@ export interface SessionLimits {
 /** Requests under way in one session; more are refused with 429. */
 export const maxPendingRequests = 256;
 
+/** Whether a body brings more requests than its session may have under way. Notifications and answers always fit. */
+export function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean {
+  const messages: readonly unknown[] = Array.isArray(body) ? body : [body];
+  const requests = messages.filter(
+    (message) => typeof message === "object" && message !== null && "method" in message && "id" in message,
+  );
+  return requests.length > 0 && lease.pending() + requests.length > maxPendingRequests;
+}
+
 /** One session's place among those that may be open, and what is known of its traffic. */
 export interface Lease {
   /** An HTTP exchange of the session begins; the answer is called at its end. */
@@ -46,7 +55,8 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
     count: () => taken.size,
     take(onExpire) {
       if (taken.size >= limits.maxSessions) return undefined;
-      const pending = new Set<RequestId>();
+      /** Id → how often: a client that gives all its requests one id has as many under way. */
+      const pending = new Map<RequestId, number>();
       let exchanges = 0;
       let cancelTimer = (): void => undefined;
 
@@ -57,6 +67,11 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
           pending.size > 0
             ? timers.after(limits.graceMs, () => onExpire("its client has gone"))
             : timers.after(limits.idleMs, () => onExpire("nobody used it"));
+      };
+      const settle = (id: RequestId): void => {
+        const count = pending.get(id) ?? 0;
+        if (count > 1) pending.set(id, count - 1);
+        else pending.delete(id);
       };
       const lease: Lease = {
         exchange() {
@@ -72,19 +87,19 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
         },
         received(message) {
           if (!("method" in message)) return;
-          if ("id" in message) pending.add(message.id);
+          if ("id" in message) pending.set(message.id, (pending.get(message.id) ?? 0) + 1);
           // A cancelled request gets no answer.
           else if (message.method === "notifications/cancelled") {
-            pending.delete((message.params as { requestId?: RequestId } | undefined)?.requestId ?? "");
+            settle((message.params as { requestId?: RequestId } | undefined)?.requestId ?? "");
           }
           arm();
         },
         sent(message) {
           if ("method" in message || message.id === undefined) return;
-          pending.delete(message.id);
+          settle(message.id);
           arm();
         },
-        pending: () => pending.size,
+        pending: () => [...pending.values()].reduce((sum, count) => sum + count, 0),
         release() {
           cancelTimer();
           taken.delete(lease);

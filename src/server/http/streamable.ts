@@ -8,7 +8,7 @@ import type { ServerResponse } from "node:http";
 import type { Log } from "../../orchestrator/log.ts";
 import { createEventStore } from "./event-store.ts";
 import { errorBody } from "./respond.ts";
-import { maxPendingRequests, observe, type Lease, type SessionSlots } from "./sessions.ts";
+import { isTooMany, maxPendingRequests, observe, type Lease, type SessionSlots } from "./sessions.ts";
 
 export interface SessionHost {
   /** A server for one session; `callerId` is not the session's id, which only its client knows. */
@@ -85,8 +85,8 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionHost): 
       }
       const session = sessions.get(id);
       if (session === undefined) return error(404, "no such session; begin a new one with initialize", {}, -32_001);
-      if (request.method === "POST" && session.lease.pending() >= maxPendingRequests) {
-        return error(429, `${maxPendingRequests} requests of this session wait for an answer already`);
+      if (request.method === "POST" && isTooMany(body, session.lease)) {
+        return error(429, `at most ${maxPendingRequests} requests of a session may wait for their answers`);
       }
       return pass(session, request, body, exchange);
     },

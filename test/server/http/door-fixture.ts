@@ -39,7 +39,7 @@ export interface DoorUnderTest {
 }
 
 export interface DoorSetup extends Partial<
-  Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs">
+  Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup">
 > {
   readonly orchestrator?: Orchestrator;
   readonly settings?: Partial<DoorOptions["settings"]>;

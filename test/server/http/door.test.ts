@@ -287,6 +287,26 @@ describe("a client that does not read", () => {
 });
 
 describe("too many requests of one session", () => {
+  it("are refused with 429 too when they come in one body, or all under one id", async () => {
+    const orchestrator = createFakeOrchestrator({ generate: async () => drivenOperation<GenerateResult>() });
+    const door = await start({ orchestrator });
+    const session = await beginSession(door);
+    const headers = { "mcp-session-id": session, "mcp-protocol-version": "2025-03-26" };
+    const many = Array.from({ length: 257 }, (_, id) => call("route_and_generate", { prompt: "Hi" }, id + 1));
+    expect((await door.ask("/mcp", { headers, body: many })).status).toBe(429);
+    const sse = await openStream(door, {}, undefined, "/sse");
+    const endpoint = await sse.endpoint;
+    await door.ask(endpoint, { body: initializeMessage });
+    const statuses = [];
+    for (let count = 1; count <= 258; count += 1) {
+      statuses.push((await door.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, 7) })).status);
+    }
+    expect(statuses.at(-1)).toBe(429);
+    // What ends requests is taken all the same.
+    const cancelled = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 7 } };
+    expect((await door.ask(endpoint, { body: cancelled })).status).toBe(202);
+  });
+
   it("are refused with 429 while the others wait", async () => {
     const orchestrator = createFakeOrchestrator({ generate: async () => drivenOperation<GenerateResult>() });
     const door = await start({ orchestrator });

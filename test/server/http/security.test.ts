@@ -45,6 +45,8 @@ const attacks: readonly (readonly [string, number, (port: number, token: string)
   ["a Host that begins like ours", 403, (port) => ({ headers: { host: `localhost:${port}.evil.example` } })],
   ["our Host with another port", 403, () => ({ headers: { host: "localhost:9" } })],
   ["our Host without a port", 403, () => ({ headers: { host: "localhost" } })],
+  ["a link or image of another site", 403, () => ({ headers: { "sec-fetch-site": "cross-site" } })],
+  ["a page of a neighbour's name", 403, () => ({ headers: { "sec-fetch-site": "same-site" } })],
   ["no token", 401, () => ({ headers: { authorization: undefined } })],
   ["an empty token", 401, () => ({ headers: { authorization: "Bearer " } })],
   ["a wrong token", 401, () => ({ headers: { authorization: "Bearer 0123456789012345678901234567890123456789012" } })],
@@ -73,16 +75,15 @@ describe("every route refuses", () => {
     expect(answer.text).not.toContain(door.token);
   });
 
-  it.each(routes.flatMap(([method, target]) => ["token", "access_token"].map((name) => ({ method, target, name }))))(
-    "a token in the URL ($name) at $method $target, even beside the right header",
-    async ({ method, target, name }) => {
-      const url = `${target}${target.includes("?") ? "&" : "?"}${name}=${door.token}`;
-      const answer = await door.ask(url, { method, headers: { "content-length": "0" } });
-      expect(answer.status).toBe(400);
-      expect(answer.text).toContain("never accepted");
-      expect(door.logged.join("\n")).not.toContain(door.token);
-    },
-  );
+  it.each(
+    routes.flatMap(([method, target]) => ["token", "Access_Token", "other"].map((name) => ({ method, target, name }))),
+  )("a token in the URL ($name) at $method $target, even beside the right header", async ({ method, target, name }) => {
+    const url = `${target}${target.includes("?") ? "&" : "?"}${name}=${door.token}`;
+    const answer = await door.ask(url, { method, headers: { "content-length": "0" } });
+    expect(answer.status).toBe(400);
+    expect(answer.text).toContain("never accepted");
+    expect(door.logged.join("\n")).not.toContain(door.token);
+  });
 
   it("two Host headers, two tokens and a target that is a whole address", async () => {
     const lines = (extra: string, target = "/health") =>
@@ -134,6 +135,16 @@ describe("the lists of the settings", () => {
     expect(await statusOf("named.example")).toBe(403);
     expect(await statusOf("box.example:98")).toBe(403);
     expect(await statusOf("sub.box.example")).toBe(403);
+  });
+
+  it("can't let in the pages of everybody", async () => {
+    const everybody = await startDoor({ settings: { allowedOrigins: ["null", "*", "https://app.example/"] } });
+    const statusOf = async (origin: string) => (await everybody.ask("/health", { headers: { origin } })).status;
+    expect([await statusOf("null"), await statusOf("*"), await statusOf("https://app.example")]).toEqual([
+      403, 403, 200,
+    ]);
+    expect(everybody.logged.filter((line) => line.includes("is not obeyed"))).toHaveLength(2);
+    await everybody.close();
   });
 
   it("answer the preflight of the Origins that they name, by name and never with a star", async () => {
@@ -195,6 +206,22 @@ describe("the token", () => {
     expect((await door.ask("/health", { headers: { ...open, host: "evil.example" } })).status).toBe(403);
     await expect(startDoor({ isWithoutToken: true, bind: "0.0.0.0" })).rejects.toThrow(InvalidRequest);
   });
+
+  it("can't be left out where localhost leads to an address that other machines reach", async () => {
+    const lookup = async () => ({ address: "192.0.2.1" });
+    await expect(startDoor({ isWithoutToken: true, bind: "localhost", lookup })).rejects.toThrow(
+      "localhost (192.0.2.1) needs a token",
+    );
+    door = await startDoor({ isWithoutToken: true, bind: "box", lookup: async () => ({ address: "127.0.0.1" }) });
+    expect(door.door.url).toContain("http://127.0.0.1:");
+  });
+
+  it.each(["", " ", "[]"])(
+    "keeps no door from being refused at no address (%j), which would be all of them",
+    async (bind) => {
+      await expect(startDoor({ bind })).rejects.toThrow("the address to bind to is empty");
+    },
+  );
 
   it("is asked for at an address that other machines reach, which is served under the numbers that were dialled", () => {
     const token = "0123456789012345678901234567890123456789012";
