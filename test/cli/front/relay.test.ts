@@ -1,39 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createRelay } from "../../../src/cli/front/relay.ts";
+import { answer, createRecorded, notice, request } from "./recorded-relay.ts";
 
-/** Effects are recorded in order: `>` to the owner, `<` to the host, others by name. */
-function createRecorded({ isConnected = true } = {}) {
-  const effects: unknown[] = [];
-  const relay = createRelay({
-    toHost: (text) => void effects.push(["<", JSON.parse(text)]),
-    toOwner: (text) => void effects.push([">", parsed(text)]),
-    connect: (patienceMs) => void effects.push(["connect", patienceMs]),
-    holdHost: (isHeld) => void effects.push(["hold", isHeld]),
-    drain: (ms) => void effects.push(["drain", ms]),
-    end: () => void effects.push(["end"]),
-  });
-  if (isConnected) relay.connected();
-  return {
-    relay,
-    host: (value: unknown) => relay.hostLine(JSON.stringify(value)),
-    owner: (value: unknown) => relay.ownerLine(JSON.stringify(value)),
-    /** What happened since it was asked last. */
-    seen: () => effects.splice(0),
-  };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
-const request = (id: number | string, method: string, params = {}) => ({ jsonrpc: "2.0", id, method, params });
-const answer = (id: number | string, result = {}) => ({ jsonrpc: "2.0", id, result });
-const notice = (method: string, params = {}) => ({ jsonrpc: "2.0", method, params });
 const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
 const initialized = notice("notifications/initialized");
 const call = (id: number, name = "route_and_generate") => request(id, "tools/call", { name, arguments: {} });

@@ -246,10 +246,10 @@ describe("an owner", () => {
     const all = await Promise.all(Array.from({ length: 4 }, () => front()));
     await all[0]?.callTool("system_status", {});
     const seen = new Set<number>();
-    let isOver = false;
+    const over = new AbortController();
     const busy = all.map(async (client) => {
       const texts: unknown[] = [];
-      while (!isOver) {
+      while (!over.signal.aborted) {
         texts.push(textOf(await client.callTool("route_and_generate", generate)));
         seen.add(place.claim().generation);
       }
@@ -262,7 +262,7 @@ describe("an owner", () => {
       await (await front()).close();
       await place.until("the next owner's answers", () => seen.has(generation));
     }
-    isOver = true;
+    over.abort();
     for (const texts of await Promise.all(busy)) expect(new Set(texts)).toEqual(new Set(["The sky is blue."]));
     expect(place.claim().deaths).toEqual([]);
   });

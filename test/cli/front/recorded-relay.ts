@@ -1,0 +1,34 @@
+import { createRelay } from "../../../src/cli/front/relay.ts";
+
+/** Effects are recorded in order: `>` to the owner, `<` to the host, others by name. */
+export function createRecorded({ isConnected = true } = {}) {
+  const effects: unknown[] = [];
+  const relay = createRelay({
+    toHost: (text) => void effects.push(["<", JSON.parse(text)]),
+    toOwner: (text) => void effects.push([">", parsed(text)]),
+    connect: (patienceMs) => void effects.push(["connect", patienceMs]),
+    holdHost: (isHeld) => void effects.push(["hold", isHeld]),
+    drain: (ms) => void effects.push(["drain", ms]),
+    end: () => void effects.push(["end"]),
+  });
+  if (isConnected) relay.connected();
+  return {
+    relay,
+    host: (value: unknown) => relay.hostLine(JSON.stringify(value)),
+    owner: (value: unknown) => relay.ownerLine(JSON.stringify(value)),
+    /** What happened since it was asked last. */
+    seen: () => effects.splice(0),
+  };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+export const request = (id: number | string, method: string, params = {}) => ({ jsonrpc: "2.0", id, method, params });
+export const answer = (id: number | string, result = {}) => ({ jsonrpc: "2.0", id, result });
+export const notice = (method: string, params = {}) => ({ jsonrpc: "2.0", method, params });
