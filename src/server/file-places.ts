@@ -1,7 +1,7 @@
-import { realpath } from "node:fs/promises";
+import { lstat, readlink, realpath, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
-import { isInside, unusableName } from "./paths.ts";
+import { isForeignShare, isInside, unusableName } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 
 /** Absolute candidates of a name, in the order in which they are tried: the working directory, then each root. */
@@ -23,22 +23,47 @@ export async function findInside(name: string, roots: AllowedRoots, configFile: 
   const candidates = candidatesOf(name, roots);
   let outside: string | undefined = candidates.length === 0 ? path.resolve(name) : undefined;
   for (const candidate of candidates) {
-    const real = await resolved(candidate);
+    const isWithin = isAllowed(candidate, roots);
+    const real = await realOf(candidate, isWithin, roots);
     if (isAllowed(real ?? candidate, roots)) {
       if (real !== undefined) return real;
-    } else outside ??= real ?? candidate;
+    } else outside ??= isWithin ? real : candidate;
   }
   if (outside !== undefined) throw outsideRoots(name, outside, roots, configFile);
   throw new InvalidRequest(`${name} was not found`, { hint: `Looked in ${roots.folders.join(", ")}.` });
 }
 
-/** `file` must be resolved (`realpath`). */
-export function isAllowed(file: string, { folders }: AllowedRoots): boolean {
-  return folders.some((folder) => isInside(folder, file, path));
+/** Of what lies outside nothing is told: neither that it exists, nor where it leads, nor why it can't be read. */
+async function realOf(candidate: string, isWithin: boolean, { folders }: AllowedRoots): Promise<string | undefined> {
+  if (isForeignShare(candidate, folders, path)) return undefined;
+  return isWithin ? resolved(candidate) : resolved(candidate).catch(() => undefined);
+}
+
+/** `file` must be resolved (`realpath`). Of our own home only what a root in it grants. */
+export function isAllowed(file: string, { folders, closed }: AllowedRoots): boolean {
+  // Also where the file system doesn't tell cases apart; nobody misses what this closes elsewhere.
+  const isOurs = closed !== undefined && isInside(closed.toLowerCase(), file.toLowerCase(), path);
+  return folders.some(
+    (folder) => isInside(folder, file, path) && (!isOurs || (folder !== closed && isInside(closed, folder, path))),
+  );
+}
+
+/** Where an open file really lies; undefined when it is not what `file` names any more. */
+export async function pathOfHandle(handle: FileHandle, file: string): Promise<string | undefined> {
+  if (process.platform === "linux") {
+    const link = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => undefined);
+    if (link !== undefined) return link;
+  }
+  const real = await realpath(file);
+  const [named, opened] = await Promise.all([lstat(real, { bigint: true }), handle.stat({ bigint: true })]);
+  return named.ino === opened.ino && named.dev === opened.dev ? real : undefined;
 }
 
 /** The refusal, with the line that would allow it. */
 export function outsideRoots(name: string, real: string, roots: AllowedRoots, configFile: string): InvalidRequest {
+  if (roots.closed !== undefined && isInside(roots.closed, real, path)) {
+    return new InvalidRequest(`${name} belongs to ollm itself, and is not read or written for a client`);
+  }
   const folder = path.dirname(real);
   const leads = path.resolve(name) === real || !path.isAbsolute(name) ? "" : ` (it leads to ${real})`;
   const now = roots.folders.length === 0 ? "No folder is allowed yet." : `Allowed now: ${roots.folders.join(", ")}.`;

@@ -1,11 +1,20 @@
 import { constants } from "node:fs";
-import { lstat, open, readlink, realpath, stat, type FileHandle } from "node:fs/promises";
+import { open, realpath, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { ToolFiles } from "../tools/definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { binaryType, decodeText, isImage } from "./file-content.ts";
-import { candidatesOf, cannotRead, checkName, findInside, isAllowed, outsideRoots, resolved } from "./file-places.ts";
+import {
+  candidatesOf,
+  cannotRead,
+  checkName,
+  findInside,
+  isAllowed,
+  outsideRoots,
+  pathOfHandle,
+  resolved,
+} from "./file-places.ts";
 import { openOutput } from "./output-file.ts";
 import type { AllowedRoots } from "./roots.ts";
 
@@ -13,11 +22,11 @@ export interface FileAccess {
   /** Asked once per call, and only when a call names a file: it may cost a question to the client. */
   roots(): Promise<AllowedRoots>;
   readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
-  /** Named in refusals. */
+  /** Named in refusals; its folder, `OLLM_HOME`, is closed to every caller. */
   readonly configFile: string;
   /** Files to import are read inside the roots only, too: over HTTP, where the caller may be on another machine. */
   readonly isConfined?: boolean;
-  /** Between the check of a path and its opening; tests swap files here. */
+  /** Between the check of a path and its opening, of files to read and to write; tests swap files here. */
   readonly beforeOpen?: () => Promise<void>;
 }
 
@@ -26,7 +35,7 @@ export function createFiles(access: FileAccess): ToolFiles {
   const { maxTotalBytes } = access.limits;
   let totalBytes = 0;
   let known: Promise<AllowedRoots> | undefined;
-  const roots = () => (known ??= access.roots());
+  const roots = () => (known ??= askRoots(access));
 
   async function read(name: string): Promise<{ readonly file: string; readonly content: Uint8Array }> {
     const allowed = await roots();
@@ -74,7 +83,7 @@ export function createFiles(access: FileAccess): ToolFiles {
       }
       return images;
     },
-    openOutput: async (name) => openOutput(name, await roots(), access.configFile),
+    openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
       if (access.isConfined === true) return findInside(name, await roots(), access.configFile);
       checkName(name);
@@ -84,6 +93,12 @@ export function createFiles(access: FileAccess): ToolFiles {
       throw new InvalidRequest(`${name} was not found`, { hint: "Give its absolute path." });
     },
   };
+}
+
+async function askRoots({ roots, configFile }: FileAccess): Promise<AllowedRoots> {
+  const home = path.dirname(configFile);
+  const [allowed, closed] = await Promise.all([roots(), realpath(home).catch(() => home)]);
+  return { ...allowed, closed };
 }
 
 async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess): Promise<Uint8Array> {
@@ -110,17 +125,6 @@ async function readRegular(name: string, file: string, roots: AllowedRoots, acce
   } finally {
     await handle.close();
   }
-}
-
-/** Where an open file really lies; undefined when it is not what `file` names any more. */
-async function pathOfHandle(handle: FileHandle, file: string): Promise<string | undefined> {
-  if (process.platform === "linux") {
-    const link = await readlink(`/proc/self/fd/${handle.fd}`).catch(() => undefined);
-    if (link !== undefined) return link;
-  }
-  const real = await realpath(file);
-  const [named, opened] = await Promise.all([lstat(real, { bigint: true }), handle.stat({ bigint: true })]);
-  return named.ino === opened.ino && named.dev === opened.dev ? real : undefined;
 }
 
 /** At most `maxBytes`; undefined when there is more (a file may grow, and those in /proc say size 0). */

@@ -26,6 +26,16 @@ export function isTooBroad(folder: string, homeDirectory: string, path: Platform
   return path.parse(folder).root === folder || isInside(folder, homeDirectory, path);
 }
 
+/**
+ * Whether `file` lies on a Windows share that holds none of `folders`. Merely looking there would connect to a machine
+ * that somebody else named, and show it this user's credentials.
+ */
+export function isForeignShare(file: string, folders: readonly string[], path: PlatformPath): boolean {
+  const shareOf = (name: string) => path.parse(path.normalize(name)).root.toLowerCase();
+  if (path.sep !== "\\" || !shareOf(file).startsWith("\\\\")) return false;
+  return !folders.some((folder) => shareOf(folder) === shareOf(file));
+}
+
 /** Why a name can't be a file's, before anything is opened: NUL, and on Windows devices, pipes and streams. */
 export function unusableName(name: string, path: PlatformPath): string | undefined {
   if (name.includes("\0")) return "contains a NUL character";

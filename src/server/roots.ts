@@ -11,6 +11,8 @@ export interface AllowedRoots {
   readonly folders: readonly string[];
   /** One of `folders`: tried first for relative names. */
   readonly workingDirectory?: string;
+  /** `OLLM_HOME`, resolved: its tokens and settings are not among a wider root's files. */
+  readonly closed?: string;
 }
 
 /**

@@ -130,6 +130,32 @@ describe("what lies outside", () => {
     expect(error).toContain("outside the folders that may be used");
   });
 
+  it.skipIf(process.platform === "win32")("is not described by where its links lead", async () => {
+    await symlink(secret, path.join(base, "away.txt"));
+    expect(await refusal(files().readText([path.join(base, "away.txt")]))).not.toContain("secret");
+    await symlink(path.join(base, "loop"), path.join(base, "loop"));
+    expect(await refusal(files().readText([path.join(base, "loop", "a.txt")]))).toContain("outside the folders");
+  });
+
+  it("is our own home, also below a root that holds it; a root in it is granted", async () => {
+    const home = path.join(root, ".ollm");
+    await mkdir(path.join(home, "run"), { recursive: true });
+    await mkdir(path.join(home, "shared"));
+    await writeFile(path.join(home, "run", "http-token"), "token");
+    await writeFile(path.join(home, "shared", "a.txt"), "shared");
+    const configFile = path.join(home, "config.yaml");
+    const service = files({ configFile });
+    expect(await refusal(service.readText([".ollm/run/http-token"]))).toContain("belongs to ollm itself");
+    expect(await refusal(service.readText([path.join(home, "none")]))).toContain("belongs to ollm itself");
+    expect(await refusal(service.openOutput(".ollm/config.yaml"))).toContain("belongs to ollm itself");
+    expect((await service.readText(["notes.txt"]))[0]?.text).toBe("hello");
+    const granted = files({ configFile, roots: async () => ({ folders: [root, path.join(home, "shared")] }) });
+    expect((await granted.readText([".ollm/shared/a.txt"]))[0]?.text).toBe("shared");
+    expect(await refusal(granted.readText([".ollm/run/http-token"]))).toContain("belongs to ollm itself");
+    const whole = files({ configFile, roots: async () => ({ folders: [home] }) });
+    expect(await refusal(whole.readText(["run/http-token"]))).toContain("belongs to ollm itself");
+  });
+
   it("is everything when there are no roots", async () => {
     const service = files({ roots: async () => ({ folders: [] }) });
     expect(await refusal(service.readText(["notes.txt"]))).toContain("No folder is allowed yet.");
@@ -218,6 +244,28 @@ describe("writing inside the roots", () => {
     await symlink(path.dirname(secret), path.join(root, "sub"));
     expect(await refusal(output.write("text"))).toContain("outside");
     expect(await readdir(path.dirname(secret))).toEqual(["key.txt"]);
+  });
+
+  it("leaves nothing where its folder was swapped for a link at the last moment", async () => {
+    await mkdir(path.join(root, "sub"));
+    const swap = async () => {
+      await rename(path.join(root, "sub"), path.join(root, "sub-away"));
+      await symlink(path.dirname(secret), path.join(root, "sub"));
+    };
+    const output = await files({ beforeOpen: swap }).openOutput("sub/answer.md");
+    expect(await refusal(output.write("text"))).toContain("outside");
+    expect(await readdir(path.dirname(secret))).toEqual(["key.txt"]);
+  });
+
+  it("never replaces what appears at the last moment, but fills what is empty", async () => {
+    const target = path.join(root, "answer.md");
+    const late = await files({ beforeOpen: () => writeFile(target, "somebody else's") }).openOutput("answer.md");
+    expect(await refusal(late.write("mine"))).toContain("exists already");
+    expect(await readFile(target, "utf8")).toBe("somebody else's");
+    await writeFile(target, "");
+    await (await files().openOutput("answer.md")).write("mine");
+    expect(await readFile(target, "utf8")).toBe("mine");
+    expect((await readdir(root)).toSorted()).toEqual(["answer.md", "notes.txt"]);
   });
 
   it("wants the folder to exist", async () => {

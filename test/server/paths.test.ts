@@ -1,6 +1,6 @@
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { isInside, isTooBroad, unusableName } from "../../src/server/paths.ts";
+import { isForeignShare, isInside, isTooBroad, unusableName } from "../../src/server/paths.ts";
 
 describe("isInside", () => {
   it.each([
@@ -43,6 +43,20 @@ describe("isTooBroad", () => {
     ["\\\\server\\share\\", "C:\\Users\\Ann", path.win32, true],
   ])("%s for home %s", (folder, home, platform, expected) => {
     expect(isTooBroad(folder, home, platform)).toBe(expected);
+  });
+});
+
+describe("isForeignShare", () => {
+  it.each([
+    ["\\\\evil\\share\\a.txt", ["C:\\work"], path.win32, true],
+    ["//evil/share/a.txt", ["C:\\work"], path.win32, true],
+    ["\\\\evil@80\\share\\a.txt", ["\\\\server\\share\\work"], path.win32, true],
+    ["\\\\SERVER\\Share\\other\\a.txt", ["\\\\server\\share\\work"], path.win32, false],
+    ["C:\\other\\a.txt", ["D:\\work"], path.win32, false],
+    ["\\a.txt", ["C:\\work"], path.win32, false],
+    ["//evil/share/a.txt", ["/work"], path.posix, false],
+  ])("%s beside %j", (file, folders, platform, expected) => {
+    expect(isForeignShare(file, folders, platform)).toBe(expected);
   });
 });
 
