@@ -37,8 +37,10 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     return named.has(url.hostname) || named.has(`${url.hostname}:${port ?? ""}`);
   }
 
-  function refusal(host: string, address: string): OrchestratorError {
-    const what = host === address ? `${host} is` : `${host} leads to ${address},`;
+  /** Without an address: of a name that says where it belongs. */
+  function refusal(host: string, address?: string): OrchestratorError {
+    const leads = address === undefined ? "is a name of the local network," : `leads to ${address},`;
+    const what = host === address ? `${host} is` : `${host} ${leads}`;
     return options.refuse(
       `${what} a private address, which is not connected to`,
       `If it is meant, name ${host} in network.allowedHosts (OLLM_NETWORK_ALLOWED_HOSTS) where the owner is configured.`,
@@ -74,15 +76,28 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     async approve(url) {
       check(url);
       if (isNamed(url) || isIP(plainHost(url)) !== 0) return;
+      // With a dot at its end a name is the same name, and some resolvers know only one of the two.
+      const host = plainHost(url).replace(/\.$/, "");
+      if (host === "localhost" || host.endsWith(".localhost")) {
+        if (options.isLoopbackAllowed === true) return;
+        throw refusal(plainHost(url), "127.0.0.1");
+      }
       await new Promise<void>((done, fail) => {
-        lookup(plainHost(url), { all: true }, (error) => {
-          // A name that we can't resolve may be known to whoever connects, and comes to nothing otherwise.
-          if (error === null || "syscall" in error) done();
-          else fail(error);
+        lookup(host, { all: true }, (error) => {
+          if (error === null) done();
+          else if (!("syscall" in error)) fail(error);
+          // A public name that we can't resolve may be known to whoever connects, through a proxy say.
+          else if (isLocalName(host)) fail(refusal(plainHost(url)));
+          else done();
         });
       });
     },
   };
+}
+
+/** A name that only a local network's name server knows: one label, or a domain that nobody can register. */
+function isLocalName(host: string): boolean {
+  return !host.includes(".") || /\.(local|localdomain|internal|intranet|lan|home|corp|private|arpa)$/.test(host);
 }
 
 /** `URL` has turned every way of writing an IPv4 address into the usual one. */
@@ -121,14 +136,20 @@ const reserved = blockList([
   ["169.254.0.0", 16],
   ["172.16.0.0", 12],
   ["192.0.0.0", 24],
+  ["192.0.2.0", 24],
   ["192.168.0.0", 16],
   ["198.18.0.0", 15],
+  ["198.51.100.0", 24],
+  ["203.0.113.0", 24],
   ["224.0.0.0", 4],
   ["240.0.0.0", 4],
-  ["::", 128],
+  ["::", 96],
   ["64:ff9b:1::", 48],
   ["100::", 64],
   ["2001::", 32],
+  ["2001:db8::", 32],
+  ["3fff::", 20],
+  ["5f00::", 16],
   ["fc00::", 7],
   ["fe80::", 10],
   ["fec0::", 10],
@@ -141,7 +162,7 @@ function blockList(subnets: readonly (readonly [string, number])[]): BlockList {
   return list;
 }
 
-/** The IPv4 address that an IPv6 address stands for: mapped, compatible, translated (NAT64), 6to4. */
+/** The IPv4 address that an IPv6 address stands for: mapped, compatible, translated (NAT64, SIIT), 6to4. */
 function innerAddress(address: string): string | undefined {
   const plain = address.split("%")[0] ?? address;
   if (!URL.canParse(`http://[${plain}]`)) return undefined;
@@ -151,7 +172,7 @@ function innerAddress(address: string): string | undefined {
     .slice(0, 6)
     .map((group) => group.toString(16))
     .join(":");
-  if (start === "0:0:0:0:0:ffff" || start === "64:ff9b:0:0:0:0") return dotted(groups[6], groups[7]);
+  if (["0:0:0:0:0:ffff", "0:0:0:0:ffff:0", "64:ff9b:0:0:0:0"].includes(start)) return dotted(groups[6], groups[7]);
   // ::1 and :: are themselves.
   if (start === "0:0:0:0:0:0" && (groups[6] ?? 0) > 0) return dotted(groups[6], groups[7]);
   return a === 0x2002 ? dotted(b, c) : undefined;

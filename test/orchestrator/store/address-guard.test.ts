@@ -53,11 +53,16 @@ describe("an address", () => {
     "64:ff9b::a00:5",
     "2002:a00:5::1",
     "::10.0.0.5",
+    "::2",
+    "::ffff:0:10.0.0.5",
+    "192.0.2.1",
+    "2001:db8::1",
+    "fe80::1%eth0",
   ])("%s is private", (address) => {
     expect(kindOf(address)).toBe("private");
   });
 
-  it.each(["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"])(
+  it.each(["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "::ffff:0:127.0.0.1"])(
     "%s is this machine's",
     (address) => {
       expect(kindOf(address)).toBe("loopback");
@@ -119,6 +124,12 @@ describe("a name to pull", () => {
     "127.1/x/y:z",
     "localhost/x/y:z",
     "localhost:5000/x/y:z",
+    "localhost.:5000/x/y:z",
+    "registry.localhost/x/y:z",
+    "metadata.example.:443/x/y:z",
+    "metadata:80/x/y:z",
+    "metadata.google.internal/x/y:z",
+    "printer.local/x/y:z",
     "metadata.example/x/y:z",
     "mixed.example/x/y:z",
     "six.example/x/y:z",
@@ -128,6 +139,7 @@ describe("a name to pull", () => {
     if (url === undefined) throw new Error("no host was seen");
     const error: unknown = await guard.approve(url).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(PullFailed);
+    expect((error as PullFailed).message).toMatch(/a private address, which is not connected to$/);
     expect((error as PullFailed).hint).toContain("network.allowedHosts");
   });
 
