@@ -9,6 +9,7 @@ import { chmod, cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node
 import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { lazyCommonJs } from "./lazy-commonjs.ts";
+import { leanSdk } from "./lean-sdk.ts";
 import { thirdPartyLicenses } from "./third-party-licenses.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -17,6 +18,7 @@ const outdir = join(root, "dist");
 /** Name in `dist/` → source. */
 const entries: Readonly<Record<string, string>> = {
   commands: "src/cli/program.ts",
+  standalone: "src/server/alone.ts",
   "front-rescue": "src/cli/front/rescue.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/gguf/child.ts",
@@ -64,7 +66,7 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
     chunkNames: "chunks/[name]-[hash]",
     splitting: true,
     banner: { js: requireBanner },
-    plugins: [lazyCommonJs],
+    plugins: [lazyCommonJs, leanSdk],
     alias: {
       // The SDK's default validator is ajv: 130 KB and 3 ms of every start. Its own lighter one takes its place.
       "@modelcontextprotocol/server/_shims": "./scripts/mcp-server-shims.ts",

@@ -10,8 +10,9 @@ import { isServerCall } from "./front/words.ts";
  */
 const words = process.argv.slice(2);
 
-async function runProgram(given: readonly string[]): Promise<void> {
-  await (await import("./program.ts")).runProgram(given);
+/** Not by way of the program: a host waits, and each file on the way takes a millisecond. */
+async function runAlone(given: readonly string[]): Promise<void> {
+  await (await import("../server/alone.ts")).runAlone(given, () => import("./program.ts"));
 }
 
 // Modules that a start needs seldom are asked for where they are: each import takes a tenth of a millisecond or two.
@@ -25,10 +26,12 @@ if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
     environment: process.env,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => (await import("./front/rescue.ts")).rescue,
-    serveAlone: () => runProgram(["--standalone", ...words]),
+    serveAlone: () => runAlone(["--standalone", ...words]),
     openStreams: openHostStreams,
     exit: (code) => process.exit(code),
   });
+} else if (words.includes("--standalone")) {
+  await runAlone(words);
 } else {
-  await runProgram(words);
+  await (await import("./program.ts")).runProgram(words);
 }

@@ -1,5 +1,5 @@
 import { realpathSync } from "node:fs";
-import { parseFlags, type Flags } from "../orchestrator/config/flags.ts";
+import { parseFlags } from "../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
 import { build, version } from "../version.ts";
 
@@ -15,22 +15,23 @@ export async function runProgram(words: readonly string[]): Promise<void> {
       await (await import("../server/owner/main.ts")).runOwner({ version, build });
       return;
     }
-    const flags = serverFlags(words);
-    if (flags === undefined) await runCommand(words);
-    else await (await import("../server/standalone.ts")).runStandalone(version, flags);
+    if (isServer(words))
+      await (await import("../server/alone.ts")).runAlone(words, () => Promise.resolve({ runProgram, fail }));
+    else await runCommand(words);
   } catch (error) {
     fail(error);
   }
 }
 
 /** Nothing but flags of the server: that is how hosts start it, and they wait. All else is a command's. */
-function serverFlags(words: readonly string[]): Flags | undefined {
-  if (words.length === 0) return process.stdin.isTTY ? undefined : {};
+function isServer(words: readonly string[]): boolean {
+  if (words.length === 0) return !process.stdin.isTTY;
   try {
-    return parseFlags(words);
+    parseFlags(words);
+    return true;
   } catch {
     // The commands' parser tells what is wrong, with the nearest name.
-    return undefined;
+    return false;
   }
 }
 
@@ -57,8 +58,8 @@ async function runCommand(words: readonly string[]): Promise<void> {
   }
 }
 
-/** Wrong usage is 2, as with other commands; failures of the work are 1. */
-function fail(error: unknown): void {
+/** Says why on stderr and sets the exit code: wrong usage is 2, as with other commands; failures of the work are 1. */
+export function fail(error: unknown): void {
   const isOurs = error instanceof OrchestratorError;
   const text = isOurs ? [error.message, error.hint].filter((part) => part !== undefined).join("\n  ") : error;
   console.error("ollm:", text);

@@ -1,0 +1,32 @@
+import { parseFlags, type Flags } from "../orchestrator/config/flags.ts";
+import { version } from "../version.ts";
+import { serveClient } from "./owner/serve-client.ts";
+import { runStandalone } from "./standalone.ts";
+
+/** What the rest of the program does for a start that is none, or fails. */
+export interface Program {
+  runProgram(words: readonly string[]): Promise<void>;
+  fail(error: unknown): void;
+}
+
+/** What `runStandalone` loads last; named here because its host waits for it: all files of a start are read at once. */
+export { serveClient };
+
+/**
+ * `ollm --standalone` with the server's flags, as hosts start it. Words that are no flags of the server are the
+ * program's, which tells what is wrong with them, with the nearest name.
+ */
+export async function runAlone(words: readonly string[], program: () => Promise<Program>): Promise<void> {
+  let flags: Flags;
+  try {
+    flags = parseFlags(words);
+  } catch {
+    await (await program()).runProgram(words);
+    return;
+  }
+  try {
+    await runStandalone(version, flags);
+  } catch (error) {
+    (await program()).fail(error);
+  }
+}
