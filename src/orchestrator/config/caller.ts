@@ -54,7 +54,8 @@ export async function callerSettingsFrom(from: {
     }
     const obeyed = at(from.owner, path);
     if (JSON.stringify(readQuietly(read)) === JSON.stringify(obeyed)) continue;
-    const now = obeyed === undefined ? "unset" : JSON.stringify(obeyed);
+    // A password in an address is refused by whoever connects; until then it must not be told to every caller.
+    const now = obeyed === undefined ? "unset" : JSON.stringify(obeyed).replaceAll(/\/\/[^/@"]*@/g, "//***@");
     warnings.push(
       `${name} is ignored: ${setting} is ${now} for all clients of this home; set it in ${file}, then run "ollm daemon restart"`,
     );

@@ -36,6 +36,12 @@ describe("callerSettingsFrom", () => {
     expect(settings.defaultModel).toBeUndefined();
   });
 
+  it("tells no password in what the owner obeys", async () => {
+    const { warnings } = await caller({ OLLM_HOST: "mine" }, {}, { OLLM_HOST: "http://ann:secret@box.lan" });
+    expect(warnings[0]).toContain("box.lan");
+    expect(warnings[0]).not.toContain("secret");
+  });
+
   it.each([
     { environment: { OLLM_HOST: "http://127.0.0.1:1" }, flags: {}, name: "OLLM_HOST", now: '"http://127.0.0.1:11434"' },
     { environment: {}, flags: { host: "http://127.0.0.1:1" }, name: "--host", now: '"http://127.0.0.1:11434"' },

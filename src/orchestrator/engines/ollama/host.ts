@@ -28,14 +28,15 @@ export function parseOllamaHost(value: string): OllamaHost {
   const [, explicitScheme, rest] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
   const isCloud = explicitScheme === undefined && rest === "ollama.com";
   const scheme = isCloud ? "https" : (explicitScheme?.toLowerCase() ?? "http");
-  if (scheme !== "http" && scheme !== "https")
-    throw new InvalidConfig(`the Ollama address ${text} starts with ${scheme}://, only http and https work`, { hint });
 
   const slash = rest?.indexOf("/") ?? -1;
   const authority = slash === -1 ? (rest ?? "") : (rest ?? "").slice(0, slash);
   const path = slash === -1 ? "" : (rest ?? "").slice(slash).replace(/\/+$/, "");
-  if (authority.includes("@"))
+  // Anywhere: a password may hold a slash, and messages below repeat the address.
+  if (text.includes("@"))
     throw new InvalidConfig("the Ollama address holds a user name or password, which Ollama does not use", { hint });
+  if (scheme !== "http" && scheme !== "https")
+    throw new InvalidConfig(`the Ollama address ${text} starts with ${scheme}://, only http and https work`, { hint });
 
   const { name, port } = splitPort(authority);
   const defaultPort = isCloud || explicitScheme ? { http: 80, https: 443 }[scheme] : 11_434;

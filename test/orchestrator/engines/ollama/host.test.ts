@@ -42,6 +42,8 @@ describe("the address of an Ollama server", () => {
     "box.lan:port",
     "a b",
     "http://user:secret@box.lan",
+    "ftp://user:secret@box.lan",
+    "http://user:se/secret@box.lan",
     "unix:///tmp/socket",
   ])("%j is refused with what is allowed", (value) => {
     const parse = (): unknown => parseOllamaHost(value);
