@@ -1,6 +1,6 @@
 import { realpathSync } from "node:fs";
 import { parseFlags } from "../orchestrator/config/flags.ts";
-import { InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
+import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
 import { build, version } from "../version.ts";
 
 /**
@@ -63,5 +63,5 @@ export function fail(error: unknown): void {
   const isOurs = error instanceof OrchestratorError;
   const text = isOurs ? [error.message, error.hint].filter((part) => part !== undefined).join("\n  ") : error;
   console.error("ollm:", text);
-  process.exitCode = error instanceof InvalidRequest ? 2 : 1;
+  process.exitCode = error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }

@@ -1,6 +1,8 @@
 import { homedir } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { isatty } from "node:tty";
+import { Cancelled } from "../../orchestrator/errors.ts";
+import { startFolder } from "../../orchestrator/config/home.ts";
 
 /** What a command sees of the machine: tests hand in their own. */
 export interface CommandIo {
@@ -14,7 +16,7 @@ export interface CommandIo {
   readonly platform: NodeJS.Platform;
   /** Somebody can answer: both stdin and stdout are a terminal. Without it a command asks nothing. */
   readonly isTerminal: boolean;
-  /** The trimmed line that was typed, "" when stdin ended. */
+  /** The trimmed line that was typed, "" when stdin ended. Throws `Cancelled` at Ctrl+C, which is no answer. */
   ask(question: string): Promise<string>;
   /** The executable that runs us; inside Electron it can't be started as Node (`findNode` looks for one that can). */
   readonly node: string;
@@ -24,12 +26,13 @@ export interface CommandIo {
 
 /** The real machine. `script` is absolute. */
 export function processIo(script: string): CommandIo {
+  const userHome = homedir();
   return {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),
     environment: process.env,
-    workingDirectory: process.cwd(),
-    userHome: homedir(),
+    workingDirectory: startFolder(userHome),
+    userHome,
     platform: process.platform,
     isTerminal: isatty(0) && isatty(1),
     async ask(question) {
@@ -37,6 +40,10 @@ export function processIo(script: string): CommandIo {
       const lines = createInterface({ input: process.stdin, output: process.stderr });
       try {
         return await new Promise<string>((resolve, reject) => {
+          lines.once("SIGINT", () => {
+            process.stderr.write("\n");
+            reject(new Cancelled("interrupted"));
+          });
           lines.once("close", () => resolve(""));
           lines.question(question).then((line) => resolve(line.trim()), reject);
         });
