@@ -118,6 +118,19 @@ describe("ollm serve", () => {
     expect(said).not.toContain((await readFile(httpTokenFile(home), "utf8")).trim());
   });
 
+  it("says which of its settings a running owner ignores", async () => {
+    await serve();
+    environment = { ...environment, OLLM_HTTP_ALLOWED_HOSTS: "box.lan:7411" };
+    const second = await serve();
+    await expect.poll(() => second.stderr()).toContain("OLLM_HTTP_ALLOWED_HOSTS is ignored: http.allowedHosts is []");
+  });
+
+  it("refuses an empty address, which would be all of them", async () => {
+    const { code, stderr } = await finished(["serve", "--port", "0", "--bind", ""]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("the address to bind to is empty");
+  });
+
   it("says which port is taken", async () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));

@@ -127,6 +127,7 @@ export function createOwner(parts: OwnerParts): Owner {
     if (wanted === undefined) throw new OwnerUnavailable("a door without bind and port was asked for");
     const { settings } = await parts.brain.open();
     const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
+    const notices = await noticesFor(callerHost(parts, "http", origin), origin, parts.brain);
     const door = await parts.openDoor({
       bind: wanted.bind,
       port: wanted.port,
@@ -149,7 +150,8 @@ export function createOwner(parts: OwnerParts): Owner {
     socket.resume();
     if (socket.destroyed || isClosed) return close();
     log.info(`door at ${door.url}`);
-    welcome({ ok: true, door: { url: door.url, tokenFile: door.tokenFile } });
+    const { url, tokenFile } = door;
+    welcome({ ok: true, door: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
   }
 
   function addClient(id: string, client: Client): () => void {
