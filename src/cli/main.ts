@@ -1,4 +1,4 @@
-import { resolveHome } from "../orchestrator/config/home.ts";
+import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { openHostStreams } from "../ipc/host-streams.ts";
 import { build } from "../version.ts";
 import { runFront } from "./front/front.ts";
@@ -17,10 +17,11 @@ async function runAlone(given: readonly string[]): Promise<void> {
 
 // Modules that a start needs seldom are asked for where they are: each import takes a tenth of a millisecond or two.
 if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
+  const userHome = process.getBuiltinModule("os").homedir();
   await runFront({
     words,
-    workingDirectory: process.cwd(),
-    home: resolveHome(process.env, process.getBuiltinModule("os").homedir()),
+    workingDirectory: startFolder(userHome),
+    home: resolveHome(process.env, userHome),
     program: { folder: import.meta.dirname, version: build },
     node: process.execPath,
     environment: process.env,

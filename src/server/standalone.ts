@@ -2,7 +2,7 @@ import { homedir } from "node:os";
 import type { Writable } from "node:stream";
 import { openHostStreams } from "../ipc/host-streams.ts";
 import type { Flags } from "../orchestrator/config/flags.ts";
-import { resolveHome } from "../orchestrator/config/home.ts";
+import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
 import { createLog, type Log, type LogLevel } from "../orchestrator/log.ts";
 import { build } from "../version.ts";
@@ -63,7 +63,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   }
 
   const { brain, calls, owner, end } = running;
-  const origin = { environment, flags, workingDirectory: process.cwd(), userHome };
+  const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
   const host = tellingWarnings(callerHost({ version, log, brain, calls }, ownClientId, origin), log);
   const { serveClient } = await serving;
   streams = openHostStreams();
