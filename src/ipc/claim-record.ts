@@ -72,7 +72,7 @@ function isClaim(value: unknown): value is ClaimRecord {
   );
 }
 
-/** Those of `deaths` within the last minute. */
+/** Those of `deaths` within the last minute; one of the future was noted before the clock was set back. */
 export function recentDeaths(deaths: readonly string[], now: number): readonly string[] {
-  return deaths.filter((at) => now - Date.parse(at) < deathWindowMs);
+  return deaths.filter((at) => Math.abs(now - Date.parse(at)) < deathWindowMs);
 }

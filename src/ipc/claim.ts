@@ -8,6 +8,7 @@ import { randomHex } from "./random.ts";
 import { ensureRunFolder, realHome } from "./run-folder.ts";
 import { freshSocketPath } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
+import { uptimeMs } from "./uptime.ts";
 
 export type { ClaimRecord } from "./claim-record.ts";
 
@@ -28,9 +29,11 @@ export interface Claim {
   readonly record: ClaimRecord;
   /** Stops listening and marks the claim as ended, so that the next start counts no death. Twice does nothing more. */
   release(): void;
-  /** The home has a newer owner, or is gone: the sentence says which. This process must stop using it. Told once. */
-  onLost(listener: (reason: string) => void): void;
+  /** The home has a newer owner, or is gone; `reason` is a sentence. This process must stop using it. Told once. */
+  onLost(listener: LostListener): void;
 }
+
+export type LostListener = (reason: string, how: "newer" | "gone") => void;
 
 /** Owners heal within a second or two of a deleted socket; a machine under load takes longer. */
 const healMs = 3_000;
@@ -77,7 +80,7 @@ function realHomeMade(home: string): string {
 
 /** Step 1. The generation above which we may claim; throws when its process lives. */
 async function highestDeadGeneration(home: string): Promise<number | undefined> {
-  const deadline = Date.now() + healMs;
+  const deadline = uptimeMs() + healMs;
   for (;;) {
     const generation = claimGenerations(home).at(-1);
     if (generation === undefined) return undefined;
@@ -85,7 +88,7 @@ async function highestDeadGeneration(home: string): Promise<number | undefined> 
     if (claim?.ended === true) return generation;
     const state = claim === undefined ? "unclear" : await stateOf(home, claim);
     if (state === "dead") return generation;
-    const isLate = Date.now() >= deadline;
+    const isLate = uptimeMs() >= deadline;
     if (claim !== undefined && (state === "held" || (state === "silent" && isLate))) throw heldBy(claim);
     if (isLate) return generation;
     await new Promise((resolve) => setTimeout(resolve, pollMs));
@@ -167,8 +170,8 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
   let record = first;
   let isOver = false;
   let isHealing = false;
-  let listener: ((reason: string) => void) | undefined;
-  let lostReason: string | undefined;
+  let listener: LostListener | undefined;
+  let lost: Parameters<LostListener> | undefined;
 
   function end(): void {
     isOver = true;
@@ -177,16 +180,16 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
     removeSocket(record.socket);
   }
 
-  function lose(reason: string): void {
+  function lose(...how: Parameters<LostListener>): void {
     if (isOver) return;
     end();
-    lostReason = reason;
-    listener?.(reason);
+    lost = how;
+    listener?.(...how);
   }
 
   async function check(): Promise<void> {
     if (isOver || isHealing) return;
-    if (!existsSync(home)) return lose(`${home} is gone`);
+    if (!existsSync(home)) return lose(`${home} is gone`, "gone");
     isHealing = true;
     try {
       ensureToken(home);
@@ -213,7 +216,7 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
 
   function loseTo(generation: number): void {
     const newer = readClaim(home, generation);
-    lose(`${home} has a newer owner (pid ${newer?.pid ?? "unknown"}, version ${newer?.version ?? "unknown"})`);
+    lose(`${home} has a newer owner (pid ${newer?.pid ?? "unknown"}, version ${newer?.version ?? "unknown"})`, "newer");
   }
 
   const timer = setInterval(() => void check(), options.checkMs ?? defaultCheckMs);
@@ -230,7 +233,7 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
     },
     onLost(added) {
       listener = added;
-      if (lostReason !== undefined) added(lostReason);
+      if (lost !== undefined) added(...lost);
     },
   };
 }

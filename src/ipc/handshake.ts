@@ -9,6 +9,7 @@ import { randomHex } from "./random.ts";
 import { readLine } from "./read-line.ts";
 import { realHome, tokenFile } from "./run-folder.ts";
 import { readToken } from "./token.ts";
+import { uptimeMs } from "./uptime.ts";
 
 /**
  * Why an owner could not be reached:
@@ -94,7 +95,7 @@ export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: nu
 }
 
 async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnock?: () => void) {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = uptimeMs() + timeoutMs;
   const nonce = randomHex(16);
   const said: Knock = { ollm: 1, nonce };
   const socket = await open(claim, timeoutMs, `${JSON.stringify(said)}\n`);
@@ -105,7 +106,7 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
     const makeProofs = proofsUnder(token);
     const ownHome = realHome(home);
     onKnock?.();
-    const line = await readLine(socket, { maxBytes: maxKnockBytes * 4, timeoutMs: Math.max(1, deadline - Date.now()) });
+    const line = await readLine(socket, { maxBytes: maxKnockBytes * 4, timeoutMs: Math.max(1, deadline - uptimeMs()) });
     const introduction = parseLine(line) as Introduction;
     return { socket, introduction, proof: checkIntroduction(introduction, ownHome, makeProofs, nonce) };
   } catch (error) {
@@ -189,8 +190,8 @@ export interface AcceptedConnection {
  * home's token, which is read anew for every connection. A probe ends after the introduction: also a rejection.
  */
 export async function acceptConnection(socket: Socket, options: AcceptOptions): Promise<AcceptedConnection> {
-  const deadline = Date.now() + options.timeoutMs;
-  const left = () => Math.max(1, deadline - Date.now());
+  const deadline = uptimeMs() + options.timeoutMs;
+  const left = () => Math.max(1, deadline - uptimeMs());
   socket.on("error", () => undefined);
   try {
     const knocked = parseLine(await readLine(socket, { maxBytes: maxKnockBytes, timeoutMs: left() })) as Knock;

@@ -8,6 +8,7 @@ import { OwnerUnreachable, probeClaim } from "./handshake.ts";
 import { ownerEnvironment } from "./owner-environment.ts";
 import { ensureProgramCopy } from "./program-copy.ts";
 import { ensureRunFolder, ownerLogFile, realHome, runFolder } from "./run-folder.ts";
+import { uptimeMs } from "./uptime.ts";
 
 export interface StartOptions {
   readonly home: string;
@@ -47,14 +48,14 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   if (deaths >= deathsToReport) say(`the owner of ${home} died ${deaths} times within a minute; ${log} says why`);
   await wait([0, 250, 1_000][deaths - 1] ?? (deaths === 0 ? 0 : 4_000), signal);
 
-  const deadline = Date.now() + maxTurnMs;
+  const deadline = uptimeMs() + maxTurnMs;
   let isOurTurn = false;
   try {
     for (;;) {
       const living = await livingOwner(home);
       if (living !== undefined) return living;
       isOurTurn = createExclusively(turnFile(home), `${process.pid}\n`);
-      if (isOurTurn || Date.now() >= deadline) break;
+      if (isOurTurn || uptimeMs() >= deadline) break;
       await wait(pollMs * 2, signal);
     }
     const generation = claimGenerations(home).at(-1) ?? 0;
@@ -67,7 +68,7 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
       cause: error,
     });
   } finally {
-    if (isOurTurn || Date.now() >= deadline) rmSync(turnFile(home), { force: true });
+    if (isOurTurn || uptimeMs() >= deadline) rmSync(turnFile(home), { force: true });
   }
 }
 
@@ -137,14 +138,14 @@ async function ownerAfter(
   timeoutMs: number,
   signal: AbortSignal | undefined,
 ): Promise<ClaimRecord> {
-  let deadline = Date.now() + timeoutMs;
+  let deadline = uptimeMs() + timeoutMs;
   let isEndSeen = false;
   let problem = "its socket did not appear";
-  while (Date.now() < deadline) {
+  while (uptimeMs() < deadline) {
     const claim = newestClaim(home);
     if (claim !== undefined && claim.ended !== true && (claim.generation > generation || isEndSeen)) {
       try {
-        await probeClaim(home, claim, Math.min(probeMs, Math.max(1, deadline - Date.now())));
+        await probeClaim(home, claim, Math.min(probeMs, Math.max(1, deadline - uptimeMs())));
         return claim;
       } catch (error) {
         if (!(error instanceof OwnerUnreachable)) throw error;
@@ -155,7 +156,7 @@ async function ownerAfter(
     if (end !== undefined && !isEndSeen) {
       isEndSeen = true;
       problem = end;
-      deadline = Math.min(deadline, Date.now() + 1_000);
+      deadline = Math.min(deadline, uptimeMs() + 1_000);
     }
     await wait(pollMs, signal);
   }

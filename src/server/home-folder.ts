@@ -1,6 +1,8 @@
 import { access, chmod, constants, mkdir, mkdtemp, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { realHome } from "../ipc/run-folder.ts";
+import { ensureToken } from "../ipc/token.ts";
 import type { Log } from "../orchestrator/log.ts";
 
 /**
@@ -11,6 +13,8 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
   try {
     await mkdir(wanted, { recursive: true, mode: 0o700 });
     await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
+    // Without it nobody can hold the home.
+    ensureToken(realHome(wanted));
     // Tokens and prompts will lie here. On Windows the profile's own rules protect it.
     if (process.platform !== "win32" && ((await stat(wanted)).mode & 0o077) !== 0) await chmod(wanted, 0o700);
     return wanted;

@@ -123,10 +123,11 @@ describe("claimHome", () => {
     expect(Date.now() - started).toBeGreaterThanOrEqual(2_900);
   }, 20_000);
 
-  it("counts no death of an owner that ended as it should, and forgets deaths after a minute", async () => {
+  it("counts no death of an owner that ended as it should, and forgets deaths after a minute or when the clock was set back", async () => {
     const old = new Date(Date.now() - 61_000).toISOString();
     const recent = new Date(Date.now() - 30_000).toISOString();
-    pretend({ ended: true, deaths: [old, recent] });
+    const future = new Date(Date.now() + 3_600_000).toISOString();
+    pretend({ ended: true, deaths: [old, recent, future] });
     expect((await claim()).record.deaths).toEqual([recent]);
   });
 
@@ -189,9 +190,11 @@ describe("a claim that is held", () => {
   it("is lost, and says so once, when somebody newer holds the home", async () => {
     const held = await claim(place.home, { checkMs: 20 });
     const said: string[] = [];
-    held.onLost((reason) => void said.push(reason));
+    held.onLost((reason, how) => void said.push(`${how}: ${reason}`));
     pretend({ generation: held.record.generation + 5, pid: 77 });
-    await expect.poll(() => said, patience).toEqual([`${place.home} has a newer owner (pid 77, version 1.0.0+a)`]);
+    await expect
+      .poll(() => said, patience)
+      .toEqual([`newer: ${place.home} has a newer owner (pid 77, version 1.0.0+a)`]);
     held.release();
     expect(newestClaim(place.home)?.ended).toBeUndefined();
   });
@@ -199,9 +202,9 @@ describe("a claim that is held", () => {
   it("is lost when the home is gone", async () => {
     const held = await claim(place.home, { checkMs: 20 });
     const said: string[] = [];
-    held.onLost((reason) => void said.push(reason));
+    held.onLost((reason, how) => void said.push(`${how}: ${reason}`));
     rmSync(place.home, { recursive: true });
-    await expect.poll(() => said, patience).toEqual([`${place.home} is gone`]);
+    await expect.poll(() => said, patience).toEqual([`gone: ${place.home} is gone`]);
     expect(existsSync(place.home)).toBe(false);
   });
 

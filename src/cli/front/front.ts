@@ -1,8 +1,10 @@
 import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
+import { newestClaim } from "../../ipc/claim-record.ts";
 import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
+import { uptimeMs } from "../../ipc/uptime.ts";
 import { createRelay } from "./relay.ts";
 import type { RescueOptions, Rescue } from "./rescue.ts";
 import { isUpgrade } from "./version-order.ts";
@@ -26,6 +28,7 @@ export interface FrontOptions extends RescueOptions {
 /** Bounds an owner's introduction: it may be busy, and on a machine that swaps everything takes long. */
 const connectMs = 5_000;
 const pollMs = 100;
+const maxStarts = 2;
 /** An owner sends whole messages: as long as its longest answer. */
 const maxOwnerLineBytes = 64 * 1024 * 1024;
 /** What the host hasn't read of our own answers before we stop reading its requests. */
@@ -105,7 +108,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
       owner = undefined;
       socket.destroy();
       holdHost("owner", false);
-      relay.ownerGone(Date.now());
+      relay.ownerGone(uptimeMs());
     };
     socket.on("drain", () => holdHost("owner", false));
     welcome.then(
@@ -225,22 +228,31 @@ async function firstConnection(options: FrontOptions, begin: () => void): Promis
   }
 }
 
-/** Connects, after waiting so long for an owner that somebody else starts; starts one if none comes. */
+/**
+ * Connects, after waiting so long for an owner that somebody else starts; starts one if none comes, and another if that
+ * one was killed before it served anybody.
+ */
 async function obtainOwner(options: FrontOptions, patienceMs: number): Promise<OwnerConnection> {
-  const deadline = Date.now() + patienceMs;
-  let isStarted = false;
+  const deadline = uptimeMs() + patienceMs;
+  let starts = 0;
   for (;;) {
     try {
       return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
     } catch (error) {
-      if (!(error instanceof OwnerUnreachable) || isStarted) throw error;
+      if (!(error instanceof OwnerUnreachable) || starts === maxStarts) throw error;
     }
-    if (Date.now() < deadline) {
+    if (uptimeMs() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, pollMs));
       continue;
     }
-    await (await options.loadRescue()).start(options);
-    isStarted = true;
+    starts += 1;
+    const before = newestClaim(options.home)?.generation;
+    try {
+      await (await options.loadRescue()).start(options);
+    } catch (error) {
+      // One that never came won't come at once; one that came was killed.
+      if (starts === maxStarts || newestClaim(options.home)?.generation === before) throw error;
+    }
   }
 }
 

@@ -136,10 +136,10 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     const times = deaths === 1 ? "an owner of" : `${deaths} owners of`;
     log.warn(`${times} ${home} died within the last minute${isSafeStart ? ": a safe start" : ""}`);
   }
-  claim.onLost((reason) => {
+  claim.onLost((reason, how) => {
     log.warn(reason);
-    // Fronts find the newer owner.
-    end("handover", 1);
+    // Fronts find the newer owner; of a home that was deleted none makes another before its host asks for something.
+    end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
   return { owner, brain, calls, isSafeStart, end };

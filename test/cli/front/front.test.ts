@@ -1,10 +1,12 @@
+import { spawn } from "node:child_process";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { newestClaim } from "../../../src/ipc/claim-record.ts";
-import { runFolder } from "../../../src/ipc/run-folder.ts";
+import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
 import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
-import { initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
+import { builtCommand, initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
 
 let place: OwnerHome;
 let fronts: RawServer[];
@@ -114,6 +116,35 @@ describe("a front", () => {
     server.process.stdin?.end();
     expect(await server.exited).toBe(0);
   }, 30_000);
+
+  it("serves alone, with a warning, where the token can't be read", async () => {
+    await mkdir(tokenFile(place.home), { recursive: true });
+    const server = front();
+    server.send(initialize);
+    expect(await server.next()).toMatchObject({ id: 0, result: {} });
+    expect(server.stderr()).toMatch(/serving this host alone[^]* until the end\. Set OLLM_HOME/);
+  }, 30_000);
+
+  // Windows doesn't let the folder go.
+  it.skipIf(process.platform === "win32")(
+    "serves a host whose folder was deleted",
+    async () => {
+      const deleted = path.join(place.folder, "deleted");
+      await mkdir(deleted);
+      const child = spawn("/bin/sh", ["-c", 'rmdir "$PWD" && exec "$0" "$1"', process.execPath, builtCommand], {
+        cwd: deleted,
+        env: place.environment,
+        stdio: ["pipe", "pipe", "ignore"],
+      });
+      child.stdin.write(`${JSON.stringify(initialize)}\n`);
+      for await (const line of createInterface({ input: child.stdout })) {
+        expect(JSON.parse(line)).toMatchObject({ id: 0, result: { serverInfo: { name: "ollm-mcp" } } });
+        child.stdin.end();
+      }
+      expect.assertions(1);
+    },
+    30_000,
+  );
 
   it("survives what is no message, and refuses one of 5 MiB by its id", async () => {
     const server = await opened();
