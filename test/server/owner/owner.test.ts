@@ -310,41 +310,6 @@ describe("an owner", () => {
   });
 });
 
-describe("a standalone server", () => {
-  it("is refused while an owner holds the home, naming it, before it answers anything", async () => {
-    await front();
-    const { pid, version } = await place.status();
-    const refused = raw(["--standalone"]);
-    refused.send(initialize);
-    let stdout = "";
-    refused.process.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-    expect(await refused.exited).toBe(1);
-    expect(refused.stderr()).toContain(`of version ${version} (pid ${pid}, `);
-    expect(stdout).toBe("");
-  });
-
-  it("serves fronts too; when it ends they start an owner", async () => {
-    const alone = raw(["--standalone"]);
-    alone.send(initialize);
-    await alone.next();
-    const client = await front();
-    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
-    expect(await place.status()).toMatchObject({ pid: alone.process.pid, isStandalone: true });
-    expect((await place.status()).clients.map(({ client: name }) => name).toSorted()).toEqual(["raw", "test-legacy"]);
-    alone.process.stdin?.end();
-    expect(await alone.exited).toBe(0);
-    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
-    expect((await place.status()).isStandalone).toBe(false);
-  });
-
-  it("can't be told to hand over", async () => {
-    const alone = raw(["--standalone"]);
-    alone.send(initialize);
-    await alone.next();
-    expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the host") });
-  });
-});
-
 it("a pull that was under way when its owner was stopped goes on with the next owner", async () => {
   const pulling = await makeOwnerHome(
     {},

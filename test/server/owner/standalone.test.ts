@@ -1,0 +1,92 @@
+import { spawn } from "node:child_process";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { claimGenerations } from "../../../src/ipc/claim-record.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import {
+  builtCommand,
+  connectStdio,
+  initialize,
+  startRaw,
+  type RawServer,
+  type StdioClient,
+} from "../../support/stdio-client.ts";
+
+let place: OwnerHome;
+const clients: StdioClient[] = [];
+const raws: RawServer[] = [];
+
+beforeEach(async () => {
+  place = await makeOwnerHome();
+});
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
+  for (const server of raws.splice(0)) server.process.kill("SIGKILL");
+  await place.close();
+});
+
+async function front(): Promise<StdioClient> {
+  const client = await connectStdio("legacy", place.environment, []);
+  clients.push(client);
+  return client;
+}
+
+function raw(args: readonly string[]): RawServer {
+  const server = startRaw(place.environment, args);
+  raws.push(server);
+  return server;
+}
+
+describe("a standalone server", () => {
+  it("serves fronts while its own host reads nothing", async () => {
+    const alone = spawn(process.execPath, [builtCommand, "--standalone"], {
+      env: place.environment,
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+    try {
+      alone.stdin.write(`${JSON.stringify(initialize)}\n`);
+      await place.until("the claim", () => claimGenerations(place.home).length === 1);
+      // Together more than a pipe holds.
+      for (let id = 1; id <= 50; id += 1) {
+        alone.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id, method: "tools/list" })}\n`);
+      }
+      const client = await front();
+      expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+      expect((await place.status()).pid).toBe(alone.pid);
+    } finally {
+      alone.kill("SIGKILL");
+    }
+  });
+
+  it("is refused while an owner holds the home, naming it, before it answers anything", async () => {
+    await front();
+    const { pid, version } = await place.status();
+    const refused = raw(["--standalone"]);
+    refused.send(initialize);
+    let stdout = "";
+    refused.process.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+    expect(await refused.exited).toBe(1);
+    expect(refused.stderr()).toContain(`of version ${version} (pid ${pid}, `);
+    expect(stdout).toBe("");
+  });
+
+  it("serves fronts too; when it ends they start an owner", async () => {
+    const alone = raw(["--standalone"]);
+    alone.send(initialize);
+    await alone.next();
+    const client = await front();
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect(await place.status()).toMatchObject({ pid: alone.process.pid, isStandalone: true });
+    expect((await place.status()).clients.map(({ client: name }) => name).toSorted()).toEqual(["raw", "test-legacy"]);
+    alone.process.stdin?.end();
+    expect(await alone.exited).toBe(0);
+    expect((await client.callTool("system_status", {})).isError).not.toBe(true);
+    expect((await place.status()).isStandalone).toBe(false);
+  });
+
+  it("can't be told to hand over", async () => {
+    const alone = raw(["--standalone"]);
+    alone.send(initialize);
+    await alone.next();
+    expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the host") });
+  });
+});
