@@ -3,8 +3,8 @@ import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 
 /**
- * Our standard streams. As pipes they are opened as sockets: lighter than `process.stdin` and `process.stdout`, and
- * writing never blocks the process, as that one's does on Unix. Opened once, when there is somebody to serve.
+ * Our standard streams. As pipes they are opened as sockets, which costs less than `process.stdin` and `process.stdout`.
+ * Opened once, when there is somebody to serve.
  */
 export function openHostStreams(): { readonly input: Readable; readonly output: Writable } {
   return {
