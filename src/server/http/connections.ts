@@ -3,8 +3,8 @@ import type { Socket } from "node:net";
 import { commonHeaders, errorBody } from "./respond.ts";
 
 export interface Connections {
-  /** A request on it was let in: it is not cut to make room while a request of it runs. */
-  begin(socket: Socket): void;
+  /** A request on it was let in: it is not cut to make room while a request of it runs. Answers how many run now. */
+  begin(socket: Socket): number;
   end(socket: Socket): void;
   count(): number;
 }
@@ -42,7 +42,9 @@ export function limitConnections(server: Server, max: number): Connections {
 
   return {
     begin(socket) {
-      if (open.has(socket)) open.set(socket, (open.get(socket) ?? 0) + 1);
+      const running = (open.get(socket) ?? 0) + 1;
+      if (open.has(socket)) open.set(socket, running);
+      return running;
     },
     end(socket) {
       const running = open.get(socket);

@@ -55,6 +55,8 @@ export interface Door {
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
 const maxHeaderBytes = 16 * 1024;
+/** Requests at once on one connection; clients that wait for nothing (pipelining) would else fill memory with answers. */
+const maxRequestsAtOnce = 16;
 /** Longer than a client takes to come back over a broken network, shorter than anyone waits for memory to be free. */
 const defaultGraceMs = 30_000;
 /** What was written last may still leave when the door closes. */
@@ -167,11 +169,17 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
       return;
     }
     open.add(response);
-    connections.begin(socket);
+    const running = connections.begin(socket);
     response.once("close", () => {
       open.delete(response);
       connections.end(socket);
     });
+    if (running > maxRequestsAtOnce) {
+      log.debug("http: too many requests at once on one connection");
+      const message = `more than ${maxRequestsAtOnce} requests at once on one connection; open others`;
+      answerError(request, response, { status: 429, message, headers: { connection: "close" } });
+      return;
+    }
     await dispatch(verdict, request, response);
   }
 

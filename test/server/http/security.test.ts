@@ -245,6 +245,22 @@ describe("the token", () => {
   });
 });
 
+it("takes no more than a few requests at once on one connection", async () => {
+  const door = await startDoor();
+  const session = await beginSession(door);
+  const head = (method: string, target: string, extra = "") =>
+    `${method} ${target} HTTP/1.1\r\nHost: localhost:${door.port}\r\nAuthorization: Bearer ${door.token}\r\n${extra}\r\n`;
+  // An open stream keeps all that stand behind it waiting.
+  const stream = head("GET", "/mcp", `Accept: text/event-stream\r\nMcp-Session-Id: ${session}\r\n`);
+  const socket = connect(door.port, "127.0.0.1", () => socket.write(stream + head("GET", "/health").repeat(200)));
+  socket.on("error", () => undefined);
+  socket.resume();
+  await expect.poll(() => door.logged.some((line) => line.includes("requests at once"))).toBe(true);
+  socket.destroy();
+  expect((await door.ask("/health")).status).toBe(200);
+  await door.close();
+});
+
 describe("a body", () => {
   let door: DoorUnderTest;
   beforeAll(async () => {
