@@ -69,9 +69,8 @@ export function outsideRoots(name: string, real: string, roots: AllowedRoots, co
   const now = roots.folders.length === 0 ? "No folder is allowed yet." : `Allowed now: ${roots.folders.join(", ")}.`;
   return new InvalidRequest(`${name}${leads} is outside the folders that may be used`, {
     hint:
-      `${now} To allow it, start the server with\n  ollm --root ${quoted(folder)}\n` +
-      `or put into ${configFile}\n  files: { roots: [${JSON.stringify(folder)}] }\n` +
-      `or set OLLM_FILES_ROOTS=${quoted(folder)}`,
+      `${now} To allow it from the next call on, put into ${configFile}\n  files: { roots: [${JSON.stringify(folder)}] }\n` +
+      `or start the server with\n  ollm --root ${quoted(folder)}\nor OLLM_FILES_ROOTS=${quoted(folder)}`,
   });
 }
 

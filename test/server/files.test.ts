@@ -82,11 +82,11 @@ describe("what lies outside", () => {
   it("is refused, with the line that would allow it", async () => {
     expect(await refusal(files().readText([secret]))).toMatchInlineSnapshot(`
       "/base/secret/key.txt is outside the folders that may be used
-      Allowed now: /base/root. To allow it, start the server with
-        ollm --root /base/secret
-      or put into /home/ann/.ollm/config.yaml
+      Allowed now: /base/root. To allow it from the next call on, put into /home/ann/.ollm/config.yaml
         files: { roots: ["/base/secret"] }
-      or set OLLM_FILES_ROOTS=/base/secret"
+      or start the server with
+        ollm --root /base/secret
+      or OLLM_FILES_ROOTS=/base/secret"
     `);
   });
 
