@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { doctor } from "../../src/cli/commands/doctor.ts";
 import { processIo, type CommandIo } from "../../src/cli/commands/io.ts";
 import type { Check, DoctorWorld } from "../../src/cli/doctor/check.ts";
+import { checkSettings, checkTokens } from "../../src/cli/doctor/home.ts";
 import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.ts";
 import { checkOwner } from "../../src/cli/doctor/owner.ts";
 import { report } from "../../src/cli/doctor/report.ts";
@@ -166,7 +167,10 @@ describe("ollm doctor", () => {
       hint: "ollm setup --client cursor adds it",
     });
     await writeFile(path.join(folder, ".cursor", "mcp.json"), "{");
-    expect((await diagnose()).of("Cursor")[0]).toMatchObject({ status: "fail" });
+    expect((await diagnose()).of("Cursor")[0]).toMatchObject({
+      status: "fail",
+      message: expect.stringContaining("mcp.json:1:2: "),
+    });
   });
 });
 
@@ -195,6 +199,40 @@ describe("checks", () => {
     [{ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 5e9 }, "warn"],
   ])("memory of %j is %s", async (facts, status) => {
     expect(statuses(await checkMemory(world({ memory: () => Promise.resolve(facts) }), signal))).toEqual([status]);
+  });
+
+  it("says that an owner which lives goes on with the settings it started with", async () => {
+    await writeFile(path.join(home, "config.yaml"), "log: { level: info }\n");
+    const owner = (startedAt: string): DoctorWorld["owner"] => ({
+      status: {
+        pid: 7,
+        version: "1.0.0+a",
+        socket: "s",
+        home,
+        startedAt,
+        isStandalone: false,
+        clients: [],
+        doors: [],
+        loaded: [],
+        jobs: 0,
+      },
+    });
+    const found = (startedAt: string) => checkSettings(world({ owner: owner(startedAt) }), signal);
+    expect((await found("2020-01-01T00:00:00Z"))[0]).toMatchObject({
+      status: "warn",
+      hint: expect.stringContaining("ollm daemon restart"),
+    });
+    expect(statuses(await found("2100-01-01T00:00:00Z"))).toEqual(["ok"]);
+  });
+
+  it.skipIf(process.platform === "win32")("tells how to close a token, and renews what can be renewed", async () => {
+    await mkdir(path.join(home, "run"));
+    for (const name of ["token", "http-token"]) await writeFile(path.join(home, "run", name), "x", { mode: 0o644 });
+    const hints = (await checkTokens(world({}), signal)).map(({ hint }) => hint);
+    expect(hints).toEqual([
+      `chmod 600 ${path.join(home, "run", "token")}`,
+      `chmod 600 ${path.join(home, "run", "http-token")}; ollm token rotate`,
+    ]);
   });
 
   it("tells an owner of another build, one that died, and deaths before it", async () => {

@@ -67,6 +67,15 @@ describe("ollm uninstall", () => {
     expect(stdout).toContain("--purge deletes them");
   });
 
+  test("a broken file is no hindrance unless it may hold an entry of ours", async () => {
+    await write(".gemini/settings.json", "{,");
+    expect((await run({ yes: true })).code).toBe(0);
+    await write(".gemini/settings.json", '{, "ollm"');
+    const { code, stdout } = await run({ yes: true });
+    expect(code).toBe(1);
+    expect(stdout).toContain("settings.json:1:2: ");
+  });
+
   test("without anybody to ask, or without a yes, nothing happens", async () => {
     const alone = await run({ purge: true });
     expect(alone).toMatchObject({ code: 2, stops: 0 });

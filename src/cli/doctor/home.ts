@@ -47,16 +47,15 @@ async function nearestParent(folder: string): Promise<string> {
 export const checkTokens: Checker = async ({ home, io }) => {
   if (io.platform === "win32") return [];
   const found = await Promise.all(
-    [tokenFile(home), httpTokenFile(home)].map(async (file) => {
+    [
+      { file: tokenFile(home), renew: "" },
+      { file: httpTokenFile(home), renew: "; ollm token rotate" },
+    ].map(async ({ file, renew }) => {
       // Each is made when it is first needed.
       const facts = await lstat(file).catch(() => undefined);
       if (facts === undefined || (facts.mode & 0o077) === 0) return [];
       return [
-        fail(
-          "tokens",
-          `${file} can be read by other users (mode ${mode(facts.mode)})`,
-          `chmod 600 ${file}; ollm token rotate`,
-        ),
+        fail("tokens", `${file} can be read by other users (mode ${mode(facts.mode)})`, `chmod 600 ${file}${renew}`),
       ];
     }),
   );
@@ -65,16 +64,28 @@ export const checkTokens: Checker = async ({ home, io }) => {
 };
 
 /** Settings from `config.yaml` and `OLLM_*`, as the owner would read them. */
-export const checkSettings: Checker = async ({ home, io }) => {
+export const checkSettings: Checker = async ({ home, io, owner }) => {
   try {
     const { warnings } = await loadSettings({ home, environment: io.environment, flags: {} });
-    if (warnings.length === 0) return [ok("settings", "config.yaml and OLLM_* variables are valid")];
-    return warnings.map((message) => warn("settings", message, "Correct the name, or unset it."));
+    const stale = await changedAfter(path.join(home, "config.yaml"), owner.status?.startedAt);
+    const told = warnings.map((message) => warn("settings", message, "Correct the name, or unset it."));
+    if (stale) {
+      const message = "config.yaml was changed after the owner started, which keeps its engines, memory and limits";
+      told.push(
+        warn("settings", message, "If you changed those: ollm daemon restart. Folders to allow count at once."),
+      );
+    }
+    return told.length > 0 ? told : [ok("settings", "config.yaml and OLLM_* variables are valid")];
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     return [fail("settings", error.message, error.hint ?? "Mend the value where it was set.")];
   }
 };
+
+async function changedAfter(file: string, startedAt: string | undefined): Promise<boolean> {
+  const facts = startedAt === undefined ? undefined : await stat(file).catch(() => undefined);
+  return facts !== undefined && startedAt !== undefined && facts.mtimeMs > Date.parse(startedAt);
+}
 
 function mode(bits: number): string {
   return (bits & 0o777).toString(8).padStart(3, "0");

@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { readConfigFile } from "../hosts/config-file.ts";
+import { BrokenConfig } from "../hosts/config-text.ts";
 import { findTargets, gatherFacts, type HostTarget } from "../hosts/discover.ts";
 import { readEntry } from "../hosts/document.ts";
 import { entryName, readLaunch } from "../hosts/launch.ts";
@@ -29,7 +30,12 @@ async function checkTarget({ host, file }: HostTarget): Promise<Check> {
     return problem === undefined ? ok(name, file) : fail(name, `${problem}, in ${file}`, `${setUp} mends it`);
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return fail(name, `${file}: ${error.message}`, error.hint ?? "Mend the file; its host can't read it either.");
+    const place = error instanceof BrokenConfig ? `:${error.position.line}:${error.position.column}` : "";
+    return fail(
+      name,
+      `${file}${place}: ${error.message}`,
+      error.hint ?? "Mend the file; its host can't read it either.",
+    );
   }
 }
 

@@ -93,6 +93,8 @@ export async function planRemove(target: HostTarget): Promise<RemovePlan> {
   return orProblem(target, async () => {
     const file = await readConfigFile(target.file);
     const place = placeOf(target);
+    // A broken file that doesn't even have the word is none of our business.
+    if (!file.text.includes(entryName)) return { kind: "absent", target };
     const entry = readEntry(file.text, place);
     if (entry === undefined || !isOurEntry(entry)) return { kind: "absent", target };
     await assertWritable(file);
