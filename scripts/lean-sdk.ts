@@ -14,6 +14,17 @@ const tableLoops = /^for \(const (?:key of SPEC_SCHEMA_KEYS|\[key, schema\] of O
 const legacyBuilder = /^function (build\$1)\(\) \{\n([\s\S]*?)\n\treturn \{\n([\s\S]*?)\n\t\};\n\}\n/m;
 const methodMaps = /^\t\t\t("[\w/]+"|\w+): (s\.\w+)(?=,?\n)/gm;
 
+/** Asked of every message several times: `safeParse` of a schema that mostly doesn't match is what costs. */
+const guards =
+  /^const (isJSONRPC(?:Request|Notification|ResultResponse|ErrorResponse)) = \(value\) => (\w+\.safeParse)/gm;
+/** What a message must have before its schema is worth a look; all four are strict about other keys. */
+const necessary: Readonly<Record<string, string>> = {
+  isJSONRPCRequest: `"method" in value && "id" in value`,
+  isJSONRPCNotification: `"method" in value && !("id" in value)`,
+  isJSONRPCResultResponse: `"result" in value`,
+  isJSONRPCErrorResponse: `"error" in value`,
+};
+
 /** Copies all of zod into an object when it is loaded. */
 const jsonSchemaFile = /[\\/]zod[\\/]v4[\\/]classic[\\/]from-json-schema\.js$/;
 
@@ -27,6 +38,9 @@ const asIs = Symbol("resolved by this plugin");
  * - the tables `specTypeSchemas` and `isSpecType` name them all; we use neither, and both are empty in the bundle;
  * - without the tables a schema is needed by those alone that name it: marked as pure, the others are dropped;
  * - the legacy revision's own schemas are built one by one when they are asked for.
+ *
+ * And every call would ask eight times by schema whether a message is a request, a notification or a response: a look at
+ * its keys comes first.
  */
 export const leanSdk: Plugin = {
   name: "lean-sdk",
@@ -67,7 +81,10 @@ export const leanSdk: Plugin = {
         lazyBuilder(path, { name, statements, members }),
       );
       const mapped = replaced(path, built, methodMaps, (_, key, value) => `\t\t\tget ${key}() { return ${value}; }`);
-      return { contents: mapped, loader: "js" };
+      const guarded = replaced(path, mapped, guards, (_, name = "", parse) => {
+        return `const ${name} = (value) => typeof value === "object" && value !== null && ${necessary[name]} && ${parse}`;
+      });
+      return { contents: guarded, loader: "js" };
     });
   },
 };
@@ -93,13 +110,17 @@ function lazyBuilder(
     /^\tconst ([\w$]+) = ([\s\S]*?);\n(?=\t[^\s})\]])/gm,
     (_, name, value = "") => `\tconst ${name} = once(() => ${asked(value)});\n`,
   );
+  const made: string[] = [];
   const getters = replaced(
     path,
     `${members},\n\t\tend`,
     /^\t\t(\w+)(?:: ([\s\S]*?))?,\n(?=\t\t\w)/gm,
-    (_, name = "", value = name) => `\t\tget ${name}() { return ${asked(value)}; },\n`,
+    (_, name = "", value = name) => {
+      made.push(`\tconst $${name} = once(() => ${asked(value)});\n`);
+      return `\t\tget ${name}() { return $${name}(); },\n`;
+    },
   ).replace(/\t\tend$/, "");
-  return `function ${builder}() {\n\tconst once = (make) => { let made; return () => (made ??= make()); };\n${lazily}\n\treturn {\n${getters}\n\t};\n}\n`;
+  return `function ${builder}() {\n\tconst once = (make) => { let made; return () => (made ??= make()); };\n${lazily}\n${made.join("")}\n\treturn {\n${getters}\n\t};\n}\n`;
 }
 
 /** A new version of the SDK may look different: then the build says so. */

@@ -13,10 +13,18 @@ interface Checks {
   validateResult(method: string, result: unknown): unknown;
   validateNotification(method: string, message: unknown): unknown;
 }
-type Revision = (version: string) => Checks;
+const guards = [
+  "isJSONRPCRequest",
+  "isJSONRPCNotification",
+  "isJSONRPCResultResponse",
+  "isJSONRPCErrorResponse",
+] as const;
+type Checked = { readonly codecForVersion: (version: string) => Checks } & Readonly<
+  Record<(typeof guards)[number], (value: unknown) => boolean>
+>;
 
 let folder = "";
-let [whole, lean]: Revision[] = [];
+let [whole, lean]: Checked[] = [];
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "lean-sdk-"));
@@ -26,19 +34,23 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** The SDK's checks of messages, bundled. */
-async function checks(name: string, plugins: Plugin[]): Promise<Revision> {
+async function checks(name: string, plugins: Plugin[]): Promise<Checked> {
   const source = (await readdir(sdk)).find((file) => /^src-[\w-]+\.mjs$/.test(file)) ?? "";
-  const [, exported] = /codecForVersion as (\w+)/.exec(await readFile(join(sdk, source), "utf8")) ?? [];
+  const text = await readFile(join(sdk, source), "utf8");
+  const named = ["codecForVersion", ...guards].map((each) => {
+    const [, exported] = new RegExp(`\\b${each} as (\\w+)`).exec(text) ?? [];
+    return `${exported} as ${each}`;
+  });
   const outfile = join(folder, `${name}.mjs`);
   await build({
-    stdin: { contents: `export { ${exported} as codecForVersion } from "./${source}"`, resolveDir: sdk },
+    stdin: { contents: `export { ${named.join(", ")} } from "./${source}"`, resolveDir: sdk },
     bundle: true,
     format: "esm",
     platform: "node",
     outfile,
     plugins,
   });
-  return ((await import(pathToFileURL(outfile).href)) as { readonly codecForVersion: Revision }).codecForVersion;
+  return (await import(pathToFileURL(outfile).href)) as Checked;
 }
 
 const methods = `ping initialize completion/complete logging/setLevel prompts/get prompts/list resources/list
@@ -63,8 +75,8 @@ const samples = [
 test.each(["2025-11-25", "2026-07-28"])(
   "what a message of %s must be is the same without what a start doesn't need",
   (version) => {
-    const told = (revision: Revision | undefined): string[] => {
-      const codec = revision?.(version);
+    const told = (checked: Checked | undefined): string[] => {
+      const codec = checked?.codecForVersion(version);
       return samples.flatMap((params) => [
         ...methods.map((method) => JSON.stringify([method, codec?.validateRequest(method, { method, params })])),
         ...methods.map((method) => JSON.stringify([method, codec?.validateResult(method, params)])),
@@ -83,6 +95,26 @@ test.each(["2025-11-25", "2026-07-28"])(
     expect(told(lean)).toEqual(expected);
   },
 );
+
+test.each(guards)("%s says the same of every message, whole and broken", (guard) => {
+  const values = [{}, { a: 1 }, [], "text", null, 1, undefined];
+  const keys = [
+    ...["2.0", "1.0"].map((jsonrpc) => ({ jsonrpc })),
+    ...[1, "a", null, undefined, 1.5].map((id) => ({ id })),
+    ...["ping", 1].map((method) => ({ method })),
+    ...values.flatMap((value) => [{ params: value }, { result: value }]),
+    ...[{ code: 1, message: "a" }, { code: "1" }].map((error) => ({ error })),
+  ];
+  const pairs = keys.flatMap((first) => keys.map((second) => ({ ...first, ...second })));
+  const messages: unknown[] = [
+    ...values,
+    ...pairs,
+    ...pairs.flatMap((pair) => keys.map((key) => ({ jsonrpc: "2.0", ...pair, ...key }))),
+  ];
+  const expected = messages.map((message) => whole?.[guard](message));
+  expect(new Set(expected)).toEqual(new Set([true, false]));
+  expect(messages.map((message) => lean?.[guard](message))).toEqual(expected);
+});
 
 test("an SDK that looks different fails the build instead of being left as it is", async () => {
   const file = join(folder, "node_modules", "@modelcontextprotocol", "core", "dist", "schemas-new.mjs");
