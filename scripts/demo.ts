@@ -1,17 +1,19 @@
 /**
- * `npm run demo`: from nothing to a real answer of a real local model about a real file, through the built server and
- * a real MCP client. Says sizes before it downloads, and leaves no process behind.
+ * `npm run demo`: from nothing to a real answer of a real local model about a real file, through the built front and
+ * owner and a real MCP client. Says sizes before it downloads, and leaves no process behind that it started.
  */
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { resolveHome } from "../src/orchestrator/config/home.ts";
 import { loadSettings } from "../src/orchestrator/config/load.ts";
+import type { Settings } from "../src/orchestrator/config/schema.ts";
 import { suggestStarter } from "../src/orchestrator/catalog/starter.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
+import { demoOwner } from "./demo/owner.ts";
 import { describePlan, heading, hostEntry, say, type Download } from "./demo/print.ts";
 import { ensureStarter } from "./demo/starter.ts";
 
@@ -44,63 +46,78 @@ async function main(): Promise<void> {
   say(`Engine and models lie in ${home} (OLLM_HOME).`);
 
   heading("1. Start the server, as an assistant would");
-  const client = await connectDemoClient({
-    node: process.execPath,
-    script,
-    roots: [repository],
-    signal: interrupt.signal,
-  });
+  const owner = demoOwner(process.execPath, script);
+  const ownerBefore = await owner.pid();
+  let left = "";
   try {
-    say(`connected to ${client.server} over stdio`);
-    heading("2. A model to start with");
-    const starter = await ensureStarter(client, {
-      registry: settings.registry.defaultHost,
-      engine: await missingEngine(client),
+    const client = await connectDemoClient({
+      node: process.execPath,
+      script,
+      roots: [repository],
       signal: interrupt.signal,
     });
-    say(starter.told);
-
-    heading("3. What is installed (list_models)");
-    const { models } = await client.call<{ models: readonly ListedModel[] }>("list_models", { verbose: true });
-    for (const model of models) {
-      const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
-      say(`- ${model.name} on ${model.engine}, ${size}${model.is_loaded ? ", loaded" : ""}`);
-    }
-
-    heading("4. Does it fit? (smart_load, dry_run)");
-    const dryRun = await client.call<Parameters<typeof describePlan>[0]>("smart_load", {
-      model: starter.model,
-      dry_run: true,
-    });
-    for (const line of describePlan(dryRun)) say(line);
-    const load = await client.call<{ load_ms?: number }>("smart_load", { model: starter.model });
-    say(`loaded in ${load.load_ms ?? 0} ms`);
-
-    heading("5. A question about a real file (route_and_generate)");
-    await ask(client, starter.model, models.find((model) => model.name === starter.model)?.engine ?? "");
-    const others = models.filter(({ name, engine }) => engine === "ollama" && name !== starter.model);
-    await askOllama(client, others);
-
-    heading("6. Memory (system_status)");
-    const status = await client.call<{
-      ram: { available_bytes: number; total_bytes: number };
-      loaded: readonly { name: string; bytes: number }[];
-    }>("system_status", {});
-    for (const model of status.loaded) say(`- ${model.name} holds ${formatBytes(model.bytes)}`);
-    say(`${formatBytes(status.ram.available_bytes)} of ${formatBytes(status.ram.total_bytes)} are available`);
-    if (starter.model === "smollm2:135m") {
-      const larger = suggestStarter(status.ram.available_bytes, settings.memory.bufferBytes);
-      say("");
-      say("SmolLM2 with its 135 million parameters shows that everything works, not what local models can do.");
-      say(`For real work let your assistant pull ${larger.name}: ${larger.reason}.`);
+    try {
+      say(`connected to ${client.server} over stdio`);
+      say(`the owner, which all assistants share, is pid ${await owner.pid()}`);
+      await show(client, { settings, signal: interrupt.signal });
+    } finally {
+      await client.close();
     }
   } finally {
-    await client.close();
+    left = await owner.leave(ownerBefore);
   }
   say("");
-  say(`Done in ${((Date.now() - startedAtMs) / 1000).toFixed(1)} s; the server has ended and left nothing running.`);
+  say(`Done in ${((Date.now() - startedAtMs) / 1000).toFixed(1)} s; ${left}.`);
   heading("Put it into your assistant");
   for (const line of hostEntry(process.execPath, script, repository)) say(line);
+}
+
+async function show(
+  client: DemoClient,
+  { settings, signal }: { readonly settings: Settings; readonly signal: AbortSignal },
+): Promise<void> {
+  heading("2. A model to start with");
+  const starter = await ensureStarter(client, {
+    registry: settings.registry.defaultHost,
+    engine: await missingEngine(client),
+    signal,
+  });
+  say(starter.told);
+
+  heading("3. What is installed (list_models)");
+  const { models } = await client.call<{ models: readonly ListedModel[] }>("list_models", { verbose: true });
+  for (const model of models) {
+    const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
+    say(`- ${model.name} on ${model.engine}, ${size}${model.is_loaded ? ", loaded" : ""}`);
+  }
+
+  heading("4. Does it fit? (smart_load, dry_run)");
+  const dryRun = await client.call<Parameters<typeof describePlan>[0]>("smart_load", {
+    model: starter.model,
+    dry_run: true,
+  });
+  for (const line of describePlan(dryRun)) say(line);
+  const load = await client.call<{ load_ms?: number }>("smart_load", { model: starter.model });
+  say(`loaded in ${load.load_ms ?? 0} ms`);
+
+  heading("5. A question about a real file (route_and_generate)");
+  await ask(client, starter.model, models.find((model) => model.name === starter.model)?.engine ?? "");
+  const others = models.filter(({ name, engine }) => engine === "ollama" && name !== starter.model);
+  await askOllama(client, others);
+
+  heading("6. Memory (system_status)");
+  const status = await client.call<{
+    ram: { available_bytes: number; total_bytes: number };
+    loaded: readonly { name: string; bytes: number }[];
+  }>("system_status", {});
+  for (const model of status.loaded) say(`- ${model.name} holds ${formatBytes(model.bytes)}`);
+  say(`${formatBytes(status.ram.available_bytes)} of ${formatBytes(status.ram.total_bytes)} are available`);
+  if (starter.model === "smollm2:135m") {
+    const larger = suggestStarter(status.ram.available_bytes, settings.memory.bufferBytes);
+    say("");
+    say("SmolLM2 with its 135 million parameters shows that everything works, not what local models can do.");
+    say(`For real work let your assistant pull ${larger.name}: ${larger.reason}.`);
+  }
 }
 
 /** The engine as a download, when it is not installed yet; sizes come from the lock that ships with us. */

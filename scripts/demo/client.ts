@@ -10,8 +10,18 @@ export interface DemoClient {
   close(): Promise<void>;
 }
 
+/** As it introduces itself to the server. */
+export const demoClientName = "ollm-demo";
+
 /** Longest silence of a server that sends progress at least every five seconds. */
 const silenceMs = 60_000;
+
+/** What the demo reads of the tool `job`. */
+interface JobAnswer {
+  readonly state: string;
+  readonly result?: unknown;
+  readonly error?: string;
+}
 
 export async function connectDemoClient(options: {
   readonly node: string;
@@ -24,37 +34,57 @@ export async function connectDemoClient(options: {
   );
   const transport = new StdioClientTransport({
     command: options.node,
-    args: [options.script, "--standalone", ...options.roots.flatMap((root) => ["--root", root])],
+    args: [options.script, ...options.roots.flatMap((root) => ["--root", root])],
     env: environment,
     stderr: "inherit",
   });
-  const client = new Client({ name: "ollm-demo", version: "1.0.0" });
+  const client = new Client({ name: demoClientName, version: "1.0.0" });
   await client.connect(transport);
   const { name = "server", version = "" } = client.getServerVersion() ?? {};
   const line = createProgressLine(process.stdout);
+
+  async function callOnce(
+    tool: string,
+    input: Readonly<Record<string, unknown>>,
+    startedAtMs: number,
+  ): Promise<unknown> {
+    const result = await client.callTool(
+      { name: tool, arguments: { ...input } },
+      {
+        signal: options.signal,
+        timeout: silenceMs,
+        resetTimeoutOnProgress: true,
+        onprogress: ({ message, progress, total }) => {
+          if (message === undefined) return;
+          if (total !== undefined) return line.show(message, progress / total);
+          // That the seconds go on shows a person that it goes on.
+          const seconds = Math.round((Date.now() - startedAtMs) / 1000);
+          line.show(process.stdout.isTTY ? `${message} (${seconds} s)` : message, undefined);
+        },
+      },
+    );
+    const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
+    if (result.isError === true) throw new Error(text);
+    return result.structuredContent;
+  }
+
+  /** Long work is answered with a job, as every host's is: its answer is asked for until it is there. */
+  async function endOfJob(id: string, startedAtMs: number): Promise<unknown> {
+    for (;;) {
+      const job = (await callOnce("job", { action: "wait", job_id: id }, startedAtMs)) as JobAnswer;
+      if (job.state === "succeeded") return job.result;
+      if (job.state !== "running") throw new Error(job.error ?? `${id} was ${job.state}`);
+    }
+  }
+
   return {
     server: `${name} ${version}`,
     async call<Answer>(tool: string, input: Readonly<Record<string, unknown>>): Promise<Answer> {
       const startedAtMs = Date.now();
       try {
-        const result = await client.callTool(
-          { name: tool, arguments: { ...input } },
-          {
-            signal: options.signal,
-            timeout: silenceMs,
-            resetTimeoutOnProgress: true,
-            onprogress: ({ message, progress, total }) => {
-              if (message === undefined) return;
-              if (total !== undefined) return line.show(message, progress / total);
-              // That the seconds go on shows a person that it goes on.
-              const seconds = Math.round((Date.now() - startedAtMs) / 1000);
-              line.show(process.stdout.isTTY ? `${message} (${seconds} s)` : message, undefined);
-            },
-          },
-        );
-        const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
-        if (result.isError === true) throw new Error(text);
-        return result.structuredContent as Answer;
+        const answer = await callOnce(tool, input, startedAtMs);
+        const { job } = answer as { readonly job?: string };
+        return (job === undefined ? answer : await endOfJob(job, startedAtMs)) as Answer;
       } finally {
         line.end();
       }

@@ -42,9 +42,13 @@ export function describePlan(answer: {
 /** The lines that put the server into a host. Absolute paths: hosts start programs in `/` with a bare PATH. */
 export function hostEntry(node: string, script: string, root: string): readonly string[] {
   const entry = { command: node, args: [script, "--root", root] };
-  const shown = [node, ...entry.args].map((part) => (part.includes(" ") ? JSON.stringify(part) : part)).join(" ");
+  const shown = (parts: readonly string[]): string =>
+    parts.map((part) => (part.includes(" ") ? JSON.stringify(part) : part)).join(" ");
   return [
-    `Claude Code:  claude mcp add ollm -- ${shown}`,
+    `  ${shown([node, script, "setup"])}`,
+    "finds the assistants on this machine, shows each change and asks before it makes one. By hand instead:",
+    "",
+    `Claude Code:  claude mcp add ollm -- ${shown([node, ...entry.args])}`,
     "Claude Desktop, Cursor and others (mcpServers in their configuration file):",
     ...JSON.stringify({ mcpServers: { ollm: entry } }, null, 2).split("\n"),
     "Replace the --root folder by the one whose files your assistant may hand to local models.",

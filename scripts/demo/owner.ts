@@ -1,0 +1,40 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { demoClientName } from "./client.ts";
+
+const run = promisify(execFile);
+
+interface OwnerFacts {
+  readonly running: boolean;
+  readonly pid?: number;
+  readonly clients?: readonly { readonly client: string }[];
+  readonly doors?: readonly unknown[];
+}
+
+/** The owner of the home, through the built command. */
+export interface DemoOwner {
+  /** Its process, or undefined while none runs. Starts nothing. */
+  pid(): Promise<number | undefined>;
+  /** Ends it unless `before` is its process or somebody else uses it by now; says what became of it. */
+  leave(before: number | undefined): Promise<string>;
+}
+
+export function demoOwner(node: string, script: string): DemoOwner {
+  const daemon = async (...words: readonly string[]): Promise<string> =>
+    (await run(node, [script, "daemon", ...words])).stdout;
+  const status = async (): Promise<OwnerFacts> => JSON.parse(await daemon("status", "--json")) as OwnerFacts;
+
+  return {
+    pid: async () => (await status()).pid,
+    async leave(before) {
+      const { running, pid, clients = [], doors = [] } = await status();
+      if (!running) return "the owner has ended and left nothing running";
+      if (pid === before) return `the owner (pid ${pid}) ran before and goes on`;
+      // Our own may take a moment to leave.
+      const others = clients.filter(({ client }) => client !== demoClientName);
+      if (others.length + doors.length > 0) return `the owner (pid ${pid}) goes on: others use it`;
+      await daemon("stop");
+      return "the owner was stopped and left nothing running";
+    },
+  };
+}
