@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
 import { claimFile, claimGenerations, readClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
@@ -6,7 +6,7 @@ import { createExclusively } from "./exclusive-file.ts";
 import { OwnerUnreachable, probeClaim } from "./handshake.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, realHome } from "./run-folder.ts";
-import { freshSocketPath } from "./socket-path.ts";
+import { listenFresh } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
 import { uptimeMs } from "./uptime.ts";
 
@@ -122,8 +122,10 @@ async function tryClaim(
   generation: number,
   deaths: readonly string[],
 ): Promise<ClaimRecord | undefined> {
-  const socket = freshSocketPath(home);
-  await listen(options.server, socket);
+  const socket = await listenFresh(options.server, home).catch((error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new OwnerUnavailable(`can't listen for the owner of ${home}: ${reason}`, { cause: error });
+  });
   const record: ClaimRecord = {
     generation,
     socket,
@@ -146,24 +148,6 @@ async function tryClaim(
   }
   options.server.close();
   return undefined;
-}
-
-/** A server that listened before may listen again: connections that it has stay. */
-function listen(server: Server, socket: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (error: Error): void => {
-      server.off("listening", onListening);
-      reject(new OwnerUnavailable(`can't listen on ${socket}: ${error.message}`, { cause: error }));
-    };
-    const onListening = (): void => {
-      server.off("error", onError);
-      if (process.platform !== "win32") chmodSync(socket, 0o600);
-      resolve();
-    };
-    server.once("error", onError);
-    server.once("listening", onListening);
-    server.listen(socket);
-  });
 }
 
 function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Claim {

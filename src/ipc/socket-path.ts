@@ -1,4 +1,5 @@
-import { lstatSync, mkdirSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync } from "node:fs";
+import type { Server } from "node:net";
 import { join } from "node:path";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
@@ -17,8 +18,47 @@ export function freshSocketPath(home: string, platform: NodeJS.Platform = proces
   const name = randomHex(4);
   if (platform === "win32") return `\\\\.\\pipe\\ollm-${shortHash(home)}-${name}`;
   const path = join(runFolder(home), `${name}.sock`);
-  if (Buffer.byteLength(path) <= maxSocketPathBytes) return path;
-  return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${name}.sock`);
+  return Buffer.byteLength(path) <= maxSocketPathBytes ? path : sharedSocketPath(home);
+}
+
+/** A fresh place outside the home; throws `OwnerUnavailable` when the folder below /tmp is not this user's alone. */
+function sharedSocketPath(home: string): string {
+  return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${randomHex(4)}.sock`);
+}
+
+/**
+ * Listens at a fresh place and returns it: at `freshSocketPath`, else outside the home, whose file system may know no
+ * sockets (exFAT, folders that a virtual machine shares). Rejects with what the system says.
+ */
+export async function listenFresh(server: Server, home: string): Promise<string> {
+  const first = freshSocketPath(home);
+  try {
+    await listen(server, first);
+    return first;
+  } catch (error) {
+    if (process.platform === "win32" || !first.startsWith(runFolder(home))) throw error;
+    const second = sharedSocketPath(home);
+    await listen(server, second);
+    return second;
+  }
+}
+
+/** A server that listened before may listen again: connections that it has stay. */
+function listen(server: Server, socket: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onError = (error: Error): void => {
+      server.off("listening", onListening);
+      reject(error);
+    };
+    const onListening = (): void => {
+      server.off("error", onError);
+      if (process.platform !== "win32") chmodSync(socket, 0o600);
+      resolve();
+    };
+    server.once("error", onError);
+    server.once("listening", onListening);
+    server.listen(socket);
+  });
 }
 
 function shortHash(home: string): string {

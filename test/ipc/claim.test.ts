@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -39,7 +39,7 @@ function ended(child: ChildProcess): Promise<void> {
   });
 }
 
-async function claim(home = place.home, more: { isStandalone?: boolean; checkMs?: number } = {}) {
+async function claim(home = place.home, more: { isStandalone?: boolean; checkMs?: number; server?: Server } = {}) {
   const made = await claimHome({
     home,
     version: "1.0.0+a",
@@ -206,6 +206,22 @@ describe("a claim that is held", () => {
     rmSync(place.home, { recursive: true });
     await expect.poll(() => said, patience).toEqual([`gone: ${place.home} is gone`]);
     expect(existsSync(place.home)).toBe(false);
+  });
+
+  it.skipIf(process.platform === "win32")("listens outside a home whose file system knows no sockets", async () => {
+    const server = introducingServer(place.home);
+    const listen = server.listen.bind(server);
+    Object.assign(server, {
+      listen(socket: string) {
+        if (!socket.startsWith(place.home)) return listen(socket);
+        process.nextTick(() => server.emit("error", new Error("listen EOPNOTSUPP")));
+        return server;
+      },
+    });
+    const { record } = await claim(place.home, { server });
+    expect(record.socket).toMatch(/^\/tmp\/ollm-\d+\//);
+    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    socket.destroy();
   });
 
   it("keeps folder, token and claim to its user", async () => {

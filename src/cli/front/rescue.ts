@@ -1,7 +1,7 @@
 import { accessSync, chmodSync, constants, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
-import { freshSocketPath } from "../../ipc/socket-path.ts";
+import { listenFresh } from "../../ipc/socket-path.ts";
 import { startOwner, type StartOptions } from "../../ipc/start-owner.ts";
 import { ensureToken } from "../../ipc/token.ts";
 
@@ -31,7 +31,7 @@ export const rescue: Rescue = {
       return `${home} can't be used (${textOf(error)})`;
     }
     try {
-      await trySocket(freshSocketPath(realHome(home)));
+      await trySocket(realHome(home));
     } catch (error) {
       return `no socket can be made for ${home} (${textOf(error)})`;
     }
@@ -60,17 +60,11 @@ export function ownerVariables(words: readonly string[]): Readonly<Record<string
   return host === undefined ? {} : { OLLM_PROVIDERS_OLLAMA_HOST: host };
 }
 
-function trySocket(path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(path, () => {
-      server.close(() => {
-        if (process.platform !== "win32") rmSync(path, { force: true });
-        resolve();
-      });
-    });
-  });
+async function trySocket(home: string): Promise<void> {
+  const server = createServer();
+  const socket = await listenFresh(server, home);
+  await new Promise((resolve) => server.close(resolve));
+  if (process.platform !== "win32") rmSync(socket, { force: true });
 }
 
 function textOf(error: unknown): string {
