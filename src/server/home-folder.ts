@@ -1,7 +1,7 @@
 import { access, chmod, constants, mkdir, mkdtemp, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { realHome } from "../ipc/run-folder.ts";
+import { realHome, runFolder, tokenFile } from "../ipc/run-folder.ts";
 import { ensureToken } from "../ipc/token.ts";
 import type { Log } from "../orchestrator/log.ts";
 
@@ -15,8 +15,8 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
     await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
     // Without it nobody can hold the home.
     ensureToken(realHome(wanted));
-    // Tokens and prompts will lie here. On Windows the profile's own rules protect it.
-    if (process.platform !== "win32" && ((await stat(wanted)).mode & 0o077) !== 0) await chmod(wanted, 0o700);
+    // Tokens and prompts lie here. On Windows the profile's own rules protect it.
+    if (process.platform !== "win32") await closeToOthers(realHome(wanted), log);
     return wanted;
   } catch (error) {
     const temporary = await mkdtemp(path.join(tmpdir(), "ollm-home-"));
@@ -26,4 +26,20 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
     );
     return temporary;
   }
+}
+
+/** Each for itself: a folder that is a link lies elsewhere, and a copied home brings its modes along. */
+async function closeToOthers(home: string, log: Log): Promise<void> {
+  await closeOne(home, 0o700);
+  await closeOne(runFolder(home), 0o700);
+  if (await closeOne(tokenFile(home), 0o600)) {
+    log.warn(`${tokenFile(home)} could be read by other users; delete it while no owner runs, and a new one is made`);
+  }
+}
+
+/** Whether others had rights there. */
+async function closeOne(place: string, mode: number): Promise<boolean> {
+  if (((await stat(place)).mode & 0o077) === 0) return false;
+  await chmod(place, mode);
+  return true;
 }
