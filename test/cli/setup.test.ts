@@ -71,6 +71,7 @@ describe("ollm setup", () => {
     );
     const { code, stdout } = await run({ yes: true });
     expect(code).toBe(0);
+    expect(stdout).toContain("! /a is not a folder now");
     expect(stdout).toContain('-{"mcpServers": {"ollm": {"command": "/old/node"');
     expect(await read(".cursor/mcp.json")).toBe(
       `{"mcpServers": {"ollm": {"command": "${process.execPath}", "args": ["${script}", "--root", "/a", "--model", "m"], "disabled": true}}}`,

@@ -1,4 +1,5 @@
 import { addEntry } from "../hosts/document.ts";
+import { isFolder } from "../hosts/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Program } from "../hosts/launch.ts";
 import { placeOf, type AddPlan } from "../hosts/plan.ts";
 import { showDiff } from "../hosts/show-diff.ts";
@@ -21,10 +22,12 @@ export function closing(plans: readonly AddPlan[], again: string): string {
   const launches = plans.flatMap((plan) => (plan.kind === "problem" ? [] : [plan.launch]));
   if (launches.length === 0) return "";
   const folders = [...new Set(launches.flatMap((launch) => allowedFolders({ ...launch })))];
+  const missing = folders.filter((folder) => !isFolder(folder));
   const lines = [
     folders.length > 0
       ? `Files: tools may read and write in ${folders.join(", ")}.`
       : `Files: no folder is allowed. Models work on text they are given, and on the project that an editor has open; to allow one: ${again} setup --root DIR`,
+    ...missing.map((folder) => `! ${folder} is not a folder now; its files can be used once it is.`),
     'Try: "use a local model to summarise notes.txt".',
     `To take it out again: ${again} setup --undo`,
   ];

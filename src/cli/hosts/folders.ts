@@ -34,7 +34,8 @@ function absolute(name: string, machine: { readonly userHome: string; readonly w
   return path.resolve(machine.workingDirectory, expandHome(name.trim(), machine.userHome));
 }
 
-function isFolder(folder: string): boolean {
+/** Whether a folder is there now, links followed. */
+export function isFolder(folder: string): boolean {
   return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
