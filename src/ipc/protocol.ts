@@ -29,7 +29,8 @@ export interface Introduction {
   readonly proof: string;
 }
 
-export type Purpose = "mcp" | "status" | "stop" | "handover" | "door";
+/** `restart`: stop at once, but whoever asks starts the next owner, so doors and fronts wait for that one. */
+export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "door";
 
 export interface Hello {
   readonly proof: string;

@@ -150,10 +150,13 @@ describe("ollm serve", () => {
     expect(stderr).toContain("needs a token");
   });
 
-  it("opens the door again at the next owner, at the same address, when the owner is killed", async () => {
+  it.each([
+    ["killed", (pid: number) => process.kill(pid, "SIGKILL")],
+    ["restarted", () => finished(["daemon", "restart"])],
+  ])("opens the door again at the next owner, at the same address, when the owner is %s", async (_how, replace) => {
     const serving = await serve();
     const before = newestClaim(home);
-    process.kill(before?.pid ?? 0, "SIGKILL");
+    await replace(before?.pid ?? 0);
     await expect.poll(() => serving.stderr(), { timeout: 20_000 }).toContain(`open again at ${serving.url}`);
     expect(await health(serving)).toBe(200);
     expect(newestClaim(home)?.pid).not.toBe(before?.pid);

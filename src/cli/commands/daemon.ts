@@ -46,9 +46,15 @@ export async function daemonStart(_options: object, io: CommandIo): Promise<numb
 }
 
 /** `ollm daemon stop`: resolves when the owner is gone, with 1 when it is still there after a quarter of a minute. */
-export async function daemonStop(_options: object, io: CommandIo): Promise<number> {
+export function daemonStop(_options: object, io: CommandIo): Promise<number> {
+  return end("stop", io);
+}
+
+async function end(purpose: "stop" | "restart", io: CommandIo): Promise<number> {
   const home = homeOf(io);
-  const asked = await ask(home, "stop", io);
+  let asked = await ask(home, purpose, io);
+  // An owner of an older version knows stops only.
+  if (purpose === "restart" && asked?.welcome.ok === false) asked = await ask(home, "stop", io);
   if (asked === undefined) {
     io.stdout(`no owner runs for ${home}\n`);
     return 0;
@@ -72,9 +78,9 @@ export async function daemonStop(_options: object, io: CommandIo): Promise<numbe
   return 0;
 }
 
-/** `ollm daemon restart`: hosts stay connected, and calls under way end with an error that says to try again. */
+/** `ollm daemon restart`: hosts and doors stay, and calls under way end with an error that says to try again. */
 export async function daemonRestart(options: object, io: CommandIo): Promise<number> {
-  const stopped = await daemonStop(options, io);
+  const stopped = await end("restart", io);
   return stopped === 0 ? daemonStart(options, io) : stopped;
 }
 

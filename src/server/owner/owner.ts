@@ -80,16 +80,19 @@ export function createOwner(parts: OwnerParts): Owner {
         return;
       }
       case "stop":
-      case "handover":
-        if (hello.purpose === "handover" && parts.isStandalone) {
+      case "restart":
+      case "handover": {
+        const { purpose } = hello;
+        if (purpose === "handover" && parts.isStandalone) {
           throw new OwnerUnavailable("a standalone server can't hand its host's connection over", {
             hint: `Close the host that started pid ${process.pid}.`,
           });
         }
-        log.info(`${hello.purpose} asked for by version ${hello.version}`);
+        log.info(`${purpose} asked for by version ${hello.version}`);
         welcome({ ok: true });
-        socket.end(() => parts.onAsked(hello.purpose === "stop" ? "stop" : "handover"));
+        socket.end(() => parts.onAsked(purpose));
         return;
+      }
       default:
         throw new OwnerUnavailable(`this owner (version ${parts.build}) knows no purpose "${String(hello.purpose)}"`, {
           hint: 'Run "ollm daemon restart".',

@@ -23,7 +23,7 @@ export interface OwnerParts {
   /** Undefined while the home is being claimed. */
   readonly claim: () => Claim | undefined;
   /** Somebody asks this owner to end, or to end as soon as its work allows. */
-  readonly onAsked: (what: "stop" | "handover") => void;
+  readonly onAsked: (what: "stop" | "restart" | "handover") => void;
 }
 
 /** One connected client. */

@@ -39,7 +39,7 @@ export interface RunningOwner {
   end(reason: EndReason, exitCode: number): void;
 }
 
-export type EndReason = Farewell["reason"] | "host";
+export type EndReason = Farewell["reason"] | "host" | "restart";
 
 /** Until the settings are read, or while they are wrong. */
 const defaultIdleSeconds = 1_800;
@@ -65,7 +65,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     calls,
     claim: () => claim,
     openDoor: async (door) => (await import("../http/door.ts")).openDoor(door),
-    onAsked: (what) => (what === "stop" ? end("stop", 0) : watch.startHandover()),
+    onAsked: (what) => (what === "handover" ? watch.startHandover() : end(what, 0)),
   });
   const server = createSocketServer(owner.accept);
   server.on("error", (error) => log.warn(`socket: ${error.message}`));
@@ -114,8 +114,8 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
       await owner.closeClients("handover");
     } else {
       // In this order: the calls let go of their operations before the brain ends those that are left.
-      await Promise.all([owner.closeClients(reason === "host" ? "stop" : reason), owner.closeDoors()]);
-      await brain.close({ isLeaving: !isStandalone });
+      await Promise.all([owner.closeClients(farewellOf(reason)), owner.closeDoors()]);
+      await brain.close({ isLeaving: !isStandalone && reason !== "restart" });
       claim?.release();
     }
     await calls.idle();
@@ -143,4 +143,10 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
   return { owner, brain, calls, isSafeStart, end };
+}
+
+/** What fronts are told: a restart has a next owner, for which they wait. */
+function farewellOf(reason: EndReason): Farewell["reason"] {
+  if (reason === "host") return "stop";
+  return reason === "restart" ? "handover" : reason;
 }
