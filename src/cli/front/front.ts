@@ -59,6 +59,7 @@ interface RelayedHost {
 /** Reads the host at once; what it sends waits for the first owner. */
 function relayHost(options: FrontOptions, { input, output }: HostStreams): RelayedHost {
   let isUpgradeAsked = false;
+  let isStarting = true;
   let owner: Socket | undefined;
   const holds = { queue: false, owner: false, host: false };
   let drainTimer: NodeJS.Timeout | undefined;
@@ -123,10 +124,11 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
       },
       () => gone(),
     );
-    if (!isUpgradeAsked && isUpgrade(options.program.version, introduction.version)) {
+    if (!isUpgradeAsked && isUpgrade(options.program.version, introduction.version, isStarting)) {
       isUpgradeAsked = true;
       askForHandover(introduction.version).catch((error: unknown) => options.say(textOf(error)));
     }
+    isStarting = false;
   }
 
   function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): void {

@@ -1,13 +1,14 @@
 /**
  * Whether a front of build `own` asks an owner of build `theirs` to hand over: a later version, or another build of the
- * same version, of which nobody can say which is later. Unbundled sources have no build and ask nothing.
+ * same version. Of two builds nobody can say which is later, so only a front that `isStarting` takes its own for that:
+ * else two hosts with different builds would take the home from each other. Unbundled sources have no build and ask nothing.
  */
-export function isUpgrade(own: string, theirs: string): boolean {
+export function isUpgrade(own: string, theirs: string, isStarting: boolean): boolean {
   const [ownVersion = "", ownBuild = ""] = own.split("+");
   const [theirVersion = "", theirBuild = ""] = theirs.split("+");
   const order = compareVersions(ownVersion, theirVersion);
   if (order !== 0) return order > 0;
-  return ownBuild !== theirBuild && ownBuild !== "source" && theirBuild !== "source";
+  return isStarting && ownBuild !== theirBuild && ownBuild !== "source" && theirBuild !== "source";
 }
 
 /** Semantic versioning 2.0.0, section 11: negative when `a` comes before `b`. */

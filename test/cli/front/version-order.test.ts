@@ -18,7 +18,12 @@ describe("isUpgrade", () => {
     ["1.0.0+source", "1.0.0+a", false],
     ["1.0.0+a", "1.0.0+source", false],
   ])("a front of %s and an owner of %s: %s", (own, theirs, expected) => {
-    expect(isUpgrade(own, theirs)).toBe(expected);
+    expect(isUpgrade(own, theirs, true)).toBe(expected);
+  });
+
+  it("judges by versions alone once a front serves its host: two builds would hand the home to and fro", () => {
+    expect(isUpgrade("1.0.0+a", "1.0.0+b", false)).toBe(false);
+    expect(isUpgrade("1.1.0+a", "1.0.0+b", false)).toBe(true);
   });
 });
 
