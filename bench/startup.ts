@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { command, withCleanEnvironment } from "./support/environment.ts";
@@ -16,7 +17,11 @@ const bars = { front: 1.2, standalone: 3.5, frontMemory: 1.1 } as const;
 const startLimitMs = 10_000;
 
 /** The least a Node program can do: answer one line with the same line. */
-const bareProgram = 'process.stdin.once("data", (line) => process.stdout.write(line));';
+const bareProgram = 'process.stdin.once("data", (line) => process.stdout.write(line));\n';
+/** The least a front can do: it knows where to connect, proves nothing and understands nothing. */
+const twoLineFront = (socket: string): string => `import { connect } from "node:net";
+const owner = connect(${JSON.stringify(socket)}); process.stdin.pipe(owner); owner.pipe(process.stdout);
+`;
 
 const initialize = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: introduction });
 
@@ -33,23 +38,35 @@ export const startup: Bench = {
     withCleanEnvironment(async (environment) => {
       // Standalone is refused where an owner lives.
       const apart = { ...environment, OLLM_HOME: join(environment["HOME"] ?? "", "standalone") };
+      const folder = environment["HOME"] ?? "";
+      const [bare, small] = [join(folder, "bare.mjs"), join(folder, "front.mjs")];
+      const socket =
+        process.platform === "win32" ? `\\\\.\\pipe\\ollm-bench-${process.pid}` : join(folder, "echo.sock");
+      await writeFile(bare, bareProgram);
+      await writeFile(small, twoLineFront(socket));
+      // The reference is a program in a file, as hosts start them; without reading one, Node is a tenth quicker.
       const programs = [
-        { program: "bare Node", args: ["--input-type=module", "--eval", bareProgram], environment },
+        { program: "bare Node", args: [bare], environment },
+        { program: "bare Node, --eval", args: ["--input-type=module", "--eval", bareProgram], environment },
+        { program: "two-line front", args: [small], environment },
         { program: "ollm, front with the owner up", args: [command], environment },
         { program: "ollm --standalone", args: [command, "--standalone"], environment: apart },
       ] as const;
       const starts: readonly Start[][] = programs.map(() => []);
-      await withOwner(environment, async () => {
-        // One of each in turn, so that a busy moment of the machine touches all; the first round warms the file cache.
-        for (let run = 0; run <= runs; run += 1) {
-          for (const [index, program] of programs.entries()) {
-            const start = await timeFirstAnswer(program.args, program.environment);
-            if (run > 0) starts[index]?.push(start);
+      await withEcho(socket, () =>
+        withOwner(environment, async () => {
+          // One of each in turn, so that a busy moment of the machine touches all; the first round warms the file cache.
+          for (let run = 0; run <= runs; run += 1) {
+            for (const [index, program] of programs.entries()) {
+              const start = await timeFirstAnswer(program.args, program.environment);
+              if (run > 0) starts[index]?.push(start);
+            }
           }
-        }
-      });
+        }),
+      );
       const rows = programs.map(({ program }, index) => rowOf(program, starts[index] ?? [], starts[0] ?? []));
-      const [, front, standalone] = rows;
+      const [, evaluated, , front, standalone] = rows;
+      const beside = ((front?.median_ms ?? 0) / (evaluated?.median_ms ?? 1)).toFixed(2);
       const memory = front?.resident_ratio;
       const passed =
         (front?.ratio ?? Number.POSITIVE_INFINITY) <= bars.front &&
@@ -57,11 +74,23 @@ export const startup: Bench = {
         (typeof memory !== "number" || memory <= bars.frontMemory);
       return {
         rows,
-        verdict: `front ${front?.ratio} (bar ${bars.front}), standalone ${standalone?.ratio} (bar ${bars.standalone}), front's resident set ${memory} (bar ${bars.frontMemory}); medians of ${runs}`,
+        verdict: `front ${front?.ratio} (bar ${bars.front}; ${beside} beside --eval), standalone ${standalone?.ratio} (bar ${bars.standalone}), front's resident set ${memory} (bar ${bars.frontMemory}); medians of ${runs}`,
         passed,
       };
     }),
 };
+
+/** What the two-line front connects to: every line comes back. */
+async function withEcho<Result>(socket: string, run: () => Promise<Result>): Promise<Result> {
+  const server = createServer((connection) => connection.on("error", () => undefined).pipe(connection));
+  server.listen(socket);
+  await once(server, "listening");
+  try {
+    return await run();
+  } finally {
+    server.close();
+  }
+}
 
 function rowOf(program: string, starts: readonly Start[], bare: readonly Start[]) {
   const times = starts.map(({ ms }) => ms);

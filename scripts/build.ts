@@ -1,7 +1,7 @@
 /**
  * Bundles the program into `dist/`: the entries below with lazy chunks, so that nothing has to be installed beside the
- * package and a start reads no more than it runs; and `cli.mjs` in a pass of its own, one small file without chunks,
- * because it starts with every host and is all that most starts read.
+ * package and a start reads no more than it runs; and `cli.mjs` and `front.cjs` in passes of their own, small files
+ * without chunks, because they start with every host and are all that most starts read.
  */
 import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { createHash, randomUUID } from "node:crypto";
@@ -74,11 +74,25 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
       "raw-body": "./scripts/no-raw-body.ts",
     },
   });
-  const front = await build({ ...shared, entryPoints: { cli: "src/cli/main.ts" }, plugins: [siblingEntries] });
-  const outputFiles = [...program.outputFiles, ...front.outputFiles];
+  const cli = await build({
+    ...shared,
+    entryPoints: { cli: "src/cli/main.ts" },
+    define: { ...shared.define, OLLM_FRONT_FILE: JSON.stringify("front.cjs") },
+    plugins: [siblingEntries],
+  });
+  // A function for `cli.mjs` to call: compiled code can be kept of scripts, not of modules.
+  const front = await build({
+    ...shared,
+    entryPoints: { front: "src/cli/front/start.ts" },
+    format: "cjs",
+    outExtension: { ".js": ".cjs" },
+    banner: { js: "(function(require,module){" },
+    footer: { js: "})" },
+  });
+  const outputFiles = [...program.outputFiles, ...front.outputFiles, ...cli.outputFiles];
   const metafile: Metafile = {
-    inputs: { ...program.metafile.inputs, ...front.metafile.inputs },
-    outputs: { ...program.metafile.outputs, ...front.metafile.outputs },
+    inputs: { ...program.metafile.inputs, ...cli.metafile.inputs, ...front.metafile.inputs },
+    outputs: { ...program.metafile.outputs, ...cli.metafile.outputs, ...front.metafile.outputs },
   };
   const isChunk = (path: string) => basename(dirname(path)) === "chunks";
   for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
@@ -101,13 +115,17 @@ const siblingEntries: Plugin = {
   },
 };
 
+const buildScripts = ["build", "lazy-commonjs", "lean-sdk", "mcp-server-shims", "no-raw-body"].map(
+  (name) => `scripts/${name}.ts`,
+);
+
 /** Tells two builds of one version apart, and nothing else: the same sources give the same name on every machine. */
 async function sourceHash(): Promise<string> {
   const hash = createHash("sha256");
   const sources = (await readdir(join(root, "src"), { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())
     .map((entry) => relative(root, join(entry.parentPath, entry.name)).replaceAll(sep, "/"));
-  for (const path of [...sources, "package-lock.json", "scripts/build.ts"].toSorted()) {
+  for (const path of [...sources, "package-lock.json", ...buildScripts].toSorted()) {
     hash.update(`${path}\0`).update(await readFile(join(root, path)));
   }
   return hash.digest("hex").slice(0, 12);

@@ -1,7 +1,6 @@
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
-import { openHostStreams } from "../ipc/host-streams.ts";
 import { build } from "../version.ts";
-import { runFront } from "./front/front.ts";
+import { loadFront } from "./front-code.ts";
 import { isServerCall } from "./front/words.ts";
 
 /**
@@ -18,18 +17,22 @@ async function runAlone(given: readonly string[]): Promise<void> {
 // Modules that a start needs seldom are asked for where they are: each import takes a tenth of a millisecond or two.
 if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
   const userHome = process.getBuiltinModule("os").homedir();
-  await runFront({
+  const home = resolveHome(process.env, userHome);
+  const { startFront, keep } = await loadFront(home, build);
+  await startFront({
     words,
     workingDirectory: startFolder(userHome),
-    home: resolveHome(process.env, userHome),
+    home,
     program: { folder: import.meta.dirname, version: build },
     node: process.execPath,
     environment: process.env,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => (await import("./front/rescue.ts")).rescue,
     serveAlone: () => runAlone(["--standalone", ...words]),
-    openStreams: openHostStreams,
-    exit: (code) => process.exit(code),
+    exit(code) {
+      keep();
+      process.exit(code);
+    },
   });
 } else if (words.includes("--standalone")) {
   await runAlone(words);
