@@ -17,7 +17,12 @@ export interface Owner {
   business(): Business;
   /** Reads no more of what clients send. */
   pauseClients(): void;
-  /** Takes no connections any more, and says goodbye. Calls under way learn that their client is gone. */
+  /**
+   * Tells clients that this owner leaves, and which of their requests it has read: nothing is read from here on, and
+   * what is answered yet still reaches them.
+   */
+  sayFarewell(reason: Farewell["reason"]): Promise<void>;
+  /** Says goodbye, and takes no connections any more. Calls under way learn that their client is gone. */
   closeClients(reason: Farewell["reason"]): Promise<void>;
   closeDoors(): Promise<void>;
 }
@@ -167,6 +172,16 @@ export function createOwner(parts: OwnerParts): Owner {
     for (const { served } of clients.values()) served.pause();
   }
 
+  async function sayFarewell(reason: Farewell["reason"]): Promise<void> {
+    // What is read from here on would miss in the list of what has been seen.
+    pauseClients();
+    await Promise.all(
+      [...clients.values()].map(({ served }) =>
+        bounded(served.say({ ollm: "farewell", reason, unanswered: served.unanswered() }), farewellMs),
+      ),
+    );
+  }
+
   return {
     accept(socket) {
       if (isClosed || sockets.size >= maxSockets) {
@@ -184,18 +199,13 @@ export function createOwner(parts: OwnerParts): Owner {
       return { clients: clients.size, doors: doors.size, requests, ...activity };
     },
     pauseClients,
+    sayFarewell,
     async closeClients(reason) {
       isClosed = true;
-      // What is read from here on would miss in the list of what has been seen.
-      pauseClients();
       for (const socket of leases) socket.write(`${JSON.stringify({ ollm: "farewell", reason } satisfies Farewell)}\n`);
-      await Promise.all(
-        [...clients.values()].map(async ({ served }) => {
-          await bounded(served.say({ ollm: "farewell", reason, unanswered: served.unanswered() }), farewellMs);
-          await served.close();
-        }),
-      );
-      for (const socket of sockets) socket.destroySoon();
+      await sayFarewell(reason);
+      await Promise.all([...clients.values()].map(({ served }) => served.close()));
+      await Promise.all([...sockets].map(part));
     },
     async closeDoors() {
       await Promise.all([...doors].map((door) => door.close()));
@@ -216,6 +226,20 @@ function refusal(error: unknown): Welcome {
     ...(error.hint !== undefined && { hint: error.hint }),
     ...(error instanceof InvalidRequest && { isUsage: true }),
   };
+}
+
+/**
+ * Closes our end and waits for the other: who writes to a socket that is closed loses what it has not read yet, and so
+ * a front would lose the farewell. What comes now is not read by anybody, as the farewell says.
+ */
+async function part(socket: Socket): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    socket.once("close", () => resolve());
+  });
+  socket.resume();
+  socket.end();
+  if (!socket.destroyed) await bounded(closed, farewellMs);
+  socket.destroy();
 }
 
 async function bounded(work: Promise<void>, ms: number): Promise<void> {

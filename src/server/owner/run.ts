@@ -107,7 +107,8 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   /** The claim goes last, so that no other owner meets our engines; but fronts must not wait for a handover twice. */
   async function shutDown(reason: EndReason): Promise<void> {
     if (reason === "handover") {
-      owner.pauseClients();
+      // First of all: should the rest take too long, fronts know what has been read, and ask the next owner for it.
+      await owner.sayFarewell("handover");
       await owner.closeDoors();
       await brain.close({ isLeaving: false });
       claim?.release();
