@@ -192,6 +192,7 @@ function serverOptions(): readonly Option[] {
   return [
     new Option("--root <folder>", "folder whose files tools may read and write; repeatable"),
     new Option("--model <name>", "model used when a request names none"),
+    new Option("--provider <engine>", "engine asked first where several hold a model: ollama, llama-cpp"),
     new Option("--host <url>", "address of the Ollama server (default: http://127.0.0.1:11434)"),
     new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: the model's own)"),
     new Option("--max-tokens <number>", "most tokens of one answer (default: 4096)"),

@@ -57,6 +57,14 @@ export class PromptTooLong extends OrchestratorError {
 export class InvalidConfig extends OrchestratorError {}
 /** No job of that id: it never was, or its result is no longer kept. */
 export class UnknownJob extends OrchestratorError {}
+/** Nothing is remembered under that key; the hint names the nearest. */
+export class UnknownMemory extends OrchestratorError {}
+/** No template of that name; the hint names the nearest. */
+export class UnknownTemplate extends OrchestratorError {}
+/** No comparison of that id; they are kept for a while only. */
+export class UnknownComparison extends OrchestratorError {}
+/** A store can't be written (full disk, no permission) or was set aside; nothing is lost, and nothing was acknowledged. */
+export class StoreFailed extends OrchestratorError {}
 /** Another process holds the home, or the one that does can't be reached. */
 export class OwnerUnavailable extends OrchestratorError {}
 /** A file or an argument of a request cannot be used (missing, too large, outside the roots, wrong type). */

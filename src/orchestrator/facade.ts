@@ -17,6 +17,11 @@ import type {
   ThinkLevel,
   Trust,
 } from "./types.ts";
+import type { Comparisons } from "./facade-compare.ts";
+import type { Projects } from "./facade-projects.ts";
+import type { Memories } from "./facade-recall.ts";
+import type { SettingsAccess } from "./facade-settings.ts";
+import type { Templates } from "./facade-templates.ts";
 
 export interface ListModelsRequest {
   readonly query?: string;
@@ -128,6 +133,10 @@ export interface GenerateRequest {
   readonly keepAliveSeconds?: number;
   /** May only narrow what the caller's settings allow. */
   readonly privacy?: Privacy;
+  /** False keeps what is remembered out of this prompt. */
+  readonly useMemory?: boolean;
+  /** `new` opens a conversation, an id goes on with one. */
+  readonly continueId?: string;
 }
 
 export interface ConsideredModel {
@@ -165,6 +174,12 @@ export interface GenerateResult {
   readonly route: RouteExplanation;
   /** What we did differently from what was asked, and why (`max_tokens 9000 lowered to 8192, ...`). */
   readonly notes: readonly string[];
+  /** What of the memory went into the prompt. */
+  readonly memoryUsed?: { readonly keys: readonly string[]; readonly tokens: number };
+  /** Of the conversation; hand it in again to go on. */
+  readonly continueId?: string;
+  /** Tokens of the conversation so far, this answer included. */
+  readonly conversationTokens?: number;
 }
 
 /** What `generate` would do, without doing it. */
@@ -243,6 +258,12 @@ export type Change =
   | { readonly kind: "memory" }
   /** A model's state; with `isListChanged` models came or went. */
   | { readonly kind: "models"; readonly isListChanged: boolean }
+  /** Something was remembered or forgotten; with `isListChanged` keys came or went. */
+  | { readonly kind: "memories"; readonly isListChanged: boolean }
+  /** Templates came, went or changed: prompts and their resources are to be listed anew. */
+  | { readonly kind: "templates"; readonly isListChanged: true }
+  /** Settings or projects changed, and with them perhaps the tools on offer. */
+  | { readonly kind: "tools"; readonly isListChanged: true }
   /** A job's state or progress; with `isListChanged` it is new or gone. */
   | { readonly kind: "job"; readonly id: string; readonly isListChanged: boolean };
 
@@ -322,10 +343,17 @@ export interface Orchestrator {
     caller: CallerContext,
     name: string,
   ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
+  /** A pinned model is neither evicted nor unloaded for being idle. Answers with its name; throws `UnknownModel`. */
+  setPinned(caller: CallerContext, name: string, isPinned: boolean): Promise<string>;
   database(caller: CallerContext): readonly DatabaseEntry[];
   ramStatus(caller: CallerContext): Promise<RamStatus>;
   systemStatus(caller: CallerContext): Promise<SystemStatus>;
   readonly jobs: Jobs;
+  readonly memories: Memories;
+  readonly templates: Templates;
+  readonly projects: Projects;
+  readonly comparisons: Comparisons;
+  readonly settings: SettingsAccess;
   /**
    * Takes up what earlier owners of this home left: their jobs, and the pulls that ran. Called once, before the first
    * request. `answers` give a pull's result and an error the form in which `pull_model` would have answered.

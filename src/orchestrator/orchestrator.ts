@@ -1,6 +1,9 @@
+import { join } from "node:path";
 import { systemTimers } from "./async/timers.ts";
 import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
 import { createChanges } from "./changes/changes.ts";
+import { createComparisons } from "./compare/comparisons.ts";
+import { createSettingsAccess } from "./config/access.ts";
 import { createWatcher } from "./changes/watcher.ts";
 import type { Settings } from "./config/schema.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
@@ -12,6 +15,9 @@ import { createJobs } from "./jobs/jobs.ts";
 import { createLibrary } from "./library/library.ts";
 import { canonicalContext } from "./loading/context-size.ts";
 import { createLoader } from "./loading/loader.ts";
+import { createProjects } from "./projects/projects.ts";
+import { createMemories } from "./recall/memories.ts";
+import { createTemplates } from "./templates/templates.ts";
 import { formatBytes } from "./text/format-bytes.ts";
 import { createObservations } from "./observations/observations.ts";
 import { createOperations } from "./operations/operations.ts";
@@ -86,6 +92,13 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       remoteRequests += 1;
     },
   };
+
+  const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
+  const memories = createMemories({ now, log, publish, ...kept, embed: () => Promise.resolve(undefined) });
+  const templates = createTemplates({ folder: join(world.home, "templates"), log, publish });
+  const projects = createProjects({ now, log, publish, ...kept });
+  const comparisons = createComparisons({ world: generation, operations, ...kept });
+  const access = createSettingsAccess({ home: world.home, live: world.settings });
 
   /** Where a model would be loaded, and with how much context. */
   async function loadTarget(
@@ -221,6 +234,12 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     },
     unloadModels: (caller, name) => library.unload(caller, name),
     deleteModel: (caller, name) => library.remove(caller, name),
+    setPinned: () => Promise.reject(new Error("pins: not built yet")),
+    memories,
+    templates,
+    projects,
+    comparisons,
+    settings: access,
     database: () => modelDatabase,
     ramStatus: () => ramStatus({ inventory, probe }),
     systemStatus,
@@ -243,6 +262,8 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       jobs.suspend();
       await operations.close();
       await jobs.settled();
+      templates.close();
+      await Promise.all([memories.close(), projects.close(), comparisons.close()]);
       if (unloadsOwn) await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs));
       await Promise.all(engines.map((engine) => engine.close()));
     },

@@ -3,6 +3,8 @@
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
 
+import type { CallerProject } from "./facade-projects.ts";
+
 export type Privacy = "local_only" | "allow_remote";
 export type Trust = "local" | "remote";
 export type EngineKind = "ollama" | "llama-cpp" | "openai";
@@ -23,6 +25,8 @@ export interface CallerContext {
   readonly roots: readonly string[];
   /** Settings of scope caller, already merged in order of precedence. */
   readonly settings: CallerSettings;
+  /** Where it works, when that is known to be a project. */
+  readonly project?: CallerProject;
   /** What of its settings is not obeyed, a sentence each; `system_status` tells it to this caller alone. */
   readonly warnings?: readonly string[];
   /** Aborted when the caller cancels this call or vanishes; `reason` is a `CallEnd`. */
@@ -48,8 +52,34 @@ export interface CallerSettings {
   readonly maxTokens: number;
   /** At least this many tokens of context, unless the request says otherwise. */
   readonly contextTokens?: number;
+  /** `model.provider`: the engine that is asked first where several hold a model. */
+  readonly provider?: string;
+  /** `models`: pattern of model names → what holds for them; the last match wins, setting by setting. */
+  readonly models: Readonly<Record<string, ModelOverrides>>;
+  /** `memory.injectTokens`: most tokens of remembered entries in a prompt; 0: none. */
+  readonly injectTokens: number;
+  /** `systemPrompt` of a trusted project; stands before a model's own. */
+  readonly systemPrompt?: string;
+  /** `tools`: which are on offer. */
+  readonly tools: {
+    readonly sets: readonly string[];
+    readonly enabled?: readonly string[];
+    readonly disabled: readonly string[];
+  };
   /** `jobs.patience`: seconds after which a call is answered with a job, for clients not known to wait longer. */
   readonly patienceSeconds: number;
+}
+
+/** `models.<glob>` */
+export interface ModelOverrides {
+  readonly options?: { readonly temperature?: number; readonly topP?: number; readonly maxTokens?: number };
+  /** At least this many. */
+  readonly contextTokens?: number;
+  /** Seconds; -1 keeps it. */
+  readonly keepAlive?: number;
+  /** In memory; overrides every estimate. */
+  readonly sizeBytes?: number;
+  readonly system?: string;
 }
 
 // ------------------------------------------------------------------------------------------------- operations

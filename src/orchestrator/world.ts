@@ -1,3 +1,5 @@
+import type { LiveSettings } from "./config/access.ts";
+import type { DocumentFiles } from "./documents/files.ts";
 import type { Engine } from "./engines/engine.ts";
 import type { MemoryProbe } from "./hardware/probe.ts";
 import type { JobFiles } from "./jobs/files.ts";
@@ -12,6 +14,10 @@ export interface World {
   readonly log: Log;
   /** Where jobs are kept; absent: nothing of them outlives the process. */
   readonly jobFiles?: JobFiles;
+  /** The folders of `OLLM_HOME` in which documents lie; absent: nothing is kept over the end of the process. */
+  readonly documentFiles?: DocumentFiles;
+  /** Of this process, which holds the home. */
+  readonly settings: LiveSettings;
   /** The build's version. */
   readonly version: string;
   /** `OLLM_HOME`, absolute. */

@@ -1,4 +1,5 @@
 import path from "node:path";
+import { fixedSettings } from "../orchestrator/config/access.ts";
 import { loadSettings, type Flags } from "../orchestrator/config/load.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
@@ -59,6 +60,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     log,
     version,
     home,
+    settings: fixedSettings(settings),
     jobFiles: createJobFiles(path.join(home, "jobs")),
   });
   return { home, settings, orchestrator, log, close: (how) => orchestrator.close(how) };

@@ -5,6 +5,7 @@ import { callTool } from "../../src/server/pipeline.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { handClock } from "../support/hand-clock.ts";
+import { plainSettings } from "../support/caller-settings.ts";
 
 describe("a client that listens to progress", () => {
   it("hears something every five seconds, while the brain opens and while the model is silent", async () => {
@@ -39,12 +40,7 @@ describe("a client that listens to progress", () => {
     expect(heard.map(({ atMs }) => atMs)).toEqual([5_000, 10_000]);
     open({
       orchestrator,
-      callerSettings: {
-        privacy: "local_only",
-        routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
-        maxTokens: 4096,
-        patienceSeconds: 45,
-      },
+      callerSettings: plainSettings,
       fileRoots: [],
       warnings: [],
       configFile: "/config.yaml",

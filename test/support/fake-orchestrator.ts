@@ -233,6 +233,15 @@ export function createFakeJobs(): Jobs {
   return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, publish: () => undefined });
 }
 
+/** A group that no test of this fake asks, unless it brings its own. */
+function unused(name: string): never {
+  const methods = {
+    get: (_group: object, method: string | symbol) => () =>
+      Promise.reject(new Error(`${name}.${String(method)} is not faked`)),
+  };
+  return new Proxy({}, methods) as never;
+}
+
 /** A facade that answers fixed data and remembers what it was asked; single methods can be replaced. */
 export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orchestrator & {
   readonly asked: Asked[];
@@ -309,6 +318,12 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       return status;
     },
     jobs: createFakeJobs(),
+    setPinned: async (_caller, name) => name,
+    memories: unused("memories"),
+    templates: unused("templates"),
+    projects: unused("projects"),
+    comparisons: unused("comparisons"),
+    settings: unused("settings"),
     resume: async () => undefined,
     wokeUp: async () => undefined,
     onChange: () => () => undefined,

@@ -2,9 +2,9 @@ import { Client, type CallToolResult } from "@modelcontextprotocol/client";
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import { createLog } from "../../src/orchestrator/log.ts";
 import type { Orchestrator } from "../../src/orchestrator/facade.ts";
-import type { CallerSettings } from "../../src/orchestrator/types.ts";
 import type { CallRecord } from "../../src/server/host.ts";
 import { serveConnection } from "../../src/server/serve-connection.ts";
+import { plainSettings } from "./caller-settings.ts";
 
 export type Era = "legacy" | "modern";
 
@@ -41,13 +41,6 @@ export interface MemoryClient {
   close(): Promise<void>;
 }
 
-const callerSettings: CallerSettings = {
-  privacy: "local_only",
-  routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
-  maxTokens: 4096,
-  patienceSeconds: 45,
-};
-
 /** A real client and the real server around a given brain, in memory, in either protocol era. */
 export async function connectMemoryClient(
   orchestrator: Orchestrator,
@@ -71,7 +64,7 @@ export async function connectMemoryClient(
       options.open ??
       (async () => ({
         orchestrator,
-        callerSettings: { ...callerSettings, patienceSeconds: options.patienceSeconds ?? 45 },
+        callerSettings: { ...plainSettings, patienceSeconds: options.patienceSeconds ?? 45 },
         fileRoots: options.fileRoots ?? [],
         warnings: [],
         configFile: "/home/user/.ollm/config.yaml",

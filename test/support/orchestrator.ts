@@ -1,3 +1,4 @@
+import { fixedSettings } from "../../src/orchestrator/config/access.ts";
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
@@ -46,6 +47,7 @@ export function createTestBrain(
     log: silent,
     version: "0.0.0-test",
     home: "/home/test/.ollm",
+    settings: fixedSettings(settings),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
   });
   const caller = (more: Partial<CallerContext> = {}): CallerContext => ({

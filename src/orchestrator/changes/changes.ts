@@ -76,5 +76,6 @@ export function createChanges(timers: Timers, log: Log): Changes {
 
 function merged(before: Change | undefined, after: Change): Change {
   if (before === undefined || after.kind === "memory" || before.kind === "memory") return after;
-  return { ...after, isListChanged: before.isListChanged || after.isListChanged };
+  // Of one subject, so of one kind.
+  return { ...after, isListChanged: before.isListChanged || after.isListChanged } as Change;
 }

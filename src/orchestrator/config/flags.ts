@@ -4,6 +4,7 @@ import { InvalidRequest } from "../errors.ts";
 /** Settings given on the command line, under the names of the flags. */
 export interface Flags {
   readonly model?: string;
+  readonly provider?: string;
   readonly host?: string;
   readonly temperature?: string;
   readonly maxTokens?: string;
@@ -16,6 +17,7 @@ export const flagOptions = {
   standalone: { type: "boolean" },
   root: { type: "string", multiple: true },
   model: { type: "string" },
+  provider: { type: "string" },
   host: { type: "string" },
   temperature: { type: "string" },
   "max-tokens": { type: "string" },
@@ -26,6 +28,7 @@ export const flagOptions = {
 export function flagsOf(values: {
   readonly root?: readonly string[] | undefined;
   readonly model?: string | undefined;
+  readonly provider?: string | undefined;
   readonly host?: string | undefined;
   readonly temperature?: string | undefined;
   readonly "max-tokens"?: string | undefined;
@@ -34,6 +37,7 @@ export function flagsOf(values: {
   return {
     ...(values.root !== undefined && { roots: values.root }),
     ...(values.model !== undefined && { model: values.model }),
+    ...(values.provider !== undefined && { provider: values.provider }),
     ...(values.host !== undefined && { host: values.host }),
     ...(values.temperature !== undefined && { temperature: values.temperature }),
     ...(values["max-tokens"] !== undefined && { maxTokens: values["max-tokens"] }),

@@ -54,7 +54,7 @@ export function parseSettings(tree: Tree, sources: Sources, known: readonly Sett
 
 /** The part of the settings that travels with a caller. */
 export function callerSettings(settings: Settings): CallerSettings {
-  const { model, options, providers, privacy, jobs } = settings;
+  const { model, models, options, providers, privacy, jobs, memory, tools } = settings;
   return {
     privacy,
     ...(model.default === undefined ? {} : { defaultModel: model.default }),
@@ -67,6 +67,11 @@ export function callerSettings(settings: Settings): CallerSettings {
     ...(options.topP === undefined ? {} : { topP: options.topP }),
     maxTokens: options.maxTokens,
     ...(providers.ollama.options.numCtx === undefined ? {} : { contextTokens: providers.ollama.options.numCtx }),
+    ...(model.provider === undefined ? {} : { provider: model.provider }),
+    // zod's optional keys may be undefined; ours are absent then, and JSON leaves those out.
+    models: JSON.parse(JSON.stringify(models)) as CallerSettings["models"],
+    injectTokens: memory.injectTokens,
+    tools: { sets: tools.sets, disabled: tools.disabled, ...(tools.enabled && { enabled: tools.enabled }) },
     patienceSeconds: jobs.patience,
   };
 }
@@ -115,6 +120,7 @@ export async function readConfigFile(file: string, sources: Sources): Promise<Tr
 /** Short published names beside the rule of `SettingPath.environmentName`; the long name wins. */
 const shortNames: Readonly<Record<string, readonly string[]>> = {
   OLLM_MODEL: ["model", "default"],
+  OLLM_PROVIDER: ["model", "provider"],
   OLLAMA_HOST: ["providers", "ollama", "host"],
   OLLM_HOST: ["providers", "ollama", "host"],
   OLLM_TEMPERATURE: ["options", "temperature"],
@@ -164,6 +170,7 @@ function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonl
 export function flagValues(flags: Flags): readonly (GivenValue & { readonly value: unknown })[] {
   const given: readonly (GivenValue & { readonly value: unknown })[] = [
     { name: "--model", path: ["model", "default"], value: flags.model },
+    { name: "--provider", path: ["model", "provider"], value: flags.provider },
     { name: "--host", path: ["providers", "ollama", "host"], value: flags.host },
     { name: "--temperature", path: ["options", "temperature"], value: toNumber(flags.temperature) },
     { name: "--max-tokens", path: ["options", "maxTokens"], value: toNumber(flags.maxTokens) },

@@ -11,6 +11,8 @@ const owner = { scope: "owner" } as const;
 /** A list of hosts or origins, which have colons in them: its variable is split at commas, not like a list of folders. */
 const ownerHosts = { scope: "owner", separator: "comma" } as const;
 const caller = { scope: "caller" } as const;
+/** As `ownerHosts`, of a caller. */
+const callerNames = { scope: "caller", separator: "comma" } as const;
 const request = { scope: "request" } as const;
 
 export const settingsSchema = z.strictObject({
@@ -18,6 +20,11 @@ export const settingsSchema = z.strictObject({
   model: z
     .strictObject({
       default: z.string().min(1).optional().meta(caller).describe("Model used when a request names none."),
+      provider: z
+        .enum(["ollama", "llama-cpp"])
+        .optional()
+        .meta(caller)
+        .describe("Engine that is asked first where several hold a model: ollama, llama-cpp."),
       routing: z
         .strictObject({
           enabled: z
@@ -40,6 +47,18 @@ export const settingsSchema = z.strictObject({
         .prefault({}),
       keepAlive: z
         .strictObject({
+          enabled: z
+            .boolean()
+            .default(true)
+            .meta(owner)
+            .describe("false leaves it to each engine how long a model stays, and pins none."),
+          models: z
+            .array(z.string())
+            .default([])
+            .meta(ownerHosts)
+            .describe(
+              "Patterns of models that stay once they are loaded: neither evicted nor unloaded for being idle.",
+            ),
           timeout: z
             .number()
             .int()
@@ -51,6 +70,26 @@ export const settingsSchema = z.strictObject({
         .prefault({}),
     })
     .prefault({}),
+  models: z
+    .record(
+      z.string().min(1),
+      z.strictObject({
+        options: z
+          .strictObject({
+            temperature: z.number().min(0).max(2).optional().describe("Sampling temperature."),
+            topP: z.number().gt(0).max(1).optional().describe("Nucleus sampling."),
+            maxTokens: z.number().int().min(1).optional().describe("Most tokens of one answer."),
+          })
+          .optional(),
+        contextTokens: z.number().int().min(256).optional().describe("At least this many tokens of context."),
+        keepAlive: z.number().int().min(-1).optional().describe("Seconds it stays loaded without use; -1 keeps it."),
+        sizeBytes: bytes.optional().describe("Bytes it takes in memory, in place of every estimate."),
+        system: z.string().optional().describe("System prompt of requests that bring none."),
+      }),
+    )
+    .default({})
+    .meta(caller)
+    .describe("Pattern of model names to what holds for them; of several the last one wins, option by option."),
   options: z
     .strictObject({
       temperature: z
@@ -161,6 +200,13 @@ export const settingsSchema = z.strictObject({
         .default(5 * 1024 ** 3)
         .meta(owner)
         .describe("Between equal evictions, models below this size stay."),
+      injectTokens: z
+        .number()
+        .int()
+        .min(0)
+        .default(512)
+        .meta(caller)
+        .describe("Most tokens of remembered entries that go into a prompt; 0 puts none in."),
     })
     .prefault({}),
   queue: z
@@ -185,6 +231,36 @@ export const settingsSchema = z.strictObject({
         .default(8 * 1024 ** 2)
         .meta(owner)
         .describe("Most bytes of all files of one request."),
+    })
+    .prefault({}),
+  tools: z
+    .strictObject({
+      sets: z
+        .array(z.string())
+        .default(["default"])
+        .meta(callerNames)
+        .describe("Sets of tools on offer: default, all, or names of tools."),
+      enabled: z
+        .array(z.string())
+        .optional()
+        .meta(callerNames)
+        .describe("Only these tools; all of the sets when absent."),
+      disabled: z.array(z.string()).default([]).meta(callerNames).describe("Tools that are hidden."),
+    })
+    .prefault({}),
+  projects: z
+    .strictObject({
+      detect: z
+        .boolean()
+        .default(true)
+        .meta(caller)
+        .describe("Without a project file the profile of the detected kind of project applies."),
+    })
+    .prefault({}),
+  conversations: z
+    .strictObject({
+      keepHours: z.number().min(0).default(24).meta(owner).describe("Hours without use that a conversation is kept."),
+      maxCount: z.number().int().min(1).default(100).meta(owner).describe("Most conversations that are kept."),
     })
     .prefault({}),
   owner: z

@@ -8,6 +8,7 @@ import type { Orchestrator } from "../../../src/orchestrator/facade.ts";
 import { createLog } from "../../../src/orchestrator/log.ts";
 import { openDoor, type Door, type DoorOptions } from "../../../src/server/http/door.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+import { plainSettings } from "../../support/caller-settings.ts";
 
 export interface Answer {
   readonly status: number;
@@ -69,12 +70,7 @@ export async function startDoor({
         caller: { id, mayOfferRoots: false, homeDirectory: "/nonexistent-home" },
         open: async () => ({
           orchestrator,
-          callerSettings: {
-            privacy: "local_only",
-            routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
-            maxTokens: 4096,
-            patienceSeconds: 45,
-          },
+          callerSettings: plainSettings,
           fileRoots: [],
           warnings: [],
           configFile: path.join(home, "config.yaml"),

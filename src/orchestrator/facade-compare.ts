@@ -1,0 +1,75 @@
+import type { CallerContext, Operation } from "./types.ts";
+import type { Task } from "./facade.ts";
+
+export interface CompareRequest {
+  readonly prompt: string;
+  /** Two to five names; `auto` takes what routing would rank first. */
+  readonly models: readonly string[] | "auto";
+  readonly system?: string;
+  readonly files?: readonly { readonly path: string; readonly text: string }[];
+  /** A local model that ranks the answers; `auto` takes the largest that isn't compared. */
+  readonly judge?: string;
+  /** How often each is asked; medians are shown. 1 when absent. */
+  readonly runs?: number;
+  readonly maxTokens?: number;
+}
+
+export interface ComparedModel {
+  readonly model: string;
+  readonly engine: string;
+  readonly text: string;
+  readonly promptTokens?: number;
+  readonly completionTokens?: number;
+  readonly tokensPerSecond?: number;
+  readonly firstTokenMs?: number;
+  readonly totalMs?: number;
+  readonly loadMs?: number;
+  /** Resident bytes right after its answer. */
+  readonly memoryBytes?: number;
+  readonly error?: string;
+}
+
+export interface Judgement {
+  readonly judge: string;
+  /** Best first; those of one inner list are tied. */
+  readonly ranking: readonly (readonly string[])[];
+  readonly reason: string;
+  /** That it is a model's opinion, and whether both orders agreed. */
+  readonly note: string;
+}
+
+export interface Comparison {
+  readonly id: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  readonly prompt: string;
+  readonly task: Task;
+  readonly results: readonly ComparedModel[];
+  /** In which order they ran, one after the other or beside each other, and why. */
+  readonly order: string;
+  readonly judgement?: Judgement;
+  readonly winner?: string;
+}
+
+/** What a user prefers for a kind of task. */
+export interface Preference {
+  readonly task: Task;
+  readonly model: string;
+  readonly comparisonId: string;
+  /** ISO 8601. */
+  readonly pickedAt: string;
+}
+
+/** Models side by side on one prompt, and the preferences that follow. */
+export interface Comparisons {
+  /** Throws `InvalidRequest`, `UnknownModel`, `PrivacyLocked`. */
+  compare(caller: CallerContext, request: CompareRequest): Promise<Operation<Comparison>>;
+  /** Throws `UnknownComparison`. */
+  get(caller: CallerContext, id: string): Promise<Comparison>;
+  list(caller: CallerContext): Promise<readonly Comparison[]>;
+  /** From now on this kind of task goes to that model, where it can serve. */
+  pick(caller: CallerContext, id: string, model: string): Promise<Preference>;
+  preferences(caller: CallerContext): Promise<readonly Preference[]>;
+  /** Takes the newest preference of the task back; the one before holds again. Undefined when there is none. */
+  undo(caller: CallerContext, task: Task): Promise<Preference | undefined>;
+}
