@@ -1,8 +1,6 @@
 import { inputRequired, type InputRequiredResult } from "@modelcontextprotocol/server";
 import { InvalidRequest } from "../orchestrator/errors.ts";
-import type { NeededField, ToolAnswer } from "../tools/definition.ts";
-
-export type NeedsInput = Extract<ToolAnswer<unknown>, { needsInput: unknown }>["needsInput"];
+import type { NeededField, NeedsInput } from "../orchestrator/needs-input.ts";
 
 /** The one question of a round: its fields are the tool's own inputs. */
 const questionKey = "input";
@@ -65,6 +63,21 @@ export function answersTo(
   }
   const given = typeof content === "object" && content !== null ? content : {};
   return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
+}
+
+/** What was given with the answers in their places. What is given for a field's group and is no object is replaced. */
+export function withAnswers(given: object, { fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): object {
+  const merged: Record<string, unknown> = { ...given };
+  for (const [name, answer] of Object.entries(answers)) {
+    const group = fields[name]?.into;
+    if (group === undefined) merged[name] = answer;
+    else merged[group] = { ...objectOr(merged[group]), [name]: answer };
+  }
+  return merged;
+}
+
+function objectOr(value: unknown): object {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
 }
 
 /** For clients that can't ask their user: what is missing, so that the assistant can supply it. */

@@ -1,6 +1,6 @@
 import type { Log } from "../orchestrator/log.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
-import type { ChangeEvent } from "./change-notifications.ts";
+import { listEvents, type ChangeEvent } from "./list-events.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
 
@@ -34,8 +34,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
     if (isClosed || attached !== undefined) return;
     const stop = source.onChange((change) => {
       // Without the parts nothing is watched yet: only lists can be told of.
-      const isList = change.kind !== "memory" && change.isListChanged;
-      const events = parts?.events(change, counts.keys()) ?? (isList ? [listEvent] : []);
+      const events = parts?.events(change, counts.keys()) ?? listEvents(change);
       for (const event of events) for (const listener of listeners) listener(event);
     });
     attached = { source, stop };
@@ -102,8 +101,6 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
     },
   };
 }
-
-const listEvent: ChangeEvent = { kind: "resources_list_changed" };
 
 type Parts = Awaited<ReturnType<typeof loadParts>>;
 

@@ -1,11 +1,7 @@
 import type { Change } from "../orchestrator/facade.ts";
 import type { ResourceDefinition } from "../resources/definition.ts";
 import { matchResource } from "../resources/match.ts";
-
-/** What clients are told of a change, in the words of the SDK's `ServerEvent`. */
-export type ChangeEvent =
-  | { readonly kind: "resource_updated"; readonly uri: string }
-  | { readonly kind: "resources_list_changed" };
+import { listEvents, type ChangeEvent } from "./list-events.ts";
 
 /** What a change means to clients that asked for `uris`: which of them to read again, and whether to list anew. */
 export function changeEvents(
@@ -19,8 +15,7 @@ export function changeEvents(
     if (match?.definition.isTouchedBy?.(change, match.variables) === true)
       events.push({ kind: "resource_updated", uri });
   }
-  if (change.kind !== "memory" && change.isListChanged) events.push({ kind: "resources_list_changed" });
-  return events;
+  return [...events, ...listEvents(change)];
 }
 
 /** What has to be looked at every few seconds for the sake of `uris`. */

@@ -1,9 +1,9 @@
 import { Server } from "@modelcontextprotocol/server";
 import { createChangeFeed } from "./change-feed.ts";
-import type { ChangeEvent } from "./change-notifications.ts";
 import type { ServerHost } from "./host.ts";
 import { serverIcon } from "./icons.ts";
 import { instructions } from "./instructions.ts";
+import type { ChangeEvent } from "./list-events.ts";
 import type { Listens } from "./listens.ts";
 import { offerTasks, tasksExtension } from "./tasks.ts";
 
@@ -24,6 +24,7 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
       capabilities: {
         tools: {},
         resources: { subscribe: true, listChanged: true },
+        prompts: { listChanged: true },
         completions: {},
         extensions: { [tasksExtension]: {} },
       },
@@ -82,6 +83,14 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
     (await subscriptions()).unsubscribe(params.uri),
   );
 
+  const prompts = once(() => import("./handle-prompts.ts"));
+  server.setRequestHandler("prompts/list", async ({ params }, context) =>
+    (await prompts()).listPrompts(server, context, host, params?.cursor),
+  );
+  server.setRequestHandler("prompts/get", async ({ params }, context) =>
+    (await prompts()).getPrompt(server, context, params, host),
+  );
+
   server.setRequestHandler("completion/complete", async ({ params }, context) =>
     (await import("./handle-completions.ts")).complete(server, context, params, host),
   );
@@ -89,9 +98,16 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
 }
 
 function tell(server: Server, event: ChangeEvent): Promise<void> {
-  return event.kind === "resource_updated"
-    ? server.sendResourceUpdated({ uri: event.uri })
-    : server.sendResourceListChanged();
+  switch (event.kind) {
+    case "resource_updated":
+      return server.sendResourceUpdated({ uri: event.uri });
+    case "resources_list_changed":
+      return server.sendResourceListChanged();
+    case "prompts_list_changed":
+      return server.sendPromptListChanged();
+    case "tools_list_changed":
+      return server.sendToolListChanged();
+  }
 }
 
 /** Keeps what was made first: an import that is asked for again is resolved again, and every call would pay for it. */

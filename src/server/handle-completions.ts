@@ -11,6 +11,7 @@ import { nearestNames } from "../orchestrator/text/nearest.ts";
 import { resources } from "../resources/index.ts";
 import { variableOf } from "../resources/match.ts";
 import type { ResourceContext } from "../resources/definition.ts";
+import { valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
 import type { ServerHost } from "./host.ts";
 
@@ -20,9 +21,9 @@ const maxValues = 100;
 const maxSimilar = 10;
 
 /**
- * `completion/complete`: the variable of a resource template from the resources that there are; of a prompt the
- * arguments `model` and `profile`, which mean the same in every prompt, and nothing for others. Throws a
- * `ProtocolError` for a template or variable that does not exist.
+ * `completion/complete`: the variable of a resource template from the resources that there are; of a prompt what its
+ * argument may be, else of `model`, `profile` and `key`, which mean the same in every prompt, and nothing for others.
+ * Throws a `ProtocolError` for a template, variable or prompt that does not exist.
  */
 export async function complete(
   server: Server,
@@ -34,7 +35,7 @@ export async function complete(
   const known =
     ref.type === "ref/resource"
       ? await membersOf(ref.uri, argument.name, reading)
-      : await valuesOfArgument(argument.name, reading);
+      : await valuesOfArgument(ref.name, argument.name, await reading(), host);
   const values = matching(argument.value, known);
   return {
     completion: {
@@ -62,12 +63,27 @@ async function membersOf(
   return (members ?? []).map(({ name }) => name);
 }
 
-async function valuesOfArgument(name: string, reading: () => Promise<ResourceContext>): Promise<readonly string[]> {
-  if (name === "profile") return Object.keys(profiles);
-  if (name !== "model") return [];
-  const { orchestrator, caller } = await reading();
-  const { models } = await orchestrator.listModels(caller, { isInstalledOnly: true });
-  return models.map((model) => model.name);
+async function valuesOfArgument(
+  prompt: string,
+  name: string,
+  context: ResourceContext,
+  host: ServerHost,
+): Promise<readonly string[]> {
+  const known = await valuesOfPrompt(prompt, name, context, host);
+  if (known !== undefined) return known;
+  const { orchestrator, caller } = context;
+  switch (name) {
+    case "profile":
+      return Object.keys(profiles);
+    case "model": {
+      const { models } = await orchestrator.listModels(caller, { isInstalledOnly: true });
+      return models.map((model) => model.name);
+    }
+    case "key":
+      return orchestrator.memories.matching(caller, { isAll: true });
+    default:
+      return [];
+  }
 }
 
 /**

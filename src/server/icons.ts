@@ -7,6 +7,9 @@ export const serverIcon = icon("M7 7h10v10H7zM9 3v4M15 3v4M9 17v4M15 17v4M3 9h4M
 /** Of all resources: they are documents. */
 export const resourceIcon = icon("M5 6h14M5 12h14M5 18h14");
 
+/** Of all prompts: a speech bubble. */
+export const promptIcon = icon("M4 5h16v11H11l-5 4v-4H4z");
+
 const toolIcons: Readonly<Record<ToolEffect, Icon>> = {
   read: icon("M4 12a8 8 0 1016 0 8 8 0 10-16 0M12 11v6M12 7v1"),
   write: icon("M6 4l14 8-14 8z"),

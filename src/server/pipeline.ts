@@ -1,9 +1,10 @@
 import type { CallToolResult, InputRequiredResult } from "@modelcontextprotocol/server";
 import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
-import { answersTo, missingInput, question, type NeedsInput } from "./ask-user.ts";
+import { answersTo, missingInput, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
@@ -125,7 +126,7 @@ async function runWithAnswers(
   const answers = answersTo(needs, facts.inputResponses);
   if (answers === undefined) return { needsInput: needs };
   // Only the answers are new, but they are parsed as strictly as the arguments were.
-  const parsed = validateInput(tool, { ...rawObject(facts.arguments), ...answers });
+  const parsed = validateInput(tool, withAnswers(rawObject(facts.arguments), needs, answers));
   const again = await tool.run(parsed, context);
   if ("needsInput" in again && Object.keys(again.needsInput.fields).every((name) => name in answers)) {
     // Asking the same once more would go in circles: the answer was no.

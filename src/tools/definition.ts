@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation, Progress } from "../orchestrator/types.ts";
 
 /** What a tool does to the world; the four MCP hints are derived from it in one place (`server/`). */
@@ -10,23 +11,7 @@ export type ToolEffect = "read" | "write" | "destroy";
  * the pipeline asks the user where the client can, and calls the tool again with the answers merged into `input`,
  * or answers with an error that names what is missing.
  */
-export type ToolAnswer<Data> =
-  | { readonly data: Data }
-  | {
-      readonly needsInput: {
-        readonly message: string;
-        /** Flat: one primitive per missing input, keyed by the input's own name. */
-        readonly fields: Readonly<Record<string, NeededField>>;
-      };
-    };
-
-export interface NeededField {
-  readonly type: "string" | "number" | "boolean";
-  readonly description: string;
-  readonly isRequired: boolean;
-  readonly default?: string | number | boolean;
-  readonly enum?: readonly string[];
-}
+export type ToolAnswer<Data> = { readonly data: Data } | { readonly needsInput: NeedsInput };
 
 /** Files of the caller's machine, read and written by us inside the allowed roots only (`server/files.ts`). */
 export interface ToolFiles {

@@ -15,6 +15,7 @@ describe.each(eras)("the server in the %s era", (era) => {
     expect(connection.client.getServerCapabilities()).toMatchObject({
       tools: {},
       resources: { subscribe: true, listChanged: true },
+      prompts: { listChanged: true },
       completions: {},
     });
     // The tools of a version never change.
@@ -46,6 +47,7 @@ describe("imports of what answers initialize", () => {
         "create-server",
         "icons",
         "instructions",
+        "list-events",
         "listens",
         "outbox",
         "serve-connection",

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { matching } from "../../src/server/handle-completions.ts";
 import { createFakeOrchestrator, smollm } from "../support/fake-orchestrator.ts";
+import { fakeTemplates } from "../support/fake-templates.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 
 const eras: readonly Era[] = ["legacy", "modern"];
@@ -32,14 +33,24 @@ describe.each(eras)("completions in the %s era", (era) => {
     expect(completion).toEqual({ values: ["smollm2:135m"], total: 1, hasMore: false });
   });
 
-  it("of a prompt's model and profile name those, and nothing of other arguments", async () => {
-    connection = await connectMemoryClient(createFakeOrchestrator(), { era });
-    const ref = { type: "ref/prompt", name: "summarize" } as const;
+  it("of a prompt's arguments name what is allowed, else models, profiles and keys, and nothing of others", async () => {
+    const memories = { matching: async () => ["city", "editor"] } as never;
+    connection = await connectMemoryClient(createFakeOrchestrator({ templates: fakeTemplates(), memories }), { era });
+    const ref = { type: "ref/prompt", name: "greet" } as const;
     const values = async (name: string) =>
       (await connection.client.complete({ ref, argument: { name, value: "c" } })).completion.values;
+    expect(await values("tone")).toEqual(["curt", "calm"]);
     expect(await values("profile")).toEqual(["code", "creative"]);
     expect(await values("model")).toEqual(["qwen2.5-coder:7b"]);
-    expect(await values("text")).toEqual([]);
+    expect(await values("key")).toEqual(["city"]);
+    expect(await values("who")).toEqual([]);
+  });
+
+  it("refuse a prompt that is none, and name the nearest", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator({ templates: fakeTemplates() }), { era });
+    const ref = { type: "ref/prompt", name: "great" } as const;
+    const completing = connection.client.complete({ ref, argument: { name: "who", value: "" } });
+    await expect(completing).rejects.toMatchObject({ code: -32602, message: expect.stringContaining('"greet"') });
   });
 
   it("are at most a hundred, and say how many there are", async () => {

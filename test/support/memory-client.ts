@@ -9,7 +9,10 @@ import { plainSettings } from "./caller-settings.ts";
 export type Era = "legacy" | "modern";
 
 /** What the user answers when asked; undefined means that the client can't ask. */
-export type Elicited = { readonly action: "accept" | "decline" | "cancel"; readonly content?: Record<string, boolean> };
+export type Elicited = {
+  readonly action: "accept" | "decline" | "cancel";
+  readonly content?: Record<string, string | number | boolean>;
+};
 
 export interface MemoryClientOptions {
   /** As under `log.prompts`. */

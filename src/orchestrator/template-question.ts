@@ -1,0 +1,24 @@
+import type { RenderOutcome, TemplateVariable } from "./facade-templates.ts";
+import type { NeededField, NeedsInput } from "./needs-input.ts";
+
+/** The question for what a template still needs; `into` names the input that holds the variables, if one does. */
+export function missingVariables(
+  { missing, template }: Extract<RenderOutcome, { readonly missing: unknown }>,
+  into?: string,
+): NeedsInput {
+  const names = missing.map(({ name }) => name).join(", ");
+  return {
+    message: `Template ${template.name} needs ${names}.`,
+    fields: Object.fromEntries(missing.map((variable) => [variable.name, fieldOf(variable, into)])),
+  };
+}
+
+function fieldOf({ type, name, description, enum: values }: TemplateVariable, into: string | undefined): NeededField {
+  return {
+    type,
+    description: description ?? name,
+    isRequired: true,
+    ...(values !== undefined && { enum: values }),
+    ...(into !== undefined && { into }),
+  };
+}

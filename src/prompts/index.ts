@@ -1,0 +1,5 @@
+import type { PromptSource } from "./definition.ts";
+import { templatePrompts } from "./templates.ts";
+
+/** Every source of prompts, in the order of `prompts/list`; of two prompts with one name the first counts. */
+export const promptSources: readonly PromptSource[] = [templatePrompts];

@@ -1,0 +1,133 @@
+import {
+  ProtocolError,
+  ProtocolErrorCode,
+  type GetPromptResult,
+  type InputRequiredResult,
+  type ListPromptsResult,
+  type Server,
+  type ServerContext,
+} from "@modelcontextprotocol/server";
+import { OrchestratorError } from "../orchestrator/errors.ts";
+import { nearestNames } from "../orchestrator/text/nearest.ts";
+import type {
+  ListedPrompt,
+  PromptAnswer,
+  PromptArguments,
+  PromptContext,
+  PromptSource,
+} from "../prompts/definition.ts";
+import { promptSources } from "../prompts/index.ts";
+import { answersTo, missingInput, question } from "./ask-user.ts";
+import { callFacts } from "./call-facts.ts";
+import { errorText } from "./error-text.ts";
+import { resourceContext } from "./handle-resources.ts";
+import type { ServerHost } from "./host.ts";
+import { promptIcon } from "./icons.ts";
+import { pageOf } from "./pagination.ts";
+
+interface KnownPrompt {
+  readonly prompt: ListedPrompt;
+  readonly source: PromptSource;
+}
+
+/** `prompts/list`, a page at a time. */
+export async function listPrompts(
+  server: Server,
+  context: ServerContext,
+  host: ServerHost,
+  cursor?: string,
+): Promise<ListPromptsResult> {
+  const known = await knownPrompts(await resourceContext(server, context, host), host);
+  const { entries, ...next } = pageOf("prompts", known, cursor);
+  return { prompts: entries.map(({ prompt }) => entryOf(prompt)), ...next };
+}
+
+/**
+ * `prompts/get`. What is missing is asked for where the client can ask. Throws a `ProtocolError` with
+ * `InvalidParams` for a prompt that doesn't exist, and for arguments that it doesn't take.
+ */
+export async function getPrompt(
+  server: Server,
+  context: ServerContext,
+  params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
+  host: ServerHost,
+): Promise<GetPromptResult | InputRequiredResult> {
+  const asking = await resourceContext(server, context, host);
+  const { source, prompt } = await findPrompt(params.name, asking, host);
+  // Hosts send an empty text for what their user left out.
+  const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
+  const { canAsk, inputResponses } = callFacts(server, context, given);
+  try {
+    const first = await source.get(prompt.name, given, asking);
+    if (!("needsInput" in first)) return resultOf(first);
+    const needs = first.needsInput;
+    if (!canAsk) throw missingInput(`prompt ${prompt.name}`, needs);
+    const answers = answersTo(needs, inputResponses);
+    if (answers === undefined) return question(needs);
+    const again = await source.get(prompt.name, { ...given, ...(answers as PromptArguments) }, asking);
+    // One round: an answer that leaves it open would be asked for in circles.
+    if ("needsInput" in again) throw missingInput(`prompt ${prompt.name}`, again.needsInput);
+    return resultOf(again);
+  } catch (error) {
+    const text = errorText(error, `prompt ${prompt.name}`, host.log);
+    const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
+    throw new ProtocolError(code, text);
+  }
+}
+
+/** For completions: what the prompt's own source knows of an argument. Throws a `ProtocolError` for unknown prompts. */
+export async function valuesOfPrompt(
+  name: string,
+  argument: string,
+  asking: PromptContext,
+  host: ServerHost,
+): Promise<readonly string[] | undefined> {
+  const { source } = await findPrompt(name, asking, host);
+  return source.valuesOf?.(name, argument, asking);
+}
+
+async function findPrompt(name: string, asking: PromptContext, host: ServerHost): Promise<KnownPrompt> {
+  const known = await knownPrompts(asking, host);
+  const found = known.find(({ prompt }) => prompt.name === name);
+  if (found !== undefined) return found;
+  const names = known.map(({ prompt }) => prompt.name);
+  const [close] = nearestNames(name, names, 1);
+  const advice = close === undefined ? `prompts: ${names.join(", ") || "none"}` : `did you mean "${close}"?`;
+  throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown prompt "${name}", ${advice}`);
+}
+
+/** Of all sources, each name once. A source that fails keeps nothing from the others. */
+async function knownPrompts(asking: PromptContext, host: ServerHost): Promise<readonly KnownPrompt[]> {
+  const known = new Map<string, KnownPrompt>();
+  for (const source of promptSources) {
+    try {
+      for (const prompt of await source.list(asking)) {
+        if (!known.has(prompt.name)) known.set(prompt.name, { prompt, source });
+      }
+    } catch (error) {
+      host.log.warn(`prompts: ${errorText(error, source.name, host.log)}`);
+    }
+  }
+  return [...known.values()];
+}
+
+function entryOf({ name, title, description, arguments: taken }: ListedPrompt): ListPromptsResult["prompts"][number] {
+  return {
+    name,
+    ...(title !== undefined && { title }),
+    description,
+    arguments: taken.map((argument) => ({
+      name: argument.name,
+      ...(argument.description !== undefined && { description: argument.description }),
+      required: argument.isRequired,
+    })),
+    icons: [promptIcon],
+  };
+}
+
+function resultOf({ description, messages }: Exclude<PromptAnswer, { needsInput: unknown }>): GetPromptResult {
+  return {
+    ...(description !== undefined && { description }),
+    messages: messages.map(({ role, text }) => ({ role, content: { type: "text", text } })),
+  };
+}

@@ -1,0 +1,14 @@
+import type { Change } from "../orchestrator/facade.ts";
+
+/** What clients are told of a change, in the words of the SDK's `ServerEvent`. */
+export type ChangeEvent =
+  | { readonly kind: "resource_updated"; readonly uri: string }
+  | { readonly kind: "resources_list_changed" | "prompts_list_changed" | "tools_list_changed" };
+
+/** The lists to read anew after a change. Templates are prompts and resources both. */
+export function listEvents(change: Change): readonly ChangeEvent[] {
+  if (change.kind === "memory" || !change.isListChanged) return [];
+  if (change.kind === "tools") return [{ kind: "tools_list_changed" }];
+  const resources: ChangeEvent = { kind: "resources_list_changed" };
+  return change.kind === "templates" ? [{ kind: "prompts_list_changed" }, resources] : [resources];
+}
