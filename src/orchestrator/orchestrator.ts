@@ -7,6 +7,7 @@ import { createSettingsAccess } from "./config/access.ts";
 import { createWatcher } from "./changes/watcher.ts";
 import type { Settings } from "./config/schema.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
+import { createConversations } from "./generation/conversations.ts";
 import { factsOf } from "./generation/candidates.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
@@ -88,6 +89,9 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     log,
     probe,
     queues,
+    conversations: createConversations(() => world.settings.current().conversations, now),
+    inject: (...asked) => memories.inject(...asked),
+    picked: (task) => comparisons.preferred(task),
     noteRemote: () => {
       remoteRequests += 1;
     },

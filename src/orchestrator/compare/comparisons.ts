@@ -1,5 +1,5 @@
 import type { DocumentFiles } from "../documents/files.ts";
-import type { Comparisons } from "../facade-compare.ts";
+import type { Comparisons, Preference } from "../facade-compare.ts";
 import type { Task } from "../facade.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../operations/operations.ts";
@@ -12,8 +12,8 @@ export interface ComparisonParts {
 }
 
 export interface ComparisonsWithPreferences extends Comparisons {
-  /** The model that the user prefers for the task; undefined before any was picked. */
-  preferred(task: Task): Promise<string | undefined>;
+  /** What the user prefers for the task; undefined before any was picked. */
+  preferred(task: Task): Promise<Preference | undefined>;
   close(): Promise<void>;
 }
 

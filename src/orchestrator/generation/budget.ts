@@ -2,6 +2,7 @@ import { PromptTooLong } from "../errors.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { canonicalContext, defaultContextTokens } from "../loading/context-size.ts";
 import type { CallerContext } from "../types.ts";
+import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 
 /** Room for an answer when nobody said how long it may become; more is used when the context has it. */
@@ -24,13 +25,14 @@ export function requestBudget(
   { candidate, outputTokens }: LocatedCandidate,
   prompt: { readonly promptTokens: number; readonly isExact: boolean },
 ): TokenBudget {
+  const overrides = overridesOf(caller.settings.models, candidate.model);
   return tokenBudget({
     ...prompt,
     model: candidate.model,
     maxTokens: request.maxTokens,
-    defaultMaxTokens: caller.settings.maxTokens,
+    defaultMaxTokens: overrides.options?.maxTokens ?? caller.settings.maxTokens,
     contextTokens: request.contextTokens,
-    defaultContextTokens: caller.settings.contextTokens,
+    defaultContextTokens: overrides.contextTokens ?? caller.settings.contextTokens,
     windowTokens: candidate.contextTokens,
     outputTokens,
   });

@@ -37,8 +37,11 @@ export async function listCandidates(
   signal: AbortSignal,
   /** Ids of engines that are left out. */
   down: ReadonlySet<string> = new Set(),
+  /** Id of the engine that comes first. */
+  provider?: string,
 ): Promise<readonly LocatedCandidate[]> {
-  const lists = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
+  const answering = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
+  const lists = engineFirst(answering, provider);
   const located = await source.inventory.places(lists);
   const states = new Map<string, MemoryState | undefined>();
   const silent = new Map(lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])));
@@ -51,6 +54,14 @@ export async function listCandidates(
       return toCandidate(source, entry, { state: states.get(id), downBecause: silent.get(id) }, signal);
     }),
   );
+}
+
+/** Those of the engine come first; otherwise the order stays. */
+export function engineFirst<Held extends { readonly engine: { readonly id: string } }>(
+  held: readonly Held[],
+  id: string | undefined,
+): readonly Held[] {
+  return held.toSorted((a, b) => Number(b.engine.id === id) - Number(a.engine.id === id));
 }
 
 /** One known model as a candidate; no memory is measured. */

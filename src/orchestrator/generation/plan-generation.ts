@@ -2,15 +2,20 @@ import { PromptTooLong } from "../errors.ts";
 import type { GenerateRequest, RoutePlan } from "../facade.ts";
 import type { CallerContext } from "../types.ts";
 import { requestBudget } from "./budget.ts";
+import type { Conversations } from "./conversations.ts";
 import { chooseRoute, type Route, type RouteSource } from "./route.ts";
+import { settled } from "./runner.ts";
 
 /** What a generation would do, by the same route and budget, without doing it. Throws what `chooseRoute` throws. */
 export async function planGeneration(
-  source: RouteSource,
+  source: RouteSource & { readonly conversations: Conversations },
   caller: CallerContext,
-  request: GenerateRequest,
+  given: GenerateRequest,
 ): Promise<RoutePlan> {
-  const route = await chooseRoute(source, caller, request, caller.signal);
+  const thread = given.continueId === undefined ? undefined : source.conversations.begin(given.continueId);
+  thread?.end();
+  const request = settled(caller, given, thread);
+  const route = await chooseRoute(source, caller, request, caller.signal, new Set(), thread?.model);
   const { entry, reason, budget } = firstWithRoom(route, caller, request);
   const { located } = entry;
   const { task, because, profile, considered } = route;

@@ -1,19 +1,43 @@
+import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { GenerateRequest } from "../facade.ts";
 
+/** What is known of a prompt beside the request itself. */
+export interface PromptParts {
+  /** In place of the request's own, which it may contain. */
+  readonly system?: string | undefined;
+  /** Remembered entries, quoted as data. */
+  readonly memory?: string | undefined;
+  /** The conversation so far. */
+  readonly history?: readonly ChatMessage[] | undefined;
+}
+
+/** Chat templates wrap every message in a few tokens of their own. */
+const tokensPerMessage = 16;
+
 /**
  * The chat a request becomes. Files stand before the question, so that a second question about the same files shares
- * its beginning with the first and the engine's prefix cache skips them.
+ * its beginning with the first and the engine's prefix cache skips them. What is remembered stands at the end of the
+ * system prompt.
  */
-export function buildMessages(request: GenerateRequest, defaultSystem?: string): readonly ChatMessage[] {
-  const files = (request.files ?? []).map(quoteFile).join("");
-  const system = request.system ?? defaultSystem;
+export function buildMessages(request: GenerateRequest, parts: PromptParts = {}): readonly ChatMessage[] {
+  const system = [parts.system ?? request.system, parts.memory].filter((part) => part !== undefined).join("\n\n");
   const user: ChatMessage = {
     role: "user",
-    content: files + request.prompt,
+    content: questionOf(request),
     ...(request.images === undefined || request.images.length === 0 ? {} : { images: request.images }),
   };
-  return system === undefined ? [user] : [{ role: "system", content: system }, user];
+  return [...(system === "" ? [] : [{ role: "system" as const, content: system }]), ...(parts.history ?? []), user];
+}
+
+/** Files and prompt as one text. */
+export function questionOf(request: GenerateRequest): string {
+  return (request.files ?? []).map(quoteFile).join("") + request.prompt;
+}
+
+/** Estimated tokens of everything the engine will read, images left out. */
+export function countPromptTokens(messages: readonly ChatMessage[]): number {
+  return messages.reduce((sum, message) => sum + estimateTokens(message.content) + tokensPerMessage, 0);
 }
 
 function quoteFile(file: { readonly path: string; readonly text: string }): string {

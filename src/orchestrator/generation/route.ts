@@ -10,15 +10,20 @@ import {
 } from "../errors.ts";
 import { profileForTask } from "../catalog/profiles.ts";
 import { suggestStarter } from "../catalog/starter.ts";
-import { estimateTokens } from "../catalog/tokens.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext, CallerSettings, Capability, Privacy } from "../types.ts";
-import { type CandidateSource, listCandidates, type LocatedCandidate, locatedCandidate } from "./candidates.ts";
-import { buildMessages } from "./prompt.ts";
+import {
+  type CandidateSource,
+  engineFirst,
+  listCandidates,
+  type LocatedCandidate,
+  locatedCandidate,
+} from "./candidates.ts";
+import { buildMessages, countPromptTokens } from "./prompt.ts";
 
 /** Which models to try, in order, and everything considered on the way. */
 export interface Route {
@@ -36,10 +41,15 @@ export interface Route {
 
 export interface RouteSource extends CandidateSource {
   readonly probe: MemoryProbe;
+  /** What the user picked for a kind of task in a comparison. */
+  readonly picked: (task: Task) => Promise<Picked | undefined>;
 }
 
-/** Chat templates wrap every message in a few tokens of their own. */
-const tokensPerMessage = 16;
+export interface Picked {
+  readonly model: string;
+  /** ISO 8601. */
+  readonly pickedAt: string;
+}
 
 /**
  * Chooses the models for a request: design section 6. Reads lists and memory, changes nothing.
@@ -53,6 +63,8 @@ export async function chooseRoute(
   request: GenerateRequest,
   signal: AbortSignal,
   down: ReadonlySet<string> = new Set(),
+  /** The model that answered the conversation so far: it has its beginning in its cache. */
+  goesOnWith?: string,
 ): Promise<Route> {
   const { settings } = caller;
   const { task, because } = classifyTask({
@@ -61,7 +73,7 @@ export async function chooseRoute(
     ...(request.images === undefined ? {} : { images: request.images }),
     fileNames: (request.files ?? []).map((file) => file.path),
   });
-  const promptTokens = countPromptTokens(request);
+  const promptTokens = countPromptTokens(buildMessages(request));
   const explicit = request.model ?? (settings.routing.isEnabled ? undefined : onlyModel(settings));
   const ask = {
     task,
@@ -74,7 +86,8 @@ export async function chooseRoute(
   };
 
   if (explicit !== undefined) {
-    const places = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
+    const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
+    const places = engineFirst(held, settings.provider);
     const entries = await Promise.all(places.map((place) => locatedCandidate(source, place, signal)));
     // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
     const named = warmed(entries);
@@ -94,10 +107,13 @@ export async function chooseRoute(
   }
 
   for (const withMemory of [false, true]) {
-    const entries = await listCandidates(source, withMemory, signal, down);
+    const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
     if (entries.length === 0) throw await nothingInstalled(source);
-    const { preferred, notes } = preferredModel(settings, task, entries);
-    const routed = { ...ask, ...optional("preferred", preferred) };
+    const { preferred, notes } = preferredModel(settings, task, entries, {
+      goesOnWith,
+      picked: await source.picked(task),
+    });
+    const routed = { ...ask, preferred: preferred?.model, preferredBecause: preferred?.because };
     const first = chooseModel(routed, candidatesOf(entries));
     const isLoadedFirst = first.chain[0]?.candidate.isLoaded === true;
     if (!isLoadedFirst && !withMemory) continue;
@@ -127,24 +143,26 @@ function preferredModel(
   { routing, defaultModel }: CallerSettings,
   task: Task,
   entries: readonly LocatedCandidate[],
-): { readonly preferred: string | undefined; readonly notes: readonly string[] } {
+  { goesOnWith, picked }: { readonly goesOnWith: string | undefined; readonly picked: Picked | undefined },
+): {
+  readonly preferred: { readonly model: string; readonly because: string } | undefined;
+  readonly notes: readonly string[];
+} {
+  const day = picked?.pickedAt.slice(0, 10);
   const named = [
-    { setting: `model.routing.overrides.${task}`, model: routing.overrides[task] },
-    { setting: "model.default", model: defaultModel },
+    { setting: "the conversation", model: goesOnWith, because: "goes on with the conversation" },
+    { setting: `model.routing.overrides.${task}`, model: routing.overrides[task], because: "preferred" },
+    { setting: "a comparison", model: picked?.model, because: `picked by you in a comparison on ${day}` },
+    { setting: "model.default", model: defaultModel, because: "preferred" },
   ];
   const notes: string[] = [];
-  for (const { setting, model } of named) {
+  for (const { setting, model, because } of named) {
     if (model === undefined) continue;
-    if (entries.some(({ candidate }) => sameModel(candidate.model, model))) return { preferred: model, notes };
+    const isThere = entries.some(({ candidate }) => sameModel(candidate.model, model));
+    if (isThere) return { preferred: { model, because }, notes };
     notes.push(`${setting} names ${model}, which is not installed`);
   }
   return { preferred: undefined, notes };
-}
-
-/** Estimated tokens of everything the engine will read, images left out. */
-function countPromptTokens(request: GenerateRequest): number {
-  const messages = buildMessages(request);
-  return messages.reduce((sum, message) => sum + estimateTokens(message.content) + tokensPerMessage, 0);
 }
 
 function neededCapabilities(request: GenerateRequest): readonly Capability[] {
@@ -156,7 +174,7 @@ function neededCapabilities(request: GenerateRequest): readonly Capability[] {
 }
 
 /** A request may only narrow what its caller is allowed. */
-function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
+export function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
   return allowed === "local_only" || asked === "local_only" ? "local_only" : "allow_remote";
 }
 
@@ -204,8 +222,4 @@ async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
   return new UnknownModel(["no model is installed", ...silent].join("; "), {
     hint: `call pull_model with model "${starter.name}" (${starter.reason}), then call this again`,
   });
-}
-
-function optional<Key extends string, Value>(key: Key, value: Value | undefined): { readonly [name in Key]?: Value } {
-  return (value === undefined ? {} : { [key]: value }) as { readonly [name in Key]?: Value };
 }

@@ -1,4 +1,3 @@
-import type { Generation, GenerationRequest, GenerationSink } from "../engines/generation.ts";
 import {
   Cancelled,
   EngineNotInstalled,
@@ -12,62 +11,85 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../errors.ts";
-import { takesNoMemory } from "../inventory/inventory.ts";
-import { modelId } from "../inventory/model-id.ts";
-import type { Lease } from "../loading/loader.ts";
-import type { OperationContext } from "../operations/operations.ts";
-import type { ModelQueues } from "../queue/model-queues.ts";
 import type { GenerateRequest, GenerateResult } from "../facade.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { OperationContext } from "../operations/operations.ts";
 import type { CallerContext } from "../types.ts";
-import { requestBudget, type TokenBudget } from "./budget.ts";
+import { attempt, type GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import { buildMessages } from "./prompt.ts";
-import { chooseRoute, type Route, type RouteSource } from "./route.ts";
+import type { Thread } from "./conversations.ts";
+import { questionOf } from "./prompt.ts";
+import { type Attempt, failureOf, resultOf } from "./result.ts";
+import { chooseRoute, narrowed } from "./route.ts";
 
-export interface GenerationWorld extends RouteSource {
-  readonly queues: ModelQueues;
-  /** Counts what is sent to engines whose trust is not local. */
-  readonly noteRemote: () => void;
-}
+export type { GenerationWorld } from "./attempt.ts";
 
-type Attempt = GenerateResult["route"]["attempts"][number];
-
-/** How many requests one model serves at a time: Ollama queues by itself, the embedded engine decodes one by one. */
-const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
-
-/**
- * Walks the route's chain until a model answers. The work of a `generate` operation. An engine that doesn't answer is
- * not asked again with its other models: the route is chosen anew without it, so that engines that hold the same
- * models take over.
- */
+/** Answers a request, as the next turn of its conversation if it has one. The work of a `generate` operation. */
 export async function runGeneration(
   world: GenerationWorld,
   caller: CallerContext,
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
+  if (request.continueId === undefined)
+    return walk(world, caller, settled(caller, request, undefined), undefined, context);
+  const thread = world.conversations.begin(request.continueId);
+  try {
+    const asked = settled(caller, request, thread);
+    const result = await walk(world, caller, asked, thread, context);
+    const conversationTokens = thread.keep({
+      question: questionOf(request),
+      answer: result.text,
+      ...(asked.system === undefined ? {} : { system: asked.system }),
+      model: result.model,
+      isLocalOnly: thread.isLocalOnly || narrowed(caller.settings.privacy, asked.privacy) === "local_only",
+    });
+    return { ...result, continueId: thread.id, conversationTokens };
+  } finally {
+    thread.end();
+  }
+}
+
+/** With what the conversation and the project say where the request says nothing. */
+export function settled(
+  caller: CallerContext,
+  request: GenerateRequest,
+  thread: Pick<Thread, "system" | "isLocalOnly"> | undefined,
+): GenerateRequest {
+  const system = request.system ?? thread?.system ?? caller.settings.systemPrompt;
+  return {
+    ...request,
+    ...(system === undefined ? {} : { system }),
+    ...(thread?.isLocalOnly === true ? { privacy: "local_only" as const } : {}),
+  };
+}
+
+/**
+ * Walks the route's chain until a model answers. An engine that doesn't answer is not asked again with its other models:
+ * the route is chosen anew without it, so that engines that hold the same models take over.
+ */
+async function walk(
+  world: GenerationWorld,
+  caller: CallerContext,
+  request: GenerateRequest,
+  thread: Thread | undefined,
+  context: OperationContext,
+): Promise<GenerateResult> {
   const startedAtMs = world.now();
   const attempts: Attempt[] = [];
   const failures: OrchestratorError[] = [];
   const down = new Set<string>();
-  let route = await chooseRoute(world, caller, request, context.signal);
+  let route = await chooseRoute(world, caller, request, context.signal, down, thread?.model);
   let waiting = [...route.chain];
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
     const { entry, reason } = next;
     const { engine, model } = entry.located;
     context.clearText();
     try {
-      const answered = await attempt(world, caller, request, route, entry, context);
+      const ask = { caller, request, history: thread?.history ?? [], route, entry };
+      const answered = await attempt(world, ask, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });
-      return toResult(world, {
-        request,
-        route,
-        entry,
-        reason: withHistory(reason, attempts),
-        attempts,
-        answered,
-        startedAtMs,
-      });
+      return resultOf({ route, entry, reason, attempts, answered, totalMs: world.now() - startedAtMs });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
       attempts.push({ model: model.name, engine: engine.id, outcome: error.message });
@@ -81,7 +103,9 @@ export async function runGeneration(
       }
       if (error instanceof EngineUnreachable) {
         down.add(engine.id);
-        const other = await chooseRoute(world, caller, request, context.signal, down).catch(unlessRefused);
+        const other = await chooseRoute(world, caller, request, context.signal, down, thread?.model).catch(
+          unlessRefused,
+        );
         const isUntried = ({ located }: LocatedCandidate) =>
           !attempts.some((tried) => tried.engine === located.engine.id && tried.model === located.model.name);
         waiting = (other?.chain ?? []).filter((step) => isUntried(step.entry));
@@ -91,144 +115,13 @@ export async function runGeneration(
         context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
     }
   }
-  throw summary(attempts, failures);
+  throw failureOf(attempts, failures);
 }
 
 /** Nothing is left to try: the failure that led here says more. */
 function unlessRefused(error: unknown): undefined {
   if (error instanceof OrchestratorError && !(error instanceof Cancelled)) return undefined;
   throw error;
-}
-
-interface Answered {
-  readonly generation: Generation;
-  readonly notes: readonly string[];
-  readonly queueMs: number;
-  readonly loadMs: number;
-}
-
-async function attempt(
-  world: GenerationWorld,
-  caller: CallerContext,
-  request: GenerateRequest,
-  route: Route,
-  entry: LocatedCandidate,
-  context: OperationContext,
-): Promise<Answered> {
-  const { engine, model } = entry.located;
-  const id = modelId(engine.id, model.name);
-  if (world.queues.running(id) >= maxParallel[engine.kind]) {
-    context.report({ message: `waiting for ${model.name}, which answers others first` });
-  }
-  const slot = await world.queues.acquire(id, maxParallel[engine.kind], context.signal);
-  try {
-    let promptTokens = route.promptTokens;
-    for (let isRetry = false; ; isRetry = true) {
-      const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry });
-      const ready = await makeReady(world, entry, budget, context);
-      try {
-        const generation = await send(
-          world,
-          caller,
-          request,
-          entry,
-          { ...budget, contextTokens: ready.contextTokens },
-          context,
-        );
-        return {
-          generation,
-          notes: [...route.notes, ...budget.notes],
-          queueMs: slot.waitedMs + (generation.queueMs ?? 0),
-          loadMs: ready.loadMs + generation.loadMs,
-        };
-      } catch (error) {
-        // The engine counted more tokens than we estimated: the context grows once, up to the model's window.
-        if (!(error instanceof PromptTooLong) || isRetry || error.promptTokens <= promptTokens) throw error;
-        promptTokens = error.promptTokens;
-      } finally {
-        ready.lease.release();
-      }
-    }
-  } finally {
-    slot.release();
-  }
-}
-
-async function makeReady(
-  world: GenerationWorld,
-  entry: LocatedCandidate,
-  budget: TokenBudget,
-  context: OperationContext,
-): Promise<{ lease: Lease; contextTokens: number; loadMs: number }> {
-  const { located } = entry;
-  if (takesNoMemory(located)) {
-    return { lease: { release: () => undefined }, contextTokens: budget.contextTokens, loadMs: 0 };
-  }
-  const ready = await world.loader.useResident(located, budget.neededTokens);
-  if (ready !== undefined) {
-    return { lease: ready, contextTokens: ready.resident.contextTokens ?? budget.contextTokens, loadMs: 0 };
-  }
-  const { contextTokens } = budget;
-  // How long it stays is said with the answer: a load that keeps nothing would be none.
-  const load = world.loader.load(located, { contextTokens }, false);
-  const { loadMs } = await load.follow(context.signal, context.report);
-  return { lease: world.loader.lease(modelId(located.engine.id, located.model.name)), contextTokens, loadMs };
-}
-
-async function send(
-  world: GenerationWorld,
-  caller: CallerContext,
-  request: GenerateRequest,
-  entry: LocatedCandidate,
-  budget: { readonly contextTokens: number; readonly maxTokens: number },
-  context: OperationContext,
-): Promise<Generation> {
-  const { engine, model } = entry.located;
-  const temperature = request.temperature ?? caller.settings.temperature;
-  const topP = request.topP ?? caller.settings.topP;
-  const engineRequest: GenerationRequest = {
-    model: model.name,
-    messages: buildMessages(request),
-    ...(request.format === undefined ? {} : { format: request.format }),
-    ...(request.think === undefined ? {} : { think: request.think }),
-    maxTokens: budget.maxTokens,
-    sampling: {
-      ...(temperature === undefined ? {} : { temperature }),
-      ...(topP === undefined ? {} : { topP }),
-    },
-    contextTokens: budget.contextTokens,
-    ...(request.keepAliveSeconds === undefined ? {} : { keepAliveSeconds: request.keepAliveSeconds }),
-  };
-  if (entry.candidate.trust === "remote") world.noteRemote();
-  try {
-    const generation = await engine.generate(engineRequest, progressSink(model.name, context), context.signal);
-    world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
-    return generation;
-  } finally {
-    if (request.keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
-  }
-}
-
-function progressSink(model: string, context: OperationContext): GenerationSink {
-  let pieces = 0;
-  const count = () => {
-    pieces += 1;
-    context.report({ message: `${model}: ${pieces} tokens`, completionTokens: pieces });
-  };
-  return {
-    text(delta) {
-      context.addText(delta);
-      count();
-    },
-    thinking(delta) {
-      context.addThinking(delta);
-      count();
-    },
-    phase(phase) {
-      const words = { loading: `loading ${model}`, prefill: `${model} reads the prompt`, decode: `${model} answers` };
-      context.report({ message: words[phase] });
-    },
-  };
 }
 
 /** Failures of this model or engine that say nothing about the others; everything else is the request's own. */
@@ -249,61 +142,4 @@ function isWorthAnotherModel(error: OrchestratorError): boolean {
 /** The model may well serve another request after the rest: a long prompt, a full queue, a name that is gone. */
 function isHeldAgainstModel(error: OrchestratorError): boolean {
   return [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed].some((kind) => error instanceof kind);
-}
-
-function withHistory(reason: string, attempts: readonly Attempt[]): string {
-  const failed = attempts.slice(0, -1).map((entry) => entry.model);
-  return failed.length === 0 ? reason : `${reason}; after ${failed.join(", ")} failed`;
-}
-
-function summary(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
-  const last = failures.at(-1);
-  if (last === undefined) return new Cancelled("nothing was tried");
-  if (failures.length === 1) return last;
-  const told = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
-  return new GenerationFailed(`${failures.length} models were tried and failed: ${told}`, {
-    ...(last.hint === undefined ? {} : { hint: last.hint }),
-    cause: last,
-  });
-}
-
-function toResult(
-  world: GenerationWorld,
-  parts: {
-    readonly request: GenerateRequest;
-    readonly route: Route;
-    readonly entry: LocatedCandidate;
-    readonly reason: string;
-    readonly attempts: readonly Attempt[];
-    readonly answered: Answered;
-    readonly startedAtMs: number;
-  },
-): GenerateResult {
-  const { route, entry, answered } = parts;
-  const { generation } = answered;
-  const { completionTokens, decodeMs } = generation;
-  // The first token's time belongs to the prompt: after it alone a speed would be thousands of tokens.
-  const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
-  return {
-    text: generation.text,
-    ...(generation.thinking === undefined ? {} : { thinking: generation.thinking }),
-    model: entry.located.model.name,
-    engine: entry.located.engine.id,
-    finishReason: generation.finishReason,
-    reason: parts.reason,
-    promptTokens: generation.promptTokens,
-    ...(generation.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: generation.cachedPromptTokens }),
-    completionTokens: generation.completionTokens,
-    tokensPerSecond,
-    totalMs: world.now() - parts.startedAtMs,
-    timing: { queueMs: answered.queueMs, loadMs: answered.loadMs, firstTokenMs: generation.firstTokenMs },
-    route: {
-      task: route.task,
-      because: route.because,
-      profile: route.profile,
-      considered: route.considered,
-      attempts: parts.attempts,
-    },
-    notes: answered.notes,
-  };
 }

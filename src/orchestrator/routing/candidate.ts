@@ -36,8 +36,10 @@ export interface ChoiceRequest {
   readonly complexity?: "low" | "medium" | "high" | undefined;
   /** Named by the request: nothing else is taken. */
   readonly model?: string | undefined;
-  /** From the settings (`model.routing.overrides`, `model.default`): first, if it can serve. */
+  /** From the settings (`model.routing.overrides`, `model.default`), a pick or a conversation: first, if it can serve. */
   readonly preferred?: string | undefined;
+  /** In words, for the reason; `preferred` when absent. */
+  readonly preferredBecause?: string | undefined;
 }
 
 /** What stood in the way; the class of the error follows from it. In the order in which the filters are applied. */

@@ -24,7 +24,9 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
   const { candidate } = match;
   const parts = [
     ...(request.model !== undefined ? ["asked for"] : []),
-    ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred) ? ["preferred"] : []),
+    ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred)
+      ? [request.preferredBecause ?? "preferred"]
+      : []),
     ...(candidate.isLoaded ? ["loaded"] : []),
     ...(request.model === undefined ? [profileWords(match, request, profile)] : []),
     ...(match.isSubstitute ? [`same family as ${request.preferred ?? "the preferred model"}, which does not fit`] : []),

@@ -1,0 +1,63 @@
+import { Cancelled, GenerationFailed, type OrchestratorError } from "../errors.ts";
+import type { GenerateResult } from "../facade.ts";
+import type { Answered } from "./attempt.ts";
+import type { LocatedCandidate } from "./candidates.ts";
+import type { Route } from "./route.ts";
+
+export type Attempt = GenerateResult["route"]["attempts"][number];
+
+/** What the caller gets. `totalMs` from the request to the answer. */
+export function resultOf(parts: {
+  readonly route: Route;
+  readonly entry: LocatedCandidate;
+  readonly reason: string;
+  readonly attempts: readonly Attempt[];
+  readonly answered: Answered;
+  readonly totalMs: number;
+}): GenerateResult {
+  const { route, entry, answered } = parts;
+  const { generation, memory } = answered;
+  const { completionTokens, decodeMs } = generation;
+  // The first token's time belongs to the prompt: after it alone a speed would be thousands of tokens.
+  const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
+  return {
+    text: generation.text,
+    ...(generation.thinking === undefined ? {} : { thinking: generation.thinking }),
+    model: entry.located.model.name,
+    engine: entry.located.engine.id,
+    finishReason: generation.finishReason,
+    reason: withHistory(parts.reason, parts.attempts),
+    promptTokens: generation.promptTokens,
+    ...(generation.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: generation.cachedPromptTokens }),
+    completionTokens: generation.completionTokens,
+    tokensPerSecond,
+    totalMs: parts.totalMs,
+    timing: { queueMs: answered.queueMs, loadMs: answered.loadMs, firstTokenMs: generation.firstTokenMs },
+    route: {
+      task: route.task,
+      because: route.because,
+      profile: route.profile,
+      considered: route.considered,
+      attempts: parts.attempts,
+    },
+    notes: answered.notes,
+    ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
+  };
+}
+
+function withHistory(reason: string, attempts: readonly Attempt[]): string {
+  const failed = attempts.slice(0, -1).map((entry) => entry.model);
+  return failed.length === 0 ? reason : `${reason}; after ${failed.join(", ")} failed`;
+}
+
+/** One error for a chain of models that all failed. */
+export function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
+  const last = failures.at(-1);
+  if (last === undefined) return new Cancelled("nothing was tried");
+  if (failures.length === 1) return last;
+  const told = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
+  return new GenerationFailed(`${failures.length} models were tried and failed: ${told}`, {
+    ...(last.hint === undefined ? {} : { hint: last.hint }),
+    cause: last,
+  });
+}
