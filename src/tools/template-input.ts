@@ -1,0 +1,40 @@
+import type { GenerateRequest, Orchestrator } from "../orchestrator/facade.ts";
+import type { NeedsInput } from "../orchestrator/needs-input.ts";
+import { missingVariables } from "../orchestrator/template-question.ts";
+import type { CallerContext } from "../orchestrator/types.ts";
+import { present } from "./render.ts";
+
+/** A template with its holes filled, and what it says of how to answer it, in the words of a generation. */
+export type FilledTemplate = { readonly text: string } & Pick<
+  GenerateRequest,
+  "system" | "model" | "profile" | "temperature" | "topP" | "maxTokens" | "format"
+>;
+
+/**
+ * For tools with the inputs `template` (or `name`) and `variables`: the filled template, or the question for what is
+ * missing, whose answers go into `variables`. Throws `UnknownTemplate`, and `InvalidRequest` for variables that it
+ * doesn't have or values that aren't allowed.
+ */
+export async function renderedFrom(
+  orchestrator: Orchestrator,
+  caller: CallerContext,
+  name: string,
+  variables: Readonly<Record<string, string | number | boolean>> = {},
+): Promise<FilledTemplate | { readonly needsInput: NeedsInput }> {
+  const outcome = await orchestrator.templates.render(caller, name, variables);
+  if ("missing" in outcome) return { needsInput: missingVariables(outcome, "variables") };
+  const { template, text, system } = outcome.rendered;
+  const { model, profile, format, options } = template;
+  return {
+    text,
+    ...present({
+      system,
+      model,
+      profile,
+      format,
+      temperature: options?.temperature,
+      topP: options?.topP,
+      maxTokens: options?.maxTokens,
+    }),
+  };
+}
