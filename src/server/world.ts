@@ -3,6 +3,7 @@ import { fixedSettings } from "../orchestrator/config/access.ts";
 import { loadSettings, type Flags } from "../orchestrator/config/load.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
+import { createDocumentFiles } from "../orchestrator/documents/files.ts";
 import { createSystemProbe } from "../orchestrator/hardware/system-probe.ts";
 import { createJobFiles } from "../orchestrator/jobs/files.ts";
 import type { Log } from "../orchestrator/log.ts";
@@ -62,6 +63,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     home,
     settings: fixedSettings(settings),
     jobFiles: createJobFiles(path.join(home, "jobs")),
+    documentFiles: createDocumentFiles(home),
   });
   return { home, settings, orchestrator, log, close: (how) => orchestrator.close(how) };
 }

@@ -1,12 +1,160 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
 /** The disk below a document: tests fill it up, break it and count what is synced. Names are plain (`memory.json`). */
 export interface DocumentFiles {
   /** Undefined when there is none. */
   read(name: string): Promise<string | undefined>;
   /** In one step, and on disk when it resolves: nobody ever reads half a file. */
   replace(name: string, text: string): Promise<void>;
-  /** Adds to the end, making the file; on disk (fsync) when it resolves. */
+  /**
+   * Adds to the end, making the file; on disk (fsync) when it resolves. One that fails leaves the file as it was: where
+   * even that fails, the next one begins with it. One at a time per file.
+   */
   append(name: string, text: string): Promise<void>;
+  /** Not an error when there is none. */
   remove(name: string): Promise<void>;
   /** Renames what can't be read (`memory.json.broken-<time>`), and answers with its new path. */
   setAside(name: string): Promise<string>;
+  /** Lets go of what is held open for the next `append`. */
+  release(name: string): Promise<void>;
+}
+
+/** A file open for appending. */
+interface Tail {
+  readonly handle: FileHandle;
+  /** Bytes that are on disk. */
+  sizeBytes: number;
+  /** Behind them may stand half of a text that failed. */
+  isTorn: boolean;
+}
+
+/** Windows: a scanner or indexer that has the file open for a moment makes a rename fail with one of these. */
+const busyCodes = new Set(["EPERM", "EACCES", "EBUSY"]);
+const busyDelaysMs = [10, 50, 200, 500];
+
+/** Files in `folder` (mode 0700), which the first write makes; files have mode 0600. A link's target is what is replaced. */
+export function createDocumentFiles(folder: string, platform: NodeJS.Platform = process.platform): DocumentFiles {
+  const tails = new Map<string, Tail>();
+  const pathOf = (name: string): string => path.join(folder, name);
+
+  async function release(name: string): Promise<void> {
+    const tail = tails.get(name);
+    if (tail === undefined) return;
+    tails.delete(name);
+    await tail.handle.close();
+  }
+
+  async function openTail(name: string): Promise<Tail> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const handle = await open(pathOf(name), "a", 0o600);
+    try {
+      const { size } = await handle.stat();
+      // A new name must outlive a loss of power as well as what stands under it.
+      if (size === 0) await syncFolder(folder, platform);
+      const tail = { handle, sizeBytes: size, isTorn: false };
+      tails.set(name, tail);
+      return tail;
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  async function tear(tail: Tail): Promise<void> {
+    tail.isTorn = true;
+    await tail.handle.truncate(tail.sizeBytes);
+    await tail.handle.datasync();
+    tail.isTorn = false;
+  }
+
+  return {
+    async read(name) {
+      try {
+        return await readFile(pathOf(name), "utf8");
+      } catch (error) {
+        if (codeOf(error) === "ENOENT") return undefined;
+        throw error;
+      }
+    },
+    async replace(name, text) {
+      await release(name);
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      // Not write-file-atomic: on a disk that fills up it takes half of a text for the whole.
+      const target = await realpath(pathOf(name)).catch(() => pathOf(name));
+      // One name, so that what a killed process leaves behind is overwritten by the next.
+      const temporary = path.join(path.dirname(target), `.${name}.tmp`);
+      try {
+        const handle = await open(temporary, "w", 0o600);
+        try {
+          await handle.writeFile(text);
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await renameOver(temporary, target, platform);
+      } catch (error) {
+        await rm(temporary, { force: true });
+        throw error;
+      }
+      await syncFolder(path.dirname(target), platform);
+    },
+    async append(name, text) {
+      const tail = tails.get(name) ?? (await openTail(name));
+      if (tail.isTorn) await tear(tail);
+      const bytes = Buffer.from(text);
+      try {
+        await tail.handle.writeFile(bytes);
+        await tail.handle.datasync();
+        tail.sizeBytes += bytes.length;
+      } catch (error) {
+        // The first error tells what happened; this one comes again with the next append.
+        await tear(tail).catch(() => undefined);
+        throw error;
+      }
+    },
+    async remove(name) {
+      await release(name);
+      await rm(pathOf(name), { force: true });
+    },
+    async setAside(name) {
+      await release(name);
+      const time = new Date((await stat(pathOf(name))).mtimeMs).toISOString().replaceAll(/[:.]/g, "-");
+      const broken = pathOf(`${name}.broken-${time}-${randomBytes(2).toString("hex")}`);
+      await renameOver(pathOf(name), broken, platform);
+      await syncFolder(folder, platform);
+      return broken;
+    },
+    release,
+  };
+}
+
+/** Renames over whatever is there, waiting out a busy file on Windows (under a second in all). */
+async function renameOver(from: string, to: string, platform: NodeJS.Platform): Promise<void> {
+  for (const delayMs of platform === "win32" ? busyDelaysMs : []) {
+    try {
+      return await rename(from, to);
+    } catch (error) {
+      if (!busyCodes.has(codeOf(error))) throw error;
+      await delay(delayMs);
+    }
+  }
+  await rename(from, to);
+}
+
+/** Puts the folder's entries on disk; Windows has no way to do that and needs none. */
+async function syncFolder(folder: string, platform: NodeJS.Platform): Promise<void> {
+  if (platform === "win32") return;
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
 }

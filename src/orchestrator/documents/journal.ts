@@ -1,0 +1,70 @@
+import * as z from "zod";
+
+/** One line of a journal. */
+export interface JournalLine<Event> {
+  /** Counts on over folds: what the document has already is passed over when the journal is read again. */
+  readonly sequence: number;
+  readonly event: Event;
+}
+
+export interface ReadJournal<Event> {
+  readonly lines: readonly JournalLine<Event>[];
+  /** The text that `lines` were read from. */
+  readonly intact: string;
+  /** Behind `intact` stands the beginning of a line that was never acknowledged. */
+  readonly isTorn: boolean;
+  /** Why it was not read further; what follows `intact` is damaged. */
+  readonly damage?: string;
+}
+
+export function journalText(schemaVersion: number, lines: readonly JournalLine<unknown>[]): string {
+  return lines.map(({ sequence, event }) => `${JSON.stringify({ v: schemaVersion, n: sequence, event })}\n`).join("");
+}
+
+const lineSchema = z.object({ v: z.int().positive(), n: z.int().positive(), event: z.unknown() });
+
+/**
+ * Reads up to the first line that makes no sense. What stands behind the last newline was being written when the
+ * process ended; nobody was told that it is kept, so it is no damage.
+ */
+export function readJournal<Event>(text: string, schema: z.ZodType<Event>, schemaVersion: number): ReadJournal<Event> {
+  const lines: JournalLine<Event>[] = [];
+  const end = text.lastIndexOf("\n") + 1;
+  const isTorn = end < text.length;
+  let start = 0;
+  let last: number | undefined;
+  while (start < end) {
+    const next = text.indexOf("\n", start) + 1;
+    const read = readLine(text.slice(start, next - 1), schema, schemaVersion, last);
+    if (typeof read === "string") {
+      return { lines, intact: text.slice(0, start), isTorn, damage: `line ${lines.length + 1} ${read}` };
+    }
+    lines.push(read);
+    last = read.sequence;
+    start = next;
+  }
+  return { lines, intact: text.slice(0, end), isTorn };
+}
+
+/** The line, or what is wrong with it. */
+function readLine<Event>(
+  text: string,
+  schema: z.ZodType<Event>,
+  schemaVersion: number,
+  last: number | undefined,
+): JournalLine<Event> | string {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return "is no JSON";
+  }
+  const line = lineSchema.safeParse(json);
+  if (!line.success) return "is no entry of a journal";
+  const { v: version, n: sequence } = line.data;
+  if (version > schemaVersion) return `is of version ${version}, and this program knows ${schemaVersion}`;
+  if (last !== undefined && sequence !== last + 1) return `is number ${sequence} after number ${last}`;
+  const event = schema.safeParse(line.data.event);
+  if (!event.success) return `holds what is not known here (${z.prettifyError(event.error).split("\n")[0] ?? ""})`;
+  return { sequence, event: event.data };
+}

@@ -1,0 +1,219 @@
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { StoreFailed } from "../../../src/orchestrator/errors.ts";
+import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import { openCounter } from "./counter.ts";
+
+let folder: string;
+let files: DocumentFiles;
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "ollm-documents-"));
+  files = createDocumentFiles(folder);
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const journal = () => path.join(folder, "words.journal");
+const document = () => path.join(folder, "words.json");
+const textOf = (file: string) => readFile(file, "utf8").catch(() => undefined);
+const line = (n: number, word: string, v = 2) => `${JSON.stringify({ v, n, event: { word } })}\n`;
+
+describe("a journaled document", () => {
+  it("has on disk what it acknowledged, in its journal alone", async () => {
+    const opened = await openCounter(files);
+    expect(await opened.append({ word: "one" })).toBe(1);
+    expect(await textOf(journal())).toBe(line(1, "one"));
+    expect(await textOf(document())).toBeUndefined();
+    expect(opened.state).toEqual({ words: ["one"], total: 1 });
+  });
+
+  it("is there again after the process ended without closing it", async () => {
+    await (await openCounter(files)).append({ word: "one" });
+    const again = await openCounter(createDocumentFiles(folder));
+    expect(again.state.words).toEqual(["one"]);
+    await again.append({ word: "two" });
+    expect((await openCounter(createDocumentFiles(folder))).state).toEqual({ words: ["one", "two"], total: 2 });
+  });
+
+  it("folds the journal in when it is closed, and takes nothing more", async () => {
+    const opened = await openCounter(files);
+    await Promise.all([opened.append({ word: "one" }), opened.append({ word: "two" })]);
+    await opened.close();
+    expect(JSON.parse((await textOf(document())) ?? "")).toEqual({
+      schemaVersion: 2,
+      sequence: 2,
+      words: ["one", "two"],
+      total: 2,
+    });
+    expect(await textOf(journal())).toBeUndefined();
+    await expect(opened.append({ word: "three" })).rejects.toThrow(StoreFailed);
+    const again = await openCounter(files);
+    expect(again.state.words).toEqual(["one", "two"]);
+    expect(await again.append({ word: "three" })).toBe(3);
+  });
+
+  it("passes over what the document has already: a crash between folding and trimming", async () => {
+    await writeFile(document(), JSON.stringify({ schemaVersion: 2, sequence: 2, words: ["one", "two"], total: 2 }));
+    await writeFile(journal(), line(1, "one") + line(2, "two") + line(3, "three"));
+    expect((await openCounter(files)).state.words).toEqual(["one", "two", "three"]);
+  });
+
+  it("shares one write and one sync among those who wait at the same time", async () => {
+    let appends = 0;
+    const counting = {
+      ...files,
+      append(name: string, text: string) {
+        appends += 1;
+        return files.append(name, text);
+      },
+    };
+    const opened = await openCounter(counting);
+    const totals = await Promise.all(Array.from({ length: 100 }, (_, index) => opened.append({ word: `w${index}` })));
+    expect(totals.at(-1)).toBe(100);
+    expect(appends).toBe(1);
+  });
+
+  it("folds while others write, once the journal is as large as the document, and loses nothing", async () => {
+    let folds = 0;
+    const counting = {
+      ...files,
+      replace(name: string, text: string) {
+        if (name === "words.json") folds += 1;
+        return files.replace(name, text);
+      },
+    };
+    const opened = await openCounter(counting);
+    const word = "x".repeat(1_000);
+    for (let round = 0; round < 40; round += 1) {
+      await Promise.all(Array.from({ length: 50 }, (_, index) => opened.append({ word: `${round}-${index}-${word}` })));
+    }
+    // 2 MB in a document that doubles with each fold.
+    expect(folds).toBeGreaterThan(1);
+    expect(folds).toBeLessThan(6);
+    const unclosed = await openCounter(createDocumentFiles(folder));
+    expect(unclosed.state).toEqual(opened.state);
+    expect(unclosed.state.total).toBe(2_000);
+    await opened.close();
+    expect((await openCounter(createDocumentFiles(folder))).state.total).toBe(2_000);
+  });
+
+  it("keeps everything in memory without files", async () => {
+    const opened = await openCounter(undefined);
+    await opened.append({ word: "one" });
+    await opened.close();
+    expect(opened.state.words).toEqual(["one"]);
+  });
+
+  it.skipIf(process.platform === "win32")("belongs to its user alone", async () => {
+    const inside = path.join(folder, "home");
+    const opened = await openCounter(createDocumentFiles(inside));
+    await opened.append({ word: "one" });
+    expect((await stat(inside)).mode & 0o777).toBe(0o700);
+    expect((await stat(path.join(inside, "words.journal"))).mode & 0o777).toBe(0o600);
+    await opened.close();
+    expect((await stat(path.join(inside, "words.json"))).mode & 0o777).toBe(0o600);
+  });
+});
+
+describe("a store that is broken", () => {
+  const aside = async (name: string) => (await readdir(folder)).find((each) => each.startsWith(`${name}.broken-`));
+  const whole = JSON.stringify({ schemaVersion: 2, sequence: 1, words: ["one"], total: 1 });
+
+  it.each([
+    ["empty", ""],
+    ["cut off", whole.slice(0, 40)],
+    ["no document", "[]"],
+    ["of another shape", JSON.stringify({ schemaVersion: 2, sequence: 1, words: "one" })],
+    ["of a future version", whole.replace('"schemaVersion":2', '"schemaVersion":3')],
+  ])("is set aside with a message when the document is %s; its journal still counts", async (_name, text) => {
+    await writeFile(document(), text);
+    await writeFile(journal(), line(7, "seven"));
+    const opened = await openCounter(files);
+    expect(opened.state).toEqual({ words: ["seven"], total: 1 });
+    expect(opened.problems).toHaveLength(1);
+    expect(opened.problems[0]).toMatch(/^words\.json can't be read: .+; it was set aside as .+broken-/);
+    expect(await textOf(path.join(folder, (await aside("words.json")) ?? ""))).toBe(text);
+    await opened.append({ word: "eight" });
+    await opened.close();
+    expect((await openCounter(files)).state.words).toEqual(["seven", "eight"]);
+  });
+
+  it("says which version it found and which it knows", async () => {
+    await writeFile(document(), whole.replace('"schemaVersion":2', '"schemaVersion":3'));
+    expect((await openCounter(files)).problems[0]).toContain("it is of version 3, and this program knows 2");
+  });
+
+  it("drops the torn end of a journal silently: nobody was told that it is kept", async () => {
+    await writeFile(journal(), line(1, "one") + line(2, "two").slice(0, -4));
+    const opened = await openCounter(files);
+    expect(opened.state.words).toEqual(["one"]);
+    expect(opened.problems).toEqual([]);
+    await opened.append({ word: "three" });
+    expect((await openCounter(createDocumentFiles(folder))).state.words).toEqual(["one", "three"]);
+  });
+
+  it("takes an empty journal as one that nothing was written to", async () => {
+    await writeFile(journal(), "");
+    const opened = await openCounter(files);
+    expect(opened.problems).toEqual([]);
+    expect(await opened.append({ word: "one" })).toBe(1);
+  });
+
+  it.each([
+    ["a damaged line", 'x{"v":2}\n', "line 2 is no JSON"],
+    ["a line of a future version", line(2, "two", 3), "line 2 is of version 3, and this program knows 2"],
+    ["a line that is missing", line(4, "four"), "line 2 is number 4 after number 1"],
+    ["an event that it doesn't know", '{"v":2,"n":2,"event":{"verb":"go"}}\n', "line 2 holds what is not known here"],
+  ])("sets a journal with %s aside and keeps what came before it", async (_name, broken, message) => {
+    const text = line(1, "one") + broken + line(3, "three");
+    await writeFile(journal(), text);
+    const opened = await openCounter(files);
+    expect(opened.state.words).toEqual(["one"]);
+    expect(opened.problems).toEqual([expect.stringContaining(message)]);
+    expect(await textOf(path.join(folder, (await aside("words.journal")) ?? ""))).toBe(text);
+    // Without closing: what came before is in the document by now.
+    expect((await openCounter(createDocumentFiles(folder))).state.words).toEqual(["one"]);
+    expect(await opened.append({ word: "two" })).toBe(2);
+  });
+
+  it("is never written over when it can't be set aside", async () => {
+    await writeFile(document(), "broken");
+    const stuck = { ...files, setAside: () => Promise.reject(new Error("EROFS: read-only")) };
+    const opened = await openCounter(stuck);
+    await expect(opened.append({ word: "one" })).rejects.toThrow(/it can't be set aside: EROFS/);
+    await opened.close();
+    expect(await textOf(document())).toBe("broken");
+    expect(opened.state.words).toEqual([]);
+  });
+
+  it("is left alone when it can't be read at all", async () => {
+    const locked = { ...files, read: () => Promise.reject(new Error("EACCES: permission denied")) };
+    await expect(openCounter(locked)).rejects.toThrow("words.json can't be read: EACCES");
+  });
+});
+
+describe("a disk that is full", () => {
+  it("fails the write, leaves the state as it was, and goes on when there is room", async () => {
+    let isFull = true;
+    const filling = {
+      ...files,
+      append: (name: string, text: string) =>
+        isFull ? Promise.reject(new Error("ENOSPC: no space left on device")) : files.append(name, text),
+    };
+    const opened = await openCounter(filling);
+    await expect(opened.append({ word: "one" })).rejects.toThrow(/words can't be written: ENOSPC/);
+    expect(opened.state.words).toEqual([]);
+    isFull = false;
+    expect(await opened.append({ word: "two" })).toBe(1);
+    expect((await openCounter(createDocumentFiles(folder))).state.words).toEqual(["two"]);
+  });
+
+  it("costs a fold, never what was acknowledged", async () => {
+    const filling = { ...files, replace: () => Promise.reject(new Error("ENOSPC: no space left on device")) };
+    const opened = await openCounter(filling);
+    for (let index = 0; index < 400; index += 1) await opened.append({ word: `${index}${"x".repeat(1_000)}` });
+    await opened.close();
+    expect((await openCounter(createDocumentFiles(folder))).state.total).toBe(400);
+  });
+});
