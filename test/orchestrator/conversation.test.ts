@@ -1,0 +1,174 @@
+import { describe, expect, it } from "vitest";
+import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+/** An engine that says how many messages it was sent, and keeps them. */
+function countingEngine(id = "ollama", contextTokens = 32_768) {
+  const engine = createFakeEngine(id, [
+    fakeModel("small:1b", gigabyte, { contextTokens }),
+    fakeModel("other:1b", gigabyte, { contextTokens }),
+  ]);
+  const asked: GenerationRequest[] = [];
+  engine.answer = (request) => {
+    asked.push(request);
+    return Promise.resolve({ text: `answer ${asked.length}` });
+  };
+  return { engine, asked };
+}
+
+const texts = (request: GenerationRequest | undefined) =>
+  request?.messages.map(({ role, content }) => `${role}: ${content}`);
+
+describe("a conversation", () => {
+  it("is opened by `new` and carried on by its id, with everything that was said", async () => {
+    const { engine, asked } = countingEngine();
+    const { generate } = createTestBrain([engine]);
+    const first = await generate({ prompt: "one", system: "be brief", continueId: "new", model: "small:1b" });
+    expect(first.continueId).toMatch(/^[0-9a-f]{8}$/);
+    const second = await generate({ prompt: "two", continueId: first.continueId ?? "" });
+    expect(second).toMatchObject({ continueId: first.continueId, model: "small:1b" });
+    expect(second.reason).toMatch(/^goes on with the conversation/);
+    expect(texts(asked[1])).toEqual(["system: be brief", "user: one", "assistant: answer 1", "user: two"]);
+    expect(second.conversationTokens).toBeGreaterThan(first.conversationTokens ?? 0);
+  });
+
+  it("is not opened for who doesn't ask for one", async () => {
+    const { engine } = countingEngine();
+    const answer = await createTestBrain([engine]).generate({});
+    expect(answer).not.toHaveProperty("continueId");
+    expect(answer).not.toHaveProperty("conversationTokens");
+  });
+
+  it("goes on with another model that is asked for", async () => {
+    const { engine, asked } = countingEngine();
+    const { generate } = createTestBrain([engine]);
+    const { continueId = "" } = await generate({ prompt: "one", continueId: "new", model: "small:1b" });
+    await generate({ prompt: "two", continueId, model: "other:1b" });
+    expect(asked[1]).toMatchObject({ model: "other:1b" });
+    expect(asked[1]?.messages).toHaveLength(3);
+  });
+
+  it("keeps no turn that failed, and can be gone on with", async () => {
+    const { engine, asked } = countingEngine();
+    const { generate } = createTestBrain([engine]);
+    const { continueId = "" } = await generate({ prompt: "one", continueId: "new", model: "small:1b" });
+    await expect(generate({ prompt: "two", continueId, model: "missing:1b" })).rejects.toThrow("missing:1b");
+    await generate({ prompt: "three", continueId });
+    expect(texts(asked[1])).toEqual(["user: one", "assistant: answer 1", "user: three"]);
+  });
+
+  it("that isn't there is refused with what to do", async () => {
+    const { engine } = countingEngine();
+    await expect(createTestBrain([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
+      message: 'there is no conversation "12345678"',
+      hint: expect.stringContaining('continue_id "new"'),
+    });
+  });
+
+  it("answers one question at a time", async () => {
+    const { engine } = countingEngine();
+    const { generate } = createTestBrain([engine]);
+    const { continueId = "" } = await generate({ prompt: "one", continueId: "new" });
+    const both = await Promise.allSettled([generate({ continueId }), generate({ continueId })]);
+    expect(both.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
+    await expect(generate({ continueId })).resolves.toMatchObject({ continueId });
+  });
+
+  it("is forgotten when it was not used for `conversations.keepHours`, or when there are more than `maxCount`", async () => {
+    const { engine } = countingEngine();
+    let nowMs = 0;
+    const { generate } = createTestBrain([engine], {
+      now: () => nowMs,
+      settings: { conversations: { keepHours: 1, maxCount: 2 } },
+    });
+    const { continueId: first = "" } = await generate({ continueId: "new" });
+    nowMs += 59 * 60_000;
+    await generate({ continueId: first });
+    nowMs += 59 * 60_000;
+    const { continueId: second = "" } = await generate({ continueId: "new" });
+    nowMs += 1_000;
+    await generate({ continueId: first });
+    await generate({ continueId: "new" });
+    await expect(generate({ continueId: second })).rejects.toThrow("there is no conversation");
+    await generate({ continueId: first });
+    nowMs += 61 * 60_000;
+    await expect(generate({ continueId: first })).rejects.toThrow("there is no conversation");
+  });
+
+  it("longer than a window loses its oldest turns, with a note, never the question", async () => {
+    const { engine, asked } = countingEngine("ollama", 2_048);
+    const { generate } = createTestBrain([engine]);
+    let continueId = "new";
+    for (let turn = 0; turn < 8; turn += 1) {
+      const answer = await generate({ prompt: `${"word ".repeat(600)}${turn}`, continueId, model: "small:1b" });
+      continueId = answer.continueId ?? "";
+    }
+    const last = await generate({ prompt: "the last", continueId });
+    expect(last.notes.join()).toMatch(/the oldest \d+ messages of the conversation were left out/);
+    const messages = asked.at(-1)?.messages ?? [];
+    expect(messages.at(-1)?.content).toBe("the last");
+    expect(messages[0]?.role).toBe("user");
+  });
+
+  it("that was held under local_only does not leave with a later turn", async () => {
+    const { engine } = countingEngine();
+    const remote = createFakeEngine("cloud", [fakeModel("big:cloud", gigabyte, { trust: "remote" })], {
+      trust: "remote",
+    });
+    const { generate } = createTestBrain([engine, remote], { settings: { privacy: "allow_remote" } });
+    const { continueId = "" } = await generate({ continueId: "new", privacy: "local_only" });
+    await expect(generate({ continueId, model: "big:cloud" })).rejects.toThrow(/big:cloud/);
+    expect(remote.calls).toEqual([]);
+  });
+
+  it("can be planned for without being touched", async () => {
+    const { engine, asked } = countingEngine();
+    const { orchestrator, generate, caller } = createTestBrain([engine]);
+    const { continueId = "" } = await generate({ continueId: "new", model: "other:1b" });
+    const plan = await orchestrator.planGeneration(caller(), { prompt: "next", continueId });
+    expect(plan.model).toBe("other:1b");
+    await generate({ continueId });
+    expect(asked[1]?.messages).toHaveLength(3);
+  });
+});
+
+describe("the system prompt", () => {
+  it.each([
+    ["of the request", { system: "request" }, { systemPrompt: "project" }, "request"],
+    ["of the project before the model's", {}, { systemPrompt: "project" }, "project"],
+    ["of the settings for the model", {}, {}, "model"],
+  ])("is the one %s", async (_, request, settings, expected) => {
+    const { engine, asked } = countingEngine();
+    const { generate, caller } = createTestBrain([engine], { settings: { models: { "small*": { system: "model" } } } });
+    const plain = caller();
+    await generate({ model: "small:1b", ...request }, { ...plain, settings: { ...plain.settings, ...settings } });
+    expect(texts(asked[0])?.[0]).toBe(`system: ${expected}`);
+  });
+});
+
+describe("options of a model", () => {
+  const models = { "small*": { options: { temperature: 0.1, maxTokens: 7 }, contextTokens: 16_384 } };
+
+  it("count before the general ones, and after the request's", async () => {
+    const { engine, asked } = countingEngine();
+    const { generate } = createTestBrain([engine], { settings: { models, options: { temperature: 0.9, topP: 0.5 } } });
+    await generate({ model: "small:1b" });
+    await generate({ model: "small:1b", temperature: 1.5, maxTokens: 9 });
+    await generate({ model: "other:1b" });
+    expect(asked.map(({ sampling, maxTokens, contextTokens }) => ({ ...sampling, maxTokens, contextTokens }))).toEqual([
+      { temperature: 0.1, topP: 0.5, maxTokens: 7, contextTokens: 16_384 },
+      { temperature: 1.5, topP: 0.5, maxTokens: 9, contextTokens: 16_384 },
+      { temperature: 0.9, topP: 0.5, maxTokens: 4_096, contextTokens: 4_096 },
+    ]);
+  });
+});
+
+describe("model.provider", () => {
+  it.each(["ollama", "llama-cpp"] as const)("lets %s answer with a model that both engines hold", async (provider) => {
+    const engines = [countingEngine("ollama").engine, countingEngine("llama-cpp").engine];
+    const { generate } = createTestBrain(engines, { settings: { model: { provider } } });
+    expect(await generate({ model: "small:1b" })).toMatchObject({ engine: provider });
+    expect(await generate({})).toMatchObject({ engine: provider });
+  });
+});
