@@ -1,12 +1,14 @@
 import * as z from "zod";
 import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/facade.ts";
+import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool, type ToolContext } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
 import { present, round } from "./render.ts";
+import { type FilledTemplate, renderedFrom } from "./template-input.ts";
 
 const input = z.strictObject({
-  prompt: z.string().min(1),
+  prompt: z.string().min(1).optional().describe("Needed unless template is given; then it stands behind it."),
   system: z.string().optional(),
   task: z
     .enum(["code", "general", "creative", "fast", "vision"])
@@ -32,6 +34,13 @@ const input = z.strictObject({
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
   keep_alive: keepAliveInput.optional(),
   privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only narrow the configured rule."),
+  use_memory: z.boolean().optional().describe("false leaves out what is remembered."),
+  template: z.string().min(1).optional(),
+  variables: z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
+    .optional()
+    .describe("Of the template."),
+  continue_id: z.string().min(1).optional().describe('"new" opens a conversation; its id goes on with it.'),
   output_path: z.string().min(1).optional().describe("Write the answer to this new file instead of returning it."),
   explain: z.boolean().optional().describe("Adds what was considered, attempts and timing."),
   dry_run: z.boolean().optional().describe("Only say which model would answer."),
@@ -64,6 +73,9 @@ const output = z.object({
   plan: planOutput.optional(),
   route: routeOutput.optional(),
   timing: z.object({ queue_ms: z.number(), load_ms: z.number(), first_token_ms: z.number() }).optional(),
+  memory_used: z.object({ keys: z.array(z.string()), tokens: z.number() }).optional(),
+  continue_id: z.string().optional(),
+  conversation_tokens: z.number().optional(),
 });
 
 export const routeAndGenerate = defineTool({
@@ -82,7 +94,12 @@ export const routeAndGenerate = defineTool({
     const { orchestrator, caller, files, follow } = context;
     // Before the model works for minutes: an answer that can't be written would be lost.
     const target = request.output_path === undefined ? undefined : await files.openOutput(request.output_path);
-    const generation = await generationRequest(request, context);
+    const filled =
+      request.template === undefined
+        ? undefined
+        : await renderedFrom(orchestrator, caller, request.template, request.variables);
+    if (filled !== undefined && "needsInput" in filled) return filled;
+    const generation = await generationRequest(request, filled, context);
     if (request.dry_run === true) {
       return { data: planAnswer(await orchestrator.planGeneration(caller, generation), request.explain === true) };
     }
@@ -102,24 +119,38 @@ export const routeAndGenerate = defineTool({
   },
 });
 
-async function generationRequest(request: z.output<typeof input>, { files }: ToolContext): Promise<GenerateRequest> {
+/** What the request says itself counts before what its template says. */
+async function generationRequest(
+  request: z.output<typeof input>,
+  filled: FilledTemplate | undefined,
+  { files }: ToolContext,
+): Promise<GenerateRequest> {
+  if (filled === undefined && request.variables !== undefined) {
+    throw new InvalidRequest("variables are of a template, and none is named", {
+      hint: "Name one in template (list_templates), or leave variables out.",
+    });
+  }
+  const parts = [filled?.text, request.prompt].filter((part) => part !== undefined);
+  if (parts.length === 0) throw new InvalidRequest("prompt is missing", { hint: "Give a prompt, or name a template." });
   return present({
-    prompt: request.prompt,
-    system: request.system,
+    prompt: parts.join("\n\n"),
+    system: request.system ?? filled?.system,
     task: request.task,
     complexity: request.complexity,
-    profile: request.profile,
-    model: request.model,
+    profile: request.profile ?? filled?.profile,
+    model: request.model ?? filled?.model,
     files: request.files?.length ? await files.readText(request.files) : undefined,
     images: request.images?.length ? await files.readImages(request.images) : undefined,
-    format: request.format,
-    maxTokens: request.max_tokens,
-    temperature: request.temperature,
-    topP: request.top_p,
+    format: request.format ?? filled?.format,
+    maxTokens: request.max_tokens ?? filled?.maxTokens,
+    temperature: request.temperature ?? filled?.temperature,
+    topP: request.top_p ?? filled?.topP,
     contextTokens: request.context_tokens,
     think: request.think,
     keepAliveSeconds: request.keep_alive,
     privacy: request.privacy,
+    useMemory: request.use_memory,
+    continueId: request.continue_id,
   });
 }
 
@@ -144,7 +175,10 @@ function answer(
     // Long, and paid for by the reader: only for those who asked for it.
     thinking: shown.isThinkingShown ? result.thinking : undefined,
     notes: result.notes.length > 0 ? [...result.notes] : undefined,
+    continue_id: result.continueId,
+    conversation_tokens: result.conversationTokens,
     ...(shown.isExplained && {
+      memory_used: result.memoryUsed && { keys: [...result.memoryUsed.keys], tokens: result.memoryUsed.tokens },
       route: routeData(result.route),
       timing: {
         queue_ms: Math.round(timing.queueMs),

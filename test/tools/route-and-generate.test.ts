@@ -225,4 +225,49 @@ describe("route_and_generate", () => {
     expect(orchestrator.asked).toEqual([]);
     expect(await readFile(path.join(folder, "taken.md"), "utf8")).toBe("precious");
   });
+
+  it("fills a template in, and what the request says itself counts before what the template says", async () => {
+    const orchestrator = createFakeOrchestrator({
+      templates: {
+        render: async (_caller: unknown, name: string, variables: object) => ({
+          rendered: {
+            template: { name, options: { temperature: 0.2, maxTokens: 50 }, model: "qwen3:4b" },
+            text: `filled ${JSON.stringify(variables)}`,
+            system: "of the template",
+          },
+        }),
+      } as never,
+    });
+    connection = await connectMemoryClient(orchestrator);
+    const template = { template: "translate", variables: { language: "Dutch" } };
+    await connection.call("route_and_generate", template);
+    await connection.call("route_and_generate", { ...template, prompt: "now", temperature: 1, model: "smollm2:135m" });
+    const requests = orchestrator.asked.filter(([method]) => method === "generate").map(([, request]) => request);
+    const common = { system: "of the template", maxTokens: 50 };
+    expect(requests).toEqual([
+      { ...common, prompt: 'filled {"language":"Dutch"}', temperature: 0.2, model: "qwen3:4b" },
+      { ...common, prompt: 'filled {"language":"Dutch"}\n\nnow', temperature: 1, model: "smollm2:135m" },
+    ]);
+  });
+
+  it.each([
+    [{}, "prompt is missing"],
+    [{ prompt: "Hi", variables: { a: 1 } }, "variables are of a template, and none is named"],
+  ])("refuses %j: %s", async (input, message) => {
+    connection = await connectMemoryClient(createFakeOrchestrator());
+    const { isError, content } = await connection.call("route_and_generate", input);
+    expect(isError).toBe(true);
+    expect(content[0]).toMatchObject({ text: expect.stringContaining(message) });
+  });
+
+  it("hands on a conversation, and says with explain what of the memory was used", async () => {
+    const more = { continueId: "1a2b3c4d", conversationTokens: 99, memoryUsed: { keys: ["style"], tokens: 31 } };
+    const orchestrator = createFakeOrchestrator({ generate: async () => doneOperation({ ...generated, ...more }) });
+    connection = await connectMemoryClient(orchestrator);
+    const plain = await connection.call("route_and_generate", { prompt: "Hi", continue_id: "new", use_memory: false });
+    expect(plain.structuredContent).toMatchObject({ continue_id: "1a2b3c4d", conversation_tokens: 99 });
+    expect(plain.structuredContent).not.toHaveProperty("memory_used");
+    const explained = await connection.call("route_and_generate", { prompt: "Hi", explain: true });
+    expect(explained.structuredContent).toMatchObject({ memory_used: { keys: ["style"], tokens: 31 } });
+  });
 });
