@@ -1,17 +1,11 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { resolve } from "node:path";
+import { Command, CommanderError, Option } from "commander";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
-import type { CommandIo } from "./commands/io.ts";
+import { addGeneration } from "./commands-generation.ts";
+import { addModels } from "./commands-models.ts";
+import { wholeNumber, type JsonOption, type Run } from "./command-options.ts";
 import type { SetupOptions } from "./commands/setup.ts";
 import type { UninstallOptions } from "./commands/uninstall.ts";
-
-/** Hands a command's work what it needs, and takes its exit code. */
-export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;
-
-interface JsonOption {
-  readonly json?: boolean;
-}
 
 interface ServeFlags extends JsonOption {
   readonly bind: string;
@@ -62,9 +56,10 @@ export function createCommands(run: Run): Command {
     });
   });
 
+  addGeneration(program, run);
+  addModels(program, run);
   addSetUp(program, run);
   addRunning(program, run);
-  addModels(program, run);
   return program;
 }
 
@@ -167,20 +162,6 @@ function addRunning(program: Command, run: Run): void {
     );
 }
 
-function addModels(program: Command, run: Run): void {
-  program.commandsGroup("Models:");
-  program
-    .command("import")
-    .argument("<file>", "a GGUF file")
-    .argument("<name>", "the name it gets: my-model, my-model:7b")
-    .description("take a local GGUF file into the model store")
-    .action((file: string, name: string) =>
-      run(async (io) =>
-        (await import("./commands/import.ts")).importModel(resolve(io.workingDirectory, file), name, io),
-      ),
-    );
-}
-
 /** The exit code of an error by which commander ends: 0 for help and version, 2 for wrong usage. Others: undefined. */
 export function usageError(error: unknown): number | undefined {
   if (!(error instanceof CommanderError)) return undefined;
@@ -216,13 +197,4 @@ function pathOf(command: Command): string {
 
 function dashed(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
-
-/** A whole number between `least` and `most`. Throws what commander shows as wrong usage. */
-function wholeNumber(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
-  };
 }

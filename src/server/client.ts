@@ -1,15 +1,43 @@
-import type { CallToolResult, Progress } from "@modelcontextprotocol/client";
+import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { spawn } from "node:child_process";
 import { createStdioTransport } from "./stdio-transport.ts";
+import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 
-/** A connection to a server of our own, speaking MCP. */
+export type { TextNote } from "./text-notes.ts";
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: Progress) => void;
+  /** The answer's text as it grows; asked for only where somebody listens. */
+  readonly onText?: (note: TextNote) => void;
+}
+
+/** What a call would have to ask the user: a flat form, field by field. */
+export interface Question {
+  readonly message: string;
+  readonly fields: readonly {
+    readonly name: string;
+    readonly type: "string" | "number" | "boolean";
+    readonly description: string;
+    readonly isRequired: boolean;
+    readonly default?: string | number | boolean;
+    readonly enum?: readonly string[];
+  }[];
+}
+
+/** By field; undefined: the user did not agree. */
+export type Answers = Readonly<Record<string, string | number | boolean>> | undefined;
+
+/** A connection to a server of our own, speaking MCP. All calls reject when the connection breaks or `signal` aborts. */
 export interface ServerClient {
-  /** The tool's result, `isError` included. Rejects when the connection breaks or `signal` aborts. */
-  callTool(
-    name: string,
-    input: Readonly<Record<string, unknown>>,
-    options: { readonly signal: AbortSignal; readonly onProgress: (progress: Progress) => void },
-  ): Promise<CallToolResult>;
+  /** The tool's result, `isError` included. */
+  callTool(name: string, input: Readonly<Record<string, unknown>>, options: CallOptions): Promise<CallToolResult>;
+  /** Those on offer to this caller. */
+  listTools(signal: AbortSignal): Promise<readonly Tool[]>;
+  /** The text of a resource: JSON. */
+  readResource(uri: string, signal: AbortSignal): Promise<string>;
+  /** The text of a prompt's messages. */
+  getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>;
   /** Ends the server and waits until it is gone. */
   close(): Promise<void>;
 }
@@ -31,19 +59,37 @@ export async function startServer(options: {
   readonly script: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly version: string;
+  /** Where the caller works; this process's own when absent. */
+  readonly workingDirectory?: string;
+  /** Folders that the user named in so many words: their files may be read. */
+  readonly roots?: readonly string[];
+  /** Puts a call's question before the user; absent: nobody can answer. */
+  readonly ask?: (question: Question) => Promise<Answers>;
+  readonly signal?: AbortSignal;
 }): Promise<ServerClient> {
   const { Client } = await import("@modelcontextprotocol/client");
-  const child = spawn(options.node, [options.script], {
+  const { ask, roots = [] } = options;
+  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", folder])], {
     env: { ...options.environment },
     stdio: ["pipe", "pipe", "inherit"],
     detached: true,
     windowsHide: true,
+    ...(options.workingDirectory !== undefined && { cwd: options.workingDirectory }),
   });
   const exited = new Promise<void>((resolve) => {
     child.once("close", () => resolve());
     child.once("error", () => resolve());
   });
-  const client = new Client({ name: "ollm", version: options.version });
+  const client = new Client(
+    { name: "ollm", version: options.version },
+    { capabilities: ask === undefined ? {} : { elicitation: { form: {} } } },
+  );
+  if (ask !== undefined) {
+    client.setRequestHandler("elicitation/create", async ({ params }): Promise<ElicitResult> => {
+      const answers = "requestedSchema" in params ? await ask(questionOf(params)) : undefined;
+      return answers === undefined ? { action: "decline" } : { action: "accept", content: { ...answers } };
+    });
+  }
   const close = async (): Promise<void> => {
     await client.close();
     child.stdin.end();
@@ -52,17 +98,67 @@ export async function startServer(options: {
     clearTimeout(timer);
   };
   try {
-    await client.connect(createStdioTransport(child.stdout, child.stdin));
+    const { signal } = options;
+    await client.connect(createStdioTransport(child.stdout, child.stdin), { ...(signal && { signal }) });
   } catch (error) {
     await close();
     throw error;
   }
   return {
-    callTool: (name, input, { signal, onProgress }) =>
+    callTool: (name, input, { signal, onProgress, onText }) =>
       client.callTool(
-        { name, arguments: { ...input } },
-        { signal, onprogress: onProgress, resetTimeoutOnProgress: true, timeout: silenceMs },
+        { name, arguments: { ...input }, ...(onText && { _meta: { [streamKey]: true } }) },
+        {
+          signal,
+          resetTimeoutOnProgress: true,
+          timeout: silenceMs,
+          onprogress(progress) {
+            const note = textNoteOf(progress);
+            if (note === undefined) onProgress(progress);
+            else onText?.(note);
+          },
+        },
       ),
+    listTools: async (signal) => (await client.listTools(undefined, { signal })).tools,
+    async readResource(uri, signal) {
+      const { contents } = await client.readResource({ uri }, { signal });
+      return contents.map((content) => ("text" in content ? content.text : "")).join("\n");
+    },
+    async getPrompt(name, variables, signal) {
+      const { messages } = await client.getPrompt({ name, arguments: { ...variables } }, { signal });
+      return messages.map(({ content }) => (content.type === "text" ? content.text : "")).join("\n\n");
+    },
     close,
   };
+}
+
+function questionOf({
+  message,
+  requestedSchema,
+}: {
+  readonly message: string;
+  readonly requestedSchema: { readonly properties: object; readonly required?: readonly string[] | undefined };
+}): Question {
+  const { properties, required = [] } = requestedSchema;
+  const fields = Object.entries(properties as Readonly<Record<string, unknown>>).map(([name, property]) => {
+    const field = property as {
+      readonly type?: unknown;
+      readonly description?: string;
+      readonly default?: string | number | boolean;
+      readonly enum?: readonly string[];
+    };
+    return {
+      name,
+      type: typeOf(field.type),
+      description: field.description ?? name,
+      isRequired: required.includes(name),
+      ...(field.default !== undefined && { default: field.default }),
+      ...(field.enum !== undefined && { enum: field.enum }),
+    };
+  });
+  return { message, fields };
+}
+
+function typeOf(type: unknown): "string" | "number" | "boolean" {
+  return type === "boolean" || type === "number" ? type : type === "integer" ? "number" : "string";
 }

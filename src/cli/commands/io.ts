@@ -1,5 +1,6 @@
 import { homedir } from "node:os";
 import { createInterface } from "node:readline/promises";
+import { addAbortSignal } from "node:stream";
 import { isatty } from "node:tty";
 import { Cancelled } from "../../orchestrator/errors.ts";
 import { startFolder } from "../../orchestrator/config/home.ts";
@@ -16,6 +17,16 @@ export interface CommandIo {
   readonly platform: NodeJS.Platform;
   /** Somebody can answer: both stdin and stdout are a terminal. Without it a command asks nothing. */
   readonly isTerminal: boolean;
+  /** Width of the terminal that stdout is now; absent where it is none, and nothing is cut. */
+  readonly columns?: number | undefined;
+  /** stdout is a terminal that shows colours, and nobody set NO_COLOR. */
+  readonly hasColour?: boolean;
+  /** Width of the terminal that stderr is, for progress that is rewritten in place; absent where it is none. */
+  readonly errorColumns?: number | undefined;
+  /** What was piped in, to its end, as text; undefined where stdin is a terminal. Throws `Cancelled` when aborted. */
+  readInput?(signal: AbortSignal): Promise<string | undefined>;
+  /** Calls `listener` once nobody reads stdout any more (`| head -1`), until the answer is called. */
+  onUnread?(listener: () => void): () => void;
   /** The trimmed line that was typed, "" when stdin ended. Throws `Cancelled` at Ctrl+C, which is no answer. */
   ask(question: string): Promise<string>;
   /** The executable that runs us; inside Electron it can't be started as Node (`findNode` looks for one that can). */
@@ -35,6 +46,22 @@ export function processIo(script: string): CommandIo {
     userHome,
     platform: process.platform,
     isTerminal: isatty(0) && isatty(1),
+    get columns() {
+      return widthOf(process.stdout);
+    },
+    get errorColumns() {
+      return widthOf(process.stderr);
+    },
+    hasColour: process.stdout.isTTY && process.stdout.hasColors() && !process.env["NO_COLOR"],
+    readInput: (signal) => readAll(process.stdin, signal),
+    onUnread(listener) {
+      const onError = (error: NodeJS.ErrnoException): void => {
+        if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
+        listener();
+      };
+      process.stdout.on("error", onError);
+      return () => void process.stdout.off("error", onError);
+    },
     async ask(question) {
       // On stderr, so that `ollm ... > file` still shows it.
       const lines = createInterface({ input: process.stdin, output: process.stderr });
@@ -54,4 +81,24 @@ export function processIo(script: string): CommandIo {
     node: process.execPath,
     script,
   };
+}
+
+/** Some terminals (a pty without a window, CI) say that they are 0 columns wide. */
+function widthOf(output: NodeJS.WriteStream): number | undefined {
+  return output.isTTY ? output.columns || 80 : undefined;
+}
+
+/** Undefined where nothing was piped in: a terminal, or what a service starts us with. */
+async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<string | undefined> {
+  if (input.isTTY) return undefined;
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of addAbortSignal(signal, input)) chunks.push(Buffer.from(chunk as Buffer));
+  } catch (error) {
+    if (signal.aborted) throw new Cancelled("interrupted", { cause: error });
+    // A closed stdin is an empty one.
+    if (error instanceof Error && "code" in error && (error.code === "EBADF" || error.code === "EAGAIN")) return "";
+    throw error;
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }

@@ -1,0 +1,157 @@
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { withSession } from "./session.ts";
+import { show } from "./show.ts";
+import { renderTable, styled, type Column } from "./table.ts";
+
+/** One model of `list_models`. */
+export interface ModelRow {
+  readonly name: string;
+  readonly engine: string;
+  readonly size_bytes: number;
+  readonly is_loaded: boolean;
+  readonly fits?: boolean;
+  readonly status?: string;
+  readonly stale_since?: string;
+  readonly error?: string;
+  readonly is_remote?: boolean;
+  readonly parameter_size?: string;
+  readonly quantization?: string;
+  readonly context_tokens?: number;
+  readonly tokens_per_second?: number;
+}
+
+export interface ModelListing {
+  readonly models: readonly ModelRow[];
+  readonly total: number;
+  readonly suggestion?: { readonly model: string; readonly reason: string };
+}
+
+/** More than anybody has. */
+const allLimit = 1_000;
+
+const columns: readonly Column<ModelRow>[] = [
+  { title: "NAME", text: ({ name }) => name },
+  {
+    title: "SIZE",
+    text: (model) => (model.is_remote === true ? "cloud" : formatBytes(model.size_bytes)),
+    isNumber: true,
+  },
+  {
+    title: "STATE",
+    text: stateOf,
+    style: (model) => (model.is_loaded ? "green" : isBad(model) ? "yellow" : undefined),
+  },
+  { title: "ENGINE", text: ({ engine }) => engine, isExtra: 1 },
+];
+const details: readonly Column<ModelRow>[] = [
+  { title: "PARAMETERS", text: ({ parameter_size = "" }) => parameter_size, isNumber: true, isExtra: 4 },
+  { title: "QUANT", text: ({ quantization = "" }) => quantization, isExtra: 3 },
+  { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 2 },
+  { title: "TOKENS/S", text: ({ tokens_per_second }) => String(tokens_per_second ?? ""), isNumber: true, isExtra: 5 },
+];
+
+/** `ollm models [query]`. */
+export function listModels(
+  query: string | undefined,
+  options: { readonly all?: boolean; readonly verbose?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { structured } = await call<ModelListing>("list_models", {
+      query,
+      verbose: options.verbose,
+      limit: options.all === true ? allLimit : undefined,
+    });
+    show(structured, options, io, (list) => renderModels(list, query, options.verbose === true, io));
+    return 0;
+  });
+}
+
+function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
+  const { models, total, suggestion } = list;
+  if (models.length === 0) return query === undefined ? noModels(suggestion) : `No model has ${query} in its name.\n`;
+  const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
+  const more = total - models.length;
+  return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;
+}
+
+/** What somebody without a model does next. */
+export function noModels(suggestion: ModelListing["suggestion"]): string {
+  if (suggestion === undefined) return "No models yet: ollm pull NAME gets one.\n";
+  return `No models yet. To get one:\n  ollm pull ${suggestion.model}\n${suggestion.reason}\n`;
+}
+
+function stateOf(model: ModelRow): string {
+  if (model.error !== undefined) return `error: ${model.error}`;
+  if (model.stale_since !== undefined) return "engine is down";
+  if (model.is_loaded) return "loaded";
+  if (model.fits === false) return "does not fit";
+  return model.status === undefined || model.status === "installed" ? "" : model.status;
+}
+
+function isBad(model: ModelRow): boolean {
+  return model.error !== undefined || model.stale_since !== undefined || model.fits === false;
+}
+
+interface Managed {
+  readonly model: string;
+  readonly freed_bytes?: number;
+  readonly note?: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** `ollm rm NAME...`: one after the other; ends at the first that fails. */
+export function removeModels(
+  names: readonly string[],
+  options: { readonly yes?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const deleted: Managed[] = [];
+    for (const name of names) {
+      const { structured, text } = await call<Managed>("manage_model", {
+        action: "delete",
+        model: name,
+        confirm: options.yes,
+      });
+      deleted.push(structured);
+      if (options.json !== true) io.stdout(`${text}\n`);
+    }
+    if (options.json === true) show({ deleted }, options, io, () => "");
+    return 0;
+  });
+}
+
+/** `ollm show NAME`. */
+export function showModel(name: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { structured } = await call<Managed>("manage_model", { action: "show", model: name });
+    show(structured, options, io, ({ model, details: known = {} }) => {
+      const rows = Object.entries({ name: model, ...known }).map(([key, value]) => ({
+        key,
+        value: valueText(key, value),
+      }));
+      const width = Math.max(...rows.map(({ key }) => key.length));
+      const lines = rows.map(
+        ({ key, value }) =>
+          `${styled(
+            key
+              .replaceAll("_", " ")
+              .replace(/ bytes$/, "")
+              .padEnd(width),
+            "dim",
+            io,
+          )}  ${value}`,
+      );
+      return `${lines.join("\n")}\n`;
+    });
+    return 0;
+  });
+}
+
+function valueText(key: string, value: unknown): string {
+  if (typeof value === "number" && key.endsWith("_bytes")) return formatBytes(value);
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "string" ? value : JSON.stringify(value);
+}

@@ -1,0 +1,121 @@
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { duration } from "../progress-line.ts";
+import { withSession } from "./session.ts";
+import { show } from "./show.ts";
+import { renderTable, styled, type Column } from "./table.ts";
+
+/** `ollm://status/ram`. */
+export interface RamReading {
+  readonly total_bytes: number;
+  readonly available_bytes: number;
+  readonly swap_used_bytes: number;
+  readonly warning?: string;
+  readonly loaded: readonly LoadedRow[];
+}
+
+export interface LoadedRow {
+  readonly name: string;
+  readonly engine: string;
+  readonly bytes: number;
+  readonly context_tokens?: number;
+  /** ISO 8601; absent: until somebody needs the room. */
+  readonly expires_at?: string;
+  readonly is_pinned?: boolean;
+}
+
+const ramUri = "ollm://status/ram";
+
+/** `ollm ps`. */
+export function listLoaded(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ read }) => {
+    show(await read<RamReading>(ramUri), options, io, (ram) => renderLoaded(ram, io, Date.now()));
+    return 0;
+  });
+}
+
+/** Loaded models as a table, and a line on the memory below it. */
+export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): string {
+  const columns: readonly Column<LoadedRow>[] = [
+    { title: "NAME", text: ({ name }) => name },
+    { title: "MEMORY", text: ({ bytes }) => formatBytes(bytes), isNumber: true },
+    {
+      title: "UNTIL",
+      text: (row) => untilText(row, nowMs),
+      style: (row) => (row.is_pinned === true ? "cyan" : undefined),
+    },
+    { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 1 },
+    { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
+  ];
+  const table = ram.loaded.length === 0 ? "Nothing is loaded.\n" : renderTable(ram.loaded, columns, io);
+  const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
+  const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM free${swap}`;
+  const warning = ram.warning === undefined ? "" : `${styled(ram.warning, "yellow", io)}\n`;
+  return `${table}${styled(memory, "dim", io)}\n${warning}`;
+}
+
+function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string {
+  if (is_pinned === true) return "kept";
+  if (expires_at === undefined) return "";
+  const seconds = (Date.parse(expires_at) - nowMs) / 1_000;
+  // An engine that never unloads says so with a date of centuries ahead.
+  if (!Number.isFinite(seconds) || seconds > 10 * 365 * 86_400) return "always";
+  return seconds <= 0 ? "now" : `in ${duration(seconds)}`;
+}
+
+interface Loading {
+  readonly model: string;
+  readonly loaded: boolean;
+  readonly plan?: { readonly fits: boolean; readonly steps: readonly string[] };
+}
+
+/** `ollm load NAME`. A dry run that says "does not fit" ends with 1. */
+export function loadModel(
+  name: string,
+  options: { readonly context?: number; readonly dryRun?: boolean; readonly keep?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const input = { model: name, context_tokens: options.context, dry_run: options.dryRun };
+    const { structured, text } = await call<Loading>("smart_load", input);
+    const isKept = options.keep === true && options.dryRun !== true;
+    if (isKept) await call("manage_model", { action: "keep", model: name });
+    show(structured, options, io, ({ plan }) => {
+      const steps = options.dryRun === true ? (plan?.steps ?? []).map((step) => `  ${step}\n`).join("") : "";
+      return `${text}${isKept ? ", and kept" : ""}\n${steps}`;
+    });
+    return options.dryRun === true && structured.plan?.fits === false ? 1 : 0;
+  });
+}
+
+/** `ollm unload NAME` or `--all`. */
+export function unloadModels(
+  name: string | undefined,
+  options: { readonly all?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    if ((name === undefined) === (options.all !== true)) {
+      throw new InvalidRequest("unload needs either a model or --all", { hint: "ollm ps shows what is loaded" });
+    }
+    const input = name === undefined ? { action: "unload_all" } : { action: "unload", model: name };
+    const { structured, text } = await call("manage_model", input);
+    show(structured, options, io, () => `${text}\n`);
+    return 0;
+  });
+}
+
+/** `ollm keep NAME`, `ollm release NAME`. */
+export function pinModel(
+  action: "keep" | "release",
+  name: string,
+  options: { readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { structured, text } = await call("manage_model", { action, model: name });
+    show(structured, options, io, () => `${text}\n`);
+    return 0;
+  });
+}

@@ -1,0 +1,38 @@
+import type { CommandIo } from "../commands/io.ts";
+import { withSession } from "./session.ts";
+import { show } from "./show.ts";
+
+interface PullFlags {
+  readonly engine?: string;
+  readonly json?: boolean;
+}
+
+/** `ollm pull NAME`, with a bar, its speed and the time that remains. */
+export function pullModel(name: string, options: PullFlags, io: CommandIo): Promise<number> {
+  // Only what is complete is shown as a model; what arrived of the rest stays.
+  const onInterrupt = `interrupted; ollm pull ${name} goes on where it stopped`;
+  return pull({ model: name, engine: options.engine }, onInterrupt, options, io);
+}
+
+/** `ollm import FILE NAME`: takes a GGUF (absolute path) into the model store, through the owner, which alone writes to it. */
+export function importModel(
+  file: string,
+  name: string,
+  options: { readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return pull({ model: name, from: file }, `the import of ${name} was cancelled`, options, io);
+}
+
+function pull(
+  input: Readonly<Record<string, unknown>>,
+  onInterrupt: string,
+  options: { readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, { onInterrupt }, async ({ call }) => {
+    const { structured, text } = await call("pull_model", input, { progress: "always" });
+    show(structured, options, io, () => `${text}\n`);
+    return 0;
+  });
+}

@@ -1,0 +1,235 @@
+import { Cancelled, InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { startServer, type Answers, type Question, type ServerClient, type TextNote } from "../../server/client.ts";
+import { version } from "../../version.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { createProgressLine } from "../progress-line.ts";
+import { askAtTerminal } from "./ask.ts";
+
+/**
+ * How a command of the shell is written:
+ *
+ * ```ts
+ * // src/cli/shell/rm.ts
+ * export function removeModels(names: readonly string[], options: RmOptions, io: CommandIo): Promise<number> {
+ *   return withSession(io, {}, async ({ call }) => {
+ *     const { structured } = await call("manage_model", { action: "delete", model: name, confirm: options.yes });
+ *     show(structured, options, io, () => `${text}\n`);   // show.ts: --json or the text
+ *     return 0;
+ *   });
+ * }
+ * // src/cli/commands-models.ts declares it, with options, help and examples (command-options.ts):
+ * withExamples(withJson(models.command("rm"), "..."), [["ollm rm old", "..."]])
+ *   .action((names, options) => run(async (io) => (await import("./shell/rm.ts")).removeModels(names, options, io)));
+ * ```
+ *
+ * Throw an `OrchestratorError` for what is wrong: it becomes `ollm: message` and the hint on stderr, with exit code 2
+ * for `InvalidRequest` (wrong usage), 130 for `Cancelled`, else 1. A tool's own error is thrown by `call` already, and
+ * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `unasked` as the
+ * hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`), and what a model wrote through
+ * `oneLine` (width.ts). Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
+ */
+export interface Session {
+  readonly io: CommandIo;
+  /** Aborted by Ctrl-C, by SIGTERM, and when nobody reads stdout any more. */
+  readonly signal: AbortSignal;
+  /** Calls a tool. Throws its error, `Cancelled`, `OwnerUnavailable`. */
+  call<Data extends object = Readonly<Record<string, unknown>>>(
+    tool: string,
+    input?: Readonly<Record<string, unknown>>,
+    options?: SessionCallOptions,
+  ): Promise<ToolResult<Data>>;
+  /** What a resource says, parsed. Throws as `call`. */
+  read<Data>(uri: string): Promise<Data>;
+  /** The text of an MCP prompt. Throws as `call`. */
+  prompt(name: string, variables?: Readonly<Record<string, string>>): Promise<string>;
+  /** Names of the tools on offer here. */
+  tools(): Promise<readonly string[]>;
+}
+
+export interface ToolResult<Data extends object> {
+  /** `structuredContent`: what `--json` prints. */
+  readonly structured: Data;
+  /** The short text form, as tools render it for hosts. */
+  readonly text: string;
+}
+
+export interface SessionCallOptions {
+  /** The answer's text as it grows. */
+  readonly onText?: (note: TextNote) => void;
+  /** Takes the place of the session's signal: a chat's Ctrl-C ends one answer, not the chat. */
+  readonly signal?: AbortSignal;
+  /** Where progress is shown, on stderr: `terminal` (default) only there, `always` also in a log, `never`. */
+  readonly progress?: "terminal" | "always" | "never";
+  /** Undefined values are left out of `input` by this call, so that options can be handed on as they are. */
+}
+
+export interface SessionOptions {
+  /** Folders whose files the user named on the command line: they may be read. */
+  readonly roots?: readonly string[];
+  /** The hint when there is a question and no terminal. */
+  readonly unasked?: string;
+  /** Asks in place of the terminal's one-line questions. */
+  readonly ask?: (question: Question) => Promise<Answers>;
+  /** What is said at Ctrl-C, instead of `interrupted`. */
+  readonly onInterrupt?: string;
+  /** Ctrl-C is somebody else's (a chat's readline). */
+  readonly handlesSignals?: boolean;
+}
+
+/** Runs `work` with a connection to the owner, starting one where there is none. Answers the exit code; never throws ours. */
+export async function withSession(
+  io: CommandIo,
+  options: SessionOptions,
+  work: (session: Session) => Promise<number>,
+): Promise<number> {
+  const interrupt = new AbortController();
+  let isUnread = false;
+  const onSignal = (): void => {
+    // The second one doesn't wait for anybody.
+    if (interrupt.signal.aborted) process.exit(130);
+    interrupt.abort(new Cancelled(options.onInterrupt ?? "interrupted"));
+  };
+  const offUnread = io.onUnread?.(() => {
+    isUnread = true;
+    interrupt.abort(new Cancelled("nobody reads the answer"));
+  });
+  const signals = options.handlesSignals === true ? [] : (["SIGINT", "SIGTERM"] as const);
+  for (const name of signals) process.on(name, onSignal);
+  let server: ServerClient | undefined;
+  try {
+    const connected = await connect(io, options, interrupt.signal);
+    server = connected.server;
+    return await work(createSession(server, io, interrupt.signal, options, connected.unanswered));
+  } catch (error) {
+    if (isUnread) return 0;
+    if (interrupt.signal.aborted) return report(interrupt.signal.reason, io);
+    return report(error, io);
+  } finally {
+    await server?.close();
+    offUnread?.();
+    for (const name of signals) process.off(name, onSignal);
+  }
+}
+
+/** Says an error on stderr, as every command does; answers its exit code. What isn't ours is thrown on. */
+export function report(error: unknown, io: Pick<CommandIo, "stderr">): number {
+  if (!(error instanceof OrchestratorError)) throw error;
+  const lines = [error.message, ...(error.hint === undefined ? [] : error.hint.split("\n"))];
+  io.stderr(`ollm: ${lines.join("\n  ")}\n`);
+  return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
+}
+
+async function connect(
+  io: CommandIo,
+  options: SessionOptions,
+  signal: AbortSignal,
+): Promise<{ readonly server: ServerClient; readonly unanswered: () => Question | undefined }> {
+  let unanswered: Question | undefined;
+  const ask = async (question: Question): Promise<Answers> => {
+    if (options.ask !== undefined) return options.ask(question);
+    if (io.isTerminal) return askAtTerminal(question, io);
+    unanswered = question;
+    return undefined;
+  };
+  try {
+    const server = await startServer({
+      node: io.node,
+      script: io.script,
+      environment: io.environment,
+      version,
+      workingDirectory: io.workingDirectory,
+      ask,
+      signal,
+      ...(options.roots !== undefined && { roots: options.roots }),
+    });
+    return { server, unanswered: () => unanswered };
+  } catch (error) {
+    throw unreachable(error);
+  }
+}
+
+function createSession(
+  server: ServerClient,
+  io: CommandIo,
+  sessionSignal: AbortSignal,
+  options: SessionOptions,
+  unanswered: () => Question | undefined,
+): Session {
+  const guarded = async <Value>(work: Promise<Value>, signal = sessionSignal): Promise<Value> => {
+    try {
+      return await work;
+    } catch (error) {
+      if (signal.aborted) throw signal.reason instanceof Cancelled ? signal.reason : new Cancelled("interrupted");
+      throw unreachable(error);
+    }
+  };
+  return {
+    io,
+    signal: sessionSignal,
+    async call<Data extends object>(
+      tool: string,
+      input: Readonly<Record<string, unknown>> = {},
+      { onText, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
+    ): Promise<ToolResult<Data>> {
+      const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
+      const line = createProgressLine({
+        write: io.stderr,
+        isTTY: io.errorColumns !== undefined,
+        columns: io.errorColumns ?? 80,
+      });
+      const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
+      let isTextShown = false;
+      try {
+        const work = server.callTool(tool, given, {
+          signal,
+          onProgress({ message, progress: done, total }) {
+            if (isShown && !isTextShown) line.show(message ?? tool, total === undefined ? undefined : done / total);
+          },
+          ...(onText && {
+            onText(note: TextNote) {
+              isTextShown = true;
+              line.clear();
+              onText(note);
+            },
+          }),
+        });
+        const result = await guarded(work, signal);
+        const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
+        const question = unanswered();
+        if (result.isError === true && question !== undefined) {
+          throw new InvalidRequest(`${question.message} Nobody can answer here`, {
+            hint: options.unasked ?? "Add --yes to do this, or run it in a terminal.",
+          });
+        }
+        if (result.isError === true) throw toolError(text);
+        return { structured: (result.structuredContent ?? {}) as Data, text };
+      } finally {
+        if (progress === "always") line.end();
+        else line.clear();
+      }
+    },
+    read: async <Data>(uri: string) => JSON.parse(await guarded(server.readResource(uri, sessionSignal))) as Data,
+    prompt: (name, variables = {}) => guarded(server.getPrompt(name, variables, sessionSignal)),
+    tools: async () => (await guarded(server.listTools(sessionSignal))).map(({ name }) => name),
+  };
+}
+
+/** What a tool answered with `isError`: its message, and the hint behind it. */
+function toolError(text: string): OrchestratorError {
+  const [message = "", ...hint] = text.split("\n");
+  return new OrchestratorError(message, hint.length === 0 ? {} : { hint: hint.join("\n") });
+}
+
+/** An answer of the protocol that is an error (no such tool, resource, prompt), or a connection that broke. */
+function unreachable(error: unknown): OrchestratorError {
+  if (error instanceof OrchestratorError) return error;
+  const text = error instanceof Error ? error.message : String(error);
+  const isAnswer = error instanceof Error && error.name === "ProtocolError";
+  const [message = "", ...hint] = text.replace(/^MCP error -?\d+: /, "").split("\n");
+  if (isAnswer)
+    return new OrchestratorError(message, { cause: error, ...(hint.length > 0 && { hint: hint.join("\n") }) });
+  return new OwnerUnavailable(`the owner of the models did not answer (${message})`, {
+    hint: "ollm doctor says what is wrong; ollm daemon restart starts it anew",
+    cause: error,
+  });
+}

@@ -1,0 +1,111 @@
+import type { CommandIo } from "../commands/io.ts";
+import { cutTo, oneLine, widthOf } from "./width.ts";
+
+/** One column of a table: its heading, and a row's cell as plain text. */
+export interface Column<Row> {
+  readonly title: string;
+  readonly text: (row: Row) => string;
+  /** Numbers: on the right. */
+  readonly isNumber?: boolean;
+  /** Left out where the terminal is too narrow for all; the highest goes first. Absent: stays. */
+  readonly isExtra?: number;
+  readonly style?: (row: Row) => Style | undefined;
+}
+
+export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
+
+const codes: Readonly<Record<Style, readonly [number, number]>> = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+};
+const gap = "  ";
+/** Before a text is cut shorter than this extra columns go. */
+const goodCells = 20;
+/** Shorter it says nothing. */
+const leastCells = 8;
+
+/** `text` in that style where stdout shows colours, else as it is. */
+export function styled(text: string, style: Style | undefined, io: Pick<CommandIo, "hasColour">): string {
+  if (style === undefined || io.hasColour !== true || text === "") return text;
+  const [on, off] = codes[style];
+  return `\u001B[${on}m${text}\u001B[${off}m`;
+}
+
+/**
+ * Rows as lines that fit the terminal, without borders, each ended. Where they don't, the widest text column is cut
+ * with …, then extra columns go; without a terminal nothing is cut.
+ */
+export function renderTable<Row>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+  io: Pick<CommandIo, "columns" | "hasColour">,
+): string {
+  const { shown, widths } = fit(rows, columns, io.columns ?? Number.POSITIVE_INFINITY);
+  const line = (cells: readonly { readonly text: string; readonly style?: Style | undefined }[]): string =>
+    cells
+      .map(({ text, style }, index) => {
+        const width = widths[index] ?? 0;
+        const cut = cutTo(text, width);
+        const room = " ".repeat(Math.max(0, width - widthOf(cut)));
+        const isLast = index === cells.length - 1;
+        const painted = styled(cut, style, io);
+        return shown[index]?.isNumber === true ? room + painted : painted + (isLast ? "" : room);
+      })
+      .join(gap)
+      .trimEnd();
+  const head = line(shown.map(({ title }) => ({ text: title, style: "dim" })));
+  const body = rows.map((row) =>
+    line(shown.map(({ text, style }) => ({ text: oneLine(text(row)), style: style?.(row) }))),
+  );
+  return `${[head, ...body].join("\n")}\n`;
+}
+
+function fit<Row>(
+  rows: readonly Row[],
+  columns: readonly Column<Row>[],
+  available: number,
+): { readonly shown: readonly Column<Row>[]; readonly widths: readonly number[] } {
+  const natural = new Map(
+    columns.map((column) => {
+      const cells = rows.map((row) => widthOf(oneLine(column.text(row))));
+      return [
+        column,
+        { width: Math.max(widthOf(column.title), ...cells), isEmpty: cells.every((width) => width === 0) },
+      ];
+    }),
+  );
+  // A column that says nothing of any row only takes room.
+  let shown = columns.filter((column) => rows.length === 0 || natural.get(column)?.isEmpty !== true);
+  for (;;) {
+    const widths = shown.map((column) => natural.get(column)?.width ?? 0);
+    const extra = shown.filter(({ isExtra }) => isExtra !== undefined);
+    shrink(widths, shown, available - gap.length * (shown.length - 1), extra.length > 0 ? goodCells : leastCells);
+    const total = widths.reduce((sum, width) => sum + width, 0) + gap.length * (shown.length - 1);
+    if (total <= available || extra.length === 0) return { shown, widths };
+    const first = extra.toSorted((a, b) => (b.isExtra ?? 0) - (a.isExtra ?? 0))[0];
+    shown = shown.filter((column) => column !== first);
+  }
+}
+
+/** Takes cells from the widest text column, one by one, until all fit or none has more than `least`. */
+function shrink(
+  widths: number[],
+  columns: readonly { readonly isNumber?: boolean }[],
+  available: number,
+  least: number,
+): void {
+  let excess = widths.reduce((sum, width) => sum + width, 0) - available;
+  while (excess > 0) {
+    let widest = -1;
+    for (const [index, width] of widths.entries()) {
+      if (columns[index]?.isNumber !== true && width > least && width > (widths[widest] ?? 0)) widest = index;
+    }
+    if (widest < 0) return;
+    widths[widest] = (widths[widest] ?? 0) - 1;
+    excess -= 1;
+  }
+}
