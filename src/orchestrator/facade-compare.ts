@@ -22,10 +22,19 @@ export interface ComparedModel {
   readonly completionTokens?: number;
   readonly tokensPerSecond?: number;
   readonly firstTokenMs?: number;
+  /** From the request to the last token; loading and waiting for others are left out. */
   readonly totalMs?: number;
+  /** 0: it was loaded already. */
   readonly loadMs?: number;
   /** Resident bytes right after its answer. */
   readonly memoryBytes?: number;
+  /** `length`: its answer was cut at `max_tokens`. */
+  readonly finishReason?: "stop" | "length";
+  /** How many runs the figures are medians of; absent with one. */
+  readonly runs?: number;
+  /** Something else computed on the same cores meanwhile: its times are no measurement, and routing learns nothing. */
+  readonly isContended?: boolean;
+  /** Message and hint; of a model that answered some runs but not all, see `notes` of the comparison. */
   readonly error?: string;
 }
 
@@ -48,6 +57,10 @@ export interface Comparison {
   /** In which order they ran, one after the other or beside each other, and why. */
   readonly order: string;
   readonly judgement?: Judgement;
+  /** Paths of the files that were part of the prompt. */
+  readonly files?: readonly string[];
+  /** What else should be known: why there is no judgement, what went wrong on the way. */
+  readonly notes?: readonly string[];
   readonly winner?: string;
 }
 
@@ -67,8 +80,11 @@ export interface Comparisons {
   /** Throws `UnknownComparison`. */
   get(caller: CallerContext, id: string): Promise<Comparison>;
   list(caller: CallerContext): Promise<readonly Comparison[]>;
-  /** From now on this kind of task goes to that model, where it can serve. */
-  pick(caller: CallerContext, id: string, model: string): Promise<Preference>;
+  /**
+   * From now on this kind of task (the comparison's, unless `task` names another) goes to that model, where it can
+   * serve. Throws `UnknownComparison`, `InvalidRequest` (not one of its models, or one that didn't answer).
+   */
+  pick(caller: CallerContext, id: string, model: string, task?: Task): Promise<Preference>;
   preferences(caller: CallerContext): Promise<readonly Preference[]>;
   /** Takes the newest preference of the task back; the one before holds again. Undefined when there is none. */
   undo(caller: CallerContext, task: Task): Promise<Preference | undefined>;

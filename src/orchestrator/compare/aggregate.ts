@@ -1,0 +1,66 @@
+import type { ComparedModel } from "../facade-compare.ts";
+
+/** One answer of one model, with what was measured. */
+export interface Sample {
+  readonly text: string;
+  readonly finishReason: "stop" | "length";
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** 0: unknown. */
+  readonly tokensPerSecond: number;
+  readonly firstTokenMs: number;
+  /** Without loading and waiting. */
+  readonly totalMs: number;
+  readonly loadMs: number;
+  readonly isContended: boolean;
+}
+
+/**
+ * One row of the table from all runs of a model: its first answer, and the medians of its figures. Runs while
+ * something else computed count only when there is no other. The load is what the first run paid.
+ */
+export function aggregate(
+  place: { readonly model: string; readonly engine: string },
+  samples: readonly Sample[],
+  more: { readonly memoryBytes?: number | undefined; readonly error?: string | undefined } = {},
+): ComparedModel {
+  const { model, engine } = place;
+  const memory = more.memoryBytes === undefined ? {} : { memoryBytes: more.memoryBytes };
+  const [first] = samples;
+  if (first === undefined) return { model, engine, text: "", error: more.error ?? "it was not asked", ...memory };
+  const quiet = samples.filter((sample) => !sample.isContended);
+  const counted = quiet.length > 0 ? quiet : samples;
+  const speeds = counted.map((sample) => sample.tokensPerSecond).filter((speed) => speed > 0);
+  const speed = median(speeds);
+  return {
+    model,
+    engine,
+    text: first.text,
+    promptTokens: first.promptTokens,
+    completionTokens: Math.round(median(counted.map((sample) => sample.completionTokens)) ?? 0),
+    ...(speed === undefined ? {} : { tokensPerSecond: speed }),
+    ...timesOf(counted[0] ?? first, counted),
+    loadMs: first.loadMs,
+    ...memory,
+    finishReason: first.finishReason,
+    ...(counted.length > 1 ? { runs: counted.length } : {}),
+    ...(quiet.length === 0 ? { isContended: true } : {}),
+  };
+}
+
+/**
+ * A later run finds the prompt in the engine's cache, and few engines tell: its first token comes at once. So the first
+ * token is the first run's, and what follows it the median of all.
+ */
+function timesOf(first: Sample, samples: readonly Sample[]): { firstTokenMs: number; totalMs: number } {
+  const restMs = median(samples.map((sample) => Math.max(0, sample.totalMs - sample.firstTokenMs))) ?? 0;
+  return { firstTokenMs: first.firstTokenMs, totalMs: first.firstTokenMs + restMs };
+}
+
+/** Of an even number the mean of the two in the middle; undefined of none. */
+export function median(values: readonly number[]): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)];
+  if (upper === undefined || sorted.length % 2 === 1) return upper;
+  return ((sorted[sorted.length / 2 - 1] ?? upper) + upper) / 2;
+}

@@ -1,0 +1,45 @@
+import type { Engine } from "../engines/engine.ts";
+import type { GenerationWorld } from "../generation/runner.ts";
+import type { Observations } from "../observations/observations.ts";
+
+/** Watches, while one model answers, whether another one computes on the same cores. */
+export interface ContentionWatch {
+  /** Looks now; called at each step of the generation. */
+  look(): void;
+  wasContended(): boolean;
+}
+
+/** `domain`: of the engine that answers. Its own request may be the only one there. */
+export function watchContention(world: Pick<GenerationWorld, "queues" | "inventory">, domain: string): ContentionWatch {
+  let wasContended = false;
+  return {
+    look() {
+      wasContended ||= runningIn(world, domain) > 1;
+    },
+    wasContended: () => wasContended,
+  };
+}
+
+function runningIn({ queues, inventory }: Pick<GenerationWorld, "queues" | "inventory">, domain: string): number {
+  return queues
+    .snapshot()
+    .filter(({ key }) => engineOf(key, inventory.engines)?.memoryDomain === domain)
+    .reduce((sum, { running }) => sum + running, 0);
+}
+
+/** `modelId` begins with the engine's id. */
+function engineOf(key: string, engines: readonly Engine[]): Engine | undefined {
+  return engines.find(({ id }) => key.startsWith(`${id} `));
+}
+
+/** Observations that forget speeds measured while others computed: routing would trust them for good. */
+export function quietObservations(observations: Observations, watch: ContentionWatch): Observations {
+  return {
+    ...observations,
+    generated(key, completionTokens, decodeMs) {
+      watch.look();
+      if (watch.wasContended()) observations.used(key);
+      else observations.generated(key, completionTokens, decodeMs);
+    },
+  };
+}

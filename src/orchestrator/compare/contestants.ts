@@ -1,0 +1,102 @@
+import { InvalidRequest, OrchestratorError } from "../errors.ts";
+import type { CompareRequest } from "../facade-compare.ts";
+import type { GenerateRequest } from "../facade.ts";
+import { planGeneration } from "../generation/plan-generation.ts";
+import { chooseRoute } from "../generation/route.ts";
+import type { GenerationWorld } from "../generation/runner.ts";
+import { takesNoMemory } from "../inventory/inventory.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { CallerContext } from "../types.ts";
+import { failureText } from "./ask-model.ts";
+import type { Contestant } from "./order.ts";
+
+const most = 5;
+const mostAutomatic = 3;
+
+/** A model that is asked, or why it can't be. */
+export type Entrant =
+  | { readonly model: string; readonly contestant: Contestant }
+  | { readonly model: string; readonly error: string };
+
+/** Refuses what can't be compared, before anything is looked at. Throws `InvalidRequest`. */
+export function checkRequest({ prompt, files, models }: CompareRequest): void {
+  if (prompt.trim() === "" && (files?.length ?? 0) === 0) {
+    throw new InvalidRequest("prompt is empty", { hint: "say what the models are to do" });
+  }
+  if (models === "auto") return;
+  if (models.length < 2 || models.length > most) {
+    throw new InvalidRequest(`models has ${models.length} ${models.length === 1 ? "name" : "names"}`, {
+      hint: `name 2 to ${most} models (list_models), or "auto"`,
+    });
+  }
+  const twice = models.find((name, index) => models.slice(0, index).some((other) => sameModel(other, name)));
+  if (twice !== undefined) {
+    throw new InvalidRequest(`models names ${twice} twice`, {
+      hint: "name each once; runs asks every model several times",
+    });
+  }
+}
+
+/**
+ * Looks at each model without touching any: where it would run, and what its load would do. Those of `auto` are what
+ * routing ranks first and that fit, at most three. Throws `InvalidRequest` when `auto` finds fewer than two.
+ */
+export async function findContestants(
+  world: GenerationWorld,
+  caller: CallerContext,
+  asked: CompareRequest["models"],
+  request: GenerateRequest,
+  signal: AbortSignal,
+): Promise<readonly Entrant[]> {
+  const looking = { ...caller, signal };
+  if (asked !== "auto") {
+    return Promise.all(asked.map((model) => lookAt(world, looking, { ...request, model }, model)));
+  }
+  const routing = { ...caller.settings.routing, isEnabled: true };
+  const free = { ...looking, settings: { ...caller.settings, routing } };
+  const { chain } = await chooseRoute(world, free, request, signal);
+  const found: Entrant[] = [];
+  for (const { entry } of chain) {
+    const { name } = entry.located.model;
+    const entrant = await lookAt(world, looking, { ...request, model: name }, name);
+    if ("contestant" in entrant && entrant.contestant.fits) found.push(entrant);
+    if (found.length === mostAutomatic) break;
+  }
+  if (found.length < 2) {
+    const only = found[0] === undefined ? "no model that fits" : `only ${found[0].model}`;
+    throw new InvalidRequest(`auto finds ${only} for this prompt: there is nothing to compare`, {
+      hint: "call pull_model for another one, or name the models (list_models)",
+    });
+  }
+  return found;
+}
+
+async function lookAt(
+  world: GenerationWorld,
+  caller: CallerContext,
+  request: GenerateRequest,
+  model: string,
+): Promise<Entrant> {
+  try {
+    const { plan, engine: engineId, model: name } = await planGeneration(world, caller, request);
+    const places = await world.inventory.locate(model);
+    const place = places.find(({ engine }) => engine.id === engineId);
+    const isElsewhere = place !== undefined && takesNoMemory(place);
+    return {
+      model: name,
+      contestant: {
+        model: name,
+        engine: engineId,
+        // What runs in a cloud shares cores with nothing here, not even with another cloud model.
+        domain: isElsewhere ? `cloud ${engineId} ${name}` : (place?.engine.memoryDomain ?? "local"),
+        isLoaded: plan.isLoaded,
+        fits: plan.fits,
+        evicts: plan.evict.map((victim) => victim.name).filter((victim) => !sameModel(victim, name)),
+        bytes: plan.estimate.predictedBytes,
+      },
+    };
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    return { model, error: failureText(error, world, caller.signal) };
+  }
+}

@@ -1,0 +1,160 @@
+import { randomUUID } from "node:crypto";
+import { GenerationFailed } from "../errors.ts";
+import type { ComparedModel, CompareRequest, Comparison } from "../facade-compare.ts";
+import type { GenerateRequest } from "../facade.ts";
+import type { GenerationWorld } from "../generation/runner.ts";
+import type { OperationContext } from "../operations/operations.ts";
+import { classifyTask } from "../routing/classify.ts";
+import type { CallerContext, CallerSettings, Progress } from "../types.ts";
+import { askJudge } from "./ask-judge.ts";
+import { askModel } from "./ask-model.ts";
+import { type Entrant, findContestants } from "./contestants.ts";
+import { planOrder } from "./order.ts";
+
+/** Models have temperatures of their own; side by side they get the same. */
+const defaultTemperature = 0.7;
+
+/** Random: it outlives the process as an address. */
+export const newComparisonId = () => `compare-${randomUUID().slice(0, 8)}`;
+
+/**
+ * Asks every model the same under the same conditions, then the judge. The work of a `compare` operation. A model that
+ * fails has its error as its result; only when all of them fail `GenerationFailed` is thrown.
+ */
+export async function runComparison(
+  world: GenerationWorld,
+  caller: CallerContext,
+  request: CompareRequest,
+  id: string,
+  context: OperationContext,
+): Promise<Comparison> {
+  const fair = { ...caller, settings: fairSettings(caller.settings) };
+  const asked = generationOf(request, caller.settings);
+  const { task } = classifyTask({
+    prompt: request.prompt,
+    fileNames: (request.files ?? []).map(({ path }) => path),
+  });
+  context.report({ message: "looking at the models" });
+  const entrants = await findContestants(world, fair, request.models, asked, context.signal);
+  const contestants = entrants.flatMap((entrant) => ("contestant" in entrant ? [entrant.contestant] : []));
+  const { lanes, sentence } = planOrder(contestants);
+  const board = createBoard(entrants, context, lanes.length === 1);
+  const notes: string[] = [];
+  const answered = new Map<string, ComparedModel>();
+  await Promise.all(
+    lanes.map(async (lane) => {
+      for (const contestant of lane) {
+        const own = board.of(contestant.model);
+        const { result, notes: found } = await askModel(world, fair, asked, contestant, request.runs ?? 1, own);
+        answered.set(contestant.model, result);
+        notes.push(...found);
+        board.done(result);
+      }
+    }),
+  );
+  const results = entrants.map((entrant) => resultOf(entrant, answered));
+  refuseIfAllFailed(results);
+  const judged =
+    request.judge === undefined
+      ? undefined
+      : await askJudge(world, fair, { judge: request.judge, prompt: request.prompt, results }, context);
+  if (judged !== undefined && "note" in judged) notes.push(judged.note);
+  const files = (request.files ?? []).map(({ path }) => path);
+  return {
+    id,
+    createdAt: new Date(world.now()).toISOString(),
+    prompt: request.prompt,
+    task,
+    results,
+    order: sentence,
+    ...(judged !== undefined && "judgement" in judged ? { judgement: judged.judgement } : {}),
+    ...(files.length > 0 ? { files } : {}),
+    ...(notes.length > 0 ? { notes: [...new Set(notes)] } : {}),
+  };
+}
+
+/** What models have of their own in the settings would make the comparison one of settings. Memory figures stay. */
+function fairSettings(settings: CallerSettings): CallerSettings {
+  const models = Object.entries(settings.models).map(([pattern, { options: _options, system: _system, ...rest }]) => [
+    pattern,
+    rest,
+  ]);
+  return { ...settings, models: Object.fromEntries(models) };
+}
+
+function generationOf(request: CompareRequest, settings: CallerSettings): GenerateRequest {
+  return {
+    prompt: request.prompt,
+    ...(request.system === undefined ? {} : { system: request.system }),
+    ...(request.files === undefined ? {} : { files: request.files }),
+    ...(request.maxTokens === undefined ? {} : { maxTokens: request.maxTokens }),
+    temperature: settings.temperature ?? defaultTemperature,
+    useMemory: false,
+  };
+}
+
+function resultOf(entrant: Entrant, answered: ReadonlyMap<string, ComparedModel>): ComparedModel {
+  if ("error" in entrant) return { model: entrant.model, engine: "", text: "", error: entrant.error };
+  return (
+    answered.get(entrant.model) ?? {
+      model: entrant.model,
+      engine: entrant.contestant.engine,
+      text: "",
+      error: "it was not asked",
+    }
+  );
+}
+
+function refuseIfAllFailed(results: readonly ComparedModel[]): void {
+  if (results.some(({ error }) => error === undefined)) return;
+  const told = results.map(({ model, error }) => `${model}: ${error}`).join("; ");
+  throw new GenerationFailed(`none of the ${results.length} models answered: ${told}`, {
+    hint: "call list_models for what is there, and compare again",
+  });
+}
+
+/** Where every model is, as one line of progress: `a: done, 12.5 tokens/s | b: 40 tokens | c: waits`. */
+function createBoard(entrants: readonly Entrant[], context: OperationContext, isOneByOne: boolean) {
+  const states = new Map(entrants.map((entrant) => [entrant.model, "error" in entrant ? "failed" : "waits"]));
+  const tokens = new Map<string, number>();
+  const finished: string[] = [];
+  const tell = () => {
+    const message = [...states].map(([model, state]) => `${model}: ${state}`).join(" | ");
+    const completionTokens = [...tokens.values()].reduce((sum, each) => sum + each, 0);
+    context.report({ message, ...(completionTokens > 0 ? { completionTokens } : {}) });
+  };
+  const startOver = () => {
+    context.clearText();
+    for (const text of finished) context.addText(text);
+  };
+  return {
+    /** What one model reports with. Texts of models that answer at the same time would mingle: they show when done. */
+    of(model: string): OperationContext {
+      return {
+        signal: context.signal,
+        report(progress: Progress) {
+          const { message } = progress;
+          states.set(model, message.startsWith(`${model}: `) ? message.slice(model.length + 2) : message);
+          if (progress.completionTokens !== undefined) tokens.set(model, progress.completionTokens);
+          tell();
+        },
+        addText: (delta) => {
+          if (isOneByOne) context.addText(delta);
+        },
+        addThinking: () => undefined,
+        clearText() {
+          if (!isOneByOne) return;
+          startOver();
+          context.addText(`${model}:\n`);
+        },
+      };
+    },
+    done({ model, text, error, tokensPerSecond }: ComparedModel): void {
+      const speed = tokensPerSecond === undefined ? "done" : `done, ${tokensPerSecond.toFixed(1)} tokens/s`;
+      states.set(model, error === undefined ? speed : "failed");
+      finished.push(`${model}:\n${error ?? text}\n\n`);
+      startOver();
+      tell();
+    },
+  };
+}
