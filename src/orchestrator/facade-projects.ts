@@ -26,8 +26,22 @@ export interface CallerProject {
   readonly settings: ProjectFile;
   /** `.ollm/templates`, trusted or not; absent when there is no such folder. */
   readonly templatesFolder?: string;
+  /** The approved templates, with the very bytes that were approved; absent while they are not. */
+  readonly templates?: readonly { readonly file: string; readonly text: string }[];
+  /** Where each of `settings` stands: `model` → `/project/.ollm/project.yaml:2`. */
+  readonly sources?: Readonly<Record<string, string>>;
+  /** What waits for the user's approval, and how to give it: one sentence, also among `notes`. */
+  readonly waiting?: string;
   /** Keys that are ignored, and why: a sentence each. */
   readonly notes: readonly string[];
+}
+
+export interface ProjectQuestion {
+  /** For the user, with the texts that would be approved. */
+  readonly message: string;
+  readonly files: readonly string[];
+  /** sha256 (hex) of what the message shows. */
+  readonly digest: string;
 }
 
 export interface ProjectTrust {
@@ -40,13 +54,31 @@ export interface Projects {
   /** Looks at the folder's files. Throws `InvalidRequest` when it isn't one. */
   detect(caller: CallerContext, folder: string): Promise<CallerProject>;
   /** Writes `.ollm/project.yaml` with what was detected; throws `InvalidRequest` where there is one. The user's own: trusted. */
-  init(caller: CallerContext, folder: string): Promise<{ readonly file: string; readonly project: CallerProject }>;
-  /** What would be approved: the file's and templates' paths and texts, for showing them. */
-  trustQuestion(
+  init(
     caller: CallerContext,
-  ): Promise<{ readonly message: string; readonly files: readonly string[] } | undefined>;
-  /** Approves the files as they are now. */
-  trust(caller: CallerContext): Promise<ProjectTrust>;
-  /** Uses this kind's or profile's settings for this caller until it disconnects; "none" for none. */
-  use(caller: CallerContext, profile: string): Promise<CallerProject | undefined>;
+    folder: string,
+    profile?: string,
+  ): Promise<{ readonly file: string; readonly project: CallerProject }>;
+  /** What the user would approve, as it is now; undefined when nothing of the caller's project waits for it. */
+  trustQuestion(caller: CallerContext): Promise<ProjectQuestion | undefined>;
+  /**
+   * Approves the files of the caller's project, kept over restarts. Throws `InvalidRequest` when they are not those of
+   * `digest` any more: what was not shown is not approved.
+   */
+  trust(caller: CallerContext, digest: string): Promise<ProjectTrust>;
+  /**
+   * Until this caller disconnects: another folder is its project, or this kind's or profile's routing holds in place of
+   * the file's; "none": neither. `tools` of the file hold in any case. Throws `InvalidRequest`.
+   */
+  use(
+    caller: CallerContext,
+    choice: { readonly profile?: string; readonly folder?: string },
+  ): Promise<CallerProject | undefined>;
+  /**
+   * The project in `folder` (absolute, resolved) as it stands for a caller; the same object until something changes.
+   * `detects` false: without a project file nothing holds.
+   */
+  projectAt(callerId: string, folder: string | undefined, detects: boolean): Promise<CallerProject | undefined>;
+  /** The caller has gone, and with it what `use` chose. */
+  forgetCaller(callerId: string): void;
 }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { systemTimers } from "./async/timers.ts";
 import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
+import { profiles } from "./catalog/profiles.ts";
 import { createChanges } from "./changes/changes.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
@@ -100,7 +101,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
   const memories = createMemories({ now, log, publish, ...kept, embed: () => Promise.resolve(undefined) });
   const templates = createTemplates({ folder: join(world.home, "templates"), log, publish });
-  const projects = createProjects({ now, log, publish, ...kept });
+  const projects = createProjects({ now, log, publish, profiles: Object.keys(profiles), ...kept });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
 

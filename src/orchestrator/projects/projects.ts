@@ -1,41 +1,193 @@
+import { mkdir, open } from "node:fs/promises";
+import path from "node:path";
 import type { DocumentFiles } from "../documents/files.ts";
+import { InvalidRequest, StoreFailed } from "../errors.ts";
 import type { CallerProject, Projects } from "../facade-projects.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { CallerContext } from "../types.ts";
+import { callerProject, isProfile, noProfile, profileNames, profileToWrite } from "./caller-project.ts";
+import { createFolderStates, realFolder, type FolderState } from "./folder-state.ts";
+import { initText } from "./init-text.ts";
+import { ollmName, projectFileName } from "./ollm-folder.ts";
+import { questionFor, waitingParts } from "./question.ts";
+import { isWithin } from "./read-small.ts";
+import { createTrustStore } from "./trust.ts";
 
 export interface ProjectParts {
   readonly now: () => number;
   readonly log: Log;
   readonly publish: (change: Change) => void;
   readonly files?: DocumentFiles;
+  /** Names that `routing.defaultProfile` may have. */
+  readonly profiles: readonly string[];
 }
 
 export interface ProjectsOfCallers extends Projects {
-  /**
-   * The project of a caller: of its marked working directory, else of the roots that its client offers. `callerId` for
-   * what `use` chose. Undefined when none of them is one.
-   */
-  projectOf(
-    callerId: string,
-    places: { readonly workingDirectory?: string; readonly roots: readonly string[] },
-    detects: boolean,
-  ): Promise<CallerProject | undefined>;
-  /** What `use` chose for it is forgotten. */
-  forgetCaller(callerId: string): void;
   close(): Promise<void>;
 }
 
+/** What a caller chose until it disconnects. */
+interface Choice {
+  readonly folder?: string;
+  readonly profile?: string;
+}
+
 export function createProjects(parts: ProjectParts): ProjectsOfCallers {
-  parts.log.debug("projects: not built yet");
-  const unbuilt = () => Promise.reject(new Error("projects: not built yet"));
+  const { log, profiles } = parts;
+  const states = createFolderStates(parts.now, profiles);
+  const trust = createTrustStore(parts);
+  const callers = new Map<string, Choice>();
+  /** One object for each way in which a state is seen, as long as that state lasts. */
+  const made = new WeakMap<FolderState, Map<string, CallerProject>>();
+
+  /** An approval that can't be looked up is none. */
+  async function isApproved({ folder, ollm }: FolderState): Promise<boolean> {
+    if (ollm.digest === undefined) return false;
+    try {
+      return await trust.isApproved(folder, ollm.digest);
+    } catch (error) {
+      if (!(error instanceof StoreFailed)) throw error;
+      log.warn(`projects: ${error.message}`);
+      return false;
+    }
+  }
+
+  async function view(state: FolderState, detects: boolean, used?: string): Promise<CallerProject> {
+    const needsTrust = waitingParts(state.read.settings, state.ollm) !== undefined;
+    const approved = needsTrust && (await isApproved(state));
+    const key = JSON.stringify([approved, detects, used]);
+    const views = made.get(state) ?? new Map<string, CallerProject>();
+    made.set(state, views);
+    const known = views.get(key);
+    if (known !== undefined) return known;
+    const project = callerProject(state, { isApproved: approved, detects, ...(used !== undefined && { used }) });
+    views.set(key, project);
+    return project;
+  }
+
+  /** As it is at this moment. */
+  async function freshState(folder: string): Promise<FolderState> {
+    const real = await realFolder(folder);
+    if (real === undefined) {
+      throw new InvalidRequest(`${folder} is not a folder`, { hint: "Name the folder of a project." });
+    }
+    states.forget(real);
+    return states.of(real);
+  }
+
+  function checkProfile(profile: string, also: readonly string[] = []): void {
+    if (also.includes(profile) || isProfile(profile, profiles)) return;
+    const allowed = [...profileNames(profiles), ...also];
+    const [close] = nearestNames(profile, allowed, 1);
+    throw new InvalidRequest(`no profile ${JSON.stringify(profile.slice(0, 100))}`, {
+      hint: close === undefined ? `Profiles: ${allowed.join(", ")}.` : `Did you mean ${close}?`,
+    });
+  }
+
+  function folderOf(caller: CallerContext): string {
+    if (caller.project !== undefined) return caller.project.folder;
+    throw new InvalidRequest("this connection works in no project", {
+      hint: "Start it in the project's folder, or name one in folder.",
+    });
+  }
+
+  const toolsChanged = (): void => parts.publish({ kind: "tools", isListChanged: true });
+  const templatesChanged = (): void => parts.publish({ kind: "templates", isListChanged: true });
+
   return {
-    detect: unbuilt,
-    init: unbuilt,
-    trustQuestion: unbuilt,
-    trust: unbuilt,
-    use: unbuilt,
-    projectOf: () => Promise.resolve(undefined),
-    forgetCaller: () => undefined,
-    close: () => Promise.resolve(),
+    async detect(_caller, folder) {
+      return view(await freshState(folder), true);
+    },
+    async init(_caller, folder, profile) {
+      if (profile !== undefined) checkProfile(profile);
+      const state = await freshState(folder);
+      const file = path.join(state.folder, ollmName, projectFileName);
+      await createFile(state.folder, file, initText(profileToWrite(state, profile), state.detected));
+      const written = await freshState(state.folder);
+      // The user's own; but templates that lay there already are shown before they are approved.
+      const { digest, templates } = written.ollm;
+      if (digest !== undefined && templates.length === 0) await trust.approve(state.folder, digest);
+      toolsChanged();
+      return { file, project: await view(written, true) };
+    },
+    async trustQuestion(caller) {
+      const state = await freshState(folderOf(caller));
+      const { folder, ollm, read } = state;
+      if (ollm.digest === undefined || waitingParts(read.settings, ollm) === undefined) return undefined;
+      if (await isApproved(state)) return undefined;
+      return { message: questionFor(folder, read.settings, ollm), files: filesOf(state), digest: ollm.digest };
+    },
+    async trust(caller, digest) {
+      const state = await freshState(folderOf(caller));
+      if (state.ollm.digest !== digest) {
+        throw new InvalidRequest(`the files of ${state.folder} have changed since they were shown`, {
+          hint: "Nothing was approved; look at them again.",
+        });
+      }
+      await trust.approve(state.folder, digest);
+      templatesChanged();
+      return { folder: state.folder, files: filesOf(state) };
+    },
+    async use(caller, { profile, folder }) {
+      const before = callers.get(caller.id);
+      if (before === undefined) {
+        throw new InvalidRequest("no project can be used over this connection", {
+          hint: "Projects hold for hosts that start the server on this machine, not over HTTP.",
+        });
+      }
+      if (profile !== undefined) checkProfile(profile, [noProfile]);
+      const chosen = folder === undefined ? before.folder : (await freshState(folder)).folder;
+      const place = chosen ?? caller.project?.folder;
+      if (place === undefined) folderOf(caller);
+      callers.set(caller.id, {
+        ...(chosen !== undefined && { folder: chosen }),
+        ...(profile === undefined ? {} : { profile }),
+      });
+      toolsChanged();
+      if (folder !== undefined) templatesChanged();
+      return place === undefined ? undefined : view(await states.of(place), true, profile);
+    },
+    async projectAt(callerId, folder, detects) {
+      const choice = callers.get(callerId) ?? {};
+      callers.set(callerId, choice);
+      const place = choice.folder ?? folder;
+      return place === undefined ? undefined : view(await states.of(place), detects, choice.profile);
+    },
+    forgetCaller: (callerId) => void callers.delete(callerId),
+    close: () => trust.close(),
   };
+}
+
+function filesOf({ ollm }: FolderState): readonly string[] {
+  return [...(ollm.file ? [ollm.file.path] : []), ...ollm.templates.map((template) => template.path)];
+}
+
+/** Never over a file that is there, and never through a link out of the project. */
+async function createFile(folder: string, file: string, text: string): Promise<void> {
+  const own = path.dirname(file);
+  try {
+    await mkdir(own, { recursive: true });
+    const real = await realFolder(own);
+    if (real === undefined || !isWithin(folder, real)) {
+      throw new InvalidRequest(`${own} leads out of the project`, { hint: "Nothing was written." });
+    }
+    const handle = await open(file, "wx");
+    try {
+      await handle.writeFile(text);
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof InvalidRequest) throw error;
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    if (code === "EEXIST") {
+      throw new InvalidRequest(`${file} is there already`, { hint: "It was left as it is; edit it.", cause: error });
+    }
+    throw new InvalidRequest(`${file} can't be written (${code})`, {
+      hint: "Make the folder writable, or write the file yourself.",
+      cause: error,
+    });
+  }
 }

@@ -1,0 +1,87 @@
+import type { CallerProject, ProjectFile } from "../facade-projects.ts";
+import { kindOf, profileOfKind } from "./detect.ts";
+import type { FolderState } from "./folder-state.ts";
+import { profileNamed } from "./project-file.ts";
+import { waitingParts } from "./question.ts";
+
+/** Chosen by `use` in place of the file's own: the name of a kind or profile, or "none". */
+export const noProfile = "none";
+
+/**
+ * What holds of a folder for a caller. Pure. Without approval `model`, `systemPrompt` and templates don't hold; `tools`
+ * only ever narrows and `profile` only ranks, so both do.
+ */
+export function callerProject(
+  state: FolderState,
+  rules: {
+    readonly isApproved: boolean;
+    /** Whether the detected kind stands in for a file. */
+    readonly detects: boolean;
+    readonly used?: string;
+  },
+): CallerProject {
+  const { folder, ollm, read, detected } = state;
+  const parts = waitingParts(read.settings, ollm);
+  const isTrusted = parts === undefined || rules.isApproved;
+  const waiting = isTrusted
+    ? undefined
+    : `${folder} brings along ${parts}: not used until the user approves with "ollm project trust" or project_profile use`;
+  const { settings, sources } = settingsOf(state, isTrusted, rules);
+  return {
+    folder,
+    ...(detected && { kind: detected.kind }),
+    evidence: detected?.evidence ?? [],
+    ...(ollm.file && { file: ollm.file.path }),
+    isTrusted,
+    settings,
+    sources,
+    ...(ollm.templatesFolder !== undefined && { templatesFolder: ollm.templatesFolder }),
+    ...(isTrusted && { templates: ollm.templates.map(({ path: file, text }) => ({ file, text })) }),
+    ...(waiting !== undefined && { waiting }),
+    notes: [...ollm.notes, ...read.notes, ...(waiting === undefined ? [] : [waiting])],
+  };
+}
+
+function settingsOf(
+  { read, ollm, detected }: FolderState,
+  isTrusted: boolean,
+  { detects, used }: { readonly detects: boolean; readonly used?: string },
+): { readonly settings: ProjectFile; readonly sources: Readonly<Record<string, string>> } {
+  const { model, systemPrompt, tools, profile, routing } = read.settings;
+  const narrowing = tools === undefined ? {} : { tools };
+  if (used === noProfile) return { settings: narrowing, sources: read.sources };
+  const trusted = isTrusted
+    ? { ...(model !== undefined && { model }), ...(systemPrompt !== undefined && { systemPrompt }) }
+    : {};
+  const name = used ?? profile ?? (ollm.file === undefined && detects ? detected?.kind : undefined);
+  const defaultProfile = used === undefined ? (routing?.defaultProfile ?? profileNamed(name)) : profileNamed(used);
+  const origin: Record<string, string> = { ...read.sources };
+  if (used !== undefined || ollm.file === undefined) {
+    delete origin["routing.defaultProfile"];
+    origin["profile"] = used === undefined ? `detected: ${detected?.evidence[0] ?? ""}` : "project_profile use";
+  }
+  return {
+    settings: {
+      ...(name !== undefined && { profile: name }),
+      ...trusted,
+      ...narrowing,
+      ...(defaultProfile !== undefined && { routing: { defaultProfile } }),
+    },
+    sources: origin,
+  };
+}
+
+/** The kind that was detected as a profile, for a first project file. */
+export function profileToWrite(state: FolderState, wanted: string | undefined): string {
+  return wanted ?? state.detected?.kind ?? "general";
+}
+
+/** Whether `profile` means something. */
+export function isProfile(profile: string, profiles: readonly string[]): boolean {
+  return kindOf(profile) !== undefined || profiles.includes(profile);
+}
+
+/** Every name that `profile` may have. */
+export function profileNames(profiles: readonly string[]): readonly string[] {
+  return [...Object.keys(profileOfKind), ...profiles];
+}

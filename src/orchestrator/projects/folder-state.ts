@@ -1,0 +1,100 @@
+import { realpath, stat } from "node:fs/promises";
+import path from "node:path";
+import { detect, type Detected } from "./detect.ts";
+import { lookAt } from "./look.ts";
+import { readOllmFolder, stampOfOllm, type OllmFolder } from "./ollm-folder.ts";
+import { readProjectFile, type ReadProjectFile } from "./project-file.ts";
+
+/** What was found in one folder, all of it read once. */
+export interface FolderState {
+  /** Resolved. */
+  readonly folder: string;
+  readonly detected?: Detected;
+  readonly ollm: OllmFolder;
+  readonly read: ReadProjectFile;
+}
+
+/** The folder as it is now; `profiles` are the names of routing profiles. Never throws for a folder that exists. */
+export async function readFolder(folder: string, profiles: readonly string[]): Promise<FolderState> {
+  const [listing, ollm] = await Promise.all([lookAt(folder).catch(() => undefined), readOllmFolder(folder)]);
+  const detected = listing && detect(listing);
+  const { file } = ollm;
+  const read =
+    file === undefined
+      ? { settings: {}, sources: {}, notes: [] }
+      : await readProjectFile(file.path, file.text, profiles);
+  return { folder, ollm, read, ...(detected && { detected }) };
+}
+
+export interface FolderStates {
+  /** The same object until something in the folder changes; looked at once a second at most. */
+  of(folder: string): Promise<FolderState>;
+  /** Looks anew at the next question. */
+  forget(folder: string): void;
+}
+
+/** A look costs more than the rest of a call's way. */
+const freshMs = 1_000;
+/** Far more projects than a user has open. */
+const maxFolders = 64;
+
+interface Known {
+  readonly state: FolderState;
+  readonly stamp: string;
+  readonly seenAtMs: number;
+}
+
+/** `now` in milliseconds. */
+export function createFolderStates(now: () => number, profiles: readonly string[]): FolderStates {
+  const known = new Map<string, Known>();
+  const looking = new Map<string, Promise<FolderState>>();
+
+  async function look(folder: string, before: Known | undefined): Promise<FolderState> {
+    const seenAtMs = now();
+    // Before it is read: what changes meanwhile is seen by the next look.
+    const stamp = await stampOf(folder);
+    const state = before?.stamp === stamp ? before.state : await readFolder(folder, profiles);
+    known.delete(folder);
+    known.set(folder, { state, stamp, seenAtMs });
+    const [oldest] = known.keys();
+    if (known.size > maxFolders && oldest !== undefined) known.delete(oldest);
+    return state;
+  }
+
+  return {
+    async of(folder) {
+      const before = known.get(folder);
+      if (before !== undefined && now() - before.seenAtMs < freshMs) return before.state;
+      const running = looking.get(folder);
+      if (running !== undefined) return running;
+      const started = look(folder, before).finally(() => looking.delete(folder));
+      looking.set(folder, started);
+      return started;
+    },
+    forget: (folder) => void known.delete(folder),
+  };
+}
+
+/** Names that come and go change the folder's own time; what they hold is of no interest but for `package.json`. */
+async function stampOf(folder: string): Promise<string> {
+  const places = [folder, path.join(folder, "package.json")];
+  const stamps = await Promise.all(
+    places.map((place) =>
+      stat(place, { bigint: true }).then(
+        ({ mtimeNs, ino }) => `${mtimeNs} ${ino}`,
+        () => "-",
+      ),
+    ),
+  );
+  return [...stamps, await stampOfOllm(folder)].join("\n");
+}
+
+/** Resolved; undefined when it is none. */
+export async function realFolder(folder: string): Promise<string | undefined> {
+  try {
+    const real = await realpath(folder);
+    return (await stat(real)).isDirectory() ? real : undefined;
+  } catch {
+    return undefined;
+  }
+}

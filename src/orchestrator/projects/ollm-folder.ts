@@ -1,0 +1,122 @@
+import { createHash } from "node:crypto";
+import { lstat, readdir, realpath, stat } from "node:fs/promises";
+import path from "node:path";
+import { isWithin, readSmall } from "./read-small.ts";
+import { maxProjectBytes } from "./project-file.ts";
+
+/** The folder in a project that is ours. */
+export const ollmName = ".ollm";
+export const projectFileName = "project.yaml";
+const templatesName = "templates";
+/** Templates beyond these are not read, and so never approved. */
+const maxTemplates = 100;
+const maxTemplateBytes = 64 * 1024;
+
+/** `.ollm` of one project, read once: what is judged, shown, hashed and used are the same bytes. */
+export interface OllmFolder {
+  /** `.ollm/project.yaml`, absolute. */
+  readonly file?: { readonly path: string; readonly text: string };
+  /** `.ollm/templates`, absolute. */
+  readonly templatesFolder?: string;
+  readonly templates: readonly { readonly path: string; readonly name: string; readonly text: string }[];
+  /** sha256 (hex) over names and contents; undefined when there is nothing to approve. */
+  readonly digest?: string;
+  /** What is not read, and why. */
+  readonly notes: readonly string[];
+}
+
+/** Reads `folder`'s (resolved) `.ollm`: bounded, and nothing that a link leads out of the project. Never throws. */
+export async function readOllmFolder(folder: string): Promise<OllmFolder> {
+  const own = path.join(folder, ollmName);
+  const notes: string[] = [];
+  const nothing = (note?: string): OllmFolder => ({ templates: [], notes: note === undefined ? [] : [note] });
+  const real = await realpath(own).catch(() => undefined);
+  if (real === undefined) return nothing();
+  if (!isWithin(folder, real)) return nothing(`${own}: leads out of the project; nothing of it is used`);
+
+  const file = path.join(own, projectFileName);
+  const read = await readSmall(file, folder, maxProjectBytes);
+  if ("problem" in read) notes.push(`${file}: ${read.problem}; nothing of the file is used`);
+
+  const templatesFolder = path.join(own, templatesName);
+  const found = await templateFiles(templatesFolder, folder);
+  if ("problem" in found) notes.push(`${templatesFolder}: ${found.problem}; nothing of it is used`);
+  const names = "names" in found ? found.names : [];
+  if (names.length > maxTemplates) notes.push(`${templatesFolder}: only the first ${maxTemplates} files are read`);
+  const templates = [];
+  for (const name of names.slice(0, maxTemplates)) {
+    const template = path.join(templatesFolder, name);
+    const content = await readSmall(template, folder, maxTemplateBytes);
+    if ("text" in content) templates.push({ path: template, name, text: content.text });
+    else if ("problem" in content) notes.push(`${template}: ${content.problem}; it is not used`);
+  }
+  const text = "text" in read ? read.text : undefined;
+  return {
+    ...(text !== undefined && { file: { path: file, text } }),
+    ...("names" in found && { templatesFolder }),
+    templates,
+    ...((text !== undefined || templates.length > 0) && { digest: digestOf(text, templates) }),
+    notes,
+  };
+}
+
+/** Changes whenever something that `readOllmFolder` reads does; the cost of a look. */
+export async function stampOfOllm(folder: string): Promise<string> {
+  const own = path.join(folder, ollmName);
+  const templatesFolder = path.join(own, templatesName);
+  const names = await readdir(templatesFolder).catch(() => []);
+  const places = [own, path.join(own, projectFileName), templatesFolder];
+  const templates = names.filter(isTemplateName).slice(0, maxTemplates + 1);
+  const stamps = await Promise.all(
+    [...places, ...templates.map((name) => path.join(templatesFolder, name))].map(async (place) => {
+      const found = await stat(place, { bigint: true }).catch(() => undefined);
+      // A folder's own times change with every file in it; what counts are the files.
+      if (found === undefined) return "-";
+      return found.isDirectory() ? `${found.ino}` : `${found.mtimeNs} ${found.size} ${found.ino}`;
+    }),
+  );
+  return [...stamps, ...templates].join("\n");
+}
+
+/** Whether a folder has something of ours: `.ollm/project.yaml` or `.ollm/templates`. */
+export async function hasOllmFolder(folder: string): Promise<boolean> {
+  const own = path.join(folder, ollmName);
+  const found = await Promise.all(
+    [projectFileName, templatesName].map((name) =>
+      lstat(path.join(own, name)).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return found.includes(true);
+}
+
+async function templateFiles(
+  folder: string,
+  project: string,
+): Promise<{ readonly names: readonly string[] } | { readonly missing: true } | { readonly problem: string }> {
+  try {
+    const real = await realpath(folder);
+    if (!isWithin(project, real)) return { problem: "leads out of the project" };
+    return { names: (await readdir(real)).filter(isTemplateName).toSorted() };
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    return code === "ENOENT" || code === "ENOTDIR" ? { missing: true } : { problem: `can't be read (${code})` };
+  }
+}
+
+function isTemplateName(name: string): boolean {
+  return /\.ya?ml$/i.test(name) && !name.startsWith(".");
+}
+
+/** Lengths stand before the contents: nothing can be moved from one file into the next. */
+function digestOf(text: string | undefined, templates: OllmFolder["templates"]): string {
+  const hash = createHash("sha256");
+  const add = (name: string, content: string): void => {
+    hash.update(JSON.stringify([name, Buffer.byteLength(content)])).update(content);
+  };
+  if (text !== undefined) add(projectFileName, text);
+  for (const template of templates) add(`${templatesName}/${template.name}`, template.text);
+  return hash.digest("hex");
+}

@@ -1,0 +1,194 @@
+import * as z from "zod";
+import type { ProjectFile } from "../facade-projects.ts";
+import { nearestNames } from "../text/nearest.ts";
+import { parseYaml } from "../text/parse-yaml.ts";
+import { kindOf, profileOfKind, projectKinds } from "./detect.ts";
+import { isTree } from "./tree.ts";
+
+/** More than a person writes about a project. */
+export const maxProjectBytes = 64 * 1024;
+/** A system prompt costs its tokens with every request. */
+const maxPromptCharacters = 16_000;
+const maxNotes = 20;
+
+export interface ReadProjectFile {
+  /** What is ours and well formed; nothing is judged by trust here. */
+  readonly settings: ProjectFile;
+  /** `model` → `/project/.ollm/project.yaml:2`, for those of `settings`. */
+  readonly sources: Readonly<Record<string, string>>;
+  /** What is ignored, and why: a sentence each. */
+  readonly notes: readonly string[];
+}
+
+const text = z.string().trim().min(1);
+const names = z.array(z.string().trim().min(1).max(100)).max(200);
+
+/** The keys of `.ollm/project.yaml`, each judged by itself: a wrong one takes nothing from the others. */
+const keys = {
+  profile: text.max(100),
+  model: text.max(300),
+  systemPrompt: text.max(maxPromptCharacters),
+  "tools.enabled": names,
+  "tools.disabled": names,
+  "routing.defaultProfile": text.max(100),
+} as const;
+const groups: ReadonlySet<string> = new Set(["tools", "routing"]);
+
+/** Settings of the user: a project that named them could widen what is allowed, so each is refused with this reason. */
+const usersOwn: ReadonlySet<string> = new Set([
+  "files",
+  "privacy",
+  "network",
+  "providers",
+  "host",
+  "keys",
+  "memory",
+  "http",
+  "registry",
+  "store",
+  "engines",
+  "models",
+  "options",
+  "queue",
+  "jobs",
+  "owner",
+  "log",
+  "projects",
+  "conversations",
+  "schemaVersion",
+]);
+
+/**
+ * What a project file says. Never throws: a file that is no YAML says nothing, a key that is unknown, wrong or not a
+ * project's is ignored and named with `file:line`. `profiles` are the names that `routing.defaultProfile` may have.
+ */
+export async function readProjectFile(
+  file: string,
+  content: string,
+  profiles: readonly string[],
+): Promise<ReadProjectFile> {
+  const parsed = await parseYaml(content, maxProjectBytes);
+  if ("problem" in parsed) {
+    const where = parsed.line === undefined ? file : `${file}:${parsed.line}`;
+    return { settings: {}, sources: {}, notes: [`${where}: ${parsed.problem}; nothing of the file is used`] };
+  }
+  const { value, document, lines } = parsed;
+  if (value === null) return { settings: {}, sources: {}, notes: [] };
+  if (!isTree(value)) {
+    const notes = [`${file}: expected lines like "profile: typescript"; nothing of the file is used`];
+    return { settings: {}, sources: {}, notes };
+  }
+
+  const notes: string[] = [];
+  const found = new Map<string, unknown>();
+  const sources: Record<string, string> = {};
+  const whereOf = (path: readonly string[]): string => {
+    const node = document.getIn(path, true) as { readonly range?: readonly number[] | null } | undefined;
+    const at = node?.range?.[0];
+    return at === undefined ? file : `${file}:${lines.linePos(at).line}`;
+  };
+
+  function take(path: readonly string[], given: unknown): void {
+    const key = path.join(".");
+    const where = whereOf(path);
+    if (!isKey(key)) {
+      if (groups.has(key)) return takeGroup(path, given);
+      // Named whole: `files.roots`.
+      if (path.length < 3 && isTree(given) && Object.keys(given).length > 0) return takeGroup(path, given);
+      notes.push(`${where}: ${shown(key)} ${reasonAgainst(path)}; it is ignored`);
+      return;
+    }
+    if (given === null) return;
+    const checked = keys[key].safeParse(given);
+    const problem = checked.success ? wrongName(key, checked.data, profiles) : reasonOf(checked.error);
+    if (problem !== undefined) {
+      notes.push(`${where}: ${key} ${problem}; it is ignored`);
+      return;
+    }
+    found.set(key, checked.data);
+    sources[key] = where;
+  }
+
+  function takeGroup(path: readonly string[], given: unknown): void {
+    if (given === null) return;
+    if (isTree(given)) {
+      for (const [key, inner] of Object.entries(given)) take([...path, key], inner);
+      return;
+    }
+    notes.push(`${whereOf(path)}: ${path.join(".")} must have keys of its own; it is ignored`);
+  }
+
+  for (const [key, given] of Object.entries(value)) take([key], given);
+  return { settings: settingsOf(found), sources, notes: bounded(notes, file) };
+}
+
+type Key = keyof typeof keys;
+
+function isKey(key: string): key is Key {
+  return Object.hasOwn(keys, key);
+}
+
+function settingsOf(found: ReadonlyMap<string, unknown>): ProjectFile {
+  const get = (key: Key) => found.get(key) as string | undefined;
+  const list = (key: Key) => found.get(key) as readonly string[] | undefined;
+  const [profile, model, systemPrompt] = [get("profile"), get("model"), get("systemPrompt")];
+  const [enabled, disabled] = [list("tools.enabled"), list("tools.disabled")];
+  const defaultProfile = get("routing.defaultProfile") ?? profileNamed(profile);
+  return {
+    ...(profile !== undefined && { profile }),
+    ...(model !== undefined && { model }),
+    ...(systemPrompt !== undefined && { systemPrompt }),
+    ...((enabled ?? disabled) && { tools: { ...(enabled && { enabled }), ...(disabled && { disabled }) } }),
+    ...(defaultProfile !== undefined && { routing: { defaultProfile } }),
+  };
+}
+
+/** The routing profile that a `profile` stands for: that of a kind of project, or itself. */
+export function profileNamed(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  const kind = kindOf(name);
+  return kind === undefined ? name : profileOfKind[kind];
+}
+
+/** Why a name stands for nothing, with those that would. */
+function wrongName(key: Key, value: unknown, profiles: readonly string[]): string | undefined {
+  if (key !== "profile" && key !== "routing.defaultProfile") return undefined;
+  const allowed = key === "profile" ? [...projectKinds, ...profiles] : profiles;
+  if (typeof value !== "string" || allowed.includes(value)) return undefined;
+  const [close] = nearestNames(value, allowed, 1);
+  return `is ${shown(value)}, ${close === undefined ? `allowed: ${allowed.join(", ")}` : `did you mean ${close}?`}`;
+}
+
+function reasonAgainst(path: readonly string[]): string {
+  const [first = ""] = path;
+  const [close] = nearestNames(path.join("."), Object.keys(keys), 1);
+  if (usersOwn.has(first)) return "is the user's to set, not a project's";
+  return `is no key of a project${close === undefined ? "" : `, did you mean ${close}?`}`;
+}
+
+function reasonOf(error: z.ZodError): string {
+  const [issue] = error.issues;
+  if (issue === undefined) return "is wrong";
+  const at = issue.path.length === 0 ? "" : `[${issue.path.map(String).join(".")}] `;
+  switch (issue.code) {
+    case "invalid_type":
+      return `${at}must be ${issue.expected === "array" ? "a list of names" : "a text"}`;
+    case "too_big":
+      return `${at}is longer than ${issue.maximum} ${issue.origin === "array" ? "names" : "characters"}`;
+    case "too_small":
+      return `${at}is empty`;
+    default:
+      return `${at}${issue.message}`;
+  }
+}
+
+/** Names come from a foreign file: short, and without what moves a terminal's cursor. */
+function shown(name: string): string {
+  const clean = JSON.stringify(name);
+  return /^"[\w.-]{1,60}"$/.test(clean) ? clean.slice(1, -1) : `${clean.slice(0, 60)}${clean.length > 60 ? "..." : ""}`;
+}
+
+function bounded(notes: readonly string[], file: string): readonly string[] {
+  if (notes.length <= maxNotes) return notes;
+  return [...notes.slice(0, maxNotes), `${file}: ${notes.length - maxNotes} more keys are ignored`];
+}

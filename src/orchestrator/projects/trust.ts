@@ -1,0 +1,67 @@
+import * as z from "zod";
+import { openDocument, type JournaledDocument } from "../documents/document.ts";
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Log } from "../log.ts";
+
+/** What the user has approved, by folder and content. */
+export interface TrustStore {
+  isApproved(folder: string, digest: string): Promise<boolean>;
+  /** On disk when it resolves. Throws `StoreFailed`. */
+  approve(folder: string, digest: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Of one folder: branches come and go, and each has its own content. */
+const maxDigests = 20;
+
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
+const state = z.object({ approved: z.array(z.object({ folder: z.string(), digests: z.array(digest) })) });
+const event = z.object({ approve: z.object({ folder: z.string(), digest }) });
+
+type State = z.output<typeof state>;
+type Event = z.output<typeof event>;
+
+/** Opened by the first question about it. Without files approvals hold until the process ends. */
+export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }): TrustStore {
+  let opened: Promise<JournaledDocument<State, Event>> | undefined;
+
+  function open(): Promise<JournaledDocument<State, Event>> {
+    opened ??= openDocument<State, Event>({
+      ...(parts.files && { files: parts.files }),
+      name: "trust",
+      schemaVersion: 1,
+      empty: () => ({ approved: [] }),
+      state,
+      event,
+      apply,
+      log: parts.log,
+    });
+    // One that can't be read now is tried again.
+    opened.catch(() => {
+      opened = undefined;
+    });
+    return opened;
+  }
+
+  return {
+    async isApproved(folder, wanted) {
+      const { state: now } = await open();
+      return now.approved.some((entry) => entry.folder === folder && entry.digests.includes(wanted));
+    },
+    async approve(folder, wanted) {
+      await (await open()).append({ approve: { folder, digest: wanted } });
+    },
+    async close() {
+      await (await opened?.catch(() => undefined))?.close();
+    },
+  };
+}
+
+function apply(now: State, { approve }: Event): void {
+  const known = now.approved.find(({ folder }) => folder === approve.folder);
+  if (known === undefined) {
+    now.approved.push({ folder: approve.folder, digests: [approve.digest] });
+    return;
+  }
+  known.digests = [approve.digest, ...known.digests.filter((each) => each !== approve.digest)].slice(0, maxDigests);
+}
