@@ -27,6 +27,8 @@ export interface CallerContext {
   readonly settings: CallerSettings;
   /** Where it works, when that is known to be a project. */
   readonly project?: CallerProject;
+  /** Where its settings come from; absent where nobody can tell. */
+  readonly configured?: ConfiguredSettings;
   /** What of its settings is not obeyed, a sentence each; `system_status` tells it to this caller alone. */
   readonly warnings?: readonly string[];
   /** Aborted when the caller cancels this call or vanishes; `reason` is a `CallEnd`. */
@@ -35,6 +37,14 @@ export interface CallerContext {
 
 /** Why a call ended early: a cancel aborts what it started, a vanished host only lets go of pulls and jobs. */
 export type CallEnd = "cancelled" | "disconnected";
+
+/** All settings as one caller has them, with where each value comes from. */
+export interface ConfiguredSettings {
+  /** A tree of the schema in `config/`. */
+  readonly settings: unknown;
+  /** `memory.bufferBytes` to `OLLM_MODEL`, `--model` or `/home/me/.ollm/config.yaml:3`; what is a default is missing. */
+  readonly sources: ReadonlyMap<string, string>;
+}
 
 /** Settings that may differ from caller to caller (scope `caller` in the schema). */
 export interface CallerSettings {

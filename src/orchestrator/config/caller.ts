@@ -1,45 +1,48 @@
 import { join } from "node:path";
-import type { CallerSettings } from "../types.ts";
+import type { CallerProject } from "../facade-projects.ts";
+import type { CallerSettings, ConfiguredSettings } from "../types.ts";
 import type { Flags } from "./flags.ts";
-import {
-  addRoots,
-  callerSettings,
-  environmentValues,
-  flagValues,
-  isTree,
-  parseSettings,
-  put,
-  readConfigFile,
-  unknownNames,
-  type Environment,
-  type Sources,
-} from "./load.ts";
+import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
+import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
+import { shownValue } from "./mask.ts";
 import { settingPaths } from "./paths.ts";
+import { parseSettings } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
+import { at, put, type Sources, type Tree } from "./tree.ts";
 
 export interface LoadedCallerSettings {
   readonly settings: CallerSettings;
   /** `files.roots` of the file and of this caller, as they were written. */
   readonly fileRoots: readonly string[];
+  /** `projects.detect` */
+  readonly detectsProjects: boolean;
   /** What of the caller's settings is not obeyed, and why: a sentence each. */
   readonly warnings: readonly string[];
+  /** All of them, with where each comes from; those of scope owner as the file has them. */
+  readonly configured: ConfiguredSettings;
 }
 
 /**
- * One caller's own settings under an owner that lives already: defaults < `home/config.yaml` < the caller's variables <
- * its flags. Settings of scope owner that it brings along are compared with `owner`, reported where they differ, and
- * never obeyed. Throws `InvalidConfig` like `loadSettings`.
+ * One caller's own settings under an owner that lives already: defaults < `home/config.yaml` < its project < the
+ * caller's variables < its flags. Settings of scope owner that it brings along are compared with `owner`, reported
+ * where they differ, and never obeyed. Throws `InvalidConfig` like `loadSettings`.
  */
 export async function callerSettingsFrom(from: {
   readonly home: string;
   readonly environment: Environment;
   readonly flags: Flags;
   readonly owner: Settings;
+  /** Where it works; what its file may not say is no part of its `settings`. */
+  readonly project?: CallerProject;
+  /** In place of what stands on disk, which may be broken. */
+  readonly read?: SettingsFile;
+  /** Paths (`memory.bufferBytes`) that the file can't change, because the owner was started with another value. */
+  readonly isFixed?: (path: string) => boolean;
 }): Promise<LoadedCallerSettings> {
   const known = settingPaths(settingsSchema);
-  const sources: Sources = new Map();
   const file = join(from.home, "config.yaml");
-  const tree = await readConfigFile(file, sources);
+  const { tree, sources } = await fileOf(file, from.read);
+  addProject(tree, from.project, sources);
   const warnings: string[] = [];
   const given = [
     ...environmentValues(from.environment, known),
@@ -55,18 +58,32 @@ export async function callerSettingsFrom(from: {
     const obeyed = at(from.owner, path);
     if (JSON.stringify(readQuietly(read)) === JSON.stringify(obeyed)) continue;
     // A password in an address is refused by whoever connects; until then it must not be told to every caller.
-    const now = obeyed === undefined ? "unset" : JSON.stringify(obeyed).replaceAll(/\/\/[^/@"]*@/g, "//***@");
-    warnings.push(
-      `${name} is ignored: ${setting} is ${now} for all clients of this home; set it in ${file}, then run "ollm daemon restart"`,
-    );
+    const now = shownValue(path, obeyed);
+    const isFixed = from.isFixed?.(setting) === true;
+    const how = isFixed ? `was given to the owner at its start; run "ollm daemon restart"` : `set it in ${file}`;
+    warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home; ${how}`);
   }
   addRoots(tree, from.flags, sources);
-  const settings = parseSettings(tree, sources, known, file);
+  const settings = parseSettings(tree, sources, file);
+  const systemPrompt = from.project?.settings.systemPrompt;
   return {
-    settings: callerSettings(settings),
+    settings: { ...callerSettings(settings), ...(systemPrompt !== undefined && { systemPrompt }) },
     fileRoots: settings.files.roots,
+    detectsProjects: settings.projects.detect,
     warnings: [...unknownNames(from.environment, known), ...warnings],
+    configured: { settings, sources },
   };
+}
+
+/** `tools` is no part of it: what a project hides stays hidden, whatever other sources say (`tools/tool-sets.ts`). */
+function addProject(tree: Tree, project: CallerProject | undefined, sources: Sources): void {
+  const { model, routing } = project?.settings ?? {};
+  const where = (key: string): string => project?.sources?.[key] ?? project?.file ?? "project";
+  if (model !== undefined) put(tree, ["model", "default"], model, where("model"), sources);
+  if (routing?.defaultProfile !== undefined) {
+    const key = project?.sources?.["routing.defaultProfile"] === undefined ? "profile" : "routing.defaultProfile";
+    put(tree, ["model", "routing", "defaultProfile"], routing.defaultProfile, where(key), sources);
+  }
 }
 
 /** What can't even be read differs from everything. */
@@ -76,8 +93,4 @@ function readQuietly(read: () => unknown): unknown {
   } catch {
     return { isUnreadable: true };
   }
-}
-
-function at(settings: Settings, path: readonly string[]): unknown {
-  return path.reduce<unknown>((node, key) => (isTree(node) ? node[key] : undefined), settings);
 }

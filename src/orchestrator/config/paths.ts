@@ -1,5 +1,7 @@
 import * as z from "zod";
-import type { Scope } from "./schema.ts";
+import { InvalidRequest } from "../errors.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { Scope } from "./scope.ts";
 
 /** One setting of the schema. */
 export interface SettingPath {
@@ -12,6 +14,11 @@ export interface SettingPath {
   readonly scope: Scope;
 }
 
+/** What stands at one path of the schema: a setting, a part of one that is a record, or a section of several. */
+export interface FoundSetting extends Omit<SettingPath, "environmentName" | "type"> {
+  readonly type: SettingPath["type"] | "section";
+}
+
 /** Every setting of an object schema, depth first, in the order of the schema. */
 export function settingPaths(schema: z.ZodObject, prefix: readonly string[] = []): readonly SettingPath[] {
   return Object.entries(schema.shape).flatMap(([key, value]) => {
@@ -21,6 +28,120 @@ export function settingPaths(schema: z.ZodObject, prefix: readonly string[] = []
     const type = separator === "comma" ? "commaList" : typeOf(inner);
     return [{ path, environmentName: environmentName(path), type, scope: scope ?? "owner" }];
   });
+}
+
+/** The setting, part or section at a path; undefined where the schema has none. Any key is one of a record's. */
+export function findSetting(schema: z.ZodObject, path: readonly string[]): FoundSetting | undefined {
+  let node: z.ZodType = schema;
+  let scope: Scope | undefined;
+  let separator: unknown;
+  for (const key of path) {
+    const own: z.ZodType | undefined =
+      node instanceof z.ZodObject
+        ? Object.hasOwn(node.shape, key)
+          ? (node.shape[key] as z.ZodType)
+          : undefined
+        : node instanceof z.ZodRecord && key !== "" && key !== "__proto__"
+          ? (node.valueType as z.ZodType)
+          : undefined;
+    if (own === undefined) return undefined;
+    const unwrapped = unwrap(own);
+    node = unwrapped.inner;
+    scope = unwrapped.scope ?? scope;
+    separator = unwrapped.separator;
+  }
+  const type = node instanceof z.ZodObject ? "section" : separator === "comma" ? "commaList" : typeOf(node);
+  return { path, type, scope: scope ?? "owner" };
+}
+
+/** The paths below a record's key, `[]` among them: of `models`, `options.temperature`, `contextTokens`, ... */
+export function pathsInRecord(schema: z.ZodObject, path: readonly string[]): readonly (readonly string[])[] {
+  const value = unwrap(recordAt(schema, path).valueType as z.ZodType).inner;
+  const below = (node: z.ZodType, prefix: readonly string[]): readonly (readonly string[])[] => [
+    prefix,
+    ...(node instanceof z.ZodObject
+      ? Object.entries(node.shape).flatMap(([key, child]) => below(unwrap(child as z.ZodType).inner, [...prefix, key]))
+      : []),
+  ];
+  return below(value, []);
+}
+
+function recordAt(schema: z.ZodObject, path: readonly string[]): z.ZodRecord {
+  let node: z.ZodType = schema;
+  for (const key of path) node = unwrap((node as z.ZodObject).shape[key] as z.ZodType).inner;
+  return node as z.ZodRecord;
+}
+
+/** `model.routing.enabled`, `models["qwen2.5*"].contextTokens`: keys that are patterns or no plain words in brackets. */
+export function formatPath(path: readonly string[]): string {
+  return path.reduce((text, key, index) => {
+    const isPattern = index === 1 && path[0] === "models";
+    if (isPattern || !/^[\p{L}_$][\p{L}\p{N}_$-]*$/u.test(key)) return `${text}[${JSON.stringify(key)}]`;
+    return index === 0 ? key : `${text}.${key}`;
+  }, "");
+}
+
+/**
+ * The path that somebody wrote: `models["qwen*"].contextTokens`, which a shell may have made `models[qwen*].contextTokens`,
+ * or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` that names the nearest setting.
+ */
+export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
+  const written = split(text.trim());
+  if (written !== undefined) {
+    const found = findSetting(schema, written) ?? inRecord(schema, written);
+    if (found !== undefined && written.length > 0) return found;
+  }
+  throw new InvalidRequest(`${JSON.stringify(text)} is not a setting${nearestTo(schema, text, written)}`, {
+    hint: "ollm config show lists them all",
+  });
+}
+
+/** Undefined where brackets or dots make no sense. */
+function split(text: string): readonly string[] | undefined {
+  const keys: string[] = [];
+  const part = /\.?([^.[\]]+)|\.?\[(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\]]*))\]/gy;
+  let end = 0;
+  for (let found = part.exec(text); found !== null; found = part.exec(text)) {
+    const [whole, plain, quoted, single, bare] = found;
+    if ((end === 0) === whole.startsWith(".")) return undefined;
+    keys.push(plain ?? (quoted === undefined ? (single ?? bare ?? "") : quoted.replaceAll(/\\(.)/g, "$1")));
+    end = part.lastIndex;
+    if (plain !== undefined && end > 0 && !/^[.[]|^$/.test(text.slice(end))) return undefined;
+  }
+  return end === text.length ? keys : undefined;
+}
+
+/** `models.qwen2.5:7b.contextTokens`: a record's key may have dots; what follows it is the longest that makes sense. */
+function inRecord(schema: z.ZodObject, written: readonly string[]): FoundSetting | undefined {
+  const record = settingPaths(schema).find(
+    ({ type, path }) => type === "record" && path.every((key, index) => written[index] === key),
+  );
+  if (record === undefined) return undefined;
+  const rest = written.slice(record.path.length);
+  const tail = pathsInRecord(schema, record.path)
+    .filter(
+      (below) => below.length < rest.length && below.join("\0") === rest.slice(rest.length - below.length).join("\0"),
+    )
+    .toSorted((a, b) => b.length - a.length)[0];
+  // Without a tail there is no telling a key with dots from a misspelt tail, unless nothing can follow the key.
+  if (tail === undefined || (tail.length === 0 && pathsInRecord(schema, record.path).length > 1 && rest.length > 1))
+    return undefined;
+  const key = rest.slice(0, rest.length - tail.length).join(".");
+  return findSetting(schema, [...record.path, key, ...tail]);
+}
+
+/** `; did you mean model.default?`, or nothing. */
+export function nearestTo(schema: z.ZodObject, text: string, path?: readonly string[]): string {
+  const known = settingPaths(schema).map((setting) => setting.path);
+  const names = new Set(
+    known.flatMap((setting) => setting.map((_key, index) => setting.slice(0, index + 1).join("."))),
+  );
+  const record = path?.[0] === "models" && path.length > 2 ? path.slice(0, 2) : undefined;
+  if (record !== undefined) {
+    for (const below of pathsInRecord(schema, ["models"])) names.add(formatPath([...record, ...below]));
+  }
+  const [nearest] = nearestNames(path === undefined ? text : formatPath(path), [...names], 1);
+  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
 }
 
 /** `memory.availableBytes` → `OLLM_MEMORY_AVAILABLE_BYTES`. */

@@ -1,151 +1,19 @@
 import * as z from "zod";
+import { modelSettings } from "./schema-models.ts";
+import { bytes, caller, callerNames, owner, ownerNames } from "./scope.ts";
 
 /**
- * The one schema of all settings. `.meta({ scope })` says who may set one: `owner` (the process that holds the home),
- * `caller` (each connection its own), `request` (also a tool's input). Units are in the names, keep-alives in seconds.
+ * The one schema of all settings: types, scopes, the reference and the JSON schema come from it. Bytes and tokens are in
+ * the names; `timeout`s, `keepAlive`s and `patience` are seconds.
  */
-export type Scope = "owner" | "caller" | "request";
-
-const bytes = z.number().int().min(0);
-const owner = { scope: "owner" } as const;
-/** A list of hosts or origins, which have colons in them: its variable is split at commas, not like a list of folders. */
-const ownerHosts = { scope: "owner", separator: "comma" } as const;
-const caller = { scope: "caller" } as const;
-/** As `ownerHosts`, of a caller. */
-const callerNames = { scope: "caller", separator: "comma" } as const;
-const request = { scope: "request" } as const;
-
 export const settingsSchema = z.strictObject({
   schemaVersion: z.literal(1).default(1).meta(owner).describe("Version of this file's format."),
-  model: z
-    .strictObject({
-      default: z.string().min(1).optional().meta(caller).describe("Model used when a request names none."),
-      provider: z
-        .enum(["ollama", "llama-cpp"])
-        .optional()
-        .meta(caller)
-        .describe("Engine that is asked first where several hold a model: ollama, llama-cpp."),
-      routing: z
-        .strictObject({
-          enabled: z
-            .boolean()
-            .default(true)
-            .meta(caller)
-            .describe("Choose a model by task; false always takes model.default."),
-          defaultProfile: z
-            .string()
-            .min(1)
-            .default("general")
-            .meta(caller)
-            .describe("Profile of a prompt that matches no other: fast, general, code, creative."),
-          overrides: z
-            .record(z.string(), z.string())
-            .default({})
-            .meta(caller)
-            .describe("Task to model name: {code: qwen2.5-coder:7b}."),
-        })
-        .prefault({}),
-      keepAlive: z
-        .strictObject({
-          enabled: z
-            .boolean()
-            .default(true)
-            .meta(owner)
-            .describe("false leaves it to each engine how long a model stays, and pins none."),
-          models: z
-            .array(z.string())
-            .default([])
-            .meta(ownerHosts)
-            .describe(
-              "Patterns of models that stay once they are loaded: neither evicted nor unloaded for being idle.",
-            ),
-          timeout: z
-            .number()
-            .int()
-            .min(-1)
-            .default(900)
-            .meta(owner)
-            .describe("Seconds a model stays loaded without use; -1 keeps it."),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
-  models: z
-    .record(
-      z.string().min(1),
-      z.strictObject({
-        options: z
-          .strictObject({
-            temperature: z.number().min(0).max(2).optional().describe("Sampling temperature."),
-            topP: z.number().gt(0).max(1).optional().describe("Nucleus sampling."),
-            maxTokens: z.number().int().min(1).optional().describe("Most tokens of one answer."),
-          })
-          .optional(),
-        contextTokens: z.number().int().min(256).optional().describe("At least this many tokens of context."),
-        keepAlive: z.number().int().min(-1).optional().describe("Seconds it stays loaded without use; -1 keeps it."),
-        sizeBytes: bytes.optional().describe("Bytes it takes in memory, in place of every estimate."),
-        system: z.string().optional().describe("System prompt of requests that bring none."),
-      }),
-    )
-    .default({})
-    .meta(caller)
-    .describe("Pattern of model names to what holds for them; of several the last one wins, option by option."),
-  options: z
-    .strictObject({
-      temperature: z
-        .number()
-        .min(0)
-        .max(2)
-        .optional()
-        .meta(request)
-        .describe("Sampling temperature; the model's own when absent."),
-      topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
-      maxTokens: z.number().int().min(1).default(4096).meta(request).describe("Most tokens of one answer."),
-    })
-    .prefault({}),
+  ...modelSettings,
   privacy: z
     .enum(["local_only", "allow_remote"])
     .default("local_only")
     .meta(caller)
     .describe("local_only: nothing is ever sent to an engine that is not local."),
-  providers: z
-    .strictObject({
-      ollama: z
-        .strictObject({
-          enabled: z.boolean().default(true).meta(owner).describe("Use an Ollama server when it answers."),
-          host: z
-            .string()
-            .min(1)
-            .default("http://127.0.0.1:11434")
-            .meta(owner)
-            .describe("Address of the Ollama server."),
-          options: z
-            .strictObject({
-              numCtx: z
-                .number()
-                .int()
-                .min(256)
-                .optional()
-                .meta(request)
-                .describe("At least this many tokens of context, with every engine; grows with the prompt."),
-            })
-            .prefault({}),
-        })
-        .prefault({}),
-      llamaCpp: z
-        .strictObject({
-          enabled: z.boolean().default(true).meta(owner).describe("Use the embedded engine (installed on demand)."),
-          threads: z
-            .number()
-            .int()
-            .min(1)
-            .optional()
-            .meta(owner)
-            .describe("Threads for all embedded models together; the machine's cores when absent."),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
   store: z
     .strictObject({
       path: z
@@ -173,7 +41,7 @@ export const settingsSchema = z.strictObject({
       insecureHosts: z
         .array(z.string())
         .default([])
-        .meta(ownerHosts)
+        .meta(ownerNames)
         .describe(
           "Registry hosts (host:port) spoken to over plain http; for private networks and tests. Commas between them in the variable.",
         ),
@@ -304,14 +172,14 @@ export const settingsSchema = z.strictObject({
       allowedOrigins: z
         .array(z.string())
         .default([])
-        .meta(ownerHosts)
+        .meta(ownerNames)
         .describe(
           "Origins (https://host:port) beside the door's own whose pages may call it. Commas between them in the variable.",
         ),
       allowedHosts: z
         .array(z.string())
         .default([])
-        .meta(ownerHosts)
+        .meta(ownerNames)
         .describe(
           "Host headers (host or host:port) beside the door's own address that are answered. Commas between them in the variable.",
         ),
@@ -322,7 +190,7 @@ export const settingsSchema = z.strictObject({
       allowedHosts: z
         .array(z.string())
         .default([])
-        .meta(ownerHosts)
+        .meta(ownerNames)
         .describe(
           "Private addresses (host or host:port) that engines and registries may have beside this machine's. Commas between them in the variable.",
         ),

@@ -175,7 +175,11 @@ describe("settings", () => {
     expect(callerSettings((await load()).settings)).toEqual({
       privacy: "local_only",
       routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
+      temperature: 0.7,
       maxTokens: 4096,
+      models: {},
+      injectTokens: 512,
+      tools: { sets: ["default"], disabled: [] },
       patienceSeconds: 45,
     });
   });

@@ -1,0 +1,121 @@
+import { delimiter } from "node:path";
+import { InvalidConfig } from "../errors.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { Flags } from "./flags.ts";
+import type { SettingPath } from "./paths.ts";
+import { isTree, put, type Sources, type Tree } from "./tree.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Short published names beside the rule of `SettingPath.environmentName`; the long name wins. */
+const shortNames: Readonly<Record<string, readonly string[]>> = {
+  OLLM_MODEL: ["model", "default"],
+  OLLM_PROVIDER: ["model", "provider"],
+  OLLAMA_HOST: ["providers", "ollama", "host"],
+  OLLM_HOST: ["providers", "ollama", "host"],
+  OLLM_TEMPERATURE: ["options", "temperature"],
+  OLLM_MAX_TOKENS: ["options", "maxTokens"],
+  OLLM_CONTEXT_SIZE: ["providers", "ollama", "options", "numCtx"],
+};
+/** `OLLM_*` names that are no settings of this schema. */
+const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
+
+/** A value that somebody set outside the file, under the name it was set by. */
+export interface GivenValue {
+  /** `OLLM_MODEL`, `--model` */
+  readonly name: string;
+  readonly path: readonly string[];
+}
+
+/** Settings among the variables, in order of precedence. `read` throws `InvalidConfig`. */
+export function environmentValues(
+  environment: Environment,
+  known: readonly SettingPath[],
+): readonly (GivenValue & { read(): unknown })[] {
+  return [...pathsByName(known)].flatMap(([name, path]) => {
+    const value = environment[name];
+    if (value === undefined || value.trim() === "") return [];
+    const type = known.find((setting) => setting.path.join(".") === path.join("."))?.type ?? "string";
+    return [{ name, path, read: () => parseText(value, type, name) }];
+  });
+}
+
+/** A sentence for each variable that looks like a setting and is none. */
+export function unknownNames(environment: Environment, known: readonly SettingPath[]): readonly string[] {
+  const paths = pathsByName(known);
+  return Object.keys(environment)
+    .filter((name) => name.startsWith("OLLM_") && !name.startsWith("OLLM_TEST_"))
+    .filter((name) => !paths.has(name) && !otherNames.has(name))
+    .map((name) => `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
+}
+
+function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonly string[]> {
+  return new Map<string, readonly string[]>([
+    ...Object.entries(shortNames),
+    ...known.map((setting) => [setting.environmentName, setting.path] as const),
+  ]);
+}
+
+/** Settings among the flags, `--root` apart. */
+export function flagValues(flags: Flags): readonly (GivenValue & { readonly value: unknown })[] {
+  const given: readonly (GivenValue & { readonly value: unknown })[] = [
+    { name: "--model", path: ["model", "default"], value: flags.model },
+    { name: "--provider", path: ["model", "provider"], value: flags.provider },
+    { name: "--host", path: ["providers", "ollama", "host"], value: flags.host },
+    { name: "--temperature", path: ["options", "temperature"], value: toNumber(flags.temperature) },
+    { name: "--max-tokens", path: ["options", "maxTokens"], value: toNumber(flags.maxTokens) },
+    { name: "--context-size", path: ["providers", "ollama", "options", "numCtx"], value: toNumber(flags.contextSize) },
+  ];
+  return given.filter(({ value }) => value !== undefined);
+}
+
+/** `--root` adds to the configured folders: the other flags replace. */
+export function addRoots(tree: Tree, flags: Flags, sources: Sources): void {
+  if (flags.roots === undefined || flags.roots.length === 0) return;
+  const configured = isTree(tree["files"]) && Array.isArray(tree["files"]["roots"]) ? tree["files"]["roots"] : [];
+  put(tree, ["files", "roots"], [...(configured as unknown[]), ...flags.roots], "--root", sources);
+}
+
+/** A text as the setting's type wants it; `name` is where it was given. Throws `InvalidConfig`. */
+export function parseText(value: string, type: SettingPath["type"], name: string): unknown {
+  switch (type) {
+    case "number":
+      return toNumber(value);
+    case "boolean":
+      if (/^(1|true|yes|on)$/i.test(value)) return true;
+      if (/^(0|false|no|off)$/i.test(value)) return false;
+      throw new InvalidConfig(`${name} is ${JSON.stringify(value)}, which is neither true nor false`, {
+        hint: `set ${name} to true or false`,
+      });
+    case "list":
+      return value.split(delimiter).filter((item) => item !== "");
+    case "commaList":
+      return value
+        .split(",")
+        .map((item) => item.trim())
+        .filter((item) => item !== "");
+    case "record":
+      try {
+        return JSON.parse(value) as unknown;
+      } catch (error) {
+        throw new InvalidConfig(`${name} is not JSON: ${value}`, {
+          hint: `write it like {"code": "name"}`,
+          cause: error,
+        });
+      }
+    case "string":
+      return value;
+  }
+}
+
+/** A number where the text is one; the text itself otherwise, so that the schema's message shows it. */
+function toNumber(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  return text.trim() === "" || Number.isNaN(value) ? text : value;
+}
+
+function didYouMean(name: string, names: readonly string[]): string {
+  const [nearest] = nearestNames(name, names, 1);
+  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+}

@@ -1,0 +1,80 @@
+import { readFile } from "node:fs/promises";
+import { InvalidConfig } from "../errors.ts";
+import { parseYaml, type ParsedYaml } from "../text/parse-yaml.ts";
+import { formatPath } from "./paths.ts";
+import { isTree, type Sources, type Tree } from "./tree.ts";
+
+/** Far more than all settings take. */
+const maxBytes = 256 * 1024;
+
+/** The file's text, "" when there is none. Throws `InvalidConfig`. */
+export async function readConfigText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    if (isMissing(error)) return "";
+    throw new InvalidConfig(`${file} can't be read: ${error instanceof Error ? error.message : String(error)}`, {
+      hint: "make it readable, or move it away to start with the defaults",
+      cause: error,
+    });
+  }
+}
+
+/** The file as it stands, an empty tree when there is none; `sources` learns each value's line. Throws `InvalidConfig`. */
+export async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
+  return parseConfigText(await readConfigText(file), file, sources);
+}
+
+/** As `readConfigFile`, of a text that may not be in `file` yet. A key without a value is not set. */
+export async function parseConfigText(text: string, file: string, sources: Sources): Promise<Tree> {
+  const parsed = await parseYaml(text, maxBytes);
+  if ("problem" in parsed) {
+    const where = parsed.line === undefined ? file : `${file}:${parsed.line}:`;
+    throw new InvalidConfig(`${where} ${parsed.problem}`, {
+      hint: "mend that line (ollm config edit), or move the file away to start with the defaults",
+    });
+  }
+  if (parsed.value === null || parsed.value === undefined) return {};
+  if (!isTree(parsed.value)) {
+    throw new InvalidConfig(`${file} holds no settings: expected lines like "privacy: local_only"`, {
+      hint: "mend the file (ollm config edit), or move it away to start with the defaults",
+    });
+  }
+  await noteLines(parsed, file, sources);
+  return withoutNulls(parsed.value);
+}
+
+async function noteLines(
+  { document, lines }: Extract<ParsedYaml, { readonly value: unknown }>,
+  file: string,
+  sources: Sources,
+): Promise<void> {
+  const { isAlias, isMap, isNode, isScalar } = await import("yaml");
+  const note = (node: unknown, path: readonly string[], depth: number): void => {
+    if (isNode(node) && node.range) sources.set(formatPath(path), `${file}:${lines.linePos(node.range[0]).line}`);
+    const map = isAlias(node) ? node.resolve(document) : node;
+    // Settings end well above; what an alias repeats has one line.
+    if (!isMap(map) || depth > 8) return;
+    for (const { key, value } of map.items) {
+      if (!isScalar(key)) continue;
+      // The key's line: of a block that is where people look.
+      const own = [...path, String(key.value)];
+      note(value ?? key, own, depth + 1);
+      if (key.range) sources.set(formatPath(own), `${file}:${lines.linePos(key.range[0]).line}`);
+    }
+  };
+  note(document.contents, [], 0);
+}
+
+/** People comment a section's lines out and leave its name. */
+function withoutNulls(tree: Tree): Tree {
+  return Object.fromEntries(
+    Object.entries(tree)
+      .filter(([, value]) => value !== null)
+      .map(([key, value]) => [key, isTree(value) ? withoutNulls(value) : value]),
+  );
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
+}

@@ -1,0 +1,48 @@
+import type { z } from "zod";
+import { InvalidConfig } from "../errors.ts";
+import { nearestNames } from "../text/nearest.ts";
+import { shownValue } from "./mask.ts";
+import { formatPath, nearestTo } from "./paths.ts";
+import { type Settings, settingsSchema } from "./schema.ts";
+import { at, type Sources, type Tree } from "./tree.ts";
+
+/** A file full of them helps nobody more than the first. */
+const maxProblems = 10;
+
+/** Throws `InvalidConfig` that names each wrong value's source, path, value, what is allowed and the nearest key. */
+export function parseSettings(tree: Tree, sources: Sources, file: string): Settings {
+  const parsed = settingsSchema.safeParse(tree);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.flatMap((issue) => problemsOf(issue, tree, sources, file));
+  const more = problems.length - maxProblems;
+  const told = [...problems.slice(0, maxProblems), ...(more > 0 ? [`and ${more} more`] : [])];
+  throw new InvalidConfig(told.join("; "), { hint: "mend the value where it was set", cause: parsed.error });
+}
+
+type Issue = z.ZodError["issues"][number];
+
+function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): readonly string[] {
+  const path = issue.path.map(String);
+  const where = sourceOf(path, sources) ?? file;
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key, index) => {
+      const full = [...path, key];
+      const nearest = index < maxProblems ? nearestTo(settingsSchema, key, full) : "";
+      return `${sources.get(formatPath(full)) ?? where}: ${formatPath(full)} is not a setting${nearest}`;
+    });
+  }
+  const value = at(tree, path);
+  const allowed = issue.code === "invalid_value" ? issue.values.map(String) : [];
+  const [nearest] = typeof value === "string" ? nearestNames(value, allowed, 1) : [];
+  const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return [`${where}: ${formatPath(path)} is ${shownValue(path, value)}: ${issue.message}${meant}`];
+}
+
+/** Of the value, else of the nearest thing around it. */
+function sourceOf(path: readonly string[], sources: Sources): string | undefined {
+  for (let length = path.length; length >= 0; length -= 1) {
+    const source = sources.get(formatPath(path.slice(0, length)));
+    if (source !== undefined) return source;
+  }
+  return undefined;
+}

@@ -1,0 +1,130 @@
+import * as z from "zod";
+import { bytes, caller, owner, ownerNames, request } from "./scope.ts";
+
+/** Settings of models and engines: parts of the one schema in `schema.ts`. */
+export const modelSettings = {
+  model: z
+    .strictObject({
+      default: z.string().min(1).optional().meta(caller).describe("Model used when a request names none."),
+      provider: z
+        .enum(["ollama", "llama-cpp"])
+        .optional()
+        .meta(caller)
+        .describe("Engine that is asked first where several hold a model: ollama, llama-cpp."),
+      routing: z
+        .strictObject({
+          enabled: z
+            .boolean()
+            .default(true)
+            .meta(caller)
+            .describe("Choose a model by task; false always takes model.default."),
+          defaultProfile: z
+            .string()
+            .min(1)
+            .default("general")
+            .meta(caller)
+            .describe("Profile of a prompt that matches no other: fast, general, code, creative."),
+          overrides: z
+            .record(z.string(), z.string())
+            .default({})
+            .meta(caller)
+            .describe("Task to model name: {code: qwen2.5-coder:7b}."),
+        })
+        .prefault({}),
+      keepAlive: z
+        .strictObject({
+          enabled: z
+            .boolean()
+            .default(true)
+            .meta(owner)
+            .describe("false leaves it to each engine how long a model stays, and pins none."),
+          models: z
+            .array(z.string())
+            .default([])
+            .meta(ownerNames)
+            .describe(
+              "Patterns of models that stay once they are loaded: neither evicted nor unloaded for being idle.",
+            ),
+          timeout: z
+            .number()
+            .int()
+            .min(-1)
+            .default(900)
+            .meta(owner)
+            .describe("Seconds a model stays loaded without use; -1 keeps it."),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+  models: z
+    .record(
+      z.string().min(1),
+      z.strictObject({
+        options: z
+          .strictObject({
+            temperature: z.number().min(0).max(2).optional().describe("Sampling temperature."),
+            topP: z.number().gt(0).max(1).optional().describe("Nucleus sampling."),
+            maxTokens: z.number().int().min(1).optional().describe("Most tokens of one answer."),
+          })
+          .optional(),
+        contextTokens: z.number().int().min(256).optional().describe("At least this many tokens of context."),
+        keepAlive: z.number().int().min(-1).optional().describe("Seconds it stays loaded without use; -1 keeps it."),
+        sizeBytes: bytes.optional().describe("Bytes it takes in memory, in place of every estimate."),
+        system: z.string().optional().describe("System prompt of requests that bring none."),
+      }),
+    )
+    .default({})
+    .meta(caller)
+    .describe("Pattern of model names to what holds for them; of several the last one wins, option by option."),
+  options: z
+    .strictObject({
+      temperature: z
+        .number()
+        .min(0)
+        .max(2)
+        .default(0.7)
+        .meta(request)
+        .describe("Sampling temperature: 0 always takes the likeliest token, 2 is the wildest."),
+      topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
+      maxTokens: z.number().int().min(1).default(4096).meta(request).describe("Most tokens of one answer."),
+    })
+    .prefault({}),
+  providers: z
+    .strictObject({
+      ollama: z
+        .strictObject({
+          enabled: z.boolean().default(true).meta(owner).describe("Use an Ollama server when it answers."),
+          host: z
+            .string()
+            .min(1)
+            .default("http://127.0.0.1:11434")
+            .meta(owner)
+            .describe("Address of the Ollama server."),
+          options: z
+            .strictObject({
+              numCtx: z
+                .number()
+                .int()
+                .min(256)
+                .optional()
+                .meta(request)
+                .describe("At least this many tokens of context, with every engine; grows with the prompt."),
+            })
+            .prefault({}),
+        })
+        .prefault({}),
+      llamaCpp: z
+        .strictObject({
+          enabled: z.boolean().default(true).meta(owner).describe("Use the embedded engine (installed on demand)."),
+          threads: z
+            .number()
+            .int()
+            .min(1)
+            .optional()
+            .meta(owner)
+            .describe("Threads for all embedded models together; the machine's cores when absent."),
+        })
+        .prefault({}),
+    })
+    .prefault({}),
+};

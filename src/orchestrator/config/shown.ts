@@ -1,0 +1,87 @@
+import { InvalidRequest } from "../errors.ts";
+import type { ShownSetting } from "../facade-settings.ts";
+import { masked } from "./mask.ts";
+import { findSetting, formatPath, parsePath, settingPaths } from "./paths.ts";
+import { type Settings, settingsSchema } from "./schema.ts";
+import { at, isTree } from "./tree.ts";
+
+/**
+ * Every setting at and below `path` (all without one), in the order of the schema; of a record one row for each value in
+ * it. Passwords are masked. Throws `InvalidRequest` that names the nearest path.
+ */
+export function shownSettings(
+  settings: Settings,
+  sources: ReadonlyMap<string, string>,
+  path?: string,
+): readonly ShownSetting[] {
+  const wanted = path === undefined ? [] : parsePath(settingsSchema, path).path;
+  const rows = settingPaths(settingsSchema).flatMap((setting) => {
+    const value = at(settings, setting.path);
+    const leaves = setting.type === "record" && isTree(value) ? leavesOf(value, setting.path) : [];
+    return (leaves.length > 0 ? leaves : [{ path: setting.path, value }]).map((leaf) => ({ ...setting, ...leaf }));
+  });
+  const found = rows.filter(
+    (row) => startsWith(row.path, wanted) || (startsWith(wanted, row.path) && row.type === "record"),
+  );
+  if (found.length === 1 && found[0] !== undefined && found[0].path.length < wanted.length) {
+    // Below a record that is empty.
+    return [shown(wanted, at(settings, wanted), sources)];
+  }
+  if (found.length === 0) return [shown(wanted, undefined, sources)];
+  return found.map((row) => shown(row.path, row.value, sources));
+}
+
+/** One setting. Throws `InvalidRequest` where the path is none, or a section of several. */
+export function shownSetting(settings: Settings, sources: ReadonlyMap<string, string>, path: string): ShownSetting {
+  const found = parsePath(settingsSchema, path);
+  if (found.type === "section" && !isInRecord(found.path)) {
+    throw new InvalidRequest(`${formatPath(found.path)} is a section, not a setting`, {
+      hint: `its settings: ${namesBelow(found.path).join(", ")}`,
+    });
+  }
+  return shown(found.path, at(settings, found.path), sources);
+}
+
+function shown(path: readonly string[], value: unknown, sources: ReadonlyMap<string, string>): ShownSetting {
+  const scope = findSetting(settingsSchema, path)?.scope ?? "owner";
+  return { path: formatPath(path), value: masked(path, value), source: sourceOf(path, value, sources), scope };
+}
+
+/** What a record holds comes from where the record does, unless its own line is known. */
+function sourceOf(path: readonly string[], value: unknown, sources: ReadonlyMap<string, string>): string {
+  if (value === undefined) return "default";
+  const setting = settingPaths(settingsSchema).find((known) => startsWith(path, known.path));
+  for (let length = path.length; length >= (setting?.path.length ?? path.length); length -= 1) {
+    const source = sources.get(formatPath(path.slice(0, length)));
+    if (source !== undefined) return source;
+  }
+  return "default";
+}
+
+/** The settings of a section. */
+export function namesBelow(path: readonly string[]): readonly string[] {
+  return settingPaths(settingsSchema)
+    .filter((setting) => startsWith(setting.path, path))
+    .map((setting) => formatPath(setting.path));
+}
+
+/** `models["x"]` and `models["x"].options` are sections that are set and shown whole. */
+export function isInRecord(path: readonly string[]): boolean {
+  return settingPaths(settingsSchema).some((setting) => setting.type === "record" && startsWith(path, setting.path));
+}
+
+function leavesOf(tree: Readonly<Record<string, unknown>>, path: readonly string[]): readonly Leaf[] {
+  return Object.entries(tree).flatMap(([key, value]) => {
+    const below = isTree(value) ? leavesOf(value, [...path, key]) : [];
+    return below.length > 0 ? below : [{ path: [...path, key], value }];
+  });
+}
+
+interface Leaf {
+  readonly path: readonly string[];
+  readonly value: unknown;
+}
+
+function startsWith(path: readonly string[], prefix: readonly string[]): boolean {
+  return prefix.every((key, index) => path[index] === key);
+}
