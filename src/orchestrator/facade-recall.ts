@@ -21,7 +21,7 @@ export interface MemoryEntry {
   readonly createdAt: string;
   readonly updatedAt: string;
   readonly expiresAt?: string;
-  /** How often it was recalled or put into a prompt. */
+  /** How often it was recalled or put into a prompt; written now and then, so a crash loses the newest counts. */
   readonly accessCount: number;
   /** What the key held before. */
   readonly previous?: { readonly value: string; readonly updatedAt: string };
@@ -32,10 +32,11 @@ export interface RememberRequest {
   readonly value: string;
   /** `fact` when absent, or what the key had. */
   readonly category?: MemoryCategory;
-  /** `global` when absent. `project` needs a project. */
+  /** When absent: where the key is already, else `global`. `project` needs a project. */
   readonly scope?: MemoryScope;
   readonly tags?: readonly string[];
   readonly isPinned?: boolean;
+  /** Until it is remembered again; without it the entry has no end. */
   readonly ttlSeconds?: number;
   /** Stores what looks like a secret all the same. */
   readonly isForced?: boolean;
@@ -78,19 +79,26 @@ export type MemoryFormat = "json" | "markdown";
 export interface Memories {
   /** Resolves when it is on disk. Throws `InvalidRequest` (key, value, secret, no project), `StoreFailed`. */
   remember(caller: CallerContext, request: RememberRequest): Promise<Remembered>;
-  /** Throws `UnknownMemory` for a key that isn't there. */
+  /**
+   * Throws `UnknownMemory` for a key that isn't there. By key, an entry of the caller's project hides a global one; lists
+   * and searches have both. Both key and query: the key.
+   */
   recall(caller: CallerContext, request: RecallRequest): Promise<Recalled>;
   /** Keys that `forget` would remove, for asking first. */
   matching(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
   /** Keys that are gone, on disk too. Throws `UnknownMemory` for a key that isn't there. */
   forget(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
-  /** Every entry that the caller sees, as one text. */
+  /** Every entry that the caller sees, as one text; for the user's own shell those of all projects. */
   export(caller: CallerContext, format: MemoryFormat): Promise<string>;
-  /** Entries of such a text, under source `system`; the count of those taken and why others were not. */
+  /**
+   * Entries of such a text, under source `system`; the count of those taken and why others were not. Each is taken whole,
+   * and all of them at once. `isForced` takes what looks like a secret.
+   */
   import(
     caller: CallerContext,
     text: string,
     format: MemoryFormat,
+    options?: { readonly isForced?: boolean },
   ): Promise<{ readonly imported: number; readonly refused: readonly string[] }>;
 }
 

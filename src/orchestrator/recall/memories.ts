@@ -1,8 +1,27 @@
 import type { DocumentFiles } from "../documents/files.ts";
-import type { Memories, MemoryInjection } from "../facade-recall.ts";
+import { InvalidRequest, StoreFailed, throwIfCancelled } from "../errors.ts";
+import type {
+  ForgetRequest,
+  Memories,
+  MemoryEntry,
+  MemoryInjection,
+  RecallRequest,
+  Recalled,
+  Remembered,
+  RememberRequest,
+} from "../facade-recall.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import type { CallerContext } from "../types.ts";
+import { checkValue, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
+import { exportEntries, parseExport } from "./export.ts";
+import { judgeImport } from "./import.ts";
+import { composeInjection } from "./inject.ts";
+import { createMemorySearch, type MemoryId } from "./search.ts";
+import { findSecret } from "./secrets.ts";
+import { findByKey, inOrder, passes, projectOf, sees, withoutHidden } from "./select.ts";
+import type { MemoryChange, MemoryEvent } from "./state.ts";
+import { type MemoryStore, openMemoryStore } from "./store.ts";
 
 export interface MemoryParts {
   readonly now: () => number;
@@ -17,7 +36,10 @@ export interface MemoryParts {
 }
 
 export interface MemoriesWithInjection extends Memories {
-  /** What of it goes into this prompt, at most so many tokens; undefined when nothing does. Counts as an access. */
+  /**
+   * What of it goes into this prompt, at most so many tokens; undefined when nothing does, or when memory can't be read:
+   * a prompt doesn't fail for that. Counts as an access.
+   */
   inject(
     caller: CallerContext,
     prompt: string,
@@ -29,19 +51,213 @@ export interface MemoriesWithInjection extends Memories {
   close(): Promise<void>;
 }
 
-/** Opened with the first call. */
+/** The user's own shell: what it says, the user says. */
+const shellClient = "ollm";
+/** Found by a search, when nobody said how many. */
+const defaultLimit = 20;
+/** Candidates for a prompt; a few hundred tokens hold fewer. */
+const relevantLimit = 50;
+
+/** Opened with the first call, and again with the next when that failed. */
 export function createMemories(parts: MemoryParts): MemoriesWithInjection {
-  parts.log.debug("memories: not built yet");
-  const unbuilt = () => Promise.reject(new Error("memories: not built yet"));
+  const { now, log, publish } = parts;
+  const kept = parts.files === undefined ? {} : { files: parts.files };
+  const search = createMemorySearch({ log, ...kept, embed: parts.embed });
+  let opening: Promise<MemoryStore> | undefined;
+  let opened: MemoryStore | undefined;
+  let failure: string | undefined;
+
+  async function open(): Promise<MemoryStore> {
+    opening ??= openMemoryStore({ ...kept, now, log, search });
+    try {
+      opened = await opening;
+      failure = undefined;
+      return opened;
+    } catch (error) {
+      opening = undefined;
+      failure = error instanceof Error ? error.message : String(error);
+      throw error;
+    }
+  }
+
+  async function write(store: MemoryStore, event: MemoryEvent): Promise<MemoryChange> {
+    const change = await store.write(event);
+    if (change.put.length + change.removed.length > 0) {
+      publish({ kind: "memories", isListChanged: change.isListChanged });
+    }
+    return change;
+  }
+
+  const isoNow = (): string => new Date(now()).toISOString();
+
+  async function remember(caller: CallerContext, request: RememberRequest): Promise<Remembered> {
+    const key = normaliseKey(request.key);
+    const value = checkValue(request.value);
+    const tags = request.tags === undefined ? {} : { tags: [...normaliseTags(request.tags)] };
+    const expiry = request.ttlSeconds === undefined ? {} : { expiresAt: expiryOf(request.ttlSeconds, now()) };
+    if (request.isForced !== true) refuseSecret(key, value);
+    const ownFolder = request.scope === "project" ? projectOf(caller) : caller.project?.folder;
+    const store = await open();
+    throwIfCancelled(caller.signal, "remember");
+    // Without a scope the key stays where it is.
+    const isOfProject =
+      request.scope === "project" || (request.scope === undefined && store.get(idOf(ownFolder, key)) !== undefined);
+    const project = isOfProject ? ownFolder : undefined;
+    const change = await write(store, {
+      type: "remember",
+      key,
+      value,
+      ...(project === undefined ? {} : { project }),
+      ...(request.category === undefined ? {} : { category: request.category }),
+      ...tags,
+      ...(request.isPinned === undefined ? {} : { isPinned: request.isPinned }),
+      source: caller.client === shellClient ? "user" : "llm",
+      ...expiry,
+      at: isoNow(),
+    });
+    const [entry] = change.put;
+    if (entry === undefined) throw new Error(`nothing was stored under ${key}`);
+    return { entry, isNew: change.isListChanged, similarKeys: await similarKeys(caller, store, entry) };
+  }
+
+  /** It is stored already: that nothing similar can be found must not say otherwise. */
+  async function similarKeys(
+    caller: CallerContext,
+    store: MemoryStore,
+    entry: MemoryEntry,
+  ): Promise<readonly string[]> {
+    try {
+      const ids = await search.similar(idOf(entry.project, entry.key), entry, acceptsOf(caller, store, {}));
+      return [...new Set(ids.flatMap((id) => store.get(id)?.key ?? []))];
+    } catch (error) {
+      log.warn(`keys similar to a new one: ${String(error)}`);
+      return [];
+    }
+  }
+
+  function acceptsOf(caller: CallerContext, store: MemoryStore, filter: RecallRequest): (id: MemoryId) => boolean {
+    return (id) => {
+      const entry = store.get(id);
+      return entry !== undefined && sees(caller, entry) && passes(entry, filter);
+    };
+  }
+
+  function visible(caller: CallerContext, store: MemoryStore, filter: RecallRequest | ForgetRequest): MemoryEntry[] {
+    if (filter.scope === "project") projectOf(caller);
+    return store.all().filter((entry) => sees(caller, entry) && passes(entry, filter));
+  }
+
+  async function recall(caller: CallerContext, request: RecallRequest): Promise<Recalled> {
+    const { key, query, limit } = request;
+    if (limit !== undefined && (!Number.isInteger(limit) || limit < 1)) {
+      throw new InvalidRequest(`limit ${limit} is no count`, { hint: "give 1 or more, or leave it out" });
+    }
+    const store = await open();
+    const found = await find();
+    store.touch(found.method === "list" ? [] : found.entries);
+    return found;
+
+    async function find(): Promise<Recalled> {
+      if (key !== undefined) return { entries: [findByKey(caller, key, request, store)], total: 1, method: "key" };
+      if (query === undefined || query.trim() === "") {
+        const entries = inOrder(visible(caller, store, request));
+        return { entries: entries.slice(0, limit), total: entries.length, method: "list" };
+      }
+      if (request.scope === "project") projectOf(caller);
+      const options = {
+        accepts: acceptsOf(caller, store, request),
+        limit: limit ?? defaultLimit,
+        signal: caller.signal,
+      };
+      const { ids, total, method } = await search.search(query, options);
+      return { entries: ids.flatMap((id) => store.get(id) ?? []), total, method };
+    }
+  }
+
+  /** What a forget is about. */
+  function chosen(caller: CallerContext, store: MemoryStore, request: ForgetRequest): readonly MemoryEntry[] {
+    if (request.key !== undefined) return [findByKey(caller, request.key, request, store)];
+    if (request.isAll !== true && request.category === undefined && request.scope === undefined) {
+      throw new InvalidRequest("nothing says what to forget", {
+        hint: "give a key, a category or a scope, or say that everything is meant",
+      });
+    }
+    return inOrder(visible(caller, store, request));
+  }
+
   return {
-    remember: unbuilt,
-    recall: unbuilt,
-    matching: unbuilt,
-    forget: unbuilt,
-    export: unbuilt,
-    import: unbuilt,
-    inject: () => Promise.resolve(undefined),
-    problems: () => [],
-    close: () => Promise.resolve(),
+    remember,
+    recall,
+    async matching(caller, request) {
+      return chosen(caller, await open(), request).map(({ key }) => key);
+    },
+    async forget(caller, request) {
+      const store = await open();
+      const entries = chosen(caller, store, request);
+      throwIfCancelled(caller.signal, "forget");
+      if (entries.length === 0) return [];
+      const places = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
+      const { removed } = await write(store, { type: "forget", places });
+      const gone = new Set(removed);
+      return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
+    },
+    async export(caller, format) {
+      const store = await open();
+      // A backup that the user makes holds what was remembered in all projects.
+      const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
+      return exportEntries(inOrder(entries), format, now());
+    },
+    async import(caller, text, format, options = {}) {
+      const given = parseExport(text, format);
+      const { entries, refused } = judgeImport(given, {
+        nowMs: now(),
+        isForced: options.isForced === true,
+        takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,
+      });
+      if (entries.length === 0) return { imported: 0, refused };
+      const store = await open();
+      throwIfCancelled(caller.signal, "import");
+      await write(store, { type: "import", at: isoNow(), entries: entries.map((entry) => mutable(entry)) });
+      return { imported: entries.length, refused };
+    },
+    async inject(caller, prompt, maxTokens, countTokens) {
+      if (maxTokens <= 0) return undefined;
+      const store = await open().catch((error: unknown) => {
+        if (error instanceof StoreFailed) return undefined;
+        throw error;
+      });
+      if (store === undefined) return undefined;
+      const entries = withoutHidden(visible(caller, store, {}));
+      if (entries.length === 0) return undefined;
+      const byId = new Map(entries.map((entry) => [idOf(entry.project, entry.key), entry]));
+      const accepts = (id: MemoryId) => byId.has(id);
+      const { ids } = await search.search(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
+      const relevant = ids.flatMap((id) => byId.get(id) ?? []);
+      const injection = await composeInjection({ entries, relevant, nowMs: now(), maxTokens, countTokens });
+      if (injection === undefined) return undefined;
+      const used = new Set(injection.keys);
+      store.touch(entries.filter(({ key }) => used.has(key)));
+      return injection;
+    },
+    problems: () => [...(opened?.problems ?? []), ...(failure === undefined ? [] : [failure])],
+    async close() {
+      const store = await opening?.catch(() => undefined);
+      await search.close();
+      await store?.close();
+    },
   };
+}
+
+/** Throws `InvalidRequest` for what looks like a key or a password, never repeating it. */
+function refuseSecret(key: string, value: string): void {
+  const secret = findSecret(`${key}=${value}`);
+  if (secret === undefined) return;
+  throw new InvalidRequest(`the value looks like ${secret}; secrets are not remembered: they would go into prompts`, {
+    hint: "remember where it is kept instead; if it is none, store it with force",
+  });
+}
+
+/** The journal's types are those of JSON, which knows no `readonly`. */
+function mutable({ tags, ...entry }: MemoryEntry): Omit<MemoryEntry, "tags"> & { tags: string[] } {
+  return { ...entry, tags: [...tags] };
 }

@@ -8,11 +8,23 @@ import { openCounter } from "./counter.ts";
 
 let folder: string;
 let files: DocumentFiles;
+let handedOut: DocumentFiles[];
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "ollm-documents-"));
-  files = createDocumentFiles(folder);
+  handedOut = [];
+  files = filesIn(folder);
 });
-afterEach(() => rm(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  await Promise.all(handedOut.map((each) => each.release("words.journal")));
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** As another process would have them. */
+function filesIn(place: string): DocumentFiles {
+  const made = createDocumentFiles(place);
+  handedOut.push(made);
+  return made;
+}
 
 const journal = () => path.join(folder, "words.journal");
 const document = () => path.join(folder, "words.json");
@@ -30,10 +42,10 @@ describe("a journaled document", () => {
 
   it("is there again after the process ended without closing it", async () => {
     await (await openCounter(files)).append({ word: "one" });
-    const again = await openCounter(createDocumentFiles(folder));
+    const again = await openCounter(filesIn(folder));
     expect(again.state.words).toEqual(["one"]);
     await again.append({ word: "two" });
-    expect((await openCounter(createDocumentFiles(folder))).state).toEqual({ words: ["one", "two"], total: 2 });
+    expect((await openCounter(filesIn(folder))).state).toEqual({ words: ["one", "two"], total: 2 });
   });
 
   it("folds the journal in when it is closed, and takes nothing more", async () => {
@@ -91,11 +103,11 @@ describe("a journaled document", () => {
     // 2 MB in a document that doubles with each fold.
     expect(folds).toBeGreaterThan(1);
     expect(folds).toBeLessThan(6);
-    const unclosed = await openCounter(createDocumentFiles(folder));
+    const unclosed = await openCounter(filesIn(folder));
     expect(unclosed.state).toEqual(opened.state);
     expect(unclosed.state.total).toBe(2_000);
     await opened.close();
-    expect((await openCounter(createDocumentFiles(folder))).state.total).toBe(2_000);
+    expect((await openCounter(filesIn(folder))).state.total).toBe(2_000);
   });
 
   it("keeps everything in memory without files", async () => {
@@ -107,7 +119,7 @@ describe("a journaled document", () => {
 
   it.skipIf(process.platform === "win32")("belongs to its user alone", async () => {
     const inside = path.join(folder, "home");
-    const opened = await openCounter(createDocumentFiles(inside));
+    const opened = await openCounter(filesIn(inside));
     await opened.append({ word: "one" });
     expect((await stat(inside)).mode & 0o777).toBe(0o700);
     expect((await stat(path.join(inside, "words.journal"))).mode & 0o777).toBe(0o600);
@@ -150,7 +162,7 @@ describe("a store that is broken", () => {
     expect(opened.state.words).toEqual(["one"]);
     expect(opened.problems).toEqual([]);
     await opened.append({ word: "three" });
-    expect((await openCounter(createDocumentFiles(folder))).state.words).toEqual(["one", "three"]);
+    expect((await openCounter(filesIn(folder))).state.words).toEqual(["one", "three"]);
   });
 
   it("takes an empty journal as one that nothing was written to", async () => {
@@ -173,7 +185,7 @@ describe("a store that is broken", () => {
     expect(opened.problems).toEqual([expect.stringContaining(message)]);
     expect(await textOf(path.join(folder, (await aside("words.journal")) ?? ""))).toBe(text);
     // Without closing: what came before is in the document by now.
-    expect((await openCounter(createDocumentFiles(folder))).state.words).toEqual(["one"]);
+    expect((await openCounter(filesIn(folder))).state.words).toEqual(["one"]);
     expect(await opened.append({ word: "two" })).toBe(2);
   });
 
@@ -206,7 +218,7 @@ describe("a disk that is full", () => {
     expect(opened.state.words).toEqual([]);
     isFull = false;
     expect(await opened.append({ word: "two" })).toBe(1);
-    expect((await openCounter(createDocumentFiles(folder))).state.words).toEqual(["two"]);
+    expect((await openCounter(filesIn(folder))).state.words).toEqual(["two"]);
   });
 
   it("costs a fold, never what was acknowledged", async () => {
@@ -214,6 +226,6 @@ describe("a disk that is full", () => {
     const opened = await openCounter(filling);
     for (let index = 0; index < 400; index += 1) await opened.append({ word: `${index}${"x".repeat(1_000)}` });
     await opened.close();
-    expect((await openCounter(createDocumentFiles(folder))).state.total).toBe(400);
+    expect((await openCounter(filesIn(folder))).state.total).toBe(400);
   });
 });

@@ -1,0 +1,78 @@
+import { isAbsolute } from "node:path";
+import * as z from "zod";
+import { OrchestratorError } from "../errors.ts";
+import type { MemoryEntry } from "../facade-recall.ts";
+import { checkValue, entrySchema, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
+import { findSecret } from "./secrets.ts";
+import type { MemoryId } from "./search.ts";
+
+export interface ImportRules {
+  readonly nowMs: number;
+  /** Takes what looks like a secret. */
+  readonly isForced: boolean;
+  /** Whether the caller may put entries into that project. */
+  readonly takesProject: (folder: string) => boolean;
+}
+
+/** As it may come: edited by hand, and then without what a new entry gets by itself. */
+const givenSchema = entrySchema.partial().required({ key: true, value: true });
+
+/** Which of the parsed entries are taken, whole, and why others are not: a sentence each. */
+export function judgeImport(
+  given: readonly unknown[],
+  rules: ImportRules,
+): { readonly entries: readonly MemoryEntry[]; readonly refused: readonly string[] } {
+  const entries = new Map<MemoryId, MemoryEntry>();
+  const refused: string[] = [];
+  for (const [index, each] of given.entries()) {
+    try {
+      const entry = readEntry(each, rules);
+      const id = idOf(entry.project, entry.key);
+      if (entries.has(id)) throw new OrchestratorError("the same key came before");
+      entries.set(id, entry);
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      refused.push(`${nameOf(each, index)}: ${error.message}`);
+    }
+  }
+  return { entries: [...entries.values()], refused };
+}
+
+function readEntry(each: unknown, rules: ImportRules): MemoryEntry {
+  const read = givenSchema.safeParse(each);
+  if (!read.success) {
+    throw new OrchestratorError(z.prettifyError(read.error).replaceAll(/\s+/g, " ").replace(/^✖ /, "").slice(0, 200));
+  }
+  const { project, scope, expiresAt, previous, ...given } = read.data;
+  if (scope === "project" && project === undefined)
+    throw new OrchestratorError("it doesn't say of which project it is");
+  if (project !== undefined) {
+    if (!isAbsolute(project)) throw new OrchestratorError(`the project ${project} is no absolute folder`);
+    if (!rules.takesProject(project)) throw new OrchestratorError(`it belongs to the project ${project}`);
+  }
+  const at = new Date(rules.nowMs).toISOString();
+  const entry: MemoryEntry = {
+    key: normaliseKey(given.key),
+    value: checkValue(given.value),
+    category: given.category ?? "fact",
+    scope: project === undefined ? "global" : "project",
+    ...(project === undefined ? {} : { project }),
+    tags: normaliseTags(given.tags ?? []),
+    isPinned: given.isPinned ?? false,
+    source: "system",
+    createdAt: given.createdAt ?? at,
+    updatedAt: given.updatedAt ?? at,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    accessCount: given.accessCount ?? 0,
+    ...(previous === undefined ? {} : { previous: { ...previous, value: checkValue(previous.value) } }),
+  };
+  if (isExpired(entry, rules.nowMs)) throw new OrchestratorError(`it expired at ${entry.expiresAt}`);
+  const secret = rules.isForced ? undefined : findSecret(`${entry.key}=${entry.value}\n${previous?.value ?? ""}`);
+  if (secret !== undefined) throw new OrchestratorError(`it looks like ${secret}`);
+  return entry;
+}
+
+function nameOf(each: unknown, index: number): string {
+  const key = typeof each === "object" && each !== null && "key" in each ? each.key : undefined;
+  return typeof key === "string" && key.trim() !== "" ? `"${key.trim().slice(0, 60)}"` : `entry ${index + 1}`;
+}

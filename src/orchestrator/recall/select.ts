@@ -1,0 +1,72 @@
+import { InvalidRequest, UnknownMemory } from "../errors.ts";
+import type { MemoryCategory, MemoryEntry, MemoryScope } from "../facade-recall.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { CallerContext } from "../types.ts";
+import { idOf, normaliseKey } from "./entry.ts";
+import type { MemoryId } from "./search.ts";
+
+export interface Filter {
+  readonly category?: MemoryCategory | undefined;
+  readonly scope?: MemoryScope | undefined;
+}
+
+/** So many keys are compared for "did you mean": more would be noticed. */
+const maxCompared = 2_000;
+
+export function sees(caller: CallerContext, entry: MemoryEntry): boolean {
+  return entry.project === undefined || entry.project === caller.project?.folder;
+}
+
+export function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
+  return (category === undefined || entry.category === category) && (scope === undefined || entry.scope === scope);
+}
+
+/** Folder of the caller's project; throws `InvalidRequest` when it works in none. */
+export function projectOf(caller: CallerContext): string {
+  if (caller.project !== undefined) return caller.project.folder;
+  throw new InvalidRequest("scope project needs a project, and this client works in none", {
+    hint: "leave scope out to remember it everywhere, or open a project's folder in the client",
+  });
+}
+
+/**
+ * The entry under a key: the one of the caller's project hides a global one, unless `scope` says which. Throws
+ * `InvalidRequest` for what is no key, `UnknownMemory` when there is none.
+ */
+export function findByKey(
+  caller: CallerContext,
+  given: string,
+  filter: Filter,
+  store: { get(id: MemoryId): MemoryEntry | undefined; all(): readonly MemoryEntry[] },
+): MemoryEntry {
+  const key = normaliseKey(given);
+  if (filter.scope === "project") projectOf(caller);
+  const folder = caller.project?.folder;
+  const candidates = folder === undefined ? [idOf(undefined, key)] : [idOf(folder, key), idOf(undefined, key)];
+  for (const id of candidates) {
+    const entry = store.get(id);
+    if (entry !== undefined && passes(entry, filter)) return entry;
+  }
+  const known = store.all().filter((entry) => sees(caller, entry) && passes(entry, filter));
+  const near = nearestNames(key, [...new Set(known.slice(-maxCompared).map((entry) => entry.key))], 3);
+  const of = [filter.category, filter.scope].filter((each) => each !== undefined).join(", ");
+  throw new UnknownMemory(`nothing is remembered under "${key}"${of === "" ? "" : ` (${of})`}`, {
+    hint: near.length > 0 ? `did you mean ${near.map((each) => `"${each}"`).join(", ")}?` : "call recall without a key",
+  });
+}
+
+/** Pinned ones first, then what was changed last. */
+export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
+  return entries.toSorted(
+    (a, b) =>
+      Number(b.isPinned) - Number(a.isPinned) ||
+      (a.updatedAt < b.updatedAt ? 1 : 0) - (b.updatedAt < a.updatedAt ? 1 : 0) ||
+      (a.key < b.key ? -1 : 1),
+  );
+}
+
+/** Without global entries whose key an entry of the project has too. */
+export function withoutHidden(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
+  const own = new Set(entries.filter(({ scope }) => scope === "project").map(({ key }) => key));
+  return own.size === 0 ? entries : entries.filter(({ scope, key }) => scope === "project" || !own.has(key));
+}
