@@ -11,6 +11,7 @@ import {
 import type { CallEnd } from "../orchestrator/types.ts";
 import type { ProgressNote } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
+import { streamKey } from "./text-notes.ts";
 
 /** Who makes a request, and how it may end. */
 export interface RequestFacts {
@@ -29,6 +30,8 @@ export interface CallFacts extends RequestFacts {
   readonly arguments: unknown;
   /** Absent when the client did not ask for progress. */
   readonly notifyProgress?: (note: ProgressNote) => void;
+  /** The client takes the answer's text as it grows, in progress notifications. */
+  readonly wantsText?: boolean;
   /** The client can put a form before its user. */
   readonly canAsk: boolean;
   /** Answers of a retried request, untrusted. */
@@ -58,6 +61,7 @@ export function callFacts(server: Server, context: ServerContext, given: unknown
   return {
     ...requestFacts(server, context),
     arguments: given,
+    wantsText: _meta?.[streamKey] === true,
     canAsk: canShowForms(capabilities),
     ...(inputResponses !== undefined && { inputResponses }),
     ...(token !== undefined && {

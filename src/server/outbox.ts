@@ -5,6 +5,7 @@ import {
   type ProgressToken,
 } from "@modelcontextprotocol/server";
 import type { Writable } from "node:stream";
+import { textNoteOf } from "./text-notes.ts";
 
 export interface OutboxLimits {
   /** With this much unread the client is behind: what can wait does, and nothing more is asked of us. */
@@ -102,7 +103,12 @@ export function createOutbox(
 function keyOf(message: JSONRPCMessage): string | undefined {
   if (!("method" in message) || "id" in message) return undefined;
   const { method, params } = message;
-  if (method === "notifications/progress") return progressKey(params?.["progressToken"] as ProgressToken);
+  if (method === "notifications/progress") {
+    // A text is told piece by piece: none of them may be missing.
+    return textNoteOf({ ...params }) === undefined
+      ? progressKey(params?.["progressToken"] as ProgressToken)
+      : undefined;
+  }
   if (method !== "notifications/resources/updated" && !method.endsWith("/list_changed")) return undefined;
   return JSON.stringify([method, params?.["uri"], params?._meta?.[SUBSCRIPTION_ID_META_KEY]]);
 }

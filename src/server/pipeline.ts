@@ -163,9 +163,14 @@ function createContext(call: {
     }),
     ...(patience !== undefined && { patienceMs: patience }),
     report: (step) => progress?.report(step),
-    follow(operation) {
+    async follow(operation) {
       tie.followed(operation);
-      return operation.follow(tie.signal, progress && ((step) => progress.report(step)));
+      const tellRest = facts.wantsText ? progress?.followText(() => operation.partial()) : undefined;
+      try {
+        return await operation.follow(tie.signal, progress && ((step) => progress.report(step)));
+      } finally {
+        tellRest?.();
+      }
     },
   };
 }

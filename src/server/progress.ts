@@ -1,13 +1,30 @@
 import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
-import type { Progress } from "../orchestrator/types.ts";
+import type { PartialText, Progress } from "../orchestrator/types.ts";
+import { createTextDeltas, metaOf } from "./text-notes.ts";
 
 /** One `notifications/progress`, without its token. */
 export interface ProgressNote {
   readonly progress: number;
   readonly total?: number;
   readonly message: string;
+  /** How the answer's text went on. */
+  readonly _meta?: Readonly<Record<string, unknown>>;
 }
 
+/** What one call's client is told while it waits. */
+export interface ProgressReporter {
+  report(progress: Progress): void;
+  /**
+   * From now on the text of this work is told as it grows, every 50 ms at most, until the answer is called, which tells
+   * the rest of it. For clients that asked for text.
+   */
+  followText(partial: () => PartialText | undefined): () => void;
+  /** Nothing more is told: the result follows. */
+  stop(): void;
+}
+
+/** As often as a terminal is read; each note costs a message. */
+const textIntervalMs = 50;
 /** At most four notes a second: more only costs the host's attention. */
 const intervalMs = 250;
 /** Hosts cut a call that is silent for 60 s, some sooner; they are fed well before. */
@@ -22,7 +39,7 @@ export function createProgressReporter(
   send: (note: ProgressNote) => void,
   firstMessage: string,
   timers: Timers = systemTimers,
-): { report(progress: Progress): void; stop(): void } {
+): ProgressReporter {
   let newest: Progress = { message: firstMessage };
   let lastValue = 0;
   let lastSentMs = Number.NEGATIVE_INFINITY;
@@ -40,7 +57,27 @@ export function createProgressReporter(
     cancelTimer = timers.after(heartbeatMs, sendNewest);
   }
 
+  function followText(partial: () => PartialText | undefined): () => void {
+    const next = createTextDeltas();
+    const tell = (): void => {
+      const note = isStopped ? undefined : next(partial());
+      if (note === undefined) return;
+      lastValue += 1;
+      send({ progress: lastValue, message: newest.message, _meta: metaOf(note) });
+    };
+    const again = (): void => {
+      tell();
+      cancel = timers.after(textIntervalMs, again);
+    };
+    let cancel = timers.after(textIntervalMs, again);
+    return () => {
+      cancel();
+      tell();
+    };
+  }
+
   return {
+    followText,
     report(progress) {
       if (isStopped) return;
       newest = progress;
