@@ -1,7 +1,12 @@
 import type { DocumentFiles } from "../documents/files.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
 import type { Log } from "../log.ts";
-import type { MemoryParts } from "./memories.ts";
+import type { Embed } from "./embedding.ts";
+import { fuseRankings } from "./fuse.ts";
+import { createMeaning, type MeaningQuery } from "./meaning.ts";
+import { relevantIds, tellingWords } from "./relevance.ts";
+import { createResemblance } from "./similar.ts";
+import { createTextIndex, type TextIndex } from "./text-index.ts";
 
 /** Tells entries apart: the same key in two projects, or in none, is two of them. Made by `idOf`. */
 export type MemoryId = string;
@@ -10,7 +15,7 @@ export interface MemorySearchParts {
   readonly log: Log;
   /** Where vectors are cached; absent: in memory alone. */
   readonly files?: DocumentFiles;
-  readonly embed: MemoryParts["embed"];
+  readonly embed: Embed;
 }
 
 export interface SearchOptions {
@@ -35,17 +40,89 @@ export interface MemorySearch {
   remove(id: MemoryId): void;
   /** Others that say nearly the same, or whose keys look the same; most similar first, a handful. */
   similar(id: MemoryId, entry: MemoryEntry, accepts: (id: MemoryId) => boolean): Promise<readonly MemoryId[]>;
+  /** By words, begun or misspelt ones too, and by meaning where an embedding model answers within 3 s. */
   search(query: string, options: SearchOptions): Promise<SearchResult>;
+  /** What has to do with a prompt, best first: nothing rather than something unrelated. Loads no model. */
+  relevant(prompt: string, options: SearchOptions): Promise<readonly MemoryId[]>;
   close(): Promise<void>;
 }
 
+/** A user waits for it. */
+const searchWaitMs = 3_000;
+/** A generation waits for it, which didn't ask for a search. */
+const relevantWaitMs = 500;
+/** Standard deviations above the similarity of unrelated texts: what a search shows, and what a prompt is burdened with. */
+const foundDeviations = 2;
+const relevantDeviations = 4;
+/** Entries taken into the index before others have their turn. */
+const entriesAtOnce = 500;
+
+/** Nothing is indexed, read or asked before the first question. */
 export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
-  parts.log.debug("search: not built yet");
+  const meaning = createMeaning(parts);
+  const resemblance = createResemblance();
+  const index = createTextIndex();
+  const ids = new Set<MemoryId>();
+  const pending = new Map<MemoryId, MemoryEntry>();
+
+  async function indexed(): Promise<TextIndex> {
+    let taken = 0;
+    for (const [id, entry] of pending) {
+      pending.delete(id);
+      index.put({ id, key: entry.key, value: entry.value, tags: entry.tags });
+      taken += 1;
+      if (taken % entriesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    return index;
+  }
+
+  /** Ids that mean nearly the same as what was asked, nearest first. */
+  function near(query: MeaningQuery, deviations: number, accepts: (id: MemoryId) => boolean): readonly MemoryId[] {
+    const threshold = query.threshold(deviations);
+    const found: { readonly id: MemoryId; readonly similarity: number }[] = [];
+    for (const id of ids) {
+      if (!accepts(id)) continue;
+      const similarity = query.similarityOf(id);
+      if (similarity !== undefined && similarity > threshold) found.push({ id, similarity });
+    }
+    return found.toSorted((a, b) => b.similarity - a.similarity).map(({ id }) => id);
+  }
+
   return {
-    add: () => undefined,
-    remove: () => undefined,
-    similar: () => Promise.resolve([]),
-    search: () => Promise.resolve({ ids: [], total: 0, method: "text" }),
-    close: () => Promise.resolve(),
+    add(id, entry) {
+      ids.add(id);
+      pending.set(id, entry);
+      meaning.put(id, entry);
+      resemblance.put(id, entry);
+    },
+    remove(id) {
+      ids.delete(id);
+      pending.delete(id);
+      index.remove(id);
+      meaning.remove(id);
+      resemblance.remove(id);
+    },
+    similar: (id, entry, accepts) => resemblance.find(id, entry, accepts),
+    async search(query, { accepts, limit, signal }) {
+      const [text, meant] = await Promise.all([
+        indexed(),
+        ids.size === 0 ? undefined : meaning.ask(query, { signal, waitMs: searchWaitMs }),
+      ]);
+      const byText = text.search(query, accepts).map(({ id }) => id);
+      const found = meant === undefined ? byText : fuseRankings([byText, near(meant, foundDeviations, accepts)]);
+      return { ids: found.slice(0, limit), total: found.length, method: meant === undefined ? "text" : "hybrid" };
+    },
+    async relevant(prompt, { accepts, limit, signal }) {
+      if (ids.size === 0) return [];
+      const [text, meant] = await Promise.all([
+        indexed(),
+        meaning.ask(prompt, { signal, waitMs: relevantWaitMs, isLoadedOnly: true }),
+      ]);
+      const words = tellingWords(prompt);
+      const byText = relevantIds(words, text.matches(words, accepts), ids.size);
+      if (meant === undefined) return byText.slice(0, limit);
+      return fuseRankings([byText, near(meant, relevantDeviations, accepts)]).slice(0, limit);
+    },
+    close: () => meaning.close(),
   };
 }

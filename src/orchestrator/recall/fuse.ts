@@ -1,0 +1,15 @@
+/** How much a place in a ranking counts: `1 / (60 + rank)`. */
+const k = 60;
+
+/**
+ * Reciprocal-rank fusion of rankings, best first: an entry that several of them have high up wins, whatever their
+ * scores mean. After Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+ * Learning Methods" (SIGIR 2009), with its k of 60. Ids that stand equal keep the order of the first ranking.
+ */
+export function fuseRankings(rankings: readonly (readonly string[])[]): readonly string[] {
+  const scores = new Map<string, number>();
+  for (const ranking of rankings) {
+    ranking.forEach((id, place) => scores.set(id, (scores.get(id) ?? 0) + 1 / (k + place + 1)));
+  }
+  return [...scores].toSorted(([, a], [, b]) => b - a).map(([id]) => id);
+}

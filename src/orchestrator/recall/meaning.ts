@@ -1,0 +1,273 @@
+import { createHash } from "node:crypto";
+import { estimateTokens } from "../catalog/tokens.ts";
+import type { DocumentFiles } from "../documents/files.ts";
+import { PromptTooLong, throwIfCancelled } from "../errors.ts";
+import type { MemoryEntry } from "../facade-recall.ts";
+import type { Log } from "../log.ts";
+import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
+import { openVectorCache, type VectorCache } from "./vector-cache.ts";
+
+/** How a text stands to the entries, by meaning. */
+export interface MeaningQuery {
+  /** Similarity of each entry that has a vector. */
+  similarityOf(id: string): number | undefined;
+  /**
+   * Similarities above this are no accident: this many standard deviations above those to texts that have nothing to
+   * do with each other. What a similarity of 0.4 means differs from model to model, so it is measured with each query.
+   */
+  threshold(deviations: number): number;
+}
+
+/** Vectors of entries: made in the background, kept by the hash of their text. */
+export interface Meaning {
+  put(id: string, entry: MemoryEntry): void;
+  remove(id: string): void;
+  /**
+   * Undefined when no model answers in `waitMs`, or none of the entries has a vector yet; missing ones are begun.
+   * Rejects only when `signal` aborts.
+   */
+  ask(text: string, options: AskOptions): Promise<MeaningQuery | undefined>;
+  /** The vector that is there, of an entry as it is now. */
+  known(entry: MemoryEntry): Direction | undefined;
+  close(): Promise<void>;
+}
+
+export interface AskOptions {
+  readonly signal: AbortSignal;
+  readonly waitMs: number;
+  /** Nothing is loaded for it. */
+  readonly isLoadedOnly?: boolean;
+}
+
+/** Texts of one call: a cancelled one loses no more than this. */
+const batchSize = 32;
+/** A model that has to be loaded first goes on loading behind a query that didn't wait for it. */
+const batchLimitMs = 60_000;
+/** All-minilm reads 256 tokens in Ollama; estimates count too many rather than too few. */
+const textTokens = 240;
+const shortestText = 40;
+
+/** Everyday notes that have nothing to do with each other: what is as near to a query as these is not about it. */
+const unrelated = [
+  "The kitchen walls were painted yellow last spring.",
+  "Rivers carry sediment to the sea.",
+  "Her flight to Lisbon leaves on Friday at noon.",
+  "The array is sorted before the binary search.",
+  "Whales sing over hundreds of kilometres.",
+  "The dentist moved the appointment to Tuesday.",
+  "Interest rates rose by a quarter of a percent.",
+  "Add two eggs and a pinch of salt to the flour.",
+  "The server restarts at midnight.",
+  "He plays the cello in a small orchestra.",
+  "The treaty ended a war of thirty years.",
+  "Copper conducts electricity better than iron.",
+];
+
+/** Nothing is read or asked before the first `ask`. */
+export function createMeaning(parts: {
+  readonly embed: Embed;
+  readonly log: Log;
+  readonly files?: DocumentFiles;
+}): Meaning {
+  const { embed, log } = parts;
+  const closing = new AbortController();
+  const hashes = new Map<string, string>();
+  const entries = new Map<string, MemoryEntry>();
+  /** Entries that may have no vector yet. */
+  let pending = new Set<string>();
+  let cache: VectorCache | undefined;
+  let opening: Promise<VectorCache> | undefined;
+  let filling: Promise<void> | undefined;
+  const asked = new Set<Promise<unknown>>();
+  let late: Promise<unknown> | undefined;
+
+  const open = (): Promise<VectorCache> => (opening ??= openVectorCache(parts).then((opened) => (cache = opened)));
+
+  function hashOf(id: string): string {
+    const known = hashes.get(id);
+    const entry = entries.get(id);
+    if (known !== undefined || entry === undefined) return known ?? "";
+    const hash = hashOfText(textOf(entry));
+    hashes.set(id, hash);
+    return hash;
+  }
+
+  async function embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
+    const model = (await open()).model();
+    const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(batchLimitMs)]);
+    const hint = { kind, isLoadedOnly, ...(model === undefined ? {} : { model }) };
+    return shortening(texts, (shorter) => embed(shorter, signal, hint));
+  }
+
+  /** What the next batch is of: ids that wait, and the texts of theirs that have no vector, by their hash. */
+  function nextBatch(opened: VectorCache): { readonly ids: readonly string[]; readonly texts: Map<string, string> } {
+    const texts = new Map(unrelated.map((text) => [hashOfText(text), text]));
+    for (const hash of texts.keys()) if (opened.get(hash) !== undefined) texts.delete(hash);
+    const ids: string[] = [];
+    for (const id of pending) {
+      if (texts.size >= batchSize) break;
+      ids.push(id);
+      const entry = entries.get(id);
+      const hash = hashOf(id);
+      if (entry !== undefined && opened.get(hash) === undefined) texts.set(hash, textOf(entry));
+    }
+    return { ids, texts };
+  }
+
+  /** Makes what is missing, batch by batch, one at a time. Never rejects. */
+  function fill(isLoadedOnly: boolean): Promise<void> {
+    filling ??= fillAll(isLoadedOnly)
+      .catch(noted)
+      .finally(() => {
+        filling = undefined;
+      });
+    return filling;
+  }
+
+  async function fillAll(isLoadedOnly: boolean): Promise<void> {
+    const opened = await open();
+    for (;;) {
+      const { ids, texts } = nextBatch(opened);
+      if (texts.size > 0) {
+        const made = await embedded([...texts.values()], "document", isLoadedOnly);
+        if (made === undefined) return;
+        if (opened.model() !== made.model) pending = new Set(entries.keys());
+        const directions = [...texts.keys()].map(
+          // A text that no vector comes of isn't asked about again.
+          (hash, index) => [hash, directionOf(made.vectors[index] ?? []) ?? new Int8Array(1)] as const,
+        );
+        await opened.put(made.model, new Map(directions));
+      }
+      for (const id of ids) if (opened.get(hashOf(id)) !== undefined || !entries.has(id)) pending.delete(id);
+      if (pending.size === 0 && texts.size === 0) break;
+    }
+    const used = new Set([...entries.keys()].map(hashOf).concat(unrelated.map(hashOfText)));
+    await opened.tidy((hash) => used.has(hash));
+  }
+
+  function noted(error: unknown): undefined {
+    if (closing.signal.aborted) return undefined;
+    log.debug(`memory by meaning: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+
+  /** The query's direction, and the beginning of what is missing beside it. */
+  async function begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
+    const opened = await open();
+    const made = await embedded([fitting(text)], "query", isLoadedOnly);
+    if (made === undefined) return undefined;
+    if (opened.model() !== made.model) {
+      // Of another model than those that are there: they go, and come anew.
+      pending = new Set(entries.keys());
+      await opened.put(made.model, new Map());
+    }
+    return directionOf(made.vectors[0] ?? []);
+  }
+
+  function compare(opened: VectorCache, direction: Direction): MeaningQuery | undefined {
+    const vectors = unrelated.flatMap((text) => opened.get(hashOfText(text)) ?? []);
+    if (vectors.length < unrelated.length) return undefined;
+    const similarities = vectors.map((vector) => similarityOf(direction, vector));
+    const mean = similarities.reduce((sum, value) => sum + value, 0) / similarities.length;
+    const variance = similarities.reduce((sum, value) => sum + (value - mean) ** 2, 0) / similarities.length;
+    return {
+      similarityOf(id) {
+        const vector = opened.get(hashOf(id));
+        return vector === undefined ? undefined : similarityOf(direction, vector);
+      },
+      threshold: (deviations) => mean + deviations * Math.sqrt(variance),
+    };
+  }
+
+  return {
+    put(id, entry) {
+      entries.set(id, entry);
+      hashes.delete(id);
+      pending.add(id);
+      // Where vectors are in use the new one comes at once, if that costs no load.
+      if (cache?.model() !== undefined && !closing.signal.aborted) void fill(true);
+    },
+    remove(id) {
+      entries.delete(id);
+      hashes.delete(id);
+      pending.delete(id);
+    },
+    known: (entry) => cache?.get(hashOfText(textOf(entry))),
+    async ask(text, { signal, waitMs, isLoadedOnly = false }) {
+      // A model that let one query wait in vain isn't waited for until it has answered.
+      if (late !== undefined || closing.signal.aborted) return undefined;
+      const deadline = createDeadline(waitMs, signal);
+      const beginning: Promise<Direction | undefined> = begin(text, isLoadedOnly)
+        .catch(noted)
+        .finally(() => {
+          asked.delete(beginning);
+          if (late === beginning) late = undefined;
+        });
+      asked.add(beginning);
+      try {
+        const direction = await Promise.race([beginning, deadline.passed]);
+        if (direction === "late") late = asked.has(beginning) ? beginning : undefined;
+        throwIfCancelled(signal, "searching the memory");
+        if (direction === "late" || direction === undefined) return undefined;
+        // Of few missing entries this query has the vectors already; of many, those that are made in its time.
+        await Promise.race([fill(isLoadedOnly), deadline.passed]);
+        throwIfCancelled(signal, "searching the memory");
+        return compare(await open(), direction);
+      } finally {
+        deadline.clear();
+      }
+    },
+    async close() {
+      closing.abort("closed");
+      await Promise.allSettled([...asked, filling]);
+      await cache?.close();
+    },
+  };
+}
+
+/** Passes after `ms`, or when the signal aborts. */
+function createDeadline(ms: number, signal: AbortSignal): { readonly passed: Promise<"late">; clear(): void } {
+  let pass!: () => void;
+  const passed = new Promise<"late">((resolve) => {
+    pass = () => resolve("late");
+  });
+  const timer = setTimeout(pass, ms);
+  signal.addEventListener("abort", pass);
+  if (signal.aborted) pass();
+  return {
+    passed,
+    clear() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", pass);
+    },
+  };
+}
+
+function textOf({ key, value, tags }: MemoryEntry): string {
+  return fitting(`${key}: ${value}${tags.length === 0 ? "" : ` (${tags.join(", ")})`}`);
+}
+
+/** The beginning of a text that is too long. */
+function fitting(text: string): string {
+  let fit = text.slice(0, textTokens * 6);
+  while (estimateTokens(fit) > textTokens) fit = fit.slice(0, Math.floor(fit.length * 0.8));
+  return fit;
+}
+
+/** Asks again with half of each text where the model can't read them whole. */
+async function shortening<Answer>(
+  texts: readonly string[],
+  ask: (texts: readonly string[]) => Promise<Answer>,
+): Promise<Answer> {
+  for (let shortened = texts; ; shortened = shortened.map((text) => text.slice(0, Math.ceil(text.length / 2)))) {
+    try {
+      return await ask(shortened);
+    } catch (error) {
+      if (!(error instanceof PromptTooLong) || shortened.every((text) => text.length < shortestText)) throw error;
+    }
+  }
+}
+
+function hashOfText(text: string): string {
+  return createHash("sha256").update(text).digest("base64url").slice(0, 22);
+}

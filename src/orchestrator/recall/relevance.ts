@@ -1,0 +1,69 @@
+import type { WordMatch } from "./text-index.ts";
+import { isCommon, wordsOf } from "./words.ts";
+
+/** Words of a prompt beyond these add cost, not sense. */
+const maxPromptWords = 200;
+/** In a prompt of more telling words than these, one that a note has too may be there by accident. */
+const shortPrompt = 30;
+/** A word that stands in more notes than these, and in more than a tenth of them, tells none of them apart. */
+const fewNotes = 3;
+const smallPart = 0.1;
+/** Shorter words of a value are abbreviations and accidents alike. */
+const tellingLength = 5;
+const enough = 1;
+
+/** The telling words of a prompt, in singular and plural, each once. */
+export function tellingWords(prompt: string): readonly string[] {
+  const words = [...new Set(wordsOf(prompt, "asked"))].filter((word) => !isCommon(word)).slice(0, maxPromptWords);
+  const forms = words.flatMap((word) =>
+    /^[a-z]{3,}$/.test(word) ? [word, singularOf(word), `${singularOf(word)}s`] : [word],
+  );
+  return [...new Set(forms)];
+}
+
+/**
+ * Entries that have to do with a prompt, by its words alone, best first. Unlike a search it would rather be silent: what
+ * it answers costs tokens in a prompt that nobody asked it about. Entries whose words sum up to 1 are told.
+ *
+ * | word of the prompt                | rare in the notes | else |
+ * |-----------------------------------|-------------------|------|
+ * | in the key or a tag               | 1                 | ½    |
+ * | in the value, of a short prompt   | 1, from five letters on; else ½ | ¼ |
+ * | in the value, of a long prompt    | ½                 | ¼    |
+ */
+export function relevantIds(
+  words: readonly string[],
+  matches: readonly WordMatch[],
+  noteCount: number,
+): readonly string[] {
+  const notesWith = new Map<string, number>();
+  for (const { fields } of matches) {
+    for (const word of new Set([...fields.keys()].map(singularOf))) notesWith.set(word, (notesWith.get(word) ?? 0) + 1);
+  }
+  const isRare = (word: string): boolean => (notesWith.get(word) ?? 0) <= Math.max(fewNotes, noteCount * smallPart);
+  const isShort = new Set(words.map(singularOf)).size <= shortPrompt;
+  return matches
+    .map(({ id, fields, score }) => {
+      const weights = new Map<string, number>();
+      for (const [form, found] of fields) {
+        const word = singularOf(form);
+        const weight = weightOf(word, found, isRare(word), isShort);
+        weights.set(word, Math.max(weights.get(word) ?? 0, weight));
+      }
+      return { id, score, weight: [...weights.values()].reduce((sum, weight) => sum + weight, 0) };
+    })
+    .filter(({ weight }) => weight >= enough)
+    .toSorted((a, b) => b.weight - a.weight || b.score - a.score)
+    .map(({ id }) => id);
+}
+
+function weightOf(word: string, fields: readonly string[], isRare: boolean, isShort: boolean): number {
+  if (fields.includes("key") || fields.includes("tags")) return isRare ? 1 : 0.5;
+  if (!isRare) return 0.25;
+  const isTelling = word.length >= tellingLength || /[\u0250-\uffff]/.test(word);
+  return isShort && isTelling ? 1 : 0.5;
+}
+
+function singularOf(word: string): string {
+  return /[a-z]{3,}s$/.test(word) && !word.endsWith("ss") ? word.slice(0, -1) : word;
+}

@@ -1,0 +1,165 @@
+import SearchableMap from "minisearch/SearchableMap";
+import { fold, wordsOf } from "./words.ts";
+
+interface Text {
+  readonly key: string;
+  readonly value: string;
+}
+
+/** Finds what says nearly the same; its cost doesn't grow with the number of entries to speak of. */
+export interface Resemblance {
+  put(id: string, text: Text): void;
+  remove(id: string): void;
+  /**
+   * Others like `text`, nearest first, at most 5: the same key in other letters (`Editor`, `preferred_editor` and
+   * `preferred-editor`, full-width letters), a value in nearly the same words, a key within a typo or two.
+   */
+  find(id: string, text: Text, accepts: (id: string) => boolean): Promise<readonly string[]>;
+}
+
+/** As many as somebody would look at. */
+const maxSimilar = 5;
+/** Of the words that two values have between them, this part is in both. */
+const sameText = 0.6;
+/** Values of fewer words say too little to be alike. */
+const fewestWords = 3;
+/** The beginning of a long value stands for it. */
+const mostWords = 200;
+/** Longer keys are compared as they are, not with typos. */
+const longestShape = 100;
+/** Candidates of one bucket: more of them are copies of each other. */
+const mostCandidates = 20;
+/** Entries taken in before others have their turn. */
+const entriesAtOnce = 500;
+
+/**
+ * Two values of the same words in the part `sameText` meet in one of the buckets with probability 1 - (1 - 0.6²)⁸ = 97 %:
+ * MinHash with bands (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", 3.4).
+ */
+const bands = 8;
+const rows = 2;
+
+interface Known extends Text {
+  readonly shape: string;
+  readonly buckets: readonly string[];
+}
+
+/** Entries are looked at with the first `find`. */
+export function createResemblance(): Resemblance {
+  const pending = new Map<string, Text>();
+  const known = new Map<string, Known>();
+  const shapes = new SearchableMap<Set<string>>();
+  const buckets = new Map<string, Set<string>>();
+
+  function take(id: string, text: Text): void {
+    const shape = shapeOf(text.key);
+    const own = bucketsOf(valueWords(text.value));
+    known.set(id, { ...text, shape, buckets: own });
+    shapes.set(shape, (shapes.get(shape) ?? new Set()).add(id));
+    for (const bucket of own) buckets.set(bucket, (buckets.get(bucket) ?? new Set()).add(id));
+  }
+
+  function drop(id: string): void {
+    const old = known.get(id);
+    if (old === undefined) return;
+    known.delete(id);
+    const held = shapes.get(old.shape);
+    held?.delete(id);
+    if (held?.size === 0) shapes.delete(old.shape);
+    for (const bucket of old.buckets) {
+      const ids = buckets.get(bucket);
+      ids?.delete(id);
+      if (ids?.size === 0) buckets.delete(bucket);
+    }
+  }
+
+  async function takeAll(): Promise<void> {
+    let taken = 0;
+    for (const [id, text] of pending) {
+      pending.delete(id);
+      take(id, text);
+      taken += 1;
+      if (taken % entriesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  return {
+    put(id, text) {
+      drop(id);
+      pending.set(id, text);
+    },
+    remove(id) {
+      pending.delete(id);
+      drop(id);
+    },
+    async find(id, text, accepts) {
+      await takeAll();
+      const isOther = (other: string): boolean => other !== id && accepts(other);
+      const shape = shapeOf(text.key);
+      const lookAlike = [...(shapes.get(shape) ?? [])].filter(isOther);
+      const words = valueWords(text.value);
+      const candidates = new Set(
+        bucketsOf(words).flatMap((bucket) => [...(buckets.get(bucket) ?? [])].filter(isOther).slice(0, mostCandidates)),
+      );
+      const alike = [...candidates]
+        .map((other) => ({ other, overlap: overlapOf(words, valueWords(known.get(other)?.value ?? "")) }))
+        .filter(({ overlap }) => overlap >= sameText)
+        .toSorted((a, b) => b.overlap - a.overlap)
+        .map(({ other }) => other);
+      const near = misspelt(shape, shapes).flatMap((ids) => [...ids].filter(isOther));
+      return [...new Set([...lookAlike, ...alike, ...near])].slice(0, maxSimilar);
+    },
+  };
+}
+
+/** The key without what the eye hardly sees: case, accents, full-width letters, what stands between words. */
+function shapeOf(key: string): string {
+  const spaced = key.replaceAll(/(?<=[\p{Ll}\p{N}])(?=\p{Lu})/gu, " ");
+  return wordsOf(spaced, "asked").join(" ") || fold(key);
+}
+
+/** Keys within one typo, from eight letters on two; `server 1` and `server 2` are two things. */
+function misspelt(shape: string, shapes: SearchableMap<Set<string>>): readonly Set<string>[] {
+  if (shape.length < 4 || shape.length > longestShape) return [];
+  return [...shapes.fuzzyGet(shape, shape.length < 8 ? 1 : 2)]
+    .filter(([other]) => other !== shape && digitsOf(other) === digitsOf(shape))
+    .toSorted(([, [, a]], [, [, b]]) => a - b)
+    .map(([, [ids]]) => ids);
+}
+
+function digitsOf(shape: string): string {
+  return shape.replaceAll(/\P{N}+/gu, " ").trim();
+}
+
+function valueWords(value: string): ReadonlySet<string> {
+  return new Set(wordsOf(value.slice(0, mostWords * 10)).slice(0, mostWords));
+}
+
+function bucketsOf(words: ReadonlySet<string>): readonly string[] {
+  if (words.size < fewestWords) return [];
+  const least = new Uint32Array(bands * rows).fill(0xffffffff);
+  for (const word of words) {
+    const hash = hashOf(word);
+    for (let row = 0; row < least.length; row += 1) {
+      // Another order of all hashes for each row: xor and a multiplication by an odd number are one-to-one.
+      const mixed = Math.imul(hash ^ Math.imul(row + 1, 0x9e3779b1), 0x85ebca6b);
+      const value = (mixed ^ (mixed >>> 15)) >>> 0;
+      if (value < (least[row] ?? 0)) least[row] = value;
+    }
+  }
+  return Array.from({ length: bands }, (_unused, band) => `${band} ${least[band * rows]} ${least[band * rows + 1]}`);
+}
+
+/** FNV-1a, 32 bits. */
+function hashOf(word: string): number {
+  let hash = 0x811c9dc5;
+  for (let index = 0; index < word.length; index += 1) hash = Math.imul(hash ^ word.charCodeAt(index), 0x01000193);
+  return hash;
+}
+
+/** Jaccard's index of the words. */
+function overlapOf(words: ReadonlySet<string>, others: ReadonlySet<string>): number {
+  if (words.size < fewestWords || others.size < fewestWords) return 0;
+  const both = [...others].filter((word) => words.has(word)).length;
+  return both / (words.size + others.size - both);
+}

@@ -1,0 +1,88 @@
+import MiniSearch from "minisearch";
+import { isCommon, wordsOf } from "./words.ts";
+
+/** What is indexed of an entry. */
+export interface IndexedText {
+  readonly id: string;
+  readonly key: string;
+  readonly value: string;
+  readonly tags: readonly string[];
+}
+
+/** One find; scores compare within one search only. */
+export interface TextHit {
+  readonly id: string;
+  readonly score: number;
+}
+
+/** An entry that has some of the words asked for. */
+export interface WordMatch {
+  readonly id: string;
+  readonly score: number;
+  /** Word → the fields that have it (`key`, `value`, `tags`). */
+  readonly fields: ReadonlyMap<string, readonly string[]>;
+}
+
+/** Full-text search over what is remembered. Kept up to date entry by entry. */
+export interface TextIndex {
+  readonly size: number;
+  put(entry: IndexedText): void;
+  remove(id: string): void;
+  /** Best first; every entry that has any of the words, be they begun only or slightly misspelt. */
+  search(query: string, isVisible: (id: string) => boolean): readonly TextHit[];
+  /** Entries that have any of the (folded) words whole. */
+  matches(words: readonly string[], isVisible: (id: string) => boolean): readonly WordMatch[];
+}
+
+/** More words than these of a long query add cost, not sense. */
+const maxQueryWords = 32;
+
+/** An empty index. */
+export function createTextIndex(): TextIndex {
+  const index = new MiniSearch<IndexedText>({
+    fields: ["key", "value", "tags"],
+    extractField: (entry, field) => (field === "tags" ? entry.tags.join(" ") : entry[field as "id" | "key" | "value"]),
+    tokenize: (text) => wordsOf(text),
+    processTerm: (term) => term,
+    searchOptions: {
+      tokenize: (text) => [...new Set(queryWords(text))],
+      boost: { key: 3, tags: 2 },
+      prefix: (term) => term.length >= 2,
+      // Two letters changed places are two edits. A number that is nearly the same is another number.
+      fuzzy: (term) => (term.length < 4 || /\d/.test(term) ? false : term.length < 6 ? 1 : 2),
+      maxFuzzy: 2,
+    },
+  });
+  return {
+    get size() {
+      return index.documentCount;
+    },
+    put(entry) {
+      if (index.has(entry.id)) index.replace(entry);
+      else index.add(entry);
+    },
+    remove(id) {
+      if (index.has(id)) index.discard(id);
+    },
+    search: (query, isVisible) =>
+      index
+        .search(query, { filter: (result) => isVisible(String(result.id)) })
+        .map(({ id, score }) => ({ id: String(id), score })),
+    matches: (words, isVisible) =>
+      index
+        .search(words.join(" "), {
+          tokenize: (text) => text.split(" "),
+          prefix: false,
+          fuzzy: false,
+          filter: (result) => isVisible(String(result.id)),
+        })
+        .map(({ id, score, match }) => ({ id: String(id), score, fields: new Map(Object.entries(match)) })),
+  };
+}
+
+/** Words of a query; the common ones only where there are no others. */
+function queryWords(query: string): readonly string[] {
+  const words = wordsOf(query, "asked");
+  const telling = words.filter((word) => !isCommon(word));
+  return (telling.length > 0 ? telling : words).slice(0, maxQueryWords);
+}

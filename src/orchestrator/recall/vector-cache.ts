@@ -1,0 +1,111 @@
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Log } from "../log.ts";
+import type { Direction } from "./embedding.ts";
+
+/** Vectors by the hash of their text, over the end of the process. Only a cache: what can't be read is made again. */
+export interface VectorCache {
+  /** Whose vectors these are; undefined before the first. */
+  model(): string | undefined;
+  get(hash: string): Direction | undefined;
+  /** Forgets those of any other model. */
+  put(model: string, made: ReadonlyMap<string, Direction>): Promise<void>;
+  /** Drops what nobody holds any more from the file, when that is most of it. */
+  tidy(isUsed: (hash: string) => boolean): Promise<void>;
+  close(): Promise<void>;
+}
+
+const file = "memory-vectors.jsonl";
+const version = 1;
+/** Lines read at once: between them others have their turn. */
+const linesAtOnce = 2_000;
+/** A file with fewer stale lines than these isn't worth writing anew. */
+const fewestStale = 256;
+
+/** Reads what is there. Never throws: a cache that can't be read or written is told of in the log. */
+export async function openVectorCache(parts: {
+  readonly files?: DocumentFiles;
+  readonly log: Log;
+}): Promise<VectorCache> {
+  const { files, log } = parts;
+  const vectors = new Map<string, Direction>();
+  let model: string | undefined;
+  /** The file has a head for `model`, and can be appended to. */
+  let isWritten = false;
+  let writing: Promise<void> = Promise.resolve();
+
+  function write(what: (to: DocumentFiles) => Promise<void>): Promise<void> {
+    if (files === undefined) return Promise.resolve();
+    writing = writing
+      .then(() => what(files))
+      .catch((error: unknown) => {
+        isWritten = false;
+        log.warn(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+      });
+    return writing;
+  }
+
+  async function read(text: string): Promise<void> {
+    const lines = text.split("\n");
+    const head = parsed(lines[0] ?? "");
+    if (head?.["version"] !== version || typeof head["model"] !== "string") return;
+    model = head["model"];
+    isWritten = text.endsWith("\n");
+    for (let start = 1; start < lines.length; start += linesAtOnce) {
+      for (const line of lines.slice(start, start + linesAtOnce)) {
+        const { hash, vector } = parsed(line) ?? {};
+        if (typeof hash !== "string" || typeof vector !== "string" || vector === "") continue;
+        vectors.set(hash, new Int8Array(Buffer.from(vector, "base64")));
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  const rewrite = (to: DocumentFiles): Promise<void> => {
+    isWritten = true;
+    return to.replace(file, `${JSON.stringify({ version, model })}\n${[...vectors].map(lineOf).join("")}`);
+  };
+
+  try {
+    await read((await files?.read(file)) ?? "");
+  } catch (error) {
+    log.warn(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+
+  return {
+    model: () => model,
+    get: (hash) => vectors.get(hash),
+    put(from, made) {
+      if (model !== from) {
+        vectors.clear();
+        isWritten = false;
+        model = from;
+      }
+      for (const [hash, direction] of made) vectors.set(hash, direction);
+      return write((to) => (isWritten ? to.append(file, [...made].map(lineOf).join("")) : rewrite(to)));
+    },
+    async tidy(isUsed) {
+      const stale = [...vectors.keys()].filter((hash) => !isUsed(hash));
+      if (stale.length < fewestStale || stale.length * 2 < vectors.size) return;
+      for (const hash of stale) vectors.delete(hash);
+      await write(rewrite);
+    },
+    async close() {
+      await write((to) => to.release(file));
+    },
+  };
+}
+
+function lineOf([hash, direction]: readonly [string, Direction]): string {
+  const vector = Buffer.from(direction.buffer, direction.byteOffset, direction.byteLength).toString("base64");
+  return `${JSON.stringify({ hash, vector })}\n`;
+}
+
+function parsed(line: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    // Half a line at the end, or not ours.
+    return undefined;
+  }
+}
