@@ -15,7 +15,7 @@ export interface ImportRules {
 }
 
 /** As it may come: edited by hand, and then without what a new entry gets by itself. */
-const givenSchema = entrySchema.partial().required({ key: true, value: true });
+const givenSchema = entrySchema.partial().extend({ key: z.string(), value: z.string() });
 
 /** Which of the parsed entries are taken, whole, and why others are not: a sentence each. */
 export function judgeImport(

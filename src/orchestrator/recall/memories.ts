@@ -231,7 +231,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       if (entries.length === 0) return undefined;
       const byId = new Map(entries.map((entry) => [idOf(entry.project, entry.key), entry]));
       const accepts = (id: MemoryId) => byId.has(id);
-      const { ids } = await search.search(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
+      const ids = await search.relevant(prompt, { accepts, limit: relevantLimit, signal: caller.signal });
       const relevant = ids.flatMap((id) => byId.get(id) ?? []);
       const injection = await composeInjection({ entries, relevant, nowMs: now(), maxTokens, countTokens });
       if (injection === undefined) return undefined;

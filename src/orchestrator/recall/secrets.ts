@@ -37,7 +37,7 @@ export function findSecret(text: string): string | undefined {
 
 /** `hunter2` is a word, `<your-token>` a placeholder, `Xk29fLq8zR` neither. Of kinds of characters two, and 3 bits each. */
 function looksRandom(value: string): boolean {
-  if (/^(?:[<{$*%]|x{4,}|https?:|\.{0,2}\/)/i.test(value)) return false;
+  if (/^(?:[<{$*%]|x{4,}|https?:|[.~]{0,2}\/)/i.test(value)) return false;
   const kinds = [/[a-z]/, /[A-Z]/, /[0-9]/, /[^A-Za-z0-9]/].filter((kind) => kind.test(value)).length;
   return kinds >= 2 && /[0-9]|[^A-Za-z0-9._-]/.test(value) && bitsPerCharacter(value) >= 3;
 }

@@ -1,0 +1,203 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import type { MemoryEntry, MemoryFormat } from "../../../src/orchestrator/facade-recall.ts";
+import { exportEntries, parseExport } from "../../../src/orchestrator/recall/export.ts";
+import { judgeImport } from "../../../src/orchestrator/recall/import.ts";
+import { callerIn, openMemories, startMs } from "./open-memories.ts";
+
+const shell = callerIn(undefined, "ollm");
+const rules = { nowMs: startMs, isForced: false, takesProject: () => true };
+
+const time = fc
+  .date({ min: new Date(0), max: new Date(startMs), noInvalidDate: true })
+  .map((date) => date.toISOString());
+const text = fc.string({ unit: "binary", maxLength: 60 }).filter((each) => each.trim() !== "" && !/\p{Cs}/u.test(each));
+const word = fc
+  .string({ unit: "binary", minLength: 1, maxLength: 20 })
+  .map((each) =>
+    each
+      .normalize("NFC")
+      .replaceAll(/[\p{Cc}\p{Cs}\u2028\u2029,]/gu, "")
+      .trim(),
+  )
+  .filter((each) => each !== "" && each.length <= 50);
+const entry: fc.Arbitrary<MemoryEntry> = fc
+  .record({
+    key: word,
+    value: text,
+    category: fc.constantFrom("fact" as const, "preference" as const, "context" as const),
+    project: fc.option(word.map((each) => `/${each}`)),
+    tags: fc.uniqueArray(word, { maxLength: 3 }),
+    isPinned: fc.boolean(),
+    createdAt: time,
+    updatedAt: time,
+    accessCount: fc.nat(),
+    previous: fc.option(fc.record({ value: text, updatedAt: time })),
+  })
+  .map(({ project, previous, ...rest }) => ({
+    ...rest,
+    source: "system",
+    scope: project === null ? "global" : "project",
+    ...(project === null ? {} : { project }),
+    ...(previous === null ? {} : { previous }),
+  }));
+const entries = fc.uniqueArray(entry, { selector: ({ project, key }) => `${project ?? ""}\n${key}`, maxLength: 5 });
+
+const readBack = (given: readonly MemoryEntry[], format: MemoryFormat) =>
+  judgeImport(parseExport(exportEntries(given, format, startMs), format), { ...rules, isForced: true });
+const sorted = (given: readonly MemoryEntry[]) =>
+  given.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+
+describe("an export", () => {
+  it("comes back whole from JSON", () => {
+    fc.assert(
+      fc.property(entries, (given) => {
+        expect(readBack(given, "json")).toEqual({ entries: given, refused: [] });
+      }),
+    );
+  });
+
+  it("comes back from Markdown but for previous values", () => {
+    fc.assert(
+      fc.property(entries, (given) => {
+        // A text without entries is refused.
+        fc.pre(given.length > 0);
+        const expected = given.map(({ previous: _previous, ...rest }) => rest);
+        const { entries: read, refused } = readBack(given, "markdown");
+        expect({ read: sorted(read), refused }).toEqual({ read: sorted(expected), refused: [] });
+      }),
+    );
+  });
+
+  it("is readable as Markdown, by category", async () => {
+    const { memories } = openMemories();
+    await memories.remember(shell, { key: "editor", value: "helix", category: "preference", tags: ["tools", "tui"] });
+    await memories.remember(shell, { key: "db", value: "postgres\n\n# on port 5433", isPinned: true });
+    expect(await memories.export(shell, "markdown")).toMatchInlineSnapshot(`
+      "# Memory
+
+      Exported 2026-11-21T00:00:00.000Z.
+
+      ## Preferences
+
+      ### editor
+
+      > helix
+
+      - tags: tools, tui
+      - source: user
+      - created: 2026-11-21T00:00:00.000Z
+      - updated: 2026-11-21T00:00:00.000Z
+      - used: 0
+
+      ## Facts
+
+      ### db
+
+      > postgres
+      >
+      > # on port 5433
+
+      - pinned: yes
+      - source: user
+      - created: 2026-11-21T00:00:00.000Z
+      - updated: 2026-11-21T00:00:00.000Z
+      - used: 0
+      "
+    `);
+  });
+
+  it("holds the caller's entries, and for the user's own shell those of all projects", async () => {
+    const { memories } = openMemories();
+    await memories.remember(callerIn("/work/a"), { key: "db", value: "postgres", scope: "project" });
+    await memories.remember(callerIn("/work/a"), { key: "db", value: "sqlite", scope: "global" });
+    const count = async (caller: typeof shell) => parseExport(await memories.export(caller, "json"), "json").length;
+    expect([await count(callerIn("/work/b")), await count(callerIn("/work/a")), await count(shell)]).toEqual([1, 2, 2]);
+  });
+});
+
+describe("an import", () => {
+  it("stores whole entries under source system, and keeps what a key held before", async () => {
+    const from = openMemories();
+    await from.memories.remember(shell, { key: "editor", value: "helix", isPinned: true });
+    const exported = await from.memories.export(shell, "json");
+    const { memories, changes } = openMemories();
+    await memories.remember(shell, { key: "editor", value: "vim" });
+    expect(await memories.import(shell, exported, "json")).toEqual({ imported: 1, refused: [] });
+    expect((await memories.recall(shell, { key: "editor" })).entries[0]).toMatchObject({
+      value: "helix",
+      isPinned: true,
+      source: "system",
+      previous: { value: "vim" },
+    });
+    expect(changes.at(-1)).toEqual({ kind: "memories", isListChanged: true });
+  });
+
+  it("takes what is good and says of each other one why not", async () => {
+    const { memories } = openMemories();
+    const given = [
+      { key: "good", value: "v" },
+      { key: "", value: "v" },
+      { key: "blank", value: " " },
+      { key: "good", value: "again" },
+      { key: "huge", value: "v".repeat(65_537) },
+      { key: "over", value: "v", expiresAt: "2026-01-01T00:00:00.000Z" },
+      { key: "mood", value: "v", category: "mood" },
+      { key: "token", value: `ghp_${"a1B2".repeat(9)}` },
+      { key: "elsewhere", value: "v", scope: "project", project: "/work/b" },
+      { key: "nowhere", value: "v", scope: "project" },
+      { value: "v" },
+      "text",
+    ];
+    const result = await memories.import(callerIn("/work/a"), JSON.stringify({ version: 1, entries: given }), "json");
+    expect(result).toMatchInlineSnapshot(`
+      {
+        "imported": 1,
+        "refused": [
+          "entry 2: the key is empty",
+          ""blank": the value is empty",
+          ""good": the same key came before",
+          ""huge": the value has 65.5 kB; at most 64 KiB are remembered",
+          ""over": it expired at 2026-01-01T00:00:00.000Z",
+          ""mood": Invalid option: expected one of "fact"|"preference"|"context" → at category",
+          ""token": it looks like a GitHub token (ghp_…)",
+          ""elsewhere": it belongs to the project /work/b",
+          ""nowhere": it doesn't say of which project it is",
+          "entry 11: Invalid input: expected string, received undefined → at key",
+          "entry 12: Invalid input: expected object, received string",
+        ],
+      }
+    `);
+    expect((await memories.recall(shell, {})).entries.map(({ key, value }) => [key, value])).toEqual([["good", "v"]]);
+  });
+
+  it("takes a hand-written Markdown list", async () => {
+    const { memories } = openMemories();
+    const written = "## Preferences\r\n\r\n### editor\r\n> helix\r\n> with vim keys\r\n\r\n- tags: a, b\r\n";
+    expect(await memories.import(shell, written, "markdown")).toEqual({ imported: 1, refused: [] });
+    expect((await memories.recall(shell, { key: "editor" })).entries[0]).toMatchObject({
+      value: "helix\nwith vim keys",
+      category: "preference",
+      tags: ["a", "b"],
+    });
+  });
+
+  it.each([
+    ["json", "{", "that is no JSON"],
+    ["json", "[]", "no exported memory"],
+    ["json", '{"version":2,"entries":[]}', "exported in version 2; this program knows 1"],
+    ["markdown", "# Notes\n\nhello", "no entries were found"],
+  ] as const)("refuses a text that is no export (%s %j)", async (format, broken, message) => {
+    const { memories } = openMemories();
+    await expect(memories.import(shell, broken, format)).rejects.toThrow(InvalidRequest);
+    await expect(memories.import(shell, broken, format)).rejects.toThrow(message);
+  });
+
+  it("takes secrets only when it is forced", async () => {
+    const { memories } = openMemories();
+    const given = JSON.stringify({ version: 1, entries: [{ key: "k", value: `ghp_${"a1B2".repeat(9)}` }] });
+    expect((await memories.import(shell, given, "json")).imported).toBe(0);
+    expect((await memories.import(shell, given, "json", { isForced: true })).imported).toBe(1);
+  });
+});

@@ -1,0 +1,43 @@
+import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import type { Change } from "../../../src/orchestrator/facade.ts";
+import { createMemories, type MemoriesWithInjection } from "../../../src/orchestrator/recall/memories.ts";
+import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { plainSettings } from "../../support/caller-settings.ts";
+
+export interface TestMemories {
+  readonly memories: MemoriesWithInjection;
+  readonly changes: Change[];
+  readonly warnings: string[];
+  /** Milliseconds since the epoch; moved by hand. */
+  readonly clock: { nowMs: number };
+}
+
+export const startMs = Date.UTC(2026, 10, 21);
+
+/** Memories in `folder`, or in memory alone; no embedding model. */
+export function openMemories(files?: DocumentFiles | string): TestMemories {
+  const clock = { nowMs: startMs };
+  const changes: Change[] = [];
+  const warnings: string[] = [];
+  const kept = typeof files === "string" ? createDocumentFiles(files) : files;
+  const memories = createMemories({
+    now: () => clock.nowMs,
+    log: { debug: () => undefined, info: () => undefined, warn: (message) => warnings.push(message) },
+    publish: (change) => changes.push(change),
+    ...(kept === undefined ? {} : { files: kept }),
+    embed: () => Promise.resolve(undefined),
+  });
+  return { memories, changes, warnings, clock };
+}
+
+/** A caller; in a project, when a folder is given. */
+export function callerIn(folder?: string, client = "claude-code"): CallerContext {
+  return {
+    id: "caller-1",
+    client,
+    roots: [],
+    settings: plainSettings,
+    signal: new AbortController().signal,
+    ...(folder === undefined ? {} : { project: { folder, evidence: [], isTrusted: false, settings: {}, notes: [] } }),
+  };
+}

@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { findSecret } from "../../../src/orchestrator/recall/secrets.ts";
+
+// Put together here, so that scanners of this repository don't find them.
+const privateKey = ["PRIVATE", "KEY"].join(" ");
+const digits = "123456789012";
+const random = "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5";
+
+describe("a secret", () => {
+  it.each([
+    ["OpenAI", `sk-${random}`],
+    ["OpenAI, of a project", `sk-proj-${random}_${random}`],
+    ["Anthropic", `sk-ant-api03-${random}`],
+    ["GitHub", `ghp_${random}`],
+    ["GitHub, fine-grained", `github_pat_11${random}`],
+    ["GitLab", `glpat-${random}`],
+    ["AWS", `AKIA${digits}ABCD`],
+    ["Slack", `xoxb-${digits}-abcdef`],
+    ["Google", `AIza${random.slice(0, 35)}`],
+    ["Hugging Face", `hf_${random.slice(0, 34)}`],
+    ["PEM", `-----BEGIN RSA ${privateKey}-----\nMII`],
+    ["OpenSSH", `-----BEGIN OPENSSH ${privateKey}-----`],
+    ["JSON Web Token", `Bearer eyJ${random}.eyJ${random}.${random}`],
+    ["a password in an address", "postgres://admin:s3cr3tPw@db.example.com/x"],
+    ["a password", 'password = "Xk29fLq8zR!"'],
+    ["a token in a configuration", `api_key: ${random}`],
+    ["a key that says so", `database password=Xk29fLq8zR`],
+  ])("of %s is found, also in the middle of a text", (_name, secret) => {
+    expect(findSecret(secret)).toBeDefined();
+    expect(findSecret(`remember that ${secret} is it`)).toBeDefined();
+  });
+
+  it.each([
+    "I prefer helix to vim",
+    "the password is in 1Password",
+    "password: <your-password>",
+    "token=${GITHUB_TOKEN}",
+    "use risk-assessment-of-the-whole-portfolio-2026",
+    "max tokens: 4096",
+    "token budget = 2,500",
+    "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+    "see https://example.com/a/b?c=d and http://127.0.0.1:11434",
+    "secret: the cat is called Tom",
+    "tests use task-force-task-force-task-force",
+    "api key: ~/.config/keys/openai",
+  ])("is not seen in %j", (text) => {
+    expect(findSecret(text)).toBeUndefined();
+  });
+
+  it("is looked for in time that grows with the text alone", () => {
+    for (const unit of ["sk-", "eyJ.", "password=", "://a:", "-----BEGIN ", "token: : "]) {
+      const startedAt = performance.now();
+      findSecret(unit.repeat(65_536 / unit.length));
+      // Quadratic would be minutes.
+      expect(performance.now() - startedAt).toBeLessThan(2_000);
+    }
+  });
+
+  it("is never part of the answer", () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[A-Za-z0-9]{24,40}$/), (rest) => {
+        expect(findSecret(`sk-${rest}`)).toBe("an API key (sk-…)");
+      }),
+    );
+  });
+});
