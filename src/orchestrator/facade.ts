@@ -40,6 +40,8 @@ export interface ListedModel {
   readonly engine: string;
   readonly sizeBytes: number;
   readonly isLoaded: boolean;
+  /** Stays once it is loaded: neither evicted nor unloaded for being idle. */
+  readonly isPinned?: boolean;
   /** Whether it could be loaded now, evicting idle models if need be; absent for remote models. */
   readonly fits?: boolean;
   readonly status: ModelStatus;
@@ -219,7 +221,12 @@ export interface RamStatus {
   readonly swapUsedBytes: number;
   readonly warning?: string;
   readonly gpus: readonly { readonly name: string; readonly totalBytes: number; readonly freeBytes?: number }[];
-  readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
+  readonly loaded: readonly {
+    readonly name: string;
+    readonly engine: string;
+    readonly bytes: number;
+    readonly isPinned?: boolean;
+  }[];
   readonly sampledAt: string;
 }
 

@@ -7,11 +7,12 @@ export interface Log {
 
 export type LogLevel = "debug" | "info" | "warn" | "silent";
 
-/** Writes lines at or above `level` through `write` (one line each, without the newline). */
-export function createLog(level: LogLevel, write: (line: string) => void): Log {
+/** Writes lines at or above `level`, asked for anew with each, through `write` (one line each, without the newline). */
+export function createLog(level: LogLevel | (() => LogLevel), write: (line: string) => void): Log {
   const order: readonly LogLevel[] = ["debug", "info", "warn", "silent"];
   const logAt = (at: LogLevel) => (message: string) => {
-    if (order.indexOf(at) >= order.indexOf(level)) write(`ollm ${at}: ${message}`);
+    const least = typeof level === "function" ? level() : level;
+    if (order.indexOf(at) >= order.indexOf(least)) write(`ollm ${at}: ${message}`);
   };
   return { debug: logAt("debug"), info: logAt("info"), warn: logAt("warn") };
 }

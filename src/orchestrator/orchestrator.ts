@@ -1,21 +1,25 @@
 import { join } from "node:path";
 import { systemTimers } from "./async/timers.ts";
+import { createUnderWay } from "./async/under-way.ts";
 import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
+import { overridesOf } from "./catalog/model-overrides.ts";
 import { profiles } from "./catalog/profiles.ts";
 import { createChanges } from "./changes/changes.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
 import { createWatcher } from "./changes/watcher.ts";
-import type { Settings } from "./config/schema.ts";
+import type { Engine } from "./engines/engine.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { factsOf } from "./generation/candidates.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
+import { createEngineSet } from "./inventory/engine-set.ts";
 import { createInventory, type LocatedModel, takesNoMemory } from "./inventory/inventory.ts";
 import { createJobs } from "./jobs/jobs.ts";
 import { createLibrary } from "./library/library.ts";
 import { canonicalContext } from "./loading/context-size.ts";
+import { createKeeping } from "./loading/keeping.ts";
 import { createLoader } from "./loading/loader.ts";
 import { createProjects } from "./projects/projects.ts";
 import { createMemories } from "./recall/memories.ts";
@@ -24,6 +28,7 @@ import { formatBytes } from "./text/format-bytes.ts";
 import { createObservations } from "./observations/observations.ts";
 import { createOperations } from "./operations/operations.ts";
 import { createModelQueues } from "./queue/model-queues.ts";
+import { obeyChanges } from "./settings-changes.ts";
 import { listModels, listOne, staleSinceOf, type ListingSource } from "./status/listing.ts";
 import { engineStatus, ramStatus } from "./status/system.ts";
 import type { GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./facade.ts";
@@ -32,34 +37,45 @@ import type { World } from "./world.ts";
 
 /** An owner that ends must not be kept by an engine that doesn't let go. */
 const unloadOwnMs = 1_000;
+/** Pinned models keep an owner alive, so whether they are still there is looked at so often. */
+const pinnedLookMs = 60_000;
 
-/** Puts the parts together; everything outside the program comes in through `world`. */
-export function createOrchestrator(settings: Settings, world: World): Orchestrator {
-  const { now, log, probe, engines } = world;
+/**
+ * Puts the parts together; everything outside the program comes in through `world`. Settings are asked for where they
+ * are used, so that a change holds from then on.
+ */
+export function createOrchestrator(world: World): Orchestrator {
+  const { now, log, probe } = world;
+  const settings = () => world.settings.current();
+  const engines = createEngineSet(world.engines, log);
+  const calls = createUnderWay();
   const closing = new AbortController();
   const changes = createChanges(systemTimers, log);
   const operations = createOperations(now);
   const jobs = createJobs({
     now,
     log,
-    keepHours: settings.jobs.keepHours,
-    maxBytes: settings.jobs.maxBytes,
+    get keepHours() {
+      return settings().jobs.keepHours;
+    },
+    get maxBytes() {
+      return settings().jobs.maxBytes;
+    },
     publish: changes.publish,
     ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
   });
   const observations = createObservations(now);
-  const inventory = createInventory({ engines, now, log, signal: closing.signal, changes });
-  const queues = createModelQueues(settings.queue.maxWaiting, now);
-  const { memory } = settings;
-  const keepAliveSeconds = settings.model.keepAlive.timeout;
+  const inventory = createInventory({ engines: engines.current, now, log, signal: closing.signal, changes });
+  const queues = createModelQueues(() => settings().queue.maxWaiting, now);
   const { publish } = changes;
   const loader = createLoader({
     inventory,
     operations,
     observations,
     probe,
-    memory,
-    keepAliveSeconds,
+    settings,
+    keeping: createKeeping(settings),
+    leaving: engines.leaving,
     now,
     log,
     publish,
@@ -72,12 +88,24 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     observations,
     keepPull: (operation, client, request) => jobs.keepPull(operation, client, request, operations.ended(operation.id)),
   });
-  const listing: ListingSource = { inventory, library, loader, observations, probe, memory, log };
+  const status = { inventory, probe, isPinned: loader.isPinned };
+  const listing: ListingSource = {
+    inventory,
+    library,
+    loader,
+    observations,
+    probe,
+    get memory() {
+      return settings().memory;
+    },
+    log,
+  };
   const watcher = createWatcher({
     timers: systemTimers,
     log,
-    lookAtMemory: () => ramStatus({ inventory, probe }),
-    lookAtModels: () => Promise.all([inventory.lists(0), ...engines.map((engine) => inventory.resident(engine, 0))]),
+    lookAtMemory: () => ramStatus(status),
+    lookAtModels: () =>
+      Promise.all([inventory.lists(0), ...inventory.engines.map((engine) => inventory.resident(engine, 0))]),
     publish,
   });
   let remoteRequests = 0;
@@ -85,12 +113,14 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     inventory,
     loader,
     observations,
-    memory,
+    get memory() {
+      return settings().memory;
+    },
     now,
     log,
     probe,
     queues,
-    conversations: createConversations(() => world.settings.current().conversations, now),
+    conversations: createConversations(() => settings().conversations, now),
     inject: (...asked) => memories.inject(...asked),
     picked: (task) => comparisons.preferred(task),
     noteRemote: () => {
@@ -104,6 +134,23 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
   const projects = createProjects({ now, log, publish, profiles: Object.keys(profiles), ...kept });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
+
+  /** Whoever holds an engine that was replaced: calls of that moment, and the operations that they may have begun. */
+  async function letGoOf(engine: Engine): Promise<void> {
+    await calls.settled();
+    await Promise.all(operations.running().map(({ id }) => operations.ended(id)));
+    await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs), [engine]);
+  }
+
+  const stopObeying = obeyChanges({
+    world,
+    replaceEngines: (next) => engines.replace(next, letGoOf),
+    inventory,
+    observations,
+    loader,
+    publish,
+    signal: closing.signal,
+  });
 
   /** Where a model would be loaded, and with how much context. */
   async function loadTarget(
@@ -122,7 +169,8 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     }
     const facts = await factsOf({ inventory, log }, located, caller.signal);
     const { contextTokens: windowTokens } = describeFromDatabase(located.model.name, facts);
-    const atLeastTokens = request.contextTokens ?? caller.settings.contextTokens;
+    const forModel = overridesOf(caller.settings.models, located.model.name).contextTokens;
+    const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens;
     if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
       throw new InvalidRequest(
         `context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${located.model.name} reads`,
@@ -156,10 +204,25 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
     throw new InvalidRequest("prompt is empty", { hint: "say what the model is to do" });
   }
 
+  async function setPinned(caller: CallerContext, name: string, isPinned: boolean): Promise<string> {
+    const places = await inventory.locate(name);
+    const held = places.filter((place) => !takesNoMemory(place));
+    const [first] = held;
+    if (first === undefined) {
+      throw new InvalidRequest(`${name} runs elsewhere: there is nothing to keep here`, {
+        hint: "name a local model (list_models)",
+      });
+    }
+    for (const place of held) await loader.setPinned(place, isPinned, caller.signal);
+    return first.model.name;
+  }
+
   async function systemStatus(caller: CallerContext): Promise<SystemStatus> {
+    const { memory } = settings();
+    const problem = world.settings.problem();
     const [ram, statuses] = await Promise.all([
-      ramStatus({ inventory, probe }),
-      Promise.all(engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
+      ramStatus(status),
+      Promise.all(inventory.engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
     ]);
     const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
     return {
@@ -176,20 +239,28 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       }),
       remoteRequests,
       warnings: [
+        ...(problem === undefined ? [] : [`${problem}; the settings before hold until it is mended`]),
         ...(ram.warning === undefined ? [] : [ram.warning]),
         ...(memory.availableBytes === undefined
           ? []
           : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
         ...(caller.warnings ?? []),
+        ...memories.problems(),
         // Why is told with each engine.
         ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
       ],
     };
   }
 
+  /** While it runs, no engine that it may have found is closed. */
+  const counted =
+    <Given extends readonly unknown[], Result>(work: (...given: Given) => Promise<Result>) =>
+    (...given: Given): Promise<Result> =>
+      calls.count(work(...given));
+
   return {
-    listModels: (caller, request) => listModels(listing, caller, request),
-    async describeModel(caller, name) {
+    listModels: counted((caller, request) => listModels(listing, caller, request)),
+    describeModel: counted(async (caller, name) => {
       const [located] = await inventory.locate(name);
       if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
       const [model, known, staleSince] = await Promise.all([
@@ -206,13 +277,13 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
         ...(staleSince === undefined ? {} : { staleSince }),
         ...(database === undefined ? {} : { database }),
       };
-    },
-    pullModel: (caller, request) => library.pull(caller, request),
-    async planLoad(caller, request) {
+    }),
+    pullModel: counted((caller, request) => library.pull(caller, request)),
+    planLoad: counted(async (caller, request) => {
       const { located, contextTokens } = await loadTarget(caller, request);
       return loader.plan(located, contextTokens, caller.signal);
-    },
-    async loadModel(caller, request) {
+    }),
+    loadModel: counted(async (caller, request) => {
       const { keepAliveSeconds: seconds } = request;
       if (seconds === 0) {
         throw new InvalidRequest("keep_alive 0 would unload the model as soon as it is loaded", {
@@ -225,11 +296,11 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
         { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
         true,
       );
-    },
-    async planGeneration(caller, request) {
+    }),
+    planGeneration: counted(async (caller, request) => {
       checkPrompt(request);
       return planGeneration(generation, caller, request);
-    },
+    }),
     async generate(caller, request) {
       checkPrompt(request);
       const title = request.model === undefined ? "generate" : `generate with ${request.model}`;
@@ -237,31 +308,38 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
         runGeneration(generation, caller, request, context),
       );
     },
-    unloadModels: (caller, name) => library.unload(caller, name),
-    deleteModel: (caller, name) => library.remove(caller, name),
-    setPinned: () => Promise.reject(new Error("pins: not built yet")),
+    unloadModels: counted((caller, name) => library.unload(caller, name)),
+    deleteModel: counted((caller, name) => library.remove(caller, name)),
+    setPinned: counted(setPinned),
     memories,
     templates,
     projects,
     comparisons,
     settings: access,
     database: () => modelDatabase,
-    ramStatus: () => ramStatus({ inventory, probe }),
-    systemStatus,
+    ramStatus: counted(() => ramStatus(status)),
+    systemStatus: counted(systemStatus),
     jobs,
     resume: (answers) => jobs.restore(library.resume, answers),
     onChange: changes.subscribe,
     watch: watcher.watch,
     activity() {
       const running = operations.running();
-      return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned: 0 };
+      const pinned = loader.pinnedCount();
+      // An engine that was restarted holds nothing any more, and nobody else may look.
+      if (pinned > 0) for (const engine of inventory.engines) void inventory.resident(engine, pinnedLookMs);
+      return { operations: running.length, pulls: running.filter(({ kind }) => kind === "pull").length, pinned };
     },
-    fileLimits: { maxFileBytes: settings.files.maxFileBytes, maxTotalBytes: settings.files.maxTotalBytes },
+    get fileLimits() {
+      const { maxFileBytes, maxTotalBytes } = settings().files;
+      return { maxFileBytes, maxTotalBytes };
+    },
     async wokeUp() {
       inventory.forgetAll();
-      await Promise.all(engines.map((engine) => engine.health(closing.signal)));
+      await Promise.all(inventory.engines.map((engine) => engine.health(closing.signal)));
     },
     async close({ unloadsOwn = false } = {}) {
+      stopObeying();
       watcher.close();
       closing.abort("disconnected");
       jobs.suspend();
@@ -270,7 +348,7 @@ export function createOrchestrator(settings: Settings, world: World): Orchestrat
       templates.close();
       await Promise.all([memories.close(), projects.close(), comparisons.close()]);
       if (unloadsOwn) await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs));
-      await Promise.all(engines.map((engine) => engine.close()));
+      await engines.close();
     },
   };
 }

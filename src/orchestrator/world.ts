@@ -1,4 +1,5 @@
-import type { LiveSettings } from "./config/access.ts";
+import type { LiveSettings } from "./config/live.ts";
+import type { Settings } from "./config/schema.ts";
 import type { DocumentFiles } from "./documents/files.ts";
 import type { Engine } from "./engines/engine.ts";
 import type { MemoryProbe } from "./hardware/probe.ts";
@@ -10,6 +11,10 @@ export interface World {
   /** Milliseconds since the epoch. */
   now(): number;
   readonly engines: readonly Engine[];
+  /**
+   * The engines of changed settings, the same objects where nothing of theirs has changed. Absent: they never change.
+   */
+  readonly remakeEngines?: (settings: Settings) => readonly Engine[];
   readonly probe: MemoryProbe;
   readonly log: Log;
   /** Where jobs are kept; absent: nothing of them outlives the process. */

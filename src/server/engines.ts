@@ -3,6 +3,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Engine } from "../orchestrator/engines/engine.ts";
+import { createChildrenList } from "../orchestrator/engines/llama-cpp/children-list.ts";
+import { createComputeGate } from "../orchestrator/engines/llama-cpp/compute-gate.ts";
 import { createEngineInstallation } from "../orchestrator/engines/llama-cpp/install/installation.ts";
 import { currentPlatform } from "../orchestrator/engines/llama-cpp/install/platform.ts";
 import { createLlamaCppEngine } from "../orchestrator/engines/llama-cpp/index.ts";
@@ -17,7 +19,6 @@ import { createModelStore } from "../orchestrator/store/model-store.ts";
 import { findNode } from "./node-executable.ts";
 
 export interface EngineWorld {
-  readonly settings: Settings;
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
   readonly userHome: string;
@@ -26,42 +27,72 @@ export interface EngineWorld {
   readonly cores: number;
   readonly version: string;
   readonly log: Log;
+  /** `model.keepAlive.timeout` as it is now, in seconds. */
+  readonly keepAliveSeconds: () => number;
 }
 
-/** The configured engines with the real disk, network and processes behind them, in order of preference. */
-export function createEngines(world: EngineWorld): readonly Engine[] {
-  const { providers, network } = world.settings;
+/** Makes the engines of some settings. */
+export type EngineMaker = (settings: Settings) => readonly Engine[];
+
+/**
+ * The configured engines with the real disk, network and processes behind them, in order of preference. Called again,
+ * it answers with the same engine where none of its settings has changed, so that only the others are replaced. Throws
+ * `InvalidConfig` for an address that can't be read, and then knows the engines of the call before.
+ */
+export function createEngineMaker(world: EngineWorld): EngineMaker {
   const { log } = world;
-  const engines: Engine[] = [];
-  if (providers.ollama.enabled) {
-    const timeouts = { pullStallMs: world.settings.registry.stallTimeoutMs };
-    engines.push(
-      createOllamaEngine({
-        host: providers.ollama.host,
-        now: Date.now,
-        log,
-        timeouts,
-        allowedHosts: network.allowedHosts,
-      }),
-    );
-  }
   const node = findNode({
     execPath: process.execPath,
     isElectron: process.versions["electron"] !== undefined,
     platform: process.platform,
     searchPath: world.environment["PATH"] ?? "",
   });
-  if (providers.llamaCpp.enabled && node === undefined) {
-    log.warn(
-      "the embedded engine is off: this program runs inside an application and found no Node to start processes with",
-    );
-  }
-  if (providers.llamaCpp.enabled && node !== undefined) engines.push(createEmbedded(world, node));
-  return engines;
+  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(Date.now) };
+  let made = new Map<string, Engine>();
+
+  return ({ providers, store, registry, network }) => {
+    const settings = { providers, store, registry, network };
+    const next = new Map<string, Engine>();
+    const keep = (signature: unknown, make: () => Engine): void => {
+      const key = JSON.stringify(signature);
+      next.set(key, made.get(key) ?? make());
+    };
+    if (providers.ollama.enabled) {
+      const { host } = providers.ollama;
+      keep(["ollama", host, registry.stallTimeoutMs, network], () =>
+        createOllamaEngine({
+          host,
+          now: Date.now,
+          log,
+          timeouts: { pullStallMs: registry.stallTimeoutMs },
+          allowedHosts: network.allowedHosts,
+        }),
+      );
+    }
+    if (providers.llamaCpp.enabled && node === undefined) {
+      log.warn(
+        "the embedded engine is off: this program runs inside an application and found no Node to start processes with",
+      );
+    }
+    if (providers.llamaCpp.enabled && node !== undefined) {
+      keep(["llama-cpp", providers.llamaCpp, store, registry, network], () =>
+        createEmbedded(world, settings, node, shared),
+      );
+    }
+    made = next;
+    return [...next.values()];
+  };
 }
 
-function createEmbedded(world: EngineWorld, nodeExecutable: string): Engine {
-  const { settings, home, environment, log } = world;
+type EngineSettings = Pick<Settings, "providers" | "store" | "registry" | "network">;
+
+function createEmbedded(
+  world: EngineWorld,
+  settings: EngineSettings,
+  nodeExecutable: string,
+  shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
+): Engine {
+  const { home, environment, log } = world;
   const inspect = createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
   const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const store = createModelStore({
@@ -90,15 +121,18 @@ function createEmbedded(world: EngineWorld, nodeExecutable: string): Engine {
     childEntry: builtFile("engine-child.mjs"),
     nodeExecutable,
     runFolder: path.join(home, "run"),
+    shared,
     threads: settings.providers.llamaCpp.threads ?? world.cores,
-    keepAliveSeconds: settings.model.keepAlive.timeout,
+    get keepAliveSeconds() {
+      return world.keepAliveSeconds();
+    },
     now: Date.now,
     log,
   });
 }
 
 /** What the owner names as a registry is named; a name to pull, and whatever it leads to, is not. */
-function registryGuard({ network, registry }: Settings) {
+function registryGuard({ network, registry }: Pick<Settings, "network" | "registry">) {
   return createAddressGuard({
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
     refuse: (message, hint) => new PullFailed(message, { hint }),

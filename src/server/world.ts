@@ -1,6 +1,7 @@
 import path from "node:path";
-import { fixedSettings } from "../orchestrator/config/access.ts";
-import { loadSettings, type Flags } from "../orchestrator/config/load.ts";
+import { setTimeout as pause } from "node:timers/promises";
+import { type FollowedSettings, followSettings } from "../orchestrator/config/live.ts";
+import type { Flags } from "../orchestrator/config/load.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
 import { createDocumentFiles } from "../orchestrator/documents/files.ts";
@@ -9,7 +10,8 @@ import { createJobFiles } from "../orchestrator/jobs/files.ts";
 import type { Log } from "../orchestrator/log.ts";
 import { createLog } from "../orchestrator/log.ts";
 import { createOrchestrator } from "../orchestrator/orchestrator.ts";
-import { createEngines } from "./engines.ts";
+import { createEngineMaker } from "./engines.ts";
+import { fileStamp } from "./file-stamp.ts";
 
 export interface BrainOptions {
   /** `OLLM_HOME`, made and writable. */
@@ -27,7 +29,10 @@ export interface BrainOptions {
 /** The brain of one home, for all its callers. */
 export interface Brain {
   readonly home: string;
+  /** As they are now. */
   readonly settings: Settings;
+  /** Those, and how they follow `config.yaml`. */
+  readonly live: FollowedSettings;
   readonly orchestrator: Orchestrator;
   readonly log: Log;
   /** Ends engines and their processes; with `unloadsOwn` also models that it loaded into engines which live on. */
@@ -40,30 +45,50 @@ export interface Brain {
  */
 export async function openBrain(options: BrainOptions): Promise<Brain> {
   const { home, environment, flags, version } = options;
-  const { settings, warnings } = await loadSettings({ home, environment, flags });
-  const log = createLog(settings.log.level, options.writeLine);
-  for (const warning of warnings) log.warn(warning);
-
+  let live: FollowedSettings | undefined;
+  const log = createLog(() => live?.current().log.level ?? "warn", options.writeLine);
   const probe = createSystemProbe({ log });
-  const engines = createEngines({
-    settings,
+  const makeEngines = createEngineMaker({
     home,
     userHome: options.userHome,
     environment,
     cores: probe.cores(),
     version,
     log,
+    keepAliveSeconds: () => live?.current().model.keepAlive.timeout ?? -1,
   });
-  const orchestrator = createOrchestrator(settings, {
+  const { settings, warnings } = await followSettings({
+    home,
+    environment,
+    flags,
+    stamp: () => fileStamp(path.join(home, "config.yaml")),
+    // Making them is the check; nothing is connected to or started by it.
+    check: (checked) => void makeEngines(checked),
+    pause: (ms) => pause(ms),
+    log,
+  });
+  live = settings;
+  for (const warning of warnings) log.warn(warning);
+  const orchestrator = createOrchestrator({
     now: Date.now,
-    engines,
+    engines: makeEngines(settings.current()),
+    remakeEngines: makeEngines,
     probe,
     log,
     version,
     home,
-    settings: fixedSettings(settings),
+    settings,
     jobFiles: createJobFiles(path.join(home, "jobs")),
     documentFiles: createDocumentFiles(home),
   });
-  return { home, settings, orchestrator, log, close: (how) => orchestrator.close(how) };
+  return {
+    home,
+    get settings() {
+      return settings.current();
+    },
+    live: settings,
+    orchestrator,
+    log,
+    close: (how) => orchestrator.close(how),
+  };
 }

@@ -1,4 +1,4 @@
-import { fixedSettings } from "../../src/orchestrator/config/access.ts";
+import { fixedSettings } from "../../src/orchestrator/config/live.ts";
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
@@ -40,7 +40,7 @@ export function createTestBrain(
     sampledAtMs: 0,
   });
   const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  const orchestrator = createOrchestrator(settings, {
+  const orchestrator = createOrchestrator({
     now: options.now ?? (() => performance.now()),
     engines,
     probe: { sample: () => Promise.resolve(sample()), cores: () => 2 },

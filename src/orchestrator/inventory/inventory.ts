@@ -31,6 +31,7 @@ export function takesNoMemory({ engine, model }: LocatedModel): boolean {
 }
 
 export interface Inventory {
+  /** As configured now: others after a change of their settings. */
   readonly engines: readonly Engine[];
   /** All lists, none older than `maxAgeMs`; an engine that doesn't answer within 2 s gives its last list. */
   lists(maxAgeMs: number): Promise<readonly EngineModels[]>;
@@ -51,6 +52,8 @@ export interface Inventory {
   /** After a pull or a delete: engines may read the same files, so every list is fetched anew. */
   forgetAll(): void;
   forgetResidency(engine: Engine): void;
+  /** What the engine had in memory when it was last looked at; nothing is waited for. */
+  lastResident(engine: Engine): readonly ResidentModel[];
   /**
    * Every place that holds the model, in the engines' configured order; one where it is loaded comes first, those of
    * engines that don't answer come last.
@@ -76,6 +79,8 @@ interface Remembered<Value> {
   epoch: number;
 }
 
+type Cache<Value> = WeakMap<Engine, Remembered<Value>>;
+
 /** Where a remembered value comes from, and what its changes mean to those who watch. */
 interface Source<Value> {
   readonly fetch: () => Promise<Value>;
@@ -86,7 +91,7 @@ interface Source<Value> {
 const modelsChange: Change = { kind: "models", isListChanged: false };
 
 export function createInventory(world: {
-  readonly engines: readonly Engine[];
+  readonly engines: () => readonly Engine[];
   readonly now: () => number;
   readonly log: Log;
   /** Ends background work at close. */
@@ -95,13 +100,14 @@ export function createInventory(world: {
   readonly changes: Pick<Changes, "publish" | "isHeard">;
 }): Inventory {
   const { engines, now, log, changes } = world;
-  const listCache = new Map<string, Remembered<readonly InstalledModel[]>>();
-  const residencyCache = new Map<string, Remembered<readonly ResidentModel[]>>();
+  // By engine, not by its id: the one at another address has other models, and goes when its engine does.
+  const listCache: Cache<readonly InstalledModel[]> = new WeakMap();
+  const residencyCache: Cache<readonly ResidentModel[]> = new WeakMap();
   const factsCache = new Map<string, ModelFacts>();
   const unreadableCache = new Map<string, { readonly error: LoadFailed; readonly untilMs: number }>();
 
-  function remembered<Value>(cache: Map<string, Remembered<Value>>, engine: Engine, empty: Value): Remembered<Value> {
-    let entry = cache.get(engine.id);
+  function remembered<Value>(cache: Cache<Value>, engine: Engine, empty: Value): Remembered<Value> {
+    let entry = cache.get(engine);
     if (entry === undefined) {
       entry = {
         value: empty,
@@ -111,7 +117,7 @@ export function createInventory(world: {
         pending: undefined,
         epoch: 0,
       };
-      cache.set(engine.id, entry);
+      cache.set(engine, entry);
     }
     return entry;
   }
@@ -205,22 +211,24 @@ export function createInventory(world: {
   }
 
   async function lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
+    const asked = engines();
     await Promise.all(
-      engines
+      asked
         .map((engine) => ({ engine, entry: remembered(listCache, engine, []) }))
         .filter(({ entry }) => now() - entry.atMs > maxAgeMs)
         .map(({ engine, entry }) => refreshPatiently(entry, engine, listSource(engine))),
     );
-    return engines.map(snapshot);
+    return asked.map(snapshot);
   }
 
   async function recentLists(): Promise<readonly EngineModels[]> {
-    const entries = engines.map((engine) => remembered(listCache, engine, []));
+    const asked = engines();
+    const entries = asked.map((engine) => remembered(listCache, engine, []));
     if (entries.some((entry) => entry.atMs === Number.NEGATIVE_INFINITY)) return lists(freshMs);
-    for (const engine of engines) {
+    for (const engine of asked) {
       if (now() - remembered(listCache, engine, []).atMs > freshMs) void refreshList(engine);
     }
-    return engines.map(snapshot);
+    return asked.map(snapshot);
   }
 
   async function resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]> {
@@ -299,7 +307,7 @@ export function createInventory(world: {
   async function inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
     const ranked = await Promise.all(
       held.map(async (place) => {
-        const isDown = listCache.get(place.engine.id)?.failure !== undefined;
+        const isDown = listCache.get(place.engine)?.failure !== undefined;
         return { place, order: isDown ? 2 : (await isLoaded(place, freshMs)) ? 0 : 1 };
       }),
     );
@@ -312,7 +320,9 @@ export function createInventory(world: {
   }
 
   return {
-    engines,
+    get engines() {
+      return engines();
+    },
     lists,
     recentLists,
     places,
@@ -323,12 +333,16 @@ export function createInventory(world: {
     forget,
     forgetAll() {
       unreadableCache.clear();
-      engines.forEach(forget);
-      engines.forEach(lookAgain);
+      engines().forEach(forget);
+      engines().forEach(lookAgain);
     },
     forgetResidency(engine) {
       drop(remembered(residencyCache, engine, []));
       lookAgainAtResidency(engine);
+    },
+    lastResident(engine) {
+      const entry = residencyCache.get(engine);
+      return entry === undefined || entry.failure !== undefined ? [] : entry.value;
     },
     locate,
   };

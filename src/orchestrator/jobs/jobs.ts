@@ -12,6 +12,7 @@ export interface JobsOptions {
   readonly log: Log;
   /** Absent: nothing outlives the process. */
   readonly files?: JobFiles;
+  /** Read anew each time, as `maxBytes` is: they are settings that may change. */
   readonly keepHours: number;
   readonly maxBytes: number;
   readonly publish: (change: Change) => void;
@@ -207,7 +208,9 @@ export function createJobs(options: JobsOptions): KeptJobs {
   }
 
   return {
-    keepHours: options.keepHours,
+    get keepHours() {
+      return options.keepHours;
+    },
     adopt(caller, { tool, operation, outcome, errorText }) {
       const before = entries.get(operation.id);
       if (before !== undefined && before.record.isAwaited !== true) {

@@ -38,11 +38,15 @@ export function elsewherePlan({ engine, model }: LocatedModel, contextTokens: nu
   };
 }
 
-/** The error of a plan that can't be made to fit: both numbers, and what would fit instead. */
+/**
+ * The error of a plan that can't be made to fit: both numbers, and what would fit instead. `pinned` are models that
+ * would make room if nobody had pinned them.
+ */
 export function doesNotFit(
   plan: LoadPlan,
   lists: readonly { readonly models: readonly InstalledModel[] }[],
   bufferBytes: number,
+  pinned: readonly string[],
 ): ModelDoesNotFit {
   // The rule of models without metadata, read backwards (`estimateBySize`).
   const largestBytes = Math.max(0, Math.min(plan.freeBytes / 1.2, plan.freeBytes - bufferBytes));
@@ -52,12 +56,16 @@ export function doesNotFit(
     .filter(({ sizeBytes }) => sizeBytes <= largestBytes)
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
+  const kept = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
   const remedies = [
+    ...(pinned.length === 0 ? [] : [`call manage_model with action release for ${pinned.join(", ")}`]),
     // Under the size rule the context changes nothing.
     ...(plan.estimate.method === "size_rule" ? [] : ["lower context_tokens"]),
     smaller === undefined
       ? `free memory, or pull_model a model below ${formatBytes(largestBytes)}`
       : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`,
   ];
-  return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free`, { hint: remedies.join(", or ") });
+  return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free${kept}`, {
+    hint: remedies.join(", or "),
+  });
 }

@@ -6,23 +6,24 @@ import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/i
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";
-import { estimateBySize } from "../memory/estimate.ts";
 import { formatBytes } from "../text/format-bytes.ts";
-import { type MemoryState, planLoad } from "../memory/plan.ts";
+import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { Operations } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Change, LoadResult } from "../facade.ts";
-import type { LoadPlan, MemoryEstimate, Operation, ResidentModel } from "../types.ts";
+import type { LoadPlan, Operation, ResidentModel } from "../types.ts";
 import { doesNotFit, elsewherePlan, unmeasuredPlan } from "./adjust.ts";
+import { createEstimates, type Estimates } from "./estimates.ts";
+import type { Keeping } from "./keeping.ts";
+import { createLeases, type Lease, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+import { createOwnLoads } from "./own-loads.ts";
+import { createStays, type Stays } from "./stays.ts";
 
-/** Protects a loaded model from eviction until released. Idempotent. */
-export interface Lease {
-  release(): void;
-}
+export type { Lease } from "./leases.ts";
 
 export interface Loader {
   /** What a load would do, without doing it; a model that is loaded with `sufficientTokens` is used as it is. */
@@ -30,7 +31,8 @@ export interface Loader {
   /**
    * Loads the model unless it is loaded with that context; loads of one model are joined. Installs the engine first
    * when it is missing and `mayInstall` (a generation must not: 48 MB are no surprise to spring on a question).
-   * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's.
+   * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's; a pinned one
+   * stays whatever is asked.
    */
   load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult>;
   /** Takes a lease if the model is loaded with at least `contextTokens`; nothing is waited for but a list. */
@@ -40,13 +42,18 @@ export interface Loader {
   ): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
   /** Protects a model that is loaded or about to be. */
   lease(id: string): Lease;
-  /** Bytes that were freed; undefined when the model is in use, and stays. */
+  /** Bytes that were freed; undefined when the model is in use, and stays. Nothing pins it any more then. */
   unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined>;
-  /** Unloads what was loaded here, from engines that live on after us. Never throws: what stays leaves in its own time. */
-  unloadOwn(signal: AbortSignal): Promise<void>;
+  unloadOwn: Stays["unloadOwn"];
+  setPinned: Stays["setPinned"];
+  pinnedCount: Stays["pinnedCount"];
+  followKeepAlive: Stays["follow"];
+  /** Whether a model that is in memory stays there. */
+  isPinned(name: string): boolean;
   isBusy(id: string): boolean;
   isLoading(id: string): boolean;
-  estimate(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
+  estimate: Estimates["of"];
+  quickEstimate: Estimates["quick"];
   /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
   state(engine: Engine): Promise<MemoryState | undefined>;
 }
@@ -57,71 +64,43 @@ export function createLoader(parts: {
   readonly operations: Operations;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
-  readonly memory: Settings["memory"];
-  /** Of loads that don't say; negative never unloads. */
-  readonly keepAliveSeconds: number;
+  /** Asked anew each time. */
+  readonly settings: () => Settings;
+  readonly keeping: Keeping;
+  /** Engines that were replaced and still hold what was under way. */
+  readonly leaving: () => readonly Engine[];
   readonly now: () => number;
   readonly log: Log;
   readonly publish: (change: Change) => void;
 }): Loader {
-  const { inventory, operations, observations, memory, now, log, publish } = parts;
+  const { inventory, operations, observations, settings, keeping, now, log, publish } = parts;
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
-  const leases = new Map<string, number>();
+  const leases = createLeases((id) => observations.used(id));
+  const estimates = createEstimates(settings);
+  const estimate = estimates.of;
   const loading = new Map<string, number>();
   /** Loaded this very turn: whoever waited for the load is about to take a lease. */
   const settling = new Set<string>();
   const evicting = new Set<string>();
-  const ours = new Set<string>();
-  const estimates = new Map<string, MemoryEstimate>();
-  let wakeWaiters: (() => void)[] = [];
+  const ours = createOwnLoads();
 
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
   /** Plans and the evictions they lead to; loads themselves overlap, each with its memory reserved. */
   const oneAtATime = (id: string): Mutex => getOrCreate(locks, id, createMutex);
-  const isBusy = (id: string) => (leases.get(id) ?? 0) > 0 || loading.has(id);
+  const isBusy = (id: string) => leases.isTaken(id) || loading.has(id);
   const mayBeEvicted = (id: string) => !isBusy(id) && !settling.has(id);
   const source: MemoryStateSource = {
     inventory,
     probe: parts.probe,
     observations,
-    memory,
+    memory: () => settings().memory,
     domains: domainOf,
+    leaving: parts.leaving,
     isBusy,
-    isOurs: (id) => ours.has(id),
+    isPinned: keeping.isPinned,
+    isOurs: (engine, name) => ours.of(engine, name) !== undefined,
   };
-
-  function lease(id: string): Lease {
-    leases.set(id, (leases.get(id) ?? 0) + 1);
-    let isReleased = false;
-    return {
-      release() {
-        if (isReleased) return;
-        isReleased = true;
-        leases.set(id, (leases.get(id) ?? 1) - 1);
-        observations.used(id);
-        wake();
-      },
-    };
-  }
-
-  /** Loads that wait for memory look again whenever something was released. */
-  function wake(): void {
-    const waiters = wakeWaiters;
-    wakeWaiters = [];
-    for (const waiter of waiters) waiter();
-  }
-
-  async function estimate(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate> {
-    const { engine, model } = located;
-    const key = `${modelId(engine.id, model.name)} ${model.digest ?? ""} ${contextTokens}`;
-    const known = estimates.get(key);
-    if (known !== undefined) return known;
-    const simulated = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
-    if (simulated === undefined) return estimateBySize(model.sizeBytes, memory.bufferBytes);
-    estimates.set(key, simulated);
-    return simulated;
-  }
 
   async function findResident(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined> {
     const resident = await inventory.resident(located.engine, maxAgeMs);
@@ -163,7 +142,7 @@ export function createLoader(parts: {
     if (resident === undefined || evicting.has(id) || loading.has(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
       return undefined;
-    return { resident, ...lease(id) };
+    return { resident, ...leases.take(id) };
   }
 
   function load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult> {
@@ -181,14 +160,20 @@ export function createLoader(parts: {
         if (made.isLoaded) {
           // Cheap, and restarts the model's idle time.
           const { contextTokens } = made;
-          await residency?.load(model.name, { ...options, contextTokens }, report, signal).finally(release);
+          const asked = options.keepAliveSeconds;
+          const told = asked === undefined ? undefined : keeping.secondsOfLoad(model.name, asked);
+          const again = { ...options, contextTokens, ...keepAlive(told) };
+          await residency?.load(model.name, again, report, signal).finally(release);
+          if (told !== undefined && ours.of(engine, model.name)) ours.note(engine, { name: model.name, asked, told });
           return { ...base, loadMs: 0, wasLoaded: true, plan: made };
         }
         const startedAtMs = now();
+        keeping.wasLoaded(model.name);
+        const asked = options.keepAliveSeconds;
+        const told = keeping.secondsOfLoad(model.name, asked);
         try {
           report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
-          const { keepAliveSeconds } = parts;
-          await residency?.load(model.name, { keepAliveSeconds, ...options }, report, signal);
+          await residency?.load(model.name, { ...options, ...keepAlive(told) }, report, signal);
         } catch (error) {
           if (error instanceof LoadFailed) observations.failed(id, error.message, true);
           throw error;
@@ -197,8 +182,10 @@ export function createLoader(parts: {
           release();
         }
         const loadMs = now() - startedAtMs;
-        ours.add(id);
+        ours.note(engine, { name: model.name, asked, told });
         observations.loaded(id, loadMs);
+        // Pinned, or let go of, while it was on its way.
+        if (keeping.secondsOfLoad(model.name, asked) !== told) await stays.tell(engine, model.name, signal);
         return { ...base, loadMs, wasLoaded: false, plan: made };
       },
     );
@@ -215,7 +202,7 @@ export function createLoader(parts: {
     await estimate(located, contextTokens, signal);
     for (;;) {
       // Subscribed before looking, so that a release in between is not missed.
-      const released = new Promise<void>((resolve) => wakeWaiters.push(resolve));
+      const released = leases.nextRelease();
       const outcome = await oneAtATime(located.engine.memoryDomain)(() =>
         tryToMakeRoom(located, contextTokens, report, signal),
       );
@@ -254,7 +241,35 @@ export function createLoader(parts: {
     if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
       return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
     }
-    throw doesNotFit(made, await inventory.recentLists(), memory.bufferBytes);
+    const inTheWay = await pinnedInTheWay(located, contextTokens, signal);
+    throw doesNotFit(made, await inventory.recentLists(), settings().memory.bufferBytes, inTheWay);
+  }
+
+  /** Pinned models that would make room; none when it wouldn't fit without them either. */
+  async function pinnedInTheWay(
+    located: LocatedModel,
+    contextTokens: number,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const state = await readMemoryState(source, located.engine, modelId(located.engine.id, located.model.name));
+    const pinned = new Set(state?.resident.filter((entry) => entry.isPinned).map(({ name }) => name));
+    if (state === undefined || pinned.size === 0) return [];
+    const target = await targetOf(located, contextTokens, signal);
+    const freed = state.resident.map((entry) => ({ ...entry, isPinned: false, isBusy: false }));
+    const { fits, evict: chosen } = planLoad(target, { ...state, reservedBytes: 0, resident: freed });
+    return fits ? chosen.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
+  }
+
+  async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
+    const { engine, model } = located;
+    return {
+      model: model.name,
+      engine: engine.id,
+      contextTokens,
+      estimate: await estimate(located, contextTokens, signal),
+      fileBytes: model.sizeBytes,
+      isLoaded: false,
+    };
   }
 
   /** Marks a model as loading, so that nobody evicts it; the answer undoes that and what `alsoRelease` stands for. */
@@ -270,7 +285,7 @@ export function createLoader(parts: {
       settling.add(id);
       setImmediate(() => {
         settling.delete(id);
-        wake();
+        leases.wake();
       });
     };
   }
@@ -295,7 +310,7 @@ export function createLoader(parts: {
     evicting.add(id);
     try {
       await engine?.residency?.unload(victim.name, signal);
-      ours.delete(id);
+      if (engine !== undefined) ours.forget(engine, victim.name);
     } finally {
       if (engine !== undefined) inventory.forgetResidency(engine);
       evicting.delete(id);
@@ -308,15 +323,7 @@ export function createLoader(parts: {
     if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && state.reservedBytes === 0))
       return false;
     const idle = { ...state, reservedBytes: 0, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
-    const target = {
-      model: model.name,
-      engine: engine.id,
-      contextTokens,
-      estimate: await estimate(located, contextTokens, signal),
-      fileBytes: model.sizeBytes,
-      isLoaded: false,
-    };
-    return planLoad(target, idle).fits;
+    return planLoad(await targetOf(located, contextTokens, signal), idle).fits;
   }
 
   function unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined> {
@@ -329,35 +336,38 @@ export function createLoader(parts: {
       const resident = await findResident(located, 0);
       // Nothing is awaited between this check and the mark that keeps new answers away.
       if (!mayBeEvicted(id)) return undefined;
+      keeping.release(model.name);
       if (resident === undefined) return 0;
-      await evict({ name: resident.name, engine: engine.id }, signal).finally(wake);
+      await evict({ name: resident.name, engine: engine.id }, signal).finally(leases.wake);
       return resident.sizeBytes;
     });
   }
 
-  async function unloadOwn(signal: AbortSignal): Promise<void> {
-    // The embedded engine's models go with its processes.
-    const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
-    const work = lasting.map(async ({ id, residency }) => {
-      const resident = (await residency?.loaded(signal)) ?? [];
-      const own = resident.filter(({ name }) => ours.has(modelId(id, name)));
-      await Promise.all(own.map(async ({ name }) => residency?.unload(name, signal)));
-    });
-    for (const result of await Promise.allSettled(work)) {
-      if (result.status === "rejected") log.debug(`unloading at the end: ${String(result.reason)}`);
-    }
-  }
+  const stays = createStays({
+    inventory,
+    keeping,
+    ours,
+    isEvicting: (id) => evicting.has(id),
+    inTurn: (domain, work) => oneAtATime(domain)(work),
+    log,
+    publish,
+  });
 
   return {
     plan,
     load,
-    unloadOwn,
     useResident,
-    lease,
+    lease: leases.take,
     unload,
+    unloadOwn: stays.unloadOwn,
+    setPinned: stays.setPinned,
+    isPinned: keeping.isPinned,
+    pinnedCount: stays.pinnedCount,
+    followKeepAlive: stays.follow,
     isBusy,
     isLoading: (id) => loading.has(id),
     estimate,
+    quickEstimate: estimates.quick,
     state: (engine) => readMemoryState(source, engine),
   };
 }
@@ -368,18 +378,8 @@ interface Room {
   readonly release: () => void;
 }
 
-async function untilReleased(released: Promise<void>, signal: AbortSignal): Promise<void> {
-  let onAbort: (() => void) | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  const wokenOtherwise = new Promise<void>((resolve) => {
-    onAbort = resolve;
-    signal.addEventListener("abort", onAbort, { once: true });
-    // Another program may free memory without telling us.
-    timer = setTimeout(resolve, 2_000);
-  });
-  await Promise.race([released, wokenOtherwise]);
-  clearTimeout(timer);
-  if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
+function keepAlive(seconds: number | undefined): Pick<LoadOptions, "keepAliveSeconds"> {
+  return seconds === undefined ? {} : { keepAliveSeconds: seconds };
 }
 
 function getOrCreate<Value>(map: Map<string, Value>, key: string, create: () => Value): Value {

@@ -16,12 +16,16 @@ export interface MemoryStateSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
   readonly observations: Observations;
-  readonly memory: Settings["memory"];
+  readonly memory: () => Settings["memory"];
   readonly domains: (id: string) => MemoryDomain;
+  /** Engines that were replaced: what they hold stays until they end what was under way. */
+  readonly leaving: () => readonly Engine[];
   /** Busy models are never evicted. */
   readonly isBusy: (id: string) => boolean;
+  /** Nor are pinned ones. */
+  readonly isPinned: (name: string) => boolean;
   /** Loaded through this program; others were loaded by somebody else and go last. */
-  readonly isOurs: (id: string) => boolean;
+  readonly isOurs: (engine: Engine, name: string) => boolean;
 }
 
 /**
@@ -33,11 +37,13 @@ export async function readMemoryState(
   engine: Engine,
   exceptId?: string,
 ): Promise<MemoryState | undefined> {
-  const { memory } = source;
+  const memory = source.memory();
   if (engine.memoryDomain !== localDomain && memory.availableBytes === undefined) return undefined;
   // Before the measurement: a load that ends meanwhile is rather counted twice than not at all.
   const reservedBytes = source.domains(engine.memoryDomain).reservedBytes(exceptId);
-  const neighbours = source.inventory.engines.filter((other) => other.memoryDomain === engine.memoryDomain);
+  const neighbours = [...source.inventory.engines, ...source.leaving()].filter(
+    (other) => other.memoryDomain === engine.memoryDomain,
+  );
   const [sample, resident] = await Promise.all([
     source.probe.sample(),
     Promise.all(neighbours.map((neighbour) => residentEntries(source, neighbour))),
@@ -56,6 +62,7 @@ export async function readMemoryState(
 
 async function residentEntries(source: MemoryStateSource, engine: Engine): Promise<readonly ResidentEntry[]> {
   const { inventory, observations } = source;
+  const isLeaving = source.leaving().includes(engine);
   // A plan is made from what is loaded now, not from what was loaded a while ago.
   const [resident, lists] = await Promise.all([inventory.resident(engine, 0), inventory.recentLists()]);
   const installed = lists.find((list) => list.engine === engine)?.models ?? [];
@@ -68,11 +75,11 @@ async function residentEntries(source: MemoryStateSource, engine: Engine): Promi
       engine: engine.id,
       sizeBytes: model.sizeBytes,
       mappedBytes: mappedBytes(model, fileBytes),
-      isBusy: source.isBusy(id),
-      isPinned: false,
+      isBusy: isLeaving || source.isBusy(id),
+      isPinned: source.isPinned(model.name),
       ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
       lastUsedMs: lastUsedMs ?? 0,
-      isForeign: !source.isOurs(id),
+      isForeign: !source.isOurs(engine, model.name),
     };
   });
 }

@@ -21,6 +21,8 @@ export interface Observations {
   failed(key: string, message: string, isModelFault: boolean): void;
   /** Other weights may carry the name now: it was pulled, imported or deleted. */
   forget(key: string): void;
+  /** Another server may answer under its id now. */
+  forgetEngine(engineId: string): void;
 }
 
 /** How long a model that failed is passed over while another can serve. */
@@ -62,5 +64,8 @@ export function createObservations(now: () => number): Observations {
       update(key, { coolsUntilMs: now() + coolDownMs, ...(isModelFault ? { error: message } : {}) });
     },
     forget: (key) => void observations.delete(key),
+    forgetEngine(engineId) {
+      for (const key of observations.keys()) if (key.startsWith(`${engineId} `)) observations.delete(key);
+    },
   };
 }

@@ -25,8 +25,8 @@ interface Queue {
   averageMs: number | undefined;
 }
 
-/** One simple queue per model. `key` names engine and model. */
-export function createModelQueues(maxWaiting: number, now: () => number): ModelQueues {
+/** One simple queue per model. `key` names engine and model; `maxWaiting` holds for those who come from now on. */
+export function createModelQueues(maxWaiting: () => number, now: () => number): ModelQueues {
   const queues = new Map<string, Queue>();
 
   function queueOf(key: string): Queue {
@@ -59,7 +59,7 @@ export function createModelQueues(maxWaiting: number, now: () => number): ModelQ
       const queue = queueOf(key);
       if (signal.aborted) throw new Cancelled(`waiting for ${key} was cancelled`, { cause: signal.reason });
       if (queue.running < maxParallel && queue.waiting.length === 0) return occupy(queue, 0);
-      if (queue.waiting.length >= maxWaiting) {
+      if (queue.waiting.length >= maxWaiting()) {
         const expectedMs = ((queue.averageMs ?? 0) * (queue.waiting.length + 1)) / maxParallel;
         throw new QueueFull(
           `${queue.waiting.length} requests already wait for ${key}; one more would wait about ${Math.ceil(expectedMs / 1000)} s`,

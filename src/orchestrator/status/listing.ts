@@ -9,7 +9,6 @@ import type { Library } from "../library/library.ts";
 import { canonicalContext } from "../loading/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
 import type { Log } from "../log.ts";
-import { estimateBySize } from "../memory/estimate.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
@@ -111,7 +110,15 @@ async function toListed(
     isLoaded,
     hasFailed: error !== undefined,
   });
-  const base = { name: model.name, engine: engine.id, sizeBytes: model.sizeBytes, isLoaded, status, trust };
+  const base = {
+    name: model.name,
+    engine: engine.id,
+    sizeBytes: model.sizeBytes,
+    isLoaded,
+    ...(source.loader.isPinned(model.name) && { isPinned: true }),
+    status,
+    trust,
+  };
   const fit =
     trust === "remote" || state === undefined
       ? undefined
@@ -165,7 +172,7 @@ async function fitOf(
   const estimate =
     request.isVerbose === true
       ? await source.loader.estimate(located, contextTokens, caller.signal)
-      : estimateBySize(model.sizeBytes, source.memory.bufferBytes);
+      : source.loader.quickEstimate(model);
   const idle = { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
   const plan = planLoad(
     { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },

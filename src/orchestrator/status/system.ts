@@ -7,9 +7,10 @@ import type { EngineStatus, RamStatus } from "../facade.ts";
 export interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
+  readonly isPinned: (name: string) => boolean;
 }
 
-export async function ramStatus({ inventory, probe }: StatusSource): Promise<RamStatus> {
+export async function ramStatus({ inventory, probe, isPinned }: StatusSource): Promise<RamStatus> {
   const [sample, loaded] = await Promise.all([
     probe.sample(),
     Promise.all(
@@ -18,6 +19,7 @@ export async function ramStatus({ inventory, probe }: StatusSource): Promise<Ram
           name,
           engine: engine.id,
           bytes: sizeBytes,
+          ...(isPinned(name) && { isPinned: true }),
         })),
       ),
     ),

@@ -6,7 +6,10 @@ const never = new AbortController().signal;
 
 describe("model queues", () => {
   it("lets maxParallel through at once and the next one when a slot is released", async () => {
-    const queues = createModelQueues(8, () => 0);
+    const queues = createModelQueues(
+      () => 8,
+      () => 0,
+    );
     const first = await queues.acquire("a", 2, never);
     await queues.acquire("a", 2, never);
     const order: string[] = [];
@@ -22,13 +25,19 @@ describe("model queues", () => {
   });
 
   it("models don't wait for one another", async () => {
-    const queues = createModelQueues(8, () => 0);
+    const queues = createModelQueues(
+      () => 8,
+      () => 0,
+    );
     await queues.acquire("a", 1, never);
     expect((await queues.acquire("b", 1, never)).waitedMs).toBe(0);
   });
 
   it("a newcomer doesn't overtake those who wait", async () => {
-    const queues = createModelQueues(8, () => 0);
+    const queues = createModelQueues(
+      () => 8,
+      () => 0,
+    );
     const first = await queues.acquire("a", 1, never);
     const order: number[] = [];
     const waiters = [1, 2, 3].map((number) =>
@@ -44,7 +53,10 @@ describe("model queues", () => {
 
   it("says how long one waited", async () => {
     let nowMs = 0;
-    const queues = createModelQueues(8, () => nowMs);
+    const queues = createModelQueues(
+      () => 8,
+      () => nowMs,
+    );
     const first = await queues.acquire("a", 1, never);
     const second = queues.acquire("a", 1, never);
     nowMs = 250;
@@ -53,7 +65,10 @@ describe("model queues", () => {
   });
 
   it("who is cancelled leaves the queue, and the one behind moves up", async () => {
-    const queues = createModelQueues(8, () => 0);
+    const queues = createModelQueues(
+      () => 8,
+      () => 0,
+    );
     const first = await queues.acquire("a", 1, never);
     const call = new AbortController();
     const cancelled = queues.acquire("a", 1, call.signal);
@@ -66,7 +81,10 @@ describe("model queues", () => {
 
   it("refuses beyond its bound, with the number that waits and the expected wait", async () => {
     let nowMs = 0;
-    const queues = createModelQueues(1, () => nowMs);
+    const queues = createModelQueues(
+      () => 1,
+      () => nowMs,
+    );
     const first = await queues.acquire("a", 1, never);
     nowMs = 4000;
     first.release();
@@ -78,7 +96,10 @@ describe("model queues", () => {
   });
 
   it("a signal that is aborted already takes no slot", async () => {
-    const queues = createModelQueues(1, () => 0);
+    const queues = createModelQueues(
+      () => 1,
+      () => 0,
+    );
     await expect(queues.acquire("a", 1, AbortSignal.abort("cancelled"))).rejects.toBeInstanceOf(Cancelled);
     expect(queues.snapshot()).toEqual([]);
   });

@@ -7,9 +7,9 @@ import type { Log } from "../../log.ts";
 import type { ModelStore, StoredModel } from "../../store/store.ts";
 import type { InstalledModel, ModelFacts } from "../../types.ts";
 import type { Engine, EngineInstallation, LoadOptions } from "../engine.ts";
-import { createChildrenList } from "./children-list.ts";
+import { type ChildrenList, createChildrenList } from "./children-list.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
-import { createComputeGate } from "./compute-gate.ts";
+import { type ComputeGate, createComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { notInstalled, unknownModel, unsupported } from "./failures.ts";
@@ -32,8 +32,12 @@ export interface LlamaCppOptions {
   readonly runFolder: string;
   /** Cores that all models together may use. */
   readonly threads: number;
-  /** Seconds without use until a model is unloaded (`model.keepAlive.timeout`); negative never. */
+  /**
+   * Seconds without use until a model is unloaded (`model.keepAlive.timeout`); negative never. Read anew with each load.
+   */
   readonly keepAliveSeconds: number;
+  /** Shared with the engine that this one follows, whose models may still answer; its own unless given. */
+  readonly shared?: { readonly children: ChildrenList; readonly gate: ComputeGate };
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Log;
@@ -53,8 +57,8 @@ export interface LlamaCppEngine extends Engine {
 export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
   const { store, inspect, installation, now, log } = options;
   const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
-  const children = createChildrenList(options.runFolder, log);
-  const gate = createComputeGate(now);
+  const children = options.shared?.children ?? createChildrenList(options.runFolder, log);
+  const gate = options.shared?.gate ?? createComputeGate(now);
   const sessions = new Set<ChildSession>();
   const closing = new AbortController();
   let reaped: Promise<number> | undefined;
@@ -99,7 +103,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     gate,
     now,
     log,
-    keepAliveSeconds: options.keepAliveSeconds,
+    get keepAliveSeconds() {
+      return options.keepAliveSeconds;
+    },
     loadLimitMs: options.loadLimitMs ?? ((weightsBytes) => 60_000 + weightsBytes / 10_000),
     estimate: (stored, request) => estimator.estimate(stored.digest, request, AbortSignal.timeout(60_000)),
   });

@@ -1,0 +1,77 @@
+import { matchesName, overridesOf } from "../catalog/model-overrides.ts";
+import { InvalidRequest } from "../errors.ts";
+import { keyOfName } from "../store/model-name.ts";
+import type { Settings } from "../config/schema.ts";
+import type { ModelOverrides } from "../types.ts";
+
+/**
+ * How long models stay, and which are pinned. A pinned model is not evicted, and its engine is told never to unload it.
+ *
+ * | what                                   | pins it                                        |
+ * |----------------------------------------|------------------------------------------------|
+ * | `pin`                                  | until `release`, or the end of the process     |
+ * | a pattern of `model.keepAlive.models`  | until `release`; from its next load on again   |
+ * | `model.keepAlive.enabled: false`       | nothing is, whatever else is said              |
+ */
+export interface Keeping {
+  isPinned(name: string): boolean;
+  /** Throws `InvalidRequest` while the settings forbid pins. */
+  pin(name: string): void;
+  release(name: string): void;
+  /** It was not in memory before and is now. */
+  wasLoaded(name: string): void;
+  /** Seconds without use that a load is told; negative: never unloaded. Undefined: the engine decides. */
+  secondsOfLoad(name: string, asked?: number): number | undefined;
+  /** The same of an answer, 0 being at once. Undefined: as its load was told. */
+  secondsOfAnswer(name: string, asked?: number): number | undefined;
+}
+
+/** A load that keeps nothing would be none: the answer that follows says 0, and without one it goes soon. */
+const shortestLoadSeconds = 60;
+
+/** `settings` is asked anew each time. */
+export function createKeeping(settings: () => Settings): Keeping {
+  const pinned = new Set<string>();
+  const released = new Set<string>();
+
+  function isPinned(name: string): boolean {
+    const { enabled, models } = settings().model.keepAlive;
+    const key = keyOfName(name);
+    if (!enabled || released.has(key)) return false;
+    return pinned.has(key) || models.some((pattern) => matchesName(pattern, name));
+  }
+
+  function configuredSeconds(name: string): number {
+    const { model, models } = settings();
+    return overridesOf(models as Readonly<Record<string, ModelOverrides>>, name).keepAlive ?? model.keepAlive.timeout;
+  }
+
+  return {
+    isPinned,
+    pin(name) {
+      if (!settings().model.keepAlive.enabled) {
+        throw new InvalidRequest(`${name} can't be kept: model.keepAlive.enabled is false`, {
+          hint: "set model.keepAlive.enabled to true",
+        });
+      }
+      released.delete(keyOfName(name));
+      pinned.add(keyOfName(name));
+    },
+    release(name) {
+      pinned.delete(keyOfName(name));
+      released.add(keyOfName(name));
+    },
+    wasLoaded: (name) => void released.delete(keyOfName(name)),
+    secondsOfLoad(name, asked) {
+      if (isPinned(name)) return -1;
+      if (asked !== undefined) return asked;
+      if (!settings().model.keepAlive.enabled) return undefined;
+      return configuredSeconds(name) || shortestLoadSeconds;
+    },
+    secondsOfAnswer(name, asked) {
+      if (isPinned(name)) return -1;
+      if (asked !== undefined) return asked;
+      return settings().model.keepAlive.enabled && configuredSeconds(name) === 0 ? 0 : undefined;
+    },
+  };
+}
