@@ -51,6 +51,10 @@ export interface CreateTemplateRequest {
   readonly template: string;
   readonly variables?: readonly Partial<TemplateVariable>[];
   readonly system?: string;
+  readonly model?: string;
+  readonly profile?: string;
+  readonly options?: Template["options"];
+  readonly format?: Template["format"];
   /** `user` (OLLM_HOME/templates) when absent. */
   readonly scope?: "user" | "project";
   readonly mayOverwrite?: boolean;

@@ -1,6 +1,20 @@
-import type { Templates } from "../facade-templates.ts";
+import { join } from "node:path";
+import { createMutex } from "../async/mutex.ts";
+import { systemTimers } from "../async/timers.ts";
+import { InvalidRequest, UnknownTemplate } from "../errors.ts";
+import type { CreateTemplateRequest, Template, TemplateList, Templates } from "../facade-templates.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
+import { nearestNames } from "../text/nearest.ts";
+import type { CallerContext } from "../types.ts";
+import { builtInTemplates } from "./built-in.ts";
+import { createTemplateFolder, type TemplateFolder } from "./folder.ts";
+import { nameProblem } from "./name.ts";
+import { parseTemplate, type TemplateFile } from "./parse-file.ts";
+import { fill, piecesOf } from "./render.ts";
+import { valuesOf } from "./variables.ts";
+import { watchFolder, type FolderWatch } from "./watch.ts";
+import { templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {
   /** `OLLM_HOME/templates`. */
@@ -13,9 +27,166 @@ export interface ClosableTemplates extends Templates {
   close(): void;
 }
 
+interface KnownFolder {
+  readonly files: TemplateFolder;
+  readonly watch: FolderWatch;
+}
+
+/** Projects whose templates are watched at a time: those used last. */
+const maxProjects = 16;
+
 /** Reads folders when they are asked for, and again when they change. */
-export function createTemplates(parts: TemplateParts): ClosableTemplates {
-  parts.log.debug("templates: not built yet");
-  const unbuilt = () => Promise.reject(new Error("templates: not built yet"));
-  return { list: unbuilt, get: unbuilt, render: unbuilt, create: unbuilt, close: () => undefined };
+export function createTemplates({ folder, log, publish }: TemplateParts): ClosableTemplates {
+  const folders = new Map<string, KnownFolder>();
+  const write = createMutex();
+  let isClosed = false;
+
+  function changed(): void {
+    if (!isClosed) publish({ kind: "templates", isListChanged: true });
+  }
+
+  function open(path: string, inside?: string): KnownFolder {
+    const known = folders.get(path);
+    const files = known?.files ?? createTemplateFolder(path, inside);
+    const watch =
+      known?.watch ??
+      watchFolder({
+        folder: path,
+        log,
+        timers: systemTimers,
+        onChange: () => void files.read().then(({ isChanged }) => isChanged && changed()),
+      });
+    // The one used last stands last.
+    folders.delete(path);
+    folders.set(path, { files, watch });
+    const [oldest] = [...folders.keys()].filter((each) => each !== folder);
+    if (oldest !== undefined && folders.size > maxProjects + 1) {
+      folders.get(oldest)?.watch.close();
+      folders.delete(oldest);
+    }
+    return { files, watch };
+  }
+
+  async function read(path: string, inside?: string) {
+    const { files, watch } = open(path, inside);
+    if (!isClosed) await watch.adjust();
+    const { entries, isChanged } = await files.read();
+    // Where the system doesn't tell, a look does.
+    if (isChanged) changed();
+    return entries;
+  }
+
+  async function list({ project }: CallerContext): Promise<TemplateList> {
+    const known = new Map<string, Template>(builtInTemplates().map((template) => [template.name, template]));
+    const problems: string[] = [];
+    const add = async (path: string, source: "user" | "project", inside?: string): Promise<void> => {
+      for (const entry of await read(path, inside)) {
+        if ("problem" in entry) {
+          problems.push(entry.problem);
+          continue;
+        }
+        const { template, file } = entry;
+        const hidden = known.get(template.name);
+        known.set(template.name, { ...template, source, file, ...(hidden !== undefined && { hides: hidden.source }) });
+      }
+    };
+    await add(folder, "user");
+    if (project?.templatesFolder !== undefined) {
+      if (project.isTrusted) await add(project.templatesFolder, "project", project.folder);
+      else {
+        problems.push(
+          `${project.templatesFolder}: its templates are not used until you trust the project: run \`ollm project trust\``,
+        );
+      }
+    }
+    const templates = [...known.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return { templates, problems };
+  }
+
+  async function get(caller: CallerContext, name: string): Promise<Template> {
+    const { templates, problems } = await list(caller);
+    const found = templates.find((template) => template.name === name);
+    if (found !== undefined) return found;
+    const names = templates.map((template) => template.name);
+    const near = nearestNames(name, names, 3);
+    const broken = problems.find((problem) => /[^/\\]+(?=\.ya?ml\b)/i.exec(problem)?.[0] === name);
+    throw new UnknownTemplate(`no template ${JSON.stringify(name)}${broken === undefined ? "" : `: ${broken}`}`, {
+      hint: near.length > 0 ? `Did you mean ${near.join(", ")}?` : `There are ${names.join(", ")}.`,
+    });
+  }
+
+  async function create(caller: CallerContext, request: CreateTemplateRequest): Promise<Template> {
+    const { name, scope = "user", mayOverwrite = false } = request;
+    const wrongName = nameProblem(name);
+    if (wrongName !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${wrongName}`);
+    const { path, inside } = placeOf(caller, scope, folder);
+    const text = await templateYaml(fileOf(request));
+    const parsed = await parseTemplate(text, name);
+    if ("problem" in parsed) {
+      throw new InvalidRequest(`the template ${parsed.problem}`, { hint: "Correct it and call again." });
+    }
+    const own = (await read(path, inside)).find(
+      (entry) => "template" in entry && entry.template.name.toLowerCase() === name.toLowerCase(),
+    );
+    if (own !== undefined && !mayOverwrite) {
+      throw new InvalidRequest(`there is a template ${name} already, in ${own.file}`, {
+        hint: "Choose another name, or call again with overwrite: true to replace it.",
+      });
+    }
+    const file = own?.file ?? join(path, `${name}.yaml`);
+    await writeTemplate(file, text, { mayOverwrite, inside });
+    // Told by the read itself.
+    await read(path, inside);
+    const { templates } = await list(caller);
+    const stored = templates.find((template) => template.file === file);
+    return stored ?? { ...parsed.template, source: scope, file };
+  }
+
+  return {
+    list,
+    get,
+    async render(caller, name, variables) {
+      const template = await get(caller, name);
+      const found = valuesOf(template, variables);
+      if ("missing" in found) return { missing: found.missing, template };
+      const filled = (text: string): string => fill(piecesOf(text), (each) => found.values.get(each) ?? "");
+      const { system } = template;
+      const text = filled(template.template);
+      return { rendered: { template, text, ...(system !== undefined && { system: filled(system) }) } };
+    },
+    create: (caller, request) => write(() => create(caller, request)),
+    close() {
+      isClosed = true;
+      for (const { watch } of folders.values()) watch.close();
+    },
+  };
+}
+
+function placeOf(
+  { project }: CallerContext,
+  scope: "user" | "project",
+  folder: string,
+): { readonly path: string; readonly inside?: string } {
+  if (scope === "user") return { path: folder };
+  if (project === undefined) {
+    throw new InvalidRequest("there is no project here to keep a template in", {
+      hint: "Leave scope out to keep it for yourself.",
+    });
+  }
+  return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
+}
+
+/** What goes into the file: nothing that is absent or says what holds anyway. */
+function fileOf(request: CreateTemplateRequest): TemplateFile {
+  const { name, description, template, system, model, profile, options, format } = request;
+  const variables = request.variables?.map(({ name: variable = "", isRequired, default: fallback, ...rest }) => ({
+    name: variable,
+    required: isRequired,
+    default: fallback,
+    description: rest.description,
+    enum: rest.enum && [...rest.enum],
+    type: rest.type,
+  }));
+  const file = { name, description, system, model, profile, options, format, variables, template };
+  return JSON.parse(JSON.stringify(file)) as TemplateFile;
 }

@@ -1,0 +1,103 @@
+import type { TemplateFile } from "./parse-file.ts";
+
+/** About texts. Written for small models: one task, the form of the answer last and exact, little to decide. */
+export const textTemplates: readonly TemplateFile[] = [
+  {
+    name: "summarise",
+    description: "Summarises a text.",
+    variables: [
+      { name: "text", description: "The text." },
+      { name: "length", description: "How long the summary may be.", default: "3 sentences" },
+      { name: "focus", description: "What the reader wants to know.", default: "the main points" },
+    ],
+    system: "You summarise texts. You add nothing that the text does not say.",
+    template: `Summarise this text in {length}. Focus on {focus}.
+
+<text>
+{text}
+</text>
+
+Keep names, numbers and dates as they are. Answer with the summary alone.`,
+    options: { temperature: 0.2 },
+  },
+  {
+    name: "extract-json",
+    description: "Extracts fields from a text as JSON.",
+    variables: [
+      { name: "text", description: "The text." },
+      { name: "fields", description: "The fields, with a word on each: name, date (ISO 8601), total (number)." },
+    ],
+    system: "You extract data. You answer with one JSON object and nothing else.",
+    // The braces of the example need no doubling: they are not around an identifier.
+    template: `Extract these fields from the text: {fields}
+
+<text>
+{text}
+</text>
+
+Answer with one JSON object whose keys are the fields, like {"field": "value"}.
+Copy values from the text. Use null for what the text does not say.`,
+    options: { temperature: 0 },
+    format: "json",
+  },
+  {
+    name: "translate",
+    description: "Translates a text.",
+    variables: [
+      { name: "text", description: "The text." },
+      { name: "language", description: "Language to translate into." },
+      { name: "tone", description: "Tone of the translation.", default: "that of the original" },
+    ],
+    system: "You are a translator. You answer with the translation alone: no notes, no original.",
+    template: `Translate this text into {language}. Tone: {tone}.
+
+<text>
+{text}
+</text>
+
+Keep line breaks, names, numbers, code and links as they are.
+Answer with the {language} text alone.`,
+    options: { temperature: 0.2 },
+  },
+  {
+    name: "rewrite",
+    description: "Rewrites a text in another tone or for another reader.",
+    variables: [
+      { name: "text", description: "The text." },
+      { name: "goal", description: "What to make of it.", default: "clear and short" },
+      { name: "audience", description: "Who reads it.", default: "a general reader" },
+    ],
+    system: "You are an editor. You keep the meaning and every fact. You answer with the new text alone.",
+    template: `Rewrite this text so that it is {goal}. It is for {audience}.
+
+<text>
+{text}
+</text>
+
+Use the language of the text. Answer with the rewritten text alone.`,
+    options: { temperature: 0.4 },
+  },
+  {
+    name: "changelog",
+    description: "Writes a changelog entry for users from a list of commits.",
+    variables: [
+      { name: "commits", description: "Output of git log --oneline." },
+      { name: "version", description: "Version of the entry.", default: "Unreleased" },
+    ],
+    system: "You write changelogs for users of a program. You tell only what the commits tell.",
+    template: `Write the changelog entry for version {version} from these commits.
+
+<commits>
+{commits}
+</commits>
+
+Answer in Markdown:
+## {version}
+### Added
+### Changed
+### Fixed
+Under each heading one line per change, beginning with "- ", in words that users understand. Leave out headings without
+a line, and commits that users don't notice (tests, refactoring, tools).`,
+    options: { temperature: 0.2 },
+  },
+];

@@ -1,0 +1,180 @@
+import { createHash } from "node:crypto";
+import { constants, type BigIntStats } from "node:fs";
+import { open, readdir, realpath, stat } from "node:fs/promises";
+import { basename, extname, isAbsolute, join, relative, sep } from "node:path";
+import { maxTemplateBytes, parseTemplate, type TemplateText } from "./parse-file.ts";
+
+/** More files than this are something else than templates. */
+const maxFiles = 500;
+const tooLarge = "is larger than 256 KiB, the most that a template may have: shorten it";
+
+/** A template and its file, or why the file is none: a whole sentence with file and line. */
+export type FolderEntry = { readonly file: string } & (
+  | { readonly template: TemplateText }
+  | { readonly problem: string }
+);
+
+/** What is remembered of a file. */
+interface KnownFile {
+  readonly entry: FolderEntry;
+  /** Where it lies, its size and its times; absent: to be read anew. */
+  readonly stamp?: string;
+  /** Differs when what it says does. */
+  readonly content: string;
+}
+
+/** Some file systems count time in steps of two seconds: a file read sooner after it changed may change unseen. */
+const stepMs = 2_000;
+
+/** One folder of templates, as it is on disk whenever it is asked. */
+export interface TemplateFolder {
+  /**
+   * Reads what has changed since the last time, tells by `isChanged` whether anything has, and costs a look at each
+   * file otherwise. A folder that isn't there holds nothing. Never throws.
+   */
+  read(): Promise<{ readonly entries: readonly FolderEntry[]; readonly isChanged: boolean }>;
+}
+
+/** `inside`: a folder that files may not lead out of, links followed; the folder itself when absent. */
+export function createTemplateFolder(folder: string, inside: string = folder): TemplateFolder {
+  let known = new Map<string, KnownFile>();
+  let lastFolderProblem: string | undefined;
+  let isFirst = true;
+
+  async function entryOf(file: string, root: string): Promise<KnownFile> {
+    const before = known.get(file);
+    try {
+      const real = await realpath(file);
+      if (!isWithin(root, real)) return broken(file, "leads out of its folder: put a copy there instead of the link");
+      const facts = await stat(real, { bigint: true });
+      if (!facts.isFile()) return broken(file, "is no regular file: remove it");
+      const stamp = stampOf(facts, real);
+      if (before?.stamp === stamp) return before;
+      if (facts.size > maxTemplateBytes) return broken(file, tooLarge);
+      const isSettled = Date.now() - Number(facts.mtimeMs) > stepMs;
+      return { ...(await readEntry(file, real)), ...(isSettled && { stamp }) };
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "ENOENT") return broken(file, "leads nowhere: remove it, or mend the link");
+      if (code === "ELOOP") return broken(file, "is a link in a circle: remove it");
+      return broken(file, `can't be read (${code ?? String(error)}): make it readable`);
+    }
+  }
+
+  async function list(): Promise<{
+    readonly files: readonly string[];
+    readonly root: string;
+    readonly problem?: string;
+  }> {
+    try {
+      const root = await realpath(inside);
+      const own = await realpath(folder);
+      if (own !== root && !isWithin(root, own)) {
+        return {
+          files: [],
+          root,
+          problem: `${folder} leads out of ${inside}: its templates are not used; put the folder itself there`,
+        };
+      }
+      const names = (await readdir(folder)).filter(isTemplateFile).toSorted();
+      const files = names.slice(0, maxFiles).map((name) => join(folder, name));
+      const problem = `${folder} has ${names.length} templates, of which the first ${maxFiles} are used: remove some`;
+      return { files, root, ...(names.length > maxFiles && { problem }) };
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "ENOENT") return { files: [], root: folder };
+      const advice = code === "ENOTDIR" ? "make it a folder" : "make it readable";
+      return { files: [], root: folder, problem: `${folder} can't be read (${code ?? String(error)}): ${advice}` };
+    }
+  }
+
+  return {
+    async read() {
+      const { files, root, problem } = await list();
+      const next = new Map(await Promise.all(files.map(async (file) => [file, await entryOf(file, root)] as const)));
+      const isSame =
+        problem === lastFolderProblem &&
+        next.size === known.size &&
+        [...next].every(([file, { content }]) => known.get(file)?.content === content);
+      const isChanged = !isFirst && !isSame;
+      known = next;
+      lastFolderProblem = problem;
+      isFirst = false;
+      const entries = withoutDoubles([...next.values()].map(({ entry }) => entry));
+      return { entries: problem === undefined ? entries : [...entries, { file: folder, problem }], isChanged };
+    },
+  };
+}
+
+/** Of files that give the same name the first counts, and the others say so. */
+function withoutDoubles(entries: readonly FolderEntry[]): readonly FolderEntry[] {
+  const owners = new Map<string, string>();
+  return entries.map((entry) => {
+    if (!("template" in entry)) return entry;
+    const { name } = entry.template;
+    // Names that differ by case alone are one file on some systems.
+    const owner = owners.get(name.toLowerCase());
+    if (owner === undefined) {
+      owners.set(name.toLowerCase(), entry.file);
+      return entry;
+    }
+    const { file } = entry;
+    return { file, problem: `${file}: the name ${name} is taken by ${basename(owner)}: give it another` };
+  });
+}
+
+async function readEntry(file: string, real: string): Promise<KnownFile> {
+  const bytes = await readBounded(real);
+  if (bytes === undefined) return broken(file, tooLarge);
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return broken(file, "is not UTF-8: save it as UTF-8");
+  }
+  const content = createHash("sha256").update(bytes).digest("hex");
+  const read = await parseTemplate(text, basename(file, extname(file)));
+  if ("template" in read) return { content, entry: { file, template: read.template } };
+  const problem = read.line === undefined ? `${file} ${read.problem}` : `${file}:${read.line}: ${read.problem}`;
+  return { content, entry: { file, problem } };
+}
+
+/** Undefined when it is too large by now. */
+async function readBounded(real: string): Promise<Buffer | undefined> {
+  // A pipe in its place must not make us wait.
+  const handle = await open(real, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    const buffer = Buffer.alloc(maxTemplateBytes + 1);
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+      if (bytesRead === 0) return buffer.subarray(0, length);
+      length += bytesRead;
+    }
+    return undefined;
+  } finally {
+    await handle.close();
+  }
+}
+
+function broken(file: string, why: string): KnownFile {
+  return { content: why, entry: { file, problem: `${file} ${why}` } };
+}
+
+function stampOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats, real: string): string {
+  return [real, ino, size, mtimeNs, ctimeNs].join(" ");
+}
+
+/** Editors' own files (`.x.yaml.swp`, `.#x.yaml`) are none. */
+function isTemplateFile(name: string): boolean {
+  return /^[^.].*\.ya?ml$/i.test(name);
+}
+
+function isWithin(folder: string, file: string): boolean {
+  const way = relative(folder, file);
+  return way !== "" && !isAbsolute(way) && way !== ".." && !way.startsWith(`..${sep}`);
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error ? String(error.code) : undefined;
+}

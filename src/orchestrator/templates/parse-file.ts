@@ -1,0 +1,166 @@
+import * as z from "zod";
+import type { Template } from "../facade-templates.ts";
+import { nearestNames } from "../text/nearest.ts";
+import { parseYaml } from "../text/parse-yaml.ts";
+import { nameProblem } from "./name.ts";
+import { piecesOf } from "./render.ts";
+import { variablesOf } from "./variables.ts";
+
+/** A template is a page of text; what is larger is something else. */
+export const maxTemplateBytes = 256 * 1024;
+
+const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+
+const variableSchema = z.strictObject({
+  name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be letters, digits and _, no digit first"),
+  required: z.boolean().optional(),
+  default: scalar.optional(),
+  description: z.string().optional(),
+  enum: z.array(scalar).min(1).optional(),
+  type: z.enum(["string", "number", "boolean"]).optional(),
+});
+
+/** What a template's file says. */
+export const templateFileSchema = z.strictObject({
+  name: z.string().optional(),
+  description: z.string().optional(),
+  template: z.string().min(1, "must not be empty"),
+  variables: z.array(variableSchema).optional(),
+  system: z.string().optional(),
+  model: z.string().min(1).optional(),
+  profile: z.string().min(1).optional(),
+  options: z
+    .strictObject({
+      temperature: z.number().min(0).max(2).optional(),
+      topP: z.number().gt(0).max(1).optional(),
+      maxTokens: z.number().int().min(1).optional(),
+    })
+    .optional(),
+  format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
+});
+
+export type TemplateFile = z.input<typeof templateFileSchema>;
+
+/** A template as it is written down, without where it was found. */
+export type TemplateText = Omit<Template, "source" | "file" | "hides">;
+
+/** What is wrong: a path into the file, and the line within the text there, where it is about one. */
+interface Problem {
+  readonly problem: string;
+  readonly path: readonly PropertyKey[];
+  readonly textLine?: number;
+}
+
+/** The template that plain data describes, or the first thing that is wrong. `fallbackName` is the file's. */
+export function templateOf(data: unknown, fallbackName: string): { readonly template: TemplateText } | Problem {
+  if (typeof data !== "object" || data === null || Array.isArray(data)) {
+    return { problem: 'holds no template: expected lines like "template: Summarise: {text}"', path: [] };
+  }
+  const parsed = templateFileSchema.safeParse(data);
+  if (!parsed.success) return problemOfIssue(parsed.error.issues[0], data);
+  const {
+    name = fallbackName,
+    description = "",
+    template: text,
+    system,
+    model,
+    profile,
+    options,
+    format,
+  } = parsed.data;
+  const wrongName = nameProblem(name);
+  if (wrongName !== undefined) return { problem: `name ${JSON.stringify(name)} ${wrongName}`, path: ["name"] };
+  if (model !== undefined && profile !== undefined) {
+    return { problem: "has both model and profile: keep one", path: ["profile"] };
+  }
+  const pieces = { template: piecesOf(text), system: piecesOf(system ?? "") };
+  const found = variablesOf(parsed.data.variables ?? [], pieces);
+  if ("problem" in found) {
+    const { at, problem } = found;
+    if ("index" in at) return { problem, path: ["variables", at.index] };
+    return { problem, path: [at.part], textLine: at.line };
+  }
+  const kept = { system, model, profile, options, format };
+  return {
+    template: {
+      name,
+      description,
+      template: text,
+      variables: found.variables,
+      ...(JSON.parse(JSON.stringify(kept)) as Omit<TemplateText, "name" | "description" | "template" | "variables">),
+    },
+  };
+}
+
+/** The template of a file's text, or what is wrong with it: words that follow the file's name, and the line from 1. */
+export async function parseTemplate(
+  text: string,
+  fallbackName: string,
+): Promise<{ readonly template: TemplateText } | { readonly problem: string; readonly line?: number }> {
+  if (text.trim() === "") return { problem: "is empty: write a template into it, or remove it" };
+  const yaml = await parseYaml(text, maxTemplateBytes);
+  if ("problem" in yaml) return yaml;
+  const read = templateOf(yaml.value, fallbackName);
+  if ("template" in read) return read;
+  const { isNode, isScalar, Scalar } = await import("yaml");
+  const { problem, path, textLine } = read;
+  const node =
+    path.length === 0 ? undefined : (yaml.document.getIn(path, true) ?? yaml.document.getIn(path.slice(0, -1), true));
+  if (!isNode(node) || !node.range) return { problem };
+  const { line } = yaml.lines.linePos(node.range[0]);
+  // Of a literal block the first line of text is the one after the "|".
+  const isLiteral = isScalar(node) && node.type === Scalar.BLOCK_LITERAL;
+  return { problem, line: isLiteral && textLine !== undefined ? line + textLine : line };
+}
+
+function problemOfIssue(issue: z.core.$ZodIssue | undefined, data: object): Problem {
+  if (issue === undefined) return { problem: "is no template", path: [] };
+  const place = issue.path.map(String).join(".");
+  if (issue.code === "unrecognized_keys") {
+    const [key = ""] = issue.keys;
+    const [close] = nearestNames(key, fieldsAt(issue.path), 1);
+    const advice = close === undefined ? `allowed: ${fieldsAt(issue.path).join(", ")}` : `did you mean ${close}?`;
+    return {
+      problem: `unknown field ${[place, key].filter(Boolean).join(".")}, ${advice}`,
+      path: [...issue.path, key],
+    };
+  }
+  const value = issue.path.reduce<unknown>(
+    (at, key) => (typeof at === "object" && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined),
+    data,
+  );
+  if (value === undefined) return { problem: `${place} is missing`, path: issue.path };
+  return { problem: `${place} ${expectation(issue)}, got ${shown(value)}`, path: issue.path };
+}
+
+function expectation(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return `must be ${/^[aeio]/.test(issue.expected) ? "an" : "a"} ${issue.expected}`;
+    case "invalid_value":
+      return `must be one of ${issue.values.map(String).join(", ")}`;
+    case "invalid_union":
+      return issue.path.at(-1) === "format"
+        ? "must be json or a JSON Schema"
+        : "must be text, a number or true or false";
+    case "too_small":
+      return issue.origin === "string" || issue.origin === "array"
+        ? "must not be empty"
+        : `must be ${issue.inclusive === false ? "more than" : "at least"} ${issue.minimum}`;
+    case "too_big":
+      return `must be at most ${issue.maximum}`;
+    default:
+      return issue.message;
+  }
+}
+
+function fieldsAt(path: readonly PropertyKey[]): readonly string[] {
+  if (path[0] === "variables") return Object.keys(variableSchema.shape);
+  if (path[0] === "options") return Object.keys(templateFileSchema.shape.options.unwrap().shape);
+  return Object.keys(templateFileSchema.shape);
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}

@@ -1,0 +1,68 @@
+/** A hole: `{name}`, or `{name:default}` with a default that may be empty. */
+export interface Hole {
+  readonly name: string;
+  readonly default?: string;
+  /** In its text, from 1. */
+  readonly line: number;
+}
+
+/** What stays as it is, and the holes between. */
+export type Piece = string | Hole;
+
+/** Every place where something may happen. Linear: what stands in a hole can't hold the start of another. */
+const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
+
+/**
+ * The pieces of a template, in one pass over its text.
+ *
+ * | in the text                          | is                                                              |
+ * |--------------------------------------|-----------------------------------------------------------------|
+ * | `{{`                                 | `{`                                                             |
+ * | `{name}`, `{name:default}`           | a hole; the default stands on one line and has no braces        |
+ * | any other `{`                        | itself: the start of code or JSON                               |
+ * | `}` that closes such a start         | itself, so that `{"a": {"b": 1}}` keeps both of its last braces |
+ * | `}}` otherwise                       | `}`                                                             |
+ * | any other `}`                        | itself                                                          |
+ */
+export function piecesOf(text: string): readonly Piece[] {
+  const pieces: Piece[] = [];
+  const mark = new RegExp(marks);
+  let plain = "";
+  let openBraces = 0;
+  let line = 1;
+  let position = 0;
+  for (let match = mark.exec(text); match !== null; match = mark.exec(text)) {
+    const [whole, name, fallback] = match;
+    const before = text.slice(position, match.index);
+    line += newlinesIn(before);
+    plain += before;
+    position = match.index + whole.length;
+    if (name !== undefined) {
+      if (plain !== "") pieces.push(plain);
+      plain = "";
+      pieces.push({ name, line, ...(fallback !== undefined && { default: fallback }) });
+    } else if (whole === "}") {
+      plain += "}";
+      if (openBraces > 0) openBraces -= 1;
+      else if (text[position] === "}") position += 1;
+    } else {
+      plain += "{";
+      if (whole === "{") openBraces += 1;
+    }
+    mark.lastIndex = position;
+  }
+  plain += text.slice(position);
+  if (plain !== "") pieces.push(plain);
+  return pieces;
+}
+
+/** The text with its holes filled. Values go in as they are and are not looked into: one pass, no expansion. */
+export function fill(pieces: readonly Piece[], valueOf: (name: string) => string): string {
+  return pieces.map((piece) => (typeof piece === "string" ? piece : valueOf(piece.name))).join("");
+}
+
+function newlinesIn(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf("\n"); at !== -1; at = text.indexOf("\n", at + 1)) count += 1;
+  return count;
+}

@@ -1,0 +1,85 @@
+import { lstat, mkdir, open, realpath, rm } from "node:fs/promises";
+import { dirname, isAbsolute, relative, sep } from "node:path";
+import { InvalidRequest, StoreFailed } from "../errors.ts";
+import type { TemplateFile } from "./parse-file.ts";
+
+/** A template's file, its texts as blocks that are pleasant to edit. Reading it gives the same template. */
+export async function templateYaml(file: TemplateFile): Promise<string> {
+  const { stringify } = await import("yaml");
+  return stringify(file, { lineWidth: 0, blockQuote: "literal", aliasDuplicateObjects: false });
+}
+
+/**
+ * Writes the file, on disk when it resolves, and makes its folder. `inside` is a folder that it may not lead out of.
+ * Throws `InvalidRequest` where a file is in the way that may not be overwritten, and `StoreFailed`.
+ */
+export async function writeTemplate(
+  file: string,
+  text: string,
+  how: { readonly mayOverwrite: boolean; readonly inside?: string | undefined },
+): Promise<void> {
+  try {
+    if (how.inside !== undefined) await checkInside(dirname(file), how.inside);
+    await mkdir(dirname(file), { recursive: true, ...(how.inside === undefined && { mode: 0o700 }) });
+    if (how.mayOverwrite) {
+      const { default: writeFileAtomic } = await import("write-file-atomic");
+      await writeFileAtomic(file, text, how.inside === undefined ? { mode: 0o600 } : {});
+    } else await writeNew(file, text, how.inside === undefined ? 0o600 : 0o644);
+  } catch (error) {
+    if (error instanceof InvalidRequest) throw error;
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    if (code === "EEXIST") {
+      throw new InvalidRequest(`${file} is there already`, { hint: "Choose another name, or say overwrite." });
+    }
+    throw new StoreFailed(`${file} can't be written (${code})`, {
+      hint: code === "ENOSPC" ? "Free some space on that disk." : "Make the folder writable.",
+      cause: error,
+    });
+  }
+}
+
+/** A folder of somebody else's may be a link to anywhere; what is not there yet is made in what is. */
+async function checkInside(folder: string, inside: string): Promise<void> {
+  const root = await realpath(inside);
+  let existing = folder;
+  let real = await realOf(existing);
+  while (real === undefined) {
+    existing = dirname(existing);
+    real = await realOf(existing);
+  }
+  const way = relative(root, real);
+  if (way === ".." || way.startsWith(`..${sep}`) || isAbsolute(way)) {
+    throw new InvalidRequest(`${existing} leads out of ${inside}`, { hint: "Put a folder there instead of the link." });
+  }
+}
+
+async function realOf(path: string): Promise<string | undefined> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    // A link that leads nowhere is there all the same: nothing is made behind it.
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || (await isThere(path))) throw error;
+    return undefined;
+  }
+}
+
+function isThere(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function writeNew(file: string, text: string, mode: number): Promise<void> {
+  const handle = await open(file, "wx", mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } catch (error) {
+    // Half a template helps nobody; the reason it failed is what is told.
+    await rm(file, { force: true }).catch(() => undefined);
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}

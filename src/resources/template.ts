@@ -1,0 +1,30 @@
+import type { ResourceDefinition } from "./definition.ts";
+
+export const template: ResourceDefinition = {
+  name: "template",
+  title: "Prompt template",
+  description: "One prompt template: its text, its variables, and how it is answered.",
+  uri: "ollm://templates/{name}",
+  isTouchedBy: ({ kind }) => kind === "templates",
+  async read(variables, { orchestrator, caller }) {
+    const found = await orchestrator.templates.get(caller, variables["name"] ?? "");
+    return {
+      name: found.name,
+      description: found.description,
+      template: found.template,
+      variables: found.variables.map(({ isRequired, ...variable }) => ({ ...variable, required: isRequired })),
+      system: found.system,
+      model: found.model,
+      profile: found.profile,
+      options: found.options,
+      format: found.format,
+      source: found.source,
+      file: found.file,
+      hides: found.hides,
+    };
+  },
+  async list({ orchestrator, caller }) {
+    const { templates } = await orchestrator.templates.list(caller);
+    return templates.map(({ name }) => ({ uri: `ollm://templates/${encodeURIComponent(name)}`, name }));
+  },
+};

@@ -1,0 +1,82 @@
+import * as z from "zod";
+import type { CreateTemplateRequest } from "../orchestrator/facade-templates.ts";
+import { defineTool } from "./definition.ts";
+import { present } from "./render.ts";
+
+const scalar = z.union([z.string(), z.number(), z.boolean()]);
+
+const variableInput = z.strictObject({
+  name: z.string().min(1),
+  required: z.boolean().optional(),
+  default: scalar.optional(),
+  description: z.string().optional(),
+  enum: z.array(scalar).optional(),
+  type: z.enum(["string", "number", "boolean"]).optional(),
+});
+
+export const createTemplate = defineTool({
+  name: "create_template",
+  title: "Create a prompt template",
+  description: "Saves a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
+  effect: "write",
+  isIdempotent: false,
+  isOpenWorld: false,
+  input: z.strictObject({
+    name: z.string().min(1),
+    template: z.string().min(1),
+    description: z.string().optional(),
+    variables: z.array(variableInput).optional().describe("Only those that need more than their name."),
+    system: z.string().optional(),
+    model: z.string().min(1).optional(),
+    profile: z.string().min(1).optional(),
+    options: z
+      .strictObject({
+        temperature: z.number().optional(),
+        topP: z.number().optional(),
+        maxTokens: z.number().optional(),
+      })
+      .optional(),
+    format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
+    scope: z.enum(["user", "project"]).optional(),
+    overwrite: z.boolean().optional(),
+  }),
+  output: z.object({
+    name: z.string(),
+    file: z.string().optional(),
+    variables: z.array(z.string()),
+    hides: z.string().optional(),
+    note: z.string().optional(),
+  }),
+  async run({ overwrite, variables, ...input }, { orchestrator, caller }) {
+    const template = await orchestrator.templates.create(caller, {
+      ...(present(input) as Omit<CreateTemplateRequest, "variables">),
+      ...(overwrite !== undefined && { mayOverwrite: overwrite }),
+      ...(variables !== undefined && { variables: variables.map(variableOf) }),
+    });
+    const isHeld = template.source === "project" && caller.project?.isTrusted !== true;
+    return {
+      data: present({
+        name: template.name,
+        file: template.file,
+        variables: template.variables.map(({ name }) => name),
+        hides: template.hides,
+        note: isHeld ? "Used once the user trusts the project: ollm project trust" : undefined,
+      }),
+    };
+  },
+  render({ name, file, hides, note }) {
+    const hidden = hides === undefined ? "" : `; it hides the ${hides} one`;
+    return [`Saved template ${name} in ${file ?? "memory"}${hidden}`, note].filter(Boolean).join("\n");
+  },
+});
+
+function variableOf({ required, default: fallback, enum: values, ...rest }: z.output<typeof variableInput>) {
+  return present({
+    name: rest.name,
+    description: rest.description,
+    type: rest.type,
+    isRequired: required,
+    default: fallback === undefined ? undefined : String(fallback),
+    enum: values?.map(String),
+  });
+}

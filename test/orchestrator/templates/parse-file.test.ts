@@ -1,0 +1,125 @@
+import { describe, expect, it } from "vitest";
+import { parseTemplate } from "../../../src/orchestrator/templates/parse-file.ts";
+
+const bomb = `a: &a [x]\nb: &b [${"*a,".repeat(20)}]\nc: &c [${"*b,".repeat(20)}]\ntemplate: x\nvariables: [${"*c,".repeat(20)}]\n`;
+
+describe("a template's file", () => {
+  it("may say all there is", async () => {
+    const text = `# A comment.
+name: greet
+description: Greets.
+system: Be {tone}.
+template: |
+  Greet {who}
+  in {words:20} words.
+variables:
+  - { name: words, type: number, default: 20 }
+  - { name: tone, enum: [warm, curt], description: How. }
+profile: creative
+options: { temperature: 0.2, topP: 0.9, maxTokens: 100 }
+format: { type: object }
+`;
+    expect(await parseTemplate(text, "file")).toEqual({
+      template: {
+        name: "greet",
+        description: "Greets.",
+        system: "Be {tone}.",
+        template: "Greet {who}\nin {words:20} words.\n",
+        variables: [
+          { name: "words", type: "number", isRequired: false, default: "20" },
+          { name: "tone", type: "string", isRequired: true, enum: ["warm", "curt"], description: "How." },
+          { name: "who", type: "string", isRequired: true },
+        ],
+        profile: "creative",
+        options: { temperature: 0.2, topP: 0.9, maxTokens: 100 },
+        format: { type: "object" },
+      },
+    });
+  });
+
+  it("needs no more than the text: its name is the file's", async () => {
+    expect(await parseTemplate("\uFEFFtemplate: Hi {who}\r\n", "hi")).toEqual({
+      template: {
+        name: "hi",
+        description: "",
+        template: "Hi {who}",
+        variables: [{ name: "who", type: "string", isRequired: true }],
+      },
+    });
+  });
+
+  it("can't take in another template, so that there are no cycles: what looks like it is a variable", async () => {
+    const read = await parseTemplate("name: a\ntemplate: '{a} {include:b}'\n", "a");
+    expect(read).toHaveProperty("template.variables", [
+      { name: "a", type: "string", isRequired: true },
+      { name: "include", type: "string", isRequired: false, default: "b" },
+    ]);
+  });
+
+  it.each<[string, string, string, number | undefined]>([
+    ["nothing", " \n", "is empty: write a template into it, or remove it", undefined],
+    ["a comment alone", "# x\n", 'holds no template: expected lines like "template: Summarise: {text}"', undefined],
+    ["a list", "- a\n", 'holds no template: expected lines like "template: Summarise: {text}"', undefined],
+    ["no text", "name: a\n", "template is missing", 1],
+    ["an empty text", 'template: ""\n', 'template must not be empty, got ""', 1],
+    ["a misspelt field", "template: x\ndescripton: y\n", "unknown field descripton, did you mean description?", 2],
+    ["a field that there is not", "template: x\nzzz: y\n", "unknown field zzz, allowed: name, description,", 2],
+    [
+      "an unknown field of a variable",
+      "template: '{a}'\nvariables:\n  - name: a\n    defualt: 1\n",
+      "unknown field variables.0.defualt, did you mean default?",
+      4,
+    ],
+    ["a wrong type", "template: [x]\n", 'template must be a string, got ["x"]', 1],
+    [
+      "a wrong type of a variable's",
+      "template: '{a}'\nvariables:\n  - { name: a, type: nmuber }\n",
+      'variables.0.type must be one of string, number, boolean, got "nmuber"',
+      3,
+    ],
+    ["variables that are a map", "template: x\nvariables:\n  a: 1\n", 'variables must be an array, got {"a":1}', 3],
+    [
+      "a variable's name that is none",
+      "template: x\nvariables:\n  - name: a b\n",
+      "variables.0.name must be letters, digits and _, no digit first",
+      3,
+    ],
+    [
+      "a temperature out of range",
+      "template: x\noptions:\n  temperature: 3\n",
+      "options.temperature must be at most 2, got 3",
+      3,
+    ],
+    ["a format that is none", "template: x\nformat: xml\n", 'format must be json or a JSON Schema, got "xml"', 2],
+    ["a name that leads elsewhere", "name: ../x\ntemplate: x\n", 'name "../x" is no name', 1],
+    [
+      "a name of ours",
+      "name: memory\ntemplate: x\n",
+      'name "memory" is the name of a prompt of ollm: choose another',
+      1,
+    ],
+    [
+      "a name that is a device",
+      "name: NUL\ntemplate: x\n",
+      'name "NUL" is a device on Windows: choose another name',
+      1,
+    ],
+    ["a model and a profile", "template: x\nmodel: m\nprofile: code\n", "has both model and profile: keep one", 3],
+    [
+      "defaults that differ",
+      "name: a\ntemplate: |\n  {a:1}\n\n  {a:2}\n",
+      'two defaults, "1" (template line 1) and "2" (template line 3): keep one',
+      5,
+    ],
+    ["a key twice", "template: x\ntemplate: y\n", "Map keys must be unique", 2],
+    ["no YAML", "template: 'x\n", "Missing closing 'quote", 2],
+    ["two documents", "template: x\n---\ntemplate: y\n", "holds more than one document (---)", 2],
+    ["a bomb", bomb, "has too many aliases (*name)", undefined],
+    ["a cycle", "template: x\nformat: &a { b: *a }\n", "has an alias (*name) inside of what it stands for", undefined],
+    ["a prototype", "template: x\nformat: { __proto__: { a: 1 } }\n", "has a key that is no plain word", 2],
+    ["a tag", "template: !run x\n", "has the tag !run", 1],
+  ])("with %s says so, and where", async (_what, text, problem, line) => {
+    const read = await parseTemplate(text, "file");
+    expect(read).toEqual({ problem: expect.stringContaining(problem), ...(line !== undefined && { line }) });
+  });
+});

@@ -1,0 +1,105 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { fill, piecesOf } from "../../../src/orchestrator/templates/render.ts";
+import { isHole } from "../../../src/orchestrator/templates/variables.ts";
+
+/** Holes are filled with their name and default, in angle brackets. */
+function shown(text: string): string {
+  return piecesOf(text)
+    .map((piece) =>
+      typeof piece === "string" ? piece : `<${piece.name}${piece.default === undefined ? "" : `=${piece.default}`}>`,
+    )
+    .join("");
+}
+const filled = (text: string, values: Readonly<Record<string, string>>): string =>
+  fill(piecesOf(text), (name) => values[name] ?? "");
+
+describe("a template's text", () => {
+  it.each([
+    ["{a}", "<a>"],
+    ["{a:x}{a:}", "<a=x><a=>"],
+    ["{_a1:b c: d}", "<_a1=b c: d>"],
+    ["{{a}}", "{a}"],
+    ["{{{a}}}", "{<a>}"],
+    ["a {{ b }} c", "a { b } c"],
+    ["{{}}", "{}"],
+    ["{}", "{}"],
+    ["{ a }", "{ a }"],
+    ["{a b}", "{a b}"],
+    ["{1a}", "{1a}"],
+    ["{a-b}", "{a-b}"],
+    ["{ä}", "{ä}"],
+    ["{a", "{a"],
+    ["a}", "a}"],
+    ["a} b}} c", "a} b} c"],
+    ["{a:{b}}", "{a:<b>}"],
+    ["{a:\nb}", "{a:\nb}"],
+    ['{"a": {"b": 1}}', '{"a": {"b": 1}}'],
+    ['{"a": {"b": {c}}}', '{"a": {"b": <c>}}'],
+    ['{"a": {{}}}', '{"a": {}}'],
+    ['{{"a": {{"b": "{c}"}}}}', '{"a": {"b": "<c>"}}'],
+    ["if (x) { return {y: 1, z}; }", "if (x) { return <y= 1, z>; }"],
+    ["${a} $a %{a}", "$<a> $a %<a>"],
+    ["", ""],
+  ])("%j is %j", (text, expected) => {
+    expect(shown(text)).toBe(expected);
+  });
+
+  it("knows the line of each hole", () => {
+    const lines = piecesOf("{a}\n\n{b} {c}\r\n{{\n{d}").filter(isHole);
+    expect(lines.map(({ name, line }) => [name, line])).toEqual([
+      ["a", 1],
+      ["b", 3],
+      ["c", 3],
+      ["d", 5],
+    ]);
+  });
+});
+
+describe("values", () => {
+  const any = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.constantFrom("{a}", "{{", "}}", "{b:x}", '{"a":{"b":{a}}}', "$&", "$1", "\\"),
+  );
+
+  it("go in as they are, also those that look like templates", () => {
+    fc.assert(
+      fc.property(any, any, (a, b) => {
+        expect(filled("1{a}2{b}3{a}4", { a, b })).toBe(`1${a}2${b}3${a}4`);
+      }),
+    );
+  });
+
+  it("never change what stands around them, and texts without braces are themselves", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), (text) => {
+        const plain = text.replaceAll(/[{}]/g, "");
+        expect(filled(plain, {})).toBe(plain);
+      }),
+    );
+  });
+
+  it("of a text whose braces are doubled give that text back", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: fc.constantFrom("{", "}", "a", ":", "\n", " ") }), (text) => {
+        expect(filled(text.replaceAll("{", "{{").replaceAll("}", "}}"), {})).toBe(text);
+      }),
+    );
+  });
+
+  it("leave JSON in the template whole, however it nests", () => {
+    fc.assert(
+      fc.property(fc.json(), fc.string(), (json, a) => {
+        fc.pre(!/\{\{|\{[A-Za-z_]\w*[:}]/.test(json));
+        // Braces inside of its strings need not pair.
+        fc.pre(!/"[^"]*[{}][^"]*"/.test(json));
+        expect(filled(`${json} {a}`, { a })).toBe(`${json} ${a}`);
+      }),
+    );
+  });
+
+  it("are put into a template with very many marks in one line in no time to speak of", () => {
+    const text = "{a}{{".repeat(50_000);
+    expect(filled(text, { a: "x" })).toHaveLength(100_000);
+  });
+});

@@ -1,0 +1,293 @@
+import fc from "fast-check";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { Change } from "../../../src/orchestrator/facade.ts";
+import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
+import { createTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
+import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { plainSettings } from "../../support/caller-settings.ts";
+
+let base = "";
+let folder = "";
+let project = "";
+let changes: Change[] = [];
+let logged: string[] = [];
+let templates: ClosableTemplates;
+
+beforeEach(async () => {
+  base = await mkdtemp(join(tmpdir(), "templates-"));
+  folder = join(base, "home", "templates");
+  project = join(base, "project");
+  await mkdir(folder, { recursive: true });
+  await mkdir(join(project, ".ollm", "templates"), { recursive: true });
+  changes = [];
+  logged = [];
+  const note = (line: string) => void logged.push(line);
+  const log = { debug: note, info: note, warn: note };
+  templates = createTemplates({ folder, log, publish: (change) => changes.push(change) });
+});
+afterEach(async () => {
+  templates.close();
+  await rm(base, { recursive: true, force: true });
+});
+
+function caller(
+  trust?: boolean,
+  templatesFolder: string | undefined = join(project, ".ollm", "templates"),
+): CallerContext {
+  const plain = { id: "1", client: "test", roots: [], settings: plainSettings, signal: new AbortController().signal };
+  if (trust === undefined) return plain;
+  const own: CallerProject = { folder: project, evidence: [], isTrusted: trust, settings: {}, notes: [] };
+  return { ...plain, project: templatesFolder === undefined ? own : { ...own, templatesFolder } };
+}
+const mine = (name: string, text: string) => writeFile(join(folder, name), text);
+const ours = (name: string, text: string) => writeFile(join(project, ".ollm", "templates", name), text);
+
+describe("which template of a name counts", () => {
+  beforeEach(async () => {
+    await mine("translate.yaml", "template: mine");
+    await mine("own.yaml", "template: mine");
+    await ours("translate.yaml", "template: ours");
+  });
+
+  it("is the project's, which says what it hides", async () => {
+    expect(await templates.get(caller(true), "translate")).toMatchObject({
+      template: "ours",
+      source: "project",
+      hides: "user",
+      file: join(project, ".ollm", "templates", "translate.yaml"),
+    });
+  });
+
+  it("is the user's without a project, and for a project that isn't trusted, which is told with what to do", async () => {
+    expect(await templates.get(caller(), "translate")).toMatchObject({ source: "user", hides: "built-in" });
+    expect(await templates.get(caller(false), "translate")).toMatchObject({ template: "mine" });
+    const { problems } = await templates.list(caller(false));
+    expect(problems).toEqual([expect.stringMatching(/templates: its templates are not used .* `ollm project trust`$/)]);
+    expect((await templates.list(caller())).problems).toEqual([]);
+  });
+
+  it("is the built-in one again when the others are gone, and every list says so at once", async () => {
+    await templates.list(caller(true));
+    await rm(folder, { recursive: true });
+    await rm(join(project, ".ollm"), { recursive: true });
+    const found = await templates.get(caller(true), "translate");
+    expect(found.source).toBe("built-in");
+    expect(found).not.toHaveProperty("file");
+    await expect(templates.get(caller(), "own")).rejects.toThrow("no template");
+  });
+});
+
+describe("a template that isn't there", () => {
+  it("is refused with the nearest names", async () => {
+    await expect(templates.get(caller(), "tranlsate")).rejects.toMatchObject({
+      message: 'no template "tranlsate"',
+      hint: expect.stringContaining("translate"),
+    });
+    await expect(templates.get(caller(), "__proto__")).rejects.toThrow("no template");
+  });
+
+  it("because its file is wrong is refused with the reason", async () => {
+    await mine("mine.yaml", "template: x\nzzz: 1\n");
+    await expect(templates.get(caller(), "mine")).rejects.toThrow(
+      /no template "mine": .*mine\.yaml:2: unknown field zzz/,
+    );
+  });
+});
+
+describe("rendering", () => {
+  it("fills text and system prompt, and expands no value again", async () => {
+    await mine("t.yaml", 'system: Be {tone:calm}.\ntemplate: \'{text} {{x}} {"a": {"b": {n}}}\'\n');
+    const outcome = await templates.render(caller(), "t", { text: "{tone} {{", n: 1 });
+    expect(outcome).toMatchObject({ rendered: { text: '{tone} {{ {x} {"a": {"b": 1}}', system: "Be calm." } });
+  });
+
+  it("tells what is missing, and refuses what it doesn't know", async () => {
+    await mine("t.yaml", "template: '{text} {more}'\n");
+    const outcome = await templates.render(caller(), "t", { text: "x" });
+    expect(outcome).toMatchObject({ missing: [{ name: "more" }], template: { name: "t" } });
+    await expect(templates.render(caller(), "t", { txt: "x" })).rejects.toThrow('did you mean "text"?');
+  });
+});
+
+describe("creating one", () => {
+  it("writes a file that people can read, with rights for its user alone", async () => {
+    await rm(folder, { recursive: true });
+    const created = await templates.create(caller(), {
+      name: "greet",
+      description: "Greets.",
+      template: "Greet {who}\nin {words:20} words.\n",
+      variables: [
+        { name: "words", type: "number" },
+        { name: "who", enum: ["Ada", "Bob"] },
+      ],
+      options: { temperature: 0 },
+    });
+    expect(created).toMatchObject({ name: "greet", source: "user", file: join(folder, "greet.yaml") });
+    expect(created.variables).toMatchObject([
+      { name: "words", default: "20" },
+      { name: "who", isRequired: true },
+    ]);
+    expect(await readFile(join(folder, "greet.yaml"), "utf8")).toMatchInlineSnapshot(`
+      "name: greet
+      description: Greets.
+      options:
+        temperature: 0
+      variables:
+        - name: words
+          type: number
+        - name: who
+          enum:
+            - Ada
+            - Bob
+      template: |
+        Greet {who}
+        in {words:20} words.
+      "
+    `);
+    if (process.platform !== "win32") {
+      expect((await stat(join(folder, "greet.yaml"))).mode & 0o777).toBe(0o600);
+      expect((await stat(folder)).mode & 0o777).toBe(0o700);
+    }
+    expect(await templates.get(caller(), "greet")).toEqual(created);
+  });
+
+  it("keeps any text as it is", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.string({ unit: "grapheme", minLength: 1 }), async (any) => {
+        // YAML knows one kind of line end; the others come back as it.
+        const text = any.replaceAll(/[{}]/g, "").replaceAll(/\r\n?/g, "\n") || "x";
+        await templates.create(caller(), { name: "any", template: text, system: text, mayOverwrite: true });
+        expect(await templates.get(caller(), "any")).toMatchObject({ template: text, system: text });
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it("never overwrites, whatever file the name stands in, unless it is told", async () => {
+    await mine("other.yaml", "name: greet\ntemplate: old\n");
+    await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toMatchObject({
+      message: expect.stringContaining("other.yaml"),
+      hint: expect.stringContaining("overwrite: true"),
+    });
+    await expect(templates.create(caller(), { name: "GREET", template: "new" })).rejects.toThrow("already");
+    const created = await templates.create(caller(), { name: "greet", template: "new", mayOverwrite: true });
+    expect(created.file).toBe(join(folder, "other.yaml"));
+    expect(await readdir(folder)).toEqual(["other.yaml"]);
+  });
+
+  it("doesn't overwrite a broken file of that name either", async () => {
+    await mine("greet.yaml", "templat: old\n");
+    await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toThrow("is there already");
+    expect(await readFile(join(folder, "greet.yaml"), "utf8")).toBe("templat: old\n");
+  });
+
+  it("of many at once with one name makes one", async () => {
+    const made = await Promise.allSettled(
+      Array.from({ length: 8 }, (_unused, index) =>
+        templates.create(caller(), { name: "greet", template: `t${index}` }),
+      ),
+    );
+    expect(made.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  });
+
+  it.each([
+    ["../greet", "is no name"],
+    ["a/b", "is no name"],
+    ["a\\b", "is no name"],
+    [".", "is no name"],
+    ["", "is no name"],
+    ["a\0", "is no name"],
+    ["x".repeat(65), "is no name"],
+    ["memory", "is the name of a prompt of ollm"],
+    ["con", "is a device on Windows"],
+  ])("named %j is refused, and writes nothing", async (name, message) => {
+    await expect(templates.create(caller(), { name, template: "x" })).rejects.toThrow(message);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("that is wrong is refused with the reason, and writes nothing", async () => {
+    const wrong = { name: "a", template: "{a:1} {a:2}" };
+    await expect(templates.create(caller(), wrong)).rejects.toThrow("variable a has two defaults");
+    await expect(
+      templates.create(caller(), { name: "a", template: "{a}", variables: [{ name: "b" }] }),
+    ).rejects.toThrow("variable b stands nowhere in the text");
+    await expect(templates.create(caller(), { name: "a", template: "x".repeat(300_000) })).rejects.toThrow(
+      "larger than",
+    );
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("for the project lands there, and nowhere without one", async () => {
+    const created = await templates.create(caller(true), { name: "greet", template: "x", scope: "project" });
+    expect(created).toMatchObject({ source: "project", file: join(project, ".ollm", "templates", "greet.yaml") });
+    await rm(join(project, ".ollm"), { recursive: true });
+    const first = await templates.create(caller(true, undefined), { name: "hi", template: "x", scope: "project" });
+    expect(first.file).toBe(join(project, ".ollm", "templates", "hi.yaml"));
+    await expect(templates.create(caller(), { name: "hi", template: "x", scope: "project" })).rejects.toThrow(
+      "no project",
+    );
+  });
+
+  it.skipIf(process.platform === "win32")("writes nothing where the project's folder leads out of it", async () => {
+    const outside = join(base, "outside");
+    await mkdir(outside);
+    await rm(join(project, ".ollm"), { recursive: true });
+    await symlink(outside, join(project, ".ollm"));
+    const creating = templates.create(caller(true, undefined), { name: "a", template: "x", scope: "project" });
+    await expect(creating).rejects.toThrow("leads out of");
+    expect(await readdir(outside, { recursive: true })).toEqual([]);
+  });
+
+  it.skipIf(process.platform === "win32" || process.getuid?.() === 0)("says when it can't be written", async () => {
+    await chmod(folder, 0o500);
+    await expect(templates.create(caller(), { name: "a", template: "x" })).rejects.toMatchObject({
+      message: expect.stringContaining("EACCES"),
+      hint: "Make the folder writable.",
+    });
+    await chmod(folder, 0o700);
+  });
+});
+
+describe("changes on disk", () => {
+  const expectTold = () =>
+    vi.waitFor(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }), 5_000);
+
+  it("are told, also in folders that come later, go and come again", async () => {
+    await rm(folder, { recursive: true });
+    await templates.list(caller());
+    await mkdir(folder);
+    await mine("a.yaml", "template: x");
+    await expectTold();
+    changes = [];
+    await mine("a.yaml", "template: y");
+    await expectTold();
+    changes = [];
+    await rm(folder, { recursive: true });
+    await expectTold();
+    changes = [];
+    await mkdir(folder);
+    await mine("b.yaml", "template: z");
+    await expectTold();
+    expect(await templates.get(caller(), "b")).toMatchObject({ template: "z" });
+  });
+
+  it("in a trusted project are told too", async () => {
+    await templates.list(caller(true));
+    await ours("a.yaml", "template: x");
+    await expectTold();
+  });
+
+  it("are told of one's own creations, and of nothing after the end", async () => {
+    await templates.list(caller());
+    await templates.create(caller(), { name: "a", template: "x" });
+    await expectTold();
+    templates.close();
+    changes = [];
+    await mine("b.yaml", "template: x");
+    await templates.list(caller());
+    expect(changes).toEqual([]);
+  });
+});
