@@ -38,6 +38,16 @@ export interface CommandIo {
 /** The real machine. `script` is absolute. */
 export function processIo(script: string): CommandIo {
   const userHome = homedir();
+  const unreadListeners = new Set<() => void>();
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    // Whoever reads us has enough: no failure, and nothing that is left to say.
+    if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") {
+      for (const listener of unreadListeners) listener();
+      return;
+    }
+    process.stderr.write(`ollm: the output can't be written (${error.code ?? error.message})\n`);
+    process.exit(1);
+  });
   return {
     stdout: (text) => void process.stdout.write(text),
     stderr: (text) => void process.stderr.write(text),
@@ -55,12 +65,8 @@ export function processIo(script: string): CommandIo {
     hasColour: process.stdout.isTTY && process.stdout.hasColors() && !process.env["NO_COLOR"],
     readInput: (signal) => readAll(process.stdin, signal),
     onUnread(listener) {
-      const onError = (error: NodeJS.ErrnoException): void => {
-        if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
-        listener();
-      };
-      process.stdout.on("error", onError);
-      return () => void process.stdout.off("error", onError);
+      unreadListeners.add(listener);
+      return () => void unreadListeners.delete(listener);
     },
     async ask(question) {
       // On stderr, so that `ollm ... > file` still shows it.

@@ -32,7 +32,7 @@ export interface Session {
   readonly io: CommandIo;
   /** Aborted by Ctrl-C, by SIGTERM, and when nobody reads stdout any more. */
   readonly signal: AbortSignal;
-  /** Calls a tool. Throws its error, `Cancelled`, `OwnerUnavailable`. */
+  /** Calls a tool; undefined values of `input` are left out. Throws its error, `Cancelled`, `OwnerUnavailable`. */
   call<Data extends object = Readonly<Record<string, unknown>>>(
     tool: string,
     input?: Readonly<Record<string, unknown>>,
@@ -60,7 +60,6 @@ export interface SessionCallOptions {
   readonly signal?: AbortSignal;
   /** Where progress is shown, on stderr: `terminal` (default) only there, `always` also in a log, `never`. */
   readonly progress?: "terminal" | "always" | "never";
-  /** Undefined values are left out of `input` by this call, so that options can be handed on as they are. */
 }
 
 export interface SessionOptions {

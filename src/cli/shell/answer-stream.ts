@@ -1,0 +1,68 @@
+import type { TextNote } from "../../server/client.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { styled } from "./table.ts";
+
+/** An answer on its way to stdout, as it grows. */
+export interface AnswerStream {
+  onText(note: TextNote): void;
+  /** Writes what is missing of the whole text, and ends its last line. */
+  end(text: string): void;
+  /** Ends the line of an answer that was broken off. */
+  cut(): void;
+}
+
+/**
+ * Writes an answer piece by piece; thinking, dim, to stderr, where that is a terminal. At a terminal control characters
+ * are left out: a model's text must not steer it. When another model starts over, stderr says so.
+ */
+export function createAnswerStream(io: CommandIo): AnswerStream {
+  const isTerminal = io.columns !== undefined;
+  let written = "";
+  let isThinking = false;
+
+  function write(text: string): void {
+    if (text === "") return;
+    if (isThinking) io.stderr("\n\n");
+    isThinking = false;
+    written += text;
+    io.stdout(isTerminal ? harmless(text) : text);
+  }
+
+  function endLine(): void {
+    if (isThinking) io.stderr("\n");
+    isThinking = false;
+    if (written !== "" && !written.endsWith("\n")) io.stdout("\n");
+  }
+
+  return {
+    onText({ text, thinking, isReset }) {
+      if (isReset === true) {
+        const hadText = written !== "";
+        endLine();
+        written = "";
+        if (hadText) io.stderr("ollm: that model failed; what follows starts over with another\n");
+      }
+      if (thinking !== undefined && io.errorColumns !== undefined) {
+        isThinking = true;
+        io.stderr(styled(harmless(thinking), "dim", io));
+      }
+      if (text !== undefined) write(text);
+    },
+    end(text) {
+      if (text.startsWith(written)) write(text.slice(written.length));
+      else if (text.trim() !== written.trim()) {
+        endLine();
+        written = "";
+        write(text);
+      }
+      endLine();
+    },
+    cut: endLine,
+  };
+}
+
+/** Without what would move the cursor or change colours; lines and tabs stay. */
+function harmless(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
+  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+}

@@ -1,0 +1,274 @@
+import { writeFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { nearestNames } from "../../orchestrator/text/nearest.ts";
+import type { ChatContext } from "./chat.ts";
+import { styled } from "./table.ts";
+
+interface ChatCommand {
+  readonly name: string;
+  /** First words that it knows, each with what comes behind it and what it does. */
+  readonly actions: readonly (readonly [usage: string, meaning: string])[];
+  run(rest: string, context: ChatContext): Promise<void>;
+}
+
+/** Splits off the first word. */
+function firstWord(text: string): readonly [word: string, rest: string] {
+  const [word = ""] = /^\S*/.exec(text) ?? [];
+  return [word, text.slice(word.length).trim()];
+}
+
+const commands: readonly ChatCommand[] = [
+  {
+    name: "help",
+    actions: [["", "this list"]],
+    async run(_rest, { io }) {
+      const rows = commands.flatMap(({ name, actions }) =>
+        actions.map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
+      );
+      const width = Math.max(...rows.map(([usage]) => usage.length));
+      const lines = rows.map(([usage, meaning]) => `${usage.padEnd(width)}  ${styled(meaning, "dim", io)}`);
+      io.stdout(`${lines.join("\n")}\n"""  begins and ends a message of several lines\n`);
+    },
+  },
+  {
+    name: "memory",
+    actions: [
+      ["list [WORDS]", "what is remembered"],
+      ["add KEY VALUE", "remember something"],
+      ["forget KEY", "forget it"],
+      ["clear", "forget everything, after asking"],
+    ],
+    run: memory,
+  },
+  {
+    name: "template",
+    actions: [
+      ["list", "prompts with variables"],
+      ["use NAME [KEY=VALUE ...] [PROMPT]", "ask with one; what is missing is asked for"],
+      ["create NAME", "write one"],
+    ],
+    run: template,
+  },
+  {
+    name: "model",
+    actions: [
+      ["NAME", "this model answers from now on; auto: the best that fits"],
+      ["list", "the models on this machine"],
+      ["keep [NAME]", "let nothing unload it"],
+      ["release [NAME]", "take keep back"],
+      ["unload [NAME]", "free its memory"],
+    ],
+    run: model,
+  },
+  {
+    name: "compare",
+    actions: [["[MODEL ...] [PROMPT]", "ask several models the same (default: the last question)"]],
+    run: compare,
+  },
+  {
+    name: "project",
+    actions: [
+      ["detect", "what kind of project this folder is"],
+      ["use NAME", "its settings for this chat; none takes them back"],
+      ["init", "write .ollm/project.yaml"],
+    ],
+    run: project,
+  },
+  {
+    name: "system",
+    actions: [["TEXT", "the system prompt from now on; alone: takes it back"]],
+    async run(rest, { talk, io }) {
+      talk.system = rest === "" ? undefined : rest;
+      io.stdout(rest === "" ? "No system prompt from now on.\n" : "That is the system prompt from now on.\n");
+    },
+  },
+  {
+    name: "new",
+    actions: [["", "begin a new conversation"]],
+    async run(_rest, { talk, io }) {
+      talk.continueId = "new";
+      talk.turns.length = 0;
+      io.stdout("A new conversation.\n");
+    },
+  },
+  { name: "save", actions: [["FILE", "write the conversation to a new file, as Markdown"]], run: save },
+  {
+    name: "exit",
+    actions: [["", "leave, as Ctrl-D does"]],
+    async run(_rest, { talk }) {
+      talk.hasEnded = true;
+    },
+  },
+];
+
+/** What TAB completes. */
+export const chatWords: readonly string[] = commands.flatMap(({ name, actions }) => [
+  `/${name}`,
+  ...actions.flatMap(([usage]) => {
+    const [word] = firstWord(usage);
+    return /^[a-z]+$/.test(word) ? [`/${name} ${word}`] : [];
+  }),
+]);
+
+/** Runs `/name ...`. Throws `InvalidRequest` with the nearest name for one that isn't there. */
+export async function runChatCommand(text: string, context: ChatContext): Promise<void> {
+  const [word, rest] = firstWord(text.trim().slice(1));
+  const wanted = word === "?" ? "help" : word === "quit" || word === "bye" ? "exit" : word.toLowerCase();
+  const command = commands.find(({ name }) => name === wanted);
+  if (command === undefined) {
+    const names = commands.map(({ name }) => name);
+    const [close] = nearestNames(wanted, names, 1);
+    throw new InvalidRequest(`there is no /${word}`, {
+      hint: close === undefined ? "/help lists what there is" : `did you mean /${close}?`,
+    });
+  }
+  await command.run(rest, context);
+}
+
+/** The error of an action that a command doesn't have. */
+function unknownAction(command: string, action: string): InvalidRequest {
+  const actions = (commands.find(({ name }) => name === command)?.actions ?? []).map(([usage]) => usage);
+  const words = actions.map((usage) => firstWord(usage)[0]);
+  const [close] = nearestNames(action, words, 1);
+  const message = action === "" ? `/${command} needs more` : `/${command} has no ${action}`;
+  return new InvalidRequest(message, {
+    hint:
+      close !== undefined && action !== ""
+        ? `did you mean /${command} ${close}?`
+        : actions.map((usage) => `/${command} ${usage}`).join("\n"),
+  });
+}
+
+async function memory(rest: string, { tool, io }: ChatContext): Promise<void> {
+  const [action, more] = firstWord(rest);
+  const [key, value] = firstWord(more);
+  switch (action) {
+    case "":
+    case "list":
+      return io.stdout(`${await tool("recall", more === "" ? {} : { query: more })}\n`);
+    case "add":
+      if (value === "") throw new InvalidRequest("/memory add needs a key and what to remember under it");
+      return io.stdout(`${await tool("remember", { key, value })}\n`);
+    case "forget":
+      if (key === "") throw new InvalidRequest("/memory forget needs a key", { hint: "/memory list shows them" });
+      return io.stdout(`${await tool("forget", { key })}\n`);
+    case "clear":
+      return io.stdout(`${await tool("forget", { all: true })}\n`);
+    default:
+      throw unknownAction("memory", action);
+  }
+}
+
+async function template(rest: string, { tool, io, input, answer }: ChatContext): Promise<void> {
+  const [action, more] = firstWord(rest);
+  const [name, behind] = firstWord(more);
+  switch (action) {
+    case "":
+    case "list":
+      return io.stdout(`${await tool("list_templates", {})}\n`);
+    case "use": {
+      if (name === "") throw new InvalidRequest("/template use needs a name", { hint: "/template list shows them" });
+      const { variables, prompt } = splitVariables(behind);
+      return answer(prompt, { template: name, variables });
+    }
+    case "create": {
+      if (name === "") throw new InvalidRequest("/template create needs a name");
+      io.stdout('Its text, with {holes}; several lines between """:\n');
+      const text = await input.next("... ");
+      if (text === undefined || text.trim() === "") return io.stdout("Nothing was created.\n");
+      const description = await input.ask("What it is for: ");
+      const request = { name, template: text, ...(description !== "" && { description }) };
+      return io.stdout(`${await tool("create_template", request)}\n`);
+    }
+    default:
+      throw unknownAction("template", action);
+  }
+}
+
+/** `tone=kind lang="plain English" and this` → variables, and the rest as the prompt. */
+export function splitVariables(text: string): {
+  readonly variables: Readonly<Record<string, string>>;
+  readonly prompt: string;
+} {
+  const variables: Record<string, string> = Object.create(null) as Record<string, string>;
+  let rest = text;
+  for (;;) {
+    const match = /^([A-Za-z_]\w*)=(?:"([^"]*)"|'([^']*)'|(\S*))\s*/.exec(rest);
+    if (match === null) return { variables: { ...variables }, prompt: rest };
+    const [whole, key = "", double, single, bare] = match;
+    variables[key] = double ?? single ?? bare ?? "";
+    rest = rest.slice(whole.length);
+  }
+}
+
+async function model(rest: string, { talk, tool, io }: ChatContext): Promise<void> {
+  const [action, name] = firstWord(rest);
+  switch (action) {
+    case "":
+    case "list":
+      return io.stdout(`${await tool("list_models", {})}\n`);
+    case "keep":
+    case "release":
+    case "unload": {
+      const meant = name === "" ? (talk.model ?? talk.answeredBy) : name;
+      if (meant === undefined) throw new InvalidRequest(`/model ${action} needs a name: nobody has answered yet`);
+      return io.stdout(`${await tool("manage_model", { action, model: meant })}\n`);
+    }
+    case "auto":
+      talk.model = undefined;
+      return io.stdout("The best model that fits answers from now on.\n");
+    default:
+      // Throws with the nearest name for one that isn't there.
+      await tool("manage_model", { action: "show", model: action });
+      talk.model = action;
+      return io.stdout(`${action} answers from now on.\n`);
+  }
+}
+
+async function compare(rest: string, { talk, tool, io }: ChatContext): Promise<void> {
+  const words = rest.split(/\s+/).filter((word) => word !== "");
+  // Names come first; the prompt begins with the first word that can't be one.
+  const known = (await tool("list_models", { limit: 1_000 })).split("\n").map((line) => firstWord(line)[0]);
+  const isName = (word: string): boolean => known.includes(word) || known.includes(`${word}:latest`);
+  const count = words.findIndex((word) => !isName(word));
+  const models = words.slice(0, count < 0 ? words.length : count);
+  const prompt = words.slice(models.length).join(" ") || talk.turns.at(-1)?.question;
+  if (prompt === undefined || prompt === "") {
+    throw new InvalidRequest("/compare needs a question, or one that was asked before");
+  }
+  const request = { prompt, models: models.length === 0 ? "auto" : models };
+  io.stdout(`${await tool("compare", { ...request, ...(talk.system !== undefined && { system: talk.system }) })}\n`);
+}
+
+async function project(rest: string, { tool, io }: ChatContext): Promise<void> {
+  const [action, name] = firstWord(rest);
+  switch (action) {
+    case "":
+    case "detect":
+      return io.stdout(`${await tool("project_profile", { action: "detect" })}\n`);
+    case "use":
+      if (name === "")
+        throw new InvalidRequest("/project use needs a name", { hint: "/project use none takes it back" });
+      return io.stdout(`${await tool("project_profile", { action: "use", profile: name })}\n`);
+    case "init":
+      return io.stdout(`${await tool("project_profile", { action: "init" })}\n`);
+    default:
+      throw unknownAction("project", action);
+  }
+}
+
+async function save(rest: string, { talk, io }: ChatContext): Promise<void> {
+  if (rest === "") throw new InvalidRequest("/save needs the name of a new file");
+  if (talk.turns.length === 0) throw new InvalidRequest("nothing has been said yet");
+  const file = path.resolve(io.workingDirectory, rest);
+  const text = talk.turns.map(({ question, answer, model: by }) => `**You:** ${question}\n\n**${by}:** ${answer}\n`);
+  try {
+    await writeFile(file, text.join("\n"), { flag: "wx" });
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const reason = code === "EEXIST" ? "is there already, and is not overwritten" : `can't be written (${code})`;
+    throw new InvalidRequest(`${file} ${reason}`, { cause: error });
+  }
+  io.stdout(`saved to ${file}\n`);
+}

@@ -1,0 +1,149 @@
+import { createInterface, type Interface } from "node:readline";
+import { Writable } from "node:stream";
+
+/** Where the lines of a chat come from. */
+export interface ChatInput {
+  /**
+   * The next message: a line, what was pasted at once, or what stands between two `"""`. Undefined when the user left:
+   * Ctrl-D, Ctrl-C twice, the end of what was piped in.
+   */
+  next(prompt: string): Promise<string | undefined>;
+  /** One line, trimmed, for a question in between; "" when the user left. */
+  ask(question: string): Promise<string>;
+  /** Runs `work` while nothing is read; Ctrl-C calls `onInterrupt`, a second one ends the chat. */
+  during<Value>(onInterrupt: () => void, work: () => Promise<Value>): Promise<Value>;
+  /** The user wants out, after what is under way. */
+  hasLeft(): boolean;
+  close(): void;
+}
+
+export interface ChatStreams {
+  readonly input: NodeJS.ReadableStream;
+  readonly output: NodeJS.WritableStream & { readonly columns?: number };
+  readonly isTerminal: boolean;
+  /** Words that TAB completes: `/memory`. */
+  readonly completions: readonly string[];
+}
+
+const fence = '"""';
+/** Lines of one paste arrive in one go; nobody types the next one this fast. */
+const pasteMs = 15;
+
+/** One readline for the whole chat: what is typed meanwhile is kept, and not echoed into an answer. */
+export function createChatInput({ input, output, isTerminal, completions }: ChatStreams): ChatInput {
+  let isMuted = false;
+  const screen = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      if (!isMuted) output.write(chunk);
+      done();
+    },
+  });
+  Object.defineProperty(screen, "columns", { get: () => output.columns || 80 });
+  const onResize = (): void => void screen.emit("resize");
+  output.on("resize", onResize);
+  const lines: Interface = createInterface({
+    input,
+    ...(isTerminal && { output: screen }),
+    terminal: isTerminal,
+    historySize: 1_000,
+    removeHistoryDuplicates: true,
+    completer: (line: string) => [
+      line.startsWith("/") ? completions.filter((word) => word.startsWith(line)) : [],
+      line,
+    ],
+  });
+
+  const waiting: string[] = [];
+  let wake: () => void = () => undefined;
+  let isClosed = false;
+  let isLeaving = false;
+  let interrupts = 0;
+  let onInterrupt: (() => void) | undefined;
+
+  lines.on("line", (line) => {
+    interrupts = 0;
+    waiting.push(line);
+    wake();
+  });
+  lines.on("close", () => {
+    isClosed = true;
+    wake();
+  });
+  lines.on("SIGINT", () => {
+    interrupts += 1;
+    if (onInterrupt !== undefined) {
+      if (interrupts > 1) isLeaving = true;
+      return onInterrupt();
+    }
+    if (interrupts > 1 || isClosed) {
+      isLeaving = true;
+      output.write("\n");
+      return wake();
+    }
+    // What was typed is dropped, as in a shell.
+    lines.write(null, { ctrl: true, name: "e" });
+    lines.write(null, { ctrl: true, name: "u" });
+    output.write("\n(Ctrl-C again leaves)\n");
+    lines.prompt();
+  });
+
+  function changed(): Promise<void> {
+    return new Promise((resolve) => (wake = resolve));
+  }
+
+  async function nextLine(prompt: string): Promise<string | undefined> {
+    if (isTerminal && !isClosed && waiting.length === 0) {
+      lines.setPrompt(prompt);
+      // What was typed during the answer stands there already.
+      lines.prompt(true);
+    }
+    for (;;) {
+      if (isLeaving) return undefined;
+      if (waiting.length > 0 || isClosed) return waiting.shift();
+      await changed();
+    }
+  }
+
+  async function rest(first: string): Promise<string> {
+    const parts = [first.slice(first.indexOf(fence) + fence.length)];
+    for (;;) {
+      const text = parts.join("\n").trimEnd();
+      if (text.endsWith(fence)) return text.slice(0, -fence.length).replace(/^\n/, "").trimEnd();
+      const more = await nextLine("... ");
+      if (more === undefined) return text;
+      parts.push(more);
+    }
+  }
+
+  return {
+    async next(prompt) {
+      const first = await nextLine(prompt);
+      if (first === undefined) return undefined;
+      if (first.trimStart().startsWith(fence)) return rest(first);
+      if (!isTerminal) return first;
+      await new Promise((resolve) => setTimeout(resolve, pasteMs));
+      const pasted = first.startsWith("/") ? [] : waiting.splice(0);
+      return [first, ...pasted].join("\n");
+    },
+    async ask(question) {
+      isMuted = false;
+      return ((await nextLine(question)) ?? "").trim();
+    },
+    async during(interrupted, work) {
+      isMuted = true;
+      interrupts = 0;
+      onInterrupt = interrupted;
+      try {
+        return await work();
+      } finally {
+        onInterrupt = undefined;
+        isMuted = false;
+      }
+    },
+    hasLeft: () => isLeaving || (isClosed && waiting.length === 0),
+    close() {
+      output.off("resize", onResize);
+      lines.close();
+    },
+  };
+}

@@ -1,0 +1,198 @@
+import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { Answers, Question } from "../../server/client.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { createAnswerStream } from "./answer-stream.ts";
+import { askAtTerminal } from "./ask.ts";
+import { chatWords, runChatCommand } from "./chat-commands.ts";
+import { createChatInput, type ChatInput } from "./chat-input.ts";
+import type { ModelListing } from "./models.ts";
+import { noModels } from "./models.ts";
+import type { RamReading } from "./ps.ts";
+import type { Generated } from "./run.ts";
+import { report, withSession, type Session } from "./session.ts";
+import { styled } from "./table.ts";
+import { cutTo, oneLine } from "./width.ts";
+
+/** Of `ollm chat`, under the names of its flags. */
+export interface ChatFlags {
+  readonly system?: string | undefined;
+  /** False with `--no-memory`. */
+  readonly memory?: boolean;
+}
+
+/** A conversation under way; commands change it. */
+export interface Talk {
+  model: string | undefined;
+  system: string | undefined;
+  readonly useMemory: boolean;
+  /** `new` before the first answer. */
+  continueId: string;
+  /** The model that answered last. */
+  answeredBy: string | undefined;
+  readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
+  hasEnded: boolean;
+}
+
+/** What the commands of a chat work with. */
+export interface ChatContext {
+  readonly talk: Talk;
+  readonly session: Session;
+  readonly input: ChatInput;
+  readonly io: CommandIo;
+  /** Somebody sees it: decorations are shown. */
+  readonly isTerminal: boolean;
+  /** Asks a model, as a plain message does, with more of the request. */
+  answer(question: string, more?: Readonly<Record<string, unknown>>): Promise<void>;
+  /** Calls a tool, which Ctrl-C ends; its short text. */
+  tool(name: string, input: Readonly<Record<string, unknown>>): Promise<string>;
+}
+
+/** `ollm chat [model]`. Without a terminal it answers line by line, and ends with 1 when an answer failed. */
+export async function chat(model: string | undefined, flags: ChatFlags, io: CommandIo): Promise<number> {
+  const isTerminal = io.isTerminal;
+  const input = createChatInput({
+    input: process.stdin,
+    output: process.stdout,
+    isTerminal,
+    completions: chatWords,
+  });
+  const ask = async (question: Question): Promise<Answers> => {
+    if (!isTerminal) return undefined;
+    return askAtTerminal(question, { ask: input.ask, stderr: io.stderr });
+  };
+  const talk: Talk = {
+    model,
+    system: flags.system,
+    useMemory: flags.memory !== false,
+    continueId: "new",
+    answeredBy: undefined,
+    turns: [],
+    hasEnded: false,
+  };
+  try {
+    return await withSession(io, { handlesSignals: isTerminal, ask }, (session) =>
+      converse(createContext(talk, session, input, io)),
+    );
+  } finally {
+    input.close();
+  }
+}
+
+async function converse(context: ChatContext): Promise<number> {
+  const { talk, io, input, isTerminal, session } = context;
+  let exitCode = 0;
+  if (isTerminal && !(await greet(context))) return 1;
+  while (!talk.hasEnded && !session.signal.aborted) {
+    const message = await input.next(isTerminal ? styled(">>> ", "cyan", io) : "");
+    if (message === undefined) break;
+    if (message.trim() === "") continue;
+    try {
+      if (/^\/[a-z?]/i.test(message)) await runChatCommand(message, context);
+      else await context.answer(message);
+    } catch (error) {
+      if (session.signal.aborted) throw error;
+      // The chat goes on: an answer that was cancelled, a model that failed.
+      if (!(error instanceof Cancelled)) exitCode = report(error, io);
+      else if (isTerminal) io.stderr(`${styled("(cancelled)", "dim", io)}\n`);
+    }
+    if (input.hasLeft() && isTerminal) break;
+  }
+  return isTerminal ? 0 : exitCode;
+}
+
+/** Says whom one talks with, and what to do where there is no model. False: nobody to talk with. */
+async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
+  const { structured } = await session.call<ModelListing>("list_models", { limit: 1 });
+  if (structured.models.length === 0) {
+    io.stdout(noModels(structured.suggestion));
+    return false;
+  }
+  const whom = talk.model ?? "the best model that fits";
+  io.stdout(`${styled(`Talking with ${whom}. /help lists commands, Ctrl-D leaves.`, "dim", io)}\n`);
+  return true;
+}
+
+function createContext(talk: Talk, session: Session, input: ChatInput, io: CommandIo): ChatContext {
+  const { isTerminal } = io;
+
+  /** Ctrl-C ends this call, and nothing else. */
+  function cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+    const controller = new AbortController();
+    const signal = AbortSignal.any([controller.signal, session.signal]);
+    return input.during(
+      () => controller.abort(new Cancelled("interrupted")),
+      () => work(signal),
+    );
+  }
+
+  async function answer(question: string, more: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const stream = createAnswerStream(io);
+    const ask = (continueId: string) =>
+      cancellable((signal) =>
+        session.call<Generated>(
+          "route_and_generate",
+          {
+            ...(question !== "" && { prompt: question }),
+            model: talk.model,
+            system: talk.system,
+            continue_id: continueId,
+            use_memory: talk.useMemory ? undefined : false,
+            ...more,
+          },
+          { signal, onText: (note) => stream.onText(note) },
+        ),
+      );
+    let answered: Generated;
+    try {
+      answered = (
+        await ask(talk.continueId).catch((error: unknown) => {
+          // The owner keeps conversations in memory, and was restarted or has forgotten this one.
+          if (talk.continueId === "new" || !/there is no conversation/.test(String(error))) throw error;
+          io.stderr("ollm: the conversation so far is lost (the owner was restarted); this begins a new one\n");
+          return ask("new");
+        })
+      ).structured;
+    } catch (error) {
+      stream.cut();
+      throw error;
+    }
+    const { text = "" } = answered;
+    stream.end(text);
+    talk.continueId = answered.continue_id ?? talk.continueId;
+    talk.answeredBy = answered.model;
+    talk.turns.push({ question, answer: text, model: answered.model });
+    for (const note of answered.notes ?? []) io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
+    if (isTerminal) io.stderr(await statusLine(answered, session, io));
+  }
+
+  return {
+    talk,
+    session,
+    input,
+    io,
+    isTerminal,
+    answer,
+    tool: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).text),
+  };
+}
+
+/** Who answered, what is loaded, what is free: one dim line, as wide as the terminal. */
+async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
+  const ram = await session.read<RamReading>("ollm://status/ram").catch((error: unknown) => {
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  });
+  const { model, tokens_per_second: speed, conversation_tokens: tokens } = answered;
+  const parts = [
+    `${model}${speed === undefined ? "" : ` ${speed} tokens/s`}`,
+    ...(ram === undefined
+      ? []
+      : [
+          `${formatBytes(ram.available_bytes)} RAM free`,
+          `loaded: ${ram.loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing"}`,
+        ]),
+    ...(tokens === undefined ? [] : [`${tokens} tokens so far`]),
+  ];
+  return `${styled(cutTo(parts.join(" | "), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+}

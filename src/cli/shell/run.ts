@@ -1,0 +1,244 @@
+import { realpath, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { createAnswerStream } from "./answer-stream.ts";
+import type { ModelListing } from "./models.ts";
+import { report, withSession, type Session } from "./session.ts";
+import { show } from "./show.ts";
+import { styled } from "./table.ts";
+import { oneLine } from "./width.ts";
+
+/** Of `ollm run`, under the names of its flags. */
+export interface RunFlags {
+  readonly model?: string;
+  readonly file?: readonly string[];
+  readonly image?: readonly string[];
+  readonly system?: string;
+  readonly task?: string;
+  readonly profile?: string;
+  readonly template?: string;
+  readonly var?: readonly string[];
+  /** `json`, or the file of a JSON Schema. */
+  readonly format?: string;
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly context?: number;
+  readonly think?: boolean;
+  /** False with `--no-memory`. */
+  readonly memory?: boolean;
+  readonly explain?: boolean;
+  readonly json?: boolean;
+  readonly output?: string;
+}
+
+/** What `route_and_generate` answers, as far as people are told. */
+export interface Generated {
+  readonly text?: string;
+  readonly model: string;
+  readonly reason: string;
+  readonly finish_reason?: string;
+  readonly tokens_per_second?: number;
+  readonly notes?: readonly string[];
+  readonly continue_id?: string;
+  readonly conversation_tokens?: number;
+  readonly route?: {
+    readonly task: string;
+    readonly because: string;
+    readonly considered: readonly { readonly model: string; readonly rejected?: string }[];
+    readonly attempts: readonly { readonly model: string; readonly outcome: string }[];
+  };
+  readonly timing?: { readonly queue_ms: number; readonly load_ms: number; readonly first_token_ms: number };
+  readonly memory_used?: { readonly keys: readonly string[]; readonly tokens: number };
+}
+
+/** `ollm run [model] prompt...`: the answer to stdout as it comes, or to a file. A model alone, at a terminal, is a chat. */
+export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
+  let named: NamedFiles;
+  try {
+    named = await locateFiles(flags, io);
+  } catch (error) {
+    return report(error, io);
+  }
+  let chatModel: string | undefined;
+  const options = { roots: named.roots, unasked: "Give it with --var name=value, or run this in a terminal." };
+  const exitCode = await withSession(io, options, async (session) => {
+    const input = await io.readInput?.(session.signal);
+    const split = await splitWords(words, flags.model, input, session);
+    const prompt = withInput(split.prompt, input);
+    if (prompt === undefined && flags.template === undefined) {
+      chatModel = io.isTerminal ? split.model : undefined;
+      if (chatModel !== undefined) return 0;
+      throw new InvalidRequest("run needs a prompt", { hint: 'ollm run "Why is the sky blue?"' });
+    }
+    return generate({ ...requestOf(flags, named), model: split.model, prompt }, flags, named.output, session);
+  });
+  if (chatModel === undefined || exitCode !== 0) return exitCode;
+  return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
+}
+
+interface NamedFiles {
+  readonly files: readonly string[];
+  readonly images: readonly string[];
+  /** Their folders: naming a file allows it. */
+  readonly roots: readonly string[];
+  /** A JSON Schema, or `json`. */
+  readonly format: unknown;
+  readonly output: string | undefined;
+}
+
+async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> {
+  const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+  const images = await Promise.all((flags.image ?? []).map((file) => located(file, io)));
+  const output = flags.output === undefined ? undefined : path.resolve(io.workingDirectory, flags.output);
+  if (output !== undefined) await located(path.dirname(output), io);
+  const { format } = flags;
+  return {
+    files,
+    images,
+    roots: [...new Set([...files, ...images].map((file) => path.dirname(file)))],
+    format: format === undefined || format === "json" ? format : await readSchema(format, io),
+    output,
+  };
+}
+
+async function located(file: string, io: CommandIo): Promise<string> {
+  try {
+    return await realpath(path.resolve(io.workingDirectory, file));
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
+async function readSchema(file: string, io: CommandIo): Promise<unknown> {
+  const text = await readFile(path.resolve(io.workingDirectory, file), "utf8").catch((error: unknown) => {
+    throw unreadable(file, error);
+  });
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new InvalidRequest(`${file} is no JSON Schema (${String(error)})`, { hint: "--format json needs no file" });
+  }
+}
+
+function unreadable(file: string, cause: unknown): InvalidRequest {
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+  return new InvalidRequest(code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`, { cause });
+}
+
+/** `qwen:7b summarise this`: a first word that is a model's name is one, where something is left to ask it. */
+async function splitWords(
+  words: readonly string[],
+  model: string | undefined,
+  input: string | undefined,
+  { call, io }: Session,
+): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
+  const [first = "", ...rest] = words;
+  const prompt = words.length === 0 ? undefined : words.join(" ");
+  const mayBeModel = rest.length > 0 || Boolean(input) || io.isTerminal;
+  if (model !== undefined || !mayBeModel || !/^[\w./:-]+$/.test(first)) return { model, prompt };
+  const { structured } = await call<ModelListing>("list_models", { query: first, limit: 1_000 });
+  const isHeld = structured.models.some(({ name }) => name === first || name === `${first}:latest`);
+  // With a tag it was meant as one: the answer names the nearest, or how to pull it.
+  const isMeant = rest.length > 0 && /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first);
+  return isHeld || isMeant ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") } : { prompt };
+}
+
+/** What was piped in stands before the question, as files do; alone it is the question. */
+function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
+  const text = input?.trimEnd() ?? "";
+  if (text === "") return prompt;
+  if (prompt === undefined) return text;
+  // Longer than any fence in the text.
+  const fence = "`".repeat(Math.max(3, ...[...text.matchAll(/`{3,}/g)].map(([ticks]) => ticks.length + 1)));
+  return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
+}
+
+function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Readonly<Record<string, unknown>> {
+  return {
+    files: files.length === 0 ? undefined : files,
+    images: images.length === 0 ? undefined : images,
+    format,
+    system: flags.system,
+    task: flags.task,
+    profile: flags.profile,
+    template: flags.template,
+    variables: flags.var === undefined ? undefined : variablesOf(flags.var),
+    max_tokens: flags.maxTokens,
+    temperature: flags.temperature,
+    context_tokens: flags.context,
+    think: flags.think,
+    use_memory: flags.memory === false ? false : undefined,
+    explain: flags.explain,
+  };
+}
+
+/** `name=value` each. Throws `InvalidRequest`. */
+export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1) throw new InvalidRequest(`--var ${pair} has no value`, { hint: "--var name=value" });
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+async function generate(
+  request: Readonly<Record<string, unknown>>,
+  flags: RunFlags,
+  target: string | undefined,
+  { call, io }: Session,
+): Promise<number> {
+  const stream = flags.json === true || target !== undefined ? undefined : createAnswerStream(io);
+  let answer: Generated;
+  try {
+    const result = await call<Generated>("route_and_generate", request, {
+      ...(stream && { onText: (note) => stream.onText(note) }),
+    });
+    answer = result.structured;
+  } catch (error) {
+    stream?.cut();
+    throw error;
+  }
+  const { text = "" } = answer;
+  stream?.end(text);
+  if (target !== undefined) {
+    await writeFile(target, text.endsWith("\n") ? text : `${text}\n`).catch((error: unknown) => {
+      throw new OrchestratorError(`${target} could not be written (${String(error)})`, { cause: error });
+    });
+    io.stderr(`wrote ${text.length} characters to ${target}\n`);
+  }
+  if (flags.json === true) show(answer, flags, io, () => "");
+  else io.stderr(noteLines(answer, flags.explain === true, io));
+  return 0;
+}
+
+/** What is said of an answer, on stderr: what we did otherwise always, the rest at a terminal or when asked for. */
+function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): string {
+  const lines = [
+    ...(answer.finish_reason === "length" ? ["cut at --max-tokens"] : []),
+    ...(answer.notes ?? []),
+    ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [summary(answer)]),
+  ];
+  return lines.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+}
+
+/** `smollm2:135m, 41 tokens/s: smallest that fits` */
+export function summary({ model, tokens_per_second, reason }: Generated): string {
+  return `${model}${tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`}: ${reason}`;
+}
+
+function explanation(answer: Generated): readonly string[] {
+  const { route, timing, memory_used } = answer;
+  return [
+    summary(answer),
+    ...(route === undefined ? [] : [`task ${route.task}: ${route.because}`]),
+    ...(route?.considered ?? []).map(({ model, rejected }) => `  ${model}: ${rejected ?? "candidate"}`),
+    ...(route?.attempts ?? []).map(({ model, outcome }) => `  tried ${model}: ${outcome}`),
+    ...(timing === undefined
+      ? []
+      : [`waited ${timing.queue_ms} ms, loaded ${timing.load_ms} ms, first token after ${timing.first_token_ms} ms`]),
+    ...(memory_used === undefined ? [] : [`remembered: ${memory_used.keys.join(", ")} (${memory_used.tokens} tokens)`]),
+  ];
+}
