@@ -1,27 +1,60 @@
-import type { SettingsAccess } from "../facade-settings.ts";
-import type { Settings } from "./schema.ts";
+import { createMutex } from "../async/mutex.ts";
+import { InvalidConfig } from "../errors.ts";
+import type { SettingsAccess, ShownSetting } from "../facade-settings.ts";
+import type { CallerContext } from "../types.ts";
+import { changeConfig } from "./change.ts";
+import type { LiveSettings } from "./live.ts";
+import { masked } from "./mask.ts";
+import { formatPath, parsePath } from "./paths.ts";
+import { type Settings, settingsSchema } from "./schema.ts";
+import { shownSettings } from "./shown.ts";
 
-/** The settings of the process that holds the home. */
-export interface LiveSettings {
-  current(): Settings;
-  /** Reads `config.yaml` anew; a broken one changes nothing but `problem`. Resolves with whether anything changed. */
-  reload(): Promise<boolean>;
-  /** Calls `listener` with the new settings after each change, until the answer is called. */
-  onChange(listener: (settings: Settings) => void): () => void;
-  problem(): string | undefined;
-}
+/** What opens a way out of the machine, into its files, or to a tool that was hidden. */
+const guarded = /^(?:privacy|files|network|http|providers|tools|registry|store|log)(?:\.|$)/;
 
-/** Settings that never change. */
-export function fixedSettings(settings: Settings): LiveSettings {
-  return {
-    current: () => settings,
-    reload: () => Promise.resolve(false),
-    onChange: () => () => undefined,
-    problem: () => undefined,
-  };
-}
-
+/** The settings of one home, as its callers see and change them. */
 export function createSettingsAccess(parts: { readonly home: string; readonly live: LiveSettings }): SettingsAccess {
-  const unbuilt = () => Promise.reject(new Error("settings: not built yet"));
-  return { show: unbuilt, set: unbuilt, unset: unbuilt, problem: parts.live.problem };
+  const { home, live } = parts;
+  // Two changes at once would each write what they read.
+  const inTurn = createMutex();
+
+  function show(caller: CallerContext, path?: string): readonly ShownSetting[] {
+    const owners = shownSettings(live.current(), live.sources(), path);
+    const { configured } = caller;
+    if (configured === undefined) return owners;
+    const own = shownSettings(configured.settings as Settings, configured.sources, path).filter(
+      ({ scope }) => scope !== "owner",
+    );
+    // Both are in the order of the schema, but their records may hold different keys.
+    return [...owners.filter(({ scope }) => scope === "owner"), ...own];
+  }
+
+  async function change(caller: CallerContext, path: string, value?: unknown): Promise<ShownSetting> {
+    const changed = await inTurn(async () => {
+      const written = await changeConfig(home, path, value);
+      await live.reload();
+      const problem = live.problem();
+      if (problem === undefined) return written;
+      await written.undo();
+      await live.reload();
+      throw new InvalidConfig(problem, { hint: "nothing was changed" });
+    });
+    const { setting, source } = changed;
+    const name = formatPath(setting.path);
+    // What this caller was started with goes before the file; `show` says so by its source.
+    const shown = (setting.scope === "owner" ? live.sources() : caller.configured?.sources)?.get(name);
+    const hidden = shown !== undefined && /^(?:OLLM_|OLLAMA_|--)/.test(shown);
+    if (hidden) return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
+    const now =
+      changed.value === undefined ? shownSettings(live.current(), live.sources(), name)[0]?.value : changed.value;
+    return { path: name, value: masked(setting.path, now), source, scope: setting.scope };
+  }
+
+  return {
+    show: (caller, path) => Promise.resolve().then(() => show(caller, path)),
+    set: (caller, path, value) => change(caller, path, value),
+    unset: (caller, path) => change(caller, path),
+    isGuarded: (path) => guarded.test(formatPath(parsePath(settingsSchema, path).path)),
+    problem: live.problem,
+  };
 }

@@ -1,11 +1,12 @@
-import { readFile } from "node:fs/promises";
-import { InvalidConfig } from "../errors.ts";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { InvalidConfig, StoreFailed } from "../errors.ts";
 import { parseYaml, type ParsedYaml } from "../text/parse-yaml.ts";
 import { formatPath } from "./paths.ts";
 import { isTree, type Sources, type Tree } from "./tree.ts";
 
 /** Far more than all settings take. */
-const maxBytes = 256 * 1024;
+export const maxConfigBytes = 256 * 1024;
 
 /** The file's text, "" when there is none. Throws `InvalidConfig`. */
 export async function readConfigText(file: string): Promise<string> {
@@ -20,6 +21,23 @@ export async function readConfigText(file: string): Promise<string> {
   }
 }
 
+/**
+ * Replaces the file in one step, readable by its user alone; a link is followed. Throws `StoreFailed`, and then the file
+ * is as it was.
+ */
+export async function writeConfigText(file: string, text: string): Promise<void> {
+  const { default: writeFileAtomic } = await import("write-file-atomic");
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await writeFileAtomic(file, text, { mode: 0o600 });
+  } catch (error) {
+    throw new StoreFailed(`${file} can't be written: ${error instanceof Error ? error.message : String(error)}`, {
+      hint: "nothing was changed; make room, or make the folder writable",
+      cause: error,
+    });
+  }
+}
+
 /** The file as it stands, an empty tree when there is none; `sources` learns each value's line. Throws `InvalidConfig`. */
 export async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
   return parseConfigText(await readConfigText(file), file, sources);
@@ -27,7 +45,7 @@ export async function readConfigFile(file: string, sources: Sources): Promise<Tr
 
 /** As `readConfigFile`, of a text that may not be in `file` yet. A key without a value is not set. */
 export async function parseConfigText(text: string, file: string, sources: Sources): Promise<Tree> {
-  const parsed = await parseYaml(text, maxBytes);
+  const parsed = await parseYaml(text, maxConfigBytes);
   if ("problem" in parsed) {
     const where = parsed.line === undefined ? file : `${file}:${parsed.line}:`;
     throw new InvalidConfig(`${where} ${parsed.problem}`, {

@@ -1,0 +1,217 @@
+import { isDeepStrictEqual } from "node:util";
+import type * as yamlModule from "yaml";
+import type { Document, Pair, YAMLMap } from "yaml";
+import { InvalidConfig } from "../errors.ts";
+import { parseYaml } from "../text/parse-yaml.ts";
+import { isTree, type Tree } from "./tree.ts";
+import { inBlock, inFlow, inOneLine } from "./yaml-text.ts";
+
+/** Changes one value of a YAML text and leaves every other byte: comments, order, quotes, line ends. */
+export interface Edit {
+  readonly path: readonly string[];
+  /** Plain data; absent: the key is taken out. */
+  readonly value?: unknown;
+}
+
+/**
+ * The text after the edit. What can't be spliced in (a parent that is an alias, keys behind `?`) is written anew by the
+ * YAML library, which keeps comments and order but not each space. Throws `InvalidConfig` where neither can.
+ */
+export async function editText(text: string, edit: Edit, maxBytes: number): Promise<string> {
+  const yaml = await import("yaml");
+  const before = await parseYaml(text, maxBytes);
+  if ("problem" in before) throw new InvalidConfig(`the text can't be changed: it ${before.problem}`);
+  const expected = essence(changed(isTree(before.value) ? before.value : {}, edit));
+  const isRight = async (candidate: string): Promise<boolean> => {
+    const after = await parseYaml(candidate, maxBytes);
+    return "value" in after && isDeepStrictEqual(essence(after.value ?? {}), expected);
+  };
+  const spliced = createSplicer(text, yaml)(before.document, edit);
+  if (spliced !== undefined && (await isRight(spliced))) return spliced;
+  const rewritten = rewrite(before.document, edit, yaml);
+  if (rewritten !== undefined && (await isRight(rewritten))) return rewritten;
+  throw new InvalidConfig(`${edit.path.join(".")} can't be changed in a file written like this`, {
+    hint: "change it with ollm config edit",
+  });
+}
+
+type Yaml = typeof yamlModule;
+
+function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, edit: Edit) => string | undefined {
+  const lineEnd = text.includes("\r\n") ? "\r\n" : "\n";
+  const replace = (start: number, end: number, by: string): string => text.slice(0, start) + by + text.slice(end);
+  /** After the line in which `position` lies; `position` itself at the start of a line. */
+  const nextLine = (position: number): number => {
+    if (position === 0 || text[position - 1] === "\n") return position;
+    const end = text.indexOf("\n", position);
+    return end === -1 ? text.length : end + 1;
+  };
+  const lineStart = (position: number): number => text.lastIndexOf("\n", position - 1) + 1;
+  /** New lines at the start of a line, or after a last line that has no end. */
+  const insertLines = (position: number, lines: string): string =>
+    replace(position, position, position > 0 && text[position - 1] !== "\n" ? lineEnd + lines : lines);
+
+  interface Place {
+    readonly map: YAMLMap;
+    readonly pair: Pair;
+  }
+  const keyRange = (pair: Pair): readonly [number, number] | undefined =>
+    yaml.isScalar(pair.key) && pair.key.range ? [pair.key.range[0], pair.key.range[1]] : undefined;
+  const colonOf = (pair: Pair): number | undefined => {
+    const key = keyRange(pair);
+    const colon = key === undefined ? -1 : text.indexOf(":", key[1]);
+    return colon === -1 ? undefined : colon;
+  };
+  const endOf = (pair: Pair): number | undefined => {
+    if (!yaml.isNode(pair.value) || !pair.value.range) return undefined;
+    const [start, end] = pair.value.range;
+    return start === end ? (colonOf(pair) ?? end) + 1 : end;
+  };
+  /** What stands before a key in its line; undefined when that is more than spaces. */
+  const indentOf = (pair: Pair): string | undefined => {
+    const key = keyRange(pair);
+    const before = key === undefined ? undefined : text.slice(lineStart(key[0]), key[0]);
+    return before !== undefined && /^ *$/.test(before) ? before : undefined;
+  };
+  const isEmpty = (node: unknown): boolean => node === null || (yaml.isScalar(node) && node.value === null);
+  const find = (map: YAMLMap, key: string): Pair | undefined =>
+    map.items.find((pair) => yaml.isScalar(pair.key) && String(pair.key.value) === key);
+
+  function replaceValue(pair: Pair, value: unknown): string | undefined {
+    const colon = colonOf(pair);
+    const node = pair.value;
+    if (colon === undefined || !yaml.isNode(node) || !node.range) return undefined;
+    const [start, end] = node.range;
+    const line = inOneLine(value);
+    if (start === end) return replace(colon + 1, colon + 1, ` ${line}`);
+    const isBlock = text[end - 1] === "\n";
+    if (!yaml.isCollection(node) || node.flow === true) return replace(start, end, isBlock ? line + lineEnd : line);
+    // The value's lines go; a comment behind the key stays where it is.
+    if (nextLine(colon) > start) return undefined;
+    return text.slice(0, colon + 1) + ` ${line}` + text.slice(colon + 1, lineStart(start)) + text.slice(end);
+  }
+
+  function insert(map: YAMLMap, path: readonly string[], value: unknown): string | undefined {
+    const last = map.items.at(-1);
+    if (map.flow === true) {
+      if (!map.range) return undefined;
+      const end = last === undefined ? map.range[0] + 1 : endOf(last);
+      if (end === undefined) return undefined;
+      return replace(end, end, `${last === undefined ? "" : ", "}${inFlow(path, value)}`);
+    }
+    const [first] = map.items;
+    const indent = first && indentOf(first);
+    const end = last && endOf(last);
+    if (indent === undefined || end === undefined) return undefined;
+    return insertLines(nextLine(end), inBlock(path, value, indent, lineEnd));
+  }
+
+  function set(contents: unknown, path: readonly string[], value: unknown): string | undefined {
+    if (isEmpty(contents)) return insertLines(text.length, inBlock(path, value, "", lineEnd));
+    let map = contents;
+    for (const [index, key] of path.entries()) {
+      if (!yaml.isMap(map)) return undefined;
+      const pair = find(map, key);
+      if (pair === undefined) return insert(map, path.slice(index), value);
+      const rest = path.slice(index + 1);
+      if (rest.length === 0) return replaceValue(pair, value);
+      if (isEmpty(pair.value)) {
+        const indent = map.flow === true ? undefined : indentOf(pair);
+        const colon = colonOf(pair);
+        if (indent === undefined || colon === undefined) return undefined;
+        const lines = inBlock(rest, value, `${indent}  `, lineEnd);
+        const range = yaml.isNode(pair.value) ? pair.value.range : undefined;
+        if (!range || range[0] === range[1]) return insertLines(nextLine(colon + 1), lines);
+        // `section: ~`
+        const next = nextLine(range[1]);
+        return (
+          text.slice(0, colon + 1) +
+          text.slice(range[1], next) +
+          (next === text.length && text.at(-1) !== "\n" ? lineEnd : "") +
+          lines +
+          text.slice(next)
+        );
+      }
+      map = pair.value;
+    }
+    return undefined;
+  }
+
+  function remove(contents: unknown, path: readonly string[]): string | undefined {
+    const places: Place[] = [];
+    let node = contents;
+    for (const key of path) {
+      const pair = yaml.isMap(node) ? find(node, key) : undefined;
+      if (pair === undefined || !yaml.isMap(node)) return text;
+      places.push({ map: node, pair });
+      node = pair.value;
+    }
+    // A section with nothing left in it goes too, unless somebody wrote something there.
+    let place = places.pop();
+    for (let outer = places.pop(); outer !== undefined && place?.map.items.length === 1; outer = places.pop()) {
+      const range = yaml.isNode(outer.pair.value) ? outer.pair.value.range : undefined;
+      const start = keyRange(outer.pair)?.[0];
+      if (!range || start === undefined || text.slice(start, nextLine(range[1])).includes("#")) break;
+      if (outer.map === contents && /^\s*#/.test(text.slice(range[1], range[2]))) break;
+      place = outer;
+    }
+    return place === undefined ? undefined : cut(place);
+  }
+
+  function cut({ map, pair }: Place): string | undefined {
+    const key = keyRange(pair);
+    const end = endOf(pair);
+    if (key === undefined || end === undefined) return undefined;
+    if (map.flow !== true) {
+      return indentOf(pair) === undefined ? undefined : replace(lineStart(key[0]), nextLine(end), "");
+    }
+    const index = map.items.indexOf(pair);
+    const before = map.items[index - 1];
+    const after = map.items[index + 1];
+    if (before !== undefined) return replace(endOf(before) ?? key[0], end, "");
+    return replace(key[0], (after && keyRange(after)?.[0]) ?? end, "");
+  }
+
+  return ({ contents }, edit) =>
+    edit.value === undefined ? remove(contents, edit.path) : set(contents, edit.path, edit.value);
+}
+
+function rewrite(document: Document.Parsed, { path, value }: Edit, yaml: Yaml): string | undefined {
+  try {
+    if (value === undefined) document.deleteIn(path);
+    else {
+      // A section without lines is a null, which nothing can be put into.
+      for (let length = 1; length < path.length; length += 1) {
+        const section = document.getIn(path.slice(0, length), true);
+        if (yaml.isScalar(section) && section.value === null) document.deleteIn(path.slice(0, length));
+      }
+      document.setIn(path, document.createNode(value));
+    }
+    return document.toString({ lineWidth: 0 });
+  } catch {
+    // The library's words for "no collection there"; who called says it in ours.
+    return undefined;
+  }
+}
+
+/** Plain data after the edit. */
+function changed(tree: Tree, { path, value }: Edit): Tree {
+  const [key = "", ...rest] = path;
+  const child = Object.hasOwn(tree, key) ? tree[key] : undefined;
+  if (rest.length > 0) {
+    if (value === undefined && !isTree(child)) return tree;
+    return { ...tree, [key]: changed(isTree(child) ? child : {}, { path: rest, value }) };
+  }
+  if (value !== undefined) return { ...tree, [key]: value };
+  const { [key]: _removed, ...others } = tree;
+  return others;
+}
+
+/** Without what means nothing: keys without a value, sections without keys. */
+function essence(value: unknown): unknown {
+  if (!isTree(value)) return value;
+  const entries = Object.entries(value).map(([key, child]) => [key, essence(child)] as const);
+  return Object.fromEntries(
+    entries.filter(([, child]) => child !== null && !(isTree(child) && Object.keys(child).length === 0)),
+  );
+}
