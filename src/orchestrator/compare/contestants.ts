@@ -12,6 +12,7 @@ import type { Contestant } from "./order.ts";
 
 const most = 5;
 const mostAutomatic = 3;
+const mostRuns = 9;
 
 /** A model that is asked, or why it can't be. */
 export type Entrant =
@@ -19,9 +20,12 @@ export type Entrant =
   | { readonly model: string; readonly error: string };
 
 /** Refuses what can't be compared, before anything is looked at. Throws `InvalidRequest`. */
-export function checkRequest({ prompt, files, models }: CompareRequest): void {
+export function checkRequest({ prompt, files, models, runs = 1 }: CompareRequest): void {
   if (prompt.trim() === "" && (files?.length ?? 0) === 0) {
     throw new InvalidRequest("prompt is empty", { hint: "say what the models are to do" });
+  }
+  if (!Number.isInteger(runs) || runs < 1 || runs > mostRuns) {
+    throw new InvalidRequest(`runs is ${runs}`, { hint: `1 to ${mostRuns}` });
   }
   if (models === "auto") return;
   if (models.length < 2 || models.length > most) {

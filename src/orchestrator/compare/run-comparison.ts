@@ -5,9 +5,10 @@ import type { GenerateRequest } from "../facade.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import { classifyTask } from "../routing/classify.ts";
-import type { CallerContext, CallerSettings, Progress } from "../types.ts";
+import type { CallerContext, CallerSettings } from "../types.ts";
 import { askJudge } from "./ask-judge.ts";
 import { askModel } from "./ask-model.ts";
+import { createBoard } from "./board.ts";
 import { type Entrant, findContestants } from "./contestants.ts";
 import { planOrder } from "./order.ts";
 
@@ -38,7 +39,11 @@ export async function runComparison(
   const entrants = await findContestants(world, fair, request.models, asked, context.signal);
   const contestants = entrants.flatMap((entrant) => ("contestant" in entrant ? [entrant.contestant] : []));
   const { lanes, sentence } = planOrder(contestants);
-  const board = createBoard(entrants, context, lanes.length === 1);
+  const board = createBoard(
+    entrants.map((entrant) => ({ model: entrant.model, isRefused: "error" in entrant })),
+    context,
+    lanes.length <= 1,
+  );
   const notes: string[] = [];
   const answered = new Map<string, ComparedModel>();
   await Promise.all(
@@ -111,50 +116,4 @@ function refuseIfAllFailed(results: readonly ComparedModel[]): void {
   throw new GenerationFailed(`none of the ${results.length} models answered: ${told}`, {
     hint: "call list_models for what is there, and compare again",
   });
-}
-
-/** Where every model is, as one line of progress: `a: done, 12.5 tokens/s | b: 40 tokens | c: waits`. */
-function createBoard(entrants: readonly Entrant[], context: OperationContext, isOneByOne: boolean) {
-  const states = new Map(entrants.map((entrant) => [entrant.model, "error" in entrant ? "failed" : "waits"]));
-  const tokens = new Map<string, number>();
-  const finished: string[] = [];
-  const tell = () => {
-    const message = [...states].map(([model, state]) => `${model}: ${state}`).join(" | ");
-    const completionTokens = [...tokens.values()].reduce((sum, each) => sum + each, 0);
-    context.report({ message, ...(completionTokens > 0 ? { completionTokens } : {}) });
-  };
-  const startOver = () => {
-    context.clearText();
-    for (const text of finished) context.addText(text);
-  };
-  return {
-    /** What one model reports with. Texts of models that answer at the same time would mingle: they show when done. */
-    of(model: string): OperationContext {
-      return {
-        signal: context.signal,
-        report(progress: Progress) {
-          const { message } = progress;
-          states.set(model, message.startsWith(`${model}: `) ? message.slice(model.length + 2) : message);
-          if (progress.completionTokens !== undefined) tokens.set(model, progress.completionTokens);
-          tell();
-        },
-        addText: (delta) => {
-          if (isOneByOne) context.addText(delta);
-        },
-        addThinking: () => undefined,
-        clearText() {
-          if (!isOneByOne) return;
-          startOver();
-          context.addText(`${model}:\n`);
-        },
-      };
-    },
-    done({ model, text, error, tokensPerSecond }: ComparedModel): void {
-      const speed = tokensPerSecond === undefined ? "done" : `done, ${tokensPerSecond.toFixed(1)} tokens/s`;
-      states.set(model, error === undefined ? speed : "failed");
-      finished.push(`${model}:\n${error ?? text}\n\n`);
-      startOver();
-      tell();
-    },
-  };
 }

@@ -1,0 +1,134 @@
+import { stripVTControlCharacters } from "node:util";
+
+/** East Asian wide and fullwidth forms and emoji: two cells each. Blocks of Unicode's EastAsianWidth.txt, W and F. */
+const wide =
+  /^(?:[\u1100-\u115f\u2329\u232a\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\p{Emoji}\ufe0f)/u;
+const invisible = /^[\p{Mark}\p{Control}\p{Format}]+$/u;
+const gap = "  ";
+const separator = " | ";
+
+export interface TextColumn {
+  readonly title: string;
+  readonly text: string;
+}
+
+/** Cells that a text takes in a monospaced font. */
+export function cellsOf(text: string): number {
+  if (/^[ -~]*$/.test(text)) return text.length;
+  let cells = 0;
+  for (const { segment } of new Intl.Segmenter().segment(text)) cells += cellsOfSegment(segment);
+  return cells;
+}
+
+function cellsOfSegment(segment: string): number {
+  if (invisible.test(segment)) return 0;
+  return wide.test(segment) ? 2 : 1;
+}
+
+/**
+ * Texts beside each other in lines of at most `width` cells, titles first; below `leastCells` a column goes into the
+ * next row of columns. Texts are wrapped at words; of each at most `maxLines` lines are shown, the last with an …
+ * Escape sequences and control characters are left out: a model wrote them.
+ */
+export function sideBySide(
+  columns: readonly TextColumn[],
+  {
+    width,
+    maxLines,
+    leastCells = 24,
+  }: { readonly width: number; readonly maxLines: number; readonly leastCells?: number },
+): string {
+  const most = Math.max(1, Math.floor((width + separator.length) / (leastCells + separator.length)));
+  const rows = Math.ceil(columns.length / most);
+  const perRow = Math.ceil(columns.length / Math.max(1, rows));
+  const blocks: string[] = [];
+  for (let start = 0; start < columns.length; start += perRow) {
+    blocks.push(oneRow(columns.slice(start, start + perRow), width, maxLines));
+  }
+  return blocks.join("\n\n");
+}
+
+function oneRow(columns: readonly TextColumn[], width: number, maxLines: number): string {
+  const cells = Math.max(1, Math.floor((width - separator.length * (columns.length - 1)) / columns.length));
+  const wrapped = columns.map(({ title, text }) => [
+    ...wrap(title, cells, 1),
+    "-".repeat(Math.min(cells, Math.max(3, cellsOf(title)))),
+    ...wrap(text, cells, maxLines),
+  ]);
+  const height = Math.max(...wrapped.map((lines) => lines.length));
+  return Array.from({ length: height }, (_line, index) =>
+    wrapped
+      .map((lines) => padTo(lines[index] ?? "", cells))
+      .join(separator)
+      .trimEnd(),
+  ).join("\n");
+}
+
+/** At most `maxLines` lines of at most `cells` cells, broken at words where they fit. */
+export function wrap(text: string, cells: number, maxLines: number): readonly string[] {
+  const lines: string[] = [];
+  for (const paragraph of plain(text).split("\n")) {
+    let line = "";
+    for (const word of paragraph.split(/(?<=\s)(?=\S)/u)) {
+      if (lines.length > maxLines) break;
+      if (cellsOf(line + word.trimEnd()) <= cells) {
+        line += word;
+        continue;
+      }
+      if (line.trim() !== "") lines.push(line.trimEnd());
+      line = word;
+      while (cellsOf(line.trimEnd()) > cells) {
+        const [head, tail] = split(line, cells);
+        lines.push(head);
+        line = tail;
+      }
+    }
+    if (lines.length > maxLines) break;
+    lines.push(line.trimEnd());
+  }
+  if (lines.length <= maxLines) return lines;
+  const shown = lines.slice(0, maxLines);
+  const last = shown.at(-1) ?? "";
+  return [...shown.slice(0, -1), `${cellsOf(last) < cells ? last : split(last, cells - 1)[0]}…`];
+}
+
+/** Plain rows with the columns under each other; numbers (columns in `isNumber`) on the right. */
+export function alignRows(rows: readonly (readonly string[])[], isNumber: readonly boolean[]): string {
+  const widths = (rows[0] ?? []).map((_cell, index) => Math.max(...rows.map((row) => cellsOf(row[index] ?? ""))));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, index) => {
+          const room = " ".repeat(Math.max(0, (widths[index] ?? 0) - cellsOf(cell)));
+          return isNumber[index] === true ? room + cell : cell + room;
+        })
+        .join(gap)
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+/** Without escape sequences and control characters other than line ends; tabs as two spaces. */
+export function plain(text: string): string {
+  return stripVTControlCharacters(text)
+    .replaceAll(/\r\n?/g, "\n")
+    .replaceAll("\t", gap)
+    .replaceAll(/[^\P{Control}\n]/gu, "");
+}
+
+function split(text: string, cells: number): readonly [string, string] {
+  let head = "";
+  let used = 0;
+  for (const { segment } of new Intl.Segmenter().segment(text)) {
+    const width = cellsOfSegment(segment);
+    // A column narrower than one character must still end.
+    if (used + width > cells && head !== "") break;
+    head += segment;
+    used += width;
+  }
+  return [head, text.slice(head.length)];
+}
+
+function padTo(text: string, cells: number): string {
+  return text + " ".repeat(Math.max(0, cells - cellsOf(text)));
+}

@@ -1,0 +1,40 @@
+import type { ResourceDefinition } from "./definition.ts";
+
+export const comparison: ResourceDefinition = {
+  name: "comparison",
+  title: "Comparison",
+  description: "Models side by side on one prompt: whole answers, figures, the order they ran in, judgement and pick.",
+  uri: "ollm://comparisons/{id}",
+  async read(variables, { orchestrator, caller }) {
+    const found = await orchestrator.comparisons.get(caller, variables["id"] ?? "");
+    return {
+      id: found.id,
+      created_at: found.createdAt,
+      prompt: found.prompt,
+      files: found.files,
+      task: found.task,
+      results: found.results.map((result) => ({
+        model: result.model,
+        engine: result.engine === "" ? undefined : result.engine,
+        text: result.error === undefined ? result.text : undefined,
+        finish_reason: result.finishReason,
+        prompt_tokens: result.promptTokens,
+        completion_tokens: result.completionTokens,
+        tokens_per_second: result.tokensPerSecond,
+        first_token_ms: result.firstTokenMs,
+        total_ms: result.totalMs,
+        load_ms: result.loadMs,
+        memory_bytes: result.memoryBytes,
+        runs: result.runs,
+        is_contended: result.isContended,
+        error: result.error,
+      })),
+      order: found.order,
+      judgement: found.judgement,
+      notes: found.notes,
+      winner: found.winner,
+    };
+  },
+  list: async ({ orchestrator, caller }) =>
+    (await orchestrator.comparisons.list(caller)).map(({ id }) => ({ uri: `ollm://comparisons/${id}`, name: id })),
+};

@@ -1,0 +1,156 @@
+import * as z from "zod";
+import type { ComparedModel, Comparison } from "../orchestrator/facade-compare.ts";
+import { alignRows, sideBySide } from "../orchestrator/text/columns.ts";
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { defineTool } from "./definition.ts";
+import { present, round } from "./render.ts";
+
+/** Of each answer in the structured form; the whole is in the resource. */
+const shownCharacters = 2000;
+const tableCells = 100;
+const tableLines = 12;
+
+const result = z.object({
+  model: z.string(),
+  text: z.string().optional(),
+  is_cut: z.boolean().optional().describe("More of it in the resource."),
+  completion_tokens: z.number().optional(),
+  tokens_per_second: z.number().optional(),
+  first_token_ms: z.number().optional(),
+  total_ms: z.number().optional(),
+  load_ms: z.number().optional(),
+  memory_bytes: z.number().optional(),
+  is_contended: z.boolean().optional().describe("Other work ran meanwhile: the times are no measurement."),
+  error: z.string().optional(),
+});
+
+const output = z.object({
+  comparison_id: z.string(),
+  resource: z.string(),
+  task: z.string(),
+  results: z.array(result),
+  order: z.string(),
+  judgement: z
+    .object({ judge: z.string(), ranking: z.array(z.array(z.string())), reason: z.string(), note: z.string() })
+    .optional(),
+  notes: z.array(z.string()).optional(),
+});
+
+type Output = z.output<typeof output>;
+
+export const compare = defineTool({
+  name: "compare",
+  title: "Compare",
+  description:
+    "Asks 2 to 5 models the same: answers, speed and memory side by side. Then pick_winner with what the user prefers.",
+  effect: "write",
+  isIdempotent: false,
+  isOpenWorld: true,
+  canBecomeJob: true,
+  // How many names and runs are checked where they are used: bounds cost every conversation tokens.
+  input: z.strictObject({
+    prompt: z.string(),
+    models: z.union([z.literal("auto"), z.array(z.string())]),
+    system: z.string().optional(),
+    files: z.array(z.string()).optional(),
+    judge: z.string().optional().describe('Model that ranks the answers blind, or "auto".'),
+    runs: z.int().min(1).max(9).optional(),
+    max_tokens: z.int().min(1).optional(),
+  }),
+  output,
+  async run(input, { orchestrator, caller, files, follow }) {
+    const request = present({
+      prompt: input.prompt,
+      models: input.models,
+      system: input.system,
+      files: input.files?.length ? await files.readText(input.files) : undefined,
+      judge: input.judge,
+      runs: input.runs,
+      maxTokens: input.max_tokens,
+    });
+    return { data: comparisonData(await follow(await orchestrator.comparisons.compare(caller, request))) };
+  },
+  render: renderComparison,
+});
+
+function comparisonData(comparison: Comparison): z.input<typeof output> {
+  const { judgement } = comparison;
+  return present({
+    comparison_id: comparison.id,
+    resource: `ollm://comparisons/${comparison.id}`,
+    task: comparison.task,
+    results: comparison.results.map(resultData),
+    order: comparison.order,
+    judgement: judgement && { ...judgement, ranking: judgement.ranking.map((tied) => [...tied]) },
+    notes: comparison.notes && [...comparison.notes],
+  });
+}
+
+function resultData(found: ComparedModel): z.input<typeof result> {
+  if (found.error !== undefined) return { model: found.model, error: found.error };
+  return present({
+    model: found.model,
+    text: found.text.slice(0, shownCharacters),
+    is_cut: found.text.length > shownCharacters ? true : undefined,
+    completion_tokens: found.completionTokens,
+    tokens_per_second: found.tokensPerSecond === undefined ? undefined : round(found.tokensPerSecond),
+    first_token_ms: rounded(found.firstTokenMs),
+    total_ms: rounded(found.totalMs),
+    load_ms: rounded(found.loadMs),
+    memory_bytes: found.memoryBytes,
+    is_contended: found.isContended,
+  });
+}
+
+function rounded(milliseconds: number | undefined): number | undefined {
+  return milliseconds === undefined ? undefined : Math.round(milliseconds);
+}
+
+function renderComparison(comparison: Output): string {
+  const { results, judgement, notes = [] } = comparison;
+  const answers = sideBySide(
+    results.map(({ model, text = "", error }) => ({
+      title: model,
+      text: error === undefined ? text : `failed: ${error}`,
+    })),
+    { width: tableCells, maxLines: tableLines },
+  );
+  const table = `${figures(results)}\n\n${answers}`;
+  const fence = "`".repeat(Math.max(3, ...[...table.matchAll(/`+/g)].map(([run]) => run.length + 1)));
+  const lines = [
+    `${fence}\n${table}\n${fence}`,
+    `Order: ${comparison.order}.`,
+    ...(results.some(({ is_contended }) => is_contended) ? ["* other work ran meanwhile: no measurement"] : []),
+    ...(judgement === undefined
+      ? []
+      : [
+          `${judgement.judge} ranks ${judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: ${judgement.reason} (${judgement.note})`,
+        ]),
+    ...notes,
+    `Full answers: ${comparison.resource}. pick_winner with comparison_id "${comparison.comparison_id}" makes routing prefer one for ${comparison.task} tasks.`,
+  ];
+  return lines.join("\n");
+}
+
+function figures(results: Output["results"]): string {
+  const head = ["model", "tokens", "tokens/s", "first token", "total", "load", "memory"];
+  const rows = results.map((found) =>
+    found.error === undefined
+      ? [
+          `${found.model}${found.is_contended === true ? " *" : ""}`,
+          `${found.completion_tokens ?? ""}`,
+          found.tokens_per_second?.toFixed(1) ?? "",
+          seconds(found.first_token_ms),
+          seconds(found.total_ms),
+          found.load_ms === 0 ? "loaded" : seconds(found.load_ms),
+          found.memory_bytes === undefined ? "" : formatBytes(found.memory_bytes),
+        ]
+      : [found.model, "failed"],
+  );
+  return alignRows([head, ...rows], [false, true, true, true, true, true, true]);
+}
+
+function seconds(milliseconds: number | undefined): string {
+  if (milliseconds === undefined) return "";
+  return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}

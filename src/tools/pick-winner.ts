@@ -1,0 +1,110 @@
+import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { Comparison, Preference } from "../orchestrator/facade-compare.ts";
+import type { Task } from "../orchestrator/facade.ts";
+import type { NeedsInput } from "../orchestrator/needs-input.ts";
+import { nearestNames } from "../orchestrator/text/nearest.ts";
+import { defineTool, type ToolContext } from "./definition.ts";
+
+const tasks = ["code", "general", "creative", "fast", "vision", "embedding"] as const;
+
+const preference = z.object({
+  task: z.string(),
+  model: z.string(),
+  comparison_id: z.string(),
+  picked_at: z.string(),
+});
+
+export const pickWinner = defineTool({
+  name: "pick_winner",
+  title: "Pick a winner",
+  description:
+    "pick: routing prefers this model of a comparison for its kind of task from now on. undo: takes the newest pick back.",
+  effect: "write",
+  isIdempotent: false,
+  isOpenWorld: false,
+  input: z.strictObject({
+    action: z.enum(["pick", "list", "undo"]).optional(),
+    comparison_id: z.string().optional().describe("The newest when absent."),
+    model: z.string().optional(),
+    task: z.string().optional(),
+  }),
+  output: z.object({
+    action: z.string(),
+    preferences: z.array(preference).describe("What holds now."),
+    picked: preference.optional(),
+    undone: preference.optional(),
+  }),
+  async run({ action = "pick", comparison_id: id, model, task: named }, context) {
+    const task = taskOf(named);
+    const { orchestrator, caller } = context;
+    const { comparisons } = orchestrator;
+    if (action === "list") return { data: { action, preferences: await held(context) } };
+    if (action === "undo") {
+      const undone = await undo(context, task);
+      return { data: { action, preferences: await held(context), undone: preferenceData(undone) } };
+    }
+    const comparison = await (id === undefined ? newest(context) : comparisons.get(caller, id));
+    if (model === undefined) return { needsInput: whichModel(comparison) };
+    const picked = await comparisons.pick(caller, comparison.id, model, task);
+    return { data: { action, preferences: await held(context), picked: preferenceData(picked) } };
+  },
+  render({ action, preferences, picked, undone }) {
+    if (picked !== undefined) {
+      return `${picked.task} tasks prefer ${picked.model} from now on; pick_winner with action "undo" takes it back`;
+    }
+    const now = preferences.map(({ task, model, picked_at }) => `${task}: ${model} (picked ${picked_at.slice(0, 10)})`);
+    if (action === "undo" && undone !== undefined) {
+      const before = preferences.find(({ task }) => task === undone.task);
+      const then = before === undefined ? "nothing is preferred for it" : `${before.model} holds again`;
+      return `${undone.model} is no longer preferred for ${undone.task} tasks: ${then}`;
+    }
+    return now.length === 0 ? "Nothing was picked yet." : now.join("\n");
+  },
+});
+
+/** Throws `InvalidRequest` with the nearest. */
+function taskOf(name: string | undefined): Task | undefined {
+  const found = tasks.find((task) => task === name);
+  if (found !== undefined || name === undefined) return found;
+  const [nearest] = nearestNames(name, tasks, 1);
+  throw new InvalidRequest(`there is no task ${name}`, {
+    hint: `${nearest === undefined ? "" : `nearest: ${nearest}; `}there are ${tasks.join(", ")}`,
+  });
+}
+
+async function held({ orchestrator, caller }: ToolContext): Promise<z.input<typeof preference>[]> {
+  return (await orchestrator.comparisons.preferences(caller)).map(preferenceData);
+}
+
+function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.input<typeof preference> {
+  return { task, model, comparison_id: comparisonId, picked_at: pickedAt };
+}
+
+async function newest({ orchestrator, caller }: ToolContext): Promise<Comparison> {
+  const [found] = await orchestrator.comparisons.list(caller);
+  if (found !== undefined) return found;
+  throw new InvalidRequest("nothing was compared yet", { hint: "call compare first" });
+}
+
+/** Without a task: the newest pick of all. Throws `InvalidRequest` when there is nothing to take back. */
+async function undo({ orchestrator, caller }: ToolContext, task: Task | undefined): Promise<Preference> {
+  const { comparisons } = orchestrator;
+  const [last] = await comparisons.preferences(caller);
+  const kind = task ?? last?.task;
+  const undone = kind === undefined ? undefined : await comparisons.undo(caller, kind);
+  if (undone !== undefined) return undone;
+  throw new InvalidRequest(`nothing was picked${task === undefined ? "" : ` for ${task} tasks`}`, {
+    hint: "pick_winner with action list shows what was",
+  });
+}
+
+function whichModel({ id, task, results }: Comparison): NeedsInput {
+  const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
+  return {
+    message: `Which model did best in ${id}? It is preferred for ${task} tasks from now on.`,
+    fields: {
+      model: { type: "string", description: `One of ${names.join(", ")}.`, isRequired: true, enum: names },
+    },
+  };
+}
