@@ -17,12 +17,17 @@ const home = process.env["OLLM_HOME"] ?? "";
 const writeLine = (line: string): void => void process.stderr.write(`${line}\n`);
 const log = createLog("warn", writeLine);
 const brain = await openBrain({ home, environment: process.env, flags: {}, userHome, version, writeLine });
-const open = createCallerHome({ environment: {}, flags: {}, userHome }, () => Promise.resolve(brain), Date.now);
+const open = createCallerHome(
+  "conformance",
+  { environment: {}, flags: {}, userHome },
+  () => Promise.resolve(brain),
+  Date.now,
+);
 const door = await openDoor({
   bind: "127.0.0.1",
   port: 0,
   home,
-  settings: brain.settings.http,
+  settings: () => brain.settings.http,
   version,
   log,
   hostFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),

@@ -3,6 +3,7 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
 import { addGeneration } from "./commands-generation.ts";
 import { addModels } from "./commands-models.ts";
+import { addTemplates } from "./commands-templates.ts";
 import { wholeNumber, type JsonOption, type Run } from "./command-options.ts";
 import type { SetupOptions } from "./commands/setup.ts";
 import type { UninstallOptions } from "./commands/uninstall.ts";
@@ -58,6 +59,7 @@ export function createCommands(run: Run): Command {
 
   addGeneration(program, run);
   addModels(program, run);
+  addTemplates(program, run);
   addSetUp(program, run);
   addRunning(program, run);
   return program;
@@ -178,6 +180,7 @@ function serverOptions(): readonly Option[] {
     new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: the model's own)"),
     new Option("--max-tokens <number>", "most tokens of one answer (default: 4096)"),
     new Option("--context-size <tokens>", "at least this much context (default: what the prompt needs)"),
+    new Option("--tools <names>", "tools on offer: default, all, or names with commas between them"),
     new Option("--standalone", "owner and server in this one process, sharing with nobody"),
   ];
 }

@@ -3,6 +3,11 @@ export interface NeedsInput {
   readonly message: string;
   /** Keyed by the input's own name. */
   readonly fields: Readonly<Record<string, NeededField>>;
+  /**
+   * Only the user may answer: the answers reach the tool apart from its input (`ToolContext.answers`), so that an
+   * assistant can't give them. What the user does instead where the client can't ask: `run "ollm project trust"`.
+   */
+  readonly userOnly?: string;
 }
 
 export interface NeededField {

@@ -80,8 +80,9 @@ function objectOr(value: unknown): object {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
 }
 
-/** For clients that can't ask their user: what is missing, so that the assistant can supply it. */
-export function missingInput(tool: string, { message, fields }: NeedsInput): InvalidRequest {
+/** For clients that can't ask their user: what is missing, so that the assistant can supply it, unless it may not. */
+export function missingInput(tool: string, { message, fields, userOnly }: NeedsInput): InvalidRequest {
+  if (userOnly !== undefined) return new InvalidRequest(message, { hint: userOnly });
   const missing = Object.entries(fields).map(([name, { type, description }]) => `"${name}" (${type}): ${description}`);
   return new InvalidRequest(`${message} ${tool} needs ${missing.join("; ")}`, {
     hint: "This client can't ask its user: ask them yourself, then call again with it.",

@@ -23,6 +23,8 @@ export interface RequestFacts {
   readonly isModern: boolean;
   /** The client takes a task of the protocol for an answer; never in the legacy era. */
   readonly takesTasks: boolean;
+  /** URIs of the client's roots, asked for now; none when it offers none. */
+  clientRoots(): Promise<readonly string[]>;
 }
 
 /** What a call brings along from its connection; all that the pipeline knows of the protocol. */
@@ -36,8 +38,6 @@ export interface CallFacts extends RequestFacts {
   readonly canAsk: boolean;
   /** Answers of a retried request, untrusted. */
   readonly inputResponses?: Readonly<Record<string, unknown>>;
-  /** URIs of the client's roots; none when it offers none. */
-  clientRoots(): Promise<readonly string[]>;
 }
 
 /** A client that does not answer `roots/list` must not hold up a call. */
@@ -50,6 +50,13 @@ export function requestFacts(server: Server, context: ServerContext): RequestFac
     signal: callSignal(context.mcpReq.signal),
     isModern: claims !== undefined,
     takesTasks: takesTasks(claims?.capabilities),
+    async clientRoots() {
+      // The modern era asks for roots by another way, and deprecates them: there the working directory must do.
+      if (claims !== undefined || server.getClientCapabilities()?.roots === undefined) return [];
+      // Without the call's own signal: other calls may wait for the same answer.
+      const { roots } = await server.listRoots(undefined, { timeout: rootsTimeoutMs });
+      return roots.map(({ uri }) => uri);
+    },
   };
 }
 
@@ -71,12 +78,6 @@ export function callFacts(server: Server, context: ServerContext, given: unknown
         context.mcpReq.notify({ method: "notifications/progress", params }).catch(() => undefined);
       },
     }),
-    async clientRoots() {
-      // The modern era asks for roots by another way, and deprecates them: there the working directory must do.
-      if (claims !== undefined || capabilities?.roots === undefined) return [];
-      const { roots } = await server.listRoots(undefined, { timeout: rootsTimeoutMs, signal: context.mcpReq.signal });
-      return roots.map(({ uri }) => uri);
-    },
   };
 }
 

@@ -1,13 +1,16 @@
 import { Server } from "@modelcontextprotocol/server";
+import type { RequestFacts } from "./call-facts.ts";
 import { createChangeFeed } from "./change-feed.ts";
 import type { ServerHost } from "./host.ts";
 import { serverIcon } from "./icons.ts";
 import { instructions } from "./instructions.ts";
 import type { ChangeEvent } from "./list-events.ts";
+import { createKnownRoots } from "./known-roots.ts";
 import type { Listens } from "./listens.ts";
 import { offerTasks, tasksExtension } from "./tasks.ts";
+import { createToolWatch } from "./tool-watch.ts";
 
-/** Lists are fixed for a version of the server; this bounds how long a client trusts them over an update. */
+/** Lists change seldom, and clients that listen are told; this bounds how long a client trusts them over an update. */
 const listTtlMs = 300_000;
 
 /**
@@ -22,7 +25,7 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
     {
       instructions,
       capabilities: {
-        tools: {},
+        tools: { listChanged: true },
         resources: { subscribe: true, listChanged: true },
         prompts: { listChanged: true },
         completions: {},
@@ -37,15 +40,26 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   const feed = createChangeFeed(async () => (await givenHost.open()).orchestrator, givenHost.log);
   // Modern clients without a stream, and legacy ones before their handshake ends, have asked for nothing.
   let isTold = listens !== undefined;
+  const knownRoots = createKnownRoots((message) => givenHost.log.debug(message), Date.now);
   const host: ServerHost = {
     ...givenHost,
+    knownRoots,
     async open() {
       const home = await givenHost.open();
       if (isTold) feed.attach(home.orchestrator);
       return home;
     },
   };
+  const calls = once(() => import("./handle-tools.ts"));
+  const toolWatch = createToolWatch<RequestFacts>({
+    offered: async (facts) => (await calls()).offeredNames(host, facts),
+    tell: () => server.sendToolListChanged(),
+    after: later,
+    log: host.log,
+  });
   feed.subscribe((event) => {
+    // Of all callers' tools: whether this one's are others now is found out first.
+    if (event.kind === "tools_list_changed") return toolWatch.recheck(true);
     tell(server, event).catch((error: unknown) => host.log.debug(`protocol: ${String(error)}`));
   });
   listens?.onOpen((uris) => feed.watch(uris));
@@ -54,13 +68,26 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
     isTold = true;
   };
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- as above.
-  server.onclose = () => feed.close();
+  server.onclose = () => {
+    feed.close();
+    toolWatch.close();
+    givenHost.forget?.();
+  };
 
-  const calls = once(() => import("./handle-tools.ts"));
-  server.setRequestHandler("tools/list", async ({ params }) => (await calls()).listTools(params?.cursor));
-  server.setRequestHandler("tools/call", async ({ params }, context) =>
-    (await calls()).handleCall(server, context, params, host),
+  server.setRequestHandler("tools/list", async ({ params }, context) =>
+    (await calls()).listTools(server, context, host, params?.cursor, toolWatch),
   );
+  server.setRequestHandler("tools/call", async ({ params }, context) => {
+    try {
+      return await (await calls()).handleCall(server, context, params, host);
+    } finally {
+      toolWatch.recheck();
+    }
+  });
+  server.setNotificationHandler("notifications/roots/list_changed", () => {
+    knownRoots.forget();
+    toolWatch.recheck();
+  });
 
   offerTasks(server, host);
 
@@ -97,7 +124,7 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   return server;
 }
 
-function tell(server: Server, event: ChangeEvent): Promise<void> {
+function tell(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
   switch (event.kind) {
     case "resource_updated":
       return server.sendResourceUpdated({ uri: event.uri });
@@ -105,9 +132,13 @@ function tell(server: Server, event: ChangeEvent): Promise<void> {
       return server.sendResourceListChanged();
     case "prompts_list_changed":
       return server.sendPromptListChanged();
-    case "tools_list_changed":
-      return server.sendToolListChanged();
   }
+}
+
+function later(delayMs: number, action: () => void): () => void {
+  const timer = setTimeout(action, delayMs);
+  timer.unref();
+  return () => clearTimeout(timer);
 }
 
 /** Keeps what was made first: an import that is asked for again is resolved again, and every call would pay for it. */

@@ -83,6 +83,18 @@ export function createFiles(access: FileAccess): ToolFiles {
       }
       return images;
     },
+    async findFolder(name) {
+      const allowed = await roots();
+      const folder = name ?? allowed.workingDirectory ?? allowed.folders[0];
+      if (folder === undefined) {
+        throw new InvalidRequest("there is no folder to look at", {
+          hint: `Name one inside the folders that may be used, or allow one: files.roots in ${access.configFile}.`,
+        });
+      }
+      const real = await findInside(folder, allowed, access.configFile);
+      if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
+      return real;
+    },
     openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
       if (access.isConfined === true) return findInside(name, await roots(), access.configFile);

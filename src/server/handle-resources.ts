@@ -8,17 +8,19 @@ import {
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { UnknownJob, UnknownModel } from "../orchestrator/errors.ts";
+import { UnknownComparison, UnknownJob, UnknownMemory, UnknownModel, UnknownTemplate } from "../orchestrator/errors.ts";
 import type { ResourceContext, ResourceDefinition } from "../resources/definition.ts";
 import { resources } from "../resources/index.ts";
 import { isTemplate, matchResource } from "../resources/match.ts";
 import { requestFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
-import { callerContext, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type ServerHost } from "./host.ts";
 import { resourceIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
 
 const mimeType = "application/json";
+/** Nothing is there to read. */
+const absences = [UnknownModel, UnknownJob, UnknownTemplate, UnknownMemory, UnknownComparison];
 
 /** `resources/list`: the fixed ones, and the concrete members of templates; a page at a time. */
 export async function listResources(
@@ -52,7 +54,7 @@ export function listTemplates(cursor?: string): ListResourceTemplatesResult {
   return { resourceTemplates: [...page], ...next };
 }
 
-/** `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses, models and jobs that don't exist. */
+/** `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses, and for what they name, that don't exist. */
 export async function readResource(
   server: Server,
   context: ServerContext,
@@ -67,7 +69,7 @@ export async function readResource(
     return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
   } catch (error) {
     const text = errorText(error, uri, host.log);
-    if (error instanceof UnknownModel || error instanceof UnknownJob) throw new ResourceNotFoundError(uri, text);
+    if (absences.some((absence) => error instanceof absence)) throw new ResourceNotFoundError(uri, text);
     throw new ProtocolError(ProtocolErrorCode.InternalError, text);
   }
 }
@@ -90,11 +92,9 @@ export async function resourceContext(
   context: ServerContext,
   host: ServerHost,
 ): Promise<ResourceContext> {
-  const home = await host.open();
-  return {
-    orchestrator: home.orchestrator,
-    caller: callerContext(requestFacts(server, context), host, home),
-  };
+  const facts = requestFacts(server, context);
+  const home = await homeOf(host, facts);
+  return { orchestrator: home.orchestrator, caller: callerContext(facts, host, home) };
 }
 
 /** Only the modern era knows how long an answer keeps; without a word of ours the SDK says "not at all". */

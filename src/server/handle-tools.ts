@@ -1,27 +1,51 @@
-import {
-  ProtocolError,
-  ProtocolErrorCode,
-  type CallToolResult,
-  type InputRequiredResult,
-  type ListToolsResult,
-  type Server,
-  type ServerContext,
+import type {
+  CallToolResult,
+  InputRequiredResult,
+  ListToolsResult,
+  Server,
+  ServerContext,
 } from "@modelcontextprotocol/server";
-import { nearestNames } from "../orchestrator/text/nearest.ts";
+import { OrchestratorError } from "../orchestrator/errors.ts";
 import { tools } from "../tools/index.ts";
-import { callFacts } from "./call-facts.ts";
-import type { ServerHost } from "./host.ts";
+import { callFacts, requestFacts, type RequestFacts } from "./call-facts.ts";
+import { homeOf, type ServerHost } from "./host.ts";
+import { isShell, noSuchTool, offerOf, plainOffer } from "./offer.ts";
 import { pageOf } from "./pagination.ts";
 import { callTool } from "./pipeline.ts";
 import { toolEntry } from "./tool-list.ts";
+import type { ToolWatch } from "./tool-watch.ts";
 
-/** `tools/list`. */
-export function listTools(cursor?: string): ListToolsResult {
-  const { entries, ...next } = pageOf("tools", tools, cursor);
+/** `tools/list`: those on offer to this caller. Settings that can't be read hide nothing; each call says what is wrong. */
+export async function listTools(
+  server: Server,
+  context: ServerContext,
+  host: ServerHost,
+  cursor?: string,
+  watch?: ToolWatch<RequestFacts>,
+): Promise<ListToolsResult> {
+  const facts = requestFacts(server, context);
+  const names = await offeredNames(host, facts);
+  watch?.listed(names, facts);
+  const offered = tools.filter(({ name }) => names.includes(name));
+  const { entries, ...next } = pageOf("tools", offered, cursor);
   return { tools: entries.map(toolEntry), ...next };
 }
 
-/** `tools/call`. Throws a `ProtocolError` for a tool that does not exist; every other failure is a result. */
+/** Names of the tools on offer, in their order. */
+export async function offeredNames(
+  host: ServerHost,
+  facts: Pick<RequestFacts, "client" | "clientRoots">,
+): Promise<readonly string[]> {
+  if (isShell(facts.client)) return tools.map(({ name }) => name);
+  try {
+    return offerOf(await homeOf(host, facts)).names;
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    return plainOffer().names;
+  }
+}
+
+/** `tools/call`. Throws a `ProtocolError` for a tool that does not exist or is not on offer; else failures are results. */
 export async function handleCall(
   server: Server,
   context: ServerContext,
@@ -29,11 +53,6 @@ export async function handleCall(
   host: ServerHost,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
-  if (tool === undefined) {
-    const names = tools.map(({ name }) => name);
-    const [close] = nearestNames(params.name, names, 1);
-    const advice = close === undefined ? `tools: ${names.join(", ")}` : `did you mean "${close}"?`;
-    throw new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool "${params.name}", ${advice}`);
-  }
+  if (tool === undefined) throw noSuchTool(params.name);
   return callTool(tool, callFacts(server, context, params.arguments), host);
 }

@@ -1,6 +1,9 @@
 import type { Log } from "../orchestrator/log.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { CallerProject } from "../orchestrator/facade-projects.ts";
 import type { CallerContext, CallerSettings } from "../orchestrator/types.ts";
+import type { KnownRoots } from "./known-roots.ts";
+import { offerOf } from "./offer.ts";
 
 /** What a server instance is given: the brain behind it, and what is known of whoever connects. */
 export interface ServerHost {
@@ -16,6 +19,10 @@ export interface ServerHost {
   noteCall?(record: CallRecord): void;
   /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */
   notesPrompts?(): boolean;
+  /** What the connection knows of its client's roots; absent: they are asked for each time. */
+  readonly knownRoots?: KnownRoots;
+  /** The connection is over: what was kept for this caller alone goes. */
+  forget?(): void;
 }
 
 /** One line of the log of calls. Never prompt text, unless `log.prompts` asks for it. */
@@ -53,6 +60,20 @@ export interface OpenHome {
   readonly warnings: readonly string[];
   /** The file that the refusal of a path names: `OLLM_HOME/config.yaml`. */
   readonly configFile: string;
+  /** Its settings are among `callerSettings` already. */
+  readonly project?: CallerProject;
+  /** The same under the settings of the project that the caller works in; absent where none can hold. */
+  inProject?(clientRoots: () => Promise<readonly string[]>): Promise<OpenHome>;
+}
+
+/** The home as one request sees it: in its caller's project, never over HTTP. `clientRoots` asks the client for URIs. */
+export async function homeOf(
+  host: ServerHost,
+  { clientRoots }: { clientRoots(): Promise<readonly string[]> },
+): Promise<OpenHome> {
+  const home = await host.open();
+  if (home.inProject === undefined || !host.caller.mayOfferRoots) return home;
+  return home.inProject(() => host.knownRoots?.get(clientRoots) ?? clientRoots());
 }
 
 /** Whoever makes one request, as the orchestrator sees them. */
@@ -61,6 +82,15 @@ export function callerContext(
   host: ServerHost,
   home: OpenHome,
 ): CallerContext {
-  const { callerSettings: settings, fileRoots: roots, warnings } = home;
-  return { id: host.caller.id, client, roots, settings, signal, ...(warnings.length > 0 && { warnings }) };
+  const { callerSettings: settings, fileRoots: roots, project } = home;
+  const warnings = [...home.warnings, ...(project?.notes ?? []), ...offerOf(home).warnings];
+  return {
+    id: host.caller.id,
+    client,
+    roots,
+    settings,
+    signal,
+    ...(project && { project }),
+    ...(warnings.length > 0 && { warnings }),
+  };
 }

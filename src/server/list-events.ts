@@ -3,7 +3,8 @@ import type { Change } from "../orchestrator/facade.ts";
 /** What clients are told of a change, in the words of the SDK's `ServerEvent`. */
 export type ChangeEvent =
   | { readonly kind: "resource_updated"; readonly uri: string }
-  | { readonly kind: "resources_list_changed" | "prompts_list_changed" | "tools_list_changed" };
+  | { readonly kind: "resources_list_changed" | "prompts_list_changed" }
+  | { readonly kind: "tools_list_changed" };
 
 /** The lists to read anew after a change. Templates are prompts and resources both. */
 export function listEvents(change: Change): readonly ChangeEvent[] {

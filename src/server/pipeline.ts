@@ -1,4 +1,4 @@
-import type { CallToolResult, InputRequiredResult } from "@modelcontextprotocol/server";
+import { ProtocolError, type CallToolResult, type InputRequiredResult } from "@modelcontextprotocol/server";
 import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
@@ -9,9 +9,10 @@ import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
-import { callerContext, type OpenHome, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
 import { jobAnswer } from "./job-answer.ts";
 import { createTie, type Tie } from "./let-go.ts";
+import { checkOffered } from "./offer.ts";
 import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
@@ -27,7 +28,10 @@ type Ended =
   /** The client's patience is over: what it waits for goes on as a job. */
   | { readonly letGo: Operation<unknown> };
 
-/** One call of one tool, from raw arguments to an MCP result. Never throws: a failure is a result with `isError`. */
+/**
+ * One call of one tool, from raw arguments to an MCP result. A failure is a result with `isError`; throws only for a tool
+ * that is not on offer to this caller, a `ProtocolError`.
+ */
 export async function callTool(
   tool: ToolDefinition,
   facts: CallFacts,
@@ -42,12 +46,14 @@ export async function callTool(
   try {
     const input = validateInput(tool, facts.arguments);
     asked = promptOf(input);
-    const home = await host.open();
+    const home = await homeOf(host, facts);
+    checkOffered(tool.name, facts.client, home);
     const { result, outcome } = await runCall(tool, input, { facts, host, home, progress, timers });
     ended = outcome;
     return result;
   } catch (error) {
     ended = failureOf(error);
+    if (error instanceof ProtocolError) throw error;
     return { content: [{ type: "text", text: errorText(error, tool.name, host.log) }], isError: true };
   } finally {
     progress?.stop();
@@ -126,8 +132,10 @@ async function runWithAnswers(
   const answers = answersTo(needs, facts.inputResponses);
   if (answers === undefined) return { needsInput: needs };
   // Only the answers are new, but they are parsed as strictly as the arguments were.
-  const parsed = validateInput(tool, withAnswers(rawObject(facts.arguments), needs, answers));
-  const again = await tool.run(parsed, context);
+  const isUserOnly = needs.userOnly !== undefined;
+  const given = rawObject(facts.arguments);
+  const parsed = validateInput(tool, isUserOnly ? given : withAnswers(given, needs, answers));
+  const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
   if ("needsInput" in again && Object.keys(again.needsInput.fields).every((name) => name in answers)) {
     // Asking the same once more would go in circles: the answer was no.
     throw new InvalidRequest(`The user did not agree: ${needs.message}`, { hint: "Nothing was changed." });

@@ -59,7 +59,8 @@ export function foldersOfUris(uris: readonly string[]): string[] {
   });
 }
 
-async function isProject(folder: string): Promise<boolean> {
+/** Whether a folder carries a mark of `projectMarkers`. */
+export async function isProject(folder: string): Promise<boolean> {
   const found = await Promise.all(projectMarkers.map((marker) => exists(path.join(folder, marker))));
   return found.includes(true);
 }
@@ -71,7 +72,8 @@ async function exists(file: string): Promise<boolean> {
   );
 }
 
-async function realFolder(folder: string): Promise<string | undefined> {
+/** Resolved; undefined when it is none. */
+export async function realFolder(folder: string): Promise<string | undefined> {
   try {
     const real = await realpath(folder);
     return (await stat(real)).isDirectory() ? real : undefined;

@@ -26,6 +26,11 @@ export interface ToolFiles {
    * it; `write` then creates it in one step. Throws `InvalidRequest`.
    */
   openOutput(path: string): Promise<OutputFile>;
+  /**
+   * A folder inside the roots, resolved; without a name the marked working directory, else the first root. Throws
+   * `InvalidRequest`.
+   */
+  findFolder(path?: string): Promise<string>;
   /** Absolute path of a file to import: it may lie outside the roots, except over HTTP. Relative names as in the others. */
   locate(path: string): Promise<string>;
 }
@@ -47,6 +52,8 @@ export interface ToolContext {
   follow<Result>(operation: Operation<Result>): Promise<Result>;
   /** Tells the client what is done now; a no-op where it doesn't listen. */
   report(progress: Progress): void;
+  /** What the user has answered to a question of this tool that is `userOnly`; absent when nothing was. */
+  readonly answers?: Readonly<Record<string, unknown>>;
   /** How long this client waits for an answer; absent: as long as it takes. */
   readonly patienceMs?: number;
 }

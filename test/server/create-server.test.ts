@@ -18,8 +18,8 @@ describe.each(eras)("the server in the %s era", (era) => {
       prompts: { listChanged: true },
       completions: {},
     });
-    // The tools of a version never change.
-    expect(connection.client.getServerCapabilities()?.tools).toEqual({});
+    // Settings and projects change which are on offer.
+    expect(connection.client.getServerCapabilities()?.tools).toEqual({ listChanged: true });
     expect(connection.client.getInstructions()).toContain("Offload with route_and_generate");
     expect(connection.client.getNegotiatedProtocolVersion()).toBe(era === "modern" ? "2026-07-28" : "2025-11-25");
   });
@@ -47,12 +47,15 @@ describe("imports of what answers initialize", () => {
         "create-server",
         "icons",
         "instructions",
+        "known-roots",
         "list-events",
         "listens",
         "outbox",
         "serve-connection",
         "stdio-transport",
         "tasks",
+        "text-notes",
+        "tool-watch",
       ]
     `);
   });

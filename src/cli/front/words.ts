@@ -2,10 +2,12 @@
 const valueFlags: ReadonlySet<string> = new Set([
   "--root",
   "--model",
+  "--provider",
   "--host",
   "--temperature",
   "--max-tokens",
   "--context-size",
+  "--tools",
 ]);
 
 /**

@@ -65,6 +65,7 @@ export function flagValues(flags: Flags): readonly (GivenValue & { readonly valu
     { name: "--temperature", path: ["options", "temperature"], value: toNumber(flags.temperature) },
     { name: "--max-tokens", path: ["options", "maxTokens"], value: toNumber(flags.maxTokens) },
     { name: "--context-size", path: ["providers", "ollama", "options", "numCtx"], value: toNumber(flags.contextSize) },
+    { name: "--tools", path: ["tools", "sets"], value: flags.tools && commaList(flags.tools) },
   ];
   return given.filter(({ value }) => value !== undefined);
 }
@@ -90,10 +91,7 @@ export function parseText(value: string, type: SettingPath["type"], name: string
     case "list":
       return value.split(delimiter).filter((item) => item !== "");
     case "commaList":
-      return value
-        .split(",")
-        .map((item) => item.trim())
-        .filter((item) => item !== "");
+      return commaList(value);
     case "record":
       try {
         return JSON.parse(value) as unknown;
@@ -106,6 +104,13 @@ export function parseText(value: string, type: SettingPath["type"], name: string
     case "string":
       return value;
   }
+}
+
+function commaList(text: string): readonly string[] {
+  return text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
 }
 
 /** A number where the text is one; the text itself otherwise, so that the schema's message shows it. */

@@ -9,6 +9,8 @@ export interface Flags {
   readonly temperature?: string;
   readonly maxTokens?: string;
   readonly contextSize?: string;
+  /** `default`, `all` or names, with commas between them. */
+  readonly tools?: string;
   readonly roots?: readonly string[];
 }
 
@@ -22,6 +24,7 @@ export const flagOptions = {
   temperature: { type: "string" },
   "max-tokens": { type: "string" },
   "context-size": { type: "string" },
+  tools: { type: "string" },
 } as const;
 
 /** What `parseArgs` found of `flagOptions`, as settings. */
@@ -33,6 +36,7 @@ export function flagsOf(values: {
   readonly temperature?: string | undefined;
   readonly "max-tokens"?: string | undefined;
   readonly "context-size"?: string | undefined;
+  readonly tools?: string | undefined;
 }): Flags {
   return {
     ...(values.root !== undefined && { roots: values.root }),
@@ -42,6 +46,7 @@ export function flagsOf(values: {
     ...(values.temperature !== undefined && { temperature: values.temperature }),
     ...(values["max-tokens"] !== undefined && { maxTokens: values["max-tokens"] }),
     ...(values["context-size"] !== undefined && { contextSize: values["context-size"] }),
+    ...(values.tools !== undefined && { tools: values.tools }),
   };
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { lstat, readdir, realpath, stat } from "node:fs/promises";
+import { readdir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { isWithin, readSmall } from "./read-small.ts";
 import { maxProjectBytes } from "./project-file.ts";
@@ -76,20 +76,6 @@ export async function stampOfOllm(folder: string): Promise<string> {
     }),
   );
   return [...stamps, ...templates].join("\n");
-}
-
-/** Whether a folder has something of ours: `.ollm/project.yaml` or `.ollm/templates`. */
-export async function hasOllmFolder(folder: string): Promise<boolean> {
-  const own = path.join(folder, ollmName);
-  const found = await Promise.all(
-    [projectFileName, templatesName].map((name) =>
-      lstat(path.join(own, name)).then(
-        () => true,
-        () => false,
-      ),
-    ),
-  );
-  return found.includes(true);
 }
 
 async function templateFiles(

@@ -1,0 +1,45 @@
+import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
+import { nearestNames } from "../orchestrator/text/nearest.ts";
+import { tools } from "../tools/index.ts";
+import { toolsOnOffer, type ToolsOnOffer } from "../tools/tool-sets.ts";
+import type { OpenHome } from "./host.ts";
+
+const all = (): readonly string[] => tools.map(({ name }) => name);
+
+/** The tools on offer to whoever has these settings, in this project. */
+export function offerOf({ callerSettings, project }: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
+  const ofProject = project?.settings.tools;
+  return toolsOnOffer(all(), [
+    { ...callerSettings.tools, where: " (ollm config show tools)" },
+    ...(ofProject === undefined ? [] : [{ ...ofProject, where: ` in ${project?.file ?? "the project"}` }]),
+  ]);
+}
+
+/** Of a caller whose settings can't be read: the default set, so that the tools can say what is wrong. */
+export function plainOffer(): ToolsOnOffer {
+  return toolsOnOffer(all(), [{ sets: ["default"], where: "" }]);
+}
+
+/** What the shell's commands are made of is not switched off for the user; `tools` is about assistants. */
+export function isShell(client: string): boolean {
+  return client === "ollm";
+}
+
+/** Throws a `ProtocolError` for a tool that this caller is not offered, saying what hides it. */
+export function checkOffered(name: string, client: string, home: Pick<OpenHome, "callerSettings" | "project">): void {
+  if (isShell(client)) return;
+  const { hidden } = offerOf(home);
+  const by = hidden.get(name);
+  if (by !== undefined) throw unknownTool(name, `it is ${by}`);
+}
+
+/** The refusal of a name that is no tool, with the nearest of those that are. */
+export function noSuchTool(name: string): ProtocolError {
+  const names = all();
+  const [close] = nearestNames(name, names, 1);
+  return unknownTool(name, close === undefined ? `tools: ${names.join(", ")}` : `did you mean "${close}"?`);
+}
+
+function unknownTool(name: string, advice: string): ProtocolError {
+  return new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool "${name}", ${advice}`);
+}

@@ -1,0 +1,56 @@
+import { lstat, realpath } from "node:fs/promises";
+import path from "node:path";
+import type { CallerFacts } from "./host.ts";
+import { isTooBroad } from "./paths.ts";
+import { foldersOfUris, isProject, realFolder } from "./roots.ts";
+
+/** What makes a folder a project of ours whatever else it holds. */
+const ownMarkers = ["project.yaml", "templates"];
+/** Deeper than anybody nests; each level costs a look. */
+const maxLevels = 40;
+
+/**
+ * The folder of the project that a caller works in, resolved: of the working directory the nearest parent with
+ * `.ollm/project.yaml` or `.ollm/templates`, else itself when it carries a mark; without either, the same of the first
+ * root that the client offers (`clientRoots`, URIs, asked for only then). Never a home folder, a drive's root or what
+ * lies above them. `ollmHome` is no project of its parent, whatever its name.
+ */
+export async function findProjectFolder(
+  facts: Pick<CallerFacts, "workingDirectory" | "homeDirectory">,
+  ollmHome: string,
+  clientRoots: () => Promise<readonly string[]>,
+): Promise<string | undefined> {
+  const home = (await realFolder(facts.homeDirectory)) ?? facts.homeDirectory;
+  const closed = (await realFolder(ollmHome)) ?? ollmHome;
+  const { workingDirectory } = facts;
+  const own = workingDirectory === undefined ? undefined : await projectOf(workingDirectory, home, closed);
+  if (own !== undefined) return own;
+  for (const root of foldersOfUris(await clientRoots())) {
+    const found = await projectOf(root, home, closed);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+async function projectOf(folder: string, home: string, closed: string): Promise<string | undefined> {
+  const real = await realFolder(folder);
+  if (real === undefined || isTooBroad(real, home, path)) return undefined;
+  let level = real;
+  for (let count = 0; count < maxLevels && !isTooBroad(level, home, path); count += 1) {
+    if (await hasOwnMarker(level, closed)) return level;
+    level = path.dirname(level);
+  }
+  return (await isProject(real)) ? real : undefined;
+}
+
+async function hasOwnMarker(folder: string, closed: string): Promise<boolean> {
+  const own = path.join(folder, ".ollm");
+  for (const name of ownMarkers) {
+    const isThere = await lstat(path.join(own, name)).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return (await realpath(own).catch(() => own)) !== closed;
+  }
+  return false;
+}

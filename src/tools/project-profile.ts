@@ -1,0 +1,120 @@
+import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { CallerProject } from "../orchestrator/facade-projects.ts";
+import { defineTool, type ToolAnswer, type ToolContext } from "./definition.ts";
+import { present } from "./render.ts";
+
+const output = z.object({
+  folder: z.string(),
+  kind: z.string().optional(),
+  evidence: z.array(z.string()).optional(),
+  file: z.string().optional(),
+  profile: z.string().optional(),
+  model: z.string().optional(),
+  system_prompt: z.string().optional(),
+  default_profile: z.string().optional(),
+  enabled: z.array(z.string()).optional(),
+  disabled: z.array(z.string()).optional(),
+  is_trusted: z.boolean().optional(),
+  notes: z.array(z.string()).optional(),
+});
+
+/** The user has been asked about exactly this content: its hash is part of the answer's name. */
+const answerName = (digest: string): string => `approve_${digest.slice(0, 16)}`;
+
+export const projectProfile = defineTool({
+  name: "project_profile",
+  title: "Project",
+  description: "Settings of the project in use. use: takes its file, or a profile; init writes that file.",
+  effect: "write",
+  isIdempotent: false,
+  isOpenWorld: false,
+  input: z.strictObject({
+    action: z.enum(["detect", "use", "init", "show"]),
+    profile: z.string().optional(),
+    folder: z.string().optional(),
+  }),
+  output,
+  async run({ action, profile, folder }, context): Promise<ToolAnswer<z.input<typeof output>>> {
+    const { orchestrator, caller, files } = context;
+    switch (action) {
+      case "show":
+        return { data: shown(await lookedAt(context, folder), true) };
+      case "detect":
+        return { data: shown(await orchestrator.projects.detect(caller, await files.findFolder(folder)), false) };
+      case "init": {
+        const { project } = await orchestrator.projects.init(caller, await files.findFolder(folder), profile);
+        return { data: shown(project, true) };
+      }
+      case "use":
+        return use(context, profile, folder);
+    }
+  },
+  render({ folder, kind, evidence, file, model, default_profile, is_trusted, notes }) {
+    const parts = [
+      `${folder}: ${kind ?? "no known kind"}${evidence === undefined ? "" : ` (${evidence.join(", ")})`}`,
+      ...(file === undefined ? [] : ["has .ollm/project.yaml"]),
+      ...(model === undefined ? [] : [`model ${model}`]),
+      ...(default_profile === undefined ? [] : [`profile ${default_profile}`]),
+      ...(is_trusted === false ? ["not trusted"] : []),
+    ];
+    return [parts.join("; "), ...(notes ?? [])].join("\n");
+  },
+});
+
+/** The caller's own project, or that of a folder inside its roots. */
+async function lookedAt({ orchestrator, caller, files }: ToolContext, folder: string | undefined) {
+  if (folder === undefined && caller.project !== undefined) return caller.project;
+  return orchestrator.projects.detect(caller, await files.findFolder(folder));
+}
+
+async function use(
+  { orchestrator, caller, files, answers }: ToolContext,
+  profile: string | undefined,
+  folder: string | undefined,
+): Promise<ToolAnswer<z.input<typeof output>>> {
+  const { projects } = orchestrator;
+  const place = folder === undefined ? undefined : await files.findFolder(folder);
+  // Another folder's files are asked about as if it were the caller's project already.
+  const seen = place === undefined ? caller : { ...caller, project: await projects.detect(caller, place) };
+  const question = profile === undefined && seen.project !== undefined ? await projects.trustQuestion(seen) : undefined;
+  if (question !== undefined) {
+    const name = answerName(question.digest);
+    if (answers === undefined || !(name in answers)) {
+      return {
+        needsInput: {
+          message: question.message,
+          fields: { [name]: { type: "boolean", description: "Yes, I trust this project", isRequired: true } },
+          userOnly: `Only the user can approve it: "ollm project trust" in ${seen.project?.folder ?? "its folder"}.`,
+        },
+      };
+    }
+    if (answers[name] !== true) {
+      throw new InvalidRequest("The user did not approve the project.", { hint: "Go on without its settings." });
+    }
+    await projects.trust(seen, question.digest);
+  }
+  const project = await projects.use(caller, present({ profile, folder: place }));
+  if (project === undefined) throw new InvalidRequest("this connection works in no project");
+  return { data: shown(project, true) };
+}
+
+function shown(project: CallerProject, isWhole: boolean): z.input<typeof output> {
+  const { settings, evidence, notes } = project;
+  return present({
+    folder: project.folder,
+    kind: project.kind,
+    evidence: evidence.length > 0 ? [...evidence] : undefined,
+    file: project.file,
+    ...(isWhole && {
+      profile: settings.profile,
+      model: settings.model,
+      system_prompt: settings.systemPrompt,
+      default_profile: settings.routing?.defaultProfile,
+      enabled: settings.tools?.enabled && [...settings.tools.enabled],
+      disabled: settings.tools?.disabled && [...settings.tools.disabled],
+      is_trusted: project.isTrusted ? undefined : false,
+      notes: notes.length > 0 ? [...notes] : undefined,
+    }),
+  });
+}
