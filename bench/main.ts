@@ -6,11 +6,12 @@ import { table } from "./support/table.ts";
 import { embedded } from "./embedded.ts";
 import { fanout } from "./fanout.ts";
 import { fit } from "./fit.ts";
+import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
 import { startup } from "./startup.ts";
 import { toolsSize } from "./tools-size.ts";
 
-const benches: readonly Bench[] = [startup, overhead, fanout, embedded, fit, toolsSize];
+const benches: readonly Bench[] = [startup, overhead, fanout, embedded, fit, memory, toolsSize];
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "boolean" } } });
 const [name] = positionals;

@@ -29,7 +29,8 @@ export async function loadDocument<State extends object, Event, Result>(
   const [documentName, journalName] = [`${options.name}.json`, `${options.name}.journal`];
   const adapter = documentAdapter(files, documentName, schemaVersion);
   const { Low } = await import("lowdb");
-  const database = new Low<Stored>(adapter, { schemaVersion, sequence: 0, state: options.empty() });
+  const nothing: Stored = { schemaVersion, sequence: 0, state: {} };
+  const database = new Low<Stored>(adapter, nothing);
   const problems: string[] = [];
   let refusal: string | undefined;
 
@@ -52,10 +53,12 @@ export async function loadDocument<State extends object, Event, Result>(
   let sequence = 0;
   try {
     await database.read();
-    const read = options.state.safeParse(database.data.state);
-    if (!read.success) throw new UnreadableDocument(z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300));
-    state = read.data;
-    sequence = database.data.sequence;
+    if (database.data !== nothing) {
+      const read = options.state.safeParse(database.data.state);
+      if (!read.success) throw new UnreadableDocument(z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300));
+      state = read.data;
+      sequence = database.data.sequence;
+    }
   } catch (error) {
     if (!(error instanceof UnreadableDocument)) throw unreadable(documentName, error);
     await setAside(documentName, `${documentName} can't be read: ${error.message}`);

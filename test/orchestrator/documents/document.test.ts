@@ -2,9 +2,11 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import * as z from "zod";
 import { StoreFailed } from "../../../src/orchestrator/errors.ts";
 import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
-import { openCounter } from "./counter.ts";
+import { openDocument } from "../../../src/orchestrator/documents/document.ts";
+import { type Counted, counterOptions, openCounter } from "./counter.ts";
 
 let folder: string;
 let files: DocumentFiles;
@@ -108,6 +110,25 @@ describe("a journaled document", () => {
     expect(unclosed.state.total).toBe(2_000);
     await opened.close();
     expect((await openCounter(filesIn(folder))).state.total).toBe(2_000);
+  });
+
+  it("may have a state that is no JSON: a snapshot is written, and read by the schema", async () => {
+    const open = () =>
+      openDocument<{ words: Set<string> }, Counted>({
+        ...counterOptions(files),
+        empty: () => ({ words: new Set() }),
+        state: z.object({ words: z.array(z.string()) }).transform(({ words }) => ({ words: new Set(words) })),
+        apply: ({ words }, { word }) => void words.add(word),
+        snapshot: ({ words }) => ({ words: [...words] }),
+        prune: ({ words }) => void words.delete("old"),
+      });
+    const opened = await open();
+    for (const word of ["old", "one"]) await opened.append({ word });
+    expect([...opened.state.words]).toEqual(["old", "one"]);
+    await opened.close();
+    const again = await open();
+    expect(again.problems).toEqual([]);
+    expect([...again.state.words]).toEqual(["one"]);
   });
 
   it("keeps everything in memory without files", async () => {
