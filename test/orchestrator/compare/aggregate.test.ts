@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import { aggregate, median, type Sample } from "../../../src/orchestrator/compare/aggregate.ts";
+
+const place = { model: "a", engine: "ollama" };
+const sample = (more: Partial<Sample> = {}): Sample => ({
+  text: "yes",
+  finishReason: "stop",
+  promptTokens: 5,
+  completionTokens: 10,
+  tokensPerSecond: 20,
+  firstTokenMs: 100,
+  totalMs: 600,
+  loadMs: 0,
+  isContended: false,
+  ...more,
+});
+
+describe("the row of a model", () => {
+  it("has the medians of its runs, the first answer, and the load that the first run paid", () => {
+    const runs = [
+      sample({ text: "one", tokensPerSecond: 10, loadMs: 900 }),
+      sample({ text: "two", tokensPerSecond: 30 }),
+      sample({ text: "three", tokensPerSecond: 20 }),
+    ];
+    expect(aggregate(place, runs, { memoryBytes: 7 })).toEqual({
+      ...place,
+      text: "one",
+      promptTokens: 5,
+      completionTokens: 10,
+      tokensPerSecond: 20,
+      firstTokenMs: 100,
+      totalMs: 600,
+      loadMs: 900,
+      memoryBytes: 7,
+      finishReason: "stop",
+      runs: 3,
+    });
+  });
+
+  it("takes the first token from the first run: later ones find the prompt in the cache", () => {
+    const runs = [sample({ firstTokenMs: 500, totalMs: 1000 }), sample({ firstTokenMs: 5, totalMs: 505 })];
+    expect(aggregate(place, runs)).toMatchObject({ firstTokenMs: 500, totalMs: 1000 });
+  });
+
+  it("leaves runs out while which something else computed", () => {
+    const runs = [sample({ tokensPerSecond: 1, isContended: true }), sample({ tokensPerSecond: 20 })];
+    const row = aggregate(place, runs);
+    expect(row.tokensPerSecond).toBe(20);
+    expect(row.isContended).toBeUndefined();
+  });
+
+  it("says so when there is no other", () => {
+    expect(aggregate(place, [sample({ isContended: true })])).toMatchObject({ isContended: true, tokensPerSecond: 20 });
+  });
+
+  it("has no speed where none was measured", () => {
+    expect(aggregate(place, [sample({ tokensPerSecond: 0 })])).not.toHaveProperty("tokensPerSecond");
+  });
+
+  it("without an answer has its error", () => {
+    expect(aggregate(place, [], { error: "no room" })).toEqual({ ...place, text: "", error: "no room" });
+  });
+});
+
+it.each([
+  [[], undefined],
+  [[3], 3],
+  [[3, 1], 2],
+  [[9, 1, 5], 5],
+])("median of %j is %j", (values, expected) => {
+  expect(median(values)).toBe(expected);
+});

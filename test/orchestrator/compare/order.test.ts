@@ -1,0 +1,81 @@
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type Contestant, planOrder } from "../../../src/orchestrator/compare/order.ts";
+import { gigabyte } from "../../support/fake-engine.ts";
+
+function contestant(model: string, more: Partial<Contestant> = {}): Contestant {
+  return {
+    model,
+    engine: "ollama",
+    domain: "local",
+    isLoaded: false,
+    fits: true,
+    evicts: [],
+    bytes: gigabyte,
+    ...more,
+  };
+}
+
+const names = (contestants: readonly Contestant[]) =>
+  planOrder(contestants).lanes.map((lane) => lane.map(({ model }) => model));
+
+describe("the order with the least loading", () => {
+  it("begins with what is loaded, before anything can unload it", () => {
+    const large = contestant("large", { evicts: ["loaded"], bytes: 9 * gigabyte });
+    const loaded = contestant("loaded", { isLoaded: true, bytes: 5 * gigabyte });
+    expect(names([large, contestant("small"), loaded])).toEqual([["loaded", "small", "large"]]);
+  });
+
+  it("goes from small to large, and leaves what doesn't fit to the end", () => {
+    const order = names([
+      contestant("huge", { fits: false, bytes: 99 * gigabyte }),
+      contestant("c", { evicts: ["x"], bytes: 3 * gigabyte }),
+      contestant("b", { bytes: 2 * gigabyte }),
+      contestant("a"),
+    ]);
+    expect(order).toEqual([["a", "b", "c", "huge"]]);
+  });
+
+  it("runs beside each other what shares no cores", () => {
+    const order = names([
+      contestant("here"),
+      contestant("there", { engine: "gpu", domain: "gpu:11434" }),
+      contestant("also here", { engine: "llama-cpp" }),
+    ]);
+    expect(order).toEqual([["here", "also here"], ["there"]]);
+  });
+
+  it("says which, and why", () => {
+    const order = planOrder([
+      contestant("large", { evicts: ["loaded"], bytes: 9 * gigabyte }),
+      contestant("loaded", { isLoaded: true }),
+      contestant("cloud", { domain: "cloud", bytes: 0 }),
+    ]);
+    expect(order.sentence).toBe(
+      "beside each other, because they share no cores: one after the other, because they share cores, with the least " +
+        "loading: loaded (loaded already), then large (unloads loaded, 9.0 GB); beside that cloud on ollama (takes no " +
+        "memory here)",
+    );
+  });
+
+  it("asks every model exactly once, and never loads before what is loaded", () => {
+    const any = fc.record({
+      domain: fc.constantFrom("local", "gpu"),
+      isLoaded: fc.boolean(),
+      fits: fc.boolean(),
+      bytes: fc.nat(1e10),
+    });
+    fc.assert(
+      fc.property(fc.array(any, { maxLength: 5 }), (all) => {
+        const given = all.map((more, index) => contestant(`m${index}`, more));
+        const { lanes } = planOrder(given);
+        expect(lanes.flat().toSorted((a, b) => a.model.localeCompare(b.model))).toEqual(given);
+        for (const lane of lanes) {
+          expect(new Set(lane.map(({ domain }) => domain)).size).toBe(1);
+          const firstLoad = lane.findIndex(({ isLoaded }) => !isLoaded);
+          expect(firstLoad < 0 ? [] : lane.slice(firstLoad).filter(({ isLoaded }) => isLoaded)).toEqual([]);
+        }
+      }),
+    );
+  });
+});
