@@ -81,6 +81,8 @@ export interface OwnerStatus {
   readonly doors: readonly string[];
   readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   readonly jobs: number;
+  /** Why `config.yaml` as it is now is not obeyed, and what holds instead; absent while it is. */
+  readonly settingsProblem?: string;
 }
 
 /** A line of the owner between MCP messages: it is about to close, and why. MCP messages never start like this. */

@@ -7,6 +7,7 @@ import { profiles } from "./catalog/profiles.ts";
 import { createChanges } from "./changes/changes.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
+import { settingsProblem } from "./config/problem-text.ts";
 import { createWatcher } from "./changes/watcher.ts";
 import type { Engine } from "./engines/engine.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
@@ -239,7 +240,7 @@ export function createOrchestrator(world: World): Orchestrator {
       }),
       remoteRequests,
       warnings: [
-        ...(problem === undefined ? [] : [`${problem}; the settings before hold until it is mended`]),
+        ...(problem === undefined ? [] : [settingsProblem(problem)]),
         ...(ram.warning === undefined ? [] : [ram.warning]),
         ...(memory.availableBytes === undefined
           ? []

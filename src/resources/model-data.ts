@@ -8,6 +8,7 @@ export function modelData(model: ListedModel, staleSince?: string): object {
     size_bytes: model.sizeBytes,
     status: model.status,
     is_loaded: model.isLoaded,
+    is_pinned: model.isPinned,
     fits: model.fits,
     is_remote: model.trust === "remote",
     family: model.family,

@@ -16,7 +16,7 @@ export const ramStatus: ResourceDefinition = {
       swap_used_bytes: ram.swapUsedBytes,
       warning: ram.warning,
       gpus: ram.gpus.map((gpu) => ({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
-      loaded: ram.loaded.map(({ name, engine, bytes }) => ({ name, engine, bytes })),
+      loaded: ram.loaded.map(({ name, engine, bytes, isPinned }) => ({ name, engine, bytes, is_pinned: isPinned })),
       sampled_at: ram.sampledAt,
     };
   },

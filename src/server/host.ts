@@ -1,7 +1,7 @@
 import type { Log } from "../orchestrator/log.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
 import type { CallerProject } from "../orchestrator/facade-projects.ts";
-import type { CallerContext, CallerSettings } from "../orchestrator/types.ts";
+import type { CallerContext, CallerSettings, ConfiguredSettings } from "../orchestrator/types.ts";
 import type { KnownRoots } from "./known-roots.ts";
 import { offerOf } from "./offer.ts";
 
@@ -54,6 +54,8 @@ export interface CallerFacts {
 export interface OpenHome {
   readonly orchestrator: Orchestrator;
   readonly callerSettings: CallerSettings;
+  /** Where they come from. */
+  readonly configured?: ConfiguredSettings;
   /** `files.roots` of the settings and of this caller, its `--root` included. */
   readonly fileRoots: readonly string[];
   /** Owner settings that this caller brought along and that are not obeyed, a sentence each. */
@@ -91,6 +93,7 @@ export function callerContext(
     settings,
     signal,
     ...(project && { project }),
+    ...(home.configured && { configured: home.configured }),
     ...(warnings.length > 0 && { warnings }),
   };
 }

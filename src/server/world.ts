@@ -2,6 +2,7 @@ import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type FollowedSettings, followSettings } from "../orchestrator/config/live.ts";
 import type { Flags } from "../orchestrator/config/load.ts";
+import { settingsProblem } from "../orchestrator/config/problem-text.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
 import { createDocumentFiles } from "../orchestrator/documents/files.ts";
@@ -33,6 +34,8 @@ export interface Brain {
   readonly settings: Settings;
   /** Those, and how they follow `config.yaml`. */
   readonly live: FollowedSettings;
+  /** A sentence while the file as it is now is not obeyed. */
+  settingsProblem(): string | undefined;
   readonly orchestrator: Orchestrator;
   readonly log: Log;
   /** Ends engines and their processes; with `unloadsOwn` also models that it loaded into engines which live on. */
@@ -87,6 +90,10 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
       return settings.current();
     },
     live: settings,
+    settingsProblem() {
+      const problem = settings.problem();
+      return problem === undefined ? undefined : settingsProblem(problem);
+    },
     orchestrator,
     log,
     close: (how) => orchestrator.close(how),

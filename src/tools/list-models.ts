@@ -17,6 +17,7 @@ const modelOutput = z.object({
   engine: z.string(),
   size_bytes: z.number(),
   is_loaded: z.boolean(),
+  is_pinned: z.boolean().optional(),
   fits: z.boolean().optional(),
   status: z.string().optional(),
   stale_since: z.string().optional(),
@@ -88,6 +89,7 @@ export const listModels = defineTool({
     const lines = models.map((model) => {
       const marks = [
         model.is_loaded ? "loaded" : model.status,
+        model.is_pinned === true ? "pinned" : undefined,
         model.fits === false ? "does not fit" : undefined,
         model.stale_since === undefined ? undefined : `engine down since ${model.stale_since}`,
         model.error,
@@ -108,6 +110,7 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.i
     engine: model.engine,
     size_bytes: model.sizeBytes,
     is_loaded: model.isLoaded,
+    is_pinned: model.isPinned,
     fits: model.fits,
     status: isVerbose || !isPlain ? model.status : undefined,
     stale_since: list.stale.find(({ engine }) => engine === model.engine)?.since,

@@ -9,6 +9,7 @@ const detailsOutput = z.object({
   engine: z.string(),
   size_bytes: z.number(),
   status: z.string(),
+  is_pinned: z.boolean().optional(),
   error: z.string().optional(),
   architecture: z.string().optional(),
   family: z.string().optional(),
@@ -36,12 +37,13 @@ export const manageModel = defineTool({
   title: "Manage a model",
   description:
     "show: what is known of a model. unload: frees its memory. unload_all: frees every model's memory. " +
+    "keep: pins it in memory; release: unpins. " +
     "delete: removes it from disk, after asking the user or with confirm true.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
   input: z.strictObject({
-    action: z.enum(["show", "delete", "unload", "unload_all"]),
+    action: z.enum(["show", "delete", "unload", "unload_all", "keep", "release"]),
     model: z.string().min(1).optional().describe("Needed by all but unload_all."),
     confirm: z.boolean().optional().describe("true deletes without asking the user."),
   }),
@@ -66,6 +68,9 @@ export const manageModel = defineTool({
         const unloaded = await orchestrator.unloadModels(caller, model);
         return { data: { action, model, unloaded: unloaded.map(({ name, bytes }) => ({ name, bytes })) } };
       }
+      case "keep":
+      case "release":
+        return { data: { action, model: await orchestrator.setPinned(caller, model, action === "keep") } };
       case "delete": {
         const { model: found } = await orchestrator.describeModel(caller, model);
         if (input.confirm !== true) {
@@ -95,10 +100,12 @@ export const manageModel = defineTool({
       if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
       return `Unloaded ${names}`;
     }
-    if (details === undefined) return `${action} done`;
+    if (details === undefined) {
+      return action === "keep" ? `${model} stays once it is loaded, until released` : `${model} is not pinned any more`;
+    }
     return [
       `${model}: ${[details.parameter_size, details.quantization, formatBytes(details.size_bytes)].filter(Boolean).join(", ")}`,
-      `${details.engine}, ${details.status}${details.error === undefined ? "" : ` (${details.error})`}`,
+      `${details.engine}, ${details.status}${details.is_pinned === true ? ", pinned" : ""}${details.error === undefined ? "" : ` (${details.error})`}`,
       `context ${details.context_tokens ?? "unknown"}`,
       details.capabilities.join(", "),
     ]
@@ -112,6 +119,7 @@ function detailsData({ model, facts, database }: ModelDescription): z.input<type
     engine: model.engine,
     size_bytes: model.sizeBytes,
     status: model.status,
+    is_pinned: model.isPinned,
     error: model.error,
     architecture: facts.architecture,
     family: model.family ?? database?.family,

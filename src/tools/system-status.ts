@@ -26,7 +26,9 @@ export const systemStatus = defineTool({
     gpus: z
       .array(z.object({ name: z.string(), total_bytes: z.number(), free_bytes: z.number().optional() }))
       .optional(),
-    loaded: z.array(z.object({ name: z.string(), engine: z.string(), bytes: z.number() })),
+    loaded: z.array(
+      z.object({ name: z.string(), engine: z.string(), bytes: z.number(), is_pinned: z.boolean().optional() }),
+    ),
     queue: z.array(z.object({ model: z.string(), running: z.number(), waiting: z.number() })).optional(),
     operations: z
       .array(
@@ -68,7 +70,9 @@ export const systemStatus = defineTool({
         gpus: filled(
           ram.gpus.map((gpu) => present({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
         ),
-        loaded: ram.loaded.map(({ name, engine, bytes }) => ({ name, engine, bytes })),
+        loaded: ram.loaded.map(({ name, engine, bytes, isPinned }) =>
+          present({ name, engine, bytes, is_pinned: isPinned }),
+        ),
         queue: filled(status.queue.map(({ model, running, waiting }) => ({ model, running, waiting }))),
         operations: filled(
           status.operations.map(({ id, title, message, isJob }) =>
@@ -94,7 +98,7 @@ export const systemStatus = defineTool({
     const lines = [
       `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
-      `loaded: ${loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing"}`,
+      `loaded: ${loaded.map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " pinned" : ""}`).join(", ") || "nothing"}`,
       ...engines.map(({ id, health, model_count, message }) =>
         [`${id}: ${health}, ${model_count} ${model_count === 1 ? "model" : "models"}`, message]
           .filter((part) => part !== undefined)

@@ -1,4 +1,4 @@
-import { fixedSettings } from "../../src/orchestrator/config/live.ts";
+import { fixedSettings, type LiveSettings } from "../../src/orchestrator/config/live.ts";
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
@@ -7,6 +7,7 @@ import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
 import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../src/orchestrator/facade.ts";
 import type { CallerContext } from "../../src/orchestrator/types.ts";
+import type { World } from "../../src/orchestrator/world.ts";
 import { gigabyte } from "./fake-engine.ts";
 
 export interface TestBrain {
@@ -23,10 +24,14 @@ export function createTestBrain(
     readonly settings?: object;
     readonly now?: () => number;
     readonly jobFiles?: JobFiles;
+    /** In place of `settings`, and changeable. */
+    readonly live?: LiveSettings;
+    readonly remakeEngines?: World["remakeEngines"];
   } = {},
 ): TestBrain {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
-  const settings = settingsSchema.parse({ memory: { bufferBytes: 2 * gigabyte }, ...options.settings });
+  const settings =
+    options.live?.current() ?? settingsSchema.parse({ memory: { bufferBytes: 2 * gigabyte }, ...options.settings });
   const usedBytes = () =>
     engines
       .flatMap((engine) => [...(engine.resident?.values() ?? [])])
@@ -47,7 +52,8 @@ export function createTestBrain(
     log: silent,
     version: "0.0.0-test",
     home: "/home/test/.ollm",
-    settings: fixedSettings(settings),
+    settings: options.live ?? fixedSettings(settings),
+    ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
   });
   const caller = (more: Partial<CallerContext> = {}): CallerContext => ({

@@ -100,7 +100,7 @@ export async function daemonStatus({ json = false }: { readonly json?: boolean }
 }
 
 function describe(status: OwnerStatus): string {
-  const { pid, version, startedAt, isStandalone, clients, doors, loaded, jobs } = status;
+  const { pid, version, startedAt, isStandalone, clients, doors, loaded, jobs, settingsProblem } = status;
   const models = loaded.map(({ name, engine, bytes }) => `${name} (${engine}, ${formatBytes(bytes)})`);
   return [
     `running: pid ${pid}, version ${version}, since ${startedAt}${isStandalone ? ", standalone" : ""}`,
@@ -110,6 +110,7 @@ function describe(status: OwnerStatus): string {
     `loaded:  ${models.join(", ") || "nothing"}`,
     ...(doors.length > 0 ? [`doors:   ${doors.join(", ")}`] : []),
     ...(jobs > 0 ? [`jobs:    ${jobs} running`] : []),
+    ...(settingsProblem === undefined ? [] : [`settings: ${settingsProblem}`]),
     "",
   ].join("\n");
 }

@@ -67,25 +67,19 @@ export const checkTokens: Checker = async ({ home, io }) => {
 export const checkSettings: Checker = async ({ home, io, owner }) => {
   try {
     const { warnings } = await loadSettings({ home, environment: io.environment, flags: {} });
-    const stale = await changedAfter(path.join(home, "config.yaml"), owner.status?.startedAt);
     const told = warnings.map((message) => warn("settings", message, "Correct the name, or unset it."));
-    if (stale) {
-      const message = "config.yaml was changed after the owner started, which keeps its engines, memory and limits";
-      told.push(
-        warn("settings", message, "If you changed those: ollm daemon restart. Folders to allow count at once."),
-      );
-    }
+    // It reads the file under other variables than ours.
+    const problem = owner.status?.settingsProblem;
+    if (problem !== undefined) told.push(warn("settings", `the owner: ${problem}`, "Mend the value where it was set."));
     return told.length > 0 ? told : [ok("settings", "config.yaml and OLLM_* variables are valid")];
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return [fail("settings", error.message, error.hint ?? "Mend the value where it was set.")];
+    const hint = error.hint ?? "Mend the value where it was set.";
+    const isHeld = owner.status?.settingsProblem !== undefined;
+    const held = isHeld ? `${error.message}; the owner goes on with the settings before` : error.message;
+    return [fail("settings", held, hint)];
   }
 };
-
-async function changedAfter(file: string, startedAt: string | undefined): Promise<boolean> {
-  const facts = startedAt === undefined ? undefined : await stat(file).catch(() => undefined);
-  return facts !== undefined && startedAt !== undefined && facts.mtimeMs > Date.parse(startedAt);
-}
 
 function mode(bits: number): string {
   return (bits & 0o777).toString(8).padStart(3, "0");

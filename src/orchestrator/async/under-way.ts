@@ -16,7 +16,7 @@ export function createUnderWay(): UnderWay {
       return work;
     },
     async settled() {
-      await Promise.allSettled([...running]);
+      await Promise.allSettled(running);
     },
   };
 }

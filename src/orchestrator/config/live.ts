@@ -1,9 +1,9 @@
 import { createMutex } from "../async/mutex.ts";
 import type { Log } from "../log.ts";
-import { environmentValues, flagValues, loadSettings, readSettingsFile } from "./load.ts";
+import { loadSettings, readSettingsFile } from "./load.ts";
 import type { Environment, Flags, LoadedSettings, SettingsFile } from "./load.ts";
-import { settingPaths } from "./paths.ts";
-import { type Settings, settingsSchema } from "./schema.ts";
+import { settingsProblem } from "./problem-text.ts";
+import type { Settings } from "./schema.ts";
 
 /** The settings of the process that holds the home. */
 export interface LiveSettings {
@@ -73,7 +73,6 @@ export async function followSettings(
   source: SettingsSource,
 ): Promise<{ readonly settings: FollowedSettings; readonly warnings: readonly string[] }> {
   const listeners = new Set<(settings: Settings) => void>();
-  const fixed = fixedPaths(source);
   const inTurn = createMutex();
   let seen = await source.stamp();
   let loaded = await load(source);
@@ -87,7 +86,7 @@ export async function followSettings(
       next = await load(source);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      if (message !== problem) source.log.warn(`${message}; the settings before hold until it is mended`);
+      if (message !== problem) source.log.warn(settingsProblem(message));
       problem = message;
       return false;
     }
@@ -97,7 +96,7 @@ export async function followSettings(
     loaded = {
       ...next,
       settings: isSame(before.settings, next.settings) ? before.settings : next.settings,
-      file: isSame(before.file.tree, next.file.tree) ? before.file : next.file,
+      file: isSameFile(before.file, next.file) ? before.file : next.file,
     };
     if (loaded.settings !== before.settings) {
       source.log.info(`config.yaml: changed ${changedPaths(before.settings, loaded.settings).join(", ")}`);
@@ -129,7 +128,7 @@ export async function followSettings(
     current: () => loaded.settings,
     file: () => loaded.file,
     sources: () => loaded.sources,
-    isFixed: (path) => fixed.has(path),
+    isFixed: (path) => /^(?:OLLM_|--)/.test(loaded.sources.get(path) ?? ""),
     reload: () => inTurn(read),
     onChange(listener) {
       const own = (changed: Settings): void => listener(changed);
@@ -151,12 +150,6 @@ async function load({ home, environment, flags, check }: SettingsSource): Promis
   return { ...loaded, file };
 }
 
-function fixedPaths({ environment, flags }: SettingsSource): ReadonlySet<string> {
-  const given = [...environmentValues(environment, settingPaths(settingsSchema)), ...flagValues(flags)];
-  // Ollama's own variable is ambient: the file goes before it.
-  return new Set(given.filter(({ name }) => name !== "OLLAMA_HOST").map(({ path }) => path.join(".")));
-}
-
 /** Paths of the settings that differ; lists and records are one setting each. */
 export function changedPaths(before: unknown, after: unknown, prefix = ""): readonly string[] {
   if (isSame(before, after)) return [];
@@ -167,6 +160,11 @@ export function changedPaths(before: unknown, after: unknown, prefix = ""): read
 
 function isBranch(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** With the places of its values, which messages name. */
+function isSameFile(a: SettingsFile, b: SettingsFile): boolean {
+  return isSame(a.tree, b.tree) && isSame([...a.sources], [...b.sources]);
 }
 
 function isSame(a: unknown, b: unknown): boolean {

@@ -10,16 +10,16 @@ export interface Connections {
 }
 
 /**
- * At most `max` connections. When one more comes, the longest-standing one on which no approved request runs gives way,
+ * At most `max` connections, asked anew with each. When one more comes, the longest-standing one on which no approved request runs gives way,
  * those that never showed a token first: a crowd of idle or slow connections can't lock out who has the token. With
  * every connection at work the newcomer gets a 503.
  */
-export function limitConnections(server: Server, max: number): Connections {
+export function limitConnections(server: Server, max: () => number): Connections {
   /** Socket → running approved requests; `undefined` before the first. In the order in which they came. */
   const open = new Map<Socket, number | undefined>();
 
   server.on("connection", (socket: Socket) => {
-    if (open.size >= max && !makeRoom()) {
+    if (open.size >= max() && !makeRoom()) {
       refuse(socket);
       return;
     }

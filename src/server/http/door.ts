@@ -31,7 +31,8 @@ export interface DoorOptions {
   readonly isWithoutToken?: boolean;
   /** Facts and brain of one caller: each session is one, and all sessionless requests together. */
   hostFor(callerId: string): ServerHost;
-  readonly settings: Settings["http"];
+  /** As they are now. All hold at once but the most listens of clients of the modern era, which are of the start. */
+  readonly settings: () => Settings["http"];
   readonly version: string;
   readonly log: Log;
   /** Makes the MCP server of one caller; our own when absent. */
@@ -75,8 +76,12 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   const limits = options.streamLimits ?? streamLimits;
   const slots = createSessionSlots(
     {
-      maxSessions: settings.maxSessions,
-      idleMs: settings.idleTimeout * 1_000,
+      get maxSessions() {
+        return settings().maxSessions;
+      },
+      get idleMs() {
+        return settings().idleTimeout * 1_000;
+      },
       graceMs: options.graceMs ?? defaultGraceMs,
     },
     options.timers ?? systemTimers,
@@ -88,7 +93,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   const listening = createListening(stateless);
   const modern = createMcpHandler(() => makeServer(stateless), {
     legacy: "reject",
-    maxSubscriptions: settings.maxSessions,
+    maxSubscriptions: settings().maxSessions,
     onerror: (error) => log.debug(`http: ${error.message}`),
     bus: listening.bus,
   });
@@ -112,7 +117,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     keepAlive: true,
     keepAliveInitialDelay: 30_000,
   });
-  const connections = limitConnections(server, settings.maxConnections);
+  const connections = limitConnections(server, () => settings().maxConnections);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     serve(request, response).catch((error: unknown) => {
       log.warn(`http: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
@@ -138,15 +143,24 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   // Such as no free descriptors: the door goes on, and with it the process.
   server.on("error", (error) => log.warn(`http: ${error.message}`));
   const { address, port } = server.address() as AddressInfo;
-  const lists = doorLists(address, port, settings);
   const url = `http://${hostAndPort(address, port)}`;
-  for (const origin of lists.ignoredOrigins) {
-    log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no page in particular and is not obeyed`);
+  let known: { readonly of: Settings["http"]; readonly lists: ReturnType<typeof doorLists> } | undefined;
+  /** Of the settings as they are now. */
+  function currentLists(): ReturnType<typeof doorLists> {
+    const now = settings();
+    if (known?.of === now) return known.lists;
+    const made = doorLists(address, port, now);
+    for (const origin of made.ignoredOrigins) {
+      log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no page in particular and is not obeyed`);
+    }
+    known = { of: now, lists: made };
+    return made;
   }
+  currentLists();
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
-    const policy: DoorPolicy = { ...lists, token: keeper?.current() ?? "none" };
+    const policy: DoorPolicy = { ...currentLists(), token: keeper?.current() ?? "none" };
     const verdict = judge(
       {
         method: request.method ?? "",

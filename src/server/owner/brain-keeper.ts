@@ -1,5 +1,8 @@
+import path from "node:path";
+import { OrchestratorError } from "../../orchestrator/errors.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import type { Brain, BrainOptions } from "../world.ts";
+import { type ConfigWatch, watchConfig } from "./config-watch.ts";
 
 /** The brain of the process, opened when it is first asked for. */
 export interface BrainKeeper {
@@ -7,37 +10,73 @@ export interface BrainKeeper {
   open(): Promise<Brain>;
   /** Undefined until it is open. */
   current(): Brain | undefined;
+  /** A sentence while `config.yaml` is not obeyed as it is: what is wrong, and what holds meanwhile. */
+  problem(): string | undefined;
   /** Nothing is opened any more. `isLeaving`: models that it loaded leave the engines that live on. */
   close(options: { readonly isLeaving: boolean }): Promise<void>;
 }
 
-/** Loads the brain's code with the first `open`. Jobs and pulls of earlier owners are taken up before it is handed out. */
-export function createBrainKeeper(options: BrainOptions & { readonly log: Log }): BrainKeeper {
+export interface BrainKeeperOptions extends BrainOptions {
+  readonly log: Log;
+  /** Whether somebody is there who would notice that a setting changed. */
+  readonly isNeeded: () => boolean;
+}
+
+/**
+ * Loads the brain's code with the first `open`. Jobs and pulls of earlier owners are taken up before it is handed out.
+ * From then on its settings follow `config.yaml`; one that was broken from the start opens the brain once it is mended.
+ */
+export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
+  const { log } = options;
   let opening: Promise<Brain> | undefined;
   let brain: Brain | undefined;
+  let failure: string | undefined;
+  let watching: ConfigWatch | undefined;
+  let isClosed = false;
 
   async function start(): Promise<Brain> {
     const [{ openBrain }, { resumeJobs }] = await Promise.all([import("../world.ts"), import("../resume-jobs.ts")]);
+    if (!isClosed) {
+      const file = path.join(options.home, "config.yaml");
+      watching ??= watchConfig({ file, look, isNeeded: options.isNeeded, log });
+    }
     const opened = await openBrain(options);
     await resumeJobs(opened.orchestrator, opened.log).catch((error: unknown) => {
-      options.log.warn(`jobs of earlier owners: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`jobs of earlier owners: ${error instanceof Error ? error.message : String(error)}`);
     });
     brain = opened;
     return opened;
   }
 
+  async function open(): Promise<Brain> {
+    opening ??= start();
+    try {
+      return await opening;
+    } catch (error) {
+      opening = undefined;
+      const message = error instanceof OrchestratorError ? error.message : undefined;
+      if (message !== undefined && message !== failure) log.warn(message);
+      failure = message;
+      throw error;
+    }
+  }
+
+  async function look(): Promise<void> {
+    if (brain !== undefined) return brain.live.look();
+    // Whoever calls is told why it can't be opened.
+    if (failure !== undefined && !isClosed) await open().catch(() => undefined);
+  }
+
   return {
-    async open() {
-      opening ??= start();
-      try {
-        return await opening;
-      } catch (error) {
-        opening = undefined;
-        throw error;
-      }
-    },
+    open,
     current: () => brain,
+    problem() {
+      if (brain !== undefined) return brain.settingsProblem();
+      return failure === undefined ? undefined : `${failure}; calls are refused until it is mended`;
+    },
     async close({ isLeaving }) {
+      isClosed = true;
+      watching?.stop();
       const opened = await opening?.catch(() => undefined);
       await opened?.close({ unloadsOwn: isLeaving });
     },

@@ -2,7 +2,9 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { expandHome } from "../../orchestrator/config/expand-home.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
+import type { CallerProject } from "../../orchestrator/facade-projects.ts";
 import type { OpenHome } from "../host.ts";
+import { findProjectFolder } from "../project-folder.ts";
 import type { Brain } from "../world.ts";
 
 /** What a caller brings along. */
@@ -15,46 +17,117 @@ export interface CallerOrigin {
   readonly userHome: string;
 }
 
+interface Place {
+  readonly folder: string | undefined;
+  /** Those that were asked for; undefined when the working directory was enough. */
+  readonly roots: readonly string[] | undefined;
+  readonly seenAtMs: number;
+}
+
 /** `config.yaml` is looked at once in so long: a look costs more than the rest of a call's way through us. */
 const freshMs = 1_000;
 
 /**
  * One caller's view of the brain: the shared orchestrator under its own settings, which follow `config.yaml`. `now` in
- * milliseconds. The answer throws `InvalidConfig` while a setting is wrong.
+ * milliseconds. The answer throws `InvalidConfig` while a variable or a flag of the caller is wrong.
  */
 export function createCallerHome(
+  callerId: string,
   origin: CallerOrigin,
   openBrain: () => Promise<Brain>,
   now: () => number,
 ): () => Promise<OpenHome> {
-  let known: { readonly home: OpenHome; readonly stamp: string; readonly seenAtMs: number } | undefined;
+  let known: { readonly home: OpenHome; readonly file: unknown; readonly owner: unknown } | undefined;
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
+
+  /** Where the caller works, looked for as seldom as settings are. */
+  let place: Place | undefined;
 
   async function load(brain: Brain, configFile: string): Promise<OpenHome> {
+    const { home, detectsProjects } = await loadIn(brain, configFile);
+    /** What was made of the newest project: as long as neither it nor the settings change. */
+    let seen: { readonly project: CallerProject; readonly home: OpenHome } | undefined;
+    return {
+      ...home,
+      async inProject(clientRoots) {
+        const folder = await projectFolder(brain, clientRoots);
+        const project = await brain.orchestrator.projects.projectAt(callerId, folder, detectsProjects);
+        if (project === undefined) return home;
+        if (seen?.project !== project) seen = { project, home: (await loadIn(brain, configFile, project)).home };
+        return seen.home;
+      },
+    };
+  }
+
+  async function projectFolder(
+    brain: Brain,
+    clientRoots: () => Promise<readonly string[]>,
+  ): Promise<string | undefined> {
+    if (place !== undefined && now() - place.seenAtMs < freshMs) {
+      // Other roots are another place at once; the list is the same object until the client says that it changed.
+      if (place.roots === undefined || place.roots === (await clientRoots())) return place.folder;
+    }
+    const seenAtMs = now();
+    let roots: readonly string[] | undefined;
+    const folder = await findProjectFolder(
+      { homeDirectory: origin.userHome, ...workingDirectoryOf(origin) },
+      brain.home,
+      async () => (roots = await clientRoots()),
+    );
+    place = { folder, roots, seenAtMs };
+    return folder;
+  }
+
+  async function loadIn(
+    brain: Brain,
+    configFile: string,
+    project?: CallerProject,
+  ): Promise<{ readonly home: OpenHome; readonly detectsProjects: boolean }> {
     const { environment, flags } = origin;
+    const file = brain.live.file();
     // With zod and the schema of all settings: not before a call needs them.
     const { callerSettingsFrom } = await import("../../orchestrator/config/caller.ts");
-    const loaded = await callerSettingsFrom({ home: brain.home, environment, flags, owner: brain.settings });
+    const loaded = await callerSettingsFrom({
+      home: brain.home,
+      environment,
+      flags,
+      owner: brain.settings,
+      isFixed: brain.live.isFixed,
+      ...(file && { read: file }),
+      ...(project && { project }),
+    });
     const base = origin.workingDirectory ?? brain.home;
     const fileRoots = loaded.fileRoots.map((folder) => path.resolve(base, expandHome(folder, origin.userHome)));
-    return {
+    const home: OpenHome = {
       orchestrator: brain.orchestrator,
       callerSettings: loaded.settings,
       fileRoots,
       warnings: [...loaded.warnings, ...(await missingFolders(fileRoots))],
       configFile,
+      configured: loaded.configured,
+      ...(project && { project }),
     };
+    return { home, detectsProjects: loaded.detectsProjects };
   }
 
   return async () => {
     const brain = await openBrain();
-    if (known !== undefined && now() - known.seenAtMs < freshMs) return known.home;
-    const configFile = path.join(brain.home, "config.yaml");
-    const seenAtMs = now();
-    const stamp = await stampOf(configFile);
-    const home = known?.stamp === stamp ? known.home : await load(brain, configFile);
-    known = { home, stamp, seenAtMs };
+    if (now() - lookedAtMs >= freshMs) {
+      await brain.live.look();
+      lookedAtMs = now();
+    }
+    // Of a file that is broken now, these are those before.
+    const file = brain.live.file();
+    const owner = brain.settings;
+    if (known?.file === file && known?.owner === owner) return known.home;
+    const home = await load(brain, path.join(brain.home, "config.yaml"));
+    known = { home, file, owner };
     return home;
   };
+}
+
+function workingDirectoryOf({ workingDirectory }: CallerOrigin): { readonly workingDirectory?: string } {
+  return workingDirectory === undefined ? {} : { workingDirectory };
 }
 
 /** A root that is missing may be a slip of the pen or a drive that is not plugged in: told, but no reason not to serve. */
@@ -69,15 +142,4 @@ async function missingFolders(folders: readonly string[]): Promise<readonly stri
     }),
   );
   return told.flat();
-}
-
-/** Changes whenever the file does. */
-async function stampOf(file: string): Promise<string> {
-  try {
-    const { mtimeMs, size, ino } = await stat(file);
-    return `${mtimeMs} ${size} ${ino}`;
-  } catch {
-    // No file is a state like another; one that can't be read is reported where it is read.
-    return "none";
-  }
 }

@@ -19,7 +19,8 @@ export function callerHost(
       mayOfferRoots: origin.workingDirectory !== undefined,
       homeDirectory: origin.userHome,
     },
-    open: createCallerHome(origin, parts.brain.open, Date.now),
+    open: createCallerHome(id, origin, parts.brain.open, Date.now),
+    forget: () => parts.brain.current()?.orchestrator.projects.forgetCaller(id),
     noteCall: (record) => parts.calls.note(record),
     notesPrompts: () => parts.brain.current()?.settings.log.prompts === true,
   };
@@ -37,9 +38,10 @@ export async function noticesFor(
   origin: CallerOrigin,
   brain: BrainKeeper,
 ): Promise<readonly string[]> {
+  const problem = brain.problem();
   const isPlain =
     Object.keys(origin.flags).length === 0 && Object.keys(origin.environment).every((name) => name === "OLLM_HOME");
-  if (isPlain) return [];
+  if (isPlain) return problem === undefined ? [] : [problem];
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<readonly string[]>((resolve) => {
     timer = setTimeout(() => resolve([]), noticesWaitMs);
@@ -47,7 +49,8 @@ export async function noticesFor(
   const told = async (): Promise<readonly string[]> => {
     try {
       await brain.open();
-      return (await host.open()).warnings;
+      const { warnings } = await host.open();
+      return problem === undefined ? warnings : [problem, ...warnings];
     } catch (error) {
       // Calls show it as well, and obey once it is mended.
       if (error instanceof OrchestratorError) return [error.message];

@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../../orchestrator/log.ts";
 import { redirectConsole } from "../console-guard.ts";
 import { ensureHome } from "../home-folder.ts";
@@ -55,7 +55,10 @@ export async function runOwner(program: { readonly version: string; readonly bui
     });
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => running.end("stop", 0));
     // Before the first call: jobs and pulls of the owner before are taken up.
-    running.brain.open().catch((error: unknown) => log.warn(error instanceof Error ? error.message : String(error)));
+    running.brain.open().catch((error: unknown) => {
+      // Wrong settings are told by whoever keeps the brain.
+      if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
+    });
     await import("./serve-client.ts");
   } catch (error) {
     if (!(error instanceof OwnerUnavailable)) throw error;

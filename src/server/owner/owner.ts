@@ -133,7 +133,7 @@ export function createOwner(parts: OwnerParts): Owner {
   async function serveDoor(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
     const wanted = hello.door;
     if (wanted === undefined) throw new OwnerUnavailable("a door without bind and port was asked for");
-    const { settings } = await parts.brain.open();
+    const brain = await parts.brain.open();
     const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
     const notices = await noticesFor(callerHost(parts, "http", origin), origin, parts.brain);
     const door = await parts.openDoor({
@@ -141,7 +141,7 @@ export function createOwner(parts: OwnerParts): Owner {
       port: wanted.port,
       home: parts.home,
       hostFor: (id) => callerHost(parts, id, origin),
-      settings: settings.http,
+      settings: () => brain.settings.http,
       version: parts.version,
       log,
       ...(wanted.isWithoutToken === true && { isWithoutToken: true }),

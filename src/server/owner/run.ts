@@ -56,7 +56,14 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   let claim: Claim | undefined;
   let isEnding = false;
 
-  const brain = createBrainKeeper({ ...options, home });
+  const brain = createBrainKeeper({
+    ...options,
+    home,
+    isNeeded: () => {
+      const { clients, doors } = owner.business();
+      return clients + doors > 0;
+    },
+  });
   const calls = createCallLog(home, log);
   const owner = createOwner({
     ...options,

@@ -14,6 +14,9 @@ export async function ownerStatus(
   clients: readonly Client[],
   doors: readonly Door[],
 ): Promise<OwnerStatus> {
+  // Somebody may look right after a change.
+  await parts.brain.current()?.live.look();
+  const settingsProblem = parts.brain.problem();
   const record = parts.claim()?.record;
   const brain = parts.brain.current();
   const running = brain?.orchestrator.jobs.list(ownCaller(brain)).filter(({ state }) => state === "running") ?? [];
@@ -28,6 +31,7 @@ export async function ownerStatus(
     doors: doors.map(({ url }) => url),
     loaded: brain === undefined ? [] : await loadedModels(brain, parts),
     jobs: running.length,
+    ...(settingsProblem !== undefined && { settingsProblem }),
   };
 }
 

@@ -43,7 +43,7 @@ export interface DoorSetup extends Partial<
   Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup">
 > {
   readonly orchestrator?: Orchestrator;
-  readonly settings?: Partial<DoorOptions["settings"]>;
+  readonly settings?: Partial<ReturnType<DoorOptions["settings"]>>;
 }
 
 export async function startDoor({
@@ -55,11 +55,12 @@ export async function startDoor({
   const logged: string[] = [];
   const callers: string[] = [];
   const log = createLog("debug", (line) => logged.push(line));
+  const http = { ...settingsSchema.parse({}).http, ...settings };
   const door = await openDoor({
     bind: "127.0.0.1",
     port: 0,
     home,
-    settings: { ...settingsSchema.parse({}).http, ...settings },
+    settings: () => http,
     version: "0.0.0-test",
     log,
     hostFor(id) {

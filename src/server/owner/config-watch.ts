@@ -1,0 +1,62 @@
+import { watch, type FSWatcher } from "node:fs";
+import path from "node:path";
+import type { Log } from "../../orchestrator/log.ts";
+
+export interface ConfigWatch {
+  stop(): void;
+}
+
+/** An editor writes in several steps, each of which is an event. */
+const quietMs = 100;
+/** For folders that tell of no changes: network drives, and files that are links to elsewhere. */
+const pollMs = 2_000;
+
+/**
+ * Calls `look` soon after `file` may have changed. The folder is watched rather than the file, because most editors put
+ * another file in its place; beside that `look` is called every two seconds while `isNeeded`. Holds no process alive.
+ */
+export function watchConfig(parts: {
+  readonly file: string;
+  readonly look: () => Promise<void>;
+  readonly isNeeded: () => boolean;
+  readonly log: Log;
+}): ConfigWatch {
+  const { file, log } = parts;
+  let soon: NodeJS.Timeout | undefined;
+  let watcher: FSWatcher | undefined;
+
+  function look(): void {
+    parts.look().catch((error: unknown) => log.warn(`${file}: ${String(error)}`));
+  }
+
+  function lookSoon(): void {
+    clearTimeout(soon);
+    soon = setTimeout(look, quietMs);
+    soon.unref();
+  }
+
+  try {
+    watcher = watch(path.dirname(file), { persistent: false }, (_event, name) => {
+      // Some systems don't say which.
+      if (name === null || name === path.basename(file)) lookSoon();
+    });
+    watcher.on("error", (error) => {
+      log.debug(`${file} is looked at every ${pollMs / 1_000} s only: ${error.message}`);
+      watcher?.close();
+    });
+  } catch (error) {
+    log.debug(`${file} is looked at every ${pollMs / 1_000} s only: ${String(error)}`);
+  }
+  const poll = setInterval(() => {
+    if (parts.isNeeded()) look();
+  }, pollMs);
+  poll.unref();
+
+  return {
+    stop() {
+      clearTimeout(soon);
+      clearInterval(poll);
+      watcher?.close();
+    },
+  };
+}

@@ -1,0 +1,196 @@
+import { describe, expect, it } from "vitest";
+import { InvalidRequest, ModelDoesNotFit, UnknownModel } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const other = fakeModel("gemma3:4b", 3 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+const memory = { bufferBytes: 2 * gigabyte };
+
+function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
+  const engine = createFakeEngine("ollama", [small, other, large]);
+  const live = createHandSettings({ memory, ...settings });
+  const brain = createTestBrain([engine], { live, memoryBytes });
+  const load = async (model: string, more: object = {}) =>
+    (await brain.orchestrator.loadModel(brain.caller(), { model, ...more })).follow(brain.caller().signal);
+  const pin = (name: string, isPinned: boolean) => brain.orchestrator.setPinned(brain.caller(), name, isPinned);
+  const loaded = async () => (await brain.orchestrator.ramStatus(brain.caller())).loaded;
+  return { ...brain, engine, live, load, pin, loaded };
+}
+
+describe("a pinned model", () => {
+  it("is told to its engine when it is in memory, and given back with the setting's keep-alive", async () => {
+    const { engine, load, pin, loaded, orchestrator } = place();
+    await load(small.name);
+    expect(engine.keepAlives.get(small.name)).toBe(900);
+    expect(await pin("llama3.2:3b", true)).toBe(small.name);
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+    expect(await loaded()).toMatchObject([{ name: small.name, isPinned: true }]);
+    expect(orchestrator.activity().pinned).toBe(1);
+    await pin(small.name, false);
+    expect(engine.keepAlives.get(small.name)).toBe(900);
+    expect((await loaded())[0]).not.toHaveProperty("isPinned");
+    expect(orchestrator.activity().pinned).toBe(0);
+  });
+
+  it("gets back what its load had asked for", async () => {
+    const { engine, load, pin } = place();
+    await load(small.name, { keepAliveSeconds: 60 });
+    await pin(small.name, true);
+    await pin(small.name, false);
+    expect(engine.keepAlives.get(small.name)).toBe(60);
+  });
+
+  it("that is not in memory stays from its next load on, whatever that asks for", async () => {
+    const { engine, load, pin, orchestrator } = place();
+    await pin(small.name, true);
+    expect(engine.calls).toEqual([]);
+    expect(orchestrator.activity().pinned).toBe(0);
+    await load(small.name, { keepAliveSeconds: 5 });
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+    await load(small.name, { keepAliveSeconds: 5 });
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+  });
+
+  it("pinned while it is being loaded stays as well", async () => {
+    const { engine, load, pin } = place();
+    const gate = createGate();
+    engine.beforeLoad = () => gate.pass();
+    const loading = load(small.name);
+    await gate.entered;
+    const pinning = pin(small.name, true);
+    await pinning;
+    gate.open();
+    await loading;
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+  });
+
+  it("is not evicted: another one goes, be it dearer", async () => {
+    const { engine, load, pin } = place();
+    await load(small.name);
+    await load(other.name);
+    await pin(small.name, true);
+    await load(large.name);
+    expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
+  });
+
+  it("is named with the way to release it when it is why a model does not fit", async () => {
+    const { engine, load, pin, orchestrator, caller } = place({}, 12 * gigabyte);
+    await load(other.name);
+    await pin(other.name, true);
+    const plan = await orchestrator.planLoad(caller(), { model: large.name });
+    expect(plan.fits).toBe(false);
+    expect(plan.steps.at(-1)).toContain("gemma3:4b is pinned");
+    const refused = load(large.name);
+    await expect(refused).rejects.toBeInstanceOf(ModelDoesNotFit);
+    await expect(refused).rejects.toThrow(/gemma3:4b is pinned/);
+    await expect(refused).rejects.toMatchObject({
+      hint: expect.stringMatching(/^call manage_model with action release for gemma3:4b/) as string,
+    });
+    await pin(other.name, false);
+    await load(large.name);
+    expect([...engine.resident.keys()]).toEqual([large.name]);
+  });
+
+  it("is not blamed for a model that would not fit without it either", async () => {
+    const { load, pin } = place({}, 10 * gigabyte);
+    await load(small.name);
+    await pin(small.name, true);
+    await expect(load(large.name)).rejects.not.toThrow(/pinned/);
+  });
+
+  it("is unloaded and released by the user's word", async () => {
+    const { engine, load, pin, orchestrator, caller } = place();
+    await load(small.name);
+    await pin(small.name, true);
+    await orchestrator.unloadModels(caller());
+    expect(engine.resident.size).toBe(0);
+    await load(small.name);
+    expect(engine.keepAlives.get(small.name)).toBe(900);
+    expect(orchestrator.activity().pinned).toBe(0);
+  });
+
+  it("that its engine lost doesn't count any more", async () => {
+    const { engine, load, pin, loaded, orchestrator } = place();
+    await load(small.name);
+    await pin(small.name, true);
+    engine.resident.clear();
+    await loaded();
+    expect(orchestrator.activity().pinned).toBe(0);
+  });
+
+  it("must exist, and run here", async () => {
+    const { engine, pin } = place();
+    engine.models.push(fakeModel("big:cloud", 0, { trust: "remote" }));
+    await expect(pin("nobody:7b", true)).rejects.toBeInstanceOf(UnknownModel);
+    await expect(pin("big:cloud", true)).rejects.toBeInstanceOf(InvalidRequest);
+  });
+});
+
+describe("model.keepAlive.models", () => {
+  const keepAlive = { models: ["llama3*"] };
+
+  it("pins what it matches once that is loaded; released, until it is loaded anew", async () => {
+    const { engine, load, pin, orchestrator, caller } = place({ model: { keepAlive } });
+    await load(small.name);
+    await load(other.name);
+    expect(Object.fromEntries(engine.keepAlives)).toEqual({ [small.name]: -1, [other.name]: 900 });
+    await pin(small.name, false);
+    expect(engine.keepAlives.get(small.name)).toBe(900);
+    await orchestrator.unloadModels(caller(), small.name);
+    await load(small.name);
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+  });
+
+  it("that changes is told to the engines of what is in memory", async () => {
+    const { engine, load, live } = place();
+    await load(small.name);
+    live.change({ memory, model: { keepAlive } });
+    await expect.poll(() => engine.keepAlives.get(small.name)).toBe(-1);
+    live.change({ memory, model: { keepAlive: { timeout: 60 } } });
+    await expect.poll(() => engine.keepAlives.get(small.name)).toBe(60);
+  });
+
+  it("enabled false pins nothing and tells engines nothing", async () => {
+    const { engine, load, pin } = place({ model: { keepAlive: { ...keepAlive, enabled: false } } });
+    await load(small.name);
+    expect(engine.keepAlives.size).toBe(0);
+    await expect(pin(small.name, true)).rejects.toBeInstanceOf(InvalidRequest);
+    await load(other.name, { keepAliveSeconds: 30 });
+    expect(engine.keepAlives.get(other.name)).toBe(30);
+  });
+});
+
+describe("models of the settings", () => {
+  it("give each model its keep-alive, the last pattern that matches first", async () => {
+    const models = { "*": { keepAlive: 30 }, "llama3.2:3b": { keepAlive: -1 } };
+    const { engine, load } = place({ models });
+    await load(small.name);
+    await load(other.name);
+    expect(Object.fromEntries(engine.keepAlives)).toEqual({ [small.name]: -1, [other.name]: 30 });
+  });
+
+  it("state what a model takes, in place of every estimate", async () => {
+    const { orchestrator, caller, live } = place({ models: { "llama3.2:3b": { sizeBytes: 5 * gigabyte } } });
+    const plan = await orchestrator.planLoad(caller(), { model: small.name });
+    expect(plan.estimate).toEqual({ method: "configured", predictedBytes: 5 * gigabyte, margin: 0, processBytes: 0 });
+    expect(plan.neededBytes).toBe(7 * gigabyte);
+    live.change({ memory, models: { "llama3.2:3b": { sizeBytes: 100 * gigabyte } } });
+    expect((await orchestrator.planLoad(caller(), { model: small.name })).fits).toBe(false);
+    const { models } = await orchestrator.listModels(caller(), {});
+    expect(models.find(({ name }) => name === small.name)?.fits).toBe(false);
+  });
+
+  it("give a load its least context, which the request may name otherwise", async () => {
+    const { engine, load } = place({
+      models: { "llama3.2": { contextTokens: 512 }, "llama*": { contextTokens: 8192 } },
+    });
+    await load(small.name);
+    expect(engine.resident.get(small.name)?.contextTokens).toBe(8192);
+    const { engine: another, load: loadOther } = place({ models: { "llama*": { contextTokens: 8192 } } });
+    await loadOther(small.name, { contextTokens: 1024 });
+    expect(another.resident.get(small.name)?.contextTokens).toBe(1024);
+  });
+});

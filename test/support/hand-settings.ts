@@ -1,0 +1,32 @@
+import { fixedSettings, type LiveSettings } from "../../src/orchestrator/config/live.ts";
+import { type Settings, settingsSchema } from "../../src/orchestrator/config/schema.ts";
+
+/** Settings that a test changes by hand, as a file would. */
+export interface HandSettings extends LiveSettings {
+  /** In place of all that were given before. */
+  change(given: object): void;
+  /** The file is broken from here on, or mended. */
+  breakFile(problem: string | undefined): void;
+}
+
+export function createHandSettings(given: object = {}): HandSettings {
+  const listeners = new Set<(settings: Settings) => void>();
+  let settings = settingsSchema.parse(given);
+  let problem: string | undefined;
+  return {
+    ...fixedSettings(settings),
+    current: () => settings,
+    problem: () => problem,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    change(next) {
+      settings = settingsSchema.parse(next);
+      for (const listener of listeners) listener(settings);
+    },
+    breakFile(next) {
+      problem = next;
+    },
+  };
+}
