@@ -30,7 +30,13 @@ export interface PromptText {
  * The messages, or what would have to be asked first: the server asks where the client can, and calls `get` again with
  * the answers among the arguments.
  */
-export type PromptAnswer = PromptText | { readonly needsInput: NeedsInput };
+export type PromptAnswer = PromptText | PromptQuestion;
+
+export interface PromptQuestion {
+  readonly needsInput: NeedsInput;
+  /** For clients that can't ask: how the assistant goes on. Absent: an error names what is missing. */
+  readonly otherwise?: PromptText;
+}
 
 /** Values of arguments: hosts send strings, answers of a user may be numbers and booleans. An empty one wasn't given. */
 export type PromptArguments = Readonly<Record<string, string | number | boolean>>;

@@ -1,5 +1,6 @@
 import type { PromptSource } from "./definition.ts";
+import { memoryPrompt } from "./memory.ts";
 import { templatePrompts } from "./templates.ts";
 
 /** Every source of prompts, in the order of `prompts/list`; of two prompts with one name the first counts. */
-export const promptSources: readonly PromptSource[] = [templatePrompts];
+export const promptSources: readonly PromptSource[] = [memoryPrompt, templatePrompts];

@@ -22,4 +22,6 @@ export interface ResourceDefinition {
   readonly ttlMs?: number;
   /** Concrete members of a template, for `resources/list`. */
   list?(context: ResourceContext): Promise<readonly { readonly uri: string; readonly name: string }[]>;
+  /** Every value of a template's variable, where `list` shows the first ones only; for completions. */
+  values?(context: ResourceContext): Promise<readonly string[]>;
 }

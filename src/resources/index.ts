@@ -1,9 +1,23 @@
 import type { ResourceDefinition } from "./definition.ts";
+import { comparison } from "./comparison.ts";
 import { job } from "./job.ts";
+import { memories } from "./memories.ts";
+import { memoryEntry } from "./memory-entry.ts";
 import { model } from "./model.ts";
 import { modelDatabase } from "./model-database.ts";
 import { models } from "./models.ts";
 import { ramStatus } from "./ram-status.ts";
+import { template } from "./template.ts";
 
 /** Every resource, in the order of `resources/list`; exact addresses before templates. */
-export const resources: readonly ResourceDefinition[] = [ramStatus, models, modelDatabase, model, job];
+export const resources: readonly ResourceDefinition[] = [
+  ramStatus,
+  models,
+  modelDatabase,
+  memories,
+  model,
+  memoryEntry,
+  template,
+  job,
+  comparison,
+];

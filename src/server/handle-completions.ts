@@ -59,7 +59,9 @@ async function membersOf(
       `nothing to complete for ${variable} of ${uri}; templates: ${templates.map((each) => each.uri).join(", ")}`,
     );
   }
-  const members = await template.list?.(await reading());
+  const context = await reading();
+  if (template.values !== undefined) return template.values(context);
+  const members = await template.list?.(context);
   return (members ?? []).map(({ name }) => name);
 }
 

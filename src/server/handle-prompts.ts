@@ -61,6 +61,7 @@ export async function getPrompt(
     const first = await source.get(prompt.name, given, asking);
     if (!("needsInput" in first)) return resultOf(first);
     const needs = first.needsInput;
+    if (!canAsk && first.otherwise !== undefined) return resultOf(first.otherwise);
     if (!canAsk) throw missingInput(`prompt ${prompt.name}`, needs);
     const answers = answersTo(needs, inputResponses);
     if (answers === undefined) return question(needs);

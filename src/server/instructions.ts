@@ -1,4 +1,4 @@
-/** Shown to the assistant by most hosts at the start of a session: when to offload, and when not. */
+/** Shown to the assistant by most hosts at the start of a session: when to offload, and when not; what to remember. */
 export const instructions =
   "Local language models on the user's machine: free, private, offline. " +
   "Offload with route_and_generate: summaries, extraction, classification, translation, first drafts, boilerplate, " +
@@ -6,4 +6,6 @@ export const instructions =
   "Name long inputs in `files` instead of pasting them, and use output_path for long results. " +
   "Keep for yourself what needs your full reasoning, the conversation so far or current knowledge; " +
   "check what a small model returns before relying on it. " +
-  "With no model yet, list_models suggests one and pull_model gets it.";
+  "With no model yet, list_models suggests one and pull_model gets it. " +
+  "Unasked, remember lasting facts and preferences that the user states or corrects, under short stable keys, and never " +
+  "secrets; recall before asking the user for what they may have told in an earlier session.";

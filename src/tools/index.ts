@@ -1,11 +1,22 @@
+import { createTemplate } from "./create-template.ts";
 import type { ToolDefinition } from "./definition.ts";
+import { compare } from "./compare.ts";
+import { forget } from "./forget.ts";
 import { createJobTool } from "./job.ts";
 import { listModels } from "./list-models.ts";
+import { listTemplates } from "./list-templates.ts";
 import { manageModel } from "./manage-model.ts";
+import { pickWinner } from "./pick-winner.ts";
+import { projectProfile } from "./project-profile.ts";
 import { pullModel } from "./pull-model.ts";
+import { recall } from "./recall.ts";
+import { remember } from "./remember.ts";
+import { renderTemplate } from "./render-template.ts";
 import { routeAndGenerate } from "./route-and-generate.ts";
 import { smartLoad } from "./smart-load.ts";
 import { systemStatus } from "./system-status.ts";
+import { transferMemories } from "./transfer-memories.ts";
+import { updateConfig } from "./update-config.ts";
 
 /** Every tool, in the order that `tools/list` shows them: the main job first. */
 export const tools: readonly ToolDefinition[] = [
@@ -14,6 +25,17 @@ export const tools: readonly ToolDefinition[] = [
   pullModel,
   smartLoad,
   manageModel,
-  createJobTool([routeAndGenerate, pullModel, smartLoad]),
+  remember,
+  recall,
+  forget,
+  transferMemories,
+  renderTemplate,
+  listTemplates,
+  createTemplate,
+  compare,
+  pickWinner,
+  projectProfile,
+  createJobTool([routeAndGenerate, compare, pullModel, smartLoad, renderTemplate]),
   systemStatus,
+  updateConfig,
 ];

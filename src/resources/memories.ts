@@ -1,0 +1,36 @@
+import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
+import type { ResourceDefinition } from "./definition.ts";
+
+/** Entries of one reading; more than these are found by asking for them. */
+const maxEntries = 200;
+
+export const memories: ResourceDefinition = {
+  name: "memory",
+  title: "What is remembered",
+  description: `Facts, preferences and context kept over sessions; the newest ${maxEntries}.`,
+  uri: "ollm://memory",
+  isTouchedBy: ({ kind }) => kind === "memories",
+  async read(_variables, { orchestrator, caller }) {
+    const { entries, total } = await orchestrator.memories.recall(caller, { limit: maxEntries });
+    return { entries: entries.map(memoryData), total };
+  },
+};
+
+/** An entry as resources show it: everything. */
+export function memoryData(entry: MemoryEntry): object {
+  return {
+    key: entry.key,
+    value: entry.value,
+    category: entry.category,
+    scope: entry.scope,
+    project: entry.project,
+    tags: entry.tags,
+    pinned: entry.isPinned,
+    source: entry.source,
+    created_at: entry.createdAt,
+    updated_at: entry.updatedAt,
+    expires_at: entry.expiresAt,
+    access_count: entry.accessCount,
+    previous: entry.previous && { value: entry.previous.value, updated_at: entry.previous.updatedAt },
+  };
+}

@@ -1,0 +1,29 @@
+import { UnknownMemory } from "../orchestrator/errors.ts";
+import type { ResourceContext, ResourceDefinition } from "./definition.ts";
+import { memoryData } from "./memories.ts";
+
+/** Hosts show every resource in their menus. */
+const maxListed = 200;
+
+export const memoryEntry: ResourceDefinition = {
+  name: "memory-entry",
+  title: "Remembered",
+  description: "One thing that is remembered, by its percent-encoded key, with what the key held before.",
+  uri: "ollm://memory/{key}",
+  isTouchedBy: ({ kind }) => kind === "memories",
+  async read({ key = "" }, { orchestrator, caller }) {
+    const [entry] = (await orchestrator.memories.recall(caller, { key })).entries;
+    if (entry === undefined) throw new UnknownMemory(`nothing is remembered under ${key}`);
+    return memoryData(entry);
+  },
+  async list(context) {
+    const keys = await keysOf(context);
+    return keys.slice(0, maxListed).map((key) => ({ uri: `ollm://memory/${encodeURIComponent(key)}`, name: key }));
+  },
+  values: keysOf,
+};
+
+/** Keys that the caller sees, newest first; the same one in the project and globally counts once. */
+async function keysOf({ orchestrator, caller }: ResourceContext): Promise<readonly string[]> {
+  return [...new Set(await orchestrator.memories.matching(caller, { isAll: true }))];
+}

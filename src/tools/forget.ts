@@ -1,0 +1,60 @@
+import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import { defineTool, type ToolAnswer } from "./definition.ts";
+import { present } from "./render.ts";
+
+/** Keys named in a question or an answer; more than these nobody reads. */
+const shownKeys = 20;
+
+const output = z.object({
+  forgotten: z.array(z.string()).describe("The first 20 keys."),
+  total: z.number(),
+});
+
+export const forget = defineTool({
+  name: "forget",
+  title: "Forget",
+  description: "Removes a key, or all that match: after asking the user, or with confirm true.",
+  effect: "destroy",
+  isIdempotent: true,
+  isOpenWorld: false,
+  input: z.strictObject({
+    key: z.string().optional(),
+    all: z.boolean().optional(),
+    category: z.enum(["fact", "preference", "context"]).optional(),
+    scope: z.enum(["global", "project"]).optional(),
+    confirm: z.boolean().optional(),
+  }),
+  output,
+  async run(input, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+    const { memories } = orchestrator;
+    const { key, all, category, scope, confirm } = input;
+    if (key === undefined && all !== true && category === undefined && scope === undefined) {
+      throw new InvalidRequest("forget needs a key, a category, a scope or all true", {
+        hint: "Name what is to be forgotten; recall shows what there is.",
+      });
+    }
+    if (key !== undefined && all === true) {
+      throw new InvalidRequest("forget takes a key or all, not both", { hint: "Leave out one of them." });
+    }
+    const request = present({ key, category, scope, isAll: all });
+    const keys = await memories.matching(caller, request);
+    if (keys.length > 1 && confirm !== true) {
+      return {
+        needsInput: {
+          message: `Forget ${keys.length} entries (${shown(keys)})?`,
+          fields: { confirm: { type: "boolean", description: "true removes them for good", isRequired: true } },
+        },
+      };
+    }
+    const gone = await memories.forget(caller, request);
+    return { data: { forgotten: gone.slice(0, shownKeys), total: gone.length } };
+  },
+  render: ({ forgotten, total }) => (total === 0 ? "Nothing to forget." : `Forgot ${shown(forgotten, total)}`),
+});
+
+function shown(keys: readonly string[], total = keys.length): string {
+  const first = keys.slice(0, shownKeys);
+  const rest = total - first.length;
+  return rest > 0 ? `${first.join(", ")} and ${rest} more` : first.join(", ");
+}

@@ -1,0 +1,55 @@
+import * as z from "zod";
+import { defineTool } from "./definition.ts";
+import { present } from "./render.ts";
+
+/** What a key held may be long, and the assistant hardly needs it. */
+const shownCharacters = 200;
+
+export const remember = defineTool({
+  name: "remember",
+  title: "Remember",
+  description: "Keeps something over sessions. The same key replaces its value.",
+  effect: "write",
+  isIdempotent: true,
+  isOpenWorld: false,
+  input: z.strictObject({
+    key: z.string(),
+    value: z.string(),
+    category: z.enum(["fact", "preference", "context"]).optional(),
+    scope: z.enum(["global", "project"]).optional(),
+    tags: z.array(z.string()).optional(),
+    pinned: z.boolean().optional(),
+    ttl: z.number().optional().describe("Seconds."),
+    force: z.boolean().optional().describe("Secrets too."),
+  }),
+  output: z.object({
+    key: z.string(),
+    replaced: z.string().optional().describe("What the key held before."),
+    expires_at: z.string().optional(),
+    similar: z.array(z.string()).optional().describe("Other keys that say nearly the same."),
+  }),
+  async run({ key, value, category, scope, tags, pinned, ttl, force }, { orchestrator, caller }) {
+    const request = { key, value, category, scope, tags, isPinned: pinned, ttlSeconds: ttl, isForced: force };
+    const { entry, isNew, similarKeys } = await orchestrator.memories.remember(caller, present(request));
+    return {
+      data: present({
+        key: entry.key,
+        replaced: isNew ? undefined : shortened(entry.previous?.value),
+        expires_at: entry.expiresAt,
+        similar: similarKeys.length === 0 ? undefined : [...similarKeys],
+      }),
+    };
+  },
+  render({ key, replaced, expires_at, similar }) {
+    const parts = [
+      replaced === undefined ? `Remembered ${key}` : `Remembered ${key}, in place of: ${replaced}`,
+      ...(expires_at === undefined ? [] : [`until ${expires_at}`]),
+      ...(similar === undefined ? [] : [`similar: ${similar.join(", ")}`]),
+    ];
+    return parts.join("; ");
+  },
+});
+
+function shortened(text: string | undefined): string | undefined {
+  return text === undefined || text.length <= shownCharacters ? text : `${text.slice(0, shownCharacters)}…`;
+}
