@@ -13,12 +13,20 @@ export function missingVariables(
   };
 }
 
-function fieldOf({ type, name, description, enum: values }: TemplateVariable, into: string | undefined): NeededField {
+function fieldOf(variable: TemplateVariable, into: string | undefined): NeededField {
+  const { type, name, description, enum: values, default: fallback } = variable;
   return {
     type,
     description: description ?? name,
     isRequired: true,
     ...(values !== undefined && { enum: values }),
+    ...(fallback !== undefined && fallback !== "" && { default: typed(type, fallback) }),
     ...(into !== undefined && { into }),
   };
+}
+
+/** Offered by the form: required variables may have a default all the same. */
+function typed(type: TemplateVariable["type"], text: string): string | number | boolean {
+  if (type === "number") return Number(text);
+  return type === "boolean" ? text === "true" : text;
 }

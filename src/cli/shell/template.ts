@@ -1,0 +1,224 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { variablesOf } from "./run.ts";
+import { withSession, type Session } from "./session.ts";
+import { show } from "./show.ts";
+import { renderTable, styled, type Column } from "./table.ts";
+import { oneLine } from "./width.ts";
+
+interface Shown {
+  readonly json?: boolean;
+}
+
+export interface CreateFlags extends Shown {
+  /** Of the text. */
+  readonly file?: string;
+  readonly description?: string;
+  readonly system?: string;
+  readonly model?: string;
+  readonly profile?: string;
+  readonly project?: boolean;
+  readonly overwrite?: boolean;
+}
+
+/** One template of `list_templates`. */
+interface TemplateRow {
+  readonly name: string;
+  readonly description: string;
+  readonly variables?: readonly string[];
+  readonly source?: string;
+  readonly hides?: string;
+}
+
+interface TemplateListing {
+  readonly templates: readonly TemplateRow[];
+  readonly problems?: readonly string[];
+}
+
+/** What `ollm://templates/{name}` says. */
+interface TemplateData {
+  readonly name: string;
+  readonly description: string;
+  readonly template: string;
+  readonly variables: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly required: boolean;
+    readonly default?: string;
+    readonly description?: string;
+    readonly enum?: readonly string[];
+  }[];
+  readonly system?: string;
+  readonly model?: string;
+  readonly profile?: string;
+  readonly options?: Readonly<Record<string, number>>;
+  readonly format?: unknown;
+  readonly source: string;
+  readonly file?: string;
+  readonly hides?: string;
+}
+
+const rows: readonly Column<TemplateRow>[] = [
+  { title: "NAME", text: ({ name }) => name },
+  { title: "VARIABLES", text: ({ variables = [] }) => variables.join(" "), isExtra: 1 },
+  { title: "FROM", text: originOf, style: ({ hides }) => (hides === undefined ? undefined : "yellow") },
+  { title: "DESCRIPTION", text: ({ description }) => description, isExtra: 2 },
+];
+
+function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "hides">): string {
+  return hides === undefined ? source : `${source}, hides ${hides}`;
+}
+
+/** `ollm template list`; files that are no templates are named on stderr. */
+export function listTemplates(query: string | undefined, options: Shown, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { structured } = await call<TemplateListing>("list_templates", { query });
+    show(structured, options, io, ({ templates }) =>
+      templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io),
+    );
+    if (options.json !== true) for (const problem of structured.problems ?? []) io.stderr(`${oneLine(problem)}\n`);
+    return 0;
+  });
+}
+
+/** `ollm template show`. */
+export function showTemplate(name: string, options: Shown, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async (session) => {
+    show(await readTemplate(name, session), options, io, (template) => described(template, io));
+    return 0;
+  });
+}
+
+/**
+ * `ollm template render`: the filled text, or with `generate` a model's answer to it. What was piped in is the one
+ * required variable that was not given.
+ */
+export function renderTemplate(
+  name: string,
+  flags: Shown & { readonly var?: readonly string[]; readonly generate?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  const unasked = "Give it with --var name=value, or run this in a terminal.";
+  return withSession(io, { unasked }, async (session) => {
+    const given = variablesOf(flags.var ?? []);
+    const piped = await io.readInput?.(session.signal);
+    const variables =
+      piped === undefined || piped === "" ? given : { ...given, ...(await pipedInto(name, given, piped, session)) };
+    const { structured, text } = await session.call<{ readonly text: string; readonly system?: string }>(
+      "render_template",
+      { name, variables, generate: flags.generate },
+    );
+    show(structured, flags, io, (rendered) => {
+      const whole = rendered.text ?? text;
+      return whole.endsWith("\n") ? whole : `${whole}\n`;
+    });
+    return 0;
+  });
+}
+
+/** `ollm template create`: the text is given, in a file, or piped in. */
+export function createTemplate(
+  name: string,
+  text: string | undefined,
+  flags: CreateFlags,
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call, signal }) => {
+    const template = text ?? (await fileText(flags.file, io)) ?? (await io.readInput?.(signal));
+    if (template === undefined || template === "") {
+      throw new InvalidRequest("the template has no text", {
+        hint: `ollm template create ${name} "Summarise: {text}", or --file, or pipe it in`,
+      });
+    }
+    const { description, system, model, profile, overwrite } = flags;
+    const scope = flags.project === true ? "project" : undefined;
+    const input = { name, template, description, system, model, profile, scope, overwrite };
+    const created = await call("create_template", input);
+    show(created.structured, flags, io, () => `${created.text}\n`);
+    return 0;
+  });
+}
+
+/** `ollm template edit-path`: its file, for an editor. A built-in one is copied to the user's first. */
+export function templatePath(name: string, options: Shown, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async (session) => {
+    const found = await readTemplate(name, session);
+    let { file } = found;
+    if (file === undefined) {
+      const { source: _source, hides: _hides, variables, ...rest } = found;
+      const copy = await session.call<{ readonly file: string }>("create_template", { ...rest, variables });
+      file = copy.structured.file;
+      io.stderr(`Copied the built-in template; the copy is used from now on, until it is removed.\n`);
+    }
+    show({ name, file }, options, io, () => `${file}\n`);
+    return 0;
+  });
+}
+
+function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
+  return read<TemplateData>(`ollm://templates/${encodeURIComponent(name)}`);
+}
+
+async function pipedInto(
+  name: string,
+  given: Readonly<Record<string, string>>,
+  piped: string,
+  session: Session,
+): Promise<Readonly<Record<string, string>>> {
+  const { variables } = await readTemplate(name, session);
+  const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
+  const [first] = open;
+  if (first !== undefined && open.length === 1) return { [first.name]: piped };
+  const names = (open.length === 0 ? variables : open).map((variable) => variable.name).join(", ");
+  throw new InvalidRequest(
+    open.length === 0
+      ? `what is piped in goes into no variable of ${name}: all that it needs are given`
+      : `what is piped in could go into ${names}`,
+    { hint: "Leave one required variable out, and give the others with --var name=value." },
+  );
+}
+
+async function fileText(file: string | undefined, io: CommandIo): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  try {
+    return await readFile(resolve(io.workingDirectory, file), "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    throw new InvalidRequest(`${file} can't be read (${code})`, { cause: error });
+  }
+}
+
+function described(template: TemplateData, io: CommandIo): string {
+  const { variables, system, model, profile, options, format, file } = template;
+  const settings = [
+    `from: ${originOf(template)}${file === undefined ? "" : ` (${file})`}`,
+    model && `model: ${model}`,
+    profile && `profile: ${profile}`,
+    options &&
+      `options: ${Object.entries(options)
+        .map(([key, value]) => `${key} ${value}`)
+        .join(", ")}`,
+    format === undefined ? undefined : `format: ${typeof format === "string" ? format : JSON.stringify(format)}`,
+  ].filter(Boolean);
+  const sections = [
+    `${styled(template.name, "bold", io)}: ${template.description}\n${settings.join("\n")}`,
+    variables.length === 0 ? undefined : renderTable(variables, variableColumns, io).trimEnd(),
+    system === undefined ? undefined : `${styled("system", "dim", io)}\n${system.trimEnd()}`,
+    `${styled("template", "dim", io)}\n${template.template.trimEnd()}`,
+  ];
+  return `${sections.filter(Boolean).join("\n\n")}\n`;
+}
+
+const variableColumns: readonly Column<TemplateData["variables"][number]>[] = [
+  { title: "VARIABLE", text: ({ name }) => name },
+  { title: "NEEDED", text: ({ required }) => (required ? "yes" : "") },
+  { title: "DEFAULT", text: ({ default: fallback = "" }) => fallback, isExtra: 2 },
+  {
+    title: "MAY BE",
+    text: ({ enum: values, type }) => values?.join(" | ") ?? (type === "string" ? "" : type),
+    isExtra: 1,
+  },
+  { title: "MEANING", text: ({ description = "" }) => description, isExtra: 3 },
+];

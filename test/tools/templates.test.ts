@@ -1,0 +1,239 @@
+import { mkdtemp, readFile, rm, writeFile, mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { Orchestrator } from "../../src/orchestrator/facade.ts";
+import { createTemplates, type ClosableTemplates } from "../../src/orchestrator/templates/templates.ts";
+import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
+import {
+  connectMemoryClient,
+  type Era,
+  type MemoryClient,
+  type MemoryClientOptions,
+} from "../support/memory-client.ts";
+
+const eras: readonly Era[] = ["legacy", "modern"];
+let home = "";
+let templates: ClosableTemplates;
+let connection: MemoryClient;
+let asked: ReturnType<typeof createFakeOrchestrator>["asked"];
+
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "templates-"));
+  await mkdir(join(home, "templates"));
+  const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+  templates = createTemplates({ folder: join(home, "templates"), log, publish: () => undefined });
+});
+afterEach(async () => {
+  await connection.close();
+  templates.close();
+  await rm(home, { recursive: true, force: true });
+});
+
+async function connect(options: MemoryClientOptions = {}, replace: Partial<Orchestrator> = {}): Promise<MemoryClient> {
+  const orchestrator = createFakeOrchestrator({ templates, ...replace });
+  ({ asked } = orchestrator);
+  // As the shell: every tool is on offer to it.
+  connection = await connectMemoryClient(orchestrator, { clientName: "ollm", ...options });
+  return connection;
+}
+const put = (name: string, text: string) => writeFile(join(home, "templates", `${name}.yaml`), text);
+const greet = `description: Greets.
+template: 'Greet {who} in {words:20} words.'
+system: Be {tone}.
+variables:
+  - { name: who, description: Whom to greet. }
+  - { name: tone, enum: [warm, curt] }
+  - { name: words, type: number }
+options: { temperature: 0.1, maxTokens: 50 }
+profile: creative
+`;
+
+describe("render_template", () => {
+  it("fills a template in, and nothing of the values again", async () => {
+    await put("greet", greet);
+    const { call } = await connect();
+    const variables = { who: "{words} {{x}}", tone: "warm", words: 3 };
+    expect(await call("render_template", { name: "greet", variables })).toMatchInlineSnapshot(`
+      {
+        "content": [
+          {
+            "text": "Greet {words} {{x}} in 3 words.",
+            "type": "text",
+          },
+          {
+            "text": "system: Be warm.",
+            "type": "text",
+          },
+        ],
+        "structuredContent": {
+          "system": "Be warm.",
+          "text": "Greet {words} {{x}} in 3 words.",
+        },
+      }
+    `);
+    expect(asked).toEqual([]);
+  });
+
+  it("generates with what the template says of how", async () => {
+    await put("greet", `${greet}format: json\n`);
+    const { call } = await connect();
+    const result = await call("render_template", {
+      name: "greet",
+      variables: { who: "Ada", tone: "curt" },
+      generate: true,
+    });
+    expect(asked).toEqual([
+      [
+        "generate",
+        {
+          prompt: "Greet Ada in 20 words.",
+          system: "Be curt.",
+          profile: "creative",
+          temperature: 0.1,
+          maxTokens: 50,
+          format: "json",
+        },
+      ],
+    ]);
+    expect(result.content[0]).toEqual({ type: "text", text: generated.text });
+    expect(result.structuredContent).toEqual({ text: generated.text, model: generated.model, finish_reason: "stop" });
+  });
+
+  it.each(eras)("asks for all that is missing at once, and merges the answers into variables (%s)", async (era) => {
+    await put("greet", greet);
+    const content = { tone: "curt", words: 99, name: "translate", generate: true };
+    const { call, questions } = await connect({ era, elicit: () => ({ action: "accept", content }) });
+    const result = await call("render_template", { name: "greet", variables: { who: "Ada" } });
+    expect(questions).toEqual(["Template greet needs tone."]);
+    // Answers count for what was asked alone.
+    expect(result.structuredContent).toEqual({ text: "Greet Ada in 20 words.", system: "Be curt." });
+    expect(asked).toEqual([]);
+  });
+
+  it("asks without any variables given, too", async () => {
+    await put("greet", greet);
+    const { call } = await connect({ elicit: () => ({ action: "accept", content: { tone: "curt", who: "Bob" } }) });
+    const result = await call("render_template", { name: "greet" });
+    expect(result.structuredContent).toMatchObject({ text: "Greet Bob in 20 words." });
+  });
+
+  it("refuses an answer that isn't allowed, and a user who declines", async () => {
+    await put("greet", greet);
+    const { call } = await connect({ elicit: () => ({ action: "accept", content: { tone: "crut", who: "Bob" } }) });
+    expect(await call("render_template", { name: "greet" })).toMatchObject({ isError: true });
+    await connection.close();
+    const second = await connect({ elicit: () => ({ action: "decline" }) });
+    const declined = await second.call("render_template", { name: "greet" });
+    expect(declined).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("did not agree") }] });
+  });
+
+  it("names what is missing with its description where the client can't ask", async () => {
+    await put("greet", greet);
+    const { call } = await connect();
+    const result = await call("render_template", { name: "greet", variables: { tone: "warm" } });
+    expect(result).toMatchObject({
+      isError: true,
+      content: [{ text: expect.stringContaining('needs "who" (string): Whom to greet.') }],
+    });
+  });
+
+  it.each([
+    [{ name: "gret" }, 'no template "gret"'],
+    [{ name: "greet", variables: { whom: "x" } }, 'template greet has no variable "whom", did you mean "who"?'],
+    [{ name: "greet", variables: { who: "x", tone: "wram" } }, 'did you mean "warm"?'],
+    [{ name: "greet", variables: { who: ["x"], tone: "warm" } }, '"variables.who" must be'],
+  ])("refuses %j", async (input, message) => {
+    await put("greet", greet);
+    const { call } = await connect();
+    const result = await call("render_template", input);
+    expect(result).toMatchObject({ isError: true, content: [{ text: expect.stringContaining(message) }] });
+  });
+});
+
+describe("list_templates", () => {
+  it("lists those that match, with their variables, what they hide, and files that are none", async () => {
+    await put("greet", greet);
+    await put("translate", "description: My own greeting.\ntemplate: x");
+    await put("broken", "template: [x]");
+    const { call } = await connect();
+    const result = await call("list_templates", { query: "GREET" });
+    expect(result.structuredContent).toEqual({
+      templates: [
+        { name: "greet", description: "Greets.", variables: ["who", "tone", "words?"], source: "user" },
+        { name: "translate", description: "My own greeting.", source: "user", hides: "built-in" },
+      ],
+      problems: [expect.stringContaining('broken.yaml:1: template must be a string, got ["x"]')],
+    });
+    expect(result.content).toMatchObject([
+      {
+        text: expect.stringMatching(
+          /^greet \(who, tone, words\?\): Greets\. \[user\]\ntranslate: My own greeting\. \[user, hides the built-in one\]\n.*broken\.yaml:1/,
+        ),
+      },
+    ]);
+    const none = await call("list_templates", { query: "no such thing" });
+    expect(none.content).toMatchObject([{ text: expect.stringContaining("No template matches.") }]);
+  });
+});
+
+describe("create_template", () => {
+  it("saves one that can be used at once, and overwrites only when told", async () => {
+    const { call } = await connect();
+    const input = { name: "haiku", template: "A haiku about {topic}.", variables: [{ name: "topic", default: 5 }] };
+    const created = await call("create_template", input);
+    const file = join(home, "templates", "haiku.yaml");
+    expect(created.structuredContent).toEqual({ name: "haiku", file, variables: ["topic"] });
+    expect(created.content).toEqual([{ type: "text", text: `Saved template haiku in ${file}` }]);
+    const rendered = await call("render_template", { name: "haiku" });
+    expect(rendered.structuredContent).toEqual({ text: "A haiku about 5." });
+    const again = await call("create_template", { ...input, template: "Other: {topic}" });
+    expect(again).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("overwrite: true") }] });
+    expect(await readFile(file, "utf8")).toContain("A haiku about {topic}.");
+    await call("create_template", { ...input, template: "Other: {topic}", overwrite: true });
+    expect(await readFile(file, "utf8")).toContain("Other: {topic}");
+  });
+
+  it("says what it hides", async () => {
+    const { call } = await connect();
+    const created = await call("create_template", { name: "translate", template: "x" });
+    expect(created.content).toMatchObject([{ text: expect.stringContaining("it hides the built-in one") }]);
+  });
+
+  it.each([
+    [{ name: "../x", template: "x" }, "is no name"],
+    [{ name: "x", template: "{a:1}{a:2}" }, "has two defaults"],
+    [{ name: "x", template: "x", scope: "project" }, "there is no project here"],
+    [{ name: "x", template: "x", options: { temperature: 9 } }, "options.temperature must be at most 2"],
+    [{ name: "x" }, '"template" is required'],
+  ])("refuses %j", async (input, message) => {
+    const { call } = await connect();
+    const result = await call("create_template", input);
+    expect(result).toMatchObject({ isError: true, content: [{ text: expect.stringContaining(message) }] });
+  });
+});
+
+describe("ollm://templates/{name}", () => {
+  it("says all of one template, is listed, and completes", async () => {
+    await put("greet", greet);
+    const { client } = await connect();
+    const { contents } = await client.readResource({ uri: "ollm://templates/greet" });
+    const [content] = contents;
+    expect(JSON.parse(content !== undefined && "text" in content ? content.text : "")).toMatchObject({
+      name: "greet",
+      system: "Be {tone}.",
+      source: "user",
+      variables: [
+        { name: "who", type: "string", required: true, description: "Whom to greet." },
+        { name: "tone", enum: ["warm", "curt"] },
+        { name: "words", type: "number", required: false, default: "20" },
+      ],
+    });
+    const uris = (await client.listResources()).resources.map(({ uri }) => uri);
+    expect(uris).toEqual(expect.arrayContaining(["ollm://templates/greet", "ollm://templates/translate"]));
+    const ref = { type: "ref/resource", uri: "ollm://templates/{name}" } as const;
+    const { completion } = await client.complete({ ref, argument: { name: "name", value: "transl" } });
+    expect(completion.values).toEqual(["translate"]);
+    await expect(client.readResource({ uri: "ollm://templates/gone" })).rejects.toMatchObject({ code: -32602 });
+  });
+});
