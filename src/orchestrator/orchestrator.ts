@@ -9,6 +9,7 @@ import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
 import { settingsProblem } from "./config/problem-text.ts";
 import { createWatcher } from "./changes/watcher.ts";
+import { createEmbedder } from "./embedding/embedder.ts";
 import type { Engine } from "./engines/engine.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
 import { createConversations } from "./generation/conversations.ts";
@@ -130,7 +131,7 @@ export function createOrchestrator(world: World): Orchestrator {
   };
 
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
-  const memories = createMemories({ now, log, publish, ...kept, embed: () => Promise.resolve(undefined) });
+  const memories = createMemories({ now, log, publish, ...kept, embed: createEmbedder({ inventory, loader, log }) });
   const templates = createTemplates({ folder: join(world.home, "templates"), log, publish });
   const projects = createProjects({ now, log, publish, profiles: Object.keys(profiles), ...kept });
   const comparisons = createComparisons({ world: generation, operations, ...kept });

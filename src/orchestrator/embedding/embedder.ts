@@ -1,0 +1,96 @@
+import { takesNoMemory, type Inventory, type LocatedModel } from "../inventory/inventory.ts";
+import type { Loader } from "../loading/loader.ts";
+import { canonicalContext } from "../loading/context-size.ts";
+import type { Log } from "../log.ts";
+import type { Embed, EmbedHint } from "../recall/embedding.ts";
+import { instructed } from "./instructed.ts";
+
+/** Of texts of a few sentences: what a small embedding model reads at most. */
+const contextTokens = 512;
+
+/**
+ * Vectors from a local embedding model that is installed: the one hinted at, else one that is loaded, else the smallest.
+ * It is loaded where it fits beside what is loaded already: a search isn't worth anybody's model. Nothing is pulled, and
+ * nothing is sent to an engine that isn't local.
+ */
+export function createEmbedder(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Loader;
+  readonly log: Log;
+}): Embed {
+  const { inventory, loader, log } = parts;
+
+  async function embeddingModels(signal: AbortSignal): Promise<readonly LocatedModel[]> {
+    const places = await inventory.places(await inventory.recentLists());
+    const able = await Promise.all(
+      places.map(async (located) => {
+        const { engine, model } = located;
+        if (engine.trust !== "local" || model.trust !== "local" || takesNoMemory(located)) return false;
+        if (engine.embedding === undefined) return false;
+        return (model.capabilities ?? (await capabilitiesOf(located, signal))).includes("embedding");
+      }),
+    );
+    return places.filter((_place, index) => able[index] === true);
+  }
+
+  async function capabilitiesOf(located: LocatedModel, signal: AbortSignal) {
+    try {
+      return (await inventory.facts(located, signal)).capabilities;
+    } catch (error) {
+      // A file that can't be read embeds nothing; whoever asks for that model is told why.
+      log.debug(`embedding: ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
+      return [];
+    }
+  }
+
+  async function choose(hint: EmbedHint | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
+    const models = await embeddingModels(signal);
+    const hinted = models.find((located) => nameOf(located) === hint?.model);
+    const loaded = await Promise.all(models.map((located) => inventory.isLoaded(located, 60_000)));
+    if (hint?.isLoadedOnly !== true) {
+      return hinted ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
+    }
+    const resident = models.filter((_model, index) => loaded[index]);
+    // Vectors of another model would not compare with those that there are.
+    return hint.model === undefined || hinted === undefined ? resident[0] : resident.find((each) => each === hinted);
+  }
+
+  /** A lease on the loaded model; undefined when it isn't and can't be without unloading others. */
+  async function lease(located: LocatedModel, mayLoad: boolean, signal: AbortSignal) {
+    const used = await loader.useResident(located, undefined);
+    if (used !== undefined || !mayLoad) return used;
+    const { model } = located;
+    const windowTokens = (await inventory.facts(located, signal)).contextTokens;
+    const context = canonicalContext({ atLeastTokens: contextTokens, windowTokens });
+    const plan = await loader.plan(located, context, signal);
+    if (!plan.fits || plan.evict.length > 0) {
+      log.debug(`embedding: ${model.name} is not loaded, it would not fit beside what is`);
+      return undefined;
+    }
+    await loader.load(located, { contextTokens: context }, false).follow(signal);
+    return loader.useResident(located, undefined);
+  }
+
+  return async (texts, signal, hint) => {
+    const located = await choose(hint, signal);
+    const embedding = located?.engine.embedding;
+    if (located === undefined || embedding === undefined) return undefined;
+    const held = await lease(located, hint?.isLoadedOnly !== true, signal);
+    if (held === undefined) return undefined;
+    try {
+      const { name } = located.model;
+      const given = texts.map((text) => instructed(name, text, hint?.kind ?? "document"));
+      return { model: nameOf(located), vectors: (await embedding.embed(name, given, signal)).vectors };
+    } finally {
+      held.release();
+    }
+  };
+}
+
+function nameOf({ engine, model }: LocatedModel): string {
+  return `${engine.id}/${model.name}@${model.digest ?? model.sizeBytes}`;
+}
+
+function smallest(models: readonly LocatedModel[]): LocatedModel | undefined {
+  return models.toSorted((a, b) => a.model.sizeBytes - b.model.sizeBytes)[0];
+}
