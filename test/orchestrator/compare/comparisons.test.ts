@@ -1,0 +1,441 @@
+import { describe, expect, it } from "vitest";
+import {
+  Cancelled,
+  GenerationFailed,
+  InvalidRequest,
+  type OrchestratorError,
+  UnknownComparison,
+} from "../../../src/orchestrator/errors.ts";
+import type { CompareRequest } from "../../../src/orchestrator/facade-compare.ts";
+import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain, type TestBrain } from "../../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+const three = [small.name, coder.name, large.name];
+
+async function compare(brain: TestBrain, request: Partial<CompareRequest>, caller: CallerContext = brain.caller()) {
+  const operation = await brain.orchestrator.comparisons.compare(caller, {
+    prompt: "Why is the sky blue?",
+    models: three,
+    ...request,
+  });
+  return operation.follow(caller.signal);
+}
+
+async function failureOf(work: Promise<unknown>): Promise<OrchestratorError> {
+  const error: unknown = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(Error);
+  return error as OrchestratorError;
+}
+
+/** Of all generations, in the order in which they began. */
+const asked = (engine: FakeEngine) => engine.calls.filter((call) => call.startsWith("generate"));
+
+describe("a comparison", () => {
+  it("asks one after the other, loaded first and the largest last, and says why", async () => {
+    const engine = createFakeEngine("ollama", [large, small, coder]);
+    const brain = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
+    await brain.generate({ model: coder.name });
+    engine.calls.length = 0;
+    let running = 0;
+    engine.answer = async () => {
+      running += 1;
+      expect(running).toBe(1);
+      await Promise.resolve();
+      running -= 1;
+      return {};
+    };
+    const { results, order, task } = await compare(brain, {});
+    expect(asked(engine)).toEqual([`generate ${coder.name}`, `generate ${small.name}`, `generate ${large.name}`]);
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toHaveLength(2);
+    expect(results.map(({ model }) => model)).toEqual(three);
+    expect(results[2]).toMatchObject({
+      text: `${large.name} says hello`,
+      engine: "ollama",
+      completionTokens: 3,
+      tokensPerSecond: 300,
+      firstTokenMs: 1,
+      memoryBytes: large.sizeBytes,
+      finishReason: "stop",
+    });
+    expect(results[1]?.loadMs).toBe(0);
+    expect(order).toMatch(
+      /^one after the other, because they share cores.*: qwen2\.5-coder:7b \(loaded already\), then /,
+    );
+    expect(order).toContain(`${large.name} (unloads `);
+    expect(task).toBe("general");
+  });
+
+  it("asks engines on other machines at the same time", async () => {
+    const here = createFakeEngine("ollama", [small]);
+    const there = createFakeEngine("gpu", [coder], { memoryDomain: "gpu:11434" });
+    const gate = createGate();
+    let both = 0;
+    const answer: FakeEngine["answer"] = async (_request, _sink, signal) => {
+      both += 1;
+      if (both === 2) gate.open();
+      await gate.pass(signal);
+      return {};
+    };
+    here.answer = answer;
+    there.answer = answer;
+    const brain = createTestBrain([here, there]);
+    const { results, order } = await compare(brain, { models: [small.name, coder.name] });
+    expect(results.map(({ error, isContended }) => [error, isContended])).toEqual([
+      [undefined, undefined],
+      [undefined, undefined],
+    ]);
+    expect(order).toMatch(/^beside each other/);
+  });
+
+  it("asks all under the same conditions: temperature, limit, no memory, nothing of a model's own settings", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const seen: unknown[] = [];
+    engine.answer = ({ messages, sampling, maxTokens }) => {
+      seen.push({ messages, sampling, maxTokens });
+      return Promise.resolve({});
+    };
+    const brain = createTestBrain([engine], {
+      settings: { models: { "qwen*": { options: { temperature: 0 }, system: "You are a pirate." } } },
+    });
+    await compare(brain, { models: [small.name, coder.name], maxTokens: 50, system: "Be brief." });
+    expect(seen).toHaveLength(2);
+    expect(seen[0]).toEqual(seen[1]);
+    expect(seen[0]).toMatchObject({ sampling: { temperature: 0.7 }, maxTokens: 50 });
+  });
+
+  it("asks each so often as it is told, and shows medians", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    let speed = 0;
+    engine.answer = () => Promise.resolve({ completionTokens: 10, decodeMs: 1000 / (speed += 1) });
+    const { results } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], runs: 3 });
+    expect(asked(engine)).toEqual([
+      ...Array.from({ length: 3 }, () => `generate ${small.name}`),
+      ...Array.from({ length: 3 }, () => `generate ${coder.name}`),
+    ]);
+    expect(results.map(({ runs, tokensPerSecond }) => [runs, tokensPerSecond])).toEqual([
+      [3, 20],
+      [3, 50],
+    ]);
+  });
+
+  it("with auto takes what routing ranks first and fits, at most three", async () => {
+    const huge = fakeModel("llama3.1:70b", 40 * gigabyte);
+    const mistral = fakeModel("mistral:7b", 4 * gigabyte);
+    const engine = createFakeEngine("ollama", [huge, small, coder, large, mistral]);
+    const { results } = await compare(createTestBrain([engine]), { models: "auto" });
+    expect(results).toHaveLength(3);
+    expect(results.map(({ model }) => model)).not.toContain(huge.name);
+    const alone = createTestBrain([createFakeEngine("ollama", [small])]);
+    const error = await failureOf(compare(alone, { models: "auto" }));
+    expect(error.message).toContain(`only ${small.name}`);
+  });
+
+  it.each([
+    ["one model", { models: ["a"] }, "models has 1 name"],
+    ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "models has 6 names"],
+    ["one twice", { models: ["a", "b", "a:latest"] }, "models names a:latest twice"],
+    ["nothing to do", { prompt: " " }, "prompt is empty"],
+    ["no runs", { runs: 0 }, "runs is 0"],
+  ])("refuses %s before anything is done", async (_what, request, message) => {
+    const engine = createFakeEngine("ollama", [small]);
+    const error = await failureOf(compare(createTestBrain([engine]), request));
+    expect(error).toBeInstanceOf(InvalidRequest);
+    expect(error.message).toBe(message);
+    expect(engine.calls).toEqual([]);
+  });
+});
+
+describe("a model that fails", () => {
+  it("leaves the others as they are: missing, too large, crashed, cancelled by somebody, a defect", async () => {
+    const huge = fakeModel("llama3.1:70b", 70 * gigabyte);
+    const engine = createFakeEngine("ollama", [small, coder, large, huge]);
+    engine.answer = ({ model }) => {
+      if (model === coder.name) return Promise.reject(new GenerationFailed("the engine process was killed"));
+      if (model === large.name) return Promise.reject(new Cancelled("somebody unloaded it"));
+      return Promise.resolve({});
+    };
+    const models = ["lama3.2:3b", huge.name, coder.name, large.name, small.name];
+    const { results } = await compare(createTestBrain([engine]), { models });
+    expect(results.map(({ model }) => model)).toEqual(models);
+    expect(results[0]?.error).toContain(`nearest: ${small.name}`);
+    expect(results[1]?.error).toContain("GB");
+    expect(results[2]?.error).toBe("the engine process was killed");
+    expect(results[3]?.error).toBe("somebody unloaded it");
+    expect(results[4]).toMatchObject({ text: `${small.name} says hello` });
+    expect(results[4]?.error).toBeUndefined();
+
+    engine.answer = ({ model }) => {
+      if (model === coder.name) throw new TypeError("undefined is not a function");
+      return Promise.resolve({});
+    };
+    const again = await compare(createTestBrain([engine]), { models: [coder.name, small.name] });
+    expect(again.results[0]?.error).toContain("internal error");
+    expect(again.results[1]?.error).toBeUndefined();
+  });
+
+  it("that is remote is refused alone under local_only, and gets nothing", async () => {
+    const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
+    const engine = createFakeEngine("ollama", [small, cloud]);
+    const { results } = await compare(createTestBrain([engine]), { models: [cloud.name, small.name] });
+    expect(results[0]?.error).toContain("local_only");
+    expect(results[1]?.error).toBeUndefined();
+    expect(asked(engine)).toEqual([`generate ${small.name}`]);
+  });
+
+  it("in a later run keeps the answers it gave, and a note tells", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    let count = 0;
+    engine.answer = ({ model }) =>
+      model === coder.name && (count += 1) > 1 ? Promise.reject(new GenerationFailed("cut")) : Promise.resolve({});
+    const { results, notes } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], runs: 2 });
+    expect(results[1]?.error).toBeUndefined();
+    expect(notes).toEqual([`${coder.name} failed in run 2 of 2: cut`]);
+  });
+
+  it("together with all others is an error that tells of each, and nothing is kept", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.answer = () => Promise.reject(new GenerationFailed("crashed"));
+    const brain = createTestBrain([engine]);
+    const error = await failureOf(compare(brain, { models: [small.name, "nothing:1b"] }));
+    expect(error.message).toMatch(
+      /^none of the 2 models answered: llama3\.2:3b: crashed; nothing:1b: no model nothing:1b/,
+    );
+    expect(await brain.orchestrator.comparisons.list(brain.caller())).toEqual([]);
+  });
+});
+
+describe("a comparison that is cancelled", () => {
+  it("ends the generation under way and asks no other model", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const brain = createTestBrain([engine]);
+    const controller = new AbortController();
+    const work = compare(brain, { models: [small.name, coder.name] }, brain.caller({ signal: controller.signal }));
+    await gate.entered;
+    controller.abort("cancelled");
+    await expect(work).rejects.toBeInstanceOf(Cancelled);
+    expect(asked(engine)).toHaveLength(1);
+  });
+});
+
+describe("times that are no measurement", () => {
+  it("are marked, and routing doesn't learn from them", async () => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    const brain = createTestBrain([engine]);
+    const speedOf = async (name: string) =>
+      (await brain.orchestrator.describeModel(brain.caller(), name)).model.tokensPerSecond;
+    const gate = createGate();
+    engine.answer = async ({ model }, sink, signal) => {
+      if (model === large.name) await gate.pass(signal);
+      sink.text("a");
+      return {};
+    };
+    const other = brain.generate({ model: large.name });
+    await gate.entered;
+    const disturbed = await compare(brain, { models: [small.name, coder.name] });
+    expect(disturbed.results.map(({ isContended }) => isContended)).toEqual([true, true]);
+    expect(await speedOf(small.name)).toBeUndefined();
+    gate.open();
+    await other;
+    const quiet = await compare(brain, { models: [small.name, coder.name] });
+    expect(quiet.results.map(({ isContended }) => isContended)).toEqual([undefined, undefined]);
+    expect(await speedOf(small.name)).toBe(300);
+  });
+
+  it("are not made by requests to another machine", async () => {
+    const here = createFakeEngine("ollama", [small, coder]);
+    const there = createFakeEngine("gpu", [large], { memoryDomain: "gpu:11434" });
+    const gate = createGate();
+    there.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const brain = createTestBrain([here, there]);
+    const other = brain.generate({ model: large.name });
+    await gate.entered;
+    const { results } = await compare(brain, { models: [small.name, coder.name] });
+    expect(results.map(({ isContended }) => isContended)).toEqual([undefined, undefined]);
+    gate.open();
+    await other;
+  });
+});
+
+describe("a judge", () => {
+  const verdict = (text: string) => Promise.resolve({ text });
+
+  it("ranks blind in both orders, is a model that isn't compared, and its opinion is called one", async () => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    const read: string[] = [];
+    engine.answer = ({ model, messages, sampling, format }) => {
+      if (model !== large.name) return Promise.resolve({});
+      expect(sampling.temperature).toBe(0);
+      expect(format).toBeDefined();
+      const prompt = messages.at(-1)?.content ?? "";
+      read.push(prompt);
+      const firstIsSmall = prompt.indexOf("llama") < prompt.indexOf("coder");
+      return verdict(JSON.stringify({ A: firstIsSmall ? 2 : 1, B: firstIsSmall ? 1 : 2, reason: "More complete." }));
+    };
+    const { judgement, notes } = await compare(createTestBrain([engine]), {
+      models: [small.name, coder.name],
+      judge: "auto",
+    });
+    expect(judgement).toMatchObject({
+      judge: large.name,
+      ranking: [[coder.name], [small.name]],
+      reason: "More complete.",
+    });
+    expect(judgement?.note).toMatch(/^a model's opinion, not a measurement; .* ranked them alike both times$/);
+    expect(read).toHaveLength(2);
+    expect(notes).toBeUndefined();
+  });
+
+  it("that always prefers the first ranks nothing", async () => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    engine.answer = ({ model }) =>
+      model === large.name ? verdict('{"A":1,"B":2,"reason":"First."}') : Promise.resolve({});
+    const { judgement } = await compare(createTestBrain([engine]), {
+      models: [small.name, coder.name],
+      judge: large.name,
+    });
+    expect(judgement?.ranking).toEqual([[small.name, coder.name]]);
+    expect(judgement?.note).toContain("differently");
+  });
+
+  it("that is compared itself is said to be", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.answer = ({ format }) =>
+      format === undefined ? Promise.resolve({}) : verdict('{"A":1,"B":1,"reason":"Same."}');
+    const { judgement } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], judge: "auto" });
+    expect(judgement?.judge).toBe(coder.name);
+    expect(judgement?.note).toContain("it judged an answer of its own");
+  });
+
+  it.each([
+    ["nonsense", "I prefer the second one.", "answered without a ranking that makes sense"],
+    ["an empty object", "{}", "answered without a ranking that makes sense"],
+    ["an error", new GenerationFailed("the engine process was killed"), "the engine process was killed"],
+  ])("that answers %s leaves the comparison without judgement", async (_what, said, note) => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    engine.answer = ({ model }) => {
+      if (model !== large.name) return Promise.resolve({});
+      return typeof said === "string" ? verdict(said) : Promise.reject(said);
+    };
+    const { judgement, notes, results } = await compare(createTestBrain([engine]), {
+      models: [small.name, coder.name],
+      judge: large.name,
+    });
+    expect(judgement).toBeUndefined();
+    expect(notes?.join()).toContain(note);
+    expect(results.map(({ error }) => error)).toEqual([undefined, undefined]);
+  });
+
+  it("that isn't there, or has one answer to judge, leaves a note", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const brain = createTestBrain([engine]);
+    const missing = await compare(brain, { models: [small.name, coder.name], judge: "lama3.2:3b" });
+    expect(missing.notes?.[0]).toContain(`nearest: ${small.name}`);
+    const single = await compare(brain, { models: [small.name, "nothing:1b"], judge: coder.name });
+    expect(single.notes).toEqual(["no judgement: fewer than two models answered"]);
+  });
+});
+
+describe("a pick", () => {
+  async function compared() {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const brain = createTestBrain([engine]);
+    const comparison = await compare(brain, {
+      prompt: "Write a function that adds two numbers in TypeScript.",
+      models: [small.name, coder.name],
+    });
+    return { brain, comparison, comparisons: brain.orchestrator.comparisons, caller: brain.caller() };
+  }
+
+  it("is what the plain router takes from then on, and says so; taken back it is not", async () => {
+    const { brain, comparison, comparisons, caller } = await compared();
+    expect(comparison.task).toBe("code");
+    const prompt = "Write a function that sorts a list in TypeScript.";
+    const before = await brain.generate({ prompt });
+    const other = before.model === small.name ? coder.name : small.name;
+    const picked = await comparisons.pick(caller, comparison.id, other);
+    expect(picked).toMatchObject({ task: "code", model: other, comparisonId: comparison.id });
+    const answer = await brain.generate({ prompt });
+    expect(answer.model).toBe(other);
+    expect(answer.reason).toContain(`picked by you in a comparison on ${picked.pickedAt.slice(0, 10)}`);
+    expect(await comparisons.preferences(caller)).toEqual([picked]);
+    expect((await comparisons.get(caller, comparison.id)).winner).toBe(other);
+    expect(await comparisons.undo(caller, "code")).toEqual(picked);
+    expect(await comparisons.preferences(caller)).toEqual([]);
+    expect((await comparisons.get(caller, comparison.id)).winner).toBeUndefined();
+    expect((await brain.generate({ prompt, model: before.model })).model).toBe(before.model);
+    expect(await comparisons.undo(caller, "code")).toBeUndefined();
+  });
+
+  it("gives way to a newer one, which taken back gives way again", async () => {
+    const { comparison, comparisons, caller } = await compared();
+    await comparisons.pick(caller, comparison.id, small.name);
+    await comparisons.pick(caller, comparison.id, coder.name);
+    await comparisons.pick(caller, comparison.id, small.name, "creative");
+    const held = async () => (await comparisons.preferences(caller)).map(({ task, model }) => [task, model]);
+    expect(await held()).toEqual([
+      ["creative", small.name],
+      ["code", coder.name],
+    ]);
+    await comparisons.undo(caller, "code");
+    expect(await held()).toEqual([
+      ["creative", small.name],
+      ["code", small.name],
+    ]);
+  });
+
+  it("of an unknown comparison or model is refused with the nearest", async () => {
+    const { comparison, comparisons, caller } = await compared();
+    const id = `${comparison.id.slice(0, -1)}_`;
+    const unknown = await failureOf(comparisons.pick(caller, id, small.name));
+    expect(unknown).toBeInstanceOf(UnknownComparison);
+    expect(unknown.hint).toContain(comparison.id);
+    const model = await failureOf(comparisons.pick(caller, comparison.id, "lama3.2:3b"));
+    expect(model).toBeInstanceOf(InvalidRequest);
+    expect(model.hint).toContain(`nearest: ${small.name}`);
+  });
+
+  it("of a model that did not answer is refused", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const brain = createTestBrain([engine]);
+    const { id } = await compare(brain, { models: [small.name, "nothing:1b"] });
+    const error = await failureOf(brain.orchestrator.comparisons.pick(brain.caller(), id, "nothing:1b"));
+    expect(error.message).toContain("did not answer");
+  });
+});
+
+it("progress tells of every model, and the text so far of the one that answers", async () => {
+  const engine = createFakeEngine("ollama", [small, coder]);
+  const gate = createGate();
+  engine.answer = async ({ model }, sink, signal) => {
+    sink.text("Because");
+    if (model === coder.name) await gate.pass(signal);
+    return { text: " of light." };
+  };
+  const brain = createTestBrain([engine]);
+  const { signal } = brain.caller();
+  const operation = await brain.orchestrator.comparisons.compare(brain.caller(), {
+    prompt: "Why?",
+    models: [small.name, coder.name],
+  });
+  const done = operation.follow(signal);
+  await gate.entered;
+  expect(operation.progress()?.message).toBe(`${small.name}: done, 300.0 tokens/s | ${coder.name}: 1 tokens`);
+  expect(operation.partial()?.text).toBe(`=== ${small.name} ===\n of light.\n\n=== ${coder.name} ===\nBecause`);
+  gate.open();
+  expect((await done).id).toBe(operation.id);
+});
