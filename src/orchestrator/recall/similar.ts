@@ -1,4 +1,4 @@
-import SearchableMap from "minisearch/SearchableMap";
+import { createNearTexts, type NearTexts } from "./near-texts.ts";
 import { fold, wordsOf } from "./words.ts";
 
 interface Text {
@@ -48,13 +48,15 @@ interface Known extends Text {
 export function createResemblance(): Resemblance {
   const pending = new Map<string, Text>();
   const known = new Map<string, Known>();
-  const shapes = new SearchableMap<Set<string>>();
+  const shapes = new Map<string, Set<string>>();
+  const nearShapes = createNearTexts();
   const buckets = new Map<string, Set<string>>();
 
   function take(id: string, text: Text): void {
     const shape = shapeOf(text.key);
     const own = bucketsOf(valueWords(text.value));
     known.set(id, { ...text, shape, buckets: own });
+    if (!shapes.has(shape)) nearShapes.add(shape);
     shapes.set(shape, (shapes.get(shape) ?? new Set()).add(id));
     for (const bucket of own) buckets.set(bucket, (buckets.get(bucket) ?? new Set()).add(id));
   }
@@ -65,7 +67,10 @@ export function createResemblance(): Resemblance {
     known.delete(id);
     const held = shapes.get(old.shape);
     held?.delete(id);
-    if (held?.size === 0) shapes.delete(old.shape);
+    if (held?.size === 0) {
+      shapes.delete(old.shape);
+      nearShapes.remove(old.shape);
+    }
     for (const bucket of old.buckets) {
       const ids = buckets.get(bucket);
       ids?.delete(id);
@@ -99,14 +104,14 @@ export function createResemblance(): Resemblance {
       const lookAlike = [...(shapes.get(shape) ?? [])].filter(isOther);
       const words = valueWords(text.value);
       const candidates = new Set(
-        bucketsOf(words).flatMap((bucket) => [...(buckets.get(bucket) ?? [])].filter(isOther).slice(0, mostCandidates)),
+        bucketsOf(words).flatMap((bucket) => firstOf(buckets.get(bucket) ?? [], isOther, mostCandidates)),
       );
       const alike = [...candidates]
         .map((other) => ({ other, overlap: overlapOf(words, valueWords(known.get(other)?.value ?? "")) }))
         .filter(({ overlap }) => overlap >= sameText)
         .toSorted((a, b) => b.overlap - a.overlap)
         .map(({ other }) => other);
-      const near = misspelt(shape, shapes).flatMap((ids) => [...ids].filter(isOther));
+      const near = misspelt(shape, nearShapes).flatMap((other) => [...(shapes.get(other) ?? [])].filter(isOther));
       return [...new Set([...lookAlike, ...alike, ...near])].slice(0, maxSimilar);
     },
   };
@@ -119,12 +124,19 @@ function shapeOf(key: string): string {
 }
 
 /** Keys within one typo, from eight letters on two; `server 1` and `server 2` are two things. */
-function misspelt(shape: string, shapes: SearchableMap<Set<string>>): readonly Set<string>[] {
+function misspelt(shape: string, shapes: NearTexts): readonly string[] {
   if (shape.length < 4 || shape.length > longestShape) return [];
-  return [...shapes.fuzzyGet(shape, shape.length < 8 ? 1 : 2)]
-    .filter(([other]) => other !== shape && digitsOf(other) === digitsOf(shape))
-    .toSorted(([, [, a]], [, [, b]]) => a - b)
-    .map(([, [ids]]) => ids);
+  return shapes.near(shape, shape.length < 8 ? 1 : 2).filter((other) => digitsOf(other) === digitsOf(shape));
+}
+
+/** At most `limit` that are wanted; stops there. */
+function firstOf(ids: Iterable<string>, isWanted: (id: string) => boolean, limit: number): string[] {
+  const found: string[] = [];
+  for (const id of ids) {
+    if (found.length === limit) break;
+    if (isWanted(id)) found.push(id);
+  }
+  return found;
 }
 
 function digitsOf(shape: string): string {
