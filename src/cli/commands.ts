@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
+import { addConfig } from "./commands-config.ts";
 import { addGeneration } from "./commands-generation.ts";
 import { addModels } from "./commands-models.ts";
 import { addTemplates } from "./commands-templates.ts";
@@ -18,7 +19,8 @@ const examples = `
 Examples:
   ollm setup                             find the assistants on this machine and add the server to them
   ollm doctor                            what is missing, and what to do about it
-  ollm import ./model.gguf my-model      take a GGUF file into the model store
+  ollm chat                              talk with the best model that fits
+  cat notes.txt | ollm run "Summarise"   ask once; files and pipes are input
   ollm serve --port 7411                 let programs connect over HTTP, with a token
   claude mcp add ollm -- ollm --root ~/projects
 
@@ -61,6 +63,7 @@ export function createCommands(run: Run): Command {
   addModels(program, run);
   addTemplates(program, run);
   addSetUp(program, run);
+  addConfig(program, run);
   addRunning(program, run);
   return program;
 }
@@ -177,7 +180,7 @@ function serverOptions(): readonly Option[] {
     new Option("--model <name>", "model used when a request names none"),
     new Option("--provider <engine>", "engine asked first where several hold a model: ollama, llama-cpp"),
     new Option("--host <url>", "address of the Ollama server (default: http://127.0.0.1:11434)"),
-    new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: the model's own)"),
+    new Option("--temperature <number>", "sampling temperature, 0 to 2 (default: 0.7)"),
     new Option("--max-tokens <number>", "most tokens of one answer (default: 4096)"),
     new Option("--context-size <tokens>", "at least this much context (default: what the prompt needs)"),
     new Option("--tools <names>", "tools on offer: default, all, or names with commas between them"),

@@ -103,12 +103,21 @@ function split(text: string): readonly string[] | undefined {
   let end = 0;
   for (let found = part.exec(text); found !== null; found = part.exec(text)) {
     const [whole, plain, quoted, single, bare] = found;
-    if ((end === 0) === whole.startsWith(".")) return undefined;
-    keys.push(plain ?? (quoted === undefined ? (single ?? bare ?? "") : quoted.replaceAll(/\\(.)/g, "$1")));
+    const isFirst = end === 0;
+    if (isFirst ? whole.startsWith(".") : plain !== undefined && !whole.startsWith(".")) return undefined;
+    keys.push(plain ?? (quoted === undefined ? (single ?? bare ?? "") : unquoted(quoted)));
     end = part.lastIndex;
-    if (plain !== undefined && end > 0 && !/^[.[]|^$/.test(text.slice(end))) return undefined;
   }
   return end === text.length ? keys : undefined;
+}
+
+/** What stands between quotes, escaped as in JSON where it is. */
+function unquoted(text: string): string {
+  try {
+    return JSON.parse(`"${text}"`) as string;
+  } catch {
+    return text.replaceAll(/\\(.)/g, "$1");
+  }
 }
 
 /** `models.qwen2.5:7b.contextTokens`: a record's key may have dots; what follows it is the longest that makes sense. */

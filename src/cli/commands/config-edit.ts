@@ -1,0 +1,82 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { problemOf } from "../../orchestrator/config/change.ts";
+import { readConfigText, writeConfigText } from "../../orchestrator/config/file.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { fileOf } from "./config.ts";
+import type { CommandIo } from "./io.ts";
+
+/**
+ * `ollm config edit`: the editor gets a copy; what it leaves is put in place once it is right. What is wrong is named
+ * and edited again, or kept as a draft, the old file staying as it is. Exit code 1 when nothing was put in place.
+ */
+export async function configEdit(io: CommandIo): Promise<number> {
+  const editor = editorOf(io);
+  const file = fileOf(io);
+  const before = await readConfigText(file);
+  const folder = await mkdtemp(path.join(tmpdir(), "ollm-config-"));
+  // Its name tells editors the language.
+  const draft = path.join(folder, "config.yaml");
+  let isDraftKept = false;
+  try {
+    await writeFile(draft, before === "" ? firstText : before, { mode: 0o600 });
+    for (;;) {
+      await runEditor(editor, draft, io);
+      const text = await readFile(draft, "utf8");
+      if (text === before || (before === "" && text === firstText)) {
+        io.stdout(`${file} is as it was\n`);
+        return 0;
+      }
+      const problem = await problemOf(draft, text);
+      if (problem === undefined) {
+        if ((await readConfigText(file)) !== before) {
+          isDraftKept = true;
+          throw new OrchestratorError(`${file} was changed by somebody else meanwhile`, {
+            hint: `your draft is ${draft}`,
+          });
+        }
+        await writeConfigText(file, text);
+        io.stdout(`${file} is changed\n`);
+        return 0;
+      }
+      io.stderr(`ollm: ${problem.message}\n`);
+      const again = io.isTerminal ? await io.ask("Go on editing? [Y/n] ") : "n";
+      if (!/^n/i.test(again)) continue;
+      isDraftKept = true;
+      io.stderr(`  ${file} is as it was; your draft is ${draft}\n`);
+      return 1;
+    }
+  } finally {
+    if (!isDraftKept) await rm(folder, { recursive: true, force: true });
+  }
+}
+
+const firstText = "# Settings of ollm: a line each, like\n# privacy: local_only\n# ollm config show lists them all.\n";
+
+function editorOf({ environment, platform }: CommandIo): string {
+  for (const name of ["VISUAL", "EDITOR"]) {
+    const given = environment[name];
+    if (given !== undefined && given.trim() !== "") return given;
+  }
+  return platform === "win32" ? "notepad" : "vi";
+}
+
+/** Through a shell, as git does: `EDITOR="code --wait"` has words of its own. Throws when it can't be run or fails. */
+async function runEditor(editor: string, file: string, io: CommandIo): Promise<void> {
+  const { command, options } =
+    io.platform === "win32"
+      ? { command: [`${editor} "${file}"`], options: { shell: true } }
+      : { command: ["/bin/sh", "-c", `${editor} "$1"`, "sh", file], options: {} };
+  const [program = "", ...words] = command;
+  const code = await new Promise<number | NodeJS.Signals>((resolve, reject) => {
+    const child = spawn(program, words, { stdio: "inherit", env: { ...io.environment }, ...options });
+    child.once("error", reject);
+    child.once("close", (exitCode, signal) => resolve(exitCode ?? signal ?? 1));
+  });
+  if (code === 0) return;
+  throw new InvalidRequest(`the editor ${JSON.stringify(editor)} ended with ${code}; nothing was changed`, {
+    hint: "set VISUAL or EDITOR to one that is installed, or use ollm config set",
+  });
+}

@@ -1,0 +1,154 @@
+import path from "node:path";
+import { newestClaim } from "../../ipc/claim-record.ts";
+import { probeClaim } from "../../ipc/handshake.ts";
+import { changeConfig, problemOf } from "../../orchestrator/config/change.ts";
+import { readConfigText } from "../../orchestrator/config/file.ts";
+import { resolveHome } from "../../orchestrator/config/home.ts";
+import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
+import { shownValue } from "../../orchestrator/config/mask.ts";
+import { formatPath } from "../../orchestrator/config/paths.ts";
+import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { show } from "../shell/show.ts";
+import { renderTable } from "../shell/table.ts";
+import type { CommandIo } from "./io.ts";
+
+interface JsonOption {
+  readonly json?: boolean;
+}
+
+const probeMs = 2_000;
+
+/** `ollm config show [path]`: settings, values, and where each comes from; of a broken file the defaults and why. */
+export async function configShow(wanted: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
+  const { loaded, problem } = await loadAnyway(io);
+  const settings = shownSettings(loaded.settings, loaded.sources, wanted);
+  for (const warning of loaded.warnings) io.stderr(`ollm: ${warning}\n`);
+  if (problem !== undefined) io.stderr(`ollm: ${problem.message}\n  until it is mended the defaults hold\n`);
+  const value = { settings, ...(problem !== undefined && { problem: problem.message }) };
+  show(value, options, io, () =>
+    renderTable(
+      settings,
+      [
+        { title: "SETTING", text: (row) => row.path },
+        { title: "VALUE", text: (row) => shownValue([], row.value) },
+        { title: "FROM", text: (row) => row.source },
+      ],
+      io,
+    ),
+  );
+  return problem === undefined ? 0 : 1;
+}
+
+/** `ollm config get PATH`: the value alone, texts as they are; exit code 1 when it is not set. */
+export async function configGet(wanted: string, options: JsonOption, io: CommandIo): Promise<number> {
+  const { loaded, problem } = await loadAnyway(io);
+  if (problem !== undefined) throw problem;
+  const setting = shownSetting(loaded.settings, loaded.sources, wanted);
+  if (setting.value === undefined && options.json !== true) {
+    io.stderr(`ollm: ${setting.path} is not set\n`);
+    return 1;
+  }
+  show(setting, options, io, ({ value }) => `${typeof value === "string" ? value : JSON.stringify(value)}\n`);
+  return setting.value === undefined ? 1 : 0;
+}
+
+/** `ollm config set PATH VALUE` and, without a value, `unset PATH`. Throws what is wrong with either. */
+export async function configSet(
+  wanted: string,
+  value: string | undefined,
+  options: JsonOption,
+  io: CommandIo,
+): Promise<number> {
+  const home = homeOf(io);
+  const change = await changeConfig(home, wanted, value);
+  const name = formatPath(change.setting.path);
+  const { loaded } = await loadAnyway(io);
+  const rows = shownSettings(loaded.settings, loaded.sources, name);
+  const winner = rows.find(({ source }) => /^(?:OLLM_|OLLAMA_)/.test(source));
+  const done =
+    change.value === undefined ? "is not set any more" : `is ${shownValue(change.setting.path, change.value)}`;
+  const where = change.value === undefined ? change.file : change.source;
+  const notes = [
+    ...(winner === undefined ? [] : [`${winner.source} goes before it here: ${shownValue([], winner.value)}`]),
+    ...(change.isChanged && (await isHeld(home)) ? ["in force at once"] : []),
+    ...(change.isChanged ? [] : ["it was so before"]),
+  ];
+  const result = {
+    path: name,
+    ...(change.value !== undefined && { value: rows.length === 1 ? rows[0]?.value : change.value }),
+    source: change.source,
+    changed: change.isChanged,
+  };
+  show(result, options, io, () => `${[`${name} ${done} (${where})`, ...notes].join("; ")}\n`);
+  return 0;
+}
+
+/** `ollm config validate [FILE]`: exit code 1 when it would not be obeyed, with why. */
+export async function configValidate(given: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
+  const file = given === undefined ? fileOf(io) : path.resolve(io.workingDirectory, given);
+  const text = await readConfigText(file);
+  if (text === "" && given !== undefined && !(await exists(file))) {
+    throw new InvalidRequest(`there is no ${file}`, { hint: "name a file, or none to check the one in force" });
+  }
+  const problem = await problemOf(file, text);
+  const result = { file, valid: problem === undefined, ...(problem !== undefined && { problem: problem.message }) };
+  if (problem !== undefined && options.json !== true) throw problem;
+  show(result, options, io, () => `${file} is valid${text === "" ? ": the defaults hold" : ""}\n`);
+  return problem === undefined ? 0 : 1;
+}
+
+/** `ollm config path`: where the file is, or would be. */
+export function configPath(io: CommandIo): Promise<number> {
+  io.stdout(`${fileOf(io)}\n`);
+  return Promise.resolve(0);
+}
+
+/** The settings as a server started here would have them; of what is broken, the rest. */
+async function loadAnyway(
+  io: CommandIo,
+): Promise<{ readonly loaded: LoadedSettings; readonly problem?: OrchestratorError }> {
+  const home = homeOf(io);
+  const { environment } = io;
+  try {
+    return { loaded: await loadSettings({ home, environment, flags: {} }) };
+  } catch (problem) {
+    if (!(problem instanceof OrchestratorError)) throw problem;
+    const read = { tree: {}, sources: new Map<string, string>() };
+    const loaded = await loadSettings({ home, environment, flags: {}, read }).catch((error: unknown) => {
+      if (!(error instanceof OrchestratorError)) throw error;
+      // A variable is wrong as well, or alone.
+      return loadSettings({ home, environment: {}, flags: {}, read });
+    });
+    return { loaded, problem };
+  }
+}
+
+/** Whether an owner holds the home, which follows the file. */
+async function isHeld(home: string): Promise<boolean> {
+  const claim = newestClaim(home);
+  if (claim === undefined || claim.ended === true) return false;
+  try {
+    await probeClaim(home, claim, probeMs);
+    return true;
+  } catch (error) {
+    if (error instanceof OrchestratorError) return false;
+    throw error;
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  const { stat } = await import("node:fs/promises");
+  return stat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+export function homeOf(io: CommandIo): string {
+  return resolveHome(io.environment, io.userHome, io.workingDirectory);
+}
+
+export function fileOf(io: CommandIo): string {
+  return path.join(homeOf(io), "config.yaml");
+}

@@ -1,0 +1,61 @@
+import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { ShownSetting } from "../orchestrator/facade-settings.ts";
+import { defineTool, type ToolAnswer } from "./definition.ts";
+import { present } from "./render.ts";
+
+const output = z.object({
+  settings: z.array(
+    z.object({ path: z.string(), value: z.unknown().optional(), source: z.string(), scope: z.string() }),
+  ),
+  problem: z.string().optional(),
+});
+
+export const updateConfig = defineTool({
+  name: "update_config",
+  title: "Settings",
+  description:
+    "show: settings, values and where each comes from. set, unset: changes config.yaml, in force at once; " +
+    "asks the user where it opens a way out or in.",
+  effect: "destroy",
+  isIdempotent: true,
+  isOpenWorld: false,
+  input: z.strictObject({
+    action: z.enum(["show", "set", "unset"]),
+    path: z.string().min(1).optional().describe('options.temperature, models["qwen*"].contextTokens'),
+    value: z
+      .union([z.string(), z.number(), z.boolean(), z.array(z.string()), z.record(z.string(), z.unknown())])
+      .optional(),
+    confirm: z.boolean().optional(),
+  }),
+  output,
+  async run({ action, path, value, confirm }, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+    const { settings } = orchestrator;
+    const answer = (shown: readonly ShownSetting[]) => ({
+      data: present({ settings: shown.map((setting) => present({ ...setting })), problem: settings.problem() }),
+    });
+    if (action === "show") return answer(await settings.show(caller, path));
+    if (path === undefined) {
+      throw new InvalidRequest(`update_config ${action} needs a path`, { hint: "action show lists them" });
+    }
+    if (action === "set" && value === undefined) {
+      throw new InvalidRequest(`update_config set ${path} needs a value`, { hint: "action unset takes one out" });
+    }
+    if (settings.isGuarded(path) && confirm !== true) {
+      const what = action === "unset" ? `Take ${path} out of the settings` : `Set ${path} to ${JSON.stringify(value)}`;
+      return {
+        needsInput: {
+          message: `${what}? It decides what may leave or enter this machine.`,
+          fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
+        },
+      };
+    }
+    return answer([action === "set" ? await settings.set(caller, path, value) : await settings.unset(caller, path)]);
+  },
+  render({ settings, problem }) {
+    const lines = settings.map(
+      ({ path, value, source }) => `${path}: ${value === undefined ? "unset" : JSON.stringify(value)} (${source})`,
+    );
+    return [...lines, ...(problem === undefined ? [] : [problem])].join("\n");
+  },
+});
