@@ -9,9 +9,10 @@ import { fit } from "./fit.ts";
 import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
 import { startup } from "./startup.ts";
+import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
 
-const benches: readonly Bench[] = [startup, overhead, fanout, embedded, fit, memory, toolsSize];
+const benches: readonly Bench[] = [startup, overhead, fanout, embedded, fit, memory, templates, toolsSize];
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "boolean" } } });
 const [name] = positionals;
