@@ -226,6 +226,9 @@ export interface RamStatus {
     readonly engine: string;
     readonly bytes: number;
     readonly isPinned?: boolean;
+    readonly contextTokens?: number;
+    /** ISO 8601: unloaded then, unless it is used before. */
+    readonly expiresAt?: string;
   }[];
   readonly sampledAt: string;
 }

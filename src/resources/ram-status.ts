@@ -16,7 +16,14 @@ export const ramStatus: ResourceDefinition = {
       swap_used_bytes: ram.swapUsedBytes,
       warning: ram.warning,
       gpus: ram.gpus.map((gpu) => ({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
-      loaded: ram.loaded.map(({ name, engine, bytes, isPinned }) => ({ name, engine, bytes, is_pinned: isPinned })),
+      loaded: ram.loaded.map((model) => ({
+        name: model.name,
+        engine: model.engine,
+        bytes: model.bytes,
+        is_pinned: model.isPinned,
+        context_tokens: model.contextTokens,
+        expires_at: model.expiresAt,
+      })),
       sampled_at: ram.sampledAt,
     };
   },

@@ -27,7 +27,13 @@ const commands: readonly ChatCommand[] = [
         actions.map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
       );
       const width = Math.max(...rows.map(([usage]) => usage.length));
-      const lines = rows.map(([usage, meaning]) => `${usage.padEnd(width)}  ${styled(meaning, "dim", io)}`);
+      const widest = Math.max(...rows.map(([, meaning]) => meaning.length));
+      const isNarrow = (io.columns ?? Number.POSITIVE_INFINITY) < width + 2 + widest;
+      const lines = rows.map(([usage, meaning]) =>
+        isNarrow
+          ? `${usage}\n    ${styled(meaning, "dim", io)}`
+          : `${usage.padEnd(width)}  ${styled(meaning, "dim", io)}`,
+      );
       io.stdout(`${lines.join("\n")}\n"""  begins and ends a message of several lines\n`);
     },
   },
@@ -45,7 +51,7 @@ const commands: readonly ChatCommand[] = [
     name: "template",
     actions: [
       ["list", "prompts with variables"],
-      ["use NAME [KEY=VALUE ...] [PROMPT]", "ask with one; what is missing is asked for"],
+      ["use NAME [KEY=VALUE ...] [PROMPT]", "ask with one"],
       ["create NAME", "write one"],
     ],
     run: template,
@@ -53,7 +59,7 @@ const commands: readonly ChatCommand[] = [
   {
     name: "model",
     actions: [
-      ["NAME", "this model answers from now on; auto: the best that fits"],
+      ["NAME", "it answers from now on; auto: the best that fits"],
       ["list", "the models on this machine"],
       ["keep [NAME]", "let nothing unload it"],
       ["release [NAME]", "take keep back"],
@@ -63,7 +69,7 @@ const commands: readonly ChatCommand[] = [
   },
   {
     name: "compare",
-    actions: [["[MODEL ...] [PROMPT]", "ask several models the same (default: the last question)"]],
+    actions: [["[MODEL ...] [PROMPT]", "ask several the same, or the last question"]],
     run: compare,
   },
   {

@@ -59,6 +59,8 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
   let isLeaving = false;
   let interrupts = 0;
   let onInterrupt: (() => void) | undefined;
+  /** Ctrl-C at a question is an answer, too: none. */
+  let isDropped = false;
 
   lines.on("line", (line) => {
     interrupts = 0;
@@ -73,7 +75,9 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
     interrupts += 1;
     if (onInterrupt !== undefined) {
       if (interrupts > 1) isLeaving = true;
-      return onInterrupt();
+      isDropped = true;
+      onInterrupt();
+      return wake();
     }
     if (interrupts > 1 || isClosed) {
       isLeaving = true;
@@ -98,7 +102,7 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
       lines.prompt(true);
     }
     for (;;) {
-      if (isLeaving) return undefined;
+      if (isLeaving || isDropped) return undefined;
       if (waiting.length > 0 || isClosed) return waiting.shift();
       await changed();
     }
@@ -126,8 +130,13 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
       return [first, ...pasted].join("\n");
     },
     async ask(question) {
+      const wasMuted = isMuted;
       isMuted = false;
-      return ((await nextLine(question)) ?? "").trim();
+      try {
+        return ((await nextLine(question)) ?? "").trim();
+      } finally {
+        isMuted = wasMuted;
+      }
     },
     async during(interrupted, work) {
       isMuted = true;
@@ -137,6 +146,7 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
         return await work();
       } finally {
         onInterrupt = undefined;
+        isDropped = false;
         isMuted = false;
       }
     },

@@ -57,8 +57,7 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
     isTerminal,
     completions: chatWords,
   });
-  const ask = async (question: Question): Promise<Answers> => {
-    if (!isTerminal) return undefined;
+  const ask = (question: Question): Promise<Answers> => {
     return askAtTerminal(question, { ask: input.ask, stderr: io.stderr });
   };
   const talk: Talk = {
@@ -71,7 +70,7 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
     hasEnded: false,
   };
   try {
-    return await withSession(io, { handlesSignals: isTerminal, ask }, (session) =>
+    return await withSession(io, isTerminal ? { handlesSignals: true, ask } : {}, (session) =>
       converse(createContext(talk, session, input, io)),
     );
   } finally {
@@ -184,14 +183,12 @@ async function statusLine(answered: Generated, session: Session, io: CommandIo):
     throw error;
   });
   const { model, tokens_per_second: speed, conversation_tokens: tokens } = answered;
+  const loaded = ram?.loaded ?? [];
   const parts = [
-    `${model}${speed === undefined ? "" : ` ${speed} tokens/s`}`,
-    ...(ram === undefined
-      ? []
-      : [
-          `${formatBytes(ram.available_bytes)} RAM free`,
-          `loaded: ${ram.loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing"}`,
-        ]),
+    ...(loaded.some(({ name }) => name === model) ? [] : [model]),
+    ...(loaded.length === 0 ? [] : [loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ")]),
+    ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM free`]),
+    ...(speed === undefined ? [] : [`${speed} tokens/s`]),
     ...(tokens === undefined ? [] : [`${tokens} tokens so far`]),
   ];
   return `${styled(cutTo(parts.join(" | "), (io.columns ?? 80) - 1), "dim", io)}\n\n`;

@@ -4,6 +4,7 @@ import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createProgressLine } from "../progress-line.ts";
 import { askAtTerminal } from "./ask.ts";
+import { inShellWords } from "./shell-words.ts";
 
 /**
  * How a command of the shell is written:
@@ -98,7 +99,7 @@ export async function withSession(
   try {
     const connected = await connect(io, options, interrupt.signal);
     server = connected.server;
-    return await work(createSession(server, io, interrupt.signal, options, connected.unanswered));
+    return await work(createSession(server, io, interrupt.signal, options, connected.asked));
   } catch (error) {
     if (isUnread) return 0;
     if (interrupt.signal.aborted) return report(interrupt.signal.reason, io);
@@ -118,17 +119,38 @@ export function report(error: unknown, io: Pick<CommandIo, "stderr">): number {
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }
 
+/** What became of the newest call's question. */
+interface Asked {
+  unanswered: Question | undefined;
+  hasDeclined: boolean;
+}
+
+/** A call that had to ask, and got no answer. */
+function notDone({ unanswered, hasDeclined }: Asked, unasked: string | undefined): OrchestratorError | undefined {
+  if (hasDeclined) return new OrchestratorError("you did not agree, so nothing was changed");
+  if (unanswered === undefined) return undefined;
+  const fields = unanswered.fields.filter(({ type }) => type !== "boolean");
+  const needed = fields.map(({ name, description }) => (description === name ? name : `${name} (${description})`));
+  const what = needed.length === 0 ? unanswered.message : `${unanswered.message} Needed: ${needed.join(", ")}.`;
+  return new InvalidRequest(`${what} Nobody can answer here`, {
+    hint: unasked ?? "Add --yes to do this, or run it in a terminal.",
+  });
+}
+
 async function connect(
   io: CommandIo,
   options: SessionOptions,
   signal: AbortSignal,
-): Promise<{ readonly server: ServerClient; readonly unanswered: () => Question | undefined }> {
-  let unanswered: Question | undefined;
+): Promise<{ readonly server: ServerClient; readonly asked: Asked }> {
+  const asked: Asked = { unanswered: undefined, hasDeclined: false };
   const ask = async (question: Question): Promise<Answers> => {
-    if (options.ask !== undefined) return options.ask(question);
-    if (io.isTerminal) return askAtTerminal(question, io);
-    unanswered = question;
-    return undefined;
+    if (options.ask === undefined && !io.isTerminal) {
+      asked.unanswered = question;
+      return undefined;
+    }
+    const answers = await (options.ask?.(question) ?? askAtTerminal(question, io));
+    asked.hasDeclined = answers === undefined;
+    return answers;
   };
   try {
     const server = await startServer({
@@ -141,7 +163,7 @@ async function connect(
       signal,
       ...(options.roots !== undefined && { roots: options.roots }),
     });
-    return { server, unanswered: () => unanswered };
+    return { server, asked };
   } catch (error) {
     throw unreachable(error);
   }
@@ -152,7 +174,7 @@ function createSession(
   io: CommandIo,
   sessionSignal: AbortSignal,
   options: SessionOptions,
-  unanswered: () => Question | undefined,
+  asked: Asked,
 ): Session {
   const guarded = async <Value>(work: Promise<Value>, signal = sessionSignal): Promise<Value> => {
     try {
@@ -178,6 +200,8 @@ function createSession(
       });
       const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
       let isTextShown = false;
+      asked.unanswered = undefined;
+      asked.hasDeclined = false;
       try {
         const work = server.callTool(tool, given, {
           signal,
@@ -194,13 +218,7 @@ function createSession(
         });
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
-        const question = unanswered();
-        if (result.isError === true && question !== undefined) {
-          throw new InvalidRequest(`${question.message} Nobody can answer here`, {
-            hint: options.unasked ?? "Add --yes to do this, or run it in a terminal.",
-          });
-        }
-        if (result.isError === true) throw toolError(text);
+        if (result.isError === true) throw notDone(asked, options.unasked) ?? toolError(text);
         return { structured: (result.structuredContent ?? {}) as Data, text };
       } finally {
         if (progress === "always") line.end();
@@ -216,7 +234,7 @@ function createSession(
 /** What a tool answered with `isError`: its message, and the hint behind it. */
 function toolError(text: string): OrchestratorError {
   const [message = "", ...hint] = text.split("\n");
-  return new OrchestratorError(message, hint.length === 0 ? {} : { hint: hint.join("\n") });
+  return new OrchestratorError(message, hint.length === 0 ? {} : { hint: inShellWords(hint.join("\n")) });
 }
 
 /** An answer of the protocol that is an error (no such tool, resource, prompt), or a connection that broke. */

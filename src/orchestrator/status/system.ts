@@ -15,11 +15,13 @@ export async function ramStatus({ inventory, probe, isPinned }: StatusSource): P
     probe.sample(),
     Promise.all(
       inventory.engines.map(async (engine) =>
-        (await inventory.resident(engine, 0)).map(({ name, sizeBytes }) => ({
+        (await inventory.resident(engine, 0)).map(({ name, sizeBytes, contextTokens, expiresAt }) => ({
           name,
           engine: engine.id,
           bytes: sizeBytes,
           ...(isPinned(name) && { isPinned: true }),
+          ...(contextTokens !== undefined && { contextTokens }),
+          ...(expiresAt !== undefined && { expiresAt }),
         })),
       ),
     ),
