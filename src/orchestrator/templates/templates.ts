@@ -39,6 +39,7 @@ const maxProjects = 16;
 export function createTemplates({ folder, log, publish }: TemplateParts): ClosableTemplates {
   const folders = new Map<string, KnownFolder>();
   const write = createMutex();
+  let builtIn: readonly Template[] | undefined;
   let isClosed = false;
 
   function changed(): void {
@@ -77,7 +78,9 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
   }
 
   async function list({ project }: CallerContext): Promise<TemplateList> {
-    const known = new Map<string, Template>(builtInTemplates().map((template) => [template.name, template]));
+    const known = new Map<string, Template>(
+      (builtIn ??= builtInTemplates()).map((template) => [template.name, template]),
+    );
     const problems: string[] = [];
     const add = async (path: string, source: "user" | "project", inside?: string): Promise<void> => {
       for (const entry of await read(path, inside)) {
