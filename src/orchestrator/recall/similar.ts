@@ -39,9 +39,13 @@ const entriesAtOnce = 500;
 const bands = 8;
 const rows = 2;
 
+/** Of 16; values of the same words in the part `sameText` fall below once in a hundred times. Looking at words costs more. */
+const leastAgreement = 5;
+
 interface Known extends Text {
   readonly shape: string;
-  readonly buckets: readonly string[];
+  /** `bands * rows` numbers; none for a value of few words. */
+  readonly signature: Uint32Array;
 }
 
 /** Entries are looked at with the first `find`. */
@@ -54,11 +58,11 @@ export function createResemblance(): Resemblance {
 
   function take(id: string, text: Text): void {
     const shape = shapeOf(text.key);
-    const own = bucketsOf(valueWords(text.value));
-    known.set(id, { ...text, shape, buckets: own });
+    const signature = signatureOf(valueWords(text.value));
+    known.set(id, { ...text, shape, signature });
     if (!shapes.has(shape)) nearShapes.add(shape);
     shapes.set(shape, (shapes.get(shape) ?? new Set()).add(id));
-    for (const bucket of own) buckets.set(bucket, (buckets.get(bucket) ?? new Set()).add(id));
+    for (const bucket of bucketsOf(signature)) buckets.set(bucket, (buckets.get(bucket) ?? new Set()).add(id));
   }
 
   function drop(id: string): void {
@@ -71,7 +75,7 @@ export function createResemblance(): Resemblance {
       shapes.delete(old.shape);
       nearShapes.remove(old.shape);
     }
-    for (const bucket of old.buckets) {
+    for (const bucket of bucketsOf(old.signature)) {
       const ids = buckets.get(bucket);
       ids?.delete(id);
       if (ids?.size === 0) buckets.delete(bucket);
@@ -103,10 +107,12 @@ export function createResemblance(): Resemblance {
       const shape = shapeOf(text.key);
       const lookAlike = [...(shapes.get(shape) ?? [])].filter(isOther);
       const words = valueWords(text.value);
+      const signature = signatureOf(words);
       const candidates = new Set(
-        bucketsOf(words).flatMap((bucket) => firstOf(buckets.get(bucket) ?? [], isOther, mostCandidates)),
+        bucketsOf(signature).flatMap((bucket) => firstOf(buckets.get(bucket) ?? [], isOther, mostCandidates)),
       );
       const alike = [...candidates]
+        .filter((other) => agreement(signature, known.get(other)?.signature) >= leastAgreement)
         .map((other) => ({ other, overlap: overlapOf(words, valueWords(known.get(other)?.value ?? "")) }))
         .filter(({ overlap }) => overlap >= sameText)
         .toSorted((a, b) => b.overlap - a.overlap)
@@ -147,8 +153,8 @@ function valueWords(value: string): ReadonlySet<string> {
   return new Set(wordsOf(value.slice(0, mostWords * 10)).slice(0, mostWords));
 }
 
-function bucketsOf(words: ReadonlySet<string>): readonly string[] {
-  if (words.size < fewestWords) return [];
+function signatureOf(words: ReadonlySet<string>): Uint32Array {
+  if (words.size < fewestWords) return new Uint32Array();
   const least = new Uint32Array(bands * rows).fill(0xffffffff);
   for (const word of words) {
     const hash = hashOf(word);
@@ -159,7 +165,19 @@ function bucketsOf(words: ReadonlySet<string>): readonly string[] {
       if (value < (least[row] ?? 0)) least[row] = value;
     }
   }
-  return Array.from({ length: bands }, (_unused, band) => `${band} ${least[band * rows]} ${least[band * rows + 1]}`);
+  return least;
+}
+
+function bucketsOf(signature: Uint32Array): readonly string[] {
+  return Array.from(
+    { length: signature.length / rows },
+    (_unused, band) => `${band} ${signature[band * rows]} ${signature[band * rows + 1]}`,
+  );
+}
+
+/** In how many numbers both agree: of all of them the part that the words have in common, more or less. */
+function agreement(signature: Uint32Array, other: Uint32Array = new Uint32Array()): number {
+  return signature.reduce((count, value, index) => count + Number(value === other[index]), 0);
 }
 
 /** FNV-1a, 32 bits. */
