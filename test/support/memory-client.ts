@@ -29,6 +29,8 @@ export interface MemoryClientOptions {
   readonly clientName?: string;
   /** `jobs.patience`. */
   readonly patienceSeconds?: number;
+  /** `tools.sets` */
+  readonly toolSets?: readonly string[];
 }
 
 export interface MemoryClient {
@@ -67,7 +69,11 @@ export async function connectMemoryClient(
       options.open ??
       (async () => ({
         orchestrator,
-        callerSettings: { ...plainSettings, patienceSeconds: options.patienceSeconds ?? 45 },
+        callerSettings: {
+          ...plainSettings,
+          patienceSeconds: options.patienceSeconds ?? 45,
+          ...(options.toolSets && { tools: { sets: options.toolSets, disabled: [] } }),
+        },
         fileRoots: options.fileRoots ?? [],
         warnings: [],
         configFile: "/home/user/.ollm/config.yaml",

@@ -1,0 +1,149 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createSettingsAccess } from "../../src/orchestrator/config/access.ts";
+import { followSettings } from "../../src/orchestrator/config/live.ts";
+import { createLog } from "../../src/orchestrator/log.ts";
+import type { Orchestrator } from "../../src/orchestrator/facade.ts";
+import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
+import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
+
+const eras: readonly Era[] = ["legacy", "modern"];
+
+describe("update_config", () => {
+  let home: string;
+  let file: string;
+  let connection: MemoryClient | undefined;
+  beforeEach(async () => {
+    home = await mkdtemp(join(tmpdir(), "ollm-update-config-"));
+    file = join(home, "config.yaml");
+  });
+  afterEach(async () => {
+    await connection?.close();
+    await rm(home, { recursive: true });
+  });
+
+  /** The real settings of a home of its own around a fake brain; `update_config` is in the set `all` only. */
+  async function orchestrator(environment: Record<string, string> = {}): Promise<Orchestrator> {
+    const { settings: live } = await followSettings({
+      home,
+      environment,
+      flags: {},
+      stamp: () => readFile(file, "utf8").catch(() => "none"),
+      check: ({ providers }) => {
+        if (providers.ollama.host.includes("@")) throw new Error("a password in an address");
+      },
+      pause: () => Promise.resolve(),
+      log: createLog("silent", () => undefined),
+    });
+    return { ...createFakeOrchestrator(), settings: createSettingsAccess({ home, live }) };
+  }
+
+  async function connect(options: Parameters<typeof connectMemoryClient>[1] = {}, environment = {}) {
+    connection = await connectMemoryClient(await orchestrator(environment), { ...options, toolSets: ["all"] });
+    return connection;
+  }
+
+  const text = ({ content }: Awaited<ReturnType<MemoryClient["call"]>>) =>
+    content
+      .map((block) => (block.type === "text" ? block.text : ""))
+      .join("\n")
+      .replaceAll(home, "HOME");
+
+  it("says of settings where each comes from", async () => {
+    await writeFile(file, "# mine\noptions:\n  maxTokens: 100\n");
+    const { call } = await connect({}, { OLLM_TEMPERATURE: "0.1" });
+    expect(text(await call("update_config", { action: "show", path: "options" }))).toBe(
+      [
+        "options.temperature: 0.1 (OLLM_TEMPERATURE)",
+        "options.topP: unset (default)",
+        "options.maxTokens: 100 (HOME/config.yaml:3)",
+      ].join("\n"),
+    );
+  });
+
+  it("changes one line of the file, in force at once", async () => {
+    await writeFile(file, "# mine\noptions:\n  maxTokens: 100 # few\n");
+    const { call } = await connect();
+    const set = await call("update_config", { action: "set", path: "options.maxTokens", value: 200 });
+    expect(set.structuredContent).toEqual({
+      settings: [{ path: "options.maxTokens", value: 200, source: `${file}:3`, scope: "request" }],
+    });
+    expect(await readFile(file, "utf8")).toBe("# mine\noptions:\n  maxTokens: 200 # few\n");
+    expect(text(await call("update_config", { action: "show", path: "options.maxTokens" }))).toContain("200");
+    const unset = await call("update_config", { action: "unset", path: "options.maxTokens" });
+    expect(text(unset)).toBe("options.maxTokens: 4096 (default)");
+  });
+
+  it("takes settings of models by pattern", async () => {
+    const { call } = await connect();
+    await call("update_config", { action: "set", path: 'models["qwen*"].contextTokens', value: 8192 });
+    expect(text(await call("update_config", { action: "show", path: "models" }))).toBe(
+      'models["qwen*"].contextTokens: 8192 (HOME/config.yaml:3)',
+    );
+  });
+
+  it.each([
+    [{ action: "set", path: "optoins.topP", value: 1 }, "did you mean options.topP?"],
+    [{ action: "set", path: "options.topP", value: 7 }, "options.topP is 7: Too big"],
+    [{ action: "set", path: "options", value: { topP: 1 } }, "options is a section"],
+    [{ action: "set", path: "options.topP" }, "needs a value"],
+    [{ action: "unset" }, "needs a path"],
+  ])("refuses %j and writes nothing", async (input, message) => {
+    const { call } = await connect();
+    const result = await call("update_config", input);
+    expect(result.isError).toBe(true);
+    expect(text(result)).toContain(message);
+    await expect(readFile(file)).rejects.toThrow("ENOENT");
+  });
+
+  it("puts the file back when what it says can't be obeyed", async () => {
+    await writeFile(file, "# mine\n");
+    const { call } = await connect();
+    const input = { action: "set", path: "providers.ollama.host", value: "http://a:b@c:1", confirm: true };
+    const result = await call("update_config", input);
+    expect(result.isError).toBe(true);
+    expect(await readFile(file, "utf8")).toBe("# mine\n");
+    expect(text(await call("update_config", { action: "show", path: "providers.ollama.host" }))).toContain("127.0.0.1");
+  });
+
+  it.each(["files.roots", "privacy", "network.allowedHosts", "http.allowedOrigins", "tools.disabled", "log.prompts"])(
+    "without anybody to ask, %s stays as it is",
+    async (path) => {
+      const { call } = await connect();
+      const result = await call("update_config", { action: "set", path, value: "x" });
+      expect(result.isError).toBe(true);
+      expect(text(result)).toContain("confirm");
+      await expect(readFile(file)).rejects.toThrow("ENOENT");
+    },
+  );
+
+  it.each(eras)("asks before it opens anything (%s)", async (era) => {
+    const { call, questions } = await connect({
+      era,
+      elicit: () => ({ action: "accept", content: { confirm: true } }),
+    });
+    await call("update_config", { action: "set", path: "files.roots", value: ["/notes"] });
+    expect(questions).toEqual(['Set files.roots to ["/notes"]? It decides what may leave or enter this machine.']);
+    expect(await readFile(file, "utf8")).toBe("files:\n  roots: [/notes]\n");
+  });
+
+  it("changes nothing when the answer is no", async () => {
+    const { call } = await connect({ elicit: () => ({ action: "decline" }) });
+    const result = await call("update_config", { action: "set", path: "privacy", value: "allow_remote" });
+    expect(result.isError).toBe(true);
+    await expect(readFile(file)).rejects.toThrow("ENOENT");
+  });
+
+  it("loses none of many changes at once", async () => {
+    await writeFile(file, "# mine\n");
+    const { call } = await connect();
+    const names = Array.from({ length: 20 }, (_each, index) => `model-${index}`);
+    await Promise.all(
+      names.map((name) => call("update_config", { action: "set", path: `models["${name}"].keepAlive`, value: 5 })),
+    );
+    const shown = await call("update_config", { action: "show", path: "models" });
+    expect((shown.structuredContent as { settings: unknown[] }).settings).toHaveLength(20);
+  });
+});
