@@ -52,7 +52,7 @@ const searchWaitMs = 3_000;
 /** A generation waits for it, which didn't ask for a search. */
 const relevantWaitMs = 500;
 /** Standard deviations above the similarity of unrelated texts: what a search shows, and what a prompt is burdened with. */
-const foundDeviations = 2;
+const foundDeviations = 1.5;
 const relevantDeviations = 4;
 /** Entries taken into the index before others have their turn. */
 const entriesAtOnce = 500;

@@ -1,0 +1,221 @@
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { withSession, type Session } from "./session.ts";
+import { show } from "./show.ts";
+import { renderTable, styled, type Column } from "./table.ts";
+import { oneLine } from "./width.ts";
+
+/** One entry of `ollm://memory` and, with fewer fields, of `recall`. */
+export interface MemoryRow {
+  readonly key: string;
+  readonly value: string;
+  readonly category?: string;
+  readonly scope?: string;
+  readonly tags?: readonly string[];
+  readonly pinned?: boolean;
+  readonly updated_at: string;
+  readonly created_at?: string;
+  readonly expires_at?: string;
+  readonly project?: string;
+  readonly source?: string;
+  readonly access_count?: number;
+  readonly previous?: { readonly value: string; readonly updated_at: string };
+}
+
+interface Listing {
+  readonly entries: readonly MemoryRow[];
+  readonly total: number;
+}
+
+const columns: readonly Column<MemoryRow>[] = [
+  { title: "KEY", text: ({ key }) => oneLine(key), style: ({ pinned }) => (pinned === true ? "cyan" : undefined) },
+  { title: "VALUE", text: ({ value }) => oneLine(value) },
+  { title: "KIND", text: kindOf, isExtra: 1 },
+  { title: "CHANGED", text: ({ updated_at }) => updated_at.slice(0, 10), isExtra: 2 },
+];
+
+/** `ollm memory list`: the newest. */
+export function listMemory(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ read }) => {
+    show(await read<Listing>("ollm://memory"), options, io, (listing) => {
+      if (listing.entries.length === 0) return "Nothing is remembered.\n";
+      return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
+    });
+    return 0;
+  });
+}
+
+/** `ollm memory search WORDS`. Finding nothing ends with 1, as in grep. */
+export function searchMemory(
+  words: readonly string[],
+  options: { readonly category?: string; readonly limit?: number; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { category, limit } = options;
+    const input = { query: words.join(" "), category, limit };
+    const { structured } = await call<Listing & { readonly method: string }>("recall", input);
+    show(structured, options, io, (found) => {
+      if (found.entries.length === 0) return "Nothing remembered fits.\n";
+      const how = found.method === "hybrid" ? "found by words and meaning" : "found by words";
+      return `${renderTable(found.entries, columns, io)}${styled(how, "dim", io)}\n${restOf(found, "--limit shows more", io)}`;
+    });
+    return structured.entries.length === 0 ? 1 : 0;
+  });
+}
+
+/** `ollm memory show KEY`: the value as it is, and what is known of it on stderr's side of a terminal. */
+export function showMemory(key: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ read }) => {
+    show(await read<MemoryRow>(uriOf(key)), options, io, (row) => {
+      const facts = [
+        kindOf(row),
+        row.pinned === true ? "pinned" : "",
+        row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
+        `from ${row.source ?? "unknown"}`,
+        `changed ${row.updated_at}`,
+        row.expires_at === undefined ? "" : `until ${row.expires_at}`,
+        `used ${row.access_count ?? 0} times`,
+        row.project === undefined ? "" : `of ${oneLine(row.project)}`,
+        row.previous === undefined ? "" : `before: ${oneLine(row.previous.value)}`,
+      ].filter((fact) => fact !== "");
+      return `${row.value.split("\n").map(oneLine).join("\n")}\n${facts.map((fact) => `${styled(fact, "dim", io)}\n`).join("")}`;
+    });
+    return 0;
+  });
+}
+
+/** `ollm memory add KEY VALUE`. */
+export function addMemory(
+  key: string,
+  words: readonly string[],
+  options: {
+    readonly category?: string;
+    readonly project?: boolean;
+    readonly tag?: readonly string[];
+    readonly pin?: boolean;
+    readonly ttl?: number;
+    readonly force?: boolean;
+    readonly json?: boolean;
+  },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const { structured, text } = await call("remember", {
+      key,
+      value: words.join(" "),
+      category: options.category,
+      scope: options.project === true ? "project" : undefined,
+      tags: options.tag,
+      pinned: options.pin,
+      ttl: options.ttl,
+      force: options.force,
+    });
+    show(structured, options, io, () => `${oneLine(text)}\n`);
+    return 0;
+  });
+}
+
+/** `ollm memory forget KEY...`, or `--all`, which asks. */
+export function forgetMemory(
+  keys: readonly string[],
+  options: { readonly all?: boolean; readonly yes?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    if ((keys.length === 0) === (options.all !== true)) {
+      throw new InvalidRequest("forget needs either keys or --all", { hint: "ollm memory list shows the keys" });
+    }
+    const requests =
+      options.all === true ? [{ all: true, confirm: options.yes }] : keys.map((key) => ({ key, confirm: true }));
+    const forgotten: string[] = [];
+    let total = 0;
+    for (const request of requests) {
+      const { structured, text } = await call<{ readonly forgotten: readonly string[]; readonly total: number }>(
+        "forget",
+        request,
+      );
+      forgotten.push(...structured.forgotten);
+      total += structured.total;
+      if (options.json !== true) io.stdout(`${oneLine(text)}\n`);
+    }
+    if (options.json === true) show({ forgotten, total }, options, io, () => "");
+    return 0;
+  });
+}
+
+/** `ollm memory export`: every entry of this home, all projects' too, as JSON or Markdown on stdout. */
+export function exportMemory(
+  options: { readonly markdown?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async (session) => {
+    if (options.markdown === true && options.json === true) {
+      throw new InvalidRequest("--json and --markdown contradict each other", { hint: "leave out one of them" });
+    }
+    const text = await exported(session, options.markdown === true ? "markdown" : "json");
+    io.stdout(text.endsWith("\n") ? text : `${text}\n`);
+    return 0;
+  });
+}
+
+async function exported({ call }: Session, format: "json" | "markdown"): Promise<string> {
+  const { structured } = await call<{ readonly text?: string }>("transfer_memories", { action: "export", format });
+  return structured.text ?? "";
+}
+
+/** `ollm memory import [FILE]`: what `export` wrote, Markdown by its ending. Refused entries end it with 1. */
+export function importMemory(
+  file: string | undefined,
+  options: { readonly markdown?: boolean; readonly force?: boolean; readonly json?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  return withSession(io, {}, async ({ call, signal }) => {
+    const text = file === undefined || file === "-" ? await io.readInput?.(signal) : await textOf(file, io);
+    if (text === undefined) {
+      throw new InvalidRequest("there is nothing to import", { hint: "name a file, or pipe one in" });
+    }
+    const isMarkdown = options.markdown === true || (file !== undefined && /\.(md|markdown)$/i.test(file));
+    const input = {
+      action: "import",
+      format: isMarkdown ? "markdown" : "json",
+      text: text.replace(/^\uFEFF/, ""),
+      force: options.force,
+    };
+    const { structured } = await call<{ readonly imported: number; readonly refused?: readonly string[] }>(
+      "transfer_memories",
+      input,
+    );
+    const { imported, refused = [] } = structured;
+    for (const reason of refused) io.stderr(`not taken: ${oneLine(reason)}\n`);
+    show(structured, options, io, () => `Imported ${imported} ${imported === 1 ? "entry" : "entries"}.\n`);
+    return refused.length > 0 ? 1 : 0;
+  });
+}
+
+async function textOf(file: string, io: CommandIo): Promise<string> {
+  const whole = path.resolve(io.workingDirectory, file);
+  try {
+    return await readFile(whole, "utf8");
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new InvalidRequest(`${whole} can't be read: ${reason}`, {
+      hint: "name a file that export wrote",
+      cause: error,
+    });
+  }
+}
+
+function kindOf({ category = "fact", scope = "global" }: MemoryRow): string {
+  return scope === "global" ? category : `${category}, ${scope}`;
+}
+
+function restOf({ entries, total }: Listing, advice: string, io: CommandIo): string {
+  return total > entries.length ? `${styled(`${entries.length} of ${total}; ${advice}`, "dim", io)}\n` : "";
+}
+
+function uriOf(key: string): string {
+  return `ollm://memory/${encodeURIComponent(key)}`;
+}
