@@ -1,9 +1,12 @@
 import { Command, CommanderError, Option } from "commander";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import { version } from "../version.ts";
+import { addCompare } from "./commands-compare.ts";
 import { addConfig } from "./commands-config.ts";
 import { addGeneration } from "./commands-generation.ts";
+import { addMemory } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";
+import { addProject } from "./commands-project.ts";
 import { addTemplates } from "./commands-templates.ts";
 import { wholeNumber, type JsonOption, type Run } from "./command-options.ts";
 import type { SetupOptions } from "./commands/setup.ts";
@@ -60,8 +63,11 @@ export function createCommands(run: Run): Command {
   });
 
   addGeneration(program, run);
+  addCompare(program, run);
   addModels(program, run);
+  addMemory(program, run);
   addTemplates(program, run);
+  addProject(program, run);
   addSetUp(program, run);
   addConfig(program, run);
   addRunning(program, run);

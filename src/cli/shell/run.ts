@@ -102,7 +102,8 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   };
 }
 
-async function located(file: string, io: CommandIo): Promise<string> {
+/** Absolute and resolved. Throws `InvalidRequest`. */
+export async function located(file: string, io: CommandIo): Promise<string> {
   try {
     return await realpath(path.resolve(io.workingDirectory, file));
   } catch (error) {
@@ -145,7 +146,7 @@ async function splitWords(
 }
 
 /** What was piped in stands before the question, as files do; alone it is the question. */
-function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
+export function withInput(prompt: string | undefined, input: string | undefined): string | undefined {
   const text = input?.trimEnd() ?? "";
   if (text === "") return prompt;
   if (prompt === undefined) return text;

@@ -1,0 +1,178 @@
+import path from "node:path";
+import { plain, sideBySide } from "../../orchestrator/text/columns.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { createLiveColumns } from "./live-columns.ts";
+import { located, withInput } from "./run.ts";
+import { report, withSession, type Session } from "./session.ts";
+import { show } from "./show.ts";
+import { renderTable, styled, type Column } from "./table.ts";
+import { oneLine } from "./width.ts";
+import { pickAndTell } from "./winners.ts";
+
+/** Of `ollm compare`, under the names of its flags. */
+export interface CompareFlags {
+  readonly judge?: string | true;
+  readonly runs?: number;
+  readonly file?: readonly string[];
+  readonly system?: string;
+  readonly maxTokens?: number;
+  readonly json?: boolean;
+}
+
+/** `ollm://comparisons/{id}` */
+interface ComparisonData {
+  readonly id: string;
+  readonly task: string;
+  readonly results: readonly ResultData[];
+  readonly order: string;
+  readonly judgement?: {
+    readonly judge: string;
+    readonly ranking: readonly (readonly string[])[];
+    readonly reason: string;
+    readonly note: string;
+  };
+  readonly notes?: readonly string[];
+}
+
+interface ResultData {
+  readonly model: string;
+  readonly text?: string;
+  readonly completion_tokens?: number;
+  readonly tokens_per_second?: number;
+  readonly first_token_ms?: number;
+  readonly total_ms?: number;
+  readonly load_ms?: number;
+  readonly memory_bytes?: number;
+  readonly is_contended?: boolean;
+  readonly error?: string;
+}
+
+/** Longer answers are cut at a terminal, and `--json` has them whole. */
+const shownLines = 60;
+
+/** `ollm compare prompt [models...]`: columns that grow, then figures and answers, then which one did best. */
+export async function compare(
+  prompt: string,
+  models: readonly string[],
+  flags: CompareFlags,
+  io: CommandIo,
+): Promise<number> {
+  let files: readonly string[];
+  try {
+    files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+  } catch (error) {
+    return report(error, io);
+  }
+  const roots = [...new Set(files.map((file) => path.dirname(file)))];
+  return withSession(io, { roots }, async (session) => {
+    const input = await io.readInput?.(session.signal);
+    const id = await ask(
+      {
+        prompt: withInput(prompt, input) ?? prompt,
+        models: models.length === 0 ? "auto" : models,
+        files: files.length === 0 ? undefined : files,
+        judge: flags.judge === true ? "auto" : flags.judge,
+        runs: flags.runs,
+        system: flags.system,
+        max_tokens: flags.maxTokens,
+      },
+      models,
+      flags,
+      session,
+    );
+    const comparison = await session.read<ComparisonData>(`ollm://comparisons/${encodeURIComponent(id)}`);
+    show(comparison, flags, io, (found) => text(found, io));
+    if (flags.json !== true) await pick(comparison, session);
+    return 0;
+  });
+}
+
+async function ask(
+  request: Readonly<Record<string, unknown>>,
+  models: readonly string[],
+  flags: CompareFlags,
+  { call, io }: Session,
+): Promise<string> {
+  const isLive = io.errorColumns !== undefined && flags.json !== true;
+  const live = isLive
+    ? createLiveColumns(models, { write: (drawn) => io.stderr(drawn), width: () => io.errorColumns ?? 80 })
+    : undefined;
+  try {
+    const { structured } = await call<{ readonly comparison_id: string }>("compare", request, {
+      ...(live !== undefined && { onText: (note) => live.onText(note) }),
+    });
+    return structured.comparison_id;
+  } finally {
+    live?.clear();
+  }
+}
+
+function text(comparison: ComparisonData, io: CommandIo): string {
+  const { results, judgement, notes = [] } = comparison;
+  const said = [
+    `Order: ${comparison.order}.`,
+    ...(results.some(({ is_contended }) => is_contended) ? ["* other work ran meanwhile: no measurement"] : []),
+    ...(judgement === undefined
+      ? []
+      : [
+          `${judgement.judge} ranks ${judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: ${judgement.reason} (${judgement.note})`,
+        ]),
+    ...notes,
+  ];
+  const lines = said.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+  return `${renderTable(results, columns, io)}\n${answers(results, io)}\n${lines}`;
+}
+
+/** Beside each other at a terminal; whole and one below the other in a file or a pipe. */
+function answers(results: readonly ResultData[], io: CommandIo): string {
+  const shown = results.map(({ model, text: answer = "", error }) => ({
+    title: model,
+    text: error === undefined ? answer.trim() : `failed: ${error}`,
+  }));
+  if (io.columns !== undefined) return `${sideBySide(shown, { width: io.columns - 1, maxLines: shownLines })}\n`;
+  return shown.map((one) => `=== ${one.title} ===\n${plain(one.text)}\n`).join("\n");
+}
+
+const columns: readonly Column<ResultData>[] = [
+  { title: "MODEL", text: ({ model, is_contended }) => (is_contended === true ? `${model} *` : model) },
+  {
+    title: "TOKENS",
+    text: ({ completion_tokens, error }) => (error === undefined ? `${completion_tokens ?? ""}` : "failed"),
+    isNumber: true,
+    isExtra: 3,
+  },
+  { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1) ?? "", isNumber: true },
+  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true },
+  { title: "TOTAL", text: ({ total_ms }) => duration(total_ms), isNumber: true },
+  { title: "LOAD", text: ({ load_ms }) => (load_ms === 0 ? "loaded" : duration(load_ms)), isNumber: true, isExtra: 1 },
+  {
+    title: "MEMORY",
+    text: ({ memory_bytes }) => (memory_bytes === undefined ? "" : formatBytes(memory_bytes)),
+    isNumber: true,
+    isExtra: 2,
+  },
+];
+
+function duration(milliseconds: number | undefined): string {
+  if (milliseconds === undefined) return "";
+  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+}
+
+/** Asks where somebody can answer, else says how. */
+async function pick({ id, task, results }: ComparisonData, session: Session): Promise<void> {
+  const { io } = session;
+  const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
+  if (!io.isTerminal) {
+    io.stderr(`ollm winners --pick MODEL --comparison ${id} makes one the choice for ${task} tasks\n`);
+    return;
+  }
+  const choices = names.map((name, index) => `${index + 1} ${name}`).join(", ");
+  for (;;) {
+    const answer = await io.ask(`Which did best? ${choices} (Enter: none) `);
+    if (answer === "") return;
+    const model = names[Number(answer) - 1] ?? names.find((name) => name === answer);
+    if (model !== undefined) return pickAndTell({ comparison_id: id, model }, {}, session);
+    io.stderr(`  A number from 1 to ${names.length}, please.\n`);
+  }
+}

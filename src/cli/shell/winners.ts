@@ -1,0 +1,72 @@
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { withSession, type Session } from "./session.ts";
+import { show } from "./show.ts";
+import { renderTable } from "./table.ts";
+
+/** Of `ollm winners`, under the names of its flags. */
+export interface WinnersFlags {
+  readonly pick?: string;
+  readonly comparison?: string;
+  readonly task?: string;
+  readonly undo?: boolean;
+  readonly json?: boolean;
+}
+
+interface Picks {
+  readonly preferences: readonly {
+    readonly task: string;
+    readonly model: string;
+    readonly comparison_id: string;
+    readonly picked_at: string;
+  }[];
+}
+
+/** `ollm winners`: what was picked in comparisons; picks one, or takes the newest back. */
+export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async (session) => {
+    if (flags.undo === true && flags.pick !== undefined) {
+      throw new InvalidRequest("--undo and --pick don't go together", { hint: "ollm winners --undo" });
+    }
+    if (flags.undo === true) {
+      const { structured, text } = await session.call<Picks>("pick_winner", { action: "undo", task: flags.task });
+      show(structured, flags, io, () => `${text}\n`);
+    } else if (flags.pick !== undefined) {
+      const { comparison, task, pick } = flags;
+      await pickAndTell({ comparison_id: comparison, model: pick, task }, flags, session);
+    } else {
+      const { structured } = await session.call<Picks>("pick_winner", { action: "list" });
+      show(structured, flags, io, ({ preferences }) => list(preferences, io));
+    }
+    return 0;
+  });
+}
+
+/** Makes a model the choice for its kind of task, and says how to undo it. */
+export async function pickAndTell(
+  choice: { readonly comparison_id?: string | undefined; readonly model: string; readonly task?: string | undefined },
+  options: { readonly json?: boolean },
+  { call, io }: Session,
+): Promise<void> {
+  const { structured } = await call<Picks & { readonly picked: Picks["preferences"][number] }>("pick_winner", choice);
+  show(
+    structured,
+    options,
+    io,
+    ({ picked }) => `${picked.task} tasks go to ${picked.model} from now on; ollm winners --undo takes it back\n`,
+  );
+}
+
+function list(preferences: Picks["preferences"], io: CommandIo): string {
+  if (preferences.length === 0) return 'Nothing was picked yet: ollm compare "..." ends with a pick.\n';
+  return renderTable(
+    preferences,
+    [
+      { title: "TASK", text: ({ task }) => task },
+      { title: "MODEL", text: ({ model }) => model },
+      { title: "PICKED", text: ({ picked_at }) => picked_at.slice(0, 10) },
+      { title: "COMPARISON", text: ({ comparison_id }) => comparison_id, isExtra: 1 },
+    ],
+    io,
+  );
+}
