@@ -64,7 +64,12 @@ export const projectProfile = defineTool({
 
 /** The caller's own project, or that of a folder inside its roots. */
 async function lookedAt({ orchestrator, caller, files }: ToolContext, folder: string | undefined) {
-  if (folder === undefined && caller.project !== undefined) return caller.project;
+  if (folder === undefined) {
+    if (caller.project !== undefined) return caller.project;
+    throw new InvalidRequest("this connection works in no project", {
+      hint: "Name its folder; projects hold where .ollm/project.yaml or a mark like package.json lies.",
+    });
+  }
   return orchestrator.projects.detect(caller, await files.findFolder(folder));
 }
 

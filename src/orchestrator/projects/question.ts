@@ -10,10 +10,11 @@ export function questionFor(folder: string, settings: ProjectFile, { templates }
   const names = templates.slice(0, maxListed).map(({ name }) => oneLine(name));
   const more = templates.length - names.length;
   return [
-    `Use what the project ${oneLine(folder)} brings along? Approve it only if you know where it comes from.`,
+    `The project ${oneLine(folder)} brings settings along. Approve them only if you know where they come from.`,
     ...(model === undefined ? [] : [`Model: ${oneLine(model)}`]),
     ...(systemPrompt === undefined ? [] : ["System prompt of every request:", quoted(systemPrompt)]),
     ...(names.length === 0 ? [] : [`Templates: ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`]),
+    "Use them?",
   ].join("\n");
 }
 

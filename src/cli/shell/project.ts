@@ -1,0 +1,134 @@
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { resolve } from "node:path";
+import type { Answers, Question } from "../../server/client.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { withSession } from "./session.ts";
+import { show } from "./show.ts";
+import { styled } from "./table.ts";
+import { oneLine } from "./width.ts";
+
+/** A project, as `project_profile` answers. */
+export interface ShownProject {
+  readonly folder: string;
+  readonly kind?: string;
+  readonly evidence?: readonly string[];
+  readonly file?: string;
+  readonly profile?: string;
+  readonly model?: string;
+  readonly system_prompt?: string;
+  readonly default_profile?: string;
+  readonly enabled?: readonly string[];
+  readonly disabled?: readonly string[];
+  readonly is_trusted?: boolean;
+  readonly notes?: readonly string[];
+}
+
+interface ProjectOptions {
+  readonly json?: boolean;
+}
+
+/** `ollm project detect [folder]`. */
+export function detectProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
+  const place = placeOf(folder ?? ".", io);
+  return withSession(io, { roots: [place] }, async ({ call }) => {
+    const { structured } = await call<ShownProject>("project_profile", { action: "detect", folder: place });
+    show(structured, options, io, (project) => renderProject(project, io));
+    return 0;
+  });
+}
+
+/** `ollm project show [folder]`: what holds there, for the shell as for assistants. */
+export function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
+  const place = folder === undefined ? undefined : placeOf(folder, io);
+  return withSession(io, place === undefined ? {} : { roots: [place] }, async ({ call }) => {
+    const { structured } = await call<ShownProject>("project_profile", { action: "show", folder: place });
+    show(structured, options, io, (project) => renderProject(project, io));
+    return 0;
+  });
+}
+
+/** `ollm project init [folder]`, and `use <profile>` where there is no file yet. */
+export function initProject(
+  folder: string | undefined,
+  options: ProjectOptions & { readonly profile?: string },
+  io: CommandIo,
+): Promise<number> {
+  const place = placeOf(folder ?? ".", io);
+  return withSession(io, { roots: [place] }, async ({ call }) => {
+    const { structured } = await call<ShownProject>("project_profile", {
+      action: "init",
+      folder: place,
+      profile: options.profile,
+    });
+    show(
+      structured,
+      options,
+      io,
+      ({ file, profile }) => `Wrote ${oneLine(file ?? "")} (profile ${oneLine(profile ?? "")})\n`,
+    );
+    return 0;
+  });
+}
+
+/**
+ * `ollm project trust [folder]`: shows what the project brings along and asks. Kept for these very files: it holds for
+ * all assistants, and a file that changes is asked about again.
+ */
+export function trustProject(
+  folder: string | undefined,
+  options: ProjectOptions & { readonly yes?: boolean },
+  io: CommandIo,
+): Promise<number> {
+  const place = folder === undefined ? undefined : placeOf(folder, io);
+  let hasAsked = false;
+  const agree = (question: Question): Promise<Answers> => {
+    hasAsked = true;
+    io.stderr(`${question.message}\n`);
+    return Promise.resolve(Object.fromEntries(question.fields.map(({ name }) => [name, true])));
+  };
+  const session = {
+    ...(place !== undefined && { roots: [place] }),
+    ...(options.yes === true && { ask: agree }),
+    unasked: "Look at it, then add --yes; or run it in a terminal.",
+  };
+  return withSession(io, session, async ({ call }) => {
+    const { structured } = await call<ShownProject>("project_profile", { action: "use", folder: place });
+    show(structured, options, io, (project) => {
+      if (project.file === undefined && !hasAsked) return `${oneLine(project.folder)} has nothing to approve.\n`;
+      return `${oneLine(project.folder)} is approved as it is now.\n`;
+    });
+    return 0;
+  });
+}
+
+/** A home folder is no project: its `.ollm` is where all settings lie. */
+function placeOf(folder: string, io: CommandIo): string {
+  const place = resolve(io.workingDirectory, folder);
+  if (place !== resolve(io.userHome)) return place;
+  throw new InvalidRequest(`${place} is your home folder, not a project`, {
+    hint: "Name a project's folder; settings for everything: ollm config",
+  });
+}
+
+function renderProject(project: ShownProject, io: CommandIo): string {
+  const rows: readonly (readonly [name: string, value: string | undefined])[] = [
+    ["folder", project.folder],
+    ["kind", project.kind === undefined ? "none that is known" : kindText(project)],
+    ["file", project.file],
+    ["profile", project.profile],
+    ["default profile", project.default_profile],
+    ["model", project.model],
+    ["system prompt", project.system_prompt],
+    ["only tools", project.enabled?.join(", ")],
+    ["without tools", project.disabled?.join(", ")],
+    ["trusted", project.is_trusted === false ? "no: ollm project trust" : undefined],
+  ];
+  const shown = rows.filter(([, value]) => value !== undefined);
+  const width = Math.max(...shown.map(([name]) => name.length));
+  const lines = shown.map(([name, value = ""]) => `${styled(name.padEnd(width), "dim", io)}  ${oneLine(value)}`);
+  return `${[...lines, ...(project.notes ?? []).map((note) => oneLine(note))].join("\n")}\n`;
+}
+
+function kindText({ kind = "", evidence = [] }: ShownProject): string {
+  return evidence.length === 0 ? kind : `${kind} (${evidence.join(", ")})`;
+}

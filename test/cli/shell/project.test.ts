@@ -1,0 +1,85 @@
+import { mkdir, readFile, realpath } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { detectProject, initProject, showProject, trustProject } from "../../../src/cli/shell/project.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { writeFiles } from "../../support/project-host.ts";
+
+let owner: OwnerHome;
+let folder: string;
+
+beforeEach(async () => {
+  owner = await makeOwnerHome();
+  folder = path.join(await realpath(owner.folder), "work");
+  await mkdir(folder);
+});
+
+afterEach(() => owner.close());
+
+/** A terminal in `folder` whose user answers `answer`. */
+function terminal(answer?: string) {
+  const questions: string[] = [];
+  const io = {
+    ...owner.io(),
+    workingDirectory: folder,
+    isTerminal: answer !== undefined,
+    ask(question: string) {
+      questions.push(question);
+      return Promise.resolve(answer ?? "");
+    },
+  };
+  return { io, questions, printed: () => io.out.join(""), said: () => io.err.join("") };
+}
+
+describe("ollm project", () => {
+  it("detects, writes a file, shows it, and writes none over it", async () => {
+    await writeFiles(folder, { "tsconfig.json": "{}", "package.json": "{}" });
+    const detecting = terminal();
+    expect(await detectProject(undefined, { json: true }, detecting.io)).toBe(0);
+    expect(JSON.parse(detecting.printed())).toEqual({
+      folder,
+      kind: "typescript",
+      evidence: ["tsconfig.json", "package.json"],
+    });
+    const writing = terminal();
+    expect(await initProject(undefined, { profile: "documentation" }, writing.io)).toBe(0);
+    expect(await readFile(path.join(folder, ".ollm", "project.yaml"), "utf8")).toContain("profile: documentation");
+    const again = terminal();
+    expect(await initProject(undefined, {}, again.io)).toBe(1);
+    expect(again.said()).toContain("is there already");
+    const showing = terminal();
+    expect(await showProject(undefined, {}, showing.io)).toBe(0);
+    expect(showing.printed()).toContain("default profile  general");
+  });
+
+  it("approves what its user agrees to, and nothing otherwise", async () => {
+    await writeFiles(folder, { ".ollm/project.yaml": "systemPrompt: Be brief.\n" });
+    const refusing = terminal("n");
+    expect(await trustProject(undefined, {}, refusing.io)).toBe(1);
+    const alone = terminal();
+    expect(await trustProject(undefined, {}, alone.io)).toBe(2);
+    expect(alone.said()).toContain("add --yes");
+    const agreeing = terminal("y");
+    expect(await trustProject(undefined, {}, agreeing.io)).toBe(0);
+    expect(agreeing.questions[0]).toContain("> Be brief.");
+    const showing = terminal();
+    expect(await showProject(undefined, { json: true }, showing.io)).toBe(0);
+    expect(JSON.parse(showing.printed())).toMatchObject({ system_prompt: "Be brief." });
+  });
+
+  it("says what it approves with --yes, and that there may be nothing", async () => {
+    const nothing = terminal();
+    await writeFiles(folder, { "go.mod": "module x\n" });
+    expect(await trustProject(undefined, { yes: true }, nothing.io)).toBe(0);
+    expect(nothing.printed()).toContain("has nothing to approve");
+    await writeFiles(folder, { ".ollm/project.yaml": "model: smollm2:135m\n" });
+    const agreeing = terminal();
+    expect(await trustProject(undefined, { yes: true }, agreeing.io)).toBe(0);
+    expect(agreeing.said()).toContain("Model: smollm2:135m");
+  });
+
+  it("takes no home folder for a project", () => {
+    const { io } = terminal();
+    expect(() => initProject(owner.folder, {}, io)).toThrow("is your home folder");
+  });
+});
