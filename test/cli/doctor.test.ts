@@ -201,28 +201,35 @@ describe("checks", () => {
     expect(statuses(await checkMemory(world({ memory: () => Promise.resolve(facts) }), signal))).toEqual([status]);
   });
 
-  it("says that an owner which lives goes on with the settings it started with", async () => {
+  it("says that an owner which lives goes on with the settings before while the file is broken", async () => {
     await writeFile(path.join(home, "config.yaml"), "log: { level: info }\n");
-    const owner = (startedAt: string): DoctorWorld["owner"] => ({
+    const owner = (settingsProblem?: string): DoctorWorld["owner"] => ({
       status: {
         pid: 7,
         version: "1.0.0+a",
         socket: "s",
         home,
-        startedAt,
+        startedAt: "2020-01-01T00:00:00Z",
         isStandalone: false,
         clients: [],
         doors: [],
         loaded: [],
         jobs: 0,
+        ...(settingsProblem !== undefined && { settingsProblem }),
       },
     });
-    const found = (startedAt: string) => checkSettings(world({ owner: owner(startedAt) }), signal);
-    expect((await found("2020-01-01T00:00:00Z"))[0]).toMatchObject({
-      status: "warn",
-      hint: expect.stringContaining("ollm daemon restart"),
-    });
-    expect(statuses(await found("2100-01-01T00:00:00Z"))).toEqual(["ok"]);
+    const found = (settingsProblem?: string) => checkSettings(world({ owner: owner(settingsProblem) }), signal);
+    expect(statuses(await found())).toEqual(["ok"]);
+    expect(await found("config.yaml:1: no")).toMatchObject([
+      { status: "warn", message: "the owner: config.yaml:1: no" },
+    ]);
+    await writeFile(path.join(home, "config.yaml"), "log: { level: loud }\n");
+    const [broken] = await found("config.yaml:1: no");
+    expect(broken).toMatchObject({ status: "fail" });
+    expect(broken?.message).toMatch(
+      /config\.yaml:1: log\.level is "loud".*; the owner goes on with the settings before$/,
+    );
+    expect((await found())[0]?.message).not.toContain("goes on");
   });
 
   it.skipIf(process.platform === "win32")("tells how to close a token, and renews what can be renewed", async () => {

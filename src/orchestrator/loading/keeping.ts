@@ -7,11 +7,11 @@ import type { ModelOverrides } from "../types.ts";
 /**
  * How long models stay, and which are pinned. A pinned model is not evicted, and its engine is told never to unload it.
  *
- * | what                                   | pins it                                        |
- * |----------------------------------------|------------------------------------------------|
- * | `pin`                                  | until `release`, or the end of the process     |
- * | a pattern of `model.keepAlive.models`  | until `release`; from its next load on again   |
- * | `model.keepAlive.enabled: false`       | nothing is, whatever else is said              |
+ * | what                                  | pins it                                                      |
+ * |---------------------------------------|--------------------------------------------------------------|
+ * | `pin`                                 | until `release`, or the end of the process                   |
+ * | a pattern of `model.keepAlive.models` | until `release`; again from its next load, or other patterns |
+ * | `model.keepAlive.enabled: false`      | nothing is, whatever else is said                            |
  */
 export interface Keeping {
   isPinned(name: string): boolean;
@@ -32,13 +32,15 @@ const shortestLoadSeconds = 60;
 /** `settings` is asked anew each time. */
 export function createKeeping(settings: () => Settings): Keeping {
   const pinned = new Set<string>();
-  const released = new Set<string>();
+  /** Model → the patterns that it was released from. */
+  const released = new Map<string, string>();
 
   function isPinned(name: string): boolean {
     const { enabled, models } = settings().model.keepAlive;
     const key = keyOfName(name);
-    if (!enabled || released.has(key)) return false;
-    return pinned.has(key) || models.some((pattern) => matchesName(pattern, name));
+    if (!enabled || pinned.has(key)) return enabled;
+    const isMeant = models.some((pattern) => matchesName(pattern, name));
+    return isMeant && released.get(key) !== JSON.stringify(models);
   }
 
   function configuredSeconds(name: string): number {
@@ -54,12 +56,11 @@ export function createKeeping(settings: () => Settings): Keeping {
           hint: "set model.keepAlive.enabled to true",
         });
       }
-      released.delete(keyOfName(name));
       pinned.add(keyOfName(name));
     },
     release(name) {
       pinned.delete(keyOfName(name));
-      released.add(keyOfName(name));
+      released.set(keyOfName(name), JSON.stringify(settings().model.keepAlive.models));
     },
     wasLoaded: (name) => void released.delete(keyOfName(name)),
     secondsOfLoad(name, asked) {

@@ -1,0 +1,153 @@
+import { describe, expect, it } from "vitest";
+import type { Change } from "../../src/orchestrator/facade.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const another = fakeModel("gemma3:4b", 3 * gigabyte);
+
+/** A brain whose one engine is replaced when the address in its settings changes. */
+function place() {
+  const closed: string[] = [];
+  const engines = new Map(
+    ["first", "second"].map((host) => {
+      const engine = createFakeEngine("ollama", [host === "first" ? small : another], {
+        close: () => {
+          closed.push(host);
+          return Promise.resolve();
+        },
+      });
+      return [host, engine] as const;
+    }),
+  );
+  const engineAt = (host: string) => {
+    const engine = engines.get(host);
+    if (engine === undefined) throw new Error(`no engine ${host}`);
+    return engine;
+  };
+  const given = (host: string) => ({ providers: { ollama: { host } }, queue: { maxWaiting: 2 } });
+  const live = createHandSettings(given("first"));
+  const brain = createTestBrain([engineAt("first")], {
+    live,
+    remakeEngines: ({ providers }) => [engineAt(providers.ollama.host)],
+  });
+  return { ...brain, live, given, closed, engineAt };
+}
+
+describe("an engine whose settings changed", () => {
+  it("ends what was under way, unloads what it had loaded, and is closed then; new requests go to the next", async () => {
+    const { generate, live, given, closed, engineAt, orchestrator, caller } = place();
+    const gate = createGate();
+    const first = engineAt("first");
+    first.answer = async () => {
+      await gate.pass();
+      return {};
+    };
+    const under = generate({});
+    await gate.entered;
+    live.change(given("second"));
+    expect((await generate({})).model).toBe(another.name);
+    expect((await orchestrator.listModels(caller(), {})).models.map(({ name }) => name)).toEqual([another.name]);
+    expect(closed).toEqual([]);
+    expect(first.calls).not.toContain(`unload ${small.name}`);
+    gate.open();
+    expect((await under).model).toBe(small.name);
+    await expect.poll(() => closed).toEqual(["first"]);
+    expect(first.calls.at(-1)).toBe(`unload ${small.name}`);
+  });
+
+  it("still serves those who waited for it in the queue, and those who were about to ask it", async () => {
+    const { generate, live, given, closed, engineAt } = place();
+    const first = engineAt("first");
+    const [gate, looking] = [createGate(), createGate()];
+    first.answer = async () => {
+      await gate.pass();
+      return {};
+    };
+    const running = Array.from({ length: 6 }, () => generate({}));
+    await gate.entered;
+    first.beforeLook = () => looking.pass();
+    live.change(given("second"));
+    looking.open();
+    gate.open();
+    expect((await Promise.all(running)).map(({ model }) => model)).toEqual(Array.from({ length: 6 }, () => small.name));
+    await expect.poll(() => closed).toEqual(["first"]);
+  });
+
+  it("is not closed while a call looks at it", async () => {
+    const { live, given, closed, engineAt, orchestrator, caller } = place();
+    const looking = createGate();
+    engineAt("first").beforeLook = () => looking.pass();
+    const status = orchestrator.ramStatus(caller());
+    await looking.entered;
+    live.change(given("second"));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(closed).toEqual([]);
+    looking.open();
+    await status;
+    await expect.poll(() => closed).toEqual(["first"]);
+  });
+
+  it("counts with what it still holds in the memory of the next", async () => {
+    const { generate, live, given, engineAt, orchestrator, caller } = place();
+    const gate = createGate();
+    engineAt("first").answer = async () => {
+      await gate.pass();
+      return {};
+    };
+    const under = generate({});
+    await gate.entered;
+    live.change(given("second"));
+    const plan = await orchestrator.planLoad(caller(), { model: another.name });
+    expect(plan.steps[0]).toContain("loaded llama3.2:3b");
+    gate.open();
+    await under;
+  });
+
+  it("is closed with the others at the end", async () => {
+    const { live, given, closed, engineAt, generate, orchestrator, caller } = place();
+    const gate = createGate();
+    engineAt("first").answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const under = generate({}, caller()).catch(() => "aborted");
+    await gate.entered;
+    live.change(given("second"));
+    await orchestrator.close();
+    expect(await under).toBe("aborted");
+    expect(new Set(closed)).toEqual(new Set(["first", "second"]));
+  });
+});
+
+describe("settings that changed", () => {
+  it("hold for those who come from then on", async () => {
+    const { live, given, orchestrator } = place();
+    expect(orchestrator.fileLimits.maxFileBytes).toBe(2 * 1024 ** 2);
+    expect(orchestrator.jobs.keepHours).toBe(24);
+    live.change({ ...given("first"), files: { maxFileBytes: 7 }, jobs: { keepHours: 1 } });
+    expect(orchestrator.fileLimits.maxFileBytes).toBe(7);
+    expect(orchestrator.jobs.keepHours).toBe(1);
+  });
+
+  it("tell of other tools, and of nothing when the tools are the same", async () => {
+    const { live, given, orchestrator } = place();
+    const told: Change[] = [];
+    orchestrator.onChange((change) => told.push(change));
+    live.change({ ...given("first"), jobs: { keepHours: 1 } });
+    expect(told.filter(({ kind }) => kind === "tools")).toEqual([]);
+    live.change({ ...given("first"), tools: { disabled: ["pull_model"] } });
+    expect(told.filter(({ kind }) => kind === "tools")).toEqual([{ kind: "tools", isListChanged: true }]);
+  });
+
+  it("stay as they were while the file is broken, which system status tells", async () => {
+    const { live, orchestrator, caller } = place();
+    live.breakFile("config.yaml:1: privacy is wrong");
+    expect((await orchestrator.systemStatus(caller())).warnings).toContain(
+      "config.yaml:1: privacy is wrong; the settings before hold until it is mended",
+    );
+    live.breakFile(undefined);
+    expect((await orchestrator.systemStatus(caller())).warnings).toEqual([]);
+  });
+});

@@ -1,0 +1,179 @@
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { daemonStatus } from "../../../src/cli/commands/daemon.ts";
+import { startFakeOllama, type FakeOllama } from "../../support/fake-ollama.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
+
+const model = { name: "smollm2:135m", reply: "one two three four five six seven eight nine ten" };
+/** A second for each answer, and two at a time: eight take four seconds. */
+const slow = { models: [model], tokensPerSecond: 20, parallel: 2 };
+
+let place: OwnerHome;
+let config: string;
+const clients: StdioClient[] = [];
+const others: FakeOllama[] = [];
+
+beforeEach(async () => {
+  // Nothing that the file is to change is fixed by a variable.
+  place = await makeOwnerHome({ OLLM_HOST: "", OLLM_MEMORY_AVAILABLE_BYTES: "" }, slow);
+  config = path.join(place.home, "config.yaml");
+  await mkdir(place.home, { recursive: true });
+  await write({});
+});
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
+  await Promise.all(others.splice(0).map((other) => other.close()));
+  await place.close();
+});
+
+function lines({ host = place.ollama.url, available = 16e9, more = "" }): string {
+  return `providers: {ollama: {host: "${host}"}}\nmemory: {availableBytes: ${available}}\n${more}`;
+}
+
+/** As an editor does: another file takes its place. */
+async function write(given: Parameters<typeof lines>[0] | string): Promise<void> {
+  await writeFile(`${config}.new`, typeof given === "string" ? given : lines(given));
+  await rename(`${config}.new`, config);
+}
+
+async function front(): Promise<StdioClient> {
+  const client = await connectStdio("legacy", place.environment, []);
+  clients.push(client);
+  return client;
+}
+
+type Answer = Awaited<ReturnType<StdioClient["callTool"]>>;
+const textOf = (answer: Answer) => (answer.structuredContent as { text?: string } | undefined)?.text;
+
+async function warnings(client: StdioClient): Promise<string> {
+  const { structuredContent } = await client.callTool("system_status", {});
+  return ((structuredContent as { warnings?: string[] }).warnings ?? []).join("\n");
+}
+
+/** Eight answers, four of each front, that are all under way when it resolves. */
+async function eightUnderWay(): Promise<Promise<readonly Answer[]>[]> {
+  const fronts = [await front(), await front()];
+  const calls = fronts.flatMap((client) =>
+    Array.from({ length: 4 }, () => client.callTool("route_and_generate", { prompt: "count" })),
+  );
+  const all = Promise.all(calls);
+  all.catch(() => undefined);
+  await place.until("answers under way", () => place.ollama.requests.some(({ path: at }) => at === "/api/chat"));
+  // In an array: a promise that is returned by itself would be waited for.
+  return [all];
+}
+
+describe("a change of config.yaml", () => {
+  it("holds while eight generations run, and none of them is lost", async () => {
+    const [all] = await eightUnderWay();
+    const client = await front();
+    expect(await warnings(client)).toContain("16.0 GB");
+    const { pid } = place.claim();
+    await write({ available: 12e9 });
+    await place.until("the new setting", async () => (await warnings(client)).includes("12.0 GB"));
+    const answers = (await all) ?? [];
+    expect(answers.map(textOf)).toEqual(Array.from({ length: 8 }, () => model.reply));
+    expect(place.claim().pid).toBe(pid);
+  });
+
+  it("of an engine's address under load loses no request: those under way end where they began", async () => {
+    const other = await startFakeOllama({ models: [{ ...model, reply: "from elsewhere" }] });
+    others.push(other);
+    const [all] = await eightUnderWay();
+    await write({ host: other.url });
+    const client = await front();
+    await place.until("the other engine", async () => {
+      const answer = await client.callTool("route_and_generate", { prompt: "count" });
+      expect(answer.isError).not.toBe(true);
+      return textOf(answer) === "from elsewhere";
+    });
+    const answers = (await all) ?? [];
+    expect(answers.filter(({ isError }) => isError === true)).toEqual([]);
+    expect(answers.filter((answer) => textOf(answer) === model.reply)).toHaveLength(8);
+    // What it had loaded there leaves with it.
+    await place.until("an empty engine", () => place.ollama.residents.size === 0);
+  });
+
+  it("of an engine's address to one that can't be read keeps the engine, and says so", async () => {
+    const client = await front();
+    await client.callTool("list_models", {});
+    await write({ host: "http://[nowhere" });
+    await place.until("the warning", async () => (await warnings(client)).includes("the settings before hold"));
+    expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
+  });
+
+  it("takes an engine away and gives it back", async () => {
+    const client = await front();
+    const engines = async () => {
+      const { structuredContent } = await client.callTool("system_status", {});
+      return (structuredContent as { engines: { id: string }[] }).engines.map(({ id }) => id);
+    };
+    expect(await engines()).toEqual(["ollama"]);
+    await write("providers: {ollama: {enabled: false}}\n");
+    await place.until("no engine", async () => (await engines()).length === 0);
+    await write({});
+    await place.until("the engine", async () => (await engines()).length === 1);
+    expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
+  });
+
+  it("that breaks it changes nothing, and is told wherever somebody looks until it is mended", async () => {
+    const client = await front();
+    expect(await warnings(client)).not.toContain("config.yaml");
+    await write(lines({ available: 12e9, more: "privacy: perhaps\n" }));
+    await place.until("the warning", async () => (await warnings(client)).includes("config.yaml:3"));
+    const told = await warnings(client);
+    expect(told).toContain("the settings before hold until it is mended");
+    expect(told).toContain("16.0 GB");
+    // Old callers and new ones go on.
+    expect(textOf(await client.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
+    const newcomer = await front();
+    expect(textOf(await newcomer.callTool("route_and_generate", { prompt: "count" }))).toBe(model.reply);
+    expect((await place.status()).settingsProblem).toContain("config.yaml:3");
+    const io = place.io();
+    expect(await daemonStatus({}, io)).toBe(0);
+    expect(io.out.join("")).toMatch(/settings: .*config\.yaml:3: privacy is "perhaps"/);
+    expect(await place.ownerLog()).toContain("the settings before hold");
+
+    await write({ available: 12e9 });
+    await place.until("the mended setting", async () => (await warnings(client)).includes("12.0 GB"));
+    expect(await warnings(client)).not.toContain("config.yaml");
+    expect(await place.status()).not.toHaveProperty("settingsProblem");
+  });
+
+  it("that removes it leaves the defaults", async () => {
+    const client = await front();
+    expect(await warnings(client)).toContain("16.0 GB");
+    await rm(config);
+    await place.until("the default", async () => !(await warnings(client)).includes("availableBytes"));
+  });
+
+  it("reaches an owner whose file was broken when it started, without a call", async () => {
+    await write("privacy: perhaps\n");
+    const client = await front();
+    const refused = await client.callTool("system_status", {});
+    expect(refused.isError).toBe(true);
+    expect(JSON.stringify(refused.content)).toContain("perhaps");
+    expect((await place.status()).settingsProblem).toContain("calls are refused");
+    await write({});
+    await place.until("the mended file", async () => (await place.status()).settingsProblem === undefined);
+    expect(await warnings(client)).toContain("16.0 GB");
+  });
+
+  it("pins and releases what a user keeps, and the owner counts it", async () => {
+    const client = await front();
+    await client.callTool("smart_load", { model: model.name });
+    const kept = await client.callTool("manage_model", { action: "keep", model: model.name });
+    expect(kept.structuredContent).toEqual({ action: "keep", model: model.name });
+    const status = await client.callTool("system_status", {});
+    expect(status.structuredContent).toMatchObject({ loaded: [{ name: model.name, is_pinned: true }] });
+    const sent = () =>
+      place.ollama.requests.map(({ body }) => body["keep_alive"]).findLast((each) => each !== undefined);
+    expect(sent()).toBe(-1);
+    await client.callTool("manage_model", { action: "release", model: model.name });
+    expect(sent()).toBe(900);
+    await write({ more: "model: {keepAlive: {models: [smollm*]}}\n" });
+    await place.until("the pin of the settings", () => sent() === -1);
+  });
+});
