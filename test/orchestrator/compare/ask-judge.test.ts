@@ -1,0 +1,84 @@
+import { describe, expect, it } from "vitest";
+import { GenerationFailed } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+import { coder, compare, large, small } from "./fixture.ts";
+
+describe("a judge", () => {
+  const verdict = (text: string) => Promise.resolve({ text });
+
+  it("ranks blind in both orders, is a model that isn't compared, and its opinion is called one", async () => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    const read: string[] = [];
+    engine.answer = ({ model, messages, sampling, format }) => {
+      if (model !== large.name) return Promise.resolve({});
+      expect(sampling.temperature).toBe(0);
+      expect(format).toBeDefined();
+      const prompt = messages.at(-1)?.content ?? "";
+      read.push(prompt);
+      const firstIsSmall = prompt.indexOf("llama") < prompt.indexOf("coder");
+      return verdict(JSON.stringify({ A: firstIsSmall ? 2 : 1, B: firstIsSmall ? 1 : 2, reason: "More complete." }));
+    };
+    const { judgement, notes } = await compare(createTestBrain([engine]), {
+      models: [small.name, coder.name],
+      judge: "auto",
+    });
+    expect(judgement).toMatchObject({
+      judge: large.name,
+      ranking: [[coder.name], [small.name]],
+      reason: "More complete.",
+    });
+    expect(judgement?.note).toMatch(/^a model's opinion, not a measurement; .* ranked them alike both times$/);
+    expect(read).toHaveLength(2);
+    expect(notes).toBeUndefined();
+  });
+
+  it("that always prefers the first ranks nothing", async () => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    engine.answer = ({ model }) =>
+      model === large.name ? verdict('{"A":1,"B":2,"reason":"First."}') : Promise.resolve({});
+    const { judgement } = await compare(createTestBrain([engine]), {
+      models: [small.name, coder.name],
+      judge: large.name,
+    });
+    expect(judgement?.ranking).toEqual([[small.name, coder.name]]);
+    expect(judgement?.note).toContain("differently");
+  });
+
+  it("that is compared itself is said to be", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.answer = ({ format }) =>
+      format === undefined ? Promise.resolve({}) : verdict('{"A":1,"B":1,"reason":"Same."}');
+    const { judgement } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], judge: "auto" });
+    expect(judgement?.judge).toBe(coder.name);
+    expect(judgement?.note).toContain("it judged an answer of its own");
+  });
+
+  it.each([
+    ["nonsense", "I prefer the second one.", "answered without a ranking that makes sense"],
+    ["an empty object", "{}", "answered without a ranking that makes sense"],
+    ["an error", new GenerationFailed("the engine process was killed"), "the engine process was killed"],
+  ])("that answers %s leaves the comparison without judgement", async (_what, said, note) => {
+    const engine = createFakeEngine("ollama", [small, coder, large]);
+    engine.answer = ({ model }) => {
+      if (model !== large.name) return Promise.resolve({});
+      return typeof said === "string" ? verdict(said) : Promise.reject(said);
+    };
+    const { judgement, notes, results } = await compare(createTestBrain([engine]), {
+      models: [small.name, coder.name],
+      judge: large.name,
+    });
+    expect(judgement).toBeUndefined();
+    expect(notes?.join()).toContain(note);
+    expect(results.map(({ error }) => error)).toEqual([undefined, undefined]);
+  });
+
+  it("that isn't there, or has one answer to judge, leaves a note", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const brain = createTestBrain([engine]);
+    const missing = await compare(brain, { models: [small.name, coder.name], judge: "lama3.2:3b" });
+    expect(missing.notes?.[0]).toContain(`nearest: ${small.name}`);
+    const single = await compare(brain, { models: [small.name, "nothing:1b"], judge: coder.name });
+    expect(single.notes).toEqual(["no judgement: fewer than two models answered"]);
+  });
+});

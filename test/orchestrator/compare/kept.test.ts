@@ -1,0 +1,131 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import type { DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import { StoreFailed } from "../../../src/orchestrator/errors.ts";
+import type { Comparison, Preference } from "../../../src/orchestrator/facade-compare.ts";
+import {
+  applyComparison,
+  applyPreference,
+  bounded,
+  type ComparisonsState,
+  maxTextCharacters,
+  openComparisons,
+  openPreferences,
+  type PreferencesState,
+} from "../../../src/orchestrator/compare/kept.ts";
+
+const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+
+const comparison = (id: string, text = "Blue."): Comparison => ({
+  id,
+  createdAt: "2026-11-21T12:00:00.000Z",
+  prompt: "Which colour?",
+  task: "general",
+  results: [
+    { model: "a", engine: "ollama", text, tokensPerSecond: 12.5 },
+    { model: "b", engine: "", text: "", error: "no model b" },
+  ],
+  order: "a (loaded already)",
+});
+
+const preference = (model: string, task: Preference["task"] = "code"): Preference => ({
+  task,
+  model,
+  comparisonId: "compare-1",
+  pickedAt: "2026-11-21T12:00:00.000Z",
+});
+
+describe("what is kept of comparisons", () => {
+  it("is the newest hundred", () => {
+    const state: ComparisonsState = { comparisons: [] };
+    for (let count = 0; count < 120; count += 1) {
+      applyComparison(state, { type: "compared", comparison: comparison(`compare-${count}`) });
+    }
+    expect(state.comparisons).toHaveLength(100);
+    expect(state.comparisons[0]?.id).toBe("compare-20");
+  });
+
+  it("is less where they are large, but always the newest", () => {
+    const state: ComparisonsState = { comparisons: [] };
+    for (let count = 0; count < 12; count += 1) {
+      applyComparison(state, { type: "compared", comparison: comparison(`compare-${count}`, "x".repeat(1_000_000)) });
+    }
+    expect(state.comparisons.map(({ id }) => id)).toEqual(
+      Array.from({ length: 7 }, (_none, index) => `compare-${index + 5}`),
+    );
+    applyComparison(state, { type: "compared", comparison: comparison("huge", "x".repeat(9_000_000)) });
+    expect(state.comparisons.map(({ id }) => id)).toEqual(["huge"]);
+  });
+
+  it("has long texts cut, and says so", () => {
+    const { results } = bounded(comparison("compare-1", "x".repeat(maxTextCharacters + 1)));
+    expect(results[0]?.text).toMatch(/x\n\[cut: 100001 characters in all\]$/);
+    expect(bounded(comparison("compare-1"))).toEqual(comparison("compare-1"));
+  });
+});
+
+describe("what is kept of picks", () => {
+  it("is the newest twenty of each task", () => {
+    const state: PreferencesState = { preferences: [] };
+    applyPreference(state, { type: "preferred", preference: preference("other", "fast") });
+    for (let count = 0; count < 25; count += 1) {
+      applyPreference(state, { type: "preferred", preference: preference(`m${count}`) });
+    }
+    expect(state.preferences).toHaveLength(21);
+    expect(state.preferences[0]?.model).toBe("other");
+    expect(state.preferences[1]?.model).toBe("m5");
+    applyPreference(state, { type: "undone", task: "code" });
+    expect(state.preferences.at(-1)?.model).toBe("m23");
+  });
+});
+
+describe("on the disk", () => {
+  const folders: string[] = [];
+  afterEach(async () => {
+    await Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true, force: true })));
+  });
+
+  async function files(): Promise<DocumentFiles> {
+    const folder = await mkdtemp(path.join(tmpdir(), "ollm-compare-"));
+    folders.push(folder);
+    return createDocumentFiles(folder);
+  }
+
+  it("comparisons and picks are there again, also after an owner that was killed", async () => {
+    const disk = await files();
+    const comparisons = await openComparisons(log, disk);
+    await comparisons.append({ type: "compared", comparison: comparison("compare-1") });
+    await comparisons.append({ type: "picked", id: "compare-1", model: "a" });
+    const preferences = await openPreferences(log, disk);
+    await preferences.append({ type: "preferred", preference: preference("a") });
+    // Neither was closed.
+    const again = await openComparisons(log, disk);
+    expect(again.state.comparisons).toEqual([{ ...comparison("compare-1"), winner: "a" }]);
+    expect((await openPreferences(log, disk)).state.preferences).toEqual([preference("a")]);
+    await again.close();
+    expect((await openComparisons(log, disk)).state.comparisons).toHaveLength(1);
+  });
+
+  it("what can't be read is set aside, and the rest works", async () => {
+    const disk = await files();
+    await disk.replace("preferences.json", "{");
+    const preferences = await openPreferences(log, disk);
+    expect(preferences.state.preferences).toEqual([]);
+    expect(preferences.problems).toHaveLength(1);
+    await preferences.append({ type: "preferred", preference: preference("a") });
+    expect((await openPreferences(log, disk)).state.preferences).toEqual([preference("a")]);
+  });
+
+  it("a full disk fails the write and leaves what is held", async () => {
+    const disk = await files();
+    const full = { ...disk, append: () => Promise.reject(new StoreFailed("no space left on the disk")) };
+    const preferences = await openPreferences(log, full);
+    await expect(preferences.append({ type: "preferred", preference: preference("a") })).rejects.toBeInstanceOf(
+      StoreFailed,
+    );
+    expect(preferences.state.preferences).toEqual([]);
+  });
+});

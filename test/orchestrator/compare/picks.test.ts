@@ -1,0 +1,73 @@
+import { describe, expect, it } from "vitest";
+import { InvalidRequest, UnknownComparison } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+import { coder, compare, failureOf, small } from "./fixture.ts";
+
+describe("a pick", () => {
+  async function compared() {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    const brain = createTestBrain([engine]);
+    const comparison = await compare(brain, {
+      prompt: "Write a function that adds two numbers in TypeScript.",
+      models: [small.name, coder.name],
+    });
+    return { brain, comparison, comparisons: brain.orchestrator.comparisons, caller: brain.caller() };
+  }
+
+  it("is what the plain router takes from then on, and says so; taken back it is not", async () => {
+    const { brain, comparison, comparisons, caller } = await compared();
+    expect(comparison.task).toBe("code");
+    const prompt = "Write a function that sorts a list in TypeScript.";
+    const before = await brain.generate({ prompt });
+    const other = before.model === small.name ? coder.name : small.name;
+    const picked = await comparisons.pick(caller, comparison.id, other);
+    expect(picked).toMatchObject({ task: "code", model: other, comparisonId: comparison.id });
+    const answer = await brain.generate({ prompt });
+    expect(answer.model).toBe(other);
+    expect(answer.reason).toContain(`picked by you in a comparison on ${picked.pickedAt.slice(0, 10)}`);
+    expect(await comparisons.preferences(caller)).toEqual([picked]);
+    expect((await comparisons.get(caller, comparison.id)).winner).toBe(other);
+    expect(await comparisons.undo(caller, "code")).toEqual(picked);
+    expect(await comparisons.preferences(caller)).toEqual([]);
+    expect((await comparisons.get(caller, comparison.id)).winner).toBeUndefined();
+    expect((await brain.generate({ prompt, model: before.model })).model).toBe(before.model);
+    expect(await comparisons.undo(caller, "code")).toBeUndefined();
+  });
+
+  it("gives way to a newer one, which taken back gives way again", async () => {
+    const { comparison, comparisons, caller } = await compared();
+    await comparisons.pick(caller, comparison.id, small.name);
+    await comparisons.pick(caller, comparison.id, coder.name);
+    await comparisons.pick(caller, comparison.id, small.name, "creative");
+    const held = async () => (await comparisons.preferences(caller)).map(({ task, model }) => [task, model]);
+    expect(await held()).toEqual([
+      ["creative", small.name],
+      ["code", coder.name],
+    ]);
+    await comparisons.undo(caller, "code");
+    expect(await held()).toEqual([
+      ["creative", small.name],
+      ["code", small.name],
+    ]);
+  });
+
+  it("of an unknown comparison or model is refused with the nearest", async () => {
+    const { comparison, comparisons, caller } = await compared();
+    const id = `${comparison.id.slice(0, -1)}_`;
+    const unknown = await failureOf(comparisons.pick(caller, id, small.name));
+    expect(unknown).toBeInstanceOf(UnknownComparison);
+    expect(unknown.hint).toContain(comparison.id);
+    const model = await failureOf(comparisons.pick(caller, comparison.id, "lama3.2:3b"));
+    expect(model).toBeInstanceOf(InvalidRequest);
+    expect(model.hint).toContain(`nearest: ${small.name}`);
+  });
+
+  it("of a model that did not answer is refused", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const brain = createTestBrain([engine]);
+    const { id } = await compare(brain, { models: [small.name, "nothing:1b"] });
+    const error = await failureOf(brain.orchestrator.comparisons.pick(brain.caller(), id, "nothing:1b"));
+    expect(error.message).toContain("did not answer");
+  });
+});
