@@ -8,6 +8,28 @@ describe("manage_model", () => {
   let connection: MemoryClient | undefined;
   afterEach(async () => connection?.close());
 
+  it("keeps and releases, and says what that means", async () => {
+    const pinned: [string, boolean][] = [];
+    const orchestrator = createFakeOrchestrator({
+      setPinned: async (_caller, name, isPinned) => {
+        pinned.push([name, isPinned]);
+        return name;
+      },
+    });
+    connection = await connectMemoryClient(orchestrator);
+    expect(await connection.call("manage_model", { action: "keep", model: "smollm2:135m" })).toEqual({
+      content: [{ type: "text", text: "smollm2:135m stays once it is loaded, until released" }],
+      structuredContent: { action: "keep", model: "smollm2:135m" },
+    });
+    expect(await connection.call("manage_model", { action: "release", model: "smollm2:135m" })).toMatchObject({
+      content: [{ text: "smollm2:135m is not pinned any more" }],
+    });
+    expect(pinned).toEqual([
+      ["smollm2:135m", true],
+      ["smollm2:135m", false],
+    ]);
+  });
+
   it("shows what is known of a model", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     expect(await connection.call("manage_model", { action: "show", model: "qwen2.5-coder:7b" })).toMatchInlineSnapshot(`

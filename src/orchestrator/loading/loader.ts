@@ -50,6 +50,8 @@ export interface Loader {
   followKeepAlive: Stays["follow"];
   /** Whether a model that is in memory stays there. */
   isPinned(name: string): boolean;
+  /** Keep-alive that an answer is asked for with, in seconds, where its request names `asked`; undefined: none. */
+  secondsOfAnswer: Keeping["secondsOfAnswer"];
   isBusy(id: string): boolean;
   isLoading(id: string): boolean;
   estimate: Estimates["of"];
@@ -362,6 +364,7 @@ export function createLoader(parts: {
     unloadOwn: stays.unloadOwn,
     setPinned: stays.setPinned,
     isPinned: keeping.isPinned,
+    secondsOfAnswer: keeping.secondsOfAnswer,
     pinnedCount: stays.pinnedCount,
     followKeepAlive: stays.follow,
     isBusy,
