@@ -8,7 +8,7 @@ import { isTree, put, type Sources, type Tree } from "./tree.ts";
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Short published names beside the rule of `SettingPath.environmentName`; the long name wins. */
-const shortNames: Readonly<Record<string, readonly string[]>> = {
+export const shortNames: Readonly<Record<string, readonly string[]>> = {
   OLLM_MODEL: ["model", "default"],
   OLLM_PROVIDER: ["model", "provider"],
   OLLAMA_HOST: ["providers", "ollama", "host"],

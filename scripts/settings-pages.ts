@@ -1,0 +1,247 @@
+import * as z from "zod";
+import { flagValues, shortNames } from "../src/orchestrator/config/environment.ts";
+import { formatPath, pathsInRecord, settingPaths, type SettingPath } from "../src/orchestrator/config/paths.ts";
+import { settingsSchema } from "../src/orchestrator/config/schema.ts";
+
+/** What is written from the one schema: the JSON schema of editors, the commented example, the reference. */
+
+interface Node {
+  readonly type?: string | readonly string[];
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly items?: Node;
+  readonly properties?: Readonly<Record<string, Node>>;
+  readonly additionalProperties?: Node | boolean;
+}
+
+/** Values of the example where there is no default, or an empty one. */
+const examples: Readonly<Record<string, unknown>> = {
+  "model.default": "qwen2.5:7b",
+  "model.provider": "ollama",
+  "model.routing.overrides": { code: "qwen2.5-coder:7b" },
+  "model.keepAlive.models": ["qwen2.5*"],
+  models: {
+    "qwen2.5*": {
+      options: { temperature: 0.2, topP: 0.9, maxTokens: 2048 },
+      contextTokens: 16_384,
+      keepAlive: 3600,
+      sizeBytes: 5_000_000_000,
+      system: "Answer briefly.",
+    },
+  },
+  "options.topP": 0.9,
+  "providers.ollama.options.numCtx": 8192,
+  "providers.llamaCpp.threads": 4,
+  "store.path": "/data/models",
+  "registry.insecureHosts": ["registry.lan:5000"],
+  "memory.maxBytes": 12_000_000_000,
+  "memory.availableBytes": 8_000_000_000,
+  "files.roots": ["/home/me/notes"],
+  "tools.enabled": ["route_and_generate", "list_models"],
+  "tools.disabled": ["pull_model"],
+  "http.allowedOrigins": ["https://box.lan:7411"],
+  "http.allowedHosts": ["box.lan:7411"],
+  "network.allowedHosts": ["box.lan:11434"],
+};
+
+/** `schemas/settings.schema.json`, for editors. A section without lines is fine, as in the file itself. */
+export function settingsJsonSchema(): string {
+  const schema = z.toJSONSchema(settingsSchema, {
+    io: "input",
+    target: "draft-7",
+    override({ jsonSchema }) {
+      delete jsonSchema["scope"];
+      delete jsonSchema["separator"];
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+      if (jsonSchema.type === "object" && jsonSchema.properties !== undefined) {
+        // `draft-7` allows a list of types; zod's type of it is that of one.
+        Object.assign(jsonSchema, { type: ["object", "null"] });
+        if (JSON.stringify(jsonSchema.default) === "{}") delete jsonSchema.default;
+      }
+    },
+  });
+  return `${JSON.stringify({ title: "config.yaml of ollm-mcp", ...schema }, undefined, 2)}\n`;
+}
+
+/** `config.example.yaml`: every option off, as `#key: value`, with its meaning, what is allowed and its default. */
+export function exampleYaml(): string {
+  const lines = [
+    "# yaml-language-server: $schema=./schemas/settings.schema.json",
+    "#",
+    "# Every setting of ollm-mcp. Copy what you want to change into config.yaml in OLLM_HOME (~/.ollm), without its #;",
+    '# or let "ollm config set PATH VALUE" do it. What is not set has its default. OLLM_* variables go before this file,',
+    "# flags before variables; docs/settings.md names them.",
+  ];
+  let before: readonly string[] = [];
+  for (const setting of settingPaths(settingsSchema)) {
+    const { path } = setting;
+    const shared = sharedLength(path, before);
+    if (path[0] !== before[0]) lines.push("");
+    for (let depth = shared; depth < path.length - 1; depth += 1) lines.push(`${"  ".repeat(depth)}${path[depth]}:`);
+    before = path;
+    const indent = "  ".repeat(path.length - 1);
+    const { description, defaults } = rowOf(setting);
+    const about = `${description} Allowed: ${allowedText(nodeAt(path), setting)}. Default: ${defaults}.`;
+    lines.push(...wrapped(about, 118 - indent.length).map((line) => `${indent}# ${line}`));
+    if (setting.type === "record" && path[0] === "models") {
+      lines.push(
+        ...modelRows().map(({ name, allowed, meaning }) => `${indent}# ${name}: ${meaning} Allowed: ${allowed}.`),
+      );
+    }
+    const value = examples[formatPath(path)] ?? nodeAt(path).default;
+    if (path[0] === "models") lines.push(...block({ models: value }).map((line) => `#${line}`));
+    else lines.push(`${indent}#${path.at(-1)}: ${flow(value)}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** `docs/settings.md`. */
+export function settingsPage(): string {
+  const rows = settingPaths(settingsSchema).map((setting) => ({ setting, ...rowOf(setting) }));
+  const cells = [
+    ["Setting", "Allowed", "Default", "Scope", "Variable", "Flag", "Meaning"],
+    ...rows.map(({ setting, description, defaults, flag, variables }) => [
+      `\`${formatPath(setting.path)}\``,
+      allowedText(nodeAt(setting.path), setting),
+      defaults,
+      setting.scope,
+      variables.map((name) => `\`${name}\``).join(" "),
+      flag === undefined ? "" : `\`${flag}\``,
+      description,
+    ]),
+  ];
+  const models = [
+    ['Below `models["<pattern>"]`', "Allowed", "Meaning"],
+    ...modelRows().map(({ name, allowed, meaning }) => [`\`${name}\``, allowed, meaning]),
+  ];
+  return [
+    "# Settings",
+    "",
+    "Written by a test from the schema itself.",
+    "",
+    "Precedence: default < `config.yaml` in `OLLM_HOME` < `.ollm/project.yaml` < `OLLM_*` variables < flags < a request's own",
+    "inputs. `ollm config show` says where each value comes from. Scope `owner` holds for all clients of a home, `caller`",
+    "for the client that brings it, `request` can also be given with a request. A change of the file holds at once.",
+    "",
+    "`ollm config set 'models[\"qwen2.5*\"].contextTokens' 16384` sets what holds for models by pattern; `*` stands for any",
+    "characters, and of several patterns the last one wins, option by option.",
+    "",
+    ...table(cells),
+    "",
+    ...table(models),
+    "",
+  ].join("\n");
+}
+
+function rowOf(setting: SettingPath) {
+  const node = nodeAt(setting.path);
+  const name = formatPath(setting.path);
+  const flags = flagValues({
+    model: "1",
+    provider: "1",
+    host: "1",
+    temperature: "1",
+    maxTokens: "1",
+    contextSize: "1",
+  });
+  const flag = name === "files.roots" ? "--root" : flags.find(({ path }) => formatPath(path) === name)?.name;
+  const short = Object.keys(shortNames).filter((key) => formatPath(shortNames[key] ?? []) === name);
+  const bytes = name.endsWith("Bytes") && typeof node.default === "number" ? ` (${inBytes(node.default)})` : "";
+  return {
+    description: node.description ?? "",
+    defaults: node.default === undefined ? "none" : `${flow(node.default)}${bytes}`,
+    flag,
+    variables: [...short, setting.environmentName],
+  };
+}
+
+function modelRows(): readonly { readonly name: string; readonly allowed: string; readonly meaning: string }[] {
+  const below = nodeAt(["models"]).additionalProperties as Node;
+  return pathsInRecord(settingsSchema, ["models"]).flatMap((path) => {
+    const node = path.reduce<Node>((parent, key) => parent.properties?.[key] ?? {}, below);
+    if (node.description === undefined) return [];
+    return [{ name: path.join("."), allowed: allowedText(node), meaning: node.description }];
+  });
+}
+
+function nodeAt(path: readonly string[]): Node {
+  const root = z.toJSONSchema(settingsSchema, { io: "input" }) as Node;
+  return path.reduce<Node>((node, key) => node.properties?.[key] ?? {}, root);
+}
+
+function allowedText(node: Node, setting?: SettingPath): string {
+  if (node.enum !== undefined) return node.enum.join(", ");
+  if (node.const !== undefined) return flow(node.const);
+  switch (node.type) {
+    case "boolean":
+      return "true, false";
+    case "integer":
+    case "number": {
+      const what = node.type === "integer" ? "whole number" : "number";
+      const from = node.minimum === undefined ? ` above ${node.exclusiveMinimum}` : ` from ${node.minimum}`;
+      const has = node.maximum !== undefined && node.maximum !== Number.MAX_SAFE_INTEGER;
+      return `${what}${from}${has ? ` to ${node.maximum}` : ""}`;
+    }
+    case "array":
+      return setting?.type === "list" ? "list of folders" : "list";
+    case "object":
+      return "record";
+    default:
+      return "text";
+  }
+}
+
+/** As oxfmt writes it. */
+function table(rows: readonly (readonly string[])[]): readonly string[] {
+  const escaped = rows.map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
+  const widths = (escaped[0] ?? []).map((_cell, column) =>
+    Math.max(3, ...escaped.map((row) => (row[column] ?? "").length)),
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
+  const [head = [], ...body] = escaped;
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...body.map(line)];
+}
+
+function flow(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(flow).join(", ")}]`;
+  if (typeof value === "object" && value !== null) {
+    const entries = Object.entries(value).map(
+      ([key, child]) => `${/^\w+$/.test(key) ? key : JSON.stringify(key)}: ${flow(child)}`,
+    );
+    return `{${entries.join(", ")}}`;
+  }
+  return typeof value === "string" && /^[\w./:-]+$/.test(value) ? value : JSON.stringify(value);
+}
+
+function block(value: object, indent = ""): readonly string[] {
+  return Object.entries(value).flatMap(([key, child]: [string, unknown]) => {
+    const name = /^\w+$/.test(key) ? key : JSON.stringify(key);
+    if (typeof child !== "object" || child === null) return [`${indent}${name}: ${flow(child)}`];
+    return [`${indent}${name}:`, ...block(child, `${indent}  `)];
+  });
+}
+
+function wrapped(text: string, width: number): readonly string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+function sharedLength(a: readonly string[], b: readonly string[]): number {
+  const index = a.findIndex((key, at) => key !== b[at]);
+  return index === -1 ? a.length : index;
+}
+
+function inBytes(bytes: number): string {
+  return bytes >= 1024 ** 3 ? `${bytes / 1024 ** 3} GiB` : `${bytes / 1024 ** 2} MiB`;
+}
