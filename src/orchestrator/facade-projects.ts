@@ -26,8 +26,8 @@ export interface CallerProject {
   readonly settings: ProjectFile;
   /** `.ollm/templates`, trusted or not; absent when there is no such folder. */
   readonly templatesFolder?: string;
-  /** The approved templates, with the very bytes that were approved; absent while they are not. */
-  readonly templates?: readonly { readonly file: string; readonly text: string }[];
+  /** The approved templates, with the hash (sha256, hex) of the very bytes; absent while they are not. */
+  readonly templates?: readonly { readonly file: string; readonly sha256: string }[];
   /** Where each of `settings` stands: `model` → `/project/.ollm/project.yaml:2`. */
   readonly sources?: Readonly<Record<string, string>>;
   /** What waits for the user's approval, and how to give it: one sentence, also among `notes`. */

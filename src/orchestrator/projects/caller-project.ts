@@ -36,7 +36,7 @@ export function callerProject(
     settings,
     sources,
     ...(ollm.templatesFolder !== undefined && { templatesFolder: ollm.templatesFolder }),
-    ...(isTrusted && { templates: ollm.templates.map(({ path: file, text }) => ({ file, text })) }),
+    ...(isTrusted && { templates: ollm.templates.map(({ path: file, sha256 }) => ({ file, sha256 })) }),
     ...(waiting !== undefined && { waiting }),
     notes: [...ollm.notes, ...read.notes, ...(waiting === undefined ? [] : [waiting])],
   };

@@ -9,8 +9,8 @@ export const ollmName = ".ollm";
 export const projectFileName = "project.yaml";
 const templatesName = "templates";
 /** Templates beyond these are not read, and so never approved. */
-const maxTemplates = 100;
-const maxTemplateBytes = 64 * 1024;
+const maxTemplates = 500;
+const maxTemplateBytes = 256 * 1024;
 
 /** `.ollm` of one project, read once: what is judged, shown, hashed and used are the same bytes. */
 export interface OllmFolder {
@@ -18,8 +18,8 @@ export interface OllmFolder {
   readonly file?: { readonly path: string; readonly text: string };
   /** `.ollm/templates`, absolute. */
   readonly templatesFolder?: string;
-  readonly templates: readonly { readonly path: string; readonly name: string; readonly text: string }[];
-  /** sha256 (hex) over names and contents; undefined when there is nothing to approve. */
+  readonly templates: readonly { readonly path: string; readonly name: string; readonly sha256: string }[];
+  /** sha256 (hex) over names and contents, whose own stand in it; undefined when there is nothing to approve. */
   readonly digest?: string;
   /** What is not read, and why. */
   readonly notes: readonly string[];
@@ -47,15 +47,15 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
   for (const name of names.slice(0, maxTemplates)) {
     const template = path.join(templatesFolder, name);
     const content = await readSmall(template, folder, maxTemplateBytes);
-    if ("text" in content) templates.push({ path: template, name, text: content.text });
+    if ("text" in content) templates.push({ path: template, name, sha256: content.sha256 });
     else if ("problem" in content) notes.push(`${template}: ${content.problem}; it is not used`);
   }
-  const text = "text" in read ? read.text : undefined;
+  const project = "text" in read ? read : undefined;
   return {
-    ...(text !== undefined && { file: { path: file, text } }),
+    ...(project && { file: { path: file, text: project.text } }),
     ...("names" in found && { templatesFolder }),
     templates,
-    ...((text !== undefined || templates.length > 0) && { digest: digestOf(text, templates) }),
+    ...((project || templates.length > 0) && { digest: digestOf(project?.sha256, templates) }),
     notes,
   };
 }
@@ -66,7 +66,10 @@ export async function stampOfOllm(folder: string): Promise<string> {
   const templatesFolder = path.join(own, templatesName);
   const names = await readdir(templatesFolder).catch(() => []);
   const places = [own, path.join(own, projectFileName), templatesFolder];
-  const templates = names.filter(isTemplateName).slice(0, maxTemplates + 1);
+  const templates = names
+    .filter(isTemplateName)
+    .toSorted()
+    .slice(0, maxTemplates + 1);
   const stamps = await Promise.all(
     [...places, ...templates.map((name) => path.join(templatesFolder, name))].map(async (place) => {
       const found = await stat(place, { bigint: true }).catch(() => undefined);
@@ -96,13 +99,8 @@ function isTemplateName(name: string): boolean {
   return /\.ya?ml$/i.test(name) && !name.startsWith(".");
 }
 
-/** Lengths stand before the contents: nothing can be moved from one file into the next. */
-function digestOf(text: string | undefined, templates: OllmFolder["templates"]): string {
-  const hash = createHash("sha256");
-  const add = (name: string, content: string): void => {
-    hash.update(JSON.stringify([name, Buffer.byteLength(content)])).update(content);
-  };
-  if (text !== undefined) add(projectFileName, text);
-  for (const template of templates) add(`${templatesName}/${template.name}`, template.text);
-  return hash.digest("hex");
+function digestOf(project: string | undefined, templates: OllmFolder["templates"]): string {
+  const parts = templates.map(({ name, sha256 }) => [`${templatesName}/${name}`, sha256]);
+  const all = project === undefined ? parts : [[projectFileName, project], ...parts];
+  return createHash("sha256").update(JSON.stringify(all)).digest("hex");
 }

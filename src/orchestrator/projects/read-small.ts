@@ -1,9 +1,13 @@
+import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { open, realpath, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 
 /** `missing`: there is none. `problem`: why it is not read, in words that follow its name. */
-export type SmallFile = { readonly text: string } | { readonly missing: true } | { readonly problem: string };
+export type SmallFile =
+  | { readonly text: string; readonly sha256: string }
+  | { readonly missing: true }
+  | { readonly problem: string };
 
 /**
  * The text of a regular file of at most `maxBytes` that really lies in `folder` (resolved), read once. Links may lead
@@ -21,7 +25,7 @@ export async function readSmall(file: string, folder: string, maxBytes: number):
     if (!(await handle.stat()).isFile()) return { problem: "is no regular file" };
     const content = await readUpTo(handle, maxBytes);
     if (content === undefined) return { problem: `is larger than ${maxBytes} bytes` };
-    return { text: content.toString("utf8") };
+    return { text: content.toString("utf8"), sha256: createHash("sha256").update(content).digest("hex") };
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : undefined;
     if (code === "ENOENT" || code === "ENOTDIR") return { missing: true };

@@ -9,10 +9,9 @@ const maxFiles = 500;
 const tooLarge = "is larger than 256 KiB, the most that a template may have: shorten it";
 
 /** A template and its file, or why the file is none: a whole sentence with file and line. */
-export type FolderEntry = { readonly file: string } & (
-  | { readonly template: TemplateText }
-  | { readonly problem: string }
-);
+export type FolderEntry = { readonly file: string } &
+  /** `sha256` in hex, of the file's bytes as they were read. */
+  ({ readonly template: TemplateText; readonly sha256: string } | { readonly problem: string });
 
 /** What is remembered of a file. */
 interface KnownFile {
@@ -134,7 +133,7 @@ async function readEntry(file: string, real: string): Promise<KnownFile> {
   }
   const content = createHash("sha256").update(bytes).digest("hex");
   const read = await parseTemplate(text, basename(file, extname(file)));
-  if ("template" in read) return { content, entry: { file, template: read.template } };
+  if ("template" in read) return { content, entry: { file, template: read.template, sha256: content } };
   const problem = read.line === undefined ? `${file} ${read.problem}` : `${file}:${read.line}: ${read.problem}`;
   return { content, entry: { file, problem } };
 }

@@ -88,7 +88,11 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
           problems.push(entry.problem);
           continue;
         }
-        const { template, file } = entry;
+        const { template, file, sha256 } = entry;
+        if (source === "project" && !isApproved(project, file, sha256)) {
+          problems.push(`${file}: it has changed since it was approved: run \`ollm project trust\``);
+          continue;
+        }
         const hidden = known.get(template.name);
         known.set(template.name, { ...template, source, file, ...(hidden !== undefined && { hides: hidden.source }) });
       }
@@ -192,4 +196,9 @@ function fileOf(request: CreateTemplateRequest): TemplateFile {
   }));
   const file = { name, description, system, model, profile, options, format, variables, template };
   return JSON.parse(JSON.stringify(file)) as TemplateFile;
+}
+
+/** The very bytes that the user has approved. */
+function isApproved(project: CallerContext["project"], file: string, sha256: string): boolean {
+  return project?.templates?.some((approved) => approved.file === file && approved.sha256 === sha256) === true;
 }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -29,6 +30,7 @@ beforeEach(async () => {
   templates = createTemplates({ folder, log, publish: (change) => changes.push(change) });
 });
 afterEach(async () => {
+  approved.length = 0;
   templates.close();
   await rm(base, { recursive: true, force: true });
 });
@@ -39,11 +41,25 @@ function caller(
 ): CallerContext {
   const plain = { id: "1", client: "test", roots: [], settings: plainSettings, signal: new AbortController().signal };
   if (trust === undefined) return plain;
-  const own: CallerProject = { folder: project, evidence: [], isTrusted: trust, settings: {}, notes: [] };
+  const own: CallerProject = {
+    folder: project,
+    evidence: [],
+    isTrusted: trust,
+    settings: {},
+    notes: [],
+    ...(trust && { templates: approved }),
+  };
   return { ...plain, project: templatesFolder === undefined ? own : { ...own, templatesFolder } };
 }
 const mine = (name: string, text: string) => writeFile(join(folder, name), text);
-const ours = (name: string, text: string) => writeFile(join(project, ".ollm", "templates", name), text);
+/** Written, and approved as it is. */
+const ours = async (name: string, text: string) => {
+  const file = join(project, ".ollm", "templates", name);
+  await writeFile(file, text);
+  approved.push({ file, sha256: createHash("sha256").update(text).digest("hex") });
+};
+/** What the user has approved of the project. */
+const approved: { file: string; sha256: string }[] = [];
 
 describe("which template of a name counts", () => {
   beforeEach(async () => {
@@ -59,6 +75,13 @@ describe("which template of a name counts", () => {
       hides: "user",
       file: join(project, ".ollm", "templates", "translate.yaml"),
     });
+  });
+
+  it("is not the project's once its file has changed since the user approved it", async () => {
+    await writeFile(join(project, ".ollm", "templates", "translate.yaml"), "template: theirs");
+    expect(await templates.get(caller(true), "translate")).toMatchObject({ template: "mine" });
+    const { problems } = await templates.list(caller(true));
+    expect(problems).toEqual([expect.stringContaining("translate.yaml: it has changed since it was approved")]);
   });
 
   it("is the user's without a project, and for a project that isn't trusted, which is told with what to do", async () => {

@@ -1,0 +1,77 @@
+import { mkdir, mkdtemp, realpath, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { detect } from "../../../src/orchestrator/projects/detect.ts";
+import { lookAt } from "../../../src/orchestrator/projects/look.ts";
+import { writeFiles } from "../../support/project-host.ts";
+
+const kindOf = (files: readonly string[], folders: readonly string[] = [], hasWorkspaces = false) =>
+  detect({ files: new Set(files), folders: new Set(folders), hasWorkspaces });
+
+describe("the kind of a project", () => {
+  it.each([
+    ["typescript", ["tsconfig.json", "package.json"], []],
+    ["typescript", ["package.json"], ["src"]],
+    ["typescript-monorepo", ["package.json", "pnpm-workspace.yaml", "tsconfig.json"], []],
+    ["typescript-monorepo", ["lerna.json"], []],
+    ["typescript-monorepo", ["turbo.json"], []],
+    ["typescript-monorepo", ["nx.json"], []],
+    ["python", ["pyproject.toml"], []],
+    ["python", ["setup.py"], []],
+    ["python", ["requirements.txt"], ["docs"]],
+    ["rust", ["Cargo.toml", "package.json"], []],
+    ["go", ["go.mod"], ["docs"]],
+    ["documentation", ["mkdocs.yml", "package.json"], []],
+    ["documentation", ["docusaurus.config.js", "package.json"], []],
+    ["documentation", ["conf.py"], []],
+    ["documentation", ["README.md"], ["docs"]],
+  ] as const)("is %s for %j and folders %j", (kind, files, folders) => {
+    expect(kindOf(files, folders)?.kind).toBe(kind);
+  });
+
+  it("is unknown where nothing speaks for one", () => {
+    expect(kindOf(["README.md", "constructor"], ["src"])).toBeUndefined();
+  });
+
+  it("comes with its evidence, the strongest first", () => {
+    expect(kindOf(["package.json", "pnpm-workspace.yaml", "tsconfig.json", "Cargo.toml"], [], true)).toEqual({
+      kind: "typescript-monorepo",
+      evidence: ["workspaces in package.json", "pnpm-workspace.yaml", "tsconfig.json", "package.json"],
+    });
+  });
+});
+
+describe("a look at a folder", () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-look-")));
+  });
+  afterEach(() => rm(folder, { recursive: true, force: true }));
+
+  it.each([
+    ['{"workspaces": ["packages/*"]}', true],
+    ['{"workspaces": {"packages": ["a"]}}', true],
+    ['{"workspaces": []}', false],
+    ["{}", false],
+    ["not json", false],
+    ["[]", false],
+    [`{"workspaces": ["a"], "x": "${"x".repeat(1024 ** 2)}"}`, false],
+  ])("finds workspaces in package.json: %.40s", async (text, expected) => {
+    await writeFiles(folder, { "package.json": text });
+    expect((await lookAt(folder)).hasWorkspaces).toBe(expected);
+  });
+
+  it("reads no package.json that leads out of the folder", async () => {
+    const outside = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-outside-")));
+    await writeFiles(outside, { "package.json": '{"workspaces": ["a"]}' });
+    await symlink(path.join(outside, "package.json"), path.join(folder, "package.json"));
+    expect((await lookAt(folder)).hasWorkspaces).toBe(false);
+    await rm(outside, { recursive: true });
+  });
+
+  it("takes a folder for a file's name as none", async () => {
+    await mkdir(path.join(folder, "Cargo.toml"));
+    expect(detect(await lookAt(folder))).toBeUndefined();
+  });
+});

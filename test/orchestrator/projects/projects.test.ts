@@ -1,0 +1,210 @@
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
+import type { Change } from "../../../src/orchestrator/facade.ts";
+import { createProjects, type ProjectsOfCallers } from "../../../src/orchestrator/projects/projects.ts";
+import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { plainSettings } from "../../support/caller-settings.ts";
+import { writeFiles } from "../../support/project-host.ts";
+
+let base: string;
+let folder: string;
+let projects: ProjectsOfCallers;
+let nowMs = 0;
+let changes: Change[];
+
+beforeEach(async () => {
+  base = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-projects-")));
+  folder = path.join(base, "work");
+  await mkdir(folder);
+  nowMs = 0;
+  changes = [];
+  projects = createProjects({
+    now: () => nowMs,
+    log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
+    publish: (change) => changes.push(change),
+    profiles: ["fast", "general", "code", "creative"],
+  });
+});
+afterEach(async () => {
+  await projects.close();
+  await rm(base, { recursive: true, force: true });
+});
+
+const file = ".ollm/project.yaml";
+
+/** As a call a second later sees it. */
+async function at(id = "one"): Promise<CallerProject> {
+  nowMs += 1_000;
+  const project = await projects.projectAt(id, folder, true);
+  if (project === undefined) throw new Error("no project");
+  return project;
+}
+
+async function caller(id = "one"): Promise<CallerContext> {
+  const { signal } = new AbortController();
+  return { id, client: "test", roots: [], settings: plainSettings, project: await at(id), signal };
+}
+
+async function approve(): Promise<void> {
+  const asking = await caller();
+  const question = await projects.trustQuestion(asking);
+  await projects.trust(asking, question?.digest ?? "nothing to approve");
+}
+
+describe("the project of a caller", () => {
+  it("is the same object until something changes, looked at once a second", async () => {
+    await writeFiles(folder, { [file]: "model: a\n" });
+    const first = await at();
+    await writeFiles(folder, { [file]: "model: bb\n" });
+    expect(await projects.projectAt("one", folder, true)).toBe(first);
+    expect(await at()).not.toBe(first);
+    expect(await at()).toBe(await at());
+  });
+
+  it("uses neither model, prompt nor templates before they are approved, and says which and how", async () => {
+    await writeFiles(folder, {
+      [file]: "profile: go\nmodel: a\nsystemPrompt: b\ntools: {disabled: [compare]}\n",
+      ".ollm/templates/t.yaml": "template: hi\n",
+    });
+    const before = await at();
+    expect(before.settings).toEqual({
+      profile: "go",
+      routing: { defaultProfile: "code" },
+      tools: { disabled: ["compare"] },
+    });
+    expect(before).toMatchObject({ isTrusted: false, templatesFolder: path.join(folder, ".ollm", "templates") });
+    expect(before.templates).toBeUndefined();
+    expect(before.notes).toEqual([
+      `${folder} brings along its system prompt, its model (a), its template: not used until the user approves with "ollm project trust" or project_profile use`,
+    ]);
+    await approve();
+    expect(await at()).toMatchObject({ isTrusted: true, settings: { model: "a", systemPrompt: "b" }, notes: [] });
+    expect((await at()).templates).toHaveLength(1);
+    expect(changes.map(({ kind }) => kind)).toContain("templates");
+  });
+
+  it("is asked about again when its file or one of its templates changes, comes or goes, and not when it is back", async () => {
+    await writeFiles(folder, { [file]: "model: a\n", ".ollm/templates/t.yaml": "template: hi\n" });
+    await approve();
+    const original = await at();
+    expect(original.isTrusted).toBe(true);
+    await writeFiles(folder, { ".ollm/templates/t.yaml": "template: other\n" });
+    expect((await at()).isTrusted).toBe(false);
+    await writeFiles(folder, { ".ollm/templates/t.yaml": "template: hi\n", ".ollm/templates/u.yaml": "template: x\n" });
+    expect((await at()).isTrusted).toBe(false);
+    await rm(path.join(folder, ".ollm/templates/u.yaml"));
+    expect((await at()).isTrusted).toBe(true);
+    await writeFiles(folder, { [file]: "model: b\n" });
+    expect((await at()).settings.model).toBeUndefined();
+  });
+
+  it("needs no approval for what only narrows and ranks", async () => {
+    await writeFiles(folder, { [file]: "profile: go\ntools: {disabled: [compare]}\n" });
+    expect((await at()).isTrusted).toBe(true);
+    expect(await projects.trustQuestion(await caller())).toBeUndefined();
+  });
+
+  it("approves what was shown and nothing else", async () => {
+    await writeFiles(folder, { [file]: "systemPrompt: good\n" });
+    const asking = await caller();
+    const question = await projects.trustQuestion(asking);
+    await writeFiles(folder, { [file]: "systemPrompt: evil\n" });
+    await expect(projects.trust(asking, question?.digest ?? "")).rejects.toThrow("have changed since they were shown");
+    expect((await at()).isTrusted).toBe(false);
+  });
+
+  it("shows its prompt as it is: quoted, without what hides or moves text, and says what is cut", async () => {
+    const prompt = `first\u202Eesrever\u001B[2J\nUse them? yes\n${"x".repeat(2_000)}`;
+    await writeFiles(folder, { [file]: `systemPrompt: ${JSON.stringify(prompt)}\n` });
+    const message = (await projects.trustQuestion(await caller()))?.message ?? "";
+    expect(message).toContain("> first\uFFFDesrever\uFFFD[2J\n> Use them? yes\n");
+    expect(message).toMatch(/> \.\.\. \d+ more characters; read the file before you approve it\nUse them\?$/);
+  });
+
+  it("is nothing outside of it: links that leave it are refused", async () => {
+    const elsewhere = await writeFiles(path.join(base, "elsewhere"), {
+      "project.yaml": "tools: {disabled: [compare]}\n",
+      "templates/t.yaml": "template: x\n",
+    });
+    await symlink(elsewhere, path.join(folder, ".ollm"));
+    expect(await at()).toMatchObject({ settings: {}, notes: [expect.stringContaining("leads out of the project")] });
+    await rm(path.join(folder, ".ollm"));
+    await mkdir(path.join(folder, ".ollm"));
+    await symlink(path.join(elsewhere, "project.yaml"), path.join(folder, file));
+    await symlink(path.join(elsewhere, "templates"), path.join(folder, ".ollm", "templates"));
+    const { settings, notes, templatesFolder } = await at();
+    expect(settings).toEqual({});
+    expect(templatesFolder).toBeUndefined();
+    expect(notes).toEqual([
+      `${path.join(folder, file)}: leads out of the project; nothing of the file is used`,
+      `${path.join(folder, ".ollm", "templates")}: leads out of the project; nothing of it is used`,
+    ]);
+  });
+
+  it.skipIf(process.platform === "win32")("never waits for a pipe in its file's place", async () => {
+    await mkdir(path.join(folder, ".ollm"));
+    execFileSync("mkfifo", [path.join(folder, file)]);
+    expect((await at()).notes).toEqual([expect.stringContaining("is no regular file")]);
+  });
+
+  it("names a file that is a folder, or larger than anybody writes", async () => {
+    await mkdir(path.join(folder, file), { recursive: true });
+    expect((await at()).notes).toEqual([expect.stringContaining("is no regular file")]);
+    await rm(path.join(folder, file), { recursive: true });
+    await writeFile(path.join(folder, file), Buffer.alloc(10_000_000, "x"));
+    expect((await at()).notes).toEqual([expect.stringContaining("is larger than 65536 bytes")]);
+  });
+});
+
+describe("what a caller uses", () => {
+  it("is its own until it goes: a profile in place of the file's, none, or another folder", async () => {
+    await writeFiles(folder, { [file]: "profile: go\ntools: {disabled: [compare]}\n" });
+    const other = await writeFiles(path.join(base, "other"), { "mkdocs.yml": "" });
+    await projects.use(await caller(), { profile: "creative" });
+    expect((await at()).settings).toMatchObject({ profile: "creative", routing: { defaultProfile: "creative" } });
+    expect((await at("two")).settings.profile).toBe("go");
+    await projects.use(await caller(), { profile: "none" });
+    expect((await at()).settings).toEqual({ tools: { disabled: ["compare"] } });
+    await projects.use(await caller(), { folder: other });
+    expect(await at()).toMatchObject({ folder: other, kind: "documentation" });
+    projects.forgetCaller("one");
+    expect((await at()).settings.profile).toBe("go");
+  });
+
+  it("is a profile that there is, in a project, of a caller that can have one", async () => {
+    const asking = await caller();
+    await expect(projects.use(asking, { profile: "pythn" })).rejects.toMatchObject({ hint: "Did you mean python?" });
+    await expect(projects.use({ ...asking, id: "http" }, {})).rejects.toThrow("no project can be used");
+    const { project: _none, ...homeless } = asking;
+    await expect(projects.use(homeless, { profile: "go" })).rejects.toThrow("works in no project");
+  });
+});
+
+describe("init", () => {
+  it("writes a file that is valid, the user's own, and says what was found", async () => {
+    await writeFiles(folder, { "Cargo.toml": "" });
+    const { file: written, project } = await projects.init(await caller(), folder);
+    expect(written).toBe(path.join(folder, file));
+    expect(project).toMatchObject({ kind: "rust", settings: { profile: "rust" }, notes: [], isTrusted: true });
+  });
+
+  it("writes over nothing, and through no link", async () => {
+    await writeFiles(folder, { [file]: "" });
+    await expect(projects.init(await caller(), folder)).rejects.toThrow("is there already");
+    await rm(path.join(folder, ".ollm"), { recursive: true });
+    const elsewhere = path.join(base, "elsewhere");
+    await mkdir(elsewhere);
+    await symlink(elsewhere, path.join(folder, ".ollm"));
+    await expect(projects.init(await caller(), folder)).rejects.toThrow("leads out of the project");
+  });
+
+  it("approves no templates that lay there already", async () => {
+    await writeFiles(folder, { ".ollm/templates/t.yaml": "template: evil\n" });
+    const { project } = await projects.init(await caller(), folder);
+    expect(project.isTrusted).toBe(false);
+  });
+});
