@@ -176,8 +176,11 @@ function bucketsOf(signature: Uint32Array): readonly string[] {
 }
 
 /** In how many numbers both agree: of all of them the part that the words have in common, more or less. */
-function agreement(signature: Uint32Array, other: Uint32Array = new Uint32Array()): number {
-  return signature.reduce((count, value, index) => count + Number(value === other[index]), 0);
+function agreement(signature: Uint32Array, other: Uint32Array | undefined): number {
+  if (other === undefined) return 0;
+  let count = 0;
+  for (let index = 0; index < signature.length; index += 1) if (signature[index] === other[index]) count += 1;
+  return count;
 }
 
 /** FNV-1a, 32 bits. */
