@@ -1,0 +1,146 @@
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { configGet, configPath, configSet, configShow, configValidate } from "../../src/cli/commands/config.ts";
+import { configEdit } from "../../src/cli/commands/config-edit.ts";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
+
+let home: string;
+let file: string;
+let out: string;
+let err: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "ollm-config-command-"));
+  file = join(home, "config.yaml");
+  out = "";
+  err = "";
+});
+afterEach(() => rm(home, { recursive: true }));
+
+function io(environment: Record<string, string> = {}, answers?: string[]): CommandIo {
+  return {
+    stdout: (text) => void (out += text.replaceAll(home, "HOME")),
+    stderr: (text) => void (err += text.replaceAll(home, "HOME")),
+    environment: { PATH: process.env["PATH"], OLLM_HOME: home, ...environment },
+    workingDirectory: home,
+    userHome: home,
+    platform: process.platform,
+    isTerminal: answers !== undefined,
+    ask: (question) => {
+      err += question;
+      return Promise.resolve(answers?.shift() ?? "");
+    },
+    node: process.execPath,
+    script: "/nonexistent",
+  };
+}
+
+describe("ollm config", () => {
+  it("shows where each value comes from", async () => {
+    await writeFile(file, "options:\n  temperature: 0.1\n  maxTokens: 9\n");
+    expect(await configShow("options", {}, io({ OLLM_MAX_TOKENS: "100" }))).toBe(0);
+    expect(out).toBe(
+      [
+        "SETTING              VALUE  FROM",
+        "options.temperature  0.1    HOME/config.yaml:2",
+        "options.topP         unset  default",
+        "options.maxTokens    100    OLLM_MAX_TOKENS",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("shows no password", async () => {
+    await writeFile(file, "providers: {ollama: {host: 'http://ann:secret@box.lan'}}\n");
+    await configShow(undefined, { json: true }, io());
+    await configGet("providers.ollama.host", {}, io());
+    await configSet("providers.ollama.host", "http://bob:secret@box.lan", {}, io());
+    expect(out).toContain("http://***@box.lan");
+    expect(out).not.toContain("secret");
+  });
+
+  it("shows the defaults of a broken file, and why they hold", async () => {
+    await writeFile(file, "privacy: open\n");
+    expect(await configShow("privacy", {}, io())).toBe(1);
+    expect(out).toContain("local_only");
+    expect(err).toContain('HOME/config.yaml:1: privacy is "open"');
+    expect(await configValidate(undefined, { json: true }, io())).toBe(1);
+    await expect(configValidate(undefined, {}, io())).rejects.toThrow('privacy is "open"');
+    await expect(configGet("privacy", {}, io())).rejects.toThrow('privacy is "open"');
+  });
+
+  it("gets a value alone, and 1 where there is none", async () => {
+    expect(await configGet("options.temperature", {}, io())).toBe(0);
+    expect(await configGet("privacy", {}, io())).toBe(0);
+    expect(out).toBe("0.7\nlocal_only\n");
+    expect(await configGet("model.default", {}, io())).toBe(1);
+    expect(err).toBe("ollm: model.default is not set\n");
+  });
+
+  it("says what goes before what it sets", async () => {
+    expect(await configSet("options.temperature", "0.2", {}, io({ OLLM_TEMPERATURE: "1" }))).toBe(0);
+    expect(out).toBe("options.temperature is 0.2 (HOME/config.yaml:2); OLLM_TEMPERATURE goes before it here: 1\n");
+  });
+
+  it("unsets, and validates what stands elsewhere", async () => {
+    await writeFile(file, "# mine\nprivacy: local_only\n");
+    await configSet("privacy", undefined, {}, io());
+    expect(await readFile(file, "utf8")).toBe("# mine\n");
+    expect(await configValidate(undefined, {}, io())).toBe(0);
+    await writeFile(join(home, "other.yaml"), "privcy: local_only\n");
+    await expect(configValidate("other.yaml", {}, io())).rejects.toThrow("other.yaml:1: privcy is not a setting");
+    await expect(configValidate("none.yaml", {}, io())).rejects.toThrow("there is no ");
+  });
+
+  it("prints the path", async () => {
+    expect(await configPath(io())).toBe(0);
+    expect(out).toBe("HOME/config.yaml\n");
+  });
+});
+
+describe.skipIf(process.platform === "win32")("ollm config edit", () => {
+  /** An editor that writes these texts, one after the other. */
+  async function editor(...texts: string[]): Promise<string> {
+    const script = join(home, "editor.mjs");
+    const code = `import { readFileSync, writeFileSync, existsSync } from "node:fs";
+const count = existsSync("${home}/count") ? Number(readFileSync("${home}/count")) : 0;
+writeFileSync("${home}/count", String(count + 1));
+const text = ${JSON.stringify(texts)}[count];
+if (text !== undefined) writeFileSync(process.argv[2], text);
+`;
+    await writeFile(script, code);
+    await chmod(script, 0o700);
+    return `"${process.execPath}" "${script}"`;
+  }
+
+  it("puts in place what is right", async () => {
+    expect(await configEdit(io({ EDITOR: await editor("# new\nprivacy: local_only\n") }))).toBe(0);
+    expect(await readFile(file, "utf8")).toBe("# new\nprivacy: local_only\n");
+  });
+
+  it("asks to go on when it is wrong", async () => {
+    await writeFile(file, "# mine\n");
+    const command = await editor("privacy: open\n", "privacy: allow_remote\n");
+    expect(await configEdit(io({ VISUAL: command, EDITOR: "false" }, ["y"]))).toBe(0);
+    expect(err).toContain('config.yaml:1: privacy is "open"');
+    expect(await readFile(file, "utf8")).toBe("privacy: allow_remote\n");
+  });
+
+  it("keeps the old file, and the draft, when nobody goes on", async () => {
+    await writeFile(file, "# mine\n");
+    expect(await configEdit(io({ EDITOR: await editor("privacy: open\n") }))).toBe(1);
+    expect(await readFile(file, "utf8")).toBe("# mine\n");
+    const draft = /your draft is (.*)\n/.exec(err)?.[1] ?? "";
+    expect(await readFile(draft, "utf8")).toBe("privacy: open\n");
+    await rm(join(draft, ".."), { recursive: true });
+  });
+
+  it("changes nothing when nothing was changed, or the editor failed", async () => {
+    await writeFile(file, "# mine\n");
+    expect(await configEdit(io({ EDITOR: await editor() }))).toBe(0);
+    expect(out).toBe("HOME/config.yaml is as it was\n");
+    await expect(configEdit(io({ EDITOR: "false" }))).rejects.toThrow('the editor "false" ended with 1');
+    await expect(configEdit(io({ EDITOR: "/nonexistent/editor" }))).rejects.toThrow("nothing was changed");
+  });
+});

@@ -1,0 +1,189 @@
+import { mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { changeConfig } from "../../../src/orchestrator/config/change.ts";
+import { loadSettings } from "../../../src/orchestrator/config/load.ts";
+import { shownSetting } from "../../../src/orchestrator/config/shown.ts";
+import { InvalidConfig, InvalidRequest, StoreFailed } from "../../../src/orchestrator/errors.ts";
+
+let home: string;
+let file: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "ollm-change-"));
+  file = join(home, "config.yaml");
+});
+afterEach(() => rm(home, { recursive: true }));
+
+const read = () => readFile(file, "utf8");
+const get = async (path: string) => {
+  const { settings, sources } = await loadSettings({ home, environment: {}, flags: {} });
+  return shownSetting(settings, sources, path);
+};
+
+describe("changeConfig", () => {
+  it.each([
+    ["options.temperature", "0.2", 0.2],
+    ["model.routing.enabled", "off", false],
+    ["model.default", "123", "123"],
+    ["model.default", "yes", "yes"],
+    ["model.default", "qwen2.5:7b", "qwen2.5:7b"],
+    ["files.roots", "/a, /b c", ["/a", "/b c"]],
+    ["network.allowedHosts", '["[fd00::1]:80"]', ["[fd00::1]:80"]],
+    ["model.routing.overrides", '{"code": "a:b"}', { code: "a:b" }],
+    ["model.routing.overrides", "{code: a:b}", { code: "a:b" }],
+    ["model.routing.overrides.code", "true", "true"],
+    ['models["qwen*"].contextTokens', "16384", 16_384],
+    ['models["qwen*"]', '{"keepAlive": 5}', { keepAlive: 5 }],
+    ["models.llama3.2:1b.system", "Be: brief # now", "Be: brief # now"],
+    ["model.keepAlive.timeout", -1, -1],
+  ])("sets %s to %j, which is got back", async (path, given, value) => {
+    const change = await changeConfig(home, path, given);
+    expect(change).toMatchObject({ value, isChanged: true });
+    const got = await get(path);
+    expect(got.value).toEqual(value);
+    expect(got.source).toBe(change.source);
+    expect((await changeConfig(home, path, given)).isChanged).toBe(false);
+  });
+
+  it.each([
+    ["options.temperature", "warm", InvalidConfig, 'options.temperature is "warm": Invalid input: expected number'],
+    ["privacy", "local_onyl", InvalidConfig, "did you mean local_only?"],
+    ["model.routing.enabled", "perhaps", InvalidConfig, "expected boolean"],
+    ["model.routing.overrides", "code", InvalidRequest, "needs JSON"],
+    ["options", "{}", InvalidRequest, "options is a section"],
+    ["optoins.topP", "1", InvalidRequest, "did you mean options.topP?"],
+    ['models["x"].contextToken', "1", InvalidRequest, 'did you mean models["x"].contextTokens?'],
+    ['models["x"]', '{"contextToken": 1}', InvalidConfig, 'did you mean models["x"].contextTokens?'],
+    ["options.topP", null, InvalidRequest, "can't be null"],
+  ])("refuses %s %j and leaves the file", async (path, value, kind, message) => {
+    await writeFile(file, "# mine\n");
+    const failure = changeConfig(home, path, value);
+    await expect(failure).rejects.toBeInstanceOf(kind);
+    await expect(failure).rejects.toThrow(message);
+    expect(await read()).toBe("# mine\n");
+  });
+
+  it("refuses to touch a broken file, and says where it is broken", async () => {
+    await writeFile(file, "model: [a\nprivacy: local_only\n");
+    await expect(changeConfig(home, "options.topP", 1)).rejects.toThrow(
+      `${file} is broken, and nothing was changed: ${file}:2: `,
+    );
+    await writeFile(file, "modle: a\n");
+    await expect(changeConfig(home, "options.topP", 1)).rejects.toThrow("modle is not a setting; did you mean model?");
+    expect(await read()).toBe("modle: a\n");
+  });
+
+  it("mends a wrong value", async () => {
+    await writeFile(file, "options:\n  topP: 9 # too much\n");
+    await changeConfig(home, "options.topP", "0.9");
+    expect(await read()).toBe("options:\n  topP: 0.9 # too much\n");
+  });
+
+  it("writes for its user alone, through a link", async () => {
+    await writeFile(join(home, "real.yaml"), "# mine\n");
+    await symlink(join(home, "real.yaml"), file);
+    await changeConfig(home, "options.topP", 1);
+    expect(await readFile(join(home, "real.yaml"), "utf8")).toBe("# mine\noptions:\n  topP: 1\n");
+    if (process.platform !== "win32") expect((await stat(file)).mode & 0o777).toBe(0o600);
+  });
+
+  it("can be undone", async () => {
+    await writeFile(file, "# mine\n");
+    const change = await changeConfig(home, "options.topP", 1);
+    await change.undo();
+    expect(await read()).toBe("# mine\n");
+  });
+
+  it("says that a home can't be written", async () => {
+    await writeFile(join(home, "blocked"), "");
+    await expect(changeConfig(join(home, "blocked"), "options.topP", 1)).rejects.toBeInstanceOf(StoreFailed);
+  });
+
+  it("takes a section out, and what never was there without a word", async () => {
+    await writeFile(file, "options:\n  topP: 1\n# mine\nprivacy: local_only\n");
+    expect((await changeConfig(home, "options")).isChanged).toBe(true);
+    expect(await read()).toBe("# mine\nprivacy: local_only\n");
+    expect((await changeConfig(home, "options.topP")).isChanged).toBe(false);
+  });
+});
+
+describe("any text as config.yaml", () => {
+  it("is settings, or an error that names the file; never a crash", async () => {
+    const piece = fc.constantFrom(
+      ..."model models options topP privacy files roots default a 1 true null ~ local_only".split(" "),
+      ...": |- |: \n|\n  |\n    |[|]|{|}|, |#|'|\"|&a |*a|!!str |>|---\n|\t|<<: |__proto__|é|\r\n".split("|"),
+    );
+    const text = fc.oneof(
+      fc.array(piece, { maxLength: 40 }).map((pieces) => pieces.join("")),
+      fc.string({ unit: "binary" }),
+      fc.json(),
+    );
+    await fc.assert(
+      fc.asyncProperty(text, async (written) => {
+        await writeFile(file, written);
+        try {
+          const { settings } = await loadSettings({ home, environment: {}, flags: {} });
+          expect(settings.schemaVersion).toBe(1);
+        } catch (error) {
+          expect(error).toBeInstanceOf(InvalidConfig);
+          expect((error as Error).message).toContain(file);
+        }
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it.each([
+    ["brackets without an end", "[".repeat(50_000)],
+    ["a bomb", `a: &a [1]\nb: &b [${"*a,".repeat(30)}]\nc: [${"*b,".repeat(30)}]\n`],
+    ["a cycle", "model: &a\n  routing: *a\n"],
+    ["many unknown keys", Array.from({ length: 3_000 }, (_each, index) => `key${index}: 1`).join("\n")],
+    ["a list where a section is", "model: [1]\n"],
+    ["a megabyte", `model:\n  default: ${"x".repeat(1024 ** 2)}\n`],
+    ["a value that is long", `privacy: ${"x".repeat(100_000)}\n`],
+  ])("with %s is an error of a few lines", async (_what, text) => {
+    await writeFile(file, text);
+    const failure: unknown = await loadSettings({ home, environment: {}, flags: {} }).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(failure).toBeInstanceOf(InvalidConfig);
+    expect((failure as Error).message.length).toBeLessThan(3_000);
+    expect((failure as Error).message).toContain(file);
+  });
+
+  it("may be as published", async () => {
+    await writeFile(
+      file,
+      [
+        "model:",
+        "  default: llama3.2:3b",
+        "  routing:",
+        "    enabled: false",
+        "    defaultProfile: code",
+        "    overrides: {code: qwen2.5-coder:7b}",
+        "  keepAlive:",
+        "    enabled: true",
+        "    models: [llama3.2:3b]",
+        "    timeout: 600",
+        "options:",
+        "  temperature: 0.3",
+        "  maxTokens: 2048",
+        "  topP: 0.9",
+        "providers:",
+        "  ollama:",
+        "    host: http://127.0.0.1:11434",
+        "    options:",
+        "      numCtx: 8192",
+      ].join("\n"),
+    );
+    const { settings } = await loadSettings({ home, environment: {}, flags: {} });
+    expect(settings.model).toMatchObject({
+      default: "llama3.2:3b",
+      keepAlive: { models: ["llama3.2:3b"], timeout: 600 },
+    });
+    expect(settings.providers.ollama.options.numCtx).toBe(8192);
+  });
+});
