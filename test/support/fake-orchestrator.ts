@@ -13,6 +13,8 @@ import type {
   RoutePlan,
   SystemStatus,
 } from "../../src/orchestrator/facade.ts";
+import type { Memories } from "../../src/orchestrator/facade-recall.ts";
+import { createMemories } from "../../src/orchestrator/recall/memories.ts";
 import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
 import type { CallerContext, LoadPlan, Operation, Progress } from "../../src/orchestrator/types.ts";
 
@@ -233,6 +235,12 @@ export function createFakeJobs(): Jobs {
   return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, publish: () => undefined });
 }
 
+/** Real memories, in memory, found by text alone. */
+export function createFakeMemories(): Memories {
+  const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+  return createMemories({ now: Date.now, log, publish: () => undefined, embed: () => Promise.resolve(undefined) });
+}
+
 /** A group that no test of this fake asks, unless it brings its own. */
 function unused(name: string): never {
   const methods = {
@@ -319,7 +327,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     },
     jobs: createFakeJobs(),
     setPinned: async (_caller, name) => name,
-    memories: unused("memories"),
+    memories: createFakeMemories(),
     templates: unused("templates"),
     projects: unused("projects"),
     comparisons: unused("comparisons"),

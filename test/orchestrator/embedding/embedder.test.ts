@@ -1,0 +1,98 @@
+import { describe, expect, it } from "vitest";
+import { instructed } from "../../../src/orchestrator/embedding/instructed.ts";
+import type { EngineEmbedding } from "../../../src/orchestrator/engines/engine.ts";
+import { createFakeEngine, fakeModel, gigabyte, type FakeEngine } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const embeds = { capabilities: ["embedding"] as const };
+
+/** An engine that can embed, and notes with what. */
+function embeddingEngine(
+  models: Parameters<typeof createFakeEngine>[1],
+  more: Parameters<typeof createFakeEngine>[2] = {},
+) {
+  const used: string[] = [];
+  const embedding: EngineEmbedding = {
+    embed: async (model, inputs) => {
+      used.push(model);
+      return {
+        vectors: inputs.map((text) => [/dog|animal/i.test(text) ? 1 : 0, 1, text.length / 100]),
+        promptTokens: 1,
+      };
+    },
+  };
+  return { engine: createFakeEngine("ollama", models, { embedding, ...more }), used };
+}
+
+async function recall(engines: readonly FakeEngine[], memoryBytes = 32 * gigabyte) {
+  const brain = createTestBrain(engines, { memoryBytes });
+  const caller = brain.caller();
+  await brain.orchestrator.memories.remember(caller, { key: "dog", value: "Rex" });
+  const { method } = await brain.orchestrator.memories.recall(caller, { query: "animal" });
+  await brain.orchestrator.close();
+  return method;
+}
+
+describe("the embedding model of the memory", () => {
+  it("is the smallest one, loaded like any other model", async () => {
+    const { engine, used } = embeddingEngine([
+      fakeModel("chat", gigabyte),
+      fakeModel("large-embed", 2 * gigabyte, embeds),
+      fakeModel("small-embed", gigabyte / 10, embeds),
+    ]);
+    expect(await recall([engine])).toBe("hybrid");
+    expect(new Set(used)).toEqual(new Set(["small-embed"]));
+    expect(engine.calls).toContain("load small-embed 512");
+  });
+
+  it("is one that is loaded already, however large", async () => {
+    const { engine, used } = embeddingEngine([
+      fakeModel("large-embed", 2 * gigabyte, embeds),
+      fakeModel("small-embed", gigabyte / 10, embeds),
+    ]);
+    const resident = { name: "large-embed", sizeBytes: 2 * gigabyte, vramBytes: 0, mappedBytes: 0, contextTokens: 512 };
+    engine.resident.set("large-embed", resident);
+    expect(await recall([engine])).toBe("hybrid");
+    expect(new Set(used)).toEqual(new Set(["large-embed"]));
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([]);
+  });
+
+  it("unloads nobody: where it doesn't fit beside what is loaded the search is by text", async () => {
+    const { engine, used } = embeddingEngine([
+      fakeModel("chat", 4 * gigabyte),
+      fakeModel("embed", 3 * gigabyte, embeds),
+    ]);
+    const resident = { name: "chat", sizeBytes: 4 * gigabyte, vramBytes: 0, mappedBytes: 0, contextTokens: 4096 };
+    engine.resident.set("chat", resident);
+    expect(await recall([engine], 8 * gigabyte)).toBe("text");
+    expect(used).toEqual([]);
+    expect([...engine.resident.keys()]).toEqual(["chat"]);
+  });
+
+  it.each([
+    ["a remote model", {}, { trust: "remote" as const }],
+    ["a model of a remote engine", { trust: "remote" as const }, {}],
+  ])("is never %s", async (_what, engineMore, modelMore) => {
+    const { engine, used } = embeddingEngine([fakeModel("embed", gigabyte, { ...embeds, ...modelMore })], engineMore);
+    expect(await recall([engine])).toBe("text");
+    expect(used).toEqual([]);
+  });
+
+  it("may be missing, like the engine", async () => {
+    const { engine } = embeddingEngine([fakeModel("chat", gigabyte)]);
+    expect(await recall([engine])).toBe("text");
+    expect(await recall([])).toBe("text");
+    engine.down = new Error("down");
+    expect(await recall([engine])).toBe("text");
+  });
+});
+
+describe("what is embedded", () => {
+  it("says whether it is a question, to models that tell", () => {
+    expect(instructed("nomic-embed-text:latest", "a", "query")).toBe("search_query: a");
+    expect(instructed("nomic-embed-text", "a", "document")).toBe("search_document: a");
+    expect(instructed("intfloat/e5-small", "a", "document")).toBe("passage: a");
+    expect(instructed("mxbai-embed-large", "a", "document")).toBe("a");
+    expect(instructed("all-minilm:l6", "a", "query")).toBe("a");
+  });
+});

@@ -1,0 +1,82 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { createTextIndex } from "../../../src/orchestrator/recall/text-index.ts";
+import { fold, wordsOf } from "../../../src/orchestrator/recall/words.ts";
+
+const everything = () => true;
+
+function indexOf(...entries: readonly (readonly [key: string, value: string, tags?: readonly string[]])[]) {
+  const index = createTextIndex();
+  for (const [key, value, tags = []] of entries) index.put({ id: key, key, value, tags });
+  return { index, find: (query: string) => index.search(query, everything).map(({ id }) => id) };
+}
+
+describe("full-text search", () => {
+  const { find } = indexOf(
+    ["project-database", "Postgres 16 with pgvector"],
+    ["preferredEditor", "Neovim"],
+    ["住所", "東京都に住んでいます"],
+    ["deploy", "make ship", ["release"]],
+    ["café", "opens at nine"],
+  );
+
+  it.each([
+    ["a word of the value", "postgres", "project-database"],
+    ["a word with a typo", "postgress", "project-database"],
+    ["a word with two letters swapped", "deplyo", "deploy"],
+    ["a word that has only begun", "pgvec", "project-database"],
+    ["a part of a key in camelCase", "editor", "preferredEditor"],
+    ["a tag", "release", "deploy"],
+    ["text without spaces between words", "東京", "住所"],
+    ["a single letter inside such text", "京", "住所"],
+    ["a word without its accent", "cafe", "café"],
+    ["full-width letters", "ＮＥＯＶＩＭ", "preferredEditor"],
+    ["a question around the word", "what is the database that we use?", "project-database"],
+  ])("finds %s", (_what, query, key) => expect(find(query)).toEqual([key]));
+
+  it("finds nothing where there is nothing", () => {
+    expect(find("quantum chromodynamics")).toEqual([]);
+    expect(find("")).toEqual([]);
+    expect(find("!?")).toEqual([]);
+  });
+
+  it("takes a number at its word: 8081 is not 8080", () => {
+    expect(indexOf(["port", "8080"]).find("8081")).toEqual([]);
+  });
+
+  it("prefers the key to the value", () => {
+    expect(indexOf(["a", "about the editor"], ["editor", "vim"]).find("editor")).toEqual(["editor", "a"]);
+  });
+
+  it("forgets what is removed, and what an entry said before", () => {
+    const { index, find: search } = indexOf(["a", "apples"], ["b", "bananas"]);
+    index.put({ id: "a", key: "a", value: "oranges", tags: [] });
+    index.remove("b");
+    index.remove("never there");
+    expect([search("apples"), search("bananas"), search("oranges")]).toEqual([[], [], ["a"]]);
+    expect(index.size).toBe(1);
+  });
+
+  it("shows what may be seen alone", () => {
+    const { index } = indexOf(["mine", "secret plan"], ["yours", "secret plan"]);
+    expect(index.search("plan", (id) => id === "mine").map(({ id }) => id)).toEqual(["mine"]);
+  });
+
+  it("finds every entry again by any word of its own, whatever stands in it", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }), (value) => {
+        const [word] = wordsOf(value, "asked");
+        fc.pre(word !== undefined);
+        expect(indexOf(["k", value]).find(word)).toEqual(["k"]);
+      }),
+    );
+  });
+});
+
+describe("folding", () => {
+  it("keeps the marks of scripts in which they are letters", () => {
+    expect(fold("が")).toBe("が");
+    expect(fold("हिन्दी")).toBe("हिन्दी");
+    expect(fold("ÀÉÎ")).toBe("aei");
+  });
+});
