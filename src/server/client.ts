@@ -1,5 +1,7 @@
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { createStdioTransport } from "./stdio-transport.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 
@@ -51,7 +53,7 @@ const silenceMs = 60_000;
 const endMs = 3_000;
 
 /**
- * Starts `script` with `node` as a host would, so through the owner, and connects to it; its stderr is shown as it is.
+ * Starts `script` with `node` as a host would, so through the owner, and connects to it; what it says is shown on stderr.
  * In a process group of its own: an interrupt at the terminal is for us, who then cancel the call before it ends.
  */
 export async function startServer(options: {
@@ -71,11 +73,12 @@ export async function startServer(options: {
   const { ask, roots = [] } = options;
   const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", folder])], {
     env: { ...options.environment },
-    stdio: ["pipe", "pipe", "inherit"],
+    stdio: ["pipe", "pipe", "pipe"],
     detached: true,
     windowsHide: true,
     ...(options.workingDirectory !== undefined && { cwd: options.workingDirectory }),
   });
+  relayStderr(child.stderr);
   const exited = new Promise<void>((resolve) => {
     child.once("close", () => resolve());
     child.once("error", () => resolve());
@@ -130,6 +133,15 @@ export async function startServer(options: {
     },
     close,
   };
+}
+
+/** What a host's log wants to know is noise at a terminal: that an owner was started. All else is shown. */
+function relayStderr(output: Readable): void {
+  createInterface({ input: output }).on("line", (line) => {
+    if (!/^ollm: (no owner holds .*; starting one|connected to the owner \(pid )/.test(line)) {
+      process.stderr.write(`${line}\n`);
+    }
+  });
 }
 
 function questionOf({

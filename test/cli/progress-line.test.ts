@@ -1,6 +1,6 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { createProgressLine } from "../../src/cli/progress-line.ts";
+import { createProgressLine, duration } from "../../src/cli/progress-line.ts";
 
 function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void, columns = 60): string {
   const output = Object.assign(new PassThrough(), { isTTY, columns });
@@ -51,6 +51,49 @@ describe("createProgressLine", () => {
       line.show("smollm2:135m: 2 tokens", undefined);
     });
     expect(text).toBe("smollm2:135m reads the prompt\nsmollm2:135m answers\nsmollm2:135m: 1 tokens\n");
+  });
+
+  it("says at a terminal how long it will take, once that can be known", () => {
+    const output = Object.assign(new PassThrough(), { isTTY: true, columns: 80 });
+    let nowMs = 0;
+    const line = createProgressLine(output, () => nowMs);
+    line.show("pulling a", 0);
+    nowMs = 1_000;
+    line.show("pulling a", 0.1);
+    nowMs = 10_000;
+    line.show("pulling a", 0.5);
+    line.show("pulling a", 1);
+    const shownLines = String(output.read()).split("\r");
+    expect(shownLines.map((text) => /, .*left/.exec(text)?.[0])).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      ", 10 s left",
+      undefined,
+    ]);
+  });
+
+  it("takes its line away, for what comes in its place", () => {
+    const text = shown(true, (line) => {
+      line.show("loading", undefined);
+      line.clear();
+      line.clear();
+    });
+    expect(text).toBe(`\rloading\r${" ".repeat(7)}\r`);
+  });
+
+  it("gives up the bar before the words in a narrow terminal", () => {
+    const text = shown(true, (line) => line.show("pulling smollm2:135m, 12 of 98 MB", 0.12), 40);
+    expect(text).toBe("\r12 % pulling smollm2:135m, 12 of 98 MB");
+  });
+
+  it.each([
+    [8.4, "8 s"],
+    [200, "3 min"],
+    [4_800, "80 min"],
+    [6_000, "1 h 40 min"],
+  ])("writes %d seconds as %s", (seconds, text) => {
+    expect(duration(seconds)).toBe(text);
   });
 
   it("leaves nothing when nothing was shown", () => {

@@ -160,7 +160,11 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     stream.end(text);
     talk.continueId = answered.continue_id ?? talk.continueId;
     talk.answeredBy = answered.model;
-    talk.turns.push({ question, answer: text, model: answered.model });
+    talk.turns.push({
+      question: question === "" ? `(template ${String(more["template"])})` : question,
+      answer: text,
+      model: answered.model,
+    });
     for (const note of answered.notes ?? []) io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
     if (isTerminal) io.stderr(await statusLine(answered, session, io));
   }

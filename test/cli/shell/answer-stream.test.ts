@@ -1,0 +1,77 @@
+import { describe, expect, it } from "vitest";
+import { createAnswerStream } from "../../../src/cli/shell/answer-stream.ts";
+import type { CommandIo } from "../../../src/cli/commands/io.ts";
+
+function start(columns?: number) {
+  const out: string[] = [];
+  const err: string[] = [];
+  const io = {
+    stdout: (text: string) => void out.push(text),
+    stderr: (text: string) => void err.push(text),
+    columns,
+    errorColumns: columns,
+  } as unknown as CommandIo;
+  return { stream: createAnswerStream(io), out: () => out.join(""), err: () => err.join("") };
+}
+
+describe("createAnswerStream", () => {
+  it("prints what comes, and at the end what is missing", () => {
+    const { stream, out } = start();
+    stream.onText({ text: "The sky" });
+    stream.onText({ text: " is" });
+    expect(out()).toBe("The sky is");
+    stream.end("The sky is blue.");
+    expect(out()).toBe("The sky is blue.\n");
+  });
+
+  it("prints an answer that came in one piece, and adds no second line end", () => {
+    const { stream, out } = start();
+    stream.end("One.\n");
+    expect(out()).toBe("One.\n");
+  });
+
+  it("says that another model starts over, on a line of its own", () => {
+    const { stream, out, err } = start();
+    stream.onText({ text: "Nonsen" });
+    stream.onText({ isReset: true, text: "The sky" });
+    stream.end("The sky is blue.");
+    expect(out()).toBe("Nonsen\nThe sky is blue.\n");
+    expect(err()).toContain("starts over");
+  });
+
+  it("says nothing of a start over that nobody saw", () => {
+    const { stream, out, err } = start();
+    stream.onText({ isReset: true });
+    stream.end("Yes.");
+    expect([out(), err()]).toEqual(["Yes.\n", ""]);
+  });
+
+  it("prints the answer as it is where it differs from what came", () => {
+    const { stream, out } = start();
+    stream.onText({ text: "Yes" });
+    stream.end("No");
+    expect(out()).toBe("Yes\nNo\n");
+  });
+
+  it("keeps control characters off a terminal, and in a file as they are", () => {
+    const text = "a\u001B[2Jb\tc\n";
+    const terminal = start(80);
+    terminal.stream.end(text);
+    expect(terminal.out()).toBe("a[2Jb\tc\n");
+    const file = start();
+    file.stream.end(text);
+    expect(file.out()).toBe(text);
+  });
+
+  it("shows thinking on stderr of a terminal alone", () => {
+    const terminal = start(80);
+    terminal.stream.onText({ thinking: "Hm" });
+    terminal.stream.onText({ text: "Yes." });
+    terminal.stream.end("Yes.");
+    expect([terminal.out(), terminal.err()]).toEqual(["Yes.\n", "Hm\n\n"]);
+    const file = start();
+    file.stream.onText({ thinking: "Hm" });
+    file.stream.end("Yes.");
+    expect([file.out(), file.err()]).toEqual(["Yes.\n", ""]);
+  });
+});

@@ -1,0 +1,213 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { builtCommand } from "../../support/stdio-client.ts";
+
+let home: OwnerHome;
+
+interface Ran {
+  readonly code: unknown;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The built command in this home; `input` is piped in. */
+async function ollm(words: readonly string[], input = "", environment: Record<string, string> = {}): Promise<Ran> {
+  const command = spawn(process.execPath, [builtCommand, ...words], {
+    env: { ...home.environment, ...environment },
+    cwd: home.folder,
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  command.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  command.stdin.on("error", () => undefined);
+  command.stdin.end(input);
+  const [code] = await once(command, "close");
+  return { code, stdout, stderr };
+}
+
+function lastPrompt(): string {
+  const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
+  const messages = chats.at(-1)?.body["messages"] as readonly { readonly content: string }[] | undefined;
+  return messages?.at(-1)?.content ?? "";
+}
+
+beforeEach(async () => {
+  const reply = "The sky is blue.";
+  home = await makeOwnerHome(
+    {},
+    {
+      models: [
+        { name: "smollm2:135m", reply },
+        { name: "big:7b", reply },
+      ],
+    },
+  );
+});
+
+afterEach(async () => home.close());
+
+describe("models", () => {
+  it("are listed in columns, or as one JSON value and nothing else", async () => {
+    const { code, stdout, stderr } = await ollm(["models", "smol"]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toMatch(/^NAME +SIZE +ENGINE\nsmollm2:135m +[\d.]+ MB +ollama\n$/);
+    const asJson = await ollm(["models", "--json"]);
+    expect(JSON.parse(asJson.stdout)).toMatchObject({ total: 2, models: [{ engine: "ollama" }, {}] });
+    const none = await ollm(["models", "nothing-like-it"]);
+    expect(none.stdout).toBe("No model has nothing-like-it in its name.\n");
+  });
+
+  it("are named to pull where there are none", async () => {
+    home.ollama.models.clear();
+    const { code, stdout } = await ollm(["models"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^No models yet\. To get one:\n {2}ollm pull \S+\n/);
+  });
+
+  it("are deleted after asking; where nobody can answer --yes is named, and nothing is deleted", async () => {
+    const asked = await ollm(["rm", "big:7b"]);
+    expect(asked.code).toBe(2);
+    expect(asked.stderr).toContain("Delete big:7b");
+    expect(asked.stderr).toContain("Add --yes");
+    expect(home.ollama.models.has("big:7b")).toBe(true);
+    const deleted = await ollm(["rm", "big:7b", "--yes", "--json"]);
+    expect(deleted).toMatchObject({ code: 0, stderr: "" });
+    expect(JSON.parse(deleted.stdout)).toMatchObject({ deleted: [{ model: "big:7b" }] });
+    expect(home.ollama.models.has("big:7b")).toBe(false);
+  });
+
+  it("are loaded, kept, shown and unloaded", async () => {
+    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits: needs /);
+    expect((await ollm(["ps"])).stdout).toMatch(/^Nothing is loaded\.\n/);
+    expect((await ollm(["load", "smollm2:135m", "--keep"])).stdout).toMatch(
+      /^Loaded smollm2:135m in \d+ ms, and kept\n/,
+    );
+    const { loaded } = JSON.parse((await ollm(["ps", "--json"])).stdout) as { loaded: unknown };
+    expect(loaded).toMatchObject([{ name: "smollm2:135m", engine: "ollama", is_pinned: true }]);
+    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +kept/);
+    expect((await ollm(["unload", "--all"])).stdout).toMatch(/^Unloaded smollm2:135m/);
+    expect(await ollm(["unload"])).toMatchObject({ code: 2, stdout: "" });
+    expect((await ollm(["show", "smollm2:135m"])).stdout).toMatch(/^name +smollm2:135m\n/);
+  });
+
+  it("that don't exist end with 1 and a next step in the shell's words", async () => {
+    const { code, stdout, stderr } = await ollm(["run", "nope:7b", "Hi"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^ollm: .*nope:7b/);
+    expect(stderr).toContain("ollm pull nope:7b");
+  });
+});
+
+describe("run", () => {
+  it("prints the answer alone; what is piped in stands before the question", async () => {
+    expect(await ollm(["run", "Why?"])).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
+    await ollm(["run", "smollm2:135m", "Summarise", "this"], "some\n```\ncode\n```\n");
+    expect(lastPrompt()).toBe("Input:\n````\nsome\n```\ncode\n```\n````\n\nSummarise this");
+    await ollm(["run", "--model", "smollm2:135m"], "only this\n");
+    expect(lastPrompt()).toBe("only this");
+  });
+
+  it("reads a file that is named, wherever it lies, and writes the answer to one", async () => {
+    await writeFile(path.join(home.folder, "notes.txt"), "Foxes jump.");
+    const { code, stdout } = await ollm(["run", "--file", "notes.txt", "-o", "out.txt", "Who jumps?"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(lastPrompt()).toContain("Foxes jump.");
+    expect(await readFile(path.join(home.folder, "out.txt"), "utf8")).toBe("The sky is blue.\n");
+    expect(await ollm(["run", "--file", "nope.txt", "Hi"])).toMatchObject({
+      code: 2,
+      stderr: "ollm: nope.txt was not found\n",
+    });
+  });
+
+  it("prints one JSON value with --json", async () => {
+    const { code, stdout } = await ollm(["run", "--json", "--max-tokens", "20", "Why?"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ text: "The sky is blue.", finish_reason: "stop" });
+  });
+
+  it("prints the whole answer of the model that takes over from one that fails", async () => {
+    home.ollama.misbehave({ kind: "error_line", afterLines: 2, error: "the runner has crashed" });
+    const { code, stdout } = await ollm(["run", "Why?"]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/The sky is blue\.\n$/);
+  });
+
+  it("ends in silence when nobody reads on", async () => {
+    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: "word ".repeat(200_000) });
+    const command = spawn(process.execPath, [builtCommand, "run", "smollm2:135m", "Count"], {
+      env: home.environment,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let stderr = "";
+    command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    const exited = once(command, "exit");
+    command.stdout.once("data", () => command.stdout.destroy());
+    expect((await exited)[0]).toBe(0);
+    expect(stderr).toBe("");
+  });
+
+  it.skipIf(process.platform === "win32")("an interrupt cancels it at the owner and ends with 130", async () => {
+    home.ollama.misbehave({ kind: "hang", afterLines: 2 });
+    const command = spawn(process.execPath, [builtCommand, "run", "Why?"], {
+      env: home.environment,
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    const exited = once(command, "close");
+    await once(command.stdout, "data");
+    process.kill(-(command.pid ?? 0), "SIGINT");
+    expect((await exited)[0]).toBe(130);
+    await home.until("the call is logged", async () => /route_and_generate .*cancelled/.test(await home.callLog()));
+  });
+});
+
+describe("chat without a terminal", () => {
+  it("answers line by line, goes on with the conversation, and obeys commands", async () => {
+    const { code, stdout, stderr } = await ollm(
+      ["chat", "smollm2:135m"],
+      'One?\n"""\nTwo\nthree?\n"""\n/exit\nFour?\n',
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toBe("The sky is blue.\nThe sky is blue.\n");
+    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
+    expect(chats.at(-1)?.body["messages"]).toMatchObject([
+      { role: "user", content: "One?" },
+      { role: "assistant", content: "The sky is blue." },
+      { role: "user", content: "Two\nthree?" },
+    ]);
+  });
+
+  it("names the nearest command, goes on, and ends with what failed", async () => {
+    const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
+    expect(code).toBe(2);
+    expect(stderr).toBe("ollm: there is no /modle\n  did you mean /model?\n");
+    expect(stdout).toContain("The sky is blue.\n");
+    expect(await readFile(path.join(home.folder, "talk.md"), "utf8")).toContain("**You:** Why?");
+  });
+});
+
+describe("bad days", () => {
+  it("Ollama that is down is said in one sentence with one step", async () => {
+    const down = { OLLM_HOST: "http://127.0.0.1:9", OLLM_HOME: path.join(home.folder, "home") };
+    const { code, stderr } = await ollm(["run", "smollm2:135m", "Hi"], "", down);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^ollm: \S/);
+    expect(stderr).not.toContain("internal error");
+    expect(stderr.trim().split("\n").length).toBeLessThanOrEqual(3);
+  });
+
+  it("a home that can't be used is said, and the command works without it", async () => {
+    await writeFile(path.join(home.folder, "taken"), "");
+    const { code, stdout, stderr } = await ollm(["models"], "", { OLLM_HOME: path.join(home.folder, "taken") });
+    expect(code).toBe(0);
+    expect(stdout).toContain("smollm2:135m");
+    expect(stderr).toMatch(/^ollm: .*taken/);
+    expect(stderr).not.toMatch(/at .*\.mjs:\d/);
+  });
+});
