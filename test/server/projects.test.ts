@@ -230,7 +230,8 @@ describe("tools on offer", () => {
     await expect(listening.call("pull_model", { model: "x" })).rejects.toThrow("not in tools.sets");
     await writeFile(path.join(project, file), "tools: {disabled: [list_models]}\n");
     await owner.until("the client is told", async () => {
-      await listening.call("system_status");
+      // Where the system tells of changed files no call is needed.
+      if (process.platform !== "linux") await listening.call("system_status");
       return listening.listChanges() > 0;
     });
     expect(await listening.tools()).toEqual(["system_status"]);

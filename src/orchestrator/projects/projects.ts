@@ -1,5 +1,6 @@
 import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
+import { systemTimers } from "../async/timers.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
 import type { CallerProject, Projects } from "../facade-projects.ts";
@@ -14,6 +15,7 @@ import { ollmName, projectFileName } from "./ollm-folder.ts";
 import { questionFor, waitingParts } from "./question.ts";
 import { isWithin } from "./read-small.ts";
 import { createTrustStore } from "./trust.ts";
+import { createProjectWatches } from "./watches.ts";
 
 export interface ProjectParts {
   readonly now: () => number;
@@ -93,6 +95,15 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     });
   }
 
+  const watches = createProjectWatches({
+    timers: systemTimers,
+    log,
+    onChange(folder) {
+      states.forget(folder);
+      toolsChanged();
+    },
+  });
+
   const toolsChanged = (): void => parts.publish({ kind: "tools", isListChanged: true });
   const templatesChanged = (): void => parts.publish({ kind: "templates", isListChanged: true });
 
@@ -153,10 +164,15 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       const choice = callers.get(callerId) ?? {};
       callers.set(callerId, choice);
       const place = choice.folder ?? folder;
-      return place === undefined ? undefined : view(await states.of(place), detects, choice.profile);
+      if (place === undefined) return undefined;
+      watches.see(place);
+      return view(await states.of(place), detects, choice.profile);
     },
     forgetCaller: (callerId) => void callers.delete(callerId),
-    close: () => trust.close(),
+    close() {
+      watches.close();
+      return trust.close();
+    },
   };
 }
 

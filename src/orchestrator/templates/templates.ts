@@ -13,7 +13,7 @@ import { nameProblem } from "./name.ts";
 import { parseTemplate, type TemplateFile } from "./parse-file.ts";
 import { fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
-import { watchFolder, type FolderWatch } from "./watch.ts";
+import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
 import { templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {

@@ -1,7 +1,7 @@
 import { watch, type FSWatcher } from "node:fs";
 import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import type { Timers } from "../async/timers.ts";
+import type { Timers } from "./timers.ts";
 import type { Log } from "../log.ts";
 
 /** Editors write a file in several steps. */
@@ -54,15 +54,13 @@ export function watchFolder(options: {
         if (!isParent || name === null || name === basename(folder)) noticed();
       });
       watcher.on("error", (error) => {
-        log.debug(`templates: watching ${target.path}: ${error.message}`);
+        log.debug(`watching ${target.path}: ${error.message}`);
         leave();
         noticed();
       });
       watched = { target: target.path, id: target.id, watcher };
     } catch (error) {
-      log.debug(
-        `templates: ${target.path} can't be watched: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      log.debug(`${target.path} can't be watched: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 

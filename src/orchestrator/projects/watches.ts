@@ -1,0 +1,47 @@
+import path from "node:path";
+import type { Timers } from "../async/timers.ts";
+import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
+import type { Log } from "../log.ts";
+import { ollmName } from "./ollm-folder.ts";
+
+/** Of the projects that were asked about last; more are seen by the next call. */
+const maxWatches = 16;
+
+export interface ProjectWatches {
+  /** Calls `onChange` of the parts after something in `folder`'s `.ollm` changed, from here on. */
+  see(folder: string): void;
+  close(): void;
+}
+
+/** Notices changes of project files between calls, where the system can tell of them. */
+export function createProjectWatches(parts: {
+  readonly onChange: (folder: string) => void;
+  readonly timers: Timers;
+  readonly log: Log;
+}): ProjectWatches {
+  const { timers, log } = parts;
+  const watches = new Map<string, FolderWatch>();
+  let isClosed = false;
+  return {
+    see(folder) {
+      if (isClosed || watches.has(folder)) return;
+      const watch = watchFolder({
+        folder: path.join(folder, ollmName),
+        onChange: () => parts.onChange(folder),
+        timers,
+        log,
+      });
+      watches.set(folder, watch);
+      void watch.adjust();
+      const [oldest] = watches.keys();
+      if (watches.size <= maxWatches || oldest === undefined) return;
+      watches.get(oldest)?.close();
+      watches.delete(oldest);
+    },
+    close() {
+      isClosed = true;
+      for (const watch of watches.values()) watch.close();
+      watches.clear();
+    },
+  };
+}
