@@ -22,7 +22,7 @@ describe("the prompt memory", () => {
     };
     const keys = async () => {
       const { structuredContent } = await call("recall", {});
-      return (structuredContent?.["entries"] as { key: string }[]).map(({ key }) => key);
+      return (structuredContent as { entries: { key: string }[] }).entries.map(({ key }) => key);
     };
     return { ...connection, prompt, keys };
   }

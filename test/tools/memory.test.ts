@@ -7,6 +7,7 @@ import {
   type MemoryClientOptions,
 } from "../support/memory-client.ts";
 
+const dataOf = (structured: unknown) => structured as Readonly<Record<string, unknown>>;
 const eras: readonly Era[] = ["legacy", "modern"];
 
 describe("the tools of the memory", () => {
@@ -50,7 +51,7 @@ describe("the tools of the memory", () => {
 
   it("remember refuses what looks like a secret, unless forced, and without repeating it", async () => {
     const { call } = await connect();
-    const secret = `sk-${"proj"}-${"a1B2".repeat(12)}`;
+    const secret = `sk-proj-${"a1B2".repeat(12)}`;
     const refused = await call("remember", { key: "api", value: secret });
     expect(refused.isError).toBe(true);
     expect(textOf(refused)).toMatch(/force/);
@@ -78,7 +79,7 @@ describe("the tools of the memory", () => {
     for (let index = 0; index < 12; index += 1) await call("remember", { key: `thing ${index}`, value: "same word" });
     const { structuredContent, content } = await call("recall", { query: "same" });
     expect(structuredContent).toMatchObject({ total: 12 });
-    expect((structuredContent?.["entries"] as unknown[]).length).toBe(10);
+    expect((dataOf(structuredContent)["entries"] as unknown[]).length).toBe(10);
     expect(textOf({ content })).toMatch(/\(text, 10 of 12\)$/);
     expect((await call("recall", { limit: 3 })).structuredContent).toMatchObject({ total: 12 });
     expect((await call("recall", { limit: 0 })).isError).toBe(true);
@@ -142,7 +143,7 @@ describe("the tools of the memory", () => {
     const first = await connect({ clientName: "ollm" });
     await first.call("remember", { key: "a", value: "first line\nsecond line", tags: ["t"] });
     const { structuredContent } = await first.call("transfer_memories", { action: "export" });
-    const text = structuredContent?.["text"];
+    const text = dataOf(structuredContent)["text"];
     await first.close();
     const second = await connect({ clientName: "ollm" });
     const imported = await second.call("transfer_memories", { action: "import", text });
