@@ -1,6 +1,9 @@
 import type { TemplateFile } from "./parse-file.ts";
 
-/** About code. Written for small models: one task, the form of the answer last and exact, little to decide. */
+/**
+ * About code. Written for small models: one task, the form of the answer last and exact, little to decide.
+ * Answers are bounded, because small models repeat themselves; not where their length is that of the input.
+ */
 export const codeTemplates: readonly TemplateFile[] = [
   {
     name: "commit-message",
@@ -46,7 +49,7 @@ Answer with a list, the worst problem first, one line each:
 - [high|medium|low] where: what is wrong. Fix: what to do.
 If there is no problem, answer only: No problems found.`,
     profile: "code",
-    options: { temperature: 0.2 },
+    options: { temperature: 0.2, maxTokens: 1000 },
   },
   {
     name: "explain-code",
@@ -68,7 +71,7 @@ Purpose: one sentence.
 Steps: a numbered list, one short line per step, in the order in which they happen.
 Watch out: one line on what is easy to get wrong, or "nothing".`,
     profile: "code",
-    options: { temperature: 0.2 },
+    options: { temperature: 0.2, maxTokens: 800 },
   },
   {
     name: "write-tests",
@@ -89,7 +92,7 @@ Test the usual case first, then edge cases (empty, zero, very large, wrong type)
 One test per case, each named after what it proves. Call only what is in the code.
 Answer with one code block that runs as it is.`,
     profile: "code",
-    options: { temperature: 0.2 },
+    options: { temperature: 0.2, maxTokens: 1500 },
   },
   {
     name: "docstring",

@@ -1,6 +1,9 @@
 import type { TemplateFile } from "./parse-file.ts";
 
-/** About texts. Written for small models: one task, the form of the answer last and exact, little to decide. */
+/**
+ * About texts. Written for small models: one task, the form of the answer last and exact, little to decide.
+ * Answers are bounded, because small models repeat themselves; not where their length is that of the input.
+ */
 export const textTemplates: readonly TemplateFile[] = [
   {
     name: "summarise",
@@ -18,7 +21,7 @@ export const textTemplates: readonly TemplateFile[] = [
 </text>
 
 Keep names, numbers and dates as they are. Answer with the summary alone.`,
-    options: { temperature: 0.2 },
+    options: { temperature: 0.2, maxTokens: 800 },
   },
   {
     name: "extract-json",
@@ -37,7 +40,7 @@ Keep names, numbers and dates as they are. Answer with the summary alone.`,
 
 Answer with one JSON object whose keys are the fields, like {"field": "value"}.
 Copy values from the text. Use null for what the text does not say.`,
-    options: { temperature: 0 },
+    options: { temperature: 0, maxTokens: 1000 },
     format: "json",
   },
   {
@@ -98,6 +101,6 @@ Answer in Markdown:
 ### Fixed
 Under each heading one line per change, beginning with "- ", in words that users understand. Leave out headings without
 a line, and commits that users don't notice (tests, refactoring, tools).`,
-    options: { temperature: 0.2 },
+    options: { temperature: 0.2, maxTokens: 1000 },
   },
 ];
