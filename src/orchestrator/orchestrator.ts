@@ -131,7 +131,9 @@ export function createOrchestrator(world: World): Orchestrator {
   };
 
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
-  const memories = createMemories({ now, log, publish, ...kept, embed: createEmbedder({ inventory, loader, log }) });
+  const embedder = createEmbedder({ inventory, loader, log });
+  const embed: typeof embedder = (texts, signal) => calls.count(embedder(texts, signal));
+  const memories = createMemories({ now, log, publish, ...kept, embed });
   const templates = createTemplates({ folder: join(world.home, "templates"), log, publish });
   const projects = createProjects({ now, log, publish, profiles: Object.keys(profiles), ...kept });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
