@@ -122,17 +122,17 @@ export function createWriter<State extends object, Event, Result>(
     database.data = { schemaVersion, sequence, state: options.snapshot?.(state) ?? structuredClone(state) };
     try {
       await database.write();
+      await journalMutex(async () => {
+        const rest = linesSinceFold.join("");
+        if (rest === "") await files.remove(journalName);
+        else await files.replace(journalName, rest);
+        journalChars = rest.length;
+      });
+      foldAtChars = 0;
     } catch (error) {
       foldAtChars = 2 * journalChars;
       throw error;
     }
-    foldAtChars = 0;
-    await journalMutex(async () => {
-      const rest = linesSinceFold.join("");
-      if (rest === "") await files.remove(journalName);
-      else await files.replace(journalName, rest);
-      journalChars = rest.length;
-    });
   }
 
   return {
