@@ -26,10 +26,9 @@ export const updateConfig = defineTool({
     value: z
       .union([z.string(), z.number(), z.boolean(), z.array(z.string()), z.record(z.string(), z.unknown())])
       .optional(),
-    confirm: z.boolean().optional(),
   }),
   output,
-  async run({ action, path, value, confirm }, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+  async run({ action, path, value }, { orchestrator, caller, answers }): Promise<ToolAnswer<z.input<typeof output>>> {
     const { settings } = orchestrator;
     const answer = (shown: readonly ShownSetting[]) => ({
       data: present({ settings: shown.map((setting) => present({ ...setting })), problem: settings.problem() }),
@@ -41,12 +40,14 @@ export const updateConfig = defineTool({
     if (action === "set" && value === undefined) {
       throw new InvalidRequest(`update_config set ${path} needs a value`, { hint: "action unset takes one out" });
     }
-    if (settings.isGuarded(path) && confirm !== true) {
+    if (settings.isGuarded(path) && answers?.["confirm"] !== true) {
       const what = action === "unset" ? `Take ${path} out of the settings` : `Set ${path} to ${JSON.stringify(value)}`;
       return {
         needsInput: {
           message: `${what}? It decides what may leave or enter this machine.`,
           fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
+          // An assistant may have been talked into it by what it reads.
+          userOnly: `Only the user can do it: ollm config ${action} '${path}'`,
         },
       };
     }

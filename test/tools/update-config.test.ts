@@ -100,8 +100,8 @@ describe("update_config", () => {
 
   it("puts the file back when what it says can't be obeyed", async () => {
     await writeFile(file, "# mine\n");
-    const { call } = await connect();
-    const input = { action: "set", path: "providers.ollama.host", value: "http://a:b@c:1", confirm: true };
+    const { call } = await connect({ elicit: () => ({ action: "accept", content: { confirm: true } }) });
+    const input = { action: "set", path: "providers.ollama.host", value: "http://a:b@c:1" };
     const result = await call("update_config", input);
     expect(result.isError).toBe(true);
     expect(await readFile(file, "utf8")).toBe("# mine\n");
@@ -114,7 +114,9 @@ describe("update_config", () => {
       const { call } = await connect();
       const result = await call("update_config", { action: "set", path, value: "x" });
       expect(result.isError).toBe(true);
-      expect(text(result)).toContain("confirm");
+      expect(text(result)).toContain(`Only the user can do it: ollm config set '${path}'`);
+      // Nor by an assistant that answers in its user's place.
+      expect((await call("update_config", { action: "set", path, value: "x", confirm: true })).isError).toBe(true);
       await expect(readFile(file)).rejects.toThrow("ENOENT");
     },
   );
