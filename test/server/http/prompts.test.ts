@@ -1,0 +1,45 @@
+import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+import { afterEach, expect, it, vi } from "vitest";
+import type { Change } from "../../../src/orchestrator/facade.ts";
+import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+import { fakeTemplates } from "../../support/fake-templates.ts";
+import { startDoor, type DoorUnderTest } from "./door-fixture.ts";
+
+let door: DoorUnderTest | undefined;
+let client: Client | undefined;
+afterEach(async () => {
+  await client?.close();
+  await door?.close();
+});
+
+it.each(["legacy", "modern"] as const)("prompts over HTTP are listed, made and told of (%s)", async (era) => {
+  const listeners = new Set<(change: Change) => void>();
+  const orchestrator = createFakeOrchestrator({
+    templates: fakeTemplates(),
+    onChange(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  });
+  door = await startDoor({ orchestrator });
+  client = new Client(
+    { name: "test", version: "1" },
+    { versionNegotiation: { mode: era === "modern" ? { pin: "2026-07-28" } : "legacy" } },
+  );
+  let told = 0;
+  client.setNotificationHandler("notifications/prompts/list_changed", () => void (told += 1));
+  const headers = { authorization: `Bearer ${door.token}` };
+  await client.connect(
+    new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${door.port}/mcp`), { requestInit: { headers } }),
+  );
+  const { prompts } = await client.listPrompts();
+  expect(prompts.map(({ name }) => name)).toContain("greet");
+  const { messages } = await client.getPrompt({ name: "greet", arguments: { who: "Ada", tone: "warm" } });
+  expect(messages[0]?.content).toMatchObject({ text: expect.stringContaining('"who":"Ada"') });
+  await expect(client.getPrompt({ name: "gret" })).rejects.toMatchObject({ code: -32602 });
+  if (era === "modern") await client.listen({ promptsListChanged: true });
+  await vi.waitFor(() => {
+    for (const listener of listeners) listener({ kind: "templates", isListChanged: true });
+    expect(told).toBeGreaterThan(0);
+  }, 5_000);
+});

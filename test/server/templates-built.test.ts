@@ -1,0 +1,60 @@
+import { Client } from "@modelcontextprotocol/client";
+import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { builtCommand } from "../support/stdio-client.ts";
+
+let home: OwnerHome;
+let client: Client | undefined;
+beforeEach(async () => {
+  home = await makeOwnerHome();
+});
+afterEach(async () => {
+  await client?.close();
+  await home.close();
+});
+
+it.each(["legacy", "modern"] as const)(
+  "a template that is saved beside the running owner is a prompt at once, and hosts are told (%s)",
+  async (era) => {
+    client = new Client(
+      { name: "test", version: "1" },
+      { versionNegotiation: { mode: era === "modern" ? { pin: "2026-07-28" } : "legacy" } },
+    );
+    let told = 0;
+    client.setNotificationHandler("notifications/prompts/list_changed", () => void (told += 1));
+    const transport = new StdioClientTransport({
+      command: process.execPath,
+      args: [builtCommand],
+      env: home.environment,
+      stderr: "ignore",
+    });
+    await client.connect(transport);
+    if (era === "modern") await client.listen({ promptsListChanged: true });
+    const names = async (): Promise<string[]> => (await client?.listPrompts())?.prompts.map(({ name }) => name) ?? [];
+    expect(await names()).toEqual(expect.arrayContaining(["memory", "translate", "commit-message"]));
+
+    await mkdir(join(home.home, "templates"), { recursive: true });
+    await writeFile(
+      join(home.home, "templates", "haiku.yaml"),
+      "template: A haiku about {topic}, in {words:17} words.\n",
+    );
+    expect(await names()).toContain("haiku");
+    await vi.waitFor(() => expect(told).toBeGreaterThan(0), 10_000);
+    const { messages } = await client.getPrompt({ name: "haiku", arguments: { topic: "{words}" } });
+    expect(messages[0]?.content).toMatchObject({ text: "A haiku about {words}, in 17 words." });
+
+    const variables = { topic: "rain" };
+    const rendered = await client.callTool({
+      name: "render_template",
+      arguments: { name: "haiku", variables, generate: true },
+    });
+    expect(rendered.structuredContent).toMatchObject({ text: "The sky is blue.", model: "smollm2:135m" });
+    const unknown = await client
+      .callTool({ name: "create_template", arguments: { name: "x", template: "x" } })
+      .catch(String);
+    expect(JSON.stringify(unknown)).toContain("create_template");
+  },
+);
