@@ -1,0 +1,61 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
+import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
+
+let home: string;
+beforeEach(async () => {
+  home = await mkdtemp(path.join(tmpdir(), "ollm-caller-project-"));
+});
+afterEach(() => rm(home, { recursive: true, force: true }));
+
+const project: CallerProject = {
+  folder: "/p",
+  evidence: [],
+  isTrusted: true,
+  notes: [],
+  file: "/p/.ollm/project.yaml",
+  settings: {
+    model: "of-project",
+    systemPrompt: "Be brief.",
+    routing: { defaultProfile: "code" },
+    tools: { disabled: ["compare"] },
+  },
+};
+const settingsUnder = async (
+  environment: Record<string, string>,
+  flags: { model?: string } = {},
+  own?: CallerProject,
+) =>
+  (
+    await callerSettingsFrom({
+      home,
+      environment,
+      flags,
+      owner: settingsSchema.parse({}),
+      ...(own && { project: own }),
+    })
+  ).settings;
+
+it("a project's settings stand above the home's, below variables, and those below flags", async () => {
+  await writeFile(path.join(home, "config.yaml"), "model: {default: of-home, routing: {defaultProfile: fast}}\n");
+  expect((await settingsUnder({})).defaultModel).toBe("of-home");
+  expect(await settingsUnder({}, {}, project)).toMatchObject({
+    defaultModel: "of-project",
+    systemPrompt: "Be brief.",
+    routing: { defaultProfile: "code" },
+  });
+  const environment = { OLLM_MODEL: "of-variable", OLLM_MODEL_ROUTING_DEFAULT_PROFILE: "creative" };
+  expect(await settingsUnder(environment, {}, project)).toMatchObject({
+    defaultModel: "of-variable",
+    routing: { defaultProfile: "creative" },
+  });
+  expect((await settingsUnder(environment, { model: "of-flag" }, project)).defaultModel).toBe("of-flag");
+});
+
+it("a project's tools are no part of them: they only narrow", async () => {
+  expect((await settingsUnder({}, {}, project)).tools).toEqual({ sets: ["default"], disabled: [] });
+});
