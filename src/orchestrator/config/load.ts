@@ -15,7 +15,6 @@ export interface LoadedSettings {
   readonly sources: Sources;
 }
 
-export { addRoots, environmentValues, flagValues, unknownNames } from "./environment.ts";
 export type { Environment } from "./environment.ts";
 export type { Flags } from "./flags.ts";
 
