@@ -29,13 +29,9 @@ export const createTemplate = defineTool({
     system: z.string().optional(),
     model: z.string().min(1).optional(),
     profile: z.string().min(1).optional(),
-    options: z
-      .strictObject({
-        temperature: z.number().optional(),
-        topP: z.number().optional(),
-        maxTokens: z.number().optional(),
-      })
-      .optional(),
+    temperature: z.number().optional(),
+    top_p: z.number().optional(),
+    max_tokens: z.number().optional(),
     format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
     scope: z.enum(["user", "project"]).optional(),
     overwrite: z.boolean().optional(),
@@ -47,9 +43,11 @@ export const createTemplate = defineTool({
     hides: z.string().optional(),
     note: z.string().optional(),
   }),
-  async run({ overwrite, variables, ...input }, { orchestrator, caller }) {
+  async run({ overwrite, variables, temperature, top_p, max_tokens, ...input }, { orchestrator, caller }) {
+    const options = present({ temperature, topP: top_p, maxTokens: max_tokens });
     const template = await orchestrator.templates.create(caller, {
       ...(present(input) as Omit<CreateTemplateRequest, "variables">),
+      ...(Object.keys(options).length > 0 && { options }),
       ...(overwrite !== undefined && { mayOverwrite: overwrite }),
       ...(variables !== undefined && { variables: variables.map(variableOf) }),
     });

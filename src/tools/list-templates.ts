@@ -6,7 +6,7 @@ import { present } from "./render.ts";
 export const listTemplates = defineTool({
   name: "list_templates",
   title: "List prompt templates",
-  description: "Lists prompt templates with their variables.",
+  description: "Lists prompt templates with their variables, for render_template and route_and_generate.",
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,

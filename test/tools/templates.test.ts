@@ -180,7 +180,8 @@ describe("list_templates", () => {
 describe("create_template", () => {
   it("saves one that can be used at once, and overwrites only when told", async () => {
     const { call } = await connect();
-    const input = { name: "haiku", template: "A haiku about {topic}.", variables: [{ name: "topic", default: 5 }] };
+    const variables = [{ name: "topic", default: 5 }];
+    const input = { name: "haiku", template: "A haiku about {topic}.", variables, top_p: 0.9, max_tokens: 90 };
     const created = await call("create_template", input);
     const file = join(home, "templates", "haiku.yaml");
     expect(created.structuredContent).toEqual({ name: "haiku", file, variables: ["topic"] });
@@ -189,7 +190,9 @@ describe("create_template", () => {
     expect(rendered.structuredContent).toEqual({ text: "A haiku about 5." });
     const again = await call("create_template", { ...input, template: "Other: {topic}" });
     expect(again).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("overwrite: true") }] });
-    expect(await readFile(file, "utf8")).toContain("A haiku about {topic}.");
+    const text = await readFile(file, "utf8");
+    expect(text).toContain("A haiku about {topic}.");
+    expect(text).toContain("options:\n  topP: 0.9\n  maxTokens: 90\n");
     await call("create_template", { ...input, template: "Other: {topic}", overwrite: true });
     expect(await readFile(file, "utf8")).toContain("Other: {topic}");
   });
@@ -204,7 +207,7 @@ describe("create_template", () => {
     [{ name: "../x", template: "x" }, "is no name"],
     [{ name: "x", template: "{a:1}{a:2}" }, "has two defaults"],
     [{ name: "x", template: "x", scope: "project" }, "there is no project here"],
-    [{ name: "x", template: "x", options: { temperature: 9 } }, "options.temperature must be at most 2"],
+    [{ name: "x", template: "x", temperature: 9 }, "options.temperature must be at most 2"],
     [{ name: "x" }, '"template" is required'],
   ])("refuses %j", async (input, message) => {
     const { call } = await connect();

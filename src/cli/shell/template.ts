@@ -147,8 +147,10 @@ export function templatePath(name: string, options: Shown, io: CommandIo): Promi
     const found = await readTemplate(name, session);
     let { file } = found;
     if (file === undefined) {
-      const { source: _source, hides: _hides, variables, ...rest } = found;
-      const copy = await session.call<{ readonly file: string }>("create_template", { ...rest, variables });
+      const { source: _source, hides: _hides, options = {}, ...rest } = found;
+      const { temperature, topP: top_p, maxTokens: max_tokens } = options;
+      const input = { ...rest, temperature, top_p, max_tokens };
+      const copy = await session.call<{ readonly file: string }>("create_template", input);
       file = copy.structured.file;
       io.stderr(`Copied the built-in template; the copy is used from now on, until it is removed.\n`);
     }

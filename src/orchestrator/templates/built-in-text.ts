@@ -31,14 +31,13 @@ Keep names, numbers and dates as they are. Answer with the summary alone.`,
       { name: "fields", description: "The fields, with a word on each: name, date (ISO 8601), total (number)." },
     ],
     system: "You extract data. You answer with one JSON object and nothing else.",
-    // The braces of the example need no doubling: they are not around an identifier.
-    template: `Extract these fields from the text: {fields}
-
-<text>
+    template: `<text>
 {text}
 </text>
 
-Answer with one JSON object whose keys are the fields, like {"field": "value"}.
+Extract from this text: {fields}
+
+Answer with one JSON object that has these fields as its keys and nothing else.
 Copy values from the text. Use null for what the text does not say.`,
     options: { temperature: 0, maxTokens: 1000 },
     format: "json",
