@@ -1,0 +1,64 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  createTemplate,
+  listTemplates,
+  renderTemplate,
+  showTemplate,
+  templatePath,
+} from "../../../src/cli/shell/template.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+
+let home: OwnerHome;
+beforeAll(async () => {
+  home = await makeOwnerHome();
+});
+afterAll(() => home.close());
+
+type Io = ReturnType<OwnerHome["io"]>;
+
+/** What a command printed; `piped` stands on its stdin. */
+async function ran(work: (io: Io) => Promise<number>, piped?: string) {
+  const io = home.io();
+  const code = await work(piped === undefined ? io : { ...io, readInput: async () => piped });
+  return { code, out: io.out.join(""), err: io.err.join("") };
+}
+
+it("ollm template lists, shows, renders, saves and opens templates", async () => {
+  const listed = await ran((io) => listTemplates("translate", {}, io));
+  expect(listed.out).toMatch(
+    /^NAME +VARIABLES +FROM +DESCRIPTION\ntranslate +text language tone\? +built-in +Translates a text\.\n$/,
+  );
+  const shown = await ran((io) => showTemplate("sql", {}, io));
+  expect(shown.out).toContain("options: temperature 0.1, maxTokens 600\n");
+  const missing = await ran((io) => renderTemplate("translate", { var: ["language=French"] }, io));
+  expect(missing).toMatchObject({ code: expect.any(Number), out: "" });
+  expect(missing.code).not.toBe(0);
+  expect(missing.err).toContain("text");
+  const piped = await ran((io) => renderTemplate("translate", { var: ["language=French"] }, io), "Hi {tone}\n");
+  expect(piped).toMatchObject({ code: 0, out: expect.stringContaining("<text>\nHi {tone}\n") });
+  const open = await ran((io) => renderTemplate("translate", {}, io), "Hi");
+  expect(open).toMatchObject({ code: 2, err: expect.stringContaining("could go into text, language") });
+  const answered = await ran((io) => renderTemplate("summarise", { var: ["text=x"], generate: true, json: true }, io));
+  expect(JSON.parse(answered.out)).toMatchObject({ text: "The sky is blue.", model: "smollm2:135m" });
+
+  const saved = await ran(
+    (io) => createTemplate("haiku", undefined, { description: "Writes one." }, io),
+    "About {topic}.",
+  );
+  const file = join(home.home, "templates", "haiku.yaml");
+  expect(saved).toMatchObject({ code: 0, out: `Saved template haiku in ${file}\n` });
+  const again = await ran((io) => createTemplate("haiku", "x", {}, io));
+  expect(again).toMatchObject({ code: 1, err: expect.stringContaining("there is a template haiku already") });
+  const empty = await ran((io) => createTemplate("none", undefined, {}, io), "");
+  expect(empty).toMatchObject({ code: 2, err: expect.stringContaining("the template has no text") });
+
+  const copied = await ran((io) => templatePath("sql", {}, io));
+  expect(copied).toMatchObject({ code: 0, out: `${join(home.home, "templates", "sql.yaml")}\n` });
+  expect(await readFile(copied.out.trim(), "utf8")).toContain("temperature: 0.1");
+  const own = await ran((io) => templatePath("haiku", { json: true }, io));
+  expect(JSON.parse(own.out)).toEqual({ name: "haiku", file });
+  const hidden = await ran((io) => listTemplates("sql", { json: true }, io));
+  expect(JSON.parse(hidden.out)).toMatchObject({ templates: [{ name: "sql", source: "user", hides: "built-in" }] });
+});
