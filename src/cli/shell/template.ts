@@ -147,8 +147,8 @@ export function templatePath(name: string, options: Shown, io: CommandIo): Promi
     const found = await readTemplate(name, session);
     let { file } = found;
     if (file === undefined) {
-      const { source: _source, hides: _hides, options = {}, ...rest } = found;
-      const { temperature, topP: top_p, maxTokens: max_tokens } = options;
+      const { source: _source, hides: _hides, options: how = {}, ...rest } = found;
+      const { temperature, topP: top_p, maxTokens: max_tokens } = how;
       const input = { ...rest, temperature, top_p, max_tokens };
       const copy = await session.call<{ readonly file: string }>("create_template", input);
       file = copy.structured.file;
