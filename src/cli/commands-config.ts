@@ -21,7 +21,7 @@ export function addConfig(program: Command, run: Run): void {
       ["ollm config show memory", "one section"],
     ],
   )
-    .addHelpText("after", "\nExit code 1 when the file is broken: the defaults are shown, and why.\n")
+    .addHelpText("after", "Exit code 1 when the file is broken: the defaults are shown, and why.\n")
     .action((path: string | undefined, options: JsonOption) =>
       run(async (io) => (await import("./commands/config.ts")).configShow(path, options, io)),
     );
@@ -49,7 +49,7 @@ export function addConfig(program: Command, run: Run): void {
       "path, value, source, changed",
     ),
     [
-      ["ollm config set options.temperature 0.2", ""],
+      ["ollm config set options.temperature 0.2", "in force at once, also in hosts that run"],
       ["ollm config set files.roots ~/notes,~/work", "a list"],
       [`ollm config set 'models["qwen*"].contextTokens' 16384`, "of models by pattern"],
     ],

@@ -3,8 +3,6 @@ import type { Orchestrator } from "../orchestrator/facade.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation, Progress } from "../orchestrator/types.ts";
 
-export type { NeededField } from "../orchestrator/needs-input.ts";
-
 /** What a tool does to the world; the four MCP hints are derived from it in one place (`server/`). */
 export type ToolEffect = "read" | "write" | "destroy";
 

@@ -55,7 +55,8 @@ export async function loadDocument<State extends object, Event, Result>(
     await database.read();
     if (database.data !== nothing) {
       const read = options.state.safeParse(database.data.state);
-      if (!read.success) throw new UnreadableDocument(z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300));
+      if (!read.success)
+        throw new UnreadableDocument(z.prettifyError(read.error).replaceAll(/\s+/g, " ").slice(0, 300));
       state = read.data;
       sequence = database.data.sequence;
     }
