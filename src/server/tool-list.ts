@@ -32,7 +32,11 @@ function jsonSchema(schema: z.ZodObject): Tool["inputSchema"] {
     override({ jsonSchema: node }) {
       if (node.maximum === Number.MAX_SAFE_INTEGER) delete node.maximum;
       if (node.minimum === Number.MIN_SAFE_INTEGER) delete node.minimum;
+      // Checked all the same: that an empty text is none needs no saying.
+      if (node.minLength === 1) delete node.minLength;
       delete node.propertyNames;
+      // Of any kind is what an object's members are anyway.
+      if (JSON.stringify(node.additionalProperties) === "{}") delete node.additionalProperties;
     },
   });
   // The SDK's type wants plain JSON values, which a schema document is.

@@ -42,7 +42,7 @@ export const compare = defineTool({
   name: "compare",
   title: "Compare",
   description:
-    "Asks 2 to 5 models the same: answers, speed and memory side by side. Then pick_winner with what the user prefers.",
+    "Asks 2 to 5 models the same: answers, speed and memory side by side. Then pick_winner with what the user likes best.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,

@@ -38,7 +38,7 @@ export const listModels = defineTool({
   name: "list_models",
   title: "List local models",
   description:
-    "Lists the language models on this machine: size, whether loaded, whether they fit in memory now. " +
+    "Lists local models: size, whether loaded, whether they fit in memory now. " +
     "verbose adds capabilities, context window, profiles and memory figures.",
   effect: "read",
   isIdempotent: true,

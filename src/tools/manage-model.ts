@@ -36,16 +36,15 @@ export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
   description:
-    "show: what is known of a model. unload: frees its memory. unload_all: frees every model's memory. " +
-    "keep: pins it in memory; release: unpins. " +
-    "delete: removes it from disk, after asking the user or with confirm true.",
+    "show: what is known of a model. unload: frees its memory. unload_all: frees every model's. keep: pins it in memory; " +
+    "release: unpins. delete: removes it from disk, after asking the user or with confirm true.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
   input: z.strictObject({
     action: z.enum(["show", "delete", "unload", "unload_all", "keep", "release"]),
     model: z.string().min(1).optional().describe("Needed by all but unload_all."),
-    confirm: z.boolean().optional().describe("true deletes without asking the user."),
+    confirm: z.boolean().optional(),
   }),
   output,
   async run(input, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {

@@ -22,9 +22,8 @@ export const pullModel = defineTool({
   name: "pull_model",
   title: "Get a model",
   description:
-    "Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming what a cut download left, " +
-    "or imports a local GGUF file named in from. Installs the embedded engine when nothing else runs models. " +
-    "Calling again joins a download under way.",
+    "Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or imports the local GGUF in from. " +
+    "Installs the embedded engine when nothing else runs models. Calling again joins the one that runs.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,
@@ -32,7 +31,7 @@ export const pullModel = defineTool({
   input: z.strictObject({
     model: z.string().min(1).describe("Name to pull, or to import under."),
     from: z.string().min(1).optional().describe("Path of a local GGUF file to import."),
-    engine: z.string().optional().describe("ollama or llama-cpp; chosen when absent."),
+    engine: z.string().optional().describe("ollama or llama-cpp."),
   }),
   output: z.object({
     name: z.string(),

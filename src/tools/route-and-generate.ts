@@ -8,7 +8,7 @@ import { present, round } from "./render.ts";
 import { type FilledTemplate, renderedFrom } from "./template-input.ts";
 
 const input = z.strictObject({
-  prompt: z.string().min(1).optional().describe("Needed unless template is given; then it stands behind it."),
+  prompt: z.string().min(1).optional().describe("Needed without template."),
   system: z.string().optional(),
   task: z
     .enum(["code", "general", "creative", "fast", "vision"])
@@ -42,7 +42,7 @@ const input = z.strictObject({
     .describe("Of the template."),
   continue_id: z.string().min(1).optional().describe('"new" opens a conversation; its id goes on with it.'),
   output_path: z.string().min(1).optional().describe("Write the answer to this new file instead of returning it."),
-  explain: z.boolean().optional().describe("Adds what was considered, attempts and timing."),
+  explain: z.boolean().optional().describe("Adds what was considered, attempts, timing and memory used."),
   dry_run: z.boolean().optional().describe("Only say which model would answer."),
 });
 

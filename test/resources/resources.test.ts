@@ -29,6 +29,7 @@ describe("resources", () => {
         "ollm://status/ram ram-status",
         "ollm://models models",
         "ollm://models/database model-database",
+        "ollm://memory memory",
         "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
         "ollm://models/smollm2%3A135m smollm2:135m",
       ]
@@ -49,6 +50,32 @@ describe("resources", () => {
           "uriTemplate": "ollm://models/{name}",
         },
         {
+          "description": "One thing that is remembered, by its percent-encoded key, with what the key held before.",
+          "icons": [
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
+            },
+          ],
+          "mimeType": "application/json",
+          "name": "memory-entry",
+          "title": "Remembered",
+          "uriTemplate": "ollm://memory/{key}",
+        },
+        {
+          "description": "One prompt template: its text, its variables, and how it is answered.",
+          "icons": [
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
+            },
+          ],
+          "mimeType": "application/json",
+          "name": "template",
+          "title": "Prompt template",
+          "uriTemplate": "ollm://templates/{name}",
+        },
+        {
           "description": "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
           "icons": [
             {
@@ -60,6 +87,19 @@ describe("resources", () => {
           "name": "job",
           "title": "Job",
           "uriTemplate": "ollm://jobs/{id}",
+        },
+        {
+          "description": "Models side by side on one prompt: whole answers, figures, the order they ran in, judgement and pick.",
+          "icons": [
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
+            },
+          ],
+          "mimeType": "application/json",
+          "name": "comparison",
+          "title": "Comparison",
+          "uriTemplate": "ollm://comparisons/{id}",
         },
       ]
     `);
@@ -86,7 +126,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(3);
+    expect((await connection.client.listResources()).resources).toHaveLength(4);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 

@@ -5,11 +5,12 @@ import { hintsOf } from "../../src/server/hints.ts";
 import { toolEntry } from "../../src/server/tool-list.ts";
 import type { ToolDefinition } from "../../src/tools/definition.ts";
 import { tools } from "../../src/tools/index.ts";
+import { toolsOnOffer } from "../../src/tools/tool-sets.ts";
 import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient } from "../support/memory-client.ts";
 
 /** Files of `src/tools` that define no tool. */
-const helpers = ["definition", "index", "keep-alive", "plan", "render"];
+const helpers = ["definition", "index", "keep-alive", "memory-data", "plan", "render", "template-input", "tool-sets"];
 const tokens = (value: unknown) => encode(typeof value === "string" ? value : JSON.stringify(value)).length;
 
 describe("the list of tools", () => {
@@ -20,13 +21,18 @@ describe("the list of tools", () => {
   });
 
   it("costs an assistant little", () => {
-    const shown = tools.map((tool) => {
+    const names = toolsOnOffer(
+      tools.map(({ name }) => name),
+      [{ where: "", sets: ["default"] }],
+    ).names;
+    const offered = tools.filter(({ name }) => names.includes(name));
+    const shown = offered.map((tool) => {
       const { outputSchema: _output, icons: _icons, ...entry } = toolEntry(tool);
       return entry;
     });
-    expect(tokens({ tools: shown })).toBeLessThan(1600);
-    const whole = tools.map((tool) => ({ ...toolEntry(tool), icons: [] }));
-    expect(tokens({ tools: whole })).toBeLessThan(3600);
+    expect(tokens({ tools: shown })).toBeLessThan(2_500);
+    const whole = offered.map((tool) => ({ ...toolEntry(tool), icons: [] }));
+    expect(tokens({ tools: whole })).toBeLessThan(6_000);
   });
 
   it("shows what it did in the last version", () => {
@@ -37,13 +43,24 @@ describe("the list of tools", () => {
       }),
     ).toMatchInlineSnapshot(`
       [
-        "route_and_generate(prompt system task complexity profile model files images format max_tokens temperature top_p context_tokens think keep_alive privacy output_path explain dry_run) Answers a prompt with a model on this machine: picks the best fitting model, loads it, generates. Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
-        "list_models(query capability engine loaded_only verbose limit) Lists the language models on this machine: size, whether loaded, whether they fit in memory now. verbose adds capabilities, context window, profiles and memory figures.",
-        "pull_model(model from engine) Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming what a cut download left, or imports a local GGUF file named in from. Installs the embedded engine when nothing else runs models. Calling again joins a download under way.",
+        "route_and_generate(prompt system task complexity profile model files images format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory template variables continue_id output_path explain dry_run) Answers a prompt with a model on this machine: picks the best fitting model, loads it, generates. Offload summaries, extraction, drafts, boilerplate and private text; name long inputs in files instead of pasting them.",
+        "list_models(query capability engine loaded_only verbose limit) Lists local models: size, whether loaded, whether they fit in memory now. verbose adds capabilities, context window, profiles and memory figures.",
+        "pull_model(model from engine) Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or imports the local GGUF in from. Installs the embedded engine when nothing else runs models. Calling again joins the one that runs.",
         "smart_load(model context_tokens keep_alive dry_run) Loads a model into memory ahead of use, unloading idle models when it would not fit. dry_run only answers whether it fits and what would make room. route_and_generate loads by itself.",
-        "manage_model(action model confirm) show: what is known of a model. unload: frees its memory. unload_all: frees every model's memory. delete: removes it from disk, after asking the user or with confirm true.",
-        "job(action job_id) Work that outlasted its call goes on as a job. wait: for its answer, a while. status: how far it is, and the text so far. cancel: ends it. list: all of the last day.",
+        "manage_model(action model confirm) show: what is known of a model. unload: frees its memory. unload_all: frees every model's. keep: pins it in memory; release: unpins. delete: removes it from disk, after asking the user or with confirm true.",
+        "remember(key value category scope tags pinned ttl force) Keeps something over sessions. The same key replaces its value.",
+        "recall(key query category scope limit) Finds what was remembered, by key, or by what query means; else the newest.",
+        "forget(key all category scope confirm) Removes a key, or all that match: after asking the user, or with confirm true.",
+        "transfer_memories(action format text force) export: all that is remembered, as one text. import: takes in such a text; what it names is replaced.",
+        "render_template(name variables generate) Fills a prompt template's variables and returns its text; generate answers it with a local model.",
+        "list_templates(query) Lists prompt templates with their variables, for render_template and route_and_generate.",
+        "create_template(name template description variables system model profile temperature top_p max_tokens format scope overwrite) Saves a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
+        "compare(prompt models system files judge runs max_tokens) Asks 2 to 5 models the same: answers, speed and memory side by side. Then pick_winner with what the user likes best.",
+        "pick_winner(action comparison_id model task) pick: routing prefers this model of a comparison for its kind of task from now on. undo: takes the newest pick back.",
+        "project_profile(action profile folder) Settings of the project in use. use: takes its file, or a profile; init writes that file.",
+        "job(action job_id) Work that outlasted its call. wait: for its answer, a while. status: how far it is, and the text so far. cancel: ends it. list: all of the last day.",
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
+        "update_config(action path value) show: settings, values and where each comes from. set, unset: changes config.yaml, in force at once; asks the user where it opens a way out or in.",
       ]
     `);
   });
@@ -51,8 +68,8 @@ describe("the list of tools", () => {
 
 describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool: ToolDefinition) => {
   it("is named and described for an assistant", () => {
-    // The one that is about other calls is a noun alone.
-    expect(name).toMatch(/^([a-z]+(_[a-z]+)+|job)$/);
+    // Alone: what needs no noun, and the one that is about other calls.
+    expect(name).toMatch(/^([a-z]+(_[a-z]+)+|remember|recall|forget|compare|job)$/);
     expect(tool.description.length).toBeGreaterThan(60);
     expect(tool.description.length).toBeLessThan(320);
     expect(tool.description).toMatch(/\.$/);

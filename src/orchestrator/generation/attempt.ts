@@ -179,6 +179,7 @@ async function send(
   const { options } = overridesOf(caller.settings.models, model.name);
   const temperature = request.temperature ?? options?.temperature ?? caller.settings.temperature;
   const topP = request.topP ?? options?.topP ?? caller.settings.topP;
+  const keepAliveSeconds = world.loader.secondsOfAnswer(model.name, request.keepAliveSeconds);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
@@ -190,7 +191,7 @@ async function send(
       ...(topP === undefined ? {} : { topP }),
     },
     contextTokens: budget.contextTokens,
-    ...(request.keepAliveSeconds === undefined ? {} : { keepAliveSeconds: request.keepAliveSeconds }),
+    ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
   try {
@@ -198,7 +199,7 @@ async function send(
     world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
     return generation;
   } finally {
-    if (request.keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
+    if (keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
   }
 }
 

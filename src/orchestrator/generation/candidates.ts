@@ -4,7 +4,6 @@ import { throwIfCancelled } from "../errors.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
-import { estimateBySize } from "../memory/estimate.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Log } from "../log.ts";
 import type { Observations } from "../observations/observations.ts";
@@ -100,7 +99,7 @@ async function toCandidate(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    fits: isLoaded || state === undefined || takesNoMemory(located) ? "now" : fitOf(model, state),
+    fits: isLoaded || state === undefined || takesNoMemory(located) ? "now" : fitOf(source, model, state),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
     ...(coolDown === undefined ? {} : { coolDown }),
@@ -138,14 +137,14 @@ function listedFacts(model: InstalledModel, capabilities: readonly Capability[] 
   };
 }
 
-/** By the size rule, which is quick: the plan before the load asks the better tiers. */
-function fitOf(model: InstalledModel, state: MemoryState): Candidate["fits"] {
+/** By what is configured or the size rule, which is quick: the plan before the load asks the better tiers. */
+function fitOf(source: CandidateSource, model: InstalledModel, state: MemoryState): Candidate["fits"] {
   const plan = planLoad(
     {
       model: model.name,
       engine: "",
       contextTokens: defaultContextTokens,
-      estimate: estimateBySize(model.sizeBytes, state.bufferBytes),
+      estimate: source.loader.quickEstimate(model),
       fileBytes: model.sizeBytes,
       isLoaded: false,
     },

@@ -13,6 +13,8 @@ export function resultOf(parts: {
   readonly reason: string;
   readonly attempts: readonly Attempt[];
   readonly answered: Answered;
+  /** Beside those of the model. */
+  readonly notes: readonly string[];
   readonly totalMs: number;
 }): GenerateResult {
   const { route, entry, answered } = parts;
@@ -40,7 +42,7 @@ export function resultOf(parts: {
       considered: route.considered,
       attempts: parts.attempts,
     },
-    notes: answered.notes,
+    notes: [...answered.notes, ...parts.notes],
     ...(memory === undefined ? {} : { memoryUsed: { keys: memory.keys, tokens: memory.tokens } }),
   };
 }

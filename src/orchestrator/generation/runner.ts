@@ -89,7 +89,17 @@ async function walk(
       const ask = { caller, request, history: thread?.history ?? [], route, entry };
       const answered = await attempt(world, ask, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });
-      return resultOf({ route, entry, reason, attempts, answered, totalMs: world.now() - startedAtMs });
+      // What of the project's file is not used, until the user approves it.
+      const unapproved = caller.project?.waiting;
+      return resultOf({
+        route,
+        entry,
+        reason,
+        attempts,
+        answered,
+        notes: unapproved === undefined ? [] : [unapproved],
+        totalMs: world.now() - startedAtMs,
+      });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
       attempts.push({ model: model.name, engine: engine.id, outcome: error.message });
