@@ -241,13 +241,13 @@ export function createFakeMemories(): Memories {
   return createMemories({ now: Date.now, log, publish: () => undefined, embed: () => Promise.resolve(undefined) });
 }
 
-/** A group that no test of this fake asks, unless it brings its own. */
-function unused(name: string): never {
-  const methods = {
-    get: (_group: object, method: string | symbol) => () =>
-      Promise.reject(new Error(`${name}.${String(method)} is not faked`)),
+/** A group that no test of this fake asks for more than `methods`, unless it brings its own. */
+function unused(name: string, methods: object = {}): never {
+  const others = {
+    get: (group: object, method: string | symbol) =>
+      Reflect.get(group, method) ?? (() => Promise.reject(new Error(`${name}.${String(method)} is not faked`))),
   };
-  return new Proxy({}, methods) as never;
+  return new Proxy(methods, others) as never;
 }
 
 /** A facade that answers fixed data and remembers what it was asked; single methods can be replaced. */
@@ -328,9 +328,9 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     jobs: createFakeJobs(),
     setPinned: async (_caller, name) => name,
     memories: createFakeMemories(),
-    templates: unused("templates"),
+    templates: unused("templates", { list: async () => ({ templates: [], problems: [] }) }),
     projects: unused("projects"),
-    comparisons: unused("comparisons"),
+    comparisons: unused("comparisons", { list: async () => [] }),
     settings: unused("settings"),
     resume: async () => undefined,
     wokeUp: async () => undefined,
