@@ -80,6 +80,12 @@ export async function readProjectFile(
   }
 
   const notes: string[] = [];
+  let ignored = 0;
+  const ignore = (path: readonly string[], reason: () => string): void => {
+    ignored += 1;
+    // To find a line and a near name takes time, and nobody reads thousands.
+    if (notes.length < maxNotes) notes.push(`${whereOf(path)}: ${reason()}; it is ignored`);
+  };
   const found = new Map<string, unknown>();
   const sources: Record<string, string> = {};
   const whereOf = (path: readonly string[]): string => {
@@ -90,23 +96,22 @@ export async function readProjectFile(
 
   function take(path: readonly string[], given: unknown): void {
     const key = path.join(".");
-    const where = whereOf(path);
     if (!isKey(key)) {
       if (groups.has(key)) return takeGroup(path, given);
       // Named whole: `files.roots`.
       if (path.length < 3 && isTree(given) && Object.keys(given).length > 0) return takeGroup(path, given);
-      notes.push(`${where}: ${shown(key)} ${reasonAgainst(path)}; it is ignored`);
+      ignore(path, () => `${shown(key)} ${reasonAgainst(path)}`);
       return;
     }
     if (given === null) return;
     const checked = keys[key].safeParse(given);
     const problem = checked.success ? wrongName(key, checked.data, profiles) : reasonOf(checked.error);
     if (problem !== undefined) {
-      notes.push(`${where}: ${key} ${problem}; it is ignored`);
+      ignore(path, () => `${key} ${problem}`);
       return;
     }
     found.set(key, checked.data);
-    sources[key] = where;
+    sources[key] = whereOf(path);
   }
 
   function takeGroup(path: readonly string[], given: unknown): void {
@@ -115,11 +120,12 @@ export async function readProjectFile(
       for (const [key, inner] of Object.entries(given)) take([...path, key], inner);
       return;
     }
-    notes.push(`${whereOf(path)}: ${path.join(".")} must have keys of its own; it is ignored`);
+    ignore(path, () => `${path.join(".")} must have keys of its own`);
   }
 
   for (const [key, given] of Object.entries(value)) take([key], given);
-  return { settings: settingsOf(found), sources, notes: bounded(notes, file) };
+  if (ignored > notes.length) notes.push(`${file}: ${ignored - notes.length} more keys are ignored`);
+  return { settings: settingsOf(found), sources, notes };
 }
 
 type Key = keyof typeof keys;
@@ -186,9 +192,4 @@ function reasonOf(error: z.ZodError): string {
 function shown(name: string): string {
   const clean = JSON.stringify(name);
   return /^"[\w.-]{1,60}"$/.test(clean) ? clean.slice(1, -1) : `${clean.slice(0, 60)}${clean.length > 60 ? "..." : ""}`;
-}
-
-function bounded(notes: readonly string[], file: string): readonly string[] {
-  if (notes.length <= maxNotes) return notes;
-  return [...notes.slice(0, maxNotes), `${file}: ${notes.length - maxNotes} more keys are ignored`];
 }

@@ -4,6 +4,7 @@ import type { Document, LineCounter } from "yaml";
 const maxNesting = 64;
 /** Far more than a person writes, and far fewer than a bomb. */
 const maxAliases = 100;
+const maxShown = 200;
 
 export type ParsedYaml =
   | { readonly value: unknown; readonly document: Document.Parsed; readonly lines: LineCounter }
@@ -22,13 +23,27 @@ export async function parseYaml(text: string, maxBytes: number): Promise<ParsedY
   const { parseDocument, LineCounter: Lines, isMap, isScalar, visit } = await import("yaml");
   const lines = new Lines();
   try {
-    const document = parseDocument(text, { lineCounter: lines, merge: false, logLevel: "error" });
+    // The parser compares each key with all before it: thousands of them would take it seconds.
+    const document = parseDocument(text, { lineCounter: lines, merge: false, uniqueKeys: false, logLevel: "error" });
     const [error] = document.errors;
     if (error !== undefined) {
       return { problem: inOneLine(error), line: lines.linePos(error.pos[0]).line };
     }
     let wrong: { readonly problem: string; readonly at: number } | undefined;
     visit(document, {
+      Map(_key, { items }) {
+        const known = new Set<string>();
+        for (const { key } of items) {
+          if (!isScalar(key)) continue;
+          const name = String(key.value);
+          if (known.has(name)) {
+            wrong = { problem: `has the key ${shown(name)} twice`, at: key.range?.[0] ?? 0 };
+            return visit.BREAK;
+          }
+          known.add(name);
+        }
+        return undefined;
+      },
       Pair(_key, pair) {
         if (isScalar(pair.key) && typeof pair.key.value !== "object" && pair.key.value !== "__proto__") return;
         const at = (pair.key as { readonly range?: readonly [number, number, number] } | null)?.range?.[0] ?? 0;
@@ -39,7 +54,7 @@ export async function parseYaml(text: string, maxBytes: number): Promise<ParsedY
         if (node.tag === undefined || node.tag.startsWith("tag:yaml.org,2002:") || isMap(node)) {
           if (node.tag !== "tag:yaml.org,2002:binary") return;
         }
-        wrong = { problem: `has the tag ${node.tag}, which means nothing here`, at: node.range?.[0] ?? 0 };
+        wrong = { problem: `has the tag ${shown(node.tag)}, which means nothing here`, at: node.range?.[0] ?? 0 };
         return visit.BREAK;
       },
     });
@@ -62,7 +77,17 @@ function reasonOf(error: unknown): string {
 function inOneLine({ message }: Error): string {
   const [first = "not valid YAML"] = message.split("\n");
   if (first.startsWith("Source contains multiple documents")) return "holds more than one document (---)";
-  return first.replace(/ at line \d+, column \d+:?$/, "");
+  return cut(first.replace(/ at line \d+, column \d+:?$/, ""));
+}
+
+/** The parser quotes what it doesn't understand, and a name of somebody else's may be as long as the file. */
+function cut(text: string): string {
+  return text.length > maxShown ? `${text.slice(0, maxShown)}...` : text;
+}
+
+/** Quoted where it is no plain word. */
+function shown(name: string): string {
+  return /^[\w.,!/:-]{1,60}$/.test(name) ? name : JSON.stringify(name.length > 60 ? `${name.slice(0, 60)}...` : name);
 }
 
 /** The line where brackets, or dashes in one line, nest too deep. Brackets in texts count too: who has 64 of them open? */

@@ -104,6 +104,13 @@ describe("a project file", () => {
     expect(notes.at(-1)).toBe(`${file}: 980 more keys are ignored`);
   });
 
+  it("names twenty of as many as fit, without looking for each one's line and likeness", async () => {
+    let text = "";
+    for (let index = 0; text.length < 64_000; index += 1) text += `k${index.toString(36)}:\n`;
+    const { notes } = await read(`${text}profile: python\n`);
+    expect(notes).toHaveLength(21);
+  }, 10_000);
+
   it("never throws, and never gives more than its six keys, whatever it says", async () => {
     const keys = ["profile", "model", "systemPrompt", "tools", "routing"];
     await fc.assert(

@@ -111,7 +111,7 @@ format: { type: object }
       'two defaults, "1" (template line 1) and "2" (template line 3): keep one',
       5,
     ],
-    ["a key twice", "template: x\ntemplate: y\n", "Map keys must be unique", 2],
+    ["a key twice", "template: x\ntemplate: y\n", "has the key template twice", 2],
     ["no YAML", "template: 'x\n", "Missing closing 'quote", 2],
     ["two documents", "template: x\n---\ntemplate: y\n", "holds more than one document (---)", 2],
     ["a bomb", bomb, "has too many aliases (*name)", undefined],

@@ -24,10 +24,18 @@ describe("parseYaml", () => {
     ],
     ["a key that is a list", "a: 1\n? [x]\n: y\n", "has a key that is no plain word", 2],
     ["a key that is an object's prototype", "x:\n  __proto__: {a: 1}\n", "has a key that is no plain word", 2],
-    ["the same key twice", "a: 1\na: 2\n", "Map keys must be unique", 2],
+    ["the same key twice", "a: 1\na: 2\n", "has the key a twice", 2],
+    ["the same key twice within another", "x:\n  - {a: 1, b: 2,\n    'a': 2}\n", "has the key a twice", 3],
+    ["a number and a text that are the same key", "1: a\n'1': b\n", "has the key 1 twice", 2],
     ["two documents", "a: 1\n---\nb: 2\n", "holds more than one document (---)", 2],
     ["bytes in a text", "a: !!binary aGk=\n", "has the tag tag:yaml.org,2002:binary, which means nothing here", 1],
     ["a tag of somebody's own", "a: !run ls\n", "has the tag !run, which means nothing here", 1],
+    [
+      "a tag as long as the file",
+      `a: !${"x".repeat(5_000)} ls\n`,
+      `has the tag "!${"x".repeat(59)}...", which means nothing here`,
+      1,
+    ],
     ["more than is allowed", `a: ${"x".repeat(limit)}`, "is larger than 65536 bytes", undefined],
   ])("says what is wrong with %s", async (_what, text, problem, line) => {
     expect(await parseYaml(text, limit)).toEqual({ problem, ...(line !== undefined && { line }) });
@@ -38,6 +46,13 @@ describe("parseYaml", () => {
     for (let depth = 0; text.length < limit - 1_000; depth += 1) text += `${" ".repeat(depth)}a:\n`;
     expect(await parseYaml(text, limit)).toHaveProperty("value");
   });
+
+  it("reads as many keys as the size allows without comparing each with each", async () => {
+    const room = 256 * 1024;
+    let text = "";
+    for (let index = 0; text.length < room - 20; index += 1) text += `k${index.toString(36)}:\n`;
+    expect(await parseYaml(text, room)).toHaveProperty("value");
+  }, 20_000);
 
   it("never throws, whatever the text", async () => {
     const piece = fc.constantFrom(
