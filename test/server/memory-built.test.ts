@@ -35,7 +35,9 @@ async function hostIn(name: string, options: Partial<ProjectHostOptions> = {}): 
 
 /** What the engine was sent by the last generation: the system prompt, "" for none. */
 function systemPrompt(): string {
-  const { messages } = owner.ollama.requests.findLast(({ path: at }) => at === "/api/chat")?.body as {
+  const request = owner.ollama.requests.findLast(({ path: at }) => at === "/api/chat");
+  if (request === undefined) throw new Error("nothing was generated");
+  const { messages } = request.body as {
     readonly messages: readonly { readonly role: string; readonly content: string }[];
   };
   return messages.find(({ role }) => role === "system")?.content ?? "";
