@@ -14,6 +14,8 @@ export interface DocumentFiles {
    * even that fails, the next one begins with it. One at a time per file.
    */
   append(name: string, text: string): Promise<void>;
+  /** Whether what was appended still stands there: not when somebody removed, replaced or emptied the file meanwhile. */
+  holds(name: string): Promise<boolean>;
   /** Not an error when there is none. */
   remove(name: string): Promise<void>;
   /** Renames what can't be read (`memory.json.broken-<time>`), and answers with its new path. */
@@ -25,6 +27,7 @@ export interface DocumentFiles {
 /** A file open for appending. */
 interface Tail {
   readonly handle: FileHandle;
+  readonly inode: bigint;
   /** Bytes that are on disk. */
   sizeBytes: number;
   /** Behind them may stand half of a text that failed. */
@@ -51,10 +54,10 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const handle = await open(pathOf(name), "a", 0o600);
     try {
-      const { size } = await handle.stat();
+      const { size, ino } = await handle.stat({ bigint: true });
       // A new name must outlive a loss of power as well as what stands under it.
-      if (size === 0) await syncFolder(folder, platform);
-      const tail = { handle, sizeBytes: size, isTorn: false };
+      if (size === 0n) await syncFolder(folder, platform);
+      const tail = { handle, inode: ino, sizeBytes: Number(size), isTorn: false };
       tails.set(name, tail);
       return tail;
     } catch (error) {
@@ -114,6 +117,14 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
         await tear(tail).catch(() => undefined);
         throw error;
       }
+    },
+    async holds(name) {
+      // Whatever the error: Windows refuses a look at what is deleted but still open.
+      const found = await stat(pathOf(name), { bigint: true }).catch(() => undefined);
+      if (found === undefined) return false;
+      const tail = tails.get(name);
+      if (tail === undefined) return found.size > 0n;
+      return found.ino === tail.inode && found.size >= BigInt(tail.sizeBytes);
     },
     async remove(name) {
       await release(name);

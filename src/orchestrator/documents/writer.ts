@@ -26,6 +26,8 @@ const smallestFoldChars = 256 * 1024;
  * |-------------------------------------|--------------------------------------------------------------------|
  * | writing and syncing the journal     | a torn line is dropped, a whole one applied: nobody was answered    |
  * | replacing the document and trimming | the document's sequence says which lines it has; they are passed over |
+ *
+ * A journal that somebody removes under a running process is folded in before the next event is written: from memory.
  */
 export function createWriter<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
@@ -66,13 +68,36 @@ export function createWriter<State extends object, Event, Result>(
     // One turn for those who ask at the same time; then whoever comes while the disk is busy shares the next write.
     await Promise.resolve();
     while (waiting.length > 0) {
+      const failure = await restoreJournal();
       const batch = waiting;
       waiting = [];
-      await journalMutex(() => writeBatch(batch));
+      if (failure !== undefined) for (const { reject } of batch) reject(failure);
+      else await journalMutex(() => writeBatch(batch));
       considerFold();
     }
     // In the same turn as the look at `waiting`: who comes next begins anew.
     writing = undefined;
+  }
+
+  /** Puts on disk what stood in a journal that is gone. What is wrong when it can't: nothing is acknowledged on top of it. */
+  async function restoreJournal(): Promise<StoreFailed | undefined> {
+    // A fold under way writes all of it down anyway.
+    if (journalChars === 0 || folding !== undefined) return undefined;
+    try {
+      if (await files.holds(journalName)) return undefined;
+      log.warn(`${journalName} was removed or changed by another program; what stood in it is written down anew`);
+      await fold();
+      return undefined;
+    } catch (error) {
+      return writeFailure(error);
+    }
+  }
+
+  function writeFailure(error: unknown): StoreFailed {
+    return new StoreFailed(`${options.name} can't be written: ${reasonOf(error)}`, {
+      hint: "nothing was stored: see that the disk has room and the home folder can be written, then try again",
+      cause: error,
+    });
   }
 
   async function writeBatch(batch: readonly Waiting<Event, Result>[]): Promise<void> {
@@ -81,10 +106,7 @@ export function createWriter<State extends object, Event, Result>(
     try {
       await files.append(journalName, text);
     } catch (error) {
-      const failure = new StoreFailed(`${options.name} can't be written: ${reasonOf(error)}`, {
-        hint: "nothing was stored: see that the disk has room and the home folder can be written, then try again",
-        cause: error,
-      });
+      const failure = writeFailure(error);
       for (const { reject } of batch) reject(failure);
       return;
     }

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -223,6 +223,54 @@ describe("a store that is broken", () => {
   it("is left alone when it can't be read at all", async () => {
     const locked = { ...files, read: () => Promise.reject(new Error("EACCES: permission denied")) };
     await expect(openCounter(locked)).rejects.toThrow("words.json can't be read: EACCES");
+  });
+});
+
+describe("a journal that changes under a running process", () => {
+  it.each([
+    ["removed", (file: string) => rm(file)],
+    ["moved away", (file: string) => rename(file, `${file}.moved`)],
+    ["emptied", (file: string) => writeFile(file, "")],
+    ["replaced", async (file: string) => [await rm(file), await writeFile(file, "from elsewhere\n".repeat(100))]],
+  ])("costs nothing that was acknowledged when it was %s", async (_how, change) => {
+    const warnings: string[] = [];
+    const log = { ...counterOptions(files).log, warn: (text: string) => void warnings.push(text) };
+    const opened = await openCounter(files, { log });
+    await Promise.all(["one", "two"].map((word) => opened.append({ word })));
+    await change(journal());
+    await opened.append({ word: "three" });
+    await opened.append({ word: "four" });
+    expect(warnings).toEqual([expect.stringMatching(/^words\.journal was removed or changed/)]);
+    // Not closed, as after a death.
+    const again = await openCounter(filesIn(folder));
+    expect(again.state.words).toEqual(["one", "two", "three", "four"]);
+    expect(again.problems).toEqual([]);
+  });
+
+  it("costs nothing when it was removed before anything was appended, or with its whole folder", async () => {
+    await writeFile(journal(), line(1, "one"));
+    const opened = await openCounter(files);
+    await rm(journal());
+    await opened.append({ word: "two" });
+    await rm(folder, { recursive: true });
+    await opened.append({ word: "three" });
+    expect((await openCounter(filesIn(folder))).state.words).toEqual(["one", "two", "three"]);
+  });
+
+  it("refuses what comes next while what stood in it can't be written", async () => {
+    let isFull = true;
+    const filling = {
+      ...files,
+      replace: (name: string, text: string) =>
+        isFull ? Promise.reject(new Error("ENOSPC: no space left on device")) : files.replace(name, text),
+    };
+    const opened = await openCounter(filling);
+    await opened.append({ word: "one" });
+    await rm(journal());
+    await expect(opened.append({ word: "two" })).rejects.toThrow(/words can't be written: ENOSPC/);
+    isFull = false;
+    await opened.append({ word: "three" });
+    expect((await openCounter(filesIn(folder))).state.words).toEqual(["one", "three"]);
   });
 });
 

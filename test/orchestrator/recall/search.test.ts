@@ -35,6 +35,7 @@ function fakeFiles(texts = new Map<string, string>()) {
     read: async (name) => texts.get(name),
     replace: async (name, text) => void texts.set(name, text),
     append: async (name, text) => void texts.set(name, (texts.get(name) ?? "") + text),
+    holds: async (name) => texts.has(name),
     remove: async (name) => void texts.delete(name),
     setAside: async (name) => name,
     release: async () => undefined,
