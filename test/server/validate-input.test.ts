@@ -7,8 +7,8 @@ import { systemStatus } from "../../src/tools/system-status.ts";
 
 describe("validateInput", () => {
   it.each([
-    ["a missing field", routeAndGenerate, {}, 'route_and_generate: "prompt" is required (string)'],
-    ["no arguments at all", routeAndGenerate, undefined, 'route_and_generate: "prompt" is required (string)'],
+    ["a missing field", smartLoad, {}, 'smart_load: "model" is required (string)'],
+    ["no arguments at all", smartLoad, undefined, 'smart_load: "model" is required (string)'],
     ["a wrong type", routeAndGenerate, { prompt: 7 }, 'route_and_generate: "prompt" must be a string, got 7'],
     [
       "a number written as text",

@@ -74,15 +74,29 @@ export function interruptedText(method: string, params: Params): string {
   return `The ollm owner was restarted while ${tool ?? method} was under way, and its answer is lost. ${next(tool, params)}`;
 }
 
-/** These change nothing when they are asked twice: a load finds its model loaded, a pull goes on where it was. */
+/**
+ * These change nothing more when they are asked twice: a load finds its model loaded, a pull goes on where it was, what
+ * is remembered or set has its value already. Nor do generations, unless they write a file.
+ */
 const safeTools: ReadonlySet<string | undefined> = new Set([
   undefined,
-  "list_models",
-  "system_status",
-  "smart_load",
-  "pull_model",
+  "compare",
+  "forget",
   "job",
+  "list_models",
+  "list_templates",
+  "pull_model",
+  "recall",
+  "remember",
+  "render_template",
+  "route_and_generate",
+  "smart_load",
+  "system_status",
+  "transfer_memories",
+  "update_config",
 ]);
+/** Of the other tools: they look only. */
+const safeActions: readonly unknown[] = ["show", "list", "detect"];
 
 function next(tool: string | undefined, params: Params): string {
   const input = isObject(params["arguments"]) ? params["arguments"] : {};
@@ -90,8 +104,7 @@ function next(tool: string | undefined, params: Params): string {
   if (tool === "route_and_generate" && typeof file === "string") {
     return `${JSON.stringify(file)} may have been written: look, and call again if it is missing.`;
   }
-  const isSafe = safeTools.has(tool) || tool === "route_and_generate" || input["action"] === "show";
-  if (isSafe) return "Calling again is safe.";
+  if (safeTools.has(tool) || safeActions.includes(input["action"])) return "Calling again is safe.";
   return tool === "manage_model"
     ? "Look with list_models at what was done, then call again if it is missing."
     : "Look at what was done before you call again.";

@@ -41,7 +41,8 @@ export function wordsOf(text: string, side: "stored" | "asked" = "stored"): stri
     const humps = found.length <= maxWordLength && side === "stored" ? found.split(hump) : [];
     if (humps.length > 1) words.push(...humps.map(fold));
   }
-  return words;
+  // Accents that stand on nothing leave nothing.
+  return words.filter((each) => each !== "");
 }
 
 function pairs(run: string, side: "stored" | "asked"): string[] {

@@ -38,6 +38,7 @@ describe("full-text search", () => {
     expect(find("quantum chromodynamics")).toEqual([]);
     expect(find("")).toEqual([]);
     expect(find("!?")).toEqual([]);
+    expect(indexOf(["k", "\u0300"]).find("\u0301")).toEqual([]);
   });
 
   it("takes a number at its word: 8081 is not 8080", () => {
