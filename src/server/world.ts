@@ -81,7 +81,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     version,
     home,
     settings,
-    jobFiles: createJobFiles(path.join(home, "jobs")),
+    jobFiles: createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs"))),
     documentFiles: createDocumentFiles(home),
   });
   return {

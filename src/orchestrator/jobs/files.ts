@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
+import { readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 
 /** Where jobs are written down; injected, so that tests can let the disk be full. */
@@ -15,11 +15,16 @@ export interface JobFiles {
 }
 
 const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
-/** What a write that was killed leaves behind. */
-const leftover = /^[a-z]+-[0-9a-z]+\.json\.\d+$/;
+/** What a write that was killed leaves behind; earlier versions left the one with digits. */
+const leftover = /^(?:\.[a-z]+-[0-9a-z]+\.json\.tmp|[a-z]+-[0-9a-z]+\.json\.\d+)$/;
 
-/** One JSON file a job in `folder` (mode 0700), which is created by the first write; files have mode 0600. */
-export function createJobFiles(folder: string): JobFiles {
+/** What writes them: makes the folder (mode 0700) and the file (0600), in one step and wholly. */
+interface Disk {
+  replace(name: string, text: string): Promise<void>;
+}
+
+/** One JSON file a job in `folder`, which is the one of `disk`. */
+export function createJobFiles(folder: string, disk: Disk): JobFiles {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
   return {
     async list() {
@@ -33,11 +38,7 @@ export function createJobFiles(folder: string): JobFiles {
       return names.flatMap((name) => fileName.exec(name)?.[1] ?? []);
     },
     read: (id) => readFile(fileOf(id), "utf8"),
-    async write(id, text) {
-      const { default: writeFileAtomic } = await import("write-file-atomic");
-      await mkdir(folder, { recursive: true, mode: 0o700 });
-      await writeFileAtomic(fileOf(id), text, { mode: 0o600 });
-    },
+    write: (id, text) => disk.replace(path.basename(fileOf(id)), text),
     remove: (id) => rm(fileOf(id), { force: true }),
     async setAside(id) {
       const broken = `${fileOf(id)}.broken`;

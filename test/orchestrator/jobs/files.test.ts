@@ -2,6 +2,7 @@ import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/files.ts";
 
 let home: string;
@@ -14,11 +15,11 @@ afterEach(() => rm(home, { recursive: true, force: true }));
 
 describe("the folder of jobs", () => {
   it("is empty before there is one", async () => {
-    expect(await createJobFiles(folder).list()).toEqual([]);
+    expect(await createJobFiles(folder, createDocumentFiles(folder)).list()).toEqual([]);
   });
 
   it("gives back what was written, listed by id", async () => {
-    const files = createJobFiles(folder);
+    const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-3f9a2c1b", "first");
     await files.write("pull-3f9a2c1b", "second");
     expect(await files.list()).toEqual(["pull-3f9a2c1b"]);
@@ -29,17 +30,17 @@ describe("the folder of jobs", () => {
   });
 
   it.skipIf(process.platform === "win32")("belongs to its user alone", async () => {
-    await createJobFiles(folder).write("pull-1", "{}");
+    await createJobFiles(folder, createDocumentFiles(folder)).write("pull-1", "{}");
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
     expect((await stat(path.join(folder, "pull-1.json"))).mode & 0o777).toBe(0o600);
     // A file that was opened to others is closed by the next write.
     await chmod(path.join(folder, "pull-1.json"), 0o644);
-    await createJobFiles(folder).write("pull-1", "{}");
+    await createJobFiles(folder, createDocumentFiles(folder)).write("pull-1", "{}");
     expect((await stat(path.join(folder, "pull-1.json"))).mode & 0o777).toBe(0o600);
   });
 
   it("keeps what is set aside under another name", async () => {
-    const files = createJobFiles(folder);
+    const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-1", "{half");
     const aside = await files.setAside("pull-1");
     expect(aside).toMatch(/pull-1\.json\.broken$/);
@@ -48,9 +49,10 @@ describe("the folder of jobs", () => {
   });
 
   it("is cleared of what a killed write left, and of nothing else", async () => {
-    const files = createJobFiles(folder);
+    const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-1", "{}");
     await writeFile(path.join(folder, "pull-1.json.123456"), "half");
+    await writeFile(path.join(folder, ".pull-1.json.tmp"), "half");
     await writeFile(path.join(folder, "notes.txt"), "mine");
     expect(await files.list()).toEqual(["pull-1"]);
     expect((await readdir(folder)).toSorted()).toEqual(["notes.txt", "pull-1.json"]);

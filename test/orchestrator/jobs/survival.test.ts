@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/errors.ts";
+import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/files.ts";
 import { pullAnswer } from "../../../src/tools/pull-model.ts";
 import { createFakeEngine, createGate, type FakeEngine } from "../../support/fake-engine.ts";
@@ -34,7 +35,7 @@ function owner() {
       },
     },
   };
-  const jobFiles = createJobFiles(path.join(home, "jobs"));
+  const jobFiles = createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs")));
   return { ...createTestBrain([slow], { jobFiles, now: Date.now }), gate, asked, jobFiles };
 }
 
@@ -95,7 +96,7 @@ describe("a pull", () => {
     const operation = await first.orchestrator.pullModel(first.caller(), { model: "smollm2:135m" });
     await expect.poll(() => first.jobFiles.list()).toEqual([operation.id]);
     await first.orchestrator.close();
-    const jobFiles = createJobFiles(path.join(home, "jobs"));
+    const jobFiles = createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs")));
     const second = createTestBrain([], { jobFiles, now: Date.now });
     await second.orchestrator.resume(answers);
     const job = await second.orchestrator.jobs.wait(second.caller(), operation.id, { maxWaitMs: 10_000 });
