@@ -83,6 +83,8 @@ export interface OwnerStatus {
   readonly jobs: number;
   /** Why `config.yaml` as it is now is not obeyed, and what holds instead; absent while it is. */
   readonly settingsProblem?: string;
+  /** Settings that the owner's own variables and flags set, before the file: path to name. Absent until it has read them. */
+  readonly fixedSettings?: Readonly<Record<string, string>>;
 }
 
 /** A line of the owner between MCP messages: it is about to close, and why. MCP messages never start like this. */

@@ -2,10 +2,13 @@ import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontext
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
+import type { ProjectPlace } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 
 export type { TextNote } from "./text-notes.ts";
+export type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 
 export interface CallOptions {
   readonly signal: AbortSignal;
@@ -42,6 +45,13 @@ export interface ServerClient {
   getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>;
   /** Ends the server and waits until it is gone. */
   close(): Promise<void>;
+}
+
+/** The project of a working directory, read without an owner; undefined where there is none. */
+export async function viewProject(place: ProjectPlace): Promise<ProjectAtRest | undefined> {
+  // With the readers of project files: most commands need none.
+  const { readProjectView } = await import("./project-view.ts");
+  return readProjectView(place);
 }
 
 /**

@@ -1,10 +1,14 @@
-import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { configGet, configPath, configSet, configShow, configValidate } from "../../src/cli/commands/config.ts";
 import { configEdit } from "../../src/cli/commands/config-edit.ts";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
+import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import { createLog } from "../../src/orchestrator/log.ts";
+import { readFolder } from "../../src/orchestrator/projects/folder-state.ts";
+import { createTrustStore } from "../../src/orchestrator/projects/trust.ts";
 
 let home: string;
 let file: string;
@@ -52,12 +56,79 @@ describe("ollm config", () => {
   });
 
   it("shows no password", async () => {
-    await writeFile(file, "providers: {ollama: {host: 'http://ann:secret@box.lan'}}\n");
+    await writeFile(file, "registry: {defaultHost: 'http://ann:secret@box.lan'}\n");
     await configShow(undefined, { json: true }, io());
-    await configGet("providers.ollama.host", {}, io());
-    await configSet("providers.ollama.host", "http://bob:secret@box.lan", {}, io());
+    await configGet("registry.defaultHost", {}, io());
+    await configSet("registry.defaultHost", "http://bob:secret@box.lan", {}, io());
     expect(out).toContain("http://***@box.lan");
     expect(out).not.toContain("secret");
+    await expect(configSet("providers.ollama.host", "http://bob:secret@box.lan", {}, io())).rejects.toThrow(
+      /is "http:\/\/\*\*\*@box\.lan": the Ollama address holds a user name or password/,
+    );
+    await writeFile(file, "providers: {ollama: {host: 'http://ann:secret@box.lan'}}\n");
+    await expect(configValidate(undefined, {}, io())).rejects.toThrow('"http://***@box.lan"');
+  });
+
+  it("shows what a project says, where, and whether it holds", async () => {
+    const project = await mkdtemp(join(tmpdir(), "ollm-config-project-"));
+    try {
+      await mkdir(join(project, ".ollm"));
+      const text =
+        "model: theirs:1b\nprofile: code\nsystemPrompt: Hi\ntools: {disabled: [compare]}\nprivacy: allow_remote\n";
+      await writeFile(join(project, ".ollm", "project.yaml"), text);
+      const place = await realpath(project);
+      const there = { ...io(), workingDirectory: project, userHome: tmpdir() };
+      expect(await configShow("model.routing.defaultProfile", {}, there)).toBe(0);
+      expect(
+        out
+          .replaceAll(place, "PROJECT")
+          .split("\n")
+          .map((line) => line.split(/ {2,}/)),
+      ).toEqual([
+        ["SETTING", "VALUE", "FROM"],
+        ["model.routing.defaultProfile", '"code"', "PROJECT/.ollm/project.yaml:2"],
+        [""],
+        ["PROJECT", "VALUE", "FROM", "IN FORCE"],
+        ["profile", '"code"', "PROJECT/.ollm/project.yaml:2", "yes"],
+        [""],
+      ]);
+      expect(err.replaceAll(place, "PROJECT")).toContain("PROJECT/.ollm/project.yaml:5: privacy is the user's to set");
+      out = "";
+      await configShow(
+        undefined,
+        { json: true },
+        { ...there, environment: { ...there.environment, OLLM_MODEL_ROUTING_DEFAULT_PROFILE: "fast" } },
+      );
+      const shown = JSON.parse(out) as { readonly project: { readonly settings: readonly object[] } };
+      const where = (line: number): string => `${join(place, ".ollm", "project.yaml")}:${line}`;
+      const unapproved = { inForce: false, reason: "ollm project trust approves it" };
+      expect(shown.project.settings).toEqual([
+        {
+          key: "profile",
+          value: "code",
+          source: where(2),
+          inForce: false,
+          reason: "OLLM_MODEL_ROUTING_DEFAULT_PROFILE goes before it",
+        },
+        { key: "model", value: "theirs:1b", source: where(1), ...unapproved },
+        { key: "systemPrompt", value: "Hi", source: where(3), ...unapproved },
+        { key: "tools.disabled", value: ["compare"], source: where(4), inForce: true },
+      ]);
+      expect(await configGet("model.default", {}, there)).toBe(1);
+
+      const trust = createTrustStore({ log: createLog("silent", () => undefined), files: createDocumentFiles(home) });
+      const { ollm } = await readFolder(place, []);
+      await trust.approve(place, ollm.digest ?? "");
+      await trust.close();
+      out = "";
+      expect(await configGet("model.default", {}, there)).toBe(0);
+      expect(await configSet("model.default", "mine:1b", {}, there)).toBe(0);
+      expect(out.replaceAll(place, "PROJECT")).toBe(
+        'theirs:1b\nmodel.default is "mine:1b" (HOME/config.yaml:2); PROJECT/.ollm/project.yaml:1 goes before it here: "theirs:1b"\n',
+      );
+    } finally {
+      await rm(project, { recursive: true });
+    }
   });
 
   it("shows the defaults of a broken file, and why they hold", async () => {

@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { problemOf } from "../../orchestrator/config/change.ts";
-import { readConfigText, writeConfigText } from "../../orchestrator/config/file.ts";
+import { problemOf, replaceText } from "../../orchestrator/config/change.ts";
+import { readConfigText } from "../../orchestrator/config/file.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { fileOf } from "./config.ts";
 import type { CommandIo } from "./io.ts";
@@ -31,13 +31,17 @@ export async function configEdit(io: CommandIo): Promise<number> {
       }
       const problem = await problemOf(draft, text);
       if (problem === undefined) {
-        if ((await readConfigText(file)) !== before) {
-          isDraftKept = true;
+        isDraftKept = true;
+        const isWritten = await replaceText(file, before, text).catch((error: unknown) => {
+          io.stderr(`ollm: your draft is ${draft}\n`);
+          throw error;
+        });
+        if (!isWritten) {
           throw new OrchestratorError(`${file} was changed by somebody else meanwhile`, {
             hint: `your draft is ${draft}`,
           });
         }
-        await writeConfigText(file, text);
+        isDraftKept = false;
         io.stdout(`${file} is changed\n`);
         return 0;
       }

@@ -1,7 +1,7 @@
 import path from "node:path";
-import { newestClaim } from "../../ipc/claim-record.ts";
-import { probeClaim } from "../../ipc/handshake.ts";
-import { changeConfig, problemOf } from "../../orchestrator/config/change.ts";
+import { connectOwner } from "../../ipc/handshake.ts";
+import type { OwnerStatus } from "../../ipc/protocol.ts";
+import { changeConfig, type ConfigChange, problemOf } from "../../orchestrator/config/change.ts";
 import { readConfigText } from "../../orchestrator/config/file.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
@@ -9,34 +9,59 @@ import { shownValue } from "../../orchestrator/config/mask.ts";
 import { formatPath } from "../../orchestrator/config/paths.ts";
 import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { type ProjectAtRest, viewProject } from "../../server/client.ts";
+import { build } from "../../version.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
+import { cutTo, oneLine } from "../shell/width.ts";
+import { shownProject } from "./config-project.ts";
 import type { CommandIo } from "./io.ts";
 
 interface JsonOption {
   readonly json?: boolean;
 }
 
-const probeMs = 2_000;
+const statusMs = 2_000;
+/** A longer value in a terminal would push its source out of sight; --json and get have it whole. */
+const maxCells = 60;
 
 /** `ollm config show [path]`: settings, values, and where each comes from; of a broken file the defaults and why. */
 export async function configShow(wanted: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
-  const { loaded, problem } = await loadAnyway(io);
+  const { loaded, problem, view } = await loadAnyway(io);
   const settings = shownSettings(loaded.settings, loaded.sources, wanted);
   for (const warning of loaded.warnings) io.stderr(`ollm: ${warning}\n`);
-  if (problem !== undefined) io.stderr(`ollm: ${problem.message}\n  until it is mended the defaults hold\n`);
-  const value = { settings, ...(problem !== undefined && { problem: problem.message }) };
-  show(value, options, io, () =>
-    renderTable(
+  if (problem !== undefined) {
+    io.stderr(`ollm: ${problem.message}\n  shown are the defaults; an owner that runs keeps the settings before\n`);
+  }
+  const project = view && shownProject(view, loaded.sources, wanted);
+  for (const note of project?.notes ?? []) io.stderr(`ollm: ${oneLine(note)}\n`);
+  const value = { settings, ...(project && { project }), ...(problem !== undefined && { problem: problem.message }) };
+  show(value, options, io, () => {
+    const cell = (text: string): string => (io.columns === undefined ? text : cutTo(text, maxCells));
+    // Sources are long and their end counts: lines may wrap, but nothing of them is cut.
+    const whole = io.hasColour === undefined ? {} : { hasColour: io.hasColour };
+    const table = renderTable(
       settings,
       [
         { title: "SETTING", text: (row) => row.path },
-        { title: "VALUE", text: (row) => shownValue([], row.value) },
+        { title: "VALUE", text: (row) => cell(shownValue([], row.value)) },
         { title: "FROM", text: (row) => row.source },
       ],
-      io,
-    ),
-  );
+      whole,
+    );
+    if (project === undefined || project.settings.length === 0) return table;
+    const own = renderTable(
+      project.settings,
+      [
+        { title: "PROJECT", text: (row) => row.key },
+        { title: "VALUE", text: (row) => cell(shownValue([], row.value)) },
+        { title: "FROM", text: (row) => row.source },
+        { title: "IN FORCE", text: (row) => (row.reason === undefined ? "yes" : `no: ${row.reason}`) },
+      ],
+      whole,
+    );
+    return `${table}\n${own}`;
+  });
   return problem === undefined ? 0 : 1;
 }
 
@@ -62,16 +87,17 @@ export async function configSet(
 ): Promise<number> {
   const home = homeOf(io);
   const change = await changeConfig(home, wanted, value);
-  const name = formatPath(change.setting.path);
+  const { file, setting } = change;
+  const name = formatPath(setting.path);
   const { loaded } = await loadAnyway(io);
   const rows = shownSettings(loaded.settings, loaded.sources, name);
-  const winner = rows.find(({ source }) => /^(?:OLLM_|OLLAMA_)/.test(source));
+  const winner = rows.find(({ source }) => source !== "default" && !source.startsWith(file));
   const done =
     change.value === undefined ? "is not set any more" : `is ${shownValue(change.setting.path, change.value)}`;
   const where = change.value === undefined ? change.file : change.source;
   const notes = [
     ...(winner === undefined ? [] : [`${winner.source} goes before it here: ${shownValue([], winner.value)}`]),
-    ...(change.isChanged && (await isHeld(home)) ? ["in force at once"] : []),
+    ...(await ownerNotes(home, change, io)),
     ...(change.isChanged ? [] : ["it was so before"]),
   ];
   const result = {
@@ -105,13 +131,19 @@ export function configPath(io: CommandIo): Promise<number> {
 }
 
 /** The settings as a server started here would have them; of what is broken, the rest. */
-async function loadAnyway(
-  io: CommandIo,
-): Promise<{ readonly loaded: LoadedSettings; readonly problem?: OrchestratorError }> {
+async function loadAnyway(io: CommandIo): Promise<{
+  readonly loaded: LoadedSettings;
+  readonly view?: ProjectAtRest;
+  readonly problem?: OrchestratorError;
+}> {
   const home = homeOf(io);
-  const { environment } = io;
+  const { environment, workingDirectory, userHome } = io;
   try {
-    return { loaded: await loadSettings({ home, environment, flags: {} }) };
+    const alone = await loadSettings({ home, environment, flags: {} });
+    const { detect: detects } = alone.settings.projects;
+    const view = await viewProject({ home, workingDirectory, userHome, detects });
+    if (view === undefined) return { loaded: alone };
+    return { loaded: await loadSettings({ home, environment, flags: {}, project: view.project }), view };
   } catch (problem) {
     if (!(problem instanceof OrchestratorError)) throw problem;
     const read = { tree: {}, sources: new Map<string, string>() };
@@ -124,15 +156,38 @@ async function loadAnyway(
   }
 }
 
-/** Whether an owner holds the home, which follows the file. */
-async function isHeld(home: string): Promise<boolean> {
-  const claim = newestClaim(home);
-  if (claim === undefined || claim.ended === true) return false;
+/** What an owner that holds the home makes of a change; nothing where there is none. */
+async function ownerNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
+  if (!change.isChanged) return [];
+  const status = await ownerStatus(home, io);
+  if (status === undefined) return [];
+  const { settingsProblem, fixedSettings } = status;
+  if (settingsProblem !== undefined) return [`the owner does not obey it: ${settingsProblem}`];
+  if (fixedSettings === undefined) return ["in force from the next call on"];
+  const name = formatPath(change.setting.path);
+  const winner = Object.entries(fixedSettings).find(
+    ([fixed]) => fixed === name || fixed.startsWith(`${name}.`) || name.startsWith(`${fixed}.`),
+  );
+  // What each caller brings along for itself is no concern of the owner's.
+  if (winner === undefined || change.setting.scope !== "owner") return ["in force at once"];
+  return [`not in force: the owner was started with ${winner[1]}; ollm daemon restart without it`];
+}
+
+/** Undefined where no owner answers. */
+async function ownerStatus(home: string, io: CommandIo): Promise<OwnerStatus | undefined> {
+  const { workingDirectory } = io;
+  const hello = { version: build, purpose: "status", workingDirectory, arguments: [], environment: {} } as const;
   try {
-    await probeClaim(home, claim, probeMs);
-    return true;
+    const limits = { timeoutMs: statusMs, welcomeTimeoutMs: 2 * statusMs };
+    const { socket, welcome } = await connectOwner(home, hello, limits);
+    try {
+      const said = await welcome;
+      return said.ok ? said.status : undefined;
+    } finally {
+      socket.destroy();
+    }
   } catch (error) {
-    if (error instanceof OrchestratorError) return false;
+    if (error instanceof OrchestratorError) return undefined;
     throw error;
   }
 }

@@ -6,7 +6,7 @@ import {
   engineVersion,
   lockName,
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
-import { parseOllamaHost } from "../../orchestrator/engines/ollama/host.ts";
+import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { type Check, type Checker, fail, ok, warn } from "./check.ts";
 

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { createMutex } from "../async/mutex.ts";
 import { InvalidConfig } from "../errors.ts";
 import type { SettingsAccess, ShownSetting } from "../facade-settings.ts";
@@ -15,6 +16,7 @@ const guarded = /^(?:privacy|files|network|http|providers|tools|registry|store|l
 /** The settings of one home, as its callers see and change them. */
 export function createSettingsAccess(parts: { readonly home: string; readonly live: LiveSettings }): SettingsAccess {
   const { home, live } = parts;
+  const file = join(home, "config.yaml");
   // Two changes at once would each write what they read.
   const inTurn = createMutex();
 
@@ -43,8 +45,8 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     const name = formatPath(setting.path);
     // What this caller was started with goes before the file; `show` says so by its source.
     const shown = (setting.scope === "owner" ? live.sources() : caller.configured?.sources)?.get(name);
-    const hidden = shown !== undefined && /^(?:OLLM_|OLLAMA_|--)/.test(shown);
-    if (hidden) return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
+    if (shown !== undefined && !shown.startsWith(file))
+      return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
     const now =
       changed.value === undefined ? shownSettings(live.current(), live.sources(), name)[0]?.value : changed.value;
     return { path: name, value: masked(setting.path, now), source, scope: setting.scope };

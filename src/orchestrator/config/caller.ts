@@ -7,8 +7,9 @@ import { addRoots, environmentValues, flagValues, unknownNames, type Environment
 import { shownValue } from "./mask.ts";
 import { settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
+import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { at, put, type Sources, type Tree } from "./tree.ts";
+import { at, put } from "./tree.ts";
 
 export interface LoadedCallerSettings {
   readonly settings: CallerSettings;
@@ -73,17 +74,6 @@ export async function callerSettingsFrom(from: {
     warnings: [...unknownNames(from.environment, known), ...warnings],
     configured: { settings, sources },
   };
-}
-
-/** `tools` is no part of it: what a project hides stays hidden, whatever other sources say (`tools/tool-sets.ts`). */
-function addProject(tree: Tree, project: CallerProject | undefined, sources: Sources): void {
-  const { model, routing } = project?.settings ?? {};
-  const where = (key: string): string => project?.sources?.[key] ?? project?.file ?? "project";
-  if (model !== undefined) put(tree, ["model", "default"], model, where("model"), sources);
-  if (routing?.defaultProfile !== undefined) {
-    const key = project?.sources?.["routing.defaultProfile"] === undefined ? "profile" : "routing.defaultProfile";
-    put(tree, ["model", "routing", "defaultProfile"], routing.defaultProfile, where(key), sources);
-  }
 }
 
 /** What can't even be read differs from everything. */

@@ -3,6 +3,7 @@ import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from ".
 import { parseYaml } from "../text/parse-yaml.ts";
 import { editText } from "./edit.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
+import { whileLocked } from "./file-lock.ts";
 import { type FoundSetting, formatPath, parsePath } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { settingsSchema } from "./schema.ts";
@@ -19,12 +20,12 @@ export interface ConfigChange {
   readonly source: string;
   /** False when the file said so already. */
   readonly isChanged: boolean;
-  /** Puts the file back as it was. Throws `StoreFailed`. */
+  /** Puts the file back as it was, unless somebody has changed it since. Throws `StoreFailed`. */
   undo(): Promise<void>;
 }
 
-/** Somebody else who writes at the same time goes first; nobody writes all the time. */
-const maxTries = 5;
+/** Somebody else who writes at the same time goes first; with eight of them each goes first once. */
+const maxTries = 50;
 
 /**
  * Sets or (without `value`) takes out one setting of `home/config.yaml`; the rest of the file stays to the byte. Texts
@@ -44,20 +45,28 @@ export async function changeConfig(home: string, path: string, value?: unknown):
     const before = await readConfigText(file);
     const { text, source } = await edited(file, before, setting, meant);
     // Between reading and writing somebody may have written: what they did must not be lost.
-    if ((await readConfigText(file)) !== before) {
+    if (text !== before && !(await replaceText(file, before, text))) {
       if (tries < maxTries) continue;
       throw new StoreFailed(`${file} is being written to by somebody else`, { hint: "try again" });
     }
-    if (text !== before) await writeConfigText(file, text);
     return {
       file,
       setting,
       value: meant,
       source,
       isChanged: text !== before,
-      undo: () => (text === before ? Promise.resolve() : writeConfigText(file, before)),
+      undo: async () => void (text !== before && (await replaceText(file, text, before))),
     };
   }
+}
+
+/** Writes the file unless it is not `before` any more; answers whether it did. Throws `StoreFailed`. */
+export function replaceText(file: string, before: string, text: string): Promise<boolean> {
+  return whileLocked(file, async () => {
+    if ((await readConfigText(file)) !== before) return false;
+    await writeConfigText(file, text);
+    return true;
+  });
 }
 
 async function edited(

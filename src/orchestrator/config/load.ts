@@ -1,10 +1,12 @@
 import { join } from "node:path";
+import type { CallerProject } from "../facade-projects.ts";
 import type { CallerSettings } from "../types.ts";
 import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
 import { readConfigFile } from "./file.ts";
 import type { Flags } from "./flags.ts";
 import { settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
+import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { put, type Sources, type Tree } from "./tree.ts";
 
@@ -35,7 +37,7 @@ export async function readSettingsFile(home: string): Promise<SettingsFile> {
 }
 
 /**
- * Reads all settings: defaults < `home/config.yaml` < environment < flags.
+ * Reads all settings: defaults < `home/config.yaml` < the project, where one is given < environment < flags.
  * Throws `InvalidConfig` that names where a wrong value came from, its path, and what is allowed.
  */
 export async function loadSettings(from: {
@@ -44,10 +46,13 @@ export async function loadSettings(from: {
   readonly flags: Flags;
   /** In place of what stands on disk. */
   readonly read?: SettingsFile;
+  /** Of whoever works there; the owner works in none. */
+  readonly project?: CallerProject;
 }): Promise<LoadedSettings> {
   const known = settingPaths(settingsSchema);
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);
+  addProject(tree, from.project, sources);
   for (const { name, path, read } of environmentValues(from.environment, known)) {
     // Ollama's own variable is ambient: what was set for us, even in the file, is meant more.
     if (name === "OLLAMA_HOST" && sources.has(path.join("."))) continue;

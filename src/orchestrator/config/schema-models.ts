@@ -1,4 +1,6 @@
 import * as z from "zod";
+import { OrchestratorError } from "../errors.ts";
+import { parseOllamaHost } from "../text/ollama-host.ts";
 import { bytes, caller, owner, ownerNames, request } from "./scope.ts";
 
 /** Settings of models and engines: parts of the one schema in `schema.ts`. */
@@ -97,6 +99,7 @@ export const modelSettings = {
           host: z
             .string()
             .min(1)
+            .superRefine(isOllamaAddress)
             .default("http://127.0.0.1:11434")
             .meta(owner)
             .describe("Address of the Ollama server."),
@@ -128,3 +131,13 @@ export const modelSettings = {
     })
     .prefault({}),
 };
+
+/** What the engine would refuse is wrong where it is written already. */
+function isOllamaAddress(value: string, context: z.RefinementCtx): void {
+  try {
+    parseOllamaHost(value);
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    context.addIssue({ code: "custom", message: `${error.message}; write host, host:port or http(s)://host:port` });
+  }
+}

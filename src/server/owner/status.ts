@@ -32,7 +32,12 @@ export async function ownerStatus(
     loaded: brain === undefined ? [] : await loadedModels(brain, parts),
     jobs: running.length,
     ...(settingsProblem !== undefined && { settingsProblem }),
+    ...(brain && { fixedSettings: fixedSettings(brain) }),
   };
+}
+
+function fixedSettings({ live }: Brain): Readonly<Record<string, string>> {
+  return Object.fromEntries([...live.sources()].filter(([path]) => live.isFixed(path)));
 }
 
 async function loadedModels(brain: Brain, { log }: Pick<OwnerParts, "log">): Promise<OwnerStatus["loaded"]> {

@@ -37,7 +37,8 @@ describe("callerSettingsFrom", () => {
   });
 
   it("tells no password in what the owner obeys", async () => {
-    const { warnings } = await caller({ OLLM_HOST: "mine" }, {}, { OLLM_HOST: "http://ann:secret@box.lan" });
+    const obeyed = { OLLM_REGISTRY_DEFAULT_HOST: "http://ann:secret@box.lan" };
+    const { warnings } = await caller({ OLLM_REGISTRY_DEFAULT_HOST: "mine" }, {}, obeyed);
     expect(warnings[0]).toContain("box.lan");
     expect(warnings[0]).not.toContain("secret");
   });

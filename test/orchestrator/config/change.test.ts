@@ -1,6 +1,8 @@
-import { mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { changeConfig } from "../../../src/orchestrator/config/change.ts";
@@ -49,6 +51,13 @@ describe("changeConfig", () => {
 
   it.each([
     ["options.temperature", "warm", InvalidConfig, 'options.temperature is "warm": Invalid input: expected number'],
+    [
+      "providers.ollama.host",
+      "http://me:pw@127.0.0.1",
+      InvalidConfig,
+      'is "http://***@127.0.0.1": the Ollama address holds',
+    ],
+    ["providers.ollama.host", "ftp://x", InvalidConfig, "only http and https work; write host, host:port or"],
     ["privacy", "local_onyl", InvalidConfig, "did you mean local_only?"],
     ["model.routing.enabled", "perhaps", InvalidConfig, "expected boolean"],
     ["model.routing.overrides", "code", InvalidRequest, "needs JSON"],
@@ -94,6 +103,42 @@ describe("changeConfig", () => {
     const change = await changeConfig(home, "options.topP", 1);
     await change.undo();
     expect(await read()).toBe("# mine\n");
+  });
+
+  it("does not undo what somebody wrote since", async () => {
+    const change = await changeConfig(home, "options.topP", 1);
+    await changeConfig(home, "privacy", "allow_remote");
+    await change.undo();
+    expect(await read()).toBe("options:\n  topP: 1\nprivacy: allow_remote\n");
+  });
+
+  it("loses none of many at once", async () => {
+    const names = Array.from({ length: 16 }, (_each, index) => `task${index}`);
+    await Promise.all(names.map((name) => changeConfig(home, `model.routing.overrides.${name}`, "a:b")));
+    expect(Object.keys((await get("model.routing.overrides")).value as object).toSorted()).toEqual(names.toSorted());
+    expect(await readdir(home)).toEqual(["config.yaml"]);
+  });
+
+  it.each([
+    ["of a process that died", () => String(spawnSync(process.execPath, ["-e", ""]).pid), 0],
+    ["that is older than any change takes", () => String(process.pid), 60],
+    ["that is empty and old", () => "", 60],
+  ])("takes a lock away %s", async (_what, text, ageSeconds) => {
+    const lock = join(home, "config.yaml.lock");
+    await writeFile(lock, text());
+    const then = Date.now() / 1_000 - ageSeconds;
+    await utimes(lock, then, then);
+    await changeConfig(home, "options.topP", 1);
+    expect(await readdir(home)).toEqual(["config.yaml"]);
+  });
+
+  it("waits for whoever changes the file now", async () => {
+    const lock = join(home, "config.yaml.lock");
+    await writeFile(lock, String(process.pid));
+    const change = changeConfig(home, "options.topP", 1);
+    await expect(Promise.race([change, delay(200, "waits")])).resolves.toBe("waits");
+    await rm(lock);
+    expect((await change).isChanged).toBe(true);
   });
 
   it("says that a home can't be written", async () => {

@@ -5,7 +5,7 @@ import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } fro
 import { createEmbedding } from "./embedding.ts";
 import { versionOf } from "./facts.ts";
 import { generate } from "./generate.ts";
-import { parseOllamaHost } from "./host.ts";
+import { parseOllamaHost } from "../../text/ollama-host.ts";
 import { createLibrary } from "./library.ts";
 import { createModels } from "./models.ts";
 import { createResidency } from "./residency.ts";

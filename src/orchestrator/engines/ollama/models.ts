@@ -3,7 +3,7 @@ import { isCloudName, sameModel } from "../../store/model-name.ts";
 import type { InstalledModel, ModelFacts, Trust } from "../../types.ts";
 import { control, type OllamaTimeouts } from "./context.ts";
 import { installedModel, modelFacts, modelsOf } from "./facts.ts";
-import type { OllamaHost } from "./host.ts";
+import type { OllamaHost } from "../../text/ollama-host.ts";
 import type { Transport } from "./transport.ts";
 
 /** Looking models up, never cached. */

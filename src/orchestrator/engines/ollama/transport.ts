@@ -4,7 +4,7 @@ import type { Dispatcher, Pool } from "undici";
 import { Cancelled, throwIfCancelled } from "../../errors.ts";
 import type { AddressGuard } from "../../store/address-guard.ts";
 import { CutOff, errorOfFailure, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
-import type { OllamaHost } from "./host.ts";
+import type { OllamaHost } from "../../text/ollama-host.ts";
 
 declare global {
   /** The `ollama` package's declarations expect the browser's types. */

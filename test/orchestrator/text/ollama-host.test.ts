@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { InvalidConfig } from "../../../../src/orchestrator/errors.ts";
-import { parseOllamaHost } from "../../../../src/orchestrator/engines/ollama/host.ts";
+import { InvalidConfig } from "../../../src/orchestrator/errors.ts";
+import { parseOllamaHost } from "../../../src/orchestrator/text/ollama-host.ts";
 
 describe("the address of an Ollama server", () => {
   it.each([

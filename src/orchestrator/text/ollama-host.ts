@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { InvalidConfig } from "../../errors.ts";
+import { InvalidConfig } from "../errors.ts";
 
 /** Where an Ollama server listens. */
 export interface OllamaHost {

@@ -1,0 +1,98 @@
+import { randomBytes } from "node:crypto";
+import { link, mkdir, open, readFile, realpath, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { StoreFailed } from "../errors.ts";
+
+/** A change takes milliseconds: a lock that is older was left behind, whoever has its process id now. */
+const staleMs = 10_000;
+const waitMs = 15_000;
+const pollMs = 15;
+
+/**
+ * Runs `work` while no other process that asks here changes `file`: the owner, other owners' shells. What a process that
+ * died leaves behind is taken away. Throws `StoreFailed` when the folder can't be written or somebody never lets go.
+ */
+export async function whileLocked<Result>(
+  file: string,
+  work: () => Promise<Result>,
+  platform: NodeJS.Platform = process.platform,
+): Promise<Result> {
+  const lock = `${await realpath(file).catch(() => file)}.lock`;
+  await take(lock, platform);
+  try {
+    return await work();
+  } finally {
+    await rm(lock, { force: true });
+  }
+}
+
+async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
+  const deadline = Date.now() + waitMs;
+  for (;;) {
+    try {
+      await mkdir(path.dirname(lock), { recursive: true, mode: 0o700 });
+      const handle = await open(lock, "wx", 0o600);
+      try {
+        await handle.writeFile(String(process.pid));
+      } finally {
+        await handle.close();
+      }
+      return;
+    } catch (error) {
+      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      // On Windows a file that is being deleted is neither there nor free.
+      const isTaken = code === "EEXIST" || (platform === "win32" && /^(?:EPERM|EACCES|EBUSY)$/.test(code));
+      if (!isTaken || Date.now() >= deadline) {
+        const reason = error instanceof Error ? error.message : String(error);
+        throw new StoreFailed(`${lock} can't be taken: ${reason}`, {
+          hint: isTaken
+            ? "nothing was changed; another process writes there: try again"
+            : "nothing was changed; make room, or make the folder writable",
+          cause: error,
+        });
+      }
+    }
+    if (!(await removeStale(lock))) await pause(pollMs);
+  }
+}
+
+/** Whether it was there, left behind, and is gone now. */
+async function removeStale(lock: string): Promise<boolean> {
+  const holder = await holderOf(lock);
+  if (holder === undefined || !holder.isStale) return false;
+  // Of several who saw this each gets another name; who took a new lock by mistake puts it back.
+  const aside = `${lock}.${randomBytes(4).toString("hex")}`;
+  try {
+    await rename(lock, aside);
+  } catch {
+    return false;
+  }
+  const taken = await holderOf(aside);
+  if (taken?.inode !== holder.inode || taken.text !== holder.text) await link(aside, lock).catch(() => undefined);
+  await rm(aside, { force: true });
+  return true;
+}
+
+async function holderOf(
+  lock: string,
+): Promise<{ readonly text: string; readonly inode: bigint; readonly isStale: boolean } | undefined> {
+  try {
+    const { mtimeMs, ino } = await stat(lock, { bigint: true });
+    const text = await readFile(lock, "utf8");
+    const isOld = Date.now() - Number(mtimeMs) > staleMs;
+    return { text, inode: ino, isStale: isOld || (/^\d+$/.test(text) && !isAlive(Number(text))) };
+  } catch {
+    // Gone meanwhile, or being deleted: whoever wants it tries again.
+    return undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
+  }
+}

@@ -1,0 +1,52 @@
+import type { DocumentFiles } from "../documents/files.ts";
+import { StoreFailed } from "../errors.ts";
+import type { CallerProject, ProjectFile } from "../facade-projects.ts";
+import { callerProject } from "./caller-project.ts";
+import { readFolder } from "./folder-state.ts";
+import { waitingParts } from "./question.ts";
+import { createTrustStore } from "./trust.ts";
+
+/** A project as it lies on disk: what its file says, and what of it holds. */
+export interface ProjectAtRest {
+  readonly project: CallerProject;
+  /** All of the file that is ours, approved or not; `CallerProject.settings` has what holds. */
+  readonly written: ProjectFile;
+  /** `model` → `/project/.ollm/project.yaml:2`, of `written`. */
+  readonly sources: Readonly<Record<string, string>>;
+}
+
+/** Without an owner. Writes nothing: approvals are read through `files`, and one that can't be read is none. */
+export async function readProjectAtRest(
+  folder: string,
+  rules: { readonly profiles: readonly string[]; readonly detects: boolean; readonly files: DocumentFiles },
+): Promise<ProjectAtRest> {
+  const state = await readFolder(folder, rules.profiles);
+  const { digest } = state.ollm;
+  const isWaiting = digest !== undefined && waitingParts(state.read.settings, state.ollm) !== undefined;
+  const isApproved = isWaiting && (await approvedIn(readOnly(rules.files), state.folder, digest));
+  return {
+    project: callerProject(state, { isApproved, detects: rules.detects }),
+    written: state.read.settings,
+    sources: state.read.sources,
+  };
+}
+
+async function approvedIn(files: DocumentFiles, folder: string, digest: string): Promise<boolean> {
+  const quiet = { debug: nothing, info: nothing, warn: nothing };
+  try {
+    return await createTrustStore({ log: quiet, files }).isApproved(folder, digest);
+  } catch (error) {
+    if (error instanceof StoreFailed) return false;
+    throw error;
+  }
+}
+
+/** What the owner would mend stays as it is: it may be writing at this moment. */
+function readOnly(files: DocumentFiles): DocumentFiles {
+  const refuse = (): Promise<never> => Promise.reject(new Error("only the owner writes"));
+  return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
+}
+
+function nothing(): void {
+  // Who shows a project has nothing to add to what the owner's log says.
+}

@@ -1,0 +1,24 @@
+import { profiles } from "../orchestrator/catalog/profiles.ts";
+import { createDocumentFiles } from "../orchestrator/documents/files.ts";
+import { readProjectAtRest, type ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
+import { findProjectFolder } from "./project-folder.ts";
+
+/** Where somebody stands who wants to know of the project there. */
+export interface ProjectPlace {
+  /** `OLLM_HOME` */
+  readonly home: string;
+  readonly workingDirectory: string;
+  readonly userHome: string;
+  /** `projects.detect` */
+  readonly detects: boolean;
+}
+
+/** The project of a working directory as a server started there would have it; undefined where there is none. */
+export async function readProjectView(place: ProjectPlace): Promise<ProjectAtRest | undefined> {
+  const { home, workingDirectory, userHome, detects } = place;
+  const folder = await findProjectFolder({ workingDirectory, homeDirectory: userHome }, home, () =>
+    Promise.resolve([]),
+  );
+  if (folder === undefined) return undefined;
+  return readProjectAtRest(folder, { profiles: Object.keys(profiles), detects, files: createDocumentFiles(home) });
+}
