@@ -99,6 +99,8 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/changes/a.ts", "../inventory/inventory.ts", "refused"],
   ["src/orchestrator/documents/a.ts", "../text/parse-yaml.ts", "allowed"],
   ["src/orchestrator/documents/a.ts", "../recall/memories.ts", "refused"],
+  ["src/orchestrator/decisions/a.ts", "../facade-decisions.ts", "allowed"],
+  ["src/orchestrator/decisions/a.ts", "../loading/loader.ts", "refused"],
   ...["recall", "templates", "projects"].flatMap(
     (kept) =>
       [

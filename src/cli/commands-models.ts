@@ -143,6 +143,19 @@ function addMemory(program: Command, run: Run): void {
 
   withExamples(
     withJson(
+      program
+        .command("decisions")
+        .description("what was loaded, unloaded or refused since the owner started, and why")
+        .option("-n, --limit <number>", "only the newest so many", wholeNumber(1, 200)),
+      "decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]",
+    ),
+    [["ollm decisions -n 5", "why the last models came and went"]],
+  ).action((options: { limit?: number; json?: boolean }) =>
+    run(async (io) => (await import("./shell/decisions.ts")).listDecisions(options, io)),
+  );
+
+  withExamples(
+    withJson(
       program.command("status").description("memory, loaded models, engines, work under way and warnings"),
       "version, home, privacy, ram, loaded[], engines[], operations[], warnings[]",
     ),

@@ -18,6 +18,7 @@ import type {
   Trust,
 } from "./types.ts";
 import type { Comparisons } from "./facade-compare.ts";
+import type { Decision } from "./facade-decisions.ts";
 import type { Projects } from "./facade-projects.ts";
 import type { Memories } from "./facade-recall.ts";
 import type { SettingsAccess } from "./facade-settings.ts";
@@ -266,6 +267,8 @@ export interface SystemStatus {
 export type Change =
   /** Which models are resident, or how much memory is free. */
   | { readonly kind: "memory" }
+  /** Something was loaded, unloaded or refused. */
+  | { readonly kind: "decisions" }
   /** A model's state; with `isListChanged` models came or went. */
   | { readonly kind: "models"; readonly isListChanged: boolean }
   /** Something was remembered or forgotten; with `isListChanged` keys came or went. */
@@ -358,6 +361,8 @@ export interface Orchestrator {
   database(caller: CallerContext): readonly DatabaseEntry[];
   ramStatus(caller: CallerContext): Promise<RamStatus>;
   systemStatus(caller: CallerContext): Promise<SystemStatus>;
+  /** What was loaded, unloaded or refused since the start, newest first; the last 200. */
+  decisions(caller: CallerContext): readonly Decision[];
   readonly jobs: Jobs;
   readonly memories: Memories;
   readonly templates: Templates;

@@ -9,6 +9,7 @@ import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
 import { settingsProblem } from "./config/problem-text.ts";
 import { createWatcher } from "./changes/watcher.ts";
+import { createDecisions } from "./decisions/decisions.ts";
 import { createEmbedder } from "./embedding/embedder.ts";
 import type { Engine } from "./engines/engine.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
@@ -70,8 +71,10 @@ export function createOrchestrator(world: World): Orchestrator {
   const inventory = createInventory({ engines: engines.current, now, log, signal: closing.signal, changes });
   const queues = createModelQueues(() => settings().queue.maxWaiting, now);
   const { publish } = changes;
+  const decisions = createDecisions({ now, log, publish });
   const loader = createLoader({
     inventory,
+    decisions,
     operations,
     observations,
     probe,
@@ -323,6 +326,7 @@ export function createOrchestrator(world: World): Orchestrator {
     database: () => modelDatabase,
     ramStatus: counted(() => ramStatus(status)),
     systemStatus: counted(systemStatus),
+    decisions: () => decisions.list(),
     jobs,
     resume: (answers) => jobs.restore(library.resume, answers),
     onChange: changes.subscribe,

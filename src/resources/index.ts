@@ -1,5 +1,6 @@
 import type { ResourceDefinition } from "./definition.ts";
 import { comparison } from "./comparison.ts";
+import { decisions } from "./decisions.ts";
 import { job } from "./job.ts";
 import { memories } from "./memories.ts";
 import { memoryEntry } from "./memory-entry.ts";
@@ -12,6 +13,7 @@ import { template } from "./template.ts";
 /** Every resource, in the order of `resources/list`; exact addresses before templates. */
 export const resources: readonly ResourceDefinition[] = [
   ramStatus,
+  decisions,
   models,
   modelDatabase,
   memories,

@@ -8,7 +8,7 @@ export type ChangeEvent =
 
 /** The lists to read anew after a change. Templates are prompts and resources both. */
 export function listEvents(change: Change): readonly ChangeEvent[] {
-  if (change.kind === "memory" || !change.isListChanged) return [];
+  if (!("isListChanged" in change) || !change.isListChanged) return [];
   if (change.kind === "tools") return [{ kind: "tools_list_changed" }];
   const resources: ChangeEvent = { kind: "resources_list_changed" };
   return change.kind === "templates" ? [{ kind: "prompts_list_changed" }, resources] : [resources];

@@ -27,6 +27,7 @@ describe("resources", () => {
     expect(list.resources.map(({ uri, name }) => `${uri} ${name}`)).toMatchInlineSnapshot(`
       [
         "ollm://status/ram ram-status",
+        "ollm://decisions decisions",
         "ollm://models models",
         "ollm://models/database model-database",
         "ollm://memory memory",
@@ -126,7 +127,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(4);
+    expect((await connection.client.listResources()).resources).toHaveLength(5);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 

@@ -330,6 +330,10 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     memories: createFakeMemories(),
     templates: unused("templates", { list: async () => ({ templates: [], problems: [] }) }),
     projects: unused("projects"),
+    decisions(caller) {
+      note("decisions", caller, undefined);
+      return [];
+    },
     comparisons: unused("comparisons", { list: async () => [] }),
     settings: unused("settings"),
     resume: async () => undefined,

@@ -75,7 +75,7 @@ export function createChanges(timers: Timers, log: Log): Changes {
 }
 
 function merged(before: Change | undefined, after: Change): Change {
-  if (before === undefined || after.kind === "memory" || before.kind === "memory") return after;
   // Of one subject, so of one kind.
-  return { ...after, isListChanged: before.isListChanged || after.isListChanged } as Change;
+  const isListChanged = before !== undefined && "isListChanged" in before && before.isListChanged;
+  return isListChanged ? ({ ...after, isListChanged } as Change) : after;
 }

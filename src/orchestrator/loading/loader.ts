@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { createMutex, type Mutex } from "../async/mutex.ts";
-import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
+import type { Decisions } from "../decisions/decisions.ts";
+import type { Engine, LoadOptions } from "../engines/engine.ts";
 import { LoadFailed, throwIfCancelled } from "../errors.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
@@ -15,12 +16,14 @@ import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Change, LoadResult } from "../facade.ts";
 import type { LoadPlan, Operation, ResidentModel } from "../types.ts";
-import { doesNotFit, elsewherePlan, unmeasuredPlan } from "./adjust.ts";
+import { elsewherePlan, unmeasuredPlan } from "./adjust.ts";
 import { createEstimates, type Estimates } from "./estimates.ts";
 import type { Keeping } from "./keeping.ts";
-import { createLeases, type Lease, untilReleased } from "./leases.ts";
+import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+import { createOccupancy } from "./occupancy.ts";
 import { createOwnLoads } from "./own-loads.ts";
+import { createRoomMaker } from "./room.ts";
 import { createStays, type Stays } from "./stays.ts";
 
 export type { Lease } from "./leases.ts";
@@ -71,27 +74,23 @@ export function createLoader(parts: {
   readonly keeping: Keeping;
   /** Engines that were replaced and still hold what was under way. */
   readonly leaving: () => readonly Engine[];
+  readonly decisions: Decisions;
   readonly now: () => number;
   readonly log: Log;
   readonly publish: (change: Change) => void;
 }): Loader {
-  const { inventory, operations, observations, settings, keeping, now, log, publish } = parts;
+  const { inventory, operations, observations, settings, keeping, decisions, now, log, publish } = parts;
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
   const leases = createLeases((id) => observations.used(id));
   const estimates = createEstimates(settings);
   const estimate = estimates.of;
-  const loading = new Map<string, number>();
-  /** Loaded this very turn: whoever waited for the load is about to take a lease. */
-  const settling = new Set<string>();
-  const evicting = new Set<string>();
+  const occupancy = createOccupancy(leases, () => publish({ kind: "models", isListChanged: false }));
   const ours = createOwnLoads();
 
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
-  /** Plans and the evictions they lead to; loads themselves overlap, each with its memory reserved. */
-  const oneAtATime = (id: string): Mutex => getOrCreate(locks, id, createMutex);
-  const isBusy = (id: string) => leases.isTaken(id) || loading.has(id);
-  const mayBeEvicted = (id: string) => !isBusy(id) && !settling.has(id);
+  const inTurn = <Result>(domain: string, work: () => Promise<Result>): Promise<Result> =>
+    getOrCreate(locks, domain, createMutex)(work);
   const source: MemoryStateSource = {
     inventory,
     probe: parts.probe,
@@ -99,7 +98,7 @@ export function createLoader(parts: {
     memory: () => settings().memory,
     domains: domainOf,
     leaving: parts.leaving,
-    isBusy,
+    isBusy: occupancy.isBusy,
     isPinned: keeping.isPinned,
     isOurs: (engine, name) => ours.of(engine, name) !== undefined,
   };
@@ -141,7 +140,7 @@ export function createLoader(parts: {
     const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
     const resident = isExpired ? await findResident(located, 0) : remembered;
     // Checked after the await and followed by the lease without another one: nothing can evict it in between.
-    if (resident === undefined || evicting.has(id) || loading.has(id)) return undefined;
+    if (resident === undefined || occupancy.isEvicting(id) || occupancy.isLoading(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
       return undefined;
     return { resident, ...leases.take(id) };
@@ -158,7 +157,7 @@ export function createLoader(parts: {
           await installation.install(report, signal);
         }
         const base = { model: model.name, engine: engine.id };
-        const { plan: made, release } = await makeRoom(located, options.contextTokens, report, signal);
+        const { plan: made, release } = await rooms.makeRoom(located, options.contextTokens, report, signal);
         if (made.isLoaded) {
           // Cheap, and restarts the model's idle time.
           const { contextTokens } = made;
@@ -177,7 +176,10 @@ export function createLoader(parts: {
           report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
           await residency?.load(model.name, { ...options, ...keepAlive(told) }, report, signal);
         } catch (error) {
-          if (error instanceof LoadFailed) observations.failed(id, error.message, true);
+          if (error instanceof LoadFailed) {
+            observations.failed(id, error.message, true);
+            decisions.note({ kind: "fail", ...base, steps: [error.message], plan: made });
+          }
           throw error;
         } finally {
           inventory.forgetResidency(engine);
@@ -193,75 +195,6 @@ export function createLoader(parts: {
     );
   }
 
-  /** Evicts until the model fits and reserves its memory; waits while only busy models are in the way. */
-  async function makeRoom(
-    located: LocatedModel,
-    contextTokens: number,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<Room> {
-    // Remembered from here on: a simulation may take seconds, and others wait for the lock.
-    await estimate(located, contextTokens, signal);
-    for (;;) {
-      // Subscribed before looking, so that a release in between is not missed.
-      const released = leases.nextRelease();
-      const outcome = await oneAtATime(located.engine.memoryDomain)(() =>
-        tryToMakeRoom(located, contextTokens, report, signal),
-      );
-      if (typeof outcome !== "string") return outcome;
-      report({ message: outcome });
-      await untilReleased(released, signal);
-    }
-  }
-
-  /** One look at the memory: room was made, or what to wait for, in words. Throws `ModelDoesNotFit`. */
-  async function tryToMakeRoom(
-    located: LocatedModel,
-    contextTokens: number,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<Room | string> {
-    throwIfCancelled(signal, `loading ${located.model.name}`);
-    const { engine, model } = located;
-    const id = modelId(engine.id, model.name);
-    const made = await plan(located, contextTokens, signal);
-    // Nothing is awaited between these checks and the marks they lead to.
-    if (made.isLoaded) return { plan: made, release: occupy(id, () => undefined) };
-    if (isBusy(id)) return `waiting: ${model.name} grows to ${contextTokens} tokens when its present answer is done`;
-    const areVictimsIdle = made.evict.every((victim) => mayBeEvicted(modelId(victim.engine, victim.name)));
-    if (made.fits && areVictimsIdle) {
-      const release = occupy(id, domainOf(engine.memoryDomain).reserve(id, made.estimate.predictedBytes));
-      try {
-        await evictAll(made, report, signal);
-      } catch (error) {
-        release();
-        throw error;
-      }
-      log.debug(`load ${model.name}: ${made.steps.join(" -> ")}`);
-      return { plan: made, release };
-    }
-    if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
-      return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
-    }
-    const inTheWay = await pinnedInTheWay(located, contextTokens, signal);
-    throw doesNotFit(made, await inventory.recentLists(), settings().memory.bufferBytes, inTheWay);
-  }
-
-  /** Pinned models that would make room; none when it wouldn't fit without them either. */
-  async function pinnedInTheWay(
-    located: LocatedModel,
-    contextTokens: number,
-    signal: AbortSignal,
-  ): Promise<readonly string[]> {
-    const state = await readMemoryState(source, located.engine, modelId(located.engine.id, located.model.name));
-    const pinned = new Set(state?.resident.filter((entry) => entry.isPinned).map(({ name }) => name));
-    if (state === undefined || pinned.size === 0) return [];
-    const target = await targetOf(located, contextTokens, signal);
-    const freed = state.resident.map((entry) => ({ ...entry, isPinned: false, isBusy: false }));
-    const { fits, evict: chosen } = planLoad(target, { ...state, reservedBytes: 0, resident: freed });
-    return fits ? chosen.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
-  }
-
   async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
     const { engine, model } = located;
     return {
@@ -274,83 +207,42 @@ export function createLoader(parts: {
     };
   }
 
-  /** Marks a model as loading, so that nobody evicts it; the answer undoes that and what `alsoRelease` stands for. */
-  function occupy(id: string, alsoRelease: () => void): () => void {
-    loading.set(id, (loading.get(id) ?? 0) + 1);
-    publish({ kind: "models", isListChanged: false });
-    return () => {
-      alsoRelease();
-      const count = (loading.get(id) ?? 1) - 1;
-      if (count === 0) loading.delete(id);
-      else loading.set(id, count);
-      publish({ kind: "models", isListChanged: false });
-      settling.add(id);
-      setImmediate(() => {
-        settling.delete(id);
-        leases.wake();
-      });
-    };
-  }
-
-  async function evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {
-    const ids = made.evict.map((victim) => modelId(victim.engine, victim.name));
-    for (const victimId of ids) evicting.add(victimId);
-    try {
-      for (const victim of made.evict) {
-        const purpose = victim.name === made.model ? "to load it with more context" : `to make room for ${made.model}`;
-        report({ message: `unloading ${victim.name} (${formatBytes(victim.bytes)}) ${purpose}` });
-        await evict(victim, signal);
-      }
-    } finally {
-      for (const victimId of ids) evicting.delete(victimId);
-    }
-  }
-
-  async function evict(victim: { name: string; engine: string }, signal: AbortSignal): Promise<void> {
-    const engine = inventory.engines.find((candidate) => candidate.id === victim.engine);
-    const id = modelId(victim.engine, victim.name);
-    evicting.add(id);
-    try {
-      await engine?.residency?.unload(victim.name, signal);
-      if (engine !== undefined) ours.forget(engine, victim.name);
-    } finally {
-      if (engine !== undefined) inventory.forgetResidency(engine);
-      evicting.delete(id);
-    }
-  }
-
-  async function wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
-    const { engine, model } = located;
-    const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
-    if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && state.reservedBytes === 0))
-      return false;
-    const idle = { ...state, reservedBytes: 0, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
-    return planLoad(await targetOf(located, contextTokens, signal), idle).fits;
-  }
-
   function unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
-    return oneAtATime(engine.memoryDomain)(async () => {
+    return inTurn(engine.memoryDomain, async () => {
       throwIfCancelled(signal, `unloading ${model.name}`);
       // Whoever loaded it this very turn either takes its lease or is done.
-      if (settling.has(id)) await nextTurn();
+      if (occupancy.isSettling(id)) await nextTurn();
       const resident = await findResident(located, 0);
       // Nothing is awaited between this check and the mark that keeps new answers away.
-      if (!mayBeEvicted(id)) return undefined;
+      if (!occupancy.mayBeEvicted(id)) return undefined;
       keeping.release(model.name);
       if (resident === undefined) return 0;
-      await evict({ name: resident.name, engine: engine.id }, signal).finally(leases.wake);
+      await rooms.evict({ name: resident.name, engine: engine.id }, signal).finally(leases.wake);
+      const steps = [`asked for: ${formatBytes(resident.sizeBytes)} are free again`];
+      decisions.note({ kind: "unload", model: resident.name, engine: engine.id, steps });
       return resident.sizeBytes;
     });
   }
 
+  const rooms = createRoomMaker({
+    source,
+    occupancy,
+    leases,
+    decisions,
+    plan,
+    targetOf,
+    domainOf,
+    inTurn,
+    left: ours.forget,
+  });
   const stays = createStays({
     inventory,
     keeping,
     ours,
-    isEvicting: (id) => evicting.has(id),
-    inTurn: (domain, work) => oneAtATime(domain)(work),
+    isEvicting: occupancy.isEvicting,
+    inTurn,
     log,
     publish,
   });
@@ -367,18 +259,12 @@ export function createLoader(parts: {
     secondsOfAnswer: keeping.secondsOfAnswer,
     pinnedCount: stays.pinnedCount,
     followKeepAlive: stays.follow,
-    isBusy,
-    isLoading: (id) => loading.has(id),
+    isBusy: occupancy.isBusy,
+    isLoading: occupancy.isLoading,
     estimate,
     quickEstimate: estimates.quick,
     state: (engine) => readMemoryState(source, engine),
   };
-}
-
-/** A plan whose evictions are done and whose memory is set aside until `release`. */
-interface Room {
-  readonly plan: LoadPlan;
-  readonly release: () => void;
 }
 
 function keepAlive(seconds: number | undefined): Pick<LoadOptions, "keepAliveSeconds"> {

@@ -1,0 +1,25 @@
+/** The decision log: what was done to the memory, or refused, and why. */
+import type { LoadPlan } from "./types.ts";
+
+/**
+ * | kind   | what was decided                                                              |
+ * |--------|-------------------------------------------------------------------------------|
+ * | load   | a model is loaded; its plan names what had to go for it                        |
+ * | wait   | a load waits until models that are answering are done, or another load is      |
+ * | refuse | a load would not fit, whatever idle model went                                 |
+ * | fail   | the engine could not load what should have fitted                              |
+ * | unload | a model was taken out of memory because somebody asked, not to make room       |
+ */
+export type DecisionKind = "load" | "wait" | "refuse" | "fail" | "unload";
+
+export interface Decision {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly kind: DecisionKind;
+  readonly model: string;
+  readonly engine: string;
+  /** The arithmetic, or the reason, one step each. */
+  readonly steps: readonly string[];
+  /** Numbers of a load that was planned. */
+  readonly plan?: LoadPlan;
+}

@@ -1,0 +1,34 @@
+import type { Decision } from "../orchestrator/facade-decisions.ts";
+import type { ResourceDefinition } from "./definition.ts";
+
+export const decisions: ResourceDefinition = {
+  name: "decisions",
+  title: "Decisions about the memory",
+  description: "What was loaded, evicted, unloaded or refused since the start, and why; newest first, the last 200.",
+  uri: "ollm://decisions",
+  isTouchedBy: ({ kind }) => kind === "decisions",
+  async read(_variables, { orchestrator, caller }) {
+    return { decisions: orchestrator.decisions(caller).map(decisionData) };
+  },
+};
+
+function decisionData({ at, kind, model, engine, steps, plan }: Decision): object {
+  return {
+    at,
+    kind,
+    model,
+    engine,
+    steps,
+    ...(plan === undefined
+      ? {}
+      : {
+          needed_bytes: plan.neededBytes,
+          free_bytes: plan.freeBytes,
+          predicted_bytes: plan.estimate.predictedBytes,
+          method: plan.estimate.method,
+          margin: plan.estimate.margin,
+          context_tokens: plan.contextTokens,
+          evicted: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
+        }),
+  };
+}

@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import { LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createHandSettings } from "../../support/hand-settings.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+const huge = fakeModel("llama3.3:70b", 40 * gigabyte);
+
+function place() {
+  const engine = createFakeEngine("ollama", [small, large, huge]);
+  const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte } });
+  const brain = createTestBrain([engine], { live, memoryBytes: 12 * gigabyte });
+  const load = async (model: string) =>
+    (await brain.orchestrator.loadModel(brain.caller(), { model })).follow(brain.caller().signal);
+  const told = () => brain.orchestrator.decisions(brain.caller());
+  return { ...brain, engine, load, told };
+}
+
+describe("what is decided about the memory", () => {
+  it("a load names what had to go, with its numbers; a model that is loaded is no decision", async () => {
+    const { load, told } = place();
+    await load(small.name);
+    await load(large.name);
+    await load(large.name);
+    const [newest, oldest, ...none] = told();
+    expect(none).toEqual([]);
+    expect(oldest).toMatchObject({ kind: "load", model: small.name, engine: "ollama" });
+    expect(newest).toMatchObject({ kind: "load", model: large.name, plan: { evict: [{ name: small.name }] } });
+    expect(newest?.steps.join(" ")).toContain(`unload ${small.name}`);
+  });
+
+  it("a refusal is kept with what would fit", async () => {
+    const { load, told } = place();
+    await expect(load(huge.name)).rejects.toThrow(ModelDoesNotFit);
+    expect(told()).toMatchObject([{ kind: "refuse", model: huge.name }]);
+    expect(told()[0]?.steps.at(-1)).toContain(`use ${large.name}`);
+  });
+
+  it("an engine's failure is kept with its words", async () => {
+    const { engine, load, told } = place();
+    engine.beforeLoad = async () => {
+      throw new LoadFailed("the file is cut short");
+    };
+    await expect(load(small.name)).rejects.toThrow(LoadFailed);
+    expect(told().map(({ kind, steps }) => [kind, steps.at(-1)])).toEqual([
+      ["fail", "the file is cut short"],
+      ["load", `load ${small.name}`],
+    ]);
+  });
+
+  it("what somebody unloads is kept too", async () => {
+    const { load, told, orchestrator, caller } = place();
+    await load(small.name);
+    await orchestrator.unloadModels(caller(), small.name);
+    expect(told()[0]).toMatchObject({ kind: "unload", model: small.name });
+  });
+});
