@@ -179,6 +179,8 @@ export interface ModelFacts {
   readonly layerCount?: number;
   readonly embeddingLength?: number;
   readonly vocabularySize?: number;
+  /** Bytes of all tensors, where the engine lists them: `sizeBytes` without header and projector. */
+  readonly weightsBytes?: number;
   readonly capabilities: readonly Capability[];
   readonly trust: Trust;
   readonly template?: string;
@@ -219,6 +221,8 @@ export interface MemoryEstimate {
   readonly parts?: {
     readonly weightsBytes: number;
     readonly cacheBytes: number;
+    /** Recurrent state, where it is told from the cache. */
+    readonly stateBytes?: number;
     readonly computeBytes: number;
     readonly otherBytes: number;
   };

@@ -1,4 +1,5 @@
 import { type TensorToWrite, writeGguf } from "./gguf-writer.ts";
+import { spmVocabulary } from "./spm-vocabulary.ts";
 
 /** What a model's memory depends on. */
 export interface ModelShape {
@@ -61,9 +62,6 @@ export async function writeSparseGguf(path: string, shape: ModelShape): Promise<
     matrix(`blk.${index}.ffn_up`, width, feedForwardLength),
     matrix(`blk.${index}.ffn_down`, feedForwardLength, width),
   ];
-  const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
-  const words = Array.from({ length: vocabularySize - 259 }, (_, index) => `▁word${index}`);
-  const tokens = ["<unk>", "<s>", "</s>", ...bytes, ...words];
   await writeGguf(path, {
     metadata: [
       ["general.architecture", "string", "llama"],
@@ -79,16 +77,7 @@ export async function writeSparseGguf(path: string, shape: ModelShape): Promise<
       ["llama.rope.dimension_count", "u32", width / headCount],
       ["llama.rope.freq_base", "f32", 500_000],
       ["llama.vocab_size", "u32", vocabularySize],
-      ["tokenizer.ggml.model", "string", "llama"],
-      ["tokenizer.ggml.tokens", "string", tokens],
-      ["tokenizer.ggml.scores", "f32", tokens.map((_, index) => -index)],
-      [
-        "tokenizer.ggml.token_type",
-        "i32",
-        tokens.map((_, index) => (index === 0 ? 2 : index < 3 ? 3 : index < 259 ? 6 : 1)),
-      ],
-      ["tokenizer.ggml.bos_token_id", "u32", 1],
-      ["tokenizer.ggml.eos_token_id", "u32", 2],
+      ...spmVocabulary(vocabularySize),
     ],
     tensors: [
       matrix("token_embd", width, vocabularySize),

@@ -83,7 +83,7 @@ export function createLoader(parts: {
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
   const leases = createLeases((id) => observations.used(id));
-  const estimates = createEstimates(settings);
+  const estimates = createEstimates({ settings, inventory, now });
   const estimate = estimates.of;
   const occupancy = createOccupancy(leases, () => publish({ kind: "models", isListChanged: false }));
   const ours = createOwnLoads();

@@ -245,6 +245,7 @@ function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
     ...(parameterSize === undefined ? {} : { parameterSize }),
     ...(quantization === undefined ? {} : { quantization }),
     ...factsFromHeader(header),
+    weightsBytes: header.weightsBytes,
     name,
     digest,
     sizeBytes,

@@ -1,4 +1,5 @@
 import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../types.ts";
+import { tensorTypes } from "../../gguf/tensor-types.ts";
 import { isCloudName } from "../../store/model-name.ts";
 
 /** A reply as it came: the package's types promise more than servers send. */
@@ -97,6 +98,7 @@ export function modelFacts(
     layerCount: own("block_count"),
     embeddingLength: own("embedding_length"),
     vocabularySize: vocabularyOf(reply["tensors"]) ?? own("vocab_size"),
+    weightsBytes: tensorBytesOf(reply["tensors"]),
     capabilities: shown ?? installed?.capabilities ?? [],
     trust,
     template: text(reply["template"]),
@@ -127,6 +129,19 @@ function vocabularyOf(tensors: unknown): number | undefined {
   if (!Array.isArray(tensors)) return undefined;
   const embedding = tensors.map(record).find((tensor) => tensor["name"] === "token_embd.weight");
   return Array.isArray(embedding?.["shape"]) ? count(embedding["shape"][1]) : undefined;
+}
+
+/** Sum over the listed tensors; undefined when one has a type of which the size isn't known. */
+function tensorBytesOf(tensors: unknown): number | undefined {
+  if (!Array.isArray(tensors) || tensors.length === 0) return undefined;
+  let bytes = 0;
+  for (const { type, shape } of tensors.map(record)) {
+    const layout = [...tensorTypes.values()].find(({ name }) => name === type);
+    if (layout === undefined || !Array.isArray(shape)) return undefined;
+    const numbers = shape.reduce<number>((product, each) => product * (count(each) ?? Number.NaN), 1);
+    bytes += (numbers / layout.blockLength) * layout.blockBytes;
+  }
+  return Number.isFinite(bytes) ? Math.ceil(bytes) : undefined;
 }
 
 /** Lines of `name value`, values being JSON or bare words; a repeated name (`stop`) becomes a list. */

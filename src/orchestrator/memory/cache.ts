@@ -1,0 +1,66 @@
+import type { ModelDimensions } from "./dimensions.ts";
+
+/** How a model is loaded, as far as memory depends on it. */
+export interface LoadShape {
+  /** Of one sequence. */
+  readonly contextTokens: number;
+  /** Sequences that keep their cache side by side (Ollama: `OLLAMA_NUM_PARALLEL`). */
+  readonly parallel: number;
+  /** Tokens that are computed at once (`n_ubatch`). */
+  readonly batchTokens: number;
+  readonly cacheType: CacheType;
+  /** Without it attention keeps its scores. */
+  readonly hasFlashAttention: boolean;
+}
+
+export type CacheType = "f32" | "f16" | "bf16" | "q8_0" | "q5_1" | "q5_0" | "q4_1" | "q4_0" | "iq4_nl";
+
+/** Block layouts of ggml: bytes per number. */
+const bytesPerNumber: Readonly<Record<CacheType, number>> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  q8_0: 34 / 32,
+  q5_1: 24 / 32,
+  q5_0: 22 / 32,
+  q4_1: 20 / 32,
+  q4_0: 18 / 32,
+  iq4_nl: 18 / 32,
+};
+
+/** llama.cpp gives caches out in cells of this many tokens. */
+const cellTokens = 256;
+
+const padded = (tokens: number): number => Math.ceil(tokens / cellTokens) * cellTokens;
+
+/** Tokens of context that one sequence gets. */
+export const paddedContext = ({ contextTokens }: LoadShape): number => padded(contextTokens);
+
+/** Tokens that are computed at once: never more than all sequences together hold. */
+export const batchOf = (load: LoadShape): number =>
+  Math.max(1, Math.min(load.batchTokens, paddedContext(load) * load.parallel));
+
+/** Cells of a sliding layer: the window and the batch that moves it, never more than the context. */
+export const slidingCells = ({ window }: ModelDimensions, load: LoadShape): number =>
+  padded(Math.min(paddedContext(load), window + batchOf(load)));
+
+/**
+ * Bytes of the key/value cache: Σ over layers of sequences · cells · (key + value). Each sequence has cells of its own.
+ * `llama_kv_cache` and `llama_kv_cache_iswa` of llama.cpp.
+ */
+export function cacheBytes(model: ModelDimensions, load: LoadShape): number {
+  const each = bytesPerNumber[load.cacheType];
+  const [full, sliding] = [paddedContext(load), slidingCells(model, load)];
+  return model.layers.reduce(
+    (bytes, { keyWidth, valueWidth, isSliding }) =>
+      bytes + load.parallel * (isSliding ? sliding : full) * (keyWidth + valueWidth) * each,
+    0,
+  );
+}
+
+/** Bytes of the recurrent state, always in F32; it doesn't grow with the context. `llama_memory_recurrent`. */
+export function stateBytes({ layers, recurrent }: ModelDimensions, { parallel }: Pick<LoadShape, "parallel">): number {
+  if (recurrent === undefined) return 0;
+  const each = recurrent.convolutionState + recurrent.state;
+  return 4 * parallel * each * layers.filter(({ isRecurrent }) => isRecurrent).length;
+}

@@ -1,0 +1,84 @@
+import { batchOf, type LoadShape, paddedContext, slidingCells } from "./cache.ts";
+import type { ModelDimensions } from "./dimensions.ts";
+
+/**
+ * For which tokens of a batch a build of the engine reserves logits: for all of them (embedded engine, llama.cpp through
+ * mid-2026), or for one of each sequence (llama-server since). Vocabulary × batch × 4 bytes lie between the two.
+ */
+export type ReservedOutputs = "batch" | "sequences";
+
+/**
+ * Bytes of the compute buffer: what llama.cpp's graph allocator reserves for the largest moment of a batch. A token takes
+ * the same count of F32 numbers whatever the batch, so each moment below is numbers per token.
+ *
+ * | moment     | numbers per token |
+ * |------------|-------------------|
+ * | logits     | vocabulary + 3 × width |
+ * | block      | 3 × feed-forward (of the experts that are used, all together) + 4 × width, see below |
+ * | attention  | without flash attention: context × heads, and the projections |
+ * | latent     | queries and results before and after they are unfolded |
+ * | recurrent  | projections, convolution, scan with its state |
+ *
+ * Read off the allocator (`bench fit-grid`): most models take exactly the block's numbers, and one width more or less
+ * where the allocator's holes don't fit.
+ */
+export function computeBytes(model: ModelDimensions, load: LoadShape, outputs: ReservedOutputs): number {
+  const batch = roundedTo(batchOf(load), load.parallel);
+  const outputRows = outputs === "batch" ? batch : Math.min(batch, load.parallel);
+  const logits = model.isEncoder ? 0 : (model.vocabulary * outputRows) / batch;
+  const block = Math.max(blockNumbers(model), latentNumbers(model), recurrentNumbers(model, batch, load.parallel));
+  const masks = maskNumbers(model, load);
+  const moments = [
+    logits + 3 * model.width,
+    // With few outputs their rows lie beside the last block's.
+    masks + block + (outputs === "batch" ? 0 : logits + model.width),
+    ...(load.hasFlashAttention ? [] : [2 * masks + scoreNumbers(model, load)]),
+  ];
+  return Math.ceil(4 * batch * Math.max(...moments)) + (isQuantised(load) ? rotationBytes : 0);
+}
+
+/** Positions, indices and the masks of attention in F16: half a number for each cell that a token may look at. */
+function maskNumbers(model: ModelDimensions, load: LoadShape): number {
+  const attention = model.layers.filter(({ keyWidth }) => keyWidth > 0);
+  const full = attention.some(({ isSliding }) => !isSliding) ? paddedContext(load) / 2 : 0;
+  const sliding = attention.some(({ isSliding }) => isSliding) ? slidingCells(model, load) / 2 : 0;
+  return full + sliding + 7;
+}
+
+/**
+ * Gate, up and their product, beside four copies of the stream. The results of all experts of a token go into the hole
+ * that gate and up leave, or, where that is too small, behind everything.
+ */
+function blockNumbers({ feedForward, experts, width }: ModelDimensions): number {
+  if (experts === undefined) return 3 * feedForward + 4 * width;
+  const inner = experts.used * experts.feedForward;
+  const results = experts.used * width;
+  return 3 * inner + 4 * width + (results > 2 * inner ? results + width : 0);
+}
+
+function latentNumbers({ latent, heads, keyLength, valueLength, width, feedForward }: ModelDimensions): number {
+  if (latent === undefined) return 0;
+  const unfolding = 2 * heads * (keyLength + valueLength) + heads * latent.keyLength;
+  // Such models begin with dense layers, whose feed-forward is the larger one.
+  return 4 * width + Math.max(unfolding, 3 * feedForward);
+}
+
+function recurrentNumbers(model: ModelDimensions, batch: number, parallel: number): number {
+  const { recurrent, width, layers } = model;
+  if (recurrent === undefined || recurrent.state === 0) return 0;
+  const isHybrid = layers.some(({ keyWidth }) => keyWidth > 0);
+  const { projected, convolved, inner, state } = recurrent;
+  return projected + 2 * convolved + 2 * inner + (isHybrid ? 2 : 1) * width + (parallel * state) / batch;
+}
+
+/** Attention that keeps its scores: heads × cells, and queries, keys, values and results twice. */
+function scoreNumbers({ heads, keyLength, layers, width }: ModelDimensions, load: LoadShape): number {
+  const keyWidth = Math.max(...layers.map((layer) => layer.keyWidth));
+  return paddedContext(load) * heads + 3 * width + 2 * heads * keyLength + 2 * keyWidth;
+}
+
+/** Matrices that turn keys before they are quantised. */
+const rotationBytes = 81_920;
+const isQuantised = ({ cacheType }: LoadShape): boolean => !["f32", "f16", "bf16"].includes(cacheType);
+
+const roundedTo = (value: number, step: number): number => Math.ceil(value / step) * step;

@@ -1,0 +1,241 @@
+import type { ModelFacts } from "../types.ts";
+import { slidingLayers } from "./sliding-layers.ts";
+
+/** What one layer keeps while it decodes. */
+export interface LayerDimensions {
+  /** Numbers that a token's key takes in this layer's cache; 0 without attention. */
+  readonly keyWidth: number;
+  /** The same for its value; 0 for latent attention, whose value is a part of the key. */
+  readonly valueWidth: number;
+  /** Remembers a window of tokens only. */
+  readonly isSliding: boolean;
+  readonly isRecurrent: boolean;
+}
+
+/** What a model's memory depends on, read from GGUF keys. Lengths are counts of numbers, not bytes. */
+export interface ModelDimensions {
+  readonly architecture: string;
+  /** Turns text into vectors: it computes no logits and keeps no cache. */
+  readonly isEncoder: boolean;
+  readonly vocabulary: number;
+  readonly width: number;
+  /** The largest of all layers. */
+  readonly feedForward: number;
+  /** Query heads, the most of all layers; 0 without attention. */
+  readonly heads: number;
+  /** Numbers of one head's key and value as attention computes them. */
+  readonly keyLength: number;
+  readonly valueLength: number;
+  readonly layers: readonly LayerDimensions[];
+  /** Tokens that a sliding layer sees. */
+  readonly window: number;
+  readonly experts?: {
+    readonly count: number;
+    readonly used: number;
+    readonly feedForward: number;
+    readonly shared: number;
+  };
+  /** Latent attention (MLA): `rank` of what is kept, `keyLength` of what it is unfolded to. */
+  readonly latent?: { readonly rank: number; readonly keyLength: number; readonly valueLength: number };
+  readonly recurrent?: {
+    /** Numbers of the convolution's and of the recurrent state, per sequence and layer. */
+    readonly convolutionState: number;
+    readonly state: number;
+    /** Widths of a token's way through such a layer: what it is projected to, what is convolved, the inner stream. */
+    readonly projected: number;
+    readonly convolved: number;
+    readonly inner: number;
+  };
+}
+
+/** No cache (`llama_model::create_memory`): text goes in whole and comes out as vectors. */
+const encoders: ReadonlySet<string> = new Set(
+  `bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 modern-bert neo-bert nomic-bert nomic-bert-moe t5encoder`.split(
+    " ",
+  ),
+);
+
+/** Their caches are of other kinds (indexers, compressed keys), or there is a second one for the encoder. */
+const otherCaches: ReadonlySet<string> = new Set([
+  "bailingmoe3",
+  "deepseek32",
+  "deepseek4",
+  "dflash",
+  "glm-dsa",
+  "kimi-k3",
+  "minimax-01",
+  "minimax-m3",
+  "t5",
+]);
+
+/**
+ * Undefined when the metadata doesn't say enough (without layers and width there is nothing to compute), or for caches
+ * that the formula doesn't know. Defaults are those of llama.cpp's `llama_model_base::load_hparams`.
+ */
+export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySize">): ModelDimensions | undefined {
+  const metadata = facts.metadata ?? {};
+  const architecture = metadata["general.architecture"];
+  if (typeof architecture !== "string" || otherCaches.has(architecture)) return undefined;
+  const value = (key: string): unknown => metadata[`${architecture}.${key}`];
+  const number = (key: string): number | undefined => count(value(key));
+  const layerCount = number("block_count");
+  const width = number("embedding_length");
+  const vocabulary = facts.vocabularySize ?? number("vocab_size");
+  if (!layerCount || !width || !vocabulary || layerCount > 1_024) return undefined;
+
+  const perLayer = (key: string, otherwise: number): readonly number[] => {
+    const stated = value(key);
+    return Array.from({ length: layerCount }, (_, layer) =>
+      Array.isArray(stated) ? (count(stated[layer]) ?? 0) : (count(stated) ?? otherwise),
+    );
+  };
+  const heads = perLayer("attention.head_count", 0);
+  const mostHeads = Math.max(...heads);
+  const keyValueHeads = perLayer("attention.head_count_kv", mostHeads);
+  const headLength = mostHeads > 0 ? width / mostHeads : 0;
+  const keyLength = number("attention.key_length") ?? headLength;
+  const valueLength = number("attention.value_length") ?? headLength;
+  const feedForwards = perLayer("feed_forward_length", 0);
+  const isLatent = (number("attention.key_length_mla") ?? 0) > 0;
+  const recurrent = recurrentDimensions(architecture, width, mostHeads, number);
+  const recurrentLayers = recurrentLayersOf({
+    architecture,
+    hasState: recurrent !== undefined,
+    stated: value("attention.recurrent_layers"),
+    interval: number("full_attention_interval"),
+    keyValueHeads,
+    feedForwards,
+  });
+  const sliding = slidingLayers(architecture, layerCount, {
+    window: number("attention.sliding_window"),
+    pattern: value("attention.sliding_window_pattern"),
+  });
+  const ownCaches = layerCount - (number("attention.shared_kv_layers") ?? sharedByDefault(architecture, layerCount));
+  const drafts = number("nextn_predict_layers") ?? 0;
+  const isEncoder = encoders.has(architecture);
+  const isHybrid = recurrent !== undefined && architecture !== "falcon-h1";
+  const layers = Array.from({ length: layerCount }, (_, layer): LayerDimensions => {
+    const isSliding = sliding.isSliding(layer);
+    const isRecurrent = recurrentLayers(layer);
+    // Nemotron-H has layers that are a feed-forward and nothing else.
+    const isFeedForward = architecture.startsWith("nemotron_h") && (feedForwards[layer] ?? 0) > 0;
+    const isDraft = isHybrid && layer >= layerCount - drafts;
+    const keepsNothing = isEncoder || layer >= ownCaches || (isHybrid && isRecurrent) || isFeedForward || isDraft;
+    const caches = keepsNothing ? 0 : (keyValueHeads[layer] ?? 0);
+    return {
+      keyWidth: caches * ((isSliding ? number("attention.key_length_swa") : undefined) ?? keyLength),
+      valueWidth: isLatent
+        ? 0
+        : caches * ((isSliding ? number("attention.value_length_swa") : undefined) ?? valueLength),
+      isSliding,
+      isRecurrent,
+    };
+  });
+  const experts = expertDimensions(number, Math.max(...feedForwards));
+  return {
+    architecture,
+    isEncoder,
+    vocabulary,
+    width,
+    feedForward: Math.max(...feedForwards),
+    heads: mostHeads,
+    keyLength,
+    valueLength,
+    layers,
+    window: sliding.window,
+    ...(experts === undefined ? {} : { experts }),
+    ...(isLatent
+      ? {
+          latent: {
+            rank: number("attention.kv_lora_rank") ?? 0,
+            keyLength: number("attention.key_length_mla") ?? 0,
+            valueLength: number("attention.value_length_mla") ?? 0,
+          },
+        }
+      : {}),
+    ...(recurrent === undefined ? {} : { recurrent }),
+  };
+}
+
+type NumberOf = (key: string) => number | undefined;
+
+function expertDimensions(number: NumberOf, feedForward: number): ModelDimensions["experts"] {
+  const expertCount = number("expert_count") ?? 0;
+  if (expertCount === 0) return undefined;
+  const used = number("expert_used_count") ?? 1;
+  const own = number("expert_feed_forward_length") ?? feedForward;
+  return {
+    count: expertCount,
+    used,
+    feedForward: own,
+    shared: number("expert_shared_feed_forward_length") ?? (number("expert_shared_count") ?? 0) * own,
+  };
+}
+
+/** `llama_hparams::n_embd_r` and `n_embd_s`. */
+function recurrentDimensions(
+  architecture: string,
+  width: number,
+  heads: number,
+  number: NumberOf,
+): ModelDimensions["recurrent"] {
+  const wkv = number("wkv.head_size");
+  if (wkv) {
+    const shifted = (number("token_shift_count") ?? 2) * width;
+    return { convolutionState: shifted, state: width * wkv, projected: 4 * width, convolved: width, inner: width };
+  }
+  const kernel = number("shortconv.l_cache");
+  if (kernel)
+    return { convolutionState: width * (kernel - 1), state: 0, projected: 3 * width, convolved: width, inner: width };
+  const convolution = number("ssm.conv_kernel") ?? 0;
+  const delta = number("kda.head_dim");
+  if (delta) {
+    const inner = heads * delta;
+    return {
+      convolutionState: 3 * Math.max(0, (convolution || 4) - 1) * inner,
+      state: delta * inner,
+      projected: 3 * inner,
+      convolved: 3 * inner,
+      inner,
+    };
+  }
+  const inner = number("ssm.inner_size");
+  if (!inner) return undefined;
+  const state = number("ssm.state_size") ?? 0;
+  const mixed = inner + 2 * (number("ssm.group_count") ?? 0) * state;
+  return {
+    convolutionState: Math.max(0, convolution - 1) * mixed,
+    state: state * inner,
+    projected: architecture === "mamba" ? 2 * inner : inner + mixed + (number("ssm.time_step_rank") ?? 0),
+    convolved: mixed,
+    inner,
+  };
+}
+
+/** Which layers are recurrent, by the rule of each architecture's `load_arch_hparams`. */
+function recurrentLayersOf(parts: {
+  readonly architecture: string;
+  readonly hasState: boolean;
+  readonly stated: unknown;
+  readonly interval: number | undefined;
+  readonly keyValueHeads: readonly number[];
+  readonly feedForwards: readonly number[];
+}): (layer: number) => boolean {
+  const { architecture, stated, keyValueHeads, feedForwards } = parts;
+  if (!parts.hasState) return () => false;
+  if (Array.isArray(stated)) return (layer) => Boolean(stated[layer]);
+  const interval = parts.interval ?? (/^qwen3(next|5|5moe)$/.test(architecture) ? 4 : undefined);
+  if (interval !== undefined) return (layer) => (layer + 1) % interval !== 0;
+  if (/^(mamba2?|rwkv\d|rwkv6qwen2|arwkv7|falcon-h1)$/.test(architecture)) return () => true;
+  const isNemotron = architecture.startsWith("nemotron_h");
+  return (layer) => keyValueHeads[layer] === 0 && !(isNemotron && (feedForwards[layer] ?? 0) > 0);
+}
+
+/** gemma3n's layers from the 20th on use the caches of earlier ones. */
+function sharedByDefault(architecture: string, layerCount: number): number {
+  return architecture === "gemma3n" ? Math.max(0, layerCount - 20) : 0;
+}
+
+function count(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined;
+}

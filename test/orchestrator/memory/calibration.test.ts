@@ -1,0 +1,46 @@
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { calibrate, unobserved } from "../../../src/orchestrator/memory/calibration.ts";
+
+const formula = { batchBytes: 500, sequencesBytes: 100 };
+
+it("nothing observed leaves the careful formula", () => {
+  expect(calibrate([])).toEqual(unobserved);
+});
+
+it("the habit that explains an observation better is taken, and scaled to it", () => {
+  expect(calibrate([{ ...formula, observedBytes: 110 }])).toMatchObject({ outputs: "sequences", scale: 1.1 });
+  expect(calibrate([{ ...formula, observedBytes: 480 }])).toMatchObject({ outputs: "batch", scale: 0.96 });
+});
+
+it("disagreeing observations leave the largest scale and say how far they are apart", () => {
+  const calibration = calibrate([80, 120].map((observedBytes) => ({ ...formula, observedBytes })));
+  expect(calibration).toMatchObject({ outputs: "sequences", scale: 1.2, observations: 2 });
+  expect(calibration.spread).toBeCloseTo(1 / 3);
+});
+
+it("what neither habit explains is left out", () => {
+  expect(calibrate([{ ...formula, observedBytes: -300 }])).toEqual(unobserved);
+  expect(calibrate([{ ...formula, observedBytes: 9_000 }])).toEqual(unobserved);
+  const mixed = calibrate([110, 9_000].map((observedBytes) => ({ ...formula, observedBytes })));
+  expect(mixed).toMatchObject({ outputs: "sequences", observations: 1 });
+});
+
+it("no observation that counts is above the scaled formula", () => {
+  const observation = fc.record({
+    observedBytes: fc.integer({ min: 1, max: 10_000 }),
+    batchBytes: fc.integer({ min: 100, max: 2_000 }),
+    sequencesBytes: fc.integer({ min: 10, max: 99 }),
+  });
+  fc.assert(
+    fc.property(fc.array(observation, { minLength: 1, maxLength: 8 }), (observations) => {
+      const { outputs, scale, spread, observations: counted } = calibrate(observations);
+      expect(spread).toBeGreaterThanOrEqual(0);
+      if (counted < observations.length) return;
+      for (const { observedBytes, batchBytes, sequencesBytes } of observations) {
+        const bytes = outputs === "batch" ? batchBytes : sequencesBytes;
+        expect(observedBytes).toBeLessThanOrEqual(bytes * scale * (1 + 1e-9));
+      }
+    }),
+  );
+});

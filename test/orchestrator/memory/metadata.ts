@@ -1,0 +1,23 @@
+import { dimensionsOf, type ModelDimensions } from "../../../src/orchestrator/memory/dimensions.ts";
+import type { LoadShape } from "../../../src/orchestrator/memory/cache.ts";
+import { fittedShapes, heldOutShapes } from "../../support/model-shapes.ts";
+import { metadataOf } from "../../support/shape-gguf.ts";
+
+/** As an engine would describe a published model. */
+export function published(name: string): ModelDimensions {
+  const shape = [...fittedShapes, ...heldOutShapes].find((candidate) => candidate.name === name);
+  if (shape === undefined) throw new Error(`no shape ${name}`);
+  const metadata = Object.fromEntries(metadataOf(shape).map(([key, , value]) => [key, value]));
+  return dimensionsIn(metadata, shape.vocabulary);
+}
+
+/** Throws where the formula has nothing to say. */
+export function dimensionsIn(metadata: Readonly<Record<string, unknown>>, vocabularySize = 1_000): ModelDimensions {
+  const dimensions = dimensionsOf({ metadata, vocabularySize });
+  if (dimensions === undefined) throw new Error("no dimensions");
+  return dimensions;
+}
+
+export function load(contextTokens: number, more: Partial<LoadShape> = {}): LoadShape {
+  return { contextTokens, parallel: 1, batchTokens: 512, cacheType: "f16", hasFlashAttention: true, ...more };
+}

@@ -1,0 +1,34 @@
+import { expect, it } from "vitest";
+import { automaticBatch, ollamaLoad } from "../../../src/orchestrator/memory/ollama-load.ts";
+
+const chat = { contextTokens: 131_072, capabilities: ["completion"] } as const;
+
+it.each([
+  [4_096, 512],
+  [4_097, 1_024],
+  [32_768, 1_024],
+  [32_769, 2_048],
+])("a total context of %d tokens is computed %d at once", (total, batch) => {
+  expect(automaticBatch(total, false)).toBe(batch);
+});
+
+it("the context of all sequences together decides the batch", () => {
+  const server = { parallel: 4, cacheType: "q8_0", hasFlashAttention: true } as const;
+  expect(ollamaLoad(chat, 16_384, server)).toEqual({ ...server, contextTokens: 16_384, batchTokens: 2_048 });
+});
+
+it("a context beyond the model's own is cut to it", () => {
+  expect(ollamaLoad({ ...chat, contextTokens: 2_048 }, 8_192)).toMatchObject({
+    contextTokens: 2_048,
+    batchTokens: 512,
+  });
+});
+
+it("the model's own num_batch goes first", () => {
+  expect(ollamaLoad({ ...chat, parameters: { num_batch: 64 } }, 8_192).batchTokens).toBe(64);
+});
+
+it("embeddings are computed whole, up to 2,048 tokens", () => {
+  expect(ollamaLoad({ contextTokens: 512, capabilities: ["embedding"] }, 512).batchTokens).toBe(512);
+  expect(ollamaLoad({ contextTokens: 8_192, capabilities: ["embedding"] }, 8_192).batchTokens).toBe(2_048);
+});
