@@ -15,10 +15,13 @@ export interface ResidentEntry {
   readonly isBusy: boolean;
   /** Kept on purpose: stays. */
   readonly isPinned: boolean;
+  /** What evicting it is expected to cost (`expectedLossSeconds` of the policy), or its load time. */
   readonly reloadSeconds?: number;
   readonly lastUsedMs: number;
   /** Another program loaded or touched it: evicted last. */
   readonly isForeign: boolean;
+  /** Somebody waits for it: evicted after those that nobody waits for. */
+  readonly isAwaited?: boolean;
 }
 
 /** One memory domain at the moment of planning. */
@@ -119,6 +122,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
       sizeBytes: entry.sizeBytes,
       lastUsedMs: entry.lastUsedMs,
       isForeign: entry.isForeign,
+      isAwaited: entry.isAwaited ?? false,
     })),
   });
 

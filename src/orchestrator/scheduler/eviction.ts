@@ -3,12 +3,14 @@ export interface EvictionCandidate {
   readonly key: string;
   /** What unloading it makes available. */
   readonly releasedBytes: number;
-  /** Expected seconds of reloading it later; absent where nothing was learned yet. */
+  /** Expected seconds of reloading it later (`expectedLossSeconds`); absent where nothing was learned yet. */
   readonly reloadSeconds?: number;
   readonly sizeBytes: number;
   readonly lastUsedMs: number;
   /** Another program loaded or touched it. */
   readonly isForeign: boolean;
+  /** Somebody waits for it: it goes after all others but foreign ones. */
+  readonly isAwaited?: boolean;
 }
 
 export interface EvictionInput {
@@ -30,6 +32,7 @@ interface Item {
 /** What a set costs, compared field by field. Every field only grows when a model is added to the set. */
 interface Cost {
   readonly foreign: number;
+  readonly awaited: number;
   readonly loss: number;
   readonly small: number;
 }
@@ -38,9 +41,10 @@ interface Cost {
  * The cheapest set of models whose unloading makes `bytesToFree` available, least recently used first; undefined when
  * all of them together would not, empty when nothing needs to go.
  *
- * Sets are compared by (1) the number of foreign models, (2) the sum of expected reload seconds, (3) the number of
- * small models, (4) recency of use: the set whose most recently used member was used longest ago, then its second, ...
- * No proper subset of the answer suffices: a superset is never cheaper by any of these, and loses by (4).
+ * Sets are compared by (1) the number of foreign models, (2) the number of awaited ones, (3) the sum of expected reload
+ * seconds, (4) the number of small models, (5) recency of use: the set whose most recently used member was used longest
+ * ago, then its second, ...
+ * No proper subset of the answer suffices: a superset is never cheaper by any of these, and loses by (5).
  *
  * Seconds that nobody has measured are derived from the size at the speed of the measured ones; with none measured,
  * bytes are the loss. The search is exact up to 20 candidates. Beyond, it is exact among the 20 that are cheapest per
@@ -83,12 +87,13 @@ function withLosses(candidates: readonly EvictionCandidate[]): readonly Item[] {
   });
 }
 
-/** Own models before foreign ones, then least loss per released byte; interchangeable ones side by side, oldest first. */
+/** Foreign ones last, awaited ones before them, then least loss per released byte; equal ones side by side, oldest first. */
 function byPrice(items: readonly Item[], smallModelBytes: number): readonly Item[] {
   const price = ({ candidate, loss }: Item) => loss / candidate.releasedBytes;
   return items.toSorted(
     (a, b) =>
       Number(a.candidate.isForeign) - Number(b.candidate.isForeign) ||
+      awaitedOf(a.candidate) - awaitedOf(b.candidate) ||
       price(a) - price(b) ||
       a.candidate.releasedBytes - b.candidate.releasedBytes ||
       smallOf(a.candidate, smallModelBytes) - smallOf(b.candidate, smallModelBytes) ||
@@ -98,6 +103,10 @@ function byPrice(items: readonly Item[], smallModelBytes: number): readonly Item
 
 function smallOf(candidate: EvictionCandidate, smallModelBytes: number): number {
   return Number(candidate.sizeBytes < smallModelBytes);
+}
+
+function awaitedOf(candidate: EvictionCandidate): number {
+  return Number(candidate.isAwaited ?? false);
 }
 
 function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
@@ -121,6 +130,7 @@ function cheapestSet(
     a.loss === b.loss &&
     a.candidate.releasedBytes === b.candidate.releasedBytes &&
     a.candidate.isForeign === b.candidate.isForeign &&
+    awaitedOf(a.candidate) === awaitedOf(b.candidate) &&
     smallOf(a.candidate, smallModelBytes) === smallOf(b.candidate, smallModelBytes);
   const nextDifferent: number[] = [];
   for (const [index, item] of [...items.entries()].toReversed()) {
@@ -142,18 +152,19 @@ function cheapestSet(
     taken.push(candidate);
     visit(index + 1, missingBytes - candidate.releasedBytes, {
       foreign: cost.foreign + Number(candidate.isForeign),
+      awaited: cost.awaited + awaitedOf(candidate),
       loss: cost.loss + loss,
       small: cost.small + smallOf(candidate, smallModelBytes),
     });
     taken.pop();
     visit(nextDifferent[index] ?? items.length, missingBytes, cost);
   };
-  visit(0, bytesToFree, { foreign: 0, loss: 0, small: 0 });
+  visit(0, bytesToFree, { foreign: 0, awaited: 0, loss: 0, small: 0 });
   return best?.set ?? [];
 }
 
 function compareCosts(a: Cost, b: Cost): number {
-  return a.foreign - b.foreign || a.loss - b.loss || a.small - b.small;
+  return a.foreign - b.foreign || a.awaited - b.awaited || a.loss - b.loss || a.small - b.small;
 }
 
 /** Compares the most recently used members, then the next ones; when one set runs out it is the smaller, and wins. */

@@ -47,6 +47,14 @@ describe("chooseEviction", () => {
     expect(choose(9 * GB, [foreign, own])).toEqual(["foreign", "own"]);
   });
 
+  it("leaves awaited models alone as long as others suffice, and takes them before foreign ones", () => {
+    const awaited = candidate("awaited", 8, { reloadSeconds: 1, isAwaited: true });
+    const dear = candidate("dear", 8, { reloadSeconds: 500 });
+    const foreign = candidate("foreign", 8, { reloadSeconds: 1, isForeign: true });
+    expect(choose(8 * GB, [awaited, dear, foreign])).toEqual(["dear"]);
+    expect(choose(9 * GB, [awaited, dear, foreign])).toEqual(["awaited", "dear"]);
+  });
+
   it("keeps small models between sets of equal loss", () => {
     const small = candidate("small", 4, { reloadSeconds: 10, lastUsedMs: 1 });
     const large = candidate("large", 6, { reloadSeconds: 10, lastUsedMs: 2 });
@@ -122,6 +130,7 @@ const arbitraryCandidates = (maxLength: number) =>
         reloadSeconds: fc.option(fc.integer({ min: 0, max: 6 }), { nil: undefined }),
         lastUsedMs: fc.integer({ min: 0, max: 4 }),
         isForeign: fc.boolean(),
+        isAwaited: fc.boolean(),
       }),
       { maxLength },
     )
@@ -143,7 +152,7 @@ function releasedBy(set: readonly EvictionCandidate[]): number {
   return set.reduce((sum, { releasedBytes }) => sum + releasedBytes, 0);
 }
 
-/** The rule as the doc comment states it, with fractions kept: foreign, seconds (or bytes), small. */
+/** The rule as the doc comment states it, with fractions kept: foreign, awaited, seconds (or bytes), small. */
 function costOf(set: readonly EvictionCandidate[], input: EvictionInput): readonly number[] {
   const useful = input.candidates.filter(({ releasedBytes }) => releasedBytes > 0);
   const measured = useful.filter(({ reloadSeconds }) => reloadSeconds !== undefined);
@@ -156,6 +165,7 @@ function costOf(set: readonly EvictionCandidate[], input: EvictionInput): readon
   }, 0);
   return [
     set.filter(({ isForeign }) => isForeign).length,
+    set.filter(({ isAwaited }) => isAwaited).length,
     loss,
     set.filter(({ sizeBytes }) => sizeBytes < input.smallModelBytes).length,
   ];

@@ -1,0 +1,133 @@
+import { createGhost, type Ghost, ghostAfter, type KnownModel, lossScale } from "./ghosts.ts";
+
+/** A model served a request. */
+export interface ModelUse {
+  readonly key: string;
+  /** Everything it occupies. */
+  readonly sizeBytes: number;
+  /** Learned load time; without one it is derived from the size, at the speed of the models that have one. */
+  readonly loadSeconds?: number;
+  /** What all models that may be evicted share: free for loads, plus what unloading every one of them would give. */
+  readonly capacityBytes: number;
+}
+
+/** The value of a policy; `policyAfter` makes the next one. */
+export interface PolicyState {
+  /** Number of uses so far, those of the model that was used last not counted: the policy's clock. */
+  readonly uses: number;
+  readonly lastKey?: string;
+  readonly models: ReadonlyMap<string, KnownModel>;
+  readonly ghosts: readonly Ghost[];
+  /** The ghost whose resident set is followed. */
+  readonly leader: Ghost["name"];
+}
+
+/** Uses after which what was seen counts half, for rates and for the costs of the ghosts alike. */
+const halfLife = 120;
+const decay = 0.5 ** (1 / halfLife);
+/** Another ghost leads when its cost is below this part of the leader's: two that are alike don't take turns. */
+const hysteresis = 0.95;
+/** Where nothing was ever loaded. An SSD reads more; the order of models is the same at any speed. */
+const assumedBytesPerSecond = 1e9;
+/** A model that no ghost holds and whose rate is below this is forgotten, so that the state stays bounded. */
+const forgottenRate = 1e-5;
+
+export const initialPolicy: PolicyState = {
+  uses: 0,
+  models: new Map(),
+  ghosts: [createGhost("gdsf"), createGhost("rate"), createGhost("recency")],
+  leader: "gdsf",
+};
+
+/**
+ * The policy after a use. Reference "Eviction": each simple policy runs on a ghost; the one whose decayed reload cost is
+ * least leads, with a small hysteresis; a use in a row with the last one is no news, since nothing could be evicted in
+ * between. There is no clock but the number of uses: a night without work, a sleep, or a clock that jumps change nothing.
+ */
+export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
+  const { key, capacityBytes } = use;
+  const loadSeconds = use.loadSeconds ?? derivedLoadSeconds(state, use.sizeBytes);
+  const known = state.models.get(key);
+  const isRepeat = key === state.lastKey;
+  const at = isRepeat ? state.uses : state.uses + 1;
+  const rate = (known === undefined ? 0 : decayed(known, at)) + (isRepeat ? 0 : 1 - decay);
+  const models = new Map(state.models).set(key, {
+    sizeBytes: use.sizeBytes,
+    loadSeconds,
+    isMeasured: use.loadSeconds !== undefined,
+    rate,
+    ratedAt: at,
+  });
+  if (isRepeat && known?.sizeBytes === use.sizeBytes) return { ...state, models };
+
+  const ghosts = state.ghosts.map((ghost) =>
+    ghostAfter(ghost, { key, at, models, capacityBytes, decay, rateOf: (model) => decayed(model, at) }),
+  );
+  for (const [name, model] of models) {
+    if (decayed(model, at) < forgottenRate && !ghosts.some(({ resident }) => resident.has(name))) models.delete(name);
+  }
+  return { uses: at, lastKey: key, models, ghosts, leader: leaderOf(ghosts, state.leader) };
+}
+
+/**
+ * Seconds of reloading that eviction is expected to cost, per hundred uses: its rate × its load time; and once more its
+ * load time where the leading ghost holds it, as if every use were of it: those go last. Undefined for a model that was
+ * not used. For `chooseEviction`, only the proportions count.
+ */
+export function expectedLossSeconds(state: PolicyState, key: string): number | undefined {
+  const model = state.models.get(key);
+  if (model === undefined) return undefined;
+  // What came before the first use counts as nothing, not as uses of others.
+  const rate = decayed(model, state.uses) / (1 - decay ** Math.max(1, state.uses));
+  const isHeld = state.ghosts.some(({ name, resident }) => name === state.leader && resident.has(key));
+  return (rate + Number(isHeld)) * model.loadSeconds * lossScale;
+}
+
+/** Without the model: it was deleted, or other weights carry its name now. */
+export function policyWithout(state: PolicyState, key: string): PolicyState {
+  const without = <Value>(map: ReadonlyMap<string, Value>) => new Map([...map].filter(([name]) => name !== key));
+  const ghosts = state.ghosts.map((ghost) => ({ ...ghost, resident: without(ghost.resident) }));
+  const { lastKey, ...rest } = state;
+  const models = without(state.models);
+  return { ...rest, ...(lastKey === undefined || lastKey === key ? {} : { lastKey }), models, ghosts };
+}
+
+/** One policy per memory domain. */
+export interface EvictionPolicy {
+  /** Call when a model begins to serve, once a request. Pinned models are left out: they can't be evicted. */
+  used(use: ModelUse): void;
+  expectedLossSeconds(key: string): number | undefined;
+  forget(key: string): void;
+  /** For the log of decisions. */
+  leader(): Ghost["name"];
+}
+
+export function createEvictionPolicy(): EvictionPolicy {
+  let state = initialPolicy;
+  return {
+    used: (use) => void (state = policyAfter(state, use)),
+    expectedLossSeconds: (key) => expectedLossSeconds(state, key),
+    forget: (key) => void (state = policyWithout(state, key)),
+    leader: () => state.leader,
+  };
+}
+
+function decayed(model: KnownModel, at: number): number {
+  return model.rate * decay ** (at - model.ratedAt);
+}
+
+function derivedLoadSeconds(state: PolicyState, sizeBytes: number): number {
+  let [bytes, seconds] = [0, 0];
+  for (const model of state.models.values()) {
+    if (!model.isMeasured) continue;
+    bytes += model.sizeBytes;
+    seconds += model.loadSeconds;
+  }
+  return bytes > 0 && seconds > 0 ? (sizeBytes * seconds) / bytes : sizeBytes / assumedBytesPerSecond;
+}
+
+function leaderOf(ghosts: readonly Ghost[], leader: Ghost["name"]): Ghost["name"] {
+  const present = ghosts.find(({ name }) => name === leader);
+  const cheapest = ghosts.reduce((best, ghost) => (ghost.costSeconds < best.costSeconds ? ghost : best));
+  return present === undefined || cheapest.costSeconds < present.costSeconds * hysteresis ? cheapest.name : leader;
+}
