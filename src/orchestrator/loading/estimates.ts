@@ -64,13 +64,17 @@ export function createEstimates(parts: {
     // Only Ollama reports the sizes of its buffers; a process's memory grows as it is used.
     if (engine.kind !== "ollama" || model.digest === undefined)
       return { computed: computedEstimate(dimensions, load, weights) };
-    const version = await learning.versionOf(engine, signal);
     learning.explain(engine, model.digest, {
       dimensions,
       weights,
       loadFor: (tokens) => loadShapeOf(engine.kind, facts, tokens) ?? load,
     });
-    learning.observe(engine, version, inventory.lastResident(engine));
+    const residents = inventory.lastResident(engine);
+    // Asking for the version would only delay the first load.
+    if (residents.length === 0 && !learning.hasObserved(engine))
+      return { computed: computedEstimate(dimensions, load, weights) };
+    const version = await learning.versionOf(engine, signal);
+    learning.observe(engine, version, residents);
     const computed = computedEstimate(dimensions, load, weights, learning.calibration(engine, version));
     const learned = learning.learned(engine, version, model.digest, load.contextTokens, computed);
     return { computed, ...(learned === undefined ? {} : { learned }) };

@@ -17,6 +17,8 @@ export interface Explained {
 export interface Learning {
   /** The version that `engine` says it is, asked for once a minute; `unknown` when it doesn't answer. */
   versionOf(engine: Engine, signal: AbortSignal): Promise<string>;
+  /** Whether any size was reported, on whatever version. */
+  hasObserved(engine: Engine): boolean;
   explain(engine: Engine, digest: string, explained: Explained): void;
   observe(engine: Engine, version: string, residents: readonly ResidentModel[]): void;
   calibration(engine: Engine, version: string): ComputeCalibration;
@@ -66,6 +68,7 @@ export function createLearning(now: () => number): Learning {
       }
       return await host.version.value;
     },
+    hasObserved: (engine) => hostOf(engine).sizes.isSome(engine.id),
     explain: (engine, digest, explained) => void hostOf(engine).explained.set(digest, explained),
     observe(engine, version, residents) {
       for (const { digest, contextTokens, sizeBytes } of residents) {

@@ -15,6 +15,8 @@ export interface LearnedSizes {
   observe(key: LoadKey, version: string, sizeBytes: number): void;
   /** Undefined when that load was never seen on this version. */
   find(key: LoadKey, version: string): number | undefined;
+  /** Whether anything was seen on that host, on whatever version. */
+  isSome(host: string): boolean;
   /** Everything seen on one host and version, oldest first. */
   readings(host: string, version: string): readonly (LoadKey & { readonly sizeBytes: number })[];
 }
@@ -37,6 +39,7 @@ export function createLearnedSizes(): LearnedSizes {
       }
     },
     find: (key, version) => sizes.get(nameOf(key, version))?.sizeBytes,
+    isSome: (host) => [...sizes.values()].some((reading) => reading.host === host),
     readings: (host, version) =>
       [...sizes.values()].filter((reading) => reading.host === host && reading.version === version),
   };

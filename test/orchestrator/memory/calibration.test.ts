@@ -10,7 +10,15 @@ it("nothing observed leaves the careful formula", () => {
 
 it("the habit that explains an observation better is taken, and scaled to it", () => {
   expect(calibrate([{ ...formula, observedBytes: 110 }])).toMatchObject({ outputs: "sequences", scale: 1.1 });
-  expect(calibrate([{ ...formula, observedBytes: 480 }])).toMatchObject({ outputs: "batch", scale: 0.96 });
+  expect(calibrate([{ ...formula, observedBytes: 400 }])).toMatchObject({ outputs: "batch", scale: 0.8 });
+});
+
+it("what lies below the formula by no more than its own error doesn't scale other models down", () => {
+  expect(calibrate([{ ...formula, observedBytes: 450 }])).toMatchObject({
+    outputs: "batch",
+    scale: 1,
+    observations: 1,
+  });
 });
 
 it("disagreeing observations leave the largest scale and say how far they are apart", () => {

@@ -1,0 +1,22 @@
+import { expect, it } from "vitest";
+import { modelFacts } from "../../../../src/orchestrator/engines/ollama/facts.ts";
+
+const bytesOf = (tensors: unknown) => modelFacts("m", { tensors }, undefined, "local").weightsBytes;
+
+it("the weights are the sum of the listed tensors, by the block layout of their types", () => {
+  const tensors = [
+    { name: "token_embd.weight", type: "Q4_K", shape: [512, 10] },
+    { name: "output_norm.weight", type: "F32", shape: [512] },
+    { name: "blk.0.ffn_up_exps.weight", type: "MXFP4", shape: [64, 4, 2] },
+  ];
+  expect(bytesOf(tensors)).toBe((512 * 10 * 144) / 256 + 512 * 4 + (64 * 4 * 2 * 17) / 32);
+});
+
+it.each([
+  ["no list", undefined],
+  ["an empty list", []],
+  ["an unknown type", [{ name: "a", type: "Z9", shape: [32] }]],
+  ["a shape that isn't one", [{ name: "a", type: "F32", shape: ["many"] }]],
+])("with %s nothing is claimed", (_what, tensors) => {
+  expect(bytesOf(tensors)).toBeUndefined();
+});
