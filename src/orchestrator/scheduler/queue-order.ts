@@ -1,0 +1,228 @@
+/** A request that has not begun to be answered. */
+export interface WaitingRequest {
+  readonly id: string;
+  /** Requests of one caller take turns with those of others. */
+  readonly caller: string;
+  readonly model: string;
+  readonly arrivedMs: number;
+  /** Higher goes first. */
+  readonly priority: number;
+  /** Nobody wants the answer if it has not begun by then. */
+  readonly deadlineMs?: number;
+  /** When a later arrival was let ahead of it for the first time. */
+  readonly overtakenSinceMs?: number;
+}
+
+/** A model that requests wait for, or that is resident. */
+export interface QueuedModel {
+  readonly state: "resident" | "loading" | "absent";
+  /** Requests that it answers now. */
+  readonly running: number;
+  /** `max_parallel`: most that it answers at a time. */
+  readonly maxParallel: number;
+  readonly loadMs: number;
+  /** Time of one answer; take a long one, since nobody is overtaken for longer than these add up to. */
+  readonly answerMs: number;
+  /** Of a resident model: `expectedLossSeconds` of the eviction policy. */
+  readonly lossSeconds?: number;
+  /** Of an absent model: what has to go for it. Undefined: no load is possible, whatever ends. */
+  readonly evicts?: readonly string[];
+}
+
+/** One memory domain and those who wait for its models. Times are of one clock that never goes back. */
+export interface QueueState {
+  readonly nowMs: number;
+  /** `queue.maxOvertakeMs`. */
+  readonly maxOvertakeMs: number;
+  /** Answers that the thread budget allows at a time. With one, loads and answers delay each other, too. */
+  readonly slots: number;
+  /** False while another load takes the disk and the memory. */
+  readonly mayLoad: boolean;
+  /** In the order of arrival. */
+  readonly waiting: readonly WaitingRequest[];
+  readonly models: ReadonlyMap<string, QueuedModel>;
+  /** Requests of each caller that are answered now. */
+  readonly runningOf: ReadonlyMap<string, number>;
+}
+
+export type QueueDecision =
+  /** Answer with the deadline error. */
+  | { readonly kind: "expire"; readonly id: string }
+  /** `overtakes`: ids of those whom this lets wait though they came before. */
+  | {
+      readonly kind: "serve" | "load";
+      readonly id: string;
+      readonly model: string;
+      readonly overtakes: readonly string[];
+    }
+  /** Until something arrives, ends or is loaded, or until `untilMs`: a deadline, or the end of a load's patience. */
+  | { readonly kind: "wait"; readonly untilMs?: number };
+
+interface Option {
+  readonly kind: "serve" | "load";
+  readonly request: WaitingRequest;
+  /** Among those who wait. */
+  readonly position: number;
+  readonly model: QueuedModel;
+  readonly durationMs: number;
+  /** Requests that came before and would wait longer. */
+  readonly overtakes: readonly WaitingRequest[];
+}
+
+/**
+ * What to do next. Pure: apply the answer (`afterDecision`, and its effects), then ask again, until it is `wait`.
+ *
+ * 1. A request whose deadline has passed expires.
+ * 2. A request can start when its model is resident and has a free place, or is absent and may be loaded now: what has
+ *    to go is idle. One whose model is being loaded joins that load: there is nothing to do for it. A load that evicts
+ *    waits while answers are under way, no longer than `maxOvertakeMs` after its request came: those who are answered
+ *    come again and would miss what went. Loading at once costs agents in a loop 1.4 times the reloads.
+ * 3. Nobody is overtaken for more than `maxOvertakeMs`, from the first to the end of the last who went ahead, nor past
+ *    the deadline: what would take longer waits. The one who came first is held back by nobody.
+ * 4. A higher priority that can start, and would be hindered, goes before a lower one.
+ * 5. Those whose model is resident go first; callers take turns, then deadlines and arrival count.
+ * 6. Then the load that evicts the fewest awaited models, and the least expected loss among those.
+ */
+export function nextToServe(state: QueueState): QueueDecision {
+  const expired = state.waiting.find(({ deadlineMs }) => deadlineMs !== undefined && deadlineMs < state.nowMs);
+  if (expired !== undefined) return { kind: "expire", id: expired.id };
+
+  const allowed = state.waiting
+    .flatMap((request, position) => optionOf(state, request, position))
+    .filter(({ durationMs, overtakes }) =>
+      overtakes.every((other) => state.nowMs + durationMs <= latestEndMs(state, other)),
+    );
+  const due = allowed.filter(
+    (option) =>
+      !allowed.some(
+        (other) => other.request.priority > option.request.priority && hinders(state, option, other.request),
+      ),
+  );
+  const [first] = due.toSorted(byOrder(state));
+  if (first === undefined) return waitFor(state);
+  const { kind, request, overtakes } = first;
+  return { kind, id: request.id, model: request.model, overtakes: overtakes.map(({ id }) => id) };
+}
+
+/** Who waits after the decision; a request whose model is loaded for it waits on, until that is done. */
+export function afterDecision(
+  waiting: readonly WaitingRequest[],
+  decision: QueueDecision,
+  nowMs: number,
+): readonly WaitingRequest[] {
+  if (decision.kind === "wait") return waiting;
+  const left = decision.kind === "load" ? waiting : waiting.filter(({ id }) => id !== decision.id);
+  if (decision.kind === "expire") return left;
+  const overtaken = new Set(decision.overtakes);
+  return left.map((request) =>
+    overtaken.has(request.id) && request.overtakenSinceMs === undefined
+      ? { ...request, overtakenSinceMs: nowMs }
+      : request,
+  );
+}
+
+/**
+ * Models that must not go while others could: somebody waits for them. For `isAwaited` of the memory plan of `exceptId`,
+ * the request whose model is loaded.
+ */
+export function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: string): ReadonlySet<string> {
+  return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => model));
+}
+
+/** Milliseconds that one more request for `model` would wait, all who wait now before it: the message of `QueueFull`. */
+export function expectedWaitMs(state: QueueState, model: string): number {
+  const answersMs = state.waiting.reduce((sum, request) => sum + (state.models.get(request.model)?.answerMs ?? 0), 0);
+  const needed = new Set([...state.waiting.map((request) => request.model), model]);
+  let loadsMs = 0;
+  for (const key of needed) {
+    const queued = state.models.get(key);
+    if (queued !== undefined && queued.state !== "resident") loadsMs += queued.loadMs;
+  }
+  return answersMs / Math.max(1, state.slots) + loadsMs;
+}
+
+function optionOf(state: QueueState, request: WaitingRequest, position: number): readonly Option[] {
+  const model = state.models.get(request.model);
+  if (model === undefined || model.state === "loading") return [];
+  const kind = model.state === "resident" ? "serve" : "load";
+  const canStart =
+    kind === "serve"
+      ? model.running < model.maxParallel && freeSlots(state) > 0
+      : state.mayLoad && model.evicts?.every((key) => !isBusy(state, key)) === true && isPatienceOver(state, request);
+  if (!canStart) return [];
+  const durationMs = model.answerMs + (kind === "load" ? model.loadMs : 0);
+  const option = { kind, request, position, model, durationMs } as const;
+  const overtakes = state.waiting.slice(0, position).filter((other) => hinders(state, option, other));
+  return [{ ...option, overtakes }];
+}
+
+/** Rule 2: whether the load for the request may evict, if it has to. */
+function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
+  const evictsNothing = state.models.get(request.model)?.evicts?.length === 0;
+  return evictsNothing || freeSlots(state) === state.slots || state.nowMs >= patienceEndMs(state, request);
+}
+
+function patienceEndMs(state: QueueState, request: WaitingRequest): number {
+  return request.arrivedMs + state.maxOvertakeMs;
+}
+
+function waitFor(state: QueueState): QueueDecision {
+  const moments = state.waiting.flatMap((request) => {
+    const patience = state.models.get(request.model)?.state === "absent" ? [patienceEndMs(state, request)] : [];
+    return request.deadlineMs === undefined ? patience : [...patience, request.deadlineMs + 1];
+  });
+  const ahead = moments.filter((moment) => moment > state.nowMs);
+  return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
+}
+
+/** Whether `other` would wait longer for what it needs: a slot, its model's place, the loader, or room in memory. */
+function hinders(state: QueueState, option: Omit<Option, "overtakes">, other: WaitingRequest): boolean {
+  if (other.id === option.request.id) return false;
+  if (state.slots === 1 || other.model === option.request.model) return true;
+  const wanted = state.models.get(other.model);
+  if (wanted === undefined) return false;
+  if (option.kind === "load") {
+    return wanted.state === "absent" ? wanted.evicts !== undefined : (option.model.evicts ?? []).includes(other.model);
+  }
+  // It keeps busy what has to go, or takes the last slot.
+  if (wanted.state === "absent") return (wanted.evicts ?? []).includes(option.request.model);
+  return wanted.state === "resident" && wanted.running < wanted.maxParallel && freeSlots(state) === 1;
+}
+
+function latestEndMs(state: QueueState, request: WaitingRequest): number {
+  const boundMs = (request.overtakenSinceMs ?? state.nowMs) + state.maxOvertakeMs;
+  if (request.deadlineMs === undefined) return boundMs;
+  const model = state.models.get(request.model);
+  const loadMs = model === undefined || model.state === "resident" ? 0 : model.loadMs;
+  return Math.min(boundMs, request.deadlineMs - loadMs);
+}
+
+function byOrder(state: QueueState): (a: Option, b: Option) => number {
+  const awaited = (option: Option) => {
+    const models = awaitedModels(state.waiting, option.request.id);
+    return (option.model.evicts ?? []).filter((key) => models.has(key)).length;
+  };
+  const loss = ({ model }: Option) =>
+    (model.evicts ?? []).reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
+  const turn = ({ request, position }: Option) =>
+    (state.runningOf.get(request.caller) ?? 0) +
+    state.waiting.slice(0, position).filter(({ caller }) => caller === request.caller).length;
+  const deadline = ({ request }: Option) => request.deadlineMs ?? Number.MAX_VALUE;
+  return (a, b) =>
+    b.request.priority - a.request.priority ||
+    Number(a.kind === "load") - Number(b.kind === "load") ||
+    (a.kind === "load" ? awaited(a) - awaited(b) || loss(a) - loss(b) : 0) ||
+    turn(a) - turn(b) ||
+    deadline(a) - deadline(b) ||
+    a.position - b.position;
+}
+
+function isBusy(state: QueueState, key: string): boolean {
+  return (state.models.get(key)?.running ?? 0) > 0;
+}
+
+function freeSlots(state: QueueState): number {
+  let running = 0;
+  for (const model of state.models.values()) running += model.running;
+  return state.slots - running;
+}
