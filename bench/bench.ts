@@ -3,12 +3,19 @@ export interface Bench {
   readonly name: string;
   /** One line, shown in the list of benches. */
   readonly summary: string;
-  run(): Promise<BenchResult>;
+  /** Names of options that take a value, beside `--json`; absent: none. */
+  readonly options?: readonly string[];
+  /** Runs the sources alone: nothing is built before it. */
+  readonly runsSources?: true;
+  /** `options` are those that were given. Throws with a message for the user when they can't be used. */
+  run(options: Readonly<Record<string, string | undefined>>): Promise<BenchResult>;
 }
 
 export interface BenchResult {
   /** All rows have the same keys; units stand in the keys (`median_ms`). */
   readonly rows: readonly Readonly<Record<string, string | number>>[];
+  /** Stands beside the rows in the JSON form, for programs that want one number; units stand in the keys. */
+  readonly totals?: Readonly<Record<string, number>>;
   /** The bar and what was reached, in a sentence; absent where a bench only informs. */
   readonly verdict?: string;
   /** Whether the bar was reached; absent where there is none. `false` makes the command fail. */

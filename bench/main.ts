@@ -1,9 +1,11 @@
-/** `npm run bench -- NAME [--json]`; without a name, the list of them. */
+/** `npm run bench -- NAME [--json] [options of the bench]`; without a name, the list of them. */
 import { parseArgs } from "node:util";
 import { buildAll } from "../scripts/build.ts";
+import { OrchestratorError } from "../src/orchestrator/errors.ts";
 import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
 import { embedded } from "./embedded.ts";
+import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
 import { fit } from "./fit.ts";
 import { memory } from "./memory.ts";
@@ -12,10 +14,9 @@ import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
 
-const benches: readonly Bench[] = [startup, overhead, fanout, embedded, fit, memory, templates, toolsSize];
+const benches: readonly Bench[] = [startup, overhead, fanout, embedded, eviction, fit, memory, templates, toolsSize];
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: "boolean" } } });
-const [name] = positionals;
+const name = process.argv.slice(2).find((argument) => !argument.startsWith("-"));
 const bench = benches.find((candidate) => candidate.name === name);
 
 if (bench === undefined) {
@@ -23,9 +24,31 @@ if (bench === undefined) {
   console.log(table(benches.map((each) => ({ bench: each.name, measures: each.summary }))));
   process.exitCode = name === undefined ? 0 : 1;
 } else {
-  await buildAll();
-  const { rows, verdict, passed } = await bench.run();
-  if (values.json === true) console.log(JSON.stringify({ bench: bench.name, rows, verdict, passed }, null, 2));
+  try {
+    await run(bench);
+  } catch (error) {
+    if (!isForUser(error)) throw error;
+    console.error(error.message);
+    process.exitCode = 1;
+  }
+}
+
+async function run(chosen: Bench): Promise<void> {
+  const own = (chosen.options ?? []).map((option) => [option, { type: "string" }] as const);
+  const { values } = parseArgs({
+    allowPositionals: true,
+    options: { ...Object.fromEntries(own), json: { type: "boolean" } },
+  });
+  const { json, ...options } = values as { json?: boolean } & Record<string, string>;
+  if (chosen.runsSources !== true) await buildAll();
+  const { rows, totals, verdict, passed } = await chosen.run(options);
+  if (json === true) console.log(JSON.stringify({ bench: chosen.name, ...totals, rows, verdict, passed }, null, 2));
   else console.log([table(rows), ...(verdict === undefined ? [] : ["", verdict])].join("\n"));
   process.exitCode = passed === false ? 1 : 0;
+}
+
+/** Options or files that can't be used; anything else is a defect, and its stack is shown. */
+function isForUser(error: unknown): error is Error {
+  if (error instanceof OrchestratorError) return true;
+  return error instanceof Error && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS");
 }

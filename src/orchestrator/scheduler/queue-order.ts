@@ -76,7 +76,7 @@ interface Option {
  * 2. A request can start when its model is resident and has a free place, or is absent and may be loaded now: what has
  *    to go is idle. One whose model is being loaded joins that load: there is nothing to do for it. A load that evicts
  *    waits while answers are under way, no longer than `maxOvertakeMs` after its request came: those who are answered
- *    come again and would miss what went. Loading at once costs agents in a loop 1.4 times the reloads.
+ *    come again and would miss what went. Loading at once costs agents in a loop 1.6 times the reloads.
  * 3. Nobody is overtaken for more than `maxOvertakeMs`, from the first to the end of the last who went ahead, nor past
  *    the deadline: what would take longer waits. The one who came first is held back by nobody.
  * 4. A higher priority that can start, and would be hindered, goes before a lower one.

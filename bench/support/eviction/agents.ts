@@ -1,0 +1,104 @@
+import {
+  afterDecision,
+  awaitedModels,
+  nextToServe,
+  type QueuedModel,
+  type QueueState,
+  type WaitingRequest,
+} from "../../../src/orchestrator/scheduler/queue-order.ts";
+import type { Machine, Random } from "./machine.ts";
+import { createOwnMachine } from "./own-machine.ts";
+
+export interface AgentsRun {
+  readonly reloadSeconds: number;
+  /** Longest time that anyone was overtaken: from the first to the end of the last who came later and went ahead. */
+  readonly longestOvertakingSeconds: number;
+}
+
+/** An answer takes its mean, ± this part of it. */
+const spread = 0.5;
+
+/**
+ * Agents that each ask, wait for the answer and ask again at once, on a machine that does one thing at a time: every
+ * decision is `nextToServe`'s, every eviction the plan's.
+ */
+export function runAgents(
+  machine: Machine,
+  agents: readonly (readonly number[])[],
+  { maxOvertakeMs, answerMs }: { readonly maxOvertakeMs: number; readonly answerMs: number },
+  random: Random,
+): AgentsRun {
+  const own = createOwnMachine(machine);
+  const asked = agents.map(() => 0);
+  const overtaking = new Map<string, { sinceMs: number; untilMs: number }>();
+  let [nowMs, reloadSeconds, longestMs, arrivals] = [0, 0, 0, 0];
+  let waiting: readonly WaitingRequest[] = [];
+  const requestOf = new Map<string, { readonly model: number; readonly agent: number; readonly arrival: number }>();
+
+  const ask = (agent: number) => {
+    const position = asked[agent] ?? 0;
+    const model = agents[agent]?.[position];
+    if (model === undefined) return;
+    asked[agent] = position + 1;
+    const id = `${agent}-${position}`;
+    requestOf.set(id, { model, agent, arrival: (arrivals += 1) });
+    waiting = [...waiting, { id, caller: String(agent), model: String(model), arrivedMs: nowMs, priority: 0 }];
+  };
+  const queued = (model: number): QueuedModel => {
+    const base = { running: 0, maxParallel: 1, answerMs: answerMs * (1 + spread) };
+    const loadMs = (machine.models[model]?.loadSeconds ?? 0) * 1_000;
+    if (own.resident.has(model)) {
+      return { ...base, state: "resident", loadMs, lossSeconds: own.expectedLossSeconds(model) };
+    }
+    const awaited = new Set([...awaitedModels(waiting)].map(Number));
+    return { ...base, state: "absent", loadMs, evicts: own.wouldEvict(model, awaited).map(String) };
+  };
+  const state = (): QueueState => ({
+    nowMs,
+    maxOvertakeMs,
+    slots: 1,
+    mayLoad: true,
+    waiting,
+    models: new Map(
+      [...new Set([...waiting.map(({ model }) => Number(model)), ...own.resident])].map((model) => [
+        String(model),
+        queued(model),
+      ]),
+    ),
+    runningOf: new Map(),
+  });
+
+  for (const agent of agents.keys()) ask(agent);
+  while (waiting.length > 0) {
+    const decision = nextToServe(state());
+    if (decision.kind === "wait" || decision.kind === "expire") throw new Error(`nobody is served: ${decision.kind}`);
+    const { model, agent, arrival } = requestOf.get(decision.id) ?? { model: 0, agent: 0, arrival: 0 };
+    const startedMs = nowMs;
+    waiting = afterDecision(waiting, decision, nowMs);
+    if (decision.kind === "load") {
+      const awaited = new Set([...awaitedModels(waiting)].map(Number));
+      const seconds = own.load(model, awaited);
+      reloadSeconds += seconds;
+      nowMs += seconds * 1_000;
+    } else {
+      own.use(model);
+      nowMs += answerMs * (1 - spread + 2 * spread * random());
+    }
+    for (const { id } of waiting) {
+      if ((requestOf.get(id)?.arrival ?? 0) >= arrival) continue;
+      const sinceMs = overtaking.get(id)?.sinceMs ?? startedMs;
+      overtaking.set(id, { sinceMs, untilMs: nowMs });
+      longestMs = Math.max(longestMs, nowMs - sinceMs);
+    }
+    if (decision.kind === "serve") ask(agent);
+  }
+  return { reloadSeconds, longestOvertakingSeconds: longestMs / 1_000 };
+}
+
+/** The order in which they would be served first come, first served: each asks again when it was answered. */
+export function firstCome(agents: readonly (readonly number[])[]): readonly number[] {
+  const longest = Math.max(...agents.map(({ length }) => length));
+  return Array.from({ length: longest }, (_unused, position) =>
+    agents.flatMap((agent) => agent[position] ?? []),
+  ).flat();
+}
