@@ -8,13 +8,25 @@ import { embedded } from "./embedded.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
 import { fit } from "./fit.ts";
+import { fitGrid } from "./fit-grid.ts";
 import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
 import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
 
-const benches: readonly Bench[] = [startup, overhead, fanout, embedded, eviction, fit, memory, templates, toolsSize];
+const benches: readonly Bench[] = [
+  startup,
+  overhead,
+  fanout,
+  embedded,
+  eviction,
+  fit,
+  fitGrid,
+  memory,
+  templates,
+  toolsSize,
+];
 
 const name = process.argv.slice(2).find((argument) => !argument.startsWith("-"));
 const bench = benches.find((candidate) => candidate.name === name);

@@ -1,0 +1,55 @@
+import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
+import { type ChildSession, openChild } from "../../../src/orchestrator/engines/llama-cpp/child-session.ts";
+import { batchTokens, sequencesPerModel } from "../../../src/orchestrator/engines/llama-cpp/load-request.ts";
+import type { AllocatorLoad } from "./allocator.ts";
+
+/** The loads that the embedded engine itself makes, and so the ones that its estimate can be asked about. */
+export const ownLoads: readonly AllocatorLoad[] = [4_096, 16_384].map((contextTokens) => ({
+  contextTokens,
+  batchTokens,
+  parallel: sequencesPerModel,
+  cacheType: "f16",
+}));
+
+export interface SimulatedTier {
+  /** Weights and context as the engine's own child answers them; undefined when it can't. */
+  predict(file: string, load: AllocatorLoad): Promise<number | undefined>;
+  close(): Promise<void>;
+}
+
+/** Asks the child process that the program itself asks, by the same messages. */
+export function createSimulatedTier(modulePath: string): SimulatedTier {
+  const signal = AbortSignal.timeout(600_000);
+  let session: ChildSession | undefined;
+  const open = async (): Promise<ChildSession> =>
+    session?.isAlive() === true
+      ? session
+      : (session = await openChild(
+          {
+            entry: fileURLToPath(new URL("../../../dist/engine-child.mjs", import.meta.url)),
+            nodeExecutable: process.execPath,
+            modulePath,
+            threads: availableParallelism(),
+          },
+          () => undefined,
+          signal,
+        ));
+  return {
+    async predict(file, { contextTokens, parallel, batchTokens: batch }) {
+      const child = await open();
+      const request = { type: "estimate", file, useMmap: false, isEmbedding: false } as const;
+      try {
+        const done = await child.call(
+          { ...request, contextTokens, sequences: parallel, batchTokens: batch },
+          () => undefined,
+          signal,
+        );
+        return done.weightsBytes + done.contextBytes;
+      } catch {
+        return undefined;
+      }
+    },
+    close: async () => await session?.stop(),
+  };
+}
