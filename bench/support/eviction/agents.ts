@@ -30,7 +30,8 @@ export function runAgents(
 ): AgentsRun {
   const own = createOwnMachine(machine);
   const asked = agents.map(() => 0);
-  const overtaking = new Map<string, { sinceMs: number; untilMs: number }>();
+  /** Request → when a later one first went ahead. */
+  const overtakenSince = new Map<string, number>();
   let [nowMs, reloadSeconds, longestMs, arrivals] = [0, 0, 0, 0];
   let waiting: readonly WaitingRequest[] = [];
   const requestOf = new Map<string, { readonly model: number; readonly agent: number; readonly arrival: number }>();
@@ -86,8 +87,8 @@ export function runAgents(
     }
     for (const { id } of waiting) {
       if ((requestOf.get(id)?.arrival ?? 0) >= arrival) continue;
-      const sinceMs = overtaking.get(id)?.sinceMs ?? startedMs;
-      overtaking.set(id, { sinceMs, untilMs: nowMs });
+      const sinceMs = overtakenSince.get(id) ?? startedMs;
+      overtakenSince.set(id, sinceMs);
       longestMs = Math.max(longestMs, nowMs - sinceMs);
     }
     if (decision.kind === "serve") ask(agent);

@@ -10,8 +10,9 @@ export interface OwnMachine extends Replayed {
   load(model: number, awaited: ReadonlySet<number>): number;
   /** Begins to answer with a resident model. */
   use(model: number): void;
-  /** What would be evicted for a load, and what that is expected to cost, in the policy's seconds. */
+  /** What a load would evict. */
   wouldEvict(model: number, awaited: ReadonlySet<number>): readonly number[];
+  /** As the policy has it; 0 of a model that was not used. */
   expectedLossSeconds(model: number): number;
 }
 

@@ -6,7 +6,7 @@ export interface KnownModel {
   readonly loadSeconds: number;
   /** False: derived from the size. */
   readonly isMeasured: boolean;
-  /** Share of the uses that were of it, 0–1, recent ones counting more; not of one moment, see `ratesAt`. */
+  /** Share of the uses that were of it, 0–1, recent ones counting more; it decays from `ratedAt` on. */
   readonly rate: number;
   /** Number of the use at which `rate` was brought up to date. */
   readonly ratedAt: number;
