@@ -236,6 +236,9 @@ function sharedByDefault(architecture: string, layerCount: number): number {
   return architecture === "gemma3n" ? Math.max(0, layerCount - 20) : 0;
 }
 
+/** A file may claim anything; no length of a real model comes near this. */
+const mostNumbers = 1e9;
+
 function count(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined;
+  return typeof value === "number" && value >= 0 && value <= mostNumbers ? value : undefined;
 }
