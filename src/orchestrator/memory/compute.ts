@@ -50,17 +50,17 @@ function maskNumbers(model: ModelDimensions, load: LoadShape): number {
  * that gate and up leave, or, where that is too small, behind everything.
  */
 function blockNumbers({ feedForward, experts, width }: ModelDimensions): number {
-  if (experts === undefined) return 3 * feedForward + 4 * width;
+  const dense = 3 * feedForward + 4 * width;
+  if (experts === undefined) return dense;
   const inner = experts.used * experts.feedForward;
   const results = experts.used * width;
-  return 3 * inner + 4 * width + (results > 2 * inner ? results + width : 0);
+  const mixed = 3 * inner + 4 * width + (results > 2 * inner ? results + width : 0);
+  return experts.hasDenseLayers ? Math.max(dense, mixed) : mixed;
 }
 
-function latentNumbers({ latent, heads, keyLength, valueLength, width, feedForward }: ModelDimensions): number {
+function latentNumbers({ latent, heads, keyLength, valueLength, width }: ModelDimensions): number {
   if (latent === undefined) return 0;
-  const unfolding = 2 * heads * (keyLength + valueLength) + heads * latent.keyLength;
-  // Such models begin with dense layers, whose feed-forward is the larger one.
-  return 4 * width + Math.max(unfolding, 3 * feedForward);
+  return 2 * heads * (keyLength + valueLength) + heads * latent.keyLength + 4 * width;
 }
 
 function recurrentNumbers(model: ModelDimensions, batch: number, parallel: number): number {

@@ -30,13 +30,14 @@ export interface ModelDimensions {
   /** Tokens that a sliding layer sees. */
   readonly window: number;
   readonly experts?: {
-    readonly count: number;
+    /** By one token. */
     readonly used: number;
     readonly feedForward: number;
-    readonly shared: number;
+    /** Some layers have none, and the model's own feed-forward instead. */
+    readonly hasDenseLayers: boolean;
   };
-  /** Latent attention (MLA): `rank` of what is kept, `keyLength` of what it is unfolded to. */
-  readonly latent?: { readonly rank: number; readonly keyLength: number; readonly valueLength: number };
+  /** Latent attention (MLA): of a key as it is unfolded. */
+  readonly latent?: { readonly keyLength: number };
   readonly recurrent?: {
     /** Numbers of the convolution's and of the recurrent state, per sequence and layer. */
     readonly convolutionState: number;
@@ -144,15 +145,7 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
     layers,
     window: sliding.window,
     ...(experts === undefined ? {} : { experts }),
-    ...(isLatent
-      ? {
-          latent: {
-            rank: number("attention.kv_lora_rank") ?? 0,
-            keyLength: number("attention.key_length_mla") ?? 0,
-            valueLength: number("attention.value_length_mla") ?? 0,
-          },
-        }
-      : {}),
+    ...(isLatent ? { latent: { keyLength: number("attention.key_length_mla") ?? 0 } } : {}),
     ...(recurrent === undefined ? {} : { recurrent }),
   };
 }
@@ -160,15 +153,11 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
 type NumberOf = (key: string) => number | undefined;
 
 function expertDimensions(number: NumberOf, feedForward: number): ModelDimensions["experts"] {
-  const expertCount = number("expert_count") ?? 0;
-  if (expertCount === 0) return undefined;
-  const used = number("expert_used_count") ?? 1;
-  const own = number("expert_feed_forward_length") ?? feedForward;
+  if (!number("expert_count")) return undefined;
   return {
-    count: expertCount,
-    used,
-    feedForward: own,
-    shared: number("expert_shared_feed_forward_length") ?? (number("expert_shared_count") ?? 0) * own,
+    used: number("expert_used_count") ?? 1,
+    feedForward: number("expert_feed_forward_length") ?? feedForward,
+    hasDenseLayers: (number("leading_dense_block_count") ?? 0) > 0 || (number("interleave_moe_layer_step") ?? 1) > 1,
   };
 }
 
