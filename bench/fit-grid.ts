@@ -10,7 +10,8 @@ import { simulatedMargin } from "../src/orchestrator/engines/llama-cpp/estimator
 import type { LoadShape } from "../src/orchestrator/memory/cache.ts";
 import { calibrate, type ComputeCalibration, unobserved } from "../src/orchestrator/memory/calibration.ts";
 import { dimensionsOf, type ModelDimensions } from "../src/orchestrator/memory/dimensions.ts";
-import { computedEstimate, computeObservation } from "../src/orchestrator/memory/predict.ts";
+import { computedEstimate } from "../src/orchestrator/memory/predict.ts";
+import { computeObservation } from "../src/orchestrator/memory/reading.ts";
 import { installedEngine } from "../test/support/engine.ts";
 import { fittedShapes, heldOutShapes, type Shape } from "../test/support/model-shapes.ts";
 import { writeShape } from "../test/support/shape-gguf.ts";

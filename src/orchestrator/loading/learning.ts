@@ -3,7 +3,8 @@ import { calibrate, type ComputeCalibration } from "../memory/calibration.ts";
 import { createLearnedSizes, learnedEstimate, type LearnedSizes } from "../memory/learned.ts";
 import type { LoadShape } from "../memory/cache.ts";
 import type { ModelDimensions } from "../memory/dimensions.ts";
-import { computeObservation, type WeightBytes } from "../memory/predict.ts";
+import type { WeightBytes } from "../memory/predict.ts";
+import { completeReading, computeObservation } from "../memory/reading.ts";
 import type { MemoryEstimate, ResidentModel } from "../types.ts";
 
 /** What the formula needs of one model, kept so that a size seen later can be explained. */
@@ -82,13 +83,19 @@ export function createLearning(now: () => number): Learning {
         sizes.readings(engine.id, version).flatMap(({ digest, contextTokens, sizeBytes }) => {
           const model = explained.get(digest);
           if (model === undefined) return [];
-          return [computeObservation(model.dimensions, model.loadFor(contextTokens), model.weights, sizeBytes)];
+          const { dimensions, weights } = model;
+          const load = model.loadFor(contextTokens);
+          const bytes = completeReading(dimensions, load, weights, sizeBytes);
+          return [computeObservation(dimensions, load, weights, bytes)];
         }),
       );
     },
     learned(engine, version, digest, contextTokens, computed) {
       const sizeBytes = hostOf(engine).sizes.find(keyOf(engine, digest, contextTokens), version);
-      return sizeBytes === undefined ? undefined : learnedEstimate(sizeBytes, computed);
+      const model = hostOf(engine).explained.get(digest);
+      if (sizeBytes === undefined || model === undefined) return undefined;
+      const { dimensions, weights, loadFor } = model;
+      return learnedEstimate(completeReading(dimensions, loadFor(contextTokens), weights, sizeBytes), computed);
     },
   };
 }

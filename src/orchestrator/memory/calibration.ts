@@ -21,19 +21,15 @@ export interface ComputeObservation {
 /** Logits for the whole batch: the more careful of the two. */
 export const unobserved: ComputeCalibration = { outputs: "batch", scale: 1, observations: 0, spread: 0 };
 
-/**
- * How far the formula itself may overrate a shape (`bench fit-grid`): what lies this little below it says something of
- * the model that was seen and nothing of the build, and other models would be underrated by it.
- */
-const ownError = 0.15;
-
 /** Beyond this it is not the compute buffer that was misjudged: a cache of another type, more sequences, weights elsewhere. */
 const plausible = { least: 0.4, most: 2.5 };
 
 /**
  * Fits one scale for the compute term, under whichever habit of reserving logits explains the observations better.
- * Observations that neither explains within a factor of 2.5 are left out; without any others nothing is known. The scale is
- * the largest of the rest, so that no observation is underrated.
+ * Observations that neither explains within a factor of 2.5 are left out; without any others nothing is known.
+ *
+ * The scale is the largest of the rest, and never below 1: what lies below the formula says something of the model and
+ * the context that were seen, and would have others underrated. It widens the spread instead.
  */
 export function calibrate(observations: readonly ComputeObservation[]): ComputeCalibration {
   const fits = (["batch", "sequences"] as const).map((outputs) => {
@@ -49,8 +45,7 @@ export function calibrate(observations: readonly ComputeObservation[]): ComputeC
     b.ratios.length > a.ratios.length || (b.ratios.length === a.ratios.length && b.distance < a.distance) ? b : a,
   );
   if (best.ratios.length === 0) return unobserved;
-  const largest = Math.max(...best.ratios);
-  const scale = largest < 1 && largest > 1 - ownError ? 1 : largest;
+  const scale = Math.max(1, ...best.ratios);
   return {
     outputs: best.outputs,
     scale,

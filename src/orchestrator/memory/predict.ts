@@ -79,17 +79,3 @@ export function computedEstimate(
     processBytes: processBaseBytes + bytesPerWord * model.vocabulary,
   };
 }
-
-/** What a size that an engine reported says of its compute buffer: the rest of the prediction is taken as right. */
-export function computeObservation(
-  model: ModelDimensions,
-  load: LoadShape,
-  { weightsBytes, otherBytes = 0 }: WeightBytes,
-  observedBytes: number,
-): { readonly observedBytes: number; readonly batchBytes: number; readonly sequencesBytes: number } {
-  return {
-    observedBytes: observedBytes - weightsBytes - otherBytes - cacheBytes(model, load) - stateBytes(model, load),
-    batchBytes: computeBytes(model, load, "batch"),
-    sequencesBytes: computeBytes(model, load, "sequences"),
-  };
-}

@@ -10,15 +10,13 @@ it("nothing observed leaves the careful formula", () => {
 
 it("the habit that explains an observation better is taken, and scaled to it", () => {
   expect(calibrate([{ ...formula, observedBytes: 110 }])).toMatchObject({ outputs: "sequences", scale: 1.1 });
-  expect(calibrate([{ ...formula, observedBytes: 400 }])).toMatchObject({ outputs: "batch", scale: 0.8 });
+  expect(calibrate([{ ...formula, observedBytes: 600 }])).toMatchObject({ outputs: "batch", scale: 1.2 });
 });
 
-it("what lies below the formula by no more than its own error doesn't scale other models down", () => {
-  expect(calibrate([{ ...formula, observedBytes: 450 }])).toMatchObject({
-    outputs: "batch",
-    scale: 1,
-    observations: 1,
-  });
+it("what lies below the formula doesn't scale other models down, but is told as spread", () => {
+  const calibration = calibrate([{ ...formula, observedBytes: 60 }]);
+  expect(calibration).toMatchObject({ outputs: "sequences", scale: 1, observations: 1 });
+  expect(calibration.spread).toBeCloseTo(0.4);
 });
 
 it("disagreeing observations leave the largest scale and say how far they are apart", () => {

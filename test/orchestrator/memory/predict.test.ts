@@ -4,7 +4,8 @@ import { cacheBytes, stateBytes } from "../../../src/orchestrator/memory/cache.t
 import { calibrate, unobserved } from "../../../src/orchestrator/memory/calibration.ts";
 import { computeBytes } from "../../../src/orchestrator/memory/compute.ts";
 import { dimensionsOf } from "../../../src/orchestrator/memory/dimensions.ts";
-import { computedEstimate, computeObservation, weightBytesOf } from "../../../src/orchestrator/memory/predict.ts";
+import { computedEstimate, weightBytesOf } from "../../../src/orchestrator/memory/predict.ts";
+import { computeObservation } from "../../../src/orchestrator/memory/reading.ts";
 import { fittedShapes } from "../../support/model-shapes.ts";
 import { dimensionsIn, load, published } from "./metadata.ts";
 
