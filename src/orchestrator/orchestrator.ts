@@ -75,6 +75,7 @@ export function createOrchestrator(world: World): Orchestrator {
   const loader = createLoader({
     inventory,
     decisions,
+    isAwaited: (id) => queues.isAwaited(id),
     operations,
     observations,
     probe,
@@ -90,7 +91,6 @@ export function createOrchestrator(world: World): Orchestrator {
     inventory,
     operations,
     loader,
-    observations,
     keepPull: (operation, client, request) => jobs.keepPull(operation, client, request, operations.ended(operation.id)),
   });
   const status = { inventory, probe, isPinned: loader.isPinned };

@@ -80,7 +80,9 @@ describe("a failure", () => {
     let looks = 0;
     const { capabilities: _capabilities, contextTokens: _contextTokens, ...unread } = fakeModel("broken:1b", gigabyte);
     const engine = createFakeEngine("ollama", [small, unread]);
-    engine.describe = () => {
+    const describeOthers = engine.describe;
+    engine.describe = (name, signal) => {
+      if (name !== "broken:1b") return describeOthers(name, signal);
       looks += 1;
       return Promise.reject(new LoadFailed("broken:1b is cut off after 12 bytes"));
     };

@@ -4,7 +4,6 @@ import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { parseModelName } from "../store/model-name.ts";
-import type { Observations } from "../observations/observations.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
 import type { Change, PullRequest, PullResult } from "../facade.ts";
 import type { CallerContext, Operation } from "../types.ts";
@@ -32,12 +31,11 @@ export function createLibrary(parts: {
   readonly inventory: Inventory;
   readonly operations: Operations;
   readonly loader: Loader;
-  readonly observations: Observations;
   /** Writes a pull down while it runs, `request.engine` being the one that was chosen. */
   readonly keepPull: (operation: Operation<PullResult>, client: string, request: PullRequest) => void;
   readonly publish: (change: Change) => void;
 }): Library {
-  const { inventory, operations, loader, observations, keepPull, publish } = parts;
+  const { inventory, operations, loader, keepPull, publish } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
@@ -91,7 +89,7 @@ export function createLibrary(parts: {
           ? await library.pull(request.model, report, signal)
           : await library.import(request.from, request.model, report, signal);
       if (request.from !== undefined) await install();
-      observations.forget(modelId(engine.id, pulled.name));
+      loader.forget(modelId(engine.id, pulled.name));
       return { engine: engine.id, ...pulled };
     } finally {
       publish({ kind: "models", isListChanged: false });
@@ -112,7 +110,7 @@ export function createLibrary(parts: {
     }
     try {
       const { freedBytes } = await engine.library.remove(model.name, caller.signal);
-      observations.forget(modelId(engine.id, model.name));
+      loader.forget(modelId(engine.id, model.name));
       return { name: model.name, engine: engine.id, freedBytes };
     } finally {
       inventory.forgetAll();

@@ -23,6 +23,7 @@ import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
 import { createOwnLoads } from "./own-loads.ts";
+import { createPolicies } from "./policies.ts";
 import { createRoomMaker } from "./room.ts";
 import { createStays, type Stays } from "./stays.ts";
 
@@ -61,6 +62,8 @@ export interface Loader {
   quickEstimate: Estimates["quick"];
   /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
   state(engine: Engine): Promise<MemoryState | undefined>;
+  /** Other weights may carry the name now: it was pulled, imported or deleted. */
+  forget(id: string): void;
 }
 
 /** The runner of loads: plans are pure (`memory/plan.ts`), this is where their effects happen. */
@@ -75,6 +78,8 @@ export function createLoader(parts: {
   /** Engines that were replaced and still hold what was under way. */
   readonly leaving: () => readonly Engine[];
   readonly decisions: Decisions;
+  /** Whether somebody waits for an answer of the model of this id. */
+  readonly isAwaited: (id: string) => boolean;
   readonly now: () => number;
   readonly log: Log;
   readonly publish: (change: Change) => void;
@@ -87,6 +92,7 @@ export function createLoader(parts: {
   const estimate = estimates.of;
   const occupancy = createOccupancy(leases, () => publish({ kind: "models", isListChanged: false }));
   const ours = createOwnLoads();
+  const policies = createPolicies({ observations, isPinned: keeping.isPinned });
 
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
   const inTurn = <Result>(domain: string, work: () => Promise<Result>): Promise<Result> =>
@@ -100,6 +106,8 @@ export function createLoader(parts: {
     leaving: parts.leaving,
     isBusy: occupancy.isBusy,
     isPinned: keeping.isPinned,
+    isAwaited: parts.isAwaited,
+    lossSeconds: policies.lossSeconds,
     isOurs: (engine, name) => ours.of(engine, name) !== undefined,
   };
 
@@ -122,6 +130,7 @@ export function createLoader(parts: {
       readMemoryState(source, engine, id),
       findResident(located, 0),
     ]);
+    if (state !== undefined) policies.looked(engine, state);
     const isLoaded = resident !== undefined && (resident.contextTokens ?? contextTokens) >= sufficientTokens;
     const target = {
       model: model.name,
@@ -143,6 +152,7 @@ export function createLoader(parts: {
     if (resident === undefined || occupancy.isEvicting(id) || occupancy.isLoading(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
       return undefined;
+    policies.served(located.engine, resident);
     return { resident, ...leases.take(id) };
   }
 
@@ -188,6 +198,7 @@ export function createLoader(parts: {
         const loadMs = now() - startedAtMs;
         ours.note(engine, { name: model.name, asked, told });
         observations.loaded(id, loadMs);
+        policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes, vramBytes: 0 });
         // Pinned, or let go of, while it was on its way.
         if (keeping.secondsOfLoad(model.name, asked) !== told) await stays.tell(engine, model.name, signal);
         return { ...base, loadMs, wasLoaded: false, plan: made };
@@ -264,6 +275,10 @@ export function createLoader(parts: {
     estimate,
     quickEstimate: estimates.quick,
     state: (engine) => readMemoryState(source, engine),
+    forget(id) {
+      observations.forget(id);
+      policies.forget(id);
+    },
   };
 }
 

@@ -24,6 +24,10 @@ export interface MemoryStateSource {
   readonly isBusy: (id: string) => boolean;
   /** Nor are pinned ones. */
   readonly isPinned: (name: string) => boolean;
+  /** Somebody waits for an answer of it. */
+  readonly isAwaited: (id: string) => boolean;
+  /** What losing it is expected to cost; undefined before its first request. */
+  readonly lossSeconds: (engine: Engine, id: string) => number | undefined;
   /** Loaded through this program; others were loaded by somebody else and go last. */
   readonly isOurs: (engine: Engine, name: string) => boolean;
 }
@@ -69,6 +73,7 @@ async function residentEntries(source: MemoryStateSource, engine: Engine): Promi
   return resident.map((model) => {
     const id = modelId(engine.id, model.name);
     const { loadSeconds, lastUsedMs } = observations.of(id);
+    const reloadSeconds = source.lossSeconds(engine, id) ?? loadSeconds;
     const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
     return {
       name: model.name,
@@ -77,7 +82,8 @@ async function residentEntries(source: MemoryStateSource, engine: Engine): Promi
       mappedBytes: mappedBytes(model, fileBytes),
       isBusy: isLeaving || source.isBusy(id),
       isPinned: source.isPinned(model.name),
-      ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
+      isAwaited: source.isAwaited(id),
+      ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
       lastUsedMs: lastUsedMs ?? 0,
       isForeign: !source.isOurs(engine, model.name),
     };

@@ -14,6 +14,8 @@ export interface ModelQueues {
    */
   acquire(key: string, maxParallel: number, signal: AbortSignal): Promise<Slot>;
   running(key: string): number;
+  /** Whether somebody waits for it. */
+  isAwaited(key: string): boolean;
   /** Models with something running or waiting. */
   snapshot(): readonly { readonly key: string; readonly running: number; readonly waiting: number }[];
 }
@@ -82,6 +84,7 @@ export function createModelQueues(maxWaiting: () => number, now: () => number): 
       });
     },
     running: (key) => queues.get(key)?.running ?? 0,
+    isAwaited: (key) => (queues.get(key)?.waiting.length ?? 0) > 0,
     snapshot: () =>
       [...queues]
         .map(([key, queue]) => ({ key, running: queue.running, waiting: queue.waiting.length }))
