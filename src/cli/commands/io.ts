@@ -23,6 +23,8 @@ export interface CommandIo {
   readonly hasColour?: boolean;
   /** Width of the terminal that stderr is, for progress that is rewritten in place; absent where it is none. */
   readonly errorColumns?: number | undefined;
+  /** Its height. */
+  readonly errorRows?: number | undefined;
   /** What was piped in, to its end, as text; undefined where stdin is a terminal. Throws `Cancelled` when aborted. */
   readInput?(signal: AbortSignal): Promise<string | undefined>;
   /** Calls `listener` once nobody reads stdout any more (`| head -1`), until the answer is called. */
@@ -61,6 +63,9 @@ export function processIo(script: string): CommandIo {
     },
     get errorColumns() {
       return widthOf(process.stderr);
+    },
+    get errorRows() {
+      return process.stderr.isTTY ? process.stderr.rows || 24 : undefined;
     },
     hasColour: process.stdout.isTTY && process.stdout.hasColors() && !process.env["NO_COLOR"],
     readInput: (signal) => readAll(process.stdin, signal),

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { plain, sideBySide } from "../../orchestrator/text/columns.ts";
+import { plain, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
@@ -12,7 +12,7 @@ import { pickAndTell } from "./winners.ts";
 
 /** Of `ollm compare`, under the names of its flags. */
 export interface CompareFlags {
-  readonly judge?: string | true;
+  readonly judge?: string;
   readonly runs?: number;
   readonly file?: readonly string[];
   readonly system?: string;
@@ -72,7 +72,7 @@ export async function compare(
         prompt: withInput(prompt, input) ?? prompt,
         models: models.length === 0 ? "auto" : models,
         files: files.length === 0 ? undefined : files,
-        judge: flags.judge === true ? "auto" : flags.judge,
+        judge: flags.judge,
         runs: flags.runs,
         system: flags.system,
         max_tokens: flags.maxTokens,
@@ -96,11 +96,18 @@ async function ask(
 ): Promise<string> {
   const isLive = io.errorColumns !== undefined && flags.json !== true;
   const live = isLive
-    ? createLiveColumns(models, { write: (drawn) => io.stderr(drawn), width: () => io.errorColumns ?? 80 })
+    ? createLiveColumns(models, {
+        write: (drawn) => io.stderr(drawn),
+        width: () => io.errorColumns ?? 80,
+        height: () => io.errorRows ?? 24,
+      })
     : undefined;
   try {
     const { structured } = await call<{ readonly comparison_id: string }>("compare", request, {
-      ...(live !== undefined && { onText: (note) => live.onText(note) }),
+      ...(live !== undefined && {
+        onText: (note) => live.onText(note),
+        onProgress: (message) => live.onProgress(message),
+      }),
     });
     return structured.comparison_id;
   } finally {
@@ -120,7 +127,11 @@ function text(comparison: ComparisonData, io: CommandIo): string {
         ]),
     ...notes,
   ];
-  const lines = said.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+  const cells = io.columns ?? Number.POSITIVE_INFINITY;
+  const lines = said
+    .flatMap((line) => wrap(oneLine(line), cells, Number.POSITIVE_INFINITY))
+    .map((line) => `${styled(line, "dim", io)}\n`)
+    .join("");
   return `${renderTable(results, columns, io)}\n${answers(results, io)}\n${lines}`;
 }
 

@@ -57,6 +57,8 @@ export interface ToolResult<Data extends object> {
 export interface SessionCallOptions {
   /** The answer's text as it grows. */
   readonly onText?: (note: TextNote) => void;
+  /** Takes the place of the line that shows progress. */
+  readonly onProgress?: (message: string) => void;
   /** Takes the place of the session's signal: a chat's Ctrl-C ends one answer, not the chat. */
   readonly signal?: AbortSignal;
   /** Where progress is shown, on stderr: `terminal` (default) only there, `always` also in a log, `never`. */
@@ -190,7 +192,7 @@ function createSession(
     async call<Data extends object>(
       tool: string,
       input: Readonly<Record<string, unknown>> = {},
-      { onText, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
+      { onText, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
     ): Promise<ToolResult<Data>> {
       const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
       const line = createProgressLine({
@@ -206,7 +208,9 @@ function createSession(
         const work = server.callTool(tool, given, {
           signal,
           onProgress({ message, progress: done, total }) {
-            if (isShown && !isTextShown) line.show(message ?? tool, total === undefined ? undefined : done / total);
+            if (onProgress !== undefined) onProgress(message ?? tool);
+            else if (isShown && !isTextShown)
+              line.show(message ?? tool, total === undefined ? undefined : done / total);
           },
           ...(onText && {
             onText(note: TextNote) {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { quietObservations } from "../../../src/orchestrator/compare/contention.ts";
 import { Cancelled, GenerationFailed, InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";
@@ -223,6 +225,14 @@ describe("times that are no measurement", () => {
     const quiet = await compare(brain, { models: [small.name, coder.name] });
     expect(quiet.results.map(({ isContended }) => isContended)).toEqual([undefined, undefined]);
     expect(await speedOf(small.name)).toBe(300);
+  });
+
+  it("end what a failure began all the same: the model answers", () => {
+    const observations = createObservations(() => 1000);
+    observations.failed("ollama a", "crashed", true);
+    const quiet = quietObservations(observations, { look: () => undefined, wasContended: () => true });
+    quiet.generated("ollama a", 10, 500);
+    expect(observations.of("ollama a")).toEqual({ lastUsedMs: 1000 });
   });
 
   it("are not made by requests to another machine", async () => {
