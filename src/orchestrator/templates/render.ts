@@ -18,7 +18,8 @@ const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
  * | in the text                          | is                                                              |
  * |--------------------------------------|-----------------------------------------------------------------|
  * | `{{`                                 | `{`                                                             |
- * | `{name}`, `{name:default}`           | a hole; the default stands on one line and has no braces        |
+ * | `{name}`, `{name:default}`           | a hole; the default stands on one line and has no braces, but   |
+ * |                                      | blanks count: `{a: 1}` is one, `{{a: 1}}` is code               |
  * | any other `{`                        | itself: the start of code or JSON                               |
  * | `}` that closes such a start         | itself, so that `{"a": {"b": 1}}` keeps both of its last braces |
  * | `}}` otherwise                       | `}`                                                             |

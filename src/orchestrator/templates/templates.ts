@@ -14,13 +14,18 @@ import { parseTemplate, type TemplateFile } from "./parse-file.ts";
 import { fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
 import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
-import { templateYaml, writeTemplate } from "./write.ts";
+import { sayOverwrite, templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {
   /** `OLLM_HOME/templates`. */
   readonly folder: string;
   readonly log: Log;
   readonly publish: (change: Change) => void;
+  /** Writes a file into a project's folder as the user's own: what was approved stays so. Absent: it is asked about. */
+  readonly asOwn?: (
+    project: string,
+    write: () => Promise<{ readonly file: string; readonly text: string }>,
+  ) => Promise<void>;
 }
 
 export interface ClosableTemplates extends Templates {
@@ -36,7 +41,7 @@ interface KnownFolder {
 const maxProjects = 16;
 
 /** Reads folders when they are asked for, and again when they change. */
-export function createTemplates({ folder, log, publish }: TemplateParts): ClosableTemplates {
+export function createTemplates({ folder, log, publish, asOwn }: TemplateParts): ClosableTemplates {
   const folders = new Map<string, KnownFolder>();
   const write = createMutex();
   let builtIn: readonly Template[] | undefined;
@@ -137,16 +142,24 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
     );
     if (own !== undefined && !mayOverwrite) {
       throw new InvalidRequest(`there is a template ${name} already, in ${own.file}`, {
-        hint: "Choose another name, or call again with overwrite: true to replace it.",
+        hint: sayOverwrite,
       });
     }
     const file = own?.file ?? join(path, `${name}.yaml`);
-    await writeTemplate(file, text, { mayOverwrite, inside });
+    const writeIt = async () => {
+      await writeTemplate(file, text, { mayOverwrite, inside });
+      return { file, text };
+    };
+    if (inside === undefined || asOwn === undefined) await writeIt();
+    else await asOwn(inside, writeIt);
     // Told by the read itself.
     await read(path, inside);
     const { templates } = await list(caller);
     const stored = templates.find((template) => template.file === file);
-    return stored ?? { ...parsed.template, source: scope, file };
+    if (stored !== undefined) return stored;
+    // The project as this caller still sees it doesn't have it.
+    const hidden = templates.find((template) => template.name === name && template.source !== scope);
+    return { ...parsed.template, source: scope, file, ...(hidden !== undefined && { hides: hidden.source }) };
   }
 
   return {

@@ -264,6 +264,17 @@ describe("creating one", () => {
     expect(await readdir(outside, { recursive: true })).toEqual([]);
   });
 
+  it.skipIf(process.platform === "win32")("never overwrites what a link leads to", async () => {
+    const outside = join(base, "profile");
+    await writeFile(outside, "export PATH");
+    const own = join(project, ".ollm", "templates");
+    await mkdir(own, { recursive: true });
+    await symlink(outside, join(own, "a.yaml"));
+    const request = { name: "a", template: "x", scope: "project", mayOverwrite: true } as const;
+    await expect(templates.create(caller(true), request)).rejects.toThrow("a.yaml is a link, and is not overwritten");
+    expect(await readFile(outside, "utf8")).toBe("export PATH");
+  });
+
   it.skipIf(process.platform === "win32" || process.getuid?.() === 0)("says when it can't be written", async () => {
     await chmod(folder, 0o500);
     await expect(templates.create(caller(), { name: "a", template: "x" })).rejects.toMatchObject({
