@@ -14,6 +14,7 @@ import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import type { CallerContext } from "../types.ts";
 import { checkValue, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
+import type { Embed } from "./embedding.ts";
 import { exportEntries, parseExport } from "./export.ts";
 import { judgeImport } from "./import.ts";
 import { composeInjection } from "./inject.ts";
@@ -28,11 +29,7 @@ export interface MemoryParts {
   readonly log: Log;
   readonly publish: (change: Change) => void;
   readonly files?: DocumentFiles;
-  /** One row per text, from an embedding model that is there now; undefined when there is none. */
-  readonly embed: (
-    texts: readonly string[],
-    signal: AbortSignal,
-  ) => Promise<{ readonly model: string; readonly vectors: readonly (readonly number[])[] } | undefined>;
+  readonly embed: Embed;
 }
 
 export interface MemoriesWithInjection extends Memories {
