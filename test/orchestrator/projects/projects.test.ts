@@ -2,11 +2,12 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
 import type { Change } from "../../../src/orchestrator/facade.ts";
 import { createProjects, type ProjectsOfCallers } from "../../../src/orchestrator/projects/projects.ts";
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { writeFiles } from "../../support/project-host.ts";
 
@@ -285,8 +286,8 @@ describe("a file of the project that we write for the user", () => {
 it("a change among its templates is told, between calls", async () => {
   await writeFiles(folder, { ".ollm/templates/greet.yaml": "template: x\n" });
   await at();
-  await vi.waitFor(async () => {
+  await eventually(async () => {
     await writeFiles(folder, { ".ollm/templates/more.yaml": `template: ${String(changes.length)}\n` });
     expect(changes).toContainEqual({ kind: "templates", isListChanged: true });
-  }, 5_000);
+  });
 });

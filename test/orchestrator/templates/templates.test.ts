@@ -3,11 +3,12 @@ import fc from "fast-check";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/facade.ts";
 import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
 import { createTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
 let base = "";
@@ -286,8 +287,7 @@ describe("creating one", () => {
 });
 
 describe("changes on disk", () => {
-  const expectTold = () =>
-    vi.waitFor(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }), 5_000);
+  const expectTold = () => eventually(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }));
 
   it("are told, also in folders that come later, go and come again", async () => {
     await rm(folder, { recursive: true });
