@@ -2,7 +2,17 @@ import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { Cancelled, PullFailed, UnknownModel } from "../../../src/orchestrator/errors.ts";
-import { eagerClock, filesBelow, ignore, never, recorder, sha256, storeFixture, weights } from "./store-fixture.ts";
+import {
+  eagerClock,
+  expectSameBytes,
+  filesBelow,
+  ignore,
+  never,
+  recorder,
+  sha256,
+  storeFixture,
+  weights,
+} from "./store-fixture.ts";
 
 const MB = 1024 ** 2;
 
@@ -29,7 +39,7 @@ test("a pulled model lies in Ollama's layout, byte for byte, and is listed with 
   });
   const manifestFile = path.join(folder, "manifests/registry.ollama.ai/library/smollm2/135m");
   expect(await readFile(manifestFile, "utf8")).toBe(published.manifest);
-  expect(await readFile(path.join(folder, "blobs", `sha256-${sha256(data)}`))).toEqual(data);
+  expectSameBytes(await readFile(path.join(folder, "blobs", `sha256-${sha256(data)}`)), data);
   expect(await filesBelow(folder)).toHaveLength(6);
   const [listed] = await models.list();
   expect(listed).toEqual({
