@@ -5,12 +5,15 @@ import type { NeededField, NeedsInput } from "../orchestrator/needs-input.ts";
 /** The one question of a round: its fields are the tool's own inputs. */
 const questionKey = "input";
 
-/** The question as a result; the SDK turns it into an elicitation for clients that know no such result. */
-export function question({ message, fields }: NeedsInput): InputRequiredResult {
+/**
+ * The question as a result; the SDK turns it into an elicitation for clients that know no such result. `key` tells its
+ * answer from those to other questions.
+ */
+export function question({ message, fields }: NeedsInput, key: string = questionKey): InputRequiredResult {
   const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
   return inputRequired({
     inputRequests: {
-      [questionKey]: inputRequired.elicit({
+      [key]: inputRequired.elicit({
         message,
         requestedSchema: {
           type: "object",

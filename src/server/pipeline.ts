@@ -15,6 +15,7 @@ import { createTie, type Tie } from "./let-go.ts";
 import { checkOffered } from "./offer.ts";
 import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
+import { askAboutProject } from "./project-question.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
 import { taskAnswer } from "./task-data.ts";
 import { resultOf } from "./tool-result.ts";
@@ -48,7 +49,12 @@ export async function callTool(
     asked = promptOf(input);
     const home = await homeOf(host, facts);
     checkOffered(tool.name, facts.client, home);
-    const { result, outcome } = await runCall(tool, input, { facts, host, home, progress, timers });
+    const asking = await askAboutProject(tool, facts, host, home);
+    if ("asks" in asking) {
+      ended = { outcome: "asked" };
+      return asking.asks;
+    }
+    const { result, outcome } = await runCall(tool, input, { facts, host, home: asking.home, progress, timers });
     ended = outcome;
     return result;
   } catch (error) {

@@ -47,6 +47,7 @@ export const compare = defineTool({
   isIdempotent: false,
   isOpenWorld: true,
   canBecomeJob: true,
+  usesProject: true,
   // How many names and runs are checked where they are used: bounds cost every conversation tokens.
   input: z.strictObject({
     prompt: z.string(),

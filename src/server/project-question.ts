@@ -1,0 +1,50 @@
+import type { InputRequiredResult } from "@modelcontextprotocol/server";
+import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts";
+import type { ToolDefinition } from "../tools/definition.ts";
+import { question } from "./ask-user.ts";
+import type { CallFacts } from "./call-facts.ts";
+import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
+import { isShell } from "./offer.ts";
+
+/** Apart from a tool's own questions: each call may have both. */
+const projectKey = "project";
+
+/**
+ * Asks about what the caller's project brings along before the first call that would use it: once for each content and
+ * connection, of clients that can ask. A no, or no answer, costs the call nothing: it goes on without. The shell names
+ * its command instead, because each of its commands is a connection of its own.
+ */
+export async function askAboutProject(
+  tool: ToolDefinition,
+  facts: CallFacts,
+  host: ServerHost,
+  home: OpenHome,
+): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
+  const { askedProjects: asked } = host;
+  const digest = home.project?.waitingDigest;
+  if (tool.usesProject !== true || digest === undefined || asked === undefined) return { home };
+  if (!facts.canAsk || isShell(facts.client)) return { home };
+  const response = facts.inputResponses?.[projectKey];
+  if (asked.has(digest) && response === undefined) return { home };
+
+  const { projects } = home.orchestrator;
+  const caller = callerContext(facts, host, home);
+  // As it is at this moment: only what is shown can be approved.
+  const waiting = await projects.trustQuestion(caller);
+  if (waiting === undefined) return { home: await homeOf(host, facts) };
+  const isApproved = approvalIn(contentOf(response), waiting.digest);
+  if (isApproved === true) {
+    await projects.trust(caller, waiting.digest);
+    return { home: await homeOf(host, facts) };
+  }
+  if (isApproved === false || asked.has(waiting.digest)) return { home };
+  asked.add(waiting.digest);
+  return { asks: question(projectApproval(waiting, home.project?.folder), projectKey) };
+}
+
+/** What an accepted form says; nothing when it was declined. */
+function contentOf(response: unknown): Readonly<Record<string, unknown>> {
+  if (typeof response !== "object" || response === null) return {};
+  const { action, content } = response as { readonly action?: unknown; readonly content?: unknown };
+  return action === "accept" && typeof content === "object" && content !== null ? { ...content } : {};
+}
