@@ -10,6 +10,9 @@ const words: readonly (readonly [tool: RegExp, command: string])[] = [
   [/\b(?:call )?smart_load\b/gi, "ollm load"],
   [/\b(?:call )?system_status\b/gi, "ollm status"],
   [/\b(?:call )?list_templates\b/gi, "ollm template list"],
+  [/\bcall again with overwrite: true\b/gi, "add --overwrite"],
+  [/\bthen call (?:this )?again\b/g, "then try again"],
+  [/\band call again\b/g, "and try again"],
 ];
 
 /** The next step of an error, which names tools, in commands of the shell. */

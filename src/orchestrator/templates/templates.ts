@@ -103,14 +103,9 @@ export function createTemplates({ folder, log, publish, asOwn }: TemplateParts):
       }
     };
     await add(folder, "user");
-    if (project?.templatesFolder !== undefined) {
-      if (project.isTrusted) await add(project.templatesFolder, "project", project.folder);
-      else {
-        problems.push(
-          `${project.templatesFolder}: its templates are not used until you trust the project: run \`ollm project trust\``,
-        );
-      }
-    }
+    const waiting = waitingTemplates(project);
+    if (waiting !== undefined) problems.push(waiting);
+    else if (project?.templatesFolder !== undefined) await add(project.templatesFolder, "project", project.folder);
     const templates = [...known.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
     return { templates, problems };
   }
@@ -122,7 +117,9 @@ export function createTemplates({ folder, log, publish, asOwn }: TemplateParts):
     const names = templates.map((template) => template.name);
     const near = nearestNames(name, names, 3);
     const broken = problems.find((problem) => /[^/\\]+(?=\.ya?ml\b)/i.exec(problem)?.[0] === name);
-    throw new UnknownTemplate(`no template ${JSON.stringify(name)}${broken === undefined ? "" : `: ${broken}`}`, {
+    // One of those it may be.
+    const why = broken ?? waitingTemplates(caller.project);
+    throw new UnknownTemplate(`no template ${JSON.stringify(name)}${why === undefined ? "" : `: ${why}`}`, {
       hint: near.length > 0 ? `Did you mean ${near.join(", ")}?` : `There are ${names.join(", ")}.`,
     });
   }
@@ -194,6 +191,12 @@ function placeOf(
     });
   }
   return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
+}
+
+/** What is said of a project's templates until the user approves them. */
+function waitingTemplates(project: CallerContext["project"]): string | undefined {
+  if (project?.templatesFolder === undefined || project.isTrusted) return undefined;
+  return `${project.templatesFolder}: its templates are not used until you trust the project: run \`ollm project trust\``;
 }
 
 /** What goes into the file: nothing that is absent or says what holds anyway. */

@@ -3,7 +3,7 @@ import { dirname, isAbsolute, relative, sep } from "node:path";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
 import type { TemplateFile } from "./parse-file.ts";
 
-/** How a template that is there is replaced; the shell says it in its own words. */
+/** How a template that is there is replaced; the shell says it in its own words (`shell-words.ts`). */
 export const sayOverwrite = "Choose another name, or call again with overwrite: true to replace it.";
 
 /** A template's file, its texts as blocks that are pleasant to edit. Reading it gives the same template. */

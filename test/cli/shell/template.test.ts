@@ -51,6 +51,7 @@ it("ollm template lists, shows, renders, saves and opens templates", async () =>
   expect(saved).toMatchObject({ code: 0, out: `Saved template haiku in ${file}\n` });
   const again = await ran((io) => createTemplate("haiku", "x", {}, io));
   expect(again).toMatchObject({ code: 1, err: expect.stringContaining("there is a template haiku already") });
+  expect(again.err).toContain("\n  Choose another name, or add --overwrite to replace it.\n");
   const empty = await ran((io) => createTemplate("none", undefined, {}, io), "");
   expect(empty).toMatchObject({ code: 2, err: expect.stringContaining("the template has no text") });
 

@@ -91,6 +91,7 @@ describe("which template of a name counts", () => {
     const { problems } = await templates.list(caller(false));
     expect(problems).toEqual([expect.stringMatching(/templates: its templates are not used .* `ollm project trust`$/)]);
     expect((await templates.list(caller())).problems).toEqual([]);
+    await expect(templates.get(caller(false), "theirs")).rejects.toThrow(/^no template "theirs": .*ollm project trust/);
   });
 
   it("is the built-in one again when the others are gone, and every list says so at once", async () => {
