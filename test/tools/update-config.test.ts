@@ -86,7 +86,7 @@ describe("update_config", () => {
 
   it.each([
     [{ action: "set", path: "optoins.topP", value: 1 }, "did you mean options.topP?"],
-    [{ action: "set", path: "options.topP", value: 7 }, "options.topP is 7: Too big"],
+    [{ action: "set", path: "options.topP", value: 7 }, "options.topP is 7; allowed: number above 0 to 1"],
     [{ action: "set", path: "options", value: { topP: 1 } }, "options is a section"],
     [{ action: "set", path: "options.topP" }, "needs a value"],
     [{ action: "unset" }, "needs a path"],

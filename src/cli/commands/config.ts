@@ -2,12 +2,15 @@ import path from "node:path";
 import { connectOwner } from "../../ipc/handshake.ts";
 import type { OwnerStatus } from "../../ipc/protocol.ts";
 import { changeConfig, type ConfigChange, problemOf } from "../../orchestrator/config/change.ts";
-import { readConfigText } from "../../orchestrator/config/file.ts";
+import { parseConfigText, readConfigText } from "../../orchestrator/config/file.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
 import { shownValue } from "../../orchestrator/config/mask.ts";
+import { settingsNotes } from "../../orchestrator/config/notes.ts";
 import { formatPath } from "../../orchestrator/config/paths.ts";
+import { parseSettings } from "../../orchestrator/config/problems.ts";
 import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
+import type { Sources } from "../../orchestrator/config/tree.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { type ProjectAtRest, viewProject } from "../../server/client.ts";
 import { build } from "../../version.ts";
@@ -118,10 +121,17 @@ export async function configValidate(given: string | undefined, options: JsonOpt
     throw new InvalidRequest(`there is no ${file}`, { hint: "name a file, or none to check the one in force" });
   }
   const problem = await problemOf(file, text);
+  for (const note of problem === undefined ? await notesOn(file, text) : []) io.stderr(`ollm: ${note}\n`);
   const result = { file, valid: problem === undefined, ...(problem !== undefined && { problem: problem.message }) };
   if (problem !== undefined && options.json !== true) throw problem;
   show(result, options, io, () => `${file} is valid${text === "" ? ": the defaults hold" : ""}\n`);
   return problem === undefined ? 0 : 1;
+}
+
+async function notesOn(file: string, text: string): Promise<readonly string[]> {
+  const sources: Sources = new Map();
+  const tree = await parseConfigText(text, file, sources);
+  return settingsNotes(parseSettings(tree, sources, file), sources);
 }
 
 /** `ollm config path`: where the file is, or would be. */

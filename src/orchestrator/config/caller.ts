@@ -5,6 +5,7 @@ import type { Flags } from "./flags.ts";
 import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
 import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
 import { shownValue } from "./mask.ts";
+import { settingsNotes } from "./notes.ts";
 import { settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { addProject } from "./project-values.ts";
@@ -71,7 +72,7 @@ export async function callerSettingsFrom(from: {
     settings: { ...callerSettings(settings), ...(systemPrompt !== undefined && { systemPrompt }) },
     fileRoots: settings.files.roots,
     detectsProjects: settings.projects.detect,
-    warnings: [...unknownNames(from.environment, known), ...warnings],
+    warnings: [...unknownNames(from.environment, known), ...warnings, ...settingsNotes(settings, sources)],
     configured: { settings, sources },
   };
 }

@@ -1,5 +1,6 @@
 import { homedir } from "node:os";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../../orchestrator/log.ts";
@@ -16,7 +17,10 @@ const rotationLookMs = 60_000;
  * The owner process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/owner.log`, to which whoever started
  * it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
  */
-export async function runOwner(program: { readonly version: string; readonly build: string }): Promise<void> {
+export async function runOwner(
+  program: { readonly version: string; readonly build: string },
+  flags: Flags,
+): Promise<void> {
   redirectConsole();
   const writeLine = (line: string): void => {
     process.stderr.write(`${new Date().toISOString()} ${line}\n`);
@@ -45,7 +49,7 @@ export async function runOwner(program: { readonly version: string; readonly bui
       ...program,
       isStandalone: false,
       environment: process.env,
-      flags: {},
+      flags,
       userHome,
       log,
       writeLine,

@@ -132,6 +132,7 @@ describe("a front that starts its owner", () => {
     const wrong = { OLLM_HOST: "http://127.0.0.1:1", OLLM_PROVIDERS_OLLAMA_HOST: "http://127.0.0.1:2" };
     const first = await front(["--host", place.ollama.url], wrong);
     expect(textOf(await first.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+    expect((await place.status()).fixedSettings?.["providers.ollama.host"]).toBe("--host");
     const second = raw(["--host=http://127.0.0.1:3"]);
     second.send(initialize);
     await second.next();
