@@ -36,7 +36,7 @@ export interface RememberRequest {
   readonly scope?: MemoryScope;
   readonly tags?: readonly string[];
   readonly isPinned?: boolean;
-  /** Until it is remembered again; without it the entry has no end. */
+  /** 0: no end. When absent: the same time again as the key had, else no end. */
   readonly ttlSeconds?: number;
   /** Stores what looks like a secret all the same. */
   readonly isForced?: boolean;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { createTurns } from "../async/turns.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import { PromptTooLong, throwIfCancelled } from "../errors.ts";
@@ -27,8 +28,6 @@ export interface Meaning {
    * Rejects only when `signal` aborts.
    */
   ask(text: string, options: AskOptions): Promise<MeaningQuery | undefined>;
-  /** The vector that is there, of an entry as it is now. */
-  known(entry: MemoryEntry): Direction | undefined;
   close(): Promise<void>;
 }
 
@@ -62,6 +61,11 @@ const unrelated = [
   "The treaty ended a war of thirty years.",
   "Copper conducts electricity better than iron.",
 ];
+
+interface Batch {
+  readonly ids: readonly string[];
+  readonly texts: ReadonlyMap<string, string>;
+}
 
 /** Nothing is read or asked before the first `ask`. */
 export function createMeaning(parts: {
@@ -100,12 +104,15 @@ export function createMeaning(parts: {
   }
 
   /** What the next batch is of: ids that wait, and the texts of theirs that have no vector, by their hash. */
-  function nextBatch(opened: VectorCache): { readonly ids: readonly string[]; readonly texts: Map<string, string> } {
+  async function nextBatch(opened: VectorCache): Promise<Batch> {
+    const turn = createTurns();
     const texts = new Map(unrelated.map((text) => [hashOfText(text), text]));
     for (const hash of texts.keys()) if (opened.get(hash) !== undefined) texts.delete(hash);
     const ids: string[] = [];
     for (const id of pending) {
       if (texts.size >= batchSize) break;
+      const others = turn();
+      if (others !== undefined) await others;
       ids.push(id);
       const entry = entries.get(id);
       const hash = hashOf(id);
@@ -127,7 +134,7 @@ export function createMeaning(parts: {
   async function fillAll(isLoadedOnly: boolean): Promise<void> {
     const opened = await open();
     for (;;) {
-      const { ids, texts } = nextBatch(opened);
+      const { ids, texts } = await nextBatch(opened);
       if (texts.size > 0) {
         const made = await embedded([...texts.values()], "document", isLoadedOnly);
         if (made === undefined) return;
@@ -141,8 +148,10 @@ export function createMeaning(parts: {
       for (const id of ids) if (opened.get(hashOf(id)) !== undefined || !entries.has(id)) pending.delete(id);
       if (pending.size === 0 && texts.size === 0) break;
     }
-    const used = new Set([...entries.keys()].map(hashOf).concat(unrelated.map(hashOfText)));
-    await opened.tidy((hash) => used.has(hash));
+    await opened.tidy(
+      entries.size + unrelated.length,
+      () => new Set([...entries.keys()].map(hashOf).concat(unrelated.map(hashOfText))),
+    );
   }
 
   function noted(error: unknown): undefined {
@@ -192,7 +201,6 @@ export function createMeaning(parts: {
       hashes.delete(id);
       pending.delete(id);
     },
-    known: (entry) => cache?.get(hashOfText(textOf(entry))),
     async ask(text, { signal, waitMs, isLoadedOnly = false }) {
       // A model that let one query wait in vain isn't waited for until it has answered.
       if (late !== undefined || closing.signal.aborted) return undefined;

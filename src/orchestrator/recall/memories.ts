@@ -13,7 +13,7 @@ import type {
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import type { CallerContext } from "../types.ts";
-import { checkValue, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
+import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import type { Embed } from "./embedding.ts";
 import { exportEntries, parseExport } from "./export.ts";
 import { judgeImport } from "./import.ts";
@@ -91,7 +91,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const key = normaliseKey(request.key);
     const value = checkValue(request.value);
     const tags = request.tags === undefined ? {} : { tags: [...normaliseTags(request.tags)] };
-    const expiry = request.ttlSeconds === undefined ? {} : { expiresAt: expiryOf(request.ttlSeconds, now()) };
+    const { ttlSeconds } = request;
+    const asked = ttlSeconds === undefined || ttlSeconds === 0 ? undefined : expiryOf(ttlSeconds, now());
     if (request.isForced !== true) refuseSecret(key, value);
     const ownFolder = request.scope === "project" ? projectOf(caller) : caller.project?.folder;
     const store = await open();
@@ -100,6 +101,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const isOfProject =
       request.scope === "project" || (request.scope === undefined && store.get(idOf(ownFolder, key)) !== undefined);
     const project = isOfProject ? ownFolder : undefined;
+    const before = ttlSeconds === undefined ? store.get(idOf(project, key)) : undefined;
+    const expiresAt = asked ?? (before && expiryAgain(before, now()));
     const change = await write(store, {
       type: "remember",
       key,
@@ -109,7 +112,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       ...tags,
       ...(request.isPinned === undefined ? {} : { isPinned: request.isPinned }),
       source: caller.client === shellClient ? "user" : "llm",
-      ...expiry,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
       at: isoNow(),
     });
     const [entry] = change.put;
@@ -206,7 +209,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     },
     async import(caller, text, format, options = {}) {
       const given = parseExport(text, format);
-      const { entries, refused } = judgeImport(given, {
+      const { entries, refused } = await judgeImport(given, {
         nowMs: now(),
         isForced: options.isForced === true,
         takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,

@@ -1,3 +1,4 @@
+import { createTurns } from "../async/turns.ts";
 import { createNearTexts, type NearTexts } from "./near-texts.ts";
 import { fold, wordsOf } from "./words.ts";
 
@@ -29,8 +30,6 @@ const mostWords = 200;
 const longestShape = 100;
 /** Candidates of one bucket: more of them are copies of each other. */
 const mostCandidates = 20;
-/** Entries taken in before others have their turn. */
-const entriesAtOnce = 500;
 
 /**
  * Two values of the same words in the part `sameText` meet in one of the buckets with probability 1 - (1 - 0.6²)⁸ = 97 %:
@@ -83,12 +82,12 @@ export function createResemblance(): Resemblance {
   }
 
   async function takeAll(): Promise<void> {
-    let taken = 0;
+    const turn = createTurns();
     for (const [id, text] of pending) {
       pending.delete(id);
       take(id, text);
-      taken += 1;
-      if (taken % entriesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
+      const others = turn();
+      if (others !== undefined) await others;
     }
   }
 

@@ -50,21 +50,21 @@ const sorted = (given: readonly MemoryEntry[]) =>
   given.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 
 describe("an export", () => {
-  it("comes back whole from JSON", () => {
-    fc.assert(
-      fc.property(entries, (given) => {
-        expect(readBack(given, "json")).toEqual({ entries: given, refused: [] });
+  it("comes back whole from JSON", async () => {
+    await fc.assert(
+      fc.asyncProperty(entries, async (given) => {
+        expect(await readBack(given, "json")).toEqual({ entries: given, refused: [] });
       }),
     );
   });
 
-  it("comes back from Markdown but for previous values", () => {
-    fc.assert(
-      fc.property(entries, (given) => {
+  it("comes back from Markdown but for previous values", async () => {
+    await fc.assert(
+      fc.asyncProperty(entries, async (given) => {
         // A text without entries is refused.
         fc.pre(given.length > 0);
         const expected = given.map(({ previous: _previous, ...rest }) => rest);
-        const { entries: read, refused } = readBack(given, "markdown");
+        const { entries: read, refused } = await readBack(given, "markdown");
         expect({ read: sorted(read), refused }).toEqual({ read: sorted(expected), refused: [] });
       }),
     );
