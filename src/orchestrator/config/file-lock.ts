@@ -45,6 +45,10 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
       const handle = await open(lock, "wx", 0o600);
       try {
         await handle.writeFile(String(process.pid));
+      } catch (error) {
+        // On a full disk: nobody could tell whose it is, and all would wait for it to grow old.
+        await rm(lock, { force: true });
+        throw error;
       } finally {
         await handle.close();
       }
