@@ -45,6 +45,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/cli/shell/a.ts", "../../orchestrator/recall/memories.ts", "refused"],
   ["src/cli/shell/a.ts", "@modelcontextprotocol/client", "refused"],
   ["src/cli/hosts/a.ts", "jsonc-parser", "allowed"],
+  ["src/cli/hosts/a.ts", "../../orchestrator/files/replace-file.ts", "allowed"],
   ["src/cli/hosts/a.ts", "../../orchestrator/orchestrator.ts", "refused"],
   ["src/cli/front/a.ts", "node:net", "allowed"],
   ["src/cli/front/a.ts", "../../ipc/connect.ts", "allowed"],
@@ -98,11 +99,15 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/changes/a.ts", "../async/timers.ts", "allowed"],
   ["src/orchestrator/changes/a.ts", "../inventory/inventory.ts", "refused"],
   ["src/orchestrator/documents/a.ts", "../text/parse-yaml.ts", "allowed"],
+  ["src/orchestrator/documents/a.ts", "../files/replace-file.ts", "allowed"],
   ["src/orchestrator/documents/a.ts", "../recall/memories.ts", "refused"],
+  ["src/orchestrator/files/a.ts", "../errors.ts", "allowed"],
+  ["src/orchestrator/files/a.ts", "../documents/document.ts", "refused"],
   ...["recall", "templates", "projects"].flatMap(
     (kept) =>
       [
         [`src/orchestrator/${kept}/a.ts`, "../documents/document.ts", "allowed"],
+        [`src/orchestrator/${kept}/a.ts`, "../files/replace-file.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../facade-recall.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../generation/runner.ts", "refused"],
         [`src/orchestrator/${kept}/a.ts`, "../config/live.ts", "refused"],
@@ -118,6 +123,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/compare/a.ts", "../config/live.ts", "refused"],
   ["src/orchestrator/store/a.ts", "../engines/engine.ts", "allowed"],
   ["src/orchestrator/store/a.ts", "../gguf/inspect.ts", "allowed"],
+  ["src/orchestrator/store/a.ts", "../files/replace-file.ts", "allowed"],
   ["src/orchestrator/store/a.ts", "../engines/ollama/ollama.ts", "refused"],
   ["src/orchestrator/store/a.ts", "../hardware/probe.ts", "refused"],
   ["src/orchestrator/engines/a.ts", "../types.ts", "allowed"],

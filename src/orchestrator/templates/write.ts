@@ -1,6 +1,7 @@
 import { lstat, mkdir, open, realpath, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, sep } from "node:path";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
+import { replaceFile } from "../files/replace-file.ts";
 import type { TemplateFile } from "./parse-file.ts";
 
 /** How a template that is there is replaced; the shell says it in its own words (`shell-words.ts`). */
@@ -26,8 +27,7 @@ export async function writeTemplate(
     await mkdir(dirname(file), { recursive: true, ...(how.inside === undefined && { mode: 0o700 }) });
     if (how.mayOverwrite) {
       await checkTarget(file);
-      const { default: writeFileAtomic } = await import("write-file-atomic");
-      await writeFileAtomic(file, text, how.inside === undefined ? { mode: 0o600 } : {});
+      await replaceFile(file, text, how.inside === undefined ? { mode: 0o600 } : {});
     } else await writeNew(file, text, how.inside === undefined ? 0o600 : 0o644);
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
