@@ -1,3 +1,4 @@
+import { rmSync } from "node:fs";
 import { access, chmod, constants, copyFile, mkdir, mkdtemp, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -27,6 +28,15 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
       `${wanted} can't be used (${reason}); using ${temporary} until the end. Set OLLM_HOME to a writable folder.`,
     );
     return temporary;
+  }
+}
+
+/** At the end of the process that used it. */
+export function removeTemporary(home: string): void {
+  try {
+    rmSync(home, { recursive: true, force: true });
+  } catch {
+    // On Windows a file that a child of ours still has open; the system empties the folder for temporary ones.
   }
 }
 

@@ -104,7 +104,7 @@ describe("the built server", () => {
     expect(newestClaim(home)).toMatchObject({ pid: server.process.pid, ended: true });
   });
 
-  it("uses a temporary home, with a warning, when its own can't be written", async () => {
+  it("uses a temporary home until its end, with a warning, when its own can't be written", async () => {
     await writeFile(home, "a file in the way");
     server = startRaw(environment);
     server.send(initialize);
@@ -114,7 +114,9 @@ describe("the built server", () => {
     const used = (answer as { result: { structuredContent: { home: string } } }).result.structuredContent.home;
     expect(path.basename(used)).toMatch(/^ollm-home-/);
     expect(server.stderr()).toContain("can't be used");
-    await rm(used, { recursive: true });
+    server.process.stdin?.end();
+    expect(await server.exited).toBe(0);
+    await expect(stat(used)).rejects.toThrow("ENOENT");
   });
 
   it("reads files of the project that it is started in and of --root folders, and refuses others", async () => {

@@ -5,7 +5,7 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../../orchestrator/log.ts";
 import { redirectConsole } from "../console-guard.ts";
-import { ensureHome } from "../home-folder.ts";
+import { ensureHome, removeTemporary } from "../home-folder.ts";
 import { rotateByCopy } from "./rotating-file.ts";
 import { runHome } from "./run.ts";
 
@@ -40,6 +40,7 @@ export async function runOwner(
   const wanted = resolveHome(process.env, userHome);
   const home = await ensureHome(wanted, log);
   if (home !== wanted) {
+    removeTemporary(home);
     writeLine("ollm: an owner needs a home that can be written");
     process.exit(1);
   }
