@@ -16,8 +16,8 @@ export interface FolderState {
 
 /** The folder as it is now; `profiles` are the names of routing profiles. Never throws for a folder that exists. */
 export async function readFolder(folder: string, profiles: readonly string[]): Promise<FolderState> {
-  const [listing, ollm] = await Promise.all([lookAt(folder).catch(() => undefined), readOllmFolder(folder)]);
-  const detected = listing && detect(listing);
+  const [listing, ollm] = await Promise.all([lookAt(folder), readOllmFolder(folder)]);
+  const detected = detect(listing);
   const { file } = ollm;
   const read =
     file === undefined
