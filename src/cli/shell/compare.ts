@@ -5,6 +5,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
 import { located, withInput } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "./width.ts";
@@ -125,7 +126,7 @@ function text(comparison: ComparisonData, io: CommandIo): string {
       : [
           `${judgement.judge} ranks ${judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: ${judgement.reason} (${judgement.note})`,
         ]),
-    ...notes,
+    ...notes.map(inShellWords),
   ];
   const cells = io.columns ?? Number.POSITIVE_INFINITY;
   const lines = said
@@ -139,7 +140,7 @@ function text(comparison: ComparisonData, io: CommandIo): string {
 function answers(results: readonly ResultData[], io: CommandIo): string {
   const shown = results.map(({ model, text: answer = "", error }) => ({
     title: model,
-    text: error === undefined ? answer.trim() : `failed: ${error}`,
+    text: error === undefined ? answer.trim() : `failed: ${inShellWords(error)}`,
   }));
   if (io.columns !== undefined) return `${sideBySide(shown, { width: io.columns - 1, maxLines: shownLines })}\n`;
   return shown.map((one) => `=== ${one.title} ===\n${plain(one.text)}\n`).join("\n");
@@ -154,7 +155,7 @@ const columns: readonly Column<ResultData>[] = [
     isExtra: 3,
   },
   { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1) ?? "", isNumber: true },
-  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true },
+  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true, isExtra: 0 },
   { title: "TOTAL", text: ({ total_ms }) => duration(total_ms), isNumber: true },
   { title: "LOAD", text: ({ load_ms }) => (load_ms === 0 ? "loaded" : duration(load_ms)), isNumber: true, isExtra: 1 },
   {

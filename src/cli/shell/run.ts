@@ -150,8 +150,8 @@ export function withInput(prompt: string | undefined, input: string | undefined)
   const text = input?.trimEnd() ?? "";
   if (text === "") return prompt;
   if (prompt === undefined) return text;
-  // Longer than any fence in the text.
-  const fence = "`".repeat(Math.max(3, ...[...text.matchAll(/`{3,}/g)].map(([ticks]) => ticks.length + 1)));
+  // No backticks, which would make every text program text to routing; and longer than any fence in it.
+  const fence = '"'.repeat(Math.max(3, ...[...text.matchAll(/"{3,}/g)].map(([quotes]) => quotes.length + 1)));
   return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
 }
 

@@ -107,8 +107,13 @@ describe("models", () => {
 describe("run", () => {
   it("prints the answer alone; what is piped in stands before the question", async () => {
     expect(await ollm(["run", "Why?"])).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
-    await ollm(["run", "smollm2:135m", "Summarise", "this"], "some\n```\ncode\n```\n");
-    expect(lastPrompt()).toBe("Input:\n````\nsome\n```\ncode\n```\n````\n\nSummarise this");
+    const summarise = ["run", "--explain", "smollm2:135m", "Summarise", "this"];
+    const { stderr } = await ollm(summarise, "Foxes are red.\n");
+    expect(lastPrompt()).toBe('Input:\n"""\nFoxes are red.\n"""\n\nSummarise this');
+    // That something was piped in makes it no program text.
+    expect(stderr).toContain("task general: nothing points to special work");
+    await ollm(summarise, 'def f():\n  """Docs."""\n');
+    expect(lastPrompt()).toBe('Input:\n""""\ndef f():\n  """Docs."""\n""""\n\nSummarise this');
     await ollm(["run", "--model", "smollm2:135m"], "only this\n");
     expect(lastPrompt()).toBe("only this");
   });
