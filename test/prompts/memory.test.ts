@@ -39,6 +39,12 @@ describe("the prompt memory", () => {
     expect(await keys()).toEqual([]);
   });
 
+  it("lists the beginning of long values", async () => {
+    const { prompt } = await connect();
+    await prompt({ action: "add", key: "novel", value: "x".repeat(5_000) });
+    expect((await prompt({})).length).toBeLessThan(1_000);
+  });
+
   it("asks before it clears, and clears nothing when the answer is no", async () => {
     const answers = [{ action: "decline" as const }, { action: "accept" as const, content: { confirm: true } }];
     const { prompt, keys, questions, call } = await connect({ elicit: () => answers.shift() ?? { action: "cancel" } });

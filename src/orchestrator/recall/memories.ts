@@ -15,7 +15,7 @@ import type { Log } from "../log.ts";
 import type { CallerContext } from "../types.ts";
 import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import type { Embed } from "./embedding.ts";
-import { exportEntries, parseExport } from "./export.ts";
+import { exportEntries, pageOf, parseExport } from "./export.ts";
 import { judgeImport } from "./import.ts";
 import { composeInjection } from "./inject.ts";
 import { createMemorySearch, type MemoryId } from "./search.ts";
@@ -201,11 +201,13 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       const gone = new Set(removed);
       return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
     },
-    async export(caller, format) {
+    async export(caller, format, page = {}) {
       const store = await open();
       // A backup that the user makes holds what was remembered in all projects.
       const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
-      return exportEntries(inOrder(entries), format, now());
+      const { from, to, next } = pageOf(entries, page);
+      const text = exportEntries(entries.slice(from, to), format, now());
+      return { text, ...(next === undefined ? {} : { next }) };
     },
     async import(caller, text, format, options = {}) {
       const given = parseExport(text, format);
