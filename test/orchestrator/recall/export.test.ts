@@ -122,7 +122,7 @@ describe("a page of an export", () => {
   it("begins behind the one before, whatever came or changed meanwhile, unless that entry is gone", async () => {
     const { memories } = openMemories();
     for (const key of ["a", "b", "c"]) await memories.remember(shell, { key, value: "v" });
-    const keysOf = (text: string) => parseExport(text, "json").map((each) => (each as { key: string }).key);
+    const keysOf = (exported: string) => parseExport(exported, "json").map((each) => (each as { key: string }).key);
     const first = await memories.export(shell, "json", { maxChars: 500 });
     expect([keysOf(first.text), first.next]).toEqual([["a", "b"], "b"]);
     await memories.remember(shell, { key: "c", value: "w", isPinned: true });
