@@ -167,12 +167,16 @@ describe("the built server", () => {
 
   it("answers a script that pipes its requests in and closes", async () => {
     server = startRaw(environment);
+    const unknown = { jsonrpc: "2.0", method: "tools/call", params: { name: "x", arguments: {} } };
     server.send(initialize);
-    server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "x", arguments: {} } });
-    server.send({ jsonrpc: "2.0", id: 2, method: "tools/list" });
+    server.send({ ...unknown, id: 1 });
+    // What it opens with its first call takes a busy machine longer than answers are waited for.
+    expect([(await server.next())["id"], (await server.next())["id"]]).toEqual([0, 1]);
+    server.send({ ...unknown, id: 2 });
+    server.send({ jsonrpc: "2.0", id: 3, method: "tools/list" });
     server.process.stdin?.end();
-    const ids = [await server.next(), await server.next(), await server.next()].map(({ id }) => id);
-    expect(new Set(ids)).toEqual(new Set([0, 1, 2]));
+    const ids = [await server.next(), await server.next()].map(({ id }) => id);
+    expect(new Set(ids)).toEqual(new Set([2, 3]));
     expect(await server.exited).toBe(0);
   });
 

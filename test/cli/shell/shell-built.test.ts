@@ -144,7 +144,9 @@ describe("run", () => {
   });
 
   it("ends in silence when nobody reads on", async () => {
-    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: "word ".repeat(200_000) });
+    // Far more than a pipe holds, in fewer tokens than an answer may have.
+    const reply = `${"word".repeat(250)} `.repeat(1_000);
+    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply });
     const command = spawn(process.execPath, [builtCommand, "run", "smollm2:135m", "Count"], {
       env: home.environment,
       stdio: ["ignore", "pipe", "pipe"],
