@@ -244,7 +244,8 @@ export function createLoader(parts: {
       return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
     }
     const inTheWay = await pinnedInTheWay(located, contextTokens, signal);
-    throw doesNotFit(made, await inventory.recentLists(), settings().memory.bufferBytes, inTheWay);
+    const lists = await inventory.recentLists();
+    throw doesNotFit(made, lists, settings().memory.bufferBytes, inTheWay, estimates.quick);
   }
 
   /** Pinned models that would make room; none when it wouldn't fit without them either. */
