@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { quietObservations } from "../../../src/orchestrator/compare/contention.ts";
-import { Cancelled, GenerationFailed, InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { Cancelled, GenerationFailed, InvalidRequest, StoreFailed } from "../../../src/orchestrator/errors.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
@@ -273,4 +273,33 @@ it("progress tells of every model, and the text so far of the one that answers",
   expect(operation.partial()?.text).toBe(`=== ${small.name} ===\n of light.\n\n=== ${coder.name} ===\nBecause`);
   gate.open();
   expect((await done).id).toBe(operation.id);
+});
+
+describe("a comparison that the disk doesn't take", () => {
+  it("says so, and is there all the same while the owner lives, the newest five of them", async () => {
+    const full = {
+      read: () => Promise.resolve(undefined),
+      replace: () => Promise.reject(new Error("ENOSPC")),
+      append: () => Promise.reject(new Error("ENOSPC")),
+      holds: () => Promise.resolve(true),
+      remove: () => Promise.resolve(),
+      setAside: (name: string) => Promise.resolve(name),
+      release: () => Promise.resolve(),
+    };
+    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])], { documentFiles: full });
+    const { comparisons } = brain.orchestrator;
+    const ids: string[] = [];
+    for (let count = 0; count < 6; count += 1) {
+      const { id, notes } = await compare(brain, { models: [small.name, coder.name] });
+      expect(notes?.[0]).toMatch(/^it could not be kept: .*ENOSPC/);
+      ids.push(id);
+    }
+    const [oldest = "", second = ""] = ids;
+    expect(await comparisons.get(brain.caller(), second)).toMatchObject({ id: second, results: [{}, {}] });
+    expect((await comparisons.list(brain.caller())).map(({ id }) => id)).toEqual(ids.slice(1).toReversed());
+    expect((await failureOf(comparisons.get(brain.caller(), oldest))).message).toBe(`no comparison ${oldest}`);
+    // A pick that isn't on disk is none.
+    await expect(comparisons.pick(brain.caller(), second, small.name)).rejects.toBeInstanceOf(StoreFailed);
+    expect(await comparisons.preferences(brain.caller())).toEqual([]);
+  });
 });
