@@ -61,11 +61,19 @@ export function answersTo(
   const response = responses?.[questionKey];
   if (typeof response !== "object" || response === null) return undefined;
   const { action, content } = response as { action?: unknown; content?: unknown };
-  if (action !== "accept") {
-    throw new InvalidRequest(`The user did not agree: ${message}`, { hint: "Nothing was changed." });
-  }
+  if (action !== "accept") throw notAgreed(message);
   const given = typeof content === "object" && content !== null ? content : {};
   return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
+}
+
+/** The user was asked, and said no: by declining, or in the form itself. */
+export function notAgreed(message: string): InvalidRequest {
+  return new InvalidRequest(`The user did not agree: ${message}`, { hint: "Nothing was changed." });
+}
+
+/** Whether these very fields have their answers already: asking once more would go in circles. */
+export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(fields).every((name) => Object.hasOwn(answers, name));
 }
 
 /** What was given with the answers in their places. What is given for a field's group and is no object is replaced. */

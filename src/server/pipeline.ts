@@ -1,10 +1,9 @@
 import { ProtocolError, type CallToolResult, type InputRequiredResult } from "@modelcontextprotocol/server";
 import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
-import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
-import { answersTo, missingInput, question, withAnswers } from "./ask-user.ts";
+import { answersTo, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
@@ -142,10 +141,7 @@ async function runWithAnswers(
   const given = rawObject(facts.arguments);
   const parsed = validateInput(tool, isUserOnly ? given : withAnswers(given, needs, answers));
   const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
-  if ("needsInput" in again && Object.keys(again.needsInput.fields).every((name) => name in answers)) {
-    // Asking the same once more would go in circles: the answer was no.
-    throw new InvalidRequest(`The user did not agree: ${needs.message}`, { hint: "Nothing was changed." });
-  }
+  if ("needsInput" in again && isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
   return again;
 }
 
