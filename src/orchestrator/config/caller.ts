@@ -6,7 +6,7 @@ import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
 import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
 import { shownValue } from "./mask.ts";
 import { settingsNotes } from "./notes.ts";
-import { settingPaths } from "./paths.ts";
+import { formatPath, settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
@@ -67,6 +67,7 @@ export async function callerSettingsFrom(from: {
   }
   addRoots(tree, from.flags, sources);
   const settings = parseSettings(tree, sources, file);
+  warnings.push(...ownersPart(settings.models, from.owner.models, sources.get("models"), file));
   const systemPrompt = from.project?.settings.systemPrompt;
   return {
     settings: { ...callerSettings(settings), ...(systemPrompt !== undefined && { systemPrompt }) },
@@ -75,6 +76,25 @@ export async function callerSettingsFrom(from: {
     warnings: [...unknownNames(from.environment, known), ...warnings, ...settingsNotes(settings, sources)],
     configured: { settings, sources },
   };
+}
+
+/** Memory is shared: what a model takes, and how long it stays, is the owner's although other options are the caller's. */
+function ownersPart(
+  own: Settings["models"],
+  obeyed: Settings["models"],
+  source: string | undefined,
+  file: string,
+): readonly string[] {
+  if (source === undefined || source.startsWith(file)) return [];
+  return Object.entries(own).flatMap(([pattern, overrides]) =>
+    (["keepAlive", "sizeBytes"] as const)
+      .filter((key) => overrides[key] !== undefined && overrides[key] !== obeyed[pattern]?.[key])
+      .map((key) => {
+        const path = formatPath(["models", pattern, key]);
+        const now = shownValue([], obeyed[pattern]?.[key]);
+        return `${path} of ${source} is ignored: it is ${now} for all clients of this home; set it in ${file}`;
+      }),
+  );
 }
 
 /** What can't even be read differs from everything. */

@@ -33,8 +33,9 @@ export function environmentValues(
   known: readonly SettingPath[],
 ): readonly (GivenValue & { read(): unknown })[] {
   return [...pathsByName(known)].flatMap(([name, path]) => {
-    const value = environment[name];
-    if (value === undefined || value.trim() === "") return [];
+    // `set NAME=value & ...` of Windows leaves a space behind.
+    const value = environment[name]?.trim();
+    if (value === undefined || value === "") return [];
     const type = known.find((setting) => setting.path.join(".") === path.join("."))?.type ?? "string";
     return [{ name, path, read: () => parseText(value, type, name) }];
   });

@@ -105,6 +105,11 @@ describe("loadSettings", () => {
     expect((await load({}, { roots: ["/given"] })).settings.files.roots).toEqual(["/configured", "/given"]);
   });
 
+  it("a variable's value may have spaces around it", async () => {
+    const { settings } = await load({ OLLM_MODEL: " a:1b ", OLLM_LOG_LEVEL: "info ", OLLM_LOG_PROMPTS: "true " });
+    expect([settings.model.default, settings.log]).toEqual(["a:1b", { prompts: true, level: "info" }]);
+  });
+
   it("an empty file and an empty variable set nothing", async () => {
     await writeConfig("# nothing yet\n");
     expect((await load({ OLLM_MODEL: "" })).settings.model.default).toBeUndefined();
