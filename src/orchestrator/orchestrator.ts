@@ -134,9 +134,10 @@ export function createOrchestrator(world: World): Orchestrator {
   const embedder = createEmbedder({ inventory, loader, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = createMemories({ now, log, publish, ...kept, embed });
-  const projects = createProjects({ now, log, publish, profiles: Object.keys(profiles), ...kept });
+  const named = { profiles: Object.keys(profiles) };
+  const projects = createProjects({ now, log, publish, ...named, ...kept });
   const { asOwn } = projects;
-  const templates = createTemplates({ folder: join(world.home, "templates"), log, publish, asOwn });
+  const templates = createTemplates({ folder: join(world.home, "templates"), log, publish, ...named, asOwn });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
 

@@ -21,6 +21,8 @@ export interface TemplateParts {
   readonly folder: string;
   readonly log: Log;
   readonly publish: (change: Change) => void;
+  /** Names that `profile` of a new template may have; absent: any. */
+  readonly profiles?: readonly string[];
   /** Writes a file into a project's folder as the user's own: what was approved stays so. Absent: it is asked about. */
   readonly asOwn?: (
     project: string,
@@ -41,7 +43,7 @@ interface KnownFolder {
 const maxProjects = 16;
 
 /** Reads folders when they are asked for, and again when they change. */
-export function createTemplates({ folder, log, publish, asOwn }: TemplateParts): ClosableTemplates {
+export function createTemplates({ folder, log, publish, profiles, asOwn }: TemplateParts): ClosableTemplates {
   const folders = new Map<string, KnownFolder>();
   const write = createMutex();
   let builtIn: readonly Template[] | undefined;
@@ -128,6 +130,13 @@ export function createTemplates({ folder, log, publish, asOwn }: TemplateParts):
     const { name, scope = "user", mayOverwrite = false } = request;
     const wrongName = nameProblem(name);
     if (wrongName !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${wrongName}`);
+    const { profile } = request;
+    if (profile !== undefined && profiles !== undefined && !profiles.includes(profile)) {
+      const [close] = nearestNames(profile, profiles, 1);
+      throw new InvalidRequest(`there is no profile ${JSON.stringify(profile)}`, {
+        hint: close === undefined ? `There are ${profiles.join(", ")}.` : `Did you mean ${close}?`,
+      });
+    }
     const { path, inside } = placeOf(caller, scope, folder);
     const text = await templateYaml(fileOf(request));
     const parsed = await parseTemplate(text, name);

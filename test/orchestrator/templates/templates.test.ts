@@ -28,7 +28,8 @@ beforeEach(async () => {
   logged = [];
   const note = (line: string) => void logged.push(line);
   const log = { debug: note, info: note, warn: note };
-  templates = createTemplates({ folder, log, publish: (change) => changes.push(change) });
+  const profiles = ["fast", "general", "code", "creative"];
+  templates = createTemplates({ folder, log, publish: (change) => changes.push(change), profiles });
 });
 afterEach(async () => {
   approved.length = 0;
@@ -138,6 +139,12 @@ describe("rendering", () => {
 });
 
 describe("creating one", () => {
+  it("takes no profile that there isn't", async () => {
+    const request = { name: "a", template: "x", profile: "cod" };
+    await expect(templates.create(caller(), request)).rejects.toMatchObject({ hint: "Did you mean code?" });
+    expect(await templates.create(caller(), { ...request, profile: "code" })).toMatchObject({ profile: "code" });
+  });
+
   it("writes a file that people can read, with rights for its user alone", async () => {
     await rm(folder, { recursive: true });
     const created = await templates.create(caller(), {
