@@ -1,4 +1,4 @@
-import { realpath, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
 import { detect, type Detected } from "./detect.ts";
 import { lookAt } from "./look.ts";
@@ -101,14 +101,4 @@ async function stampOf(folder: string): Promise<string> {
     ),
   );
   return [...stamps, await stampOfOllm(folder)].join("\n");
-}
-
-/** Resolved; undefined when it is none. */
-export async function realFolder(folder: string): Promise<string | undefined> {
-  try {
-    const real = await realpath(folder);
-    return (await stat(real)).isDirectory() ? real : undefined;
-  } catch {
-    return undefined;
-  }
 }
