@@ -76,6 +76,13 @@ export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<stri
   return Object.keys(fields).every((name) => Object.hasOwn(answers, name));
 }
 
+/** The user was asked, and left something out: the next form would come back like this one. */
+export function leftOut(tool: string, needs: NeedsInput): InvalidRequest {
+  return new InvalidRequest(missingInput(tool, needs).message, {
+    hint: needs.userOnly ?? "The user's form left it out: ask them, then call again with it.",
+  });
+}
+
 /** What was given with the answers in their places. What is given for a field's group and is no object is replaced. */
 export function withAnswers(given: object, { fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): object {
   const merged: Record<string, unknown> = { ...given };

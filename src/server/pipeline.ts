@@ -3,7 +3,7 @@ import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
-import { answersTo, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
+import { answersTo, isAnswered, leftOut, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
@@ -141,7 +141,9 @@ async function runWithAnswers(
   const given = rawObject(facts.arguments);
   const parsed = validateInput(tool, isUserOnly ? given : withAnswers(given, needs, answers));
   const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
-  if ("needsInput" in again && isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+  if (!("needsInput" in again)) return again;
+  if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+  if (isAnswered(again.needsInput, needs.fields)) throw leftOut(tool.name, again.needsInput);
   return again;
 }
 
