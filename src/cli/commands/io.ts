@@ -37,13 +37,16 @@ export interface CommandIo {
   readonly script: string;
 }
 
+/** Of a pipe or socket that nobody reads any more; a socket that was closed over unread bytes says ECONNRESET. */
+const unreadCodes: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "EOF", "ERR_STREAM_DESTROYED"]);
+
 /** The real machine. `script` is absolute. */
 export function processIo(script: string): CommandIo {
   const userHome = homedir();
   const unreadListeners = new Set<() => void>();
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     // Whoever reads us has enough: no failure, and nothing that is left to say.
-    if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") {
+    if (unreadCodes.has(error.code)) {
       for (const listener of unreadListeners) listener();
       return;
     }

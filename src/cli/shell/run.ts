@@ -5,6 +5,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import type { ModelListing } from "./models.ts";
 import { report, withSession, type Session } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { styled } from "./table.ts";
 import { oneLine } from "./width.ts";
@@ -38,6 +39,7 @@ export interface Generated {
   readonly model: string;
   readonly reason: string;
   readonly finish_reason?: string;
+  readonly completion_tokens?: number;
   readonly tokens_per_second?: number;
   readonly notes?: readonly string[];
   readonly continue_id?: string;
@@ -141,7 +143,7 @@ async function splitWords(
   const { structured } = await call<ModelListing>("list_models", { query: first, limit: 1_000 });
   const isHeld = structured.models.some(({ name }) => name === first || name === `${first}:latest`);
   // With a tag it was meant as one: the answer names the nearest, or how to pull it.
-  const isMeant = rest.length > 0 && /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first);
+  const isMeant = /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first);
   return isHeld || isMeant ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") } : { prompt };
 }
 
@@ -218,11 +220,18 @@ async function generate(
 /** What is said of an answer, on stderr: what we did otherwise always, the rest at a terminal or when asked for. */
 function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): string {
   const lines = [
-    ...(answer.finish_reason === "length" ? ["cut at --max-tokens"] : []),
-    ...(answer.notes ?? []),
+    ...said(answer, "--max-tokens sets how many"),
     ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [summary(answer)]),
   ];
   return lines.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+}
+
+/** What everybody is told of an answer: that it is empty or cut off, and where, and what was done otherwise than asked. */
+export function said(answer: Generated, advice: string): readonly string[] {
+  const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
+  const empty = text.trim() === "" ? ["the model answered with nothing"] : [];
+  const cut = `cut${completion_tokens === undefined ? "" : ` after ${completion_tokens} tokens`}; ${advice}`;
+  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes.map((note) => inShellWords(note))];
 }
 
 /** `smollm2:135m, 41 tokens/s: smallest that fits` */

@@ -32,7 +32,8 @@ interface TemplateRow {
   readonly hides?: string;
 }
 
-interface TemplateListing {
+/** What `list_templates` answers. */
+export interface TemplateListing {
   readonly templates: readonly TemplateRow[];
   readonly problems?: readonly string[];
 }
@@ -71,13 +72,16 @@ function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "
   return hides === undefined ? source : `${source}, hides ${hides}`;
 }
 
+/** A table of them. */
+export function renderTemplates(templates: readonly TemplateRow[], io: CommandIo): string {
+  return templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io);
+}
+
 /** `ollm template list`; files that are no templates are named on stderr. */
 export function listTemplates(query: string | undefined, options: Shown, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call<TemplateListing>("list_templates", { query });
-    show(structured, options, io, ({ templates }) =>
-      templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io),
-    );
+    show(structured, options, io, ({ templates }) => renderTemplates(templates, io));
     if (options.json !== true) for (const problem of structured.problems ?? []) io.stderr(`${oneLine(problem)}\n`);
     return 0;
   });
