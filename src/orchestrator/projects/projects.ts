@@ -69,7 +69,13 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     const after = await freshState(folder);
     const { digest } = after.ollm;
     if (!waited && digest !== undefined && differsOnlyBy(written, before.ollm, after.ollm)) {
-      await trust.approve(after.folder, digest);
+      try {
+        await trust.approve(after.folder, digest);
+      } catch (error) {
+        // The file is written all the same; without an approval it is asked about.
+        if (!(error instanceof StoreFailed)) throw error;
+        log.warn(`projects: ${error.message}`);
+      }
     }
     toolsChanged();
     templatesChanged();

@@ -3,9 +3,14 @@ import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
 import type { Change } from "../../../src/orchestrator/facade.ts";
-import { createProjects, type ProjectsOfCallers } from "../../../src/orchestrator/projects/projects.ts";
+import {
+  createProjects,
+  type ProjectParts,
+  type ProjectsOfCallers,
+} from "../../../src/orchestrator/projects/projects.ts";
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
@@ -17,18 +22,22 @@ let projects: ProjectsOfCallers;
 let nowMs = 0;
 let changes: Change[];
 
+function parts(): ProjectParts {
+  return {
+    now: () => nowMs,
+    log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
+    publish: (change) => changes.push(change),
+    profiles: ["fast", "general", "code", "creative"],
+  };
+}
+
 beforeEach(async () => {
   base = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-projects-")));
   folder = path.join(base, "work");
   await mkdir(folder);
   nowMs = 0;
   changes = [];
-  projects = createProjects({
-    now: () => nowMs,
-    log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
-    publish: (change) => changes.push(change),
-    profiles: ["fast", "general", "code", "creative"],
-  });
+  projects = createProjects(parts());
 });
 afterEach(async () => {
   await projects.close();
@@ -271,6 +280,16 @@ describe("a file of the project that we write for the user", () => {
     });
     expect(await at()).toMatchObject({ isTrusted: false });
     await writeFiles(folder, { [file]: "systemPrompt: good\n", ".ollm/templates/other.yaml": "template: evil\n" });
+    expect(await at()).toMatchObject({ isTrusted: false });
+  });
+
+  it("is written though nothing can be approved on a full disk, and asked about", async () => {
+    const full = Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    const refuse = () => Promise.reject(full);
+    const files = { ...createDocumentFiles(path.join(base, "home")), append: refuse, replace: refuse };
+    await projects.close();
+    projects = createProjects({ ...parts(), files });
+    await write("template: mine\n");
     expect(await at()).toMatchObject({ isTrusted: false });
   });
 
