@@ -72,7 +72,7 @@ export function doesNotFit(
     ...(contextFree.has(plan.estimate.method) ? [] : ["lower context_tokens"]),
     ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
     smaller === undefined
-      ? `free memory, or pull_model a model below ${formatBytes(largestBytes)}`
+      ? `free memory${largestBytes > 0 ? `, or pull_model a model below ${formatBytes(largestBytes)}` : ""}`
       : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`,
   ];
   return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free${kept}`, {

@@ -7,6 +7,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";
 import { formatBytes } from "../text/format-bytes.ts";
+import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { Operations } from "../operations/operations.ts";
@@ -243,24 +244,10 @@ export function createLoader(parts: {
     if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
       return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
     }
-    const inTheWay = await pinnedInTheWay(located, contextTokens, signal);
+    const state = await readMemoryState(source, engine, id);
+    const inTheWay = state === undefined ? [] : pinnedInTheWay(await targetOf(located, contextTokens, signal), state);
     const lists = await inventory.recentLists();
     throw doesNotFit(made, lists, settings().memory.bufferBytes, inTheWay, estimates.quick);
-  }
-
-  /** Pinned models that would make room; none when it wouldn't fit without them either. */
-  async function pinnedInTheWay(
-    located: LocatedModel,
-    contextTokens: number,
-    signal: AbortSignal,
-  ): Promise<readonly string[]> {
-    const state = await readMemoryState(source, located.engine, modelId(located.engine.id, located.model.name));
-    const pinned = new Set(state?.resident.filter((entry) => entry.isPinned).map(({ name }) => name));
-    if (state === undefined || pinned.size === 0) return [];
-    const target = await targetOf(located, contextTokens, signal);
-    const freed = state.resident.map((entry) => ({ ...entry, isPinned: false, isBusy: false }));
-    const { fits, evict: chosen } = planLoad(target, { ...state, reservedBytes: 0, resident: freed });
-    return fits ? chosen.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
   }
 
   async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
