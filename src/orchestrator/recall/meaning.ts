@@ -6,6 +6,7 @@ import { PromptTooLong, throwIfCancelled } from "../errors.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
 import type { Log } from "../log.ts";
 import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
+import { endsOf } from "./relevance.ts";
 import { openVectorCache, type VectorCache } from "./vector-cache.ts";
 
 /** How a text stands to the entries, by meaning. */
@@ -163,7 +164,7 @@ export function createMeaning(parts: {
   /** The query's direction, and the beginning of what is missing beside it. */
   async function begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
     const opened = await open();
-    const made = await embedded([fitting(text)], "query", isLoadedOnly);
+    const made = await embedded([fittingEnds(text)], "query", isLoadedOnly);
     if (made === undefined) return undefined;
     if (opened.model() !== made.model) {
       // Of another model than those that are there: they go, and come anew.
@@ -260,6 +261,14 @@ function fitting(text: string): string {
   let fit = text.slice(0, textTokens * 6);
   while (estimateTokens(fit) > textTokens) fit = fit.slice(0, Math.floor(fit.length * 0.8));
   return fit;
+}
+
+/** Both ends of a question that is too long: what is asked may stand behind what it is about. */
+function fittingEnds(text: string): string {
+  for (let characters = textTokens * 3; ; characters = Math.floor(characters * 0.8)) {
+    const fit = endsOf(text, characters);
+    if (estimateTokens(fit) <= textTokens) return fit;
+  }
 }
 
 /** Asks again with half of each text where the model can't read them whole. */
