@@ -59,6 +59,7 @@ export function addGeneration(program: Command, run: Run): void {
       .argument("[model]", "the model that answers (default: the best that fits)")
       .description("talk with a model; /help lists what else it can do")
       .option("-s, --system <text>", "the system prompt")
+      .option("--max-tokens <number>", "most tokens of each answer", wholeNumber(1, 10_000_000))
       .option("--no-memory", "leave out what is remembered"),
     [
       ["ollm chat", "Ctrl-C ends an answer, twice leaves"],

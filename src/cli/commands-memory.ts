@@ -20,6 +20,10 @@ export function addMemory(program: Command, run: Run): void {
     .command("memory")
     .description("what is remembered over sessions: facts, preferences, context")
     .helpCommand(false);
+  withExamples(memory, [
+    ['ollm memory add deploy "make ship, region fra"', "remember it"],
+    ["ollm memory search deploy", "find it again"],
+  ]);
 
   withExamples(
     withJson(memory.command("list").description("list it, newest first"), `entries[{${entryShape}}], total`),

@@ -165,7 +165,7 @@ describe("ollm config", () => {
   });
 
   it("prints the path", async () => {
-    expect(await configPath(io())).toBe(0);
+    expect(await configPath({}, io())).toBe(0);
     expect(out).toBe("HOME/config.yaml\n");
   });
 });

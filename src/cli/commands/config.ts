@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { changeConfig, problemOf } from "../../orchestrator/config/change.ts";
 import { parseConfigText, readConfigText } from "../../orchestrator/config/file.ts";
@@ -133,8 +134,9 @@ async function notesOn(file: string, text: string): Promise<readonly string[]> {
 }
 
 /** `ollm config path`: where the file is, or would be. */
-export function configPath(io: CommandIo): Promise<number> {
-  io.stdout(`${fileOf(io)}\n`);
+export function configPath({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  const file = fileOf(io);
+  io.stdout(json ? `${JSON.stringify({ file, exists: existsSync(file) })}\n` : `${file}\n`);
   return Promise.resolve(0);
 }
 
