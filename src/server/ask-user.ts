@@ -79,7 +79,7 @@ export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<stri
 /** The user was asked, and left something out: the next form would come back like this one. */
 export function leftOut(tool: string, needs: NeedsInput): InvalidRequest {
   return new InvalidRequest(missingInput(tool, needs).message, {
-    hint: needs.userOnly ?? "The user's form left it out: ask them, then call again with it.",
+    hint: "The user's form left it out: ask them, then call again with it.",
   });
 }
 

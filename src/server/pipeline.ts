@@ -143,7 +143,8 @@ async function runWithAnswers(
   const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
   if (!("needsInput" in again)) return again;
   if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
-  if (isAnswered(again.needsInput, needs.fields)) throw leftOut(tool.name, again.needsInput);
+  // What only the user may answer may have changed under the form: then its answers are to another question.
+  if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw leftOut(tool.name, again.needsInput);
   return again;
 }
 

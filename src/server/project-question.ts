@@ -11,8 +11,8 @@ const projectKey = "project";
 
 /**
  * Asks about what the caller's project brings along before the first call that would use it: once for each content and
- * connection, of clients that can ask. A no, or no answer, costs the call nothing: it goes on without. The shell names
- * its command instead, because each of its commands is a connection of its own.
+ * connection, of clients that can ask. A no, or no answer, costs the call nothing: it goes on without, and no answer says so
+ * again. The shell names its command instead, because each of its commands is a connection of its own.
  */
 export async function askAboutProject(
   tool: ToolDefinition,
@@ -25,7 +25,7 @@ export async function askAboutProject(
   if (tool.usesProject !== true || digest === undefined || asked === undefined) return { home };
   if (!facts.canAsk || isShell(facts.client)) return { home };
   const response = facts.inputResponses?.[projectKey];
-  if (asked.has(digest) && response === undefined) return { home };
+  if (asked.has(digest) && response === undefined) return { home: withoutNote(home) };
 
   const { projects } = home.orchestrator;
   const caller = callerContext(facts, host, home);
@@ -37,9 +37,16 @@ export async function askAboutProject(
     await projects.trust(caller, waiting.digest);
     return { home: await homeOf(host, facts) };
   }
-  if (isApproved === false || asked.has(waiting.digest)) return { home };
+  if (isApproved === false || asked.has(waiting.digest)) return { home: withoutNote(home) };
   asked.add(waiting.digest);
   return { asks: question(projectApproval(waiting, home.project?.folder), projectKey) };
+}
+
+/** Who was asked need not be told with every answer. */
+function withoutNote(home: OpenHome): OpenHome {
+  if (home.project === undefined) return home;
+  const { waiting: _waiting, ...project } = home.project;
+  return { ...home, project };
 }
 
 /** What an accepted form says; nothing when it was declined. */

@@ -57,6 +57,7 @@ describe.each(["legacy", "modern"] as const)("what a project brings along (%s)",
   it("costs a call nothing where the user says no, and is asked about again only when it changes", async () => {
     const host = await hostThatSays(() => false);
     await host.data("route_and_generate", { prompt: "Why?" });
+    expect(await host.data("route_and_generate", { prompt: "Why?" })).not.toHaveProperty("notes");
     await host.data("compare", { models: ["smollm2:135m", "smollm2"], prompt: "Why?" }).catch(() => undefined);
     await host.data("route_and_generate", { prompt: "Why?" });
     expect(host.questions).toHaveLength(1);
