@@ -5,6 +5,7 @@ import { nearestNames } from "../../orchestrator/text/nearest.ts";
 import type { CommandIo } from "../commands/io.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { ChatContext } from "./chat.ts";
+import { compareAndShow, pick } from "./compare.ts";
 import type { MemoryRow } from "./memory.ts";
 import { allModels, renderModels, type ModelListing } from "./models.ts";
 import type { Session } from "./session.ts";
@@ -47,7 +48,7 @@ const commands: readonly ChatCommand[] = [
     name: "memory",
     actions: [
       ["list [WORDS]", "what is remembered"],
-      ["add KEY VALUE", "remember something"],
+      ["add KEY VALUE", "remember something; a key of several words in quotes"],
       ["forget KEY", "forget it"],
       ["clear", "forget everything, after asking"],
     ],
@@ -152,9 +153,15 @@ function unknownAction(command: string, action: string): InvalidRequest {
   });
 }
 
+/** A key of several words stands in quotes. */
+function firstKey(text: string): readonly [key: string, rest: string] {
+  const [quoted, key] = /^"([^"]+)"/.exec(text) ?? [];
+  return quoted === undefined || key === undefined ? firstWord(text) : [key, text.slice(quoted.length).trim()];
+}
+
 async function memory(rest: string, { tool, data, io }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
-  const [key, value] = firstWord(more);
+  const [key, value] = firstKey(more);
   switch (action) {
     case "":
     case "list":
@@ -168,7 +175,8 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
       return io.stdout(`${await tool("remember", { key, value })}\n`);
     case "forget":
       if (key === "") throw new InvalidRequest("/memory forget needs a key", { hint: "/memory list shows them" });
-      return io.stdout(`${await tool("forget", { key })}\n`);
+      // Nothing follows the key: quotes aren't needed.
+      return io.stdout(`${await tool("forget", { key: value === "" ? key : more })}\n`);
     case "clear":
       return io.stdout(`${await tool("forget", { all: true })}\n`);
     default:
@@ -277,7 +285,10 @@ async function model(rest: string, { talk, tool, data, io }: ChatContext): Promi
   }
 }
 
-async function compare(rest: string, { talk, tool, data, io }: ChatContext): Promise<void> {
+async function compare(
+  rest: string,
+  { talk, data, session, input, isTerminal, cancellable }: ChatContext,
+): Promise<void> {
   const words = rest.split(/\s+/).filter((word) => word !== "");
   // Names come first; the prompt begins with the first word that can't be one.
   const { models: held } = await data<ModelListing>("list_models", { limit: allModels });
@@ -289,10 +300,9 @@ async function compare(rest: string, { talk, tool, data, io }: ChatContext): Pro
   if (prompt === undefined || prompt === "") {
     throw new InvalidRequest("/compare needs a question, or one that was asked before");
   }
-  const request = { prompt, models: models.length === 0 ? "auto" : models };
-  const text = await tool("compare", { ...request, ...(talk.system !== undefined && { system: talk.system }) });
-  // The fence is for hosts that show Markdown.
-  io.stdout(`${text.replace(/^```\n([^]*)\n```$/m, "$1")}\n`);
+  const request = { prompt, system: talk.system, max_tokens: talk.maxTokens };
+  const compared = await cancellable((signal) => compareAndShow(request, models, {}, session, signal));
+  if (isTerminal) await pick(compared, session, input.ask);
 }
 
 async function project(rest: string, { tool, io }: ChatContext): Promise<void> {

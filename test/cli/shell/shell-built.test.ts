@@ -222,6 +222,25 @@ describe("chat without a terminal", () => {
     ]);
   });
 
+  it("compares models on a question, or on the last one", async () => {
+    const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m qwen2.5:0.5b Why?\nReally?\n/compare\n");
+    expect(code).toBe(0);
+    const [first = "", second = ""] = stdout.split(/^MODEL/m).slice(1);
+    expect(first).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
+    expect(first).toContain("\n=== qwen2.5:0.5b ===\n");
+    expect(second).toContain("\n=== smollm2:135m ===\n");
+    expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("remembers under keys of several words, and forgets them", async () => {
+    const lines = ['add "my tone" short and dry', "add pet Rex", "forget my tone", 'forget "pet"', "list"];
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `/memory ${line}\n`).join(""));
+    expect({ stdout, stderr }).toEqual({
+      stdout: "Remembered my tone\nRemembered pet\nForgot my tone\nForgot pet\nNothing is remembered.\n",
+      stderr: "",
+    });
+  });
+
   it("names the nearest command, goes on, and ends with what failed", async () => {
     const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
     expect(code).toBe(2);
