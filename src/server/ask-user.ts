@@ -9,20 +9,21 @@ const questionKey = "input";
  * The question as a result; the SDK turns it into an elicitation for clients that know no such result. `key` tells its
  * answer from those to other questions.
  */
-export function question({ message, fields }: NeedsInput, key: string = questionKey): InputRequiredResult {
+export function question(needs: NeedsInput, key: string = questionKey): InputRequiredResult {
+  return inputRequired({ inputRequests: { [key]: inputRequired.elicit(formOf(needs)) } });
+}
+
+/** The form for the user, as `elicitation/create` takes it. */
+export function formOf({ message, fields }: NeedsInput) {
   const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
-  return inputRequired({
-    inputRequests: {
-      [key]: inputRequired.elicit({
-        message,
-        requestedSchema: {
-          type: "object",
-          properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, property(field)])),
-          ...(required.length > 0 && { required }),
-        },
-      }),
+  return {
+    message,
+    requestedSchema: {
+      type: "object" as const,
+      properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, property(field)])),
+      ...(required.length > 0 && { required }),
     },
-  });
+  };
 }
 
 function property(field: NeededField) {

@@ -1,7 +1,7 @@
 import type { InputRequiredResult } from "@modelcontextprotocol/server";
 import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts";
 import type { ToolDefinition } from "../tools/definition.ts";
-import { question } from "./ask-user.ts";
+import { formOf, question } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
 import { isShell } from "./offer.ts";
@@ -39,7 +39,15 @@ export async function askAboutProject(
   }
   if (isApproved === false || asked.has(waiting.digest)) return { home: withoutNote(home) };
   asked.add(waiting.digest);
-  return { asks: question(projectApproval(waiting, home.project?.folder), projectKey) };
+  const needs = projectApproval(waiting, home.project?.folder);
+  if (response !== undefined || facts.askNow === undefined) return { asks: question(needs, projectKey) };
+  // As a request of its own, so that a form that fails doesn't fail the call.
+  const answer = await facts.askNow(formOf(needs)).catch((error: unknown) => {
+    host.log.info(`${facts.client} could not ask about the project: ${String(error)}`);
+    return {};
+  });
+  const answered = { ...facts, inputResponses: { ...facts.inputResponses, [projectKey]: answer } };
+  return askAboutProject(tool, answered, host, home);
 }
 
 /** Who was asked need not be told with every answer. */

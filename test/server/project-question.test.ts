@@ -86,6 +86,32 @@ describe.each(["legacy", "modern"] as const)("what a project brings along (%s)",
   });
 });
 
+it("fails no call of a client whose form fails", async () => {
+  const answer = (): never => {
+    throw new Error("nobody is there");
+  };
+  const host = await startProjectHost({ env: owner.environment, cwd: project, answer });
+  hosts.push(host);
+  expect(await host.data("route_and_generate", { prompt: "Why?" })).toMatchObject({ text: "The sky is blue." });
+  await host.data("route_and_generate", { prompt: "Why?" });
+  expect(host.questions).toHaveLength(1);
+});
+
+it("is asked about anew when it changes under its form", async () => {
+  const host = await startProjectHost({
+    env: owner.environment,
+    cwd: project,
+    async answer() {
+      if (host.questions.length === 1) await writeFile(path.join(project, file), "systemPrompt: Be evil.\n");
+      return host.questions.length === 1;
+    },
+  });
+  hosts.push(host);
+  await host.data("route_and_generate", { prompt: "Why?" });
+  expect(host.questions.map((question) => /> (.*)/.exec(question)?.[1])).toEqual(["Be brief.", "Be evil."]);
+  expect(systemPrompts().join("")).not.toContain("Be ");
+});
+
 it("never holds up the shell, which names its command", async () => {
   const shell = await startProjectHost({ env: owner.environment, cwd: project, name: "ollm", answer: () => true });
   hosts.push(shell);
