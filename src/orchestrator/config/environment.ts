@@ -41,6 +41,20 @@ export function environmentValues(
   });
 }
 
+/**
+ * Without the settings that each caller brings along for itself: what one of them has wrong must not stand in the way of
+ * all others. `models` stays, for what it says of memory.
+ */
+export function ownersVariables(environment: Environment, known: readonly SettingPath[]): Environment {
+  const callers = new Set(
+    known.flatMap(({ path, scope }) => (scope === "owner" || path[0] === "models" ? [] : [path.join(".")])),
+  );
+  const paths = pathsByName(known);
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !callers.has(paths.get(name)?.join(".") ?? "")),
+  );
+}
+
 /** A sentence for each variable that looks like a setting and is none. */
 export function unknownNames(environment: Environment, known: readonly SettingPath[]): readonly string[] {
   const paths = pathsByName(known);

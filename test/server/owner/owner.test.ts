@@ -144,6 +144,29 @@ describe("a front that starts its owner", () => {
   });
 });
 
+describe("what an owner was started with, where it is wrong", () => {
+  it("is told with what to do, and the owner makes room for another", async () => {
+    const wrong = await front([], { OLLM_HOST: "ftp://box" });
+    const { pid } = place.claim();
+    const told = JSON.stringify(await wrong.callTool("system_status", {}));
+    expect(told).toContain("OLLM_HOST: providers.ollama.host");
+    expect(told).toContain("ollm daemon restart");
+    await wrong.close();
+    await place.until("its end", () => !isRunning(pid));
+    const right = await front();
+    expect(textOf(await right.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+  });
+
+  it("is nobody else's concern when it was one caller's own setting", async () => {
+    const wrong = await front([], { OLLM_TEMPERATURE: "warm" });
+    expect(JSON.stringify(await wrong.callTool("system_status", {}))).toContain(
+      "OLLM_TEMPERATURE: options.temperature",
+    );
+    const right = await front();
+    expect(textOf(await right.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+  });
+});
+
 describe("a front", () => {
   it("goes on with the next owner when its owner was killed in the middle of calls, three at once", async () => {
     place.ollama.misbehave({ kind: "hang", afterLines: 1, times: 3 });
