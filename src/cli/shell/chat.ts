@@ -53,6 +53,8 @@ export interface ChatContext {
   tool(name: string, input: Readonly<Record<string, unknown>>): Promise<string>;
   /** Likewise; its structured answer. */
   data<Data extends object>(name: string, input: Readonly<Record<string, unknown>>): Promise<Data>;
+  /** Work that Ctrl-C ends, and nothing else. */
+  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
 }
 
 /** `ollm chat [model]`. Without a terminal it answers line by line, and ends with 1 when an answer failed. */
@@ -132,7 +134,6 @@ async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
 function createContext(talk: Talk, session: Session, input: ChatInput, io: CommandIo): ChatContext {
   const { isTerminal } = io;
 
-  /** Ctrl-C ends this call, and nothing else. */
   function cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
     const controller = new AbortController();
     const signal = AbortSignal.any([controller.signal, session.signal]);
@@ -195,6 +196,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     io,
     isTerminal,
     answer,
+    cancellable,
     tool: (name, given) =>
       cancellable(async (signal) => inChatWords(inShellWords((await session.call(name, given, { signal })).text))),
     data: <Data extends object>(name: string, given: Readonly<Record<string, unknown>>) =>

@@ -22,7 +22,7 @@ export interface CompareFlags {
 }
 
 /** `ollm://comparisons/{id}` */
-interface ComparisonData {
+export interface ComparisonData {
   readonly id: string;
   readonly task: string;
   readonly results: readonly ResultData[];
@@ -68,34 +68,44 @@ export async function compare(
   const roots = [...new Set(files.map((file) => path.dirname(file)))];
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
-    const id = await ask(
-      {
-        prompt: withInput(prompt, input) ?? prompt,
-        models: models.length === 0 ? "auto" : models,
-        files: files.length === 0 ? undefined : files,
-        judge: flags.judge,
-        runs: flags.runs,
-        system: flags.system,
-        max_tokens: flags.maxTokens,
-      },
-      models,
-      flags,
-      session,
-    );
-    const comparison = await session.read<ComparisonData>(`ollm://comparisons/${encodeURIComponent(id)}`);
-    show(comparison, flags, io, (found) => text(found, io));
-    if (flags.json !== true) await pick(comparison, session);
+    const request = {
+      prompt: withInput(prompt, input) ?? prompt,
+      files: files.length === 0 ? undefined : files,
+      judge: flags.judge,
+      runs: flags.runs,
+      system: flags.system,
+      max_tokens: flags.maxTokens,
+    };
+    const comparison = await compareAndShow(request, models, flags, session);
+    if (flags.json !== true) await pick(comparison, session, io.ask);
     return 0;
   });
+}
+
+/** Columns that grow, then figures and answers. `models`: empty for those that routing ranks first. */
+export async function compareAndShow(
+  request: Readonly<Record<string, unknown>>,
+  models: readonly string[],
+  flags: { readonly json?: boolean },
+  session: Session,
+  signal: AbortSignal = session.signal,
+): Promise<ComparisonData> {
+  const { io } = session;
+  const asked = { ...request, models: models.length === 0 ? "auto" : models };
+  const isLive = io.errorColumns !== undefined && flags.json !== true;
+  const id = await ask(asked, models, isLive, session, signal);
+  const comparison = await session.read<ComparisonData>(`ollm://comparisons/${encodeURIComponent(id)}`);
+  show(comparison, flags, io, (found) => text(found, io));
+  return comparison;
 }
 
 async function ask(
   request: Readonly<Record<string, unknown>>,
   models: readonly string[],
-  flags: CompareFlags,
+  isLive: boolean,
   { call, io }: Session,
+  signal: AbortSignal,
 ): Promise<string> {
-  const isLive = io.errorColumns !== undefined && flags.json !== true;
   const live = isLive
     ? createLiveColumns(models, {
         write: (drawn) => io.stderr(drawn),
@@ -105,6 +115,7 @@ async function ask(
     : undefined;
   try {
     const { structured } = await call<{ readonly comparison_id: string }>("compare", request, {
+      signal,
       ...(live !== undefined && {
         onText: (note) => live.onText(note),
         onProgress: (message) => live.onProgress(message),
@@ -172,7 +183,11 @@ function duration(milliseconds: number | undefined): string {
 }
 
 /** Asks where somebody can answer, else says how. */
-async function pick({ id, task, results }: ComparisonData, session: Session): Promise<void> {
+export async function pick(
+  { id, task, results }: ComparisonData,
+  session: Session,
+  askUser: CommandIo["ask"],
+): Promise<void> {
   const { io } = session;
   const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
   if (!io.isTerminal) {
@@ -181,7 +196,7 @@ async function pick({ id, task, results }: ComparisonData, session: Session): Pr
   }
   const choices = names.map((name, index) => `${index + 1} ${name}`).join(", ");
   for (;;) {
-    const answer = await io.ask(`Which did best? ${choices} (Enter: none) `);
+    const answer = await askUser(`Which did best? ${choices} (Enter: none) `);
     if (answer === "") return;
     const model = names[Number(answer) - 1] ?? names.find((name) => name === answer);
     if (model !== undefined) return pickAndTell({ comparison_id: id, model }, {}, session);

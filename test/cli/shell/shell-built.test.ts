@@ -138,6 +138,18 @@ describe("run", () => {
     });
   });
 
+  it("refuses what no model reads, and a place where no answer can be, before a model is asked", async () => {
+    expect(await ollm(["run", "Why?"], "a\0b")).toMatchObject({
+      code: 2,
+      stderr: "ollm: what is piped in is no text: binary data\n  convert it to text first\n",
+    });
+    expect((await ollm(["run", "Why?"], "word ".repeat(800_000))).stderr).toBe(
+      'ollm: what is piped in is 4.0 MB, more than 3.1 MB\n  put it into a file: ollm run --file FILE "Summarise this"\n',
+    );
+    expect((await ollm(["run", "-o", ".", "Why?"])).stderr).toMatch(/^ollm: .* is a folder\n {2}name a file/);
+    expect(home.ollama.requests.filter(({ path: at }) => at === "/api/chat")).toEqual([]);
+  });
+
   it("prints one JSON value with --json", async () => {
     const { code, stdout } = await ollm(["run", "--json", "--max-tokens", "20", "Why?"]);
     expect(code).toBe(0);
@@ -223,11 +235,11 @@ describe("chat without a terminal", () => {
   });
 
   it("compares models on a question, or on the last one", async () => {
-    const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m qwen2.5:0.5b Why?\nReally?\n/compare\n");
+    const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m big:7b Why?\nReally?\n/compare\n");
     expect(code).toBe(0);
     const [first = "", second = ""] = stdout.split(/^MODEL/m).slice(1);
     expect(first).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
-    expect(first).toContain("\n=== qwen2.5:0.5b ===\n");
+    expect(first).toContain("\n=== big:7b ===\n");
     expect(second).toContain("\n=== smollm2:135m ===\n");
     expect(lastPrompt()).toBe("Really?");
   });
