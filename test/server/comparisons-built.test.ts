@@ -131,8 +131,11 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
     await first.closed;
     expect(first.wasCutByClient).toBe(true);
     const other = await host("legacy");
-    const listed = await data<{ jobs: { state: string }[] }>(other.callTool("job", { action: "list" }));
-    expect(listed.jobs.filter(({ state }) => state === "running")).toEqual([]);
+    const running = async () => {
+      const { jobs } = await data<{ jobs: { state: string }[] }>(other.callTool("job", { action: "list" }));
+      return jobs.filter(({ state }) => state === "running");
+    };
+    await expect.poll(running).toEqual([]);
     expect(new Set(asked()).size).toBe(1);
     expect((await other.callTool("pick_winner", { model: "llama3.2:3b" })).isError).toBe(true);
   });
@@ -163,7 +166,7 @@ describe("a generation of another host meanwhile", () => {
     const other = busy
       .callTool("route_and_generate", { prompt: "Count.", model: "other:3b" }, () => undefined, controller.signal)
       .catch(() => "cancelled");
-    await home.ollama.request("/api/chat");
+    const disturbing = await home.ollama.request("/api/chat");
     const names = ["llama3.2:3b", "qwen2.5:7b"];
     const disturbed = await data<Compared>(client.callTool("compare", { prompt, models: names }));
     expect(disturbed.results.map((result) => result["is_contended"])).toEqual([true, true]);
@@ -176,6 +179,8 @@ describe("a generation of another host meanwhile", () => {
     expect(await speeds()).toEqual([undefined, undefined]);
     controller.abort("enough");
     await other;
+    // The owner hears of it on another connection than of the next comparison.
+    await disturbing.closed;
     const quiet = await data<Compared>(client.callTool("compare", { prompt, models: names }));
     expect(quiet.results.map((result) => result["is_contended"])).toEqual([undefined, undefined]);
     expect(await speeds()).toEqual([expect.any(Number), expect.any(Number)]);
