@@ -1,4 +1,4 @@
-import { sideBySide, wrap } from "../../orchestrator/text/columns.ts";
+import { cellsOf, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import type { TextNote } from "../../server/client.ts";
 
 /** The newest lines of each answer. */
@@ -46,7 +46,7 @@ export function statesOf(message: string): ReadonlyMap<string, string> | undefin
 /** `models`: as they were asked for; empty when they are chosen. */
 export function createLiveColumns(models: readonly string[], { write, width, height }: LiveScreen): LiveColumns {
   let text = "";
-  let drawn = 0;
+  let drawn: readonly string[] = [];
   let states: ReadonlyMap<string, string> = new Map(models.map((model) => [model, "waits"]));
   /** What is done when no model is asked: they are looked at, or judged. */
   let aside = "";
@@ -72,12 +72,16 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
     const all = [...drawing.split("\n"), ...(aside === "" ? [] : wrap(aside, cells - 1, 1))];
     return all.slice(-Math.max(1, height() - 1)).join("\n");
   };
-  const erased = (): string => (drawn > 0 ? `\u001B[${drawn}A\r\u001B[0J` : "");
+  const erased = (): string => {
+    // A terminal that became narrower has broken the lines anew.
+    const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(cellsOf(line) / width())), 0);
+    return rows > 0 ? `\u001B[${Math.min(rows, height() - 1)}A\r\u001B[0J` : "";
+  };
   const draw = (): void => {
     const lines = block();
     // In one piece: a terminal must not show the moment between.
     write(`${erased()}${lines}\n`);
-    drawn = lines.split("\n").length;
+    drawn = lines.split("\n");
   };
   return {
     onText(note) {
@@ -92,8 +96,8 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
       draw();
     },
     clear() {
-      if (drawn > 0) write(erased());
-      drawn = 0;
+      if (drawn.length > 0) write(erased());
+      drawn = [];
     },
   };
 }

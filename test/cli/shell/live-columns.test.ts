@@ -89,6 +89,23 @@ describe("columns that grow", () => {
     }
   });
 
+  it("are taken away wholly from a terminal that became narrower", () => {
+    const written: string[] = [];
+    let cells = 80;
+    const live = createLiveColumns(["a", "b"], {
+      write: (text) => written.push(text),
+      width: () => cells,
+      height: () => 24,
+    });
+    live.onText({ text: "=== a ===\nBecause." });
+    const drawn = (written[0] ?? "").trimEnd().split("\n");
+    cells = 30;
+    live.clear();
+    const rows = drawn.reduce((sum, line) => sum + Math.ceil(line.length / cells), 0);
+    expect(rows).toBeGreaterThan(drawn.length);
+    expect(written.at(-1)).toBe(`\u001B[${rows}A\r\u001B[0J`);
+  });
+
   it("begin anew when a model does", () => {
     const { live, written } = screen([]);
     live.onText({ text: "=== a ===\nwrong" });
