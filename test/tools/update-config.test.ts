@@ -53,13 +53,16 @@ describe("update_config", () => {
 
   it("says of settings where each comes from", async () => {
     await writeFile(file, "# mine\noptions:\n  maxTokens: 100\n");
-    const { call } = await connect({}, { OLLM_TEMPERATURE: "0.1" });
+    const { call } = await connect({}, { OLLM_QUEUE_MAX_WAITING: "5" });
     expect(text(await call("update_config", { action: "show", path: "options" }))).toBe(
       [
-        "options.temperature: 0.1 (OLLM_TEMPERATURE)",
+        "options.temperature: 0.7 (default)",
         "options.topP: unset (default)",
         "options.maxTokens: 100 (HOME/config.yaml:3)",
       ].join("\n"),
+    );
+    expect(text(await call("update_config", { action: "show", path: "queue" }))).toBe(
+      "queue.maxWaiting: 5 (OLLM_QUEUE_MAX_WAITING)",
     );
   });
 
