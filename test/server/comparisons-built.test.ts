@@ -192,6 +192,7 @@ describe("what can't be compared", () => {
     ["one model", { models: ["llama3.2:3b"] }, "models has 1 name"],
     ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "models has 6 names"],
     ["one twice", { models: ["llama3.2:3b", "llama3.2:3b"] }, "names llama3.2:3b twice"],
+    ["an empty name", { models: ["llama3.2:3b", " "] }, "models has an empty name"],
     ["no runs", { runs: 0 }, "runs"],
     ["a hundred runs", { runs: 100 }, "runs"],
     ["nothing to do", { prompt: "" }, "prompt is empty"],

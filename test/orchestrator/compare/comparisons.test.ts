@@ -115,6 +115,7 @@ describe("a comparison", () => {
     ["one model", { models: ["a"] }, "models has 1 name"],
     ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "models has 6 names"],
     ["one twice", { models: ["a", "b", "a:latest"] }, "models names a:latest twice"],
+    ["an empty name", { models: ["a", " "] }, "models has an empty name"],
     ["nothing to do", { prompt: " " }, "prompt is empty"],
     ["no runs", { runs: 0 }, "runs is 0"],
   ])("refuses %s before anything is done", async (_what, request, message) => {
