@@ -133,7 +133,8 @@ export function createOrchestrator(world: World): Orchestrator {
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
   const embedder = createEmbedder({ inventory, loader, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
-  const memories = createMemories({ now, log, publish, ...kept, embed });
+  const remembered = world.memoryFiles === undefined ? kept : { files: world.memoryFiles };
+  const memories = createMemories({ now, log, publish, ...remembered, embed });
   const named = { profiles: Object.keys(profiles) };
   const projects = createProjects({ now, log, publish, ...named, ...kept });
   const { asOwn } = projects;

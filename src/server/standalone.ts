@@ -46,6 +46,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   try {
     running = await runHome({
       home,
+      ...(home !== wanted && { unusableHome: wanted }),
       version,
       build,
       isStandalone: true,

@@ -114,6 +114,13 @@ describe("the built server", () => {
     const used = (answer as { result: { structuredContent: { home: string } } }).result.structuredContent.home;
     expect(path.basename(used)).toMatch(/^ollm-home-/);
     expect(server.stderr()).toContain("can't be used");
+    // What would be gone with it is not acknowledged.
+    const tool = async (id: number, name: string, given: object) => {
+      server?.send({ jsonrpc: "2.0", id, method: "tools/call", params: { name, arguments: given } });
+      return JSON.stringify(await server?.next());
+    };
+    expect(await tool(2, "remember", { key: "a", value: "b" })).toContain(`${home} can't be used`);
+    expect(await tool(3, "recall", {})).toContain('"total":0');
     server.process.stdin?.end();
     expect(await server.exited).toBe(0);
     await expect(stat(used)).rejects.toThrow("ENOENT");

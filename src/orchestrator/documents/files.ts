@@ -74,7 +74,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       try {
         return await readFile(pathOf(name), "utf8");
       } catch (error) {
-        if (codeOf(error) === "ENOENT") return undefined;
+        if (["ENOENT", "ENOTDIR"].includes(codeOf(error))) return undefined;
         throw error;
       }
     },
@@ -123,6 +123,12 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
     },
     release,
   };
+}
+
+/** The same files, to be read only: what would be written fails with `reason`. */
+export function readOnlyFiles(files: DocumentFiles, reason: string): DocumentFiles {
+  const refuse = (): Promise<never> => Promise.reject(new Error(reason));
+  return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
 }
 
 function codeOf(error: unknown): string {

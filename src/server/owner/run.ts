@@ -14,6 +14,8 @@ import { watchBusiness } from "./watch.ts";
 export interface RunOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
+  /** The one in whose place it is. */
+  readonly unusableHome?: string;
   readonly version: string;
   /** Version and build. */
   readonly build: string;
