@@ -218,9 +218,10 @@ async function template(rest: string, { tool, data, session, io, input, answer }
       const overwrite = await mayReplace(name, session, input);
       if (overwrite === false) return io.stdout("Nothing was created.\n");
       io.stdout('Its text, with {holes}; several lines between """:\n');
-      const text = await input.next("... ");
+      const text = await input.nextOf("... ");
       if (text === undefined || text.trim() === "") return io.stdout("Nothing was created.\n");
-      const description = await input.ask("What it is for: ");
+      const description = await input.nextOf("What it is for: ");
+      if (description === undefined) return io.stdout("Nothing was created.\n");
       const request = { name, template: text, overwrite, ...(description !== "" && { description }) };
       return io.stdout(`${await tool("create_template", request)}\n`);
     }

@@ -1,6 +1,7 @@
-import { realpath, readFile, writeFile } from "node:fs/promises";
+import { realpath, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import type { ModelListing } from "./models.ts";
@@ -65,7 +66,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   let chatModel: string | undefined;
   const options = { roots: named.roots, unasked: "Give it with --var name=value, or run this in a terminal." };
   const exitCode = await withSession(io, options, async (session) => {
-    const input = await io.readInput?.(session.signal);
+    const input = checkedInput(await io.readInput?.(session.signal));
     const split = await splitWords(words, flags.model, input, session);
     const prompt = withInput(split.prompt, input);
     if (prompt === undefined && flags.template === undefined) {
@@ -77,6 +78,22 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
+}
+
+/** A message to the owner has at most 4 MiB; a file is read there, and has no such bound. */
+const maxInputBytes = 3 * 1024 * 1024;
+
+/** What was piped in. Throws `InvalidRequest` for what no model reads. */
+function checkedInput(input: string | undefined): string | undefined {
+  if (input === undefined) return undefined;
+  if (input.includes("\0")) {
+    throw new InvalidRequest("what is piped in is no text: binary data", { hint: "convert it to text first" });
+  }
+  const bytes = Buffer.byteLength(input);
+  if (bytes <= maxInputBytes) return input;
+  throw new InvalidRequest(`what is piped in is ${formatBytes(bytes)}, more than ${formatBytes(maxInputBytes)}`, {
+    hint: 'put it into a file: ollm run --file FILE "Summarise this"',
+  });
 }
 
 interface NamedFiles {
@@ -93,7 +110,7 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
   const images = await Promise.all((flags.image ?? []).map((file) => located(file, io)));
   const output = flags.output === undefined ? undefined : path.resolve(io.workingDirectory, flags.output);
-  if (output !== undefined) await located(path.dirname(output), io);
+  if (output !== undefined) await checkTarget(output, io);
   const { format } = flags;
   return {
     files,
@@ -111,6 +128,16 @@ export async function located(file: string, io: CommandIo): Promise<string> {
   } catch (error) {
     throw unreadable(file, error);
   }
+}
+
+/** Before a model works for minutes. Throws `InvalidRequest`. */
+async function checkTarget(output: string, io: CommandIo): Promise<void> {
+  await located(path.dirname(output), io);
+  const isFolder = await stat(output).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) throw new InvalidRequest(`${output} is a folder`, { hint: "name a file: --output answer.txt" });
 }
 
 async function readSchema(file: string, io: CommandIo): Promise<unknown> {
