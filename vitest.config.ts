@@ -10,6 +10,8 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,
+    // As patient as test/support/eventually.ts: of a second a busy machine may keep all.
+    expect: { poll: { timeout: 10_000, interval: 20 } },
     // .ci/run counts from the JSON report.
     reporters: isCi ? ["default", "json"] : ["default"],
     outputFile: { json: "coverage/test-report.json" },
