@@ -135,6 +135,8 @@ export function report(
 interface Asked {
   unanswered: Question | undefined;
   hasDeclined: boolean;
+  /** Ctrl-C at the question: the protocol has no word for it. */
+  cancelled: Cancelled | undefined;
   /** Takes the line that shows progress away while a question stands there. */
   pause: (isAsking: boolean) => void;
 }
@@ -156,7 +158,7 @@ async function connect(
   options: SessionOptions,
   signal: AbortSignal,
 ): Promise<{ readonly server: ServerClient; readonly asked: Asked }> {
-  const asked: Asked = { unanswered: undefined, hasDeclined: false, pause: () => undefined };
+  const asked: Asked = { unanswered: undefined, hasDeclined: false, cancelled: undefined, pause: () => undefined };
   const ask = async (question: Question): Promise<Answers> => {
     if (options.ask === undefined && !io.isTerminal) {
       asked.unanswered = question;
@@ -167,6 +169,9 @@ async function connect(
       const answers = await (options.ask?.(question) ?? askAtTerminal(question, io));
       asked.hasDeclined = answers === undefined;
       return answers;
+    } catch (error) {
+      if (error instanceof Cancelled) asked.cancelled = error;
+      throw error;
     } finally {
       asked.pause(false);
     }
@@ -200,7 +205,7 @@ function createSession(
       return await work;
     } catch (error) {
       if (signal.aborted) throw signal.reason instanceof Cancelled ? signal.reason : new Cancelled("interrupted");
-      throw unreachable(error);
+      throw asked.cancelled ?? unreachable(error);
     }
   };
   return {
@@ -222,6 +227,7 @@ function createSession(
       let isQuiet = false;
       asked.unanswered = undefined;
       asked.hasDeclined = false;
+      asked.cancelled = undefined;
       asked.pause = (isAsking) => {
         isQuiet = isAsking;
         if (isAsking) line.clear();
@@ -252,7 +258,7 @@ function createSession(
         });
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
-        if (result.isError === true) throw notDone(asked, options.unasked) ?? toolError(tool, text);
+        if (result.isError === true) throw asked.cancelled ?? notDone(asked, options.unasked) ?? toolError(tool, text);
         return { structured: (result.structuredContent ?? {}) as Data, text };
       } finally {
         clearTimeout(silence);
