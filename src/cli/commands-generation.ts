@@ -34,7 +34,7 @@ export function addGeneration(program: Command, run: Run): void {
         .option("--format <format>", "json, or the file of a JSON Schema that the answer must match")
         .option("--max-tokens <number>", "most tokens of the answer", wholeNumber(1, 10_000_000))
         .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
-        .option("--context <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
+        .option("--context-size <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
         .option("--think", "let it think first, where the model can; shown dim")
         .option("--no-memory", "leave out what is remembered")
         .option("--explain", "say what was considered, and how long it took")

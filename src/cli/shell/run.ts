@@ -25,7 +25,7 @@ export interface RunFlags {
   readonly format?: string;
   readonly maxTokens?: number;
   readonly temperature?: number;
-  readonly context?: number;
+  readonly contextSize?: number;
   readonly think?: boolean;
   /** False with `--no-memory`. */
   readonly memory?: boolean;
@@ -196,7 +196,7 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Read
     variables: flags.var === undefined ? undefined : variablesOf(flags.var),
     max_tokens: flags.maxTokens,
     temperature: flags.temperature,
-    context_tokens: flags.context,
+    context_tokens: flags.contextSize,
     think: flags.think,
     use_memory: flags.memory === false ? false : undefined,
     explain: flags.explain,

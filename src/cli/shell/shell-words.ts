@@ -33,7 +33,7 @@ const words: readonly Word[] = [
   [/\bcall route_and_generate again\b/gi, "try again"],
   [/\bcall route_and_generate with profile "([^"\s]+)"/gi, "use --profile $1"],
   [/\b(?:call )?route_and_generate\b/gi, "ollm run"],
-  [/\bcontext_tokens\b/g, "--context"],
+  [/\bcontext_tokens\b/g, "--context-size"],
   [/\bmax_tokens\b/g, "--max-tokens"],
   [/\bLeave think out\b/gi, "leave --think out"],
   // What is kept.

@@ -168,7 +168,7 @@ describe("run", () => {
     home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: "word ".repeat(400_000) });
     const command = spawn(
       process.execPath,
-      [builtCommand, "run", "smollm2:135m", "Count", "--max-tokens", "1000000", "--context", "4096"],
+      [builtCommand, "run", "smollm2:135m", "Count", "--max-tokens", "1000000", "--context-size", "4096"],
       { env: home.environment, stdio: ["ignore", "pipe", "pipe"] },
     );
     let stderr = "";
