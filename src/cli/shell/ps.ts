@@ -73,7 +73,12 @@ interface Loading {
 /** `ollm load NAME`. A dry run that says "does not fit" ends with 1. */
 export function loadModel(
   name: string,
-  options: { readonly contextSize?: number; readonly dryRun?: boolean; readonly keep?: boolean; readonly json?: boolean },
+  options: {
+    readonly contextSize?: number;
+    readonly dryRun?: boolean;
+    readonly keep?: boolean;
+    readonly json?: boolean;
+  },
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
