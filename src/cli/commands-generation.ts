@@ -29,7 +29,10 @@ export function addGeneration(program: Command, run: Run): void {
           ]),
         )
         .option("--profile <name>", "fast, general, code or creative")
-        .option("-t, --template <name>", "a template; the prompt stands behind it")
+        .option(
+          "-t, --template <name>",
+          "a template; what is piped in is its open variable, the prompt stands behind it",
+        )
         .option("--var <name=value>", "a variable of the template; repeatable", repeated)
         .option("--format <format>", "json, or the file of a JSON Schema that the answer must match")
         .option("--max-tokens <number>", "most tokens of the answer", wholeNumber(1, 10_000_000))

@@ -9,6 +9,7 @@ import { report, withSession, type Session } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { styled } from "./table.ts";
+import { pipedInto, variablesOf } from "./template-input.ts";
 import { oneLine } from "./width.ts";
 
 /** Of `ollm run`, under the names of its flags. */
@@ -67,14 +68,23 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   const options = { roots: named.roots, unasked: "Give it with --var name=value, or run this in a terminal." };
   const exitCode = await withSession(io, options, async (session) => {
     const input = checkedInput(await io.readInput?.(session.signal));
-    const split = await splitWords(words, flags.model, input, session);
-    const prompt = withInput(split.prompt, input);
+    const split = await splitWords(words, flags, input, session);
+    const given = flags.var === undefined ? undefined : variablesOf(flags.var);
+    // A template's text is what its variable is for; behind it stands only what was asked beside.
+    const filled = flags.template && input ? await pipedInto(flags.template, given ?? {}, input, session) : undefined;
+    const variables = filled === undefined ? given : { ...given, ...filled };
+    const prompt = filled === undefined ? withInput(split.prompt, input) : split.prompt;
     if (prompt === undefined && flags.template === undefined) {
       chatModel = io.isTerminal ? split.model : undefined;
       if (chatModel !== undefined) return 0;
       throw new InvalidRequest("run needs a prompt", { hint: 'ollm run "Why is the sky blue?"' });
     }
-    return generate({ ...requestOf(flags, named), model: split.model, prompt }, flags, named.output, session);
+    return generate(
+      { ...requestOf(flags, named), model: split.model, prompt, variables },
+      flags,
+      named.output,
+      session,
+    );
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
@@ -159,13 +169,13 @@ function unreadable(file: string, cause: unknown): InvalidRequest {
 /** `qwen:7b summarise this`: a first word that is a model's name is one, where something is left to ask it. */
 async function splitWords(
   words: readonly string[],
-  model: string | undefined,
+  { model, template }: RunFlags,
   input: string | undefined,
   { call, io }: Session,
 ): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
   const [first = "", ...rest] = words;
   const prompt = words.length === 0 ? undefined : words.join(" ");
-  const mayBeModel = rest.length > 0 || Boolean(input) || io.isTerminal;
+  const mayBeModel = rest.length > 0 || Boolean(input) || template !== undefined || io.isTerminal;
   if (model !== undefined || !mayBeModel || !/^[\w./:-]+$/.test(first)) return { model, prompt };
   const { structured } = await call<ModelListing>("list_models", { query: first, limit: 1_000 });
   const isHeld = structured.models.some(({ name }) => name === first || name === `${first}:latest`);
@@ -193,7 +203,6 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Read
     task: flags.task,
     profile: flags.profile,
     template: flags.template,
-    variables: flags.var === undefined ? undefined : variablesOf(flags.var),
     max_tokens: flags.maxTokens,
     temperature: flags.temperature,
     context_tokens: flags.contextSize,
@@ -201,17 +210,6 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Read
     use_memory: flags.memory === false ? false : undefined,
     explain: flags.explain,
   };
-}
-
-/** `name=value` each. Throws `InvalidRequest`. */
-export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf("=");
-      if (at < 1) throw new InvalidRequest(`--var ${pair} has no value`, { hint: "--var name=value" });
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }),
-  );
 }
 
 async function generate(
