@@ -8,8 +8,10 @@ export default defineConfig({
     globalSetup: "test/support/global-setup.ts",
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // As patient as test/support/eventually.ts: of a second a busy machine may keep all.
+    expect: { poll: { timeout: 10_000, interval: 20 } },
     // .ci/run counts from the JSON report.
     reporters: isCi ? ["default", "json"] : ["default"],
     outputFile: { json: "coverage/test-report.json" },

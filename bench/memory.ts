@@ -101,7 +101,7 @@ async function openHome(folder: string, size: number): Promise<Home> {
   const firstRememberMs = await timed(() => memories.remember(caller, { key: "first", value: texts.value() }));
 
   await mkdir(join(folder, "reference"));
-  const { entries: stored } = JSON.parse(await memories.export(caller, "json")) as { entries: object[] };
+  const { entries: stored } = JSON.parse((await memories.export(caller, "json")).text) as { entries: object[] };
   const database = new Low(new JSONFile<object[]>(join(folder, "reference", "entries.json")), stored);
   const rewrite = () => database.update((all) => all.push({ ...stored[0], key: texts.key(all.length) }));
   const first = { openMs, firstSearchMs, firstRememberMs };

@@ -1,23 +1,10 @@
 import * as z from "zod";
+import { allowedText, type SchemaNode, schemaNodeAt } from "../src/orchestrator/config/allowed.ts";
 import { flagValues, shortNames } from "../src/orchestrator/config/environment.ts";
 import { formatPath, pathsInRecord, settingPaths, type SettingPath } from "../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 
 /** What is written from the one schema: the JSON schema of editors, the commented example, the reference. */
-
-interface Node {
-  readonly type?: string | readonly string[];
-  readonly description?: string;
-  readonly default?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly const?: unknown;
-  readonly minimum?: number;
-  readonly exclusiveMinimum?: number;
-  readonly maximum?: number;
-  readonly items?: Node;
-  readonly properties?: Readonly<Record<string, Node>>;
-  readonly additionalProperties?: Node | boolean;
-}
 
 /** Values of the example where there is no default, or an empty one. */
 const examples: Readonly<Record<string, unknown>> = {
@@ -86,7 +73,7 @@ export function exampleYaml(): string {
     before = path;
     const indent = "  ".repeat(path.length - 1);
     const { description, defaults } = rowOf(setting);
-    const about = `${description} Allowed: ${allowedText(nodeAt(path), setting)}. Default: ${defaults}.`;
+    const about = `${description} Allowed: ${allowedIn(nodeAt(path), setting)}. Default: ${defaults}.`;
     lines.push(...wrapped(about, 118 - indent.length).map((line) => `${indent}# ${line}`));
     if (setting.type === "record" && path[0] === "models") {
       lines.push(
@@ -107,7 +94,7 @@ export function settingsPage(): string {
     ["Setting", "Allowed", "Default", "Scope", "Variable", "Flag", "Meaning"],
     ...rows.map(({ setting, description, defaults, flag, variables }) => [
       `\`${formatPath(setting.path)}\``,
-      allowedText(nodeAt(setting.path), setting),
+      allowedIn(nodeAt(setting.path), setting),
       defaults,
       setting.scope,
       variables.map((name) => `\`${name}\``).join(" "),
@@ -129,7 +116,9 @@ export function settingsPage(): string {
     "for the client that brings it, `request` can also be given with a request. A change of the file holds at once.",
     "",
     "`ollm config set 'models[\"qwen2.5*\"].contextTokens' 16384` sets what holds for models by pattern; `*` stands for any",
-    "characters, and of several patterns the last one wins, option by option.",
+    "characters, and of several patterns the last one wins, option by option. What is said of a model goes before the same",
+    "option for all (`options`, `providers.ollama.options.numCtx`, `model.keepAlive.timeout`), wherever that was set; a",
+    "request's own inputs go before both.",
     "",
     ...table(cells),
     "",
@@ -161,39 +150,20 @@ function rowOf(setting: SettingPath) {
 }
 
 function modelRows(): readonly { readonly name: string; readonly allowed: string; readonly meaning: string }[] {
-  const below = nodeAt(["models"]).additionalProperties as Node;
+  const below = nodeAt(["models"]).additionalProperties as SchemaNode;
   return pathsInRecord(settingsSchema, ["models"]).flatMap((path) => {
-    const node = path.reduce<Node>((parent, key) => parent.properties?.[key] ?? {}, below);
+    const node = path.reduce<SchemaNode>((parent, key) => parent.properties?.[key] ?? {}, below);
     if (node.description === undefined) return [];
     return [{ name: path.join("."), allowed: allowedText(node), meaning: node.description }];
   });
 }
 
-function nodeAt(path: readonly string[]): Node {
-  const root = z.toJSONSchema(settingsSchema, { io: "input" }) as Node;
-  return path.reduce<Node>((node, key) => node.properties?.[key] ?? {}, root);
+function nodeAt(path: readonly string[]): SchemaNode {
+  return schemaNodeAt(settingsSchema, path);
 }
 
-function allowedText(node: Node, setting?: SettingPath): string {
-  if (node.enum !== undefined) return node.enum.join(", ");
-  if (node.const !== undefined) return flow(node.const);
-  switch (node.type) {
-    case "boolean":
-      return "true, false";
-    case "integer":
-    case "number": {
-      const what = node.type === "integer" ? "whole number" : "number";
-      const from = node.minimum === undefined ? ` above ${node.exclusiveMinimum}` : ` from ${node.minimum}`;
-      const has = node.maximum !== undefined && node.maximum !== Number.MAX_SAFE_INTEGER;
-      return `${what}${from}${has ? ` to ${node.maximum}` : ""}`;
-    }
-    case "array":
-      return setting?.type === "list" ? "list of folders" : "list";
-    case "object":
-      return "record";
-    default:
-      return "text";
-  }
+function allowedIn(node: SchemaNode, setting?: SettingPath): string {
+  return setting?.type === "list" ? "list of folders" : allowedText(node);
 }
 
 /** As oxfmt writes it. */

@@ -215,11 +215,12 @@ export function describeEngineContract(contract: EngineContract): void {
 
     rule("loading a loaded model is cheap", async () => {
       const residency = residencyOf();
+      const firstAt = performance.now();
       await residency.load(chat, { contextTokens }, () => {}, never);
-      const startedAt = performance.now();
+      const secondAt = performance.now();
       const second = await residency.load(chat, { contextTokens }, () => {}, never);
-      // Generous for a busy machine; a real second load of the weights takes longer on anything but a toy model.
-      expect(performance.now() - startedAt).toBeLessThan(1_000);
+      // A second is room enough for a toy model on a busy machine; loading real weights again takes as long as at first.
+      expect(performance.now() - secondAt).toBeLessThan(Math.max(1_000, (secondAt - firstAt) / 2));
       expect(second.contextTokens).toBe(contextTokens);
       expect((await residency.loaded(never)).filter((model) => model.name === chat)).toHaveLength(1);
     });

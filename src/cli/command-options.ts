@@ -14,14 +14,23 @@ export function withJson(command: Command, shape: string): Command {
   return command.option("--json", `print one JSON value: ${shape}`);
 }
 
-/** The examples of one command's help, a line each: the words, and what they do. */
+/**
+ * The examples of one command's help: the words, and what they do beside them, or below where the terminal is narrow.
+ * They hold in any shell: double quotes around, single ones within.
+ */
 export function withExamples(
   command: Command,
   examples: readonly (readonly [words: string, meaning: string])[],
 ): Command {
   const width = Math.max(...examples.map(([words]) => words.length));
-  const lines = examples.map(([words, meaning]) => `  ${words.padEnd(width)}  ${meaning}`);
-  return command.addHelpText("after", `\nExamples:\n${lines.join("\n")}\n`);
+  const widest = Math.max(...examples.map(([, meaning]) => `  ${" ".repeat(width)}  ${meaning}`.length));
+  return command.addHelpText("after", () => {
+    const room = command.configureOutput().getOutHelpWidth?.() ?? 80;
+    const lines = examples.map(([words, meaning]) =>
+      widest > room ? `  ${words}\n      ${meaning}` : `  ${words.padEnd(width)}  ${meaning}`,
+    );
+    return `\nExamples:\n${lines.join("\n")}\n`;
+  });
 }
 
 /** A whole number between `least` and `most`. Throws what commander shows as wrong usage. */

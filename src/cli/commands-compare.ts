@@ -14,17 +14,14 @@ export function addCompare(program: Command, run: Run): void {
         .description("ask models the same, side by side, and pick the one that did best")
         .option("-f, --file <path>", "a text file to read for the models; repeatable", repeated)
         .option("-s, --system <text>", "the system prompt")
-        .option(
-          "--judge [model]",
-          "have a local model rank the answers blind (default: the largest that isn't compared)",
-        )
+        .option("--judge <model>", "have a local model rank the answers blind (auto: the largest that isn't compared)")
         .option("--runs <number>", "ask each so often, and show medians", wholeNumber(1, 9))
         .option("--max-tokens <number>", "most tokens of each answer", wholeNumber(1, 10_000_000)),
       "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
     ),
     [
       ['ollm compare "Explain recursion" llama3.2:3b qwen2.5:7b', "answers, speed and memory of two"],
-      ['ollm compare "Summarise this" --file notes.txt --judge', "the best ranked models, and a judge's opinion"],
+      ['ollm compare "Summarise this" --file notes.txt --judge auto', "the best ranked models, and a judge's opinion"],
       ['ollm compare "Why?" smollm2:135m qwen2.5:7b --runs 3 --json', "medians of three, whole, for a program"],
     ],
   ).action((prompt: string, models: readonly string[], flags: CompareFlags) =>

@@ -8,6 +8,10 @@ export function addConfig(program: Command, run: Run): void {
     .command("config")
     .description("the settings: what holds, from where; change them")
     .helpCommand(false);
+  withExamples(config, [
+    ["ollm config show", "what holds, and where it comes from"],
+    ["ollm config set options.temperature 0.2", "change it"],
+  ]);
   withExamples(
     withJson(
       config
@@ -51,7 +55,7 @@ export function addConfig(program: Command, run: Run): void {
     [
       ["ollm config set options.temperature 0.2", "in force at once, also in hosts that run"],
       ["ollm config set files.roots ~/notes,~/work", "a list"],
-      [`ollm config set 'models["qwen*"].contextTokens' 16384`, "of models by pattern"],
+      [`ollm config set "models['qwen*'].contextTokens" 16384`, "of models by pattern"],
     ],
   ).action((path: string, value: string, options: JsonOption) =>
     run(async (io) => (await import("./commands/config.ts")).configSet(path, value, options, io)),
@@ -64,25 +68,27 @@ export function addConfig(program: Command, run: Run): void {
         .description("take a setting out of the file, so that the default holds"),
       "path, source, changed",
     ),
-    [[`ollm config unset 'models["qwen*"]'`, "all of one pattern"]],
+    [[`ollm config unset "models['qwen*']"`, "all of one pattern"]],
   ).action((path: string, options: JsonOption) =>
     run(async (io) => (await import("./commands/config.ts")).configSet(path, undefined, options, io)),
   );
-  config
-    .command("edit")
-    .description("open a copy in $VISUAL or $EDITOR, and put it in place once it is right")
-    .action(() => run(async (io) => (await import("./commands/config-edit.ts")).configEdit(io)));
-  withJson(
-    config
-      .command("validate")
-      .argument("[file]", "another file (default: the one in force)")
-      .description("say whether a file would be obeyed, else what is wrong in which line"),
-    "file, valid, problem",
+  withExamples(
+    config.command("edit").description("open a copy in $VISUAL or $EDITOR, and put it in place once it is right"),
+    [["ollm config edit", "says what is wrong before it holds"]],
+  ).action(() => run(async (io) => (await import("./commands/config-edit.ts")).configEdit(io)));
+  withExamples(
+    withJson(
+      config
+        .command("validate")
+        .argument("[file]", "another file (default: the one in force)")
+        .description("say whether a file would be obeyed, else what is wrong in which line"),
+      "file, valid, problem",
+    ),
+    [["ollm config validate other.yaml", "before it takes the place of the one in force"]],
   ).action((file: string | undefined, options: JsonOption) =>
     run(async (io) => (await import("./commands/config.ts")).configValidate(file, options, io)),
   );
-  config
-    .command("path")
-    .description("print where the file is, or would be")
-    .action(() => run(async (io) => (await import("./commands/config.ts")).configPath(io)));
+  withExamples(withJson(config.command("path").description("print where the file is, or would be"), "file, exists"), [
+    ["ollm config path", "its name and nothing else"],
+  ]).action((options: JsonOption) => run(async (io) => (await import("./commands/config.ts")).configPath(options, io)));
 }

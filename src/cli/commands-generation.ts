@@ -29,12 +29,15 @@ export function addGeneration(program: Command, run: Run): void {
           ]),
         )
         .option("--profile <name>", "fast, general, code or creative")
-        .option("-t, --template <name>", "a template; the prompt stands behind it")
+        .option(
+          "-t, --template <name>",
+          "a template; what is piped in is its open variable, the prompt stands behind it",
+        )
         .option("--var <name=value>", "a variable of the template; repeatable", repeated)
         .option("--format <format>", "json, or the file of a JSON Schema that the answer must match")
         .option("--max-tokens <number>", "most tokens of the answer", wholeNumber(1, 10_000_000))
         .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
-        .option("--context <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
+        .option("--context-size <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
         .option("--think", "let it think first, where the model can; shown dim")
         .option("--no-memory", "leave out what is remembered")
         .option("--explain", "say what was considered, and how long it took")
@@ -59,6 +62,7 @@ export function addGeneration(program: Command, run: Run): void {
       .argument("[model]", "the model that answers (default: the best that fits)")
       .description("talk with a model; /help lists what else it can do")
       .option("-s, --system <text>", "the system prompt")
+      .option("--max-tokens <number>", "most tokens of each answer", wholeNumber(1, 10_000_000))
       .option("--no-memory", "leave out what is remembered"),
     [
       ["ollm chat", "Ctrl-C ends an answer, twice leaves"],

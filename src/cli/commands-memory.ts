@@ -20,6 +20,10 @@ export function addMemory(program: Command, run: Run): void {
     .command("memory")
     .description("what is remembered over sessions: facts, preferences, context")
     .helpCommand(false);
+  withExamples(memory, [
+    ['ollm memory add deploy "make ship, region fra"', "remember it"],
+    ["ollm memory search deploy", "find it again"],
+  ]);
 
   withExamples(
     withJson(memory.command("list").description("list it, newest first"), `entries[{${entryShape}}], total`),
@@ -59,7 +63,7 @@ export function addMemory(program: Command, run: Run): void {
         .option("--project", "only for the project of this folder")
         .option("--tag <tag>", "a word to find it by; repeatable", repeated)
         .option("--pin", "put it into every prompt")
-        .option("--ttl <seconds>", "forget it after so long", wholeNumber(1, 4_000_000_000))
+        .option("--ttl <seconds>", "forget it after so long; 0 for never", wholeNumber(0, 4_000_000_000))
         .option("--force", "keep it though it looks like a secret"),
       "key, replaced, expires_at, similar[]",
     ),

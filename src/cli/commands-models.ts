@@ -102,16 +102,16 @@ function addMemory(program: Command, run: Run): void {
         .command("load")
         .argument("<name>", "a model")
         .description("load a model, making room if need be")
-        .option("--context <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
+        .option("--context-size <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
         .option("--dry-run", "only say whether it fits and what would be unloaded")
         .option("--keep", "and keep it, as ollm keep does"),
       "model, engine, loaded, load_ms, plan",
     ),
     [
       ["ollm load qwen2.5-coder:7b --dry-run", "does it fit, and what would go?"],
-      ["ollm load smollm2:135m --context 8192 --keep", "and let nothing unload it"],
+      ["ollm load smollm2:135m --context-size 8192 --keep", "and let nothing unload it"],
     ],
-  ).action((name: string, options: { context?: number; dryRun?: boolean; keep?: boolean; json?: boolean }) =>
+  ).action((name: string, options: { contextSize?: number; dryRun?: boolean; keep?: boolean; json?: boolean }) =>
     run(async (io) => (await import("./shell/ps.ts")).loadModel(name, options, io)),
   );
 

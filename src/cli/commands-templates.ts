@@ -9,6 +9,10 @@ export function addTemplates(program: Command, run: Run): void {
     .command("template")
     .description("prompts with variables: those that come along, your own and the project's")
     .helpCommand(false);
+  withExamples(template, [
+    ["ollm template list", "what there is"],
+    ["git diff --staged | ollm template render commit-message --generate", "ask a model with one"],
+  ]);
 
   withExamples(
     withJson(
@@ -23,12 +27,15 @@ export function addTemplates(program: Command, run: Run): void {
     run(async (io) => (await import("./shell/template.ts")).listTemplates(query, options, io)),
   );
 
-  withJson(
-    template
-      .command("show")
-      .argument("<name>", "as ollm template list shows it")
-      .description("show one: its text, its variables, and how it is answered"),
-    "name, description, template, variables, system, model, profile, options, format, source, file, hides",
+  withExamples(
+    withJson(
+      template
+        .command("show")
+        .argument("<name>", "as ollm template list shows it")
+        .description("show one: its text, its variables, and how it is answered"),
+      "name, description, template, variables, system, model, profile, options, format, source, file, hides",
+    ),
+    [["ollm template show summarise", "its text and its variables"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/template.ts")).showTemplate(name, options, io)),
   );
@@ -83,7 +90,7 @@ export function addTemplates(program: Command, run: Run): void {
         .description("print its file; a built-in one is copied to your own first"),
       "name, file",
     ),
-    [['"$EDITOR" "$(ollm template edit-path summarise)"', "edit it; it holds as soon as it is saved"]],
+    [['code "$(ollm template edit-path summarise)"', "edit it; it holds as soon as it is saved"]],
   ).action((name: string, options: JsonOption) =>
     run(async (io) => (await import("./shell/template.ts")).templatePath(name, options, io)),
   );

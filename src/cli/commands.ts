@@ -8,7 +8,7 @@ import { addMemory } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";
 import { addProject } from "./commands-project.ts";
 import { addTemplates } from "./commands-templates.ts";
-import { wholeNumber, type JsonOption, type Run } from "./command-options.ts";
+import { wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 import type { SetupOptions } from "./commands/setup.ts";
 import type { UninstallOptions } from "./commands/uninstall.ts";
 
@@ -49,9 +49,6 @@ export function createCommands(run: Run): Command {
     // A command's own --root is not the server's.
     .enablePositionalOptions()
     .exitOverride()
-    .configureOutput({
-      outputError: (text, write) => write(`${readable(text)}\n  ollm --help lists commands and options\n`),
-    })
     .addHelpText("after", examples);
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
@@ -71,12 +68,23 @@ export function createCommands(run: Run): Command {
   addSetUp(program, run);
   addConfig(program, run);
   addRunning(program, run);
+  sayUsage(program);
   return program;
+}
+
+/** Wrong usage of a command names the help of that command. */
+function sayUsage(command: Command): void {
+  const next =
+    command.parent === null
+      ? "ollm --help lists commands and options"
+      : `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows how it is used"}`;
+  command.configureOutput({ outputError: (text, write) => write(`${readable(text)}\n  ${next}\n`) });
+  for (const child of command.commands) sayUsage(child);
 }
 
 function addSetUp(program: Command, run: Run): void {
   program.commandsGroup("Set up:");
-  program
+  const setup = program
     .command("setup")
     .description("add the server to the assistants on this machine, after showing each change")
     .option(
@@ -93,7 +101,12 @@ function addSetUp(program: Command, run: Run): void {
     .option("-y, --yes", "change without asking")
     .addHelpText("after", "\nExit code 2 when somebody has to answer first: --yes, or a terminal.\n")
     .action((options: SetupOptions) => run(async (io) => (await import("./commands/setup.ts")).setup(options, io)));
-  program
+  withExamples(setup, [
+    ["ollm setup", "asks before each change"],
+    ["ollm setup --client cursor --root ~/notes --yes", "one assistant, one folder, no questions"],
+    ["ollm setup --print", "only shows it"],
+  ]);
+  const doctor = program
     .command("doctor")
     .description("check Node, home, disk, memory, owner, engines, models and assistants, and say what to do")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
@@ -101,7 +114,8 @@ function addSetUp(program: Command, run: Run): void {
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/doctor.ts")).doctor({ json: options.json === true }, io)),
     );
-  program
+  withExamples(doctor, [["ollm doctor", "what is missing, and what to do about it"]]);
+  const uninstall = program
     .command("uninstall")
     .description("take the server out of every assistant and end the owner; models and settings stay")
     .option("--purge", "also delete the home with models, engine and settings, after saying what goes")
@@ -109,11 +123,15 @@ function addSetUp(program: Command, run: Run): void {
     .action((options: UninstallOptions) =>
       run(async (io) => (await import("./commands/uninstall.ts")).uninstall(options, io)),
     );
+  withExamples(uninstall, [
+    ["ollm uninstall", "out of the assistants; models and settings stay"],
+    ["ollm uninstall --purge", "nothing stays, after asking"],
+  ]);
 }
 
 function addRunning(program: Command, run: Run): void {
   program.commandsGroup("Run:");
-  program
+  const serve = program
     .command("serve")
     .description("open the network door: MCP over HTTP at /mcp, /sse for older clients, /health; ends with SIGTERM")
     .option("--bind <address>", "address to listen on", "127.0.0.1")
@@ -130,40 +148,60 @@ function addRunning(program: Command, run: Run): void {
         (await import("./commands/serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),
       ),
     );
+  withExamples(serve, [
+    ["ollm serve", "for programs on this machine"],
+    ["ollm serve --bind 0.0.0.0 --port 8080", "for the network, with the token"],
+  ]);
 
   const token = program.command("token").description("the secret of HTTP callers").helpCommand(false);
-  token
+  const rotate = token
     .command("rotate")
     .description("make a new one; open doors obey at once and close what the old one had opened")
     .option("--json", "print one JSON line: token_file")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/token.ts")).rotateToken({ json: options.json === true }, io)),
     );
+  for (const command of [token, rotate]) withExamples(command, [["ollm token rotate", "the old one opens nothing"]]);
+  addDaemon(program, run);
+}
 
+function addDaemon(program: Command, run: Run): void {
   const daemon = program
     .command("daemon")
     .description("the owner: the one process that holds models, queue and stores for all assistants")
     .helpCommand(false);
-  daemon
+  withExamples(daemon, [
+    ["ollm daemon status", "whether it runs, for whom, and what is loaded"],
+    ["ollm daemon restart", "with this program's version and environment"],
+  ]);
+  const start = daemon
     .command("start")
     .description("start it; assistants do so by themselves")
-    .action(() => run(async (io) => (await import("./commands/daemon.ts")).daemonStart({}, io)));
-  daemon
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("./commands/daemon.ts")).daemonStart(options, io)),
+    );
+  withExamples(withJson(start, "running, pid, version"), [["ollm daemon start", "before the first one asks"]]);
+  const stop = daemon
     .command("stop")
     .description("end it; the next assistant that calls starts it again")
-    .action(() => run(async (io) => (await import("./commands/daemon.ts")).daemonStop({}, io)));
-  daemon
+    .action((options: JsonOption) => run(async (io) => (await import("./commands/daemon.ts")).daemonStop(options, io)));
+  withExamples(withJson(stop, "running, pid of the one that ended"), [["ollm daemon stop", "frees what it holds"]]);
+  const restart = daemon
     .command("restart")
     .description("end it and start it anew, with this program's version and environment")
-    .action(() => run(async (io) => (await import("./commands/daemon.ts")).daemonRestart({}, io)));
-  daemon
+    .action((options: JsonOption) =>
+      run(async (io) => (await import("./commands/daemon.ts")).daemonRestart(options, io)),
+    );
+  withExamples(withJson(restart, "running, pid, version"), [["ollm daemon restart", "hosts stay connected"]]);
+  const status = daemon
     .command("status")
     .description("say whether it runs, for whom, and what is loaded; starts nothing")
     .option("--json", "print one JSON object: running, pid, version, socket, clients, loaded, ...")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonStatus({ json: options.json === true }, io)),
     );
-  daemon
+  withExamples(status, [["ollm daemon status --json", "for a program"]]);
+  const logs = daemon
     .command("logs")
     .description("show what it said and the calls it served; never their text, unless log.prompts is set")
     .addOption(new Option("-n, --lines <number>", "the newest lines").default(50).argParser(wholeNumber(0, 1_000_000)))
@@ -171,6 +209,7 @@ function addRunning(program: Command, run: Run): void {
     .action(({ lines, follow }: { readonly lines: number; readonly follow?: boolean }) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonLogs({ lines, follow: follow === true }, io)),
     );
+  withExamples(logs, [["ollm daemon logs --follow", "what happens, as it happens"]]);
 }
 
 /** The exit code of an error by which commander ends: 0 for help and version, 2 for wrong usage. Others: undefined. */

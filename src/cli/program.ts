@@ -11,8 +11,9 @@ import { build, version } from "../version.ts";
 export async function runProgram(words: readonly string[]): Promise<void> {
   try {
     // Hidden: fronts start it, with its output in the owner's log.
-    if (words.length === 1 && words[0] === "owner") {
-      await (await import("../server/owner/main.ts")).runOwner({ version, build });
+    if (words[0] === "owner") {
+      const flags = parseFlags(words.slice(1));
+      await (await import("../server/owner/main.ts")).runOwner({ version, build }, flags);
       return;
     }
     if (isServer(words))

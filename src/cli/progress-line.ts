@@ -8,6 +8,9 @@ export interface ProgressOutput {
 /** `, 12 of 98 MB`, `, 9.3 MB/s`, `11.8 MB of 48.1 MB`, `12 tokens`. */
 const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens)\b(\/s)?/g;
 
+/** `100 % ` */
+const percentCells = 6;
+
 /** A remaining time from less than this would jump about. */
 const leastMeasuredMs = 2_000;
 /** Older progress says little of the speed now. */
@@ -58,7 +61,8 @@ export function createProgressLine(
       }
       // Some terminals (a pty without a window, CI) say that they are 0 columns wide.
       const width = (output.columns || 80) - 1;
-      const text = fraction === undefined ? message : withBar(`${message}${remaining(fraction)}`, fraction, width);
+      const text =
+        fraction === undefined ? message : withBar(figured(message, remaining(fraction), width), fraction, width);
       const line = cut(text, width);
       output.write(`\r${line}${" ".repeat(Math.max(0, shown.length - line.length))}`);
       shown = line;
@@ -83,6 +87,13 @@ export function duration(seconds: number): string {
 
 function cut(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
+}
+
+/** Where the line is too narrow for all, the figures stay: what it works on was said before. */
+function figured(message: string, left: string, width: number): string {
+  const text = `${message}${left}`;
+  const [, onlyFigures] = /^[^,]*, (.+)$/.exec(text) ?? [];
+  return onlyFigures === undefined || text.length + percentCells <= width ? text : onlyFigures;
 }
 
 /** The words count more than the bar: it takes what they leave, and goes when that is little. */

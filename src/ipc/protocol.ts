@@ -85,6 +85,8 @@ export interface OwnerStatus {
   readonly settingsProblem?: string;
   /** Settings that the owner's own variables and flags set, before the file: path to name. Absent until it has read them. */
   readonly fixedSettings?: Readonly<Record<string, string>>;
+  /** Their values, passwords masked. */
+  readonly fixedValues?: Readonly<Record<string, unknown>>;
 }
 
 /** A line of the owner between MCP messages: it is about to close, and why. MCP messages never start like this. */

@@ -18,6 +18,8 @@ export interface StartOptions {
   readonly node: string;
   /** Of which the owner gets a part: `ownerEnvironment`. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Flags of the server that the owner obeys; none when absent. */
+  readonly flags?: readonly string[];
   /** Sentences for the user. */
   say(text: string): void;
   /** Bounds the wait for the owner's socket; 20 s when absent: a machine that swaps takes long to start anything. */
@@ -111,7 +113,7 @@ function spawnOwner(home: string, log: string, options: StartOptions, keep: read
   let child: ChildProcess;
   let ended: string | undefined;
   try {
-    child = spawn(options.node, [join(folder, "cli.mjs"), "owner"], {
+    child = spawn(options.node, [join(folder, "cli.mjs"), "owner", ...(options.flags ?? [])], {
       cwd: home,
       detached: true,
       windowsHide: true,

@@ -32,6 +32,8 @@ export interface CallerProject {
   readonly sources?: Readonly<Record<string, string>>;
   /** What waits for the user's approval, and how to give it: one sentence, also among `notes`. */
   readonly waiting?: string;
+  /** The hash of what waits, that of `ProjectQuestion`; there while `waiting` is. */
+  readonly waitingDigest?: string;
   /** Keys that are ignored, and why: a sentence each. */
   readonly notes: readonly string[];
 }

@@ -36,7 +36,7 @@ export interface RememberRequest {
   readonly scope?: MemoryScope;
   readonly tags?: readonly string[];
   readonly isPinned?: boolean;
-  /** Until it is remembered again; without it the entry has no end. */
+  /** 0: no end. When absent: the same time again as the key had, else no end. */
   readonly ttlSeconds?: number;
   /** Stores what looks like a secret all the same. */
   readonly isForced?: boolean;
@@ -73,6 +73,20 @@ export interface ForgetRequest {
   readonly isAll?: boolean;
 }
 
+/** A part of an export; all of it when nothing is said. */
+export interface ExportPage {
+  /** Begins behind what this page ended with: its `next`. */
+  readonly after?: string;
+  /** Characters of the entries' texts; the last one may go beyond them. */
+  readonly maxChars?: number;
+}
+
+export interface Exported {
+  readonly text: string;
+  /** Absent: that was all. */
+  readonly next?: string;
+}
+
 export type MemoryFormat = "json" | "markdown";
 
 /** What is remembered across sessions. Callers see global entries and those of their own project. */
@@ -88,8 +102,11 @@ export interface Memories {
   matching(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
   /** Keys that are gone, on disk too. Throws `UnknownMemory` for a key that isn't there. */
   forget(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
-  /** Every entry that the caller sees, as one text; for the user's own shell those of all projects. */
-  export(caller: CallerContext, format: MemoryFormat): Promise<string>;
+  /**
+   * Every entry that the caller sees, oldest key first; for the user's own shell those of all projects. Throws
+   * `InvalidRequest` for a page behind an entry that is gone.
+   */
+  export(caller: CallerContext, format: MemoryFormat, page?: ExportPage): Promise<Exported>;
   /**
    * Entries of such a text, under source `system`; the count of those taken and why others were not. Each is taken whole,
    * and all of them at once. `isForced` takes what looks like a secret.

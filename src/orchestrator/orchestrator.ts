@@ -135,10 +135,13 @@ export function createOrchestrator(world: World): Orchestrator {
 
   const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
   const embedder = createEmbedder({ inventory, loader, log });
-  const embed: typeof embedder = (texts, signal) => calls.count(embedder(texts, signal));
-  const memories = createMemories({ now, log, publish, ...kept, embed });
-  const templates = createTemplates({ folder: join(world.home, "templates"), log, publish });
-  const projects = createProjects({ now, log, publish, profiles: Object.keys(profiles), ...kept });
+  const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
+  const remembered = world.memoryFiles === undefined ? kept : { files: world.memoryFiles };
+  const memories = createMemories({ now, log, publish, ...remembered, embed });
+  const named = { profiles: Object.keys(profiles) };
+  const projects = createProjects({ now, log, publish, ...named, ...kept });
+  const { asOwn } = projects;
+  const templates = createTemplates({ folder: join(world.home, "templates"), log, publish, ...named, asOwn });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
 

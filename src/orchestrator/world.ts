@@ -21,6 +21,8 @@ export interface World {
   readonly jobFiles?: JobFiles;
   /** The folders of `OLLM_HOME` in which documents lie; absent: nothing is kept over the end of the process. */
   readonly documentFiles?: DocumentFiles;
+  /** Where what is remembered lies; absent: with the other documents. */
+  readonly memoryFiles?: DocumentFiles;
   /** Of this process, which holds the home. */
   readonly settings: LiveSettings;
   /** The build's version. */

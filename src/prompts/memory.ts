@@ -3,8 +3,9 @@ import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
 import type { PromptAnswer, PromptArguments, PromptContext, PromptSource, PromptText } from "./definition.ts";
 
 const actions = ["list", "add", "forget", "clear"] as const;
-/** Entries of one list; the assistant reads them too. */
+/** Entries of one list, and characters of each value; the assistant reads them too. */
 const maxListed = 50;
+const maxCharacters = 500;
 
 /**
  * `/memory list | add | forget | clear` where a host shows prompts as slash commands. What the user typed is done at
@@ -65,7 +66,8 @@ async function list(query: string | undefined, { orchestrator, caller }: PromptC
 
 /** A line of JSON: a value can't look like a message. */
 function lineOf({ key, value, category, isPinned }: MemoryEntry): string {
-  return JSON.stringify({ key, value, category, ...(isPinned && { pinned: true }) });
+  const shown = value.length <= maxCharacters ? value : `${value.slice(0, maxCharacters)}…`;
+  return JSON.stringify({ key, value: shown, category, ...(isPinned && { pinned: true }) });
 }
 
 async function add(

@@ -3,6 +3,8 @@ import type { ResourceDefinition } from "./definition.ts";
 
 /** Entries of one reading; more than these are found by asking for them. */
 const maxEntries = 200;
+/** Of their values: what is larger is no message that a client would take. */
+const maxCharacters = 1_000_000;
 
 export const memories: ResourceDefinition = {
   name: "memory",
@@ -12,9 +14,19 @@ export const memories: ResourceDefinition = {
   isTouchedBy: ({ kind }) => kind === "memories",
   async read(_variables, { orchestrator, caller }) {
     const { entries, total } = await orchestrator.memories.recall(caller, { limit: maxEntries });
-    return { entries: entries.map(memoryData), total };
+    return { entries: entries.slice(0, fitting(entries)).map(memoryData), total };
   },
 };
+
+/** How many of them `maxCharacters` have room for. */
+function fitting(entries: readonly MemoryEntry[]): number {
+  let left = maxCharacters;
+  const beyond = entries.findIndex(({ value, previous }) => {
+    left -= value.length + (previous?.value.length ?? 0);
+    return left < 0;
+  });
+  return beyond === -1 ? entries.length : beyond;
+}
 
 /** An entry as resources show it: everything. */
 export function memoryData(entry: MemoryEntry): object {

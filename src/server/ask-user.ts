@@ -5,21 +5,25 @@ import type { NeededField, NeedsInput } from "../orchestrator/needs-input.ts";
 /** The one question of a round: its fields are the tool's own inputs. */
 const questionKey = "input";
 
-/** The question as a result; the SDK turns it into an elicitation for clients that know no such result. */
-export function question({ message, fields }: NeedsInput): InputRequiredResult {
+/**
+ * The question as a result; the SDK turns it into an elicitation for clients that know no such result. `key` tells its
+ * answer from those to other questions.
+ */
+export function question(needs: NeedsInput, key: string = questionKey): InputRequiredResult {
+  return inputRequired({ inputRequests: { [key]: inputRequired.elicit(formOf(needs)) } });
+}
+
+/** The form for the user, as `elicitation/create` takes it. */
+export function formOf({ message, fields }: NeedsInput) {
   const required = Object.keys(fields).filter((name) => fields[name]?.isRequired === true);
-  return inputRequired({
-    inputRequests: {
-      [questionKey]: inputRequired.elicit({
-        message,
-        requestedSchema: {
-          type: "object",
-          properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, property(field)])),
-          ...(required.length > 0 && { required }),
-        },
-      }),
+  return {
+    message,
+    requestedSchema: {
+      type: "object" as const,
+      properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, property(field)])),
+      ...(required.length > 0 && { required }),
     },
-  });
+  };
 }
 
 function property(field: NeededField) {
@@ -58,11 +62,26 @@ export function answersTo(
   const response = responses?.[questionKey];
   if (typeof response !== "object" || response === null) return undefined;
   const { action, content } = response as { action?: unknown; content?: unknown };
-  if (action !== "accept") {
-    throw new InvalidRequest(`The user did not agree: ${message}`, { hint: "Nothing was changed." });
-  }
+  if (action !== "accept") throw notAgreed(message);
   const given = typeof content === "object" && content !== null ? content : {};
   return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
+}
+
+/** The user was asked, and said no: by declining, or in the form itself. */
+export function notAgreed(message: string): InvalidRequest {
+  return new InvalidRequest(`The user did not agree: ${message}`, { hint: "Nothing was changed." });
+}
+
+/** Whether these very fields have their answers already: asking once more would go in circles. */
+export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(fields).every((name) => Object.hasOwn(answers, name));
+}
+
+/** The user was asked, and left something out: the next form would come back like this one. */
+export function leftOut(tool: string, needs: NeedsInput): InvalidRequest {
+  return new InvalidRequest(missingInput(tool, needs).message, {
+    hint: "The user's form left it out: ask them, then call again with it.",
+  });
 }
 
 /** What was given with the answers in their places. What is given for a field's group and is no object is replaced. */

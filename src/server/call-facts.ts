@@ -36,12 +36,17 @@ export interface CallFacts extends RequestFacts {
   readonly wantsText?: boolean;
   /** The client can put a form before its user. */
   readonly canAsk: boolean;
+  /** Puts a form (`formOf`) before the user within the call; rejects when the client fails to. Legacy era only. */
+  readonly askNow?: (form: Record<string, unknown>) => Promise<unknown>;
   /** Answers of a retried request, untrusted. */
   readonly inputResponses?: Readonly<Record<string, unknown>>;
 }
 
 /** A client that does not answer `roots/list` must not hold up a call. */
 const rootsTimeoutMs = 2_000;
+
+/** Reading what is asked takes a person a while; where there is none the call goes on. */
+const formTimeoutMs = 300_000;
 
 export function requestFacts(server: Server, context: ServerContext): RequestFacts {
   const claims = claimsOf(context);
@@ -70,6 +75,13 @@ export function callFacts(server: Server, context: ServerContext, given: unknown
     arguments: given,
     wantsText: _meta?.[streamKey] === true,
     canAsk: canShowForms(capabilities),
+    ...(claims === undefined && {
+      askNow: (form) =>
+        context.mcpReq.send(
+          { method: "elicitation/create", params: form },
+          { signal: context.mcpReq.signal, timeout: formTimeoutMs },
+        ),
+    }),
     ...(inputResponses !== undefined && { inputResponses }),
     ...(token !== undefined && {
       notifyProgress(note) {

@@ -44,6 +44,7 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   const host: ServerHost = {
     ...givenHost,
     knownRoots,
+    askedProjects: new Set(),
     async open() {
       const home = await givenHost.open();
       if (isTold) feed.attach(home.orchestrator);

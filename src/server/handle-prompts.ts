@@ -17,7 +17,7 @@ import type {
   PromptSource,
 } from "../prompts/definition.ts";
 import { promptSources } from "../prompts/index.ts";
-import { answersTo, missingInput, question } from "./ask-user.ts";
+import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
 import { callFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
 import { resourceContext } from "./handle-resources.ts";
@@ -66,9 +66,10 @@ export async function getPrompt(
     const answers = answersTo(needs, inputResponses);
     if (answers === undefined) return question(needs);
     const again = await source.get(prompt.name, { ...given, ...(answers as PromptArguments) }, asking);
+    if (!("needsInput" in again)) return resultOf(again);
     // One round: an answer that leaves it open would be asked for in circles.
-    if ("needsInput" in again) throw missingInput(`prompt ${prompt.name}`, again.needsInput);
-    return resultOf(again);
+    if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+    throw missingInput(`prompt ${prompt.name}`, again.needsInput);
   } catch (error) {
     const text = errorText(error, `prompt ${prompt.name}`, host.log);
     const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;

@@ -1,4 +1,5 @@
-import { access, chmod, constants, mkdir, mkdtemp, stat } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { access, chmod, constants, copyFile, mkdir, mkdtemp, stat, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { realHome, runFolder, tokenFile } from "../ipc/run-folder.ts";
@@ -7,7 +8,8 @@ import type { Log } from "../orchestrator/log.ts";
 
 /**
  * Makes sure that the home folder exists and belongs to its user alone. One that can't be written (containers,
- * sandboxes) is replaced by a temporary one, with a warning: models pulled into it are lost with it.
+ * sandboxes) is replaced by a temporary one, with a warning: models pulled into it are lost with it. Its settings hold
+ * there too.
  */
 export async function ensureHome(wanted: string, log: Log): Promise<string> {
   try {
@@ -20,11 +22,33 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
     return wanted;
   } catch (error) {
     const temporary = await mkdtemp(path.join(tmpdir(), "ollm-home-"));
+    await linkSettings(wanted, temporary, log);
     const reason = error instanceof Error ? error.message : String(error);
     log.warn(
       `${wanted} can't be used (${reason}); using ${temporary} until the end. Set OLLM_HOME to a writable folder.`,
     );
     return temporary;
+  }
+}
+
+/** At the end of the process that used it. */
+export function removeTemporary(home: string): void {
+  try {
+    rmSync(home, { recursive: true, force: true });
+  } catch {
+    // On Windows a file that a child of ours still has open; the system empties the folder for temporary ones.
+  }
+}
+
+/** Where links need a privilege a copy will do. One that can't be read is left: what it says nobody knows. */
+async function linkSettings(wanted: string, temporary: string, log: Log): Promise<void> {
+  const [from, to] = [path.join(path.resolve(wanted), "config.yaml"), path.join(temporary, "config.yaml")];
+  try {
+    await access(from, constants.R_OK);
+    await symlink(from, to).catch(() => copyFile(from, to));
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`${from} is not obeyed: ${String(error)}`);
   }
 }
 

@@ -21,6 +21,8 @@ export interface ServerHost {
   notesPrompts?(): boolean;
   /** What the connection knows of its client's roots; absent: they are asked for each time. */
   readonly knownRoots?: KnownRoots;
+  /** Hashes of what projects bring along that this connection's user was asked about; absent: nothing is asked. */
+  readonly askedProjects?: Set<string>;
   /** The connection is over: what was kept for this caller alone goes. */
   forget?(): void;
 }

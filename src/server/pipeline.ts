@@ -1,10 +1,9 @@
 import { ProtocolError, type CallToolResult, type InputRequiredResult } from "@modelcontextprotocol/server";
 import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
-import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
-import { answersTo, missingInput, question, withAnswers } from "./ask-user.ts";
+import { answersTo, isAnswered, leftOut, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
@@ -15,6 +14,7 @@ import { createTie, type Tie } from "./let-go.ts";
 import { checkOffered } from "./offer.ts";
 import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
+import { askAboutProject } from "./project-question.ts";
 import { allowedRoots, foldersOfUris } from "./roots.ts";
 import { taskAnswer } from "./task-data.ts";
 import { resultOf } from "./tool-result.ts";
@@ -48,7 +48,12 @@ export async function callTool(
     asked = promptOf(input);
     const home = await homeOf(host, facts);
     checkOffered(tool.name, facts.client, home);
-    const { result, outcome } = await runCall(tool, input, { facts, host, home, progress, timers });
+    const asking = await askAboutProject(tool, facts, host, home);
+    if ("asks" in asking) {
+      ended = { outcome: "asked" };
+      return asking.asks;
+    }
+    const { result, outcome } = await runCall(tool, input, { facts, host, home: asking.home, progress, timers });
     ended = outcome;
     return result;
   } catch (error) {
@@ -136,10 +141,10 @@ async function runWithAnswers(
   const given = rawObject(facts.arguments);
   const parsed = validateInput(tool, isUserOnly ? given : withAnswers(given, needs, answers));
   const again = await tool.run(parsed, isUserOnly ? { ...context, answers } : context);
-  if ("needsInput" in again && Object.keys(again.needsInput.fields).every((name) => name in answers)) {
-    // Asking the same once more would go in circles: the answer was no.
-    throw new InvalidRequest(`The user did not agree: ${needs.message}`, { hint: "Nothing was changed." });
-  }
+  if (!("needsInput" in again)) return again;
+  if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+  // What only the user may answer may have changed under the form: then its answers are to another question.
+  if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw leftOut(tool.name, again.needsInput);
   return again;
 }
 

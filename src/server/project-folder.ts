@@ -1,8 +1,9 @@
 import { lstat, realpath } from "node:fs/promises";
 import path from "node:path";
+import { realFolder } from "../orchestrator/files/real-folder.ts";
 import type { CallerFacts } from "./host.ts";
 import { isTooBroad } from "./paths.ts";
-import { foldersOfUris, isProject, realFolder } from "./roots.ts";
+import { foldersOfUris, isProject } from "./roots.ts";
 
 /** What makes a folder a project of ours whatever else it holds. */
 const ownMarkers = ["project.yaml", "templates"];

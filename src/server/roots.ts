@@ -1,7 +1,8 @@
-import { realpath, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { expandHome } from "../orchestrator/config/expand-home.ts";
+import { realFolder } from "../orchestrator/files/real-folder.ts";
 import type { Log } from "../orchestrator/log.ts";
 import type { CallerFacts } from "./host.ts";
 import { isTooBroad, projectMarkers } from "./paths.ts";
@@ -70,14 +71,4 @@ async function exists(file: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-/** Resolved; undefined when it is none. */
-export async function realFolder(folder: string): Promise<string | undefined> {
-  try {
-    const real = await realpath(folder);
-    return (await stat(real)).isDirectory() ? real : undefined;
-  } catch {
-    return undefined;
-  }
 }

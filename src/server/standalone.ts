@@ -8,7 +8,7 @@ import { createLog, type Log, type LogLevel } from "../orchestrator/log.ts";
 import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
 import type { ServerHost } from "./host.ts";
-import { ensureHome } from "./home-folder.ts";
+import { ensureHome, removeTemporary } from "./home-folder.ts";
 import { callerHost } from "./owner/caller-host.ts";
 import { runHome } from "./owner/run.ts";
 
@@ -38,12 +38,15 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   serving.catch(() => undefined);
   const userHome = homedir();
   const environment = process.env;
-  const home = await ensureHome(resolveHome(environment, userHome), log);
+  const wanted = resolveHome(environment, userHome);
+  const home = await ensureHome(wanted, log);
+  if (home !== wanted) process.once("exit", () => removeTemporary(home));
   let running: Awaited<ReturnType<typeof runHome>>;
   let streams: ReturnType<typeof openHostStreams> | undefined;
   try {
     running = await runHome({
       home,
+      ...(home !== wanted && { unusableHome: wanted }),
       version,
       build,
       isStandalone: true,

@@ -5,7 +5,7 @@ import type { Flags } from "../orchestrator/config/load.ts";
 import { settingsProblem } from "../orchestrator/config/problem-text.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Orchestrator } from "../orchestrator/facade.ts";
-import { createDocumentFiles } from "../orchestrator/documents/files.ts";
+import { createDocumentFiles, readOnlyFiles } from "../orchestrator/documents/files.ts";
 import { createSystemProbe } from "../orchestrator/hardware/system-probe.ts";
 import { createJobFiles } from "../orchestrator/jobs/files.ts";
 import type { Log } from "../orchestrator/log.ts";
@@ -17,6 +17,8 @@ import { fileStamp } from "./file-stamp.ts";
 export interface BrainOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
+  /** The home in whose place that one is until the end, because it can't be written: nothing is remembered for good. */
+  readonly unusableHome?: string;
   /** Of the process that holds the home: its settings of scope owner are the ones that count. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly flags: Flags;
@@ -47,7 +49,7 @@ export interface Brain {
  * Loaded when it is first needed. Throws `InvalidConfig`.
  */
 export async function openBrain(options: BrainOptions): Promise<Brain> {
-  const { home, environment, flags, version } = options;
+  const { home, unusableHome, environment, flags, version } = options;
   let live: FollowedSettings | undefined;
   const log = createLog(() => live?.current().log.level ?? "warn", options.writeLine);
   const probe = createSystemProbe({ log });
@@ -83,6 +85,9 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     settings,
     jobFiles: createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs"))),
     documentFiles: createDocumentFiles(home),
+    ...(unusableHome !== undefined && {
+      memoryFiles: readOnlyFiles(createDocumentFiles(unusableHome), `${unusableHome} can't be used`),
+    }),
   });
   return {
     home,

@@ -17,7 +17,7 @@ const result = z.object({
   completion_tokens: z.number().optional(),
   tokens_per_second: z.number().optional(),
   first_token_ms: z.number().optional(),
-  total_ms: z.number().optional(),
+  total_ms: z.number().optional().describe("Without loading (load_ms) and waiting for others."),
   load_ms: z.number().optional(),
   memory_bytes: z.number().optional(),
   is_contended: z.boolean().optional().describe("Other work ran meanwhile: the times are no measurement."),
@@ -47,6 +47,7 @@ export const compare = defineTool({
   isIdempotent: false,
   isOpenWorld: true,
   canBecomeJob: true,
+  usesProject: true,
   // How many names and runs are checked where they are used: bounds cost every conversation tokens.
   input: z.strictObject({
     prompt: z.string(),

@@ -73,6 +73,11 @@ export interface ToolDefinition<Input extends z.ZodObject = z.ZodObject, Output 
    * (clients refuse answers that don't match).
    */
   readonly canBecomeJob?: true;
+  /**
+   * Uses what a project brings along (system prompt, model, templates): where that waits for the user's approval, a
+   * client that can ask is asked once before the first such call.
+   */
+  readonly usesProject?: true;
   readonly input: Input;
   readonly output: Output;
   run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;

@@ -45,7 +45,7 @@ export const pickWinner = defineTool({
       return { data: { action, preferences: await held(context), undone: preferenceData(undone) } };
     }
     const comparison = await (id === undefined ? newest(context) : comparisons.get(caller, id));
-    if (model === undefined) return { needsInput: whichModel(comparison) };
+    if (model === undefined || model.trim() === "") return { needsInput: whichModel(comparison) };
     const picked = await comparisons.pick(caller, comparison.id, model, task);
     return { data: { action, preferences: await held(context), picked: preferenceData(picked) } };
   },

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { CallerProject } from "../orchestrator/facade-projects.ts";
+import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts";
 import { defineTool, type ToolAnswer, type ToolContext } from "./definition.ts";
 import { present } from "./render.ts";
 
@@ -18,9 +19,6 @@ const output = z.object({
   is_trusted: z.boolean().optional(),
   notes: z.array(z.string()).optional(),
 });
-
-/** The user has been asked about exactly this content: its hash is part of the answer's name. */
-const answerName = (digest: string): string => `approve_${digest.slice(0, 16)}`;
 
 export const projectProfile = defineTool({
   name: "project_profile",
@@ -84,17 +82,9 @@ async function use(
   const seen = place === undefined ? caller : { ...caller, project: await projects.detect(caller, place) };
   const question = profile === undefined && seen.project !== undefined ? await projects.trustQuestion(seen) : undefined;
   if (question !== undefined) {
-    const name = answerName(question.digest);
-    if (answers === undefined || !(name in answers)) {
-      return {
-        needsInput: {
-          message: question.message,
-          fields: { [name]: { type: "boolean", description: "Yes, I trust this project", isRequired: true } },
-          userOnly: `Only the user can approve it: "ollm project trust" in ${seen.project?.folder ?? "its folder"}.`,
-        },
-      };
-    }
-    if (answers[name] !== true) {
+    const isApproved = approvalIn(answers ?? {}, question.digest);
+    if (isApproved === undefined) return { needsInput: projectApproval(question, seen.project?.folder) };
+    if (!isApproved) {
       throw new InvalidRequest("The user did not approve the project.", { hint: "Go on without its settings." });
     }
     await projects.trust(seen, question.digest);

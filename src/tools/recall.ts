@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
-import { entryData, entryOutput } from "./memory-data.ts";
+import { entryData, entryOutput, listedEntryData } from "./memory-data.ts";
 import { present } from "./render.ts";
 
 const defaultLimit = 10;
@@ -31,11 +31,14 @@ export const recall = defineTool({
       caller,
       present({ ...input, limit: Math.min(limit, maxLimit) }),
     );
-    return { data: { entries: entries.map(entryData), total, method } };
+    return { data: { entries: entries.map(method === "key" ? entryData : listedEntryData), total, method } };
   },
   render({ entries, total, method }) {
-    if (entries.length === 0) return method === "list" ? "Nothing is remembered." : "Nothing remembered fits.";
-    const lines = entries.map(({ key, value }) => `${key}: ${value}`);
+    if (entries.length === 0)
+      return method === "list" ? "Nothing is remembered." : `Nothing remembered fits (${method}).`;
+    const lines = entries.map(({ key, value, characters }) =>
+      characters === undefined ? `${key}: ${value}` : `${key}: ${value} (${characters} characters; recall it by key)`,
+    );
     const rest = total > entries.length ? `, ${entries.length} of ${total}` : "";
     return [...lines, `(${method}${rest})`].join("\n");
   },

@@ -14,6 +14,7 @@ export const renderTemplate = defineTool({
   isIdempotent: false,
   isOpenWorld: true,
   canBecomeJob: true,
+  usesProject: true,
   input: z.strictObject({
     name: z.string().min(1).describe("From list_templates."),
     variables: variablesInput.optional(),

@@ -88,6 +88,7 @@ export const routeAndGenerate = defineTool({
   isIdempotent: false,
   isOpenWorld: true,
   canBecomeJob: true,
+  usesProject: true,
   input,
   output,
   async run(request, context) {

@@ -3,10 +3,13 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool } from "./definition.ts";
 import { present } from "./render.ts";
 
+/** Escaped twice and sent in both forms, a page of these is still a small message. */
+const pageChars = 400_000;
+
 export const transferMemories = defineTool({
   name: "transfer_memories",
   title: "Export or import memories",
-  description: "export: all that is remembered, as one text. import: takes in such a text; what it names is replaced.",
+  description: "export: all that is remembered, page by page. import: takes in such a text; what it names is replaced.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: false,
@@ -14,16 +17,20 @@ export const transferMemories = defineTool({
     action: z.enum(["export", "import"]),
     format: z.enum(["json", "markdown"]).default("json"),
     text: z.string().optional().describe("To import."),
+    after: z.string().optional().describe("To export: next of the page before."),
     force: z.boolean().optional().describe("Takes what looks like a secret too."),
   }),
   output: z.object({
     text: z.string().optional(),
+    next: z.string().optional().describe("There is more behind this."),
     imported: z.number().optional(),
     refused: z.array(z.string()).optional().describe("What was not taken, and why."),
   }),
-  async run({ action, format, text, force }, { orchestrator, caller }) {
+  async run({ action, format, text, after, force }, { orchestrator, caller }) {
     const { memories } = orchestrator;
-    if (action === "export") return { data: { text: await memories.export(caller, format) } };
+    if (action === "export") {
+      return { data: { ...(await memories.export(caller, format, present({ after, maxChars: pageChars }))) } };
+    }
     if (text === undefined) {
       throw new InvalidRequest("there is no text to import", {
         hint: "Hand it in as text; export writes such a text.",
@@ -32,8 +39,8 @@ export const transferMemories = defineTool({
     const { imported, refused } = await memories.import(caller, text, format, present({ isForced: force }));
     return { data: present({ imported, refused: refused.length === 0 ? undefined : [...refused] }) };
   },
-  render({ text, imported = 0, refused = [] }) {
-    if (text !== undefined) return text;
+  render({ text, next, imported = 0, refused = [] }) {
+    if (text !== undefined) return next === undefined ? text : [text, `More: export after ${JSON.stringify(next)}`];
     return [`Imported ${imported}`, ...refused].join("\n");
   },
 });

@@ -47,7 +47,7 @@ export const updateConfig = defineTool({
           message: `${what}? It decides what may leave or enter this machine.`,
           fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
           // An assistant may have been talked into it by what it reads.
-          userOnly: `Only the user can do it: ollm config ${action} '${path}'`,
+          userOnly: `Only the user can do it: ollm config ${action} '${path}'${action === "set" ? " VALUE" : ""}`,
         },
       };
     }

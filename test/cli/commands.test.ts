@@ -17,6 +17,13 @@ function shown(command: Command, path: readonly string[] = []): readonly { reado
     ]);
 }
 
+function helpOf(command: Command, width: number): string {
+  let text = "";
+  command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => width });
+  command.outputHelp();
+  return text.trim();
+}
+
 describe("createCommands", () => {
   it("offers the server's flags, those that the server reads and no others", () => {
     const own = ["--version"];
@@ -41,6 +48,40 @@ describe("createCommands", () => {
     expect(silent).toEqual([]);
   });
 
+  it("shows examples of every command, within the terminal's width", () => {
+    const without = shown(program).filter(({ command }) => !helpOf(command, 100).includes("\nExamples:\n"));
+    expect(without.map(({ path }) => path)).toEqual([]);
+    const wide = shown(program).flatMap(({ command }) =>
+      helpOf(command, 60)
+        .split("\n")
+        .filter((line) => line.startsWith("      ") && line.length > 66),
+    );
+    expect(wide).toEqual([]);
+  });
+
+  it("has --json for every command that prints what a program may read", () => {
+    const leaves = shown(program).filter(({ command }) => command.commands.length === 0);
+    const without = leaves.filter(({ command }) => !command.options.some(({ long }) => long === "--json"));
+    // They talk with people, or follow.
+    expect(without.map(({ path }) => path).toSorted()).toEqual([
+      "chat",
+      "config edit",
+      "daemon logs",
+      "setup",
+      "uninstall",
+    ]);
+  });
+
+  it("names the help of the command that was used wrongly", async () => {
+    let said = "";
+    const quiet = createCommands(() => Promise.resolve());
+    for (const { command } of shown(quiet)) command.configureOutput({ writeErr: (text) => (said += text) });
+    await quiet.parseAsync(["config", "get", "a", "--jsn"], { from: "user" }).catch(() => undefined);
+    expect(said).toBe(
+      "ollm: unknown option '--jsn'; did you mean --json?\n  ollm config get --help shows how it is used\n",
+    );
+  });
+
   it("names every assistant that setup knows", () => {
     const description = program.commands
       .find((command) => command.name() === "setup")
@@ -50,13 +91,7 @@ describe("createCommands", () => {
   });
 
   it("has every command's help in docs/commands.md (vitest -u writes it)", async () => {
-    const width = 100;
-    const help = (command: Command) => {
-      let text = "";
-      command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => width });
-      command.outputHelp();
-      return text.trim();
-    };
+    const help = (command: Command) => helpOf(command, 100);
     const sections = shown(program)
       .filter(({ command }) => command.commands.length === 0)
       .map(({ path, command }) => `## ollm ${path}\n\n\`\`\`text\n${help(command)}\n\`\`\`\n`);

@@ -51,6 +51,16 @@ describe("the settings of a living owner", () => {
       'options:\n  temperature: 0.2\nmodels:\n  "smollm2*":\n    keepAlive: 60\n',
     );
 
+    // What the owner obeys, where a shell with other variables would not.
+    const { OLLM_HOST: host, ...others } = environment;
+    const elsewhere = { env: { ...others, OLLM_QUEUE_MAX_WAITING: "5" } };
+    const there = await run(process.execPath, [builtCommand, "config", "show"], elsewhere);
+    expect(there.stderr).toContain(
+      `providers.ollama.host is "${host}": the owner that runs was started with OLLM_HOST`,
+    );
+    expect(there.stderr).toContain("OLLM_QUEUE_MAX_WAITING is not obeyed by the owner that runs");
+    expect((await ollm("show")).stderr).toBe("");
+
     await expect(ollm("set", "options.temperature", "9")).rejects.toMatchObject({ code: 1 });
     await expect(ollm("set", "optoins.temperature", "1")).rejects.toMatchObject({ code: 2 });
   });

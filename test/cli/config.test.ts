@@ -165,7 +165,7 @@ describe("ollm config", () => {
   });
 
   it("prints the path", async () => {
-    expect(await configPath(io())).toBe(0);
+    expect(await configPath({}, io())).toBe(0);
     expect(out).toBe("HOME/config.yaml\n");
   });
 });
@@ -188,6 +188,16 @@ if (text !== undefined) writeFileSync(process.argv[2], text);
   it("puts in place what is right", async () => {
     expect(await configEdit(io({ EDITOR: await editor("# new\nprivacy: local_only\n") }))).toBe(0);
     expect(await readFile(file, "utf8")).toBe("# new\nprivacy: local_only\n");
+  });
+
+  it("takes an editor whose path has spaces, quoted and with words of its own or bare", async () => {
+    const program = join(home, "my editor");
+    await writeFile(program, '#!/bin/sh\nfor last; do :; done\nprintf "# $#\\n" >> "$last"\n');
+    await chmod(program, 0o700);
+    await writeFile(file, "# mine\n");
+    expect(await configEdit(io({ EDITOR: `'${program}' --wait -n` }))).toBe(0);
+    expect(await configEdit(io({ VISUAL: program }))).toBe(0);
+    expect(await readFile(file, "utf8")).toBe("# mine\n# 3\n# 1\n");
   });
 
   it("asks to go on when it is wrong", async () => {

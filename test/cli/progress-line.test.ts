@@ -87,6 +87,12 @@ describe("createProgressLine", () => {
     expect(text).toBe("\r12 % pulling smollm2:135m, 12 of 98 MB");
   });
 
+  it("keeps the figures where not even the words have room", () => {
+    const text = shown(true, (line) => line.show("pulling smollm2:135m, 12 of 98 MB, 7.5 MB/s", 0.12), 40);
+    expect(text).toMatch(/12 of 98 MB, 7\.5 MB\/s$/);
+    expect(text.length).toBeLessThanOrEqual(40);
+  });
+
   it.each([
     [8.4, "8 s"],
     [200, "3 min"],

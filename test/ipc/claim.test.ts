@@ -147,7 +147,7 @@ describe("claimHome", () => {
   it("keeps two homes apart", async () => {
     const [one, two] = await Promise.all([claim(), claim(`${place.home}-two`)]);
     expect(one.record.socket).not.toBe(two.record.socket);
-    const { introduction, socket } = await connectOwner(`${place.home}-two`, hello, { timeoutMs: 2_000 });
+    const { introduction, socket } = await connectOwner(`${place.home}-two`, hello, { timeoutMs: 10_000 });
     expect(introduction.home).toBe(`${place.home}-two`);
     socket.destroy();
   });
@@ -156,7 +156,7 @@ describe("claimHome", () => {
     const home = `${place.home}/${"long/".repeat(30)}`.slice(0, -1);
     const { record } = await claim(home);
     expect(Buffer.byteLength(record.socket)).toBeLessThanOrEqual(100);
-    const { socket } = await connectOwner(home, hello, { timeoutMs: 2_000 });
+    const { socket } = await connectOwner(home, hello, { timeoutMs: 10_000 });
     socket.destroy();
   });
 });
@@ -168,11 +168,11 @@ describe("a claim that is held", () => {
   ])("heals when its %s is deleted: the next generation, connections kept", async (_what, fileOf) => {
     const held = await claim(place.home, { checkMs: 20 });
     const before = held.record;
-    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
     rmSync(fileOf(before));
     await expect.poll(() => held.record.generation, patience).toBe(before.generation + 1);
     expect(held.record.deaths).toEqual([]);
-    const again = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    const again = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
     expect(await again.welcome).toEqual({ ok: true });
     expect(socket.destroyed).toBe(false);
     again.socket.destroy();
@@ -183,7 +183,7 @@ describe("a claim that is held", () => {
     await claim(place.home, { checkMs: 20 });
     rmSync(tokenFile(place.home));
     await expect.poll(() => existsSync(tokenFile(place.home)), patience).toBe(true);
-    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
     socket.destroy();
   });
 
@@ -220,7 +220,7 @@ describe("a claim that is held", () => {
     });
     const { record } = await claim(place.home, { server });
     expect(record.socket).toMatch(/^\/tmp\/ollm-\d+\//);
-    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
     socket.destroy();
   });
 

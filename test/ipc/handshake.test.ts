@@ -56,7 +56,7 @@ describe("connectOwner", () => {
         });
       }),
     );
-    const { socket, introduction, welcome } = await connectOwner(place.home, hello, { timeoutMs: 2_000 });
+    const { socket, introduction, welcome } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
     socket.write("first\n");
     expect(introduction).toMatchObject({ home: place.home, version: "1.0.0+a", pid: process.pid });
     expect(await welcome).toEqual({ ok: true, notices: ["a"] });
@@ -66,9 +66,9 @@ describe("connectOwner", () => {
   });
 
   it("knows no owner where none was, or where it has ended", async () => {
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 500 }))).toBe("absent");
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
     (await hold(place.home)).release();
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 500 }))).toBe("absent");
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
   });
 
   it("refuses what answers on the socket without having read the token, before it says anything of itself", async () => {
@@ -85,7 +85,7 @@ describe("connectOwner", () => {
       });
     });
     await hold(place.home, Object.assign(impostor, { refused: [] }));
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 2_000 }))).toBe("untrusted");
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
     expect(received.map((text) => Object.keys(JSON.parse(text) as object))).toEqual([["ollm", "nonce"]]);
     for (const socket of sockets) socket.destroy();
   });
@@ -96,13 +96,13 @@ describe("connectOwner", () => {
     mkdirSync(path.join(place.home, "run"), { recursive: true });
     writeFileSync(tokenFile(place.home), token, { mode: 0o600 });
     await hold(place.home, introducingServer(other));
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 2_000 }))).toBe("untrusted");
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
   it("can't be made without the token", async () => {
     await hold(place.home);
     rmSync(tokenFile(place.home));
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 500 }))).toBe("untrusted");
+    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
   it("gives up on one that takes the connection and says nothing", async () => {

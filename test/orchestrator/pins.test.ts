@@ -94,6 +94,21 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([large.name]);
   });
 
+  it("is named where it leaves a question without a model that could answer", async () => {
+    const embedding = fakeModel("nomic-embed-text:latest", 3 * gigabyte, { capabilities: ["embedding"] });
+    const engine = createFakeEngine("ollama", [embedding, large]);
+    const brain = createTestBrain([engine], { live: createHandSettings({ memory }), memoryBytes: 12 * gigabyte });
+    const caller = brain.caller();
+    const loading = await brain.orchestrator.loadModel(caller, { model: embedding.name });
+    await loading.follow(caller.signal);
+    await brain.orchestrator.setPinned(caller, embedding.name, true);
+    const ask = async () => (await brain.orchestrator.generate(caller, { prompt: "hi" })).follow(caller.signal);
+    await expect(ask()).rejects.toMatchObject({
+      message: "qwen2.5:14b (9.0 GB) does not fit in memory while nomic-embed-text:latest is pinned",
+      hint: "Call manage_model with action release for nomic-embed-text:latest.",
+    });
+  });
+
   it("is not blamed for a model that would not fit without it either", async () => {
     const { load, pin } = place({}, 10 * gigabyte);
     await load(small.name);

@@ -39,15 +39,27 @@ describe("the prompt memory", () => {
     expect(await keys()).toEqual([]);
   });
 
+  it("lists the beginning of long values", async () => {
+    const { prompt } = await connect();
+    await prompt({ action: "add", key: "novel", value: "x".repeat(5_000) });
+    expect((await prompt({})).length).toBeLessThan(1_000);
+  });
+
   it("asks before it clears, and clears nothing when the answer is no", async () => {
-    const answers = [{ action: "decline" as const }, { action: "accept" as const, content: { confirm: true } }];
+    const answers = [
+      { action: "decline" as const },
+      { action: "accept" as const, content: { confirm: false } },
+      { action: "accept" as const, content: { confirm: true } },
+    ];
     const { prompt, keys, questions, call } = await connect({ elicit: () => answers.shift() ?? { action: "cancel" } });
     for (const key of ["a", "b"]) await call("remember", { key, value: "1" });
-    await expect(prompt({ action: "clear" })).rejects.toThrow(/did not agree/);
-    expect(await keys()).toHaveLength(2);
+    for (let no = 0; no < 2; no += 1) {
+      await expect(prompt({ action: "clear" })).rejects.toThrow(/did not agree/);
+      expect(await keys()).toHaveLength(2);
+    }
     expect(await prompt({ action: "clear" })).toMatch(/removed all 2 entries/);
     expect(await keys()).toEqual([]);
-    expect(questions).toEqual(["Forget all 2 entries?", "Forget all 2 entries?"]);
+    expect(questions).toEqual(Array(3).fill("Forget all 2 entries?"));
   });
 
   it("has the assistant ask and call forget where the client can't ask, whatever arguments a host makes up", async () => {

@@ -25,6 +25,13 @@ describe("ollm://memory", () => {
     expect(entries).toHaveLength(200);
   });
 
+  it("has fewer of long ones: a client must be able to take it", async () => {
+    for (let index = 0; index < 30; index += 1) await remember(`novel ${index}`, "x".repeat(60_000));
+    const { entries, total } = await read("ollm://memory");
+    expect(total).toBe(30);
+    expect(entries).toHaveLength(16);
+  });
+
   it.each(["plain", "with space", "a/b?c#d", "50 %", "ключ", "__proto__"])(
     "has the entry %s under its encoded key",
     async (key) => {

@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../src/orchestrator/errors.ts";
 import type { Change, Orchestrator } from "../../src/orchestrator/facade.ts";
+import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { fakeTemplates, greet } from "../support/fake-templates.ts";
 import {
@@ -146,7 +147,7 @@ describe("a change of the templates", () => {
     connection = await connectMemoryClient(orchestrator);
     await connection.client.listPrompts();
     change({ kind: "templates", isListChanged: true });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(told()).toEqual(["notifications/prompts/list_changed", "notifications/resources/list_changed"]),
     );
   });
@@ -158,7 +159,7 @@ describe("a change of the templates", () => {
     await connection.client.listPrompts();
     change({ kind: "templates", isListChanged: true });
     change({ kind: "models", isListChanged: true });
-    await vi.waitFor(() => expect(told()).toContain("notifications/prompts/list_changed"));
+    await eventually(() => expect(told()).toContain("notifications/prompts/list_changed"));
     await connection.client.listPrompts();
     expect(told().filter((method) => method.endsWith("list_changed"))).toEqual(["notifications/prompts/list_changed"]);
     await stream.close();

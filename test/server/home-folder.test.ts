@@ -14,6 +14,29 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const modeOf = async (place: string) => (await stat(place)).mode & 0o777;
 
+describe("a home that can't be used", () => {
+  it("is replaced by a temporary one, in which its settings hold", async () => {
+    const home = path.join(folder, "home");
+    await mkdir(home);
+    await writeFile(runFolder(home), "no folder");
+    await writeFile(path.join(home, "config.yaml"), "privacy: local_only\n");
+    const logged: string[] = [];
+    const log = createLog("warn", (line) => logged.push(line));
+    const temporary = await ensureHome(home, log);
+    const bare = await ensureHome(path.join(home, "run", "none"), log);
+    try {
+      expect(temporary).not.toBe(home);
+      expect(await readFile(path.join(temporary, "config.yaml"), "utf8")).toBe("privacy: local_only\n");
+      await expect(stat(path.join(bare, "config.yaml"))).rejects.toThrow("ENOENT");
+      expect(logged).toHaveLength(2);
+      expect(logged[0]).toContain(`${home} can't be used`);
+    } finally {
+      await rm(temporary, { recursive: true });
+      await rm(bare, { recursive: true });
+    }
+  });
+});
+
 describe.skipIf(process.platform === "win32")("a home that others may read", () => {
   it("is closed to them, with its run folder and its token, which keeps its value", async () => {
     const home = path.join(folder, "home");

@@ -34,27 +34,23 @@ const files = () => readdir(path.join(folder, "home", "jobs")).catch(() => []);
 describe.each(kinds)("a long generation for a %s client", (kind) => {
   it("is answered with a job, and the job has the answer", async () => {
     const reply = "The sky is blue and the sea is green and the rest is grey.";
-    ollama = await startFakeOllama({ models: [{ name: "smollm2:135m", reply }], tokensPerSecond: 8 });
+    ollama = await startFakeOllama({ models: [{ name: "smollm2:135m", reply }] });
+    let goOn = (): void => undefined;
+    ollama.misbehave({ kind: "hang", afterLines: 3, until: new Promise<void>((resolve) => (goOn = resolve)) });
     client = await connectStdio(kind, environment());
     const answer = await client.callTool("route_and_generate", { prompt: "Hi" }, () => undefined);
     const { job } = answer.structuredContent as { job: string };
     expect(job).toMatch(/^generate-[0-9a-f]{8}$/);
-    const status = await client.callTool("job", { action: "status", job_id: job });
-    expect(status.structuredContent).toMatchObject({
-      state: "running",
-      partial_text: expect.stringMatching(/^The sky/),
-    });
-    // Each wait ends with the client's patience; the generation takes two or three of them.
-    let ended: unknown;
+    const ask = async (action: string) =>
+      (await client?.callTool("job", { action, job_id: job }))?.structuredContent as { state: string };
     await expect
-      .poll(
-        async () => {
-          ended = (await client?.callTool("job", { action: "wait", job_id: job }))?.structuredContent;
-          return (ended as { state: string }).state;
-        },
-        { timeout: 20_000 },
-      )
-      .toBe("succeeded");
+      .poll(() => ask("status"))
+      .toMatchObject({ state: "running", partial_text: expect.stringMatching(/^The sky/) });
+    // A wait ends with the client's patience.
+    expect(await ask("wait")).toMatchObject({ state: "running" });
+    goOn();
+    let ended: unknown;
+    await expect.poll(async () => (ended = await ask("wait"))).toMatchObject({ state: "succeeded" });
     expect(ended).toMatchObject({ result: { text: reply, model: "smollm2:135m" } });
     // The last write of the record ends a moment after the answer.
     await expect.poll(files).toEqual([`${job}.json`]);

@@ -4,6 +4,7 @@ import { Writable } from "node:stream";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { createOutbox } from "../../src/server/outbox.ts";
 import { createStdioTransport } from "../../src/server/stdio-transport.ts";
+import { eventually } from "../support/eventually.ts";
 
 /** A reader that takes nothing until it is told to. */
 function slowReader() {
@@ -32,7 +33,7 @@ function slowReader() {
     async read() {
       isReading = true;
       waiting?.();
-      await vi.waitFor(() => expect(output.writableLength).toBe(0));
+      await eventually(() => expect(output.writableLength).toBe(0));
     },
   };
 }
@@ -75,7 +76,7 @@ describe("the outbox of a client that is behind", () => {
       updated("ollm://status/ram"),
       { jsonrpc: "2.0", method: "notifications/resources/list_changed" },
     ]);
-    await vi.waitFor(() => expect(outbox.isEmpty()).toBe(true));
+    await eventually(() => expect(outbox.isEmpty()).toBe(true));
   });
 
   it("drops the progress of a call that has ended: it would come after its answer", async () => {
@@ -140,13 +141,13 @@ describe("connections over a socket", () => {
     const deaf = await client();
     deaf.pause();
     for (let id = 1; id <= 2_000; id += 1) deaf.write(request(id, 1_000));
-    await vi.waitFor(() => expect(received[0]).toBeGreaterThan(0));
+    await eventually(() => expect(received[0]).toBeGreaterThan(0));
 
     const neighbour = await client();
     let bytes = 0;
     neighbour.on("data", (chunk: Buffer) => (bytes += chunk.length));
     for (let id = 1; id <= 20; id += 1) neighbour.write(request(id));
-    await vi.waitFor(() => expect(bytes).toBeGreaterThan(20 * 64 * 1024));
+    await eventually(() => expect(bytes).toBeGreaterThan(20 * 64 * 1024));
 
     // All 2,000 answers would be 128 MB: those of the last chunk that was read, and no more, wait in memory.
     expect(received[0]).toBeLessThan(600);
@@ -178,7 +179,7 @@ describe("connections over a socket", () => {
     deaf.pause();
     const closed = new Promise<void>((resolve) => deaf.once("close", () => resolve()));
     deaf.write(Array.from({ length: 40 }, (_unused, index) => request(index)).join(""));
-    await vi.waitFor(() => expect(lost).toHaveLength(1));
+    await eventually(() => expect(lost).toHaveLength(1));
     expect(lost[0]).toMatch(/^closed a connection whose client left \d+ bytes unread$/);
     deaf.resume();
     await closed;

@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { Cancelled, ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
 import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/facade.ts";
+import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 
@@ -88,10 +89,10 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
       { name: "route_and_generate", arguments: { prompt: "Hi" } },
       { onprogress: ({ message }) => void progress.push(message ?? "") },
     );
-    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    await eventually(() => expect(operation.followers()).toBe(1));
     operation.report({ message: "loading" });
     // By now an impatient call would long have been answered.
-    await vi.waitFor(() => expect(progress).toEqual(["loading"]));
+    await eventually(() => expect(progress).toEqual(["loading"]));
     operation.succeed(generated);
     expect((await call).structuredContent).toMatchObject({ text: generated.text });
   });
@@ -101,10 +102,10 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     const orchestrator = createFakeOrchestrator({ pullModel: async () => operation });
     const connection = await connect(orchestrator, 45);
     connection.call("pull_model", { model: "smollm2:135m" }).catch(() => undefined);
-    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    await eventually(() => expect(operation.followers()).toBe(1));
     await connection.close();
     const other = await connect(orchestrator);
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await other.call("job", { action: "list" })).structuredContent).toEqual({
         jobs: [{ job: "pull-1", state: "running", title: "pull smollm2:135m" }],
       }),

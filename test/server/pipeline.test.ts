@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { InvalidConfig, ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
 import type { GenerateResult } from "../../src/orchestrator/facade.ts";
+import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 
@@ -43,7 +44,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     const progress: string[] = [];
     const { operation, call } = await startGeneration({ progress });
     operation.report({ message: "loading smollm2:135m" });
-    await vi.waitFor(() => expect(progress).toEqual(["loading smollm2:135m"]));
+    await eventually(() => expect(progress).toEqual(["loading smollm2:135m"]));
     operation.succeed(generated);
     await call;
   });
@@ -59,17 +60,17 @@ describe.each(eras)("a call in the %s era", (era) => {
   it("ends as cancelled when the client cancels", async () => {
     const abort = new AbortController();
     const { operation, call } = await startGeneration({ signal: abort.signal });
-    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    await eventually(() => expect(operation.followers()).toBe(1));
     abort.abort();
     await expect(call).rejects.toThrow();
-    await vi.waitFor(() => expect(operation.ends).toEqual(["cancelled"]));
+    await eventually(() => expect(operation.ends).toEqual(["cancelled"]));
   });
 
   it("ends as disconnected when the client is gone", async () => {
     const { operation } = await startGeneration();
-    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    await eventually(() => expect(operation.followers()).toBe(1));
     await connection.close();
-    await vi.waitFor(() => expect(operation.ends).toEqual(["disconnected"]));
+    await eventually(() => expect(operation.ends).toEqual(["disconnected"]));
   });
 
   it("shows message and hint of our own errors, and logs nothing", async () => {

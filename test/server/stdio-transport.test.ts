@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { PassThrough, Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
 import { createStdioTransport, type StdioOptions } from "../../src/server/stdio-transport.ts";
+import { eventually } from "../support/eventually.ts";
 
 function connect(options: StdioOptions = {}) {
   const input = new PassThrough();
@@ -96,7 +97,7 @@ describe("createStdioTransport", () => {
     const message = Buffer.from(text("y".repeat(5 * 1024 * 1024)));
     for (let at = 0; at < message.length; at += 65_536) input.write(message.subarray(at, at + 65_536));
     input.write(line(request(10)));
-    await vi.waitFor(() => expect(received).toEqual([request(10)]));
+    await eventually(() => expect(received).toEqual([request(10)]));
     expect(JSON.parse(written.join(""))).toMatchObject({
       id: expect.toBeOneOf([9, "nine"]),
       error: { code: -32600, message: expect.stringContaining("over the limit of 1 MiB; name files instead") },
@@ -107,13 +108,13 @@ describe("createStdioTransport", () => {
     const { input, received } = connect();
     const text = "y".repeat(4 * 1024 * 1024 - 200);
     input.write(line(request(1, { text })));
-    await vi.waitFor(() => expect(received).toHaveLength(1));
+    await eventually(() => expect(received).toHaveLength(1));
   });
 
   it("ends when the client closes its end", async () => {
     const { input, onEnd } = connect();
     input.end();
-    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+    await eventually(() => expect(onEnd).toHaveBeenCalledOnce());
   });
 
   it("answers what is under way first, then ends at once", async () => {
@@ -123,31 +124,31 @@ describe("createStdioTransport", () => {
     expect(onEnd).not.toHaveBeenCalled();
     await transport.send({ jsonrpc: "2.0", id: 1, result: {} });
     expect(written).toEqual([line({ jsonrpc: "2.0", id: 1, result: {} })]);
-    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+    await eventually(() => expect(onEnd).toHaveBeenCalledOnce());
   });
 
   it("waits for nothing that was cancelled, and for nothing longer than it may", async () => {
     const cancelled = connect({ drainMs: 60_000 });
     const notification = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 1 } };
     cancelled.input.end(line(request(1)) + line(notification));
-    await vi.waitFor(() => expect(cancelled.onEnd).toHaveBeenCalledOnce());
+    await eventually(() => expect(cancelled.onEnd).toHaveBeenCalledOnce());
 
     const hanging = connect({ drainMs: 20 });
     hanging.input.end(line(request(1)));
-    await vi.waitFor(() => expect(hanging.onEnd).toHaveBeenCalledOnce());
+    await eventually(() => expect(hanging.onEnd).toHaveBeenCalledOnce());
   });
 
   it("drops half a line at the end", async () => {
     const { input, received, onEnd } = connect();
     input.end('{"jsonrpc":"2.0","id":1,"meth');
-    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+    await eventually(() => expect(onEnd).toHaveBeenCalledOnce());
     expect(received).toEqual([]);
   });
 
   it("ends when nobody reads its answers any more (EPIPE)", async () => {
     const { output, transport, onEnd } = connect();
     output.destroy(Object.assign(new Error("write EPIPE"), { code: "EPIPE" }));
-    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce());
+    await eventually(() => expect(onEnd).toHaveBeenCalledOnce());
     await expect(transport.send({ jsonrpc: "2.0", id: 1, result: {} })).rejects.toThrow("closed");
   });
 
@@ -166,9 +167,9 @@ describe("createStdioTransport", () => {
   });
 
   it("does not wait for listen streams when the client closes its end", async () => {
-    const { input, onEnd } = connect();
+    const { input, onEnd } = connect({ drainMs: 60_000 });
     input.end(line({ jsonrpc: "2.0", id: 1, method: "subscriptions/listen", params: {} }));
-    await vi.waitFor(() => expect(onEnd).toHaveBeenCalledOnce(), { timeout: 200 });
+    await eventually(() => expect(onEnd).toHaveBeenCalledOnce());
   });
 
   it("never crashes, and writes nothing but JSON-RPC lines, whatever bytes come in", async () => {

@@ -1,6 +1,7 @@
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { UnknownModel } from "../../src/orchestrator/errors.ts";
 import type { Change, Orchestrator } from "../../src/orchestrator/facade.ts";
+import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 
@@ -50,7 +51,7 @@ describe("subscriptions of the legacy era", () => {
     connection = await connectMemoryClient(orchestrator);
     const { client } = connection;
     await client.subscribeResource({ uri: "ollm://status/ram" });
-    await vi.waitFor(() => {
+    await eventually(() => {
       change(memory);
       expect(told(connection)).toContain("ollm://status/ram");
     });
@@ -72,7 +73,7 @@ describe("subscriptions of the legacy era", () => {
     const jobs = { ...orchestrator.jobs, get: async () => ({ id: "pull-1" }) as never };
     connection = await connectMemoryClient({ ...orchestrator, jobs });
     await connection.client.subscribeResource({ uri: "ollm://jobs/pull-1" });
-    await vi.waitFor(() => {
+    await eventually(() => {
       change({ kind: "job", id: "pull-2", isListChanged: false });
       change({ kind: "job", id: "pull-1", isListChanged: false });
       expect(told(connection)).toContain("ollm://jobs/pull-1");
@@ -88,13 +89,13 @@ describe("subscriptions of the legacy era", () => {
     expect(looks).toEqual([]);
     await client.subscribeResource({ uri: "ollm://status/ram" });
     await client.subscribeResource({ uri: "ollm://status/ram" });
-    await vi.waitFor(() => expect(looks).toEqual(["memory"]));
+    await eventually(() => expect(looks).toEqual(["memory"]));
     await client.unsubscribeResource({ uri: "ollm://status/ram" });
     expect(looks).toEqual([]);
     await client.subscribeResource({ uri: "ollm://models" });
     expect(looks).toEqual(["models"]);
     await connection.close();
-    await vi.waitFor(() => expect(looks).toEqual([]));
+    await eventually(() => expect(looks).toEqual([]));
     expect(listeners.size).toBe(0);
   });
 
@@ -147,14 +148,14 @@ describe("listen streams of the modern era", () => {
     expect(told(connection)).toEqual([]);
 
     const stream = await connection.client.listen({ resourceSubscriptions: ["ollm://status/ram"] });
-    await vi.waitFor(() => expect(looks).toEqual(["memory"]));
+    await eventually(() => expect(looks).toEqual(["memory"]));
     change(memory);
     change(modelsCame);
     await turn();
     expect(told(connection)).toEqual(["ollm://status/ram"]);
 
     await stream.close();
-    await vi.waitFor(() => expect(looks).toEqual([]));
+    await eventually(() => expect(looks).toEqual([]));
     change(memory);
     await turn();
     expect(told(connection)).toEqual(["ollm://status/ram"]);
@@ -164,7 +165,7 @@ describe("listen streams of the modern era", () => {
     const { orchestrator, change, listeners, looks } = changingBrain();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     await connection.client.listen({ resourcesListChanged: true });
-    await vi.waitFor(() => expect(listeners.size).toBe(1));
+    await eventually(() => expect(listeners.size).toBe(1));
     change(models);
     change(modelsCame);
     await turn();
@@ -176,9 +177,9 @@ describe("listen streams of the modern era", () => {
     const { orchestrator, listeners, looks } = changingBrain();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     await connection.client.listen({ resourceSubscriptions: ["ollm://status/ram", "ollm://models"] });
-    await vi.waitFor(() => expect(looks).toEqual(["memory", "models"]));
+    await eventually(() => expect(looks).toEqual(["memory", "models"]));
     await connection.close();
-    await vi.waitFor(() => expect(looks).toEqual([]));
+    await eventually(() => expect(looks).toEqual([]));
     expect(listeners.size).toBe(0);
   });
 });
@@ -191,7 +192,7 @@ describe("a hundred connections that come and go", () => {
       await connection.client.subscribeResource({ uri: "ollm://status/ram" });
       await connection.close();
     }
-    await vi.waitFor(() => expect(listeners.size).toBe(0));
+    await eventually(() => expect(listeners.size).toBe(0));
     expect(looks).toEqual([]);
   });
 });

@@ -2,7 +2,8 @@ import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { eventually } from "../support/eventually.ts";
 import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
 
@@ -42,7 +43,7 @@ it.each(["legacy", "modern"] as const)(
       "template: A haiku about {topic}, in {words:17} words.\n",
     );
     expect(await names()).toContain("haiku");
-    await vi.waitFor(() => expect(told).toBeGreaterThan(0), 10_000);
+    await eventually(() => expect(told).toBeGreaterThan(0));
     const { messages } = await client.getPrompt({ name: "haiku", arguments: { topic: "{words}" } });
     expect(messages[0]?.content).toMatchObject({ text: "A haiku about {words}, in 17 words." });
 

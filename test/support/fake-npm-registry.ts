@@ -27,7 +27,7 @@ export interface FakePackage {
 /**
  * What the registry does with one request for a package's archive, instead of answering it:
  * `hang` never answers, `stall` goes silent and `cut` drops the connection after half of it, `slow` sends it in ten
- * parts, 50 ms apart, `corrupt` changes a byte, `too long` appends some, a number is a status code.
+ * parts, 150 ms apart, `corrupt` changes a byte, `too long` appends some, a number is a status code.
  */
 type Misbehaviour = "hang" | "stall" | "cut" | "slow" | "corrupt" | "too long" | number;
 
@@ -149,7 +149,7 @@ function sendSlowly(archive: Buffer, response: ServerResponse): void {
     response.write(archive.subarray(sent, sent + step));
     sent += step;
     if (sent >= archive.length) response.end();
-  }, 50);
+  }, 150);
   response.on("close", () => clearInterval(timer));
 }
 

@@ -1,6 +1,7 @@
 import { fixedSettings, type LiveSettings } from "../../src/orchestrator/config/live.ts";
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
 import type { JobFiles } from "../../src/orchestrator/jobs/files.ts";
 import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
@@ -24,6 +25,7 @@ export function createTestBrain(
     readonly settings?: object;
     readonly now?: () => number;
     readonly jobFiles?: JobFiles;
+    readonly documentFiles?: DocumentFiles;
     /** In place of `settings`, and changeable. */
     readonly live?: LiveSettings;
     readonly remakeEngines?: World["remakeEngines"];
@@ -55,6 +57,7 @@ export function createTestBrain(
     settings: options.live ?? fixedSettings(settings),
     ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
+    ...(options.documentFiles === undefined ? {} : { documentFiles: options.documentFiles }),
   });
   const caller = (more: Partial<CallerContext> = {}): CallerContext => ({
     id: "caller-1",

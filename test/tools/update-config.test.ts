@@ -53,13 +53,16 @@ describe("update_config", () => {
 
   it("says of settings where each comes from", async () => {
     await writeFile(file, "# mine\noptions:\n  maxTokens: 100\n");
-    const { call } = await connect({}, { OLLM_TEMPERATURE: "0.1" });
+    const { call } = await connect({}, { OLLM_QUEUE_MAX_WAITING: "5" });
     expect(text(await call("update_config", { action: "show", path: "options" }))).toBe(
       [
-        "options.temperature: 0.1 (OLLM_TEMPERATURE)",
+        "options.temperature: 0.7 (default)",
         "options.topP: unset (default)",
         "options.maxTokens: 100 (HOME/config.yaml:3)",
       ].join("\n"),
+    );
+    expect(text(await call("update_config", { action: "show", path: "queue" }))).toBe(
+      "queue.maxWaiting: 5 (OLLM_QUEUE_MAX_WAITING)",
     );
   });
 
@@ -86,8 +89,9 @@ describe("update_config", () => {
 
   it.each([
     [{ action: "set", path: "optoins.topP", value: 1 }, "did you mean options.topP?"],
-    [{ action: "set", path: "options.topP", value: 7 }, "options.topP is 7: Too big"],
+    [{ action: "set", path: "options.topP", value: 7 }, "options.topP is 7; allowed: number above 0 to 1"],
     [{ action: "set", path: "options", value: { topP: 1 } }, "options is a section"],
+    [{ action: "set", path: 'models["__proto__"].keepAlive', value: 1 }, "is not a setting"],
     [{ action: "set", path: "options.topP" }, "needs a value"],
     [{ action: "unset" }, "needs a path"],
   ])("refuses %j and writes nothing", async (input, message) => {
@@ -120,6 +124,30 @@ describe("update_config", () => {
       await expect(readFile(file)).rejects.toThrow("ENOENT");
     },
   );
+
+  it.each(["providers", "providers.ollama", "providers.ollama.host", "providers.llamaCpp.enabled"])(
+    "nor is %s taken out",
+    async (path) => {
+      const { call } = await connect();
+      const result = await call("update_config", { action: "unset", path });
+      expect(text(result)).toContain(`Only the user can do it: ollm config unset '${path}'`);
+    },
+  );
+
+  it.each(["providers.ollama.options.numCtx", "providers.llamaCpp.threads"])(
+    "%s decides nothing of that, and is set",
+    async (path) => {
+      const { call } = await connect();
+      expect(text(await call("update_config", { action: "set", path, value: 1024 }))).toContain(`${path}: 1024`);
+    },
+  );
+
+  it("takes a section out, and tells no single value of it", async () => {
+    await writeFile(file, "options: {temperature: 0.1, topP: 0.5}\n");
+    const { call } = await connect();
+    expect(text(await call("update_config", { action: "unset", path: "options" }))).toBe("options: unset (default)");
+    expect(text(await call("update_config", { action: "show", path: "options.temperature" }))).toContain("0.7");
+  });
 
   it.each(eras)("asks before it opens anything (%s)", async (era) => {
     const { call, questions } = await connect({

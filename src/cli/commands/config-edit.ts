@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { problemOf, replaceText } from "../../orchestrator/config/change.ts";
@@ -67,12 +67,19 @@ function editorOf({ environment, platform }: CommandIo): string {
   return platform === "win32" ? "notepad" : "vi";
 }
 
-/** Through a shell, as git does: `EDITOR="code --wait"` has words of its own. Throws when it can't be run or fails. */
+/**
+ * Through a shell, as git does: `EDITOR="code --wait"` has words of its own; a path with spaces in it that names a file
+ * is one word. Throws when it can't be run or fails.
+ */
 async function runEditor(editor: string, file: string, io: CommandIo): Promise<void> {
+  const isFile = await stat(editor).then(
+    (found) => found.isFile(),
+    () => false,
+  );
   const { command, options } =
     io.platform === "win32"
-      ? { command: [`${editor} "${file}"`], options: { shell: true } }
-      : { command: ["/bin/sh", "-c", `${editor} "$1"`, "sh", file], options: {} };
+      ? { command: [`${isFile ? `"${editor}"` : editor} "${file}"`], options: { shell: true } }
+      : { command: ["/bin/sh", "-c", `${isFile ? '"$0"' : editor} "$1"`, editor, file], options: {} };
   const [program = "", ...words] = command;
   const code = await new Promise<number | NodeJS.Signals>((resolve, reject) => {
     const child = spawn(program, words, { stdio: "inherit", env: { ...io.environment }, ...options });

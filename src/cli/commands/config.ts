@@ -1,19 +1,21 @@
+import { existsSync } from "node:fs";
 import path from "node:path";
-import { connectOwner } from "../../ipc/handshake.ts";
-import type { OwnerStatus } from "../../ipc/protocol.ts";
-import { changeConfig, type ConfigChange, problemOf } from "../../orchestrator/config/change.ts";
-import { readConfigText } from "../../orchestrator/config/file.ts";
+import { changeConfig, problemOf } from "../../orchestrator/config/change.ts";
+import { parseConfigText, readConfigText } from "../../orchestrator/config/file.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
 import { shownValue } from "../../orchestrator/config/mask.ts";
+import { settingsNotes } from "../../orchestrator/config/notes.ts";
 import { formatPath } from "../../orchestrator/config/paths.ts";
+import { parseSettings } from "../../orchestrator/config/problems.ts";
 import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
+import type { Sources } from "../../orchestrator/config/tree.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { type ProjectAtRest, viewProject } from "../../server/client.ts";
-import { build } from "../../version.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
 import { cutTo, oneLine } from "../shell/width.ts";
+import { differences, ownerNotes } from "./config-owner.ts";
 import { shownProject } from "./config-project.ts";
 import type { CommandIo } from "./io.ts";
 
@@ -21,7 +23,6 @@ interface JsonOption {
   readonly json?: boolean;
 }
 
-const statusMs = 2_000;
 /** A longer value in a terminal would push its source out of sight; --json and get have it whole. */
 const maxCells = 60;
 
@@ -33,6 +34,7 @@ export async function configShow(wanted: string | undefined, options: JsonOption
   if (problem !== undefined) {
     io.stderr(`ollm: ${problem.message}\n  shown are the defaults; an owner that runs keeps the settings before\n`);
   }
+  for (const note of await differences(homeOf(io), settings, io)) io.stderr(`ollm: ${note}\n`);
   const project = view && shownProject(view, loaded.sources, wanted);
   for (const note of project?.notes ?? []) io.stderr(`ollm: ${oneLine(note)}\n`);
   const value = { settings, ...(project && { project }), ...(problem !== undefined && { problem: problem.message }) };
@@ -118,15 +120,23 @@ export async function configValidate(given: string | undefined, options: JsonOpt
     throw new InvalidRequest(`there is no ${file}`, { hint: "name a file, or none to check the one in force" });
   }
   const problem = await problemOf(file, text);
+  for (const note of problem === undefined ? await notesOn(file, text) : []) io.stderr(`ollm: ${note}\n`);
   const result = { file, valid: problem === undefined, ...(problem !== undefined && { problem: problem.message }) };
   if (problem !== undefined && options.json !== true) throw problem;
   show(result, options, io, () => `${file} is valid${text === "" ? ": the defaults hold" : ""}\n`);
   return problem === undefined ? 0 : 1;
 }
 
+async function notesOn(file: string, text: string): Promise<readonly string[]> {
+  const sources: Sources = new Map();
+  const tree = await parseConfigText(text, file, sources);
+  return settingsNotes(parseSettings(tree, sources, file), sources);
+}
+
 /** `ollm config path`: where the file is, or would be. */
-export function configPath(io: CommandIo): Promise<number> {
-  io.stdout(`${fileOf(io)}\n`);
+export function configPath({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
+  const file = fileOf(io);
+  io.stdout(json ? `${JSON.stringify({ file, exists: existsSync(file) })}\n` : `${file}\n`);
   return Promise.resolve(0);
 }
 
@@ -153,42 +163,6 @@ async function loadAnyway(io: CommandIo): Promise<{
       return loadSettings({ home, environment: {}, flags: {}, read });
     });
     return { loaded, problem };
-  }
-}
-
-/** What an owner that holds the home makes of a change; nothing where there is none. */
-async function ownerNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
-  if (!change.isChanged) return [];
-  const status = await ownerStatus(home, io);
-  if (status === undefined) return [];
-  const { settingsProblem, fixedSettings } = status;
-  if (settingsProblem !== undefined) return [`the owner does not obey it: ${settingsProblem}`];
-  if (fixedSettings === undefined) return ["in force from the next call on"];
-  const name = formatPath(change.setting.path);
-  const winner = Object.entries(fixedSettings).find(
-    ([fixed]) => fixed === name || fixed.startsWith(`${name}.`) || name.startsWith(`${fixed}.`),
-  );
-  // What each caller brings along for itself is no concern of the owner's.
-  if (winner === undefined || change.setting.scope !== "owner") return ["in force at once"];
-  return [`not in force: the owner was started with ${winner[1]}; ollm daemon restart without it`];
-}
-
-/** Undefined where no owner answers. */
-async function ownerStatus(home: string, io: CommandIo): Promise<OwnerStatus | undefined> {
-  const { workingDirectory } = io;
-  const hello = { version: build, purpose: "status", workingDirectory, arguments: [], environment: {} } as const;
-  try {
-    const limits = { timeoutMs: statusMs, welcomeTimeoutMs: 2 * statusMs };
-    const { socket, welcome } = await connectOwner(home, hello, limits);
-    try {
-      const said = await welcome;
-      return said.ok ? said.status : undefined;
-    } finally {
-      socket.destroy();
-    }
-  } catch (error) {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
   }
 }
 

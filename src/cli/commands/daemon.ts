@@ -20,12 +20,20 @@ const pollMs = 50;
 /** After its claim has ended an owner has little left to do. */
 const processMs = 2_000;
 
+interface Shown {
+  readonly json?: boolean;
+}
+
 /** `ollm daemon start`: exit code 0 when an owner runs, also when it ran before. Throws `OwnerUnavailable`. */
-export async function daemonStart(_options: object, io: CommandIo): Promise<number> {
+export async function daemonStart({ json = false }: Shown, io: CommandIo): Promise<number> {
   const home = homeOf(io);
+  const say = (words: string, { pid, version }: ClaimRecord): void =>
+    io.stdout(
+      json ? `${JSON.stringify({ running: true, pid, version })}\n` : `${words}: pid ${pid}, version ${version}\n`,
+    );
   const living = await livingClaim(home);
   if (living !== undefined) {
-    io.stdout(`running already: pid ${living.pid}, version ${living.version}\n`);
+    say("running already", living);
     return 0;
   }
   const claim = await startOwner({
@@ -41,22 +49,27 @@ export async function daemonStart(_options: object, io: CommandIo): Promise<numb
       cause: error,
     });
   });
-  io.stdout(`started: pid ${claim.pid}, version ${claim.version}\n`);
+  say("started", claim);
   return 0;
 }
 
 /** `ollm daemon stop`: resolves when the owner is gone, with 1 when it is still there after a quarter of a minute. */
-export function daemonStop(_options: object, io: CommandIo): Promise<number> {
-  return end("stop", io);
+export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
+  return end("stop", io, (words, pid) => (json ? `${JSON.stringify({ running: false, pid })}\n` : words));
 }
 
-async function end(purpose: "stop" | "restart", io: CommandIo): Promise<number> {
+/** `told`: what is said when it is gone, or was not there. */
+async function end(
+  purpose: "stop" | "restart",
+  io: CommandIo,
+  told: (words: string, pid?: number) => string,
+): Promise<number> {
   const home = homeOf(io);
   let asked = await ask(home, purpose, io);
   // An owner of an older version knows stops only.
   if (purpose === "restart" && asked?.welcome.ok === false) asked = await ask(home, "stop", io);
   if (asked === undefined) {
-    io.stdout(`no owner runs for ${home}\n`);
+    io.stdout(told(`no owner runs for ${home}\n`));
     return 0;
   }
   const { claim, welcome } = asked;
@@ -74,13 +87,14 @@ async function end(purpose: "stop" | "restart", io: CommandIo): Promise<number> 
   }
   const processDeadline = Date.now() + processMs;
   while (hasProcess(claim.pid) && Date.now() < processDeadline) await pause(pollMs);
-  io.stdout(`stopped: pid ${claim.pid}\n`);
+  io.stdout(told(`stopped: pid ${claim.pid}\n`, claim.pid));
   return 0;
 }
 
 /** `ollm daemon restart`: hosts and doors stay, and calls under way end with an error that says to try again. */
-export async function daemonRestart(options: object, io: CommandIo): Promise<number> {
-  const stopped = await end("restart", io);
+export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
+  // Of --json's one value the owner that starts is the last word.
+  const stopped = await end("restart", io, (words) => (options.json === true ? "" : words));
   return stopped === 0 ? daemonStart(options, io) : stopped;
 }
 

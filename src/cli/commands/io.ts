@@ -23,6 +23,8 @@ export interface CommandIo {
   readonly hasColour?: boolean;
   /** Width of the terminal that stderr is, for progress that is rewritten in place; absent where it is none. */
   readonly errorColumns?: number | undefined;
+  /** Its height. */
+  readonly errorRows?: number | undefined;
   /** What was piped in, to its end, as text; undefined where stdin is a terminal. Throws `Cancelled` when aborted. */
   readInput?(signal: AbortSignal): Promise<string | undefined>;
   /** Calls `listener` once nobody reads stdout any more (`| head -1`), until the answer is called. */
@@ -35,13 +37,16 @@ export interface CommandIo {
   readonly script: string;
 }
 
+/** Of a pipe or socket that nobody reads any more; a socket that was closed over unread bytes says ECONNRESET. */
+const unreadCodes: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "EOF", "ERR_STREAM_DESTROYED"]);
+
 /** The real machine. `script` is absolute. */
 export function processIo(script: string): CommandIo {
   const userHome = homedir();
   const unreadListeners = new Set<() => void>();
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     // Whoever reads us has enough: no failure, and nothing that is left to say.
-    if (error.code === "EPIPE" || error.code === "ERR_STREAM_DESTROYED") {
+    if (unreadCodes.has(error.code)) {
       for (const listener of unreadListeners) listener();
       return;
     }
@@ -61,6 +66,9 @@ export function processIo(script: string): CommandIo {
     },
     get errorColumns() {
       return widthOf(process.stderr);
+    },
+    get errorRows() {
+      return process.stderr.isTTY ? process.stderr.rows || 24 : undefined;
     },
     hasColour: process.stdout.isTTY && process.stdout.hasColors() && !process.env["NO_COLOR"],
     readInput: (signal) => readAll(process.stdin, signal),

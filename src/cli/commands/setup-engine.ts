@@ -49,7 +49,7 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   try {
     await engine.install(line.show, interrupt.signal);
     line.end();
-    io.stdout("✓ Embedded engine: installed; models come with pull_model, or with ollm import\n");
+    io.stdout("✓ Embedded engine: installed; models come with ollm pull, or your assistant gets them\n");
     return 0;
   } catch (error) {
     line.end();

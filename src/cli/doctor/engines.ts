@@ -63,10 +63,7 @@ async function lookForEmbedded(home: string, isInstallable: boolean): Promise<Ch
   const folder = path.join(home, "engines", engineFolderName(currentPlatform()));
   if ((await findInstalled(folder)) !== undefined)
     return ok(name, `llama.cpp (node-llama-cpp ${engineVersion}) is installed`);
-  return ok(
-    name,
-    "not installed yet; the first pull_model or smart_load that needs it does so, or ollm setup --engine",
-  );
+  return ok(name, "not installed yet; the first ollm pull or ollm load that needs it does so, or ollm setup --engine");
 }
 
 function versionOf(body: string): string | undefined {

@@ -35,7 +35,7 @@ export const checkDisk: Checker = async ({ home, settings, freeBytes }) => {
   const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const free = await freeBytes(nearestFolder(folder));
   const text = `${formatBytes(free)} free for models in ${folder}`;
-  const hint = "Free some space, delete models you don't use (manage_model), or set store.path to another disk.";
+  const hint = "Free some space, delete models you don't use (ollm rm), or set store.path to another disk.";
   if (free < noDiskBytes) return [fail("disk", text, hint)];
   return [free < littleDiskBytes ? warn("disk", text, hint) : ok("disk", text)];
 };
@@ -55,7 +55,7 @@ export const checkMemory: Checker = async ({ memory, settings, owner }) => {
   if (availableBytes < bufferBytes) {
     const hint =
       loaded.length > 0
-        ? `Loaded now: ${loaded.join(", ")}; manage_model with unload_all gives their memory back.`
+        ? `Loaded now: ${loaded.join(", ")}; ollm unload --all gives their memory back.`
         : `${formatBytes(bufferBytes)} stay free beside every load (memory.bufferBytes): close programs, or use small models.`;
     return [warn("memory", text, hint)];
   }

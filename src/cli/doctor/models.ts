@@ -31,14 +31,18 @@ export const checkModels: Checker = async ({ home, io, settings }) => {
 
 function summary(own: number, ofOllama: number): Check {
   if (own + ofOllama === 0) {
-    return warn("models", "none is installed", "Ask your assistant for one (pull_model), or: ollm import FILE NAME");
+    return warn(
+      "models",
+      "none is installed",
+      "ollm models names one that fits and ollm pull gets it, or ask your assistant for one",
+    );
   }
   const foreign = ofOllama > 0 ? `, ${ofOllama} of an Ollama store` : "";
   return ok("models", `${own} in the store${foreign}`);
 }
 
 function told(problems: readonly string[]): readonly Check[] {
-  const hint = "Delete it (manage_model) and pull it again.";
+  const hint = "Delete it (ollm rm) and get it again (ollm pull).";
   const named = problems.slice(0, namedProblems).map((message) => warn("models", message, hint));
   const more = problems.length - named.length;
   return more > 0 ? [...named, warn("models", `${more} more can't be used`, hint)] : named;

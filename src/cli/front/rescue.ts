@@ -39,25 +39,22 @@ export const rescue: Rescue = {
 
   async start(options) {
     options.say(`no owner holds ${options.home}; starting one`);
-    const { pid, version } = await startOwner({
-      ...options,
-      environment: { ...options.environment, ...ownerVariables(options.words) },
-    });
+    const { pid, version } = await startOwner({ ...options, flags: ownerFlags(options.words) });
     options.say(`connected to the owner (pid ${pid}, version ${version})`);
   },
 };
 
 /**
- * Flags that set what is the owner's, as the variables that win over all others of that setting: who starts an owner is
- * obeyed by it. Later callers are told that theirs are ignored. The last one counts, as `parseArgs` has it.
+ * Flags that set what is the owner's: who starts an owner is obeyed by it. Later callers are told that theirs are
+ * ignored. The last one counts, as `parseArgs` has it.
  */
-export function ownerVariables(words: readonly string[]): Readonly<Record<string, string>> {
+export function ownerFlags(words: readonly string[]): readonly string[] {
   let host: string | undefined;
   for (const [at, word] of words.entries()) {
     if (word === "--host") host = words[at + 1];
     else if (word.startsWith("--host=")) host = word.slice("--host=".length);
   }
-  return host === undefined ? {} : { OLLM_PROVIDERS_OLLAMA_HOST: host };
+  return host === undefined ? [] : [`--host=${host}`];
 }
 
 async function trySocket(home: string): Promise<void> {

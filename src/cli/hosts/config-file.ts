@@ -2,6 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { chmod, copyFile, lstat, mkdir, readFile, readdir, readlink, realpath, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { replaceFile } from "../../orchestrator/files/replace-file.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 
 /** A host's file as it was when it was read. */
@@ -122,10 +123,9 @@ async function backUp(real: string, now: Date): Promise<string> {
 }
 
 async function writeBytes(file: ConfigFile, bytes: Buffer): Promise<void> {
-  const { default: writeFileAtomic } = await import("write-file-atomic");
   try {
     await mkdir(path.dirname(file.real), { recursive: true });
-    await writeFileAtomic(file.real, bytes, file.bytes === undefined ? { mode: 0o600 } : {});
+    await replaceFile(file.real, bytes, file.bytes === undefined ? { mode: 0o600 } : {});
   } catch (error) {
     throw unusable(file.name, error);
   }

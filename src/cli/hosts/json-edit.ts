@@ -1,10 +1,14 @@
-import { parseTree, printParseErrorCode, type Node, type ParseError } from "jsonc-parser";
+import { createScanner, parseTree, printParseErrorCode, type Node, type ParseError } from "jsonc-parser";
 import { BrokenConfig, linePosition, lineIndent, newlineOf } from "./config-text.ts";
 
 /**
  * Edits of JSON and JSONC as text: what is not touched stays as it is to the byte. (jsonc-parser's own edits format the
  * whole lines they fall on.)
  */
+
+/** `SyntaxKind.LineCommentTrivia` and `EOF`: an enum that exists for the compiler alone. */
+const lineComment = 12;
+const endOfFile = 17;
 
 interface Style {
   readonly newline: string;
@@ -181,9 +185,16 @@ function splice(text: string, start: number, end: number, replacement: string): 
 
 /** Removes `start..end`; from `property` on where the rest of the line would slip into a comment before it. */
 function cut(text: string, start: number, end: number, property: number): string {
-  const lineBefore = text.slice(text.lastIndexOf("\n", start - 1) + 1, start);
   const isNewlineNext = /^[ \t]*(\r?\n|$)/.test(text.slice(end));
-  return splice(text, !isNewlineNext && lineBefore.includes("//") ? property : start, end, "");
+  return splice(text, !isNewlineNext && isInLineComment(text, start) ? property : start, end, "");
+}
+
+/** Whether what is written at `offset` would belong to a `//` comment; one inside a string is none. */
+function isInLineComment(text: string, offset: number): boolean {
+  const scanner = createScanner(text);
+  let token: number = scanner.scan();
+  while (token !== endOfFile && scanner.getPosition() < offset) token = scanner.scan();
+  return token === lineComment && scanner.getTokenOffset() < offset;
 }
 
 /** Before the spaces in front of `offset`, and before one line break in front of those. */

@@ -1,9 +1,16 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
+import type { CommandIo } from "../commands/io.ts";
+import type { ChatInput } from "./chat-input.ts";
 import type { ChatContext } from "./chat.ts";
-import { styled } from "./table.ts";
+import { compareAndShow, pick } from "./compare.ts";
+import type { MemoryRow } from "./memory.ts";
+import { allModels, renderModels, type ModelListing } from "./models.ts";
+import type { Session } from "./session.ts";
+import { renderTable, styled } from "./table.ts";
+import { renderTemplates, type TemplateListing } from "./template.ts";
 
 interface ChatCommand {
   readonly name: string;
@@ -41,7 +48,7 @@ const commands: readonly ChatCommand[] = [
     name: "memory",
     actions: [
       ["list [WORDS]", "what is remembered"],
-      ["add KEY VALUE", "remember something"],
+      ["add KEY VALUE", "remember something; a key of several words in quotes"],
       ["forget KEY", "forget it"],
       ["clear", "forget everything, after asking"],
     ],
@@ -146,19 +153,30 @@ function unknownAction(command: string, action: string): InvalidRequest {
   });
 }
 
-async function memory(rest: string, { tool, io }: ChatContext): Promise<void> {
+/** A key of several words stands in quotes. */
+function firstKey(text: string): readonly [key: string, rest: string] {
+  const [quoted, key] = /^"([^"]+)"/.exec(text) ?? [];
+  return quoted === undefined || key === undefined ? firstWord(text) : [key, text.slice(quoted.length).trim()];
+}
+
+async function memory(rest: string, { tool, data, io }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
-  const [key, value] = firstWord(more);
+  const [key, value] = firstKey(more);
   switch (action) {
     case "":
     case "list":
-      return io.stdout(`${await tool("recall", more === "" ? {} : { query: more })}\n`);
+      return io.stdout(renderMemories(await data("recall", more === "" ? {} : { query: more }), io));
     case "add":
-      if (value === "") throw new InvalidRequest("/memory add needs a key and what to remember under it");
+      if (value === "") {
+        throw new InvalidRequest("/memory add needs a key and what to remember under it", {
+          hint: "/memory add tone short and dry",
+        });
+      }
       return io.stdout(`${await tool("remember", { key, value })}\n`);
     case "forget":
       if (key === "") throw new InvalidRequest("/memory forget needs a key", { hint: "/memory list shows them" });
-      return io.stdout(`${await tool("forget", { key })}\n`);
+      // Nothing follows the key: quotes aren't needed.
+      return io.stdout(`${await tool("forget", { key: value === "" ? key : more })}\n`);
     case "clear":
       return io.stdout(`${await tool("forget", { all: true })}\n`);
     default:
@@ -166,29 +184,63 @@ async function memory(rest: string, { tool, io }: ChatContext): Promise<void> {
   }
 }
 
-async function template(rest: string, { tool, io, input, answer }: ChatContext): Promise<void> {
+function renderMemories(
+  found: { readonly entries: readonly MemoryRow[]; readonly total: number },
+  io: CommandIo,
+): string {
+  const { entries, total } = found;
+  if (entries.length === 0) return "Nothing is remembered.\n";
+  const table = renderTable<MemoryRow>(
+    entries,
+    [
+      { title: "KEY", text: ({ key }) => key },
+      { title: "VALUE", text: ({ value }) => value },
+    ],
+    io,
+  );
+  return `${table}${total > entries.length ? `${entries.length} of ${total}; /memory list WORDS finds others\n` : ""}`;
+}
+
+async function template(rest: string, { tool, data, session, io, input, answer }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [name, behind] = firstWord(more);
   switch (action) {
     case "":
     case "list":
-      return io.stdout(`${await tool("list_templates", {})}\n`);
+      return io.stdout(renderTemplates((await data<TemplateListing>("list_templates", {})).templates, io));
     case "use": {
       if (name === "") throw new InvalidRequest("/template use needs a name", { hint: "/template list shows them" });
       const { variables, prompt } = splitVariables(behind);
       return answer(prompt, { template: name, variables });
     }
     case "create": {
-      if (name === "") throw new InvalidRequest("/template create needs a name");
+      if (name === "") throw new InvalidRequest("/template create needs a name", { hint: "/template create haiku" });
+      const overwrite = await mayReplace(name, session, input);
+      if (overwrite === false) return io.stdout("Nothing was created.\n");
       io.stdout('Its text, with {holes}; several lines between """:\n');
-      const text = await input.next("... ");
+      const text = await input.nextOf("... ");
       if (text === undefined || text.trim() === "") return io.stdout("Nothing was created.\n");
-      const description = await input.ask("What it is for: ");
-      const request = { name, template: text, ...(description !== "" && { description }) };
+      const description = await input.nextOf("What it is for: ");
+      if (description === undefined) return io.stdout("Nothing was created.\n");
+      const request = { name, template: text, overwrite, ...(description !== "" && { description }) };
       return io.stdout(`${await tool("create_template", request)}\n`);
     }
     default:
       throw unknownAction("template", action);
+  }
+}
+
+/** Whether one of that name is replaced: before its text is typed. Undefined where there is none yet. */
+async function mayReplace(name: string, { read }: Session, input: ChatInput): Promise<boolean | undefined> {
+  try {
+    const { file } = await read<{ readonly file?: string }>(`ollm://templates/${encodeURIComponent(name)}`);
+    // A built-in one is hidden by the new one, not replaced.
+    if (file === undefined) return undefined;
+    return /^y(es)?$/i.test(await input.ask(`There is a template ${name} in ${file}. Replace it? [y/N] `));
+  } catch (error) {
+    // There is none; a name that can't be one is refused with the text.
+    if (error instanceof OrchestratorError && !(error instanceof OwnerUnavailable)) return undefined;
+    throw error;
   }
 }
 
@@ -208,12 +260,14 @@ export function splitVariables(text: string): {
   }
 }
 
-async function model(rest: string, { talk, tool, io }: ChatContext): Promise<void> {
+async function model(rest: string, { talk, tool, data, io }: ChatContext): Promise<void> {
   const [action, name] = firstWord(rest);
   switch (action) {
     case "":
     case "list":
-      return io.stdout(`${await tool("list_models", {})}\n`);
+      return io.stdout(
+        renderModels(await data<ModelListing>("list_models", { limit: allModels }), undefined, false, io),
+      );
     case "keep":
     case "release":
     case "unload": {
@@ -232,10 +286,14 @@ async function model(rest: string, { talk, tool, io }: ChatContext): Promise<voi
   }
 }
 
-async function compare(rest: string, { talk, tool, io }: ChatContext): Promise<void> {
+async function compare(
+  rest: string,
+  { talk, data, session, input, isTerminal, cancellable }: ChatContext,
+): Promise<void> {
   const words = rest.split(/\s+/).filter((word) => word !== "");
   // Names come first; the prompt begins with the first word that can't be one.
-  const known = (await tool("list_models", { limit: 1_000 })).split("\n").map((line) => firstWord(line)[0]);
+  const { models: held } = await data<ModelListing>("list_models", { limit: allModels });
+  const known = held.map(({ name }) => name);
   const isName = (word: string): boolean => known.includes(word) || known.includes(`${word}:latest`);
   const count = words.findIndex((word) => !isName(word));
   const models = words.slice(0, count < 0 ? words.length : count);
@@ -243,8 +301,9 @@ async function compare(rest: string, { talk, tool, io }: ChatContext): Promise<v
   if (prompt === undefined || prompt === "") {
     throw new InvalidRequest("/compare needs a question, or one that was asked before");
   }
-  const request = { prompt, models: models.length === 0 ? "auto" : models };
-  io.stdout(`${await tool("compare", { ...request, ...(talk.system !== undefined && { system: talk.system }) })}\n`);
+  const request = { prompt, system: talk.system, max_tokens: talk.maxTokens };
+  const compared = await cancellable((signal) => compareAndShow(request, models, {}, session, signal));
+  if (isTerminal) await pick(compared, session, input.ask);
 }
 
 async function project(rest: string, { tool, io }: ChatContext): Promise<void> {

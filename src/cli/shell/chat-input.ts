@@ -8,7 +8,9 @@ export interface ChatInput {
    * Ctrl-D, Ctrl-C twice, the end of what was piped in.
    */
   next(prompt: string): Promise<string | undefined>;
-  /** One line, trimmed, for a question in between; "" when the user left. */
+  /** A message that a command asks for; undefined also when Ctrl-C is the answer. */
+  nextOf(prompt: string): Promise<string | undefined>;
+  /** One line, trimmed, for a question in between; "" when the user left, or answered with Ctrl-C. */
   ask(question: string): Promise<string>;
   /** Runs `work` while nothing is read; Ctrl-C calls `onInterrupt`, a second one ends the chat. */
   during<Value>(onInterrupt: () => void, work: () => Promise<Value>): Promise<Value>;
@@ -61,6 +63,8 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
   let onInterrupt: (() => void) | undefined;
   /** Ctrl-C at a question is an answer, too: none. */
   let isDropped = false;
+  /** A question stands there, or a message of several lines has begun. */
+  let isAsking = false;
 
   lines.on("line", (line) => {
     interrupts = 0;
@@ -79,17 +83,43 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
       onInterrupt();
       return wake();
     }
+    if (isAsking && !isClosed) {
+      isDropped = true;
+      clearLine();
+      output.write("\n");
+      return wake();
+    }
     if (interrupts > 1 || isClosed) {
       isLeaving = true;
       output.write("\n");
       return wake();
     }
-    // What was typed is dropped, as in a shell.
-    lines.write(null, { ctrl: true, name: "e" });
-    lines.write(null, { ctrl: true, name: "u" });
+    clearLine();
     output.write("\n(Ctrl-C again leaves)\n");
     lines.prompt();
   });
+
+  /** What was typed is dropped, as in a shell. */
+  function clearLine(): void {
+    lines.write(null, { ctrl: true, name: "e" });
+    lines.write(null, { ctrl: true, name: "u" });
+  }
+
+  /** Within `work` Ctrl-C ends what is asked, and nothing else. */
+  async function asking<Value>(work: () => Promise<Value>): Promise<Value> {
+    const wasAsking = isAsking;
+    isAsking = true;
+    try {
+      return await work();
+    } finally {
+      isAsking = wasAsking;
+      // Within a call all that it asks for is dropped with it.
+      if (!isAsking && onInterrupt === undefined) {
+        isDropped = false;
+        interrupts = 0;
+      }
+    }
+  }
 
   function changed(): Promise<void> {
     return new Promise((resolve) => (wake = resolve));
@@ -108,32 +138,44 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
     }
   }
 
-  async function rest(first: string): Promise<string> {
+  async function rest(first: string): Promise<string | undefined> {
     const parts = [first.slice(first.indexOf(fence) + fence.length)];
     for (;;) {
       const text = parts.join("\n").trimEnd();
       if (text.endsWith(fence)) return text.slice(0, -fence.length).replace(/^\n/, "").trimEnd();
       const more = await nextLine("... ");
-      if (more === undefined) return text;
+      // What was piped in ends with its last line; what was typed can be taken back.
+      if (more === undefined) return isDropped ? undefined : text;
       parts.push(more);
     }
+  }
+
+  /** What begins with this line: what was pasted with it, or stands before the next fence. */
+  async function whole(first: string): Promise<string | undefined> {
+    if (first.trimStart().startsWith(fence)) return asking(() => rest(first));
+    if (!isTerminal) return first;
+    await new Promise((resolve) => setTimeout(resolve, pasteMs));
+    const pasted = first.startsWith("/") ? [] : waiting.splice(0);
+    return [first, ...pasted].join("\n");
   }
 
   return {
     async next(prompt) {
       const first = await nextLine(prompt);
       if (first === undefined) return undefined;
-      if (first.trimStart().startsWith(fence)) return rest(first);
-      if (!isTerminal) return first;
-      await new Promise((resolve) => setTimeout(resolve, pasteMs));
-      const pasted = first.startsWith("/") ? [] : waiting.splice(0);
-      return [first, ...pasted].join("\n");
+      // One that was taken back leaves nothing to answer.
+      return (await whole(first)) ?? "";
     },
+    nextOf: (prompt) =>
+      asking(async () => {
+        const first = await nextLine(prompt);
+        return first === undefined ? undefined : whole(first);
+      }),
     async ask(question) {
       const wasMuted = isMuted;
       isMuted = false;
       try {
-        return ((await nextLine(question)) ?? "").trim();
+        return ((await asking(() => nextLine(question))) ?? "").trim();
       } finally {
         isMuted = wasMuted;
       }

@@ -1,3 +1,4 @@
+import path from "node:path";
 import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { Answers, Question } from "../../server/client.ts";
@@ -9,14 +10,16 @@ import { createChatInput, type ChatInput } from "./chat-input.ts";
 import type { ModelListing } from "./models.ts";
 import { noModels } from "./models.ts";
 import type { RamReading } from "./ps.ts";
-import type { Generated } from "./run.ts";
+import { said, type Generated } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
+import { inChatWords, inShellWords } from "./shell-words.ts";
 import { styled } from "./table.ts";
 import { cutTo, oneLine } from "./width.ts";
 
 /** Of `ollm chat`, under the names of its flags. */
 export interface ChatFlags {
   readonly system?: string | undefined;
+  readonly maxTokens?: number;
   /** False with `--no-memory`. */
   readonly memory?: boolean;
 }
@@ -26,6 +29,8 @@ export interface Talk {
   model: string | undefined;
   system: string | undefined;
   readonly useMemory: boolean;
+  /** Most tokens of each answer; undefined: as the settings say. */
+  readonly maxTokens: number | undefined;
   /** `new` before the first answer. */
   continueId: string;
   /** The model that answered last. */
@@ -44,8 +49,12 @@ export interface ChatContext {
   readonly isTerminal: boolean;
   /** Asks a model, as a plain message does, with more of the request. */
   answer(question: string, more?: Readonly<Record<string, unknown>>): Promise<void>;
-  /** Calls a tool, which Ctrl-C ends; its short text. */
+  /** Calls a tool, which Ctrl-C ends; its short text, as one reads it in a chat. */
   tool(name: string, input: Readonly<Record<string, unknown>>): Promise<string>;
+  /** Likewise; its structured answer. */
+  data<Data extends object>(name: string, input: Readonly<Record<string, unknown>>): Promise<Data>;
+  /** Work that Ctrl-C ends, and nothing else. */
+  cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
 }
 
 /** `ollm chat [model]`. Without a terminal it answers line by line, and ends with 1 when an answer failed. */
@@ -64,18 +73,26 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
     model,
     system: flags.system,
     useMemory: flags.memory !== false,
+    maxTokens: flags.maxTokens,
     continueId: "new",
     answeredBy: undefined,
     turns: [],
     hasEnded: false,
   };
+  const roots = chatRoots(io);
   try {
-    return await withSession(io, isTerminal ? { handlesSignals: true, ask } : {}, (session) =>
+    return await withSession(io, { roots, ...(isTerminal && { handlesSignals: true, ask }) }, (session) =>
       converse(createContext(talk, session, input, io)),
     );
   } finally {
     input.close();
   }
+}
+
+/** Whoever opens a chat in a folder means it with /project, whatever marks it has; a home or a disk is no project. */
+function chatRoots({ workingDirectory, userHome }: CommandIo): readonly string[] {
+  const folder = path.resolve(workingDirectory);
+  return folder === path.resolve(userHome) || folder === path.parse(folder).root ? [] : [folder];
 }
 
 async function converse(context: ChatContext): Promise<number> {
@@ -92,7 +109,7 @@ async function converse(context: ChatContext): Promise<number> {
     } catch (error) {
       if (session.signal.aborted) throw error;
       // The chat goes on: an answer that was cancelled, a model that failed.
-      if (!(error instanceof Cancelled)) exitCode = report(error, io);
+      if (!(error instanceof Cancelled)) exitCode = report(error, io, inChatWords);
       else if (isTerminal) io.stderr(`${styled("(cancelled)", "dim", io)}\n`);
     }
     if (input.hasLeft() && isTerminal) break;
@@ -107,6 +124,8 @@ async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
     io.stdout(noModels(structured.suggestion));
     return false;
   }
+  // Throws with the nearest name, or how to get it.
+  if (talk.model !== undefined) await session.call("manage_model", { action: "show", model: talk.model });
   const whom = talk.model ?? "the best model that fits";
   io.stdout(`${styled(`Talking with ${whom}. /help lists commands, Ctrl-D leaves.`, "dim", io)}\n`);
   return true;
@@ -115,7 +134,6 @@ async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
 function createContext(talk: Talk, session: Session, input: ChatInput, io: CommandIo): ChatContext {
   const { isTerminal } = io;
 
-  /** Ctrl-C ends this call, and nothing else. */
   function cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
     const controller = new AbortController();
     const signal = AbortSignal.any([controller.signal, session.signal]);
@@ -137,6 +155,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
             system: talk.system,
             continue_id: continueId,
             use_memory: talk.useMemory ? undefined : false,
+            max_tokens: talk.maxTokens,
             ...more,
           },
           { signal, onText: (note) => stream.onText(note) },
@@ -165,7 +184,8 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
       answer: text,
       model: answered.model,
     });
-    for (const note of answered.notes ?? []) io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
+    for (const note of said(answered, "ollm chat --max-tokens sets how many"))
+      io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
     if (isTerminal) io.stderr(await statusLine(answered, session, io));
   }
 
@@ -176,7 +196,11 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     io,
     isTerminal,
     answer,
-    tool: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).text),
+    cancellable,
+    tool: (name, given) =>
+      cancellable(async (signal) => inChatWords(inShellWords((await session.call(name, given, { signal })).text))),
+    data: <Data extends object>(name: string, given: Readonly<Record<string, unknown>>) =>
+      cancellable(async (signal) => (await session.call<Data>(name, given, { signal })).structured),
   };
 }
 

@@ -1,10 +1,11 @@
 import path from "node:path";
-import { plain, sideBySide } from "../../orchestrator/text/columns.ts";
+import { plain, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
 import { located, withInput } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "./width.ts";
@@ -12,7 +13,7 @@ import { pickAndTell } from "./winners.ts";
 
 /** Of `ollm compare`, under the names of its flags. */
 export interface CompareFlags {
-  readonly judge?: string | true;
+  readonly judge?: string;
   readonly runs?: number;
   readonly file?: readonly string[];
   readonly system?: string;
@@ -21,7 +22,7 @@ export interface CompareFlags {
 }
 
 /** `ollm://comparisons/{id}` */
-interface ComparisonData {
+export interface ComparisonData {
   readonly id: string;
   readonly task: string;
   readonly results: readonly ResultData[];
@@ -67,40 +68,58 @@ export async function compare(
   const roots = [...new Set(files.map((file) => path.dirname(file)))];
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
-    const id = await ask(
-      {
-        prompt: withInput(prompt, input) ?? prompt,
-        models: models.length === 0 ? "auto" : models,
-        files: files.length === 0 ? undefined : files,
-        judge: flags.judge === true ? "auto" : flags.judge,
-        runs: flags.runs,
-        system: flags.system,
-        max_tokens: flags.maxTokens,
-      },
-      models,
-      flags,
-      session,
-    );
-    const comparison = await session.read<ComparisonData>(`ollm://comparisons/${encodeURIComponent(id)}`);
-    show(comparison, flags, io, (found) => text(found, io));
-    if (flags.json !== true) await pick(comparison, session);
+    const request = {
+      prompt: withInput(prompt, input) ?? prompt,
+      files: files.length === 0 ? undefined : files,
+      judge: flags.judge,
+      runs: flags.runs,
+      system: flags.system,
+      max_tokens: flags.maxTokens,
+    };
+    const comparison = await compareAndShow(request, models, flags, session);
+    if (flags.json !== true) await pick(comparison, session, io.ask);
     return 0;
   });
+}
+
+/** Columns that grow, then figures and answers. `models`: empty for those that routing ranks first. */
+export async function compareAndShow(
+  request: Readonly<Record<string, unknown>>,
+  models: readonly string[],
+  flags: { readonly json?: boolean },
+  session: Session,
+  signal: AbortSignal = session.signal,
+): Promise<ComparisonData> {
+  const { io } = session;
+  const asked = { ...request, models: models.length === 0 ? "auto" : models };
+  const isLive = io.errorColumns !== undefined && flags.json !== true;
+  const id = await ask(asked, models, isLive, session, signal);
+  const comparison = await session.read<ComparisonData>(`ollm://comparisons/${encodeURIComponent(id)}`);
+  show(comparison, flags, io, (found) => text(found, io));
+  return comparison;
 }
 
 async function ask(
   request: Readonly<Record<string, unknown>>,
   models: readonly string[],
-  flags: CompareFlags,
+  isLive: boolean,
   { call, io }: Session,
+  signal: AbortSignal,
 ): Promise<string> {
-  const isLive = io.errorColumns !== undefined && flags.json !== true;
   const live = isLive
-    ? createLiveColumns(models, { write: (drawn) => io.stderr(drawn), width: () => io.errorColumns ?? 80 })
+    ? createLiveColumns(models, {
+        write: (drawn) => io.stderr(drawn),
+        width: () => io.errorColumns ?? 80,
+        height: () => io.errorRows ?? 24,
+      })
     : undefined;
   try {
     const { structured } = await call<{ readonly comparison_id: string }>("compare", request, {
-      ...(live !== undefined && { onText: (note) => live.onText(note) }),
+      signal,
+      ...(live !== undefined && {
+        onText: (note) => live.onText(note),
+        onProgress: (message) => live.onProgress(message),
+      }),
     });
     return structured.comparison_id;
   } finally {
@@ -118,9 +137,13 @@ function text(comparison: ComparisonData, io: CommandIo): string {
       : [
           `${judgement.judge} ranks ${judgement.ranking.map((tied) => tied.join(" = ")).join(" > ")}: ${judgement.reason} (${judgement.note})`,
         ]),
-    ...notes,
+    ...notes.map(inShellWords),
   ];
-  const lines = said.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+  const cells = io.columns ?? Number.POSITIVE_INFINITY;
+  const lines = said
+    .flatMap((line) => wrap(oneLine(line), cells, Number.POSITIVE_INFINITY))
+    .map((line) => `${styled(line, "dim", io)}\n`)
+    .join("");
   return `${renderTable(results, columns, io)}\n${answers(results, io)}\n${lines}`;
 }
 
@@ -128,7 +151,7 @@ function text(comparison: ComparisonData, io: CommandIo): string {
 function answers(results: readonly ResultData[], io: CommandIo): string {
   const shown = results.map(({ model, text: answer = "", error }) => ({
     title: model,
-    text: error === undefined ? answer.trim() : `failed: ${error}`,
+    text: error === undefined ? answer.trim() : `failed: ${inShellWords(error)}`,
   }));
   if (io.columns !== undefined) return `${sideBySide(shown, { width: io.columns - 1, maxLines: shownLines })}\n`;
   return shown.map((one) => `=== ${one.title} ===\n${plain(one.text)}\n`).join("\n");
@@ -143,7 +166,7 @@ const columns: readonly Column<ResultData>[] = [
     isExtra: 3,
   },
   { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1) ?? "", isNumber: true },
-  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true },
+  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true, isExtra: 0 },
   { title: "TOTAL", text: ({ total_ms }) => duration(total_ms), isNumber: true },
   { title: "LOAD", text: ({ load_ms }) => (load_ms === 0 ? "loaded" : duration(load_ms)), isNumber: true, isExtra: 1 },
   {
@@ -160,7 +183,11 @@ function duration(milliseconds: number | undefined): string {
 }
 
 /** Asks where somebody can answer, else says how. */
-async function pick({ id, task, results }: ComparisonData, session: Session): Promise<void> {
+export async function pick(
+  { id, task, results }: ComparisonData,
+  session: Session,
+  askUser: CommandIo["ask"],
+): Promise<void> {
   const { io } = session;
   const names = results.filter(({ error }) => error === undefined).map(({ model }) => model);
   if (!io.isTerminal) {
@@ -169,7 +196,7 @@ async function pick({ id, task, results }: ComparisonData, session: Session): Pr
   }
   const choices = names.map((name, index) => `${index + 1} ${name}`).join(", ");
   for (;;) {
-    const answer = await io.ask(`Which did best? ${choices} (Enter: none) `);
+    const answer = await askUser(`Which did best? ${choices} (Enter: none) `);
     if (answer === "") return;
     const model = names[Number(answer) - 1] ?? names.find((name) => name === answer);
     if (model !== undefined) return pickAndTell({ comparison_id: id, model }, {}, session);

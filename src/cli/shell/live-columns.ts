@@ -1,16 +1,26 @@
-import { sideBySide, wrap } from "../../orchestrator/text/columns.ts";
+import { cellsOf, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import type { TextNote } from "../../server/client.ts";
 
-/** The newest lines of each answer; a taller block would scroll away, and could not be drawn again. */
+/** The newest lines of each answer. */
 const tallLines = 8;
-const stackedLines = 4;
 const leastCells = 24;
+/** Of each column: its title, the line under it, its state, and the empty line before the next row of columns. */
+const frameLines = 4;
 
 /** Answers that grow beside each other, drawn again in place. */
 export interface LiveColumns {
   onText(note: TextNote): void;
+  /** How far each model is, or what is done beside them. */
+  onProgress(message: string): void;
   /** Takes the block away. */
   clear(): void;
+}
+
+/** Where the columns are drawn, as large as it is now. */
+export interface LiveScreen {
+  readonly write: (text: string) => void;
+  readonly width: () => number;
+  readonly height: () => number;
 }
 
 /** What a comparison's text holds: a line `=== model ===` stands before each answer. */
@@ -26,49 +36,75 @@ export function sectionsOf(text: string, isModel: (name: string) => boolean): re
   return sections.map(([name, answer]) => [name, answer.trim()]);
 }
 
+/** What `a: 12 tokens | b: waits` says of each; undefined when a message isn't of that kind. */
+export function statesOf(message: string): ReadonlyMap<string, string> | undefined {
+  const states = message.split(" | ").map((part) => /^(\S+): (.+)$/.exec(part));
+  if (states.length < 2 || states.includes(null)) return undefined;
+  return new Map(states.map((found) => [found?.[1] ?? "", found?.[2] ?? ""]));
+}
+
 /** `models`: as they were asked for; empty when they are chosen. */
-export function createLiveColumns(
-  models: readonly string[],
-  { write, width }: { readonly write: (text: string) => void; readonly width: () => number },
-): LiveColumns {
+export function createLiveColumns(models: readonly string[], { write, width, height }: LiveScreen): LiveColumns {
   let text = "";
-  let drawn = 0;
+  let drawn: readonly string[] = [];
+  let states: ReadonlyMap<string, string> = new Map(models.map((model) => [model, "waits"]));
+  /** What is done when no model is asked: they are looked at, or judged. */
+  let aside = "";
   const isSame = (model: string, name: string) => model === name || `${model}:latest` === name;
-  const isModel = (name: string) => models.length === 0 || models.some((model) => isSame(model, name));
 
   const block = (): string => {
-    const sections = sectionsOf(text, isModel);
-    const waiting = models.filter((model) => !sections.some(([name]) => isSame(model, name)));
-    const columns = [...sections, ...waiting.map((model) => [model, "waits"] as const)];
+    const names = [...states.keys()];
+    const sections = sectionsOf(text, (name) => names.length === 0 || names.some((model) => isSame(model, name)));
+    const shown = names.length === 0 ? sections.map(([name]) => name) : names;
     const cells = width();
     const most = Math.max(1, Math.floor((cells + 3) / (leastCells + 3)));
-    const maxLines = columns.length > most ? stackedLines : tallLines;
-    const columnCells = Math.max(1, Math.floor(cells / Math.min(most, columns.length)) - 3);
-    return sideBySide(
-      columns.map(([title, answer]) => ({ title, text: newest(answer, columnCells, maxLines) })),
-      // The last cell of a terminal wraps.
-      { width: cells - 1, maxLines, leastCells },
-    );
+    const rows = Math.ceil(shown.length / most);
+    // A block taller than the screen scrolls away, and could not be drawn again in place.
+    const maxLines = Math.min(tallLines, Math.floor((height() - 2) / Math.max(1, rows)) - frameLines);
+    const columnCells = Math.max(1, Math.floor(cells / Math.min(most, Math.max(1, shown.length))) - 3);
+    const columns = shown.map((title) => {
+      const answer = sections.find(([name]) => isSame(title, name))?.[1] ?? "";
+      const state = wrap(states.get(title) ?? "", columnCells, 1)[0] ?? "";
+      return { title, text: [state, ...newest(answer, columnCells, maxLines)].join("\n").trimEnd() };
+    });
+    // The last cell of a terminal wraps.
+    const drawing = sideBySide(columns, { width: cells - 1, maxLines: Math.max(1, maxLines + 1), leastCells });
+    const all = [...drawing.split("\n"), ...(aside === "" ? [] : wrap(aside, cells - 1, 1))];
+    return all.slice(-Math.max(1, height() - 1)).join("\n");
   };
-  const clear = (): void => {
-    if (drawn > 0) write(`\u001B[${drawn}A\r\u001B[0J`);
-    drawn = 0;
+  const erased = (): string => {
+    // A terminal that became narrower has broken the lines anew.
+    const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(cellsOf(line) / width())), 0);
+    return rows > 0 ? `\u001B[${Math.min(rows, height() - 1)}A\r\u001B[0J` : "";
+  };
+  const draw = (): void => {
+    const lines = block();
+    // In one piece: a terminal must not show the moment between.
+    write(`${erased()}${lines}\n`);
+    drawn = lines.split("\n");
   };
   return {
     onText(note) {
       if (note.isReset === true) text = "";
       text += note.text ?? "";
-      const lines = block();
-      clear();
-      write(`${lines}\n`);
-      drawn = lines.split("\n").length;
+      draw();
     },
-    clear,
+    onProgress(message) {
+      const found = statesOf(message);
+      aside = found === undefined ? message : "";
+      states = found ?? states;
+      draw();
+    },
+    clear() {
+      if (drawn.length > 0) write(erased());
+      drawn = [];
+    },
   };
 }
 
-function newest(text: string, cells: number, maxLines: number): string {
+function newest(text: string, cells: number, maxLines: number): readonly string[] {
+  if (maxLines < 1 || text === "") return [];
   // Only the end is shown, so only the end is wrapped.
   const tail = text.slice(-cells * maxLines * 4);
-  return wrap(tail, cells, Number.POSITIVE_INFINITY).slice(-maxLines).join("\n");
+  return wrap(tail, cells, Number.POSITIVE_INFINITY).slice(-maxLines);
 }

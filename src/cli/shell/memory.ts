@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
+import { joinPages, splitExport } from "./memory-pages.ts";
 import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
@@ -58,9 +59,9 @@ export function searchMemory(
     const input = { query: words.join(" "), category, limit };
     const { structured } = await call<Listing & { readonly method: string }>("recall", input);
     show(structured, options, io, (found) => {
-      if (found.entries.length === 0) return "Nothing remembered fits.\n";
-      const how = found.method === "hybrid" ? "found by words and meaning" : "found by words";
-      return `${renderTable(found.entries, columns, io)}${styled(how, "dim", io)}\n${restOf(found, "--limit shows more", io)}`;
+      const how = found.method === "hybrid" ? "by words and meaning" : "by words";
+      if (found.entries.length === 0) return `Nothing remembered fits, ${how}.\n`;
+      return `${renderTable(found.entries, columns, io)}${styled(`found ${how}`, "dim", io)}\n${restOf(found, "--limit shows more", io)}`;
     });
     return structured.entries.length === 0 ? 1 : 0;
   });
@@ -155,15 +156,24 @@ export function exportMemory(
     if (options.markdown === true && options.json === true) {
       throw new InvalidRequest("--json and --markdown contradict each other", { hint: "leave out one of them" });
     }
-    const text = await exported(session, options.markdown === true ? "markdown" : "json");
-    io.stdout(text.endsWith("\n") ? text : `${text}\n`);
+    io.stdout(await exported(session, options.markdown === true));
     return 0;
   });
 }
 
-async function exported({ call }: Session, format: "json" | "markdown"): Promise<string> {
-  const { structured } = await call<{ readonly text?: string }>("transfer_memories", { action: "export", format });
-  return structured.text ?? "";
+async function exported({ call }: Session, isMarkdown: boolean): Promise<string> {
+  const pages: string[] = [];
+  let after: string | undefined;
+  do {
+    const { structured } = await call<{ readonly text?: string; readonly next?: string }>("transfer_memories", {
+      action: "export",
+      format: isMarkdown ? "markdown" : "json",
+      after,
+    });
+    pages.push(structured.text ?? "");
+    after = structured.next;
+  } while (after !== undefined);
+  return joinPages(pages, isMarkdown);
 }
 
 /** `ollm memory import [FILE]`: what `export` wrote, Markdown by its ending. Refused entries end it with 1. */
@@ -178,19 +188,23 @@ export function importMemory(
       throw new InvalidRequest("there is nothing to import", { hint: "name a file, or pipe one in" });
     }
     const isMarkdown = options.markdown === true || (file !== undefined && /\.(md|markdown)$/i.test(file));
-    const input = {
-      action: "import",
-      format: isMarkdown ? "markdown" : "json",
-      text: text.replace(/^\uFEFF/, ""),
-      force: options.force,
-    };
-    const { structured } = await call<{ readonly imported: number; readonly refused?: readonly string[] }>(
-      "transfer_memories",
-      input,
-    );
-    const { imported, refused = [] } = structured;
+    let imported = 0;
+    const refused: string[] = [];
+    for (const piece of splitExport(text.replace(/^\uFEFF/, ""), isMarkdown)) {
+      const { structured } = await call<{ readonly imported: number; readonly refused?: readonly string[] }>(
+        "transfer_memories",
+        { action: "import", format: isMarkdown ? "markdown" : "json", text: piece, force: options.force },
+      );
+      imported += structured.imported;
+      refused.push(...(structured.refused ?? []));
+    }
     for (const reason of refused) io.stderr(`not taken: ${oneLine(reason)}\n`);
-    show(structured, options, io, () => `Imported ${imported} ${imported === 1 ? "entry" : "entries"}.\n`);
+    show(
+      { imported, ...(refused.length === 0 ? {} : { refused }) },
+      options,
+      io,
+      () => `Imported ${imported} ${imported === 1 ? "entry" : "entries"}.\n`,
+    );
     return refused.length > 0 ? 1 : 0;
   });
 }

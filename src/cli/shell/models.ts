@@ -2,7 +2,7 @@ import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { renderTable, styled, type Column } from "./table.ts";
+import { renderFacts, renderTable, styled, type Column } from "./table.ts";
 
 /** One model of `list_models`. */
 export interface ModelRow {
@@ -28,7 +28,7 @@ export interface ModelListing {
 }
 
 /** More than anybody has. */
-const allLimit = 1_000;
+export const allModels = 1_000;
 
 const columns: readonly Column<ModelRow>[] = [
   { title: "NAME", text: ({ name }) => name },
@@ -61,14 +61,15 @@ export function listModels(
     const { structured } = await call<ModelListing>("list_models", {
       query,
       verbose: options.verbose,
-      limit: options.all === true ? allLimit : undefined,
+      limit: options.all === true ? allModels : undefined,
     });
     show(structured, options, io, (list) => renderModels(list, query, options.verbose === true, io));
     return 0;
   });
 }
 
-function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
+/** A table of them, or what somebody without a model does next. */
+export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
   const { models, total, suggestion } = list;
   if (models.length === 0) return query === undefined ? noModels(suggestion) : `No model has ${query} in its name.\n`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
@@ -127,25 +128,15 @@ export function removeModels(
 export function showModel(name: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call<Managed>("manage_model", { action: "show", model: name });
-    show(structured, options, io, ({ model, details: known = {} }) => {
-      const rows = Object.entries({ name: model, ...known }).map(([key, value]) => ({
-        key,
-        value: valueText(key, value),
-      }));
-      const width = Math.max(...rows.map(({ key }) => key.length));
-      const lines = rows.map(
-        ({ key, value }) =>
-          `${styled(
-            key
-              .replaceAll("_", " ")
-              .replace(/ bytes$/, "")
-              .padEnd(width),
-            "dim",
-            io,
-          )}  ${value}`,
-      );
-      return `${lines.join("\n")}\n`;
-    });
+    show(structured, options, io, ({ model, details: known = {} }) =>
+      renderFacts(
+        Object.entries({ name: model, ...known }).map(([key, value]) => ({
+          name: key.replaceAll("_", " ").replace(/ bytes$/, ""),
+          value: valueText(key, value),
+        })),
+        io,
+      ),
+    );
     return 0;
   });
 }

@@ -1,10 +1,12 @@
-import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { Answers, Question } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
-import { styled } from "./table.ts";
+import { renderFacts } from "./table.ts";
 import { oneLine } from "./width.ts";
 
 /** A project, as `project_profile` answers. */
@@ -28,8 +30,12 @@ interface ProjectOptions {
 }
 
 /** `ollm project detect [folder]`. */
-export function detectProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
-  const place = placeOf(folder ?? ".", io);
+export async function detectProject(
+  folder: string | undefined,
+  options: ProjectOptions,
+  io: CommandIo,
+): Promise<number> {
+  const place = await placeOf(folder ?? ".", io);
   return withSession(io, { roots: [place] }, async ({ call }) => {
     const { structured } = await call<ShownProject>("project_profile", { action: "detect", folder: place });
     show(structured, options, io, (project) => renderProject(project, io));
@@ -38,8 +44,8 @@ export function detectProject(folder: string | undefined, options: ProjectOption
 }
 
 /** `ollm project show [folder]`: what holds there, for the shell as for assistants. */
-export function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
-  const place = folder === undefined ? undefined : placeOf(folder, io);
+export async function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
+  const place = folder === undefined ? undefined : await placeOf(folder, io);
   return withSession(io, place === undefined ? {} : { roots: [place] }, async ({ call }) => {
     const { structured } = await call<ShownProject>("project_profile", { action: "show", folder: place });
     show(structured, options, io, (project) => renderProject(project, io));
@@ -48,12 +54,12 @@ export function showProject(folder: string | undefined, options: ProjectOptions,
 }
 
 /** `ollm project init [folder]`, and `use <profile>` where there is no file yet. */
-export function initProject(
+export async function initProject(
   folder: string | undefined,
   options: ProjectOptions & { readonly profile?: string },
   io: CommandIo,
 ): Promise<number> {
-  const place = placeOf(folder ?? ".", io);
+  const place = await placeOf(folder ?? ".", io);
   return withSession(io, { roots: [place] }, async ({ call }) => {
     const { structured } = await call<ShownProject>("project_profile", {
       action: "init",
@@ -74,12 +80,12 @@ export function initProject(
  * `ollm project trust [folder]`: shows what the project brings along and asks. Kept for these very files: it holds for
  * all assistants, and a file that changes is asked about again.
  */
-export function trustProject(
+export async function trustProject(
   folder: string | undefined,
   options: ProjectOptions & { readonly yes?: boolean },
   io: CommandIo,
 ): Promise<number> {
-  const place = folder === undefined ? undefined : placeOf(folder, io);
+  const place = folder === undefined ? undefined : await placeOf(folder, io);
   let hasAsked = false;
   const agree = (question: Question): Promise<Answers> => {
     hasAsked = true;
@@ -102,12 +108,19 @@ export function trustProject(
 }
 
 /** A home folder is no project: its `.ollm` is where all settings lie. */
-function placeOf(folder: string, io: CommandIo): string {
+async function placeOf(folder: string, io: CommandIo): Promise<string> {
   const place = resolve(io.workingDirectory, folder);
-  if (place !== resolve(io.userHome)) return place;
-  throw new InvalidRequest(`${place} is your home folder, not a project`, {
-    hint: "Name a project's folder; settings for everything: ollm config",
-  });
+  if (place === resolve(io.userHome)) {
+    throw new InvalidRequest(`${place} is your home folder, not a project`, {
+      hint: "Name a project's folder; settings for everything: ollm config",
+    });
+  }
+  const isFolder = await stat(place).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) return place;
+  throw new InvalidRequest(`${place} is not a folder`, { hint: "Name the folder of a project." });
 }
 
 function renderProject(project: ShownProject, io: CommandIo): string {
@@ -123,10 +136,8 @@ function renderProject(project: ShownProject, io: CommandIo): string {
     ["without tools", project.disabled?.join(", ")],
     ["trusted", project.is_trusted === false ? "no: ollm project trust" : undefined],
   ];
-  const shown = rows.filter(([, value]) => value !== undefined);
-  const width = Math.max(...shown.map(([name]) => name.length));
-  const lines = shown.map(([name, value = ""]) => `${styled(name.padEnd(width), "dim", io)}  ${oneLine(value)}`);
-  return `${[...lines, ...(project.notes ?? []).map((note) => oneLine(note))].join("\n")}\n`;
+  const facts = rows.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
+  return `${renderFacts(facts, io)}${(project.notes ?? []).map((note) => `${inShellWords(oneLine(note))}\n`).join("")}`;
 }
 
 function kindText({ kind = "", evidence = [] }: ShownProject): string {

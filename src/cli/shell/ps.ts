@@ -73,11 +73,16 @@ interface Loading {
 /** `ollm load NAME`. A dry run that says "does not fit" ends with 1. */
 export function loadModel(
   name: string,
-  options: { readonly context?: number; readonly dryRun?: boolean; readonly keep?: boolean; readonly json?: boolean },
+  options: {
+    readonly contextSize?: number;
+    readonly dryRun?: boolean;
+    readonly keep?: boolean;
+    readonly json?: boolean;
+  },
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
-    const input = { model: name, context_tokens: options.context, dry_run: options.dryRun };
+    const input = { model: name, context_tokens: options.contextSize, dry_run: options.dryRun };
     const { structured, text } = await call<Loading>("smart_load", input);
     const isKept = options.keep === true && options.dryRun !== true;
     if (isKept) await call("manage_model", { action: "keep", model: name });

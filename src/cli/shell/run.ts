@@ -1,12 +1,15 @@
-import { realpath, readFile, writeFile } from "node:fs/promises";
+import { realpath, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import type { ModelListing } from "./models.ts";
 import { report, withSession, type Session } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { styled } from "./table.ts";
+import { pipedInto, variablesOf } from "./template-input.ts";
 import { oneLine } from "./width.ts";
 
 /** Of `ollm run`, under the names of its flags. */
@@ -23,7 +26,7 @@ export interface RunFlags {
   readonly format?: string;
   readonly maxTokens?: number;
   readonly temperature?: number;
-  readonly context?: number;
+  readonly contextSize?: number;
   readonly think?: boolean;
   /** False with `--no-memory`. */
   readonly memory?: boolean;
@@ -38,6 +41,7 @@ export interface Generated {
   readonly model: string;
   readonly reason: string;
   readonly finish_reason?: string;
+  readonly completion_tokens?: number;
   readonly tokens_per_second?: number;
   readonly notes?: readonly string[];
   readonly continue_id?: string;
@@ -63,18 +67,43 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   let chatModel: string | undefined;
   const options = { roots: named.roots, unasked: "Give it with --var name=value, or run this in a terminal." };
   const exitCode = await withSession(io, options, async (session) => {
-    const input = await io.readInput?.(session.signal);
-    const split = await splitWords(words, flags.model, input, session);
-    const prompt = withInput(split.prompt, input);
+    const input = checkedInput(await io.readInput?.(session.signal));
+    const split = await splitWords(words, flags, input, session);
+    const given = flags.var === undefined ? undefined : variablesOf(flags.var);
+    // A template's text is what its variable is for; behind it stands only what was asked beside.
+    const filled = flags.template && input ? await pipedInto(flags.template, given ?? {}, input, session) : undefined;
+    const variables = filled === undefined ? given : { ...given, ...filled };
+    const prompt = filled === undefined ? withInput(split.prompt, input) : split.prompt;
     if (prompt === undefined && flags.template === undefined) {
       chatModel = io.isTerminal ? split.model : undefined;
       if (chatModel !== undefined) return 0;
       throw new InvalidRequest("run needs a prompt", { hint: 'ollm run "Why is the sky blue?"' });
     }
-    return generate({ ...requestOf(flags, named), model: split.model, prompt }, flags, named.output, session);
+    return generate(
+      { ...requestOf(flags, named), model: split.model, prompt, variables },
+      flags,
+      named.output,
+      session,
+    );
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
+}
+
+/** A message to the owner has at most 4 MiB; a file is read there, and has no such bound. */
+const maxInputBytes = 3 * 1024 * 1024;
+
+/** What was piped in. Throws `InvalidRequest` for what no model reads. */
+function checkedInput(input: string | undefined): string | undefined {
+  if (input === undefined) return undefined;
+  if (input.includes("\0")) {
+    throw new InvalidRequest("what is piped in is no text: binary data", { hint: "convert it to text first" });
+  }
+  const bytes = Buffer.byteLength(input);
+  if (bytes <= maxInputBytes) return input;
+  throw new InvalidRequest(`what is piped in is ${formatBytes(bytes)}, more than ${formatBytes(maxInputBytes)}`, {
+    hint: 'put it into a file: ollm run --file FILE "Summarise this"',
+  });
 }
 
 interface NamedFiles {
@@ -91,7 +120,7 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
   const images = await Promise.all((flags.image ?? []).map((file) => located(file, io)));
   const output = flags.output === undefined ? undefined : path.resolve(io.workingDirectory, flags.output);
-  if (output !== undefined) await located(path.dirname(output), io);
+  if (output !== undefined) await checkTarget(output, io);
   const { format } = flags;
   return {
     files,
@@ -109,6 +138,16 @@ export async function located(file: string, io: CommandIo): Promise<string> {
   } catch (error) {
     throw unreadable(file, error);
   }
+}
+
+/** Before a model works for minutes. Throws `InvalidRequest`. */
+async function checkTarget(output: string, io: CommandIo): Promise<void> {
+  await located(path.dirname(output), io);
+  const isFolder = await stat(output).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) throw new InvalidRequest(`${output} is a folder`, { hint: "name a file: --output answer.txt" });
 }
 
 async function readSchema(file: string, io: CommandIo): Promise<unknown> {
@@ -130,18 +169,18 @@ function unreadable(file: string, cause: unknown): InvalidRequest {
 /** `qwen:7b summarise this`: a first word that is a model's name is one, where something is left to ask it. */
 async function splitWords(
   words: readonly string[],
-  model: string | undefined,
+  { model, template }: RunFlags,
   input: string | undefined,
   { call, io }: Session,
 ): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
   const [first = "", ...rest] = words;
   const prompt = words.length === 0 ? undefined : words.join(" ");
-  const mayBeModel = rest.length > 0 || Boolean(input) || io.isTerminal;
+  const mayBeModel = rest.length > 0 || Boolean(input) || template !== undefined || io.isTerminal;
   if (model !== undefined || !mayBeModel || !/^[\w./:-]+$/.test(first)) return { model, prompt };
   const { structured } = await call<ModelListing>("list_models", { query: first, limit: 1_000 });
   const isHeld = structured.models.some(({ name }) => name === first || name === `${first}:latest`);
   // With a tag it was meant as one: the answer names the nearest, or how to pull it.
-  const isMeant = rest.length > 0 && /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first);
+  const isMeant = /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first);
   return isHeld || isMeant ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") } : { prompt };
 }
 
@@ -150,8 +189,8 @@ export function withInput(prompt: string | undefined, input: string | undefined)
   const text = input?.trimEnd() ?? "";
   if (text === "") return prompt;
   if (prompt === undefined) return text;
-  // Longer than any fence in the text.
-  const fence = "`".repeat(Math.max(3, ...[...text.matchAll(/`{3,}/g)].map(([ticks]) => ticks.length + 1)));
+  // No backticks, which would make every text program text to routing; and longer than any fence in it.
+  const fence = '"'.repeat(Math.max(3, ...[...text.matchAll(/"{3,}/g)].map(([quotes]) => quotes.length + 1)));
   return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
 }
 
@@ -164,25 +203,13 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Read
     task: flags.task,
     profile: flags.profile,
     template: flags.template,
-    variables: flags.var === undefined ? undefined : variablesOf(flags.var),
     max_tokens: flags.maxTokens,
     temperature: flags.temperature,
-    context_tokens: flags.context,
+    context_tokens: flags.contextSize,
     think: flags.think,
     use_memory: flags.memory === false ? false : undefined,
     explain: flags.explain,
   };
-}
-
-/** `name=value` each. Throws `InvalidRequest`. */
-export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const at = pair.indexOf("=");
-      if (at < 1) throw new InvalidRequest(`--var ${pair} has no value`, { hint: "--var name=value" });
-      return [pair.slice(0, at), pair.slice(at + 1)];
-    }),
-  );
 }
 
 async function generate(
@@ -218,11 +245,18 @@ async function generate(
 /** What is said of an answer, on stderr: what we did otherwise always, the rest at a terminal or when asked for. */
 function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): string {
   const lines = [
-    ...(answer.finish_reason === "length" ? ["cut at --max-tokens"] : []),
-    ...(answer.notes ?? []),
+    ...said(answer, "--max-tokens sets how many"),
     ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [summary(answer)]),
   ];
   return lines.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
+}
+
+/** What everybody is told of an answer: that it is empty or cut off, and where, and what was done otherwise than asked. */
+export function said(answer: Generated, advice: string): readonly string[] {
+  const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
+  const empty = text.trim() === "" ? ["the model answered with nothing"] : [];
+  const cut = `cut${completion_tokens === undefined ? "" : ` after ${completion_tokens} tokens`}; ${advice}`;
+  return [...empty, ...(finish_reason === "length" ? [cut] : []), ...notes.map((note) => inShellWords(note))];
 }
 
 /** `smollm2:135m, 41 tokens/s: smallest that fits` */

@@ -57,6 +57,8 @@ export interface ToolResult<Data extends object> {
 export interface SessionCallOptions {
   /** The answer's text as it grows. */
   readonly onText?: (note: TextNote) => void;
+  /** Takes the place of the line that shows progress. */
+  readonly onProgress?: (message: string) => void;
   /** Takes the place of the session's signal: a chat's Ctrl-C ends one answer, not the chat. */
   readonly signal?: AbortSignal;
   /** Where progress is shown, on stderr: `terminal` (default) only there, `always` also in a log, `never`. */
@@ -75,6 +77,9 @@ export interface SessionOptions {
   /** Ctrl-C is somebody else's (a chat's readline). */
   readonly handlesSignals?: boolean;
 }
+
+/** Longer than this nobody looks at a terminal on which nothing happens. */
+const silenceMs = 700;
 
 /** Runs `work` with a connection to the owner, starting one where there is none. Answers the exit code; never throws ours. */
 export async function withSession(
@@ -111,10 +116,17 @@ export async function withSession(
   }
 }
 
-/** Says an error on stderr, as every command does; answers its exit code. What isn't ours is thrown on. */
-export function report(error: unknown, io: Pick<CommandIo, "stderr">): number {
+/**
+ * Says an error on stderr, as every command does, in other words where `inWords` has them; answers its exit code. What
+ * isn't ours is thrown on.
+ */
+export function report(
+  error: unknown,
+  io: Pick<CommandIo, "stderr">,
+  inWords: (text: string) => string = (text) => text,
+): number {
   if (!(error instanceof OrchestratorError)) throw error;
-  const lines = [error.message, ...(error.hint === undefined ? [] : error.hint.split("\n"))];
+  const lines = [error.message, ...(error.hint === undefined ? [] : error.hint.split("\n"))].map(inWords);
   io.stderr(`ollm: ${lines.join("\n  ")}\n`);
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }
@@ -123,6 +135,10 @@ export function report(error: unknown, io: Pick<CommandIo, "stderr">): number {
 interface Asked {
   unanswered: Question | undefined;
   hasDeclined: boolean;
+  /** Ctrl-C at the question: the protocol has no word for it. */
+  cancelled: Cancelled | undefined;
+  /** Takes the line that shows progress away while a question stands there. */
+  pause: (isAsking: boolean) => void;
 }
 
 /** A call that had to ask, and got no answer. */
@@ -142,15 +158,23 @@ async function connect(
   options: SessionOptions,
   signal: AbortSignal,
 ): Promise<{ readonly server: ServerClient; readonly asked: Asked }> {
-  const asked: Asked = { unanswered: undefined, hasDeclined: false };
+  const asked: Asked = { unanswered: undefined, hasDeclined: false, cancelled: undefined, pause: () => undefined };
   const ask = async (question: Question): Promise<Answers> => {
     if (options.ask === undefined && !io.isTerminal) {
       asked.unanswered = question;
       return undefined;
     }
-    const answers = await (options.ask?.(question) ?? askAtTerminal(question, io));
-    asked.hasDeclined = answers === undefined;
-    return answers;
+    asked.pause(true);
+    try {
+      const answers = await (options.ask?.(question) ?? askAtTerminal(question, io));
+      asked.hasDeclined = answers === undefined;
+      return answers;
+    } catch (error) {
+      if (error instanceof Cancelled) asked.cancelled = error;
+      throw error;
+    } finally {
+      asked.pause(false);
+    }
   };
   try {
     const server = await startServer({
@@ -181,7 +205,7 @@ function createSession(
       return await work;
     } catch (error) {
       if (signal.aborted) throw signal.reason instanceof Cancelled ? signal.reason : new Cancelled("interrupted");
-      throw unreachable(error);
+      throw asked.cancelled ?? unreachable(error);
     }
   };
   return {
@@ -190,7 +214,7 @@ function createSession(
     async call<Data extends object>(
       tool: string,
       input: Readonly<Record<string, unknown>> = {},
-      { onText, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
+      { onText, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
     ): Promise<ToolResult<Data>> {
       const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
       const line = createProgressLine({
@@ -199,18 +223,34 @@ function createSession(
         columns: io.errorColumns ?? 80,
       });
       const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
-      let isTextShown = false;
+      /** A question or the answer itself stands where progress would be. */
+      let isQuiet = false;
       asked.unanswered = undefined;
       asked.hasDeclined = false;
+      asked.cancelled = undefined;
+      asked.pause = (isAsking) => {
+        isQuiet = isAsking;
+        if (isAsking) line.clear();
+      };
+      const say = (message: string, fraction?: number): void => {
+        clearTimeout(silence);
+        if (isShown && !isQuiet) line.show(message, fraction);
+      };
+      // The first word of the owner may take seconds: it starts, or looks at a model it has never seen.
+      const silence =
+        io.errorColumns === undefined || onProgress !== undefined
+          ? undefined
+          : setTimeout(() => say("working ..."), silenceMs);
       try {
         const work = server.callTool(tool, given, {
           signal,
           onProgress({ message, progress: done, total }) {
-            if (isShown && !isTextShown) line.show(message ?? tool, total === undefined ? undefined : done / total);
+            if (onProgress !== undefined) onProgress(message ?? tool);
+            else say(message ?? tool, total === undefined ? undefined : done / total);
           },
           ...(onText && {
             onText(note: TextNote) {
-              isTextShown = true;
+              isQuiet = true;
               line.clear();
               onText(note);
             },
@@ -218,9 +258,11 @@ function createSession(
         });
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
-        if (result.isError === true) throw notDone(asked, options.unasked) ?? toolError(text);
+        if (result.isError === true) throw asked.cancelled ?? notDone(asked, options.unasked) ?? toolError(tool, text);
         return { structured: (result.structuredContent ?? {}) as Data, text };
       } finally {
+        clearTimeout(silence);
+        asked.pause = () => undefined;
         if (progress === "always") line.end();
         else line.clear();
       }
@@ -231,10 +273,11 @@ function createSession(
   };
 }
 
-/** What a tool answered with `isError`: its message, and the hint behind it. */
-function toolError(text: string): OrchestratorError {
-  const [message = "", ...hint] = text.split("\n");
-  return new OrchestratorError(message, hint.length === 0 ? {} : { hint: inShellWords(hint.join("\n")) });
+/** What a tool answered with `isError`: its message, without the tool's own name before it, and the hint behind it. */
+function toolError(tool: string, text: string): OrchestratorError {
+  const said = text.startsWith(`${tool}: `) ? text.slice(tool.length + 2) : text;
+  const [message = "", ...hint] = said.split("\n").map(inShellWords);
+  return new OrchestratorError(message, hint.length === 0 ? {} : { hint: hint.join("\n") });
 }
 
 /** An answer of the protocol that is an error (no such tool, resource, prompt), or a connection that broke. */
@@ -242,7 +285,8 @@ function unreachable(error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
   const text = error instanceof Error ? error.message : String(error);
   const isAnswer = error instanceof Error && error.name === "ProtocolError";
-  const [message = "", ...hint] = text.replace(/^MCP error -?\d+: /, "").split("\n");
+  const said = text.replace(/^MCP error -?\d+: /, "").split("\n");
+  const [message = "", ...hint] = said.map(inShellWords);
   if (isAnswer)
     return new OrchestratorError(message, { cause: error, ...(hint.length > 0 && { hint: hint.join("\n") }) });
   return new OwnerUnavailable(`the owner of the models did not answer (${message})`, {

@@ -1,8 +1,10 @@
+import { wrap } from "../../orchestrator/text/columns.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
-import { styled } from "./table.ts";
+import { renderFacts, styled, type Fact } from "./table.ts";
 import { oneLine } from "./width.ts";
 
 interface Status {
@@ -42,23 +44,30 @@ function renderStatus(now: Status, io: CommandIo): string {
   const { ram } = now;
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const counted = (count: number) => `${count} ${count === 1 ? "model" : "models"}`;
-  const rows: readonly (readonly [string, string])[] = [
-    ["memory", `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} free${swap}`],
-    ["loaded", now.loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing"],
-    ...now.engines.map(({ id, health, version, message, model_count }) => {
-      const state = health === "ok" ? styled("ok", "green", io) : styled(health.replaceAll("_", " "), "yellow", io);
-      const detail = [version, counted(model_count), message].filter((part) => part !== undefined).join("; ");
-      return [id, `${state}; ${oneLine(detail)}`] as const;
-    }),
-    ...(now.queue ?? []).map(
-      ({ model, running, waiting }) => ["queue", `${model}: ${running} running, ${waiting} waiting`] as const,
-    ),
-    ...(now.operations ?? []).map(({ title, message }) => ["at work", oneLine(message ?? title)] as const),
-    ["privacy", `${now.privacy.replaceAll("_", " ")}; ${now.remote_requests} prompts left this machine`],
-    ["home", `${now.home} (version ${now.version})`],
+  const facts: readonly Fact[] = [
+    { name: "memory", value: `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} free${swap}` },
+    {
+      name: "loaded",
+      value: now.loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing",
+    },
+    ...now.engines.map(({ id, health, version, message, model_count }) => ({
+      name: id,
+      value: [health.replaceAll("_", " "), version, counted(model_count), message && inShellWords(message)]
+        .filter((part) => part !== undefined)
+        .join("; "),
+      style: health === "ok" ? ("green" as const) : ("yellow" as const),
+    })),
+    ...(now.queue ?? []).map(({ model, running, waiting }) => ({
+      name: "queue",
+      value: `${model}: ${running} running, ${waiting} waiting`,
+    })),
+    ...(now.operations ?? []).map(({ title, message }) => ({ name: "at work", value: message ?? title })),
+    { name: "privacy", value: `${now.privacy.replaceAll("_", " ")}; ${now.remote_requests} prompts left this machine` },
+    { name: "home", value: `${now.home} (version ${now.version})` },
   ];
-  const width = Math.max(...rows.map(([name]) => name.length));
-  const lines = rows.map(([name, value]) => `${styled(name.padEnd(width), "dim", io)}  ${value}`);
   const warnings = [ram.warning, ...(now.warnings ?? [])].filter((warning) => warning !== undefined);
-  return `${[...lines, ...warnings.map((warning) => styled(`! ${warning}`, "yellow", io))].join("\n")}\n`;
+  const warned = warnings.flatMap((warning) =>
+    wrap(`! ${oneLine(inShellWords(warning))}`, io.columns ?? Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
+  );
+  return `${renderFacts(facts, io)}${warned.map((line) => `${styled(line, "yellow", io)}\n`).join("")}`;
 }

@@ -1,4 +1,5 @@
 import type { CommandIo } from "../commands/io.ts";
+import { wrap } from "../../orchestrator/text/columns.ts";
 import { cutTo, oneLine, widthOf } from "./width.ts";
 
 /** One column of a table: its heading, and a row's cell as plain text. */
@@ -62,6 +63,29 @@ export function renderTable<Row>(
     line(shown.map(({ text, style }) => ({ text: oneLine(text(row)), style: style?.(row) }))),
   );
   return `${[head, ...body].join("\n")}\n`;
+}
+
+/** One line of what is known of a thing. */
+export interface Fact {
+  readonly name: string;
+  readonly value: string;
+  /** Of the value's words before the first semicolon. */
+  readonly style?: Style | undefined;
+}
+
+/** Names on the left, values beside them, broken at words where the terminal ends. Each line is ended. */
+export function renderFacts(facts: readonly Fact[], io: Pick<CommandIo, "columns" | "hasColour">): string {
+  const width = Math.max(...facts.map(({ name }) => widthOf(name)));
+  const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width - gap.length);
+  return facts
+    .flatMap(({ name, value, style }) =>
+      wrap(oneLine(value), room, Number.POSITIVE_INFINITY).map((line, index) => {
+        if (index > 0) return `${" ".repeat(width + gap.length)}${line}\n`;
+        const painted = line.replace(/^[^;]*/, (words) => styled(words, style, io));
+        return `${styled(name.padEnd(width), "dim", io)}${gap}${painted}\n`;
+      }),
+    )
+    .join("");
 }
 
 function fit<Row>(

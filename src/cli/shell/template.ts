@@ -2,10 +2,10 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { variablesOf } from "./run.ts";
-import { withSession, type Session } from "./session.ts";
+import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
+import { pipedInto, readTemplate, variablesOf, type TemplateData } from "./template-input.ts";
 import { oneLine } from "./width.ts";
 
 interface Shown {
@@ -32,32 +32,10 @@ interface TemplateRow {
   readonly hides?: string;
 }
 
-interface TemplateListing {
+/** What `list_templates` answers. */
+export interface TemplateListing {
   readonly templates: readonly TemplateRow[];
   readonly problems?: readonly string[];
-}
-
-/** What `ollm://templates/{name}` says. */
-interface TemplateData {
-  readonly name: string;
-  readonly description: string;
-  readonly template: string;
-  readonly variables: readonly {
-    readonly name: string;
-    readonly type: string;
-    readonly required: boolean;
-    readonly default?: string;
-    readonly description?: string;
-    readonly enum?: readonly string[];
-  }[];
-  readonly system?: string;
-  readonly model?: string;
-  readonly profile?: string;
-  readonly options?: Readonly<Record<string, number>>;
-  readonly format?: unknown;
-  readonly source: string;
-  readonly file?: string;
-  readonly hides?: string;
 }
 
 const rows: readonly Column<TemplateRow>[] = [
@@ -71,13 +49,16 @@ function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "
   return hides === undefined ? source : `${source}, hides ${hides}`;
 }
 
+/** A table of them. */
+export function renderTemplates(templates: readonly TemplateRow[], io: CommandIo): string {
+  return templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io);
+}
+
 /** `ollm template list`; files that are no templates are named on stderr. */
 export function listTemplates(query: string | undefined, options: Shown, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call<TemplateListing>("list_templates", { query });
-    show(structured, options, io, ({ templates }) =>
-      templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io),
-    );
+    show(structured, options, io, ({ templates }) => renderTemplates(templates, io));
     if (options.json !== true) for (const problem of structured.problems ?? []) io.stderr(`${oneLine(problem)}\n`);
     return 0;
   });
@@ -104,8 +85,13 @@ export function renderTemplate(
   return withSession(io, { unasked }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);
-    const variables =
-      piped === undefined || piped === "" ? given : { ...given, ...(await pipedInto(name, given, piped, session)) };
+    const filled = piped === undefined || piped === "" ? {} : await pipedInto(name, given, piped, session);
+    if (filled === undefined) {
+      throw new InvalidRequest(`what is piped in goes into no variable of ${name}: all that it needs are given`, {
+        hint: "Leave one required variable out, and give the others with --var name=value.",
+      });
+    }
+    const variables = { ...given, ...filled };
     const { structured, text } = await session.call<{ readonly text: string; readonly system?: string }>(
       "render_template",
       { name, variables, generate: flags.generate },
@@ -157,29 +143,6 @@ export function templatePath(name: string, options: Shown, io: CommandIo): Promi
     show({ name, file }, options, io, () => `${file}\n`);
     return 0;
   });
-}
-
-function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
-  return read<TemplateData>(`ollm://templates/${encodeURIComponent(name)}`);
-}
-
-async function pipedInto(
-  name: string,
-  given: Readonly<Record<string, string>>,
-  piped: string,
-  session: Session,
-): Promise<Readonly<Record<string, string>>> {
-  const { variables } = await readTemplate(name, session);
-  const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
-  const [first] = open;
-  if (first !== undefined && open.length === 1) return { [first.name]: piped };
-  const names = (open.length === 0 ? variables : open).map((variable) => variable.name).join(", ");
-  throw new InvalidRequest(
-    open.length === 0
-      ? `what is piped in goes into no variable of ${name}: all that it needs are given`
-      : `what is piped in could go into ${names}`,
-    { hint: "Leave one required variable out, and give the others with --var name=value." },
-  );
 }
 
 async function fileText(file: string | undefined, io: CommandIo): Promise<string | undefined> {

@@ -32,8 +32,10 @@ export function watchFolder(options: {
   function noticed(): void {
     cancel ??= timers.after(settleMs, () => {
       cancel = undefined;
-      void adjust();
-      onChange();
+      // First: what changes after it was read is noticed then.
+      void adjust().then(() => {
+        if (!isClosed) onChange();
+      });
     });
   }
 
@@ -42,8 +44,10 @@ export function watchFolder(options: {
     watched = undefined;
   }
 
+  const currentTarget = async () => (await place(folder)) ?? (await place(dirname(folder)));
+
   async function adjust(): Promise<void> {
-    const target = (await place(folder)) ?? (await place(dirname(folder)));
+    const target = await currentTarget();
     if (isClosed || (target?.id === watched?.id && target?.path === watched?.target)) return;
     leave();
     if (target === undefined) return;
@@ -59,6 +63,8 @@ export function watchFolder(options: {
         noticed();
       });
       watched = { target: target.path, id: target.id, watcher };
+      // It may have come or gone before it was watched.
+      if ((await currentTarget())?.id !== target.id) noticed();
     } catch (error) {
       log.debug(`${target.path} can't be watched: ${error instanceof Error ? error.message : String(error)}`);
     }

@@ -1,5 +1,6 @@
 import type { ComparedModel, Judgement } from "../facade-compare.ts";
 import { listCandidates } from "../generation/candidates.ts";
+import { planGeneration } from "../generation/plan-generation.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
@@ -47,6 +48,21 @@ export async function askJudge(
   } catch (error) {
     return { note: `no judgement: ${failureText(error, world, context.signal)}` };
   }
+}
+
+/**
+ * A judge that can't judge is refused before the models are asked: they may take minutes. Throws `UnknownModel`,
+ * `PrivacyLocked` and what else keeps it from answering at all.
+ */
+export async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: string): Promise<void> {
+  if (judge === "auto") return;
+  await planGeneration(world, caller, {
+    model: judge,
+    prompt: judgeSystem,
+    maxTokens: judgeTokens,
+    useMemory: false,
+    privacy: "local_only",
+  });
 }
 
 /** `auto`: the largest local model that fits and isn't compared, else the largest that is. */

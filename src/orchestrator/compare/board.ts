@@ -38,8 +38,9 @@ export function createBoard(
   return {
     of: (model) => ({
       signal: context.signal,
-      report({ message, completionTokens }) {
-        states.set(model, message.startsWith(`${model}: `) ? message.slice(model.length + 2) : message);
+      report({ message, completionTokens, completedBytes = 0, totalBytes = 0 }) {
+        const part = totalBytes > 0 ? ` ${Math.floor((100 * completedBytes) / totalBytes)}%` : "";
+        states.set(model, withoutName(message, model) + part);
         if (completionTokens !== undefined) tokens.set(model, completionTokens);
         tell();
       },
@@ -62,6 +63,14 @@ export function createBoard(
       tell();
     },
   };
+}
+
+/** Its name stands before it already: `a: loading (2.1 GB)`. */
+function withoutName(message: string, model: string): string {
+  const own = [`${model}: `, `${model} `].find((head) => message.startsWith(head));
+  if (own !== undefined) return message.slice(own.length);
+  const [verb, name, ...rest] = message.split(" ");
+  return verb === "loading" && name === model ? [verb, ...rest].join(" ") : message;
 }
 
 function headOf(model: string): string {

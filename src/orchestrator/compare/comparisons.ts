@@ -23,13 +23,18 @@ export interface ComparisonsWithPreferences extends Comparisons {
   close(): Promise<void>;
 }
 
+/** How many are in memory alone while the disk takes none. */
+const mostUnkept = 5;
+
 /** Comparisons and picks, kept in two documents that are read when they are first needed. */
 export function createComparisons({ world, operations, files }: ComparisonParts): ComparisonsWithPreferences {
   const { log } = world;
   const comparisons = once(() => openComparisons(log, files));
   const preferences = once(() => openPreferences(log, files));
+  /** Newest first; those that the disk didn't take. */
+  let unkept: readonly Comparison[] = [];
 
-  /** A comparison that took minutes is worth more than its place on the disk. */
+  /** A comparison that took minutes is worth more than its place on the disk: it is there while the owner lives. */
   async function keep(found: Comparison): Promise<Comparison> {
     try {
       const document = await comparisons.get();
@@ -38,15 +43,34 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
     } catch (error) {
       if (!(error instanceof StoreFailed)) throw error;
       log.warn(`compare: ${error.message}`);
-      return { ...found, notes: [...(found.notes ?? []), `it could not be kept: ${error.message}`] };
+      const told = { ...found, notes: [...(found.notes ?? []), `it could not be kept: ${error.message}`] };
+      unkept = [bounded(told), ...unkept].slice(0, mostUnkept);
+      return told;
+    }
+  }
+
+  /** Newest first. */
+  async function all(): Promise<readonly Comparison[]> {
+    const { state } = await comparisons.get();
+    return [...unkept, ...state.comparisons.toReversed()].toSorted((a, b) => b.createdAt.localeCompare(a.createdAt));
+  }
+
+  /** The pick itself holds whether or not the comparison can be marked with it. */
+  async function mark(id: string, model: string | undefined): Promise<void> {
+    try {
+      const { append } = await comparisons.get();
+      await append({ type: "picked", id, ...(model === undefined ? {} : { model }) });
+    } catch (error) {
+      if (!(error instanceof StoreFailed)) throw error;
+      log.warn(`compare: ${error.message}`);
     }
   }
 
   async function find(id: string): Promise<Comparison> {
-    const { state } = await comparisons.get();
-    const found = state.comparisons.find((entry) => entry.id === id);
+    const held = unkept.some((entry) => entry.id === id) ? unkept : await all();
+    const found = held.find((entry) => entry.id === id);
     if (found !== undefined) return found;
-    const known = state.comparisons.map((entry) => entry.id).toReversed();
+    const known = held.map((entry) => entry.id);
     const nearest = nearestNames(id, known, 3);
     const hint =
       known.length === 0
@@ -65,7 +89,7 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
       );
     },
     get: (_caller, id) => find(id),
-    list: async () => (await comparisons.get()).state.comparisons.toReversed(),
+    list: all,
     async pick(_caller, id, model, task) {
       const comparison = await find(id);
       const picked = chosen(comparison, model);
@@ -76,7 +100,7 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
         pickedAt: new Date(world.now()).toISOString(),
       };
       await (await preferences.get()).append({ type: "preferred", preference });
-      await (await comparisons.get()).append({ type: "picked", id, model: picked });
+      await mark(id, picked);
       return preference;
     },
     preferences: async () => newestOfEach((await preferences.get()).state.preferences),
@@ -85,9 +109,8 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
       const last = document.state.preferences.findLast((entry) => entry.task === task);
       if (last === undefined) return undefined;
       await document.append({ type: "undone", task });
-      const { state, append } = await comparisons.get();
-      const isKept = state.comparisons.some(({ id, winner }) => id === last.comparisonId && winner === last.model);
-      if (isKept) await append({ type: "picked", id: last.comparisonId });
+      const before = document.state.preferences.findLast((entry) => entry.comparisonId === last.comparisonId);
+      await mark(last.comparisonId, before?.model);
       return last;
     },
     async preferred(task) {

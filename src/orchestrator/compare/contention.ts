@@ -38,7 +38,8 @@ export function quietObservations(observations: Observations, watch: ContentionW
     ...observations,
     generated(key, completionTokens, decodeMs) {
       watch.look();
-      if (watch.wasContended()) observations.used(key);
+      // Without a time it counts as an answer all the same, and ends what failures before it began.
+      if (watch.wasContended()) observations.generated(key, completionTokens, 0);
       else observations.generated(key, completionTokens, decodeMs);
     },
   };

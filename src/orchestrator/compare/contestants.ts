@@ -33,6 +33,9 @@ export function checkRequest({ prompt, files, models, runs = 1 }: CompareRequest
       hint: `name 2 to ${most} models (list_models), or "auto"`,
     });
   }
+  if (models.some((name) => name.trim() === "")) {
+    throw new InvalidRequest("models has an empty name", { hint: "list_models has the names" });
+  }
   const twice = models.find((name, index) => models.slice(0, index).some((other) => sameModel(other, name)));
   if (twice !== undefined) {
     throw new InvalidRequest(`models names ${twice} twice`, {

@@ -27,7 +27,7 @@ export interface Order<Entry extends Contestant> {
  * 1. those that are loaded, before anything can unload them: each model is loaded once at most;
  * 2. those that fit beside everything, the smallest first;
  * 3. those that something has to make room for, the largest last: what it unloads has answered by then;
- * 4. those that don't fit, which fail without unloading anything.
+ * 4. those that don't seem to fit, which fail without unloading anything if it is so.
  */
 export function planOrder<Entry extends Contestant>(contestants: readonly Entry[]): Order<Entry> {
   const domains = new Map<string, Entry[]>();
@@ -62,7 +62,7 @@ function why(entry: Contestant): string {
   const size = entry.bytes > 0 ? `, ${formatBytes(entry.bytes)}` : "";
   switch (stepOf(entry)) {
     case 4:
-      return `does not fit${size}`;
+      return `seems not to fit${size}`;
     case 3:
       return `unloads ${entry.evicts.join(" and ")}${size}`;
     default:

@@ -6,7 +6,7 @@ import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import { classifyTask } from "../routing/classify.ts";
 import type { CallerContext, CallerSettings } from "../types.ts";
-import { askJudge } from "./ask-judge.ts";
+import { askJudge, checkJudge } from "./ask-judge.ts";
 import { askModel } from "./ask-model.ts";
 import { createBoard } from "./board.ts";
 import { type Entrant, findContestants } from "./contestants.ts";
@@ -36,6 +36,7 @@ export async function runComparison(
     fileNames: (request.files ?? []).map(({ path }) => path),
   });
   context.report({ message: "looking at the models" });
+  if (request.judge !== undefined) await checkJudge(world, { ...fair, signal: context.signal }, request.judge);
   const entrants = await findContestants(world, fair, request.models, asked, context.signal);
   const contestants = entrants.flatMap((entrant) => ("contestant" in entrant ? [entrant.contestant] : []));
   const { lanes, sentence } = planOrder(contestants);

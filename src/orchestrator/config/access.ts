@@ -10,8 +10,9 @@ import { formatPath, parsePath } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownSettings } from "./shown.ts";
 
-/** What opens a way out of the machine, into its files, or to a tool that was hidden. */
-const guarded = /^(?:privacy|files|network|http|providers|tools|registry|store|log)(?:\.|$)/;
+/** What opens a way out of the machine, into its files, or to a tool that was hidden; how an engine computes does not. */
+const guarded =
+  /^(?:privacy|files|network|http|tools|registry|store|log)(?:\.|$)|^providers(?:\.[^.]+(?:\.(?:host|enabled))?)?$/;
 
 /** The settings of one home, as its callers see and change them. */
 export function createSettingsAccess(parts: { readonly home: string; readonly live: LiveSettings }): SettingsAccess {
@@ -47,8 +48,9 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     const shown = (setting.scope === "owner" ? live.sources() : caller.configured?.sources)?.get(name);
     if (shown !== undefined && !shown.startsWith(file))
       return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
-    const now =
-      changed.value === undefined ? shownSettings(live.current(), live.sources(), name)[0]?.value : changed.value;
+    // Of a section there are several; each has its default again.
+    const rows = shownSettings(live.current(), live.sources(), name);
+    const now = changed.value ?? (rows.length === 1 ? rows[0]?.value : undefined);
     return { path: name, value: masked(setting.path, now), source, scope: setting.scope };
   }
 

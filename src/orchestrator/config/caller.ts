@@ -5,7 +5,8 @@ import type { Flags } from "./flags.ts";
 import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
 import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
 import { shownValue } from "./mask.ts";
-import { settingPaths } from "./paths.ts";
+import { settingsNotes } from "./notes.ts";
+import { formatPath, settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
@@ -66,14 +67,34 @@ export async function callerSettingsFrom(from: {
   }
   addRoots(tree, from.flags, sources);
   const settings = parseSettings(tree, sources, file);
+  warnings.push(...ownersPart(settings.models, from.owner.models, sources.get("models"), file));
   const systemPrompt = from.project?.settings.systemPrompt;
   return {
     settings: { ...callerSettings(settings), ...(systemPrompt !== undefined && { systemPrompt }) },
     fileRoots: settings.files.roots,
     detectsProjects: settings.projects.detect,
-    warnings: [...unknownNames(from.environment, known), ...warnings],
+    warnings: [...unknownNames(from.environment, known), ...warnings, ...settingsNotes(settings, sources)],
     configured: { settings, sources },
   };
+}
+
+/** Memory is shared: what a model takes, and how long it stays, is the owner's although other options are the caller's. */
+function ownersPart(
+  own: Settings["models"],
+  obeyed: Settings["models"],
+  source: string | undefined,
+  file: string,
+): readonly string[] {
+  if (source === undefined || source.startsWith(file)) return [];
+  return Object.entries(own).flatMap(([pattern, overrides]) =>
+    (["keepAlive", "sizeBytes"] as const)
+      .filter((key) => overrides[key] !== undefined && overrides[key] !== obeyed[pattern]?.[key])
+      .map((key) => {
+        const path = formatPath(["models", pattern, key]);
+        const now = shownValue([], obeyed[pattern]?.[key]);
+        return `${path} of ${source} is ignored: it is ${now} for all clients of this home; set it in ${file}`;
+      }),
+  );
 }
 
 /** What can't even be read differs from everything. */

@@ -33,11 +33,26 @@ export function environmentValues(
   known: readonly SettingPath[],
 ): readonly (GivenValue & { read(): unknown })[] {
   return [...pathsByName(known)].flatMap(([name, path]) => {
-    const value = environment[name];
-    if (value === undefined || value.trim() === "") return [];
+    // `set NAME=value & ...` of Windows leaves a space behind.
+    const value = environment[name]?.trim();
+    if (value === undefined || value === "") return [];
     const type = known.find((setting) => setting.path.join(".") === path.join("."))?.type ?? "string";
     return [{ name, path, read: () => parseText(value, type, name) }];
   });
+}
+
+/**
+ * Without the settings that each caller brings along for itself: what one of them has wrong must not stand in the way of
+ * all others. `models` stays, for what it says of memory.
+ */
+export function ownersVariables(environment: Environment, known: readonly SettingPath[]): Environment {
+  const callers = new Set(
+    known.flatMap(({ path, scope }) => (scope === "owner" || path[0] === "models" ? [] : [path.join(".")])),
+  );
+  const paths = pathsByName(known);
+  return Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !callers.has(paths.get(name)?.join(".") ?? "")),
+  );
 }
 
 /** A sentence for each variable that looks like a setting and is none. */

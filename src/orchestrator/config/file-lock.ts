@@ -27,14 +27,28 @@ export async function whileLocked<Result>(
   }
 }
 
+const cannotWrite = "nothing was changed; make room, or make the folder writable";
+
+function notTaken(lock: string, cause: unknown, hint: string): StoreFailed {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new StoreFailed(`${lock} can't be taken: ${reason}`, { hint, cause });
+}
+
 async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
   const deadline = Date.now() + waitMs;
   for (;;) {
+    // Its EEXIST says that the folder is a file: nothing to wait for.
+    await mkdir(path.dirname(lock), { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw notTaken(lock, error, cannotWrite);
+    });
     try {
-      await mkdir(path.dirname(lock), { recursive: true, mode: 0o700 });
       const handle = await open(lock, "wx", 0o600);
       try {
         await handle.writeFile(String(process.pid));
+      } catch (error) {
+        // On a full disk: nobody could tell whose it is, and all would wait for it to grow old.
+        await rm(lock, { force: true });
+        throw error;
       } finally {
         await handle.close();
       }
@@ -43,14 +57,9 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
       // On Windows a file that is being deleted is neither there nor free.
       const isTaken = code === "EEXIST" || (platform === "win32" && /^(?:EPERM|EACCES|EBUSY)$/.test(code));
-      if (!isTaken || Date.now() >= deadline) {
-        const reason = error instanceof Error ? error.message : String(error);
-        throw new StoreFailed(`${lock} can't be taken: ${reason}`, {
-          hint: isTaken
-            ? "nothing was changed; another process writes there: try again"
-            : "nothing was changed; make room, or make the folder writable",
-          cause: error,
-        });
+      if (!isTaken) throw notTaken(lock, error, cannotWrite);
+      if (Date.now() >= deadline) {
+        throw notTaken(lock, error, "nothing was changed; another process writes there: try again");
       }
     }
     if (!(await removeStale(lock))) await pause(pollMs);

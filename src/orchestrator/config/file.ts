@@ -1,6 +1,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { InvalidConfig, StoreFailed } from "../errors.ts";
+import { replaceFile } from "../files/replace-file.ts";
 import { parseYaml, type ParsedYaml } from "../text/parse-yaml.ts";
 import { formatPath } from "./paths.ts";
 import { isTree, type Sources, type Tree } from "./tree.ts";
@@ -26,10 +27,9 @@ export async function readConfigText(file: string): Promise<string> {
  * is as it was.
  */
 export async function writeConfigText(file: string, text: string): Promise<void> {
-  const { default: writeFileAtomic } = await import("write-file-atomic");
   try {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await writeFileAtomic(file, text, { mode: 0o600 });
+    await replaceFile(file, text, { mode: 0o600 });
   } catch (error) {
     throw new StoreFailed(`${file} can't be written: ${error instanceof Error ? error.message : String(error)}`, {
       hint: "nothing was changed; make room, or make the folder writable",

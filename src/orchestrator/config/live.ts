@@ -1,9 +1,11 @@
 import { createMutex } from "../async/mutex.ts";
 import type { Log } from "../log.ts";
+import { ownersVariables } from "./environment.ts";
 import { loadSettings, readSettingsFile } from "./load.ts";
 import type { Environment, Flags, LoadedSettings, SettingsFile } from "./load.ts";
 import { settingsProblem } from "./problem-text.ts";
-import type { Settings } from "./schema.ts";
+import { settingPaths } from "./paths.ts";
+import { type Settings, settingsSchema } from "./schema.ts";
 
 /** The settings of the process that holds the home. */
 export interface LiveSettings {
@@ -66,8 +68,8 @@ interface Loaded extends LoadedSettings {
 }
 
 /**
- * Defaults < `home/config.yaml` < environment < flags, read now and whenever the file changes. Throws `InvalidConfig`
- * only now: later a broken file leaves everything as it is.
+ * Defaults < `home/config.yaml` < environment < flags, read now and whenever the file changes; of variables and flags
+ * those of scope owner. Throws `InvalidConfig` only now: later a broken file leaves everything as it is.
  */
 export async function followSettings(
   source: SettingsSource,
@@ -145,7 +147,12 @@ export async function followSettings(
 
 async function load({ home, environment, flags, check }: SettingsSource): Promise<Loaded> {
   const file = await readSettingsFile(home);
-  const loaded = await loadSettings({ home, environment, flags, read: file });
+  const loaded = await loadSettings({
+    home,
+    environment: ownersVariables(environment, settingPaths(settingsSchema)),
+    flags: flags.host === undefined ? {} : { host: flags.host },
+    read: file,
+  });
   check(loaded.settings);
   return { ...loaded, file };
 }

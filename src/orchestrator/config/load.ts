@@ -4,6 +4,7 @@ import type { CallerSettings } from "../types.ts";
 import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
 import { readConfigFile } from "./file.ts";
 import type { Flags } from "./flags.ts";
+import { settingsNotes } from "./notes.ts";
 import { settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { addProject } from "./project-values.ts";
@@ -61,7 +62,8 @@ export async function loadSettings(from: {
   for (const { name, path, value } of flagValues(from.flags)) put(tree, path, value, name, sources);
   addRoots(tree, from.flags, sources);
   const settings = parseSettings(tree, sources, file);
-  return { settings, warnings: unknownNames(from.environment, known), sources };
+  const warnings = [...unknownNames(from.environment, known), ...settingsNotes(settings, sources)];
+  return { settings, warnings, sources };
 }
 
 /** The file, or a copy of what was read of it before. Throws `InvalidConfig`. */

@@ -15,6 +15,7 @@ export function masked(path: readonly string[], value: unknown): unknown {
 /** As JSON in one line of at most 200 characters, masked; `unset` where there is nothing. */
 export function shownValue(path: readonly string[], value: unknown): string {
   if (value === undefined) return "unset";
-  const text = JSON.stringify(masked(path, value)) ?? "";
+  // JSON would make `null` of `.nan` and `.inf`.
+  const text = typeof value === "number" ? String(value) : (JSON.stringify(masked(path, value)) ?? "");
   return text.length > 200 ? `${text.slice(0, 199)}…` : text;
 }

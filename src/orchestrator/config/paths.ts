@@ -149,7 +149,9 @@ export function nearestTo(schema: z.ZodObject, text: string, path?: readonly str
   if (record !== undefined) {
     for (const below of pathsInRecord(schema, ["models"])) names.add(formatPath([...record, ...below]));
   }
-  const [nearest] = nearestNames(path === undefined ? text : formatPath(path), [...names], 1);
+  const written = path === undefined ? text : formatPath(path);
+  names.delete(written);
+  const [nearest] = nearestNames(written, [...names], 1);
   return nearest === undefined ? "" : `; did you mean ${nearest}?`;
 }
 

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { InvalidConfig } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
+import { allowedText, schemaNodeAt } from "./allowed.ts";
 import { shownValue } from "./mask.ts";
 import { formatPath, nearestTo } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
@@ -13,9 +14,13 @@ const maxProblems = 10;
 export function parseSettings(tree: Tree, sources: Sources, file: string): Settings {
   const parsed = settingsSchema.safeParse(tree);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.flatMap((issue) => problemsOf(issue, tree, sources, file));
-  const more = problems.length - maxProblems;
-  const told = [...problems.slice(0, maxProblems), ...(more > 0 ? [`and ${more} more`] : [])];
+  const { issues } = parsed.error;
+  const count = issues.reduce(
+    (total, issue) => total + (issue.code === "unrecognized_keys" ? issue.keys.length : 1),
+    0,
+  );
+  const problems = issues.slice(0, maxProblems).flatMap((issue) => problemsOf(issue, tree, sources, file));
+  const told = [...problems.slice(0, maxProblems), ...(count > maxProblems ? [`and ${count - maxProblems} more`] : [])];
   throw new InvalidConfig(told.join("; "), { hint: "mend the value where it was set", cause: parsed.error });
 }
 
@@ -32,10 +37,15 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
     });
   }
   const value = at(tree, path);
-  const allowed = issue.code === "invalid_value" ? issue.values.map(String) : [];
-  const [nearest] = typeof value === "string" ? nearestNames(value, allowed, 1) : [];
+  const is = `${where}: ${formatPath(path)} is ${shownValue(path, value)}`;
+  if (issue.code === "invalid_key") return [`${where}: ${formatPath(path)} has no name`];
+  if (issue.code === "custom") return [`${is}: ${issue.message}`];
+  const options = issue.code === "invalid_value" ? issue.values.map(String) : [];
+  const [nearest] = typeof value === "string" ? nearestNames(value, options, 1) : [];
   const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
-  return [`${where}: ${formatPath(path)} is ${shownValue(path, value)}: ${issue.message}${meant}`];
+  const isEmpty = issue.code === "too_small" && issue.origin === "string";
+  const allowed = isEmpty ? "text that is not empty" : allowedText(schemaNodeAt(settingsSchema, path));
+  return [`${is}; allowed: ${allowed}${meant}`];
 }
 
 /** Of the value, else of the nearest thing around it. */

@@ -21,16 +21,17 @@ export const modelSettings = {
             .meta(caller)
             .describe("Choose a model by task; false always takes model.default."),
           defaultProfile: z
-            .string()
-            .min(1)
+            .enum(["fast", "general", "code", "creative"])
             .default("general")
             .meta(caller)
-            .describe("Profile of a prompt that matches no other: fast, general, code, creative."),
+            .describe("Profile of a prompt that matches no other."),
           overrides: z
-            .record(z.string(), z.string())
+            .record(z.string(), z.string().min(1))
             .default({})
             .meta(caller)
-            .describe("Task to model name: {code: qwen2.5-coder:7b}."),
+            .describe(
+              "Task (code, general, creative, fast, vision, embedding) to model name: {code: qwen2.5-coder:7b}.",
+            ),
         })
         .prefault({}),
       keepAlive: z

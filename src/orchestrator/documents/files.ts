@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { mkdir, open, readFile, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { renameOver, syncFolder, writeAside } from "../files/replace-file.ts";
 
 /** The disk below a document: tests fill it up, break it and count what is synced. Names are plain (`memory.json`). */
 export interface DocumentFiles {
@@ -33,10 +33,6 @@ interface Tail {
   /** Behind them may stand half of a text that failed. */
   isTorn: boolean;
 }
-
-/** Windows: a scanner or indexer that has the file open for a moment makes a rename fail with one of these. */
-const busyCodes = new Set(["EPERM", "EACCES", "EBUSY"]);
-const busyDelaysMs = [10, 50, 200, 500];
 
 /** Files in `folder` (mode 0700), which the first write makes; files have mode 0600. A link's target is what is replaced. */
 export function createDocumentFiles(folder: string, platform: NodeJS.Platform = process.platform): DocumentFiles {
@@ -78,30 +74,17 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       try {
         return await readFile(pathOf(name), "utf8");
       } catch (error) {
-        if (codeOf(error) === "ENOENT") return undefined;
+        if (["ENOENT", "ENOTDIR"].includes(codeOf(error))) return undefined;
         throw error;
       }
     },
     async replace(name, text) {
       await release(name);
       await mkdir(folder, { recursive: true, mode: 0o700 });
-      // Not write-file-atomic: on a disk that fills up it takes half of a text for the whole.
       const target = await realpath(pathOf(name)).catch(() => pathOf(name));
       // One name, so that what a killed process leaves behind is overwritten by the next.
       const temporary = path.join(path.dirname(target), `.${name}.tmp`);
-      try {
-        const handle = await open(temporary, "w", 0o600);
-        try {
-          await handle.writeFile(text);
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
-        await renameOver(temporary, target, platform);
-      } catch (error) {
-        await rm(temporary, { force: true });
-        throw error;
-      }
+      await writeAside(temporary, target, text, { mode: 0o600, platform });
       await syncFolder(path.dirname(target), platform);
     },
     async append(name, text) {
@@ -142,28 +125,10 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
   };
 }
 
-/** Renames over whatever is there, waiting out a busy file on Windows (under a second in all). */
-async function renameOver(from: string, to: string, platform: NodeJS.Platform): Promise<void> {
-  for (const delayMs of platform === "win32" ? busyDelaysMs : []) {
-    try {
-      return await rename(from, to);
-    } catch (error) {
-      if (!busyCodes.has(codeOf(error))) throw error;
-      await delay(delayMs);
-    }
-  }
-  await rename(from, to);
-}
-
-/** Puts the folder's entries on disk; Windows has no way to do that and needs none. */
-async function syncFolder(folder: string, platform: NodeJS.Platform): Promise<void> {
-  if (platform === "win32") return;
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+/** The same files, to be read only: what would be written fails with `reason`. */
+export function readOnlyFiles(files: DocumentFiles, reason: string): DocumentFiles {
+  const refuse = (): Promise<never> => Promise.reject(new Error(reason));
+  return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
 }
 
 function codeOf(error: unknown): string {

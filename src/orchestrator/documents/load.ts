@@ -123,7 +123,7 @@ function replay<State extends object, Event, Result>(
 
 function unreadable(name: string, error: unknown): StoreFailed {
   return new StoreFailed(`${name} can't be read: ${reasonOf(error)}`, {
-    hint: "see that this user may read the home folder's files; ollm doctor looks at them",
+    hint: "see that this user may read the files of the home folder, then try again",
     cause: error,
   });
 }

@@ -4,7 +4,8 @@ import { throwIfCancelled } from "../errors.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
-import { type MemoryState, planLoad } from "../memory/plan.ts";
+import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
+import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Log } from "../log.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { Candidate } from "../routing/choose.ts";
@@ -99,7 +100,7 @@ async function toCandidate(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    fits: isLoaded || state === undefined || takesNoMemory(located) ? "now" : fitOf(source, model, state),
+    ...(isLoaded || state === undefined || takesNoMemory(located) ? { fits: "now" } : fitOf(source, model, state)),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
     ...(coolDown === undefined ? {} : { coolDown }),
@@ -138,21 +139,25 @@ function listedFacts(model: InstalledModel, capabilities: readonly Capability[] 
 }
 
 /** By what is configured or the size rule, which is quick: the plan before the load asks the better tiers. */
-function fitOf(source: CandidateSource, model: InstalledModel, state: MemoryState): Candidate["fits"] {
-  const plan = planLoad(
-    {
-      model: model.name,
-      engine: "",
-      contextTokens: defaultContextTokens,
-      estimate: source.loader.quickEstimate(model),
-      fileBytes: model.sizeBytes,
-      isLoaded: false,
-    },
-    // Busy models become idle: what is in use now doesn't rule a model out for good.
-    { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) },
-  );
-  if (!plan.fits) return "no";
-  return plan.evict.length === 0 ? "now" : "after_eviction";
+function fitOf(
+  source: CandidateSource,
+  model: InstalledModel,
+  state: MemoryState,
+): Pick<Candidate, "fits" | "pinnedInTheWay"> {
+  const target: LoadTarget = {
+    model: model.name,
+    engine: "",
+    contextTokens: defaultContextTokens,
+    estimate: source.loader.quickEstimate(model),
+    fileBytes: model.sizeBytes,
+    isLoaded: false,
+  };
+  // Busy models become idle: what is in use now doesn't rule a model out for good.
+  const idle = state.resident.map((entry) => ({ ...entry, isBusy: false }));
+  const plan = planLoad(target, { ...state, resident: idle });
+  if (plan.fits) return { fits: plan.evict.length === 0 ? "now" : "after_eviction" };
+  const pinned = pinnedInTheWay(target, state);
+  return { fits: "no", ...(pinned.length > 0 && { pinnedInTheWay: pinned }) };
 }
 
 /** `7.6B` → 7.6e9, `134.52M` → 134.52e6. */

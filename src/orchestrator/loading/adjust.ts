@@ -2,7 +2,9 @@ import { ModelDoesNotFit } from "../errors.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
 import type { LoadTarget } from "../memory/plan.ts";
+import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, LoadPlan } from "../types.ts";
+import type { Estimates } from "./estimates.ts";
 
 /** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
 export function unmeasuredPlan(target: LoadTarget): LoadPlan {
@@ -38,31 +40,39 @@ export function elsewherePlan({ engine, model }: LocatedModel, contextTokens: nu
   };
 }
 
+const contextFree: ReadonlySet<string> = new Set(["size_rule", "configured"]);
+
 /**
  * The error of a plan that can't be made to fit: both numbers, and what would fit instead. `pinned` are models that
- * would make room if nobody had pinned them.
+ * would make room if nobody had pinned them; `estimateOf` knows what is configured of other models.
  */
 export function doesNotFit(
   plan: LoadPlan,
   lists: readonly { readonly models: readonly InstalledModel[] }[],
   bufferBytes: number,
   pinned: readonly string[],
+  estimateOf: Estimates["quick"],
 ): ModelDoesNotFit {
   // The rule of models without metadata, read backwards (`estimateBySize`).
   const largestBytes = Math.max(0, Math.min(plan.freeBytes / 1.2, plan.freeBytes - bufferBytes));
   const smaller = lists
     .flatMap(({ models }) => models)
     .filter((model) => model.trust === "local" && model.sizeBytes > 0)
-    .filter(({ sizeBytes }) => sizeBytes <= largestBytes)
+    .filter((model) => {
+      if (sameModel(model.name, plan.model)) return false;
+      const { method, predictedBytes } = estimateOf(model);
+      return method === "configured" ? predictedBytes + bufferBytes <= plan.freeBytes : model.sizeBytes <= largestBytes;
+    })
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
   const kept = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
   const remedies = [
     ...(pinned.length === 0 ? [] : [`call manage_model with action release for ${pinned.join(", ")}`]),
-    // Under the size rule the context changes nothing.
-    ...(plan.estimate.method === "size_rule" ? [] : ["lower context_tokens"]),
+    // Under the size rule, or what is configured, the context changes nothing.
+    ...(contextFree.has(plan.estimate.method) ? [] : ["lower context_tokens"]),
+    ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
     smaller === undefined
-      ? `free memory, or pull_model a model below ${formatBytes(largestBytes)}`
+      ? `free memory${largestBytes > 0 ? `, or pull_model a model below ${formatBytes(largestBytes)}` : ""}`
       : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`,
   ];
   return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free${kept}`, {

@@ -244,6 +244,7 @@ export function createLoader(parts: {
     decisions,
     plan,
     targetOf,
+    quickEstimate: estimates.quick,
     domainOf,
     inTurn,
     left: ours.forget,

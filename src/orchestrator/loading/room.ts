@@ -4,10 +4,12 @@ import type { Decisions } from "../decisions/decisions.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { MemoryDomain } from "../memory/domain.ts";
+import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
 import { doesNotFit } from "./adjust.ts";
+import type { Estimates } from "./estimates.ts";
 import { type Leases, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";
@@ -35,6 +37,8 @@ export function createRoomMaker(parts: {
   readonly decisions: Decisions;
   readonly plan: (located: LocatedModel, contextTokens: number, signal: AbortSignal) => Promise<LoadPlan>;
   readonly targetOf: (located: LocatedModel, contextTokens: number, signal: AbortSignal) => Promise<LoadTarget>;
+  /** Without asking an engine. */
+  readonly quickEstimate: Estimates["quick"];
   readonly domainOf: (id: string) => MemoryDomain;
   /** Alone among the plans and evictions of a memory domain; loads themselves overlap, each with its memory reserved. */
   readonly inTurn: <Result>(memoryDomain: string, work: () => Promise<Result>) => Promise<Result>;
@@ -94,9 +98,10 @@ export function createRoomMaker(parts: {
     if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
       return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
     }
-    const inTheWay = await pinnedInTheWay(located, contextTokens, signal);
-    const { bufferBytes } = source.memory();
-    const refusal = doesNotFit(made, await inventory.recentLists(), bufferBytes, inTheWay);
+    const state = await readMemoryState(source, engine, id);
+    const inTheWay = state === undefined ? [] : pinnedInTheWay(await targetOf(located, contextTokens, signal), state);
+    const lists = await inventory.recentLists();
+    const refusal = doesNotFit(made, lists, source.memory().bufferBytes, inTheWay, parts.quickEstimate);
     note(located, "refuse", [...made.steps, refusal.hint ?? ""].filter(Boolean), made);
     throw refusal;
   }
@@ -114,21 +119,6 @@ export function createRoomMaker(parts: {
       steps,
       ...(made === undefined ? {} : { plan: made }),
     });
-  }
-
-  /** Pinned models that would make room; none when it wouldn't fit without them either. */
-  async function pinnedInTheWay(
-    located: LocatedModel,
-    contextTokens: number,
-    signal: AbortSignal,
-  ): Promise<readonly string[]> {
-    const state = await readMemoryState(source, located.engine, modelId(located.engine.id, located.model.name));
-    const pinned = new Set(state?.resident.filter((entry) => entry.isPinned).map(({ name }) => name));
-    if (state === undefined || pinned.size === 0) return [];
-    const target = await targetOf(located, contextTokens, signal);
-    const freed = state.resident.map((entry) => ({ ...entry, isPinned: false, isBusy: false }));
-    const { fits, evict: chosen } = planLoad(target, { ...state, reservedBytes: 0, resident: freed });
-    return fits ? chosen.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
   }
 
   async function evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {

@@ -37,7 +37,7 @@ export function callerProject(
     sources,
     ...(ollm.templatesFolder !== undefined && { templatesFolder: ollm.templatesFolder }),
     ...(isTrusted && { templates: ollm.templates.map(({ path: file, sha256 }) => ({ file, sha256 })) }),
-    ...(waiting !== undefined && { waiting }),
+    ...(waiting !== undefined && { waiting, ...(ollm.digest !== undefined && { waitingDigest: ollm.digest }) }),
     notes: [...ollm.notes, ...read.notes, ...(waiting === undefined ? [] : [waiting])],
   };
 }

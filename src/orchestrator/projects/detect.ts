@@ -1,6 +1,6 @@
 import type { ProjectKind } from "../facade-projects.ts";
 
-/** What detection looks at: names in the folder itself, and what its `package.json` says of workspaces. */
+/** What detection looks at: which of `signNames` lie in the folder itself, and what its `package.json` says of workspaces. */
 export interface FolderListing {
   readonly files: ReadonlySet<string>;
   readonly folders: ReadonlySet<string>;
@@ -36,6 +36,9 @@ const signs: readonly Sign[] = [
   { kind: "typescript", files: ["package.json", "deno.json", "jsconfig.json"] },
   { kind: "documentation", folders: ["docs", "doc"] },
 ];
+
+/** Every name that speaks for a kind. */
+export const signNames: readonly string[] = signs.flatMap(({ files = [], folders = [] }) => [...files, ...folders]);
 
 /**
  * The kind of a project, from the names in its folder. A folder with several signs is what stands first here:

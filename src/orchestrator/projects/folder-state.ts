@@ -1,4 +1,4 @@
-import { realpath, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
 import { detect, type Detected } from "./detect.ts";
 import { lookAt } from "./look.ts";
@@ -16,8 +16,8 @@ export interface FolderState {
 
 /** The folder as it is now; `profiles` are the names of routing profiles. Never throws for a folder that exists. */
 export async function readFolder(folder: string, profiles: readonly string[]): Promise<FolderState> {
-  const [listing, ollm] = await Promise.all([lookAt(folder).catch(() => undefined), readOllmFolder(folder)]);
-  const detected = listing && detect(listing);
+  const [listing, ollm] = await Promise.all([lookAt(folder), readOllmFolder(folder)]);
+  const detected = detect(listing);
   const { file } = ollm;
   const read =
     file === undefined
@@ -29,7 +29,7 @@ export async function readFolder(folder: string, profiles: readonly string[]): P
 export interface FolderStates {
   /** The same object until something in the folder changes; looked at once a second at most. */
   of(folder: string): Promise<FolderState>;
-  /** Looks anew at the next question. */
+  /** Looks anew at the next question; a look that runs already doesn't count for it. */
   forget(folder: string): void;
 }
 
@@ -49,16 +49,19 @@ export function createFolderStates(now: () => number, profiles: readonly string[
   const known = new Map<string, Known>();
   const looking = new Map<string, Promise<FolderState>>();
 
-  async function look(folder: string, before: Known | undefined): Promise<FolderState> {
+  async function look(folder: string, before: Known | undefined): Promise<Known> {
     const seenAtMs = now();
     // Before it is read: what changes meanwhile is seen by the next look.
     const stamp = await stampOf(folder);
     const state = before?.stamp === stamp ? before.state : await readFolder(folder, profiles);
+    return { state, stamp, seenAtMs };
+  }
+
+  function keep(folder: string, seen: Known): void {
     known.delete(folder);
-    known.set(folder, { state, stamp, seenAtMs });
+    known.set(folder, seen);
     const [oldest] = known.keys();
     if (known.size > maxFolders && oldest !== undefined) known.delete(oldest);
-    return state;
   }
 
   return {
@@ -67,11 +70,22 @@ export function createFolderStates(now: () => number, profiles: readonly string[
       if (before !== undefined && now() - before.seenAtMs < freshMs) return before.state;
       const running = looking.get(folder);
       if (running !== undefined) return running;
-      const started = look(folder, before).finally(() => looking.delete(folder));
+      const started = look(folder, before).then((seen) => {
+        // Forgotten meanwhile: it may be older than what it is asked about next.
+        if (looking.get(folder) === started) keep(folder, seen);
+        return seen.state;
+      });
       looking.set(folder, started);
-      return started;
+      try {
+        return await started;
+      } finally {
+        if (looking.get(folder) === started) looking.delete(folder);
+      }
     },
-    forget: (folder) => void known.delete(folder),
+    forget(folder) {
+      known.delete(folder);
+      looking.delete(folder);
+    },
   };
 }
 
@@ -87,14 +101,4 @@ async function stampOf(folder: string): Promise<string> {
     ),
   );
   return [...stamps, await stampOfOllm(folder)].join("\n");
-}
-
-/** Resolved; undefined when it is none. */
-export async function realFolder(folder: string): Promise<string | undefined> {
-  try {
-    const real = await realpath(folder);
-    return (await stat(real)).isDirectory() ? real : undefined;
-  } catch {
-    return undefined;
-  }
 }

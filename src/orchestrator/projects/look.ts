@@ -1,24 +1,23 @@
-import { opendir } from "node:fs/promises";
+import { lstat } from "node:fs/promises";
 import path from "node:path";
 import { isTree } from "./tree.ts";
 import { readSmall } from "./read-small.ts";
-import type { FolderListing } from "./detect.ts";
+import { signNames, type FolderListing } from "./detect.ts";
 
-/** Names in a folder beyond these are not looked at: signs of a project stand among few. */
-const maxEntries = 5_000;
 const maxPackageBytes = 1024 ** 2;
 
-/** What `detect` judges, of a folder that can be read; at most 5,000 names, and `package.json` up to 1 MiB. */
+/** What `detect` judges; looks for each name by itself, for a folder may hold millions. `package.json` up to 1 MiB. */
 export async function lookAt(folder: string): Promise<FolderListing> {
   const files = new Set<string>();
   const folders = new Set<string>();
-  const entries = await opendir(folder);
-  for await (const entry of entries) {
-    // A link may be either.
-    if (entry.isFile() || entry.isSymbolicLink()) files.add(entry.name);
-    if (entry.isDirectory()) folders.add(entry.name);
-    if (files.size + folders.size >= maxEntries) break;
-  }
+  await Promise.all(
+    signNames.map(async (name) => {
+      const found = await lstat(path.join(folder, name)).catch(() => undefined);
+      // A link may be either; where it leads is not looked at.
+      if (found?.isFile() === true || found?.isSymbolicLink() === true) files.add(name);
+      if (found?.isDirectory() === true) folders.add(name);
+    }),
+  );
   const hasWorkspaces = files.has("package.json") && declaresWorkspaces(await packageText(folder));
   return { files, folders, hasWorkspaces };
 }

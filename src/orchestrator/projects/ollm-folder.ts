@@ -1,16 +1,20 @@
 import { createHash } from "node:crypto";
 import { readdir, realpath, stat } from "node:fs/promises";
 import path from "node:path";
+import { oneLine } from "./one-line.ts";
 import { isWithin, readSmall } from "./read-small.ts";
 import { maxProjectBytes } from "./project-file.ts";
 
 /** The folder in a project that is ours. */
 export const ollmName = ".ollm";
 export const projectFileName = "project.yaml";
-const templatesName = "templates";
+/** Where in it templates lie. */
+export const templatesName = "templates";
 /** Templates beyond these are not read, and so never approved. */
 const maxTemplates = 500;
 const maxTemplateBytes = 256 * 1024;
+/** Of files that can't be read so many are named. */
+const maxUnread = 10;
 
 /** `.ollm` of one project, read once: what is judged, shown, hashed and used are the same bytes. */
 export interface OllmFolder {
@@ -29,6 +33,7 @@ export interface OllmFolder {
 export async function readOllmFolder(folder: string): Promise<OllmFolder> {
   const own = path.join(folder, ollmName);
   const notes: string[] = [];
+  let unread = 0;
   const nothing = (note?: string): OllmFolder => ({ templates: [], notes: note === undefined ? [] : [note] });
   const real = await realpath(own).catch(() => undefined);
   if (real === undefined) return nothing();
@@ -48,8 +53,12 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
     const template = path.join(templatesFolder, name);
     const content = await readSmall(template, folder, maxTemplateBytes);
     if ("text" in content) templates.push({ path: template, name, sha256: content.sha256 });
-    else if ("problem" in content) notes.push(`${template}: ${content.problem}; it is not used`);
+    else if ("problem" in content) {
+      unread += 1;
+      if (unread <= maxUnread) notes.push(`${oneLine(template)}: ${content.problem}; it is not used`);
+    }
   }
+  if (unread > maxUnread) notes.push(`${templatesFolder}: ${unread - maxUnread} more files are not used`);
   const project = "text" in read ? read : undefined;
   return {
     ...(project && { file: { path: file, text: project.text } }),
@@ -58,6 +67,24 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
     ...((project || templates.length > 0) && { digest: digestOf(project?.sha256, templates) }),
     notes,
   };
+}
+
+/** A file of `.ollm` that we wrote, absolute. */
+export interface WrittenFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** Whether `after` is `before` with this one file written. */
+export function differsOnlyBy({ file, text }: WrittenFile, before: OllmFolder, after: OllmFolder): boolean {
+  const contents = ({ file: project, templates }: OllmFolder): ReadonlyMap<string, string> =>
+    new Map([
+      ...(project === undefined ? [] : [[project.path, sha256Of(project.text)] as const]),
+      ...templates.map((template) => [template.path, template.sha256] as const),
+    ]);
+  const expected = new Map([...contents(before), [file, sha256Of(text)]]);
+  const found = contents(after);
+  return found.size === expected.size && [...expected].every(([each, sha256]) => found.get(each) === sha256);
 }
 
 /** Changes whenever something that `readOllmFolder` reads does; the cost of a look. */
@@ -75,7 +102,7 @@ export async function stampOfOllm(folder: string): Promise<string> {
       const found = await stat(place, { bigint: true }).catch(() => undefined);
       // A folder's own times change with every file in it; what counts are the files.
       if (found === undefined) return "-";
-      return found.isDirectory() ? `${found.ino}` : `${found.mtimeNs} ${found.size} ${found.ino}`;
+      return found.isDirectory() ? `${found.ino}` : `${found.mtimeNs} ${found.ctimeNs} ${found.size} ${found.ino}`;
     }),
   );
   return [...stamps, ...templates].join("\n");
@@ -97,6 +124,10 @@ async function templateFiles(
 
 function isTemplateName(name: string): boolean {
   return /\.ya?ml$/i.test(name) && !name.startsWith(".");
+}
+
+function sha256Of(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 function digestOf(project: string | undefined, templates: OllmFolder["templates"]): string {

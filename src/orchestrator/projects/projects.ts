@@ -3,15 +3,16 @@ import path from "node:path";
 import { systemTimers } from "../async/timers.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
+import { realFolder } from "../files/real-folder.ts";
 import type { CallerProject, Projects } from "../facade-projects.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { CallerContext } from "../types.ts";
 import { callerProject, isProfile, noProfile, profileNames, profileToWrite } from "./caller-project.ts";
-import { createFolderStates, realFolder, type FolderState } from "./folder-state.ts";
+import { createFolderStates, type FolderState } from "./folder-state.ts";
 import { initText } from "./init-text.ts";
-import { ollmName, projectFileName } from "./ollm-folder.ts";
+import { differsOnlyBy, ollmName, projectFileName, type WrittenFile } from "./ollm-folder.ts";
 import { questionFor, waitingParts } from "./question.ts";
 import { isWithin } from "./read-small.ts";
 import { createTrustStore } from "./trust.ts";
@@ -27,6 +28,11 @@ export interface ProjectParts {
 }
 
 export interface ProjectsOfCallers extends Projects {
+  /**
+   * Lets `write` change one file of `folder`'s `.ollm` on the user's behalf. Where nothing of the project waited for an
+   * approval before, it doesn't afterwards either; unless anything else changed meanwhile: nobody has seen that.
+   */
+  asOwn(folder: string, write: () => Promise<WrittenFile>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -54,6 +60,25 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       log.warn(`projects: ${error.message}`);
       return false;
     }
+  }
+
+  async function asOwn(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
+    const before = await freshState(folder);
+    const waited = waitingParts(before.read.settings, before.ollm) !== undefined && !(await isApproved(before));
+    const written = await write();
+    const after = await freshState(folder);
+    const { digest } = after.ollm;
+    if (!waited && digest !== undefined && differsOnlyBy(written, before.ollm, after.ollm)) {
+      try {
+        await trust.approve(after.folder, digest);
+      } catch (error) {
+        // The file is written all the same; without an approval it is asked about.
+        if (!(error instanceof StoreFailed)) throw error;
+        log.warn(`projects: ${error.message}`);
+      }
+    }
+    toolsChanged();
+    templatesChanged();
   }
 
   async function view(state: FolderState, detects: boolean, used?: string): Promise<CallerProject> {
@@ -101,6 +126,8 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     onChange(folder) {
       states.forget(folder);
       toolsChanged();
+      // Those of a project that is not approved any more are gone, and the other way round.
+      templatesChanged();
     },
   });
 
@@ -115,14 +142,15 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       if (profile !== undefined) checkProfile(profile);
       const state = await freshState(folder);
       const file = path.join(state.folder, ollmName, projectFileName);
-      await createFile(state.folder, file, initText(profileToWrite(state, profile), state.detected));
-      const written = await freshState(state.folder);
-      // The user's own; but templates that lay there already are shown before they are approved.
-      const { digest, templates } = written.ollm;
-      if (digest !== undefined && templates.length === 0) await trust.approve(state.folder, digest);
-      toolsChanged();
+      const text = initText(profileToWrite(state, profile), state.detected);
+      await asOwn(state.folder, async () => {
+        await createFile(state.folder, file, text);
+        return { file, text };
+      });
+      const written = await states.of(state.folder);
       return { file, project: await view(written, true) };
     },
+    asOwn,
     async trustQuestion(caller) {
       const state = await freshState(folderOf(caller));
       const { folder, ollm, read } = state;

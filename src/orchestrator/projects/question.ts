@@ -1,7 +1,10 @@
 import type { ProjectFile } from "../facade-projects.ts";
 import type { OllmFolder } from "./ollm-folder.ts";
+import { oneLine, quotedName } from "./one-line.ts";
 
 const maxPromptCharacters = 1_200;
+/** The question after them must stay in sight. */
+const maxPromptLines = 30;
 const maxListed = 12;
 
 /** What approving a project would put in force, for the user who decides; the file's own texts are quoted. */
@@ -13,7 +16,9 @@ export function questionFor(folder: string, settings: ProjectFile, { templates }
     `The project ${oneLine(folder)} brings settings along. Approve them only if you know where they come from.`,
     ...(model === undefined ? [] : [`Model: ${oneLine(model)}`]),
     ...(systemPrompt === undefined ? [] : ["System prompt of every request:", quoted(systemPrompt)]),
-    ...(names.length === 0 ? [] : [`Templates: ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`]),
+    ...(names.length === 0
+      ? []
+      : [`Templates (prompts, in .ollm/templates): ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`]),
     "Use them?",
   ].join("\n");
 }
@@ -22,22 +27,19 @@ export function questionFor(folder: string, settings: ProjectFile, { templates }
 export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): string | undefined {
   const parts = [
     ...(settings.systemPrompt === undefined ? [] : ["its system prompt"]),
-    ...(settings.model === undefined ? [] : [`its model (${oneLine(settings.model)})`]),
+    ...(settings.model === undefined ? [] : [`its model (${quotedName(settings.model)})`]),
     ...(templates.length === 0 ? [] : [`its ${templates.length === 1 ? "template" : "templates"}`]),
   ];
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 
 function quoted(text: string): string {
-  const cut = text.slice(0, maxPromptCharacters);
-  const rest = text.length - cut.length;
-  const lines = cut.split(/\r\n|[\n\r\u2028\u2029]/).map((line) => `> ${oneLine(line)}`);
-  return [...lines, ...(rest > 0 ? [`> ... ${rest} more characters; read the file before you approve it`] : [])].join(
-    "\n",
-  );
-}
-
-/** Without what moves a cursor, turns the direction of writing or can't be seen: it must look like what it is. */
-function oneLine(text: string): string {
-  return text.replaceAll("\t", "    ").replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "\u{FFFD}");
+  const lines = text.slice(0, maxPromptCharacters).split(/\r\n|[\n\r\u2028\u2029]/);
+  const shown = lines.slice(0, maxPromptLines);
+  const hidden = lines.slice(maxPromptLines).map((line) => line.length + 1);
+  const rest = hidden.reduce((sum, length) => sum + length, Math.max(0, text.length - maxPromptCharacters));
+  return [
+    ...shown.map((line) => `> ${oneLine(line)}`),
+    ...(rest > 0 ? [`> ... ${rest} more characters; read the file before you approve it`] : []),
+  ].join("\n");
 }

@@ -2,7 +2,7 @@ import path from "node:path";
 import type { Timers } from "../async/timers.ts";
 import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
 import type { Log } from "../log.ts";
-import { ollmName } from "./ollm-folder.ts";
+import { ollmName, templatesName } from "./ollm-folder.ts";
 
 /** Of the projects that were asked about last; more are seen by the next call. */
 const maxWatches = 16;
@@ -20,27 +20,25 @@ export function createProjectWatches(parts: {
   readonly log: Log;
 }): ProjectWatches {
   const { timers, log } = parts;
-  const watches = new Map<string, FolderWatch>();
+  const watches = new Map<string, readonly FolderWatch[]>();
   let isClosed = false;
   return {
     see(folder) {
       if (isClosed || watches.has(folder)) return;
-      const watch = watchFolder({
-        folder: path.join(folder, ollmName),
-        onChange: () => parts.onChange(folder),
-        timers,
-        log,
-      });
-      watches.set(folder, watch);
-      void watch.adjust();
+      const own = path.join(folder, ollmName);
+      const both = [own, path.join(own, templatesName)].map((each) =>
+        watchFolder({ folder: each, onChange: () => parts.onChange(folder), timers, log }),
+      );
+      watches.set(folder, both);
+      for (const watch of both) void watch.adjust();
       const [oldest] = watches.keys();
       if (watches.size <= maxWatches || oldest === undefined) return;
-      watches.get(oldest)?.close();
+      for (const watch of watches.get(oldest) ?? []) watch.close();
       watches.delete(oldest);
     },
     close() {
       isClosed = true;
-      for (const watch of watches.values()) watch.close();
+      for (const watch of [...watches.values()].flat()) watch.close();
       watches.clear();
     },
   };

@@ -96,8 +96,14 @@ export function normaliseTags(given: readonly string[]): readonly string[] {
 export function expiryOf(ttlSeconds: number, nowMs: number): string {
   if (!Number.isFinite(ttlSeconds) || ttlSeconds <= 0 || ttlSeconds > maxTtlSeconds) {
     throw new InvalidRequest(`ttl ${ttlSeconds} is no time to live`, {
-      hint: `give seconds, more than 0 and at most ${maxTtlSeconds} (100 years); leave it out for no end`,
+      hint: `give seconds, at most ${maxTtlSeconds} (100 years); 0 for no end`,
     });
   }
   return new Date(nowMs + ttlSeconds * 1_000).toISOString();
+}
+
+/** When an entry ends that is remembered anew and had an end: after the same time again. */
+export function expiryAgain({ updatedAt, expiresAt }: MemoryEntry, nowMs: number): string | undefined {
+  if (expiresAt === undefined) return undefined;
+  return new Date(nowMs + Math.max(0, Date.parse(expiresAt) - Date.parse(updatedAt))).toISOString();
 }

@@ -1,10 +1,13 @@
 import * as z from "zod";
 import { InvalidRequest } from "../errors.ts";
-import type { MemoryEntry, MemoryFormat } from "../facade-recall.ts";
+import type { ExportPage, MemoryEntry, MemoryFormat } from "../facade-recall.ts";
+import { idOf } from "./entry.ts";
 import { parseMarkdown, writeMarkdown } from "./markdown.ts";
 
 /** Of the exported form. */
 const version = 1;
+/** Of an entry beside its texts: names and times. */
+const otherChars = 400;
 const exportSchema = z.object({ version: z.int().positive(), entries: z.array(z.unknown()) });
 
 /** All of each entry, as one text; JSON has everything, Markdown all but previous values. */
@@ -12,6 +15,29 @@ export function exportEntries(entries: readonly MemoryEntry[], format: MemoryFor
   const exportedAt = new Date(nowMs).toISOString();
   if (format === "markdown") return writeMarkdown(entries, exportedAt);
   return `${JSON.stringify({ version, exportedAt, entries }, undefined, 2)}\n`;
+}
+
+/** Which of the entries stand on a page, and the name by which the next one is asked for. Throws `InvalidRequest`. */
+export function pageOf(
+  entries: readonly MemoryEntry[],
+  { after, maxChars = Infinity }: ExportPage,
+): { readonly from: number; readonly to: number; readonly next?: string } {
+  const nameOf = ({ project, key }: MemoryEntry): string => idOf(project, key);
+  const from = after === undefined ? 0 : entries.findIndex((entry) => nameOf(entry) === after) + 1;
+  if (after !== undefined && from === 0) {
+    throw new InvalidRequest("what the page before ended with is not remembered any more", {
+      hint: "export from the beginning again",
+    });
+  }
+  let to = from;
+  for (let chars = 0; to < entries.length && chars < maxChars; to += 1) chars += lengthOf(entries[to]);
+  const last = to < entries.length ? entries[to - 1] : undefined;
+  return { from, to, ...(last === undefined ? {} : { next: nameOf(last) }) };
+}
+
+function lengthOf(entry: MemoryEntry | undefined): number {
+  const { key = "", value = "", project = "", previous } = entry ?? {};
+  return key.length + value.length + project.length + (previous?.value.length ?? 0) + otherChars;
 }
 
 /** What such a text holds, unchecked, one by one. Throws `InvalidRequest` when it is none. */

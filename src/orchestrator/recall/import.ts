@@ -1,5 +1,6 @@
 import { isAbsolute } from "node:path";
 import * as z from "zod";
+import { createTurns } from "../async/turns.ts";
 import { OrchestratorError } from "../errors.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
 import { checkValue, entrySchema, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
@@ -18,12 +19,13 @@ export interface ImportRules {
 const givenSchema = entrySchema.partial().extend({ key: z.string(), value: z.string() });
 
 /** Which of the parsed entries are taken, whole, and why others are not: a sentence each. */
-export function judgeImport(
+export async function judgeImport(
   given: readonly unknown[],
   rules: ImportRules,
-): { readonly entries: readonly MemoryEntry[]; readonly refused: readonly string[] } {
+): Promise<{ readonly entries: readonly MemoryEntry[]; readonly refused: readonly string[] }> {
   const entries = new Map<MemoryId, MemoryEntry>();
   const refused: string[] = [];
+  const turn = createTurns();
   for (const [index, each] of given.entries()) {
     try {
       const entry = readEntry(each, rules);
@@ -34,6 +36,8 @@ export function judgeImport(
       if (!(error instanceof OrchestratorError)) throw error;
       refused.push(`${nameOf(each, index)}: ${error.message}`);
     }
+    const others = turn();
+    if (others !== undefined) await others;
   }
   return { entries: [...entries.values()], refused };
 }

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
+import { createTurns } from "../async/turns.ts";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import { PromptTooLong, throwIfCancelled } from "../errors.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
 import type { Log } from "../log.ts";
 import { directionOf, similarityOf, type Direction, type Embed } from "./embedding.ts";
+import { endsOf } from "./relevance.ts";
 import { openVectorCache, type VectorCache } from "./vector-cache.ts";
 
 /** How a text stands to the entries, by meaning. */
@@ -27,8 +29,6 @@ export interface Meaning {
    * Rejects only when `signal` aborts.
    */
   ask(text: string, options: AskOptions): Promise<MeaningQuery | undefined>;
-  /** The vector that is there, of an entry as it is now. */
-  known(entry: MemoryEntry): Direction | undefined;
   close(): Promise<void>;
 }
 
@@ -62,6 +62,11 @@ const unrelated = [
   "The treaty ended a war of thirty years.",
   "Copper conducts electricity better than iron.",
 ];
+
+interface Batch {
+  readonly ids: readonly string[];
+  readonly texts: ReadonlyMap<string, string>;
+}
 
 /** Nothing is read or asked before the first `ask`. */
 export function createMeaning(parts: {
@@ -100,12 +105,15 @@ export function createMeaning(parts: {
   }
 
   /** What the next batch is of: ids that wait, and the texts of theirs that have no vector, by their hash. */
-  function nextBatch(opened: VectorCache): { readonly ids: readonly string[]; readonly texts: Map<string, string> } {
+  async function nextBatch(opened: VectorCache): Promise<Batch> {
+    const turn = createTurns();
     const texts = new Map(unrelated.map((text) => [hashOfText(text), text]));
     for (const hash of texts.keys()) if (opened.get(hash) !== undefined) texts.delete(hash);
     const ids: string[] = [];
     for (const id of pending) {
       if (texts.size >= batchSize) break;
+      const others = turn();
+      if (others !== undefined) await others;
       ids.push(id);
       const entry = entries.get(id);
       const hash = hashOf(id);
@@ -127,7 +135,7 @@ export function createMeaning(parts: {
   async function fillAll(isLoadedOnly: boolean): Promise<void> {
     const opened = await open();
     for (;;) {
-      const { ids, texts } = nextBatch(opened);
+      const { ids, texts } = await nextBatch(opened);
       if (texts.size > 0) {
         const made = await embedded([...texts.values()], "document", isLoadedOnly);
         if (made === undefined) return;
@@ -141,8 +149,10 @@ export function createMeaning(parts: {
       for (const id of ids) if (opened.get(hashOf(id)) !== undefined || !entries.has(id)) pending.delete(id);
       if (pending.size === 0 && texts.size === 0) break;
     }
-    const used = new Set([...entries.keys()].map(hashOf).concat(unrelated.map(hashOfText)));
-    await opened.tidy((hash) => used.has(hash));
+    await opened.tidy(
+      entries.size + unrelated.length,
+      () => new Set([...entries.keys()].map(hashOf).concat(unrelated.map(hashOfText))),
+    );
   }
 
   function noted(error: unknown): undefined {
@@ -154,7 +164,7 @@ export function createMeaning(parts: {
   /** The query's direction, and the beginning of what is missing beside it. */
   async function begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
     const opened = await open();
-    const made = await embedded([fitting(text)], "query", isLoadedOnly);
+    const made = await embedded([fittingEnds(text)], "query", isLoadedOnly);
     if (made === undefined) return undefined;
     if (opened.model() !== made.model) {
       // Of another model than those that are there: they go, and come anew.
@@ -192,7 +202,6 @@ export function createMeaning(parts: {
       hashes.delete(id);
       pending.delete(id);
     },
-    known: (entry) => cache?.get(hashOfText(textOf(entry))),
     async ask(text, { signal, waitMs, isLoadedOnly = false }) {
       // A model that let one query wait in vain isn't waited for until it has answered.
       if (late !== undefined || closing.signal.aborted) return undefined;
@@ -252,6 +261,14 @@ function fitting(text: string): string {
   let fit = text.slice(0, textTokens * 6);
   while (estimateTokens(fit) > textTokens) fit = fit.slice(0, Math.floor(fit.length * 0.8));
   return fit;
+}
+
+/** Both ends of a question that is too long: what is asked may stand behind what it is about. */
+function fittingEnds(text: string): string {
+  for (let characters = textTokens * 3; ; characters = Math.floor(characters * 0.8)) {
+    const fit = endsOf(text, characters);
+    if (estimateTokens(fit) <= textTokens) return fit;
+  }
 }
 
 /** Asks again with half of each text where the model can't read them whole. */

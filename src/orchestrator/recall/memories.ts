@@ -13,8 +13,9 @@ import type {
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import type { CallerContext } from "../types.ts";
-import { checkValue, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
-import { exportEntries, parseExport } from "./export.ts";
+import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
+import type { Embed } from "./embedding.ts";
+import { exportEntries, pageOf, parseExport } from "./export.ts";
 import { judgeImport } from "./import.ts";
 import { composeInjection } from "./inject.ts";
 import { createMemorySearch, type MemoryId } from "./search.ts";
@@ -28,11 +29,7 @@ export interface MemoryParts {
   readonly log: Log;
   readonly publish: (change: Change) => void;
   readonly files?: DocumentFiles;
-  /** One row per text, from an embedding model that is there now; undefined when there is none. */
-  readonly embed: (
-    texts: readonly string[],
-    signal: AbortSignal,
-  ) => Promise<{ readonly model: string; readonly vectors: readonly (readonly number[])[] } | undefined>;
+  readonly embed: Embed;
 }
 
 export interface MemoriesWithInjection extends Memories {
@@ -94,7 +91,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const key = normaliseKey(request.key);
     const value = checkValue(request.value);
     const tags = request.tags === undefined ? {} : { tags: [...normaliseTags(request.tags)] };
-    const expiry = request.ttlSeconds === undefined ? {} : { expiresAt: expiryOf(request.ttlSeconds, now()) };
+    const { ttlSeconds } = request;
+    const asked = ttlSeconds === undefined || ttlSeconds === 0 ? undefined : expiryOf(ttlSeconds, now());
     if (request.isForced !== true) refuseSecret(key, value);
     const ownFolder = request.scope === "project" ? projectOf(caller) : caller.project?.folder;
     const store = await open();
@@ -103,6 +101,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
     const isOfProject =
       request.scope === "project" || (request.scope === undefined && store.get(idOf(ownFolder, key)) !== undefined);
     const project = isOfProject ? ownFolder : undefined;
+    const before = ttlSeconds === undefined ? store.get(idOf(project, key)) : undefined;
+    const expiresAt = asked ?? (before && expiryAgain(before, now()));
     const change = await write(store, {
       type: "remember",
       key,
@@ -112,7 +112,7 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       ...tags,
       ...(request.isPinned === undefined ? {} : { isPinned: request.isPinned }),
       source: caller.client === shellClient ? "user" : "llm",
-      ...expiry,
+      ...(expiresAt === undefined ? {} : { expiresAt }),
       at: isoNow(),
     });
     const [entry] = change.put;
@@ -201,15 +201,17 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       const gone = new Set(removed);
       return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
     },
-    async export(caller, format) {
+    async export(caller, format, page = {}) {
       const store = await open();
       // A backup that the user makes holds what was remembered in all projects.
       const entries = caller.client === shellClient ? store.all() : visible(caller, store, {});
-      return exportEntries(inOrder(entries), format, now());
+      const { from, to, next } = pageOf(entries, page);
+      const text = exportEntries(entries.slice(from, to), format, now());
+      return { text, ...(next === undefined ? {} : { next }) };
     },
     async import(caller, text, format, options = {}) {
       const given = parseExport(text, format);
-      const { entries, refused } = judgeImport(given, {
+      const { entries, refused } = await judgeImport(given, {
         nowMs: now(),
         isForced: options.isForced === true,
         takesProject: (folder) => caller.client === shellClient || folder === caller.project?.folder,

@@ -1,8 +1,9 @@
 import type { WordMatch } from "./text-index.ts";
 import { isCommon, wordsOf } from "./words.ts";
 
-/** Words of a prompt beyond these add cost, not sense. */
-const maxPromptWords = 200;
+/** Words of each end of a prompt beyond these add cost, not sense. */
+const maxEndWords = 100;
+const maxEndCharacters = 20_000;
 /** In a prompt of more telling words than these, one that a note has too may be there by accident. */
 const shortPrompt = 30;
 /** A word that stands in more notes than these, and in more than a tenth of them, tells none of them apart. */
@@ -12,10 +13,17 @@ const smallPart = 0.1;
 const tellingLength = 5;
 const enough = 1;
 
+/** The beginning and the end of a long prompt: a question stands before or behind what it is about. */
+export function endsOf(prompt: string, characters: number): string {
+  return prompt.length <= 2 * characters ? prompt : `${prompt.slice(0, characters)}\n${prompt.slice(-characters)}`;
+}
+
 /** The telling words of a prompt, in singular and plural, each once. */
 export function tellingWords(prompt: string): readonly string[] {
-  const words = [...new Set(wordsOf(prompt, "asked"))].filter((word) => !isCommon(word)).slice(0, maxPromptWords);
-  const forms = words.flatMap((word) =>
+  const telling = wordsOf(endsOf(prompt, maxEndCharacters), "asked").filter((word) => !isCommon(word));
+  const words = new Set([...new Set(telling)].slice(0, maxEndWords));
+  for (const word of new Set(telling.toReversed())) if (words.size < 2 * maxEndWords) words.add(word);
+  const forms = [...words].flatMap((word) =>
     /^[a-z]{3,}$/.test(word) ? [word, singularOf(word), `${singularOf(word)}s`] : [word],
   );
   return [...new Set(forms)];

@@ -1,3 +1,4 @@
+import { createTurns } from "../async/turns.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
 import type { Log } from "../log.ts";
@@ -54,8 +55,6 @@ const relevantWaitMs = 500;
 /** Standard deviations above the similarity of unrelated texts: what a search shows, and what a prompt is burdened with. */
 const foundDeviations = 1.5;
 const relevantDeviations = 4;
-/** Entries taken into the index before others have their turn. */
-const entriesAtOnce = 500;
 
 /** Nothing is indexed, read or asked before the first question. */
 export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
@@ -66,21 +65,28 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
   const pending = new Map<MemoryId, MemoryEntry>();
 
   async function indexed(): Promise<TextIndex> {
-    let taken = 0;
+    const turn = createTurns();
     for (const [id, entry] of pending) {
       pending.delete(id);
       index.put({ id, key: entry.key, value: entry.value, tags: entry.tags });
-      taken += 1;
-      if (taken % entriesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
+      const others = turn();
+      if (others !== undefined) await others;
     }
     return index;
   }
 
   /** Ids that mean nearly the same as what was asked, nearest first. */
-  function near(query: MeaningQuery, deviations: number, accepts: (id: MemoryId) => boolean): readonly MemoryId[] {
+  async function near(
+    query: MeaningQuery,
+    deviations: number,
+    accepts: (id: MemoryId) => boolean,
+  ): Promise<readonly MemoryId[]> {
+    const turn = createTurns();
     const threshold = query.threshold(deviations);
     const found: { readonly id: MemoryId; readonly similarity: number }[] = [];
     for (const id of ids) {
+      const others = turn();
+      if (others !== undefined) await others;
       if (!accepts(id)) continue;
       const similarity = query.similarityOf(id);
       if (similarity !== undefined && similarity > threshold) found.push({ id, similarity });
@@ -109,7 +115,7 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
         ids.size === 0 ? undefined : meaning.ask(query, { signal, waitMs: searchWaitMs }),
       ]);
       const byText = text.search(query, accepts).map(({ id }) => id);
-      const found = meant === undefined ? byText : fuseRankings([byText, near(meant, foundDeviations, accepts)]);
+      const found = meant === undefined ? byText : fuseRankings([byText, await near(meant, foundDeviations, accepts)]);
       return { ids: found.slice(0, limit), total: found.length, method: meant === undefined ? "text" : "hybrid" };
     },
     async relevant(prompt, { accepts, limit, signal }) {
@@ -121,7 +127,7 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
       const words = tellingWords(prompt);
       const byText = relevantIds(words, text.matches(words, accepts), ids.size);
       if (meant === undefined) return byText.slice(0, limit);
-      return fuseRankings([byText, near(meant, relevantDeviations, accepts)]).slice(0, limit);
+      return fuseRankings([byText, await near(meant, relevantDeviations, accepts)]).slice(0, limit);
     },
     close: () => meaning.close(),
   };

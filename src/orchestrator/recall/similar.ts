@@ -1,5 +1,6 @@
+import { createTurns } from "../async/turns.ts";
 import { createNearTexts, type NearTexts } from "./near-texts.ts";
-import { fold, wordsOf } from "./words.ts";
+import { fold, isCommon, wordsOf } from "./words.ts";
 
 interface Text {
   readonly key: string;
@@ -12,7 +13,8 @@ export interface Resemblance {
   remove(id: string): void;
   /**
    * Others like `text`, nearest first, at most 5: the same key in other letters (`Editor`, `preferred_editor` and
-   * `preferred-editor`, full-width letters), a value in nearly the same words, a key within a typo or two.
+   * `preferred-editor`, full-width letters), a value in nearly the same words, the same short value where the keys have a
+   * word in common, a key within a typo or two.
    */
   find(id: string, text: Text, accepts: (id: string) => boolean): Promise<readonly string[]>;
 }
@@ -29,8 +31,6 @@ const mostWords = 200;
 const longestShape = 100;
 /** Candidates of one bucket: more of them are copies of each other. */
 const mostCandidates = 20;
-/** Entries taken in before others have their turn. */
-const entriesAtOnce = 500;
 
 /**
  * Two values of the same words in the part `sameText` meet in one of the buckets with probability 1 - (1 - 0.6²)⁸ = 97 %:
@@ -44,6 +44,8 @@ const leastAgreement = 5;
 
 interface Known extends Text {
   readonly shape: string;
+  /** For a value of few words: it together with each telling word of its key. */
+  readonly pairs: readonly string[];
   /** `bands * rows` numbers; none for a value of few words. */
   readonly signature: Uint32Array;
 }
@@ -58,11 +60,15 @@ export function createResemblance(): Resemblance {
 
   function take(id: string, text: Text): void {
     const shape = shapeOf(text.key);
-    const signature = signatureOf(valueWords(text.value));
-    known.set(id, { ...text, shape, signature });
+    const words = valueWords(text.value);
+    const signature = signatureOf(words);
+    const pairs = pairsOf(shape, words);
+    known.set(id, { ...text, shape, pairs, signature });
     if (!shapes.has(shape)) nearShapes.add(shape);
     shapes.set(shape, (shapes.get(shape) ?? new Set()).add(id));
-    for (const bucket of bucketsOf(signature)) buckets.set(bucket, (buckets.get(bucket) ?? new Set()).add(id));
+    for (const bucket of [...bucketsOf(signature), ...pairs]) {
+      buckets.set(bucket, (buckets.get(bucket) ?? new Set()).add(id));
+    }
   }
 
   function drop(id: string): void {
@@ -75,7 +81,7 @@ export function createResemblance(): Resemblance {
       shapes.delete(old.shape);
       nearShapes.remove(old.shape);
     }
-    for (const bucket of bucketsOf(old.signature)) {
+    for (const bucket of [...bucketsOf(old.signature), ...old.pairs]) {
       const ids = buckets.get(bucket);
       ids?.delete(id);
       if (ids?.size === 0) buckets.delete(bucket);
@@ -83,12 +89,12 @@ export function createResemblance(): Resemblance {
   }
 
   async function takeAll(): Promise<void> {
-    let taken = 0;
+    const turn = createTurns();
     for (const [id, text] of pending) {
       pending.delete(id);
       take(id, text);
-      taken += 1;
-      if (taken % entriesAtOnce === 0) await new Promise((resolve) => setImmediate(resolve));
+      const others = turn();
+      if (others !== undefined) await others;
     }
   }
 
@@ -117,8 +123,15 @@ export function createResemblance(): Resemblance {
         .filter(({ overlap }) => overlap >= sameText)
         .toSorted((a, b) => b.overlap - a.overlap)
         .map(({ other }) => other);
+      const same = pairsOf(shape, words).flatMap((pair) =>
+        firstOf(
+          buckets.get(pair) ?? [],
+          (other) => isOther(other) && digitsOf(known.get(other)?.shape ?? "") === digitsOf(shape),
+          maxSimilar,
+        ),
+      );
       const near = misspelt(shape, nearShapes).flatMap((other) => [...(shapes.get(other) ?? [])].filter(isOther));
-      return [...new Set([...lookAlike, ...alike, ...near])].slice(0, maxSimilar);
+      return [...new Set([...lookAlike, ...alike, ...same, ...near])].slice(0, maxSimilar);
     },
   };
 }
@@ -151,6 +164,16 @@ function digitsOf(shape: string): string {
 
 function valueWords(value: string): ReadonlySet<string> {
   return new Set(wordsOf(value.slice(0, mostWords * 10)).slice(0, mostWords));
+}
+
+/** Few words say too little by themselves: `fish` is a shell and a meal. */
+function pairsOf(shape: string, words: ReadonlySet<string>): readonly string[] {
+  if (words.size === 0 || words.size >= fewestWords) return [];
+  const value = [...words].toSorted().join(" ");
+  return shape
+    .split(" ")
+    .filter((word) => !isCommon(word))
+    .map((word) => `${word} = ${value}`);
 }
 
 function signatureOf(words: ReadonlySet<string>): Uint32Array {

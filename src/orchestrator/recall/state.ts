@@ -96,7 +96,7 @@ function updated(existing: MemoryEntry | undefined, event: RememberEvent): Memor
     source: event.source,
     createdAt: existing?.createdAt ?? at,
     updatedAt: at,
-    // Not kept from before: what is remembered anew without an end must not vanish.
+    // Not kept from before: the event says it, so that what is remembered anew doesn't vanish at its old time.
     ...(event.expiresAt === undefined ? {} : { expiresAt: event.expiresAt }),
     accessCount: existing?.accessCount ?? 0,
     ...previousOf(existing, value, existing?.previous),

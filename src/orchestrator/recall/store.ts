@@ -1,3 +1,4 @@
+import { createTurns } from "../async/turns.ts";
 import { openDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
@@ -101,11 +102,14 @@ export async function openMemoryStore(parts: {
       const counts = writeTouched();
       const change = await document.append(event);
       await counts;
+      const turn = createTurns();
       // As it is by now: others may have written the same key meanwhile.
       for (const id of [...change.removed, ...change.put.map(({ project, key }) => idOf(project, key))]) {
         const entry = entries.get(id);
         if (entry === undefined) search.remove(id);
         else search.add(id, entry);
+        const others = turn();
+        if (others !== undefined) await others;
       }
       return change;
     },

@@ -1,3 +1,4 @@
+import { createTurns } from "../async/turns.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Log } from "../log.ts";
 import type { Direction } from "./embedding.ts";
@@ -9,15 +10,13 @@ export interface VectorCache {
   get(hash: string): Direction | undefined;
   /** Forgets those of any other model. */
   put(model: string, made: ReadonlyMap<string, Direction>): Promise<void>;
-  /** Drops what nobody holds any more from the file, when that is most of it. */
-  tidy(isUsed: (hash: string) => boolean): Promise<void>;
+  /** Drops what nobody holds any more from the file, when that is most of it; `used` is asked only where it may be. */
+  tidy(usedCount: number, used: () => ReadonlySet<string>): Promise<void>;
   close(): Promise<void>;
 }
 
 const file = "memory-vectors.jsonl";
 const version = 1;
-/** Lines read at once: between them others have their turn. */
-const linesAtOnce = 2_000;
 /** A file with fewer stale lines than these isn't worth writing anew. */
 const fewestStale = 256;
 
@@ -50,13 +49,13 @@ export async function openVectorCache(parts: {
     if (head?.["version"] !== version || typeof head["model"] !== "string") return;
     model = head["model"];
     isWritten = text.endsWith("\n");
-    for (let start = 1; start < lines.length; start += linesAtOnce) {
-      for (const line of lines.slice(start, start + linesAtOnce)) {
-        const { hash, vector } = parsed(line) ?? {};
-        if (typeof hash !== "string" || typeof vector !== "string" || vector === "") continue;
-        vectors.set(hash, new Int8Array(Buffer.from(vector, "base64")));
-      }
-      await new Promise((resolve) => setImmediate(resolve));
+    const turn = createTurns();
+    for (const line of lines.slice(1)) {
+      const others = turn();
+      if (others !== undefined) await others;
+      const { hash, vector } = parsed(line) ?? {};
+      if (typeof hash !== "string" || typeof vector !== "string" || vector === "") continue;
+      vectors.set(hash, new Int8Array(Buffer.from(vector, "base64")));
     }
   }
 
@@ -83,8 +82,11 @@ export async function openVectorCache(parts: {
       for (const [hash, direction] of made) vectors.set(hash, direction);
       return write((to) => (isWritten ? to.append(file, [...made].map(lineOf).join("")) : rewrite(to)));
     },
-    async tidy(isUsed) {
-      const stale = [...vectors.keys()].filter((hash) => !isUsed(hash));
+    async tidy(usedCount, used) {
+      const leastStale = vectors.size - usedCount;
+      if (leastStale < fewestStale || leastStale * 2 < vectors.size) return;
+      const isUsed = used();
+      const stale = [...vectors.keys()].filter((hash) => !isUsed.has(hash));
       if (stale.length < fewestStale || stale.length * 2 < vectors.size) return;
       for (const hash of stale) vectors.delete(hash);
       await write(rewrite);

@@ -16,6 +16,8 @@ export interface Candidate {
   /** Names of the profiles that the database or the user gives it. */
   readonly profiles: readonly string[];
   readonly fits: "now" | "after_eviction" | "no";
+  /** Names of pinned models without which it would fit; absent when there are none. */
+  readonly pinnedInTheWay?: readonly string[];
   readonly reloadSeconds?: number;
   /** Measured decode speed. */
   readonly tokensPerSecond?: number;

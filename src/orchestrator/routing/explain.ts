@@ -4,7 +4,7 @@ import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { Capability } from "../types.ts";
 import { failureKinds, type Candidate, type ChoiceFailure, type ChoiceRequest, type Rejection } from "./candidate.ts";
-import { hasRoomForAnswer, leastContextTokens, neededCapabilities, reject } from "./filter.ts";
+import { hasRoomForAnswer, leastContextTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { isKnownFamily, type Match } from "./rank.ts";
 
 /** Models to suggest for what no installed model can do. */
@@ -126,6 +126,14 @@ export function explainFailure(
       };
     default: {
       const smallest = stuck.reduce((a, b) => (b.sizeBytes < a.sizeBytes ? b : a));
+      const held = stuck.find(({ pinnedInTheWay = [] }) => pinnedInTheWay.length > 0);
+      if (held !== undefined) {
+        return {
+          kind,
+          message: `${held.model} (${formatBytes(held.sizeBytes)}) does not fit in memory${whilePinned(held)}`,
+          hint: `Call manage_model with action release for ${held.pinnedInTheWay?.join(", ")}.`,
+        };
+      }
       return {
         kind,
         message:

@@ -35,8 +35,13 @@ export function reject(candidate: Candidate, request: ChoiceRequest): Rejection 
     return { kind: "context", text: `has a window of ${candidate.contextTokens} tokens, at least ${least} are needed` };
   }
   if (candidate.coolDown !== undefined) return { kind: "cool_down", text: `is cooling down: ${candidate.coolDown}` };
-  if (candidate.fits === "no") return { kind: "memory", text: "does not fit in memory" };
+  if (candidate.fits === "no") return { kind: "memory", text: `does not fit in memory${whilePinned(candidate)}` };
   return undefined;
+}
+
+/** ` while a:1b is pinned`, where that is why. */
+export function whilePinned({ pinnedInTheWay: names = [] }: Candidate): string {
+  return names.length === 0 ? "" : ` while ${names.join(", ")} ${names.length === 1 ? "is" : "are"} pinned`;
 }
 
 /** The smallest window that can take the request: prompt and a short answer, in tokens. */

@@ -1,12 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, readdir, rename, rm, rmdir, type FileHandle } from "node:fs/promises";
+import { mkdir, open, readdir, rmdir, type FileHandle } from "node:fs/promises";
 import path from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
-
-/** Windows: a scanner or indexer that has the file open for a moment makes a rename fail with one of these. */
-const BUSY_CODES = new Set(["EPERM", "EACCES", "EBUSY"]);
-const BUSY_DELAYS_MS = [10, 50, 200, 500];
+import { syncFolder, writeAside } from "../files/replace-file.ts";
 
 /** The system's error code (`ENOENT`), when there is one. */
 export function errorCode(error: unknown): string | undefined {
@@ -24,47 +20,11 @@ export async function makePrivateFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
 }
 
-/** Renames over whatever is there, waiting out a busy file on Windows (under a second in all). */
-export async function renameOver(from: string, to: string, platform: NodeJS.Platform): Promise<void> {
-  for (const delayMs of platform === "win32" ? BUSY_DELAYS_MS : []) {
-    try {
-      return await rename(from, to);
-    } catch (error) {
-      if (!BUSY_CODES.has(errorCode(error) ?? "")) throw error;
-      await delay(delayMs);
-    }
-  }
-  await rename(from, to);
-}
-
-/** Puts the folder's entries on disk; Windows has no way to do that and needs none. */
-export async function syncFolder(folder: string, platform: NodeJS.Platform): Promise<void> {
-  if (platform === "win32") return;
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 /** The file has all of `data` or is as it was before, whenever the process or the machine ends. Mode 0600. */
 export async function writeFileDurably(file: string, data: Uint8Array, platform: NodeJS.Platform): Promise<void> {
   // Two writers at once must not share it; the leading dot keeps it from being read as a model's tag.
   const temporary = path.join(path.dirname(file), `.${randomBytes(6).toString("hex")}.tmp`);
-  try {
-    const handle = await open(temporary, "wx", 0o600);
-    try {
-      await handle.writeFile(data);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await renameOver(temporary, file, platform);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
+  await writeAside(temporary, file, data, { mode: 0o600, platform });
   await syncFolder(path.dirname(file), platform);
 }
 

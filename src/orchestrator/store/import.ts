@@ -4,13 +4,14 @@ import { copyFile, link, open, realpath, rm, stat, type FileHandle } from "node:
 import path from "node:path";
 import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled } from "../errors.ts";
 import type { PulledModel, Report } from "../engines/engine.ts";
+import { renameOver, syncFolder } from "../files/replace-file.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import { blobState } from "./blob-state.ts";
 import { IMPORT_PREFIX } from "./collect.ts";
 import { commitManifest } from "./commit.ts";
 import type { StoreContext } from "./context.ts";
 import { asPullError } from "./download.ts";
-import { errorCode, errorText, makePrivateFolder, renameOver, syncFolder, writeFileDurably } from "./files.ts";
+import { errorCode, errorText, makePrivateFolder, writeFileDurably } from "./files.ts";
 import { configOfGguf } from "./gguf-config.ts";
 import type { StoreLayout } from "./layout.ts";
 import { MEDIA_TYPES, type Layer } from "./manifest.ts";

@@ -4,7 +4,8 @@ import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PullFailed } from "../errors.ts";
-import { errorCode, renameOver, syncFolder } from "./files.ts";
+import { renameOver, syncFolder } from "../files/replace-file.ts";
+import { errorCode } from "./files.ts";
 import { machineMark, parsePartialName, type PartialOwner, type StoreLayout } from "./layout.ts";
 
 /** The owner touches its partial this often … */

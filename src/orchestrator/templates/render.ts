@@ -1,3 +1,5 @@
+import { InvalidRequest } from "../errors.ts";
+
 /** A hole: `{name}`, or `{name:default}` with a default that may be empty. */
 export interface Hole {
   readonly name: string;
@@ -9,6 +11,9 @@ export interface Hole {
 /** What stays as it is, and the holes between. */
 export type Piece = string | Hole;
 
+/** Many holes for one long value multiply it, and no model reads so much. */
+const maxFilledCharacters = 16 * 1024 ** 2;
+
 /** Every place where something may happen. Linear: what stands in a hole can't hold the start of another. */
 const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
 
@@ -18,7 +23,8 @@ const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
  * | in the text                          | is                                                              |
  * |--------------------------------------|-----------------------------------------------------------------|
  * | `{{`                                 | `{`                                                             |
- * | `{name}`, `{name:default}`           | a hole; the default stands on one line and has no braces        |
+ * | `{name}`, `{name:default}`           | a hole; the default stands on one line and has no braces, but   |
+ * |                                      | blanks count: `{a: 1}` is one, `{{a: 1}}` is code               |
  * | any other `{`                        | itself: the start of code or JSON                               |
  * | `}` that closes such a start         | itself, so that `{"a": {"b": 1}}` keeps both of its last braces |
  * | `}}` otherwise                       | `}`                                                             |
@@ -56,9 +62,22 @@ export function piecesOf(text: string): readonly Piece[] {
   return pieces;
 }
 
-/** The text with its holes filled. Values go in as they are and are not looked into: one pass, no expansion. */
+/**
+ * The text with its holes filled. Values go in as they are and are not looked into: one pass, no expansion. Throws
+ * `InvalidRequest` when it would be too long, before it is made.
+ */
 export function fill(pieces: readonly Piece[], valueOf: (name: string) => string): string {
-  return pieces.map((piece) => (typeof piece === "string" ? piece : valueOf(piece.name))).join("");
+  const parts = pieces.map((piece) => (typeof piece === "string" ? piece : valueOf(piece.name)));
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length > maxFilledCharacters) {
+    throw new InvalidRequest(
+      `the filled template would have ${length} characters, and ${maxFilledCharacters} are the most`,
+      {
+        hint: "Give shorter values.",
+      },
+    );
+  }
+  return parts.join("");
 }
 
 function newlinesIn(text: string): number {

@@ -14,13 +14,20 @@ import { parseTemplate, type TemplateFile } from "./parse-file.ts";
 import { fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
 import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
-import { templateYaml, writeTemplate } from "./write.ts";
+import { sayOverwrite, templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {
   /** `OLLM_HOME/templates`. */
   readonly folder: string;
   readonly log: Log;
   readonly publish: (change: Change) => void;
+  /** Names that `profile` of a new template may have; absent: any. */
+  readonly profiles?: readonly string[];
+  /** Writes a file into a project's folder as the user's own: what was approved stays so. Absent: it is asked about. */
+  readonly asOwn?: (
+    project: string,
+    write: () => Promise<{ readonly file: string; readonly text: string }>,
+  ) => Promise<void>;
 }
 
 export interface ClosableTemplates extends Templates {
@@ -36,7 +43,7 @@ interface KnownFolder {
 const maxProjects = 16;
 
 /** Reads folders when they are asked for, and again when they change. */
-export function createTemplates({ folder, log, publish }: TemplateParts): ClosableTemplates {
+export function createTemplates({ folder, log, publish, profiles, asOwn }: TemplateParts): ClosableTemplates {
   const folders = new Map<string, KnownFolder>();
   const write = createMutex();
   let builtIn: readonly Template[] | undefined;
@@ -98,14 +105,9 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
       }
     };
     await add(folder, "user");
-    if (project?.templatesFolder !== undefined) {
-      if (project.isTrusted) await add(project.templatesFolder, "project", project.folder);
-      else {
-        problems.push(
-          `${project.templatesFolder}: its templates are not used until you trust the project: run \`ollm project trust\``,
-        );
-      }
-    }
+    const waiting = waitingTemplates(project);
+    if (waiting !== undefined) problems.push(waiting);
+    else if (project?.templatesFolder !== undefined) await add(project.templatesFolder, "project", project.folder);
     const templates = [...known.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
     return { templates, problems };
   }
@@ -117,7 +119,9 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
     const names = templates.map((template) => template.name);
     const near = nearestNames(name, names, 3);
     const broken = problems.find((problem) => /[^/\\]+(?=\.ya?ml\b)/i.exec(problem)?.[0] === name);
-    throw new UnknownTemplate(`no template ${JSON.stringify(name)}${broken === undefined ? "" : `: ${broken}`}`, {
+    // One of those it may be.
+    const why = broken ?? waitingTemplates(caller.project);
+    throw new UnknownTemplate(`no template ${JSON.stringify(name)}${why === undefined ? "" : `: ${why}`}`, {
       hint: near.length > 0 ? `Did you mean ${near.join(", ")}?` : `There are ${names.join(", ")}.`,
     });
   }
@@ -126,6 +130,13 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
     const { name, scope = "user", mayOverwrite = false } = request;
     const wrongName = nameProblem(name);
     if (wrongName !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${wrongName}`);
+    const { profile } = request;
+    if (profile !== undefined && profiles !== undefined && !profiles.includes(profile)) {
+      const [close] = nearestNames(profile, profiles, 1);
+      throw new InvalidRequest(`there is no profile ${JSON.stringify(profile)}`, {
+        hint: close === undefined ? `There are ${profiles.join(", ")}.` : `Did you mean ${close}?`,
+      });
+    }
     const { path, inside } = placeOf(caller, scope, folder);
     const text = await templateYaml(fileOf(request));
     const parsed = await parseTemplate(text, name);
@@ -137,16 +148,24 @@ export function createTemplates({ folder, log, publish }: TemplateParts): Closab
     );
     if (own !== undefined && !mayOverwrite) {
       throw new InvalidRequest(`there is a template ${name} already, in ${own.file}`, {
-        hint: "Choose another name, or call again with overwrite: true to replace it.",
+        hint: sayOverwrite,
       });
     }
     const file = own?.file ?? join(path, `${name}.yaml`);
-    await writeTemplate(file, text, { mayOverwrite, inside });
+    const writeIt = async () => {
+      await writeTemplate(file, text, { mayOverwrite, inside });
+      return { file, text };
+    };
+    if (inside === undefined || asOwn === undefined) await writeIt();
+    else await asOwn(inside, writeIt);
     // Told by the read itself.
     await read(path, inside);
     const { templates } = await list(caller);
     const stored = templates.find((template) => template.file === file);
-    return stored ?? { ...parsed.template, source: scope, file };
+    if (stored !== undefined) return stored;
+    // The project as this caller still sees it doesn't have it.
+    const hidden = templates.find((template) => template.name === name && template.source !== scope);
+    return { ...parsed.template, source: scope, file, ...(hidden !== undefined && { hides: hidden.source }) };
   }
 
   return {
@@ -181,6 +200,12 @@ function placeOf(
     });
   }
   return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
+}
+
+/** What is said of a project's templates until the user approves them. */
+function waitingTemplates(project: CallerContext["project"]): string | undefined {
+  if (project?.templatesFolder === undefined || project.isTrusted) return undefined;
+  return `${project.templatesFolder}: its templates are not used until you trust the project: run \`ollm project trust\``;
 }
 
 /** What goes into the file: nothing that is absent or says what holds anyway. */

@@ -1,7 +1,11 @@
 import { lstat, mkdir, open, realpath, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, sep } from "node:path";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
+import { replaceFile } from "../files/replace-file.ts";
 import type { TemplateFile } from "./parse-file.ts";
+
+/** How a template that is there is replaced; the shell says it in its own words (`shell-words.ts`). */
+export const sayOverwrite = "Choose another name, or call again with overwrite: true to replace it.";
 
 /** A template's file, its texts as blocks that are pleasant to edit. Reading it gives the same template. */
 export async function templateYaml(file: TemplateFile): Promise<string> {
@@ -22,14 +26,14 @@ export async function writeTemplate(
     if (how.inside !== undefined) await checkInside(dirname(file), how.inside);
     await mkdir(dirname(file), { recursive: true, ...(how.inside === undefined && { mode: 0o700 }) });
     if (how.mayOverwrite) {
-      const { default: writeFileAtomic } = await import("write-file-atomic");
-      await writeFileAtomic(file, text, how.inside === undefined ? { mode: 0o600 } : {});
+      await checkTarget(file);
+      await replaceFile(file, text, how.inside === undefined ? { mode: 0o600 } : {});
     } else await writeNew(file, text, how.inside === undefined ? 0o600 : 0o644);
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     if (code === "EEXIST") {
-      throw new InvalidRequest(`${file} is there already`, { hint: "Choose another name, or say overwrite." });
+      throw new InvalidRequest(`${file} is there already`, { hint: sayOverwrite });
     }
     throw new StoreFailed(`${file} can't be written (${code})`, {
       hint: code === "ENOSPC" ? "Free some space on that disk." : "Make the folder writable.",
@@ -51,6 +55,13 @@ async function checkInside(folder: string, inside: string): Promise<void> {
   if (way === ".." || way.startsWith(`..${sep}`) || isAbsolute(way)) {
     throw new InvalidRequest(`${existing} leads out of ${inside}`, { hint: "Put a folder there instead of the link." });
   }
+}
+
+/** Overwriting would follow a link, and one of somebody else's may lead to anything that the user may write. */
+async function checkTarget(file: string): Promise<void> {
+  const facts = await lstat(file).catch(() => undefined);
+  if (facts?.isSymbolicLink() !== true) return;
+  throw new InvalidRequest(`${file} is a link, and is not overwritten`, { hint: "Remove it, then call again." });
 }
 
 async function realOf(path: string): Promise<string | undefined> {

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { InvalidConfig, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import type { Brain, BrainOptions } from "../world.ts";
 import { type ConfigWatch, watchConfig } from "./config-watch.ts";
@@ -12,12 +12,15 @@ export interface BrainKeeper {
   current(): Brain | undefined;
   /** A sentence while `config.yaml` is not obeyed as it is: what is wrong, and what holds meanwhile. */
   problem(): string | undefined;
+  /** What this process was started with is wrong: no change of `config.yaml` mends it. */
+  isHopeless(): boolean;
   /** Nothing is opened any more. `isLeaving`: models that it loaded leave the engines that live on. */
   close(options: { readonly isLeaving: boolean }): Promise<void>;
 }
 
 export interface BrainKeeperOptions extends BrainOptions {
   readonly log: Log;
+  readonly isStandalone: boolean;
   /** Whether somebody is there who would notice that a setting changed. */
   readonly isNeeded: () => boolean;
 }
@@ -57,7 +60,11 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
       const message = error instanceof OrchestratorError ? error.message : undefined;
       if (message !== undefined && message !== failure) log.warn(message);
       failure = message;
-      throw error;
+      if (!(error instanceof InvalidConfig) || options.isStandalone || !isOurs(message)) throw error;
+      throw new InvalidConfig(error.message, {
+        hint: "the owner was started with it: correct it there, then run `ollm daemon restart`",
+        cause: error,
+      });
     }
   }
 
@@ -74,6 +81,7 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
       if (brain !== undefined) return brain.settingsProblem();
       return failure === undefined ? undefined : `${failure}; calls are refused until it is mended`;
     },
+    isHopeless: () => brain === undefined && isOurs(failure),
     async close({ isLeaving }) {
       isClosed = true;
       watching?.stop();
@@ -81,4 +89,9 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
       await opened?.close({ unloadsOwn: isLeaving });
     },
   };
+}
+
+/** Whether the message of wrong settings names a variable or a flag. */
+function isOurs(message: string | undefined): boolean {
+  return /(?:^|; )(?:OLLM_|OLLAMA_|--)/.test(message ?? "");
 }

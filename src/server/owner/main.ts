@@ -1,10 +1,11 @@
 import { homedir } from "node:os";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../../orchestrator/log.ts";
 import { redirectConsole } from "../console-guard.ts";
-import { ensureHome } from "../home-folder.ts";
+import { ensureHome, removeTemporary } from "../home-folder.ts";
 import { rotateByCopy } from "./rotating-file.ts";
 import { runHome } from "./run.ts";
 
@@ -16,7 +17,10 @@ const rotationLookMs = 60_000;
  * The owner process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/owner.log`, to which whoever started
  * it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
  */
-export async function runOwner(program: { readonly version: string; readonly build: string }): Promise<void> {
+export async function runOwner(
+  program: { readonly version: string; readonly build: string },
+  flags: Flags,
+): Promise<void> {
   redirectConsole();
   const writeLine = (line: string): void => {
     process.stderr.write(`${new Date().toISOString()} ${line}\n`);
@@ -36,6 +40,7 @@ export async function runOwner(program: { readonly version: string; readonly bui
   const wanted = resolveHome(process.env, userHome);
   const home = await ensureHome(wanted, log);
   if (home !== wanted) {
+    removeTemporary(home);
     writeLine("ollm: an owner needs a home that can be written");
     process.exit(1);
   }
@@ -45,7 +50,7 @@ export async function runOwner(program: { readonly version: string; readonly bui
       ...program,
       isStandalone: false,
       environment: process.env,
-      flags: {},
+      flags,
       userHome,
       log,
       writeLine,

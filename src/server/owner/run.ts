@@ -14,6 +14,8 @@ import { watchBusiness } from "./watch.ts";
 export interface RunOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
+  /** The one in whose place it is. */
+  readonly unusableHome?: string;
   readonly version: string;
   /** Version and build. */
   readonly build: string;
@@ -43,6 +45,8 @@ export type EndReason = Farewell["reason"] | "host" | "restart";
 
 /** Until the settings are read, or while they are wrong. */
 const defaultIdleSeconds = 1_800;
+/** Who started it has time to connect, and to be told why. */
+const hopelessSeconds = 5;
 /** After so many deaths within a minute nothing is loaded before somebody asks for it. */
 const deathsOfSafeStart = 3;
 
@@ -80,6 +84,8 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     business: owner.business,
     idleTimeoutSeconds: () => {
       if (isStandalone) return -1;
+      // The next one may be started with other variables.
+      if (brain.isHopeless()) return hopelessSeconds;
       return brain.current()?.settings.owner.idleTimeout ?? defaultIdleSeconds;
     },
     now: () => performance.now(),

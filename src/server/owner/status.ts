@@ -1,5 +1,6 @@
 import type { OwnerStatus } from "../../ipc/protocol.ts";
 import { callerSettings } from "../../orchestrator/config/load.ts";
+import { shownSettings } from "../../orchestrator/config/shown.ts";
 import type { CallerContext } from "../../orchestrator/types.ts";
 import type { Door } from "../http/door.ts";
 import type { Brain } from "../world.ts";
@@ -32,12 +33,17 @@ export async function ownerStatus(
     loaded: brain === undefined ? [] : await loadedModels(brain, parts),
     jobs: running.length,
     ...(settingsProblem !== undefined && { settingsProblem }),
-    ...(brain && { fixedSettings: fixedSettings(brain) }),
+    ...(brain && fixedSettings(brain)),
   };
 }
 
-function fixedSettings({ live }: Brain): Readonly<Record<string, string>> {
-  return Object.fromEntries([...live.sources()].filter(([path]) => live.isFixed(path)));
+function fixedSettings({ live }: Brain): Pick<OwnerStatus, "fixedSettings" | "fixedValues"> {
+  const sources = new Map([...live.sources()].filter(([path]) => live.isFixed(path)));
+  const shown = shownSettings(live.current(), sources).filter(({ path }) => sources.has(path));
+  return {
+    fixedSettings: Object.fromEntries(sources),
+    fixedValues: Object.fromEntries(shown.map(({ path, value }) => [path, value])),
+  };
 }
 
 async function loadedModels(brain: Brain, { log }: Pick<OwnerParts, "log">): Promise<OwnerStatus["loaded"]> {

@@ -135,6 +135,7 @@ describe("taking out of JSON", () => {
     ['{"mcpServers":{"a":1, "ollm":{}, "b":1}}', '{"mcpServers":{"a":1, "b":1}}'],
     ['{"mcpServers":{"a":1, "ollm":{}}}', '{"mcpServers":{"a":1}}'],
     ['{\n"mcpServers":{"a":1, // one\n"ollm":{} }}', '{\n"mcpServers":{"a":1 // one\n }}'],
+    ['{\n"mcpServers":{"a":"http://b",\n"ollm":{} }}', '{\n"mcpServers":{"a":"http://b" }}'],
   ])("%j", (text, rest) => {
     expect(removeEntry(text, place, false)).toBe(rest);
   });

@@ -103,6 +103,40 @@ describe("at a terminal", () => {
   });
 });
 
+describe("what a command asks for", () => {
+  it("is dropped at Ctrl-C, and the chat goes on", async () => {
+    for (const ask of [() => chat.nextOf("... "), () => chat.ask("Sure? ").then((text) => text || undefined)]) {
+      shown = "";
+      const given = ask();
+      await expect.poll(() => shown).not.toBe("");
+      keys.write("half a thou\u0003");
+      expect(await given).toBeUndefined();
+      expect(shown).not.toContain("again leaves");
+    }
+    keys.write("Why?\r");
+    expect(await chat.next(">>> ")).toBe("Why?");
+    expect(chat.hasLeft()).toBe(false);
+  });
+
+  it('takes a line as the answer, and several between """', async () => {
+    keys.write("one\r");
+    expect(await chat.nextOf("... ")).toBe("one");
+    const given = chat.nextOf("... ");
+    keys.write('"""\rtwo\rthree"""\r');
+    expect(await given).toBe("two\nthree");
+  });
+});
+
+it('a message that began with """ is taken back by Ctrl-C', async () => {
+  const message = chat.next(">>> ");
+  keys.write('"""\rhalf\r');
+  await expect.poll(() => shown).toContain("... ");
+  keys.write("\u0003");
+  expect(await message).toBe("");
+  keys.write("Why?\r");
+  expect(await chat.next(">>> ")).toBe("Why?");
+});
+
 it("without a terminal gives line by line, without decorations, to the end", async () => {
   chat.close();
   start(false);

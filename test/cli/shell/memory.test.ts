@@ -48,7 +48,7 @@ describe("ollm memory", () => {
     });
     expect(await ran((io) => searchMemory(["cat"], {}, io))).toEqual({
       code: 1,
-      out: "Nothing remembered fits.\n",
+      out: "Nothing remembered fits, by words.\n",
       err: "",
     });
     const shown = await ran((io) => showMemory("deploy", {}, io));
@@ -124,6 +124,18 @@ describe("ollm memory", () => {
         expect.objectContaining({ key: "deploy", scope: "project", source: "system" }),
       ]),
     );
+  });
+
+  it("takes and gives back more than one message has room for", async () => {
+    // Escaped, each character is two in a message of at most 4 MiB.
+    const entries = Array.from({ length: 100 }, (_unused, index) => ({ key: `k${index}`, value: '"'.repeat(50_000) }));
+    const text = JSON.stringify({ version: 1, entries });
+    const imported = await ran((io) => importMemory(undefined, {}, io), { readInput: () => Promise.resolve(text) });
+    expect(imported).toEqual({ code: 0, out: "Imported 100 entries.\n", err: "" });
+    const exported = JSON.parse((await ran((io) => exportMemory({}, io))).out) as { entries: object[] };
+    expect(exported.entries).toHaveLength(100);
+    expect(exported.entries.at(-1)).toMatchObject(entries.at(-1) ?? {});
+    expect((await ran((io) => listMemory({ json: true }, io))).out).toContain('"total": 100');
   });
 
   it("imports what is piped in, and says which entries it didn't take", async () => {

@@ -52,6 +52,11 @@ describe("ollm project", () => {
     expect(showing.printed()).toContain("default profile  general");
   });
 
+  it("is of folders that are there", async () => {
+    const missing = path.join(folder, "missing");
+    await expect(detectProject("missing", {}, terminal().io)).rejects.toThrow(`${missing} is not a folder`);
+  });
+
   it("approves what its user agrees to, and nothing otherwise", async () => {
     await writeFiles(folder, { ".ollm/project.yaml": "systemPrompt: Be brief.\n" });
     const refusing = terminal("n");
@@ -78,8 +83,8 @@ describe("ollm project", () => {
     expect(agreeing.said()).toContain("Model: smollm2:135m");
   });
 
-  it("takes no home folder for a project", () => {
+  it("takes no home folder for a project", async () => {
     const { io } = terminal();
-    expect(() => initProject(owner.folder, {}, io)).toThrow("is your home folder");
+    await expect(initProject(owner.folder, {}, io)).rejects.toThrow("is your home folder");
   });
 });

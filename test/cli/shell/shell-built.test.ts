@@ -46,6 +46,7 @@ beforeEach(async () => {
         { name: "smollm2:135m", reply },
         { name: "big:7b", reply },
       ],
+      registry: [{ name: "qwen2.5:0.5b" }],
     },
   );
 });
@@ -102,13 +103,25 @@ describe("models", () => {
     expect(stderr).toMatch(/^ollm: .*nope:7b/);
     expect(stderr).toContain("ollm pull nope:7b");
   });
+
+  it("are told how to be got where there is none, whatever is asked for", async () => {
+    home.ollama.models.clear();
+    const { code, stdout, stderr } = await ollm(["run", "Hi"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^ollm: no model is installed\n {2}ollm pull \S+ \(.*\), then try again\n$/);
+  });
 });
 
 describe("run", () => {
   it("prints the answer alone; what is piped in stands before the question", async () => {
     expect(await ollm(["run", "Why?"])).toEqual({ code: 0, stdout: "The sky is blue.\n", stderr: "" });
-    await ollm(["run", "smollm2:135m", "Summarise", "this"], "some\n```\ncode\n```\n");
-    expect(lastPrompt()).toBe("Input:\n````\nsome\n```\ncode\n```\n````\n\nSummarise this");
+    const summarise = ["run", "--explain", "smollm2:135m", "Summarise", "this"];
+    const { stderr } = await ollm(summarise, "Foxes are red.\n");
+    expect(lastPrompt()).toBe('Input:\n"""\nFoxes are red.\n"""\n\nSummarise this');
+    // That something was piped in makes it no program text.
+    expect(stderr).toContain("task general: nothing points to special work");
+    await ollm(summarise, 'def f():\n  """Docs."""\n');
+    expect(lastPrompt()).toBe('Input:\n""""\ndef f():\n  """Docs."""\n""""\n\nSummarise this');
     await ollm(["run", "--model", "smollm2:135m"], "only this\n");
     expect(lastPrompt()).toBe("only this");
   });
@@ -125,6 +138,18 @@ describe("run", () => {
     });
   });
 
+  it("refuses what no model reads, and a place where no answer can be, before a model is asked", async () => {
+    expect(await ollm(["run", "Why?"], "a\0b")).toMatchObject({
+      code: 2,
+      stderr: "ollm: what is piped in is no text: binary data\n  convert it to text first\n",
+    });
+    expect((await ollm(["run", "Why?"], "word ".repeat(800_000))).stderr).toBe(
+      'ollm: what is piped in is 4.0 MB, more than 3.1 MB\n  put it into a file: ollm run --file FILE "Summarise this"\n',
+    );
+    expect((await ollm(["run", "-o", ".", "Why?"])).stderr).toMatch(/^ollm: .* is a folder\n {2}name a file/);
+    expect(home.ollama.requests.filter(({ path: at }) => at === "/api/chat")).toEqual([]);
+  });
+
   it("prints one JSON value with --json", async () => {
     const { code, stdout } = await ollm(["run", "--json", "--max-tokens", "20", "Why?"]);
     expect(code).toBe(0);
@@ -138,18 +163,23 @@ describe("run", () => {
     expect(stdout).toMatch(/The sky is blue\.\n$/);
   });
 
-  it("ends in silence when nobody reads on", async () => {
-    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: "word ".repeat(200_000) });
-    const command = spawn(process.execPath, [builtCommand, "run", "smollm2:135m", "Count"], {
-      env: home.environment,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+  it.each(["closes at the first words", "never reads"])("ends in silence when who reads it %s", async (how) => {
+    // More than any pipe holds: without a reader it can't be written.
+    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: "word ".repeat(400_000) });
+    const command = spawn(
+      process.execPath,
+      [builtCommand, "run", "smollm2:135m", "Count", "--max-tokens", "1000000", "--context-size", "4096"],
+      { env: home.environment, stdio: ["ignore", "pipe", "pipe"] },
+    );
     let stderr = "";
     command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-    const exited = once(command, "exit");
-    command.stdout.once("data", () => command.stdout.destroy());
-    expect((await exited)[0]).toBe(0);
-    expect(stderr).toBe("");
+    const exited = once(command, "close");
+    // What lies unread in the pipe when it closes makes another error of the system than an empty one.
+    if (how === "never reads") {
+      await home.until("words wait in the pipe", () => command.stdout.readableLength > 0);
+      command.stdout.destroy();
+    } else command.stdout.once("data", () => command.stdout.destroy());
+    expect({ code: (await exited)[0] as unknown, stderr }).toEqual({ code: 0, stderr: "" });
   });
 
   it.skipIf(process.platform === "win32")("an interrupt cancels it at the owner and ends with 130", async () => {
@@ -164,6 +194,27 @@ describe("run", () => {
     process.kill(-(command.pid ?? 0), "SIGINT");
     expect((await exited)[0]).toBe(130);
     await home.until("the call is logged", async () => /route_and_generate .*cancelled/.test(await home.callLog()));
+  });
+});
+
+describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
+  it("ends with 130, is cancelled at the owner, and says how to go on", async () => {
+    home.ollama.misbehave({ kind: "hang", on: "/api/pull", afterLines: 3 });
+    const command = spawn(process.execPath, [builtCommand, "pull", "qwen2.5:0.5b"], {
+      env: home.environment,
+      stdio: ["ignore", "pipe", "pipe"],
+      // Ctrl-C reaches every process of the terminal's group at once, the front that carries the call among them.
+      detached: true,
+    });
+    let stderr = "";
+    command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    const exited = once(command, "close");
+    await home.until("it is under way", () => stderr.includes(" of "));
+    process.kill(-(command.pid ?? 0), "SIGINT");
+    expect((await exited)[0]).toBe(130);
+    expect(stderr).toContain("ollm: interrupted; ollm pull qwen2.5:0.5b goes on where it stopped\n");
+    await home.until("the call is logged", async () => /pull_model .*cancelled/.test(await home.callLog()));
+    expect((await home.status()).jobs).toBe(0);
   });
 });
 
@@ -183,12 +234,50 @@ describe("chat without a terminal", () => {
     ]);
   });
 
+  it("compares models on a question, or on the last one", async () => {
+    const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m big:7b Why?\nReally?\n/compare\n");
+    expect(code).toBe(0);
+    const [first = "", second = ""] = stdout.split(/^MODEL/m).slice(1);
+    expect(first).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
+    expect(first).toContain("\n=== big:7b ===\n");
+    expect(second).toContain("\n=== smollm2:135m ===\n");
+    expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("remembers under keys of several words, and forgets them", async () => {
+    const lines = ['add "my tone" short and dry', "add pet Rex", "forget my tone", 'forget "pet"', "list"];
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `/memory ${line}\n`).join(""));
+    expect({ stdout, stderr }).toEqual({
+      stdout: "Remembered my tone\nRemembered pet\nForgot my tone\nForgot pet\nNothing is remembered.\n",
+      stderr: "",
+    });
+  });
+
   it("names the nearest command, goes on, and ends with what failed", async () => {
     const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
     expect(code).toBe(2);
     expect(stderr).toBe("ollm: there is no /modle\n  did you mean /model?\n");
     expect(stdout).toContain("The sky is blue.\n");
     expect(await readFile(path.join(home.folder, "talk.md"), "utf8")).toContain("**You:** Why?");
+  });
+});
+
+describe("what is wrong", () => {
+  it("is said with commands and flags, not with tools", async () => {
+    expect((await ollm(["memory", "forget", "nope"])).stderr).toBe(
+      'ollm: nothing is remembered under "nope"\n  ollm memory list shows the keys\n',
+    );
+    expect((await ollm(["show", ""])).stderr).toBe('ollm: "model" must not be empty\n  Correct it and try again.\n');
+    expect((await ollm(["winners", "--undo"])).stderr).toBe(
+      "ollm: nothing was picked\n  ollm winners shows what was\n",
+    );
+    expect((await ollm(["project", "show"])).stderr).toMatch(/^ollm: this folder lies in no project\n/);
+  });
+
+  it("is said of an answer that was cut off, and by which flag", async () => {
+    const { code, stdout, stderr } = await ollm(["run", "--max-tokens", "2", "Why?"]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^The sky/) as unknown });
+    expect(stderr).toBe("cut after 2 tokens; --max-tokens sets how many\n");
   });
 });
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { renderTable, styled, type Column } from "../../../src/cli/shell/table.ts";
+import { renderFacts, renderTable, styled, type Column } from "../../../src/cli/shell/table.ts";
 import { cutTo, oneLine, widthOf } from "../../../src/cli/shell/width.ts";
 
 interface Row {
@@ -99,5 +99,24 @@ describe("widthOf", () => {
     expect(cutTo("模型", 4)).toBe("模型");
     expect(cutTo("abc", 0)).toBe("");
     expect(oneLine(" a\r\n b\u0007 ")).toBe("a b");
+  });
+});
+
+describe("renderFacts", () => {
+  const facts = [
+    { name: "engine", value: "ok; installed on demand by ollm pull", style: "green" },
+    { name: "at", value: "home" },
+  ] as const;
+
+  it("breaks long values at words, below themselves", () => {
+    expect(renderFacts(facts, { columns: 30 })).toBe(
+      ["engine  ok; installed on", "        demand by ollm pull", "at      home", ""].join("\n"),
+    );
+    expect(renderFacts(facts, {})).toBe("engine  ok; installed on demand by ollm pull\nat      home\n");
+  });
+
+  it("paints the name and the words before the first semicolon", () => {
+    const [first] = renderFacts(facts, { hasColour: true }).split("\n");
+    expect(first).toBe("\u001B[2mengine\u001B[22m  \u001B[32mok\u001B[39m; installed on demand by ollm pull");
   });
 });

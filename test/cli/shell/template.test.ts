@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { run } from "../../../src/cli/shell/run.ts";
 import {
   createTemplate,
   listTemplates,
@@ -51,6 +52,7 @@ it("ollm template lists, shows, renders, saves and opens templates", async () =>
   expect(saved).toMatchObject({ code: 0, out: `Saved template haiku in ${file}\n` });
   const again = await ran((io) => createTemplate("haiku", "x", {}, io));
   expect(again).toMatchObject({ code: 1, err: expect.stringContaining("there is a template haiku already") });
+  expect(again.err).toContain("\n  Choose another name, or add --overwrite to replace it.\n");
   const empty = await ran((io) => createTemplate("none", undefined, {}, io), "");
   expect(empty).toMatchObject({ code: 2, err: expect.stringContaining("the template has no text") });
 
@@ -61,4 +63,30 @@ it("ollm template lists, shows, renders, saves and opens templates", async () =>
   expect(JSON.parse(own.out)).toEqual({ name: "haiku", file });
   const hidden = await ran((io) => listTemplates("sql", { json: true }, io));
   expect(JSON.parse(hidden.out)).toMatchObject({ templates: [{ name: "sql", source: "user", hides: "built-in" }] });
+});
+
+it("ollm run takes what is piped in for the variable of its template that is left open", async () => {
+  const asked = () => {
+    const body = home.ollama.requests.findLast(({ path }) => path === "/api/chat")?.body;
+    return JSON.stringify(body);
+  };
+  const piped = await ran((io) => run([], { template: "commit-message" }, io), "+const x = 1;\n");
+  expect(piped).toMatchObject({ code: 0, out: "The sky is blue.\n" });
+  expect(asked()).toContain("<diff>\\n+const x = 1;\\n");
+  const beside = await ran(
+    (io) => run(["smollm2:135m", "Be", "brief."], { template: "translate", var: ["language=French"] }, io),
+    "Hi",
+  );
+  expect(beside.code).toBe(0);
+  expect(asked()).toMatch(/<text>\\nHi\\n<\/text>.*Be brief\./);
+
+  const whole = await ran((io) => run([], { template: "sql", var: ["question=a", "schema=b"] }, io), "Behind it.");
+  expect(whole.code).toBe(0);
+  expect(asked()).toContain("Behind it.");
+  const several = await ran((io) => run([], { template: "sql" }, io), "Hi");
+  expect(several).toMatchObject({ code: 2, err: expect.stringContaining("could go into question, schema") });
+  const named = await ran((io) => run(["smollm2:135m"], { template: "summarise", var: ["text=x"] }, io));
+  expect(named.code).toBe(0);
+  expect(asked()).toContain('"model":"smollm2:135m"');
+  expect(asked().split("smollm2:135m")).toHaveLength(2);
 });

@@ -1,5 +1,6 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/facade.ts";
+import { eventually } from "../../support/eventually.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 
@@ -22,10 +23,10 @@ describe("changes of the brain", () => {
     expect(told).toEqual([]);
     const load = await orchestrator.loadModel(caller(), { model: "a" });
     await load.follow(caller().signal);
-    await vi.waitFor(() => expect(told).toEqual(expect.arrayContaining([memory, status])));
+    await eventually(() => expect(told).toEqual(expect.arrayContaining([memory, status])));
     told.length = 0;
     await orchestrator.unloadModels(caller(), "a");
-    await vi.waitFor(() => expect(told).toEqual(expect.arrayContaining([memory, status])));
+    await eventually(() => expect(told).toEqual(expect.arrayContaining([memory, status])));
     expect(told).not.toContainEqual(list);
   });
 
@@ -35,7 +36,7 @@ describe("changes of the brain", () => {
     engine.models.pop();
     // What a pull or a delete does: the lists are looked at again.
     await orchestrator.wokeUp();
-    await vi.waitFor(() => expect(told).toEqual([list]));
+    await eventually(() => expect(told).toEqual([list]));
   });
 
   it("that other programs make are seen while somebody watches, and not otherwise", async () => {
@@ -46,7 +47,7 @@ describe("changes of the brain", () => {
     expect(told).toEqual([]);
     expect(engine.calls).toHaveLength(looks);
     const stop = orchestrator.watch("models");
-    await vi.waitFor(() => expect(told).toEqual([list]));
+    await eventually(() => expect(told).toEqual([list]));
     stop();
     await orchestrator.close();
   });
@@ -66,10 +67,10 @@ describe("changes of the brain", () => {
     await orchestrator.listModels(caller(), {});
     engine.down = new Error("connection refused");
     await orchestrator.wokeUp();
-    await vi.waitFor(() => expect(told).toEqual([status]));
+    await eventually(() => expect(told).toEqual([status]));
     engine.down = undefined;
     await orchestrator.wokeUp();
-    await vi.waitFor(() => expect(told).toHaveLength(2));
+    await eventually(() => expect(told).toHaveLength(2));
     expect(told[1]).toEqual(status);
   });
 });

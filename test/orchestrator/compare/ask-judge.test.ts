@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { GenerationFailed } from "../../../src/orchestrator/errors.ts";
-import { createFakeEngine } from "../../support/fake-engine.ts";
+import { GenerationFailed, PrivacyLocked, UnknownModel } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
-import { coder, compare, large, small } from "./fixture.ts";
+import { coder, compare, failureOf, large, small } from "./fixture.ts";
 
 describe("a judge", () => {
   const verdict = (text: string) => Promise.resolve({ text });
@@ -57,6 +57,7 @@ describe("a judge", () => {
   it.each([
     ["nonsense", "I prefer the second one.", "answered without a ranking that makes sense"],
     ["an empty object", "{}", "answered without a ranking that makes sense"],
+    ["signs for a reason", '{"A":1,"B":2,"reason":" }, { "}', "answered without a ranking that makes sense"],
     ["an error", new GenerationFailed("the engine process was killed"), "the engine process was killed"],
   ])("that answers %s leaves the comparison without judgement", async (_what, said, note) => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
@@ -73,11 +74,21 @@ describe("a judge", () => {
     expect(results.map(({ error }) => error)).toEqual([undefined, undefined]);
   });
 
-  it("that isn't there, or has one answer to judge, leaves a note", async () => {
+  it("that isn't there, or would carry the answers elsewhere, is refused before the models are asked", async () => {
+    const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
+    const engine = createFakeEngine("ollama", [small, coder, cloud]);
+    const brain = createTestBrain([engine], { settings: { privacy: "allow_remote" } });
+    const missing = await failureOf(compare(brain, { models: [small.name, coder.name], judge: "lama3.2:3b" }));
+    expect(missing).toBeInstanceOf(UnknownModel);
+    expect(`${missing.message} ${missing.hint}`).toContain(`nearest: ${small.name}`);
+    const remote = await failureOf(compare(brain, { models: [small.name, coder.name], judge: cloud.name }));
+    expect(remote).toBeInstanceOf(PrivacyLocked);
+    expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([]);
+  });
+
+  it("that has one answer to judge leaves a note", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     const brain = createTestBrain([engine]);
-    const missing = await compare(brain, { models: [small.name, coder.name], judge: "lama3.2:3b" });
-    expect(missing.notes?.[0]).toContain(`nearest: ${small.name}`);
     const single = await compare(brain, { models: [small.name, "nothing:1b"], judge: coder.name });
     expect(single.notes).toEqual(["no judgement: fewer than two models answered"]);
   });

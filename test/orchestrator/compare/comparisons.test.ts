@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { Cancelled, GenerationFailed, InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { quietObservations } from "../../../src/orchestrator/compare/contention.ts";
+import { Cancelled, GenerationFailed, InvalidRequest, StoreFailed } from "../../../src/orchestrator/errors.ts";
+import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";
@@ -113,6 +115,7 @@ describe("a comparison", () => {
     ["one model", { models: ["a"] }, "models has 1 name"],
     ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "models has 6 names"],
     ["one twice", { models: ["a", "b", "a:latest"] }, "models names a:latest twice"],
+    ["an empty name", { models: ["a", " "] }, "models has an empty name"],
     ["nothing to do", { prompt: " " }, "prompt is empty"],
     ["no runs", { runs: 0 }, "runs is 0"],
   ])("refuses %s before anything is done", async (_what, request, message) => {
@@ -225,6 +228,14 @@ describe("times that are no measurement", () => {
     expect(await speedOf(small.name)).toBe(300);
   });
 
+  it("end what a failure began all the same: the model answers", () => {
+    const observations = createObservations(() => 1000);
+    observations.failed("ollama a", "crashed", true);
+    const quiet = quietObservations(observations, { look: () => undefined, wasContended: () => true });
+    quiet.generated("ollama a", 10, 500);
+    expect(observations.of("ollama a")).toEqual({ lastUsedMs: 1000 });
+  });
+
   it("are not made by requests to another machine", async () => {
     const here = createFakeEngine("ollama", [small, coder]);
     const there = createFakeEngine("gpu", [large], { memoryDomain: "gpu:11434" });
@@ -263,4 +274,33 @@ it("progress tells of every model, and the text so far of the one that answers",
   expect(operation.partial()?.text).toBe(`=== ${small.name} ===\n of light.\n\n=== ${coder.name} ===\nBecause`);
   gate.open();
   expect((await done).id).toBe(operation.id);
+});
+
+describe("a comparison that the disk doesn't take", () => {
+  it("says so, and is there all the same while the owner lives, the newest five of them", async () => {
+    const full = {
+      read: () => Promise.resolve(undefined),
+      replace: () => Promise.reject(new Error("ENOSPC")),
+      append: () => Promise.reject(new Error("ENOSPC")),
+      holds: () => Promise.resolve(true),
+      remove: () => Promise.resolve(),
+      setAside: (name: string) => Promise.resolve(name),
+      release: () => Promise.resolve(),
+    };
+    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])], { documentFiles: full });
+    const { comparisons } = brain.orchestrator;
+    const ids: string[] = [];
+    for (let count = 0; count < 6; count += 1) {
+      const { id, notes } = await compare(brain, { models: [small.name, coder.name] });
+      expect(notes?.[0]).toMatch(/^it could not be kept: .*ENOSPC/);
+      ids.push(id);
+    }
+    const [oldest = "", second = ""] = ids;
+    expect(await comparisons.get(brain.caller(), second)).toMatchObject({ id: second, results: [{}, {}] });
+    expect((await comparisons.list(brain.caller())).map(({ id }) => id)).toEqual(ids.slice(1).toReversed());
+    expect((await failureOf(comparisons.get(brain.caller(), oldest))).message).toBe(`no comparison ${oldest}`);
+    // A pick that isn't on disk is none.
+    await expect(comparisons.pick(brain.caller(), second, small.name)).rejects.toBeInstanceOf(StoreFailed);
+    expect(await comparisons.preferences(brain.caller())).toEqual([]);
+  });
 });

@@ -33,15 +33,16 @@ describe("what the judge reads", () => {
     expect(prompt).toContain("[cut: 50000 characters in all]");
   });
 
-  it("asks for a rank per letter", () => {
+  it("asks for a reason that ends, and only then for a rank per letter", () => {
+    expect(Object.keys(judgeFormat(2)["properties"] as object)).toEqual(["reason", "A", "B"]);
     expect(judgeFormat(2)).toEqual({
       type: "object",
       properties: {
+        reason: { type: "string", maxLength: 400 },
         A: { type: "integer", enum: [1, 2] },
         B: { type: "integer", enum: [1, 2] },
-        reason: { type: "string" },
       },
-      required: ["A", "B", "reason"],
+      required: ["reason", "A", "B"],
       additionalProperties: false,
     });
   });

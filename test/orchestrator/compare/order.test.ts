@@ -49,12 +49,13 @@ describe("the order with the least loading", () => {
     const order = planOrder([
       contestant("large", { evicts: ["loaded"], bytes: 9 * gigabyte }),
       contestant("loaded", { isLoaded: true }),
+      contestant("huge", { fits: false, bytes: 99 * gigabyte }),
       contestant("cloud", { domain: "cloud", bytes: 0 }),
     ]);
     expect(order.sentence).toBe(
       "beside each other, because they share no cores: one after the other, because they share cores, with the least " +
-        "loading: loaded (loaded already), then large (unloads loaded, 9.0 GB); beside that cloud on ollama (takes no " +
-        "memory here)",
+        "loading: loaded (loaded already), then large (unloads loaded, 9.0 GB), then huge (seems not to fit, 99.0 GB); " +
+        "beside that cloud on ollama (takes no memory here)",
     );
   });
 

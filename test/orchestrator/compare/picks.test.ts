@@ -35,6 +35,14 @@ describe("a pick", () => {
     expect(await comparisons.undo(caller, "code")).toBeUndefined();
   });
 
+  it("taken back leaves the comparison with the pick before it", async () => {
+    const { comparison, comparisons, caller } = await compared();
+    await comparisons.pick(caller, comparison.id, small.name);
+    await comparisons.pick(caller, comparison.id, coder.name);
+    await comparisons.undo(caller, "code");
+    expect((await comparisons.get(caller, comparison.id)).winner).toBe(small.name);
+  });
+
   it("gives way to a newer one, which taken back gives way again", async () => {
     const { comparison, comparisons, caller } = await compared();
     await comparisons.pick(caller, comparison.id, small.name);

@@ -55,6 +55,19 @@ describe("callerSettingsFrom", () => {
     expect(warnings[0]).toContain(` is ${now} for all clients of this home; set it in ${join(home, "config.yaml")}`);
   });
 
+  it("reports what its variable says of memory, which is the owner's, and obeys the rest of it", async () => {
+    const models = { OLLM_MODELS: '{"q*": {"contextTokens": 512, "keepAlive": 5, "sizeBytes": 7}}' };
+    const { settings, warnings } = await caller(models);
+    expect(settings.models["q*"]?.contextTokens).toBe(512);
+    expect(warnings.map((warning) => warning.split(" of ")[0])).toEqual([
+      'models["q*"].keepAlive',
+      'models["q*"].sizeBytes',
+    ]);
+    expect((await caller(models, {}, models)).warnings).toEqual([]);
+    await writeFile(join(home, "config.yaml"), 'models: {"q*": {keepAlive: 5}}\n');
+    expect((await caller({})).warnings).toEqual([]);
+  });
+
   it("says nothing about an owner setting that is the one obeyed", async () => {
     const same = { OLLM_HOST: "http://127.0.0.1:7", OLLM_OWNER_IDLE_TIMEOUT: "60" };
     expect((await caller(same, {}, same)).warnings).toEqual([]);

@@ -125,6 +125,24 @@ describe("settings that follow their file", () => {
     expect(settings.isFixed("providers.ollama.host")).toBe(false);
   });
 
+  it("are none of what each caller brings along for itself, right or wrong", async () => {
+    const environment = {
+      OLLM_TEMPERATURE: "warm",
+      OLLM_PRIVACY: "allow_remote",
+      OLLM_MODEL: "theirs",
+      OLLM_LOG_LEVEL: "info",
+    };
+    const { settings } = await follow({ ...environment, OLLM_MODELS: '{"q*": {"sizeBytes": 5}}' });
+    const { privacy, model, log, models } = settings.current();
+    expect([privacy, model.default, log.level, models["q*"]]).toEqual([
+      "local_only",
+      undefined,
+      "info",
+      { sizeBytes: 5 },
+    ]);
+    expect([...settings.sources().keys()].toSorted()).toEqual(["log.level", "models"]);
+  });
+
   it("wait until nobody writes to the file any more: an editor may empty it first", async () => {
     await write("queue: {maxWaiting: 3}\n");
     const { settings, heard } = await follow();

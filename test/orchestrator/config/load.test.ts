@@ -105,6 +105,11 @@ describe("loadSettings", () => {
     expect((await load({}, { roots: ["/given"] })).settings.files.roots).toEqual(["/configured", "/given"]);
   });
 
+  it("a variable's value may have spaces around it", async () => {
+    const { settings } = await load({ OLLM_MODEL: " a:1b ", OLLM_LOG_LEVEL: "info ", OLLM_LOG_PROMPTS: "true " });
+    expect([settings.model.default, settings.log]).toEqual(["a:1b", { prompts: true, level: "info" }]);
+  });
+
   it("an empty file and an empty variable set nothing", async () => {
     await writeConfig("# nothing yet\n");
     expect((await load({ OLLM_MODEL: "" })).settings.model.default).toBeUndefined();
@@ -113,9 +118,42 @@ describe("loadSettings", () => {
   it("a wrong value is named with its line, path, value and what is allowed", async () => {
     await writeConfig("memory:\n  bufferBytes: lots\nprivacy: open\n");
     const message = await failure();
-    expect(message).toContain('HOME/config.yaml:2: memory.bufferBytes is "lots": Invalid input: expected number');
-    expect(message).toContain(
-      'HOME/config.yaml:3: privacy is "open": Invalid option: expected one of "local_only"|"allow_remote"',
+    expect(message).toContain('HOME/config.yaml:2: memory.bufferBytes is "lots"; allowed: whole number from 0');
+    expect(message).toContain('HOME/config.yaml:3: privacy is "open"; allowed: local_only, allow_remote');
+  });
+
+  it.each([
+    ["options: {temperature: .nan}", "options.temperature is NaN; allowed: number from 0 to 2"],
+    ["options: {maxTokens: 1.5}", "options.maxTokens is 1.5; allowed: whole number from 1"],
+    ["options: {topP: 0}", "options.topP is 0; allowed: number above 0 to 1"],
+    ["model: llama3", 'model is "llama3"; allowed: section of default, provider, routing, keepAlive'],
+    ["model: {keepAlive: {models: a}}", 'model.keepAlive.models is "a"; allowed: list'],
+    ["model: {routing: {overrides: {code: 5}}}", "model.routing.overrides.code is 5; allowed: text"],
+    ["model: {routing: {defaultProfile: cod}}", '"cod"; allowed: fast, general, code, creative; did you mean code?'],
+    ['models: {"q*": {contextTokens: 5}}', 'models["q*"].contextTokens is 5; allowed: whole number from 256'],
+    ['models: {"": {keepAlive: 5}}', 'models[""] has no name'],
+    ["schemaVersion: 2", "schemaVersion is 2; allowed: 1"],
+  ])("of %s it is said what is allowed", async (text, problem) => {
+    await writeConfig(`${text}\n`);
+    expect(await failure()).toContain(`HOME/config.yaml:1: `);
+    expect(await failure()).toContain(problem);
+  });
+
+  it("ten of many problems are told, and how many more there are", async () => {
+    const models = Array.from({ length: 500 }, (_each, index) => `  m${index}: {keepAlive: often}`).join("\n");
+    await writeConfig(`models:\n${models}\n`);
+    const message = await failure();
+    expect(message.split("; HOME").length).toBe(10);
+    expect(message).toMatch(/; and 490 more$/);
+  });
+
+  it("an override of what is no task is told, and the file obeyed", async () => {
+    await writeConfig("model:\n  routing:\n    overrides: {code: a, cdoe: b}\n");
+    const { settings, warnings } = await load({});
+    expect(settings.model.routing.overrides).toEqual({ code: "a", cdoe: "b" });
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(
+      /config\.yaml:3: model\.routing\.overrides\.cdoe is never used: .*did you mean code\?$/,
     );
   });
 

@@ -12,16 +12,18 @@ function embeddingEngine(
   more: Parameters<typeof createFakeEngine>[2] = {},
 ) {
   const used: string[] = [];
+  const texts: string[] = [];
   const embedding: EngineEmbedding = {
     embed: async (model, inputs) => {
       used.push(model);
+      texts.push(...inputs);
       return {
         vectors: inputs.map((text) => [/dog|animal/i.test(text) ? 1 : 0, 1, text.length / 100]),
         promptTokens: 1,
       };
     },
   };
-  return { engine: createFakeEngine("ollama", models, { embedding, ...more }), used };
+  return { engine: createFakeEngine("ollama", models, { embedding, ...more }), used, texts };
 }
 
 async function recall(engines: readonly FakeEngine[], memoryBytes = 32 * gigabyte) {
@@ -76,6 +78,25 @@ describe("the embedding model of the memory", () => {
     const { engine, used } = embeddingEngine([fakeModel("embed", gigabyte, { ...embeds, ...modelMore })], engineMore);
     expect(await recall([engine])).toBe("text");
     expect(used).toEqual([]);
+  });
+
+  it("is loaded by a search, not by a prompt that what is remembered might help with", async () => {
+    const { engine, used } = embeddingEngine([fakeModel("chat", gigabyte), fakeModel("embed", gigabyte / 10, embeds)]);
+    const brain = createTestBrain([engine]);
+    await brain.orchestrator.memories.remember(brain.caller(), { key: "dog", value: "Rex" });
+    await brain.generate({ prompt: "What is my dog called?", model: "chat" });
+    expect(used).toEqual([]);
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([expect.stringContaining("load chat")]);
+    await brain.orchestrator.memories.recall(brain.caller(), { query: "animal" });
+    expect(new Set(used)).toEqual(new Set(["embed"]));
+    await brain.orchestrator.close();
+  });
+
+  it("is told what is a question, and what was remembered", async () => {
+    const { engine, texts } = embeddingEngine([fakeModel("nomic-embed-text", gigabyte, embeds)]);
+    expect(await recall([engine])).toBe("hybrid");
+    expect(texts).toContain("search_query: animal");
+    expect(texts).toContain("search_document: dog: Rex");
   });
 
   it("may be missing, like the engine", async () => {

@@ -70,6 +70,12 @@ describe("a look at a folder", () => {
     await rm(outside, { recursive: true });
   });
 
+  it("finds a sign among as many files as there are", async () => {
+    const names = Array.from({ length: 6_000 }, (_each, index) => `data-${index}`);
+    await writeFiles(folder, Object.fromEntries([...names, "pyproject.toml"].map((name) => [name, ""])));
+    expect(detect(await lookAt(folder))).toEqual({ kind: "python", evidence: ["pyproject.toml"] });
+  });
+
   it("takes a folder for a file's name as none", async () => {
     await mkdir(path.join(folder, "Cargo.toml"));
     expect(detect(await lookAt(folder))).toBeUndefined();

@@ -50,21 +50,21 @@ const sorted = (given: readonly MemoryEntry[]) =>
   given.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 
 describe("an export", () => {
-  it("comes back whole from JSON", () => {
-    fc.assert(
-      fc.property(entries, (given) => {
-        expect(readBack(given, "json")).toEqual({ entries: given, refused: [] });
+  it("comes back whole from JSON", async () => {
+    await fc.assert(
+      fc.asyncProperty(entries, async (given) => {
+        expect(await readBack(given, "json")).toEqual({ entries: given, refused: [] });
       }),
     );
   });
 
-  it("comes back from Markdown but for previous values", () => {
-    fc.assert(
-      fc.property(entries, (given) => {
+  it("comes back from Markdown but for previous values", async () => {
+    await fc.assert(
+      fc.asyncProperty(entries, async (given) => {
         // A text without entries is refused.
         fc.pre(given.length > 0);
         const expected = given.map(({ previous: _previous, ...rest }) => rest);
-        const { entries: read, refused } = readBack(given, "markdown");
+        const { entries: read, refused } = await readBack(given, "markdown");
         expect({ read: sorted(read), refused }).toEqual({ read: sorted(expected), refused: [] });
       }),
     );
@@ -74,7 +74,7 @@ describe("an export", () => {
     const { memories } = openMemories();
     await memories.remember(shell, { key: "editor", value: "helix", category: "preference", tags: ["tools", "tui"] });
     await memories.remember(shell, { key: "db", value: "postgres\n\n# on port 5433", isPinned: true });
-    expect(await memories.export(shell, "markdown")).toMatchInlineSnapshot(`
+    expect((await memories.export(shell, "markdown")).text).toMatchInlineSnapshot(`
       "# Memory
 
       Exported 2026-11-21T00:00:00.000Z.
@@ -112,8 +112,25 @@ describe("an export", () => {
     const { memories } = openMemories();
     await memories.remember(callerIn("/work/a"), { key: "db", value: "postgres", scope: "project" });
     await memories.remember(callerIn("/work/a"), { key: "db", value: "sqlite", scope: "global" });
-    const count = async (caller: typeof shell) => parseExport(await memories.export(caller, "json"), "json").length;
+    const count = async (caller: typeof shell) =>
+      parseExport((await memories.export(caller, "json")).text, "json").length;
     expect([await count(callerIn("/work/b")), await count(callerIn("/work/a")), await count(shell)]).toEqual([1, 2, 2]);
+  });
+});
+
+describe("a page of an export", () => {
+  it("begins behind the one before, whatever came or changed meanwhile, unless that entry is gone", async () => {
+    const { memories } = openMemories();
+    for (const key of ["a", "b", "c"]) await memories.remember(shell, { key, value: "v" });
+    const keysOf = (exported: string) => parseExport(exported, "json").map((each) => (each as { key: string }).key);
+    const first = await memories.export(shell, "json", { maxChars: 500 });
+    expect([keysOf(first.text), first.next]).toEqual([["a", "b"], "b"]);
+    await memories.remember(shell, { key: "c", value: "w", isPinned: true });
+    await memories.remember(shell, { key: "d", value: "v" });
+    const second = await memories.export(shell, "json", { maxChars: 500, after: "b" });
+    expect([keysOf(second.text), second.next]).toEqual([["c", "d"], undefined]);
+    await memories.forget(shell, { key: "b" });
+    await expect(memories.export(shell, "json", { after: "b" })).rejects.toThrow(InvalidRequest);
   });
 });
 
@@ -121,7 +138,7 @@ describe("an import", () => {
   it("stores whole entries under source system, and keeps what a key held before", async () => {
     const from = openMemories();
     await from.memories.remember(shell, { key: "editor", value: "helix", isPinned: true });
-    const exported = await from.memories.export(shell, "json");
+    const { text: exported } = await from.memories.export(shell, "json");
     const { memories, changes } = openMemories();
     await memories.remember(shell, { key: "editor", value: "vim" });
     expect(await memories.import(shell, exported, "json")).toEqual({ imported: 1, refused: [] });

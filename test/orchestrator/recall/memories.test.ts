@@ -61,16 +61,28 @@ describe("remember", () => {
     expect((await entryOf("k"))?.source).toBe("user");
   });
 
-  it("forgets by itself what had a time to live, unless it is remembered anew without one", async () => {
+  it("forgets by itself what had a time to live", async () => {
     await test.memories.remember(caller, { key: "a", value: "v", ttlSeconds: 60 });
-    await test.memories.remember(caller, { key: "b", value: "v", ttlSeconds: 60 });
-    await test.memories.remember(caller, { key: "b", value: "w" });
+    await test.memories.remember(caller, { key: "b", value: "v" });
     test.clock.nowMs = startMs + 60_000;
     const { entries } = await test.memories.recall(caller, {});
     expect(entries.map(({ key }) => key)).toEqual(["b"]);
     await expect(entryOf("a")).rejects.toThrow(UnknownMemory);
     expect((await test.memories.remember(caller, { key: "a", value: "again" })).isNew).toBe(true);
     expect(await entryOf("a")).not.toHaveProperty("previous");
+  });
+
+  it("gives a key that is remembered anew the same time again, another, or no end", async () => {
+    const endOf = async (value: string, more: object = {}) =>
+      (await test.memories.remember(caller, { key: "k", value, ...more })).entry.expiresAt;
+    expect(await endOf("a", { ttlSeconds: 60 })).toBe("2026-11-21T00:01:00.000Z");
+    test.clock.nowMs = startMs + 50_000;
+    expect(await endOf("b")).toBe("2026-11-21T00:01:50.000Z");
+    test.clock.nowMs = startMs + 100_000;
+    expect((await entryOf("k"))?.value).toBe("b");
+    expect(await endOf("c", { ttlSeconds: 3_600 })).toBe("2026-11-21T01:01:40.000Z");
+    expect(await endOf("d", { ttlSeconds: 0 })).toBeUndefined();
+    expect(await endOf("e")).toBeUndefined();
   });
 
   it.each(["__proto__", "constructor", "toString", "🦊", "a/b?c#d%00", "…"])(
@@ -105,7 +117,7 @@ describe("remember", () => {
     ["a huge value", { key: "k", value: "é".repeat(32_769) }, "the value has 65.5 kB; at most 64 KiB"],
     ["too many tags", { key: "k", value: "v", tags: Array.from({ length: 21 }, (_, i) => `t${i}`) }, "21 tags"],
     ["a tag with a comma", { key: "k", value: "v", tags: ["a,b"] }, "a tag is too long or has a comma"],
-    ["no time to live", { key: "k", value: "v", ttlSeconds: 0 }, "ttl 0 is no time to live"],
+    ["no time to live", { key: "k", value: "v", ttlSeconds: -1 }, "ttl -1 is no time to live"],
     ["an endless time to live", { key: "k", value: "v", ttlSeconds: 1e12 }, "ttl 1000000000000 is no time"],
     ["a project without one", { key: "k", value: "v", scope: "project" as const }, "works in none"],
   ])("refuses %s, and stores nothing", async (_name, request, message) => {

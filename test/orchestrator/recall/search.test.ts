@@ -187,6 +187,22 @@ describe("what is relevant to a prompt", () => {
     expect(await filled({}).relevant(prompt, all)).toEqual(ids);
   });
 
+  it.each(["before", "behind"])("with a question that stands %s a long text", async (where) => {
+    const text = Array.from({ length: 5_000 }, (_unused, index) => `wx${index}y`).join(" ");
+    const question = "How do I migrate the database?";
+    const asked: string[] = [];
+    const search = filled({
+      embed: async (texts) => {
+        asked.push(...texts);
+        return undefined;
+      },
+    });
+    const prompt = where === "before" ? `${question}\n${text}` : `${text}\n${question}`;
+    expect(await search.relevant(prompt, all)).toEqual(["db"]);
+    expect(asked).toEqual([expect.stringContaining(question)]);
+    await search.close();
+  });
+
   it("of a long prompt takes more than one word of a value by accident", async () => {
     const text = Array.from({ length: 100 }, (_unused, index) => `w${String.fromCharCode(97 + (index % 26))}x${index}`);
     expect(await filled({}).relevant(`${text.join(" ")} noodles`, all)).toEqual([]);

@@ -36,6 +36,11 @@ describe("similar keys", () => {
     expect(await similarTo("tool", "the user edits text with neovim on linux now", others)).toEqual(["editor"]);
   });
 
+  it("are those of the same short value, where the keys have a word in common and no other number", async () => {
+    const others = { "favourite editor": "Helix", pet: "helix", "editor 2": "helix", "which editor": "vim" };
+    expect(await similarTo("preferred editor", "helix", others)).toEqual(["favourite editor"]);
+  });
+
   it("are never the key itself, nor what is gone, nor what may not be seen", async () => {
     const resemblance = createResemblance();
     for (const id of ["a", "b", "c"]) resemblance.put(id, { key: "editor", value: id });

@@ -83,6 +83,21 @@ describe("the hierarchy", () => {
       },
     });
   });
+
+  it("5. which names the pinned models, where they are why", () => {
+    const kept = candidate("llama3.1:70b", { fits: "no", sizeBytes: 40e9, pinnedInTheWay: ["bge-m3", "llava:7b"] });
+    expect(chooseModel(request(), [candidate("qwen2.5:32b", { fits: "no", sizeBytes: 20e9 }), kept])).toMatchObject({
+      considered: [
+        { rejected: "does not fit in memory" },
+        { rejected: "does not fit in memory while bge-m3, llava:7b are pinned" },
+      ],
+      failure: {
+        kind: "memory",
+        message: "llama3.1:70b (40.0 GB) does not fit in memory while bge-m3, llava:7b are pinned",
+        hint: "Call manage_model with action release for bge-m3, llava:7b.",
+      },
+    });
+  });
 });
 
 describe("profiles", () => {

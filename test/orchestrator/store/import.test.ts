@@ -11,7 +11,17 @@ import {
 } from "../../../src/orchestrator/errors.ts";
 import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
 import type { Progress } from "../../../src/orchestrator/types.ts";
-import { eagerClock, filesBelow, ignore, never, recorder, sha256, storeFixture, weights } from "./store-fixture.ts";
+import {
+  eagerClock,
+  expectSameBytes,
+  filesBelow,
+  ignore,
+  never,
+  recorder,
+  sha256,
+  storeFixture,
+  weights,
+} from "./store-fixture.ts";
 
 const data = weights(200_000);
 const header: GgufHeader = {
@@ -51,7 +61,7 @@ test("an imported file is a model in Ollama's layout, with what its header says"
   expect(inspected).toEqual([file]);
   const model = await models.find("mine");
   expect(model).toMatchObject({ family: "llama", parameterSize: "7.00M", quantization: "Q4_K_M", isReadOnly: false });
-  expect(await readFile(model?.weightsFile ?? "")).toEqual(data);
+  expectSameBytes(await readFile(model?.weightsFile ?? ""), data);
   const manifest = JSON.parse(
     await readFile(path.join(folder, "manifests/registry.ollama.ai/library/mine/latest"), "utf8"),
   );
@@ -69,7 +79,7 @@ test("no byte is copied where the file can be linked, and the source stays", asy
   const { file, store } = await fixture();
   const models = store({ freeDiskBytes: async () => 0 });
   await models.import(file, "mine", ignore, never);
-  expect(await readFile(file)).toEqual(data);
+  expectSameBytes(await readFile(file), data);
 });
 
 test("where nothing can be linked the file is copied, with progress, if there is room", async ({ skip }) => {
@@ -125,7 +135,7 @@ test("importing the same again changes nothing and says so; other content under 
   });
   expect(await models.list()).toHaveLength(1);
   expect(await filesBelow(folder)).toHaveLength(3);
-  expect(await readFile(file)).toEqual(data);
+  expectSameBytes(await readFile(file), data);
 });
 
 test("a linked file that is written to afterwards is refused until it is imported again", async () => {
@@ -148,7 +158,7 @@ test("a linked file that is written to afterwards is refused until it is importe
   await models.import(original, "mine", ignore, never);
   const again = await models.find("mine");
   expect(again?.unsupported).toBeUndefined();
-  expect(await readFile(again?.weightsFile ?? "")).toEqual(data);
+  expectSameBytes(await readFile(again?.weightsFile ?? ""), data);
 });
 
 test("a linked file that was merely touched is good again after an import of the same", async () => {
@@ -177,7 +187,7 @@ test("a pull doesn't take a linked file's word for it: changed content is fetche
   changed[1000] = (changed[1000] ?? 0) ^ 1;
   await writeFile(blob, changed);
   await models.pull("m", ignore, never);
-  expect(await readFile((await models.find("m"))?.weightsFile ?? "")).toEqual(data);
+  expectSameBytes(await readFile((await models.find("m"))?.weightsFile ?? ""), data);
 });
 
 test("a symlink is followed to the file itself", async () => {

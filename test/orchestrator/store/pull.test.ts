@@ -2,7 +2,17 @@ import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { Cancelled, PullFailed, UnknownModel } from "../../../src/orchestrator/errors.ts";
-import { eagerClock, filesBelow, ignore, never, recorder, sha256, storeFixture, weights } from "./store-fixture.ts";
+import {
+  eagerClock,
+  expectSameBytes,
+  filesBelow,
+  ignore,
+  never,
+  recorder,
+  sha256,
+  storeFixture,
+  weights,
+} from "./store-fixture.ts";
 
 const MB = 1024 ** 2;
 
@@ -29,7 +39,7 @@ test("a pulled model lies in Ollama's layout, byte for byte, and is listed with 
   });
   const manifestFile = path.join(folder, "manifests/registry.ollama.ai/library/smollm2/135m");
   expect(await readFile(manifestFile, "utf8")).toBe(published.manifest);
-  expect(await readFile(path.join(folder, "blobs", `sha256-${sha256(data)}`))).toEqual(data);
+  expectSameBytes(await readFile(path.join(folder, "blobs", `sha256-${sha256(data)}`)), data);
   expect(await filesBelow(folder)).toHaveLength(6);
   const [listed] = await models.list();
   expect(listed).toEqual({
@@ -174,7 +184,7 @@ test("a name with a host is fetched there and stored under it", async () => {
   const { registry, store } = await storeFixture();
   registry.publish("org/repo:Q4_K_M", { layers: [{ type: "model", data: weights(1000) }] });
   const models = store({
-    registry: { defaultHost: "unused.invalid", insecureHosts: [registry.host], stallTimeoutMs: 1000 },
+    registry: { defaultHost: "unused.invalid", insecureHosts: [registry.host], stallTimeoutMs: 10_000 },
   });
   const name = `${registry.host}/org/repo:Q4_K_M`;
   expect(await models.pull(name, ignore, never)).toMatchObject({ name });

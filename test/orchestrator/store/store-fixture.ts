@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach } from "vitest";
+import { afterEach, expect } from "vitest";
 import type { Progress } from "../../../src/orchestrator/types.ts";
 import { PullFailed } from "../../../src/orchestrator/errors.ts";
 import { createAddressGuard } from "../../../src/orchestrator/store/address-guard.ts";
@@ -65,6 +65,12 @@ export function weights(sizeBytes: number, seed = 1): Buffer {
   }
   data.write("GGUF");
   return data;
+}
+
+/** `toEqual` looks at a megabyte byte by byte, for seconds. */
+export function expectSameBytes(got: Buffer, wanted: Buffer): void {
+  expect(got).toHaveLength(wanted.length);
+  expect(got.equals(wanted)).toBe(true);
 }
 
 /** Fake registries are on this machine. */

@@ -98,6 +98,14 @@ describe("values", () => {
     );
   });
 
+  it("are refused where many holes would multiply a long one beyond what a model reads, before memory is used", () => {
+    const a = "x".repeat(1024 ** 2);
+    expect(filled("{a}".repeat(16), { a })).toHaveLength(16 * 1024 ** 2);
+    expect(() => filled("{a}".repeat(80_000), { a })).toThrow(
+      "the filled template would have 83886080000 characters, and 16777216 are the most",
+    );
+  });
+
   it("are put into a template with very many marks in one line in no time to speak of", () => {
     const text = "{a}{{".repeat(50_000);
     expect(filled(text, { a: "x" })).toHaveLength(100_000);

@@ -3,11 +3,12 @@ import fc from "fast-check";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/facade.ts";
 import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
 import { createTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
+import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
 let base = "";
@@ -27,7 +28,8 @@ beforeEach(async () => {
   logged = [];
   const note = (line: string) => void logged.push(line);
   const log = { debug: note, info: note, warn: note };
-  templates = createTemplates({ folder, log, publish: (change) => changes.push(change) });
+  const profiles = ["fast", "general", "code", "creative"];
+  templates = createTemplates({ folder, log, publish: (change) => changes.push(change), profiles });
 });
 afterEach(async () => {
   approved.length = 0;
@@ -90,6 +92,7 @@ describe("which template of a name counts", () => {
     const { problems } = await templates.list(caller(false));
     expect(problems).toEqual([expect.stringMatching(/templates: its templates are not used .* `ollm project trust`$/)]);
     expect((await templates.list(caller())).problems).toEqual([]);
+    await expect(templates.get(caller(false), "theirs")).rejects.toThrow(/^no template "theirs": .*ollm project trust/);
   });
 
   it("is the built-in one again when the others are gone, and every list says so at once", async () => {
@@ -136,6 +139,12 @@ describe("rendering", () => {
 });
 
 describe("creating one", () => {
+  it("takes no profile that there isn't", async () => {
+    const request = { name: "a", template: "x", profile: "cod" };
+    await expect(templates.create(caller(), request)).rejects.toMatchObject({ hint: "Did you mean code?" });
+    expect(await templates.create(caller(), { ...request, profile: "code" })).toMatchObject({ profile: "code" });
+  });
+
   it("writes a file that people can read, with rights for its user alone", async () => {
     await rm(folder, { recursive: true });
     const created = await templates.create(caller(), {
@@ -264,6 +273,17 @@ describe("creating one", () => {
     expect(await readdir(outside, { recursive: true })).toEqual([]);
   });
 
+  it.skipIf(process.platform === "win32")("never overwrites what a link leads to", async () => {
+    const outside = join(base, "profile");
+    await writeFile(outside, "export PATH");
+    const own = join(project, ".ollm", "templates");
+    await mkdir(own, { recursive: true });
+    await symlink(outside, join(own, "a.yaml"));
+    const request = { name: "a", template: "x", scope: "project", mayOverwrite: true } as const;
+    await expect(templates.create(caller(true), request)).rejects.toThrow("a.yaml is a link, and is not overwritten");
+    expect(await readFile(outside, "utf8")).toBe("export PATH");
+  });
+
   it.skipIf(process.platform === "win32" || process.getuid?.() === 0)("says when it can't be written", async () => {
     await chmod(folder, 0o500);
     await expect(templates.create(caller(), { name: "a", template: "x" })).rejects.toMatchObject({
@@ -275,8 +295,7 @@ describe("creating one", () => {
 });
 
 describe("changes on disk", () => {
-  const expectTold = () =>
-    vi.waitFor(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }), 5_000);
+  const expectTold = () => eventually(() => expect(changes).toContainEqual({ kind: "templates", isListChanged: true }));
 
   it("are told, also in folders that come later, go and come again", async () => {
     await rm(folder, { recursive: true });

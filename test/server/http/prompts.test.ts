@@ -1,6 +1,7 @@
 import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
-import { afterEach, expect, it, vi } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/facade.ts";
+import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { fakeTemplates } from "../../support/fake-templates.ts";
 import { startDoor, type DoorUnderTest } from "./door-fixture.ts";
@@ -38,8 +39,8 @@ it.each(["legacy", "modern"] as const)("prompts over HTTP are listed, made and t
   expect(messages[0]?.content).toMatchObject({ text: expect.stringContaining('"who":"Ada"') });
   await expect(client.getPrompt({ name: "gret" })).rejects.toMatchObject({ code: -32602 });
   if (era === "modern") await client.listen({ promptsListChanged: true });
-  await vi.waitFor(() => {
+  await eventually(() => {
     for (const listener of listeners) listener({ kind: "templates", isListChanged: true });
     expect(told).toBeGreaterThan(0);
-  }, 5_000);
+  });
 });

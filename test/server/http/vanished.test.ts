@@ -1,6 +1,7 @@
 import { request } from "node:http";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { PullResult } from "../../../src/orchestrator/facade.ts";
+import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator, drivenOperation } from "../../support/fake-orchestrator.ts";
 import { startDoor } from "./door-fixture.ts";
 
@@ -33,11 +34,9 @@ describe("a modern HTTP client that vanishes in the middle of a pull", () => {
     asked.on("error", () => undefined);
     const params = { name: "pull_model", arguments: { model: "smollm2:135m" }, _meta: modern.meta };
     asked.end(JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params }));
-    await vi.waitFor(() => expect(operation.followers()).toBe(1));
+    await eventually(() => expect(operation.followers()).toBe(1));
     asked.destroy();
-    await vi.waitFor(() => expect([operation.ends, orchestrator.jobs.list({} as never).length]).toEqual([[], 1]), {
-      timeout: 5000,
-    });
+    await eventually(() => expect([operation.ends, orchestrator.jobs.list({} as never).length]).toEqual([[], 1]));
     await door.close();
   });
 });

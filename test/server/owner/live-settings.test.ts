@@ -7,7 +7,7 @@ import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 
 const model = { name: "smollm2:135m", reply: "one two three four five six seven eight nine ten" };
-/** A second for each answer, and two at a time: eight take four seconds. */
+/** Half a second for each answer, and two at a time. */
 const slow = { models: [model], tokensPerSecond: 20, parallel: 2 };
 
 let place: OwnerHome;
@@ -52,28 +52,36 @@ async function warnings(client: StdioClient): Promise<string> {
   return ((structuredContent as { warnings?: string[] }).warnings ?? []).join("\n");
 }
 
-/** Eight answers, four of each front, that are all under way when it resolves. */
-async function eightUnderWay(): Promise<Promise<readonly Answer[]>[]> {
+/** Eight answers, four of each front, that are all under way when it resolves, and end after `goOn`. */
+async function eightUnderWay(): Promise<{ readonly all: Promise<readonly Answer[]>; readonly goOn: () => void }> {
+  let goOn = (): void => undefined;
+  const until = new Promise<void>((resolve) => (goOn = resolve));
+  place.ollama.misbehave({ kind: "hang", times: 8, until });
   const fronts = [await front(), await front()];
+  const busy = async () => {
+    const { structuredContent } = (await fronts[0]?.callTool("system_status", {})) ?? {};
+    const { queue = [] } = structuredContent as { queue?: { running: number; waiting: number }[] };
+    return queue.reduce((sum, { running, waiting }) => sum + running + waiting, 0);
+  };
   const calls = fronts.flatMap((client) =>
     Array.from({ length: 4 }, () => client.callTool("route_and_generate", { prompt: "count" })),
   );
   const all = Promise.all(calls);
   all.catch(() => undefined);
-  await place.until("answers under way", () => place.ollama.requests.some(({ path: at }) => at === "/api/chat"));
-  // In an array: a promise that is returned by itself would be waited for.
-  return [all];
+  await place.until("eight answers under way", async () => (await busy()) === 8);
+  return { all, goOn };
 }
 
 describe("a change of config.yaml", () => {
   it("holds while eight generations run, and none of them is lost", async () => {
-    const [all] = await eightUnderWay();
+    const { all, goOn } = await eightUnderWay();
     const client = await front();
     expect(await warnings(client)).toContain("16.0 GB");
     const { pid } = place.claim();
     await write({ available: 12e9 });
     await place.until("the new setting", async () => (await warnings(client)).includes("12.0 GB"));
-    const answers = (await all) ?? [];
+    goOn();
+    const answers = await all;
     expect(answers.map(textOf)).toEqual(Array.from({ length: 8 }, () => model.reply));
     expect(place.claim().pid).toBe(pid);
   });
@@ -81,15 +89,16 @@ describe("a change of config.yaml", () => {
   it("of an engine's address under load loses no request: those under way end where they began", async () => {
     const other = await startFakeOllama({ models: [{ ...model, reply: "from elsewhere" }] });
     others.push(other);
-    const [all] = await eightUnderWay();
+    const { all, goOn } = await eightUnderWay();
     await write({ host: other.url });
+    goOn();
     const client = await front();
     await place.until("the other engine", async () => {
       const answer = await client.callTool("route_and_generate", { prompt: "count" });
       expect(answer.isError).not.toBe(true);
       return textOf(answer) === "from elsewhere";
     });
-    const answers = (await all) ?? [];
+    const answers = await all;
     expect(answers.filter(({ isError }) => isError === true)).toEqual([]);
     expect(answers.filter((answer) => textOf(answer) === model.reply)).toHaveLength(8);
     // What it had loaded there leaves with it.

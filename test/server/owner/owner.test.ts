@@ -132,6 +132,7 @@ describe("a front that starts its owner", () => {
     const wrong = { OLLM_HOST: "http://127.0.0.1:1", OLLM_PROVIDERS_OLLAMA_HOST: "http://127.0.0.1:2" };
     const first = await front(["--host", place.ollama.url], wrong);
     expect(textOf(await first.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+    expect((await place.status()).fixedSettings?.["providers.ollama.host"]).toBe("--host");
     const second = raw(["--host=http://127.0.0.1:3"]);
     second.send(initialize);
     await second.next();
@@ -140,6 +141,29 @@ describe("a front that starts its owner", () => {
     third.send(initialize);
     await third.next();
     expect(third.stderr()).not.toContain("ignored");
+  });
+});
+
+describe("what an owner was started with, where it is wrong", () => {
+  it("is told with what to do, and the owner makes room for another", async () => {
+    const wrong = await front([], { OLLM_HOST: "ftp://box" });
+    const { pid } = place.claim();
+    const told = JSON.stringify(await wrong.callTool("system_status", {}));
+    expect(told).toContain("OLLM_HOST: providers.ollama.host");
+    expect(told).toContain("ollm daemon restart");
+    await wrong.close();
+    await place.until("its end", () => !isRunning(pid));
+    const right = await front();
+    expect(textOf(await right.callTool("route_and_generate", generate))).toBe("The sky is blue.");
+  });
+
+  it("is nobody else's concern when it was one caller's own setting", async () => {
+    const wrong = await front([], { OLLM_TEMPERATURE: "warm" });
+    expect(JSON.stringify(await wrong.callTool("system_status", {}))).toContain(
+      "OLLM_TEMPERATURE: options.temperature",
+    );
+    const right = await front();
+    expect(textOf(await right.callTool("route_and_generate", generate))).toBe("The sky is blue.");
   });
 });
 

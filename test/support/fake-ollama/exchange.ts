@@ -38,10 +38,11 @@ export function createExchange(
     });
   };
 
-  const hang = (): Promise<never> =>
-    new Promise((_, reject) => {
+  const hang = (): Promise<void> =>
+    new Promise((resolve, reject) => {
       if (gone.signal.aborted) reject(new ConnectionGone());
       gone.signal.addEventListener("abort", () => reject(new ConnectionGone()), { once: true });
+      void misbehaviour?.until?.then(() => resolve());
     });
 
   const startOf = async (): Promise<void> => {

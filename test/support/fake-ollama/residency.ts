@@ -76,7 +76,7 @@ export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
         const shift = wish.shift ?? true;
         const startedAt = performance.now();
         let resident = residents.get(weights);
-        if (resident && resident.expiresAt < Date.now()) resident = undefined;
+        if (resident && resident.expiresAt <= Date.now()) resident = undefined;
         if (!resident || resident.contextTokens !== contextTokens || resident.shift !== shift) {
           residents.delete(weights);
           await exchange.pause(options.loadDelayMs ?? 0);
@@ -108,7 +108,7 @@ export function createFakeResidency(options: FakeOllamaOptions): FakeResidency {
       setTimeout(() => void end(), options.unloadDelayMs ?? 5).unref();
     },
     list() {
-      for (const [weights, resident] of residents) if (resident.expiresAt < Date.now()) residents.delete(weights);
+      for (const [weights, resident] of residents) if (resident.expiresAt <= Date.now()) residents.delete(weights);
       return [...residents.values()].map((resident) => ({
         resident,
         sizeBytes: (model) =>

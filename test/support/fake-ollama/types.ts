@@ -55,7 +55,7 @@ export interface Misbehaviour {
   /**
    * | kind       | what happens                                                                             |
    * |------------|------------------------------------------------------------------------------------------|
-   * | hang       | silence, after `afterLines` lines                                                          |
+   * | hang       | silence, after `afterLines` lines; for ever, or until `until`                             |
    * | drop       | the connection is reset before any answer                                                 |
    * | cut        | the connection is cut after `afterLines` lines, in the middle of the next                 |
    * | garbage    | a line that isn't JSON, after `afterLines` lines                                          |
@@ -73,6 +73,8 @@ export interface Misbehaviour {
   readonly status?: number;
   readonly error?: string;
   readonly delayMs?: number;
+  /** Lets what hangs go on. */
+  readonly until?: Promise<unknown>;
 }
 
 /** One request that arrived; grows its `closedAt` when the connection's answer ends. */

@@ -32,7 +32,7 @@ it("a cancel closes the connection at once: while decoding, while loading, befor
   const shown = Object.entries(measured).map(([moment, ms]) => `${moment} ${ms.toFixed(1)}`);
   process.stderr.write(`ms from a cancel to the closed connection: ${shown.join(", ")}\n`);
   // 20 ms is the rule on an idle machine; the bound here only has to catch a connection that stays open.
-  for (const ms of Object.values(measured)) expect(ms).toBeLessThan(200);
+  for (const ms of Object.values(measured)) expect(ms).toBeLessThan(5_000);
 });
 
 it("a cancel ends only its own request", async () => {
@@ -87,7 +87,7 @@ it("a cancelled load, pull and embedding close their connections too", async () 
   for (const [path, call] of cases) {
     const controller = new AbortController();
     const outcome = rejection(Promise.resolve(call(controller.signal)));
-    expect(await closeAfter(fake, path, () => controller.abort())).toBeLessThan(200);
+    expect(await closeAfter(fake, path, () => controller.abort())).toBeLessThan(5_000);
     expect(await outcome).toBeInstanceOf(Cancelled);
   }
 });

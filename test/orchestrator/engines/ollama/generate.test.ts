@@ -72,8 +72,8 @@ describe("a generation with Ollama", () => {
     expect(cold.decodeMs).toBeGreaterThan(5);
     expect(cold.totalMs).toBeGreaterThanOrEqual(cold.firstTokenMs);
     const warm = await engine.generate(chatRequest(), createRecorder(), never);
-    // The loading is gone: half of its time is room enough for a busy machine.
-    expect(warm.loadMs).toBeLessThan(150);
+    // The loading is gone. A busy machine makes both longer.
+    expect(warm.loadMs).toBeLessThan(cold.loadMs / 2);
   });
 
   it("gives its connection back: generations one after the other don't open one each", async () => {
@@ -89,8 +89,8 @@ describe("a generation with Ollama", () => {
     ["a reset before the answer", { kind: "drop" }, EngineUnreachable, "cut the connection"],
     ["a cut in mid-stream", { kind: "cut", afterLines: 3 }, EngineUnreachable, "cut the connection"],
     ["a line that isn't JSON", { kind: "garbage", afterLines: 2 }, GenerationFailed, "makes no sense"],
-    ["silence", { kind: "hang", afterLines: 0 }, EngineUnreachable, "silent for 0.3 s"],
-    ["silence in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "silent for 0.3 s"],
+    ["silence", { kind: "hang", afterLines: 0 }, EngineUnreachable, "silent for 0.5 s"],
+    ["silence in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "silent for 0.5 s"],
     [
       "an error line in a 200 stream",
       { kind: "error_line", error: vendorErrors.runnerStopped },
@@ -100,7 +100,8 @@ describe("a generation with Ollama", () => {
     ["a full queue", { kind: "status", status: 503, error: vendorErrors.queueFull }, QueueFull, "server busy"],
     ["an error without a special meaning", { kind: "status", status: 500, error: "boom" }, GenerationFailed, "boom"],
   ])("%s is a clear error, and the next request is answered", async (_, misbehaviour, expected, words) => {
-    const { fake, engine } = await startPair({}, { stallMs: 300 });
+    // Impatient with the silent alone: of a busy machine the others may take long.
+    const { fake, engine } = await startPair({}, misbehaviour.kind === "hang" ? { stallMs: 500 } : {});
     fake.misbehave(misbehaviour);
     const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
     expect(error).toBeInstanceOf(expected);
@@ -115,10 +116,10 @@ describe("a generation with Ollama", () => {
   });
 
   it("lets a slow stream run on: the bound is on silence, not on the whole", async () => {
-    const { fake, engine } = await startPair({}, { stallMs: 150 });
-    fake.misbehave({ kind: "slow", delayMs: 40 });
+    const { fake, engine } = await startPair({}, { stallMs: 1_000 });
+    fake.misbehave({ kind: "slow", delayMs: 150 });
     const { totalMs } = await engine.generate(chatRequest(), createRecorder(), never);
-    expect(totalMs).toBeGreaterThan(300);
+    expect(totalMs).toBeGreaterThan(1_000);
   });
 
   it.each([

@@ -5,8 +5,8 @@ import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/
 import { startFakeOllama, vendorErrors, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
 import { chatRequest, createRecorder, never, rejection, startPair } from "./fixture.ts";
 
-async function startResidency(options: FakeOllamaOptions = {}) {
-  const pair = await startPair(options, { unloadMs: 400 });
+async function startResidency(options: FakeOllamaOptions = {}, unloadMs = 10_000) {
+  const pair = await startPair(options, { unloadMs });
   return { ...pair, residency: pair.engine.residency as EngineResidency };
 }
 
@@ -94,15 +94,14 @@ describe("loading into Ollama", () => {
 
 describe("unloading from Ollama", () => {
   it("waits until the memory is free, which is after the answer", async () => {
-    const { fake, residency } = await startResidency({ unloadDelayMs: 80 });
+    const { fake, residency } = await startResidency({ unloadDelayMs: 300 });
     await residency.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
     await residency.unload("smollm2:135m", never);
     expect(fake.residents.size).toBe(0);
-    expect(fake.requests.filter(({ path }) => path === "/api/ps").length).toBeGreaterThan(2);
   });
 
   it("gives up after its bound when the model stays", async () => {
-    const { residency } = await startResidency({ unloadDelayMs: 60_000 });
+    const { residency } = await startResidency({ unloadDelayMs: 60_000 }, 400);
     await residency.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
     const error = await rejection(residency.unload("smollm2:135m", never));
     expect(error).toBeInstanceOf(OrchestratorError);

@@ -1,0 +1,61 @@
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { Session } from "./session.ts";
+
+/** What `ollm://templates/{name}` says. */
+export interface TemplateData {
+  readonly name: string;
+  readonly description: string;
+  readonly template: string;
+  readonly variables: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly required: boolean;
+    readonly default?: string;
+    readonly description?: string;
+    readonly enum?: readonly string[];
+  }[];
+  readonly system?: string;
+  readonly model?: string;
+  readonly profile?: string;
+  readonly options?: Readonly<Record<string, number>>;
+  readonly format?: unknown;
+  readonly source: string;
+  readonly file?: string;
+  readonly hides?: string;
+}
+
+/** As the owner has it now. */
+export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
+  return read<TemplateData>(`ollm://templates/${encodeURIComponent(name)}`);
+}
+
+/** `name=value` each. Throws `InvalidRequest`. */
+export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf("=");
+      if (at < 1) throw new InvalidRequest(`--var ${pair} has no value`, { hint: "--var name=value" });
+      return [pair.slice(0, at), pair.slice(at + 1)];
+    }),
+  );
+}
+
+/**
+ * What was piped in, under the name of the one required variable that was not given; undefined where none is left.
+ * Throws `InvalidRequest` where it could be several.
+ */
+export async function pipedInto(
+  name: string,
+  given: Readonly<Record<string, string>>,
+  piped: string,
+  session: Session,
+): Promise<Readonly<Record<string, string>> | undefined> {
+  const { variables } = await readTemplate(name, session);
+  const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
+  const [first] = open;
+  if (first === undefined) return undefined;
+  if (open.length === 1) return { [first.name]: piped };
+  throw new InvalidRequest(`what is piped in could go into ${open.map((variable) => variable.name).join(", ")}`, {
+    hint: "Leave one required variable out, and give the others with --var name=value.",
+  });
+}

@@ -1,0 +1,49 @@
+import * as z from "zod";
+
+/** A part of the schema of all settings, as JSON schema. */
+export interface SchemaNode {
+  readonly type?: string | readonly string[];
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly const?: unknown;
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly items?: SchemaNode;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly additionalProperties?: SchemaNode | boolean;
+}
+
+/** What the schema says of a path; of a record's key and a list's item what it says of all of them. Empty where nothing. */
+export function schemaNodeAt(schema: z.ZodObject, path: readonly string[]): SchemaNode {
+  const root = z.toJSONSchema(schema, { io: "input" }) as SchemaNode;
+  return path.reduce<SchemaNode>((node, key) => {
+    const { properties = {}, additionalProperties, items } = node;
+    if (Object.hasOwn(properties, key)) return properties[key] ?? {};
+    return (typeof additionalProperties === "object" ? additionalProperties : items) ?? {};
+  }, root);
+}
+
+/** What may stand there, in words: `whole number from 256`, `local_only, allow_remote`. */
+export function allowedText(node: SchemaNode): string {
+  if (node.enum !== undefined) return node.enum.join(", ");
+  if (node.const !== undefined) return JSON.stringify(node.const);
+  switch (node.type) {
+    case "boolean":
+      return "true, false";
+    case "integer":
+    case "number": {
+      const what = node.type === "integer" ? "whole number" : "number";
+      const from = node.minimum === undefined ? ` above ${node.exclusiveMinimum}` : ` from ${node.minimum}`;
+      const has = node.maximum !== undefined && node.maximum !== Number.MAX_SAFE_INTEGER;
+      return `${what}${from}${has ? ` to ${node.maximum}` : ""}`;
+    }
+    case "array":
+      return "list";
+    case "object":
+      return node.properties === undefined ? "record" : `section of ${Object.keys(node.properties).join(", ")}`;
+    default:
+      return "text";
+  }
+}

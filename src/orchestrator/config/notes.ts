@@ -1,0 +1,21 @@
+import type { Task } from "../facade.ts";
+import { nearestNames } from "../text/nearest.ts";
+import { formatPath } from "./paths.ts";
+import type { Settings } from "./schema.ts";
+import type { Sources } from "./tree.ts";
+
+const tasks: readonly Task[] = ["code", "general", "creative", "fast", "vision", "embedding"];
+
+/** Sentences on what is right by its type and means nothing all the same. */
+export function settingsNotes({ model }: Settings, sources: Sources): readonly string[] {
+  return Object.keys(model.routing.overrides)
+    .filter((key) => !tasks.some((task) => task === key))
+    .map((key) => {
+      const path = ["model", "routing", "overrides", key];
+      const where = sources.get(formatPath(path)) ?? sources.get(formatPath(path.slice(0, -1)));
+      const [nearest] = nearestNames(key, tasks, 1);
+      const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+      const place = where === undefined ? "" : `${where}: `;
+      return `${place}${formatPath(path)} is never used: the tasks are ${tasks.join(", ")}${meant}`;
+    });
+}

@@ -1,0 +1,65 @@
+import type { InputRequiredResult } from "@modelcontextprotocol/server";
+import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts";
+import type { ToolDefinition } from "../tools/definition.ts";
+import { formOf, question } from "./ask-user.ts";
+import type { CallFacts } from "./call-facts.ts";
+import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
+import { isShell } from "./offer.ts";
+
+/** Apart from a tool's own questions: each call may have both. */
+const projectKey = "project";
+
+/**
+ * Asks about what the caller's project brings along before the first call that would use it: once for each content and
+ * connection, of clients that can ask. A no, or no answer, costs the call nothing: it goes on without, and no answer says so
+ * again. The shell names its command instead, because each of its commands is a connection of its own.
+ */
+export async function askAboutProject(
+  tool: ToolDefinition,
+  facts: CallFacts,
+  host: ServerHost,
+  home: OpenHome,
+): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
+  const { askedProjects: asked } = host;
+  const digest = home.project?.waitingDigest;
+  if (tool.usesProject !== true || digest === undefined || asked === undefined) return { home };
+  if (!facts.canAsk || isShell(facts.client)) return { home };
+  const response = facts.inputResponses?.[projectKey];
+  if (asked.has(digest) && response === undefined) return { home: withoutNote(home) };
+
+  const { projects } = home.orchestrator;
+  const caller = callerContext(facts, host, home);
+  // As it is at this moment: only what is shown can be approved.
+  const waiting = await projects.trustQuestion(caller);
+  if (waiting === undefined) return { home: await homeOf(host, facts) };
+  const isApproved = approvalIn(contentOf(response), waiting.digest);
+  if (isApproved === true) {
+    await projects.trust(caller, waiting.digest);
+    return { home: await homeOf(host, facts) };
+  }
+  if (isApproved === false || asked.has(waiting.digest)) return { home: withoutNote(home) };
+  asked.add(waiting.digest);
+  const needs = projectApproval(waiting, home.project?.folder);
+  if (response !== undefined || facts.askNow === undefined) return { asks: question(needs, projectKey) };
+  // As a request of its own, so that a form that fails doesn't fail the call.
+  const answer = await facts.askNow(formOf(needs)).catch((error: unknown) => {
+    host.log.info(`${facts.client} could not ask about the project: ${String(error)}`);
+    return {};
+  });
+  const answered = { ...facts, inputResponses: { ...facts.inputResponses, [projectKey]: answer } };
+  return askAboutProject(tool, answered, host, home);
+}
+
+/** Who was asked need not be told with every answer. */
+function withoutNote(home: OpenHome): OpenHome {
+  if (home.project === undefined) return home;
+  const { waiting: _waiting, ...project } = home.project;
+  return { ...home, project };
+}
+
+/** What an accepted form says; nothing when it was declined. */
+function contentOf(response: unknown): Readonly<Record<string, unknown>> {
+  if (typeof response !== "object" || response === null) return {};
+  const { action, content } = response as { readonly action?: unknown; readonly content?: unknown };
+  return action === "accept" && typeof content === "object" && content !== null ? { ...content } : {};
+}

@@ -1,0 +1,35 @@
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { removeModels } from "../../../src/cli/shell/models.ts";
+import { Cancelled } from "../../../src/orchestrator/errors.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+
+let home: OwnerHome;
+
+beforeEach(async () => {
+  home = await makeOwnerHome();
+});
+
+afterEach(async () => home.close());
+
+it("Ctrl-C at a question ends the command with 130, and nothing is changed", async () => {
+  const io = home.io();
+  const asked: string[] = [];
+  const code = await removeModels(
+    ["smollm2:135m"],
+    {},
+    {
+      ...io,
+      isTerminal: true,
+      ask(question) {
+        asked.push(question);
+        return Promise.reject(new Cancelled("interrupted"));
+      },
+    },
+  );
+  expect({ code, said: io.err.join(""), asked }).toEqual({
+    code: 130,
+    said: "ollm: interrupted\n",
+    asked: [expect.stringMatching(/^Delete smollm2:135m .*\[y\/N\] $/) as unknown],
+  });
+  expect(home.ollama.models.has("smollm2:135m")).toBe(true);
+});

@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { createTurns } from "../../../src/orchestrator/async/turns.ts";
+
+function workFor(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
+
+describe("turns of others", () => {
+  it("come within long work, again and again", async () => {
+    let others = 0;
+    const count = (): void => {
+      others += 1;
+      if (others < 100) setImmediate(count);
+    };
+    setImmediate(count);
+    const turn = createTurns();
+    for (let step = 0; step < 3; step += 1) {
+      const before = others;
+      workFor(20);
+      await turn();
+      expect(others).toBeGreaterThan(before);
+    }
+  });
+
+  it("cost work nothing that is short", () => {
+    // Another process may take the processor between the two lines: once in many is enough.
+    expect(Array.from({ length: 50 }, () => createTurns()())).toContain(undefined);
+  });
+});

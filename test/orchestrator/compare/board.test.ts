@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { createBoard } from "../../../src/orchestrator/compare/board.ts";
+
+function board(isOneByOne = true) {
+  const messages: string[] = [];
+  let text = "";
+  const created = createBoard(
+    [
+      { model: "a:1b", isRefused: false },
+      { model: "b:2b", isRefused: false },
+      { model: "nope", isRefused: true },
+    ],
+    {
+      signal: new AbortController().signal,
+      report: ({ message }) => messages.push(message),
+      addText: (delta) => (text += delta),
+      addThinking: () => undefined,
+      clearText: () => (text = ""),
+    },
+    isOneByOne,
+  );
+  return { created, messages, text: () => text };
+}
+
+describe("the progress of a comparison", () => {
+  it.each([
+    [{ message: "loading a:1b (2.1 GB)" }, "loading (2.1 GB)"],
+    [{ message: "loading a:1b", completedBytes: 430, totalBytes: 1000 }, "loading 43%"],
+    [{ message: "unloading b:2b (4.2 GB) for a:1b" }, "unloading b:2b (4.2 GB) for a:1b"],
+    [{ message: "a:1b reads the prompt" }, "reads the prompt"],
+    [{ message: "a:1b: 12 tokens", completionTokens: 12 }, "12 tokens"],
+    [{ message: "waiting for a:1b, which answers others first" }, "waiting for a:1b, which answers others first"],
+  ])("is one line over all models, each name once: %j", (progress, state) => {
+    const { created, messages } = board();
+    created.of("a:1b").report(progress);
+    expect(messages).toEqual([`a:1b: ${state} | b:2b: waits | nope: failed`]);
+  });
+
+  it("says of a model that is done how fast it was, or that it failed", () => {
+    const { created, messages } = board();
+    created.done({ model: "a:1b", engine: "ollama", text: "Yes.", tokensPerSecond: 12.54 });
+    created.done({ model: "b:2b", engine: "ollama", text: "", error: "killed" });
+    expect(messages.at(-1)).toBe("a:1b: done, 12.5 tokens/s | b:2b: failed | nope: failed");
+  });
+});
+
+describe("the text of a comparison", () => {
+  it("grows under the name of who writes, and is whole when it is done", () => {
+    const { created, text } = board();
+    created.of("a:1b").addText("Bec");
+    expect(text()).toBe("=== a:1b ===\nBec");
+    created.of("a:1b").clearText();
+    expect(text()).toBe("");
+    created.of("a:1b").addText("Because");
+    created.done({ model: "a:1b", engine: "ollama", text: "Because." });
+    created.of("b:2b").addText("It");
+    expect(text()).toBe("=== a:1b ===\nBecause.\n\n=== b:2b ===\nIt");
+    created.done({ model: "b:2b", engine: "ollama", text: "", error: "killed" });
+    expect(text()).toBe("=== a:1b ===\nBecause.\n\n=== b:2b ===\nfailed: killed\n\n");
+  });
+
+  it("of models that answer at the same time has each when it is done", () => {
+    const { created, text } = board(false);
+    created.of("a:1b").addText("Bec");
+    created.of("b:2b").addText("It");
+    expect(text()).toBe("");
+    created.done({ model: "b:2b", engine: "gpu", text: "It is." });
+    expect(text()).toBe("=== b:2b ===\nIt is.\n\n");
+  });
+});
