@@ -33,6 +33,18 @@ export class ModelDoesNotFit extends OrchestratorError {}
 export class QueueFull extends OrchestratorError {}
 /** The engine could not load the model (corrupt file, unknown architecture, out of memory, crash). */
 export class LoadFailed extends OrchestratorError {}
+/** The memory did not suffice for a load, whatever was planned: with less in memory the same load may work. */
+export class OutOfMemory extends LoadFailed {
+  /** Size of the allocation that failed, where the engine says it. */
+  readonly allocationBytes: number | undefined;
+
+  constructor(message: string, options: ErrorOptionsWithHint & { readonly allocationBytes?: number | undefined } = {}) {
+    super(message, options);
+    this.allocationBytes = options.allocationBytes;
+  }
+}
+/** A model was told to leave and was not seen to: its memory counts as taken. */
+export class UnloadUnconfirmed extends OrchestratorError {}
 /** The engine answered with an error while generating or embedding, or its reply made no sense. */
 export class GenerationFailed extends OrchestratorError {}
 /** The model lacks what the request asks for (vision, thinking, embeddings, tools). */

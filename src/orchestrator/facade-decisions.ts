@@ -7,10 +7,11 @@ import type { LoadPlan } from "./types.ts";
  * | load   | a model is loaded; its plan names what had to go for it                        |
  * | wait   | a load waits until models that are answering are done, or another load is      |
  * | refuse | a load would not fit, whatever idle model went                                 |
- * | fail   | the engine could not load what should have fitted                              |
+ * | replan | a plan did not hold: memory was taken meanwhile, or a model did not leave      |
+ * | fail   | the engine could not load what should have fitted, or died of it               |
  * | unload | a model was taken out of memory because somebody asked, not to make room       |
  */
-export type DecisionKind = "load" | "wait" | "refuse" | "fail" | "unload";
+export type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload";
 
 export interface Decision {
   /** ISO 8601. */

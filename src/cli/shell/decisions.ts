@@ -43,6 +43,7 @@ function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo): stri
 const colours: Readonly<Record<string, "green" | "yellow" | "red">> = {
   load: "green",
   wait: "yellow",
+  replan: "yellow",
   refuse: "red",
   fail: "red",
 };

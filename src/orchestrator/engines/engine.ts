@@ -87,9 +87,15 @@ export interface PulledModel {
 
 export interface EngineResidency {
   loaded(signal: AbortSignal): Promise<readonly ResidentModel[]>;
-  /** Resolves when the model can answer. Throws `LoadFailed`, `UnknownModel`. Loading a loaded model is cheap. */
+  /**
+   * Resolves when the model can answer. Throws `LoadFailed` (`OutOfMemory` when that was the reason), `UnknownModel`.
+   * Loading a loaded model is cheap.
+   */
   load(model: string, options: LoadOptions, report: Report, signal: AbortSignal): Promise<ResidentModel>;
-  /** Resolves when the memory is free (confirmed, not assumed). Unloading what is not loaded is no error. */
+  /**
+   * Resolves when the memory is free (confirmed, not assumed); bounded by the adapter, which throws
+   * `UnloadUnconfirmed` and goes on listing the model as long as it is there. Unloading what is not loaded is no error.
+   */
   unload(model: string, signal: AbortSignal): Promise<void>;
 }
 

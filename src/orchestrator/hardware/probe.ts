@@ -20,7 +20,8 @@ export interface GpuMemory {
 
 /** Measures; never cached longer than 250 ms, because plans are made from it. */
 export interface MemoryProbe {
-  sample(): Promise<MemorySample>;
+  /** `maxAgeMs`: 250 unless given; with 0 it is measured anew. */
+  sample(maxAgeMs?: number): Promise<MemorySample>;
   /** Physical cores this process may use (cgroup quota and affinity counted), at least 1. */
   cores(): number;
 }

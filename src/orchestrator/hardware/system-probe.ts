@@ -87,9 +87,10 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
 
   let latest: { readonly sample: Promise<MemorySample>; readonly atMs: number } | undefined;
   return {
-    sample() {
+    sample(maxAgeMs = cacheMs) {
       // The absolute difference: a clock that was set back must not freeze the sample.
-      if (latest === undefined || Math.abs(now() - latest.atMs) > cacheMs) latest = { sample: measure(), atMs: now() };
+      const isFresh = latest !== undefined && maxAgeMs > 0 && Math.abs(now() - latest.atMs) <= maxAgeMs;
+      if (latest === undefined || !isFresh) latest = { sample: measure(), atMs: now() };
       return latest.sample;
     },
     cores: () => countCores({ platform, architecture, parallelism: system.availableParallelism() }, readFile),

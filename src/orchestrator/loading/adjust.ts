@@ -40,6 +40,26 @@ export function elsewherePlan({ engine, model }: LocatedModel, contextTokens: nu
   };
 }
 
+/** The largest local model other than `except` whose size, or what is configured of it, is at most `bytes`. */
+export function largestWithin(
+  lists: readonly { readonly models: readonly InstalledModel[] }[],
+  bytes: number,
+  except: string,
+  estimateOf: Estimates["quick"],
+): InstalledModel | undefined {
+  return lists
+    .flatMap(({ models }) => models)
+    .filter((model) => model.trust === "local" && model.sizeBytes > 0 && !sameModel(model.name, except))
+    .filter((model) => estimateOf(model).predictedBytes <= bytes)
+    .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
+}
+
+/** What a smaller need begins with, where the size follows from the context at all. */
+export function remediesOfContext({ estimate }: Pick<LoadPlan, "estimate">): readonly string[] {
+  // Under the size rule, or what is configured, the context changes nothing.
+  return contextFree.has(estimate.method) ? [] : ["lower context_tokens"];
+}
+
 const contextFree: ReadonlySet<string> = new Set(["size_rule", "configured"]);
 
 /**
@@ -68,8 +88,7 @@ export function doesNotFit(
   const kept = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
   const remedies = [
     ...(pinned.length === 0 ? [] : [`call manage_model with action release for ${pinned.join(", ")}`]),
-    // Under the size rule, or what is configured, the context changes nothing.
-    ...(contextFree.has(plan.estimate.method) ? [] : ["lower context_tokens"]),
+    ...remediesOfContext(plan),
     ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
     smaller === undefined
       ? `free memory${largestBytes > 0 ? `, or pull_model a model below ${formatBytes(largestBytes)}` : ""}`

@@ -6,10 +6,12 @@ import {
   InvalidRequest,
   LoadFailed,
   OrchestratorError,
+  OutOfMemory,
   PromptTooLong,
   UnknownModel,
 } from "../../errors.ts";
 import { nearestNames } from "../../text/nearest.ts";
+import { allocationBytesIn, saysOutOfMemory } from "../out-of-memory.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";
 import { ChildGone } from "./child-session.ts";
@@ -19,6 +21,12 @@ export function toLoadError(model: string, error: unknown): Error {
   if (error instanceof OrchestratorError) return error;
   const reason = loadReason(error);
   if (reason === undefined) return error instanceof Error ? error : new Error(String(error));
+  if (isOutOfMemory(error, reason))
+    return new OutOfMemory(`${model} could not be loaded: ${reason}`, {
+      hint: memoryHint,
+      allocationBytes: allocationBytesIn(reason),
+      cause: error,
+    });
   return new LoadFailed(`${model} could not be loaded: ${reason}`, { hint: loadHint(model, reason), cause: error });
 }
 
@@ -30,11 +38,18 @@ function loadReason(error: unknown): string | undefined {
   return `the engine process ended (${cause})${reason === undefined ? "" : `: ${reason}`}`;
 }
 
+/** SIGKILL that was not ours is the system's, whose memory ran out. */
+function isOutOfMemory(error: unknown, reason: string): boolean {
+  if (error instanceof ChildGone && error.end.cause === "SIGKILL" && !error.end.wasStopped) return true;
+  return saysOutOfMemory(reason);
+}
+
+const memoryHint = "Free memory with manage_model unload_all, or call smart_load with smaller context_tokens.";
+
 function loadHint(model: string, reason: string): string {
   if (/unknown (?:model )?architecture/i.test(reason))
     return `The embedded engine doesn't know this architecture: use ${model} through Ollama, or call pull_model with another model.`;
-  if (/memory|alloc|SIGKILL|did not load within|did not start within/i.test(reason))
-    return "Free memory with manage_model unload_all, or call smart_load with smaller context_tokens.";
+  if (/memory|alloc|did not load within|did not start within/i.test(reason)) return memoryHint;
   return `The file may be damaged: delete it with manage_model and call pull_model {"model": "${model}"} again.`;
 }
 

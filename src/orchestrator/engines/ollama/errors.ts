@@ -1,7 +1,9 @@
+import { allocationBytesIn, saysOutOfMemory } from "../out-of-memory.ts";
 import {
   EngineUnreachable,
   LoadFailed,
   OrchestratorError,
+  OutOfMemory,
   PrivacyLocked,
   PromptTooLong,
   QueueFull,
@@ -55,7 +57,8 @@ function readVendorError(value: unknown): VendorError {
  * | 404 with an error text, "file does not exist" of a pull       | `UnknownModel`          |
  * | "does not support ...", 501                                   | `UnsupportedCapability` |
  * | 503                                                           | `QueueFull`             |
- * | out of memory, terminated or stopped runner, unloadable file  | `LoadFailed`            |
+ * | out of memory, a runner that was killed or stopped            | `OutOfMemory`           |
+ * | any other end of the runner, unloadable file                  | `LoadFailed`            |
  * | 403 with a text (Ollama's cloud is switched off)              | `PrivacyLocked`         |
  * | 403 without one (foreign Host), no error text (another program) | `EngineUnreachable`  |
  * | anything else                                                 | `attempt.otherwise`     |
@@ -92,11 +95,15 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
       hint: "Try again in a moment; OLLAMA_MAX_QUEUE of that server sets how many may wait.",
       cause,
     });
+  if (isOutOfMemory(text))
+    return new OutOfMemory(`Ollama could not run ${model}: ${text}`, {
+      hint: "Unload another model (manage_model unload_all), ask with fewer context_tokens, or choose a smaller model.",
+      allocationBytes: allocationBytesIn(text),
+      cause,
+    });
   if (isLoadFailure(text))
     return new LoadFailed(`Ollama could not run ${model}: ${text}`, {
-      hint: isOutOfMemory(text)
-        ? "Unload another model (manage_model unload_all), ask with fewer context_tokens, or choose a smaller model."
-        : "Pull the model again if its file is damaged, or choose another; Ollama's log has the details.",
+      hint: "Pull the model again if its file is damaged, or choose another; Ollama's log has the details.",
       cause,
     });
   if (status === 403 && text !== "")
@@ -120,11 +127,11 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
   });
 }
 
+/** The system's last resort ends a runner with SIGKILL; Ollama itself says "resource limitations" when one is gone. */
 const isOutOfMemory = (text: string): boolean =>
-  /out.of.memory|failed to allocate|more system memory|cudaMalloc|resource limitations|signal: killed/i.test(text);
+  saysOutOfMemory(text) || /more system memory|resource limitations|signal: killed/i.test(text);
 
 const isLoadFailure = (text: string): boolean =>
-  isOutOfMemory(text) ||
   /process has terminated|unexpectedly stopped|unable to load model|error loading model|failed to load|timed out waiting for llama/i.test(
     text,
   );

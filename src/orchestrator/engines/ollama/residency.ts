@@ -1,4 +1,4 @@
-import { LoadFailed, OrchestratorError, UnknownModel, UnsupportedCapability } from "../../errors.ts";
+import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../errors.ts";
 import type { ResidentModel } from "../../types.ts";
 import type { EngineResidency, LoadOptions } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
@@ -94,7 +94,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
       const deadline = context.now() + timeouts.unloadMs;
       while (await isThere()) {
         if (context.now() >= deadline)
-          throw new OrchestratorError(
+          throw new UnloadUnconfirmed(
             `${model} is still in memory ${timeouts.unloadMs / 1_000} s after it was unloaded`,
             {
               hint: "It is probably answering another program: try again when that has ended.",

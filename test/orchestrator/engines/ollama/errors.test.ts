@@ -3,6 +3,7 @@ import {
   EngineUnreachable,
   GenerationFailed,
   LoadFailed,
+  OutOfMemory,
   PrivacyLocked,
   PromptTooLong,
   PullFailed,
@@ -26,9 +27,10 @@ describe("an error answer of Ollama", () => {
     ["no embeddings", 501, body(vendorErrors.noEmbeddings), UnsupportedCapability],
     ["no chat", 400, body('"all-minilm" does not support chat'), UnsupportedCapability],
     ["full queue", 503, body(vendorErrors.queueFull), QueueFull],
-    ["killed at load", 500, body(vendorErrors.terminated), LoadFailed],
-    ["out of memory at load", 500, body(vendorErrors.outOfMemory), LoadFailed],
-    ["runner stopped, in a 200 stream", 200, body(vendorErrors.runnerStopped), LoadFailed],
+    ["killed at load", 500, body(vendorErrors.terminated), OutOfMemory],
+    ["out of memory at load", 500, body(vendorErrors.outOfMemory), OutOfMemory],
+    ["runner stopped, in a 200 stream", 200, body(vendorErrors.runnerStopped), OutOfMemory],
+    ["a file that no runner reads", 500, body("unable to load model: /blobs/sha256-1"), LoadFailed],
     ["cloud switched off", 403, body("ollama cloud is disabled: remote inference is unavailable"), PrivacyLocked],
     ["foreign Host header", 403, "", EngineUnreachable],
     ["another program at that address", 404, "404 page not found", EngineUnreachable],
@@ -55,6 +57,12 @@ describe("an error answer of Ollama", () => {
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error).toMatchObject({ promptTokens: 6_010, contextTokens: 2_048 });
     expect(error.message).toBe("the prompt has 6010 tokens, and smollm2:135m is loaded with a context of 2048");
+  });
+
+  it("says how much could not be allocated, where Ollama does", () => {
+    const bytesOf = (text: string) => errorOfReply(500, body(text), attempt, "x");
+    expect(bytesOf(vendorErrors.outOfMemory)).toMatchObject({ allocationBytes: 5_368_709_120 });
+    expect(bytesOf(vendorErrors.terminated)).toMatchObject({ allocationBytes: undefined });
   });
 
   it("names the memory when that is what ran out, and the file otherwise", () => {

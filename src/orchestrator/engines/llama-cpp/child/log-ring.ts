@@ -23,7 +23,13 @@ export function createLogRing(): LogRing {
  */
 export function loadErrorIn(lines: readonly string[]): string | undefined {
   const newestFirst = lines.toReversed();
-  for (const pattern of [/error loading model(?: \w+)?: (.+)$/, /(?:failed|error|assert)[^:]*: (.+)$/i]) {
+  for (const pattern of [
+    /error loading model(?: \w+)?: (.+)$/,
+    // With its size, which the summary that follows leaves out.
+    /((?:failed|unable) to allocate.*size:? \d+)/i,
+    /((?:failed|unable) to allocate.*)$/i,
+    /(?:failed|error|assert)[^:]*: (.+)$/i,
+  ]) {
     for (const line of newestFirst) {
       const reason = pattern.exec(line)?.[1]?.trim();
       if (reason !== undefined && reason !== "") return reason;

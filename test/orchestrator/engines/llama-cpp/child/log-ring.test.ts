@@ -14,7 +14,17 @@ it.each([
     "cannot find tokenizer merges in model file",
   ],
   [["gguf_init_from_file_impl: failed to read magic"], undefined],
-  [["ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer: size 99"], "size 99"],
+  [
+    [
+      "[error] ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 5368709120",
+      "[error] llama_init_from_model: failed to initialize the context: failed to allocate buffer for kv cache",
+    ],
+    "failed to allocate buffer of size 5368709120",
+  ],
+  [
+    ["[error] llama_init_from_model: failed to initialize the context: failed to allocate compute pp buffers"],
+    "failed to allocate compute pp buffers",
+  ],
   [[], undefined],
 ])("the reason of a failed load is found in %j", (lines, expected) => {
   expect(loadErrorIn(lines)).toBe(expected);

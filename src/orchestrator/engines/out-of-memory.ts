@@ -1,0 +1,12 @@
+/** How llama.cpp says that memory ran out; Ollama passes its words on. */
+export function saysOutOfMemory(text: string): boolean {
+  return /out.of.memory|(?:failed|unable) to allocate|cannot allocate memory|(?:not enough|insufficient) memory|too large for the available|bad_alloc|cudaMalloc/i.test(
+    text,
+  );
+}
+
+/** Bytes of the allocation that failed ("failed to allocate buffer of size 5368709120"); undefined when it isn't said. */
+export function allocationBytesIn(text: string): number | undefined {
+  const digits = /allocate[^\n]*?\bsize:? (\d+)/i.exec(text)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
