@@ -228,6 +228,15 @@ export interface MemoryEstimate {
   };
   /** The engine process's own base, which `predictedBytes` leaves out. */
   readonly processBytes: number;
+  /** Share of such a load that the engine last put onto graphics cards (0: none); absent where that was never seen. */
+  readonly vramShare?: number;
+}
+
+/** Which part of a load goes where, on a machine with graphics cards that have their own memory. */
+export interface LoadPlacement {
+  readonly ramBytes: number;
+  readonly vramBytes: number;
+  readonly cards: readonly { readonly name: string; readonly bytes: number }[];
 }
 
 export interface LoadPlan {
@@ -243,4 +252,8 @@ export interface LoadPlan {
   readonly evict: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   /** In words, one step each. */
   readonly steps: readonly string[];
+  /** Absent where there is one memory, and where it does not fit. */
+  readonly placement?: LoadPlacement;
+  /** Why this machine is slow now, a sentence each. */
+  readonly warnings?: readonly string[];
 }

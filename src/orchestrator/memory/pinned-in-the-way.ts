@@ -1,4 +1,5 @@
 import { type LoadTarget, type MemoryState, planLoad } from "./plan.ts";
+import { withoutReservations } from "./state.ts";
 
 /**
  * Names of pinned models that would make room for `target`, could they be unloaded; none when it wouldn't fit without
@@ -8,6 +9,6 @@ export function pinnedInTheWay(target: LoadTarget, state: MemoryState): readonly
   const pinned = new Set(state.resident.filter(({ isPinned }) => isPinned).map(({ name }) => name));
   if (pinned.size === 0) return [];
   const freed = state.resident.map((entry) => ({ ...entry, isPinned: false, isBusy: false }));
-  const { fits, evict } = planLoad(target, { ...state, reservedBytes: 0, resident: freed });
+  const { fits, evict } = planLoad(target, { ...withoutReservations(state), resident: freed });
   return fits ? evict.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
 }

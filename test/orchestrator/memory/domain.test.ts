@@ -4,24 +4,33 @@ import { createMemoryDomain } from "../../../src/orchestrator/memory/domain.ts";
 describe("a memory domain", () => {
   it("adds up what loads in progress have set aside", () => {
     const domain = createMemoryDomain("local");
-    domain.reserve("ollama/a", 100);
-    domain.reserve("llama-cpp/b", 30);
-    expect(domain.reservedBytes()).toBe(130);
+    domain.reserve("ollama/a", { ramBytes: 100 });
+    domain.reserve("llama-cpp/b", { ramBytes: 30 });
+    expect(domain.reserved().ramBytes).toBe(130);
   });
 
   it("leaves out the load that is being planned", () => {
     const domain = createMemoryDomain("local");
-    domain.reserve("ollama/a", 100);
-    domain.reserve("llama-cpp/b", 30);
-    expect(domain.reservedBytes("ollama/a")).toBe(30);
+    domain.reserve("ollama/a", { ramBytes: 100 });
+    domain.reserve("llama-cpp/b", { ramBytes: 30 });
+    expect(domain.reserved("ollama/a").ramBytes).toBe(30);
   });
 
   it("releases once, however often it is told to", () => {
     const domain = createMemoryDomain("local");
-    const release = domain.reserve("ollama/a", 100);
-    domain.reserve("ollama/a", 7);
+    const release = domain.reserve("ollama/a", { ramBytes: 100 });
+    domain.reserve("ollama/a", { ramBytes: 7 });
     release();
     release();
-    expect(domain.reservedBytes()).toBe(7);
+    expect(domain.reserved().ramBytes).toBe(7);
+  });
+
+  it("keeps what is set aside on each graphics card apart", () => {
+    const domain = createMemoryDomain("local");
+    domain.reserve("ollama/a", { ramBytes: 5, vramBytes: { left: 100 } });
+    const release = domain.reserve("ollama/b", { ramBytes: 1, vramBytes: { left: 20, right: 3 } });
+    expect(domain.reserved()).toEqual({ ramBytes: 6, vramBytes: { left: 120, right: 3 } });
+    release();
+    expect(domain.reserved()).toEqual({ ramBytes: 5, vramBytes: { left: 100 } });
   });
 });

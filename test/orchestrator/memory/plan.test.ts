@@ -90,7 +90,7 @@ describe("the three published cases of AIfred", () => {
     const plan = planLoad(unknown("qwen3:32b", 19), state(18, [loaded("qwen3:8b", 5.7)], { isOverridden: true }));
     expect(plan).toMatchObject({ neededBytes: 22.8 * GB, freeBytes: 18 * GB });
     expect(plan.steps).toEqual([
-      "18.0 GB free, loaded qwen3:8b 5.7 GB",
+      "available 18.0 GB, loaded qwen3:8b 5.7 GB",
       "needed 22.8 GB: size 19.0 GB x 1.20 = 22.8 GB, and more than size + buffer 2.0 GB = 21.0 GB",
       "unload qwen3:8b (5.7 GB)",
       "23.7 GB free",
@@ -144,7 +144,7 @@ describe("a model with metadata", () => {
   it("says what the number is made of", () => {
     const plan = planLoad(simulated("m", 10, { margin: 0.02, processBytes: 0.1 * GB }), state(20));
     expect(plan.steps).toEqual([
-      "20.0 GB free",
+      "available 20.0 GB",
       "needed 12.3 GB: predicted 10.0 GB (simulated) + margin 200.0 MB + process 100.0 MB + buffer 2.0 GB",
       "load m",
     ]);

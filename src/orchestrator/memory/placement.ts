@@ -1,0 +1,52 @@
+import type { LoadPlacement } from "../types.ts";
+import { freeOnCard, freeVram, type Goal, ownBytes, sum, vramOf } from "./limits.ts";
+import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
+
+/**
+ * Which part of a load goes onto graphics cards once `going` are unloaded, and onto which: the fullest one that takes it
+ * all, else the emptiest first (Ollama does likewise). What is unloaded frees the cards that hold most, because engines
+ * don't say where a model lies. Undefined where there is one memory.
+ */
+export function placementOf(
+  target: LoadTarget,
+  state: MemoryState,
+  goal: Goal,
+  going: readonly ResidentEntry[],
+): LoadPlacement | undefined {
+  if (goal === "memory") return undefined;
+  const own = ownBytes(target.estimate);
+  const share = target.estimate.vramShare ?? 1;
+  const wanted = goal === "cards" ? own : Math.floor(own * share);
+  const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(going.map(vramOf))));
+  return { ramBytes: own - vramBytes, vramBytes, cards: spread(vramBytes, cardsAfter(state, going)) };
+}
+
+interface Card {
+  readonly name: string;
+  readonly freeBytes: number;
+}
+
+function cardsAfter(state: MemoryState, going: readonly ResidentEntry[]): readonly Card[] {
+  let released = sum(going.map(vramOf));
+  const gpus = (state.gpus ?? []).map((gpu) => ({ gpu, freeBytes: freeOnCard(gpu, state) }));
+  return gpus
+    .toSorted((a, b) => b.gpu.totalBytes - b.freeBytes - (a.gpu.totalBytes - a.freeBytes))
+    .map(({ gpu, freeBytes }) => {
+      const back = Math.min(released, Math.max(0, gpu.totalBytes - freeBytes));
+      released -= back;
+      return { name: gpu.name, freeBytes: freeBytes + back };
+    });
+}
+
+function spread(bytes: number, cards: readonly Card[]): readonly { readonly name: string; readonly bytes: number }[] {
+  const byRoom = cards.toSorted((a, b) => a.freeBytes - b.freeBytes);
+  const single = byRoom.find(({ freeBytes }) => freeBytes >= bytes);
+  let rest = bytes;
+  return (single === undefined ? byRoom.toReversed() : [single])
+    .map(({ name, freeBytes }) => {
+      const part = Math.min(rest, freeBytes);
+      rest -= part;
+      return { name, bytes: part };
+    })
+    .filter((card) => card.bytes > 0);
+}
