@@ -1,11 +1,13 @@
 import type { Engine, Report } from "../engines/engine.ts";
-import { throwIfCancelled } from "../errors.ts";
+import { throwIfCancelled, UnloadUnconfirmed } from "../errors.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { MemoryDomain } from "../memory/domain.ts";
+import type { MemoryDomain, MemoryVector } from "../memory/domain.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
+import { moreToEvict } from "../memory/more-room.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
+import { isSomeReserved, withoutReservations } from "../memory/state.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
 import { doesNotFit } from "./adjust.ts";
@@ -13,6 +15,7 @@ import type { Estimates } from "./estimates.ts";
 import { type Leases, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";
+import type { Stuck } from "./stuck.ts";
 
 /** A plan whose evictions are done and whose memory is set aside until `release`. */
 export interface Room {
@@ -22,19 +25,35 @@ export interface Room {
 
 export interface RoomMaker {
   /**
-   * Evicts until the model fits and reserves its memory; waits while only busy models are in the way. Throws
+   * Evicts until the model fits and reserves its memory; waits while only busy models are in the way. Plans once more
+   * when another program took memory meanwhile, and without what was told to leave and did not. Throws
    * `ModelDoesNotFit`, `Cancelled`.
    */
   makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room>;
+  /**
+   * For a load whose room was made and did not suffice: evicts what frees `bytes` more, or all that may go. Answers the
+   * names of what went; what does not leave is passed over.
+   */
+  evictMore(located: LocatedModel, bytes: number, report: Report, signal: AbortSignal): Promise<readonly string[]>;
   /** Takes a model out of memory; whether it may go is for the caller to know. */
   evict(victim: { readonly name: string; readonly engine: string }, signal: AbortSignal): Promise<void>;
 }
+
+/** A plan did not hold, and another is to be made at once. */
+const planAgain = Symbol("plan again");
+
+/**
+ * Measurements wobble, and what an engine gives back is not to the byte what it was thought to hold: memory counts as
+ * taken by somebody else when more of the buffer than this is missing.
+ */
+const bufferThatMayBeMissing = 1 / 4;
 
 export function createRoomMaker(parts: {
   readonly source: MemoryStateSource;
   readonly occupancy: Occupancy;
   readonly leases: Leases;
   readonly decisions: Decisions;
+  readonly stuck: Stuck;
   readonly plan: (located: LocatedModel, contextTokens: number, signal: AbortSignal) => Promise<LoadPlan>;
   readonly targetOf: (located: LocatedModel, contextTokens: number, signal: AbortSignal) => Promise<LoadTarget>;
   /** Without asking an engine. */
@@ -45,19 +64,23 @@ export function createRoomMaker(parts: {
   /** A model was taken out of an engine's memory. */
   readonly left: (engine: Engine, name: string) => void;
 }): RoomMaker {
-  const { source, occupancy, leases, decisions, plan, targetOf, domainOf } = parts;
+  const { source, occupancy, leases, decisions, stuck, plan, targetOf, domainOf } = parts;
   const { inventory } = source;
 
   async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal) {
     // Remembered from here on: a simulation may take seconds, and others wait for their turn.
     await targetOf(located, contextTokens, signal);
     const seen = new Map<string, number>();
-    for (;;) {
+    for (let hasLookedAgain = false; ;) {
       // Subscribed before looking, so that a release in between is not missed.
       const released = leases.nextRelease();
       const outcome = await parts.inTurn(located.engine.memoryDomain, () =>
-        tryToMakeRoom(located, contextTokens, report, signal),
+        tryToMakeRoom(located, contextTokens, report, signal, hasLookedAgain),
       );
+      if (outcome === planAgain) {
+        hasLookedAgain = true;
+        continue;
+      }
       if (typeof outcome !== "string") return outcome;
       report({ message: outcome });
       // At the second look: what is over within a turn is no wait.
@@ -68,13 +91,17 @@ export function createRoomMaker(parts: {
     }
   }
 
-  /** One look at the memory: room was made, or what to wait for, in words. Throws `ModelDoesNotFit`. */
+  /**
+   * One look at the memory: room was made, or what to wait for, in words. Whether the room is still there after the
+   * evictions is looked at once. Throws `ModelDoesNotFit`.
+   */
   async function tryToMakeRoom(
     located: LocatedModel,
     contextTokens: number,
     report: Report,
     signal: AbortSignal,
-  ): Promise<Room | string> {
+    hasLookedAgain: boolean,
+  ): Promise<Room | string | typeof planAgain> {
     throwIfCancelled(signal, `loading ${located.model.name}`);
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
@@ -85,15 +112,25 @@ export function createRoomMaker(parts: {
       return `waiting: ${model.name} grows to ${contextTokens} tokens when its present answer is done`;
     const areVictimsIdle = made.evict.every((victim) => occupancy.mayBeEvicted(modelId(victim.engine, victim.name)));
     if (made.fits && areVictimsIdle) {
-      const release = occupancy.occupy(id, domainOf(engine.memoryDomain).reserve(id, made.estimate.predictedBytes));
+      const release = occupancy.occupy(id, domainOf(engine.memoryDomain).reserve(id, setAside(made)));
       try {
         await evictAll(made, report, signal);
+        const isTaken =
+          made.evict.length > 0 && !hasLookedAgain && !(await isStillThere(located, contextTokens, signal));
+        if (!isTaken) {
+          note(located, "load", made.steps, made);
+          return { plan: made, release };
+        }
+        note(located, "replan", [...made.steps, "but another program took memory meanwhile"], made);
       } catch (error) {
         release();
-        throw error;
+        // The model itself was to go, to come back with more context: nothing else can go instead.
+        if (!(error instanceof UnloadUnconfirmed) || stuck.has(id)) throw error;
+        note(located, "replan", [error.message], made);
+        return planAgain;
       }
-      note(located, "load", made.steps, made);
-      return { plan: made, release };
+      release();
+      return planAgain;
     }
     if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
       return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
@@ -108,7 +145,7 @@ export function createRoomMaker(parts: {
 
   function note(
     { engine, model }: LocatedModel,
-    kind: "load" | "wait" | "refuse",
+    kind: "load" | "wait" | "refuse" | "replan",
     steps: readonly string[],
     made?: LoadPlan,
   ): void {
@@ -136,23 +173,70 @@ export function createRoomMaker(parts: {
     const engine = inventory.engines.find((candidate) => candidate.id === victim.engine);
     if (engine === undefined) return;
     await occupancy.whileEvicting([modelId(engine.id, victim.name)], async () => {
+      const id = modelId(engine.id, victim.name);
       try {
         await engine.residency?.unload(victim.name, signal);
+        stuck.forget(id);
         parts.left(engine, victim.name);
+      } catch (error) {
+        if (error instanceof UnloadUnconfirmed) stuck.note(id);
+        throw error;
       } finally {
         inventory.forgetResidency(engine);
       }
     });
   }
 
+  async function evictMore(located: LocatedModel, bytes: number, report: Report, signal: AbortSignal) {
+    const { engine, model } = located;
+    const went: string[] = [];
+    await parts.inTurn(engine.memoryDomain, async () => {
+      const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
+      if (state === undefined) return;
+      for (const victim of moreToEvict({ model: model.name, engine: engine.id }, bytes, state)) {
+        if (!occupancy.mayBeEvicted(modelId(victim.engine, victim.name))) continue;
+        report({
+          message: `unloading ${victim.name} (${formatBytes(victim.bytes)}): memory ran out for ${model.name}`,
+        });
+        try {
+          await evict(victim, signal);
+          went.push(victim.name);
+        } catch (error) {
+          if (!(error instanceof UnloadUnconfirmed)) throw error;
+        }
+      }
+    });
+    return went;
+  }
+
+  /** Measured anew: what was evicted is gone, and nobody else took it. */
+  async function isStillThere(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
+    const { engine, model } = located;
+    const state = await readMemoryState(source, engine, modelId(engine.id, model.name), 0);
+    // What is configured doesn't change with what is loaded.
+    if (state === undefined || state.isOverridden) return true;
+    const bufferBytes = state.bufferBytes * (1 - bufferThatMayBeMissing);
+    const again = planLoad(await targetOf(located, contextTokens, signal), { ...state, bufferBytes });
+    return again.fits && again.evict.length === 0;
+  }
+
   async function wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
     const { engine, model } = located;
     const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
-    if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && state.reservedBytes === 0))
-      return false;
-    const idle = { ...state, reservedBytes: 0, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
+    if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && !isSomeReserved(state))) return false;
+    const idle = {
+      ...withoutReservations(state),
+      resident: state.resident.map((entry) => ({ ...entry, isBusy: false })),
+    };
     return planLoad(await targetOf(located, contextTokens, signal), idle).fits;
   }
 
-  return { makeRoom, evict };
+  return { makeRoom, evictMore, evict };
+}
+
+/** What the load is predicted to take, kind by kind. */
+function setAside({ estimate, placement }: LoadPlan): MemoryVector {
+  if (placement === undefined) return { ramBytes: estimate.predictedBytes };
+  const vramBytes = Object.fromEntries(placement.cards.map(({ name, bytes }) => [name, bytes]));
+  return { ramBytes: placement.ramBytes, vramBytes };
 }

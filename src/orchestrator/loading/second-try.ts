@@ -1,0 +1,74 @@
+import type { Decisions } from "../decisions/decisions.ts";
+import type { Report } from "../engines/engine.ts";
+import { OutOfMemory } from "../errors.ts";
+import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
+import { formatBytes } from "../text/format-bytes.ts";
+import type { LoadPlan } from "../types.ts";
+import { largestWithin, remediesOfContext } from "./adjust.ts";
+import type { Estimates } from "./estimates.ts";
+import type { RoomMaker } from "./room.ts";
+
+/**
+ * Runs `attempt`, a load whose room is made; when the engine runs out of memory all the same, once more after more was
+ * evicted. Throws `OutOfMemory` with what would fit when nothing is left that may go, or it did not help.
+ */
+export type LoadWithSecondTry = (
+  located: LocatedModel,
+  made: LoadPlan,
+  attempt: () => Promise<unknown>,
+  report: Report,
+  signal: AbortSignal,
+) => Promise<void>;
+
+/**
+ * The prediction was too low by an unknown amount. An engine that says which allocation failed gives a lower bound;
+ * a prediction that is wrong by more than a quarter has not been seen.
+ */
+const missingShare = 1 / 4;
+
+export function createSecondTry(parts: {
+  readonly rooms: Pick<RoomMaker, "evictMore">;
+  readonly decisions: Decisions;
+  readonly inventory: Pick<Inventory, "recentLists">;
+  readonly quickEstimate: Estimates["quick"];
+}): LoadWithSecondTry {
+  const { rooms, decisions, inventory } = parts;
+
+  async function explained(made: LoadPlan, error: OutOfMemory, went: readonly string[]): Promise<OutOfMemory> {
+    // The load took at most what was needed for it, and that was too little.
+    const boundBytes = made.neededBytes * (1 - missingShare);
+    const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, parts.quickEstimate);
+    const predicted = formatBytes(made.estimate.predictedBytes);
+    const also = went.length === 0 ? "" : `, also after ${went.join(", ")} made room`;
+    const numbers = `predicted ${predicted} at ${made.contextTokens} tokens of context, free ${formatBytes(made.freeBytes)}`;
+    const remedies = [
+      ...remediesOfContext(made),
+      smaller === undefined
+        ? "free memory, or pull_model a smaller model"
+        : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which needs less`,
+    ];
+    return new OutOfMemory(`memory ran out loading ${made.model}${also} (${numbers}): ${error.message}`, {
+      hint: remedies.join(", or "),
+      allocationBytes: error.allocationBytes,
+      cause: error,
+    });
+  }
+
+  return async (located, made, attempt, report, signal) => {
+    let went: readonly string[] = [];
+    for (;;) {
+      try {
+        await attempt();
+        return;
+      } catch (error) {
+        if (!(error instanceof OutOfMemory)) throw error;
+        const isSecond = went.length > 0;
+        const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * missingShare);
+        if (!isSecond) went = await rooms.evictMore(located, bytes, report, signal);
+        if (isSecond || went.length === 0) throw await explained(made, error, went);
+        const steps = [error.message, ...went.map((name) => `unload ${name}`), `load ${made.model} once more`];
+        decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
+      }
+    }
+  };
+}

@@ -1,0 +1,26 @@
+import { chooseEviction } from "../scheduler/eviction.ts";
+import type { LoadPlan } from "../types.ts";
+import { releasedBytes } from "./limits.ts";
+import { candidateOf, isEvictable, keyOf } from "./plan.ts";
+import type { LoadTarget, MemoryState } from "./state.ts";
+
+/**
+ * What goes when a load that fitted by its plan ran out of memory: the cheapest set that frees `bytes`, or all that may
+ * go when they don't suffice; never the model of that load itself. Empty: nothing is left that may go.
+ */
+export function moreToEvict(
+  target: Pick<LoadTarget, "model" | "engine">,
+  bytes: number,
+  state: MemoryState,
+): LoadPlan["evict"] {
+  const evictable = state.resident.filter(
+    (entry) => isEvictable(entry) && (entry.name !== target.model || entry.engine !== target.engine),
+  );
+  const keys = chooseEviction({
+    bytesToFree: bytes,
+    smallModelBytes: state.smallModelBytes,
+    candidates: evictable.map((entry) => candidateOf(entry, releasedBytes(entry))),
+  });
+  const going = keys === undefined ? evictable : evictable.filter((entry) => keys.includes(keyOf(entry)));
+  return going.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) }));
+}
