@@ -105,7 +105,7 @@ export const systemStatus = defineTool({
           .join("; "),
       ),
     ];
-    if (ram.warning !== undefined) lines.push(ram.warning);
+    if (ram.warning !== undefined && warnings?.includes(ram.warning) !== true) lines.push(ram.warning);
     return [...lines, ...(warnings ?? [])].join("\n");
   },
 });

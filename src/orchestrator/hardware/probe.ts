@@ -8,6 +8,8 @@ export interface MemorySample {
   readonly swapTotalBytes: number;
   readonly swapUsedBytes: number;
   readonly gpus: readonly GpuMemory[];
+  /** Runnable processes of the whole machine per core, over the last minute; absent where the system doesn't tell. */
+  readonly loadPerCore?: number;
   /** Milliseconds since the epoch. */
   readonly sampledAtMs: number;
 }

@@ -16,7 +16,7 @@ export interface SystemProbeOptions {
   readonly systemInformation?: () => Promise<SystemInformation>;
   readonly platform?: NodeJS.Platform;
   readonly architecture?: string;
-  readonly os?: Pick<typeof os, "availableParallelism" | "totalmem" | "freemem">;
+  readonly os?: Pick<typeof os, "availableParallelism" | "totalmem" | "freemem" | "loadavg" | "cpus">;
   readonly log?: Log;
 }
 
@@ -81,8 +81,15 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
       availableBytes: Math.min(reading.availableBytes, memoryRoomBytes ?? Number.POSITIVE_INFINITY),
       ...(isLimited ? { cgroupLimitBytes: memoryLimitBytes } : {}),
       gpus: gpus(),
+      ...loadOf(),
       sampledAtMs: now(),
     };
+  };
+
+  /** Both figures are the machine's, also in a container; Windows answers zeros. */
+  const loadOf = (): Pick<MemorySample, "loadPerCore"> => {
+    const cores = system.cpus().length;
+    return platform === "win32" || cores === 0 ? {} : { loadPerCore: (system.loadavg()[0] ?? 0) / cores };
   };
 
   let latest: { readonly sample: Promise<MemorySample>; readonly atMs: number } | undefined;

@@ -1,6 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
+import { pressureWarnings } from "../memory/pressure.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { EngineStatus, RamStatus } from "../facade.ts";
 
@@ -27,25 +28,17 @@ export async function ramStatus({ inventory, probe, isPinned }: StatusSource): P
     ),
   ]);
   const { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes, gpus } = sample;
-  const warning = swapWarning(swapUsedBytes, swapTotalBytes);
+  const warnings = pressureWarnings(sample);
   return {
     totalBytes,
     availableBytes,
     swapTotalBytes,
     swapUsedBytes,
-    ...(warning === undefined ? {} : { warning }),
+    ...(warnings.length === 0 ? {} : { warning: warnings.join("; ") }),
     gpus,
     loaded: loaded.flat(),
     sampledAt: new Date(sample.sampledAtMs).toISOString(),
   };
-}
-
-/** A little swap is normal; this much means that something was pushed out. */
-const notableSwapBytes = 256 * 1024 ** 2;
-
-function swapWarning(usedBytes: number, totalBytes: number): string | undefined {
-  if (usedBytes < notableSwapBytes) return undefined;
-  return `${formatBytes(usedBytes)} of ${formatBytes(totalBytes)} swap are in use: models will be slow; close programs or use a smaller model`;
 }
 
 export async function engineStatus(inventory: Inventory, engine: Engine, signal: AbortSignal): Promise<EngineStatus> {

@@ -34,7 +34,13 @@ function probeWith(fake: Fake, options: Partial<SystemProbeOptions> = {}) {
     readFile: (file) => fake.files?.[file],
     platform: "linux",
     architecture: "x64",
-    os: { availableParallelism: () => 4, totalmem: () => 32 * GiB, freemem: () => 5 * GiB },
+    os: {
+      availableParallelism: () => 4,
+      totalmem: () => 32 * GiB,
+      freemem: () => 5 * GiB,
+      loadavg: () => [12, 9, 1],
+      cpus: () => Array.from({ length: 8 }, () => core),
+    },
     log: createLog("warn", (line) => lines.push(line)),
     systemInformation: async () => ({
       mem: async () => {
@@ -52,6 +58,20 @@ function probeWith(fake: Fake, options: Partial<SystemProbeOptions> = {}) {
   return { probe, clock, lines, calls };
 }
 
+const core = { model: "", speed: 0, times: { user: 0, nice: 0, sys: 0, idle: 0, irq: 0 } };
+
+it.each([
+  ["linux", 1.5],
+  ["darwin", 1.5],
+  ["win32", undefined],
+] as const)("on %s the last minute's load per core is %s", async (platform, load) => {
+  const { probe } = probeWith(
+    { mem: async () => ({ total: 1, available: 1, swaptotal: 0, swapused: 0 }) },
+    { platform },
+  );
+  expect((await probe.sample()).loadPerCore).toBe(load);
+});
+
 /** Lets promises that are already settled run their continuations. */
 async function settle(): Promise<void> {
   await new Promise<void>((resolve) => setImmediate(resolve));
@@ -66,6 +86,7 @@ describe("the system probe on Linux", () => {
       swapTotalBytes: 4 * GiB,
       swapUsedBytes: GiB,
       gpus: [],
+      loadPerCore: 1.5,
       sampledAtMs: 1_000_000,
     });
     expect(calls.mem).toBe(0);

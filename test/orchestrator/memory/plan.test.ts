@@ -296,3 +296,15 @@ describe("planLoad, for all states", () => {
     );
   });
 });
+
+it("of a model without metadata up to 10 GB exactly available > size + 2 GB decides, which is AIfred's can_load", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 100 }), fc.integer({ min: 0, max: 200 }), (tenths, available) => {
+      const size = tenths / 10;
+      const fits = Math.round(available) * 1e8 > Math.round(size * 10) * 1e8 + 2e9;
+      const target = { ...unknown("m", 0), fileBytes: Math.round(size * 10) * 1e8 };
+      const estimate = estimateBySize(target.fileBytes, buffer);
+      expect(planLoad({ ...target, estimate }, { ...state(0), availableBytes: available * 1e8 }).fits).toBe(fits);
+    }),
+  );
+});

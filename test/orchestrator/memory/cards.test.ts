@@ -1,0 +1,211 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { estimateBySize } from "../../../src/orchestrator/memory/estimate.ts";
+import { freeBytes, planLoad } from "../../../src/orchestrator/memory/plan.ts";
+import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/state.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
+
+const GB = 1e9;
+/** What a process needs of each card beside the model. */
+const context = 512 * 1024 ** 2;
+
+/** Free for models, the process's own part of the card apart. */
+function card(name: string, freeGb: number, more: Partial<GpuState> = {}): GpuState {
+  return { name, totalBytes: 24 * GB, freeBytes: freeGb * GB + context, reservedBytes: 0, ...more };
+}
+
+function machine(availableGb: number, gpus: readonly GpuState[], more: Partial<MemoryState> = {}): MemoryState {
+  return {
+    availableBytes: availableGb * GB,
+    isOverridden: false,
+    totalBytes: 64 * GB,
+    bufferBytes: 2 * GB,
+    smallModelBytes: 5 * GB,
+    reservedBytes: 0,
+    resident: [],
+    gpus,
+    mayUseGpus: true,
+    ...more,
+  };
+}
+
+function onCards(name: string, vramGb: number, ramGb = 0, more: Partial<ResidentEntry> = {}): ResidentEntry {
+  return {
+    name,
+    engine: "ollama",
+    sizeBytes: (vramGb + ramGb) * GB,
+    vramBytes: vramGb * GB,
+    mappedBytes: 0,
+    isBusy: false,
+    isPinned: false,
+    lastUsedMs: 0,
+    isForeign: false,
+    ...more,
+  };
+}
+
+function model(predictedGb: number, more: Partial<MemoryEstimate> = {}): LoadTarget {
+  const predictedBytes = predictedGb * GB;
+  const estimate: MemoryEstimate = { method: "computed", predictedBytes, margin: 0, processBytes: 0, ...more };
+  return { model: "new", engine: "ollama", contextTokens: 4096, estimate, fileBytes: predictedBytes, isLoaded: false };
+}
+
+describe("a load on a machine with graphics cards", () => {
+  it("goes wholly onto a card that has room, and leaves the RAM alone", () => {
+    const plan = planLoad(model(10), machine(4, [card("RTX", 12)]));
+    expect(plan).toMatchObject({
+      fits: true,
+      evict: [],
+      placement: { ramBytes: 0, vramBytes: 10 * GB, cards: [{ name: "RTX", bytes: 10 * GB }] },
+    });
+    expect(plan.steps.at(-1)).toBe("load new: 10.0 GB on RTX");
+  });
+
+  it("takes the fullest card that holds all of it", () => {
+    const plan = planLoad(model(5), machine(32, [card("big", 20), card("small", 6)]));
+    expect(plan.placement?.cards).toEqual([{ name: "small", bytes: 5 * GB }]);
+  });
+
+  it("is spread over several when no single one holds it", () => {
+    const plan = planLoad(model(25), machine(32, [card("a", 8), card("b", 20)]));
+    expect(plan.placement).toEqual({
+      ramBytes: 0,
+      vramBytes: 25 * GB,
+      cards: [
+        { name: "b", bytes: 20 * GB },
+        { name: "a", bytes: 5 * GB },
+      ],
+    });
+  });
+
+  it("unloads what lies on the card, and nothing that lies in RAM", () => {
+    const resident = [onCards("on card", 9), onCards("in RAM", 0, 9)];
+    const plan = planLoad(model(10), machine(4, [card("RTX", 3)], { resident }));
+    expect(plan).toMatchObject({ fits: true, placement: { vramBytes: 10 * GB } });
+    expect(plan.evict.map(({ name }) => name)).toEqual(["on card"]);
+    expect(plan.steps).toEqual([
+      "available 4.0 GB and 3.0 GB on RTX, loaded on card 9.0 GB, in RAM 9.0 GB",
+      "needed 10.0 GB: predicted 10.0 GB (computed)",
+      "unload on card (9.0 GB)",
+      "12.0 GB free on cards",
+      "load new: 10.0 GB on RTX",
+    ]);
+  });
+
+  it("puts into RAM what the cards don't hold, when nothing more can go", () => {
+    const resident = [onCards("busy", 9, 0, { isBusy: true })];
+    const plan = planLoad(model(10), machine(20, [card("RTX", 3)], { resident }));
+    expect(plan).toMatchObject({ fits: true, evict: [], placement: { ramBytes: 7 * GB, vramBytes: 3 * GB } });
+    expect(plan.steps.at(-1)).toBe("load new: 3.0 GB on RTX, 7.0 GB in RAM");
+  });
+
+  it("does not fit when cards and RAM together are too small, buffer included", () => {
+    expect(planLoad(model(10), machine(9, [card("RTX", 3)])).fits).toBe(true);
+    expect(planLoad(model(10.1), machine(9, [card("RTX", 3)])).fits).toBe(false);
+  });
+
+  it("keeps the buffer free in RAM although the card has room", () => {
+    expect(planLoad(model(10), machine(2, [card("RTX", 12)])).fits).toBe(true);
+    expect(planLoad(model(10), machine(1.9, [card("RTX", 12)])).fits).toBe(false);
+  });
+
+  it("follows the share that the engine put onto cards when it loaded it before", () => {
+    const plan = planLoad(model(10, { vramShare: 0.4 }), machine(20, [card("RTX", 12)]));
+    expect(plan.placement).toMatchObject({ ramBytes: 6 * GB, vramBytes: 4 * GB });
+    expect(planLoad(model(10, { vramShare: 0.4 }), machine(7.9, [card("RTX", 12)])).fits).toBe(false);
+  });
+
+  it("is planned in RAM where the engine was seen to use no card, or can't", () => {
+    for (const state of [machine(11, [card("RTX", 20)], { mayUseGpus: false }), machine(11, [card("RTX", 20)])]) {
+      const target = state.mayUseGpus === true ? model(10, { vramShare: 0 }) : model(10);
+      const plan = planLoad(target, state);
+      expect(plan).toMatchObject({ fits: false, freeBytes: 11 * GB, neededBytes: 12 * GB });
+      expect(plan.placement).toBeUndefined();
+    }
+  });
+
+  it("gives back to RAM only what lies there", () => {
+    const resident = [onCards("other", 8, 2)];
+    const state = machine(9, [card("RTX", 0)], { resident, mayUseGpus: false });
+    expect(planLoad(model(9), state)).toMatchObject({ fits: true, evict: [{ name: "other" }] });
+    expect(planLoad(model(9.1), state).fits).toBe(false);
+  });
+
+  it("leaves out what loads in progress have set aside on a card", () => {
+    const state = machine(3, [card("RTX", 12, { reservedBytes: 5 * GB })]);
+    expect(planLoad(model(7), state)).toMatchObject({ fits: true, placement: { vramBytes: 7 * GB } });
+    expect(planLoad(model(9), state).fits).toBe(false);
+    expect(freeBytes(state)).toBe(10 * GB);
+  });
+
+  it("takes a card that doesn't say what is free to hold everything that lies on cards", () => {
+    const { freeBytes: _unsaid, ...silent } = card("RTX", 0);
+    const resident = [onCards("other", 20, 0, { isBusy: true })];
+    expect(planLoad(model(3), machine(4, [silent], { resident })).placement).toMatchObject({ vramBytes: 3 * GB });
+    expect(planLoad(model(4), machine(4, [silent], { resident })).placement).toMatchObject({ ramBytes: context });
+  });
+
+  it("counts both against memory.maxBytes", () => {
+    const state = machine(60, [card("RTX", 20)], { maxBytes: 12 * GB, resident: [onCards("other", 4, 1)] });
+    expect(planLoad(model(7), state)).toMatchObject({ fits: true, evict: [] });
+    expect(planLoad(model(8), state).evict.map(({ name }) => name)).toEqual(["other"]);
+  });
+
+  it("ignores cards where memory.availableBytes stands for everything", () => {
+    const resident = [onCards("other", 8)];
+    const plan = planLoad(model(10), machine(5, [card("RTX", 20)], { isOverridden: true, resident }));
+    expect(plan).toMatchObject({ fits: true, evict: [{ name: "other", bytes: 8 * GB }] });
+    expect(plan.placement).toBeUndefined();
+  });
+
+  it("is held by the RAM alone where that is what the graphics unit has", () => {
+    const resident = [onCards("other", 8)];
+    const plan = planLoad(model(10), machine(5, [], { resident }));
+    expect(plan).toMatchObject({ fits: true, evict: [{ name: "other", bytes: 8 * GB }] });
+  });
+});
+
+const arbitraryMachine = fc
+  .record({
+    ram: fc.integer({ min: 0, max: 40 }),
+    cards: fc.array(fc.integer({ min: 0, max: 24 }), { minLength: 1, maxLength: 1 }),
+    resident: fc.array(
+      fc.record({
+        vram: fc.integer({ min: 0, max: 8 }),
+        ram: fc.integer({ min: 0, max: 8 }),
+        isBusy: fc.boolean(),
+        isPinned: fc.boolean(),
+      }),
+      { maxLength: 5 },
+    ),
+  })
+  .map(({ ram, cards, resident }) =>
+    machine(
+      ram,
+      cards.map((free, index) => card(`card ${index}`, free, { totalBytes: 100 * GB })),
+      {
+        resident: resident.map(({ vram, ram: inRam, isBusy, isPinned }, index) =>
+          onCards(`r${index}`, vram, inRam, { isBusy, isPinned }),
+        ),
+      },
+    ),
+  );
+
+it("on one card, what was planned fits where it was planned once the evicted are gone", () => {
+  fc.assert(
+    fc.property(arbitraryMachine, fc.integer({ min: 1, max: 40 }), fc.boolean(), (before, size, hasMetadata) => {
+      const estimate = estimateBySize(size * GB, before.bufferBytes);
+      const target = hasMetadata ? model(size) : { ...model(size), estimate };
+      const plan = planLoad(target, before);
+      if (!plan.fits || plan.placement === undefined) return;
+      const gone = before.resident.filter(({ name }) => plan.evict.some((victim) => victim.name === name));
+      expect(gone.some(({ isBusy, isPinned }) => isBusy || isPinned)).toBe(false);
+      const vram = gone.reduce((sum, entry) => sum + (entry.vramBytes ?? 0), 0);
+      const ram = gone.reduce((sum, entry) => sum + entry.sizeBytes - (entry.vramBytes ?? 0), 0);
+      const { ramBytes, vramBytes, cards } = plan.placement;
+      expect(vramBytes).toBeLessThanOrEqual((before.gpus?.[0]?.freeBytes ?? 0) - context + vram);
+      expect(cards.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(vramBytes);
+      if (hasMetadata) expect(ramBytes + before.bufferBytes).toBeLessThanOrEqual(before.availableBytes + ram);
+    }),
+  );
+});
