@@ -31,6 +31,9 @@ export interface EngineWorld {
   readonly keepAliveSeconds: () => number;
 }
 
+/** For durations: it goes on when the clock is set, and doesn't jump after a sleep. */
+const steady = (): number => performance.now();
+
 /** Makes the engines of some settings. */
 export type EngineMaker = (settings: Settings) => readonly Engine[];
 
@@ -47,7 +50,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
     platform: process.platform,
     searchPath: world.environment["PATH"] ?? "",
   });
-  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(Date.now) };
+  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(steady) };
   let made = new Map<string, Engine>();
 
   return ({ providers, store, registry, network }) => {
@@ -62,7 +65,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
       keep(["ollama", host, registry.stallTimeoutMs, network], () =>
         createOllamaEngine({
           host,
-          now: Date.now,
+          now: steady,
           log,
           timeouts: { pullStallMs: registry.stallTimeoutMs },
           allowedHosts: network.allowedHosts,
@@ -127,6 +130,7 @@ function createEmbedded(
       return world.keepAliveSeconds();
     },
     now: Date.now,
+    steady,
     log,
   });
 }

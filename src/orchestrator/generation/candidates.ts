@@ -7,7 +7,7 @@ import { defaultContextTokens } from "../loading/context-size.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import type { Log } from "../log.ts";
-import type { Observations } from "../observations/observations.ts";
+import { isCooling, type Observations } from "../observations/observations.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../types.ts";
 
@@ -85,9 +85,10 @@ async function toCandidate(
   const facts = await factsOf(source, located, signal);
   const merged = describeFromDatabase(model.name, facts);
   const isLoaded = await source.inventory.isLoaded(located, 60_000);
-  const { tokensPerSecond, loadSeconds, coolsUntilMs, error } = source.observations.of(id);
-  const isCooling = coolsUntilMs !== undefined && coolsUntilMs > source.now();
-  const coolDown = engineNow.downBecause ?? (isCooling ? (error ?? "it failed a moment ago") : undefined);
+  const observed = source.observations.of(id);
+  const { tokensPerSecond, loadSeconds, error } = observed;
+  const coolDown =
+    engineNow.downBecause ?? (isCooling(observed, source.now()) ? (error ?? "it failed a moment ago") : undefined);
   const parameterCount = parseParameterSize(model.parameterSize ?? facts.parameterSize);
   const candidate: Candidate = {
     model: model.name,

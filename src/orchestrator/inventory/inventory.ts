@@ -52,6 +52,8 @@ export interface Inventory {
   /** After a pull or a delete: engines may read the same files, so every list is fetched anew. */
   forgetAll(): void;
   forgetResidency(engine: Engine): void;
+  /** Whether the last look at what it has in memory failed. */
+  isSilent(engine: Engine): boolean;
   /** What the engine had in memory when it was last looked at; nothing is waited for. */
   lastResident(engine: Engine): readonly ResidentModel[];
   /**
@@ -104,7 +106,10 @@ export function createInventory(world: {
   const listCache: Cache<readonly InstalledModel[]> = new WeakMap();
   const residencyCache: Cache<readonly ResidentModel[]> = new WeakMap();
   const factsCache = new Map<string, ModelFacts>();
-  const unreadableCache = new Map<string, { readonly error: LoadFailed; readonly untilMs: number }>();
+  const unreadableCache = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
+
+  /** The absolute difference: a clock that was set back must not keep anything fresh. */
+  const ageMs = (atMs: number): number => Math.abs(now() - atMs);
 
   function remembered<Value>(cache: Cache<Value>, engine: Engine, empty: Value): Remembered<Value> {
     let entry = cache.get(engine);
@@ -160,7 +165,7 @@ export function createInventory(world: {
   /** As `refresh`, but an engine that hangs is waited for once, not by every call. */
   function refreshPatiently<Value>(entry: Remembered<Value>, engine: Engine, source: Source<Value>): Promise<void> {
     const done = refresh(entry, engine, source);
-    const waitedMs = now() - (entry.pending?.sinceMs ?? now());
+    const waitedMs = ageMs(entry.pending?.sinceMs ?? now());
     return withPatience(done, Math.max(0, listPatienceMs - waitedMs));
   }
 
@@ -215,7 +220,7 @@ export function createInventory(world: {
     await Promise.all(
       asked
         .map((engine) => ({ engine, entry: remembered(listCache, engine, []) }))
-        .filter(({ entry }) => now() - entry.atMs > maxAgeMs)
+        .filter(({ entry }) => ageMs(entry.atMs) > maxAgeMs)
         .map(({ engine, entry }) => refreshPatiently(entry, engine, listSource(engine))),
     );
     return asked.map(snapshot);
@@ -226,7 +231,7 @@ export function createInventory(world: {
     const entries = asked.map((engine) => remembered(listCache, engine, []));
     if (entries.some((entry) => entry.atMs === Number.NEGATIVE_INFINITY)) return lists(freshMs);
     for (const engine of asked) {
-      if (now() - remembered(listCache, engine, []).atMs > freshMs) void refreshList(engine);
+      if (ageMs(remembered(listCache, engine, []).atMs) > freshMs) void refreshList(engine);
     }
     return asked.map(snapshot);
   }
@@ -236,9 +241,9 @@ export function createInventory(world: {
     if (residency === undefined) return [];
     const entry = remembered<readonly ResidentModel[]>(residencyCache, engine, []);
     const source = residencySource(residency);
-    const ageMs = now() - entry.atMs;
-    if (ageMs > maxAgeMs) await refreshPatiently(entry, engine, source);
-    else if (ageMs > freshMs) void refresh(entry, engine, source);
+    const entryAgeMs = ageMs(entry.atMs);
+    if (entryAgeMs > maxAgeMs) await refreshPatiently(entry, engine, source);
+    else if (entryAgeMs > freshMs) void refresh(entry, engine, source);
     // An engine that doesn't answer holds nothing that could be used or evicted.
     return entry.failure === undefined ? entry.value : [];
   }
@@ -249,13 +254,13 @@ export function createInventory(world: {
     const known = factsCache.get(key);
     if (known !== undefined) return known;
     const unreadable = unreadableCache.get(key);
-    if (unreadable !== undefined && now() < unreadable.untilMs) throw unreadable.error;
+    if (unreadable !== undefined && ageMs(unreadable.atMs) < unreadableMs) throw unreadable.error;
     try {
       const described = await engine.describe(model.name, signal);
       factsCache.set(key, described);
       return described;
     } catch (error) {
-      if (error instanceof LoadFailed) unreadableCache.set(key, { error, untilMs: now() + unreadableMs });
+      if (error instanceof LoadFailed) unreadableCache.set(key, { error, atMs: now() });
       throw error;
     }
   }
@@ -340,6 +345,7 @@ export function createInventory(world: {
       drop(remembered(residencyCache, engine, []));
       lookAgainAtResidency(engine);
     },
+    isSilent: (engine) => residencyCache.get(engine)?.failure !== undefined,
     lastResident(engine) {
       const entry = residencyCache.get(engine);
       return entry === undefined || entry.failure !== undefined ? [] : entry.value;

@@ -59,7 +59,7 @@ export function createLearning(now: () => number): Learning {
   return {
     async versionOf(engine, signal) {
       const host = hostOf(engine);
-      if (host.version === undefined || now() - host.version.atMs > versionMs) {
+      if (host.version === undefined || Math.abs(now() - host.version.atMs) > versionMs) {
         const value = engine.health(signal).then(({ version }) => version ?? "unknown");
         host.version = { value, atMs: now() };
         // Nobody is left with a version that wasn't answered.

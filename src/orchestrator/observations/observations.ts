@@ -27,6 +27,11 @@ export interface Observations {
 
 /** How long a model that failed is passed over while another can serve. */
 const coolDownMs = 30_000;
+/** Whether it failed so recently that others are preferred; a clock that was set back doesn't prolong that. */
+export function isCooling({ coolsUntilMs }: Pick<Observation, "coolsUntilMs">, nowMs: number): boolean {
+  return coolsUntilMs !== undefined && coolsUntilMs > nowMs && coolsUntilMs - nowMs <= coolDownMs;
+}
+
 /** Weight of the newest sample. */
 const smoothing = 0.3;
 
@@ -48,7 +53,7 @@ export function createObservations(now: () => number): Observations {
     of: (key) => observations.get(key) ?? {},
     used: (key) => update(key, { lastUsedMs: now() }),
     loaded(key, loadMs) {
-      const loadSeconds = smooth(observations.get(key)?.loadSeconds, loadMs / 1000);
+      const loadSeconds = smooth(observations.get(key)?.loadSeconds, Math.max(0, loadMs) / 1000);
       observations.set(key, { ...healed(key), loadSeconds, lastUsedMs: now() });
     },
     generated(key, completionTokens, decodeMs) {

@@ -67,7 +67,7 @@ export function createFolderStates(now: () => number, profiles: readonly string[
   return {
     async of(folder) {
       const before = known.get(folder);
-      if (before !== undefined && now() - before.seenAtMs < freshMs) return before.state;
+      if (before !== undefined && Math.abs(now() - before.seenAtMs) < freshMs) return before.state;
       const running = looking.get(folder);
       if (running !== undefined) return running;
       const started = look(folder, before).then((seen) => {

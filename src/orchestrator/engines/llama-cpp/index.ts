@@ -38,8 +38,10 @@ export interface LlamaCppOptions {
   readonly keepAliveSeconds: number;
   /** Shared with the engine that this one follows, whose models may still answer; its own unless given. */
   readonly shared?: { readonly children: ChildrenList; readonly gate: ComputeGate };
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, for the time at which a model leaves. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets, for durations; `now` unless given. */
+  readonly steady?: () => number;
   readonly log: Log;
   /** Milliseconds a load may take; 60 s and 0.1 s per megabyte unless given. */
   readonly loadLimitMs?: (weightsBytes: number) => number;
@@ -55,10 +57,10 @@ export interface LlamaCppEngine extends Engine {
  * a crash never reaches the server; one computation at a time over all of them.
  */
 export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
-  const { store, inspect, installation, now, log } = options;
+  const { store, inspect, installation, now, steady = now, log } = options;
   const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
   const children = options.shared?.children ?? createChildrenList(options.runFolder, log);
-  const gate = options.shared?.gate ?? createComputeGate(now);
+  const gate = options.shared?.gate ?? createComputeGate(steady);
   const sessions = new Set<ChildSession>();
   const closing = new AbortController();
   let reaped: Promise<number> | undefined;
@@ -97,11 +99,12 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     }
   }
 
-  const estimator = createEstimator({ open, now, log });
+  const estimator = createEstimator({ open, now: steady, log });
   const models = createModels({
     open,
     gate,
     now,
+    steady,
     log,
     get keepAliveSeconds() {
       return options.keepAliveSeconds;
@@ -141,7 +144,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     return { stored, header, facts, request };
   }
 
-  const { generate, embed, count } = createComputing({ models, gate, now, prepare });
+  const { generate, embed, count } = createComputing({ models, gate, now: steady, prepare });
 
   return {
     id: "llama-cpp",
@@ -149,9 +152,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     trust: "local",
     memoryDomain: "local",
     async health() {
-      const startedAt = now();
+      const startedAt = steady();
       const isInstalled = await installation.isInstalled().catch(() => false);
-      const latencyMs = now() - startedAt;
+      const latencyMs = steady() - startedAt;
       if (isInstalled) return { isReachable: true, version: engineVersion, latencyMs };
       return { isReachable: false, latencyMs, message: `${notInstalled().message}; ${notInstalled().hint}` };
     },

@@ -1,4 +1,4 @@
-import { Cancelled, LoadFailed } from "../../errors.ts";
+import { Cancelled, LoadFailed, UnloadUnconfirmed } from "../../errors.ts";
 import type { GgufHeader } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
 import { sameModel } from "../../store/model-name.ts";
@@ -49,6 +49,7 @@ interface Entry extends Resident {
   readonly request: LoadRequest;
   users: number;
   keepAliveSeconds: number;
+  /** Of `steady`. */
   expiresAtMs?: number;
   timer?: NodeJS.Timeout;
 }
@@ -63,21 +64,31 @@ interface PendingLoad {
 export interface ModelsParts {
   readonly open: (signal: AbortSignal) => Promise<ChildSession>;
   readonly gate: ComputeGate;
+  /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly steady: () => number;
   readonly log: Log;
   /** Seconds without use until a model is unloaded when nobody said otherwise; negative never. */
   readonly keepAliveSeconds: number;
   /** Milliseconds a load of so many bytes may take. */
   readonly loadLimitMs: (weightsBytes: number) => number;
+  /** Milliseconds from the word to the end of a process; 10 s unless given. */
+  readonly stopLimitMs?: number;
   /** Stands in for the measurement where the system has none. */
   readonly estimate: (stored: StoredModel, request: LoadRequest) => Promise<MemoryEstimate | undefined>;
 }
 
+/** SIGKILL comes after a fifth of a second; a process that still stands hangs in the kernel. */
+const defaultStopLimitMs = 10_000;
+
 /** The models in memory: one process each, by name. */
 export function createModels(parts: ModelsParts): Models {
-  const { gate, now, log } = parts;
+  const { gate, now, steady, log } = parts;
   const entries = new Map<string, Entry>();
   const loads = new Map<string, PendingLoad>();
+  /** Told to end, and still there: nobody uses them, and their memory is taken. */
+  const standing = new Set<Entry>();
   let isClosed = false;
 
   async function load(
@@ -90,7 +101,7 @@ export function createModels(parts: ModelsParts): Models {
     const previous = entries.get(name);
     // Through the gate: whoever computes with the smaller context may finish.
     if (previous !== undefined) await gate.run(signal, () => end(previous));
-    const startedAt = now();
+    const startedAt = steady();
     const limitMs = parts.loadLimitMs(header.weightsBytes);
     let session: ChildSession | undefined;
     try {
@@ -118,7 +129,7 @@ export function createModels(parts: ModelsParts): Models {
         stored,
         session,
         contextTokens: loadRequest.contextTokens,
-        loadMs: now() - startedAt,
+        loadMs: steady() - startedAt,
         base,
         request: loadRequest,
         users: 0,
@@ -179,7 +190,7 @@ export function createModels(parts: ModelsParts): Models {
 
   async function use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use> {
     const { name } = loadable.stored;
-    const startedAt = now();
+    const startedAt = steady();
     let hasWaited = false;
     for (;;) {
       if (isClosed)
@@ -187,7 +198,7 @@ export function createModels(parts: ModelsParts): Models {
       const entry = entries.get(name);
       const pending = loads.get(name);
       if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
-        return take(entry, options, hasWaited ? now() - startedAt : 0);
+        return take(entry, options, hasWaited ? steady() - startedAt : 0);
       hasWaited = true;
       // A load under way may be for less context than we need: then the next round loads again.
       await follow(pending ?? startLoad(loadable, options), report, signal, name);
@@ -217,16 +228,30 @@ export function createModels(parts: ModelsParts): Models {
     if (entry.keepAliveSeconds < 0 || !entry.session.isAlive()) return;
     // Timers of Node fire at once when asked for more than 2³¹ − 1 ms.
     const delayMs = Math.min(entry.keepAliveSeconds * 1_000, 2 ** 31 - 1);
-    entry.expiresAtMs = now() + delayMs;
+    entry.expiresAtMs = steady() + delayMs;
     entry.timer = setTimeout(() => {
-      if (entry.users === 0) void end(entry);
+      if (entry.users === 0) end(entry).catch((error: unknown) => log.warn(String(error)));
     }, delayMs);
     entry.timer.unref();
   }
 
   async function end(entry: Entry): Promise<void> {
     forget(entry);
-    await entry.session.stop();
+    const limitMs = parts.stopLimitMs ?? defaultStopLimitMs;
+    let timer: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        standing.add(entry);
+        void entry.session.ended.then(() => standing.delete(entry));
+        const { name } = entry.stored;
+        reject(
+          new UnloadUnconfirmed(`the engine process of ${name} still stands ${limitMs / 1_000} s after it was ended`, {
+            hint: `End process ${entry.session.pid} by hand, or wait: its memory counts as taken until it is gone.`,
+          }),
+        );
+      }, limitMs);
+    });
+    await Promise.race([entry.session.stop(), tooLong]).finally(() => clearTimeout(timer));
   }
 
   function forget(entry: Entry): void {
@@ -248,8 +273,13 @@ export function createModels(parts: ModelsParts): Models {
       vramBytes: 0,
       contextTokens: entry.contextTokens,
       loadMs: entry.loadMs,
-      ...(entry.expiresAtMs === undefined ? {} : { expiresAt: new Date(entry.expiresAtMs).toISOString() }),
+      ...(entry.expiresAtMs === undefined ? {} : { expiresAt: isoOf(entry.expiresAtMs) }),
     };
+  }
+
+  /** The timer doesn't follow the clock on the wall, so what is told is counted from now. */
+  function isoOf(expiresAtMs: number): string {
+    return new Date(now() + Math.max(0, expiresAtMs - steady())).toISOString();
   }
 
   async function unload(name: string): Promise<void> {
@@ -266,7 +296,7 @@ export function createModels(parts: ModelsParts): Models {
     use,
     find: (name) => [...entries.values()].find((entry) => sameModel(entry.stored.name, name)),
     describe: (resident) => describe(resident as Entry),
-    list: () => Promise.all([...entries.values()].map(describe)),
+    list: () => Promise.all([...entries.values(), ...standing].map(describe)),
     unload,
     async close() {
       isClosed = true;

@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import { OutOfMemory, UnloadUnconfirmed } from "../../../../src/orchestrator/errors.ts";
+import {
+  type ChildEnd,
+  ChildGone,
+  type ChildSession,
+} from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
+import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
+import { createModels, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
+
+const never = new AbortController().signal;
+const loadable = {
+  stored: { name: "tiny:1b", digest: "sha256:1", sizeBytes: 1_000, weightsFile: "/tiny.gguf" },
+  header: { weightsBytes: 1_000 },
+  request: () => ({ type: "load", contextTokens: 2_048 }),
+} as unknown as Loadable;
+
+/** A process that loads as `call` says and whose end is told by hand. */
+function session(call: () => Promise<unknown> = () => Promise.resolve({ contextTokens: 2_048 })) {
+  let end: (value: ChildEnd) => void = () => undefined;
+  const ended = new Promise<ChildEnd>((resolve) => (end = resolve));
+  const stop = () => ended.then(() => undefined);
+  return { end, session: { pid: 0, ended, isAlive: () => true, call, stop } as unknown as ChildSession };
+}
+
+function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number } = { wallMs: 0, steadyMs: 0 }) {
+  const warnings: string[] = [];
+  const created = createModels({
+    open: () => Promise.resolve(opened),
+    gate: createComputeGate(() => clock.steadyMs),
+    now: () => clock.wallMs,
+    steady: () => clock.steadyMs,
+    log: { debug: () => undefined, info: () => undefined, warn: (line) => warnings.push(line) },
+    keepAliveSeconds: 900,
+    loadLimitMs: () => 60_000,
+    stopLimitMs: 5,
+    estimate: () => Promise.resolve(undefined),
+  });
+  const load = () => created.use(loadable, { contextTokens: 2_048 }, () => undefined, never);
+  return { ...created, load };
+}
+
+describe("an engine process that does not end", () => {
+  it("is reported, and its model is listed as long as it stands", async () => {
+    const child = session();
+    const { load, list, unload } = models(child.session);
+    (await load()).release();
+    await expect(unload("tiny:1b")).rejects.toBeInstanceOf(UnloadUnconfirmed);
+    expect((await list()).map(({ name }) => name)).toEqual(["tiny:1b"]);
+    child.end({ cause: "SIGKILL", log: [], wasStopped: true });
+    await child.session.ended;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await list()).toEqual([]);
+  });
+});
+
+describe("an engine process that the system ends while it loads", () => {
+  it.each([
+    ["SIGKILL", [], OutOfMemory],
+    ["SIGABRT", ["ggml_aligned_malloc: failed to allocate buffer of size 77"], OutOfMemory],
+    ["SIGSEGV", ["something went wrong"], undefined],
+  ])("%s with %j", async (cause, log, expected) => {
+    const child = session(() => Promise.reject(new ChildGone({ cause, log, wasStopped: false })));
+    const { load, list } = models(child.session);
+    const loading = load().catch((error: unknown) => error);
+    child.end({ cause, log, wasStopped: false });
+    const error = await loading;
+    expect(error instanceof OutOfMemory ? OutOfMemory : undefined).toBe(expected);
+    expect(String(error)).toContain(`the engine process ended (${cause})`);
+    expect(await list()).toEqual([]);
+  });
+});
+
+describe("the time at which a model leaves", () => {
+  it("is told from now, whatever the clock on the wall was set to since", async () => {
+    const clock = { wallMs: 1_000_000, steadyMs: 0 };
+    const { load, list } = models(session().session, clock);
+    const use = await load();
+    use.release();
+    expect((await list())[0]?.expiresAt).toBe(new Date(1_900_000).toISOString());
+    clock.steadyMs = 100_000;
+    clock.wallMs = 5_000_000_000;
+    expect((await list())[0]?.expiresAt).toBe(new Date(5_000_800_000).toISOString());
+    clock.wallMs = 0;
+    expect((await list())[0]?.expiresAt).toBe(new Date(800_000).toISOString());
+    expect(use.loadMs).toBe(0);
+  });
+});
