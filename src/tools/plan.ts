@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { LoadPlan } from "../orchestrator/types.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
-import { round } from "./render.ts";
+import { present, round } from "./render.ts";
 
 /** A load plan as tools show it. */
 export const planOutput = z.object({
@@ -11,19 +11,44 @@ export const planOutput = z.object({
   free_bytes: z.number(),
   context_tokens: z.number().optional(),
   evict: z.array(z.object({ name: z.string(), bytes: z.number() })).describe("Models that make room."),
+  placement: z
+    .object({
+      ram_bytes: z.number(),
+      vram_bytes: z.number(),
+      cards: z.array(z.object({ name: z.string(), bytes: z.number() })),
+    })
+    .optional(),
   steps: z.array(z.string()),
+  warnings: z.array(z.string()).optional(),
+});
+
+/** What the predicted bytes are made of. */
+export const partsOutput = z.object({
+  weights: z.number(),
+  cache: z.number(),
+  state: z.number().optional(),
+  compute: z.number(),
+  other: z.number().optional(),
+  process: z.number().optional(),
 });
 
 export function planData(plan: LoadPlan): z.input<typeof planOutput> {
-  return {
+  const { placement, warnings } = plan;
+  return present({
     fits: plan.fits,
     predicted_bytes: plan.estimate.predictedBytes,
     needed_bytes: plan.neededBytes,
     free_bytes: plan.freeBytes,
     context_tokens: plan.contextTokens,
     evict: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
+    placement: placement && {
+      ram_bytes: placement.ramBytes,
+      vram_bytes: placement.vramBytes,
+      cards: placement.cards.map(({ name, bytes }) => ({ name, bytes })),
+    },
     steps: [...plan.steps],
-  };
+    warnings: warnings === undefined || warnings.length === 0 ? undefined : [...warnings],
+  });
 }
 
 /** How the figures came about; the margin is relative (0.02 = ±2 %). */
@@ -31,13 +56,48 @@ export function estimateData(plan: LoadPlan) {
   return { method: plan.estimate.method, margin: round(plan.estimate.margin, 3) };
 }
 
+/** Bytes; undefined where the parts aren't told apart. Empty ones are left out. */
+export function partsData({ estimate }: LoadPlan): z.input<typeof partsOutput> | undefined {
+  const { parts, processBytes } = estimate;
+  if (parts === undefined) return undefined;
+  return present({
+    weights: parts.weightsBytes,
+    cache: parts.cacheBytes,
+    state: parts.stateBytes,
+    compute: parts.computeBytes,
+    other: parts.otherBytes > 0 ? parts.otherBytes : undefined,
+    process: processBytes > 0 ? processBytes : undefined,
+  });
+}
+
 export function renderPlan(model: string, plan: z.output<typeof planOutput>): string {
-  // Needs nothing: loaded with enough context, or in the cloud, where even its size is not ours.
-  if (plan.needed_bytes === 0) return plan.predicted_bytes > 0 ? `${model} is loaded already` : plan.steps.join("; ");
+  const nothing = needsNothing(model, plan);
+  if (nothing !== undefined) return nothing;
   const verdict = plan.fits ? "fits" : "does not fit";
   const room = `needs ${formatBytes(plan.needed_bytes)}, free ${formatBytes(plan.free_bytes)}`;
   const evicted = plan.evict.map(({ name }) => name).filter((name) => name !== model);
   // Its own smaller load goes too; that is no eviction to worry about.
   const anew = evicted.length < plan.evict.length ? ", loaded anew with more context" : "";
   return `${model} ${verdict}: ${room}${evicted.length === 0 ? "" : `, evicts ${evicted.join(", ")}`}${anew}`;
+}
+
+/**
+ * `qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → 23.7 GB free →
+ * load qwen3:32b`
+ */
+export function renderSteps(model: string, plan: z.output<typeof planOutput>): string {
+  const nothing = needsNothing(model, plan);
+  if (nothing !== undefined) return nothing;
+  const [situation, ...then] = plan.steps.filter((step) => !step.startsWith("needed "));
+  // Not measured, so neither verdict nor numbers.
+  if (then.length === 0) return `${model}: ${situation ?? ""}`;
+  const chain = [`${situation}, needed ${formatBytes(plan.needed_bytes)}`, ...then].join(" → ");
+  const warned = (plan.warnings ?? []).map((warning) => `; ${warning}`).join("");
+  return `${model} ${plan.fits ? "fits" : "does not fit"}: ${chain}${warned}`;
+}
+
+/** Loaded with enough context, or in the cloud, where even its size is not ours. */
+function needsNothing(model: string, plan: z.output<typeof planOutput>): string | undefined {
+  if (plan.needed_bytes > 0) return undefined;
+  return plan.predicted_bytes > 0 ? `${model} is loaded already` : plan.steps.join("; ");
 }

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
-import { estimateData, planData, planOutput, renderPlan } from "./plan.ts";
+import { estimateData, partsData, partsOutput, planData, planOutput, renderSteps } from "./plan.ts";
 import { present } from "./render.ts";
 
 export const smartLoad = defineTool({
@@ -28,6 +28,7 @@ export const smartLoad = defineTool({
     plan: planOutput.optional(),
     method: z.string(),
     margin: z.number(),
+    parts: partsOutput.optional().describe("Bytes of which the prediction is made, and of the process around them."),
   }),
   async run(input, { orchestrator, caller, follow }) {
     const request = present({
@@ -38,7 +39,8 @@ export const smartLoad = defineTool({
     if (input.dry_run === true) {
       const plan = await orchestrator.planLoad(caller, request);
       const { model, engine, isLoaded } = plan;
-      return { data: { model, engine, loaded: isLoaded, plan: planData(plan), ...estimateData(plan) } };
+      const parts = partsData(plan);
+      return { data: present({ model, engine, loaded: isLoaded, plan: planData(plan), ...estimateData(plan), parts }) };
     }
     const { model, engine, loadMs, plan } = await follow(await orchestrator.loadModel(caller, request));
     return {
@@ -54,7 +56,7 @@ export const smartLoad = defineTool({
     };
   },
   render({ model, load_ms, plan }) {
-    if (load_ms === undefined && plan !== undefined) return renderPlan(model, plan);
+    if (load_ms === undefined && plan !== undefined) return renderSteps(model, plan);
     if (load_ms === 0) return `${model} is loaded already`;
     const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
     // A model that is in the way of itself had too little context.

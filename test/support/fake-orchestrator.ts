@@ -9,10 +9,9 @@ import type {
   ModelList,
   Orchestrator,
   PullResult,
-  RamStatus,
   RoutePlan,
-  SystemStatus,
 } from "../../src/orchestrator/facade.ts";
+import type { RamStatus, SystemStatus } from "../../src/orchestrator/facade-status.ts";
 import type { Memories } from "../../src/orchestrator/facade-recall.ts";
 import { createMemories } from "../../src/orchestrator/recall/memories.ts";
 import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
@@ -127,11 +126,23 @@ export const plan: LoadPlan = {
   contextTokens: 8192,
   isLoaded: false,
   fits: true,
-  estimate: { method: "computed", predictedBytes: 5.1 * gigabyte, margin: 0.05, processBytes: 100_000_000 },
+  estimate: {
+    method: "computed",
+    predictedBytes: 5.1 * gigabyte,
+    margin: 0.05,
+    parts: { weightsBytes: 4.4 * gigabyte, cacheBytes: 0.4 * gigabyte, computeBytes: 0.3 * gigabyte, otherBytes: 0 },
+    processBytes: 100_000_000,
+  },
   neededBytes: 7.4 * gigabyte,
   freeBytes: 6.9 * gigabyte,
   evict: [{ name: "smollm2:135m", engine: "llama-cpp", bytes: 700_000_000 }],
-  steps: ["unload smollm2:135m (700 MB)", "load qwen2.5-coder:7b"],
+  steps: [
+    "available 6.9 GB, loaded smollm2:135m 700.0 MB",
+    "needed 7.4 GB: predicted 5.1 GB (computed) + margin 255.0 MB + buffer 2.0 GB",
+    "unload smollm2:135m (700.0 MB)",
+    "7.6 GB free",
+    "load qwen2.5-coder:7b",
+  ],
 };
 
 export const generated: GenerateResult = {

@@ -192,7 +192,10 @@ describe("route_and_generate", () => {
             "needed_bytes": 7400000000,
             "predicted_bytes": 5100000000,
             "steps": [
-              "unload smollm2:135m (700 MB)",
+              "available 6.9 GB, loaded smollm2:135m 700.0 MB",
+              "needed 7.4 GB: predicted 5.1 GB (computed) + margin 255.0 MB + buffer 2.0 GB",
+              "unload smollm2:135m (700.0 MB)",
+              "7.6 GB free",
               "load qwen2.5-coder:7b",
             ],
           },

@@ -38,7 +38,10 @@ describe("smart_load", () => {
             "needed_bytes": 7400000000,
             "predicted_bytes": 5100000000,
             "steps": [
-              "unload smollm2:135m (700 MB)",
+              "available 6.9 GB, loaded smollm2:135m 700.0 MB",
+              "needed 7.4 GB: predicted 5.1 GB (computed) + margin 255.0 MB + buffer 2.0 GB",
+              "unload smollm2:135m (700.0 MB)",
+              "7.6 GB free",
               "load qwen2.5-coder:7b",
             ],
           },
@@ -108,11 +111,22 @@ describe("smart_load", () => {
     expect(answer.content).toEqual([{ type: "text", text }]);
   });
 
-  it("a model that is in its own way is no eviction", async () => {
+  it("says of a model that is in its own way that it is loaded anew", async () => {
     const evict = [{ name: "qwen2.5-coder:7b", engine: "ollama", bytes: 4_700_000_000 }];
-    connection = await connectMemoryClient(createFakeOrchestrator({ planLoad: async () => ({ ...plan, evict }) }));
+    const steps = [
+      "available 6.9 GB",
+      "needed 7.4 GB: predicted 5.1 GB (computed) + margin 255.0 MB + buffer 2.0 GB",
+      "unload qwen2.5-coder:7b (4.7 GB) to load it with more context",
+      "11.6 GB free",
+      "load qwen2.5-coder:7b",
+    ];
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ planLoad: async () => ({ ...plan, evict, steps }) }),
+    );
     const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });
-    const text = "qwen2.5-coder:7b fits: needs 7.4 GB, free 6.9 GB, loaded anew with more context";
+    const text =
+      "qwen2.5-coder:7b fits: available 6.9 GB, needed 7.4 GB → unload qwen2.5-coder:7b (4.7 GB) to load it with more " +
+      "context → 11.6 GB free → load qwen2.5-coder:7b";
     expect(answer.content).toEqual([{ type: "text", text }]);
   });
 
@@ -136,6 +150,44 @@ describe("smart_load", () => {
     expect(answer.content).toEqual([{ type: "text", text: steps[0] }]);
   });
 
+  it("shows where a load goes on a machine with graphics cards, and why the machine is slow", async () => {
+    const placement = { ramBytes: 1e9, vramBytes: 4e9, cards: [{ name: "RTX", bytes: 4e9 }] };
+    const warnings = ["3.0 GB of 8.0 GB swap are in use"];
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ planLoad: async () => ({ ...plan, placement, warnings }) }),
+    );
+    const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });
+    expect(answer.structuredContent).toMatchObject({
+      plan: { placement: { ram_bytes: 1e9, vram_bytes: 4e9, cards: [{ name: "RTX", bytes: 4e9 }] }, warnings },
+    });
+    expect(JSON.stringify(answer.content)).toContain("load qwen2.5-coder:7b; 3.0 GB of 8.0 GB swap are in use");
+  });
+
+  it("shows in numbers and words what has to go, and both rules where only the size is known", async () => {
+    const steps = [
+      "available 18.0 GB, loaded qwen3:8b 5.7 GB",
+      "needed 22.8 GB: size 19.0 GB x 1.20 = 22.8 GB, and more than size + buffer 2.0 GB = 21.0 GB",
+      "unload qwen3:8b (5.7 GB)",
+      "23.7 GB free",
+      "load qwen3:32b",
+    ];
+    const planned = { ...plan, model: "qwen3:32b", neededBytes: 22.8e9, freeBytes: 18e9, steps };
+    connection = await connectMemoryClient(createFakeOrchestrator({ planLoad: async () => planned }));
+    const answer = await connection.call("smart_load", { model: "qwen3:32b", dry_run: true });
+    const text =
+      "qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → " +
+      "23.7 GB free → load qwen3:32b";
+    expect(answer.content).toEqual([{ type: "text", text }]);
+    expect(answer.structuredContent).toMatchObject({ plan: { steps } });
+  });
+
+  it("gives neither verdict nor numbers for memory that nobody measures", async () => {
+    const steps = ["the memory of box is on another machine and not measured"];
+    connection = await connectMemoryClient(createFakeOrchestrator({ planLoad: async () => ({ ...plan, steps }) }));
+    const answer = await connection.call("smart_load", { model: "qwen2.5-coder:7b", dry_run: true });
+    expect(answer.content).toEqual([{ type: "text", text: `qwen2.5-coder:7b: ${steps[0]}` }]);
+  });
+
   it("plans without loading for dry_run", async () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator);
@@ -143,7 +195,7 @@ describe("smart_load", () => {
       {
         "content": [
           {
-            "text": "qwen2.5-coder:7b fits: needs 7.4 GB, free 6.9 GB, evicts smollm2:135m",
+            "text": "qwen2.5-coder:7b fits: available 6.9 GB, loaded smollm2:135m 700.0 MB, needed 7.4 GB → unload smollm2:135m (700.0 MB) → 7.6 GB free → load qwen2.5-coder:7b",
             "type": "text",
           },
         ],
@@ -153,6 +205,12 @@ describe("smart_load", () => {
           "margin": 0.05,
           "method": "computed",
           "model": "qwen2.5-coder:7b",
+          "parts": {
+            "cache": 400000000,
+            "compute": 300000000,
+            "process": 100000000,
+            "weights": 4400000000,
+          },
           "plan": {
             "context_tokens": 8192,
             "evict": [
@@ -166,7 +224,10 @@ describe("smart_load", () => {
             "needed_bytes": 7400000000,
             "predicted_bytes": 5100000000,
             "steps": [
-              "unload smollm2:135m (700 MB)",
+              "available 6.9 GB, loaded smollm2:135m 700.0 MB",
+              "needed 7.4 GB: predicted 5.1 GB (computed) + margin 255.0 MB + buffer 2.0 GB",
+              "unload smollm2:135m (700.0 MB)",
+              "7.6 GB free",
               "load qwen2.5-coder:7b",
             ],
           },

@@ -2,6 +2,7 @@ import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { duration } from "../progress-line.ts";
+import { type PlannedLoad, renderPlannedLoad } from "./load-plan.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
@@ -64,12 +65,6 @@ function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string 
   return seconds <= 0 ? "now" : `in ${duration(seconds)}`;
 }
 
-interface Loading {
-  readonly model: string;
-  readonly loaded: boolean;
-  readonly plan?: { readonly fits: boolean; readonly steps: readonly string[] };
-}
-
 /** `ollm load NAME`. A dry run that says "does not fit" ends with 1. */
 export function loadModel(
   name: string,
@@ -83,13 +78,12 @@ export function loadModel(
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const input = { model: name, context_tokens: options.contextSize, dry_run: options.dryRun };
-    const { structured, text } = await call<Loading>("smart_load", input);
+    const { structured, text } = await call<PlannedLoad>("smart_load", input);
     const isKept = options.keep === true && options.dryRun !== true;
     if (isKept) await call("manage_model", { action: "keep", model: name });
-    show(structured, options, io, ({ plan }) => {
-      const steps = options.dryRun === true ? (plan?.steps ?? []).map((step) => `  ${step}\n`).join("") : "";
-      return `${text}${isKept ? ", and kept" : ""}\n${steps}`;
-    });
+    show(structured, options, io, (answer) =>
+      options.dryRun === true ? renderPlannedLoad(answer) : `${text}${isKept ? ", and kept" : ""}\n`,
+    );
     return options.dryRun === true && structured.plan?.fits === false ? 1 : 0;
   });
 }

@@ -84,7 +84,7 @@ describe("models", () => {
   });
 
   it("are loaded, kept, shown and unloaded", async () => {
-    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits: needs /);
+    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits\n {2}available /);
     expect((await ollm(["ps"])).stdout).toMatch(/^Nothing is loaded\.\n/);
     expect((await ollm(["load", "smollm2:135m", "--keep"])).stdout).toMatch(
       /^Loaded smollm2:135m in \d+ ms, and kept\n/,

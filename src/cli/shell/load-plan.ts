@@ -1,0 +1,43 @@
+import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+
+/** What `smart_load` with `dry_run` answers, as far as people are shown it. */
+export interface PlannedLoad {
+  readonly model: string;
+  readonly loaded: boolean;
+  readonly method: string;
+  /** Relative. */
+  readonly margin: number;
+  /** Bytes by name. */
+  readonly parts?: Readonly<Record<string, number>>;
+  readonly plan?: {
+    readonly fits: boolean;
+    readonly needed_bytes: number;
+    readonly steps: readonly string[];
+    readonly warnings?: readonly string[];
+  };
+}
+
+/** Where a figure came from. */
+const origins: Readonly<Record<string, string>> = {
+  configured: "as the settings say",
+  learned: "as the engine reported this load before",
+  simulated: "simulated by the engine's own allocator",
+  computed: "computed from the model's metadata",
+  size_rule: "by the size of its file alone",
+};
+
+/** The verdict, the arithmetic a step a line, and how the figures came about. */
+export function renderPlannedLoad({ model, loaded, method, margin, parts, plan }: PlannedLoad): string {
+  if (plan === undefined) return "";
+  // Loaded, elsewhere or not measured: one sentence says it all.
+  if (loaded || plan.needed_bytes === 0 || plan.steps.length === 1) return `${plan.steps.join("; ")}\n`;
+  const made = Object.entries(parts ?? {}).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
+  const estimate = `${origins[method] ?? method}${margin > 0 ? `, ±${Math.round(margin * 1_000) / 10} %` : ""}`;
+  return [
+    `${model} ${plan.fits ? "fits" : "does not fit"}`,
+    ...plan.steps.map((step) => `  ${step}`),
+    `estimate ${estimate}${made.length === 0 ? "" : `: ${made.join(", ")}`}`,
+    ...(plan.warnings ?? []).map((warning) => `warning: ${warning}`),
+    "",
+  ].join("\n");
+}
