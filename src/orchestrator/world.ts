@@ -1,3 +1,4 @@
+import type { Timers } from "./async/timers.ts";
 import type { LiveSettings } from "./config/live.ts";
 import type { Settings } from "./config/schema.ts";
 import type { DocumentFiles } from "./documents/files.ts";
@@ -10,6 +11,10 @@ import type { Log } from "./log.ts";
 export interface World {
   /** Milliseconds since the epoch. */
   now(): number;
+  /** Milliseconds of a clock that nobody sets, for durations; `now` unless given. */
+  steady?(): number;
+  /** Alarms of what is done without anybody asking; the system's unless given. */
+  readonly timers?: Timers;
   readonly engines: readonly Engine[];
   /**
    * The engines of changed settings, the same objects where nothing of theirs has changed. Absent: they never change.

@@ -76,6 +76,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
   for (const warning of warnings) log.warn(warning);
   const orchestrator = createOrchestrator({
     now: Date.now,
+    steady: () => performance.now(),
     engines: makeEngines(settings.current()),
     remakeEngines: makeEngines,
     probe,

@@ -29,6 +29,9 @@ export function createTestBrain(
     /** In place of `settings`, and changeable. */
     readonly live?: LiveSettings;
     readonly remakeEngines?: World["remakeEngines"];
+    /** What other programs use. */
+    readonly usedElsewhereBytes?: () => number;
+    readonly steady?: () => number;
   } = {},
 ): TestBrain {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
@@ -40,7 +43,7 @@ export function createTestBrain(
       .reduce((sum, model) => sum + model.sizeBytes, 0);
   const sample = (): MemorySample => ({
     totalBytes,
-    availableBytes: totalBytes - usedBytes(),
+    availableBytes: totalBytes - usedBytes() - (options.usedElsewhereBytes?.() ?? 0),
     swapTotalBytes: 0,
     swapUsedBytes: 0,
     gpus: [],
@@ -55,6 +58,7 @@ export function createTestBrain(
     version: "0.0.0-test",
     home: "/home/test/.ollm",
     settings: options.live ?? fixedSettings(settings),
+    ...(options.steady === undefined ? {} : { steady: options.steady }),
     ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
     ...(options.documentFiles === undefined ? {} : { documentFiles: options.documentFiles }),

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Engine, Report } from "../engines/engine.ts";
 import { throwIfCancelled, UnloadUnconfirmed } from "../errors.ts";
 import type { Decisions } from "../decisions/decisions.ts";
@@ -191,6 +192,8 @@ export function createRoomMaker(parts: {
     const { engine, model } = located;
     const went: string[] = [];
     await parts.inTurn(engine.memoryDomain, async () => {
+      // Whoever loaded something this very turn either takes its lease or is done.
+      await nextTurn();
       const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
       if (state === undefined) return;
       for (const victim of moreToEvict({ model: model.name, engine: engine.id }, bytes, state)) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
+import { createObservations, isCooling } from "../../../src/orchestrator/observations/observations.ts";
 
 describe("observations", () => {
   it("smooths speeds and load times instead of believing the last one", () => {
@@ -25,6 +25,20 @@ describe("observations", () => {
     expect(observations.of("ollama b")).toEqual({});
     observations.loaded("ollama a", 500);
     expect(observations.of("ollama a")).toEqual({ loadSeconds: 0.5, lastUsedMs: 1000 });
+  });
+
+  it("a model that failed rests for half a minute, and no longer when the clock is set back meanwhile", () => {
+    const observations = createObservations(() => 1_000_000);
+    observations.failed("ollama a", "out of memory", true);
+    const failed = observations.of("ollama a");
+    expect([1_000_000, 1_029_999, 1_030_000, 999_999, 0].map((nowMs) => isCooling(failed, nowMs))).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ]);
+    expect(isCooling(observations.of("ollama b"), 0)).toBe(false);
   });
 
   it("an engine's failure is no fault of the model", () => {

@@ -1,0 +1,87 @@
+import { describe, expect, it } from "vitest";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const model = fakeModel("llama3.2:3b", 3 * gigabyte);
+const hourMs = 3_600_000;
+
+/** A clock on the wall that jumps by `jumpMs` while the model loads and once more while it answers; nothing else takes time. */
+function place(jumpMs: number) {
+  const clock = { wallMs: 1_000 * hourMs, steadyMs: 0 };
+  const engine = createFakeEngine("ollama", [model]);
+  engine.beforeLoad = () => {
+    clock.wallMs += jumpMs;
+    clock.steadyMs += 2_000;
+    return Promise.resolve();
+  };
+  engine.answer = () => {
+    clock.wallMs += jumpMs;
+    clock.steadyMs += 500;
+    return Promise.resolve({});
+  };
+  const brain = createTestBrain([engine], { now: () => clock.wallMs, steady: () => clock.steadyMs });
+  return { ...brain, engine, clock };
+}
+
+describe.each([
+  ["is set back by four days", -100 * hourMs],
+  ["is set on by four days, or slept for them", 100 * hourMs],
+])("a clock that %s in the middle of things", (_, jumpMs) => {
+  it("spoils no duration", async () => {
+    const { orchestrator, caller, generate } = place(jumpMs);
+    const load = await orchestrator.loadModel(caller(), { model: model.name });
+    expect((await load.follow(caller().signal)).loadMs).toBe(2_000);
+    const answer = await generate({});
+    expect(answer.totalMs).toBe(500);
+    expect(answer.timing.queueMs).toBe(0);
+  });
+
+  it("expires nothing: the model is used as it is loaded, and so is the conversation", async () => {
+    const { engine, generate } = place(jumpMs);
+    const { continueId = "" } = await generate({ continueId: "new" });
+    await generate({ continueId });
+    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "generate llama3.2:3b"]);
+  });
+
+  it("keeps nothing fresh: what another program did is seen by the next plan", async () => {
+    const { engine, clock, orchestrator, caller, generate } = place(0);
+    await generate({});
+    engine.resident.clear();
+    clock.wallMs += jumpMs;
+    expect((await orchestrator.planLoad(caller(), { model: model.name })).isLoaded).toBe(false);
+  });
+});
+
+describe("a wait for memory", () => {
+  it("is no busy loop, however the clock jumps: it looks when something was let go of, or after two seconds", async () => {
+    const small = fakeModel("small:3b", 3 * gigabyte);
+    const engine = createFakeEngine("ollama", [model, small]);
+    let wallMs = 0;
+    let looks = 0;
+    engine.beforeLook = () => {
+      looks += 1;
+      wallMs -= hourMs;
+      return Promise.resolve();
+    };
+    const answering = createGate();
+    engine.answer = async ({ model: name }) => {
+      if (name === model.name) await answering.pass();
+      return {};
+    };
+    const { generate } = createTestBrain([engine], {
+      memoryBytes: 7 * gigabyte,
+      now: () => wallMs,
+      steady: () => wallMs,
+    });
+    const first = generate({ model: model.name });
+    await answering.entered;
+    const second = generate({ model: small.name });
+    for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    const before = looks;
+    for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    expect(looks).toBe(before);
+    answering.open();
+    await Promise.all([first, second]);
+    expect(engine.calls).toContain("generate small:3b");
+  });
+});

@@ -1,0 +1,53 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, LoadFailed } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const model = fakeModel("llama3.2:3b", 3 * gigabyte);
+const gone = new EngineUnreachable("Ollama at 127.0.0.1:11434 cut the connection while loading llama3.2:3b");
+
+describe("an engine that dies while it loads", () => {
+  it("leaves no memory set aside, no model that seems to load, and a decision that says so", async () => {
+    const engine = createFakeEngine("ollama", [model]);
+    engine.beforeLoad = () => Promise.reject(gone);
+    const { orchestrator, caller } = createTestBrain([engine], { memoryBytes: 8 * gigabyte });
+    const load = await orchestrator.loadModel(caller(), { model: model.name });
+    await expect(load.follow(caller().signal)).rejects.toBe(gone);
+    expect((await orchestrator.listModels(caller(), {})).models[0]?.status).toBe("installed");
+    expect((await orchestrator.planLoad(caller(), { model: model.name })).freeBytes).toBe(8 * gigabyte);
+    expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", steps: [gone.message] });
+  });
+
+  it("is asked again by the next request, which is answered when it is back", async () => {
+    const engine = createFakeEngine("ollama", [model]);
+    let deaths = 1;
+    engine.beforeLoad = () => (deaths-- > 0 ? Promise.reject(gone) : Promise.resolve());
+    const { generate } = createTestBrain([engine]);
+    await expect(generate({})).rejects.toThrow("cut the connection");
+    expect((await generate({})).text).toBe("llama3.2:3b says hello");
+  });
+
+  it("is taken over from by another that holds the model, and the answer says who failed", async () => {
+    const dying = createFakeEngine("ollama", [model]);
+    dying.beforeLoad = () => {
+      dying.down = gone;
+      return Promise.reject(gone);
+    };
+    const other = createFakeEngine("llama-cpp", [model], { kind: "llama-cpp" });
+    const { generate } = createTestBrain([dying, other]);
+    const answer = await generate({});
+    expect(answer.engine).toBe("llama-cpp");
+    expect(answer.route.attempts.map(({ engine, outcome }) => [engine, outcome])).toEqual([
+      ["ollama", gone.message],
+      ["llama-cpp", "answered"],
+    ]);
+  });
+
+  it("takes those with it who waited for the same load, each with the reason, and nobody hangs", async () => {
+    const engine = createFakeEngine("ollama", [model]);
+    engine.beforeLoad = () => Promise.reject(new LoadFailed("the engine process ended (SIGSEGV)"));
+    const { generate } = createTestBrain([engine]);
+    const results = await Promise.allSettled([generate({}), generate({}), generate({})]);
+    expect(results.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
+  });
+});

@@ -1,0 +1,66 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const first = fakeModel("first:3b", 3 * gigabyte);
+const second = fakeModel("second:4b", 4 * gigabyte);
+const large = fakeModel("large:7b", 5 * gigabyte);
+
+/** Another program takes `takenBytes` as soon as `first` has left. */
+async function place(takenBytes: number) {
+  const engine = createFakeEngine("ollama", [first, second, large]);
+  let usedElsewhereBytes = 0;
+  // A second of load time a gigabyte: the smaller goes first.
+  let nowMs = 0;
+  engine.beforeLoad = (model) => {
+    nowMs += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
+    return Promise.resolve();
+  };
+  const brain = createTestBrain([engine], {
+    memoryBytes: 13 * gigabyte,
+    settings: { memory: { bufferBytes: 2 * gigabyte } },
+    now: () => nowMs,
+    usedElsewhereBytes: () => usedElsewhereBytes,
+  });
+  const load = async (model: string) => {
+    const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
+    await operation.follow(brain.caller().signal);
+    // What was loaded this very turn is not evicted yet.
+    await nextTurn();
+  };
+  await load(first.name);
+  await load(second.name);
+  const { unload } = engine.residency ?? {};
+  if (engine.residency === undefined || unload === undefined) throw new Error("the fake has no residency");
+  engine.residency.unload = async (name, signal) => {
+    await unload(name, signal);
+    usedElsewhereBytes = takenBytes;
+  };
+  engine.calls.length = 0;
+  return { ...brain, engine, load };
+}
+
+describe("memory that another program takes between the plan and the load", () => {
+  it("is seen before the load begins, and makes one new plan", async () => {
+    const { engine, load, orchestrator, caller } = await place(3 * gigabyte);
+    await load(large.name);
+    expect(engine.calls).toEqual(["unload first:3b", "unload second:4b", "load large:7b 4096"]);
+    const [loaded, replanned] = orchestrator.decisions(caller());
+    expect([replanned?.kind, loaded?.kind]).toEqual(["replan", "load"]);
+    expect(replanned?.steps.at(-1)).toBe("but another program took memory meanwhile");
+  });
+
+  it("refuses the load when there is no room any more, instead of running into it", async () => {
+    const { engine, load } = await place(9 * gigabyte);
+    await expect(load(large.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([]);
+  });
+
+  it("costs nobody else their place while the buffer takes it up", async () => {
+    const { engine, load } = await place(0.4 * gigabyte);
+    await load(large.name);
+    expect(engine.calls).toEqual(["unload first:3b", "load large:7b 4096"]);
+  });
+});

@@ -1,0 +1,100 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { LoadFailed, OutOfMemory } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const idle = fakeModel("idle:3b", 3 * gigabyte);
+const other = fakeModel("other:3b", 4 * gigabyte);
+const large = fakeModel("large:14b", 10 * gigabyte);
+const said = "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer";
+
+/** By every plan there is memory for all of them; `large` runs out of it while `isShort` of what is loaded. */
+function place(isShort: (loaded: readonly string[]) => boolean, settings: object = {}) {
+  const engine = createFakeEngine("ollama", [idle, other, large]);
+  // A second of load time a gigabyte: the smaller goes first.
+  let nowMs = 0;
+  engine.beforeLoad = (model) => {
+    nowMs += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
+    return model === large.name && isShort([...engine.resident.keys()])
+      ? Promise.reject(new OutOfMemory(`could not run ${model}: ${said}`))
+      : Promise.resolve();
+  };
+  const brain = createTestBrain([engine], { memoryBytes: 64 * gigabyte, settings, now: () => nowMs });
+  const load = async (model: string) => {
+    const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
+    await operation.follow(brain.caller().signal);
+    // What was loaded this very turn is not evicted yet.
+    await nextTurn();
+  };
+  const failure = async () => {
+    const error: unknown = await load(large.name).catch((reason: unknown) => reason);
+    if (!(error instanceof OutOfMemory)) throw new Error(`not out of memory: ${String(error)}`);
+    return error;
+  };
+  return { ...brain, engine, load, failure };
+}
+
+describe("a load that runs out of memory although its plan fitted", () => {
+  it("is tried once more after idle models went, and no more of them than it may need", async () => {
+    const { engine, load, orchestrator, caller } = place((loaded) => loaded.length > 1);
+    await load(idle.name);
+    await load(other.name);
+    await load(large.name);
+    expect(engine.calls.filter((call) => !/load (idle|other)/.test(call) || call.startsWith("un"))).toEqual([
+      "load large:14b 4096",
+      "unload idle:3b",
+      "load large:14b 4096",
+    ]);
+    const [replanned, planned] = orchestrator.decisions(caller());
+    expect([planned?.kind, replanned?.kind]).toEqual(["load", "replan"]);
+    expect(replanned?.steps).toEqual([
+      `could not run large:14b: ${said}`,
+      "unload idle:3b",
+      "load large:14b once more",
+    ]);
+  });
+
+  it("makes at least the room of the allocation that failed, where the engine says its size", async () => {
+    const { engine, load } = place(() => false);
+    await load(idle.name);
+    await load(other.name);
+    let isFirst = true;
+    engine.beforeLoad = () => {
+      if (!isFirst) return Promise.resolve();
+      isFirst = false;
+      return Promise.reject(new OutOfMemory(said, { allocationBytes: 6 * gigabyte }));
+    };
+    await load(large.name);
+    expect([...engine.resident.keys()]).toEqual([large.name]);
+  });
+
+  it("fails after that with the numbers and what would fit, and leaves the memory to others", async () => {
+    const { engine, load, failure, orchestrator, caller } = place(() => true);
+    await load(idle.name);
+    const error = await failure();
+    expect(error.message).toBe(
+      `memory ran out loading large:14b, also after idle:3b made room (predicted 12.0 GB at 4096 tokens of context, free 61.0 GB): could not run large:14b: ${said}`,
+    );
+    expect(error.hint).toBe("use other:3b (4.0 GB), which needs less");
+    expect(engine.calls.filter((call) => call.startsWith("load large"))).toHaveLength(2);
+    expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", model: large.name });
+    expect((await orchestrator.planLoad(caller(), { model: other.name })).freeBytes).toBe(64 * gigabyte);
+  });
+
+  it("is not tried again when nothing may go: pinned and answering models stay", async () => {
+    const { engine, load, failure } = place(() => true, { model: { keepAlive: { models: [idle.name] } } });
+    await load(idle.name);
+    await failure();
+    expect(engine.calls.filter((call) => call.startsWith("load large"))).toHaveLength(1);
+    expect([...engine.resident.keys()]).toEqual([idle.name]);
+  });
+
+  it("for any other reason costs nobody their place", async () => {
+    const { engine, load } = place(() => false);
+    await load(idle.name);
+    engine.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));
+    await expect(load(large.name)).rejects.toThrow("the file is damaged");
+    expect([...engine.resident.keys()]).toEqual([idle.name]);
+  });
+});

@@ -1,0 +1,103 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { describe, expect, it } from "vitest";
+import { ModelDoesNotFit, UnloadUnconfirmed } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const stuck = fakeModel("stuck:3b", 3 * gigabyte);
+const idle = fakeModel("idle:4b", 4 * gigabyte);
+const next = fakeModel("next:3b", 3 * gigabyte);
+
+/** Memory for two of them; `stuck` is listed as loaded whatever it is told. */
+function place(memoryBytes: number, clock = { ms: 0 }) {
+  const engine = createFakeEngine("ollama", [stuck, idle, next]);
+  // A second of load time a gigabyte: the smaller goes first.
+  engine.beforeLoad = (model) => {
+    clock.ms += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
+    return Promise.resolve();
+  };
+  const { residency } = engine;
+  if (residency === undefined) throw new Error("the fake has no residency");
+  let tries = 0;
+  const stubborn = {
+    ...engine,
+    residency: {
+      ...residency,
+      unload: (name: string, signal: AbortSignal) => {
+        if (name !== stuck.name) return residency.unload(name, signal);
+        tries += 1;
+        return Promise.reject(new UnloadUnconfirmed(`${name} is still in memory 30 s after it was unloaded`));
+      },
+    },
+  };
+  const settings = { memory: { bufferBytes: gigabyte } };
+  const brain = createTestBrain([stubborn], { memoryBytes, settings, now: () => clock.ms });
+  const load = async (model: string) => {
+    const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
+    await operation.follow(brain.caller().signal);
+    // What was loaded this very turn is not evicted yet.
+    await nextTurn();
+  };
+  return { ...brain, engine, load, tries: () => tries };
+}
+
+describe("a model that is told to leave and is not seen to", () => {
+  it("stays counted, and what can go goes in its place", async () => {
+    const { engine, load, orchestrator, caller } = place(9.5 * gigabyte);
+    await load(stuck.name);
+    await load(idle.name);
+    await load(next.name);
+    expect([...engine.resident.keys()].toSorted()).toEqual([next.name, stuck.name]);
+    const [loaded, replanned] = orchestrator.decisions(caller());
+    expect(replanned).toMatchObject({ kind: "replan", steps: [expect.stringContaining("still in memory 30 s")] });
+    expect(loaded?.steps.join("\n")).toContain("loaded stuck:3b 3.0 GB");
+  });
+
+  it("is waited for by one load alone: those after it count it as taken and say that it does not leave", async () => {
+    const { load, tries, orchestrator, caller } = place(6 * gigabyte);
+    await load(stuck.name);
+    await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
+    await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
+    expect(tries()).toBe(1);
+    const { steps } = await orchestrator.planLoad(caller(), { model: next.name });
+    expect(steps.join("\n")).toContain("stuck:3b does not leave");
+  });
+
+  it("may be told again ten minutes later", async () => {
+    const clock = { ms: 0 };
+    const { load, tries } = place(6 * gigabyte, clock);
+    await load(stuck.name);
+    await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
+    clock.ms += 600_001;
+    await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
+    expect(tries()).toBe(2);
+  });
+
+  it("is reported to whoever unloads it by name, and is asked each time", async () => {
+    const { load, orchestrator, caller, tries } = place(9.5 * gigabyte);
+    await load(stuck.name);
+    const unload = () => orchestrator.unloadModels(caller(), stuck.name);
+    await expect(unload()).rejects.toBeInstanceOf(UnloadUnconfirmed);
+    await expect(unload()).rejects.toBeInstanceOf(UnloadUnconfirmed);
+    expect(tries()).toBe(2);
+  });
+});
+
+describe("a model that somebody deleted while it was loaded", () => {
+  it("counts as taken until its engine lets go of it, and is not offered any more", async () => {
+    const clock = { ms: 0 };
+    const { engine, load, orchestrator, caller, generate } = place(9.5 * gigabyte, clock);
+    await load(stuck.name);
+    engine.models.splice(0, 1);
+    clock.ms += 10_000;
+    // The first look at an old list has it fetched anew.
+    await orchestrator.listModels(caller(), {});
+    await nextTurn();
+    const { models } = await orchestrator.listModels(caller(), {});
+    expect(models.map(({ name }) => name)).not.toContain(stuck.name);
+    const plan = await orchestrator.planLoad(caller(), { model: idle.name });
+    expect(plan.freeBytes).toBe(6.5 * gigabyte);
+    expect((await generate({ model: idle.name })).model).toBe(idle.name);
+    expect([...engine.resident.keys()].toSorted()).toEqual([idle.name, stuck.name]);
+  });
+});
