@@ -197,6 +197,8 @@ export interface ResidentModel {
   readonly digest?: string;
   /** Everything it occupies, RAM and VRAM. */
   readonly sizeBytes: number;
+  /** What the engine said of that, where it forgot a part. */
+  readonly reportedBytes?: number;
   readonly vramBytes: number;
   /** File-mapped bytes: MemAvailable counts them as free although they are in use. Absent means not measured. */
   readonly mappedBytes?: number;

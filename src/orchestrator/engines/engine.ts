@@ -44,6 +44,8 @@ export interface Engine {
   readonly trust: Trust;
   /** Engines with the same id share one set of memory capacities; `local` is this machine. */
   readonly memoryDomain: string;
+  /** Where its models run. What was learned of one address says nothing of another, and without one it isn't kept. */
+  readonly address?: string;
 
   /** Never throws: unreachable is an answer. Bounded by the adapter (2 s). */
   health(signal: AbortSignal): Promise<EngineHealth>;
@@ -74,6 +76,28 @@ export interface EngineLibrary {
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Deletes the name, and the files no other name uses. Throws `UnknownModel`. */
   remove(model: string, signal: AbortSignal): Promise<{ readonly freedBytes: number }>;
+  readonly creation?: EngineCreation;
+}
+
+/** What another model is made of. */
+export interface ModelRecipe {
+  /** Complete, as Ollama prints it: `mine:latest`. */
+  readonly name: string;
+  /** A model of the same engine, whose weights it refers to. */
+  readonly base: string;
+  /** In place of the base's. */
+  readonly system?: string;
+  /** Over the base's; Ollama's names, in their types. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** Absolute path of a LoRA as GGUF. */
+  readonly adapterFile?: string;
+}
+
+export interface EngineCreation {
+  /** Parameters that the engine obeys; absent: all that Ollama knows. */
+  readonly parameterNames?: readonly string[];
+  /** Replaces a model of that name. Throws `UnknownModel`, `InvalidRequest` (no adapter), `PullFailed` (disk, Ollama). */
+  create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
 }
 
 export interface PulledModel {

@@ -1,12 +1,12 @@
 import type { Changes } from "../changes/changes.ts";
 import type { Engine, EngineResidency } from "../engines/engine.ts";
-import { LoadFailed, OrchestratorError, UnknownModel } from "../errors.ts";
+import { LoadFailed, OrchestratorError } from "../errors.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
-import { nearestNames } from "../text/nearest.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
 import { modelId } from "./model-id.ts";
+import { unknownModel } from "./unknown-model.ts";
 import { listChange, residencyChanges } from "./differences.ts";
 
 /** What one engine holds, as far as known. */
@@ -15,7 +15,7 @@ export interface EngineModels {
   readonly models: readonly InstalledModel[];
   /** ISO 8601; set while the engine does not answer and `models` is remembered (or, never seen, empty). */
   readonly staleSince?: string;
-  /** Why it does not answer. */
+  /** Why it does not answer, or, without `staleSince`, why it is not to be asked for tokens. */
   readonly message?: string;
 }
 
@@ -30,6 +30,12 @@ export function takesNoMemory({ engine, model }: LocatedModel): boolean {
   return model.trust === "remote" && (engine.trust === "local" || model.sizeBytes === 0);
 }
 
+/** Which model of which engine. */
+export interface ModelPlace {
+  readonly engine: Engine;
+  readonly model: Pick<InstalledModel, "name" | "digest" | "modifiedAt">;
+}
+
 export interface Inventory {
   /** As configured now: others after a change of their settings. */
   readonly engines: readonly Engine[];
@@ -40,7 +46,9 @@ export interface Inventory {
   /** Every model once: where it is loaded, else at the first engine that holds it and answers. */
   places(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
   /** Facts of one model, remembered by its digest; a file that can't be read, for a minute. Throws what `Engine.describe` throws. */
-  facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts>;
+  facts(where: ModelPlace, signal: AbortSignal): Promise<ModelFacts>;
+  /** Those of `facts`, where they are known already. */
+  knownFacts(where: ModelPlace): ModelFacts | undefined;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
   /** Whether the engine has it in memory, as seen at most `maxAgeMs` ago. */
@@ -54,6 +62,8 @@ export interface Inventory {
   forgetResidency(engine: Engine): void;
   /** Whether the last look at what it has in memory failed. */
   isSilent(engine: Engine): boolean;
+  /** Its models as they were listed last; nothing is waited for. */
+  lastList(engine: Engine): readonly InstalledModel[];
   /** What the engine had in memory when it was last looked at; nothing is waited for. */
   lastResident(engine: Engine): readonly ResidentModel[];
   /**
@@ -98,6 +108,10 @@ export function createInventory(world: {
   readonly log: Log;
   /** Ends background work at close. */
   readonly signal: AbortSignal;
+  /** Why an engine that answers is taken to give no tokens, in a sentence. */
+  readonly stuck?: (engine: Engine) => string | undefined;
+  /** Mends what an engine says of sizes in memory; the facts of those models may be asked for. */
+  readonly completed?: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
   /** Told what differs between one look at an engine and the next. */
   readonly changes: Pick<Changes, "publish" | "isHeard">;
 }): Inventory {
@@ -182,8 +196,11 @@ export function createInventory(world: {
     fetch: () => engine.list(world.signal),
     differences: listChange,
   });
-  const residencySource = (residency: EngineResidency): Source<readonly ResidentModel[]> => ({
-    fetch: () => residency.loaded(world.signal),
+  const residencySource = (engine: Engine, residency: EngineResidency): Source<readonly ResidentModel[]> => ({
+    async fetch() {
+      const residents = await residency.loaded(world.signal);
+      return world.completed === undefined ? residents : await world.completed(engine, residents);
+    },
     differences: residencyChanges,
   });
 
@@ -199,7 +216,11 @@ export function createInventory(world: {
   function lookAgainAtResidency(engine: Engine): void {
     const { residency } = engine;
     if (residency === undefined || !changes.isHeard() || world.signal.aborted) return;
-    void refresh(remembered<readonly ResidentModel[]>(residencyCache, engine, []), engine, residencySource(residency));
+    void refresh(
+      remembered<readonly ResidentModel[]>(residencyCache, engine, []),
+      engine,
+      residencySource(engine, residency),
+    );
   }
 
   function snapshot(engine: Engine): EngineModels {
@@ -210,7 +231,10 @@ export function createInventory(world: {
       const message = `${engine.id} did not answer within ${listPatienceMs / 1000} s`;
       return { engine, models: entry.value, staleSince: new Date(now()).toISOString(), message };
     }
-    if (entry.failure === undefined) return { engine, models: entry.value };
+    const stuck = world.stuck?.(engine);
+    if (entry.failure === undefined) {
+      return { engine, models: entry.value, ...(stuck === undefined ? {} : { message: stuck }) };
+    }
     const { sinceMs, message } = entry.failure;
     return { engine, models: entry.value, staleSince: new Date(sinceMs).toISOString(), message };
   }
@@ -240,7 +264,7 @@ export function createInventory(world: {
     const { residency } = engine;
     if (residency === undefined) return [];
     const entry = remembered<readonly ResidentModel[]>(residencyCache, engine, []);
-    const source = residencySource(residency);
+    const source = residencySource(engine, residency);
     const entryAgeMs = ageMs(entry.atMs);
     if (entryAgeMs > maxAgeMs) await refreshPatiently(entry, engine, source);
     else if (entryAgeMs > freshMs) void refresh(entry, engine, source);
@@ -248,9 +272,9 @@ export function createInventory(world: {
     return entry.failure === undefined ? entry.value : [];
   }
 
-  async function facts(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts> {
+  async function facts(located: ModelPlace, signal: AbortSignal): Promise<ModelFacts> {
     const { engine, model } = located;
-    const key = `${engine.id}/${model.name}/${model.digest ?? model.modifiedAt ?? ""}`;
+    const key = factsKey(located);
     const known = factsCache.get(key);
     if (known !== undefined) return known;
     const unreadable = unreadableCache.get(key);
@@ -312,7 +336,7 @@ export function createInventory(world: {
   async function inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
     const ranked = await Promise.all(
       held.map(async (place) => {
-        const isDown = listCache.get(place.engine)?.failure !== undefined;
+        const isDown = listCache.get(place.engine)?.failure !== undefined || world.stuck?.(place.engine) !== undefined;
         return { place, order: isDown ? 2 : (await isLoaded(place, freshMs)) ? 0 : 1 };
       }),
     );
@@ -332,6 +356,7 @@ export function createInventory(world: {
     recentLists,
     places,
     facts,
+    knownFacts: (where) => factsCache.get(factsKey(where)),
     resident,
     isLoaded,
     idOf: ({ engine, model }) => engine.id + keyOf(model),
@@ -346,6 +371,7 @@ export function createInventory(world: {
       lookAgainAtResidency(engine);
     },
     isSilent: (engine) => residencyCache.get(engine)?.failure !== undefined,
+    lastList: (engine) => listCache.get(engine)?.value ?? [],
     lastResident(engine) {
       const entry = residencyCache.get(engine);
       return entry === undefined || entry.failure !== undefined ? [] : entry.value;
@@ -354,20 +380,8 @@ export function createInventory(world: {
   };
 }
 
-function unknownModel(name: string, all: readonly EngineModels[], engineId: string | undefined): UnknownModel {
-  const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
-  const names = [...new Set(searched.flatMap(({ models }) => models.map((model) => model.name)))];
-  const nearest = nearestNames(name, names, 3);
-  const down = searched
-    .filter(({ message }) => message !== undefined)
-    .map(({ engine, message }) => `${engine.id}: ${message}`);
-  const where = engineId === undefined ? "" : ` on ${engineId}`;
-  const message = [`no model ${name}${where}`, ...down].join("; ");
-  if (nearest.length > 0)
-    return new UnknownModel(message, { hint: `nearest: ${nearest.join(", ")}; or call pull_model` });
-  return new UnknownModel(message, {
-    hint: `call pull_model with model "${name}", or list_models to see what is there`,
-  });
+function factsKey({ engine, model }: ModelPlace): string {
+  return `${engine.id}/${model.name}/${model.digest ?? model.modifiedAt ?? ""}`;
 }
 
 async function withPatience(work: Promise<void>, patienceMs: number): Promise<void> {

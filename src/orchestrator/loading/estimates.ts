@@ -1,13 +1,16 @@
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
+import type { Engine } from "../engines/engine.ts";
 import { Cancelled, OrchestratorError } from "../errors.ts";
-import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
+import type { Inventory, LocatedModel, ModelPlace } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";
 import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../types.ts";
-import { createLearning } from "./learning.ts";
+import { defaultContextTokens } from "./context-size.ts";
+import type { KeptLearning } from "./kept-learning.ts";
+import { createLearning, type Explained } from "./learning.ts";
 import { loadShapeOf } from "./load-shape.ts";
 
 /** What a model will take in memory. */
@@ -17,19 +20,33 @@ export interface Estimates {
    * allocator (remembered by digest), the formula over the model's metadata, the size rule.
    */
   of(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
-  /** Without asking the engine, which looks into the file: for lists and routes. */
-  quick(model: Pick<InstalledModel, "name" | "sizeBytes">): MemoryEstimate;
+  /**
+   * The same from what is known already, without asking the engine: for lists and routes. Without `at` only what is
+   * configured and the size rule.
+   */
+  quick(
+    model: Pick<InstalledModel, "name" | "sizeBytes" | "digest" | "modifiedAt">,
+    at?: { readonly engine: Engine; readonly contextTokens: number },
+  ): MemoryEstimate;
+}
+
+/** What can be said of a load from metadata, and from what the engine reported so far. */
+interface Described {
+  readonly computed?: MemoryEstimate;
+  readonly learned?: MemoryEstimate;
 }
 
 export function createEstimates(parts: {
   /** Asked anew each time. */
   readonly settings: () => Settings;
-  readonly inventory: Pick<Inventory, "facts" | "lastResident">;
+  readonly inventory: Pick<Inventory, "facts" | "knownFacts" | "lastResident">;
+  /** Absent: nothing of what is learned outlives this process. */
+  readonly kept?: KeptLearning;
   readonly now: () => number;
 }): Estimates {
   const { settings, inventory } = parts;
   const simulations = new Map<string, MemoryEstimate>();
-  const learning = createLearning(parts.now);
+  const learning = createLearning(parts.now, parts.kept);
 
   function configured(name: string): MemoryEstimate | undefined {
     const { sizeBytes } = overridesOf(settings().models as Readonly<Record<string, ModelOverrides>>, name);
@@ -37,11 +54,12 @@ export function createEstimates(parts: {
     return { method: "configured", predictedBytes: sizeBytes, margin: 0, processBytes: 0 };
   }
 
-  const quick: Estimates["quick"] = ({ name, sizeBytes }) =>
-    configured(name) ?? estimateBySize(sizeBytes, settings().memory.bufferBytes);
+  const simulationKey = ({ engine, model }: ModelPlace, contextTokens: number) =>
+    `${modelId(engine.id, model.name)} ${model.digest ?? ""} ${contextTokens}`;
 
-  async function simulated({ engine, model }: LocatedModel, contextTokens: number, signal: AbortSignal) {
-    const key = `${modelId(engine.id, model.name)} ${model.digest ?? ""} ${contextTokens}`;
+  async function simulated(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
+    const { engine, model } = located;
+    const key = simulationKey(located, contextTokens);
     const remembered = simulations.get(key);
     if (remembered !== undefined) return remembered;
     const estimate = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
@@ -49,35 +67,44 @@ export function createEstimates(parts: {
     return estimate;
   }
 
-  /** From metadata and from what the engine reported so far; undefined without metadata that the formula knows. */
-  async function described(
-    located: LocatedModel,
+  /** Empty without metadata that the formula knows. */
+  function described(
+    { engine, model }: ModelPlace,
     contextTokens: number,
-    signal: AbortSignal,
-  ): Promise<{ readonly computed?: MemoryEstimate; readonly learned?: MemoryEstimate }> {
-    const { engine, model } = located;
-    const facts = await factsOf(located, signal);
-    const dimensions = facts && dimensionsOf(facts);
-    const load = facts && loadShapeOf(engine.kind, facts, contextTokens);
-    if (facts === undefined || dimensions === undefined || load === undefined) return {};
-    const weights = weightBytesOf(facts);
+    facts: ModelFacts,
+    version?: string,
+  ): Described {
+    const explained = explainedBy(engine, facts);
+    const load = explained?.loadFor(contextTokens);
+    if (explained === undefined || load === undefined) return {};
+    const { dimensions, weights } = explained;
     // Only Ollama reports the sizes of its buffers; a process's memory grows as it is used.
-    if (engine.kind !== "ollama" || model.digest === undefined)
+    if (engine.kind !== "ollama" || model.digest === undefined || version === undefined)
       return { computed: computedEstimate(dimensions, load, weights) };
-    learning.explain(engine, model.digest, {
-      dimensions,
-      weights,
-      loadFor: (tokens) => loadShapeOf(engine.kind, facts, tokens) ?? load,
-    });
-    const residents = inventory.lastResident(engine);
-    // Asking for the version would only delay the first load.
-    if (residents.length === 0 && !learning.hasObserved(engine))
-      return { computed: computedEstimate(dimensions, load, weights) };
-    const version = await learning.versionOf(engine, signal);
-    learning.observe(engine, version, residents);
+    learning.explain(engine, model.digest, explained);
     const computed = computedEstimate(dimensions, load, weights, learning.calibration(engine, version));
     const learned = learning.learned(engine, version, model.digest, load.contextTokens, computed);
     return { computed, ...(learned === undefined ? {} : { learned }) };
+  }
+
+  async function learnAndDescribe(
+    located: LocatedModel,
+    contextTokens: number,
+    signal: AbortSignal,
+  ): Promise<Described> {
+    const { engine, model } = located;
+    await learning.ready();
+    const facts = await factsOf(located, signal);
+    if (facts === undefined) return {};
+    if (engine.kind !== "ollama" || model.digest === undefined) return described(located, contextTokens, facts);
+    const residents = inventory.lastResident(engine);
+    // Asking for the version would only delay the first load.
+    if (residents.length === 0 && !learning.hasObserved(engine)) return described(located, contextTokens, facts);
+    const version = await learning.versionOf(engine, signal);
+    const explained = explainedBy(engine, facts);
+    if (explained !== undefined) learning.explain(engine, model.digest, explained);
+    learning.observe(engine, version, residents);
+    return described(located, contextTokens, facts, version);
   }
 
   /** Undefined when nobody can tell: then the size has to do. */
@@ -90,6 +117,27 @@ export function createEstimates(parts: {
     }
   }
 
+  /** A server of which everything was seen in RAM uses no graphics card. */
+  function placed(engine: Engine, estimate: MemoryEstimate): MemoryEstimate {
+    const version = engine.kind === "ollama" ? learning.lastVersion(engine) : undefined;
+    if (version === undefined || estimate.vramShare !== undefined || !learning.usesNoCards(engine, version))
+      return estimate;
+    return { ...estimate, vramShare: 0 };
+  }
+
+  function known(where: ModelPlace, contextTokens: number): MemoryEstimate | undefined {
+    const { engine } = where;
+    const facts = inventory.knownFacts(where);
+    const from = facts && described(where, contextTokens, facts, learning.lastVersion(engine));
+    const estimate = from?.learned ?? simulations.get(simulationKey(where, contextTokens)) ?? from?.computed;
+    return estimate && placed(engine, estimate);
+  }
+
+  const quick: Estimates["quick"] = (model, at) =>
+    configured(model.name) ??
+    (at && known({ engine: at.engine, model }, at.contextTokens)) ??
+    estimateBySize(model.sizeBytes, settings().memory.bufferBytes);
+
   return {
     quick,
     async of(located, contextTokens, signal) {
@@ -97,12 +145,21 @@ export function createEstimates(parts: {
       const stated = configured(model.name);
       if (stated !== undefined) return stated;
       // Whoever reports the sizes of its buffers knows better than any prediction.
-      const reported = engine.kind === "ollama" ? await described(located, contextTokens, signal) : undefined;
+      const reported = engine.kind === "ollama" ? await learnAndDescribe(located, contextTokens, signal) : undefined;
       if (reported?.learned !== undefined) return reported.learned;
       const simulation = await simulated(located, contextTokens, signal);
-      if (simulation !== undefined) return simulation;
-      const { computed } = reported ?? (await described(located, contextTokens, signal));
-      return computed ?? quick(model);
+      if (simulation !== undefined) return placed(engine, simulation);
+      const { computed } = reported ?? (await learnAndDescribe(located, contextTokens, signal));
+      return placed(engine, computed ?? quick(model));
     },
   };
+}
+
+/** Undefined without metadata that the formula knows. */
+function explainedBy(engine: Engine, facts: ModelFacts): Explained | undefined {
+  const dimensions = dimensionsOf(facts);
+  const usual = loadShapeOf(engine.kind, facts, facts.contextTokens ?? defaultContextTokens);
+  if (dimensions === undefined || usual === undefined) return undefined;
+  const loadFor = (tokens: number) => loadShapeOf(engine.kind, facts, tokens) ?? usual;
+  return { dimensions, weights: weightBytesOf(facts), loadFor };
 }

@@ -1,11 +1,13 @@
 import type { Engine } from "../engines/engine.ts";
-import { calibrate, type ComputeCalibration } from "../memory/calibration.ts";
-import { createLearnedSizes, learnedEstimate, type LearnedSizes } from "../memory/learned.ts";
+import { calibrate, type ComputeCalibration, type ComputeObservation } from "../memory/calibration.ts";
+import { createLearnedSizes, learnedEstimate, type LoadKey } from "../memory/learned.ts";
 import type { LoadShape } from "../memory/cache.ts";
 import type { ModelDimensions } from "../memory/dimensions.ts";
 import type { WeightBytes } from "../memory/predict.ts";
 import { completeReading, computeObservation } from "../memory/reading.ts";
 import type { MemoryEstimate, ResidentModel } from "../types.ts";
+import type { KeptLearning } from "./kept-learning.ts";
+import { createHostKeys } from "./host-key.ts";
 
 /** What the formula needs of one model, kept so that a size seen later can be explained. */
 export interface Explained {
@@ -14,10 +16,14 @@ export interface Explained {
   readonly loadFor: (contextTokens: number) => LoadShape;
 }
 
-/** Learns from the sizes that an engine reports; forgotten with the engine, because another address is another host. */
+/** Learns from the sizes that an engine reports; another address is another host, whatever its engine is called. */
 export interface Learning {
+  /** Takes up what earlier processes learned; at the first call, the others wait for it. Never rejects. */
+  ready(): Promise<void>;
   /** The version that `engine` says it is, asked for once a minute; `unknown` when it doesn't answer. */
   versionOf(engine: Engine, signal: AbortSignal): Promise<string>;
+  /** What it answered last. */
+  lastVersion(engine: Engine): string | undefined;
   /** Whether any size was reported, on whatever version. */
   hasObserved(engine: Engine): boolean;
   explain(engine: Engine, digest: string, explained: Explained): void;
@@ -31,71 +37,99 @@ export interface Learning {
     contextTokens: number,
     computed: MemoryEstimate | undefined,
   ): MemoryEstimate | undefined;
+  /** Whether everything that was seen there lay in RAM: then loads are planned there, whatever cards the machine has. */
+  usesNoCards(engine: Engine, version: string): boolean;
 }
 
 const versionMs = 60_000;
 
 interface HostState {
-  readonly sizes: LearnedSizes;
   readonly explained: Map<string, Explained>;
-  version: { readonly value: Promise<string>; readonly atMs: number } | undefined;
+  version: { readonly value: Promise<string>; readonly atMs: number; answered?: string } | undefined;
 }
 
-export function createLearning(now: () => number): Learning {
+export function createLearning(now: () => number, kept?: KeptLearning): Learning {
   const hosts = new WeakMap<Engine, HostState>();
+  const sizes = createLearnedSizes();
+  const hostKey = createHostKeys();
+  let taken: Promise<void> | undefined;
   const hostOf = (engine: Engine): HostState => {
-    const known = hosts.get(engine) ?? { sizes: createLearnedSizes(), explained: new Map(), version: undefined };
+    const known = hosts.get(engine) ?? { explained: new Map(), version: undefined };
     hosts.set(engine, known);
     return known;
   };
   /** Sequences that a load has are the engine's affair and the same for all its loads, so far. */
-  const keyOf = (engine: Engine, digest: string, contextTokens: number) => ({
-    host: engine.id,
+  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey => ({
+    host: hostKey(engine),
+    version,
     digest,
     contextTokens,
     parallel: hostOf(engine).explained.get(digest)?.loadFor(contextTokens).parallel ?? 1,
   });
 
+  function explainedCompute(engine: Engine, digest: string, contextTokens: number, sizeBytes: number) {
+    const model = hostOf(engine).explained.get(digest);
+    if (model === undefined) return undefined;
+    const { dimensions, weights } = model;
+    const load = model.loadFor(contextTokens);
+    return computeObservation(dimensions, load, weights, completeReading(dimensions, load, weights, sizeBytes));
+  }
+
   return {
+    ready() {
+      taken ??= (async () => {
+        for (const reading of (await kept?.sizes()) ?? []) sizes.observe(reading);
+      })();
+      return taken;
+    },
     async versionOf(engine, signal) {
       const host = hostOf(engine);
       if (host.version === undefined || Math.abs(now() - host.version.atMs) > versionMs) {
         const value = engine.health(signal).then(({ version }) => version ?? "unknown");
-        host.version = { value, atMs: now() };
+        const asked: HostState["version"] = { value, atMs: now() };
+        if (host.version?.answered !== undefined) asked.answered = host.version.answered;
+        host.version = asked;
         // Nobody is left with a version that wasn't answered.
         void value.then((answer) => {
-          if (answer === "unknown" && host.version?.value === value) host.version = undefined;
+          if (answer !== "unknown") asked.answered = answer;
+          else if (host.version?.value === value) host.version = undefined;
         });
       }
       return await host.version.value;
     },
-    hasObserved: (engine) => hostOf(engine).sizes.isSome(engine.id),
+    lastVersion: (engine) => hostOf(engine).version?.answered,
+    hasObserved: (engine) => sizes.isSome(hostKey(engine)),
     explain: (engine, digest, explained) => void hostOf(engine).explained.set(digest, explained),
     observe(engine, version, residents) {
-      for (const { digest, contextTokens, sizeBytes } of residents) {
+      for (const { digest, contextTokens, sizeBytes, reportedBytes = sizeBytes, vramBytes } of residents) {
         if (digest === undefined || contextTokens === undefined) continue;
-        hostOf(engine).sizes.observe(keyOf(engine, digest, contextTokens), version, sizeBytes);
+        const key = keyOf(engine, version, digest, contextTokens);
+        const compute = explainedCompute(engine, digest, contextTokens, reportedBytes);
+        const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
+        // What nobody can find again after a restart is not worth a place.
+        if (sizes.observe(reading) && engine.address !== undefined && version !== "unknown") kept?.noteSize(reading);
       }
     },
     calibration(engine, version) {
-      const { sizes, explained } = hostOf(engine);
       return calibrate(
-        sizes.readings(engine.id, version).flatMap(({ digest, contextTokens, sizeBytes }) => {
-          const model = explained.get(digest);
-          if (model === undefined) return [];
-          const { dimensions, weights } = model;
-          const load = model.loadFor(contextTokens);
-          const bytes = completeReading(dimensions, load, weights, sizeBytes);
-          return [computeObservation(dimensions, load, weights, bytes)];
+        sizes.readings(hostKey(engine), version).flatMap(({ digest, contextTokens, sizeBytes, compute }) => {
+          const observed: ComputeObservation | undefined =
+            explainedCompute(engine, digest, contextTokens, sizeBytes) ?? compute;
+          return observed === undefined ? [] : [observed];
         }),
       );
     },
     learned(engine, version, digest, contextTokens, computed) {
-      const sizeBytes = hostOf(engine).sizes.find(keyOf(engine, digest, contextTokens), version);
+      const reading = sizes.find(keyOf(engine, version, digest, contextTokens));
       const model = hostOf(engine).explained.get(digest);
-      if (sizeBytes === undefined || model === undefined) return undefined;
+      if (reading === undefined || model === undefined) return undefined;
       const { dimensions, weights, loadFor } = model;
-      return learnedEstimate(completeReading(dimensions, loadFor(contextTokens), weights, sizeBytes), computed);
+      const sizeBytes = completeReading(dimensions, loadFor(contextTokens), weights, reading.sizeBytes);
+      return learnedEstimate({ ...reading, sizeBytes }, computed);
+    },
+    usesNoCards(engine, version) {
+      const readings = sizes.readings(hostKey(engine), version);
+      return readings.length > 0 && readings.every(({ vramBytes }) => vramBytes === 0);
     },
   };
 }

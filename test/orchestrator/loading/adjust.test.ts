@@ -23,7 +23,11 @@ function refusal(method: MemoryEstimate["method"], models: Record<string, { size
   };
   const settings = settingsSchema.parse({ models });
   const lists = [{ models: [model("big:1b", GB), model("fat:3b", 3 * GB), model("small:1b", GB)] }];
-  const inventory = { facts: () => Promise.reject(new UnknownModel("nobody is asked")), lastResident: () => [] };
+  const inventory = {
+    facts: () => Promise.reject(new UnknownModel("nobody is asked")),
+    knownFacts: () => undefined,
+    lastResident: () => [],
+  };
   const { quick } = createEstimates({ settings: () => settings, inventory, now: () => 0 });
   return doesNotFit(plan, lists, settings.memory.bufferBytes, [], quick).hint;
 }

@@ -26,6 +26,7 @@ const described: ModelFacts = {
 };
 
 let facts: () => ModelFacts;
+let known: ModelFacts | undefined;
 let resident: ResidentModel[];
 let models: Record<string, { sizeBytes: number }>;
 let nowMs: number;
@@ -33,6 +34,7 @@ let estimates: Estimates;
 
 beforeEach(() => {
   facts = () => described;
+  known = undefined;
   resident = [];
   models = {};
   nowMs = 0;
@@ -40,6 +42,7 @@ beforeEach(() => {
     settings: () => ({ models, memory: { bufferBytes: 2e9 } }) as unknown as Settings,
     inventory: {
       facts: async () => facts(),
+      knownFacts: () => known,
       lastResident: () => resident,
     },
     now: () => nowMs,

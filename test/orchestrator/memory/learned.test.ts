@@ -1,41 +1,54 @@
 import { expect, it } from "vitest";
 import { createLearnedSizes, learnedEstimate } from "../../../src/orchestrator/memory/learned.ts";
 
-const key = { host: "ollama", digest: "a", contextTokens: 4_096, parallel: 1 };
+const key = { host: "ollama", version: "0.33", digest: "a", contextTokens: 4_096, parallel: 1 };
+const inRam = { vramBytes: 0 };
 
 it("a size is remembered for exactly its host, model, context, sequences and version", () => {
   const sizes = createLearnedSizes();
-  sizes.observe(key, "0.33", 100);
-  expect(sizes.find(key, "0.33")).toBe(100);
-  for (const other of [{ host: "b" }, { digest: "b" }, { contextTokens: 8_192 }, { parallel: 2 }])
-    expect(sizes.find({ ...key, ...other }, "0.33")).toBeUndefined();
-  expect(sizes.find(key, "0.34")).toBeUndefined();
+  sizes.observe({ ...key, ...inRam, sizeBytes: 100 });
+  expect(sizes.find(key)?.sizeBytes).toBe(100);
+  for (const other of [{ host: "b" }, { digest: "b" }, { contextTokens: 8_192 }, { parallel: 2 }, { version: "0.34" }])
+    expect(sizes.find({ ...key, ...other })).toBeUndefined();
 });
 
 it("the last size counts, and one of nothing doesn't", () => {
   const sizes = createLearnedSizes();
-  for (const size of [100, 90, 0]) sizes.observe(key, "0.33", size);
-  expect(sizes.find(key, "0.33")).toBe(90);
+  for (const size of [100, 90, 0]) sizes.observe({ ...key, ...inRam, sizeBytes: size });
+  expect(sizes.find(key)?.sizeBytes).toBe(90);
+});
+
+it("whether a reading is news is told, so that only news is written down", () => {
+  const sizes = createLearnedSizes();
+  const compute = { observedBytes: 1, batchBytes: 2, sequencesBytes: 3 };
+  expect(sizes.observe({ ...key, ...inRam, sizeBytes: 100 })).toBe(true);
+  expect(sizes.observe({ ...key, ...inRam, sizeBytes: 100 })).toBe(false);
+  expect(sizes.observe({ ...key, ...inRam, sizeBytes: 100, compute })).toBe(true);
+  expect(sizes.observe({ ...key, ...inRam, sizeBytes: 100 })).toBe(false);
+  expect(sizes.find(key)).toMatchObject({ compute });
+  expect(sizes.observe({ ...key, sizeBytes: 100, vramBytes: 50 })).toBe(true);
+  expect(sizes.observe({ ...key, ...inRam, sizeBytes: 101 })).toBe(true);
 });
 
 it("the oldest are forgotten beyond 512", () => {
   const sizes = createLearnedSizes();
   for (let context = 1; context <= 513; context += 1)
-    sizes.observe({ ...key, contextTokens: context }, "0.33", context);
-  expect(sizes.find({ ...key, contextTokens: 1 }, "0.33")).toBeUndefined();
+    sizes.observe({ ...key, ...inRam, contextTokens: context, sizeBytes: context });
+  expect(sizes.find({ ...key, contextTokens: 1 })).toBeUndefined();
   expect(sizes.readings("ollama", "0.33")).toHaveLength(512);
 });
 
 it("its parts are those of the formula, with the difference in the compute buffer", () => {
   const parts = { weightsBytes: 70, cacheBytes: 20, computeBytes: 30, otherBytes: 0 };
   const computed = { method: "computed", predictedBytes: 120, margin: 0.1, processBytes: 5, parts } as const;
-  expect(learnedEstimate(100, computed)).toEqual({
+  expect(learnedEstimate({ sizeBytes: 100, vramBytes: 25 }, computed)).toEqual({
     method: "learned",
     predictedBytes: 100,
     margin: 0.01,
     processBytes: 5,
+    vramShare: 0.25,
     parts: { ...parts, computeBytes: 10 },
   });
   // The formula overrates more than the compute buffer: better no parts than wrong ones.
-  expect(learnedEstimate(80, computed)).not.toHaveProperty("parts");
+  expect(learnedEstimate({ sizeBytes: 80, vramBytes: 0 }, computed)).not.toHaveProperty("parts");
 });

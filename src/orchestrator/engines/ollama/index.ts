@@ -77,6 +77,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     kind: "ollama",
     trust,
     memoryDomain: options.memoryDomain ?? (host.isLoopback ? "local" : host.label),
+    address: host.baseUrl,
     health,
     list: models.list,
     describe: models.describe,

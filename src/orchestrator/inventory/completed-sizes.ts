@@ -1,0 +1,52 @@
+import type { Engine } from "../engines/engine.ts";
+import { defaultContextTokens } from "../loading/context-size.ts";
+import { loadShapeOf } from "../loading/load-shape.ts";
+import { dimensionsOf } from "../memory/dimensions.ts";
+import { weightBytesOf } from "../memory/predict.ts";
+import { completeReading } from "../memory/reading.ts";
+import type { ModelFacts, ResidentModel } from "../types.ts";
+import type { Inventory } from "./inventory.ts";
+
+/**
+ * Mends the sizes that Ollama reports of models with two caches, of which it counts one (`completeReading`): whoever
+ * plans, evicts, caps or shows what is in memory gets the whole. The facts of a model are asked for once; one that can't
+ * be described keeps the size that was reported.
+ */
+export function createSizeCompletion(
+  inventory: () => Pick<Inventory, "facts" | "knownFacts">,
+  signal: AbortSignal,
+): (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]> {
+  const undescribed = new Set<string>();
+
+  async function factsOf(engine: Engine, resident: ResidentModel): Promise<ModelFacts | undefined> {
+    const where = { engine, model: resident };
+    const known = inventory().knownFacts(where);
+    const key = JSON.stringify([engine.id, resident.name, resident.digest]);
+    if (known !== undefined || undescribed.has(key)) return known;
+    try {
+      return await inventory().facts(where, signal);
+    } catch {
+      // Deleted while it is loaded, most likely: asking at every look would change nothing.
+      undescribed.add(key);
+      return undefined;
+    }
+  }
+
+  return async (engine, residents) => {
+    if (engine.kind !== "ollama") return residents;
+    return await Promise.all(
+      residents.map(async (resident) =>
+        // Without a digest its facts might be those of other weights.
+        resident.digest === undefined ? resident : completed(await factsOf(engine, resident), resident),
+      ),
+    );
+  };
+}
+
+function completed(facts: ModelFacts | undefined, resident: ResidentModel): ResidentModel {
+  const dimensions = facts && dimensionsOf(facts);
+  const load = facts && loadShapeOf("ollama", facts, resident.contextTokens ?? defaultContextTokens);
+  if (facts === undefined || dimensions === undefined || load === undefined) return resident;
+  const sizeBytes = completeReading(dimensions, load, weightBytesOf(facts), resident.sizeBytes);
+  return sizeBytes === resident.sizeBytes ? resident : { ...resident, sizeBytes, reportedBytes: resident.sizeBytes };
+}

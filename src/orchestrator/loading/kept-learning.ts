@@ -1,0 +1,130 @@
+import * as z from "zod";
+import { type JournaledDocument, openDocument } from "../documents/document.ts";
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Log } from "../log.ts";
+import { type LearnedReading, mostReadings, nameOfLoad } from "../memory/learned.ts";
+
+/** How long a model took to load somewhere. */
+export interface KeptLoad {
+  /** Engine and address. */
+  readonly host: string;
+  readonly name: string;
+  /** Other weights under that name load in another time. */
+  readonly digest: string;
+  /** Smoothed. */
+  readonly seconds: number;
+}
+
+/** What was learned of sizes and load times, kept over the end of this process; the first plan is as good as the last. */
+export interface KeptLearning {
+  /** Of earlier processes. Never rejects: what can't be read was never learned. */
+  sizes(): Promise<readonly LearnedReading[]>;
+  loads(): Promise<readonly KeptLoad[]>;
+  /** Written behind the caller's back; one that can't be written is learned anew another time. */
+  noteSize(reading: LearnedReading): void;
+  noteLoad(load: KeptLoad): void;
+  /** Resolves when everything noted so far is on disk. */
+  close(): Promise<void>;
+}
+
+const bytes = z.number().min(0);
+
+const reading = z.object({
+  host: z.string(),
+  version: z.string(),
+  digest: z.string(),
+  contextTokens: z.int().positive(),
+  parallel: z.int().positive(),
+  sizeBytes: bytes,
+  vramBytes: bytes,
+  // What is left for compute may come out below nothing.
+  compute: z.object({ observedBytes: z.number(), batchBytes: bytes, sequencesBytes: bytes }).exactOptional(),
+}) satisfies z.ZodType<LearnedReading>;
+
+const load = z.object({
+  host: z.string(),
+  name: z.string(),
+  digest: z.string(),
+  seconds: z.number().min(0),
+}) satisfies z.ZodType<KeptLoad>;
+
+const event = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("size"), reading }),
+  z.object({ type: z.literal("load"), load }),
+]);
+type LearnedEvent = z.output<typeof event>;
+
+const state = z.object({ sizes: z.array(reading), loads: z.array(load) });
+type LearnedState = z.output<typeof state>;
+
+/** Of models that were ever loaded; oldest go first. */
+const mostLoads = 512;
+
+export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }): KeptLearning {
+  const { log } = parts;
+  let opened: Promise<JournaledDocument<LearnedState, LearnedEvent>> | undefined;
+  let written: Promise<void> = Promise.resolve();
+
+  const open = () =>
+    (opened ??= openDocument<LearnedState, LearnedEvent>({
+      files: parts.files,
+      name: "learned",
+      schemaVersion: 1,
+      empty: () => ({ sizes: [], loads: [] }),
+      state,
+      event,
+      apply,
+      log,
+    }));
+
+  const read = async (): Promise<LearnedState> => {
+    try {
+      return (await open()).state;
+    } catch (error) {
+      log.warn(`what was learned of sizes and load times can't be read: ${messageOf(error)}`);
+      return { sizes: [], loads: [] };
+    }
+  };
+
+  async function append(next: LearnedEvent): Promise<void> {
+    try {
+      const document = await open();
+      await document.append(next);
+    } catch (error) {
+      log.debug(`not written down: ${messageOf(error)}`);
+    }
+  }
+
+  function write(next: LearnedEvent): void {
+    const before = written;
+    written = (async () => {
+      await before;
+      await append(next);
+    })();
+  }
+
+  return {
+    sizes: async () => [...(await read()).sizes],
+    loads: async () => [...(await read()).loads],
+    noteSize: (size) => write({ type: "size", reading: { ...size } }),
+    noteLoad: (seen) => write({ type: "load", load: { ...seen } }),
+    async close() {
+      await written;
+      await (await opened?.catch(() => undefined))?.close();
+    },
+  };
+}
+
+function apply(kept: LearnedState, next: LearnedEvent): void {
+  if (next.type === "size") {
+    const name = nameOfLoad(next.reading);
+    kept.sizes = [...kept.sizes.filter((other) => nameOfLoad(other) !== name), next.reading].slice(-mostReadings);
+    return;
+  }
+  const isSame = ({ host, name }: KeptLoad) => host === next.load.host && name === next.load.name;
+  kept.loads = [...kept.loads.filter((other) => !isSame(other)), next.load].slice(-mostLoads);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
