@@ -80,6 +80,13 @@ export const settingsSchema = z.strictObject({
   queue: z
     .strictObject({
       maxWaiting: z.number().int().min(1).default(64).meta(owner).describe("Most requests that wait for one model."),
+      maxOvertakeMs: z
+        .number()
+        .int()
+        .min(0)
+        .default(30_000)
+        .meta(owner)
+        .describe("Longest time that later requests, whose model is loaded already, are served before an earlier one."),
     })
     .prefault({}),
   files: z

@@ -2,6 +2,8 @@
 export interface Observation {
   /** Smoothed decode speed. */
   readonly tokensPerSecond?: number;
+  /** Milliseconds of a long answer: what takes longer raises it at once, what is shorter lowers it slowly. */
+  readonly answerMs?: number;
   /** Smoothed load time, seconds. */
   readonly loadSeconds?: number;
   /** Milliseconds since the epoch of the last use. */
@@ -13,10 +15,14 @@ export interface Observation {
 }
 
 export interface Observations {
+  /** Resolves when what earlier processes saw is known; absent where that is nothing. */
+  ready?(): Promise<void>;
   of(key: string): Observation;
   used(key: string): void;
   loaded(key: string, loadMs: number): void;
   generated(key: string, completionTokens: number, decodeMs: number): void;
+  /** From the beginning to the end of an answer, whatever came of it. */
+  answered(key: string, durationMs: number): void;
   /** `isModelFault`: the model itself could not be loaded, so its status is error. */
   failed(key: string, message: string, isModelFault: boolean): void;
   /** Other weights may carry the name now: it was pulled, imported or deleted. */
@@ -34,6 +40,8 @@ export function isCooling({ coolsUntilMs }: Pick<Observation, "coolsUntilMs">, n
 
 /** Weight of the newest sample. */
 const smoothing = 0.3;
+/** Of one that is shorter than the longest lately. */
+const slowSmoothing = 0.1;
 
 /** Keyed by engine and model: a failure of one model says nothing about its neighbours on the same host. */
 export function createObservations(now: () => number): Observations {
@@ -64,6 +72,10 @@ export function createObservations(now: () => number): Observations {
         const speed = (completionTokens * 1000) / decodeMs;
         observations.set(key, { ...cleared, tokensPerSecond: smooth(cleared.tokensPerSecond, speed) });
       }
+    },
+    answered(key, durationMs) {
+      const { answerMs = durationMs } = observations.get(key) ?? {};
+      update(key, { answerMs: Math.max(durationMs, (1 - slowSmoothing) * answerMs + slowSmoothing * durationMs) });
     },
     failed(key, message, isModelFault) {
       update(key, { coolsUntilMs: now() + coolDownMs, ...(isModelFault ? { error: message } : {}) });

@@ -7,6 +7,8 @@ export interface WaitingRequest {
   readonly arrivedMs: number;
   /** Higher goes first. */
   readonly priority: number;
+  /** Start tag of fair queueing (`fairTurn`): lower goes first among those that could start alike. */
+  readonly turn?: number;
   /** Nobody wants the answer if it has not begun by then. */
   readonly deadlineMs?: number;
   /** When a later arrival was let ahead of it for the first time. */
@@ -27,6 +29,10 @@ export interface QueuedModel {
   readonly lossSeconds?: number;
   /** Of an absent model: what has to go for it. Undefined: no load is possible, whatever ends. */
   readonly evicts?: readonly string[];
+  /** Of an absent one: itself with too little context, which goes as well; nobody misses it. */
+  readonly replaces?: string;
+  /** Its engine grants threads by itself: it takes none of `slots`. */
+  readonly hasOwnThreads?: boolean;
 }
 
 /** One memory domain and those who wait for its models. Times are of one clock that never goes back. */
@@ -34,7 +40,10 @@ export interface QueueState {
   readonly nowMs: number;
   /** `queue.maxOvertakeMs`. */
   readonly maxOvertakeMs: number;
-  /** Answers that the thread budget allows at a time. With one, loads and answers delay each other, too. */
+  /**
+   * Answers that the thread budget allows at a time. With one, loads and answers delay each other, too. Engines with
+   * threads of their own take no part.
+   */
   readonly slots: number;
   /** False while another load takes the disk and the memory. */
   readonly mayLoad: boolean;
@@ -104,6 +113,14 @@ export function nextToServe(state: QueueState): QueueDecision {
   return { kind, id: request.id, model: request.model, overtakes: overtakes.map(({ id }) => id) };
 }
 
+/**
+ * Start-time fair queueing (Goyal et al. 1996), each request of length one: a caller that asks for much takes turns with
+ * others, and a new one begins where they are. `served`: tag of the last that was served; `previous`: of the same caller.
+ */
+export function fairTurn(served: number, previous: number | undefined): number {
+  return previous === undefined ? served : Math.max(served, previous + 1);
+}
+
 /** Who waits after the decision; a request whose model is loaded for it waits on, until that is done. */
 export function afterDecision(
   waiting: readonly WaitingRequest[],
@@ -129,16 +146,20 @@ export function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: str
   return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => model));
 }
 
-/** Milliseconds that one more request for `model` would wait, all who wait now before it: the message of `QueueFull`. */
+/**
+ * Milliseconds that one more request for `model` would wait, all who wait or are answered now before it: the message of
+ * `QueueFull`. Rather too much: different models of an engine with its own threads may answer at the same time.
+ */
 export function expectedWaitMs(state: QueueState, model: string): number {
-  const answersMs = state.waiting.reduce((sum, request) => sum + (state.models.get(request.model)?.answerMs ?? 0), 0);
   const needed = new Set([...state.waiting.map((request) => request.model), model]);
-  let loadsMs = 0;
-  for (const key of needed) {
-    const queued = state.models.get(key);
-    if (queued !== undefined && queued.state !== "resident") loadsMs += queued.loadMs;
+  let waitMs = 0;
+  for (const [key, queued] of state.models) {
+    const answers = queued.running + state.waiting.filter((request) => request.model === key).length;
+    waitMs +=
+      (answers * queued.answerMs) / Math.max(1, queued.hasOwnThreads === true ? queued.maxParallel : state.slots);
+    if (needed.has(key) && queued.state !== "resident") waitMs += queued.loadMs;
   }
-  return answersMs / Math.max(1, state.slots) + loadsMs;
+  return waitMs;
 }
 
 function optionOf(state: QueueState, request: WaitingRequest, position: number): readonly Option[] {
@@ -147,8 +168,10 @@ function optionOf(state: QueueState, request: WaitingRequest, position: number):
   const kind = model.state === "resident" ? "serve" : "load";
   const canStart =
     kind === "serve"
-      ? model.running < model.maxParallel && freeSlots(state) > 0
-      : state.mayLoad && model.evicts?.every((key) => !isBusy(state, key)) === true && isPatienceOver(state, request);
+      ? model.running < model.maxParallel && hasSlot(state, model)
+      : state.mayLoad &&
+        victimsOf(model)?.every((key) => !isBusy(state, key)) === true &&
+        isPatienceOver(state, request);
   if (!canStart) return [];
   const durationMs = model.answerMs + (kind === "load" ? model.loadMs : 0);
   const option = { kind, request, position, model, durationMs } as const;
@@ -159,7 +182,8 @@ function optionOf(state: QueueState, request: WaitingRequest, position: number):
 /** Rule 2: whether the load for the request may evict, if it has to. */
 function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
   const evictsNothing = state.models.get(request.model)?.evicts?.length === 0;
-  return evictsNothing || freeSlots(state) === state.slots || state.nowMs >= patienceEndMs(state, request);
+  const isQuiet = [...state.models.values()].every(({ running }) => running === 0);
+  return evictsNothing || isQuiet || state.nowMs >= patienceEndMs(state, request);
 }
 
 function patienceEndMs(state: QueueState, request: WaitingRequest): number {
@@ -178,15 +202,20 @@ function waitFor(state: QueueState): QueueDecision {
 /** Whether `other` would wait longer for what it needs: a slot, its model's place, the loader, or room in memory. */
 function hinders(state: QueueState, option: Omit<Option, "overtakes">, other: WaitingRequest): boolean {
   if (other.id === option.request.id) return false;
-  if (state.slots === 1 || other.model === option.request.model) return true;
+  if (other.model === option.request.model) return true;
   const wanted = state.models.get(other.model);
-  if (wanted === undefined) return false;
+  if (wanted === undefined) return state.slots === 1;
+  const shareSlots = wanted.hasOwnThreads !== true && option.model.hasOwnThreads !== true;
+  if (shareSlots && state.slots === 1) return true;
   if (option.kind === "load") {
-    return wanted.state === "absent" ? wanted.evicts !== undefined : (option.model.evicts ?? []).includes(other.model);
+    return wanted.state === "absent"
+      ? wanted.evicts !== undefined
+      : (victimsOf(option.model) ?? []).includes(other.model);
   }
   // It keeps busy what has to go, or takes the last slot.
-  if (wanted.state === "absent") return (wanted.evicts ?? []).includes(option.request.model);
-  return wanted.state === "resident" && wanted.running < wanted.maxParallel && freeSlots(state) === 1;
+  if (wanted.state === "absent") return (victimsOf(wanted) ?? []).includes(option.request.model);
+  const isStartable = wanted.state === "resident" && wanted.running < wanted.maxParallel;
+  return shareSlots && isStartable && freeSlots(state) === 1;
 }
 
 function latestEndMs(state: QueueState, request: WaitingRequest): number {
@@ -212,6 +241,7 @@ function byOrder(state: QueueState): (a: Option, b: Option) => number {
     b.request.priority - a.request.priority ||
     Number(a.kind === "load") - Number(b.kind === "load") ||
     (a.kind === "load" ? awaited(a) - awaited(b) || loss(a) - loss(b) : 0) ||
+    (a.request.turn ?? 0) - (b.request.turn ?? 0) ||
     turn(a) - turn(b) ||
     deadline(a) - deadline(b) ||
     a.position - b.position;
@@ -221,8 +251,17 @@ function isBusy(state: QueueState, key: string): boolean {
   return (state.models.get(key)?.running ?? 0) > 0;
 }
 
+function hasSlot(state: QueueState, model: QueuedModel): boolean {
+  return model.hasOwnThreads === true || freeSlots(state) > 0;
+}
+
 function freeSlots(state: QueueState): number {
   let running = 0;
-  for (const model of state.models.values()) running += model.running;
+  for (const model of state.models.values()) if (model.hasOwnThreads !== true) running += model.running;
   return state.slots - running;
+}
+
+/** All that goes when it is loaded. */
+function victimsOf({ evicts, replaces }: QueuedModel): readonly string[] | undefined {
+  return evicts === undefined || replaces === undefined ? evicts : [...evicts, replaces];
 }

@@ -181,6 +181,41 @@ describe("which model is loaded next", () => {
   });
 });
 
+describe("a model that is loaded with too little context", () => {
+  const grown = absent([], { replaces: "a" });
+
+  it("grows when its answers are done, without waiting for those of others", () => {
+    const one = [request("1", "a+")];
+    const models = { a: resident({ running: 1 }), b: resident({ running: 1 }), "a+": grown };
+    expect(nextToServe(queue(one, models, { slots: 4 })).kind).toBe("wait");
+    expect(nextToServe(queue(one, { ...models, a: resident() }, { slots: 4 }))).toMatchObject({
+      kind: "load",
+      id: "1",
+    });
+  });
+
+  it("is not kept from growing by its small requests beyond the bound", () => {
+    const waiting = [request("1", "a+"), request("2", "a")];
+    const models = { a: resident({ running: 1, maxParallel: 4 }), "a+": grown };
+    const state = queue(waiting, models, { slots: 4 });
+    expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "2", overtakes: ["1"] });
+    const late = { ...state, waiting: [request("1", "a+", { overtakenSinceMs: 0 }), request("2", "a")] };
+    expect(nextToServe({ ...late, nowMs: 29 * seconds }).kind).toBe("wait");
+  });
+});
+
+describe("models of engines with threads of their own", () => {
+  const own = { hasOwnThreads: true, maxParallel: 4 };
+
+  it("take no slot and wait for none", () => {
+    const models = { a: resident({ running: 1 }), b: resident({ ...own, running: 3 }), c: resident() };
+    const state = queue([request("1", "c"), request("2", "b")], models, { slots: 1 });
+    expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "2", overtakes: [] });
+    const free = { ...models, a: resident() };
+    expect(nextToServe(queue([request("1", "c")], free, { slots: 1 }))).toMatchObject({ kind: "serve", id: "1" });
+  });
+});
+
 describe("after a decision", () => {
   it("whoever is served no longer waits, and the time of the first overtaking stays", () => {
     const waiting = [request("1", "b", { overtakenSinceMs: 3 }), request("2", "b"), request("3", "a")];
@@ -207,6 +242,11 @@ describe("the expected wait of one more request", () => {
     expect(expectedWaitMs(queue(waiting, models), "a")).toBe(3 * seconds + 5 * seconds);
     expect(expectedWaitMs(queue([], models), "a")).toBe(0);
     expect(expectedWaitMs(queue([], models), "b")).toBe(5 * seconds);
+  });
+
+  it("counts what is answered now, and the places of engines with threads of their own", () => {
+    const models = { a: resident({ running: 1 }), b: resident({ running: 4, maxParallel: 4, hasOwnThreads: true }) };
+    expect(expectedWaitMs(queue([request("1", "b")], models, { slots: 1 }), "b")).toBe(2 * seconds + 2.5 * seconds);
   });
 });
 

@@ -1,0 +1,178 @@
+import type { LocatedModel } from "../inventory/inventory.ts";
+import type { QueuedModel, QueueState } from "../scheduler/queue-order.ts";
+import type { ResidentModel } from "../types.ts";
+import type { LineRequest, LineWorld } from "./line-world.ts";
+
+/** A request in the line. */
+export interface Waiting extends LineRequest {
+  /** Of its arrival. */
+  readonly number: string;
+  readonly arrivedMs: number;
+  /** `fairTurn` */
+  readonly turn: number;
+  overtakenSinceMs: number | undefined;
+  /** Milliseconds of the loads that it has waited for. */
+  loadMs: number;
+}
+
+/** What was last seen of a model that somebody waits for. */
+export interface Seen {
+  readonly located: LocatedModel;
+  readonly resident: ResidentModel | undefined;
+  readonly plan: SeenPlan | undefined;
+}
+
+/** What a load with `contextTokens` would evict, and after how many events that was found. */
+interface SeenPlan {
+  readonly contextTokens: number;
+  readonly evicts: readonly string[];
+  readonly atEvent: number;
+  readonly atMemoryEvent: number;
+}
+
+/** A model with answers under way. */
+export interface Running {
+  readonly located: LocatedModel;
+  readonly count: number;
+}
+
+/** A line at one moment. */
+export interface LineView {
+  readonly world: LineWorld;
+  readonly nowMs: number;
+  readonly waiting: readonly Waiting[];
+  readonly seen: ReadonlyMap<string, Seen>;
+  /** Answers under way, by model and by caller. */
+  readonly running: ReadonlyMap<string, Running>;
+  readonly runningOf: ReadonlyMap<string, number>;
+  /** The load under way, from its decision on. */
+  readonly loading:
+    | { readonly id: string; readonly contextTokens: number; readonly evicts: readonly string[] }
+    | undefined;
+}
+
+/**
+ * The model that a request is queued for, in the terms of the scheduler: one that is there with too little context is
+ * another one, which is absent and replaces it.
+ */
+export function keyOf({ seen, loading }: LineView, request: Waiting): string {
+  const grown = `${request.id} +`;
+  if (loading?.id === request.id) return loading.contextTokens >= request.neededTokens ? request.id : grown;
+  const { contextTokens } = seen.get(request.id)?.resident ?? {};
+  return contextTokens === undefined || contextTokens >= request.neededTokens ? request.id : grown;
+}
+
+/** What `nextToServe` decides on. */
+export function queueState(view: LineView): QueueState {
+  const { world, nowMs, waiting, seen, running, runningOf, loading } = view;
+  const models = new Map<string, QueuedModel>();
+  for (const request of waiting) {
+    const key = keyOf(view, request);
+    if (seen.has(request.id) && !models.has(key)) models.set(key, queuedModel(view, request, key));
+  }
+  // Those that nobody waits for count as well: they answer, or would have to go.
+  const victims = [...models.values()].flatMap(({ evicts, replaces }) => [
+    ...(evicts ?? []),
+    ...(replaces === undefined ? [] : [replaces]),
+  ]);
+  for (const [id, { located }] of running) {
+    if (!models.has(id)) models.set(id, { ...baseOf(view, id, located), state: "resident" });
+  }
+  for (const id of victims) {
+    if (!models.has(id)) models.set(id, { ...unknownModel, running: usesOf(view, id) });
+  }
+  return {
+    nowMs,
+    maxOvertakeMs: world.maxOvertakeMs(),
+    slots: world.slots,
+    mayLoad: loading === undefined,
+    waiting: waiting.map((request) => ({
+      id: request.number,
+      caller: request.caller,
+      model: keyOf(view, request),
+      arrivedMs: request.arrivedMs,
+      priority: request.priority,
+      turn: request.turn,
+      ...(request.overtakenSinceMs === undefined ? {} : { overtakenSinceMs: request.overtakenSinceMs }),
+    })),
+    models,
+    runningOf,
+  };
+}
+
+/** Nobody waits for it. */
+const unknownModel = { state: "resident", maxParallel: 1, loadMs: 0, answerMs: 0, hasOwnThreads: true } as const;
+
+function queuedModel(view: LineView, { id, located }: Waiting, key: string): QueuedModel {
+  const { world, seen, loading } = view;
+  const known = seen.get(id);
+  const base = baseOf(view, id, located);
+  if (key !== id) return { ...base, running: 0, state: "absent", evicts: known?.plan?.evicts ?? [], replaces: id };
+  if (loading?.id === id || world.isLoading(id) || world.isEvicting(id)) return { ...base, state: "loading" };
+  // About to go for the load under way: serving it would hold that up.
+  if (isGoing(view, id)) return { ...base, state: "absent", evicts: loading === undefined ? [] : [loading.id] };
+  if (known?.resident !== undefined) return { ...base, state: "resident" };
+  // As long as that isn't known, whatever is there may have to go.
+  const others = () => [...seen].filter(([other, { resident }]) => other !== id && resident !== undefined);
+  return { ...base, state: "absent", evicts: known?.plan?.evicts ?? others().map(([other]) => other) };
+}
+
+function baseOf(view: LineView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
+  const { world } = view;
+  const lossSeconds = world.lossSeconds(located);
+  return {
+    running: usesOf(view, id),
+    maxParallel: world.maxParallel(located),
+    loadMs: world.loadMs(located),
+    answerMs: world.answerMs(located),
+    hasOwnThreads: world.hasOwnThreads(located),
+    ...(lossSeconds === undefined ? {} : { lossSeconds }),
+  };
+}
+
+function isGoing({ world, loading }: LineView, id: string): boolean {
+  return loading !== undefined && !world.isLoading(loading.id) && loading.evicts.includes(id);
+}
+
+function usesOf({ world, running }: LineView, id: string): number {
+  return Math.max(running.get(id)?.count ?? 0, world.usesOf(id));
+}
+
+/** What keeps a request waiting, for people; undefined where that is over within a moment, or its load tells itself. */
+export function whyWaiting(
+  view: LineView,
+  request: Waiting,
+): { readonly text: string; readonly isForMemory: boolean } | undefined {
+  const { id, located, contextTokens } = request;
+  const { seen, loading } = view;
+  const { name } = located.model;
+  const state = queueState(view);
+  const model = state.models.get(keyOf(view, request));
+  if (model === undefined || model.state === "loading") return undefined;
+  if (model.state === "resident") {
+    const isFull = model.running >= model.maxParallel;
+    return {
+      text: `waiting for ${name}, which answers others first`,
+      isForMemory: false,
+      ...(isFull ? {} : held(name)),
+    };
+  }
+  if (loading !== undefined) return { text: `waiting for ${name}: another model is being loaded`, isForMemory: false };
+  if (model.replaces !== undefined && usesOf(view, id) > 0) {
+    const text = `waiting: ${name} grows to ${contextTokens} tokens when its present answer is done`;
+    return { text, isForMemory: true };
+  }
+  const { plan } = seen.get(id) ?? {};
+  if (plan === undefined) return undefined;
+  const isInTheWay = plan.evicts.some((other) => usesOf(view, other) > 0);
+  if (isInTheWay || plan.evicts.length === 0) {
+    const text = `waiting for memory: ${name} fits when the models that are answering now are done`;
+    return { text, isForMemory: true };
+  }
+  const text = `waiting to load ${name}: those who are answered now may need what would have to go`;
+  return { text, isForMemory: true };
+}
+
+function held(name: string): { readonly text: string } {
+  return { text: `waiting for ${name}: others came first` };
+}

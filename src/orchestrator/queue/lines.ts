@@ -1,0 +1,127 @@
+import type { Timers } from "../async/timers.ts";
+import type { Settings } from "../config/schema.ts";
+import type { Decisions } from "../decisions/decisions.ts";
+import type { Report } from "../engines/engine.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
+import type { Observations } from "../observations/observations.ts";
+import { createLine, type Line } from "./line.ts";
+import type { LineWorld, Place } from "./line-world.ts";
+
+export interface AnswerRequest extends Asker {
+  readonly located: LocatedModel;
+  /** A model that is loaded with this much context is used as it is. */
+  readonly neededTokens: number;
+  /** What it is loaded with if it must be loaded. */
+  readonly contextTokens: number;
+  readonly report: Report;
+  readonly signal: AbortSignal;
+}
+
+/** The lines of all memory domains. Models that take no memory here have places, but nothing to load. */
+export interface Lines {
+  /**
+   * Waits until the model is in memory with enough context and has a free place. Throws `QueueFull`, `Cancelled`, and
+   * what its load throws.
+   */
+  answer(request: AnswerRequest): Promise<Place>;
+  readonly load: TakeTurn;
+  /** Something changed that somebody may wait for. */
+  wake(): void;
+  /** Whether somebody waits for the model. */
+  isAwaited(id: string): boolean;
+  /** Models with something running or waiting. */
+  snapshot(): readonly { readonly key: string; readonly running: number; readonly waiting: number }[];
+}
+
+/** Answers of one model at a time: Ollama queues by itself, the embedded engine decodes one by one. */
+const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
+
+/** Two decoders on the same cores are fifty times slower than one after the other. */
+const embeddedSlots = 1;
+
+/** Before anything was seen; rather long, because nobody is to be overtaken for more than the bound. */
+const assumedAnswerMs = 10_000;
+/** As the eviction policy takes it. */
+const assumedBytesPerMs = 1e6;
+
+const elsewhere = "elsewhere";
+
+export function createLines(parts: {
+  readonly loader: () => LoaderQueueing;
+  readonly observations: Pick<Observations, "of" | "answered">;
+  readonly decisions: Pick<Decisions, "note">;
+  /** Asked anew each time. */
+  readonly queue: () => Settings["queue"];
+  readonly timers: Timers;
+}): Lines {
+  const { loader, observations, decisions, queue, timers } = parts;
+  const lines = new Map<string, Line>();
+
+  const own = {
+    timers,
+    maxWaiting: () => queue().maxWaiting,
+    maxOvertakeMs: () => queue().maxOvertakeMs,
+    slots: embeddedSlots,
+    maxParallel: ({ engine }) => maxParallel[engine.kind],
+    hasOwnThreads: ({ engine }) => engine.kind !== "llama-cpp",
+    loadMs({ engine, model }) {
+      const { loadSeconds } = observations.of(modelId(engine.id, model.name));
+      return loadSeconds === undefined ? model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000;
+    },
+    answerMs: ({ engine, model }) => observations.of(modelId(engine.id, model.name)).answerMs ?? assumedAnswerMs,
+    answered: (id, durationMs) => observations.answered(id, durationMs),
+    waits({ engine, model }, why) {
+      decisions.note({ kind: "wait", model: model.name, engine: engine.id, steps: [why] });
+    },
+    resident: (located) => loader().resident(located),
+    use: (located, neededTokens) => loader().useResident(located, neededTokens),
+    load: (...asked) => loader().loadNow(...asked),
+    wouldEvict: (located, contextTokens) => loader().wouldEvict(located, contextTokens),
+    usesOf: (id) => loader().usesOf(id),
+    isLoading: (id) => loader().isLoading(id),
+    isEvicting: (id) => loader().isEvicting(id),
+    lossSeconds: (located) => loader().lossSeconds(located),
+  } satisfies LineWorld;
+
+  /** Always there, and nothing goes for it. */
+  const remote = {
+    ...own,
+    resident: ({ model }) => Promise.resolve({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
+    use: () => Promise.resolve({ release: () => undefined }),
+    usesOf: () => 0,
+  } satisfies LineWorld;
+
+  function lineOf(located: LocatedModel): Line {
+    const id = takesNoMemory(located) ? elsewhere : located.engine.memoryDomain;
+    const line = lines.get(id) ?? createLine(id === elsewhere ? remote : own);
+    lines.set(id, line);
+    return line;
+  }
+
+  const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
+  const priorityOf = ({ isBackground }: Asker) => (isBackground ? -1 : 0);
+
+  return {
+    answer: (request) =>
+      lineOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
+    load: (located, { contextTokens, keepAliveSeconds }, asker, report, signal) =>
+      lineOf(located).load({
+        id: idOf(located),
+        located,
+        caller: asker.caller,
+        priority: priorityOf(asker),
+        neededTokens: contextTokens,
+        contextTokens,
+        ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
+        report,
+        signal,
+      }),
+    wake() {
+      for (const line of lines.values()) line.wake();
+    },
+    isAwaited: (id) => [...lines.values()].some((line) => line.isAwaited(id)),
+    snapshot: () => [...lines.values()].flatMap((line) => line.snapshot()),
+  };
+}

@@ -1,0 +1,106 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { handMachine, type HandModel } from "./hand-machine.ts";
+
+const names = ["a", "b", "c", "d", "e", "f"] as const;
+
+/** Fewest loads in which the requests can be served one by one in this order: Belady's, for models of one size. */
+function fewestLoads(order: readonly string[], places: number): number {
+  const resident = new Set<string>();
+  let loads = 0;
+  for (const [index, model] of order.entries()) {
+    if (resident.has(model)) continue;
+    loads += 1;
+    if (resident.size === places) {
+      const nextUse = (key: string) => {
+        const next = order.indexOf(key, index);
+        return next < 0 ? Number.MAX_VALUE : next;
+      };
+      resident.delete([...resident].toSorted((x, y) => nextUse(y) - nextUse(x))[0] ?? "");
+    }
+    resident.add(model);
+  }
+  return loads;
+}
+
+function machineFor(model: HandModel) {
+  return handMachine(Object.fromEntries(names.map((name) => [name, model])), { places: 2 });
+}
+
+/** Everybody asks at its moment, is answered for `answerMs` and goes. Whom who came later went ahead of, and how long. */
+async function serveAll(
+  machine: ReturnType<typeof machineFor>,
+  requests: readonly { readonly model: string; readonly atMs: number }[],
+  answerMs: number,
+) {
+  const log: { readonly index: number; readonly startMs: number }[] = [];
+  const { clock } = machine;
+  const places: Promise<unknown>[] = [];
+  for (const [index, { model, atMs }] of requests.entries()) {
+    clock.after(atMs, () => {
+      const place = machine.ask(model, { caller: `caller ${index}` }).then((given) => {
+        log.push({ index, startMs: clock.now() });
+        clock.after(answerMs, given.release);
+      });
+      places.push(place);
+    });
+  }
+  for (let step = 0; log.length < requests.length; step += 1) {
+    if (step > 500) throw new Error(`${requests.length - log.length} of ${requests.length} are not served`);
+    await machine.pass(1_000);
+  }
+  await machine.pass(answerMs);
+  await Promise.all(places);
+  return log;
+}
+
+describe("50 callers for 6 models on memory for 2", () => {
+  it.each([1, 2, 3])(
+    "are all answered, with no more loads than first come, first served needs, draw %d",
+    async (draw) => {
+      const machine = machineFor({ loadMs: 2_000, answerMs: 1_000 });
+      // A fixed draw: a linear congruential generator.
+      let state = draw;
+      const next = () => (state = (state * 1_103_515_245 + 12_345) % 2 ** 31);
+      const requests = Array.from({ length: 50 }, () => ({
+        model: names[Math.floor((next() / 2 ** 31) * names.length)] ?? "a",
+        atMs: Math.floor((next() / 2 ** 31) * 20_000),
+      })).toSorted((x, y) => x.atMs - y.atMs);
+      const log = await serveAll(machine, requests, 1_000);
+      expect(log.map(({ index }) => index).toSorted((x, y) => x - y)).toEqual(requests.map((_request, index) => index));
+      const optimum = fewestLoads(
+        requests.map(({ model }) => model),
+        2,
+      );
+      expect(machine.loadCount()).toBeLessThanOrEqual(optimum);
+      expect(machine.line.snapshot()).toEqual([]);
+      expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
+    },
+  );
+
+  it("on one core nobody is overtaken for more than the bound", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.record({ model: fc.constantFrom(...names), atMs: fc.integer({ min: 0, max: 30_000 }) }), {
+          minLength: 2,
+          maxLength: 25,
+        }),
+        async (drawn) => {
+          const requests = drawn.toSorted((x, y) => x.atMs - y.atMs);
+          const machine = machineFor({ loadMs: 3_000, answerMs: 2_000, isEmbedded: true });
+          const log = await serveAll(machine, requests, 2_000);
+          for (const { index, startMs } of log) {
+            const { atMs = 0 } = requests[index] ?? {};
+            const ahead = log.filter(
+              (other) => other.index > index && other.startMs >= atMs && other.startMs < startMs,
+            );
+            if (ahead.length === 0) continue;
+            const starts = ahead.map((other) => other.startMs);
+            expect(Math.max(...starts) + 2_000 - Math.min(...starts)).toBeLessThanOrEqual(30_000);
+          }
+        },
+      ),
+      { numRuns: 25 },
+    );
+  });
+});

@@ -1,0 +1,203 @@
+import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
+import type { LineRequest, LineWorld, Place } from "../../../src/orchestrator/queue/line-world.ts";
+import { createLine, type Line } from "../../../src/orchestrator/queue/line.ts";
+import type { LoadPlan, ResidentModel } from "../../../src/orchestrator/types.ts";
+import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
+import { type HandClock, handClock } from "../../support/hand-clock.ts";
+
+export interface HandModel {
+  readonly loadMs: number;
+  readonly answerMs?: number;
+  readonly maxParallel?: number;
+  /** Computes on the cores that all embedded models share. */
+  readonly isEmbedded?: boolean;
+  /** Takes this many of the machine's places. */
+  readonly size?: number;
+}
+
+export interface HandMachine {
+  readonly line: Line;
+  readonly clock: HandClock;
+  /** `load a 4096`, `evict b`, in order. */
+  readonly log: string[];
+  readonly resident: Map<string, ResidentModel>;
+  readonly leases: Map<string, number>;
+  /** What waits for memory was said to wait for. */
+  readonly waits: string[];
+  /** A load of one of these fails once it is done; an instance is thrown as it is. */
+  readonly failing: Map<string, Error>;
+  /** Load seconds in all. */
+  loadCount(): number;
+  ask(model: string, more?: Partial<LineRequest>): Promise<Place>;
+  load(model: string, more?: Partial<LineRequest>): ReturnType<Line["load"]>;
+  /** Lets everything happen that needs no time. */
+  settle(): Promise<void>;
+  /** Turns the clock in steps, so that what a moment causes happens before the next one. */
+  pass(ms: number): Promise<void>;
+}
+
+/** A line on a machine whose memory has `places`, with loads that take their time by the hand clock. */
+export function handMachine(
+  models: Readonly<Record<string, HandModel>>,
+  options: {
+    readonly places: number;
+    readonly maxWaiting?: number;
+    readonly maxOvertakeMs?: number;
+    readonly world?: Partial<LineWorld>;
+  },
+): HandMachine {
+  const clock = handClock();
+  const engine = createFakeEngine("ollama", []);
+  const resident = new Map<string, ResidentModel>();
+  const leases = new Map<string, number>();
+  const lastUsedMs = new Map<string, number>();
+  const loadingIds = new Set<string>();
+  const failing = new Map<string, Error>();
+  const [log, waits]: [string[], string[]] = [[], []];
+  const modelOf = (id: string): HandModel => models[id] ?? { loadMs: 0 };
+  const sizeOf = (id: string) => modelOf(id).size ?? 1;
+  const usesOf = (id: string) => leases.get(id) ?? 0;
+
+  /** Idle ones first, the one that was used last goes last; those that are awaited after the others. */
+  function victims(id: string): readonly string[] {
+    const others = [...resident.keys()].filter((key) => key !== id);
+    const used = others.reduce((sum, key) => sum + sizeOf(key), 0) + sizeOf(id);
+    let missing = used - options.places;
+    const order = others.toSorted(
+      (a, b) =>
+        Math.min(1, usesOf(a)) - Math.min(1, usesOf(b)) ||
+        Number(line.isAwaited(a)) - Number(line.isAwaited(b)) ||
+        (lastUsedMs.get(a) ?? 0) - (lastUsedMs.get(b) ?? 0),
+    );
+    return order.filter((key) => {
+      if (missing <= 0) return false;
+      missing -= sizeOf(key);
+      return true;
+    });
+  }
+
+  const world: LineWorld = {
+    timers: clock,
+    maxWaiting: () => options.maxWaiting ?? 64,
+    maxOvertakeMs: () => options.maxOvertakeMs ?? 30_000,
+    slots: 1,
+    maxParallel: ({ model }) => modelOf(model.name).maxParallel ?? 1,
+    hasOwnThreads: ({ model }) => modelOf(model.name).isEmbedded !== true,
+    resident: ({ model }) => Promise.resolve(resident.get(model.name)),
+    use({ model: { name } }, neededTokens) {
+      const there = resident.get(name);
+      if (there === undefined || loadingIds.has(name) || (there.contextTokens ?? 0) < neededTokens) {
+        return Promise.resolve(undefined);
+      }
+      leases.set(name, usesOf(name) + 1);
+      lastUsedMs.set(name, clock.now());
+      let isReleased = false;
+      return Promise.resolve({
+        resident: there,
+        release() {
+          if (isReleased) throw new Error("released twice");
+          isReleased = true;
+          leases.set(name, usesOf(name) - 1);
+        },
+      });
+    },
+    async load({ model: { name } }, { contextTokens }, report, signal) {
+      const plan = planOf({ contextTokens });
+      const there = resident.get(name);
+      const result = { model: name, engine: engine.id, plan };
+      if (there !== undefined && (there.contextTokens ?? 0) >= contextTokens) {
+        log.push(`keep ${name}`);
+        return { ...result, loadMs: 0, wasLoaded: true };
+      }
+      if (sizeOf(name) > options.places) throw new ModelDoesNotFit(`${name} does not fit`);
+      loadingIds.add(name);
+      for (const victim of [...victims(name), ...(there === undefined ? [] : [name])]) {
+        if (usesOf(victim) > 0) throw new Error(`${victim} is evicted while it answers`);
+        log.push(`evict ${victim}`);
+        resident.delete(victim);
+      }
+      log.push(`load ${name} ${contextTokens}`);
+      report({ message: `loading ${name}` });
+      try {
+        await new Promise<void>((resolve, reject) => {
+          const stop = clock.after(modelOf(name).loadMs, resolve);
+          signal.addEventListener("abort", () => {
+            stop();
+            reject(new Cancelled(`load ${name} was cancelled`));
+          });
+        });
+        const error = failing.get(name);
+        if (error !== undefined) throw error;
+        resident.set(name, { name, sizeBytes: 1, vramBytes: 0, contextTokens });
+      } finally {
+        loadingIds.delete(name);
+      }
+      return { ...result, loadMs: modelOf(name).loadMs, wasLoaded: false };
+    },
+    wouldEvict: ({ model }) => Promise.resolve(victims(model.name)),
+    usesOf,
+    isLoading: (id) => loadingIds.has(id),
+    isEvicting: () => false,
+    lossSeconds: () => undefined,
+    loadMs: ({ model }) => modelOf(model.name).loadMs,
+    answerMs: ({ model }) => modelOf(model.name).answerMs ?? 1_000,
+    answered: () => undefined,
+    waits: (_located, why) => void waits.push(why),
+    ...options.world,
+  };
+  const line = createLine(world);
+
+  const requestOf = (model: string, more: Partial<LineRequest>): LineRequest => ({
+    id: model,
+    located: { engine, model: fakeModel(model, 1) },
+    caller: "someone",
+    priority: 0,
+    neededTokens: more.contextTokens ?? 4_096,
+    contextTokens: 4_096,
+    report: () => undefined,
+    signal: new AbortController().signal,
+    ...more,
+  });
+  const settle = async () => {
+    for (let turn = 0; turn < 4; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+  return {
+    line,
+    clock,
+    log,
+    resident,
+    leases,
+    waits,
+    failing,
+    loadCount: () => log.filter((entry) => entry.startsWith("load ")).length,
+    ask: (model, more = {}) => line.answer(requestOf(model, more)),
+    load: (model, more = {}) => line.load(requestOf(model, more)),
+    settle,
+    async pass(ms) {
+      const untilMs = clock.now() + ms;
+      await settle();
+      while (clock.now() < untilMs) {
+        clock.advance(Math.min(100, untilMs - clock.now()));
+        await settle();
+      }
+    },
+  };
+}
+
+export const damaged = new LoadFailed("the file is damaged");
+
+/** Of a load that nothing stands in the way of. */
+export function planOf({ contextTokens }: { readonly contextTokens: number }): LoadPlan {
+  return {
+    model: "",
+    engine: "ollama",
+    contextTokens,
+    isLoaded: false,
+    fits: true,
+    estimate: { method: "configured", predictedBytes: 1, margin: 0, processBytes: 0 },
+    neededBytes: 1,
+    freeBytes: 1,
+    evict: [],
+    steps: [],
+  };
+}
