@@ -40,6 +40,7 @@ export async function listCandidates(
   /** Id of the engine that comes first. */
   provider?: string,
 ): Promise<readonly LocatedCandidate[]> {
+  await source.observations.ready?.();
   const answering = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
   const lists = engineFirst(answering, provider);
   const located = await source.inventory.places(lists);
@@ -101,7 +102,7 @@ async function toCandidate(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    ...(isLoaded || state === undefined || takesNoMemory(located) ? { fits: "now" } : fitOf(source, model, state)),
+    ...(isLoaded || state === undefined || takesNoMemory(located) ? { fits: "now" } : fitOf(source, located, state)),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
     ...(coolDown === undefined ? {} : { coolDown }),
@@ -139,17 +140,17 @@ function listedFacts(model: InstalledModel, capabilities: readonly Capability[] 
   };
 }
 
-/** By what is configured or the size rule, which is quick: the plan before the load asks the better tiers. */
+/** By what is known already, which is quick: the plan before the load asks whom it has to. */
 function fitOf(
   source: CandidateSource,
-  model: InstalledModel,
+  { engine, model }: LocatedModel,
   state: MemoryState,
 ): Pick<Candidate, "fits" | "pinnedInTheWay"> {
   const target: LoadTarget = {
     model: model.name,
-    engine: "",
+    engine: engine.id,
     contextTokens: defaultContextTokens,
-    estimate: source.loader.quickEstimate(model),
+    estimate: source.loader.quickEstimate(model, { engine, contextTokens: defaultContextTokens }),
     fileBytes: model.sizeBytes,
     isLoaded: false,
   };

@@ -157,7 +157,7 @@ function statusOf(
   return model.hasFailed ? "error" : "installed";
 }
 
-/** A list is quick: only a verbose one asks the engine's allocator, which looks into every file. */
+/** A list is quick: only a verbose one asks what isn't known yet, the engine's allocator for one. */
 async function fitOf(
   source: ListingSource,
   located: LocatedModel,
@@ -172,7 +172,7 @@ async function fitOf(
   const estimate =
     request.isVerbose === true
       ? await source.loader.estimate(located, contextTokens, caller.signal)
-      : source.loader.quickEstimate(model);
+      : source.loader.quickEstimate(model, { engine, contextTokens });
   const idle = { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
   const plan = planLoad(
     { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },

@@ -1,7 +1,12 @@
-import { beforeEach, describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Settings } from "../../../src/orchestrator/config/schema.ts";
+import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import { Cancelled, EngineUnreachable } from "../../../src/orchestrator/errors.ts";
 import { createEstimates, type Estimates } from "../../../src/orchestrator/loading/estimates.ts";
+import { createKeptLearning } from "../../../src/orchestrator/loading/kept-learning.ts";
 import type { EngineKind, MemoryEstimate, ModelFacts, ResidentModel } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { fittedShapes } from "../../support/model-shapes.ts";
@@ -47,6 +52,19 @@ beforeEach(() => {
     },
     now: () => nowMs,
   });
+});
+
+const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+const folders: string[] = [];
+
+function createFolder(): DocumentFiles {
+  const folder = mkdtempSync(path.join(tmpdir(), "ollm-learned-"));
+  folders.push(folder);
+  return createDocumentFiles(folder);
+}
+
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 });
 
 function place(kind: EngineKind, estimate?: MemoryEstimate, version = "0.33") {
@@ -141,5 +159,129 @@ describe("learning", () => {
     Object.assign(ollama.engine, { health: renewed.health });
     nowMs = 60_001;
     expect((await estimates.of(ollama, 4_096, never)).method).toBe("computed");
+  });
+});
+
+describe("without asking the engine", () => {
+  const at = (kind: EngineKind) => ({ engine: place(kind).engine, contextTokens: 4_096 });
+
+  it("the size rule has to do while nothing is known", () => {
+    expect(estimates.quick(model, at("ollama")).method).toBe("size_rule");
+    expect(estimates.quick(model).method).toBe("size_rule");
+  });
+
+  it("the formula answers where the model's facts are known already", () => {
+    facts = () => {
+      throw new EngineUnreachable("nobody is asked", { hint: "" });
+    };
+    known = described;
+    expect(estimates.quick(model, at("ollama"))).toMatchObject({
+      method: "computed",
+      parts: { weightsBytes: 96_576_768, cacheBytes: 90 * 1024 ** 2 },
+    });
+    models = { "smollm2*": { sizeBytes: 111 } };
+    expect(estimates.quick(model, at("ollama")).method).toBe("configured");
+  });
+
+  it("what was simulated before, and what Ollama reported before, is remembered", async () => {
+    known = described;
+    const embedded = place("llama-cpp", simulation);
+    await estimates.of(embedded, 4_096, never);
+    expect(estimates.quick(model, { engine: embedded.engine, contextTokens: 4_096 })).toEqual(simulation);
+    const ollama = place("ollama");
+    resident = [loaded(4_096, 210_690_374)];
+    await estimates.of(ollama, 4_096, never);
+    expect(estimates.quick(model, { engine: ollama.engine, contextTokens: 4_096 })).toMatchObject({
+      method: "learned",
+      predictedBytes: 210_690_374,
+    });
+  });
+});
+
+describe("graphics cards", () => {
+  it("a load is predicted on cards as far as Ollama put it there before", async () => {
+    const ollama = place("ollama");
+    resident = [{ ...loaded(4_096, 200_000_000), vramBytes: 50_000_000 }];
+    expect(await estimates.of(ollama, 4_096, never)).toMatchObject({ method: "learned", vramShare: 0.25 });
+    // Of another context nobody knows; the server has cards.
+    expect(await estimates.of(ollama, 2_048, never)).not.toHaveProperty("vramShare");
+  });
+
+  it("a server of which everything was seen in RAM uses none", async () => {
+    const ollama = place("ollama");
+    resident = [loaded(4_096, 210_690_374)];
+    expect(await estimates.of(ollama, 2_048, never)).toMatchObject({ method: "computed", vramShare: 0 });
+  });
+});
+
+describe("after a restart", () => {
+  const version = "0.33";
+  const engineAt = (address: string) => ({ ...place("ollama", undefined, version).engine, address });
+
+  /** Another process over the same files. */
+  function started(files: DocumentFiles) {
+    const kept = createKeptLearning({ files, log: silent });
+    const made = createEstimates({
+      settings: () => ({ models, memory: { bufferBytes: 2e9 } }) as unknown as Settings,
+      inventory: { facts: async () => facts(), knownFacts: () => known, lastResident: () => resident },
+      kept,
+      now: () => nowMs,
+    });
+    return { kept, of: made.of };
+  }
+
+  it("the first estimate is as good as the last before: of the same load, and of others on that host", async () => {
+    const files = createFolder();
+    const before = started(files);
+    resident = [loaded(4_096, 210_690_374)];
+    const engine = engineAt("http://127.0.0.1:11434");
+    const learned = await before.of({ engine, model }, 4_096, never);
+    const calibrated = await before.of({ engine, model }, 2_048, never);
+    await before.kept.close();
+
+    resident = [];
+    const after = started(files);
+    const again = engineAt("http://127.0.0.1:11434");
+    expect(await after.of({ engine: again, model }, 4_096, never)).toEqual(learned);
+    expect(await after.of({ engine: again, model }, 2_048, never)).toEqual(calibrated);
+    await after.kept.close();
+  });
+
+  it("what one model taught of the engine's build holds for another that was never loaded", async () => {
+    const files = createFolder();
+    const before = started(files);
+    resident = [loaded(4_096, 210_690_374)];
+    await before.of({ engine: engineAt("a"), model }, 4_096, never);
+    await before.kept.close();
+
+    resident = [];
+    const other = fakeModel("other:135m", sizeBytes);
+    facts = () => ({ ...described, name: other.name, digest: other.name });
+    const { of, kept } = started(files);
+    const taught = await of({ engine: engineAt("a"), model: other }, 2_048, never);
+    expect(Math.abs(taught.predictedBytes / 161_407_302 - 1)).toBeLessThan(0.001);
+    const untaught = await of({ engine: engineAt("b"), model: other }, 2_048, never);
+    expect(untaught.margin).toBeGreaterThan(taught.margin);
+    await kept.close();
+  });
+
+  it("nothing is carried over to another address", async () => {
+    const files = createFolder();
+    const before = started(files);
+    resident = [loaded(4_096, 210_690_374)];
+    await before.of({ engine: engineAt("a"), model }, 4_096, never);
+    await before.kept.close();
+    resident = [];
+    const { of, kept } = started(files);
+    expect((await of({ engine: engineAt("b"), model }, 4_096, never)).method).toBe("computed");
+    await kept.close();
+  });
+
+  it("a file that can't be read costs what was learned, and nothing else", async () => {
+    const files = { ...createFolder(), read: () => Promise.reject(new Error("no disk")) };
+    const { of, kept } = started(files);
+    resident = [loaded(4_096, 210_690_374)];
+    expect((await of({ engine: engineAt("a"), model }, 4_096, never)).method).toBe("learned");
+    await kept.close();
   });
 });

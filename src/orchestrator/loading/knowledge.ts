@@ -1,0 +1,36 @@
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Engine } from "../engines/engine.ts";
+import { createSizeCompletion } from "../inventory/completed-sizes.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import type { Log } from "../log.ts";
+import { withKeptLoadSeconds } from "../observations/kept-load-seconds.ts";
+import { createObservations, type Observations } from "../observations/observations.ts";
+import { createKeptLearning, type KeptLearning } from "./kept-learning.ts";
+
+/** What is seen of models, with what earlier processes saw; and sizes as they are, not as they are reported. */
+export interface Knowledge {
+  readonly observations: Observations;
+  /** Absent where nothing outlives the process. */
+  readonly kept?: KeptLearning;
+  readonly completed: ReturnType<typeof createSizeCompletion>;
+  close(): Promise<void>;
+}
+
+export function createKnowledge(parts: {
+  readonly files?: DocumentFiles;
+  readonly engines: () => readonly Engine[];
+  /** Which is made with what is answered here. */
+  readonly inventory: () => Inventory;
+  readonly now: () => number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}): Knowledge {
+  const { files, engines, inventory, now, log } = parts;
+  const completed = createSizeCompletion(inventory, parts.signal);
+  const observed = createObservations(now);
+  if (files === undefined) return { observations: observed, completed, close: () => Promise.resolve() };
+  const kept = createKeptLearning({ files, log });
+  const lastList = (engine: Engine) => inventory().lastList(engine);
+  const observations = withKeptLoadSeconds(observed, { kept, engines, lastList });
+  return { observations, kept, completed, close: kept.close };
+}

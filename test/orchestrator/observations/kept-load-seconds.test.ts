@@ -1,0 +1,72 @@
+import { expect, it } from "vitest";
+import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
+import type { KeptLearning, KeptLoad } from "../../../src/orchestrator/loading/kept-learning.ts";
+import { withKeptLoadSeconds } from "../../../src/orchestrator/observations/kept-load-seconds.ts";
+import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
+import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
+
+const key = modelId("ollama", "qwen3:8b");
+const before: KeptLoad = { host: "ollama http://box", name: "qwen3:8b", digest: "qwen3:8b", seconds: 20 };
+
+async function place(kept: readonly KeptLoad[], address = "http://box", digest = "qwen3:8b") {
+  const noted: KeptLoad[] = [];
+  const learning: KeptLearning = {
+    sizes: () => Promise.resolve([]),
+    loads: () => Promise.resolve(kept),
+    noteSize: () => undefined,
+    noteLoad: (load) => void noted.push(load),
+    close: () => Promise.resolve(),
+  };
+  const models = [fakeModel("qwen3:8b", 5e9, { digest })];
+  const engine = createFakeEngine("ollama", models, address === "" ? {} : { address });
+  const observations = withKeptLoadSeconds(
+    createObservations(() => 0),
+    {
+      kept: learning,
+      engines: () => [engine],
+      lastList: ({ id }) => (id === engine.id ? engine.models : []),
+    },
+  );
+  await observations.ready?.();
+  return { observations, noted };
+}
+
+it("what a model took to load is known before this process loaded it", async () => {
+  const { observations } = await place([before]);
+  expect(observations.of(key)).toEqual({ loadSeconds: 20 });
+  observations.used(key);
+  expect(observations.of(key)).toEqual({ loadSeconds: 20, lastUsedMs: 0 });
+});
+
+it("the next load is smoothed with it, and kept", async () => {
+  const { observations, noted } = await place([before]);
+  observations.loaded(key, 10_000);
+  expect(observations.of(key).loadSeconds).toBeCloseTo(17);
+  observations.loaded(key, 10_000);
+  expect(observations.of(key).loadSeconds).toBeCloseTo(14.9);
+  expect(noted.map(({ seconds, ...where }) => [where, Math.round(seconds * 10)])).toEqual([
+    [{ host: "ollama http://box", name: "qwen3:8b", digest: "qwen3:8b" }, 170],
+    [{ host: "ollama http://box", name: "qwen3:8b", digest: "qwen3:8b" }, 149],
+  ]);
+});
+
+it.each([
+  { case: "another address", where: ["http://other"] as const },
+  { case: "other weights under its name", where: ["http://box", "sha-other"] as const },
+])("$case says nothing of it", async ({ where }) => {
+  const { observations } = await place([before], ...where);
+  expect(observations.of(key)).toEqual({});
+});
+
+it("other weights that were pulled under its name start anew", async () => {
+  const { observations } = await place([before]);
+  observations.forget(key);
+  expect(observations.of(key)).toEqual({});
+});
+
+it("where an engine can't be found again nothing is kept", async () => {
+  const { observations, noted } = await place([], "");
+  observations.loaded(key, 10_000);
+  expect(observations.of(key).loadSeconds).toBe(10);
+  expect(noted).toHaveLength(0);
+});
