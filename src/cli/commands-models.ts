@@ -1,8 +1,16 @@
 import type { Command } from "commander";
 import { resolve } from "node:path";
-import { wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
+import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 
 const yesFlag = "-y, --yes";
+
+interface CreateFlags extends JsonOption {
+  readonly from: string;
+  readonly system?: string;
+  readonly parameter?: readonly string[];
+  readonly adapter?: string;
+  readonly yes?: boolean;
+}
 
 /** The commands over the models on this machine. */
 export function addModels(program: Command, run: Run): void {
@@ -56,6 +64,32 @@ export function addModels(program: Command, run: Run): void {
     run(async (io) =>
       (await import("./shell/pull.ts")).importModel(resolve(io.workingDirectory, file), name, options, io),
     ),
+  );
+
+  withExamples(
+    withJson(
+      program
+        .command("create")
+        .argument("<name>", "the name it gets: my-model, my-model:7b")
+        .requiredOption("--from <model>", "an installed model, whose weights it shares")
+        .description("make a model of another: with a system prompt, parameters, an adapter")
+        .option("--system <text>", "its system prompt, in place of the other's")
+        .option("--parameter <name=value>", "temperature=0.2, stop=END; may be given several times", repeated)
+        .option("--adapter <file>", "a LoRA adapter as GGUF")
+        .option(yesFlag, "replace a model of that name without asking"),
+      "model, created{engine, size_bytes}",
+    ),
+    [
+      [
+        'ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2',
+        "ollm run poet answers in rhymes",
+      ],
+    ],
+  ).action((name: string, options: CreateFlags) =>
+    run(async (io) => {
+      const adapter = options.adapter === undefined ? {} : { adapter: resolve(io.workingDirectory, options.adapter) };
+      return (await import("./shell/create.ts")).createModel(name, { ...options, ...adapter }, io);
+    }),
   );
 
   withExamples(

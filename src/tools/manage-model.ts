@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/errors.ts";
+import { InvalidRequest, UnknownModel } from "../orchestrator/errors.ts";
 import type { ModelDescription } from "../orchestrator/facade.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
@@ -28,6 +28,7 @@ const output = z.object({
   model: z.string().optional(),
   details: detailsOutput.optional(),
   freed_bytes: z.number().optional(),
+  created: z.object({ engine: z.string(), size_bytes: z.number() }).optional(),
   note: z.string().optional(),
   unloaded: z.array(z.object({ name: z.string(), bytes: z.number() })).optional(),
 });
@@ -36,18 +37,22 @@ export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
   description:
-    "show: what is known of a model. unload: frees its memory. unload_all: frees every model's. keep: pins it in memory; " +
-    "release: unpins. delete: removes it from disk, after asking the user or with confirm true.",
+    "unload frees memory, keep pins, release unpins. delete: from disk, after asking or with confirm true. " +
+    "create: a variant of base.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
   input: z.strictObject({
-    action: z.enum(["show", "delete", "unload", "unload_all", "keep", "release"]),
-    model: z.string().min(1).optional().describe("Needed by all but unload_all."),
+    action: z.enum(["show", "delete", "unload", "unload_all", "keep", "release", "create"]),
+    model: z.string().min(1).optional(),
     confirm: z.boolean().optional(),
+    base: z.string().min(1).optional(),
+    system: z.string().optional(),
+    parameters: z.record(z.string(), z.unknown()).optional(),
+    adapter: z.string().min(1).optional(),
   }),
   output,
-  async run(input, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+  async run(input, { orchestrator, caller, files, report }): Promise<ToolAnswer<z.input<typeof output>>> {
     const { action } = input;
     // Unloading destroys nothing: the model is loaded again when it is needed. So only delete asks.
     if (action === "unload_all") {
@@ -70,6 +75,36 @@ export const manageModel = defineTool({
       case "keep":
       case "release":
         return { data: { action, model: await orchestrator.setPinned(caller, model, action === "keep") } };
+      case "create": {
+        const { base, system, parameters, adapter, confirm } = input;
+        if (base === undefined) {
+          throw new InvalidRequest("manage_model create needs a base", {
+            hint: "Name the model to start from in base; list_models shows them.",
+          });
+        }
+        const existing = confirm === true ? undefined : await modelOf(orchestrator.describeModel(caller, model));
+        if (existing !== undefined) {
+          return {
+            needsInput: {
+              message: `Replace ${existing.name} (${formatBytes(existing.sizeBytes)}, ${existing.engine})?`,
+              fields: {
+                confirm: { type: "boolean", description: "true replaces the model of that name", isRequired: true },
+              },
+            },
+          };
+        }
+        const { name, engine, sizeBytes } = await orchestrator.createModel(
+          caller,
+          {
+            name: model,
+            base,
+            ...present({ system, parameters, mayReplace: confirm }),
+            ...(adapter === undefined ? {} : { adapter: await files.locate(adapter) }),
+          },
+          report,
+        );
+        return { data: { action, model: name, created: { engine, size_bytes: sizeBytes } } };
+      }
       case "delete": {
         const { model: found } = await orchestrator.describeModel(caller, model);
         if (input.confirm !== true) {
@@ -90,7 +125,8 @@ export const manageModel = defineTool({
       }
     }
   },
-  render({ action, model, details, freed_bytes, note, unloaded }) {
+  render({ action, model, details, freed_bytes, note, unloaded, created }) {
+    if (created !== undefined) return `${model} is there, on ${created.engine}: ${formatBytes(created.size_bytes)}`;
     if (freed_bytes !== undefined) {
       return `${model} deleted, ${formatBytes(freed_bytes)} freed${note === undefined ? "" : `: ${note}`}`;
     }
@@ -112,6 +148,16 @@ export const manageModel = defineTool({
       .join("; ");
   },
 });
+
+/** Undefined where there is no such model. */
+async function modelOf(description: Promise<ModelDescription>): Promise<ModelDescription["model"] | undefined> {
+  try {
+    return (await description).model;
+  } catch (error) {
+    if (error instanceof UnknownModel) return undefined;
+    throw error;
+  }
+}
 
 function detailsData({ model, facts, database }: ModelDescription): z.input<typeof detailsOutput> {
   return present({

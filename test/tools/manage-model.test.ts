@@ -117,6 +117,38 @@ describe("manage_model", () => {
     ]);
   });
 
+  it("makes a model of another, and says where it is", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    const given = { base: "qwen2.5-coder:7b", system: "You rhyme.", parameters: { temperature: 1.2 } };
+    expect(await connection.call("manage_model", { action: "create", model: "poet", ...given })).toEqual({
+      content: [{ type: "text", text: "poet:latest is there, on ollama: 4.7 GB" }],
+      structuredContent: {
+        action: "create",
+        model: "poet:latest",
+        created: { engine: "ollama", size_bytes: 4_683_087_332 },
+      },
+    });
+    expect(orchestrator.asked).toContainEqual(["createModel", { name: "poet", ...given }]);
+  });
+
+  it("asks before it replaces a model, and makes none without a base", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator);
+    const call = { action: "create", model: "qwen2.5-coder:7b", base: "smollm2:135m" };
+    const unasked = await connection.call("manage_model", call);
+    expect(unasked).toMatchObject({ isError: true });
+    expect(JSON.stringify(unasked)).toContain("Replace qwen2.5-coder:7b (4.7 GB, ollama)?");
+    expect(orchestrator.asked.map(([method]) => method)).not.toContain("createModel");
+    await connection.call("manage_model", { ...call, confirm: true });
+    expect(orchestrator.asked).toContainEqual([
+      "createModel",
+      { name: "qwen2.5-coder:7b", base: "smollm2:135m", mayReplace: true },
+    ]);
+    const baseless = await connection.call("manage_model", { action: "create", model: "poet" });
+    expect(JSON.stringify(baseless)).toContain("needs a base");
+  });
+
   it("says which model was not loaded", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator({ unloadModels: async () => [] }));
     const one = await connection.call("manage_model", { action: "unload", model: "phi3:mini" });

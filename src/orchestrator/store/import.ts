@@ -81,8 +81,8 @@ export async function importModel(
   }
 }
 
-/** The real path of a GGUF that is complete in itself. Links are resolved: a hard link to one would be a link still. */
-async function checkSource(givenFile: string): Promise<string> {
+/** The real path of a GGUF that is complete in itself; throws as `importModel`. Links are resolved: a hard link to one would be a link still. */
+export async function checkSource(givenFile: string): Promise<string> {
   if (!path.isAbsolute(givenFile)) {
     throw new InvalidRequest(`${givenFile} is not an absolute path`, { hint: "Name the file by its full path." });
   }
@@ -128,7 +128,8 @@ interface Brought {
   readonly sizeBytes: number;
 }
 
-async function bringIn(
+/** Links or copies `source` to `target` and hashes it; `shown` is its name for people. Throws as `importModel`. */
+export async function bringIn(
   context: StoreContext,
   source: string,
   target: string,
@@ -226,7 +227,7 @@ async function hashFile(
  * Over whatever is there of that digest, unless it is certainly right: our own file, or the very same one. (Windows
  * can't replace a blob that a loaded model has open.)
  */
-async function place(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {
+export async function place(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {
   const file = layout.blobFile(blob.digest);
   const state = await blobState(layout, blob);
   if (state === "there") return;

@@ -106,6 +106,16 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
       const { importModel } = await import("./import.ts");
       return importModel(context, file, parsed, report, signal);
     },
+    async create(recipe, report, signal) {
+      const base = await findUsable(parseModelName(recipe.base));
+      if (base === undefined) {
+        throw new UnknownModel(`the store has no model ${recipe.base}`, {
+          hint: "list_models shows what is installed.",
+        });
+      }
+      const { createModel } = await import("./create.ts");
+      return createModel(context, recipe, base, report, signal);
+    },
     remove: async (name) => removeModel(own, foreign, context, parseModelName(name), list),
   };
 }

@@ -1,4 +1,4 @@
-import type { PulledModel, Report } from "../engines/engine.ts";
+import type { ModelRecipe, PulledModel, Report } from "../engines/engine.ts";
 
 /** A model as files on disk, in Ollama's layout: what the embedded engine needs to load it. */
 export interface StoredModel {
@@ -39,6 +39,8 @@ export interface ModelStore {
   /** Bytes still to download; 0 when it is complete. Throws `UnknownModel`, `PullFailed`. */
   pullSize(name: string, signal: AbortSignal): Promise<number>;
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
+  /** Another model over the blobs of one of the own store. Throws `UnknownModel`, `InvalidRequest`, `PullFailed`. */
+  create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Deletes blobs that no other manifest of the own store names. Throws `UnknownModel`, `InvalidRequest` (read-only). */
   remove(name: string): Promise<{ readonly freedBytes: number }>;
 }

@@ -11,7 +11,9 @@ export function weightsOf(model: FakeModel): string {
 
 /** sha256 hex of the manifest, as `/api/tags` and `/api/ps` print it. */
 export function digestOf(model: FakeModel): string {
-  return sha256(`manifest of ${weightsOf(model)} ${model.system ?? ""} ${model.template ?? ""}`);
+  return sha256(
+    `manifest of ${weightsOf(model)} ${model.system ?? ""} ${model.template ?? ""} ${model.parameters ?? ""}`,
+  );
 }
 
 /** `:latest` for a name without a tag; names are compared without regard to case. */
@@ -115,6 +117,34 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
     yield { status: "success" };
   }
 
+  /** A model of the weights of another. */
+  async function* createFromLines(name: string, body: Readonly<Record<string, unknown>>): AsyncGenerator {
+    const base = findModel(models, String(body["from"]));
+    if (!base) {
+      yield { error: `pull model manifest: file does not exist` };
+      return;
+    }
+    const adapters = Object.values((body["adapters"] ?? {}) as Record<string, string>);
+    if (adapters.some((digest) => !blobs.has(digest))) {
+      yield { error: "blob not found" };
+      return;
+    }
+    yield { status: `using existing layer sha256:${weightsOf(base)}` };
+    yield { status: "writing manifest" };
+    const full = fullName(name);
+    const given = Object.entries((body["parameters"] ?? {}) as Record<string, unknown>);
+    const lines = given.flatMap(([key, value]) => [value].flat().map((each) => `${key} ${JSON.stringify(each)}`));
+    models.set(full, {
+      ...base,
+      name: full,
+      weights: weightsOf(base),
+      ...(typeof body["system"] === "string" ? { system: body["system"] } : {}),
+      ...(lines.length === 0 ? {} : { parameters: lines.join("\n") }),
+      ...(adapters.length === 0 ? {} : { adapters }),
+    });
+    yield { status: "success" };
+  }
+
   return {
     tags: (exchange) =>
       exchange.json(200, {
@@ -172,13 +202,15 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
 
     pull: (exchange) => exchange.lines(pullLines(exchange, nameIn(exchange))),
 
-    create: (exchange) =>
-      exchange.lines(
-        createLines(
-          String(exchange.request.body["model"]),
-          (exchange.request.body["files"] ?? {}) as Record<string, string>,
-        ),
-      ),
+    create(exchange) {
+      const { body } = exchange.request;
+      const name = String(body["model"]);
+      const lines =
+        body["from"] === undefined
+          ? createLines(name, (body["files"] ?? {}) as Record<string, string>)
+          : createFromLines(name, body);
+      return exchange.lines(lines);
+    },
 
     async remove(exchange) {
       const name = nameIn(exchange);

@@ -21,6 +21,8 @@ export interface FakeModel {
   readonly system?: string;
   /** Lines of `name value`, as `/api/show` prints them. */
   readonly parameters?: string;
+  /** Digests of its adapters. */
+  readonly adapters?: readonly string[];
   /** Merged over `model_info`. */
   readonly metadata?: Readonly<Record<string, unknown>>;
   /** Makes it one of Ollama's cloud models. */

@@ -15,6 +15,7 @@ import { createEstimator } from "./estimator.ts";
 import { notInstalled, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
 import { loadRequestFor } from "./load-request.ts";
+import { readParameters } from "./prepare-request.ts";
 import { createModels, type Loadable } from "./models.ts";
 
 export interface LlamaCppOptions {
@@ -151,6 +152,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     kind: "llama-cpp",
     trust: "local",
     memoryDomain: "local",
+    address: "embedded",
     async health() {
       const startedAt = steady();
       const isInstalled = await installation.isInstalled().catch(() => false);
@@ -177,6 +179,10 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
         const stored = await find(model);
         await models.unload(stored.name);
         return await store.remove(stored.name);
+      },
+      creation: {
+        parameterNames: readParameters,
+        create: (recipe, report, signal) => store.create(recipe, report, signal),
       },
     },
     residency: {

@@ -6,6 +6,20 @@ import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
 /** What Ollama samples with when neither request nor manifest says anything (`DefaultOptions` in its `api/types.go`). */
 const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1, repeatLastTokens: 64 } as const;
 
+/** Names of a manifest's parameters that are obeyed. */
+export const readParameters = [
+  "frequency_penalty",
+  "min_p",
+  "presence_penalty",
+  "repeat_last_n",
+  "repeat_penalty",
+  "seed",
+  "stop",
+  "temperature",
+  "top_k",
+  "top_p",
+] as const;
+
 /**
  * The request with the manifest's `SYSTEM` and `PARAMETER` lines as defaults under it. Throws `UnsupportedCapability`
  * for images.
@@ -39,7 +53,7 @@ function samplingOf(
   parameters: StoredModel["parameters"],
   { sampling: asked, contextTokens }: GenerationRequest,
 ): ChildSampling {
-  const number = (key: string): number | undefined => {
+  const number = (key: (typeof readParameters)[number]): number | undefined => {
     const value = parameters[key];
     const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
     return typeof parsed === "number" && Number.isFinite(parsed) ? parsed : undefined;

@@ -8,7 +8,13 @@ import { control, lasting, type OllamaContext } from "./context.ts";
 import { registryOf, sameModel } from "../../store/model-name.ts";
 import { createPull } from "./pull.ts";
 
-/** Pull, import and delete. Ollama can't say a download's size beforehand, so there is no `pullSize`. */
+interface FileBlob {
+  /** `sha256:hex`. */
+  readonly digest: string;
+  readonly bytes: number;
+}
+
+/** Pull, import, create and delete. Ollama can't say a download's size beforehand, so there is no `pullSize`. */
 export function createLibrary(context: OllamaContext): EngineLibrary {
   const { transport, timeouts } = context;
 
@@ -42,6 +48,18 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     });
   };
 
+  const digestOf = async (file: string, report: Report, signal: AbortSignal): Promise<FileBlob> => {
+    const { size: bytes } = await stat(file).catch((cause: unknown) => {
+      throw unreadable(file, cause);
+    });
+    const hash = createHash("sha256");
+    for await (const chunk of counted(file, bytes, `reading ${file}`, report)) {
+      throwIfCancelled(signal, `reading ${file}`);
+      hash.update(chunk);
+    }
+    return { digest: `sha256:${hash.digest("hex")}`, bytes };
+  };
+
   return {
     async pull(model, report, signal) {
       // Ollama would connect there itself, and follow redirects: what we can judge is the name.
@@ -54,17 +72,9 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
 
     async import(file, name, report, signal) {
       throwIfCancelled(signal, `importing ${file}`);
-      const { size } = await stat(file).catch((cause: unknown) => {
-        throw unreadable(file, cause);
-      });
+      const { digest, bytes } = await digestOf(file, report, signal);
       const before = await find(name, signal);
-      const hash = createHash("sha256");
-      for await (const chunk of counted(file, size, `reading ${file}`, report)) {
-        throwIfCancelled(signal, `importing ${file}`);
-        hash.update(chunk);
-      }
-      const digest = `sha256:${hash.digest("hex")}`;
-      await upload(file, size, digest, report, signal);
+      await upload(file, bytes, digest, report, signal);
       const exchange = {
         ...lasting(timeouts, `importing ${file} as ${name}`, name, LoadFailed),
         hint: "Check that the file is a complete GGUF: its size, or its checksum where it came from.",
@@ -75,6 +85,31 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
         for await (const { status } of await ollama.create(body)) report({ message: `${name}: ${status}` });
       });
       return await added(name, before, signal);
+    },
+
+    creation: {
+      async create({ name, base, system, parameters, adapterFile }, report, signal) {
+        const before = await find(name, signal);
+        const adapter = adapterFile === undefined ? undefined : await digestOf(adapterFile, report, signal);
+        if (adapterFile !== undefined && adapter !== undefined)
+          await upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
+        const exchange = {
+          ...lasting(timeouts, `making ${name} from ${base}`, base, PullFailed),
+          hint: "Check that the adapter was made for this base; Ollama's log has the details.",
+        };
+        await transport.exchange(exchange, signal, async ({ ollama }) => {
+          const body = {
+            model: name,
+            from: base,
+            ...(system === undefined ? {} : { system }),
+            ...(Object.keys(parameters).length === 0 ? {} : { parameters: { ...parameters } }),
+            ...(adapter === undefined ? {} : { adapters: { "adapter.gguf": adapter.digest } }),
+            stream: true as const,
+          };
+          for await (const { status } of await ollama.create(body)) report({ message: `${name}: ${status}` });
+        });
+        return await added(name, before, signal);
+      },
     },
 
     async remove(model, signal) {

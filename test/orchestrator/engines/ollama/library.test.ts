@@ -137,3 +137,43 @@ describe("deleting from Ollama", () => {
     expect(await rejection(library.remove("nope", never))).toBeInstanceOf(UnknownModel);
   });
 });
+
+describe("a model that Ollama makes of another", () => {
+  it("has the base's weights, and what it was given", async () => {
+    const { fake, library } = await startLibrary();
+    const adapterFile = await temporaryFile("lora.gguf", "GGUF and some more");
+    const [base] = fake.models.values();
+    const made = await library.creation?.create(
+      {
+        name: "poet:latest",
+        base: base?.name ?? "",
+        system: "You rhyme.",
+        parameters: { temperature: 1.2, stop: ["END", "STOP"] },
+        adapterFile,
+      },
+      () => {},
+      never,
+    );
+    expect(made).toMatchObject({ name: "poet:latest", wasAlreadyPresent: false });
+    const sent = fake.requests.find(({ path }) => path === "/api/create")?.body;
+    expect(sent).toMatchObject({ model: "poet:latest", from: base?.name, system: "You rhyme." });
+    expect(fake.models.get("poet:latest")).toMatchObject({
+      system: "You rhyme.",
+      parameters: 'temperature 1.2\nstop "END"\nstop "STOP"',
+      adapters: [expect.stringMatching(/^sha256:/)],
+    });
+  });
+
+  it("of a base that is not there is UnknownModel; of an adapter that is not there nothing is asked", async () => {
+    const { fake, library } = await startLibrary();
+    const recipe = { name: "poet:latest", base: "nope", parameters: {} };
+    expect(await rejection(library.creation?.create(recipe, () => {}, never) ?? Promise.resolve())).toBeInstanceOf(
+      UnknownModel,
+    );
+    const withFile = { ...recipe, base: "smollm2:135m", adapterFile: "/no/such.gguf" };
+    expect(await rejection(library.creation?.create(withFile, () => {}, never) ?? Promise.resolve())).toBeInstanceOf(
+      InvalidRequest,
+    );
+    expect(fake.requests.filter(({ path }) => path === "/api/create")).toHaveLength(1);
+  });
+});

@@ -1,0 +1,48 @@
+import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { withSession } from "./session.ts";
+import { show } from "./show.ts";
+
+interface CreateOptions {
+  readonly from: string;
+  readonly system?: string;
+  /** Each `name=value`. */
+  readonly parameter?: readonly string[];
+  /** Absolute. */
+  readonly adapter?: string;
+  readonly yes?: boolean;
+  readonly json?: boolean;
+}
+
+/** `ollm create NAME --from MODEL`: asks before it replaces a model of that name. */
+export function createModel(name: string, options: CreateOptions, io: CommandIo): Promise<number> {
+  return withSession(io, { onInterrupt: `${name} was not made` }, async ({ call }) => {
+    const { structured, text } = await call("manage_model", {
+      action: "create",
+      model: name,
+      base: options.from,
+      system: options.system,
+      parameters: options.parameter === undefined ? undefined : parametersOf(options.parameter),
+      adapter: options.adapter,
+      confirm: options.yes,
+    });
+    show(structured, options, io, () => `${text}\n`);
+    return 0;
+  });
+}
+
+/** A name that is given twice (`stop`) has a list of values. Throws `InvalidRequest` for a word without `=`. */
+function parametersOf(words: readonly string[]): Readonly<Record<string, string | readonly string[]>> {
+  const parameters = new Map<string, readonly string[]>();
+  for (const word of words) {
+    const [, name = "", value = ""] = /^([^=]+)=([\s\S]*)$/.exec(word) ?? [];
+    if (name === "") throw new InvalidRequest(`--parameter ${word} is no name=value`, { hint: "temperature=0.2" });
+    parameters.set(name, [...(parameters.get(name) ?? []), value]);
+  }
+  return Object.fromEntries([...parameters].map(([name, values]) => [name, oneOrAll(values)]));
+}
+
+function oneOrAll(values: readonly string[]): string | readonly string[] {
+  const [first = "", ...others] = values;
+  return others.length === 0 ? first : values;
+}

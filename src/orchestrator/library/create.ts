@@ -1,0 +1,91 @@
+import type { Report } from "../engines/engine.ts";
+import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
+import type { CreatedModel, CreateModelRequest } from "../facade-create.ts";
+import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Loader } from "../loading/loader.ts";
+import { formatModelName, isCloudName, parseModelName, sameModel } from "../store/model-name.ts";
+import type { CallerContext } from "../types.ts";
+import { checkedParameters } from "./parameters.ts";
+
+/**
+ * Makes a model where its base lies: the first engine, in the configured order, that holds it, answers and can. Throws
+ * `InvalidRequest` (a name that can't be, one that is taken, parameters that no one reads), `UnknownModel`,
+ * `PrivacyLocked`, and what the engine throws.
+ */
+export type CreateModel = (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel>;
+
+export function createModelCreation(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Pick<Loader, "unload" | "forget">;
+}): CreateModel {
+  const { inventory, loader } = parts;
+
+  return async (caller, request, report) => {
+    const name = formatModelName(parseModelName(request.name));
+    if (isCloudName(name)) {
+      throw new InvalidRequest(`${name} reads like a model of Ollama's cloud`, { hint: "choose a name without cloud" });
+    }
+    const { engine, model: base } = baseOf(await inventory.locate(request.base), request.base, caller);
+    const creation = engine.library?.creation;
+    if (creation === undefined) throw cannotCreate(request.base, engine.id);
+    const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
+
+    const list = (await inventory.lists(0)).find((each) => each.engine === engine);
+    const taken = list?.models.find((model) => sameModel(model.name, name));
+    if (taken !== undefined && request.mayReplace !== true) {
+      throw new InvalidRequest(`${engine.id} has a model ${taken.name} already`, {
+        hint: "choose another name, or call again with confirm true to replace it",
+      });
+    }
+    // What is loaded would go on answering as it was.
+    if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal)) === undefined) {
+      throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
+        hint: "cancel what it works on, or call this again when it is done",
+      });
+    }
+    try {
+      const { sizeBytes } = await creation.create(
+        {
+          name,
+          base: base.name,
+          parameters,
+          ...(request.system === undefined ? {} : { system: request.system }),
+          ...(request.adapter === undefined ? {} : { adapterFile: request.adapter }),
+        },
+        report,
+        caller.signal,
+      );
+      loader.forget(modelId(engine.id, name));
+      return { name, engine: engine.id, sizeBytes };
+    } finally {
+      inventory.forgetAll();
+    }
+  };
+}
+
+function baseOf(places: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {
+  const here = places.filter((place) => !takesNoMemory(place));
+  if (here.length === 0) {
+    const [place] = places;
+    if (place === undefined) throw new UnknownModel(`no model ${base}`, { hint: "call list_models" });
+    throw new InvalidRequest(`${place.model.name} runs on ${place.engine.id}'s cloud: nothing can be made of it here`, {
+      hint: "name a local model as base (list_models)",
+    });
+  }
+  // A system prompt says much, and another machine would keep it.
+  const allowed = here.filter(({ engine }) => settings.privacy !== "local_only" || engine.trust === "local");
+  const [first] = allowed;
+  if (first === undefined) {
+    throw new PrivacyLocked(`${base} is not on this machine, and privacy is local_only: nothing was sent`, {
+      hint: "name a base on this machine (list_models)",
+    });
+  }
+  return allowed.find(({ engine }) => engine.library?.creation !== undefined) ?? first;
+}
+
+function cannotCreate(base: string, engine: string): InvalidRequest {
+  return new InvalidRequest(`${engine}, which holds ${base}, can't make models`, {
+    hint: "pull the base into Ollama or the embedded engine first",
+  });
+}

@@ -1,0 +1,89 @@
+import { InvalidRequest } from "../errors.ts";
+import { nearestNames } from "../text/nearest.ts";
+
+type Kind = "number" | "integer" | "boolean" | "texts";
+
+/** Names and types of Ollama's `api.Options`, v0.33. */
+const kinds: Readonly<Record<string, Kind>> = {
+  draft_num_predict: "integer",
+  frequency_penalty: "number",
+  main_gpu: "integer",
+  min_p: "number",
+  num_batch: "integer",
+  num_ctx: "integer",
+  num_gpu: "integer",
+  num_keep: "integer",
+  num_predict: "integer",
+  num_thread: "integer",
+  presence_penalty: "number",
+  repeat_last_n: "integer",
+  repeat_penalty: "number",
+  seed: "integer",
+  stop: "texts",
+  temperature: "number",
+  top_k: "integer",
+  top_p: "number",
+  typical_p: "number",
+  use_mmap: "boolean",
+};
+
+/**
+ * Parameters in the types that engines read; numbers and truth values may be given as text, as shells do. `readable` are
+ * the names that the engine obeys, absent: all of Ollama's. Throws `InvalidRequest` for any other name, with the nearest,
+ * and for a value of the wrong type.
+ */
+export function checkedParameters(
+  given: Readonly<Record<string, unknown>>,
+  engine: string,
+  readable: readonly string[] = Object.keys(kinds),
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(given).map(([name, value]) => {
+      const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+      if (kind === undefined || !readable.includes(name)) throw unreadable(name, kind !== undefined, engine, readable);
+      const read = valueOf(kind, value);
+      if (read === undefined) {
+        throw new InvalidRequest(`the parameter ${name} is ${JSON.stringify(value)}, and must be ${words[kind]}`, {
+          hint: `give ${name} as ${words[kind]}`,
+        });
+      }
+      return [name, read];
+    }),
+  );
+}
+
+const words: Readonly<Record<Kind, string>> = {
+  number: "a number",
+  integer: "a whole number",
+  boolean: "true or false",
+  texts: "a text or a list of texts",
+};
+
+function unreadable(name: string, isKnown: boolean, engine: string, readable: readonly string[]): InvalidRequest {
+  if (isKnown) {
+    return new InvalidRequest(`${engine} does not read the parameter ${name}`, {
+      hint:
+        name === "num_ctx"
+          ? "leave it out, and set models.<name>.contextTokens in the settings"
+          : `leave it out; ${engine} reads ${readable.join(", ")}`,
+    });
+  }
+  const nearest = nearestNames(name.replaceAll("-", "_"), readable, 2);
+  return new InvalidRequest(`there is no parameter ${name}`, {
+    hint: nearest.length > 0 ? `did you mean ${nearest.join(" or ")}?` : `there are ${readable.join(", ")}`,
+  });
+}
+
+function valueOf(kind: Kind, value: unknown): unknown {
+  if (kind === "texts") {
+    const texts = Array.isArray(value) ? (value as readonly unknown[]) : [value];
+    return texts.length > 0 && texts.every((text) => typeof text === "string" && text !== "") ? texts : undefined;
+  }
+  if (kind === "boolean") {
+    if (typeof value === "boolean") return value;
+    return value === "true" ? true : value === "false" ? false : undefined;
+  }
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isFinite(number)) return undefined;
+  return kind === "integer" && !Number.isSafeInteger(number) ? undefined : number;
+}
