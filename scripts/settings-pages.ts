@@ -12,6 +12,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "model.provider": "ollama",
   "model.routing.overrides": { code: "qwen2.5-coder:7b" },
   "model.keepAlive.models": ["qwen2.5*"],
+  "model.keepAlive.preload": ["qwen2.5:7b"],
   models: {
     "qwen2.5*": {
       options: { temperature: 0.2, topP: 0.9, maxTokens: 2048 },

@@ -10,8 +10,11 @@ import type { LoadPlan } from "./types.ts";
  * | replan | a plan did not hold: memory was taken meanwhile, or a model did not leave      |
  * | fail   | the engine could not load what should have fitted, or died of it               |
  * | unload | a model was taken out of memory because somebody asked, not to make room       |
+ * | expire | a model was taken out of memory: its time was over, and its engine kept it      |
+ * | touch  | an engine was about to unload a pinned model, or has let go of it              |
+ * | preload | a model is loaded, or not, that nobody asked for: at the start, or a pinned one after its engine was restarted |
  */
-export type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload";
+export type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload" | "expire" | "touch" | "preload";
 
 export interface Decision {
   /** ISO 8601. */

@@ -2,7 +2,6 @@
 import type {
   CallerContext,
   Capability,
-  EngineKind,
   EstimateMethod,
   JsonSchema,
   LoadPlan,
@@ -18,10 +17,12 @@ import type {
   Trust,
 } from "./types.ts";
 import type { Comparisons } from "./facade-compare.ts";
+import type { CreatedModel, CreateModelRequest } from "./facade-create.ts";
 import type { Decision } from "./facade-decisions.ts";
 import type { Projects } from "./facade-projects.ts";
 import type { Memories } from "./facade-recall.ts";
 import type { SettingsAccess } from "./facade-settings.ts";
+import type { RamStatus, SystemStatus } from "./facade-status.ts";
 import type { Templates } from "./facade-templates.ts";
 
 export interface ListModelsRequest {
@@ -215,54 +216,6 @@ export interface DatabaseEntry {
   readonly source: string;
 }
 
-export interface RamStatus {
-  readonly totalBytes: number;
-  readonly availableBytes: number;
-  readonly swapTotalBytes: number;
-  readonly swapUsedBytes: number;
-  readonly warning?: string;
-  readonly gpus: readonly { readonly name: string; readonly totalBytes: number; readonly freeBytes?: number }[];
-  readonly loaded: readonly {
-    readonly name: string;
-    readonly engine: string;
-    readonly bytes: number;
-    readonly isPinned?: boolean;
-    readonly contextTokens?: number;
-    /** ISO 8601: unloaded then, unless it is used before. */
-    readonly expiresAt?: string;
-  }[];
-  readonly sampledAt: string;
-}
-
-export interface EngineStatus {
-  readonly id: string;
-  readonly kind: EngineKind;
-  readonly trust: Trust;
-  readonly health: "ok" | "not_installed" | "unreachable";
-  readonly version?: string;
-  readonly message?: string;
-  readonly modelCount: number;
-}
-
-export interface SystemStatus {
-  readonly version: string;
-  readonly home: string;
-  readonly privacy: Privacy;
-  readonly ram: RamStatus;
-  readonly engines: readonly EngineStatus[];
-  readonly queue: readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
-  readonly operations: readonly {
-    readonly id: string;
-    readonly title: string;
-    readonly message?: string;
-    /** No call waits for it: `job` knows it by this id. */
-    readonly isJob: boolean;
-  }[];
-  /** Prompts sent to engines whose trust is not local since start: 0 under `local_only`. */
-  readonly remoteRequests: number;
-  readonly warnings: readonly string[];
-}
-
 /** What changed, for whoever watches; a prompt to read again, without data of its own. */
 export type Change =
   /** Which models are resident, or how much memory is free. */
@@ -341,6 +294,12 @@ export interface Orchestrator {
   listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
   describeModel(caller: CallerContext, name: string): Promise<ModelDescription>;
   pullModel(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
+  /** Answers when the model is listed. `report` must not throw. */
+  createModel(
+    caller: CallerContext,
+    request: CreateModelRequest,
+    report: (progress: Progress) => void,
+  ): Promise<CreatedModel>;
   /** No effects. */
   planLoad(caller: CallerContext, request: LoadRequest): Promise<LoadPlan>;
   loadModel(caller: CallerContext, request: LoadRequest): Promise<Operation<LoadResult>>;
@@ -371,9 +330,11 @@ export interface Orchestrator {
   readonly settings: SettingsAccess;
   /**
    * Takes up what earlier owners of this home left: their jobs, and the pulls that ran. Called once, before the first
-   * request. `answers` give a pull's result and an error the form in which `pull_model` would have answered.
+   * request. `answers` give a pull's result and an error the form in which `pull_model` would have answered. Models are
+   * preloaded behind its back, unless `isSafeStart`.
    */
   resume(answers: {
+    readonly isSafeStart?: boolean;
     readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
     readonly ofError: (error: unknown, tool: string) => string;
   }): Promise<void>;

@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { systemTimers } from "./async/timers.ts";
 import { createUnderWay } from "./async/under-way.ts";
-import { describeFromDatabase, lookUp, modelDatabase } from "./catalog/database.ts";
-import { overridesOf } from "./catalog/model-overrides.ts";
+import { lookUp, modelDatabase } from "./catalog/database.ts";
 import { profiles } from "./catalog/profiles.ts";
 import { createChanges } from "./changes/changes.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
+import { callerSettings } from "./config/load.ts";
 import { settingsProblem } from "./config/problem-text.ts";
 import { createWatcher } from "./changes/watcher.ts";
 import { createDecisions } from "./decisions/decisions.ts";
@@ -14,27 +14,30 @@ import { createEmbedder } from "./embedding/embedder.ts";
 import type { Engine } from "./engines/engine.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
 import { createConversations } from "./generation/conversations.ts";
-import { factsOf } from "./generation/candidates.ts";
+import { loadTarget } from "./generation/load-target.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
 import { createEngineSet } from "./inventory/engine-set.ts";
 import { createInventory, type LocatedModel, takesNoMemory } from "./inventory/inventory.ts";
+import { modelId } from "./inventory/model-id.ts";
 import { createJobs } from "./jobs/jobs.ts";
+import { createLifecycle } from "./lifecycle.ts";
+import { createModelCreation } from "./library/create.ts";
 import { createLibrary } from "./library/library.ts";
-import { canonicalContext } from "./loading/context-size.ts";
 import { createKeeping } from "./loading/keeping.ts";
+import { createKnowledge } from "./loading/knowledge.ts";
 import { createLoader } from "./loading/loader.ts";
 import { createProjects } from "./projects/projects.ts";
 import { createMemories } from "./recall/memories.ts";
 import { createTemplates } from "./templates/templates.ts";
 import { formatBytes } from "./text/format-bytes.ts";
-import { createObservations } from "./observations/observations.ts";
 import { createOperations } from "./operations/operations.ts";
-import { createModelQueues } from "./queue/model-queues.ts";
+import { createLines } from "./queue/lines.ts";
 import { obeyChanges } from "./settings-changes.ts";
 import { listModels, listOne, staleSinceOf, type ListingSource } from "./status/listing.ts";
 import { engineStatus, ramStatus } from "./status/system.ts";
-import type { GenerateRequest, LoadRequest, Orchestrator, SystemStatus } from "./facade.ts";
+import type { GenerateRequest, Orchestrator } from "./facade.ts";
+import type { SystemStatus } from "./facade-status.ts";
 import type { CallerContext, ModelFacts } from "./types.ts";
 import type { World } from "./world.ts";
 
@@ -48,7 +51,8 @@ const pinnedLookMs = 60_000;
  * are used, so that a change holds from then on.
  */
 export function createOrchestrator(world: World): Orchestrator {
-  const { now, log, probe } = world;
+  const { now, log, probe, timers = systemTimers } = world;
+  const steady = () => world.steady?.() ?? now();
   const settings = () => world.settings.current();
   const engines = createEngineSet(world.engines, log);
   const calls = createUnderWay();
@@ -67,24 +71,47 @@ export function createOrchestrator(world: World): Orchestrator {
     publish: changes.publish,
     ...(world.jobFiles === undefined ? {} : { files: world.jobFiles }),
   });
-  const observations = createObservations(now);
-  const inventory = createInventory({ engines: engines.current, now, log, signal: closing.signal, changes });
-  const queues = createModelQueues(() => settings().queue.maxWaiting, now);
+  const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
+  const its = { engines: engines.current, inventory: () => inventory, now, log, signal: closing.signal };
+  const knowledge = createKnowledge({ ...its, ...kept });
+  const { observations } = knowledge;
+  const inventory = createInventory({
+    engines: engines.current,
+    stuck: (engine) => lifecycle.liveness.problem(engine),
+    now,
+    log,
+    signal: closing.signal,
+    completed: knowledge.completed,
+    changes,
+  });
   const { publish } = changes;
   const decisions = createDecisions({ now, log, publish });
+  const lines = createLines({
+    loader: () => loader,
+    observations,
+    decisions,
+    queue: () => settings().queue,
+    timers,
+  });
   const loader = createLoader({
     inventory,
     decisions,
-    isAwaited: (id) => queues.isAwaited(id),
+    isAwaited: lines.isAwaited,
+    inLine: lines.load,
+    changed: lines.wake,
     operations,
     observations,
     probe,
     settings,
     keeping: createKeeping(settings),
     leaving: engines.leaving,
+    ...(knowledge.kept && { kept: knowledge.kept }),
     now,
+    steady,
+    signal: closing.signal,
     log,
     publish,
+    ownLoadsChanged: () => lifecycle.changed(),
   });
   const library = createLibrary({
     publish,
@@ -93,7 +120,9 @@ export function createOrchestrator(world: World): Orchestrator {
     loader,
     keepPull: (operation, client, request) => jobs.keepPull(operation, client, request, operations.ended(operation.id)),
   });
-  const status = { inventory, probe, isPinned: loader.isPinned };
+  const lastUsedMs = (engineId: string, name: string) => observations.of(modelId(engineId, name)).lastUsedMs;
+  const create = createModelCreation({ inventory, loader });
+  const status = { inventory, probe, isPinned: loader.isPinned, lastUsedMs };
   const listing: ListingSource = {
     inventory,
     library,
@@ -122,10 +151,12 @@ export function createOrchestrator(world: World): Orchestrator {
       return settings().memory;
     },
     now,
+    steady,
     log,
     probe,
-    queues,
-    conversations: createConversations(() => settings().conversations, now),
+    lines,
+    liveness: { begin: (...asked) => lifecycle.liveness.begin(...asked) },
+    conversations: createConversations(() => settings().conversations, steady),
     inject: (...asked) => memories.inject(...asked),
     picked: (task) => comparisons.preferred(task),
     noteRemote: () => {
@@ -133,7 +164,6 @@ export function createOrchestrator(world: World): Orchestrator {
     },
   };
 
-  const kept = world.documentFiles === undefined ? {} : { files: world.documentFiles };
   const embedder = createEmbedder({ inventory, loader, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const remembered = world.memoryFiles === undefined ? kept : { files: world.memoryFiles };
@@ -162,35 +192,22 @@ export function createOrchestrator(world: World): Orchestrator {
     signal: closing.signal,
   });
 
-  /** Where a model would be loaded, and with how much context. */
-  async function loadTarget(
-    caller: CallerContext,
-    request: LoadRequest,
-  ): Promise<{ located: LocatedModel; contextTokens: number }> {
-    const [located] = await inventory.locate(request.model);
-    if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { hint: "call list_models" });
-    if (takesNoMemory(located)) {
-      throw new InvalidRequest(
-        `${located.model.name} runs on ${located.engine.id}'s cloud: there is nothing to load here`,
-        {
-          hint: "name a local model (list_models)",
-        },
-      );
-    }
-    const facts = await factsOf({ inventory, log }, located, caller.signal);
-    const { contextTokens: windowTokens } = describeFromDatabase(located.model.name, facts);
-    const forModel = overridesOf(caller.settings.models, located.model.name).contextTokens;
-    const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens;
-    if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
-      throw new InvalidRequest(
-        `context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${located.model.name} reads`,
-        {
-          hint: `ask for at most ${windowTokens}`,
-        },
-      );
-    }
-    return { located, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
-  }
+  const lifecycle = createLifecycle({
+    inventory,
+    loader,
+    decisions,
+    settings,
+    timers,
+    now,
+    log,
+    statusChanged: () => publish({ kind: "models", isListChanged: false }),
+    signal: closing.signal,
+    ...kept,
+    async contextTokensOf(model, signal) {
+      const own = { id: "owner", client: "ollm", roots: [], settings: callerSettings(settings()), signal };
+      return (await loadTarget(generation, own, { model })).contextTokens;
+    },
+  });
 
   /** A file that can't be read must be seen to be deleted: its reason stands in for its facts. */
   async function readableFacts(
@@ -224,6 +241,7 @@ export function createOrchestrator(world: World): Orchestrator {
       });
     }
     for (const place of held) await loader.setPinned(place, isPinned, caller.signal);
+    lifecycle.changed();
     return first.model.name;
   }
 
@@ -241,7 +259,7 @@ export function createOrchestrator(world: World): Orchestrator {
       privacy: caller.settings.privacy,
       ram,
       engines: statuses,
-      queue: queues.snapshot().map(({ key, running, waiting }) => ({ model: key, running, waiting })),
+      queue: lines.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
       operations: operations.running().map((operation) => {
         const message = operation.progress()?.message;
         const isJob = jobIds.has(operation.id);
@@ -256,6 +274,7 @@ export function createOrchestrator(world: World): Orchestrator {
           : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
         ...(caller.warnings ?? []),
         ...memories.problems(),
+        ...lifecycle.problems(),
         // Why is told with each engine.
         ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
       ],
@@ -290,7 +309,7 @@ export function createOrchestrator(world: World): Orchestrator {
     }),
     pullModel: counted((caller, request) => library.pull(caller, request)),
     planLoad: counted(async (caller, request) => {
-      const { located, contextTokens } = await loadTarget(caller, request);
+      const { located, contextTokens } = await loadTarget(generation, caller, request);
       return loader.plan(located, contextTokens, caller.signal);
     }),
     loadModel: counted(async (caller, request) => {
@@ -300,7 +319,7 @@ export function createOrchestrator(world: World): Orchestrator {
           hint: "leave keep_alive out, or call manage_model with action unload",
         });
       }
-      const { located, contextTokens } = await loadTarget(caller, request);
+      const { located, contextTokens } = await loadTarget(generation, caller, request);
       return loader.load(
         located,
         { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
@@ -319,6 +338,7 @@ export function createOrchestrator(world: World): Orchestrator {
       );
     },
     unloadModels: counted((caller, name) => library.unload(caller, name)),
+    createModel: counted(create),
     deleteModel: counted((caller, name) => library.remove(caller, name)),
     setPinned: counted(setPinned),
     memories,
@@ -331,7 +351,10 @@ export function createOrchestrator(world: World): Orchestrator {
     systemStatus: counted(systemStatus),
     decisions: () => decisions.list(),
     jobs,
-    resume: (answers) => jobs.restore(library.resume, answers),
+    async resume({ isSafeStart = false, ...answers }) {
+      void lifecycle.start(isSafeStart);
+      await jobs.restore(library.resume, answers);
+    },
     onChange: changes.subscribe,
     watch: watcher.watch,
     activity() {
@@ -348,6 +371,7 @@ export function createOrchestrator(world: World): Orchestrator {
     async wokeUp() {
       inventory.forgetAll();
       await Promise.all(inventory.engines.map((engine) => engine.health(closing.signal)));
+      await lifecycle.wokeUp();
     },
     async close({ unloadsOwn = false } = {}) {
       stopObeying();
@@ -359,6 +383,8 @@ export function createOrchestrator(world: World): Orchestrator {
       templates.close();
       await Promise.all([memories.close(), projects.close(), comparisons.close()]);
       if (unloadsOwn) await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs));
+      await lifecycle.close();
+      await knowledge.close();
       await engines.close();
     },
   };

@@ -23,6 +23,7 @@ export const ramStatus: ResourceDefinition = {
         is_pinned: model.isPinned,
         context_tokens: model.contextTokens,
         expires_at: model.expiresAt,
+        last_used_at: model.lastUsedAt,
       })),
       sampled_at: ram.sampledAt,
     };

@@ -323,6 +323,10 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       note("unloadModels", caller, name);
       return [{ name: name ?? smollm.name, engine: "llama-cpp", bytes: 700_000_000 }];
     },
+    async createModel(caller, request) {
+      note("createModel", caller, request);
+      return { name: `${request.name}:latest`, engine: "ollama", sizeBytes: qwen.sizeBytes };
+    },
     async deleteModel(caller, name) {
       note("deleteModel", caller, name);
       return { name, engine: "ollama", freedBytes: qwen.sizeBytes };

@@ -29,6 +29,7 @@ export function createTestBrain(
     /** In place of `settings`, and changeable. */
     readonly live?: LiveSettings;
     readonly remakeEngines?: World["remakeEngines"];
+    readonly timers?: World["timers"];
     /** What other programs use. */
     readonly usedElsewhereBytes?: () => number;
     readonly steady?: () => number;
@@ -59,6 +60,7 @@ export function createTestBrain(
     home: "/home/test/.ollm",
     settings: options.live ?? fixedSettings(settings),
     ...(options.steady === undefined ? {} : { steady: options.steady }),
+    ...(options.timers === undefined ? {} : { timers: options.timers }),
     ...(options.remakeEngines === undefined ? {} : { remakeEngines: options.remakeEngines }),
     ...(options.jobFiles === undefined ? {} : { jobFiles: options.jobFiles }),
     ...(options.documentFiles === undefined ? {} : { documentFiles: options.documentFiles }),

@@ -23,6 +23,8 @@ export interface LoadedRow {
   readonly context_tokens?: number;
   /** ISO 8601; absent: until somebody needs the room. */
   readonly expires_at?: string;
+  /** ISO 8601, through ollm; absent: not since it started. */
+  readonly last_used_at?: string;
   readonly is_pinned?: boolean;
 }
 
@@ -46,6 +48,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
       text: (row) => untilText(row, nowMs),
       style: (row) => (row.is_pinned === true ? "cyan" : undefined),
     },
+    { title: "USED", text: (row) => usedText(row, nowMs), isExtra: 1 },
     { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 1 },
     { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
   ];
@@ -54,6 +57,12 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM free${swap}`;
   const warning = ram.warning === undefined ? "" : `${styled(ram.warning, "yellow", io)}\n`;
   return `${table}${styled(memory, "dim", io)}\n${warning}`;
+}
+
+function usedText({ last_used_at }: LoadedRow, nowMs: number): string {
+  if (last_used_at === undefined) return "";
+  const seconds = Math.max(0, (nowMs - Date.parse(last_used_at)) / 1_000);
+  return seconds < 1 ? "now" : `${duration(seconds)} ago`;
 }
 
 function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string {

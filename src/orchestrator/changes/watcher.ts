@@ -1,5 +1,6 @@
 import type { Timers } from "../async/timers.ts";
-import type { Change, RamStatus } from "../facade.ts";
+import type { Change } from "../facade.ts";
+import type { RamStatus } from "../facade-status.ts";
 import type { Log } from "../log.ts";
 
 /** What may change without anybody telling us: other programs use this memory, and these engines. */

@@ -48,6 +48,11 @@ export const modelSettings = {
             .describe(
               "Patterns of models that stay once they are loaded: neither evicted nor unloaded for being idle.",
             ),
+          preload: z
+            .array(z.string().min(1))
+            .default([])
+            .meta(ownerNames)
+            .describe("Names of models that are loaded at the start, as far as they fit without unloading others."),
           timeout: z
             .number()
             .int()
@@ -104,6 +109,12 @@ export const modelSettings = {
             .default("http://127.0.0.1:11434")
             .meta(owner)
             .describe("Address of the Ollama server."),
+          memoryBytes: bytes
+            .optional()
+            .meta(owner)
+            .describe(
+              "Memory that this server's models have for themselves, where it isn't all of this machine's: in a container, a virtual machine, another computer.",
+            ),
           options: z
             .strictObject({
               numCtx: z

@@ -5,10 +5,10 @@ import { PromptTooLong } from "../errors.ts";
 import type { MemoryInjection } from "../facade-recall.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { modelId } from "../inventory/model-id.ts";
-import { takesNoMemory } from "../inventory/inventory.ts";
-import type { Lease } from "../loading/loader.ts";
+import type { Liveness } from "../liveness/liveness.ts";
 import type { OperationContext } from "../operations/operations.ts";
-import type { ModelQueues } from "../queue/model-queues.ts";
+import type { Place } from "../queue/line-world.ts";
+import type { Lines } from "../queue/lines.ts";
 import type { CallerContext } from "../types.ts";
 import { requestBudget, type TokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
@@ -17,8 +17,12 @@ import { buildMessages, countPromptTokens } from "./prompt.ts";
 import type { Route, RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
-  readonly queues: ModelQueues;
+  readonly lines: Lines;
+  /** Its requests go after those of all others. */
+  readonly isBackground?: boolean;
   readonly conversations: Conversations;
+  /** Milliseconds of a clock that nobody sets, for durations. */
+  readonly steady: () => number;
   /** What is remembered and goes into this prompt. */
   readonly inject: (
     caller: CallerContext,
@@ -26,6 +30,8 @@ export interface GenerationWorld extends RouteSource {
     maxTokens: number,
     countTokens: (text: string) => Promise<number>,
   ) => Promise<MemoryInjection | undefined>;
+  /** Told of tokens, and of requests that wait for them. */
+  readonly liveness: Pick<Liveness, "begin">;
   /** Counts what is sent to engines whose trust is not local. */
   readonly noteRemote: () => void;
 }
@@ -49,39 +55,26 @@ export interface Answered {
   readonly memory: MemoryInjection | undefined;
 }
 
-/** How many requests one model serves at a time: Ollama queues by itself, the embedded engine decodes one by one. */
-const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
-
 /** What is remembered takes at most this part of a window: in a small one the question matters more. */
 const memoryShare = 1 / 8;
 
 /** Has one model answer: waits for its turn, makes it ready, and sends. Throws whatever stood in the way. */
 export async function attempt(world: GenerationWorld, ask: Ask, context: OperationContext): Promise<Answered> {
-  const { engine, model } = ask.entry.located;
-  const id = modelId(engine.id, model.name);
-  if (world.queues.running(id) >= maxParallel[engine.kind]) {
-    context.report({ message: `waiting for ${model.name}, which answers others first` });
-  }
-  const slot = await world.queues.acquire(id, maxParallel[engine.kind], context.signal);
-  try {
-    const memory = await remembered(world, ask, context.signal);
-    for (let { history } = ask, notes = ask.route.notes; ;) {
-      try {
-        const answered = await answerOnce(world, { ...ask, history }, memory, context);
-        return { ...answered, notes: [...notes, ...answered.notes], queueMs: slot.waitedMs + answered.queueMs, memory };
-      } catch (error) {
-        if (!(error instanceof PromptTooLong) || history.length === 0) throw error;
-        // A conversation outgrows every window: its older half goes, whole turns at a time.
-        history = history.slice(Math.ceil(history.length / 4) * 2);
-        const leftOut = ask.history.length - history.length;
-        notes = [
-          ...ask.route.notes,
-          `the oldest ${leftOut} messages of the conversation were left out: ${error.message}`,
-        ];
-      }
+  const memory = await remembered(world, ask, context.signal);
+  for (let { history } = ask, notes = ask.route.notes; ;) {
+    try {
+      const answered = await answerOnce(world, { ...ask, history }, memory, context);
+      return { ...answered, notes: [...notes, ...answered.notes], memory };
+    } catch (error) {
+      if (!(error instanceof PromptTooLong) || history.length === 0) throw error;
+      // A conversation outgrows every window: its older half goes, whole turns at a time.
+      history = history.slice(Math.ceil(history.length / 4) * 2);
+      const leftOut = ask.history.length - history.length;
+      notes = [
+        ...ask.route.notes,
+        `the oldest ${leftOut} messages of the conversation were left out: ${error.message}`,
+      ];
     }
-  } finally {
-    slot.release();
   }
 }
 
@@ -125,47 +118,39 @@ async function answerOnce(
     history: ask.history,
   });
   let promptTokens = countPromptTokens(messages);
+  let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
     const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry });
-    const ready = await makeReady(world, entry, budget, context);
+    const place = await makeReady(world, ask, budget, context);
+    waitedMs += place.waitedMs;
     try {
-      const contextBudget = { ...budget, contextTokens: ready.contextTokens };
+      const contextBudget = { ...budget, contextTokens: place.resident?.contextTokens ?? budget.contextTokens };
       const generation = await send(world, ask, messages, contextBudget, context);
       return {
         generation,
         notes: budget.notes,
-        queueMs: generation.queueMs ?? 0,
-        loadMs: ready.loadMs + generation.loadMs,
+        queueMs: waitedMs + (generation.queueMs ?? 0),
+        loadMs: place.loadMs + generation.loadMs,
       };
     } catch (error) {
       // The engine counted more tokens than we estimated: the context grows once, up to the model's window.
       if (!(error instanceof PromptTooLong) || isRetry || error.promptTokens <= promptTokens) throw error;
       promptTokens = error.promptTokens;
     } finally {
-      ready.lease.release();
+      place.release();
     }
   }
 }
 
-async function makeReady(
-  world: GenerationWorld,
-  entry: LocatedCandidate,
-  budget: TokenBudget,
-  context: OperationContext,
-): Promise<{ lease: Lease; contextTokens: number; loadMs: number }> {
+/** A place in front of the model. How long that stays is said with the answer: a load that keeps nothing would be none. */
+function makeReady(
+  { lines, isBackground = false }: GenerationWorld,
+  { caller, entry }: Ask,
+  { neededTokens, contextTokens }: TokenBudget,
+  { signal, report }: OperationContext,
+): Promise<Place> {
   const { located } = entry;
-  if (takesNoMemory(located)) {
-    return { lease: { release: () => undefined }, contextTokens: budget.contextTokens, loadMs: 0 };
-  }
-  const ready = await world.loader.useResident(located, budget.neededTokens);
-  if (ready !== undefined) {
-    return { lease: ready, contextTokens: ready.resident.contextTokens ?? budget.contextTokens, loadMs: 0 };
-  }
-  const { contextTokens } = budget;
-  // How long it stays is said with the answer: a load that keeps nothing would be none.
-  const load = world.loader.load(located, { contextTokens }, false);
-  const { loadMs } = await load.follow(context.signal, context.report);
-  return { lease: world.loader.lease(modelId(located.engine.id, located.model.name)), contextTokens, loadMs };
+  return lines.answer({ located, caller: caller.id, isBackground, neededTokens, contextTokens, signal, report });
 }
 
 async function send(
@@ -194,19 +179,27 @@ async function send(
     ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
+  const sign = world.liveness.begin(engine, countPromptTokens(messages));
   try {
-    const generation = await engine.generate(engineRequest, progressSink(model.name, context), context.signal);
+    const sink = progressSink(model.name, context, sign.token);
+    const generation = await engine.generate(engineRequest, sink, context.signal);
+    world.loader.answered(engine, model.name, keepAliveSeconds);
     world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
     return generation;
+  } catch (error) {
+    sign.end(error);
+    throw error;
   } finally {
+    sign.end();
     if (keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
   }
 }
 
-function progressSink(model: string, context: OperationContext): GenerationSink {
+function progressSink(model: string, context: OperationContext, token: () => void): GenerationSink {
   let pieces = 0;
   const count = () => {
     pieces += 1;
+    token();
     context.report({ message: `${model}: ${pieces} tokens`, completionTokens: pieces });
   };
   return {

@@ -14,6 +14,7 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
+import type { LocatedModel } from "../inventory/inventory.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext, CallerSettings, Capability, Privacy } from "../types.ts";
 import {
@@ -87,7 +88,7 @@ export async function chooseRoute(
 
   if (explicit !== undefined) {
     const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
-    const places = engineFirst(held, settings.provider);
+    const places = engineFirst(await givingTokens(source, held), settings.provider);
     const entries = await Promise.all(places.map((place) => locatedCandidate(source, place, signal)));
     // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
     const named = warmed(entries);
@@ -125,6 +126,13 @@ export async function chooseRoute(
     return { task, because, profile: choice.profile, ...route, promptTokens, notes };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
+}
+
+/** Those whose engine is not stuck, while there are any: it answers, but gives no tokens. */
+async function givingTokens(source: RouteSource, held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
+  const stuck = (await source.inventory.recentLists()).filter((list) => list.message !== undefined && !list.staleSince);
+  const others = held.filter((place) => !stuck.some(({ engine }) => engine === place.engine));
+  return others.length > 0 ? others : held;
 }
 
 /** `model.default`, which everything goes to while routing is off. */

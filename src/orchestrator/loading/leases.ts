@@ -5,16 +5,18 @@ export interface Lease {
 
 /** Who uses which model, and who waits for one to be let go of. Keys name engine and model. */
 export interface Leases {
-  take(id: string): Lease;
+  /** Without `isUse` its end is not told. */
+  take(id: string, isUse?: boolean): Lease;
   isTaken(id: string): boolean;
+  count(id: string): number;
   /** Resolves at the next `wake`: subscribe before looking. */
   nextRelease(): Promise<void>;
   /** Whoever waits looks again. */
   wake(): void;
 }
 
-/** `onRelease` is called before those that wait are woken. */
-export function createLeases(onRelease: (id: string) => void): Leases {
+/** `onRelease` is called at the end of a use, before those that wait are woken; `onWake` with them. */
+export function createLeases(onRelease: (id: string) => void, onWake: () => void): Leases {
   const counts = new Map<string, number>();
   let waiters: (() => void)[] = [];
 
@@ -22,10 +24,11 @@ export function createLeases(onRelease: (id: string) => void): Leases {
     const woken = waiters;
     waiters = [];
     for (const waiter of woken) waiter();
+    onWake();
   }
 
   return {
-    take(id) {
+    take(id, isUse = true) {
       counts.set(id, (counts.get(id) ?? 0) + 1);
       let isReleased = false;
       return {
@@ -33,12 +36,13 @@ export function createLeases(onRelease: (id: string) => void): Leases {
           if (isReleased) return;
           isReleased = true;
           counts.set(id, (counts.get(id) ?? 1) - 1);
-          onRelease(id);
+          if (isUse) onRelease(id);
           wake();
         },
       };
     },
     isTaken: (id) => (counts.get(id) ?? 0) > 0,
+    count: (id) => counts.get(id) ?? 0,
     nextRelease: () => new Promise<void>((resolve) => waiters.push(resolve)),
     wake,
   };

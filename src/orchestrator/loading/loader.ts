@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { createMutex, type Mutex } from "../async/mutex.ts";
 import type { Decisions } from "../decisions/decisions.ts";
-import type { Engine, LoadOptions } from "../engines/engine.ts";
-import { LoadFailed, throwIfCancelled } from "../errors.ts";
+import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
+import { EngineUnreachable, LoadFailed, throwIfCancelled } from "../errors.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
@@ -19,33 +19,30 @@ import type { LoadPlan, Operation, ResidentModel } from "../types.ts";
 import { elsewherePlan, unmeasuredPlan } from "./adjust.ts";
 import { createEstimates, type Estimates } from "./estimates.ts";
 import type { Keeping } from "./keeping.ts";
+import type { KeptLearning } from "./kept-learning.ts";
 import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
-import { createOwnLoads } from "./own-loads.ts";
+import { createOwnLoads, type OwnLoads } from "./own-loads.ts";
 import { createPolicies } from "./policies.ts";
+import { type Asker, type LoaderQueueing, type TakeTurn, victimsOf } from "./queueing.ts";
 import { createRoomMaker } from "./room.ts";
+import { createSecondTry } from "./second-try.ts";
 import { createStays, type Stays } from "./stays.ts";
+import { createStuck } from "./stuck.ts";
 
 export type { Lease } from "./leases.ts";
 
-export interface Loader {
+export interface Loader extends LoaderQueueing {
   /** What a load would do, without doing it; a model that is loaded with `sufficientTokens` is used as it is. */
   plan(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
   /**
    * Loads the model unless it is loaded with that context; loads of one model are joined. Installs the engine first
    * when it is missing and `mayInstall` (a generation must not: 48 MB are no surprise to spring on a question).
    * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's; a pinned one
-   * stays whatever is asked.
+   * stays whatever is asked. Waits for its turn; without an `asker` it goes before what is in the background.
    */
-  load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult>;
-  /** Takes a lease if the model is loaded with at least `contextTokens`; nothing is waited for but a list. */
-  useResident(
-    located: LocatedModel,
-    contextTokens: number | undefined,
-  ): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
-  /** Protects a model that is loaded or about to be. */
-  lease(id: string): Lease;
+  load(located: LocatedModel, options: LoadOptions, mayInstall: boolean, asker?: Asker): Operation<LoadResult>;
   /** Bytes that were freed; undefined when the model is in use, and stays. Nothing pins it any more then. */
   unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined>;
   unloadOwn: Stays["unloadOwn"];
@@ -57,13 +54,26 @@ export interface Loader {
   /** Keep-alive that an answer is asked for with, in seconds, where its request names `asked`; undefined: none. */
   secondsOfAnswer: Keeping["secondsOfAnswer"];
   isBusy(id: string): boolean;
-  isLoading(id: string): boolean;
+  /** What looks after models in memory works with. */
+  readonly upkeep: LoaderUpkeep;
+  /** An answer was asked for with this keep-alive, in seconds; undefined: none. */
+  answered(engine: Engine, name: string, seconds: number | undefined): void;
   estimate: Estimates["of"];
   quickEstimate: Estimates["quick"];
   /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
   state(engine: Engine): Promise<MemoryState | undefined>;
   /** Other weights may carry the name now: it was pulled, imported or deleted. */
   forget(id: string): void;
+}
+
+export interface LoaderUpkeep {
+  readonly ours: OwnLoads;
+  /** Tells the engine once more how long a model in memory stays. No use: its last one stays what it was. */
+  touch(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
+  /** Unloads what its engine keeps beyond its time, unless somebody uses it by now. */
+  expire(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
+  /** A lease that is no use. */
+  hold(id: string): Lease;
 }
 
 /** The runner of loads: plans are pure (`memory/plan.ts`), this is where their effects happen. */
@@ -78,20 +88,40 @@ export function createLoader(parts: {
   /** Engines that were replaced and still hold what was under way. */
   readonly leaving: () => readonly Engine[];
   readonly decisions: Decisions;
+  /** Absent: nothing of what is learned outlives this process. */
+  readonly kept?: KeptLearning;
   /** Whether somebody waits for an answer of the model of this id. */
   readonly isAwaited: (id: string) => boolean;
+  /** Calls `loadNow` when it is the asker's turn. */
+  readonly inLine: TakeTurn;
+  /** A model was let go of, a load began or ended, something was evicted. */
+  readonly changed: () => void;
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets, for durations. */
+  readonly steady: () => number;
+  /** Of the whole program. */
+  readonly signal: AbortSignal;
   readonly log: Log;
   readonly publish: (change: Change) => void;
+  /** What was loaded here, or what its engine was told of it, is other than before. */
+  readonly ownLoadsChanged: () => void;
 }): Loader {
-  const { inventory, operations, observations, settings, keeping, decisions, now, log, publish } = parts;
+  const { inventory, operations, observations, settings, keeping, decisions, now, steady, log, publish } = parts;
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
-  const leases = createLeases((id) => observations.used(id));
-  const estimates = createEstimates({ settings, inventory, now });
+  const leases = createLeases((id) => observations.used(id), parts.changed);
+  const estimates = createEstimates({ settings, inventory, now, ...(parts.kept && { kept: parts.kept }) });
   const estimate = estimates.of;
-  const occupancy = createOccupancy(leases, () => publish({ kind: "models", isListChanged: false }));
-  const ours = createOwnLoads();
+  const occupancy = createOccupancy(leases, () => {
+    publish({ kind: "models", isListChanged: false });
+    parts.changed();
+  });
+  const ours = createOwnLoads({
+    now,
+    lastUsedMs: (engine, name) => observations.of(modelId(engine.id, name)).lastUsedMs,
+    changed: () => parts.ownLoadsChanged(),
+  });
+  const stuck = createStuck(steady);
   const policies = createPolicies({ observations, isPinned: keeping.isPinned });
 
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
@@ -108,7 +138,9 @@ export function createLoader(parts: {
     isPinned: keeping.isPinned,
     isAwaited: parts.isAwaited,
     lossSeconds: policies.lossSeconds,
-    isOurs: (engine, name) => ours.of(engine, name) !== undefined,
+    saw: (engine, resident) => ours.look(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
+    isForeign: ours.isForeign,
+    isStuck: stuck.has,
   };
 
   async function findResident(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined> {
@@ -143,11 +175,24 @@ export function createLoader(parts: {
     return state === undefined ? unmeasuredPlan(target) : planLoad(target, state);
   }
 
-  async function useResident(located: LocatedModel, contextTokens: number | undefined) {
-    const id = modelId(located.engine.id, located.model.name);
+  async function rememberedResident(located: LocatedModel): Promise<ResidentModel | undefined> {
     const remembered = await findResident(located, 60_000);
     const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
-    const resident = isExpired ? await findResident(located, 0) : remembered;
+    return isExpired ? await findResident(located, 0) : remembered;
+  }
+
+  async function wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]> {
+    const { engine, model } = located;
+    const [target, state] = await Promise.all([
+      targetOf(located, contextTokens, parts.signal),
+      readMemoryState(source, engine, modelId(engine.id, model.name)),
+    ]);
+    return state === undefined ? [] : victimsOf(target, state);
+  }
+
+  async function useResident(located: LocatedModel, contextTokens: number | undefined) {
+    const id = modelId(located.engine.id, located.model.name);
+    const resident = await rememberedResident(located);
     // Checked after the await and followed by the lease without another one: nothing can evict it in between.
     if (resident === undefined || occupancy.isEvicting(id) || occupancy.isLoading(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
@@ -156,54 +201,76 @@ export function createLoader(parts: {
     return { resident, ...leases.take(id) };
   }
 
-  function load(located: LocatedModel, options: LoadOptions, mayInstall: boolean): Operation<LoadResult> {
+  function load(
+    located: LocatedModel,
+    options: LoadOptions,
+    mayInstall: boolean,
+    asker: Asker = { caller: "", isBackground: false },
+  ): Operation<LoadResult> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return operations.start<LoadResult>(
       { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
       async ({ signal, report }) => {
-        const { residency, installation } = engine;
+        const { installation } = engine;
         if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
           await installation.install(report, signal);
         }
-        const base = { model: model.name, engine: engine.id };
-        const { plan: made, release } = await rooms.makeRoom(located, options.contextTokens, report, signal);
-        if (made.isLoaded) {
-          // Cheap, and restarts the model's idle time.
-          const { contextTokens } = made;
-          const asked = options.keepAliveSeconds;
-          const told = asked === undefined ? undefined : keeping.secondsOfLoad(model.name, asked);
-          const again = { ...options, contextTokens, ...keepAlive(told) };
-          await residency?.load(model.name, again, report, signal).finally(release);
-          if (told !== undefined && ours.of(engine, model.name)) ours.note(engine, { name: model.name, asked, told });
-          return { ...base, loadMs: 0, wasLoaded: true, plan: made };
-        }
-        const startedAtMs = now();
-        keeping.wasLoaded(model.name);
-        const asked = options.keepAliveSeconds;
-        const told = keeping.secondsOfLoad(model.name, asked);
-        try {
-          report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
-          await residency?.load(model.name, { ...options, ...keepAlive(told) }, report, signal);
-        } catch (error) {
-          if (error instanceof LoadFailed) {
-            observations.failed(id, error.message, true);
-            decisions.note({ kind: "fail", ...base, steps: [error.message], plan: made });
-          }
-          throw error;
-        } finally {
-          inventory.forgetResidency(engine);
-          release();
-        }
-        const loadMs = now() - startedAtMs;
-        ours.note(engine, { name: model.name, asked, told });
-        observations.loaded(id, loadMs);
-        policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes, vramBytes: 0 });
-        // Pinned, or let go of, while it was on its way.
-        if (keeping.secondsOfLoad(model.name, asked) !== told) await stays.tell(engine, model.name, signal);
-        return { ...base, loadMs, wasLoaded: false, plan: made };
+        return parts.inLine(located, options, asker, report, signal);
       },
     );
+  }
+
+  async function loadNow(
+    located: LocatedModel,
+    options: LoadOptions,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<LoadResult> {
+    const { engine, model } = located;
+    const { residency } = engine;
+    const id = modelId(engine.id, model.name);
+    const base = { model: model.name, engine: engine.id };
+    const { plan: made, release } = await rooms.makeRoom(located, options.contextTokens, report, signal);
+    if (made.isLoaded) {
+      // Cheap, and restarts the model's idle time.
+      const { contextTokens } = made;
+      const asked = options.keepAliveSeconds;
+      const told = asked === undefined ? undefined : keeping.secondsOfLoad(model.name, asked);
+      const again = { ...options, contextTokens, ...keepAlive(told) };
+      await residency?.load(model.name, again, report, signal).finally(release);
+      if (told !== undefined && ours.of(engine, model.name)) ours.note(engine, { name: model.name, asked, told });
+      return { ...base, loadMs: 0, wasLoaded: true, plan: made };
+    }
+    let startedAtMs = steady();
+    keeping.wasLoaded(model.name);
+    const asked = options.keepAliveSeconds;
+    const told = keeping.secondsOfLoad(model.name, asked);
+    try {
+      report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
+      const attempt = async () => {
+        startedAtMs = steady();
+        await residency?.load(model.name, { ...options, ...keepAlive(told) }, report, signal);
+      };
+      await loadWithSecondTry(located, made, attempt, report, signal);
+    } catch (error) {
+      if (error instanceof LoadFailed) observations.failed(id, error.message, true);
+      if (error instanceof LoadFailed || error instanceof EngineUnreachable) {
+        decisions.note({ kind: "fail", ...base, steps: [error.message], plan: made });
+      }
+      throw error;
+    } finally {
+      inventory.forgetResidency(engine);
+      release();
+    }
+    const loadMs = steady() - startedAtMs;
+    stuck.forget(id);
+    ours.note(engine, { name: model.name, digest: model.digest, asked, told });
+    observations.loaded(id, loadMs);
+    policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes, vramBytes: 0 });
+    // Pinned, or let go of, while it was on its way.
+    if (keeping.secondsOfLoad(model.name, asked) !== told) await stays.tell(engine, model.name, signal);
+    return { ...base, loadMs, wasLoaded: false, plan: made };
   }
 
   async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
@@ -237,11 +304,24 @@ export function createLoader(parts: {
     });
   }
 
+  async function expire(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
+    await inTurn(engine.memoryDomain, async () => {
+      const isThere = (await inventory.resident(engine, 0)).some((model) => sameModel(model.name, name));
+      const isUsed = !occupancy.mayBeEvicted(modelId(engine.id, name)) || keeping.isPinned(name);
+      if (!isThere || isUsed || ours.isForeign(engine, name)) return;
+      const told = ours.of(engine, name)?.told ?? 0;
+      await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
+      const steps = [`not used for ${told} s, and ${engine.id} kept it: unloaded`];
+      decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
+    });
+  }
+
   const rooms = createRoomMaker({
     source,
     occupancy,
     leases,
     decisions,
+    stuck,
     plan,
     targetOf,
     quickEstimate: estimates.quick,
@@ -249,6 +329,7 @@ export function createLoader(parts: {
     inTurn,
     left: ours.forget,
   });
+  const loadWithSecondTry = createSecondTry({ rooms, decisions, inventory, quickEstimate: estimates.quick });
   const stays = createStays({
     inventory,
     keeping,
@@ -262,8 +343,13 @@ export function createLoader(parts: {
   return {
     plan,
     load,
+    loadNow,
+    wouldEvict,
+    resident: rememberedResident,
     useResident,
-    lease: leases.take,
+    usesOf: (id) => Math.max(leases.count(id), Number(occupancy.isBusy(id))),
+    isEvicting: occupancy.isEvicting,
+    lossSeconds: ({ engine, model }) => policies.lossSeconds(engine, modelId(engine.id, model.name)),
     unload,
     unloadOwn: stays.unloadOwn,
     setPinned: stays.setPinned,
@@ -273,6 +359,17 @@ export function createLoader(parts: {
     followKeepAlive: stays.follow,
     isBusy: occupancy.isBusy,
     isLoading: occupancy.isLoading,
+    upkeep: {
+      ours,
+      touch: (engine, name, signal) => inTurn(engine.memoryDomain, () => stays.tell(engine, name, signal)),
+      expire,
+      hold: (id) => leases.take(id, false),
+    },
+    answered(engine, name, seconds) {
+      const own = ours.of(engine, name);
+      if (seconds === 0) ours.forget(engine, name);
+      else if (own !== undefined && seconds !== undefined) ours.note(engine, { ...own, asked: seconds, told: seconds });
+    },
     estimate,
     quickEstimate: estimates.quick,
     state: (engine) => readMemoryState(source, engine),

@@ -1,9 +1,10 @@
 import type { Engine } from "../engines/engine.ts";
-import type { MemoryProbe } from "../hardware/probe.ts";
+import type { GpuMemory, MemoryProbe, MemorySample } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { MemoryDomain } from "../memory/domain.ts";
 import type { MemoryState, ResidentEntry } from "../memory/plan.ts";
+import { pressureWarnings } from "../memory/pressure.ts";
 import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
@@ -28,48 +29,78 @@ export interface MemoryStateSource {
   readonly isAwaited: (id: string) => boolean;
   /** What losing it is expected to cost; undefined before its first request. */
   readonly lossSeconds: (engine: Engine, id: string) => number | undefined;
-  /** Loaded through this program; others were loaded by somebody else and go last. */
-  readonly isOurs: (engine: Engine, name: string) => boolean;
+  /** Told what is loaded, before it is asked which of it is foreign. */
+  readonly saw: (engine: Engine, resident: readonly ResidentModel[]) => void;
+  /** Loaded, or used of late, by somebody else: goes last. */
+  readonly isForeign: (engine: Engine, name: string) => boolean;
+  /** Told to leave, and not seen to. */
+  readonly isStuck: (id: string) => boolean;
 }
 
 /**
  * What is in the memory that `engine` loads into, now. Undefined when it can't be known: another machine's memory,
- * unless `memory.availableBytes` states it. `exceptId` is the load being planned, whose own reservation doesn't count.
+ * unless the settings state it. `exceptId` is the load being planned, whose own reservation doesn't count.
+ * `maxAgeMs` of the measurement: the probe's own unless given.
  */
 export async function readMemoryState(
   source: MemoryStateSource,
   engine: Engine,
   exceptId?: string,
+  maxAgeMs?: number,
 ): Promise<MemoryState | undefined> {
   const memory = source.memory();
-  if (engine.memoryDomain !== localDomain && memory.availableBytes === undefined) return undefined;
+  const isHere = engine.memoryDomain === localDomain;
+  if (!isHere && engine.memoryBytes === undefined && memory.availableBytes === undefined) return undefined;
   // Before the measurement: a load that ends meanwhile is rather counted twice than not at all.
-  const reservedBytes = source.domains(engine.memoryDomain).reservedBytes(exceptId);
+  const reserved = source.domains(engine.memoryDomain).reserved(exceptId);
   const neighbours = [...source.inventory.engines, ...source.leaving()].filter(
     (other) => other.memoryDomain === engine.memoryDomain,
   );
-  const [sample, resident] = await Promise.all([
-    source.probe.sample(),
+  const [sample, entries] = await Promise.all([
+    source.probe.sample(maxAgeMs),
     Promise.all(neighbours.map((neighbour) => residentEntries(source, neighbour))),
   ]);
+  const resident = entries.flat();
   return {
-    availableBytes: memory.availableBytes ?? sample.availableBytes,
-    isOverridden: memory.availableBytes !== undefined,
-    totalBytes: sample.totalBytes,
+    ...capacity(engine, memory, sample, resident),
     bufferBytes: memory.bufferBytes,
     ...(memory.maxBytes === undefined ? {} : { maxBytes: memory.maxBytes }),
     smallModelBytes: memory.smallModelBytes,
-    reservedBytes,
-    resident: resident.flat(),
+    reservedBytes: reserved.ramBytes,
+    resident,
+    ...(isHere && {
+      gpus: named(sample.gpus).map((gpu) => ({ ...gpu, reservedBytes: reserved.vramBytes[gpu.name] ?? 0 })),
+      // The embedded engine computes on the processor.
+      mayUseGpus: engine.kind === "ollama",
+      warnings: pressureWarnings(sample),
+    }),
   };
+}
+
+/** Stated for the engine's own domain, else stated for all, else measured. */
+function capacity(
+  { memoryBytes }: Engine,
+  { availableBytes }: Settings["memory"],
+  sample: MemorySample,
+  resident: readonly ResidentEntry[],
+): Pick<MemoryState, "availableBytes" | "isOverridden" | "totalBytes"> {
+  if (memoryBytes !== undefined) {
+    const used = resident.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return { availableBytes: memoryBytes - used, isOverridden: true, totalBytes: memoryBytes };
+  }
+  const { totalBytes } = sample;
+  if (availableBytes !== undefined) return { availableBytes, isOverridden: true, totalBytes };
+  return { availableBytes: sample.availableBytes, isOverridden: false, totalBytes };
 }
 
 async function residentEntries(source: MemoryStateSource, engine: Engine): Promise<readonly ResidentEntry[]> {
   const { inventory, observations } = source;
   const isLeaving = source.leaving().includes(engine);
   // A plan is made from what is loaded now, not from what was loaded a while ago.
+  await observations.ready?.();
   const [resident, lists] = await Promise.all([inventory.resident(engine, 0), inventory.recentLists()]);
   const installed = lists.find((list) => list.engine === engine)?.models ?? [];
+  source.saw(engine, resident);
   return resident.map((model) => {
     const id = modelId(engine.id, model.name);
     const { loadSeconds, lastUsedMs } = observations.of(id);
@@ -79,13 +110,15 @@ async function residentEntries(source: MemoryStateSource, engine: Engine): Promi
       name: model.name,
       engine: engine.id,
       sizeBytes: model.sizeBytes,
+      vramBytes: model.vramBytes,
       mappedBytes: mappedBytes(model, fileBytes),
       isBusy: isLeaving || source.isBusy(id),
       isPinned: source.isPinned(model.name),
       isAwaited: source.isAwaited(id),
+      ...(source.isStuck(id) ? { isStuck: true } : {}),
       ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
       lastUsedMs: lastUsedMs ?? 0,
-      isForeign: !source.isOurs(engine, model.name),
+      isForeign: source.isForeign(engine, model.name),
     };
   });
 }
@@ -93,4 +126,12 @@ async function residentEntries(source: MemoryStateSource, engine: Engine): Promi
 /** An engine that doesn't say how much it maps is taken to map its whole file: MemAvailable may count that as free. */
 function mappedBytes(model: ResidentModel, fileBytes: number): number {
   return model.mappedBytes ?? Math.min(fileBytes, Math.max(0, model.sizeBytes - model.vramBytes));
+}
+
+/** Two cards of one make carry one name. */
+function named(gpus: readonly GpuMemory[]): readonly GpuMemory[] {
+  return gpus.map((gpu, index) => {
+    const isTwin = gpus.filter(({ name }) => name === gpu.name).length > 1;
+    return isTwin ? { ...gpu, name: `${gpu.name} #${index + 1}` } : gpu;
+  });
 }

@@ -5,6 +5,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { defaultContextTokens } from "./context-size.ts";
+import type { ResidentModel } from "../types.ts";
 import type { Keeping } from "./keeping.ts";
 import type { OwnLoads } from "./own-loads.ts";
 
@@ -24,6 +25,9 @@ export interface Stays {
    */
   unloadOwn(signal: AbortSignal, engines?: readonly Engine[]): Promise<void>;
 }
+
+/** Ollama's own default. */
+const partingSeconds = 300;
 
 export function createStays(parts: {
   readonly inventory: Inventory;
@@ -47,6 +51,17 @@ export function createStays(parts: {
     await engine.residency?.load(resident.name, { contextTokens, keepAliveSeconds: told }, () => undefined, signal);
     if (own !== undefined) ours.note(engine, { ...own, told });
     inventory.forgetResidency(engine);
+  }
+
+  /** What somebody else uses as well stays, but not for ever on our account. */
+  async function leave(engine: Engine, { name, contextTokens }: ResidentModel, signal: AbortSignal): Promise<void> {
+    const own = ours.of(engine, name);
+    if (!ours.isForeign(engine, name)) {
+      await engine.residency?.unload(name, signal);
+      return ours.forget(engine, name);
+    }
+    if (own?.told === undefined || own.told >= 0 || contextTokens === undefined) return;
+    await engine.residency?.load(name, { contextTokens, keepAliveSeconds: partingSeconds }, () => undefined, signal);
   }
 
   return {
@@ -83,7 +98,7 @@ export function createStays(parts: {
       const work = lasting.map(async (engine) => {
         const resident = (await engine.residency?.loaded(signal)) ?? [];
         const own = resident.filter(({ name }) => ours.of(engine, name) !== undefined);
-        await Promise.all(own.map(async ({ name }) => engine.residency?.unload(name, signal)));
+        await Promise.all(own.map((model) => leave(engine, model, signal)));
       });
       for (const result of await Promise.allSettled(work)) {
         if (result.status === "rejected") log.debug(`unloading at the end: ${String(result.reason)}`);

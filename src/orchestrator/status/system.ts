@@ -3,15 +3,17 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import { formatBytes } from "../text/format-bytes.ts";
-import type { EngineStatus, RamStatus } from "../facade.ts";
+import type { EngineStatus, RamStatus } from "../facade-status.ts";
 
 export interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
   readonly isPinned: (name: string) => boolean;
+  /** Of the last use of a model, milliseconds since the epoch. */
+  readonly lastUsedMs: (engineId: string, name: string) => number | undefined;
 }
 
-export async function ramStatus({ inventory, probe, isPinned }: StatusSource): Promise<RamStatus> {
+export async function ramStatus({ inventory, probe, isPinned, lastUsedMs }: StatusSource): Promise<RamStatus> {
   const [sample, loaded] = await Promise.all([
     probe.sample(),
     Promise.all(
@@ -23,6 +25,7 @@ export async function ramStatus({ inventory, probe, isPinned }: StatusSource): P
           ...(isPinned(name) && { isPinned: true }),
           ...(contextTokens !== undefined && { contextTokens }),
           ...(expiresAt !== undefined && { expiresAt }),
+          ...isoOf("lastUsedAt", lastUsedMs(engine.id, name)),
         })),
       ),
     ),
@@ -47,9 +50,12 @@ export async function engineStatus(inventory: Inventory, engine: Engine, signal:
     engine.installation?.isInstalled() ?? true,
     inventory.recentLists(),
   ]);
-  const status = !isInstalled ? "not_installed" : health.isReachable ? "ok" : "unreachable";
+  const list = lists.find((each) => each.engine === engine);
+  const stuck = list?.staleSince === undefined ? list?.message : undefined;
+  const answering = stuck === undefined ? "ok" : "stuck";
+  const status = !isInstalled ? "not_installed" : health.isReachable ? answering : "unreachable";
   const message = isInstalled
-    ? health.message
+    ? (health.message ?? stuck)
     : `installed on demand (${formatBytes(engine.installation?.downloadBytes ?? 0)}) by pull_model or smart_load`;
   return {
     id: engine.id,
@@ -58,6 +64,10 @@ export async function engineStatus(inventory: Inventory, engine: Engine, signal:
     health: status,
     ...(health.version === undefined ? {} : { version: health.version }),
     ...(message === undefined ? {} : { message }),
-    modelCount: lists.find((list) => list.engine === engine)?.models.length ?? 0,
+    modelCount: list?.models.length ?? 0,
   };
+}
+
+function isoOf<Name extends string>(name: Name, ms: number | undefined): { readonly [Key in Name]?: string } {
+  return ms === undefined ? {} : ({ [name]: new Date(ms).toISOString() } as { readonly [Key in Name]: string });
 }

@@ -23,6 +23,8 @@ export interface BrainKeeperOptions extends BrainOptions {
   readonly isStandalone: boolean;
   /** Whether somebody is there who would notice that a setting changed. */
   readonly isNeeded: () => boolean;
+  /** Nothing is loaded before somebody asks for it: owners before died again and again. */
+  readonly isSafeStart: () => boolean;
 }
 
 /**
@@ -44,7 +46,7 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
       watching ??= watchConfig({ file, look, isNeeded: options.isNeeded, log });
     }
     const opened = await openBrain(options);
-    await resumeJobs(opened.orchestrator, opened.log).catch((error: unknown) => {
+    await resumeJobs(opened.orchestrator, opened.log, options.isSafeStart()).catch((error: unknown) => {
       log.warn(`jobs of earlier owners: ${error instanceof Error ? error.message : String(error)}`);
     });
     brain = opened;

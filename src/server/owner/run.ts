@@ -67,6 +67,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
       const { clients, doors } = owner.business();
       return clients + doors > 0;
     },
+    isSafeStart: () => isSafe(claim),
   });
   const calls = createCallLog(home, log);
   const owner = createOwner({
@@ -144,7 +145,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   }
   const { record } = claim;
   const deaths = record.deaths.length;
-  const isSafeStart = deaths >= deathsOfSafeStart;
+  const isSafeStart = isSafe(claim);
   log.info(`${build} holds ${home} (pid ${process.pid}, generation ${record.generation}, ${record.socket})`);
   if (deaths > 0) {
     const times = deaths === 1 ? "an owner of" : `${deaths} owners of`;
@@ -157,6 +158,10 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
   return { owner, brain, calls, isSafeStart, end };
+}
+
+function isSafe(claim: Claim | undefined): boolean {
+  return (claim?.record.deaths.length ?? 0) >= deathsOfSafeStart;
 }
 
 /** What fronts are told: a restart has a next owner, for which they wait. */

@@ -1,0 +1,77 @@
+import type { Timers } from "./async/timers.ts";
+import type { Settings } from "./config/schema.ts";
+import type { Decisions } from "./decisions/decisions.ts";
+import type { DocumentFiles } from "./documents/files.ts";
+import type { Inventory } from "./inventory/inventory.ts";
+import { createLiveness, type Liveness } from "./liveness/liveness.ts";
+import { createTokenProbe } from "./liveness/token-probe.ts";
+import { createKeptLoads } from "./loading/kept-loads.ts";
+import type { Loader } from "./loading/loader.ts";
+import { createLostPins } from "./loading/lost-pins.ts";
+import { createPreload } from "./loading/preload.ts";
+import { createUnasked } from "./loading/unasked.ts";
+import { createUpkeep } from "./loading/upkeep.ts";
+import type { Log } from "./log.ts";
+
+/** What happens to models in memory, and is asked of engines, without anybody asking for it. */
+export interface Lifecycle {
+  readonly liveness: Liveness;
+  /** Takes over what an owner before left in memory, then preloads; after a safe start nothing is. Never throws. */
+  start(isSafeStart: boolean): Promise<void>;
+  /** Something of ours may be in memory now, or stays for another time. */
+  changed(): void;
+  /** After a sleep, before anything expires. Never throws. */
+  wokeUp(): Promise<void>;
+  /** A sentence each, for `system_status`. */
+  problems(): readonly string[];
+  close(): Promise<void>;
+}
+
+export function createLifecycle(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Loader;
+  readonly decisions: Decisions;
+  readonly settings: () => Settings;
+  readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
+  readonly files?: DocumentFiles;
+  readonly timers: Timers;
+  readonly now: () => number;
+  readonly log: Log;
+  readonly statusChanged: () => void;
+  /** Ends everything of it. */
+  readonly signal: AbortSignal;
+}): Lifecycle {
+  const { inventory, loader, settings, timers, signal } = parts;
+  const probe = createTokenProbe({ inventory, loader, timers, signal });
+  const liveness = createLiveness({ probe, timers, log: parts.log, changed: parts.statusChanged });
+  const unasked = createUnasked(parts);
+  const lost = createLostPins({ ...parts, unasked });
+  const kept = createKeptLoads({ ...parts, ours: () => loader.upkeep.ours, follow: loader.followKeepAlive });
+  const preload = createPreload({ ...parts, unasked });
+  const afterSleep = () => liveness.checkAll(inventory.engines);
+  const upkeep = createUpkeep({ ...parts, lost, afterSleep });
+
+  return {
+    liveness,
+    async start(isSafeStart) {
+      await kept.adopt(signal);
+      const names = settings().model.keepAlive.preload;
+      if (isSafeStart) preload.leaveOut(names);
+      else await preload.run(names, signal);
+    },
+    changed() {
+      kept.changed();
+      upkeep.begin();
+    },
+    async wokeUp() {
+      upkeep.wokeUp();
+      await afterSleep();
+    },
+    problems: () => [...inventory.engines.flatMap((engine) => liveness.problem(engine) ?? []), ...lost.problems()],
+    async close() {
+      upkeep.close();
+      liveness.close();
+      await kept.close();
+    },
+  };
+}

@@ -1,0 +1,90 @@
+import type { Timers } from "../async/timers.ts";
+import type { Engine } from "../engines/engine.ts";
+import { OrchestratorError } from "../errors.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import { defaultContextTokens } from "../loading/context-size.ts";
+import type { Loader } from "../loading/loader.ts";
+import { sameModel } from "../store/model-name.ts";
+
+/**
+ * | outcome   | what is known                                                                          |
+ * |-----------|-----------------------------------------------------------------------------------------|
+ * | `token`   | it gave one, or somebody else was answered meanwhile                                      |
+ * | `silence` | an idle model gave none within a minute                                                   |
+ * | `unknown` | nothing of ours is in memory and idle, or it doesn't answer at all, which others tell       |
+ */
+export interface ProbeResult {
+  readonly outcome: "token" | "silence" | "unknown";
+  /** A sentence for people. */
+  readonly text: string;
+}
+
+export type TokenProbe = (engine: Engine) => Promise<ProbeResult>;
+
+const boundMs = 60_000;
+const unknown: ProbeResult = { outcome: "unknown", text: "" };
+
+/** One token of a model that we have in memory anyhow, and that is idle: nothing is loaded for it, and it is no use. */
+export function createTokenProbe(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Pick<Loader, "isBusy" | "upkeep">;
+  readonly timers: Timers;
+  readonly signal: AbortSignal;
+}): TokenProbe {
+  const { inventory, loader, timers, signal } = parts;
+  const { ours, hold } = loader.upkeep;
+
+  async function expiry(engine: Engine, name: string): Promise<string | undefined> {
+    return (await inventory.resident(engine, 0)).find((model) => sameModel(model.name, name))?.expiresAt;
+  }
+
+  async function ask(engine: Engine, name: string, contextTokens: number): Promise<ProbeResult> {
+    const bound = new AbortController();
+    const cancel = timers.after(boundMs, () => bound.abort());
+    const held = hold(modelId(engine.id, name));
+    const before = await expiry(engine, name);
+    let hasToken = false;
+    const seen = () => {
+      hasToken = true;
+    };
+    try {
+      await engine.generate(
+        {
+          model: name,
+          messages: [{ role: "user", content: "Hi" }],
+          maxTokens: 1,
+          contextTokens,
+          sampling: { temperature: 0 },
+        },
+        { text: seen, thinking: seen, phase: () => undefined },
+        AbortSignal.any([signal, bound.signal]),
+      );
+      return { outcome: "token", text: "" };
+    } catch (error) {
+      if (hasToken) return { outcome: "token", text: "" };
+      if (!(error instanceof OrchestratorError)) throw error;
+      // An error is an answer too, of this model and its own affair; an engine that is gone is told of elsewhere.
+      if (!bound.signal.aborted || signal.aborted) return unknown;
+      // Its end moved: another program was answered before us.
+      const after = await expiry(engine, name);
+      if (after !== undefined && after !== before) return { outcome: "token", text: "" };
+      const text = `${engine.id} answers, but ${name} gave no token within ${boundMs / 1_000} s: restart it`;
+      return after === undefined ? unknown : { outcome: "silence", text };
+    } finally {
+      cancel();
+      ours.acted(engine, name);
+      inventory.forgetResidency(engine);
+      held.release();
+    }
+  }
+
+  return async (engine) => {
+    for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
+      const isIdle = !loader.isBusy(modelId(engine.id, name));
+      const isOurs = ours.of(engine, name) !== undefined;
+      if (isIdle && isOurs) return ask(engine, name, contextTokens ?? defaultContextTokens);
+    }
+    return unknown;
+  };
+}

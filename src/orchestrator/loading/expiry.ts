@@ -1,0 +1,63 @@
+/** What the end of a model's stay, as its engine tells it, says about who used it last. Pure. */
+
+/** A model as it was last seen while idle. */
+export interface Sighting {
+  /** When its engine would unload it, in milliseconds since the epoch of the engine's clock. */
+  readonly expiresAtMs: number;
+  /** When it was seen. */
+  readonly atMs: number;
+  /** The last thing of ours before that moved its end. */
+  readonly activityMs: number;
+}
+
+/**
+ * | verdict   | what happened since                                                                     |
+ * |-----------|------------------------------------------------------------------------------------------|
+ * | `ours`    | nothing that we don't know of                                                             |
+ * | `touched` | somebody else used it, under the keep-alive that we told                                   |
+ * | `taken`   | somebody else used it and said how long it stays: that is not for us to undo               |
+ */
+export type Verdict = "ours" | "touched" | "taken";
+
+/** Ollama says "for ever" with a date 292 years ahead. */
+const foreverMs = 10 * 365 * 86_400_000;
+/** An idle model's end stands still, but for what a clock that is set right does to it. */
+const stillMs = 1_500;
+/** From our last token to Ollama's own end of the request; a prompt that we gave up is read on to the end of its batch. */
+const lateMs = 30_000;
+/** An engine that counts from the beginning of an answer is early by the length of the answer; told apart by minutes. */
+const earlyMs = 60_000;
+
+/** Whether the engine never unloads it for being idle. */
+export function isForever(expiresAtMs: number, nowMs: number): boolean {
+  return expiresAtMs - nowMs > foreverMs;
+}
+
+/**
+ * Ollama moves the end of a stay to "now + keep-alive" with every request, so an end that moved without us is somebody
+ * else's request (`/api/ps` tells nothing more of it). Two sightings with nothing of ours between them need no common
+ * clock. After a use of ours the end must be what we told; that is compared on this machine's clock alone.
+ * `toldSeconds`: keep-alive that the engine was told last; negative: never unloaded; undefined: nothing.
+ */
+export function judge(
+  own: { readonly toldSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
+  before: Sighting | undefined,
+  seen: { readonly expiresAtMs: number; readonly atMs: number },
+): Verdict {
+  const { toldSeconds, activityMs } = own;
+  const { expiresAtMs, atMs } = seen;
+  const isTold = (fromMs: number, toMs: number): boolean => {
+    if (toldSeconds === undefined) return true;
+    if (toldSeconds < 0) return isForever(expiresAtMs, atMs);
+    const stayMs = toldSeconds * 1_000;
+    return expiresAtMs - toMs - stillMs <= stayMs && stayMs <= expiresAtMs - fromMs + stillMs;
+  };
+  if (before !== undefined && before.activityMs === activityMs) {
+    if (Math.abs(expiresAtMs - before.expiresAtMs) <= stillMs) return "ours";
+    // The request that moved it came between the two looks.
+    return isTold(before.atMs, atMs) ? "touched" : "taken";
+  }
+  if (!own.hasSameClock || toldSeconds === undefined) return "ours";
+  if (isTold(activityMs - earlyMs, Math.min(atMs, activityMs + lateMs))) return "ours";
+  return isTold(activityMs, atMs) ? "touched" : "taken";
+}

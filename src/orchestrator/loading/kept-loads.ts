@@ -1,0 +1,140 @@
+import * as z from "zod";
+import { type JournaledDocument, openDocument } from "../documents/document.ts";
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import type { Log } from "../log.ts";
+import { sameModel } from "../store/model-name.ts";
+import { isForever } from "./expiry.ts";
+import type { OwnLoads } from "./own-loads.ts";
+import type { Stays } from "./stays.ts";
+
+/** What was loaded here, kept over the end of this process: without it a killed owner's models would stay for ever. */
+export interface KeptLoads {
+  /** Writes down what is loaded now, behind the caller's back. */
+  changed(): void;
+  /**
+   * Models of an owner before that are still in memory are ours again, and are told how long they stay now: a pin of
+   * that owner ends. What somebody else was given meanwhile stays somebody else's.
+   */
+  adopt(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+const load = z.object({
+  engine: z.string(),
+  name: z.string(),
+  digest: z.string().optional(),
+  asked: z.number().optional(),
+  told: z.number().optional(),
+  /** Milliseconds since the epoch of its last known use. */
+  activeMs: z.number(),
+});
+const state = z.object({ loads: z.array(load) });
+
+type State = z.output<typeof state>;
+
+/** What an engine says of the end of a stay, and what it was told, differ by the length of a request. */
+const tolerantMs = 60_000;
+
+export function createKeptLoads(parts: {
+  readonly files?: DocumentFiles;
+  readonly inventory: Inventory;
+  readonly ours: () => OwnLoads;
+  readonly follow: Stays["follow"];
+  readonly now: () => number;
+  readonly log: Log;
+}): KeptLoads {
+  const { inventory, ours, now, log } = parts;
+  let opened: Promise<JournaledDocument<State, State>> | undefined;
+  let writing: Promise<void> | undefined;
+  let isStale = false;
+  let wasAdopted = false;
+
+  const open = () =>
+    (opened ??= openDocument<State, State>({
+      ...(parts.files && { files: parts.files }),
+      name: "loads",
+      schemaVersion: 1,
+      empty: () => ({ loads: [] }),
+      state,
+      event: state,
+      apply: (before, after) => void (before.loads = after.loads),
+      log,
+    }));
+
+  function current(): State {
+    // The embedded engine's children end with their owner.
+    const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
+    return {
+      loads: lasting.flatMap((engine) =>
+        ours()
+          .all(engine)
+          .map((own) => ({ engine: engine.id, ...own, activeMs: ours().lastActivityMs(engine, own.name) })),
+      ),
+    };
+  }
+
+  async function write(): Promise<void> {
+    while (isStale) {
+      isStale = false;
+      try {
+        const document = await open();
+        const loads = current();
+        if (JSON.stringify(loads) !== JSON.stringify({ loads: document.state.loads })) await document.append(loads);
+      } catch (error) {
+        // Only who is killed would need it.
+        log.debug(`what is loaded was not written down: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+    writing = undefined;
+  }
+
+  function changed(): void {
+    // Not before what is there was read: it would be overwritten.
+    if (!wasAdopted) return;
+    isStale = true;
+    writing ??= write();
+  }
+
+  return {
+    changed,
+    async adopt(signal) {
+      try {
+        const kept = [...(await open()).state.loads];
+        for (const engine of inventory.engines) {
+          const own = kept.filter(({ engine: id }) => id === engine.id);
+          if (own.length === 0) continue;
+          for (const resident of await inventory.resident(engine, 0)) {
+            const known = own.find(({ name }) => sameModel(name, resident.name));
+            if (known === undefined || ours().of(engine, resident.name) !== undefined) continue;
+            const isOther =
+              known.digest !== undefined && resident.digest !== undefined && known.digest !== resident.digest;
+            if (isOther || !isAsTold(known, resident.expiresAt, now())) continue;
+            const { name, digest, asked, told } = known;
+            ours().note(engine, { name, digest, asked, told });
+          }
+        }
+        await parts.follow(signal);
+      } catch (error) {
+        log.warn(`models of an owner before: ${error instanceof Error ? error.message : String(error)}`);
+      } finally {
+        wasAdopted = true;
+        changed();
+      }
+    },
+    async close() {
+      changed();
+      await writing;
+      await (await opened?.catch(() => undefined))?.close();
+    },
+  };
+}
+
+/** Whether it can be the same load still, and nobody else has said since how long it stays. */
+function isAsTold({ told, activeMs }: State["loads"][number], expiresAt: string | undefined, nowMs: number): boolean {
+  const expiresAtMs = Date.parse(expiresAt ?? "");
+  if (told === undefined || Number.isNaN(expiresAtMs)) return false;
+  if (told < 0) return isForever(expiresAtMs, nowMs);
+  const stayMs = told * 1_000 + tolerantMs;
+  return nowMs <= activeMs + stayMs && expiresAtMs <= nowMs + stayMs;
+}

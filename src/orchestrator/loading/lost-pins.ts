@@ -1,0 +1,124 @@
+import type { Decisions } from "../decisions/decisions.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Log } from "../log.ts";
+import { keyOfName } from "../store/model-name.ts";
+import type { ResidentModel } from "../types.ts";
+import { defaultContextTokens } from "./context-size.ts";
+import type { Loader } from "./loader.ts";
+import type { Unasked } from "./unasked.ts";
+
+/** Pinned models that their engine let go of. */
+export interface LostPins {
+  /** It didn't answer at this look. */
+  wasSilent(engine: Engine): void;
+  /** What it has in memory now; loads again what it lost when it was restarted. Never throws. */
+  look(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
+  /** Whether a pinned model is, or should be, in its memory. */
+  isExpecting(engine: Engine): boolean;
+  /** A sentence for each that is gone. */
+  problems(): readonly string[];
+}
+
+interface Pin {
+  readonly name: string;
+  readonly contextTokens: number;
+}
+
+interface Host {
+  wasSilent: boolean;
+  readonly seen: Map<string, Pin>;
+  readonly missing: Map<string, { readonly name: string; readonly why: string }>;
+  readonly restoredAtMs: Map<string, number>;
+}
+
+/** A model that is lost again so soon may be what ends its engine. */
+const againMs = 10 * 60_000;
+
+/**
+ * | a pinned model is gone, and                                | then                                         |
+ * |------------------------------------------------------------|----------------------------------------------|
+ * | its engine was silent, or has nothing in memory any more    | it was restarted: loaded again, if that evicts nothing |
+ * | that within ten minutes after the last time                 | said; its next use loads it                    |
+ * | its engine has other models in memory                       | another program made it leave: said, not fought |
+ */
+export function createLostPins(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Pick<Loader, "isPinned" | "isBusy">;
+  readonly unasked: Unasked;
+  readonly decisions: Decisions;
+  readonly now: () => number;
+  readonly log: Log;
+}): LostPins {
+  const { inventory, loader, decisions, now, log } = parts;
+  const hosts = new WeakMap<Engine, Host>();
+  const hostOf = (engine: Engine): Host => {
+    const host = hosts.get(engine) ?? {
+      wasSilent: false,
+      seen: new Map(),
+      missing: new Map(),
+      restoredAtMs: new Map(),
+    };
+    hosts.set(engine, host);
+    return host;
+  };
+
+  function report(engine: Engine, { name }: Pin, why: string): void {
+    hostOf(engine).missing.set(keyOfName(name), { name, why });
+    decisions.note({ kind: "touch", model: name, engine: engine.id, steps: [`${name} is pinned and gone: ${why}`] });
+    log.warn(`${name} is pinned and not in memory any more: ${why}`);
+  }
+
+  async function restore(engine: Engine, pin: Pin, signal: AbortSignal): Promise<void> {
+    const host = hostOf(engine);
+    const key = keyOfName(pin.name);
+    const lastMs = host.restoredAtMs.get(key);
+    if (lastMs !== undefined && now() - lastMs < againMs) {
+      return report(engine, pin, `${engine.id} lost it again within ${againMs / 60_000} minutes`);
+    }
+    const because = `${engine.id} was restarted or emptied, and ${pin.name} is pinned`;
+    const outcome = await parts.unasked.load(pin.name, { because, engineId: engine.id, ...pin }, signal);
+    if (outcome.isLoaded) host.restoredAtMs.set(key, now());
+    else if (!outcome.isWorthAnotherTry) report(engine, pin, `${engine.id} was restarted or emptied; ${outcome.why}`);
+    else {
+      // Still starting.
+      host.seen.set(key, pin);
+      host.wasSilent = true;
+    }
+  }
+
+  return {
+    wasSilent: (engine) => void (hostOf(engine).wasSilent = true),
+    async look(engine, resident, signal) {
+      const host = hostOf(engine);
+      const isThere = new Set<string>();
+      for (const { name, contextTokens } of resident) {
+        const key = keyOfName(name);
+        isThere.add(key);
+        host.missing.delete(key);
+        if (loader.isPinned(name)) host.seen.set(key, { name, contextTokens: contextTokens ?? defaultContextTokens });
+      }
+      const gone = [...host.seen].filter(
+        ([key, { name }]) => !isThere.has(key) && !loader.isBusy(modelId(engine.id, name)),
+      );
+      const wasRestarted = host.wasSilent || resident.length === 0;
+      host.wasSilent = false;
+      for (const [key, pin] of gone) {
+        host.seen.delete(key);
+        if (!loader.isPinned(pin.name)) continue;
+        if (wasRestarted) await restore(engine, pin, signal);
+        else report(engine, pin, `${engine.id} let it go for another program; its next use loads it again`);
+      }
+    },
+    isExpecting(engine) {
+      return [...hostOf(engine).seen.values()].some(({ name }) => loader.isPinned(name));
+    },
+    problems: () =>
+      inventory.engines.flatMap((engine) =>
+        [...hostOf(engine).missing.values()]
+          .filter(({ name }) => loader.isPinned(name))
+          .map(({ name, why }) => `${name} is pinned and not in memory: ${why}`),
+      ),
+  };
+}

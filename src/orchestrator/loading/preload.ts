@@ -1,0 +1,59 @@
+import type { Timers } from "../async/timers.ts";
+import type { Decisions } from "../decisions/decisions.ts";
+import type { Log } from "../log.ts";
+import type { Unasked } from "./unasked.ts";
+
+/** Loads models at the start. */
+export interface Preload {
+  /** Begins; an engine that doesn't answer yet is asked again for a while. Never throws. */
+  run(names: readonly string[], signal: AbortSignal): Promise<void>;
+  /** After owners that died again and again, perhaps of one of them: none is loaded, and that is said. */
+  leaveOut(names: readonly string[]): void;
+}
+
+/** Ollama may be started by the same login. */
+const againMs = 30_000;
+const tries = 10;
+
+export function createPreload(parts: {
+  readonly unasked: Unasked;
+  readonly decisions: Decisions;
+  readonly timers: Timers;
+  readonly log: Log;
+}): Preload {
+  const { unasked, decisions, timers, log } = parts;
+  const because = "model.keepAlive.preload names it";
+
+  async function load(name: string, signal: AbortSignal): Promise<void> {
+    for (let left = tries; left > 0 && !signal.aborted; left -= 1) {
+      const outcome = await unasked.load(name, { because }, signal);
+      if (outcome.isLoaded) return;
+      if (!outcome.isWorthAnotherTry || left === 1) {
+        log.warn(`preload ${name}: ${outcome.why}`);
+        return;
+      }
+      await pause(timers, againMs, signal);
+    }
+  }
+
+  return {
+    async run(names, signal) {
+      // One after the other: each must see what the one before it left.
+      for (const name of names) await load(name, signal);
+    },
+    leaveOut(names) {
+      for (const name of names) {
+        const steps = [because, "not loaded: owners before this one died again and again (a safe start)"];
+        decisions.note({ kind: "preload", model: name, engine: "", steps });
+      }
+      if (names.length > 0) log.warn(`a safe start: ${names.join(", ")} is not preloaded`);
+    },
+  };
+}
+
+function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = timers.after(ms, resolve);
+    signal.addEventListener("abort", () => (cancel(), resolve()), { once: true });
+  });
+}

@@ -1,0 +1,69 @@
+import type { Decisions } from "../decisions/decisions.ts";
+import { EngineUnreachable, OrchestratorError, UnknownModel } from "../errors.ts";
+import { type Inventory, takesNoMemory } from "../inventory/inventory.ts";
+import type { Loader } from "./loader.ts";
+
+/** Loads that nobody asked for: they make no room and install nothing. */
+export interface Unasked {
+  /** Never throws. Without `contextTokens` it is loaded as if somebody had asked for it now. */
+  load(
+    name: string,
+    options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
+    signal: AbortSignal,
+  ): Promise<UnaskedOutcome>;
+}
+
+export type UnaskedOutcome =
+  | { readonly isLoaded: true }
+  /** `isWorthAnotherTry`: its engine doesn't answer yet. */
+  | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
+
+export function createUnasked(parts: {
+  readonly inventory: Pick<Inventory, "locate" | "recentLists">;
+  readonly loader: Pick<Loader, "plan" | "load">;
+  /** Context that a model would be loaded with. Throws what `Inventory.locate` throws. */
+  readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
+  readonly decisions: Decisions;
+}): Unasked {
+  const { inventory, loader, decisions } = parts;
+  return {
+    async load(name, { because, engineId, contextTokens: given }, signal) {
+      const leftOut = (why: string, engine: string, isWorthAnotherTry = false): UnaskedOutcome => {
+        if (!isWorthAnotherTry) decisions.note({ kind: "preload", model: name, engine, steps: [because, why] });
+        return { isLoaded: false, isWorthAnotherTry, why };
+      };
+      try {
+        const [located] = await inventory.locate(name, engineId);
+        if (located === undefined || takesNoMemory(located)) return leftOut("it takes no memory here", engineId ?? "");
+        const { engine, model } = located;
+        const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
+        const plan = await loader.plan(located, contextTokens, signal, 0);
+        if (plan.isLoaded) return { isLoaded: true };
+        if (!plan.fits || plan.evict.length > 0) {
+          const what = plan.fits
+            ? `others would have to go for it: ${plan.evict.map((each) => each.name).join(", ")}`
+            : "it does not fit now";
+          return leftOut(`not loaded: ${what}`, engine.id);
+        }
+        decisions.note({
+          kind: "preload",
+          model: model.name,
+          engine: engine.id,
+          steps: [because, ...plan.steps],
+          plan,
+        });
+        await loader.load(located, { contextTokens }, false).follow(signal);
+        return { isLoaded: true };
+      } catch (error) {
+        if (!(error instanceof OrchestratorError)) throw error;
+        // Not known of an engine whose list could not be read: it may hold it all the same.
+        const lists = await inventory.recentLists();
+        const isSilent = lists.some(
+          ({ engine, message }) => message !== undefined && (engineId ?? engine.id) === engine.id,
+        );
+        const isDown = error instanceof EngineUnreachable || (error instanceof UnknownModel && isSilent);
+        return leftOut(`not loaded: ${error.message}`, engineId ?? "", isDown);
+      }
+    },
+  };
+}

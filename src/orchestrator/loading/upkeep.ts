@@ -1,0 +1,164 @@
+import type { Timers } from "../async/timers.ts";
+import type { Decisions } from "../decisions/decisions.ts";
+import type { Engine } from "../engines/engine.ts";
+import { throwIfCancelled } from "../errors.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Log } from "../log.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { Settings } from "../config/schema.ts";
+import type { ResidentModel } from "../types.ts";
+import { dutiesOf, type Stay, touchIntervalMs } from "./duties.ts";
+import type { Loader } from "./loader.ts";
+import type { LostPins } from "./lost-pins.ts";
+
+/** Looks now and then at what is in memory, as long as something of ours is. */
+export interface Upkeep {
+  /** Something of ours may be in memory now. */
+  begin(): void;
+  /** One look, now. Never throws. */
+  look(): Promise<void>;
+  /** The machine slept: nothing has grown idle meanwhile. */
+  wokeUp(): void;
+  close(): void;
+}
+
+const lookMs = 20_000;
+/** Whoever loads is about to use it. */
+const firstLookMs = 2_000;
+/** So late a timer means that the machine slept; nobody may have told yet. */
+const sleepGapMs = 30_000;
+
+/**
+ * Pinned models are told again to stay, what its engine should have unloaded is unloaded, and what others do to our
+ * models is noticed. Only what an engine has in memory is touched: a touch must load nothing.
+ */
+export function createUpkeep(parts: {
+  readonly inventory: Inventory;
+  readonly loader: Pick<Loader, "isPinned" | "isBusy" | "upkeep">;
+  readonly lost: LostPins;
+  readonly decisions: Decisions;
+  readonly settings: () => Settings;
+  readonly timers: Timers;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  /** Asks the engines whether they are alive, before anything expires. */
+  readonly afterSleep: () => Promise<void>;
+  readonly signal: AbortSignal;
+}): Upkeep {
+  const { inventory, loader, lost, decisions, timers, now, log, signal } = parts;
+  const { ours, touch, expire } = loader.upkeep;
+  let cancel: (() => void) | undefined;
+  let awakeSinceMs = now();
+  let wasDueAtMs: number | undefined;
+  let looking: Promise<void> | undefined;
+  /** Pinned models that somebody else loaded are touched too. */
+  const touchedAtMs = new Map<string, number>();
+
+  function schedule(delayMs: number): void {
+    if (signal.aborted) return;
+    cancel?.();
+    wasDueAtMs = now() + delayMs;
+    cancel = timers.after(delayMs, () => {
+      cancel = undefined;
+      void look();
+    });
+  }
+
+  function stayOf(engine: Engine, model: ResidentModel): Stay {
+    const own = ours.of(engine, model.name);
+    const expiresAtMs = Date.parse(model.expiresAt ?? "");
+    return {
+      name: model.name,
+      expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
+      isPinned: loader.isPinned(model.name),
+      isBusy: loader.isBusy(modelId(engine.id, model.name)),
+      isOurs: !ours.isForeign(engine, model.name),
+      toldSeconds: own?.told,
+      lastActivityMs: Math.max(
+        ours.lastActivityMs(engine, model.name),
+        touchedAtMs.get(modelId(engine.id, model.name)) ?? 0,
+      ),
+    };
+  }
+
+  async function lookAt(engine: Engine): Promise<void> {
+    const resident = await inventory.resident(engine, 0);
+    if (inventory.isSilent(engine)) {
+      lost.wasSilent(engine);
+      return;
+    }
+    const isBusy = (name: string) => loader.isBusy(modelId(engine.id, name));
+    ours.look(engine, resident, isBusy);
+    for (const { name } of ours.all(engine)) {
+      if (!isBusy(name) && !resident.some((model) => sameModel(model.name, name))) ours.forget(engine, name);
+    }
+    await lost.look(engine, resident, signal);
+    // The embedded engine's children belong to nobody else, and it keeps their time itself.
+    if (engine.kind !== "llama-cpp") await doDuties(engine, resident);
+  }
+
+  async function doDuties(engine: Engine, resident: readonly ResidentModel[]): Promise<void> {
+    const { timeout } = parts.settings().model.keepAlive;
+    const clock = { nowMs: now(), awakeSinceMs, touchEveryMs: touchIntervalMs(timeout) };
+    const duties = dutiesOf(
+      resident.map((model) => stayOf(engine, model)),
+      clock,
+    );
+    for (const { name, isLosing } of duties.touch) {
+      if (isLosing) {
+        const steps = [`${engine.id} would have unloaded ${name}, which is pinned: told again to keep it`];
+        decisions.note({ kind: "touch", model: name, engine: engine.id, steps });
+      }
+      touchedAtMs.set(modelId(engine.id, name), now());
+      await attempt(`touching ${name}`, () => touch(engine, name, signal));
+    }
+    for (const name of duties.expire) await attempt(`unloading ${name}`, () => expire(engine, name, signal));
+  }
+
+  async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      throwIfCancelled(signal, what);
+      await work();
+    } catch (error) {
+      if (!signal.aborted) log.warn(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+
+  async function lookOnce(): Promise<void> {
+    if (wasDueAtMs !== undefined && now() - wasDueAtMs > sleepGapMs) {
+      awakeSinceMs = now();
+      await attempt("looking at the engines after a sleep", parts.afterSleep);
+    }
+    wasDueAtMs = undefined;
+    for (const engine of inventory.engines) await attempt(`looking at ${engine.id}`, () => lookAt(engine));
+    // With nothing of ours in memory nothing wakes the machine.
+    const isNeeded = (engine: Engine) => ours.all(engine).length > 0 || lost.isExpecting(engine);
+    if (inventory.engines.some(isNeeded)) schedule(lookMs);
+  }
+
+  function look(): Promise<void> {
+    looking ??= lookOnce().finally(() => {
+      looking = undefined;
+    });
+    return looking;
+  }
+
+  return {
+    begin() {
+      if (cancel === undefined && looking === undefined) schedule(firstLookMs);
+      // What came during a look may have come too late for it.
+      else if (cancel === undefined) void looking?.finally(() => cancel === undefined && schedule(firstLookMs));
+    },
+    look,
+    wokeUp() {
+      awakeSinceMs = now();
+      if (wasDueAtMs !== undefined) wasDueAtMs = now() + lookMs;
+    },
+    close() {
+      cancel?.();
+      cancel = undefined;
+    },
+  };
+}

@@ -1,0 +1,107 @@
+import { describe, expect, it } from "vitest";
+import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+import { settle, slowTime, tellStays } from "../support/slow-time.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const minute = 60_000;
+const answers = { ofPull: () => ({}), ofError: () => "" };
+
+function filesInMemory(): DocumentFiles & { readonly asked: string[] } {
+  const texts = new Map<string, string>();
+  const asked: string[] = [];
+  return {
+    asked,
+    async read(name) {
+      asked.push(name);
+      return texts.get(name);
+    },
+    replace: async (name, text) => void texts.set(name, text),
+    append: async (name, text) => void texts.set(name, (texts.get(name) ?? "") + text),
+    holds: async (name) => texts.has(name),
+    remove: async (name) => void texts.delete(name),
+    setAside: (name) => Promise.reject(new Error(`${name} can't be read`)),
+    release: () => Promise.resolve(),
+  };
+}
+
+/** An engine that outlives its owners. */
+function place() {
+  const files = filesInMemory();
+  const engine = createFakeEngine("ollama", [small]);
+  const time = slowTime();
+  const stays = tellStays(engine, time.now);
+  async function owner() {
+    const brain = createTestBrain([engine], {
+      live: createHandSettings({ memory: { bufferBytes: gigabyte } }),
+      now: time.now,
+      timers: time.timers,
+      documentFiles: files,
+    });
+    files.asked.length = 0;
+    await brain.orchestrator.resume(answers);
+    // What reads documents is loaded with the first of them.
+    await expect.poll(() => files.asked).toContain("loads.journal");
+    await settle();
+    const load = async () =>
+      (await brain.orchestrator.loadModel(brain.caller(), { model: small.name })).follow(brain.caller().signal);
+    return { ...brain, load };
+  }
+  return { engine, time, stays, owner };
+}
+
+describe("a model that an owner left in memory", () => {
+  it("pinned by one that is gone gets an end from the next", async () => {
+    const { engine, time, owner } = place();
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.setPinned(first.caller(), small.name, true);
+    // Nothing is unloaded by it: it hands over, or is killed.
+    await first.orchestrator.close();
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+    await time.pass(minute);
+    const second = await owner();
+    expect(engine.keepAlives.get(small.name)).toBe(900);
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.resident.size).toBe(0);
+  });
+
+  it("is unloaded by the next one that ends", async () => {
+    const { engine, time, owner } = place();
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.close();
+    await time.pass(10 * minute);
+    const second = await owner();
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
+  });
+
+  it("is not the next one's when somebody said meanwhile how long it stays", async () => {
+    const { engine, time, stays, owner } = place();
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.close();
+    await time.pass(minute);
+    stays.touch(small.name, -1);
+    const second = await owner();
+    const calls = engine.calls.length;
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.calls.slice(calls)).toEqual([]);
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+  });
+
+  it("and that another program loaded after its time is that program's", async () => {
+    const { engine, time, stays, owner } = place();
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.close();
+    await time.pass(60 * minute);
+    stays.touch(small.name, 300);
+    const second = await owner();
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.calls).toEqual([`load ${small.name} 4096`]);
+  });
+});

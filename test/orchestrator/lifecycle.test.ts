@@ -1,0 +1,245 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+import { settle, slowTime, tellStays } from "../support/slow-time.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const other = fakeModel("gemma3:4b", 3 * gigabyte);
+const minute = 60_000;
+
+function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
+  const engine = createFakeEngine("ollama", [small, other]);
+  const time = slowTime();
+  const stays = tellStays(engine, time.now);
+  const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte }, ...settings });
+  const options = { live, memoryBytes, now: time.now, timers: time.timers };
+  const brain = createTestBrain([engine], options);
+  const load = async (model: string, more: object = {}) =>
+    (await brain.orchestrator.loadModel(brain.caller(), { model, ...more })).follow(brain.caller().signal);
+  const pin = (name: string, isPinned = true) => brain.orchestrator.setPinned(brain.caller(), name, isPinned);
+  const decisions = (kind: string) =>
+    brain.orchestrator.decisions(brain.caller()).filter((decision) => decision.kind === kind);
+  const warnings = async () => (await brain.orchestrator.systemStatus(brain.caller())).warnings;
+  return { ...brain, engine, time, stays, live, load, pin, decisions, warnings };
+}
+
+describe("a pinned model", () => {
+  it("is touched every few minutes, which is no use", async () => {
+    const { engine, time, load, pin, orchestrator, caller } = place();
+    await load(small.name);
+    await pin(small.name);
+    const { lastUsedAt } = (await orchestrator.ramStatus(caller())).loaded[0] ?? {};
+    expect(lastUsedAt).toBe(new Date(time.now()).toISOString());
+    const before = engine.calls.length;
+    await time.pass(11 * minute);
+    expect(engine.calls.slice(before)).toEqual([`load ${small.name} 4096`, `load ${small.name} 4096`]);
+    expect((await orchestrator.ramStatus(caller())).loaded[0]?.lastUsedAt).toBe(lastUsedAt);
+  });
+
+  it("that another program gave an end is told again to stay", async () => {
+    const { engine, time, stays, load, pin, decisions } = place();
+    await load(small.name);
+    await pin(small.name);
+    await time.pass(minute);
+    stays.touch(small.name, 60);
+    await time.pass(minute / 2);
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+    expect(decisions("touch")).toMatchObject([{ model: small.name }]);
+    await time.pass(10 * minute);
+    expect([...engine.resident.keys()]).toEqual([small.name]);
+  });
+
+  it("comes back with the context it had when its engine was restarted", async () => {
+    const { engine, time, load, pin, decisions, warnings } = place();
+    await load(small.name, { contextTokens: 16_384 });
+    await pin(small.name);
+    await time.pass(minute);
+    engine.down = new EngineUnreachable("gone");
+    engine.resident.clear();
+    await time.pass(minute);
+    engine.down = undefined;
+    await time.pass(minute);
+    expect(engine.resident.get(small.name)?.contextTokens).toBe(16_384);
+    expect(engine.keepAlives.get(small.name)).toBe(-1);
+    expect(decisions("preload").map(({ model, steps }) => [model, steps[0]])).toEqual([
+      [small.name, `ollama was restarted or emptied, and ${small.name} is pinned`],
+    ]);
+    expect(await warnings()).toEqual([]);
+  });
+
+  it("that its engine loses again and again is not loaded again and again", async () => {
+    const { engine, time, load, pin, warnings } = place();
+    await load(small.name);
+    await pin(small.name);
+    for (let turn = 0; turn < 5; turn += 1) {
+      await time.pass(minute);
+      engine.resident.clear();
+    }
+    await time.pass(minute);
+    expect(engine.resident.size).toBe(0);
+    expect(engine.calls.filter((call) => call.startsWith("load"))).toHaveLength(3);
+    expect(await warnings()).toEqual([expect.stringContaining(`${small.name} is pinned and not in memory`)]);
+  });
+
+  it("that another program made leave is not loaded by a touch, but told, until its next use", async () => {
+    const { engine, time, load, pin, generate, warnings, decisions } = place();
+    await load(small.name);
+    await pin(small.name);
+    await time.pass(minute);
+    engine.resident.clear();
+    engine.resident.set("foreign:8b", { name: "foreign:8b", sizeBytes: 5 * gigabyte, vramBytes: 0 });
+    const before = engine.calls.length;
+    await time.pass(10 * minute);
+    expect(engine.calls.slice(before)).toEqual([]);
+    expect(await warnings()).toEqual([expect.stringContaining("let it go for another program")]);
+    expect(decisions("touch")).toHaveLength(1);
+    await generate({ model: small.name });
+    await time.pass(minute);
+    expect(await warnings()).toEqual([]);
+  });
+
+  it("that was released while it was gone stays away", async () => {
+    const { engine, time, load, pin, warnings } = place();
+    await load(small.name);
+    await pin(small.name);
+    await time.pass(minute);
+    await pin(small.name, false);
+    engine.resident.clear();
+    await time.pass(5 * minute);
+    expect(engine.resident.size).toBe(0);
+    expect(await warnings()).toEqual([]);
+  });
+
+  it("that would need room after a restart makes none", async () => {
+    const { engine, time, load, pin, warnings } = place({}, 8 * gigabyte);
+    await load(small.name);
+    await pin(small.name);
+    await time.pass(minute);
+    engine.resident.clear();
+    engine.down = new EngineUnreachable("gone");
+    await time.pass(minute);
+    engine.down = undefined;
+    engine.resident.set("foreign:5b", { name: "foreign:5b", sizeBytes: 5 * gigabyte, vramBytes: 0 });
+    await time.pass(minute);
+    expect([...engine.resident.keys()]).toEqual(["foreign:5b"]);
+    expect(await warnings()).toEqual([expect.stringContaining("would have to go")]);
+  });
+});
+
+describe("a model whose time is over", () => {
+  it("is unloaded where its engine keeps it all the same", async () => {
+    const { engine, time, stays, load, decisions } = place();
+    stays.keepsTime = false;
+    await load(small.name, { keepAliveSeconds: 120 });
+    await load(other.name);
+    await time.pass(2 * minute);
+    expect(engine.resident.size).toBe(2);
+    await time.pass(2 * minute);
+    expect([...engine.resident.keys()]).toEqual([other.name]);
+    expect(decisions("expire")).toMatchObject([{ model: small.name, steps: [expect.stringContaining("120 s")] }]);
+    await time.pass(14 * minute);
+    expect(engine.resident.size).toBe(0);
+  });
+
+  it("stays while another program uses it", async () => {
+    const { engine, time, stays, load } = place();
+    await load(small.name, { keepAliveSeconds: 120 });
+    await time.pass(minute);
+    stays.touch(small.name, -1);
+    await time.pass(60 * minute);
+    expect([...engine.resident.keys()]).toEqual([small.name]);
+    expect(engine.calls).toEqual([`load ${small.name} 4096`]);
+  });
+
+  it("has the time after a sleep that it had before it", async () => {
+    const { engine, time, stays, load, orchestrator } = place();
+    stays.keepsTime = false;
+    await load(small.name, { keepAliveSeconds: 120 });
+    await time.pass(minute);
+    time.sleep(8 * 60 * minute);
+    await time.pass(minute / 2);
+    expect(engine.resident.size).toBe(1);
+    await orchestrator.wokeUp();
+    await time.pass(4 * minute);
+    expect(engine.resident.size).toBe(0);
+  });
+
+  it("is looked for only while something of ours is in memory", async () => {
+    const { engine, time, load } = place();
+    expect(time.timers.waiting).toBe(0);
+    await load(small.name, { keepAliveSeconds: 60 });
+    await time.pass(30_000);
+    expect(time.timers.waiting).toBe(1);
+    await time.pass(3 * minute);
+    expect(engine.resident.size).toBe(0);
+    expect(time.timers.waiting).toBe(0);
+  });
+});
+
+describe("a model that somebody else uses as well", () => {
+  it("goes after one that only we use", async () => {
+    const large = fakeModel("qwen2.5:14b", 7 * gigabyte);
+    const { engine, time, stays, load } = place({}, 13 * gigabyte);
+    engine.models.push(large);
+    await load(small.name);
+    await load(other.name);
+    await time.pass(minute);
+    // Without it the smaller one would go: it is enough, and older.
+    stays.touch(small.name);
+    await load(large.name);
+    expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
+  });
+
+  it("is left to it at our end, a pinned one with an end", async () => {
+    const { engine, time, stays, load, pin, orchestrator } = place();
+    await load(small.name);
+    await load(other.name);
+    await pin(small.name);
+    await time.pass(minute);
+    stays.touch(small.name);
+    await time.pass(minute);
+    await orchestrator.close({ unloadsOwn: true });
+    expect([...engine.resident.keys()]).toEqual([small.name]);
+    expect(engine.keepAlives.get(small.name)).toBe(300);
+  });
+});
+
+describe("model.keepAlive.preload", () => {
+  const answers = { ofPull: () => ({}), ofError: () => "" };
+  const preload = [small.name, "nobody:7b", other.name];
+  const settings = { model: { keepAlive: { preload } } };
+
+  it("loads at the start what fits, and says what it leaves out", async () => {
+    const { engine, orchestrator, decisions } = place(settings, 6 * gigabyte);
+    expect(engine.calls).toEqual([]);
+    await orchestrator.resume(answers);
+    await settle();
+    expect(engine.calls).toEqual([`load ${small.name} 4096`]);
+    expect(decisions("preload").map(({ model, steps }) => [model, steps.at(1)])).toEqual([
+      [other.name, `not loaded: others would have to go for it: ${small.name}`],
+      ["nobody:7b", expect.stringContaining("no model nobody:7b")],
+      [small.name, expect.any(String)],
+    ]);
+  });
+
+  it("waits for an engine that is only just starting", async () => {
+    const { engine, time, orchestrator } = place({ model: { keepAlive: { preload: [small.name] } } });
+    engine.down = new EngineUnreachable("not yet");
+    await orchestrator.resume(answers);
+    await time.pass(minute);
+    engine.down = undefined;
+    await time.pass(minute);
+    expect([...engine.resident.keys()]).toEqual([small.name]);
+  });
+
+  it("is left out of a safe start, which is said", async () => {
+    const { engine, orchestrator, decisions } = place(settings);
+    await orchestrator.resume({ ...answers, isSafeStart: true });
+    await settle();
+    expect(engine.calls).toEqual([]);
+    expect(decisions("preload")).toHaveLength(3);
+    expect(decisions("preload")[0]?.steps[1]).toContain("safe start");
+  });
+});

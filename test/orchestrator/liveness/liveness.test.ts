@@ -1,0 +1,131 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, GenerationFailed } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createHandSettings } from "../../support/hand-settings.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+import { slowTime, tellStays } from "../../support/slow-time.ts";
+
+const minute = 60_000;
+const one = fakeModel("llama3.2:3b", 2 * gigabyte);
+const two = fakeModel("gemma3:4b", 3 * gigabyte);
+
+/** Two engines that hold the same models; the first may stop giving tokens while it answers everything else. */
+function place() {
+  const time = slowTime();
+  const first: FakeEngine = createFakeEngine("ollama", [one, two]);
+  const second = createFakeEngine("second", [one, two]);
+  const stays = tellStays(first, time.now);
+  const brain = createTestBrain([first, second], { live: createHandSettings(), now: time.now, timers: time.timers });
+  let isLocked = false;
+  first.answer = (_request, _sink, signal) => {
+    if (!isLocked) return Promise.resolve({});
+    return new Promise((_resolve, reject) => {
+      signal.addEventListener("abort", () => reject(new GenerationFailed("aborted")), { once: true });
+    });
+  };
+  const status = () => brain.orchestrator.systemStatus(brain.caller());
+  return {
+    ...brain,
+    first,
+    second,
+    stays,
+    time,
+    lock: (now: boolean) => void (isLocked = now),
+    status,
+    health: async () => (await status()).engines[0]?.health,
+    generations: () => first.calls.filter((call) => call.startsWith("generate")).length,
+  };
+}
+
+describe("an engine that answers but gives no tokens", () => {
+  it("is found out by a token that is asked of an idle model while a request waits, told, and passed over", async () => {
+    const { generate, time, lock, health, status, first, second, caller } = place();
+    await generate({ model: one.name });
+    await generate({ model: two.name });
+    lock(true);
+    const abort = new AbortController();
+    const waiting = generate({ model: one.name }, caller({ signal: abort.signal }));
+    waiting.catch(() => undefined);
+    await time.pass(3 * minute);
+    expect(await health()).toBe("stuck");
+    expect((await status()).warnings).toEqual([expect.stringMatching(/^ollama answers, but gemma3:4b gave no token/)]);
+    expect(first.calls.at(-1)).toBe(`generate ${two.name}`);
+    expect((await generate({ model: two.name })).engine).toBe("second");
+    expect((await generate({})).engine).toBe("second");
+    expect(second.calls).toContain(`generate ${two.name}`);
+    abort.abort("cancelled");
+    await expect(waiting).rejects.toThrow();
+  });
+
+  it("is asked again every few minutes, and used again when it gives one", async () => {
+    const { generate, time, lock, health, generations, orchestrator } = place();
+    await generate({ model: one.name });
+    lock(true);
+    const woken = orchestrator.wokeUp();
+    await time.pass(2 * minute);
+    await woken;
+    expect(await health()).toBe("stuck");
+    expect(generations()).toBe(2);
+    await time.pass(4 * minute);
+    expect(generations()).toBe(3);
+    lock(false);
+    await time.pass(6 * minute);
+    expect(await health()).toBe("ok");
+    expect((await generate({ model: one.name })).engine).toBe("ollama");
+  });
+
+  it("is no engine that answers another program meanwhile", async () => {
+    const { generate, time, lock, health, stays, orchestrator } = place();
+    await generate({ model: one.name });
+    lock(true);
+    const woken = orchestrator.wokeUp();
+    await time.pass(minute / 2);
+    stays.touch(one.name);
+    await time.pass(minute);
+    await woken;
+    expect(await health()).toBe("ok");
+  });
+
+  it("is believed again when nothing of ours is left in it that could be asked", async () => {
+    const { generate, time, lock, health, first, orchestrator } = place();
+    await generate({ model: one.name });
+    lock(true);
+    const woken = orchestrator.wokeUp();
+    await time.pass(2 * minute);
+    await woken;
+    expect(await health()).toBe("stuck");
+    first.resident.clear();
+    await time.pass(4 * minute);
+    expect(await health()).toBe("ok");
+  });
+});
+
+describe("a token that nobody asked for", () => {
+  it("is asked after a sleep and after a failure, at most every three minutes, and is no use", async () => {
+    const { generate, time, generations, orchestrator, first, caller } = place();
+    await generate({ model: one.name });
+    const { lastUsedAt } = (await orchestrator.ramStatus(caller())).loaded[0] ?? {};
+    await time.pass(10 * minute);
+    expect(generations()).toBe(1);
+    await orchestrator.wokeUp();
+    await orchestrator.wokeUp();
+    expect(generations()).toBe(2);
+    expect((await orchestrator.ramStatus(caller())).loaded[0]?.lastUsedAt).toBe(lastUsedAt);
+    await time.pass(4 * minute);
+    const { answer } = first;
+    first.answer = () => {
+      first.answer = answer;
+      return Promise.reject(new EngineUnreachable("cut off"));
+    };
+    await generate({ model: one.name });
+    await time.pass(minute / 12);
+    expect(generations()).toBe(4);
+  });
+
+  it("is asked of nothing that would have to be loaded, or that another program loaded", async () => {
+    const { first, orchestrator } = place();
+    first.resident.set(one.name, { name: one.name, sizeBytes: gigabyte, vramBytes: 0, contextTokens: 4096 });
+    await orchestrator.wokeUp();
+    expect(first.calls).toEqual([]);
+  });
+});

@@ -1,0 +1,85 @@
+import type { FakeEngine } from "./fake-engine.ts";
+import { type HandClock, handClock } from "./hand-clock.ts";
+
+const startMs = Date.parse("2026-11-21T08:00:00Z");
+const foreverMs = 292 * 365 * 86_400_000;
+
+export interface SlowTime {
+  readonly timers: HandClock;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Lets it pass, a few seconds at a time, with all that comes of it. */
+  pass(ms: number): Promise<void>;
+  /** The clock on the wall goes on while nothing else does. */
+  sleep(ms: number): void;
+}
+
+/** A clock on the wall and timers that tests turn by hand. */
+export function slowTime(): SlowTime {
+  const timers = handClock();
+  let asleepMs = 0;
+  return {
+    timers,
+    now: () => startMs + asleepMs + timers.now(),
+    async pass(ms) {
+      await settle();
+      for (let left = ms; left > 0; left -= 5_000) {
+        timers.advance(Math.min(5_000, left));
+        await settle();
+      }
+    },
+    sleep(ms) {
+      asleepMs += ms;
+    },
+  };
+}
+
+/** Everything that only waits for its turn, and for no time. */
+export async function settle(): Promise<void> {
+  for (let turn = 0; turn < 60; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Ends of stays as Ollama tells and keeps them: each request moves its model's to "now + keep-alive". */
+export interface Stays {
+  /** A request of another program; without seconds under the keep-alive that is told already. */
+  touch(name: string, seconds?: number): void;
+  /** Whether its engine unloads what is over; true unless said otherwise. */
+  keepsTime: boolean;
+}
+
+export function tellStays(engine: FakeEngine, now: () => number): Stays {
+  const ends = new Map<string, number>();
+  const stays: Stays = {
+    keepsTime: true,
+    touch(name, seconds) {
+      if (seconds !== undefined) engine.keepAlives.set(name, seconds);
+      const stay = engine.keepAlives.get(name) ?? 300;
+      ends.set(name, now() + (stay < 0 ? foreverMs : stay * 1_000));
+    },
+  };
+  const { residency, generate } = engine;
+  if (residency === undefined) throw new Error("an engine without residency has no stays");
+  Object.assign(engine, {
+    async generate(...asked: Parameters<typeof generate>) {
+      const answer = await generate(...asked);
+      stays.touch(asked[0].model);
+      return answer;
+    },
+    residency: {
+      ...residency,
+      async load(...asked: Parameters<typeof residency.load>) {
+        const loaded = await residency.load(...asked);
+        stays.touch(asked[0]);
+        return loaded;
+      },
+      async loaded(signal: AbortSignal) {
+        for (const [name, end] of ends) if (stays.keepsTime && end <= now()) engine.resident.delete(name);
+        return (await residency.loaded(signal)).map((model) => {
+          const end = ends.get(model.name);
+          return end === undefined ? model : { ...model, expiresAt: new Date(end).toISOString() };
+        });
+      },
+    },
+  });
+  return stays;
+}
