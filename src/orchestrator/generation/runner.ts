@@ -75,7 +75,7 @@ async function walk(
   thread: Thread | undefined,
   context: OperationContext,
 ): Promise<GenerateResult> {
-  const startedAtMs = world.now();
+  const startedAtMs = world.steady();
   const attempts: Attempt[] = [];
   const failures: OrchestratorError[] = [];
   const down = new Set<string>();
@@ -98,7 +98,7 @@ async function walk(
         attempts,
         answered,
         notes: unapproved === undefined ? [] : [unapproved],
-        totalMs: world.now() - startedAtMs,
+        totalMs: world.steady() - startedAtMs,
       });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || !isWorthAnotherModel(error)) throw error;
