@@ -61,10 +61,11 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
       next.set(key, made.get(key) ?? make());
     };
     if (providers.ollama.enabled) {
-      const { host } = providers.ollama;
-      keep(["ollama", host, registry.stallTimeoutMs, network], () =>
+      const { host, memoryBytes } = providers.ollama;
+      keep(["ollama", host, memoryBytes, registry.stallTimeoutMs, network], () =>
         createOllamaEngine({
           host,
+          ...(memoryBytes === undefined ? {} : { memoryBytes }),
           now: steady,
           log,
           timeouts: { pullStallMs: registry.stallTimeoutMs },

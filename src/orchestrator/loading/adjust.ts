@@ -19,7 +19,7 @@ export function unmeasuredPlan(target: LoadTarget): LoadPlan {
     freeBytes: 0,
     evict: [],
     steps: [
-      `the memory of ${target.engine} is on another machine and not measured; set memory.availableBytes to plan it`,
+      `the memory of ${target.engine} is on another machine and not measured; set providers.ollama.memoryBytes to plan it`,
     ],
   };
 }

@@ -17,8 +17,8 @@ export interface OllamaEngineOptions {
   readonly id?: string;
   /** In any shape of `OLLAMA_HOST`: `127.0.0.1:11434`, `:11434`, `http://box.lan`. */
   readonly host: string;
-  /** For a server that answers on loopback but has a memory of its own (container, virtual machine). */
-  readonly memoryDomain?: string;
+  /** For a server with a memory of its own (another computer, container, virtual machine), also if it answers on loopback. */
+  readonly memoryBytes?: number;
   /** Milliseconds since any moment. */
   readonly now: () => number;
   readonly log: Log;
@@ -76,7 +76,8 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     id: options.id ?? "ollama",
     kind: "ollama",
     trust,
-    memoryDomain: options.memoryDomain ?? (host.isLoopback ? "local" : host.label),
+    memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
+    ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
     address: host.baseUrl,
     health,
     list: models.list,
