@@ -324,6 +324,7 @@ export function createOrchestrator(world: World): Orchestrator {
         located,
         { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
         true,
+        { caller: caller.id, isBackground: false },
       );
     }),
     planGeneration: counted(async (caller, request) => {

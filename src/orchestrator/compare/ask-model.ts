@@ -53,7 +53,7 @@ export async function askOnce(
   context: OperationContext,
 ): Promise<{ readonly result: GenerateResult; readonly isContended: boolean }> {
   const watch = watchContention(world, domain);
-  const quiet = { ...world, observations: quietObservations(world.observations, watch) };
+  const quiet = { ...world, isBackground: true, observations: quietObservations(world.observations, watch) };
   const result = await runGeneration(quiet, caller, request, {
     ...context,
     report(progress) {

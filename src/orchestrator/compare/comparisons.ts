@@ -11,7 +11,7 @@ import { bounded, openComparisons, openPreferences } from "./kept.ts";
 import { newComparisonId, runComparison } from "./run-comparison.ts";
 
 export interface ComparisonParts {
-  /** Its clock, log, engines, loader and queues. */
+  /** Its clock, log, engines, loader and queue. */
   readonly world: GenerationWorld;
   readonly operations: Operations;
   readonly files?: DocumentFiles;

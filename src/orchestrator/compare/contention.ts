@@ -1,4 +1,3 @@
-import type { Engine } from "../engines/engine.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Observations } from "../observations/observations.ts";
 
@@ -10,7 +9,7 @@ export interface ContentionWatch {
 }
 
 /** `domain`: of the engine that answers. Its own request may be the only one there. */
-export function watchContention(world: Pick<GenerationWorld, "queues" | "inventory">, domain: string): ContentionWatch {
+export function watchContention(world: Pick<GenerationWorld, "lines">, domain: string): ContentionWatch {
   let wasContended = false;
   return {
     look() {
@@ -20,16 +19,11 @@ export function watchContention(world: Pick<GenerationWorld, "queues" | "invento
   };
 }
 
-function runningIn({ queues, inventory }: Pick<GenerationWorld, "queues" | "inventory">, domain: string): number {
-  return queues
+function runningIn({ lines }: Pick<GenerationWorld, "lines">, domain: string): number {
+  return lines
     .snapshot()
-    .filter(({ key }) => engineOf(key, inventory.engines)?.memoryDomain === domain)
+    .filter(({ located }) => located.engine.memoryDomain === domain)
     .reduce((sum, { running }) => sum + running, 0);
-}
-
-/** `modelId` begins with the engine's id. */
-function engineOf(key: string, engines: readonly Engine[]): Engine | undefined {
-  return engines.find(({ id }) => key.startsWith(`${id} `));
 }
 
 /** Observations that forget speeds measured while others computed: routing would trust them for good. */

@@ -8,6 +8,8 @@ import { instructed } from "./instructed.ts";
 /** Of texts of a few sentences: what a small embedding model reads at most. */
 const contextTokens = 512;
 
+const asker = { caller: "embedding", isBackground: false };
+
 /**
  * Vectors from a local embedding model that is installed: the one hinted at, else one that is loaded, else the smallest.
  * It is loaded where it fits beside what is loaded already: a search isn't worth anybody's model. Nothing is pulled, and
@@ -67,7 +69,7 @@ export function createEmbedder(parts: {
       log.debug(`embedding: ${model.name} is not loaded, it would not fit beside what is`);
       return undefined;
     }
-    await loader.load(located, { contextTokens: context }, false).follow(signal);
+    await loader.load(located, { contextTokens: context }, false, asker).follow(signal);
     return loader.useResident(located, undefined);
   }
 

@@ -18,6 +18,8 @@ export type UnaskedOutcome =
   /** `isWorthAnotherTry`: its engine doesn't answer yet. */
   | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
 
+const background = { caller: "preload", isBackground: true };
+
 export function createUnasked(parts: {
   readonly inventory: Pick<Inventory, "locate" | "recentLists">;
   readonly loader: Pick<Loader, "plan" | "load">;
@@ -52,7 +54,7 @@ export function createUnasked(parts: {
           steps: [because, ...plan.steps],
           plan,
         });
-        await loader.load(located, { contextTokens }, false).follow(signal);
+        await loader.load(located, { contextTokens }, false, background).follow(signal);
         return { isLoaded: true };
       } catch (error) {
         if (!(error instanceof OrchestratorError)) throw error;

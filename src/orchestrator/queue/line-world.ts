@@ -36,6 +36,13 @@ export interface Place extends Use {
   readonly loadMs: number;
 }
 
+/** A model with something running or waiting. */
+export interface QueuedRequests {
+  readonly located: LocatedModel;
+  readonly running: number;
+  readonly waiting: number;
+}
+
 /** What a line can see and do. Ids are those of requests. */
 export interface LineWorld {
   readonly timers: Timers;

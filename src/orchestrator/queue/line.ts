@@ -5,7 +5,7 @@ import type { LocatedModel } from "../inventory/inventory.ts";
 import { afterDecision, expectedWaitMs, fairTurn, nextToServe } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";
 import { keyOf, type LineView, queueState, type Running, type Seen, whyWaiting } from "./line-state.ts";
-import type { LineRequest, LineWorld, Place, Use } from "./line-world.ts";
+import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./line-world.ts";
 import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
 
 /**
@@ -26,7 +26,7 @@ export interface Line {
   /** Something changed: a lease was released, a load began or ended, a model was evicted. */
   wake(): void;
   isAwaited(id: string): boolean;
-  snapshot(): readonly { readonly key: string; readonly running: number; readonly waiting: number }[];
+  snapshot(): readonly QueuedRequests[];
 }
 
 interface Loading {
@@ -340,12 +340,15 @@ export function createLine(world: LineWorld): Line {
     load: (request) => enqueue<LoadResult>(request, (_waiter, loaded) => ({ grant: undefined, loaded })),
     wake,
     isAwaited: (id) => waiters.ofModel(id).length > 0,
-    snapshot: () =>
-      [...new Set([...running.keys(), ...waiters.all().map(({ id }) => id)])].map((key) => ({
-        key,
-        running: running.get(key)?.count ?? 0,
-        waiting: waiters.ofModel(key).length,
-      })),
+    snapshot() {
+      const queued = new Map([...running].map(([id, { located }]) => [id, located]));
+      for (const { id, located } of waiters.all()) queued.set(id, located);
+      return [...queued].map(([id, located]) => ({
+        located,
+        running: running.get(id)?.count ?? 0,
+        waiting: waiters.ofModel(id).length,
+      }));
+    },
   };
 }
 

@@ -7,7 +7,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
 import type { Observations } from "../observations/observations.ts";
 import { createLine, type Line } from "./line.ts";
-import type { LineWorld, Place } from "./line-world.ts";
+import type { LineWorld, Place, QueuedRequests } from "./line-world.ts";
 
 export interface AnswerRequest extends Asker {
   readonly located: LocatedModel;
@@ -32,7 +32,7 @@ export interface Lines {
   /** Whether somebody waits for the model. */
   isAwaited(id: string): boolean;
   /** Models with something running or waiting. */
-  snapshot(): readonly { readonly key: string; readonly running: number; readonly waiting: number }[];
+  snapshot(): readonly QueuedRequests[];
 }
 
 /** Answers of one model at a time: Ollama queues by itself, the embedded engine decodes one by one. */

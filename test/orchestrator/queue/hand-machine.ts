@@ -1,3 +1,4 @@
+import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
 import type { LineRequest, LineWorld, Place } from "../../../src/orchestrator/queue/line-world.ts";
 import { createLine, type Line } from "../../../src/orchestrator/queue/line.ts";
@@ -26,8 +27,9 @@ export interface HandMachine {
   readonly waits: string[];
   /** A load of one of these fails once it is done; an instance is thrown as it is. */
   readonly failing: Map<string, Error>;
-  /** Load seconds in all. */
   loadCount(): number;
+  /** What the line says is running and waiting. */
+  counts(): readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
   ask(model: string, more?: Partial<LineRequest>): Promise<Place>;
   load(model: string, more?: Partial<LineRequest>): ReturnType<Line["load"]>;
   /** Lets everything happen that needs no time. */
@@ -170,6 +172,7 @@ export function handMachine(
     waits,
     failing,
     loadCount: () => log.filter((entry) => entry.startsWith("load ")).length,
+    counts: () => line.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
     ask: (model, more = {}) => line.answer(requestOf(model, more)),
     load: (model, more = {}) => line.load(requestOf(model, more)),
     settle,
@@ -200,4 +203,24 @@ export function planOf({ contextTokens }: { readonly contextTokens: number }): L
     evict: [],
     steps: [],
   };
+}
+
+/** Loaded and in use. */
+export async function loaded(machine: HandMachine, model: string): Promise<Place> {
+  const place = machine.ask(model);
+  await machine.pass(2_000);
+  return place;
+}
+
+/** Loaded and idle. */
+export async function free(machine: HandMachine, model: string): Promise<void> {
+  const place = machine.ask(model);
+  await machine.pass(10_000);
+  (await place).release();
+}
+
+/** Nothing is held for anybody. */
+export function expectQuiet(machine: HandMachine): void {
+  expect(machine.line.snapshot()).toEqual([]);
+  expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
 }

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { Cancelled, LoadFailed, ModelDoesNotFit, QueueFull } from "../../../src/orchestrator/errors.ts";
+import { ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
 import type { Place } from "../../../src/orchestrator/queue/line-world.ts";
 import { createGate } from "../../support/fake-engine.ts";
-import { damaged, handMachine, type HandMachine, planOf } from "./hand-machine.ts";
+import { damaged, expectQuiet, free, handMachine, type HandMachine, loaded, planOf } from "./hand-machine.ts";
 
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
@@ -17,19 +17,13 @@ function asked(order: string[], name: string, place: Promise<Place>, answerMs?: 
   });
 }
 
-/** Nothing is held for anybody. */
-function expectQuiet(machine: HandMachine): void {
-  expect(machine.line.snapshot()).toEqual([]);
-  expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
-}
-
 describe("a place in front of a model", () => {
   it("is given when the model is loaded, with the time of the load apart from the wait", async () => {
     const machine = handMachine({ a }, { places: 1 });
     const place = machine.ask("a");
     await machine.pass(2 * seconds);
     expect(await place).toMatchObject({ waitedMs: 0, loadMs: 2 * seconds, resident: { contextTokens: 4_096 } });
-    expect(machine.line.snapshot()).toEqual([{ key: "a", running: 1, waiting: 0 }]);
+    expect(machine.counts()).toEqual([{ model: "a", running: 1, waiting: 0 }]);
     (await place).release();
     (await place).release();
     expectQuiet(machine);
@@ -39,10 +33,10 @@ describe("a place in front of a model", () => {
     const machine = handMachine({ a: { ...a, maxParallel: 2 } }, { places: 1 });
     const places = ["1", "2", "3", "4"].map((caller) => machine.ask("a", { caller }));
     await machine.pass(2 * seconds);
-    expect(machine.line.snapshot()).toEqual([{ key: "a", running: 2, waiting: 2 }]);
+    expect(machine.counts()).toEqual([{ model: "a", running: 2, waiting: 2 }]);
     (await places[0])?.release();
     await machine.settle();
-    expect(machine.line.snapshot()).toEqual([{ key: "a", running: 2, waiting: 1 }]);
+    expect(machine.counts()).toEqual([{ model: "a", running: 2, waiting: 1 }]);
     expect((await places[2])?.waitedMs).toBe(0);
   });
 
@@ -78,10 +72,10 @@ describe("a place in front of a model", () => {
     const first = machine.ask("a");
     const [second, other] = [machine.ask("b"), machine.ask("c")];
     await machine.settle();
-    expect(machine.line.snapshot()).toEqual([
-      { key: "a", running: 1, waiting: 0 },
-      { key: "c", running: 1, waiting: 0 },
-      { key: "b", running: 0, waiting: 1 },
+    expect(machine.counts()).toEqual([
+      { model: "a", running: 1, waiting: 0 },
+      { model: "c", running: 1, waiting: 0 },
+      { model: "b", running: 0, waiting: 1 },
     ]);
     (await first).release();
     (await second).release();
@@ -278,145 +272,3 @@ describe("nobody waits for good", () => {
     expectQuiet(machine);
   });
 });
-
-describe("who is cancelled", () => {
-  it("before anything is done takes nothing", async () => {
-    const machine = handMachine({ a }, { places: 1 });
-    await expect(machine.ask("a", { signal: AbortSignal.abort("cancelled") })).rejects.toBeInstanceOf(Cancelled);
-    await machine.settle();
-    expect(machine.log).toEqual([]);
-    expectQuiet(machine);
-  });
-
-  it("while it waits leaves the line, and the one behind moves up", async () => {
-    const machine = handMachine({ a }, { places: 1 });
-    const first = await loaded(machine, "a");
-    const call = new AbortController();
-    const gone = machine.ask("a", { signal: call.signal });
-    const behind = machine.ask("a");
-    await machine.settle();
-    call.abort("cancelled");
-    await expect(gone).rejects.toMatchObject({ message: "waiting for a was cancelled" });
-    first.release();
-    (await behind).release();
-    expectQuiet(machine);
-  });
-
-  it("while its model is loaded ends the load, and no work is left when it is told", async () => {
-    const machine = handMachine({ a, b: a }, { places: 1 });
-    const call = new AbortController();
-    const gone = machine.ask("a", { signal: call.signal });
-    const next = machine.ask("b");
-    await machine.pass(1 * seconds);
-    call.abort("cancelled");
-    await expect(gone).rejects.toBeInstanceOf(Cancelled);
-    await machine.pass(2 * seconds);
-    (await next).release();
-    expect(machine.log).toEqual(["load a 4096", "load b 4096"]);
-    expectQuiet(machine);
-  });
-
-  it("while others wait for the same load leaves it to them", async () => {
-    const machine = handMachine({ a }, { places: 1 });
-    const call = new AbortController();
-    const gone = machine.ask("a", { signal: call.signal });
-    const other = machine.ask("a");
-    await machine.pass(1 * seconds);
-    call.abort("cancelled");
-    await expect(gone).rejects.toBeInstanceOf(Cancelled);
-    await machine.pass(1 * seconds);
-    expect((await other).loadMs).toBe(2 * seconds);
-    expect(machine.log).toEqual(["load a 4096"]);
-  });
-
-  it("whoever comes while a load is being aborted has it loaded anew", async () => {
-    const machine = handMachine({ a }, { places: 1 });
-    const call = new AbortController();
-    const gone = machine.ask("a", { signal: call.signal });
-    await machine.pass(1 * seconds);
-    call.abort("cancelled");
-    const late = machine.ask("a");
-    await expect(gone).rejects.toBeInstanceOf(Cancelled);
-    await machine.pass(2 * seconds);
-    (await late).release();
-    expect(machine.log).toEqual(["load a 4096", "load a 4096"]);
-    expectQuiet(machine);
-  });
-
-  it("in the very moment in which it is served holds no lease", async () => {
-    const call = new AbortController();
-    const machine = handMachine({ a }, { places: 1 });
-    await free(machine, "a");
-    const gone = machine.ask("a", { signal: call.signal });
-    // Its lease is being taken: one turn of promises at a time, at each of which it may be cancelled.
-    for (let turn = 0; turn < 3; turn += 1) await Promise.resolve();
-    call.abort("cancelled");
-    await gone.then(
-      (place) => place.release(),
-      () => undefined,
-    );
-    await machine.settle();
-    expectQuiet(machine);
-  });
-});
-
-describe("a line that is full", () => {
-  it("refuses one more with the number that waits and the expected wait", async () => {
-    const machine = handMachine({ a: { ...a, answerMs: 4 * seconds } }, { places: 1, maxWaiting: 1 });
-    const first = await loaded(machine, "a");
-    const second = machine.ask("a");
-    const refused = machine.ask("a");
-    await expect(refused).rejects.toBeInstanceOf(QueueFull);
-    await expect(refused).rejects.toMatchObject({
-      message: "1 requests already wait for a; one more would wait about 8 s",
-      hint: "try again later, name another model, or raise queue.maxWaiting",
-    });
-    first.release();
-    (await second).release();
-    expectQuiet(machine);
-  });
-
-  it("does not count those who could be answered at once", async () => {
-    const machine = handMachine({ a: { ...a, maxParallel: 3 } }, { places: 1, maxWaiting: 1 });
-    const four = [1, 2, 3, 4].map(() => machine.ask("a"));
-    await expect(machine.ask("a")).rejects.toBeInstanceOf(QueueFull);
-    await machine.pass(2 * seconds);
-    (await four[0])?.release();
-    expect(await four[3]).toMatchObject({ loadMs: 2 * seconds });
-  });
-});
-
-describe("a defect", () => {
-  it("is told to all who wait, and the line goes on", async () => {
-    let isBroken = true;
-    const machine: HandMachine = handMachine(
-      { a },
-      {
-        places: 1,
-        world: {
-          wouldEvict: () => (isBroken ? Promise.reject(new LoadFailed("no plan")) : Promise.resolve([])),
-        },
-      },
-    );
-    await expect(machine.ask("a")).rejects.toThrow("no plan");
-    isBroken = false;
-    const next = machine.ask("a");
-    await machine.pass(2 * seconds);
-    (await next).release();
-    expectQuiet(machine);
-  });
-});
-
-/** Loaded and in use. */
-async function loaded(machine: HandMachine, model: string): Promise<Place> {
-  const place = machine.ask(model);
-  await machine.pass(2 * seconds);
-  return place;
-}
-
-/** Loaded and idle. */
-async function free(machine: HandMachine, model: string): Promise<void> {
-  const place = machine.ask(model);
-  await machine.pass(10 * seconds);
-  (await place).release();
-}

@@ -1,0 +1,194 @@
+import { describe, expect, it } from "vitest";
+import { Cancelled, LoadFailed, QueueFull } from "../../src/orchestrator/errors.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const small = fakeModel("llama3.2:3b", 2 * gigabyte);
+const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
+const six = ["a", "b", "c", "d", "e", "f"].map((name) => fakeModel(`${name}:7b`, 5 * gigabyte));
+
+const idle = { running: 0, waiting: 0 };
+
+describe("callers that wait for models", () => {
+  it("50 of them, for 6 models on memory for 2, are all answered, and each model is loaded once", async () => {
+    const engine = createFakeEngine("ollama", six);
+    const { generate, caller, orchestrator } = createTestBrain([engine], { memoryBytes: 13 * gigabyte });
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, (_unused, index) =>
+        generate({ model: six[(index * 7) % six.length]?.name ?? "" }, caller({ id: `caller-${index}` })),
+      ),
+    );
+    expect(answers.map(({ model }) => model)).toEqual(
+      Array.from({ length: 50 }, (_unused, index) => six[(index * 7) % six.length]?.name),
+    );
+    // In the order of their arrival every one of them would have needed a load.
+    expect(engine.calls.filter((call) => call.startsWith("load "))).toHaveLength(six.length);
+    expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
+  });
+
+  it("of a loaded model are served while another one is loaded", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { generate, caller, orchestrator } = createTestBrain([engine]);
+    await generate({ model: small.name });
+    const gate = createGate();
+    engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
+    const loading = generate({ model: large.name });
+    await gate.entered;
+    expect((await generate({ model: small.name })).model).toBe(small.name);
+    const { queue } = await orchestrator.systemStatus(caller());
+    expect(queue).toEqual([{ ...idle, model: large.name, waiting: 1 }]);
+    gate.open();
+    await loading;
+  });
+
+  it("are served one at a time by all embedded models together, and side by side with those of Ollama", async () => {
+    const [first, second] = [fakeModel("first:1b", gigabyte), fakeModel("second:1b", gigabyte)];
+    const embedded = createFakeEngine("llama-cpp", [first, second], { kind: "llama-cpp" });
+    const ollama = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([embedded, ollama]);
+    for (const { name } of [first, second, small]) await generate({ model: name });
+    const gate = createGate();
+    let [running, most] = [0, 0];
+    embedded.answer = async (_request, _sink, signal) => {
+      running += 1;
+      most = Math.max(most, running);
+      await gate.pass(signal);
+      running -= 1;
+      return {};
+    };
+    const both = [generate({ model: first.name }), generate({ model: second.name })];
+    await gate.entered;
+    expect((await generate({ model: small.name })).engine).toBe("ollama");
+    gate.open();
+    await Promise.all(both);
+    expect(most).toBe(1);
+  });
+
+  it("with a request for more context share one load of it", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine]);
+    await Promise.all([generate({}), generate({ contextTokens: 10_000 }), generate({})]);
+    expect(engine.calls.filter((call) => call.startsWith("load "))).toEqual([`load ${small.name} 16384`]);
+  });
+
+  it("a model that is loaded grows once its answers are done", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    await generate({});
+    const gate = createGate();
+    engine.answer = async (request, _sink, signal) => {
+      if (request.contextTokens === 4096) await gate.pass(signal);
+      return {};
+    };
+    const first = generate({});
+    await gate.entered;
+    const messages: string[] = [];
+    const operation = await orchestrator.generate(caller(), { prompt: "hello", contextTokens: 10_000 });
+    const grown = operation.follow(caller().signal, ({ message }) => void messages.push(message));
+    await expect
+      .poll(() => messages)
+      .toContain(`waiting: ${small.name} grows to 16384 tokens when its present answer is done`);
+    expect(engine.calls).not.toContain(`unload ${small.name}`);
+    gate.open();
+    await Promise.all([first, grown]);
+    expect(engine.calls.slice(-3)).toEqual([
+      `unload ${small.name}`,
+      `load ${small.name} 16384`,
+      `generate ${small.name}`,
+    ]);
+  });
+
+  it("go before comparisons that came earlier", async () => {
+    const other = fakeModel("other:1b", gigabyte);
+    const engine = createFakeEngine("llama-cpp", [small, other], { kind: "llama-cpp" });
+    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    await generate({ model: small.name });
+    const gate = createGate();
+    const prompts: string[] = [];
+    engine.answer = async (request, _sink, signal) => {
+      prompts.push(request.messages.at(-1)?.content ?? "");
+      if (prompts.length === 1) await gate.pass(signal);
+      return {};
+    };
+    const first = generate({ model: small.name, prompt: "first" });
+    await gate.entered;
+    const comparing = await orchestrator.comparisons.compare(caller({ id: "comparing" }), {
+      prompt: "compared",
+      models: [small.name, other.name],
+    });
+    const compared = comparing.follow(caller().signal);
+    const waiting = async () => {
+      const { queue } = await orchestrator.systemStatus(caller());
+      return queue.reduce((sum, entry) => sum + entry.waiting, 0);
+    };
+    await expect.poll(waiting).toBe(1);
+    const asked = generate({ model: small.name, prompt: "asked" });
+    await expect.poll(waiting).toBe(2);
+    gate.open();
+    await Promise.all([first, asked, compared.catch(() => undefined)]);
+    expect(prompts.slice(0, 2)).toEqual(["first", "asked"]);
+  });
+
+  it("are refused beyond queue.maxWaiting, with the number and the expected wait", async () => {
+    const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
+    const { generate, orchestrator, caller } = createTestBrain([engine], { settings: { queue: { maxWaiting: 1 } } });
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const first = generate({});
+    await gate.entered;
+    const second = generate({});
+    await expect.poll(async () => (await orchestrator.systemStatus(caller())).queue[0]?.waiting).toBe(1);
+    const refused = generate({ model: small.name });
+    await expect(refused).rejects.toBeInstanceOf(QueueFull);
+    await expect(refused).rejects.toThrow(
+      /^1 requests already wait for llama3\.2:3b; one more would wait about \d+ s$/,
+    );
+    gate.open();
+    await Promise.all([first, second]);
+  });
+
+  it("go on when the load of another one fails", async () => {
+    const engine = createFakeEngine("ollama", [large, small]);
+    const gate = createGate();
+    engine.beforeLoad = async (model, _options, signal) => {
+      if (model !== large.name) return;
+      await gate.pass(signal);
+      throw new LoadFailed("the child was killed");
+    };
+    const { generate, orchestrator, caller } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const failed = generate({ model: large.name });
+    await gate.entered;
+    const next = generate({ model: small.name });
+    gate.open();
+    await expect(failed).rejects.toThrow("the child was killed");
+    expect((await next).model).toBe(small.name);
+    expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
+  });
+
+  it("leave no lease behind when they are cancelled: the model can be evicted", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { generate, caller, orchestrator } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    await generate({ model: small.name });
+    const gate = createGate();
+    engine.answer = async (request, _sink, signal) => {
+      if (request.model === small.name) await gate.pass(signal);
+      return {};
+    };
+    const calls = Array.from({ length: 12 }, () => new AbortController());
+    const asked = calls.map(({ signal }) => generate({ model: small.name }, caller({ signal })));
+    const ended = Promise.allSettled(asked);
+    await expect
+      .poll(async () => (await orchestrator.systemStatus(caller())).queue)
+      .toEqual([{ model: small.name, running: 4, waiting: 8 }]);
+    for (const call of calls) call.abort("cancelled");
+    for (const outcome of await ended) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: expect.any(Cancelled) as Cancelled });
+    }
+    expect((await generate({ model: large.name })).model).toBe(large.name);
+    expect(engine.resident.has(small.name)).toBe(false);
+    expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
+  });
+});
