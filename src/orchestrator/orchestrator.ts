@@ -91,7 +91,7 @@ export function createOrchestrator(world: World): Orchestrator {
     observations,
     decisions,
     queue: () => settings().queue,
-    timers,
+    timers: { now: steady, after: timers.after },
   });
   const loader = createLoader({
     inventory,
