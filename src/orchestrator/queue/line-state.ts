@@ -141,12 +141,12 @@ function usesOf({ world, running }: LineView, id: string): number {
 /** What keeps a request waiting, for people; undefined where that is over within a moment, or its load tells itself. */
 export function whyWaiting(
   view: LineView,
+  state: QueueState,
   request: Waiting,
 ): { readonly text: string; readonly isForMemory: boolean } | undefined {
   const { id, located, contextTokens } = request;
   const { seen, loading } = view;
   const { name } = located.model;
-  const state = queueState(view);
   const model = state.models.get(keyOf(view, request));
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {

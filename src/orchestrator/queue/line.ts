@@ -2,7 +2,7 @@ import type { LoadOptions, Report } from "../engines/engine.ts";
 import { ModelDoesNotFit, QueueFull } from "../errors.ts";
 import type { LoadResult } from "../facade.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
-import { afterDecision, expectedWaitMs, fairTurn, nextToServe } from "../scheduler/queue-order.ts";
+import { afterDecision, expectedWaitMs, fairTurn, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";
 import { keyOf, type LineView, queueState, type Running, type Seen, whyWaiting } from "./line-state.ts";
 import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./line-world.ts";
@@ -106,7 +106,8 @@ export function createLine(world: LineWorld): Line {
   async function decide(): Promise<void> {
     for (;;) {
       if (isDirty) return;
-      for (const waiter of waiters.all()) if (waiter.grant === undefined && isThere(waiter)) reload(waiter);
+      const { models } = queueState(view());
+      for (const waiter of waiters.all()) if (waiter.grant === undefined && isThere(models, waiter)) reload(waiter);
       const first = owed;
       owed = undefined;
       if (first !== undefined && waiters.has(first) && isFree(first)) {
@@ -143,20 +144,21 @@ export function createLine(world: LineWorld): Line {
 
   /** Until the next event. Plans are made meanwhile. */
   function rest(untilMs: number | undefined): void {
-    for (const waiter of waiters.all()) tell(waiter);
+    const state = queueState(view());
+    for (const waiter of waiters.all()) tell(state, waiter);
     const nowMs = timers.now();
     const moments = untilMs === undefined ? [] : [untilMs];
     if (loading !== undefined) moments.push(loading.startedMs + world.maxOvertakeMs());
-    else if (makePlans()) moments.push(nowMs + pollMs);
+    else if (makePlans(state)) moments.push(nowMs + pollMs);
     const ahead = moments.filter((moment) => moment > nowMs);
     if (ahead.length > 0) cancelTimer = timers.after(Math.min(...ahead) - nowMs, wake);
   }
 
   /** Of all that is to be loaded, where the last plan is older than the last event; false: nothing is. */
-  function makePlans(): boolean {
+  function makePlans({ models }: QueueState): boolean {
     let isAnyMissing = false;
     for (const [id, { located, plan }] of seen) {
-      if (waiters.ofModel(id).every(isThere)) continue;
+      if (waiters.ofModel(id).every((waiter) => isThere(models, waiter))) continue;
       isAnyMissing = true;
       const contextTokens = mostTokens(id);
       if (plan?.atEvent !== events || plan.contextTokens !== contextTokens) void makePlan(id, located, contextTokens);
@@ -180,8 +182,8 @@ export function createLine(world: LineWorld): Line {
     ask();
   }
 
-  function tell(waiter: Waiter): void {
-    const why = whyWaiting(view(), waiter);
+  function tell(state: QueueState, waiter: Waiter): void {
+    const why = whyWaiting(view(), state, waiter);
     if (why === undefined || why.text === waiter.told) return;
     waiter.told = why.text;
     if (why.isForMemory && waiters.ofModel(waiter.id)[0] === waiter) world.waits(waiter.located, why.text);
@@ -193,8 +195,8 @@ export function createLine(world: LineWorld): Line {
   }
 
   /** In memory with enough context, and neither coming nor going. */
-  function isThere(waiter: Waiter): boolean {
-    return queueState(view()).models.get(keyOf(view(), waiter))?.state === "resident";
+  function isThere(models: QueueState["models"], waiter: Waiter): boolean {
+    return models.get(keyOf(view(), waiter))?.state === "resident";
   }
 
   /** Whether it would be served if nobody else waited. */
