@@ -33,6 +33,8 @@ export function createTestBrain(
     /** What other programs use. */
     readonly usedElsewhereBytes?: () => number;
     readonly steady?: () => number;
+    /** What a look at the machine finds beside, or in place of, its free memory. */
+    readonly sample?: () => Partial<MemorySample>;
   } = {},
 ): TestBrain {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
@@ -49,6 +51,7 @@ export function createTestBrain(
     swapUsedBytes: 0,
     gpus: [],
     sampledAtMs: 0,
+    ...options.sample?.(),
   });
   const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
   const orchestrator = createOrchestrator({

@@ -42,7 +42,7 @@ export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[]
 export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): readonly Limit[] {
   const { estimate, fileBytes } = target;
   const isSizeRule = estimate.method === "size_rule";
-  const own = isSizeRule ? sizeRuleBytes(fileBytes) : ownBytes(estimate);
+  const own = loadBytes(target);
   const needed = neededBytes(estimate, fileBytes, state);
   const passesFrom = isSizeRule ? Math.max(own, fileBytes + state.bufferBytes + 1) : needed;
   const exactly = (bytes: number) => ({ neededBytes: bytes, passesFrom: bytes });
@@ -105,8 +105,13 @@ export function neededBytes(estimate: MemoryEstimate, fileBytes: number, state: 
   return ownBytes(estimate) + state.bufferBytes;
 }
 
+/** What the load itself is given, buffer apart. */
+export function loadBytes({ estimate, fileBytes }: LoadTarget): number {
+  return estimate.method === "size_rule" ? sizeRuleBytes(fileBytes) : ownBytes(estimate);
+}
+
 /** Weights, cache, state, compute, the process around them, and the error the estimate admits. */
-export function ownBytes(estimate: MemoryEstimate): number {
+function ownBytes(estimate: MemoryEstimate): number {
   return Math.ceil(estimate.predictedBytes * (1 + estimate.margin)) + estimate.processBytes;
 }
 

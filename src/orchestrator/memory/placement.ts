@@ -1,5 +1,5 @@
 import type { LoadPlacement } from "../types.ts";
-import { freeOnCard, freeVram, type Goal, ownBytes, sum, vramOf } from "./limits.ts";
+import { freeOnCard, freeVram, type Goal, loadBytes, sum, vramOf } from "./limits.ts";
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /**
@@ -14,7 +14,7 @@ export function placementOf(
   going: readonly ResidentEntry[],
 ): LoadPlacement | undefined {
   if (goal === "memory") return undefined;
-  const own = ownBytes(target.estimate);
+  const own = loadBytes(target);
   const share = target.estimate.vramShare ?? 1;
   const wanted = goal === "cards" ? own : Math.floor(own * share);
   const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(going.map(vramOf))));

@@ -1,0 +1,266 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import { ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
+import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
+import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { fittedShapes } from "../support/model-shapes.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+import { metadataOf } from "../support/shape-gguf.ts";
+import { slowTime } from "../support/slow-time.ts";
+
+type Brain = ReturnType<typeof createTestBrain>;
+
+async function load({ orchestrator, caller }: Brain, model: string) {
+  const operation = await orchestrator.loadModel(caller(), { model });
+  return operation.follow(caller().signal);
+}
+
+/** With `memory.availableBytes`, as in the published cases. */
+function machineOf(
+  availableGb: number,
+  loaded: readonly (readonly [string, number])[],
+  more: readonly [string, number],
+) {
+  const models = [...loaded, more].map(([name, size]) => fakeModel(name, size * gigabyte));
+  const engine = createFakeEngine("ollama", models);
+  for (const [name, size] of loaded)
+    engine.resident.set(name, { name, sizeBytes: size * gigabyte, vramBytes: 0, mappedBytes: 0, contextTokens: 4096 });
+  const memory = { bufferBytes: 2 * gigabyte, availableBytes: availableGb * gigabyte };
+  return { engine, ...createTestBrain([engine], { settings: { memory } }) };
+}
+
+describe("the three published cases of AIfred", () => {
+  it.each([
+    { free: 25.5, loaded: [], size: 1.4, calls: ["load new 4096"] },
+    { free: 25.5, loaded: [["old", 2]] as const, size: 9, calls: ["load new 4096"] },
+    { free: 18, loaded: [["qwen3:8b", 5.7]] as const, size: 19, calls: ["unload qwen3:8b", "load new 4096"] },
+  ])("$free GB available, new $size GB: $calls", async ({ free, loaded, size, calls }) => {
+    const place = machineOf(free, loaded, ["new", size]);
+    await load(place, "new");
+    expect(place.engine.calls).toEqual(calls);
+  });
+
+  it("a dry run says the third in numbers and words, with both rules, and does nothing", async () => {
+    const { orchestrator, caller, engine } = machineOf(18, [["qwen3:8b", 5.7]], ["qwen3:32b", 19]);
+    const plan = await orchestrator.planLoad(caller(), { model: "qwen3:32b" });
+    expect(plan).toMatchObject({ fits: true, neededBytes: 22.8 * gigabyte, freeBytes: 18 * gigabyte });
+    expect(plan.steps).toEqual([
+      "available 18.0 GB, loaded qwen3:8b 5.7 GB",
+      "needed 22.8 GB: size 19.0 GB x 1.20 = 22.8 GB, and more than size + buffer 2.0 GB = 21.0 GB",
+      "unload qwen3:8b (5.7 GB)",
+      "23.7 GB free",
+      "load qwen3:32b",
+    ]);
+    expect(engine.calls).toEqual([]);
+  });
+});
+
+describe("memory domains", () => {
+  const chat = fakeModel("chat:3b", 3 * gigabyte);
+  const code = fakeModel("code:3b", 3 * gigabyte);
+
+  it("all engines of this machine share its memory: one's idle model makes room for another's", async () => {
+    const [ollama, embedded] = [
+      createFakeEngine("ollama", [chat]),
+      createFakeEngine("llama-cpp", [code], { kind: "llama-cpp" }),
+    ];
+    const brain = createTestBrain([ollama, embedded], { memoryBytes: 7 * gigabyte });
+    await load(brain, chat.name);
+    await load(brain, code.name);
+    expect(ollama.calls).toEqual(["load chat:3b 4096", "unload chat:3b"]);
+    expect(embedded.calls).toEqual(["load code:3b 4096"]);
+  });
+
+  it("a server with a memory of its own is planned by what is stated of it, and leaves this machine's alone", async () => {
+    const box = { memoryDomain: "127.0.0.1:11435", memoryBytes: 7 * gigabyte };
+    const [here, there] = [
+      createFakeEngine("ollama", [chat]),
+      createFakeEngine("box", [code, fakeModel("b:3b", 3 * gigabyte)], box),
+    ];
+    const brain = createTestBrain([here, there], { memoryBytes: 6 * gigabyte });
+    await load(brain, chat.name);
+    // Here are 3 GB left; there are 7.
+    await load(brain, code.name);
+    expect(await brain.orchestrator.planLoad(brain.caller(), { model: "b:3b" })).toMatchObject({
+      fits: true,
+      freeBytes: 4 * gigabyte,
+      evict: [{ name: code.name }],
+    });
+    await load(brain, "b:3b");
+    expect(there.calls).toEqual(["load code:3b 4096", "unload code:3b", "load b:3b 4096"]);
+    expect([...here.resident.keys()]).toEqual([chat.name]);
+  });
+
+  it("what of another machine nobody states is not planned, and says how it would be", async () => {
+    const there = createFakeEngine("box", [code], { memoryDomain: "box:11434" });
+    const { orchestrator, caller } = createTestBrain([there], { memoryBytes: gigabyte });
+    const plan = await orchestrator.planLoad(caller(), { model: code.name });
+    expect(plan.steps).toEqual([expect.stringContaining("set providers.ollama.memoryBytes to plan it")]);
+  });
+
+  it("memory.maxBytes caps what models use in all, however much is free", async () => {
+    const engine = createFakeEngine("ollama", [chat, code, fakeModel("big:8b", 8 * gigabyte)]);
+    const settings = { memory: { bufferBytes: gigabyte, maxBytes: 6.5 * gigabyte } };
+    const brain = createTestBrain([engine], { memoryBytes: 64 * gigabyte, settings });
+    await load(brain, chat.name);
+    await load(brain, code.name);
+    expect(engine.calls).toEqual(["load chat:3b 4096", "unload chat:3b", "load code:3b 4096"]);
+    await expect(load(brain, "big:8b")).rejects.toBeInstanceOf(ModelDoesNotFit);
+  });
+
+  it("file-mapped bytes of a model that stays are not free, although the system counts them so", async () => {
+    const engine = createFakeEngine("ollama", [chat, code]);
+    const mapped = { name: chat.name, sizeBytes: 3 * gigabyte, vramBytes: 0, mappedBytes: 2 * gigabyte };
+    engine.resident.set(chat.name, { ...mapped, contextTokens: 4096 });
+    // MemAvailable leaves out the anonymous bytes alone.
+    const sample = () => ({ availableBytes: 9 * gigabyte - (engine.resident.has(chat.name) ? gigabyte : 0) });
+    const { orchestrator, caller } = createTestBrain([engine], { sample });
+    expect((await orchestrator.planLoad(caller(), { model: code.name })).freeBytes).toBe(6 * gigabyte);
+  });
+});
+
+describe("graphics cards (as a probe would see them; on no real one)", () => {
+  const card = (freeGb: number) => ({
+    name: "RTX",
+    totalBytes: 24 * gigabyte,
+    freeBytes: freeGb * gigabyte + 512 * 1024 ** 2,
+  });
+  const first = fakeModel("first:8b", 5 * gigabyte);
+  const second = fakeModel("second:8b", 5 * gigabyte);
+
+  it("what a load in progress is going to take of a card is not planned twice", async () => {
+    const engine = createFakeEngine("ollama", [first, second]);
+    const gate = createGate();
+    engine.beforeLoad = () => gate.pass();
+    const brain = createTestBrain([engine], { sample: () => ({ gpus: [card(10)] }), memoryBytes: 32 * gigabyte });
+    const loading = load(brain, first.name);
+    await gate.entered;
+    const { placement } = await brain.orchestrator.planLoad(brain.caller(), { model: second.name });
+    // 6 of the 10 GB are spoken for.
+    expect(placement).toEqual({
+      vramBytes: 4 * gigabyte,
+      ramBytes: 2 * gigabyte,
+      cards: [{ name: "RTX", bytes: 4 * gigabyte }],
+    });
+    gate.open();
+    await loading;
+  });
+
+  it("two of one make are told apart", async () => {
+    const brain = createTestBrain([createFakeEngine("ollama", [fakeModel("big:30b", 10 * gigabyte)])], {
+      sample: () => ({ gpus: [card(8), card(6)] }),
+    });
+    const { placement } = await brain.orchestrator.planLoad(brain.caller(), { model: "big:30b" });
+    expect(placement?.cards.map(({ name }) => name)).toEqual(["RTX #1", "RTX #2"]);
+  });
+
+  it("the embedded engine leaves them alone", async () => {
+    const engine = createFakeEngine("llama-cpp", [first], { kind: "llama-cpp" });
+    const brain = createTestBrain([engine], { sample: () => ({ gpus: [card(20)] }) });
+    const plan = await brain.orchestrator.planLoad(brain.caller(), { model: first.name });
+    expect(plan.placement).toBeUndefined();
+    expect(plan.steps.at(-1)).toBe("load first:8b");
+  });
+});
+
+describe("a machine with too much to do", () => {
+  const small = fakeModel("small:3b", 2 * gigabyte);
+  const minute = 60_000;
+
+  function busyPlace(settings: object = {}) {
+    let sample: Partial<MemorySample> = { loadPerCore: 3, swapTotalBytes: 8 * gigabyte, swapUsedBytes: 2 * gigabyte };
+    const engine = createFakeEngine("ollama", [small]);
+    const time = slowTime();
+    const options = { settings, sample: () => sample, now: time.now, timers: time.timers };
+    return { engine, time, ...createTestBrain([engine], options), calm: () => void (sample = {}) };
+  }
+
+  it("is named in the plan and in system_status", async () => {
+    const { orchestrator, caller } = busyPlace();
+    const warnings = [expect.stringContaining("2.0 GB of 8.0 GB swap"), expect.stringContaining("3.0 times the work")];
+    const plan = await orchestrator.planLoad(caller(), { model: small.name });
+    expect(plan).toMatchObject({ fits: true, warnings });
+    const status = await orchestrator.systemStatus(caller());
+    expect(status.warnings.join("\n")).toContain("3.0 times the work");
+    expect(status.ram.warning).toContain("2.0 GB of 8.0 GB swap");
+  });
+
+  it("has background loads wait, and nobody who asks", async () => {
+    const { engine, time, orchestrator, calm } = busyPlace({
+      model: { keepAlive: { preload: [small.name] } },
+    });
+    await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
+    await time.pass(2 * minute);
+    expect(engine.calls).toEqual([]);
+    calm();
+    await time.pass(minute);
+    expect(engine.calls).toEqual([`load ${small.name} 4096`]);
+    const asked = busyPlace();
+    await load(asked, small.name);
+    expect(asked.engine.calls).toEqual([`load ${small.name} 4096`]);
+  });
+});
+
+describe("after a restart", () => {
+  const folders: string[] = [];
+  afterEach(() => {
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+  });
+  const model = fakeModel("smollm2:135m", 98_362_432);
+  const shape = fittedShapes.find(({ name }) => name === "SmolLM2 135M");
+
+  /** Ollama as it reports sizes; it lives on when an owner ends. */
+  function server(): FakeEngine {
+    const engine = createFakeEngine("ollama", [model], { address: "http://127.0.0.1:11434" });
+    const { residency } = engine;
+    if (residency === undefined) throw new Error("it has one");
+    return Object.assign(engine, {
+      health: () => Promise.resolve({ isReachable: true, version: "0.33", latencyMs: 1 }),
+      describe: () =>
+        Promise.resolve({
+          ...model,
+          weightsBytes: 96_576_768,
+          vocabularySize: 49_152,
+          contextTokens: 8_192,
+          capabilities: ["completion" as const],
+          metadata: Object.fromEntries((shape ? metadataOf(shape) : []).map(([key, , value]) => [key, value])),
+        }),
+      residency: {
+        ...residency,
+        loaded: async (signal: AbortSignal) =>
+          (await residency.loaded(signal)).map((each) => ({
+            ...each,
+            digest: model.digest ?? "",
+            sizeBytes: 210_690_374,
+          })),
+      },
+    });
+  }
+
+  it("the first plan is as good as the last before, and what a reload costs is known", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "ollm-restart-"));
+    folders.push(folder);
+    const time = slowTime();
+    const started = () =>
+      createTestBrain([server()], { documentFiles: createDocumentFiles(folder), now: time.now, steady: time.now });
+
+    const before = started();
+    expect((await before.orchestrator.planLoad(before.caller(), { model: model.name })).estimate.method).toBe(
+      "computed",
+    );
+    await load(before, model.name);
+    // Looks at what is loaded, and learns from it.
+    await before.orchestrator.planLoad(before.caller(), { model: model.name });
+    await before.orchestrator.unloadModels(before.caller());
+    const last = await before.orchestrator.planLoad(before.caller(), { model: model.name });
+    expect(last.estimate).toMatchObject({ method: "learned", predictedBytes: 210_690_374 });
+    await before.orchestrator.close();
+
+    const after = started();
+    expect(await after.orchestrator.planLoad(after.caller(), { model: model.name })).toEqual(last);
+    await after.orchestrator.close();
+  });
+});
