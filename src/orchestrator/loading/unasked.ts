@@ -15,7 +15,7 @@ export interface Unasked {
 
 export type UnaskedOutcome =
   | { readonly isLoaded: true }
-  /** `isWorthAnotherTry`: its engine doesn't answer yet. */
+  /** `isWorthAnotherTry`: its engine doesn't answer yet, or the machine has too much to do. */
   | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
 
 const background = { caller: "preload", isBackground: true };
@@ -47,6 +47,8 @@ export function createUnasked(parts: {
             : "it does not fit now";
           return leftOut(`not loaded: ${what}`, engine.id);
         }
+        // Swapping, or with more work than cores: whoever asks for something comes first.
+        if (plan.warnings !== undefined) return leftOut(`not loaded yet: ${plan.warnings.join("; ")}`, engine.id, true);
         decisions.note({
           kind: "preload",
           model: model.name,
