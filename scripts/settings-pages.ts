@@ -23,6 +23,7 @@ const examples: Readonly<Record<string, unknown>> = {
     },
   },
   "options.topP": 0.9,
+  "providers.ollama.hosts": ["http://box.lan:11434"],
   "providers.ollama.memoryBytes": 8_000_000_000,
   "providers.ollama.options.numCtx": 8192,
   "providers.llamaCpp.threads": 4,

@@ -16,6 +16,7 @@ import { createAddressGuard } from "../orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../orchestrator/store/http.ts";
 import { ollamaStoreCandidates } from "../orchestrator/store/layout.ts";
 import { createModelStore } from "../orchestrator/store/model-store.ts";
+import { parseOllamaHost } from "../orchestrator/text/ollama-host.ts";
 import { findNode } from "./node-executable.ts";
 
 export interface EngineWorld {
@@ -61,17 +62,19 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
       next.set(key, made.get(key) ?? make());
     };
     if (providers.ollama.enabled) {
-      const { host, memoryBytes } = providers.ollama;
-      keep(["ollama", host, memoryBytes, registry.stallTimeoutMs, network], () =>
-        createOllamaEngine({
-          host,
-          ...(memoryBytes === undefined ? {} : { memoryBytes }),
-          now: steady,
-          log,
-          timeouts: { pullStallMs: registry.stallTimeoutMs },
-          allowedHosts: network.allowedHosts,
-        }),
-      );
+      for (const { id, host, memoryBytes } of ollamaServers(providers.ollama)) {
+        keep([id, host, memoryBytes, registry.stallTimeoutMs, network], () =>
+          createOllamaEngine({
+            id,
+            host,
+            ...(memoryBytes === undefined ? {} : { memoryBytes }),
+            now: steady,
+            log,
+            timeouts: { pullStallMs: registry.stallTimeoutMs },
+            allowedHosts: network.allowedHosts,
+          }),
+        );
+      }
     }
     if (providers.llamaCpp.enabled && node === undefined) {
       log.warn(
@@ -86,6 +89,20 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
     made = next;
     return [...next.values()];
   };
+}
+
+/** `providers.ollama.host`, then those of `hosts` that are other addresses; ids count on, whatever else changes. */
+function ollamaServers({ host, hosts, memoryBytes }: Settings["providers"]["ollama"]): readonly OllamaServer[] {
+  const further = hosts.map((each, index) => ({ id: `ollama-${index + 2}`, host: each, memoryBytes: undefined }));
+  const all = [{ id: "ollama", host, memoryBytes }, ...further];
+  const addressOf = (server: OllamaServer) => parseOllamaHost(server.host).baseUrl;
+  return all.filter((server, index) => all.findIndex((other) => addressOf(other) === addressOf(server)) === index);
+}
+
+interface OllamaServer {
+  readonly id: string;
+  readonly host: string;
+  readonly memoryBytes: number | undefined;
 }
 
 type EngineSettings = Pick<Settings, "providers" | "store" | "registry" | "network">;

@@ -18,7 +18,11 @@ export const checkEngines: Checker = async (world, signal) => {
   const { ollama, llamaCpp } = world.settings.providers;
   const isInstallable = llamaCpp.enabled && lockName(currentPlatform()) !== undefined;
   const checks = await Promise.all([
-    ollama.enabled ? askOllama(ollama.host, isInstallable, world.get, signal) : ok("ollama", "switched off"),
+    ollama.enabled ? askOllama("ollama", ollama.host, isInstallable, world.get, signal) : ok("ollama", "switched off"),
+    // One of several that doesn't answer stops nobody.
+    ...(ollama.enabled ? ollama.hosts : []).map((host, index) =>
+      askOllama(`ollama-${index + 2}`, host, true, world.get, signal),
+    ),
     llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "switched off"),
   ]);
   if (ollama.enabled || llamaCpp.enabled) return checks;
@@ -29,6 +33,7 @@ export const checkEngines: Checker = async (world, signal) => {
 };
 
 async function askOllama(
+  name: string,
   host: string,
   hasOther: boolean,
   get: (url: string, signal: AbortSignal) => Promise<string>,
@@ -36,22 +41,22 @@ async function askOllama(
 ): Promise<Check> {
   try {
     const { baseUrl, label } = parseOllamaHost(host);
-    const problem = (text: string, hint: string) => (hasOther ? warn : fail)("ollama", text, hint);
+    const problem = (text: string, hint: string) => (hasOther ? warn : fail)(name, text, hint);
     try {
       const version = versionOf(
         await get(`${baseUrl}/api/version`, AbortSignal.any([signal, AbortSignal.timeout(1_500)])),
       );
-      if (version !== undefined) return ok("ollama", `${version} at ${label}`);
+      if (version !== undefined) return ok(name, `${version} at ${label}`);
       return problem(`what answers at ${label} is no Ollama`, "Set providers.ollama.host to where Ollama listens.");
     } catch (error) {
       const hint = "Start it (ollama serve), or set providers.ollama.host; without it the embedded engine serves.";
       // Not installed is the usual case of who uses the embedded engine, and nothing to worry about.
-      if (hasOther && codeOf(error) === "ECONNREFUSED") return ok("ollama", `not running at ${label}; it isn't needed`);
+      if (hasOther && codeOf(error) === "ECONNREFUSED") return ok(name, `not running at ${label}; it isn't needed`);
       return problem(`no answer at ${label} (${codeOf(error)})`, hint);
     }
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return fail("ollama", error.message, error.hint ?? "Set providers.ollama.host to where Ollama listens.");
+    return fail(name, error.message, error.hint ?? "Set providers.ollama.host to where Ollama listens.");
   }
 }
 

@@ -109,6 +109,13 @@ export const modelSettings = {
             .default("http://127.0.0.1:11434")
             .meta(owner)
             .describe("Address of the Ollama server."),
+          hosts: z
+            .array(z.string().min(1).superRefine(isOllamaAddress))
+            .default([])
+            .meta(ownerNames)
+            .describe(
+              "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... Commas between them in the variable.",
+            ),
           memoryBytes: bytes
             .optional()
             .meta(owner)

@@ -1,0 +1,45 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import { createEngineMaker, type EngineMaker } from "../../src/server/engines.ts";
+
+let home: string;
+let make: EngineMaker;
+beforeEach(async () => {
+  home = await mkdtemp(path.join(tmpdir(), "ollm-engines-"));
+  const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+  const world = { home, userHome: home, environment: {}, cores: 2, version: "0", log, keepAliveSeconds: () => -1 };
+  make = createEngineMaker(world);
+});
+afterEach(() => rm(home, { recursive: true, force: true }));
+
+const settings = (ollama: object) =>
+  settingsSchema.parse({ providers: { ollama: { host: "127.0.0.1:1", ...ollama }, llamaCpp: { enabled: false } } });
+
+describe("several Ollama servers", () => {
+  it("are engines of their own, in order, this machine's sharing its memory", () => {
+    const engines = make(settings({ hosts: ["http://box.lan:11434", ":2"] }));
+    expect(engines.map(({ id, trust, memoryDomain }) => [id, trust, memoryDomain])).toEqual([
+      ["ollama", "local", "local"],
+      ["ollama-2", "remote", "box.lan:11434"],
+      ["ollama-3", "local", "local"],
+    ]);
+  });
+
+  it("are one where two names are one address", () => {
+    const engines = make(settings({ hosts: ["http://127.0.0.1:1", "box.lan", "http://box.lan:11434"] }));
+    expect(engines.map(({ id }) => id)).toEqual(["ollama", "ollama-3"]);
+  });
+
+  it("stay the engines they are when another is added behind them", () => {
+    const [first, second] = make(settings({ hosts: ["box.lan"] }));
+    const [sameFirst, sameSecond, third] = make(settings({ hosts: ["box.lan", "attic.lan"] }));
+    expect([sameFirst === first, sameSecond === second, third?.id]).toEqual([true, true, "ollama-3"]);
+  });
+
+  it("are none when an address can't be read: the settings say so", () => {
+    expect(() => settings({ hosts: ["ftp://box.lan"] })).toThrow("ftp");
+  });
+});
