@@ -81,6 +81,8 @@ export interface OwnerStatus {
   readonly doors: readonly string[];
   readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   readonly jobs: number;
+  /** What is wrong with engines and pinned models, a sentence each; absent when nothing is known to be. */
+  readonly problems?: readonly string[];
   /** Why `config.yaml` as it is now is not obeyed, and what holds instead; absent while it is. */
   readonly settingsProblem?: string;
   /** Settings that the owner's own variables and flags set, before the file: path to name. Absent until it has read them. */

@@ -320,6 +320,8 @@ export interface Orchestrator {
   database(caller: CallerContext): readonly DatabaseEntry[];
   ramStatus(caller: CallerContext): Promise<RamStatus>;
   systemStatus(caller: CallerContext): Promise<SystemStatus>;
+  /** What is wrong with engines and pinned models now, as far as known without asking anybody; a sentence each. */
+  problems(): readonly string[];
   /** What was loaded, unloaded or refused since the start, newest first; the last 200. */
   decisions(caller: CallerContext): readonly Decision[];
   readonly jobs: Jobs;

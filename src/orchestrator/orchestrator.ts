@@ -350,6 +350,7 @@ export function createOrchestrator(world: World): Orchestrator {
     database: () => modelDatabase,
     ramStatus: counted(() => ramStatus(status)),
     systemStatus: counted(systemStatus),
+    problems: lifecycle.problems,
     decisions: () => decisions.list(),
     jobs,
     async resume({ isSafeStart = false, ...answers }) {

@@ -260,6 +260,11 @@ describe("checks", () => {
       status: "warn",
       hint: expect.stringContaining("restart"),
     });
+    const stuck = { ...status, version: "1.0.0+a", problems: ["ollama answers, but a:1b gave no token"] };
+    expect((await found({ claim, status: stuck }))[1]).toMatchObject({
+      status: "warn",
+      message: "ollama answers, but a:1b gave no token",
+    });
     const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "nobody listens" });
     expect(statuses(died)).toEqual(["warn", "warn"]);
     expect(died[1]?.hint).toContain(path.join(home, "logs", "owner.log"));

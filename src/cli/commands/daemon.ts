@@ -114,7 +114,18 @@ export async function daemonStatus({ json = false }: { readonly json?: boolean }
 }
 
 function describe(status: OwnerStatus): string {
-  const { pid, version, startedAt, isStandalone, clients, doors, loaded, jobs, settingsProblem } = status;
+  const {
+    pid,
+    version,
+    startedAt,
+    isStandalone,
+    clients,
+    doors,
+    loaded,
+    jobs,
+    problems = [],
+    settingsProblem,
+  } = status;
   const models = loaded.map(({ name, engine, bytes }) => `${name} (${engine}, ${formatBytes(bytes)})`);
   return [
     `running: pid ${pid}, version ${version}, since ${startedAt}${isStandalone ? ", standalone" : ""}`,
@@ -124,6 +135,7 @@ function describe(status: OwnerStatus): string {
     `loaded:  ${models.join(", ") || "nothing"}`,
     ...(doors.length > 0 ? [`doors:   ${doors.join(", ")}`] : []),
     ...(jobs > 0 ? [`jobs:    ${jobs} running`] : []),
+    ...problems.map((problem) => `warning: ${problem}`),
     ...(settingsProblem === undefined ? [] : [`settings: ${settingsProblem}`]),
     "",
   ].join("\n");

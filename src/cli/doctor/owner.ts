@@ -47,12 +47,16 @@ export const checkOwner: Checker = async ({ home, build, owner }) => {
         ]
       : [];
   if (status !== undefined) {
+    const problems = (status.problems ?? []).map((known) =>
+      warn("models", known, "ollm decisions says what led to it; system_status shows the engines."),
+    );
     const loaded = status.loaded.map(({ name }) => name).join(", ");
     const kind = status.isStandalone ? "standalone, shared with nobody" : `${status.clients.length} clients`;
     const text = `${status.version}, pid ${status.pid}, ${kind}${loaded === "" ? "" : `, loaded: ${loaded}`}`;
-    if (status.version === build) return [ok("owner", text), ...died];
+    if (status.version === build) return [ok("owner", text), ...problems, ...died];
     return [
       warn("owner", `${text}; this program is ${build}`, "ollm daemon restart: the owner then is this version."),
+      ...problems,
       ...died,
     ];
   }

@@ -20,6 +20,7 @@ export async function ownerStatus(
   const settingsProblem = parts.brain.problem();
   const record = parts.claim()?.record;
   const brain = parts.brain.current();
+  const problems = brain?.orchestrator.problems() ?? [];
   const running = brain?.orchestrator.jobs.list(ownCaller(brain)).filter(({ state }) => state === "running") ?? [];
   return {
     pid: process.pid,
@@ -32,6 +33,7 @@ export async function ownerStatus(
     doors: doors.map(({ url }) => url),
     loaded: brain === undefined ? [] : await loadedModels(brain, parts),
     jobs: running.length,
+    ...(problems.length > 0 && { problems }),
     ...(settingsProblem !== undefined && { settingsProblem }),
     ...(brain && fixedSettings(brain)),
   };

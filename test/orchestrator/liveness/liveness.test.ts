@@ -39,7 +39,7 @@ function place() {
 
 describe("an engine that answers but gives no tokens", () => {
   it("is found out by a token that is asked of an idle model while a request waits, told, and passed over", async () => {
-    const { generate, time, lock, health, status, first, second, caller } = place();
+    const { generate, time, lock, health, status, first, second, caller, orchestrator } = place();
     await generate({ model: one.name });
     await generate({ model: two.name });
     lock(true);
@@ -49,6 +49,7 @@ describe("an engine that answers but gives no tokens", () => {
     await time.pass(3 * minute);
     expect(await health()).toBe("stuck");
     expect((await status()).warnings).toEqual([expect.stringMatching(/^ollama answers, but gemma3:4b gave no token/)]);
+    expect(orchestrator.problems()).toHaveLength(1);
     expect(first.calls.at(-1)).toBe(`generate ${two.name}`);
     expect((await generate({ model: two.name })).engine).toBe("second");
     expect((await generate({})).engine).toBe("second");
