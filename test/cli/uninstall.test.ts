@@ -119,6 +119,17 @@ describe("ollm uninstall", () => {
   });
 });
 
+test("--purge deletes every document with its journal, and what a broken one left", async () => {
+  const names = ["memory", "preferences", "trust", "comparisons", "learned", "loads"];
+  for (const name of names)
+    for (const ending of [".json", ".journal", ".json.broken-2026-11-21T10-00-00-000Z-ab12"])
+      await write(`.ollm/${name}${ending}`, "{}");
+  await write(".ollm/.memory.json.tmp", "{");
+  await write(".ollm/learned-by-heart.json", "mine");
+  await run({ purge: true, yes: true });
+  expect(await entries(".ollm")).toEqual(["learned-by-heart.json"]);
+});
+
 describe("a home that --purge refuses, before anything is changed", () => {
   test.each([
     ["the user's home", () => user],

@@ -14,7 +14,9 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
   { pattern: /^templates$/, meaning: "prompt templates" },
   { pattern: /^config\.yaml$/, meaning: "settings" },
   {
-    pattern: /^(memory|preferences|metrics|observations|state|decisions)\.json(\..*|l)?$/,
+    // Documents with their journals, what was set aside of them, and what a killed process left half written.
+    pattern:
+      /^\.?(memory|preferences|trust|comparisons|learned|loads|metrics|observations|state|decisions)\.(jsonl?|journal)(\..*)?$/,
     meaning: "what it remembers",
   },
 ];
