@@ -1,0 +1,97 @@
+import { describe, expect, it, onTestFinished } from "vitest";
+import { handClock } from "../support/hand-clock.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+import { startPair } from "./engines/ollama/fixture.ts";
+
+const forever = -1;
+
+/** A brain over a server that speaks Ollama's HTTP; `look` is the next of those that happen every 20 s. */
+async function place(preload: readonly string[] = []) {
+  const { fake, engine } = await startPair({
+    models: [{ name: "smollm2:135m" }, { name: "qwen3:0.6b" }, { name: "big:120b-cloud", remoteHost: "https://x" }],
+  });
+  const timers = handClock();
+  const live = createHandSettings({ model: { keepAlive: { preload } }, memory: { bufferBytes: 0 } });
+  const brain = createTestBrain([engine], { live, timers, now: Date.now });
+  onTestFinished(() => brain.orchestrator.close());
+  const resident = (name: string) => [...fake.residents.values()].find((model) => model.name === name);
+  return {
+    ...brain,
+    fake,
+    resident,
+    async load(model: string) {
+      const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
+      await operation.follow(brain.caller().signal);
+    },
+    /** A request of another program. */
+    async touch(model: string, keepAlive: string | undefined) {
+      const options = { num_ctx: 4096 };
+      const body = JSON.stringify({ model, prompt: "", keep_alive: keepAlive, options, truncate: false, shift: false });
+      await (await fetch(`${fake.url}/api/generate`, { method: "POST", body })).text();
+    },
+    /** Turns the clock until `seen` holds; looks that have begun end in their own time. */
+    async look(seen: () => boolean) {
+      await expect
+        .poll(
+          () => {
+            timers.advance(20_000);
+            return seen();
+          },
+          { timeout: 20_000 },
+        )
+        .toBe(true);
+    },
+  };
+}
+
+describe("a model pinned in Ollama", () => {
+  it("is told again to stay when another program gave it an end", async () => {
+    const { orchestrator, caller, load, touch, look, resident } = await place();
+    await load("smollm2:135m");
+    await orchestrator.setPinned(caller(), "smollm2:135m", true);
+    expect(resident("smollm2:135m")?.keepAliveSeconds).toBe(forever);
+    await touch("smollm2:135m", "5m");
+    expect(resident("smollm2:135m")?.keepAliveSeconds).toBe(300);
+    await look(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
+  });
+
+  it("comes back when the server has forgotten everything, as after a restart", async () => {
+    const { orchestrator, caller, fake, load, look, resident } = await place();
+    await load("smollm2:135m");
+    await orchestrator.setPinned(caller(), "smollm2:135m", true);
+    const asked = () => fake.requests.filter(({ path }) => path === "/api/ps").length;
+    const before = asked();
+    await look(() => asked() > before + 2);
+    fake.residents.clear();
+    await look(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
+  });
+});
+
+describe("a model of ours that another program uses", () => {
+  it("is seen to be used, by the end that moved", async () => {
+    const { orchestrator, fake, load, touch, look } = await place();
+    await load("smollm2:135m");
+    await load("qwen3:0.6b");
+    await touch("smollm2:135m", "1h");
+    const asked = () => fake.requests.filter(({ path }) => path === "/api/ps").length;
+    const before = asked();
+    await look(() => asked() > before + 2);
+    await orchestrator.close({ unloadsOwn: true });
+    expect([...fake.residents.values()].map(({ name }) => name)).toEqual(["smollm2:135m"]);
+  });
+});
+
+describe("model.keepAlive.preload", () => {
+  it("leaves cloud models out", async () => {
+    const { orchestrator, caller, fake, resident } = await place(["big:120b-cloud", "smollm2:135m"]);
+    await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
+    await expect.poll(() => resident("smollm2:135m")?.keepAliveSeconds, { timeout: 20_000 }).toBe(900);
+    expect(fake.loads).toEqual([{ name: "smollm2:135m", contextTokens: 4096 }]);
+    expect(orchestrator.decisions(caller()).at(-1)).toMatchObject({
+      kind: "preload",
+      model: "big:120b-cloud",
+      steps: [expect.any(String), "it takes no memory here"],
+    });
+  });
+});
