@@ -8,23 +8,32 @@ const mebibyte = 1024 ** 2;
 /** Display adapters of servers and virtual machines have a few megabytes, and no model runs on them. */
 const leastBytes = 512 * mebibyte;
 
-/**
- * Memory of the graphics cards that have their own, as last heard. The answer is immediate, at first empty: asking the
- * drivers goes on beside it, once at a time, and again after 10 s where there are cards.
- */
+/** Memory of the graphics cards that have their own. */
+export interface GpuReader {
+  /**
+   * As last heard. The answer is immediate, at first empty: asking the drivers goes on beside it, once at a time, and
+   * again after 10 s where there are cards.
+   */
+  last(): readonly GpuMemory[];
+  /** Waits for an answer to a question asked from now on, where cards are known; for `last` after 3 s. Never rejects. */
+  fresh(): Promise<readonly GpuMemory[]>;
+}
+
+/** What was loaded or unloaded a moment ago is to show; a driver that hangs must not hold up a plan. */
+const freshMs = 3_000;
+
 export function createGpuReader(options: {
   readonly now: () => number;
   readonly systemInformation: () => Promise<SystemInformation>;
   readonly log: Log;
-}): () => readonly GpuMemory[] {
+}): GpuReader {
   const { now, systemInformation, log } = options;
   let gpus: readonly GpuMemory[] = [];
-  let isAsking = false;
+  let asking: Promise<void> | undefined;
   let isAsked = false;
   let askedAtMs = 0;
 
-  const ask = async (): Promise<void> => {
-    isAsking = true;
+  const askDrivers = async (): Promise<void> => {
     try {
       const { controllers } = await (await systemInformation()).graphics();
       gpus = controllers.flatMap((controller) => {
@@ -40,17 +49,40 @@ export function createGpuReader(options: {
     } catch (error) {
       log.warn(`graphics cards unknown: ${error instanceof Error ? error.message : String(error)}`);
     } finally {
-      isAsking = false;
+      asking = undefined;
     }
   };
 
-  return () => {
-    const isDue = !isAsked || (gpus.length > 0 && Math.abs(now() - askedAtMs) >= refreshMs);
-    if (isDue && !isAsking) {
-      isAsked = true;
-      askedAtMs = now();
-      void ask();
-    }
-    return gpus;
+  const ask = (): Promise<void> => {
+    isAsked = true;
+    askedAtMs = now();
+    asking = askDrivers();
+    return asking;
   };
+
+  const askFromNowOn = async (): Promise<void> => {
+    // Begun before now, perhaps before what is to show.
+    await asking;
+    // Another one who waited may have begun it.
+    await (asking ?? ask());
+  };
+
+  const reader: GpuReader = {
+    last() {
+      const isDue = !isAsked || (gpus.length > 0 && Math.abs(now() - askedAtMs) >= refreshMs);
+      if (isDue && asking === undefined) void ask();
+      return gpus;
+    },
+    async fresh() {
+      if (gpus.length === 0) return reader.last();
+      let timer: NodeJS.Timeout | undefined;
+      const patience = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, freshMs);
+      });
+      await Promise.race([patience, askFromNowOn()]);
+      clearTimeout(timer);
+      return gpus;
+    },
+  };
+  return reader;
 }

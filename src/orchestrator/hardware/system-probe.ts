@@ -72,7 +72,8 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
     return { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes: swapTotalBytes - swapFreeBytes };
   };
 
-  const measure = async (): Promise<MemorySample> => {
+  const measure = async (isAnew: boolean): Promise<MemorySample> => {
+    const cards = isAnew ? await gpus.fresh() : gpus.last();
     const reading = readLinux() ?? (await readByPackage());
     const { memoryLimitBytes, memoryRoomBytes } = platform === "linux" ? readCgroupLimits(readFile) : {};
     const isLimited = memoryLimitBytes !== undefined && memoryLimitBytes < reading.totalBytes;
@@ -80,7 +81,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
       ...reading,
       availableBytes: Math.min(reading.availableBytes, memoryRoomBytes ?? Number.POSITIVE_INFINITY),
       ...(isLimited ? { cgroupLimitBytes: memoryLimitBytes } : {}),
-      gpus: gpus(),
+      gpus: cards,
       ...loadOf(),
       sampledAtMs: now(),
     };
@@ -97,7 +98,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
     sample(maxAgeMs = cacheMs) {
       // The absolute difference: a clock that was set back must not freeze the sample.
       const isFresh = latest !== undefined && maxAgeMs > 0 && Math.abs(now() - latest.atMs) <= maxAgeMs;
-      if (latest === undefined || !isFresh) latest = { sample: measure(), atMs: now() };
+      if (latest === undefined || !isFresh) latest = { sample: measure(maxAgeMs === 0), atMs: now() };
       return latest.sample;
     },
     cores: () => countCores({ platform, architecture, parallelism: system.availableParallelism() }, readFile),

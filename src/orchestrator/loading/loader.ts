@@ -261,6 +261,8 @@ export function createLoader(parts: {
       throw error;
     } finally {
       inventory.forgetResidency(engine);
+      // What graphics cards have free is told anew only when it is asked for.
+      void parts.probe.sample(0);
       release();
     }
     const loadMs = steady() - startedAtMs;

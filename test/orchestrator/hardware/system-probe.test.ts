@@ -186,6 +186,19 @@ describe("graphics cards", () => {
     ]);
   });
 
+  it("are asked for anew, and waited for, when a sample is to be new", async () => {
+    let memoryFree = 20_000;
+    const graphics = async () => ({ controllers: [{ ...card, memoryFree }] });
+    const { probe, clock, calls } = probeWith({ files, graphics });
+    await probe.sample();
+    await settle();
+    memoryFree = 5_000;
+    clock.ms += 300;
+    expect((await probe.sample()).gpus[0]?.freeBytes).toBe(20_000 * 1024 ** 2);
+    expect((await probe.sample(0)).gpus[0]?.freeBytes).toBe(5_000 * 1024 ** 2);
+    expect(calls.graphics).toBe(2);
+  });
+
   it("never hold up a sample, and are not asked twice at once", async () => {
     const { probe, clock, calls } = probeWith({ files, graphics: () => new Promise<never>(() => undefined) });
     for (let round = 0; round < 3; round += 1) {
