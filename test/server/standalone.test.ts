@@ -55,6 +55,10 @@ describe.each(kinds)("the built server and a %s client", (kind) => {
     const list = await client.callTool("list_models", {});
     expect(list.structuredContent).toMatchObject({ total: 1, models: [{ name: "smollm2:135m", engine: "ollama" }] });
 
+    // OLLM_MEMORY_AVAILABLE_BYTES holds in one process too.
+    const planned = await client.callTool("smart_load", { model: "smollm2:135m", dry_run: true });
+    expect(planned.structuredContent).toMatchObject({ plan: { fits: true, free_bytes: 16_000_000_000 } });
+
     const answer = await client.callTool("route_and_generate", { prompt: "What colour is the sky?" });
     expect(answer.structuredContent).toMatchObject({
       text: "The sky is blue.",
