@@ -69,16 +69,19 @@ describe("ollm daemon", () => {
     await client.close();
   });
 
-  it("starts one where the one before was killed, and says so when it dies again and again", async () => {
+  it("starts one where the one before was killed, and preloads no more when it dies again and again", async () => {
+    await mkdir(place.home, { recursive: true });
+    await writeFile(path.join(place.home, "config.yaml"), "model: { keepAlive: { preload: [smollm2:135m] } }\n");
     for (let deaths = 0; deaths < 3; deaths += 1) {
       const { code, err } = await run(daemonStart);
       expect([code, err]).toEqual([0, ""]);
+      if (deaths === 0) await place.until("the preload", () => place.ollama.loads.length > 0);
       process.kill(place.claim().pid, "SIGKILL");
       await place.until("the end", () => !isRunning(place.claim().pid));
     }
     expect((await run(daemonStart)).err).toContain("died 3 times within a minute");
     expect(place.claim().deaths).toHaveLength(3);
-    await place.until("the log", async () => (await place.ownerLog()).includes("a safe start"));
+    await place.until("the log", async () => (await place.ownerLog()).includes("smollm2:135m is not preloaded"));
   });
 
   it("says why a home can't be used", async () => {

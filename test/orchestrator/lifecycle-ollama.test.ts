@@ -6,7 +6,7 @@ import { startPair } from "./engines/ollama/fixture.ts";
 
 const forever = -1;
 
-/** A brain over a server that speaks Ollama's HTTP; `look` is the next of those that happen every 20 s. */
+/** A brain over a server that speaks Ollama's HTTP; `expectSeen` turns to the next of those that happen every 20 s. */
 async function place(preload: readonly string[] = []) {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "qwen3:0.6b" }, { name: "big:120b-cloud", remoteHost: "https://x" }],
@@ -31,7 +31,7 @@ async function place(preload: readonly string[] = []) {
       await (await fetch(`${fake.url}/api/generate`, { method: "POST", body })).text();
     },
     /** Turns the clock until `seen` holds; looks that have begun end in their own time. */
-    async look(seen: () => boolean) {
+    async expectSeen(seen: () => boolean) {
       await expect
         .poll(
           () => {
@@ -47,36 +47,36 @@ async function place(preload: readonly string[] = []) {
 
 describe("a model pinned in Ollama", () => {
   it("is told again to stay when another program gave it an end", async () => {
-    const { orchestrator, caller, load, touch, look, resident } = await place();
+    const { orchestrator, caller, load, touch, expectSeen, resident } = await place();
     await load("smollm2:135m");
     await orchestrator.setPinned(caller(), "smollm2:135m", true);
     expect(resident("smollm2:135m")?.keepAliveSeconds).toBe(forever);
     await touch("smollm2:135m", "5m");
     expect(resident("smollm2:135m")?.keepAliveSeconds).toBe(300);
-    await look(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
+    await expectSeen(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
   });
 
   it("comes back when the server has forgotten everything, as after a restart", async () => {
-    const { orchestrator, caller, fake, load, look, resident } = await place();
+    const { orchestrator, caller, fake, load, expectSeen, resident } = await place();
     await load("smollm2:135m");
     await orchestrator.setPinned(caller(), "smollm2:135m", true);
     const asked = () => fake.requests.filter(({ path }) => path === "/api/ps").length;
     const before = asked();
-    await look(() => asked() > before + 2);
+    await expectSeen(() => asked() > before + 2);
     fake.residents.clear();
-    await look(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
+    await expectSeen(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
   });
 });
 
 describe("a model of ours that another program uses", () => {
   it("is seen to be used, by the end that moved", async () => {
-    const { orchestrator, fake, load, touch, look } = await place();
+    const { orchestrator, fake, load, touch, expectSeen } = await place();
     await load("smollm2:135m");
     await load("qwen3:0.6b");
     await touch("smollm2:135m", "1h");
     const asked = () => fake.requests.filter(({ path }) => path === "/api/ps").length;
     const before = asked();
-    await look(() => asked() > before + 2);
+    await expectSeen(() => asked() > before + 2);
     await orchestrator.close({ unloadsOwn: true });
     expect([...fake.residents.values()].map(({ name }) => name)).toEqual(["smollm2:135m"]);
   });
