@@ -14,6 +14,7 @@ import { createEmbedder } from "./embedding/embedder.ts";
 import type { Engine } from "./engines/engine.ts";
 import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
 import { createConversations } from "./generation/conversations.ts";
+import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/load-target.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
@@ -156,6 +157,7 @@ export function createOrchestrator(world: World): Orchestrator {
     probe,
     lines,
     liveness: { begin: (...asked) => lifecycle.liveness.begin(...asked) },
+    copies: createCopies(),
     conversations: createConversations(() => settings().conversations, steady),
     inject: (...asked) => memories.inject(...asked),
     picked: (task) => comparisons.preferred(task),

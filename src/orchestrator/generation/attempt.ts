@@ -13,11 +13,14 @@ import type { CallerContext } from "../types.ts";
 import { requestBudget, type TokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
+import type { Copies } from "./copies.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
 import type { Route, RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly lines: Lines;
+  /** Which of several hosts answers. */
+  readonly copies: Copies;
   /** Its requests go after those of all others. */
   readonly isBackground?: boolean;
   readonly conversations: Conversations;

@@ -82,11 +82,20 @@ async function walk(
   let route = await chooseRoute(world, caller, request, context.signal, down, thread?.model);
   let waiting = [...route.chain];
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-    const { entry, reason } = next;
-    const { engine, model } = entry.located;
+    const { reason } = next;
     context.clearText();
+    const place = await world.copies.assign(
+      world,
+      next.entry,
+      request,
+      narrowed(caller.settings.privacy, request.privacy),
+      new Set(attempts.map((tried) => tried.engine)),
+      context.signal,
+    );
+    const { entry } = place;
+    const { engine, model } = entry.located;
     try {
-      const ask = { caller, request, history: thread?.history ?? [], route, entry };
+      const ask = { caller, request: place.request, history: thread?.history ?? [], route, entry };
       const answered = await attempt(world, ask, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });
       // What of the project's file is not used, until the user approves it.
@@ -111,6 +120,8 @@ async function walk(
       if (isHeldAgainstModel(error)) {
         world.observations.failed(modelId(engine.id, model.name), error.message, error instanceof LoadFailed);
       }
+      // The copy failed: where the request was routed may still answer it.
+      if (entry !== next.entry) waiting.unshift(next);
       if (error instanceof EngineUnreachable) {
         down.add(engine.id);
         const other = await chooseRoute(world, caller, request, context.signal, down, thread?.model).catch(
@@ -123,6 +134,8 @@ async function walk(
       }
       if (waiting.length > 0)
         context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
+    } finally {
+      place.release();
     }
   }
   throw failureOf(attempts, failures);

@@ -35,16 +35,16 @@ export interface Lines {
   snapshot(): readonly QueuedRequests[];
 }
 
-/** Answers of one model at a time: Ollama queues by itself, the embedded engine decodes one by one. */
-const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
+/** Answers of one model at a time, by kind of engine: Ollama queues by itself, the embedded engine decodes one by one. */
+export const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
 
 /** Two decoders on the same cores are fifty times slower than one after the other. */
 const embeddedSlots = 1;
 
-/** Before anything was seen; rather long, because nobody is to be overtaken for more than the bound. */
-const assumedAnswerMs = 10_000;
-/** As the eviction policy takes it. */
-const assumedBytesPerMs = 1e6;
+/** Of one answer, before any was seen; rather long, because nobody is to be overtaken for more than the bound. */
+export const assumedAnswerMs = 10_000;
+/** Of a load, before any was seen; as the eviction policy takes it. */
+export const assumedBytesPerMs = 1e6;
 
 const elsewhere = "elsewhere";
 

@@ -1,0 +1,148 @@
+import type { GenerateRequest } from "../facade.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { modelId } from "../inventory/model-id.ts";
+import { defaultContextTokens } from "../loading/context-size.ts";
+import { isCooling } from "../observations/observations.ts";
+import { assumedAnswerMs, assumedBytesPerMs, maxParallel } from "../queue/lines.ts";
+import { chooseCopy } from "../scheduler/spread.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { Privacy } from "../types.ts";
+import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
+
+/** Where a request goes, of all hosts that hold its model. */
+export interface Assigned {
+  readonly entry: LocatedCandidate;
+  /** As asked; a copy that was loaded because many waited leaves soon after. */
+  readonly request: GenerateRequest;
+  /** It was answered, or is not to be any more. Idempotent. */
+  release(): void;
+}
+
+export interface Copies {
+  /**
+   * Assigns a request to the host where it is expected to be answered soonest (`scheduler/spread.ts`); `entry` is where
+   * it was routed. Where many wait, a host that has room loads a second copy. `tried`: ids of engines that failed.
+   * Hosts with one memory are one: two copies would share its cores, too. Throws nothing of its own.
+   */
+  assign(
+    source: CandidateSource,
+    entry: LocatedCandidate,
+    request: GenerateRequest,
+    privacy: Privacy,
+    tried: ReadonlySet<string>,
+    signal: AbortSignal,
+  ): Promise<Assigned>;
+}
+
+/** Seconds without use after which a copy leaves that was only loaded because many waited. */
+const copyKeepAliveSeconds = 60;
+
+export function createCopies(): Copies {
+  const assigned = new Map<string, number>();
+  /** Loaded, or about to be, because many waited. */
+  const opened = new Set<string>();
+  const count = (id: string): number => assigned.get(id) ?? 0;
+
+  function take(id: string): () => void {
+    assigned.set(id, count(id) + 1);
+    let isOver = false;
+    return () => {
+      if (isOver) return;
+      isOver = true;
+      assigned.set(id, count(id) - 1);
+    };
+  }
+
+  return {
+    async assign(source, entry, request, privacy, tried, signal) {
+      // Counted where it was routed before anything is awaited: those that come together see one another.
+      const mustWait = count(idOf(entry.located)) >= maxParallel[entry.located.engine.kind];
+      const stay = take(idOf(entry.located));
+      const places = await placesOf(source, entry.located, privacy, tried);
+      const isLoaded = await Promise.all(places.map((place) => source.inventory.isLoaded(place, 60_000)));
+      const hasRoom = await Promise.all(
+        places.map(async (place, index) => {
+          if (index === 0 || isLoaded[index] === true) return true;
+          return mustWait && (await isThereRoom(source, place, signal));
+        }),
+      );
+      // Nothing is awaited from here to the count.
+      stay();
+      const open = places.flatMap((place, index) => (hasRoom[index] === true ? [{ place, index }] : []));
+      const chosen = chooseCopy(
+        open.map(({ place, index }) => {
+          const id = idOf(place);
+          const { loadSeconds } = source.observations.of(id);
+          return {
+            assigned: count(id),
+            parallel: maxParallel[place.engine.kind],
+            isLoaded: isLoaded[index] === true || count(id) > 0,
+            loadMs: loadSeconds === undefined ? place.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
+          };
+        }),
+        source.observations.of(idOf(entry.located)).answerMs ?? assumedAnswerMs,
+      );
+      const { place, index } = open[chosen] ?? { place: entry.located, index: 0 };
+      const id = idOf(place);
+      const release = take(id);
+      if (index === 0) return { entry, request, release };
+      if (isLoaded[index] !== true) opened.add(id);
+      const { keepAliveSeconds = copyKeepAliveSeconds } = request;
+      return {
+        entry: atPlace(entry, place),
+        request: opened.has(id) ? { ...request, keepAliveSeconds } : request,
+        release,
+      };
+    },
+  };
+}
+
+/** The routed one first; the others in the configured order, one of each memory domain. */
+async function placesOf(
+  { inventory, observations, now }: CandidateSource,
+  routed: LocatedModel,
+  privacy: Privacy,
+  tried: ReadonlySet<string>,
+): Promise<readonly LocatedModel[]> {
+  if (takesNoMemory(routed) || routed.engine.kind === "llama-cpp") return [routed];
+  const lists = await inventory.recentLists();
+  const others = lists.flatMap(({ engine, models, message }): readonly LocatedModel[] => {
+    if (message !== undefined || tried.has(engine.id) || engine.kind !== routed.engine.kind) return [];
+    if (engine.trust === "remote" && routed.engine.trust === "local" && privacy === "local_only") return [];
+    // One name may stand for other weights elsewhere.
+    const model = models.find(
+      ({ name, digest }) => sameModel(name, routed.model.name) && digest === routed.model.digest,
+    );
+    return model === undefined ? [] : [{ engine, model }];
+  });
+  const domains = new Set([routed.engine.memoryDomain]);
+  const free = others.filter((place) => {
+    const { memoryDomain } = place.engine;
+    if (domains.has(memoryDomain) || takesNoMemory(place)) return false;
+    if (isCooling(observations.of(idOf(place)), now())) return false;
+    domains.add(memoryDomain);
+    return true;
+  });
+  return [routed, ...free];
+}
+
+/** Whether a copy fits there with everything staying. */
+async function isThereRoom({ loader, log }: CandidateSource, place: LocatedModel, signal: AbortSignal) {
+  try {
+    const { fits, evict } = await loader.plan(place, defaultContextTokens, signal);
+    return fits && evict.length === 0;
+  } catch (error) {
+    // The request is answered without it.
+    log.debug(`no copy of ${place.model.name} on ${place.engine.id}: ${String(error)}`);
+    return false;
+  }
+}
+
+function atPlace(entry: LocatedCandidate, located: LocatedModel): LocatedCandidate {
+  const { id, trust } = located.engine;
+  return { ...entry, located, candidate: { ...entry.candidate, engine: id, trust } };
+}
+
+function idOf({ engine, model }: LocatedModel): string {
+  return modelId(engine.id, model.name);
+}

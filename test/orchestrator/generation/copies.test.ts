@@ -1,0 +1,99 @@
+import { describe, expect, it } from "vitest";
+import { EngineUnreachable, LoadFailed } from "../../../src/orchestrator/errors.ts";
+import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const model = fakeModel("llama3.2:3b", 2 * gigabyte);
+
+/** Two hosts, the first on this machine; answers are held back until `open`. */
+function place(second: Partial<Engine> = {}, held = [model]) {
+  const first = createFakeEngine("ollama", [model]);
+  const other = createFakeEngine("ollama-2", held, { memoryDomain: "box:11434", ...second });
+  const gate = createGate();
+  for (const engine of [first, other]) {
+    engine.answer = async () => {
+      await gate.pass();
+      return {};
+    };
+  }
+  const brain = createTestBrain([first, other], { memoryBytes: 32 * gigabyte });
+  const answers = (engine: typeof first) => engine.calls.filter((call) => call.startsWith("generate")).length;
+  return { ...brain, first, other, gate, answers };
+}
+
+/** Everything that can happen without the gate has happened. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 100; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+describe("a model that two hosts hold", () => {
+  it("is answered by the first as long as nobody waits, and loaded nowhere else", async () => {
+    const { generate, first, other, gate } = place();
+    gate.open();
+    for (let turn = 0; turn < 3; turn += 1) await generate({});
+    expect(first.calls.filter((call) => call.startsWith("generate"))).toHaveLength(3);
+    expect(other.calls).toEqual([]);
+  });
+
+  it("is loaded on the second when many wait, and both serve", async () => {
+    const { generate, first, other, gate, answers } = place();
+    const all = Array.from({ length: 16 }, () => generate({}));
+    await settle();
+    expect(other.calls).toContain("load llama3.2:3b 4096");
+    gate.open();
+    await Promise.all(all);
+    expect([answers(first), answers(other)]).toEqual([8, 8]);
+  });
+
+  it("leaves the second a minute after the last that needed it; the first keeps what it was told", async () => {
+    const { generate, first, other, gate } = place();
+    const all = Array.from({ length: 16 }, () => generate({}));
+    await settle();
+    gate.open();
+    await Promise.all(all);
+    expect([first.keepAlives.get(model.name), other.keepAlives.get(model.name)]).toEqual([900, 60]);
+    other.resident.clear();
+    other.calls.length = 0;
+    await generate({});
+    expect(other.calls).toEqual([]);
+  });
+
+  it("that somebody else loaded on the second is used there, and stays as long as it was told to", async () => {
+    const { generate, first, other, gate, answers } = place();
+    for (const { resident } of [first, other])
+      resident.set(model.name, { name: model.name, sizeBytes: 1, vramBytes: 0, contextTokens: 4096 });
+    const all = Array.from({ length: 6 }, () => generate({}));
+    await settle();
+    gate.open();
+    await Promise.all(all);
+    expect(answers(other)).toBe(3);
+    expect(other.keepAlives.get(model.name)).toBeUndefined();
+  });
+
+  it.each([
+    ["shares its machine with the first", { memoryDomain: "local" }, [model]],
+    ["is not on this machine, under local_only", { trust: "remote" as const }, [model]],
+    ["holds other weights under that name", {}, [{ ...model, digest: "other" }]],
+  ])("is loaded on no second that %s", async (_, second, held) => {
+    const { generate, first, other, gate, answers } = place(second, held);
+    const all = Array.from({ length: 16 }, () => generate({}));
+    await settle();
+    gate.open();
+    await Promise.all(all);
+    expect([answers(first), other.calls]).toEqual([16, []]);
+  });
+
+  it.each([
+    ["can't load it", new LoadFailed("the file is damaged")],
+    ["is down", new EngineUnreachable("box:11434 does not answer")],
+  ])("is answered by the first after all when the second %s", async (_, failure) => {
+    const { generate, first, other, gate, answers } = place();
+    other.beforeLoad = () => Promise.reject(failure);
+    const all = Array.from({ length: 16 }, () => generate({}));
+    await settle();
+    gate.open();
+    const engines = (await Promise.all(all)).map(({ engine }) => engine);
+    expect([engines.every((id) => id === "ollama"), answers(first), answers(other)]).toEqual([true, 16, 0]);
+  });
+});
