@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, QueueFull } from "../../../src/orchestrator/errors.ts";
-import { expectQuiet, free, handMachine, type HandMachine, loaded } from "./hand-machine.ts";
+import { createGate } from "../../support/fake-engine.ts";
+import { expectQuiet, handMachine, type HandMachine, loaded } from "./hand-machine.ts";
 
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
@@ -71,17 +72,30 @@ describe("who is cancelled", () => {
 
   it("in the very moment in which it is served holds no lease", async () => {
     const call = new AbortController();
-    const machine = handMachine({ a }, { places: 1 });
-    await free(machine, "a");
-    const gone = machine.ask("a", { signal: call.signal });
-    // Its lease is being taken: one turn of promises at a time, at each of which it may be cancelled.
-    for (let turn = 0; turn < 3; turn += 1) await Promise.resolve();
-    call.abort("cancelled");
-    await gone.then(
-      (place) => place.release(),
-      () => undefined,
+    const taking = createGate();
+    let leases = 0;
+    const machine = handMachine(
+      { a },
+      {
+        places: 1,
+        world: {
+          async use() {
+            await taking.pass();
+            leases += 1;
+            return { release: () => void (leases -= 1) };
+          },
+        },
+      },
     );
+    const gone = machine.ask("a", { signal: call.signal });
+    const refused = expect(gone).rejects.toBeInstanceOf(Cancelled);
+    await machine.pass(2 * seconds);
+    await taking.entered;
+    call.abort("cancelled");
+    taking.open();
+    await refused;
     await machine.settle();
+    expect(leases).toBe(0);
     expectQuiet(machine);
   });
 });

@@ -221,18 +221,26 @@ describe("nobody waits for good", () => {
   it("whoever had its model loaded is served before that can be evicted again", async () => {
     // The load takes far longer than it was thought to: by its end nobody may be overtaken any more.
     const machine = handMachine(
-      { a: { loadMs: 50 * seconds }, b: a },
-      { places: 1, world: { loadMs: () => 1 * seconds } },
+      { a: { loadMs: 50 * seconds }, large: { ...a, size: 2 }, busy: a },
+      { places: 2, world: { loadMs: () => 1 * seconds } },
     );
+    const busy = await loaded(machine, "busy");
+    const first = machine.ask("a");
+    await machine.pass(50 * seconds);
+    (await first).release();
     const order: string[] = [];
-    const [high, low] = [
-      asked(order, "a", machine.ask("a", { caller: "x", priority: 1 })),
-      asked(order, "b", machine.ask("b", { caller: "y" })),
+    const all = [
+      asked(order, "large", machine.ask("large")),
+      asked(order, "a", machine.ask("a", { contextTokens: 16_384 })),
     ];
-    await machine.pass(53 * seconds);
-    await Promise.all([high, low]);
-    expect(order).toEqual(["a", "b"]);
-    expect(machine.loadCount()).toBe(2);
+    await machine.pass(20 * seconds);
+    expect(machine.log.at(-1)).toBe("load a 16384");
+    busy.release();
+    await machine.pass(40 * seconds);
+    await Promise.all(all);
+    expect(order).toEqual(["a", "large"]);
+    expect(machine.loadCount()).toBe(4);
+    expectQuiet(machine);
   });
 
   it("what keeps busy a model that a load waits for stops when the bound is over", async () => {
