@@ -75,7 +75,6 @@ describe("ollm daemon", () => {
     for (let deaths = 0; deaths < 3; deaths += 1) {
       const { code, err } = await run(daemonStart);
       expect([code, err]).toEqual([0, ""]);
-      if (deaths === 0) await place.until("the preload", () => place.ollama.loads.length > 0);
       process.kill(place.claim().pid, "SIGKILL");
       await place.until("the end", () => !isRunning(place.claim().pid));
     }

@@ -82,7 +82,8 @@ export function createLostPins(parts: {
     if (outcome.isLoaded) host.restoredAtMs.set(key, now());
     else if (!outcome.isWorthAnotherTry) report(engine, pin, `${engine.id} was restarted or emptied; ${outcome.why}`);
     else {
-      // Still starting.
+      // Still starting, or the machine has too much to do: tried again at the next look.
+      host.missing.set(key, { name: pin.name, why: outcome.why });
       host.seen.set(key, pin);
       host.wasSilent = true;
     }

@@ -11,9 +11,9 @@ export interface Preload {
   leaveOut(names: readonly string[]): void;
 }
 
-/** Ollama may be started by the same login. */
+/** Ollama may be started by the same login, which also has much to do for a while. */
 const againMs = 30_000;
-const tries = 10;
+const tries = 40;
 
 export function createPreload(parts: {
   readonly unasked: Unasked;
@@ -32,6 +32,7 @@ export function createPreload(parts: {
         log.warn(`preload ${name}: ${outcome.why}`);
         return;
       }
+      if (left === tries) log.info(`preload ${name}: ${outcome.why}`);
       await pause(timers, againMs, signal);
     }
   }
