@@ -46,6 +46,7 @@ export function createEstimates(parts: {
 }): Estimates {
   const { settings, inventory } = parts;
   const simulations = new Map<string, MemoryEstimate>();
+  const explanations = new WeakMap<ModelFacts, Explained | undefined>();
   const learning = createLearning(parts.now, parts.kept);
 
   function configured(name: string): MemoryEstimate | undefined {
@@ -67,6 +68,12 @@ export function createEstimates(parts: {
     return estimate;
   }
 
+  /** A list asks for every model at once: metadata is taken apart once. */
+  function explainedOnce(engine: Engine, facts: ModelFacts): Explained | undefined {
+    if (!explanations.has(facts)) explanations.set(facts, explainedBy(engine, facts));
+    return explanations.get(facts);
+  }
+
   /** Empty without metadata that the formula knows. */
   function described(
     { engine, model }: ModelPlace,
@@ -74,7 +81,7 @@ export function createEstimates(parts: {
     facts: ModelFacts,
     version?: string,
   ): Described {
-    const explained = explainedBy(engine, facts);
+    const explained = explainedOnce(engine, facts);
     const load = explained?.loadFor(contextTokens);
     if (explained === undefined || load === undefined) return {};
     const { dimensions, weights } = explained;
@@ -101,7 +108,7 @@ export function createEstimates(parts: {
     // Asking for the version would only delay the first load.
     if (residents.length === 0 && !learning.hasObserved(engine)) return described(located, contextTokens, facts);
     const version = await learning.versionOf(engine, signal);
-    const explained = explainedBy(engine, facts);
+    const explained = explainedOnce(engine, facts);
     if (explained !== undefined) learning.explain(engine, model.digest, explained);
     learning.observe(engine, version, residents);
     return described(located, contextTokens, facts, version);

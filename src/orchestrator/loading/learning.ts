@@ -51,6 +51,8 @@ interface HostState {
 export function createLearning(now: () => number, kept?: KeptLearning): Learning {
   const hosts = new WeakMap<Engine, HostState>();
   const sizes = createLearnedSizes();
+  /** By host and version, until something new is seen. */
+  let calibrations = new Map<string, ComputeCalibration>();
   const hostKey = createHostKeys();
   let taken: Promise<void> | undefined;
   const hostOf = (engine: Engine): HostState => {
@@ -79,6 +81,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     ready() {
       taken ??= (async () => {
         for (const reading of (await kept?.sizes()) ?? []) sizes.observe(reading);
+        calibrations = new Map();
       })();
       return taken;
     },
@@ -99,25 +102,36 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     },
     lastVersion: (engine) => hostOf(engine).version?.answered,
     hasObserved: (engine) => sizes.isSome(hostKey(engine)),
-    explain: (engine, digest, explained) => void hostOf(engine).explained.set(digest, explained),
+    explain(engine, digest, explained) {
+      const known = hostOf(engine).explained;
+      if (!known.has(digest)) calibrations = new Map();
+      known.set(digest, explained);
+    },
     observe(engine, version, residents) {
       for (const { digest, contextTokens, sizeBytes, reportedBytes = sizeBytes, vramBytes } of residents) {
         if (digest === undefined || contextTokens === undefined) continue;
         const key = keyOf(engine, version, digest, contextTokens);
         const compute = explainedCompute(engine, digest, contextTokens, reportedBytes);
         const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
+        if (!sizes.observe(reading)) continue;
+        calibrations = new Map();
         // What nobody can find again after a restart is not worth a place.
-        if (sizes.observe(reading) && engine.address !== undefined && version !== "unknown") kept?.noteSize(reading);
+        if (engine.address !== undefined && version !== "unknown") kept?.noteSize(reading);
       }
     },
     calibration(engine, version) {
-      return calibrate(
+      const key = JSON.stringify([hostKey(engine), version]);
+      const known = calibrations.get(key);
+      if (known !== undefined) return known;
+      const made = calibrate(
         sizes.readings(hostKey(engine), version).flatMap(({ digest, contextTokens, sizeBytes, compute }) => {
           const observed: ComputeObservation | undefined =
             explainedCompute(engine, digest, contextTokens, sizeBytes) ?? compute;
           return observed === undefined ? [] : [observed];
         }),
       );
+      calibrations.set(key, made);
+      return made;
     },
     learned(engine, version, digest, contextTokens, computed) {
       const reading = sizes.find(keyOf(engine, version, digest, contextTokens));
