@@ -19,6 +19,7 @@ const examples: Readonly<Record<string, unknown>> = {
       contextTokens: 16_384,
       keepAlive: 3600,
       sizeBytes: 5_000_000_000,
+      maxParallel: 2,
       system: "Answer briefly.",
     },
   },

@@ -91,7 +91,7 @@ export function createOrchestrator(world: World): Orchestrator {
     loader: () => loader,
     observations,
     decisions,
-    queue: () => settings().queue,
+    settings,
     timers: { now: steady, after: timers.after },
   });
   const loader = createLoader({

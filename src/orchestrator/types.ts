@@ -89,6 +89,8 @@ export interface ModelOverrides {
   readonly keepAlive?: number;
   /** In memory; overrides every estimate. */
   readonly sizeBytes?: number;
+  /** Answers at a time. */
+  readonly maxParallel?: number;
   readonly system?: string;
 }
 

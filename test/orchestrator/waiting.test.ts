@@ -64,6 +64,23 @@ describe("callers that wait for models", () => {
     expect(most).toBe(1);
   });
 
+  it("are answered so many at a time by a model as its setting says", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate, caller, orchestrator } = createTestBrain([engine], {
+      settings: { models: { "llama3*": { maxParallel: 2 } } },
+    });
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const all = Promise.all([1, 2, 3].map(() => generate({})));
+    const queue = async () => (await orchestrator.systemStatus(caller())).queue;
+    await expect.poll(queue).toEqual([{ model: small.name, running: 2, waiting: 1 }]);
+    gate.open();
+    await all;
+  });
+
   it("with a request for more context share one load of it", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestBrain([engine]);

@@ -78,7 +78,7 @@ export async function callerSettingsFrom(from: {
   };
 }
 
-/** Memory is shared: what a model takes, and how long it stays, is the owner's although other options are the caller's. */
+/** Models are shared: what one takes, how long it stays, how many it answers is the owner's; other options are the caller's. */
 function ownersPart(
   own: Settings["models"],
   obeyed: Settings["models"],
@@ -87,7 +87,7 @@ function ownersPart(
 ): readonly string[] {
   if (source === undefined || source.startsWith(file)) return [];
   return Object.entries(own).flatMap(([pattern, overrides]) =>
-    (["keepAlive", "sizeBytes"] as const)
+    (["keepAlive", "sizeBytes", "maxParallel"] as const)
       .filter((key) => overrides[key] !== undefined && overrides[key] !== obeyed[pattern]?.[key])
       .map((key) => {
         const path = formatPath(["models", pattern, key]);

@@ -78,6 +78,12 @@ export const modelSettings = {
         contextTokens: z.number().int().min(256).optional().describe("At least this many tokens of context."),
         keepAlive: z.number().int().min(-1).optional().describe("Seconds it stays loaded without use; -1 keeps it."),
         sizeBytes: bytes.optional().describe("Bytes it takes in memory, in place of every estimate."),
+        maxParallel: z
+          .number()
+          .int()
+          .min(1)
+          .optional()
+          .describe("Most answers at a time; an embedded model gives one whatever is set."),
         system: z.string().optional().describe("System prompt of requests that bring none."),
       }),
     )

@@ -1,4 +1,5 @@
 import type { Timers } from "../async/timers.ts";
+import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Report } from "../engines/engine.ts";
@@ -6,6 +7,7 @@ import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
 import type { Observations } from "../observations/observations.ts";
+import type { ModelOverrides } from "../types.ts";
 import { createLine, type Line } from "./line.ts";
 import type { LineWorld, Place, QueuedRequests } from "./line-world.ts";
 
@@ -53,18 +55,21 @@ export function createLines(parts: {
   readonly observations: Pick<Observations, "of" | "answered">;
   readonly decisions: Pick<Decisions, "note">;
   /** Asked anew each time. */
-  readonly queue: () => Settings["queue"];
+  readonly settings: () => Pick<Settings, "queue" | "models">;
   readonly timers: Timers;
 }): Lines {
-  const { loader, observations, decisions, queue, timers } = parts;
+  const { loader, observations, decisions, settings, timers } = parts;
   const lines = new Map<string, Line>();
 
   const own = {
     timers,
-    maxWaiting: () => queue().maxWaiting,
-    maxOvertakeMs: () => queue().maxOvertakeMs,
+    maxWaiting: () => settings().queue.maxWaiting,
+    maxOvertakeMs: () => settings().queue.maxOvertakeMs,
     slots: embeddedSlots,
-    maxParallel: ({ engine }) => maxParallel[engine.kind],
+    maxParallel({ engine, model }) {
+      const set = overridesOf(settings().models as Readonly<Record<string, ModelOverrides>>, model.name).maxParallel;
+      return engine.kind === "llama-cpp" ? maxParallel[engine.kind] : (set ?? maxParallel[engine.kind]);
+    },
     hasOwnThreads: ({ engine }) => engine.kind !== "llama-cpp",
     loadMs({ engine, model }) {
       const { loadSeconds } = observations.of(modelId(engine.id, model.name));
