@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
+import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
 import { createTestBrain } from "../support/orchestrator.ts";
@@ -77,6 +78,21 @@ describe("a model that an owner left in memory", () => {
     const second = await owner();
     await second.orchestrator.close({ unloadsOwn: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
+  });
+
+  it("in an engine that does not answer at the start is left to the owner after that", async () => {
+    const { engine, time, owner } = place();
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.setPinned(first.caller(), small.name, true);
+    await first.orchestrator.close();
+    engine.down = new EngineUnreachable("busy");
+    const second = await owner();
+    await time.pass(minute);
+    await second.orchestrator.close();
+    engine.down = undefined;
+    await owner();
+    expect(engine.keepAlives.get(small.name)).toBe(900);
   });
 
   it("is not the next one's when somebody said meanwhile how long it stays", async () => {

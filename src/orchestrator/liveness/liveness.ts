@@ -138,7 +138,8 @@ export function createLiveness(parts: {
       return;
     }
     const seconds = Math.round(state.patienceMs / 1_000);
-    void suspect(engine, `${engine.id} answers, but has given no token for ${seconds} s: restart it`).then(() => {
+    const why = `${engine.id} answers, but has given no token for ${seconds} s: it is stuck, or busy with another program`;
+    void suspect(engine, why).then(() => {
       // Once more after the next such silence.
       state.lastSignMs = timers.now();
       watch(engine);

@@ -49,6 +49,8 @@ export function createKeptLoads(parts: {
   let writing: Promise<void> | undefined;
   let isStale = false;
   let wasAdopted = false;
+  /** Of engines that did not answer at the start: for the owner after this one. */
+  let unseen: State["loads"] = [];
 
   const open = () =>
     (opened ??= openDocument<State, State>({
@@ -65,13 +67,12 @@ export function createKeptLoads(parts: {
   function current(): State {
     // The embedded engine's children end with their owner.
     const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
-    return {
-      loads: lasting.flatMap((engine) =>
-        ours()
-          .all(engine)
-          .map((own) => ({ engine: engine.id, ...own, activeMs: ours().lastActivityMs(engine, own.name) })),
-      ),
-    };
+    const loads = lasting.flatMap((engine) =>
+      ours()
+        .all(engine)
+        .map((own) => ({ engine: engine.id, ...own, activeMs: ours().lastActivityMs(engine, own.name) })),
+    );
+    return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };
   }
 
   async function write(): Promise<void> {
@@ -104,7 +105,9 @@ export function createKeptLoads(parts: {
         for (const engine of inventory.engines) {
           const own = kept.filter(({ engine: id }) => id === engine.id);
           if (own.length === 0) continue;
-          for (const resident of await inventory.resident(engine, 0)) {
+          const residents = await inventory.resident(engine, 0);
+          if (inventory.isSilent(engine)) unseen = [...unseen, ...own];
+          for (const resident of residents) {
             const known = own.find(({ name }) => sameModel(name, resident.name));
             if (known === undefined || ours().of(engine, resident.name) !== undefined) continue;
             const isOther =
