@@ -38,10 +38,13 @@ function loadReason(error: unknown): string | undefined {
   return `the engine process ended (${cause})${reason === undefined ? "" : `: ${reason}`}`;
 }
 
-/** SIGKILL that was not ours is the system's, whose memory ran out. */
+/**
+ * SIGKILL that was not ours is the system's, whose memory ran out. Where the weights were read and the context could not
+ * be made, what was missing is its memory, though llama.cpp does not always say so.
+ */
 function isOutOfMemory(error: unknown, reason: string): boolean {
   if (error instanceof ChildGone && error.end.cause === "SIGKILL" && !error.end.wasStopped) return true;
-  return saysOutOfMemory(reason);
+  return saysOutOfMemory(reason) || /^failed to create context$/i.test(reason);
 }
 
 const memoryHint = "Free memory with manage_model unload_all, or call smart_load with smaller context_tokens.";

@@ -95,7 +95,9 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
           await upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
         const exchange = {
           ...lasting(timeouts, `making ${name} from ${base}`, base, PullFailed),
-          hint: "Check that the adapter was made for this base; Ollama's log has the details.",
+          ...(adapter === undefined
+            ? {}
+            : { hint: "Check that the adapter was made for this base; Ollama's log has the details." }),
         };
         await transport.exchange(exchange, signal, async ({ ollama }) => {
           const body = {

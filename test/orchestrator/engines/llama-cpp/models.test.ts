@@ -5,6 +5,7 @@ import {
   ChildGone,
   type ChildSession,
 } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
+import { ChildFailure } from "../../../../src/orchestrator/engines/llama-cpp/child/failure.ts";
 import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { createModels, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
@@ -68,6 +69,24 @@ describe("an engine process that the system ends while it loads", () => {
     expect(error instanceof OutOfMemory ? OutOfMemory : undefined).toBe(expected);
     expect(String(error)).toContain(`the engine process ended (${cause})`);
     expect(await list()).toEqual([]);
+  });
+});
+
+describe("a load that the engine gives up", () => {
+  it.each([
+    // As node-llama-cpp and llama.cpp said it with an address space of 60 GB and too large a context.
+    ["A context size of 200000000 with 2 sequences is too large for the available RAM", true],
+    ["failed to initialize the context: std::bad_alloc", true],
+    ["Failed to create context", true],
+    ["unable to allocate CPU buffer", true],
+    ["unknown model architecture: 'gptoss'", false],
+    ["tensor 'blk.2.attn_q.weight' not found", false],
+  ])("with %j is out of memory: %s", async (message, isOutOfMemory) => {
+    const child = session(() => Promise.reject(new ChildFailure("load_failed", message)));
+    const { load } = models(child.session);
+    const loading = load().catch((error: unknown) => error);
+    child.end({ cause: "exit code 0", log: [], wasStopped: true });
+    expect((await loading) instanceof OutOfMemory).toBe(isOutOfMemory);
   });
 });
 
