@@ -47,3 +47,15 @@ describe("observations", () => {
     expect(observations.of("a").error).toBeUndefined();
   });
 });
+
+describe("how long an answer takes", () => {
+  it("is a long one: it rises at once and falls slowly", () => {
+    const observations = createObservations(() => 0);
+    expect(observations.of("ollama a").answerMs).toBeUndefined();
+    observations.answered("ollama a", 2_000);
+    observations.answered("ollama a", 10_000);
+    expect(observations.of("ollama a").answerMs).toBe(10_000);
+    observations.answered("ollama a", 1_000);
+    expect(observations.of("ollama a").answerMs).toBe(9_100);
+  });
+});

@@ -4,6 +4,7 @@ import {
   afterDecision,
   awaitedModels,
   expectedWaitMs,
+  fairTurn,
   nextToServe,
   type QueuedModel,
   type QueueState,
@@ -97,6 +98,19 @@ describe("who is served next", () => {
     const state = queue(waiting, models, { runningOf: new Map([["many", 1]]) });
     expect(nextToServe(state)).toMatchObject({ id: "3", overtakes: ["1", "2"] });
     expect(nextToServe({ ...state, runningOf: new Map() })).toMatchObject({ id: "1" });
+  });
+
+  it("callers take turns also one after the other: who asks for much begins anew behind each of the others", () => {
+    // Served so far: 3. `many` came with three at once, `new` after them.
+    const turns = [fairTurn(3, undefined), fairTurn(3, 3), fairTurn(3, 4)];
+    expect(turns).toEqual([3, 4, 5]);
+    expect(fairTurn(3, undefined)).toBe(3);
+    expect(fairTurn(9, 5)).toBe(9);
+    const waiting = [
+      ...turns.slice(1).map((turn, index) => request(`many ${index}`, "a", { caller: "many", turn })),
+      request("new", "a", { turn: fairTurn(3, undefined) }),
+    ];
+    expect(nextToServe(queue(waiting, { a: resident() }))).toMatchObject({ id: "new" });
   });
 
   it("a higher priority goes first, but overtakes nobody beyond the bound", () => {

@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { victimsOf } from "../../../src/orchestrator/loading/queueing.ts";
+import type { LoadTarget, MemoryState, ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
+import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
+import { gigabyte } from "../../support/fake-engine.ts";
+
+function resident(name: string, gigabytes: number, more: Partial<ResidentEntry> = {}): ResidentEntry {
+  return {
+    name,
+    engine: "ollama",
+    sizeBytes: gigabytes * gigabyte,
+    mappedBytes: 0,
+    isBusy: false,
+    isPinned: false,
+    lastUsedMs: 0,
+    isForeign: false,
+    ...more,
+  };
+}
+
+function target(gigabytes: number): LoadTarget {
+  const predictedBytes = gigabytes * gigabyte;
+  return {
+    model: "new:1b",
+    engine: "ollama",
+    contextTokens: 4_096,
+    estimate: { method: "configured", predictedBytes, margin: 0, processBytes: 0 },
+    fileBytes: predictedBytes,
+    isLoaded: false,
+  };
+}
+
+function memory(freeGigabytes: number, ...entries: readonly ResidentEntry[]): MemoryState {
+  return {
+    availableBytes: freeGigabytes * gigabyte,
+    isOverridden: false,
+    totalBytes: 64 * gigabyte,
+    bufferBytes: 0,
+    smallModelBytes: 0,
+    reservedBytes: 0,
+    resident: entries,
+  };
+}
+
+const ids = (...names: readonly string[]) => names.map((name) => modelId("ollama", name));
+
+describe("what has to go for a load that waits", () => {
+  it("is nothing where it fits beside everything", () => {
+    expect(victimsOf(target(4), memory(5, resident("a:1b", 3)))).toEqual([]);
+  });
+
+  it("is idle where that does", () => {
+    const state = memory(1, resident("busy:1b", 4, { isBusy: true }), resident("idle:1b", 5));
+    expect(victimsOf(target(4), state)).toEqual(ids("idle:1b"));
+  });
+
+  it("is busy where nothing idle does: then it waits for that", () => {
+    const state = memory(1, resident("busy:1b", 4, { isBusy: true }), resident("idle:1b", 1));
+    expect(victimsOf(target(4), state)).toEqual(ids("busy:1b"));
+  });
+
+  it("is not itself with too little context", () => {
+    expect(victimsOf(target(4), memory(1, resident("new:1b", 3)))).toEqual([]);
+  });
+
+  it("is nothing where nothing would help, so that whoever tries is told at once", () => {
+    const state = memory(1, resident("pinned:1b", 9, { isPinned: true }));
+    expect(victimsOf(target(8), state)).toEqual([]);
+  });
+});
