@@ -51,7 +51,8 @@ async function askOllama(
     } catch (error) {
       const hint = "Start it (ollama serve), or set providers.ollama.host; without it the embedded engine serves.";
       // Not installed is the usual case of who uses the embedded engine, and nothing to worry about.
-      if (hasOther && codeOf(error) === "ECONNREFUSED") return ok(name, `not running at ${label}; it isn't needed`);
+      const isUsual = name === "ollama" && hasOther && codeOf(error) === "ECONNREFUSED";
+      if (isUsual) return ok(name, `not running at ${label}; it isn't needed`);
       return problem(`no answer at ${label} (${codeOf(error)})`, hint);
     }
   } catch (error) {
