@@ -71,6 +71,30 @@ describe("models", () => {
     expect(stdout).toMatch(/^No models yet\. To get one:\n {2}ollm pull \S+\n/);
   });
 
+  it("are made of others, with what a shell can say; a name that is taken asks", async () => {
+    const words = ["create", "poet", "--from", "smollm2:135m", "--system", "You rhyme."];
+    const parameters = ["--parameter", "temperature=1.2", "--parameter", "stop=END", "--parameter", "stop=a=b"];
+    const made = await ollm([...words, ...parameters, "--json"]);
+    expect({ code: made.code, ...(JSON.parse(made.stdout) as object) }).toMatchObject({
+      code: 0,
+      model: "poet:latest",
+      created: { engine: "ollama" },
+    });
+    expect(home.ollama.models.get("poet:latest")).toMatchObject({
+      system: "You rhyme.",
+      parameters: 'temperature 1.2\nstop "END"\nstop "a=b"',
+    });
+    const again = await ollm(words);
+    expect(again.code).toBe(2);
+    expect(again.stderr).toContain("Replace poet:latest");
+    expect((await ollm([...words, "--yes"])).code).toBe(0);
+    const typo = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temprature=1"]);
+    expect(typo.stderr).toContain("did you mean temperature?");
+    const shapeless = await ollm(["create", "other", "--from", "smollm2:135m", "--parameter", "temperature"]);
+    expect(shapeless.stderr).toContain("is no name=value");
+    expect(home.ollama.models.has("other:latest")).toBe(false);
+  });
+
   it("are deleted after asking; where nobody can answer --yes is named, and nothing is deleted", async () => {
     const asked = await ollm(["rm", "big:7b"]);
     expect(asked.code).toBe(2);
