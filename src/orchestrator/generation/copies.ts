@@ -58,35 +58,26 @@ export function createCopies(): Copies {
       // Counted where it was routed before anything is awaited: those that come together see one another.
       const mustWait = count(idOf(entry.located)) >= maxParallel[entry.located.engine.kind];
       const stay = take(idOf(entry.located));
-      const places = await placesOf(source, entry.located, privacy, tried);
-      const isLoaded = await Promise.all(places.map((place) => source.inventory.isLoaded(place, 60_000)));
-      const hasRoom = await Promise.all(
-        places.map(async (place, index) => {
-          if (index === 0 || isLoaded[index] === true) return true;
-          return mustWait && (await isThereRoom(source, place, signal));
-        }),
-      );
-      // Nothing is awaited from here to the count.
-      stay();
-      const open = places.flatMap((place, index) => (hasRoom[index] === true ? [{ place, index }] : []));
+      if (!hasOthers(source, entry.located)) return { entry, request, release: stay };
+      const open = await openPlaces(source, entry.located, privacy, tried, mustWait, signal).finally(stay);
       const chosen = chooseCopy(
-        open.map(({ place, index }) => {
+        open.map(({ place, isLoaded }) => {
           const id = idOf(place);
           const { loadSeconds } = source.observations.of(id);
           return {
             assigned: count(id),
             parallel: maxParallel[place.engine.kind],
-            isLoaded: isLoaded[index] === true || count(id) > 0,
+            isLoaded: isLoaded || count(id) > 0,
             loadMs: loadSeconds === undefined ? place.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
           };
         }),
         source.observations.of(idOf(entry.located)).answerMs ?? assumedAnswerMs,
       );
-      const { place, index } = open[chosen] ?? { place: entry.located, index: 0 };
+      const { place, isLoaded } = open[chosen] ?? { place: entry.located, isLoaded: false };
       const id = idOf(place);
       const release = take(id);
-      if (index === 0) return { entry, request, release };
-      if (isLoaded[index] !== true) opened.add(id);
+      if (place === entry.located) return { entry, request, release };
+      if (!isLoaded) opened.add(id);
       const { keepAliveSeconds = copyKeepAliveSeconds } = request;
       return {
         entry: atPlace(entry, place),
@@ -95,6 +86,35 @@ export function createCopies(): Copies {
       };
     },
   };
+}
+
+function hasOthers({ inventory }: CandidateSource, { engine }: LocatedModel): boolean {
+  return inventory.engines.some((other) => other !== engine && other.kind === engine.kind);
+}
+
+interface OpenPlace {
+  readonly place: LocatedModel;
+  readonly isLoaded: boolean;
+}
+
+/** The routed one, those where it is loaded and, if it must wait, those that have room for it. */
+async function openPlaces(
+  source: CandidateSource,
+  routed: LocatedModel,
+  privacy: Privacy,
+  tried: ReadonlySet<string>,
+  mustWait: boolean,
+  signal: AbortSignal,
+): Promise<readonly OpenPlace[]> {
+  const places = await placesOf(source, routed, privacy, tried);
+  const looked = await Promise.all(
+    places.map(async (place) => {
+      const isLoaded = await source.inventory.isLoaded(place, 60_000);
+      const isOpen = place === routed || isLoaded || (mustWait && (await isThereRoom(source, place, signal)));
+      return { place, isLoaded, isOpen };
+    }),
+  );
+  return looked.filter(({ isOpen }) => isOpen);
 }
 
 /** The routed one first; the others in the configured order, one of each memory domain. */
