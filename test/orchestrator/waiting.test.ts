@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, QueueFull } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
 import { createTestBrain } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -207,5 +208,32 @@ describe("callers that wait for models", () => {
     expect((await generate({ model: large.name })).model).toBe(large.name);
     expect(engine.resident.has(small.name)).toBe(false);
     expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
+  });
+});
+
+describe("an engine that is replaced while callers wait for its models", () => {
+  it("answers them, and its successor those who come after, of the same model", async () => {
+    const [first, second] = [createFakeEngine("ollama", [small]), createFakeEngine("ollama", [small])];
+    const given = (host: string) => ({ providers: { ollama: { host } } });
+    const live = createHandSettings(given("first"));
+    const { generate, orchestrator, caller } = createTestBrain([first], {
+      live,
+      remakeEngines: ({ providers }) => [providers.ollama.host === "first" ? first : second],
+    });
+    const gate = createGate();
+    first.answer = async () => {
+      await gate.pass();
+      return {};
+    };
+    const before = Promise.all(Array.from({ length: 5 }, () => generate({})));
+    await gate.entered;
+    live.change(given("second"));
+    const after = Promise.all(Array.from({ length: 5 }, () => generate({})));
+    await expect.poll(async () => (await orchestrator.systemStatus(caller())).queue).toHaveLength(2);
+    gate.open();
+    await Promise.all([before, after]);
+    const generations = (calls: readonly string[]) => calls.filter((call) => call.startsWith("generate")).length;
+    expect([generations(first.calls), generations(second.calls)]).toEqual([5, 5]);
+    expect(first.calls.filter((call) => call.startsWith("load"))).toHaveLength(1);
   });
 });

@@ -349,6 +349,7 @@ export function createLoader(parts: {
     wouldEvict,
     resident: rememberedResident,
     useResident,
+    lease: (id) => leases.take(id),
     usesOf: (id) => Math.max(leases.count(id), Number(occupancy.isBusy(id))),
     isEvicting: occupancy.isEvicting,
     lossSeconds: ({ engine, model }) => policies.lossSeconds(engine, modelId(engine.id, model.name)),

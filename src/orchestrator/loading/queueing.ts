@@ -32,6 +32,8 @@ export interface LoaderQueueing {
     located: LocatedModel,
     contextTokens: number | undefined,
   ): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
+  /** Protects a model that was loaded this very moment. */
+  lease(id: string): Lease;
   /** Makes room and loads, without asking whose turn it is. */
   loadNow(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
   /** Ids of what a load would evict; see `victimsOf`. */

@@ -58,6 +58,8 @@ export interface LineWorld {
   resident(located: LocatedModel): Promise<ResidentModel | undefined>;
   /** Undefined when it is not there any more, or with too little context. */
   use(located: LocatedModel, neededTokens: number): Promise<Use | undefined>;
+  /** The same right after its load, without looking. */
+  hold(located: LocatedModel, loaded: LoadResult): Use;
   /** Makes room and loads; throws what a load throws. */
   load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
   /** What would have to go for it, itself not counted; busy models only where idle ones don't do. */

@@ -52,8 +52,8 @@ export function createLine(world: LineWorld): Line {
   let servedTurn = 0;
   const planning = new Set<string>();
   let loading: Loading | undefined;
-  /** Its model was loaded for it: it is served before anybody is asked. */
-  let owed: Waiter | undefined;
+  /** Whose models were loaded for them, and are held: they are served before anybody is asked. */
+  let owed: readonly { readonly waiter: Waiter; readonly use: Use }[] = [];
   /** Of everything that may change a plan; and of what changes what is in memory. */
   let [events, memoryEvents] = [0, 0];
   let [isRunning, isDirty] = [false, false];
@@ -67,6 +67,7 @@ export function createLine(world: LineWorld): Line {
   function ask(): void {
     cancelTimer?.();
     cancelTimer = undefined;
+    letGo();
     if (waiters.all().length === 0) return;
     isDirty = true;
     if (!isRunning) void run();
@@ -82,9 +83,17 @@ export function createLine(world: LineWorld): Line {
       } catch (error) {
         // A defect must not leave anybody waiting for good.
         for (const waiter of waiters.all()) waiters.fail(waiter, error);
+        letGo();
       }
     }
     isRunning = false;
+  }
+
+  /** Of what is held for those who left. */
+  function letGo(): void {
+    const left = owed.filter(({ waiter }) => !waiters.has(waiter));
+    owed = owed.filter((due) => !left.includes(due));
+    for (const { use } of left) use.release();
   }
 
   async function look(): Promise<void> {
@@ -108,11 +117,10 @@ export function createLine(world: LineWorld): Line {
       if (isDirty) return;
       const { models } = queueState(view());
       for (const waiter of waiters.all()) if (waiter.grant === undefined && isThere(models, waiter)) reload(waiter);
-      const first = owed;
-      owed = undefined;
-      if (first !== undefined && waiters.has(first) && isFree(first)) {
-        await serve(first);
-        continue;
+      for (const due of owed) {
+        if (!isPlaceFree(due.waiter)) continue;
+        owed = owed.filter((each) => each !== due);
+        give(due.waiter, due.use);
       }
       if (isDraining()) return rest(undefined);
       const state = queueState(view());
@@ -199,9 +207,10 @@ export function createLine(world: LineWorld): Line {
     return models.get(keyOf(view(), waiter))?.state === "resident";
   }
 
-  /** Whether it would be served if nobody else waited. */
-  function isFree(waiter: Waiter): boolean {
-    return nextToServe(queueState({ ...view(), waiting: [waiter] })).kind === "serve";
+  function isPlaceFree({ id, located }: Waiter): boolean {
+    if ((running.get(id)?.count ?? 0) >= world.maxParallel(located)) return false;
+    const sharing = [...running.values()].filter((each) => !world.hasOwnThreads(each.located));
+    return world.hasOwnThreads(located) || sharing.length < world.slots;
   }
 
   /** False: it is not there any more, and is to be loaded. */
@@ -212,6 +221,11 @@ export function createLine(world: LineWorld): Line {
       if (known !== undefined) seen.set(waiter.id, { ...known, resident: undefined });
       return false;
     }
+    give(waiter, use);
+    return true;
+  }
+
+  function give(waiter: Waiter, use: Use): void {
     // Cancelled meanwhile.
     if (!waiters.has(waiter)) use.release();
     else {
@@ -219,7 +233,6 @@ export function createLine(world: LineWorld): Line {
       servedTurn = Math.max(servedTurn, waiter.turn);
       waiter.grant?.(use);
     }
-    return true;
   }
 
   /** Cheap: it is loaded, and only told how long it stays. */
@@ -244,8 +257,10 @@ export function createLine(world: LineWorld): Line {
     const ended = work.then(
       (result) => {
         for (const each of waiters.ofModel(id)) each.loadMs += result.loadMs;
-        if (waiter.grant !== undefined) owed = waiter;
-        else if (waiters.has(waiter)) {
+        if (!waiters.has(waiter)) return loadEnded();
+        // Without looking whether it is there: an engine may not say so, and nobody is to have it loaded for ever.
+        if (waiter.grant !== undefined) owed = [...owed, { waiter, use: world.hold(located, result) }];
+        else {
           waiters.leave(waiter);
           waiter.loaded(result);
         }

@@ -2,7 +2,7 @@ import type { Timers } from "../async/timers.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Decisions } from "../decisions/decisions.ts";
-import type { Report } from "../engines/engine.ts";
+import type { Engine, Report } from "../engines/engine.ts";
 import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
@@ -59,7 +59,8 @@ export function createLines(parts: {
   readonly timers: Timers;
 }): Lines {
   const { loader, observations, decisions, settings, timers } = parts;
-  const lines = new Map<string, Line>();
+  let queues: readonly { readonly domain: string; readonly line: Line; readonly engines: Map<string, Engine> }[] = [];
+  const lines = () => queues.map(({ line }) => line);
 
   const own = {
     timers,
@@ -82,6 +83,13 @@ export function createLines(parts: {
     },
     resident: (located) => loader().resident(located),
     use: (located, neededTokens) => loader().useResident(located, neededTokens),
+    hold({ engine, model }, { plan: { contextTokens, estimate } }) {
+      const { release } = loader().lease(modelId(engine.id, model.name));
+      return {
+        resident: { name: model.name, sizeBytes: estimate.predictedBytes, vramBytes: 0, contextTokens },
+        release,
+      };
+    },
     load: (...asked) => loader().loadNow(...asked),
     wouldEvict: (located, contextTokens) => loader().wouldEvict(located, contextTokens),
     usesOf: (id) => loader().usesOf(id),
@@ -98,11 +106,19 @@ export function createLines(parts: {
     usesOf: () => 0,
   } satisfies LineWorld;
 
+  /**
+   * An engine that was replaced has the id of its successor, and other models in memory: those who wait for it stay in a
+   * line of their own.
+   */
   function lineOf(located: LocatedModel): Line {
-    const id = takesNoMemory(located) ? elsewhere : located.engine.memoryDomain;
-    const line = lines.get(id) ?? createLine(id === elsewhere ? remote : own);
-    lines.set(id, line);
-    return line;
+    const { engine } = located;
+    const domain = takesNoMemory(located) ? elsewhere : engine.memoryDomain;
+    const isSame = (known: Engine | undefined) => known === undefined || known === engine;
+    const found = queues.find((queue) => queue.domain === domain && isSame(queue.engines.get(engine.id)));
+    const queue = found ?? { domain, line: createLine(domain === elsewhere ? remote : own), engines: new Map() };
+    queue.engines.set(engine.id, engine);
+    if (found === undefined) queues = [...queues.filter(({ line }) => line.snapshot().length > 0), queue];
+    return queue.line;
   }
 
   const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
@@ -124,9 +140,9 @@ export function createLines(parts: {
         signal,
       }),
     wake() {
-      for (const line of lines.values()) line.wake();
+      for (const line of lines()) line.wake();
     },
-    isAwaited: (id) => [...lines.values()].some((line) => line.isAwaited(id)),
-    snapshot: () => [...lines.values()].flatMap((line) => line.snapshot()),
+    isAwaited: (id) => lines().some((line) => line.isAwaited(id)),
+    snapshot: () => lines().flatMap((line) => line.snapshot()),
   };
 }

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
-import type { LineRequest, LineWorld, Place } from "../../../src/orchestrator/queue/line-world.ts";
+import type { LineRequest, LineWorld, Place, Use } from "../../../src/orchestrator/queue/line-world.ts";
 import { createLine, type Line } from "../../../src/orchestrator/queue/line.ts";
 import type { LoadPlan, ResidentModel } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
@@ -78,6 +78,20 @@ export function handMachine(
     });
   }
 
+  function take(name: string): Use {
+    leases.set(name, usesOf(name) + 1);
+    lastUsedMs.set(name, clock.now());
+    let isReleased = false;
+    return {
+      ...(resident.has(name) ? { resident: resident.get(name) as ResidentModel } : {}),
+      release() {
+        if (isReleased) throw new Error("released twice");
+        isReleased = true;
+        leases.set(name, usesOf(name) - 1);
+      },
+    };
+  }
+
   const world: LineWorld = {
     timers: clock,
     maxWaiting: () => options.maxWaiting ?? 64,
@@ -91,18 +105,9 @@ export function handMachine(
       if (there === undefined || loadingIds.has(name) || (there.contextTokens ?? 0) < neededTokens) {
         return Promise.resolve(undefined);
       }
-      leases.set(name, usesOf(name) + 1);
-      lastUsedMs.set(name, clock.now());
-      let isReleased = false;
-      return Promise.resolve({
-        resident: there,
-        release() {
-          if (isReleased) throw new Error("released twice");
-          isReleased = true;
-          leases.set(name, usesOf(name) - 1);
-        },
-      });
+      return Promise.resolve(take(name));
     },
+    hold: ({ model }) => take(model.name),
     async load({ model: { name } }, { contextTokens }, report, signal) {
       const plan = planOf({ contextTokens });
       const there = resident.get(name);

@@ -87,15 +87,40 @@ describe("who is cancelled", () => {
         },
       },
     );
+    machine.resident.set("a", { name: "a", sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 });
     const gone = machine.ask("a", { signal: call.signal });
     const refused = expect(gone).rejects.toBeInstanceOf(Cancelled);
-    await machine.pass(2 * seconds);
     await taking.entered;
     call.abort("cancelled");
     taking.open();
     await refused;
     await machine.settle();
     expect(leases).toBe(0);
+    expectQuiet(machine);
+  });
+});
+
+describe("a model that its engine doesn't show after it was loaded", () => {
+  it("answers all the same, once for each load", async () => {
+    const machine = handMachine({ a }, { places: 1, world: { resident: () => Promise.resolve(undefined) } });
+    const both = [machine.ask("a"), machine.ask("a")].map(async (place) => (await place).release());
+    await machine.pass(3 * seconds);
+    await Promise.all(both);
+    expectQuiet(machine);
+  });
+
+  it("is let go of when who had it loaded leaves before there is a place", async () => {
+    const embedded = { ...a, isEmbedded: true };
+    const machine = handMachine({ a: embedded, b: embedded }, { places: 2 });
+    const busy = await loaded(machine, "a");
+    const call = new AbortController();
+    const gone = machine.ask("b", { signal: call.signal });
+    await machine.pass(3 * seconds);
+    expect(machine.leases.get("b")).toBe(1);
+    call.abort("cancelled");
+    await expect(gone).rejects.toBeInstanceOf(Cancelled);
+    busy.release();
+    await machine.settle();
     expectQuiet(machine);
   });
 });
