@@ -151,11 +151,8 @@ export function whyWaiting(
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {
     const isFull = model.running >= model.maxParallel;
-    return {
-      text: `waiting for ${name}, which answers others first`,
-      isForMemory: false,
-      ...(isFull ? {} : held(name)),
-    };
+    const text = isFull ? `waiting for ${name}, which answers others first` : `waiting for ${name}: others came first`;
+    return { text, isForMemory: false };
   }
   if (loading !== undefined) return { text: `waiting for ${name}: another model is being loaded`, isForMemory: false };
   if (model.replaces !== undefined && usesOf(view, id) > 0) {
@@ -163,16 +160,14 @@ export function whyWaiting(
     return { text, isForMemory: true };
   }
   const { plan } = seen.get(id) ?? {};
-  if (plan === undefined) return undefined;
+  const isAnybodyAnswered = [...state.models.values()].some(({ running }) => running > 0);
+  // Only until its plan is made.
+  if (plan === undefined || plan.evicts.length === 0 || !isAnybodyAnswered) return undefined;
   const isInTheWay = plan.evicts.some((other) => usesOf(view, other) > 0);
-  if (isInTheWay || plan.evicts.length === 0) {
+  if (isInTheWay) {
     const text = `waiting for memory: ${name} fits when the models that are answering now are done`;
     return { text, isForMemory: true };
   }
   const text = `waiting to load ${name}: those who are answered now may need what would have to go`;
   return { text, isForMemory: true };
-}
-
-function held(name: string): { readonly text: string } {
-  return { text: `waiting for ${name}: others came first` };
 }
