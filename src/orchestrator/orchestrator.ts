@@ -254,6 +254,8 @@ export function createOrchestrator(world: World): Orchestrator {
           : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
         ...(caller.warnings ?? []),
         ...memories.problems(),
+        ...comparisons.problems(),
+        ...projects.problems(),
         // Why is told with each engine.
         ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
       ],
