@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Cancelled, LoadFailed } from "../../errors.ts";
 import type { GgufHeader } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
@@ -48,6 +49,8 @@ interface Entry extends Resident {
   readonly base: ProcessMemory | undefined;
   readonly request: LoadRequest;
   users: number;
+  /** Somebody used it: from then on its time ends it. */
+  wasTaken: boolean;
   keepAliveSeconds: number;
   expiresAtMs?: number;
   timer?: NodeJS.Timeout;
@@ -122,6 +125,7 @@ export function createModels(parts: ModelsParts): Models {
         base,
         request: loadRequest,
         users: 0,
+        wasTaken: false,
         keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? parts.keepAliveSeconds,
       };
       entries.set(name, entry);
@@ -171,8 +175,12 @@ export function createModels(parts: ModelsParts): Models {
       pending.followers -= 1;
       if (pending.followers === 0 && signal.aborted) {
         pending.abort.abort(signal.reason);
-        // A cancelled call leaves no work behind.
+        // A cancelled call leaves no work behind, and no model that it came too late to keep from loading.
         await pending.done.catch(() => undefined);
+        // Whoever else waited for it takes it within this turn.
+        await nextTurn();
+        const entry = entries.get(name);
+        if (entry?.wasTaken === false) await end(entry);
       }
     }
   }
@@ -196,6 +204,7 @@ export function createModels(parts: ModelsParts): Models {
 
   function take(entry: Entry, options: LoadOptions, loadMs: number): Use {
     entry.users += 1;
+    entry.wasTaken = true;
     if (options.keepAliveSeconds !== undefined) entry.keepAliveSeconds = options.keepAliveSeconds;
     clearTimeout(entry.timer);
     delete entry.expiresAtMs;
