@@ -80,7 +80,7 @@ export function addMemory(program: Command, run: Run): void {
       memory
         .command("forget")
         .argument("[keys...]", "as in list")
-        .description("forget these, or all after asking")
+        .description("forget what is under a key; several, or all, after asking")
         .option("--all", "everything that is remembered")
         .option("-y, --yes", "without asking"),
       "forgotten[], total",

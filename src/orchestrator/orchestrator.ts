@@ -173,7 +173,8 @@ export function createOrchestrator(world: World): Orchestrator {
   const named = { profiles: Object.keys(profiles) };
   const projects = createProjects({ now, log, publish, ...named, ...kept });
   const { asOwn } = projects;
-  const templates = createTemplates({ folder: join(world.home, "templates"), log, publish, ...named, asOwn });
+  const templatesFolder = world.templatesFolder ?? join(world.home, "templates");
+  const templates = createTemplates({ folder: templatesFolder, log, publish, ...named, asOwn });
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
 
@@ -276,6 +277,8 @@ export function createOrchestrator(world: World): Orchestrator {
           : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
         ...(caller.warnings ?? []),
         ...memories.problems(),
+        ...comparisons.problems(),
+        ...projects.problems(),
         ...lifecycle.problems(),
         // Why is told with each engine.
         ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),

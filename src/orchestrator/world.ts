@@ -28,6 +28,8 @@ export interface World {
   readonly documentFiles?: DocumentFiles;
   /** Where what is remembered lies; absent: with the other documents. */
   readonly memoryFiles?: DocumentFiles;
+  /** Where the user's templates lie; absent: in `home`. */
+  readonly templatesFolder?: string;
   /** Of this process, which holds the home. */
   readonly settings: LiveSettings;
   /** The build's version. */

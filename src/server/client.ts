@@ -106,6 +106,8 @@ export async function startServer(options: {
   const close = async (): Promise<void> => {
     await client.close();
     child.stdin.end();
+    // Nobody listens any more: a front that waits for its last words to be taken would not end.
+    child.stdout.resume();
     const timer = setTimeout(() => child.kill("SIGKILL"), endMs);
     await exited;
     clearTimeout(timer);

@@ -28,8 +28,10 @@ export interface StdioTransport extends Transport {
   stopReading(): void;
 }
 
-/** Enough for the answers to a script that pipes its requests in and closes; far below the 2 s in which we must end. */
-const defaultDrainMs = 500;
+/** Enough for the answers to a script that pipes its requests in and closes; below the 2 s in which we must end. */
+const defaultDrainMs = 1_000;
+/** Between each two of them the event loop goes round: where others take the cores, time alone brings no answer. */
+const drainTurns = 20;
 /** More than any host has under way, and few enough that their answers can be held. */
 const defaultMaxPending = 256;
 
@@ -97,7 +99,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     close() {
       if (isClosed) return Promise.resolve();
       isClosed = true;
-      clearTimeout(drainTimer);
+      clearInterval(drainTimer);
       input.off("data", lines.push);
       input.pause();
       lines.clear();
@@ -157,7 +159,11 @@ export function createStdioTransport(input: Readable, output: Writable, options:
 
   function onInputEnd(): void {
     if (isClosed || drainTimer !== undefined) return;
-    drainTimer = setTimeout(() => void transport.close(), drainMs);
+    let turns = 0;
+    drainTimer = setInterval(() => {
+      turns += 1;
+      if (turns === drainTurns) void transport.close();
+    }, drainMs / drainTurns);
     endWhenDone();
   }
 

@@ -17,7 +17,7 @@ import { fileStamp } from "./file-stamp.ts";
 export interface BrainOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
-  /** The home in whose place that one is until the end, because it can't be written: nothing is remembered for good. */
+  /** The home in whose place that one is until the end, because it can't be written: what is there is used. */
   readonly unusableHome?: string;
   /** Of the process that holds the home: its settings of scope owner are the ones that count. */
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -88,6 +88,7 @@ export async function openBrain(options: BrainOptions): Promise<Brain> {
     documentFiles: createDocumentFiles(home),
     ...(unusableHome !== undefined && {
       memoryFiles: readOnlyFiles(createDocumentFiles(unusableHome), `${unusableHome} can't be used`),
+      templatesFolder: path.join(unusableHome, "templates"),
     }),
   });
   return {

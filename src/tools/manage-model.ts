@@ -136,7 +136,9 @@ export const manageModel = defineTool({
       return `Unloaded ${names}`;
     }
     if (details === undefined) {
-      return action === "keep" ? `${model} stays once it is loaded, until released` : `${model} is not pinned any more`;
+      return action === "keep"
+        ? `${model} is pinned: once loaded, it stays until released`
+        : `${model} is not pinned any more`;
     }
     return [
       `${model}: ${[details.parameter_size, details.quantization, formatBytes(details.size_bytes)].filter(Boolean).join(", ")}`,

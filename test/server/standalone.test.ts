@@ -110,7 +110,7 @@ describe("the built server", () => {
 
   it("uses a temporary home until its end, with a warning, when its own can't be written", async () => {
     await writeFile(home, "a file in the way");
-    server = startRaw(environment);
+    server = startRaw({ ...environment, OLLM_TOOLS_SETS: "all" });
     server.send(initialize);
     await server.next();
     server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "system_status", arguments: {} } });
@@ -125,9 +125,26 @@ describe("the built server", () => {
     };
     expect(await tool(2, "remember", { key: "a", value: "b" })).toContain(`${home} can't be used`);
     expect(await tool(3, "recall", {})).toContain('"total":0');
+    const template = await tool(4, "create_template", { name: "new", template: "x" });
+    expect(template).toContain('"isError":true');
+    expect(template).toContain(JSON.stringify(home).slice(1, -1));
     server.process.stdin?.end();
     expect(await server.exited).toBe(0);
     await expect(stat(used)).rejects.toThrow("ENOENT");
+  });
+
+  it("uses the templates of a home that can't be written", async () => {
+    const templates = path.join(home, "templates");
+    await mkdir(templates, { recursive: true });
+    await writeFile(path.join(templates, "own.yaml"), "template: Hi {name}\n");
+    await writeFile(path.join(home, "run"), "a file in the way");
+    server = startRaw(environment);
+    server.send(initialize);
+    await server.next();
+    const given = { name: "render_template", arguments: { name: "own", variables: { name: "Ann" } } };
+    server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params: given });
+    expect(JSON.stringify(await server.next())).toContain("Hi Ann");
+    expect(server.stderr()).toContain("can't be used");
   });
 
   it("reads files of the project that it is started in and of --root folders, and refuses others", async () => {

@@ -18,7 +18,7 @@ describe("manage_model", () => {
     });
     connection = await connectMemoryClient(orchestrator);
     expect(await connection.call("manage_model", { action: "keep", model: "smollm2:135m" })).toEqual({
-      content: [{ type: "text", text: "smollm2:135m stays once it is loaded, until released" }],
+      content: [{ type: "text", text: "smollm2:135m is pinned: once loaded, it stays until released" }],
       structuredContent: { action: "keep", model: "smollm2:135m" },
     });
     expect(await connection.call("manage_model", { action: "release", model: "smollm2:135m" })).toMatchObject({

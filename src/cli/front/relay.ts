@@ -59,9 +59,8 @@ interface OpenRequest {
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
-/** As the stdio transport does when its client closes; longer while an owner is only being started. */
-const drainMs = 500;
-const drainWhileConnectingMs = 1_500;
+/** As the stdio transport does when its client closes; the owner may only be starting. Below the 2 s in which we must end. */
+const drainMs = 1_500;
 const handoverPatienceMs = 5_000;
 /** An owner that dies at once whoever connects is started anew only when somebody needs it. */
 const maxDeathsPerMinute = 3;
@@ -347,7 +346,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isEnding || isOver) return;
     isEnding = true;
     if (state === "down") return over();
-    effects.drain(state === "connecting" ? drainWhileConnectingMs : drainMs);
+    effects.drain(drainMs);
     settle();
   }
 

@@ -1,3 +1,4 @@
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { Answers, Question } from "../../server/client.ts";
 import type { CommandIo } from "../commands/io.ts";
 
@@ -23,6 +24,24 @@ export async function askAtTerminal(
     else if (field.isRequired) return undefined;
   }
   return answers;
+}
+
+/** Asks for a yes; throws where there is none, or nobody who could say it. */
+export async function agree(message: string, io: Pick<CommandIo, "ask" | "stderr" | "isTerminal">): Promise<void> {
+  if (!io.isTerminal) throw nobodyAnswers(message);
+  const field = { name: "confirm", description: "confirm", type: "boolean", isRequired: true } as const;
+  if ((await askAtTerminal({ message, fields: [field] }, io)) === undefined) throw declined();
+}
+
+export function declined(): OrchestratorError {
+  return new OrchestratorError("you did not agree, so nothing was changed");
+}
+
+export function nobodyAnswers(
+  question: string,
+  hint = "Add --yes to do this, or run it in a terminal.",
+): OrchestratorError {
+  return new InvalidRequest(`${question} Nobody can answer here`, { hint });
 }
 
 async function askField(

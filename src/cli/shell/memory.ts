@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
+import { agree } from "./ask.ts";
 import { joinPages, splitExport } from "./memory-pages.ts";
 import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
@@ -119,7 +120,7 @@ export function addMemory(
   });
 }
 
-/** `ollm memory forget KEY...`, or `--all`, which asks. */
+/** `ollm memory forget KEY...`, or `--all`; more than one only after asking. */
 export function forgetMemory(
   keys: readonly string[],
   options: { readonly all?: boolean; readonly yes?: boolean; readonly json?: boolean },
@@ -129,6 +130,7 @@ export function forgetMemory(
     if ((keys.length === 0) === (options.all !== true)) {
       throw new InvalidRequest("forget needs either keys or --all", { hint: "ollm memory list shows the keys" });
     }
+    if (keys.length > 1 && options.yes !== true) await agree(`Forget ${keys.length} entries (${keys.join(", ")})?`, io);
     const requests =
       options.all === true ? [{ all: true, confirm: options.yes }] : keys.map((key) => ({ key, confirm: true }));
     const forgotten: string[] = [];

@@ -171,17 +171,31 @@ async function splitWords(
   words: readonly string[],
   { model, template }: RunFlags,
   input: string | undefined,
-  { call, io }: Session,
+  session: Session,
 ): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
   const [first = "", ...rest] = words;
   const prompt = words.length === 0 ? undefined : words.join(" ");
-  const mayBeModel = rest.length > 0 || Boolean(input) || template !== undefined || io.isTerminal;
+  const mayBeModel = rest.length > 0 || Boolean(input) || template !== undefined || session.io.isTerminal;
   if (model !== undefined || !mayBeModel || !/^[\w./:-]+$/.test(first)) return { model, prompt };
+  return (await namesModel(first, rest, session))
+    ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") }
+    : { prompt };
+}
+
+/** Also one that isn't there, where it can hardly mean anything else: the answer names the nearest, or how to pull it. */
+async function namesModel(first: string, rest: readonly string[], { call, read }: Session): Promise<boolean> {
+  if (/^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first)) return true;
   const { structured } = await call<ModelListing>("list_models", { query: first, limit: 1_000 });
-  const isHeld = structured.models.some(({ name }) => name === first || name === `${first}:latest`);
-  // With a tag it was meant as one: the answer names the nearest, or how to pull it.
-  const isMeant = /^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first);
-  return isHeld || isMeant ? { model: first, prompt: rest.length === 0 ? undefined : rest.join(" ") } : { prompt };
+  const held = structured.models.map(({ name }) => name);
+  if (held.includes(first) || held.includes(`${first}:latest`)) return true;
+  // "solar" may begin a sentence; "llama3.2" doesn't, nor does a word alone or before a prompt in quotes.
+  const isApart = rest.length === 0 || rest.some((word) => /\s/.test(word)) || /\d/.test(first);
+  if (!isApart) return false;
+  const { entries } = await read<{ readonly entries: readonly { readonly pattern: string }[] }>(
+    "ollm://models/database",
+  );
+  const families = [...held, ...entries.map(({ pattern }) => pattern)].map((name) => name.replace(/:.*/, ""));
+  return families.includes(first.toLowerCase());
 }
 
 /** What was piped in stands before the question, as files do; alone it is the question. */

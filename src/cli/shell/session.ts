@@ -3,7 +3,7 @@ import { startServer, type Answers, type Question, type ServerClient, type TextN
 import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createProgressLine } from "../progress-line.ts";
-import { askAtTerminal } from "./ask.ts";
+import { askAtTerminal, declined, nobodyAnswers } from "./ask.ts";
 import { inShellWords } from "./shell-words.ts";
 
 /**
@@ -143,14 +143,12 @@ interface Asked {
 
 /** A call that had to ask, and got no answer. */
 function notDone({ unanswered, hasDeclined }: Asked, unasked: string | undefined): OrchestratorError | undefined {
-  if (hasDeclined) return new OrchestratorError("you did not agree, so nothing was changed");
+  if (hasDeclined) return declined();
   if (unanswered === undefined) return undefined;
   const fields = unanswered.fields.filter(({ type }) => type !== "boolean");
   const needed = fields.map(({ name, description }) => (description === name ? name : `${name} (${description})`));
   const what = needed.length === 0 ? unanswered.message : `${unanswered.message} Needed: ${needed.join(", ")}.`;
-  return new InvalidRequest(`${what} Nobody can answer here`, {
-    hint: unasked ?? "Add --yes to do this, or run it in a terminal.",
-  });
+  return nobodyAnswers(what, unasked);
 }
 
 async function connect(

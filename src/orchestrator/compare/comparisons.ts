@@ -20,6 +20,8 @@ export interface ComparisonParts {
 export interface ComparisonsWithPreferences extends Comparisons {
   /** What the user prefers for the task; undefined before any was picked. Never throws. */
   preferred(task: Task): Promise<Preference | undefined>;
+  /** What was set aside, and why. */
+  problems(): readonly string[];
   close(): Promise<void>;
 }
 
@@ -122,6 +124,7 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
         return undefined;
       }
     },
+    problems: () => [comparisons, preferences].flatMap(({ found }) => found()?.problems ?? []),
     async close() {
       const opened = [comparisons.opened(), preferences.opened()].filter((document) => document !== undefined);
       await Promise.all(opened.map(async (document) => (await document).close()));
@@ -158,14 +161,19 @@ function newestOfEach(all: readonly Preference[]): readonly Preference[] {
 /** Opened at the first use, and again when that failed. */
 function once<Document>(open: () => Promise<Document>) {
   let pending: Promise<Document> | undefined;
+  let document: Document | undefined;
   return {
     get() {
-      pending ??= open().catch((error: unknown) => {
-        pending = undefined;
-        throw error;
-      });
+      pending ??= open().then(
+        (found) => (document = found),
+        (error: unknown) => {
+          pending = undefined;
+          throw error;
+        },
+      );
       return pending;
     },
     opened: () => pending,
+    found: () => document,
   };
 }

@@ -36,6 +36,8 @@ export interface Conversations {
 
 /** Of one conversation; the oldest turns go first. */
 const maxTokens = 32_768;
+/** Of an id that isn't ours. */
+const shownCharacters = 60;
 
 interface Conversation {
   readonly id: string;
@@ -69,7 +71,7 @@ export function createConversations(
     }
     const found = kept.get(continueId);
     if (found === undefined) {
-      throw new InvalidRequest(`there is no conversation "${continueId}"`, {
+      throw new InvalidRequest(`there is no conversation "${continueId.slice(0, shownCharacters)}"`, {
         hint: 'It was not used for too long, or the owner was restarted: begin one with continue_id "new".',
       });
     }

@@ -33,6 +33,8 @@ export interface ProjectsOfCallers extends Projects {
    * approval before, it doesn't afterwards either; unless anything else changed meanwhile: nobody has seen that.
    */
   asOwn(folder: string, write: () => Promise<WrittenFile>): Promise<void>;
+  /** What was set aside of the approvals, and why. */
+  problems(): readonly string[];
   close(): Promise<void>;
 }
 
@@ -196,6 +198,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       watches.see(place);
       return view(await states.of(place), detects, choice.profile);
     },
+    problems: trust.problems,
     forgetCaller: (callerId) => void callers.delete(callerId),
     close() {
       watches.close();

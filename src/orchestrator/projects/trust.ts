@@ -8,6 +8,8 @@ export interface TrustStore {
   isApproved(folder: string, digest: string): Promise<boolean>;
   /** On disk when it resolves. Throws `StoreFailed`. */
   approve(folder: string, digest: string): Promise<void>;
+  /** What was set aside, and why. */
+  problems(): readonly string[];
   close(): Promise<void>;
 }
 
@@ -24,6 +26,7 @@ type Event = z.output<typeof event>;
 /** Opened by the first question about it. Without files approvals hold until the process ends. */
 export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }): TrustStore {
   let opened: Promise<JournaledDocument<State, Event>> | undefined;
+  let problems: readonly string[] = [];
 
   function open(): Promise<JournaledDocument<State, Event>> {
     opened ??= openDocument<State, Event>({
@@ -36,10 +39,15 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
       apply,
       log: parts.log,
     });
-    // One that can't be read now is tried again.
-    opened.catch(() => {
-      opened = undefined;
-    });
+    opened.then(
+      (document) => {
+        problems = document.problems;
+      },
+      // One that can't be read now is tried again.
+      () => {
+        opened = undefined;
+      },
+    );
     return opened;
   }
 
@@ -51,6 +59,7 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
     async approve(folder, wanted) {
       await (await open()).append({ approve: { folder, digest: wanted } });
     },
+    problems: () => problems,
     async close() {
       await (await opened?.catch(() => undefined))?.close();
     },

@@ -30,7 +30,7 @@ const mostWords = 200;
 /** Longer keys are compared as they are, not with typos. */
 const longestShape = 100;
 /** Candidates of one bucket: more of them are copies of each other. */
-const mostCandidates = 20;
+const mostCandidates = 8;
 
 /**
  * Two values of the same words in the part `sameText` meet in one of the buckets with probability 1 - (1 - 0.6²)⁸ = 97 %:

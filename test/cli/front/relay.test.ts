@@ -286,7 +286,7 @@ describe("the relay when its host ends (13)", () => {
     owner(acknowledged);
     seen();
     relay.hostEnd();
-    expect(seen()).toEqual([["drain", 500], ["end"]]);
+    expect(seen()).toEqual([["drain", 1_500], ["end"]]);
   });
 
   it("waits for the last answer", () => {
@@ -294,7 +294,7 @@ describe("the relay when its host ends (13)", () => {
     host(call(1));
     relay.hostEnd();
     owner(answer(1));
-    expect(seen()).toEqual([[">", call(1)], ["drain", 500], ["<", answer(1)], ["end"]]);
+    expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["<", answer(1)], ["end"]]);
   });
 
   it("ends when the time is over, and starts no owner any more", () => {
@@ -303,7 +303,7 @@ describe("the relay when its host ends (13)", () => {
     relay.hostEnd();
     relay.drained();
     relay.ownerGone(0);
-    expect(seen()).toEqual([[">", call(1)], ["drain", 500], ["end"]]);
+    expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["end"]]);
   });
 
   it("gives an owner that is being started a little longer", () => {

@@ -80,6 +80,14 @@ describe("ollm memory", () => {
     });
     expect(declined).toMatchObject({ code: 1, out: "" });
     expect(questions.join("")).toContain("Forget 2 entries");
+    const named = await ran((io) => forgetMemory(["a", "b"], {}, io));
+    expect(named).toMatchObject({ code: 2, out: "", err: expect.stringContaining("--yes") as string });
+    expect(
+      await ran((io) => forgetMemory(["a", "b"], {}, io), { isTerminal: true, ask: async () => "" }),
+    ).toMatchObject({
+      code: 1,
+      out: "",
+    });
     const gone = await ran((io) => forgetMemory([], { all: true, yes: true, json: true }, io));
     expect(JSON.parse(gone.out)).toMatchObject({ total: 2 });
     expect(await ran((io) => forgetMemory([], {}, io))).toMatchObject({ code: 2 });

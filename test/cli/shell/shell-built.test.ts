@@ -128,6 +128,17 @@ describe("models", () => {
     expect(stderr).toContain("ollm pull nope:7b");
   });
 
+  it("are meant by a family's name without a tag before a prompt in quotes, and not by the word in a sentence", async () => {
+    const near = await ollm(["run", "smollm2", "Hi there"]);
+    expect(near).toMatchObject({ code: 1, stdout: "" });
+    expect(near.stderr).toMatch(/^ollm: no model smollm2\n {2}nearest: smollm2:135m/);
+    expect((await ollm(["run", "llama3.2", "Hi"])).stderr).toContain("ollm pull llama3.2");
+    expect((await ollm(["run", "mistral", "Why is it windy?"])).stderr).toContain("ollm pull mistral");
+    expect(await ollm(["run", "solar", "panels"])).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toBe("solar panels");
+    expect(await ollm(["run", "python3.14", "news"])).toMatchObject({ code: 0 });
+  });
+
   it("are told how to be got where there is none, whatever is asked for", async () => {
     home.ollama.models.clear();
     const { code, stdout, stderr } = await ollm(["run", "Hi"]);
@@ -188,8 +199,8 @@ describe("run", () => {
   });
 
   it.each(["closes at the first words", "never reads"])("ends in silence when who reads it %s", async (how) => {
-    // More than any pipe holds: without a reader it can't be written.
-    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: "word ".repeat(400_000) });
+    // More than any pipe holds, though the window cuts it to 8,000 words: without a reader it can't be written.
+    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: `${"word".repeat(100)} `.repeat(9_000) });
     const command = spawn(
       process.execPath,
       [builtCommand, "run", "smollm2:135m", "Count", "--max-tokens", "1000000", "--context-size", "4096"],

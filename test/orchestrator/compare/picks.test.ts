@@ -1,4 +1,8 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { describe, expect, it } from "vitest";
+import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import { InvalidRequest, UnknownComparison } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
@@ -78,4 +82,26 @@ describe("a pick", () => {
     const error = await failureOf(brain.orchestrator.comparisons.pick(brain.caller(), id, "nothing:1b"));
     expect(error.message).toContain("did not answer");
   });
+});
+
+it("picks and comparisons that can't be read are told in the status, and the next ones work", async () => {
+  const home = await mkdtemp(path.join(tmpdir(), "ollm-picks-"));
+  try {
+    const documentFiles = createDocumentFiles(home);
+    await documentFiles.replace("preferences.json", "{ oops");
+    await documentFiles.replace("comparisons.json", "");
+    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])], { documentFiles });
+    const { comparisons } = brain.orchestrator;
+    const { id } = await compare(brain, { models: [small.name, coder.name] });
+    await comparisons.pick(brain.caller(), id, small.name);
+    expect(await comparisons.preferences(brain.caller())).toMatchObject([{ model: small.name }]);
+    const { warnings } = await brain.orchestrator.systemStatus(brain.caller());
+    expect(warnings).toEqual([
+      expect.stringMatching(/^comparisons\.json .*; it was set aside as /),
+      expect.stringMatching(/^preferences\.json .*; it was set aside as /),
+    ]);
+    await brain.orchestrator.close();
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
 });

@@ -310,3 +310,15 @@ it("a change among its templates is told, between calls", async () => {
     expect(changes).toContainEqual({ kind: "templates", isListChanged: true });
   });
 });
+
+it("approvals that can't be read are none, and what became of them is told", async () => {
+  const files = createDocumentFiles(path.join(base, "home"));
+  await files.replace("trust.json", "");
+  await projects.close();
+  projects = createProjects({ ...parts(), files });
+  await writeFiles(folder, { [file]: "model: a\n" });
+  expect(await at()).toMatchObject({ isTrusted: false });
+  expect(projects.problems()).toEqual([expect.stringMatching(/^trust\.json .*; it was set aside as /)]);
+  await approve();
+  expect(await at()).toMatchObject({ isTrusted: true });
+});

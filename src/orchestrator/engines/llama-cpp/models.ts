@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Cancelled, LoadFailed, UnloadUnconfirmed } from "../../errors.ts";
 import type { GgufHeader } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
@@ -48,6 +49,8 @@ interface Entry extends Resident {
   readonly base: ProcessMemory | undefined;
   readonly request: LoadRequest;
   users: number;
+  /** Somebody used it: from then on its time ends it. */
+  wasTaken: boolean;
   keepAliveSeconds: number;
   /** Of `steady`. */
   expiresAtMs?: number;
@@ -133,6 +136,7 @@ export function createModels(parts: ModelsParts): Models {
         base,
         request: loadRequest,
         users: 0,
+        wasTaken: false,
         keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? parts.keepAliveSeconds,
       };
       entries.set(name, entry);
@@ -182,8 +186,12 @@ export function createModels(parts: ModelsParts): Models {
       pending.followers -= 1;
       if (pending.followers === 0 && signal.aborted) {
         pending.abort.abort(signal.reason);
-        // A cancelled call leaves no work behind.
+        // A cancelled call leaves no work behind, and no model that it came too late to keep from loading.
         await pending.done.catch(() => undefined);
+        // Whoever else waited for it takes it within this turn.
+        await nextTurn();
+        const entry = entries.get(name);
+        if (entry?.wasTaken === false) await end(entry);
       }
     }
   }
@@ -207,6 +215,7 @@ export function createModels(parts: ModelsParts): Models {
 
   function take(entry: Entry, options: LoadOptions, loadMs: number): Use {
     entry.users += 1;
+    entry.wasTaken = true;
     if (options.keepAliveSeconds !== undefined) entry.keepAliveSeconds = options.keepAliveSeconds;
     clearTimeout(entry.timer);
     delete entry.expiresAtMs;
