@@ -4,7 +4,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 
+const command = fileURLToPath(new URL("../dist/cli.mjs", import.meta.url));
 /** The start of a program that takes longer than this hangs. */
 const startLimitMs = 30_000;
 
@@ -17,17 +19,21 @@ export async function withTemporaryHome<Result>(
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
+  const environment = {
+    ...Object.fromEntries(kept),
+    HOME: home,
+    USERPROFILE: home,
+    OLLM_HOME: join(home, ".ollm"),
+    // No engine is asked: what is judged is the protocol.
+    OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
+    OLLM_HOST: "http://127.0.0.1:9",
+  };
   try {
-    return await work({
-      ...Object.fromEntries(kept),
-      HOME: home,
-      USERPROFILE: home,
-      OLLM_HOME: join(home, ".ollm"),
-      // No engine is asked: what is judged is the protocol.
-      OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
-      OLLM_HOST: "http://127.0.0.1:9",
-    });
+    return await work(environment);
   } finally {
+    // An owner outlives those who needed it, and would write into a home that is being removed.
+    const stopping = spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" });
+    await once(stopping, "exit");
     await rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
 }

@@ -114,11 +114,14 @@ export function createResemblance(): Resemblance {
       const lookAlike = [...(shapes.get(shape) ?? [])].filter(isOther);
       const words = valueWords(text.value);
       const signature = signatureOf(words);
+      // Who may see it is asked last: it costs as much as the comparison.
       const candidates = new Set(
-        bucketsOf(signature).flatMap((bucket) => firstOf(buckets.get(bucket) ?? [], isOther, mostCandidates)),
+        bucketsOf(signature).flatMap((bucket) =>
+          firstOf(buckets.get(bucket) ?? [], (other) => other !== id, mostCandidates),
+        ),
       );
       const alike = [...candidates]
-        .filter((other) => agreement(signature, known.get(other)?.signature) >= leastAgreement)
+        .filter((other) => agreement(signature, known.get(other)?.signature) >= leastAgreement && isOther(other))
         .map((other) => ({ other, overlap: overlapOf(words, valueWords(known.get(other)?.value ?? "")) }))
         .filter(({ overlap }) => overlap >= sameText)
         .toSorted((a, b) => b.overlap - a.overlap)
