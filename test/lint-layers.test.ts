@@ -134,6 +134,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/engines/a.ts", "../types.ts", "allowed"],
   ["src/orchestrator/engines/a.ts", "../hardware/probe.ts", "refused"],
   ["src/orchestrator/engines/ollama/a.ts", "../../store/store.ts", "allowed"],
+  ["src/orchestrator/engines/ollama/a.ts", "../../files/replace-file.ts", "allowed"],
   ["src/orchestrator/engines/ollama/a.ts", "../engine.ts", "allowed"],
   ["src/orchestrator/engines/ollama/a.ts", "../../memory/estimate.ts", "refused"],
   ["src/orchestrator/engines/llama-cpp/child/a.ts", "../../../errors.ts", "allowed"],

@@ -1,17 +1,9 @@
 import { Option, type Command } from "commander";
 import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
+import type { AddFlags } from "./shell/memory.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
 const categories = ["fact", "preference", "context"];
-
-interface AddFlags extends JsonOption {
-  readonly category?: string;
-  readonly project?: boolean;
-  readonly tag?: readonly string[];
-  readonly pin?: boolean;
-  readonly ttl?: number;
-  readonly force?: boolean;
-}
 
 /** `ollm memory ...`: what is remembered over sessions. */
 export function addMemory(program: Command, run: Run): void {

@@ -89,21 +89,19 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
   });
 }
 
+/** Of `ollm memory add`, under the names of its flags. */
+export interface AddFlags {
+  readonly category?: string;
+  readonly project?: boolean;
+  readonly tag?: readonly string[];
+  readonly pin?: boolean;
+  readonly ttl?: number;
+  readonly force?: boolean;
+  readonly json?: boolean;
+}
+
 /** `ollm memory add KEY VALUE`. */
-export function addMemory(
-  key: string,
-  words: readonly string[],
-  options: {
-    readonly category?: string;
-    readonly project?: boolean;
-    readonly tag?: readonly string[];
-    readonly pin?: boolean;
-    readonly ttl?: number;
-    readonly force?: boolean;
-    readonly json?: boolean;
-  },
-  io: CommandIo,
-): Promise<number> {
+export function addMemory(key: string, words: readonly string[], options: AddFlags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured, text } = await call("remember", {
       key,

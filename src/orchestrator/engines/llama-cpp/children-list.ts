@@ -1,8 +1,9 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import { createMutex } from "../../async/mutex.ts";
+import { replaceFile } from "../../files/replace-file.ts";
 import type { Log } from "../../log.ts";
 import { processStartTime } from "./process-facts.ts";
 
@@ -47,9 +48,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
 
   async function write(children: readonly ListedChild[]): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const temporary = `${file}.${process.pid}.tmp`;
-    await writeFile(temporary, `${JSON.stringify({ schemaVersion: 1, children }, null, 2)}\n`, { mode: 0o600 });
-    await rename(temporary, file);
+    await replaceFile(file, `${JSON.stringify({ schemaVersion: 1, children }, null, 2)}\n`, { mode: 0o600 });
   }
 
   return {
