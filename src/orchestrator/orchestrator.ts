@@ -1,25 +1,24 @@
 import { join } from "node:path";
 import { systemTimers } from "./async/timers.ts";
 import { createUnderWay } from "./async/under-way.ts";
-import { lookUp, modelDatabase } from "./catalog/database.ts";
+import { modelDatabase } from "./catalog/database.ts";
 import { profiles } from "./catalog/profiles.ts";
 import { createChanges } from "./changes/changes.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { createSettingsAccess } from "./config/access.ts";
 import { callerSettings } from "./config/load.ts";
-import { settingsProblem } from "./config/problem-text.ts";
 import { createWatcher } from "./changes/watcher.ts";
 import { createDecisions } from "./decisions/decisions.ts";
 import { createEmbedder } from "./embedding/embedder.ts";
 import type { Engine } from "./engines/engine.ts";
-import { InvalidRequest, LoadFailed, UnknownModel } from "./errors.ts";
+import { InvalidRequest } from "./errors.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/load-target.ts";
 import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
 import { createEngineSet } from "./inventory/engine-set.ts";
-import { createInventory, type LocatedModel, takesNoMemory } from "./inventory/inventory.ts";
+import { createInventory, takesNoMemory } from "./inventory/inventory.ts";
 import { modelId } from "./inventory/model-id.ts";
 import { createJobs } from "./jobs/jobs.ts";
 import { createLifecycle } from "./lifecycle.ts";
@@ -31,15 +30,15 @@ import { createLoader } from "./loading/loader.ts";
 import { createProjects } from "./projects/projects.ts";
 import { createMemories } from "./recall/memories.ts";
 import { createTemplates } from "./templates/templates.ts";
-import { formatBytes } from "./text/format-bytes.ts";
 import { createOperations } from "./operations/operations.ts";
 import { createLines } from "./queue/lines.ts";
 import { obeyChanges } from "./settings-changes.ts";
-import { listModels, listOne, staleSinceOf, type ListingSource } from "./status/listing.ts";
-import { engineStatus, ramStatus } from "./status/system.ts";
+import { describeModel } from "./status/description.ts";
+import { listModels, type ListingSource } from "./status/listing.ts";
+import { systemStatus } from "./status/overview.ts";
+import { ramStatus } from "./status/system.ts";
 import type { GenerateRequest, Orchestrator } from "./facade.ts";
-import type { SystemStatus } from "./facade-status.ts";
-import type { CallerContext, ModelFacts } from "./types.ts";
+import type { CallerContext } from "./types.ts";
 import type { World } from "./world.ts";
 
 /** An owner that ends must not be kept by an engine that doesn't let go. */
@@ -178,6 +177,21 @@ export function createOrchestrator(world: World): Orchestrator {
   const comparisons = createComparisons({ world: generation, operations, ...kept });
   const access = createSettingsAccess({ home: world.home, live: world.settings });
 
+  const overview = {
+    ...status,
+    world,
+    lines,
+    operations,
+    jobs,
+    remoteRequests: () => remoteRequests,
+    problems: () => [
+      ...memories.problems(),
+      ...comparisons.problems(),
+      ...projects.problems(),
+      ...lifecycle.problems(),
+    ],
+  };
+
   /** Whoever holds an engine that was replaced: calls of that moment, and the operations that they may have begun. */
   async function letGoOf(engine: Engine): Promise<void> {
     await calls.settled();
@@ -212,23 +226,6 @@ export function createOrchestrator(world: World): Orchestrator {
     },
   });
 
-  /** A file that can't be read must be seen to be deleted: its reason stands in for its facts. */
-  async function readableFacts(
-    caller: CallerContext,
-    located: LocatedModel,
-  ): Promise<{ facts: ModelFacts; error?: string }> {
-    try {
-      return { facts: await inventory.facts(located, caller.signal) };
-    } catch (error) {
-      if (!(error instanceof LoadFailed)) throw error;
-      const { name, sizeBytes, trust, digest } = located.model;
-      return {
-        facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] },
-        error: error.message,
-      };
-    }
-  }
-
   function checkPrompt(request: GenerateRequest): void {
     if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
     throw new InvalidRequest("prompt is empty", { hint: "say what the model is to do" });
@@ -248,44 +245,6 @@ export function createOrchestrator(world: World): Orchestrator {
     return first.model.name;
   }
 
-  async function systemStatus(caller: CallerContext): Promise<SystemStatus> {
-    const { memory } = settings();
-    const problem = world.settings.problem();
-    const [ram, statuses] = await Promise.all([
-      ramStatus(status),
-      Promise.all(inventory.engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
-    ]);
-    const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
-    return {
-      version: world.version,
-      home: world.home,
-      privacy: caller.settings.privacy,
-      ram,
-      engines: statuses,
-      queue: lines.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
-      operations: operations.running().map((operation) => {
-        const message = operation.progress()?.message;
-        const isJob = jobIds.has(operation.id);
-        return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
-      }),
-      remoteRequests,
-      warnings: [
-        ...(problem === undefined ? [] : [settingsProblem(problem)]),
-        ...(ram.warning === undefined ? [] : [ram.warning]),
-        ...(memory.availableBytes === undefined
-          ? []
-          : [`memory.availableBytes overrides what is measured: ${formatBytes(memory.availableBytes)}`]),
-        ...(caller.warnings ?? []),
-        ...memories.problems(),
-        ...comparisons.problems(),
-        ...projects.problems(),
-        ...lifecycle.problems(),
-        // Why is told with each engine.
-        ...(statuses.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
-      ],
-    };
-  }
-
   /** While it runs, no engine that it may have found is closed. */
   const counted =
     <Given extends readonly unknown[], Result>(work: (...given: Given) => Promise<Result>) =>
@@ -294,24 +253,7 @@ export function createOrchestrator(world: World): Orchestrator {
 
   return {
     listModels: counted((caller, request) => listModels(listing, caller, request)),
-    describeModel: counted(async (caller, name) => {
-      const [located] = await inventory.locate(name);
-      if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
-      const [model, known, staleSince] = await Promise.all([
-        listOne(listing, caller, located),
-        readableFacts(caller, located),
-        staleSinceOf(listing, located),
-      ]);
-      const database = lookUp(name);
-      const { facts, error } = known;
-      const broken = error === undefined ? {} : { status: "error" as const, error };
-      return {
-        model: { ...model, ...broken },
-        facts,
-        ...(staleSince === undefined ? {} : { staleSince }),
-        ...(database === undefined ? {} : { database }),
-      };
-    }),
+    describeModel: counted((caller, name) => describeModel(listing, caller, name)),
     pullModel: counted((caller, request) => library.pull(caller, request)),
     planLoad: counted(async (caller, request) => {
       const { located, contextTokens } = await loadTarget(generation, caller, request);
@@ -354,7 +296,7 @@ export function createOrchestrator(world: World): Orchestrator {
     settings: access,
     database: () => modelDatabase,
     ramStatus: counted(() => ramStatus(status)),
-    systemStatus: counted(systemStatus),
+    systemStatus: counted((caller) => systemStatus(overview, caller)),
     problems: lifecycle.problems,
     decisions: () => decisions.list(),
     jobs,

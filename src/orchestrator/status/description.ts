@@ -1,0 +1,52 @@
+import { lookUp } from "../catalog/database.ts";
+import { LoadFailed, UnknownModel } from "../errors.ts";
+import type { ModelDescription } from "../facade.ts";
+import type { LocatedModel } from "../inventory/inventory.ts";
+import type { CallerContext, ModelFacts } from "../types.ts";
+import { listOne, type ListingSource, staleSinceOf } from "./listing.ts";
+
+/**
+ * Everything that is known of one model.
+ *
+ * @throws UnknownModel where no engine has it.
+ */
+export async function describeModel(
+  source: ListingSource,
+  caller: CallerContext,
+  name: string,
+): Promise<ModelDescription> {
+  const [located] = await source.inventory.locate(name);
+  if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
+  const [model, known, staleSince] = await Promise.all([
+    listOne(source, caller, located),
+    readableFacts(source, caller, located),
+    staleSinceOf(source, located),
+  ]);
+  const database = lookUp(name);
+  const { facts, error } = known;
+  const broken = error === undefined ? {} : { status: "error" as const, error };
+  return {
+    model: { ...model, ...broken },
+    facts,
+    ...(staleSince === undefined ? {} : { staleSince }),
+    ...(database === undefined ? {} : { database }),
+  };
+}
+
+/** A file that can't be read must be seen to be deleted: its reason stands in for its facts. */
+async function readableFacts(
+  { inventory }: ListingSource,
+  caller: CallerContext,
+  located: LocatedModel,
+): Promise<{ facts: ModelFacts; error?: string }> {
+  try {
+    return { facts: await inventory.facts(located, caller.signal) };
+  } catch (error) {
+    if (!(error instanceof LoadFailed)) throw error;
+    const { name, sizeBytes, trust, digest } = located.model;
+    return {
+      facts: { name, sizeBytes, trust, ...(digest === undefined ? {} : { digest }), capabilities: [] },
+      error: error.message,
+    };
+  }
+}

@@ -1,0 +1,63 @@
+import { settingsProblem } from "../config/problem-text.ts";
+import type { SystemStatus } from "../facade-status.ts";
+import type { Jobs } from "../facade.ts";
+import type { Operations } from "../operations/operations.ts";
+import type { Lines } from "../queue/lines.ts";
+import { formatBytes } from "../text/format-bytes.ts";
+import type { CallerContext } from "../types.ts";
+import type { World } from "../world.ts";
+import { engineStatus, ramStatus, type StatusSource } from "./system.ts";
+
+export interface OverviewSource extends StatusSource {
+  readonly world: Pick<World, "settings" | "version" | "home">;
+  readonly lines: Pick<Lines, "snapshot">;
+  readonly operations: Pick<Operations, "running">;
+  readonly jobs: Pick<Jobs, "list">;
+  /** Prompts sent to engines whose trust is not local, since the start. */
+  remoteRequests(): number;
+  /** What the parts have to say that no call of theirs told anybody. */
+  problems(): readonly string[];
+}
+
+/** Everything that goes on in this process, and what is wrong with it. */
+export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
+  const { world, inventory, lines, operations, jobs } = source;
+  const [ram, engines] = await Promise.all([
+    ramStatus(source),
+    Promise.all(inventory.engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
+  ]);
+  const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
+  return {
+    version: world.version,
+    home: world.home,
+    privacy: caller.settings.privacy,
+    ram,
+    engines,
+    queue: lines.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
+    operations: operations.running().map((operation) => {
+      const message = operation.progress()?.message;
+      const isJob = jobIds.has(operation.id);
+      return { id: operation.id, title: operation.title, isJob, ...(message === undefined ? {} : { message }) };
+    }),
+    remoteRequests: source.remoteRequests(),
+    warnings: [
+      ...settingsWarnings(world),
+      ...(ram.warning === undefined ? [] : [ram.warning]),
+      ...(caller.warnings ?? []),
+      ...source.problems(),
+      // Why is told with each engine.
+      ...(engines.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
+    ],
+  };
+}
+
+function settingsWarnings({ settings }: OverviewSource["world"]): readonly string[] {
+  const problem = settings.problem();
+  const { availableBytes } = settings.current().memory;
+  return [
+    ...(problem === undefined ? [] : [settingsProblem(problem)]),
+    ...(availableBytes === undefined
+      ? []
+      : [`memory.availableBytes overrides what is measured: ${formatBytes(availableBytes)}`]),
+  ];
+}
