@@ -132,6 +132,8 @@ export interface Operation<Result> {
   readonly title: string;
   readonly startedAtMs: number;
   state(): OperationState;
+  /** Somebody ended it; until its work has stopped its state is still "running". */
+  isAborted(): boolean;
   progress(): Progress | undefined;
   partial(): PartialText | undefined;
   /**

@@ -51,6 +51,7 @@ export function drivenOperation<Result>(title = "generate with smollm2:135m"): D
     ends,
     followers: () => followers,
     state: () => "running",
+    isAborted: () => false,
     progress: () => newest,
     partial: () => undefined,
     follow(signal, onProgress) {

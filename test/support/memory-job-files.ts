@@ -12,6 +12,7 @@ export function createMemoryJobFiles(): MemoryJobFiles {
     texts,
     failWith: undefined,
     list: async () => [...texts.keys()].filter((id) => !id.endsWith(".broken")),
+    removeLeftovers: () => Promise.resolve(),
     async read(id) {
       const text = texts.get(id);
       if (text === undefined) throw new Error(`ENOENT: ${id}`);

@@ -5,6 +5,8 @@ import path from "node:path";
 export interface JobFiles {
   /** Ids of the files that are there. */
   list(): Promise<readonly string[]>;
+  /** What writes of a killed owner left behind. Before the first write: it would take that one's file away as well. */
+  removeLeftovers(): Promise<void>;
   read(id: string): Promise<string>;
   /** In one step and on disk when it resolves: nobody ever reads half a file. */
   write(id: string, text: string): Promise<void>;
@@ -26,16 +28,16 @@ interface Disk {
 /** One JSON file a job in `folder`, which is the one of `disk`. */
 export function createJobFiles(folder: string, disk: Disk): JobFiles {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
+  const names = (): Promise<readonly string[]> =>
+    readdir(folder).catch((error: unknown) => {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+      throw error;
+    });
   return {
-    async list() {
-      const names = await readdir(folder).catch((error: unknown) => {
-        if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
-        throw error;
-      });
-      for (const name of names.filter((each) => leftover.test(each))) {
-        await rm(path.join(folder, name), { force: true });
-      }
-      return names.flatMap((name) => fileName.exec(name)?.[1] ?? []);
+    list: async () => (await names()).flatMap((name) => fileName.exec(name)?.[1] ?? []),
+    async removeLeftovers() {
+      const left = (await names()).filter((name) => leftover.test(name));
+      await Promise.all(left.map((name) => rm(path.join(folder, name), { force: true })));
     },
     read: (id) => readFile(fileOf(id), "utf8"),
     write: (id, text) => disk.replace(path.basename(fileOf(id)), text),

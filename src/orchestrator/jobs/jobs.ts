@@ -1,3 +1,4 @@
+import { createUnderWay } from "../async/under-way.ts";
 import { Cancelled, OrchestratorError, throwIfCancelled, UnknownJob } from "../errors.ts";
 import type { Change, Job, Jobs, PullRequest, PullResult } from "../facade.ts";
 import type { Log } from "../log.ts";
@@ -60,6 +61,8 @@ const cancelBoundMs = 10_000;
 export function createJobs(options: JobsOptions): KeptJobs {
   const { now, log, files, publish } = options;
   const entries = new Map<string, Entry>();
+  /** Those of jobs that are forgotten by now as well. */
+  const writes = createUnderWay();
   let isSuspended = false;
 
   const isoNow = (): string => new Date(now()).toISOString();
@@ -84,7 +87,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     const text = JSON.stringify(record);
     entry.bytes = Buffer.byteLength(text);
     if (files === undefined) return;
-    entry.writing = entry.writing
+    const written = entry.writing
       .then(() => files.write(record.id, text))
       .then(
         () => {
@@ -97,6 +100,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
         (error: unknown) =>
           log.warn(`job ${record.id} is not on disk and will not survive the owner: ${reason(error)}`),
       );
+    entry.writing = writes.count(written);
   }
 
   function forget(id: string): void {
@@ -105,9 +109,10 @@ export function createJobs(options: JobsOptions): KeptJobs {
     entries.delete(id);
     if (entry.record.isAwaited !== true) changed(id, true);
     if (files === undefined) return;
-    entry.writing = entry.writing
+    const removed = entry.writing
       .then(() => files.remove(id))
       .catch((error: unknown) => log.warn(`job ${id} can't be removed: ${reason(error)}`));
+    entry.writing = writes.count(removed);
   }
 
   function tidy(): void {
@@ -120,11 +125,15 @@ export function createJobs(options: JobsOptions): KeptJobs {
     for (const id of expiredJobs(kept, limits)) forget(id);
   }
 
+  function isLeftToNext({ isCancelRequested }: Entry, hasSucceeded: boolean): boolean {
+    return isSuspended && !hasSucceeded && !isCancelRequested;
+  }
+
   function end(entry: Entry, ending: Partial<JobRecord> & Pick<JobRecord, "state">): void {
     entry.record = { ...entry.record, ...ending, endedAt: isoNow() };
     entry.operation = undefined;
     // The next owner reads "running", and takes a pull up again.
-    if (!isSuspended || ending.state === "succeeded") save(entry);
+    if (!isLeftToNext(entry, ending.state === "succeeded")) save(entry);
     tidy();
     changed(entry.record.id, false);
   }
@@ -263,13 +272,14 @@ export function createJobs(options: JobsOptions): KeptJobs {
       const named = { model, engine, ...(from === undefined ? {} : { from }) };
       const entry = add({ ...recordOf(operation, "pull_model", client), pull: named, isAwaited: true }, operation);
       save(entry);
-      void ended.then(() => {
-        const isLeftToNext = isSuspended && operation.state() !== "succeeded";
-        if (entry.record.isAwaited === true && !isLeftToNext) forget(operation.id);
+      entry.ended = ended.then(() => {
+        if (entry.record.isAwaited !== true || isLeftToNext(entry, operation.state() === "succeeded")) return;
+        forget(operation.id);
       });
     },
     async restore(startPull, answers) {
       if (files === undefined) return;
+      await files.removeLeftovers();
       for (const id of await files.list()) {
         const record = await readKept(files, id, log);
         if (record === undefined || entries.has(record.id)) continue;
@@ -297,10 +307,12 @@ export function createJobs(options: JobsOptions): KeptJobs {
     },
     suspend() {
       isSuspended = true;
+      // What somebody ended before, and that stops only now, is nothing for the next owner.
+      for (const entry of entries.values()) entry.isCancelRequested ||= entry.operation?.isAborted() === true;
     },
     async settled() {
       await Promise.all([...entries.values()].map(({ ended }) => ended));
-      await Promise.all([...entries.values()].map(({ writing }) => writing));
+      await writes.settled();
     },
   };
 }

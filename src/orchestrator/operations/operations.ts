@@ -36,7 +36,6 @@ interface Running {
   readonly operation: Operation<unknown>;
   readonly spec: OperationSpec;
   readonly settled: Promise<void>;
-  readonly isAborted: () => boolean;
 }
 
 /**
@@ -49,14 +48,14 @@ export function createOperations(now: () => number): Operations {
   function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
     // One that is ending for somebody else's sake would hand its `Cancelled` to whoever joins.
     const joined = [...running.values()].find(
-      (entry) => spec.key !== undefined && entry.spec.key === spec.key && !entry.isAborted(),
+      (entry) => spec.key !== undefined && entry.spec.key === spec.key && !entry.operation.isAborted(),
     );
     // Keys name the kind of work as well as its subject, so equal keys have equal result types.
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
     const id = spec.id ?? `${spec.kind}-${randomUUID().slice(0, 8)}`;
-    const { operation, settled, isAborted } = createOperation(id, spec, now(), work);
-    running.set(id, { operation, spec, settled, isAborted });
+    const { operation, settled } = createOperation(id, spec, now(), work);
+    running.set(id, { operation, spec, settled });
     void settled.then(() => running.delete(id));
     return operation;
   }
@@ -78,7 +77,7 @@ function createOperation<Result>(
   spec: OperationSpec,
   startedAtMs: number,
   work: (context: OperationContext) => Promise<Result>,
-): { operation: Operation<Result>; settled: Promise<void>; isAborted: () => boolean } {
+): { operation: Operation<Result>; settled: Promise<void> } {
   const controller = new AbortController();
   const listeners = new Set<(progress: Progress) => void>();
   let followerCount = 0;
@@ -135,6 +134,7 @@ function createOperation<Result>(
     title: spec.title,
     startedAtMs,
     state: () => state,
+    isAborted: () => controller.signal.aborted,
     progress: () => progress,
     partial: () => partial,
     async follow(signal, onProgress) {
@@ -165,7 +165,7 @@ function createOperation<Result>(
       controller.abort("cancelled");
     },
   };
-  return { operation, settled, isAborted: () => controller.signal.aborted };
+  return { operation, settled };
 }
 
 function callEnd(reason: unknown): CallEnd {

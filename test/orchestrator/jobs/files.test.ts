@@ -54,7 +54,16 @@ describe("the folder of jobs", () => {
     await writeFile(path.join(folder, "pull-1.json.123456"), "half");
     await writeFile(path.join(folder, ".pull-1.json.tmp"), "half");
     await writeFile(path.join(folder, "notes.txt"), "mine");
+    await files.removeLeftovers();
     expect(await files.list()).toEqual(["pull-1"]);
     expect((await readdir(folder)).toSorted()).toEqual(["notes.txt", "pull-1.json"]);
+  });
+
+  it("can be listed while something is written", async () => {
+    const files = createJobFiles(folder, createDocumentFiles(folder));
+    await files.write("pull-1", "{}");
+    await writeFile(path.join(folder, ".pull-2.json.tmp"), "half");
+    expect(await files.list()).toEqual(["pull-1"]);
+    expect(await readdir(folder)).toContain(".pull-2.json.tmp");
   });
 });

@@ -1,9 +1,11 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/errors.ts";
 import type { Change, PullResult } from "../../../src/orchestrator/facade.ts";
 import { createJobs } from "../../../src/orchestrator/jobs/jobs.ts";
 import { createOperations } from "../../../src/orchestrator/operations/operations.ts";
 import type { CallerContext, OperationKind } from "../../../src/orchestrator/types.ts";
+import { createGate } from "../../support/fake-engine.ts";
 import { createMemoryJobFiles, type MemoryJobFiles } from "../../support/memory-job-files.ts";
 
 const hour = 3_600_000;
@@ -261,14 +263,14 @@ describe("jobs of an earlier owner", () => {
 });
 
 describe("a pull", () => {
-  /** A pull that one call waits for. */
-  function pull(world: ReturnType<typeof setUp>) {
+  /** A pull that one call waits for; aborted, it ends when `stopped` does. */
+  function pull(world: ReturnType<typeof setUp>, stopped: Promise<unknown> = Promise.resolve()) {
     const call = new AbortController();
     let finish!: (result: PullResult) => void;
     const operation = world.operations.start<PullResult>({ kind: "pull", title: "pull a" }, ({ signal }) => {
       return new Promise((resolve, reject) => {
         finish = resolve;
-        signal.addEventListener("abort", () => reject(new Cancelled("aborted")));
+        signal.addEventListener("abort", () => void stopped.then(() => reject(new Cancelled("aborted"))));
       });
     });
     const waiting = operation.follow(call.signal);
@@ -294,6 +296,62 @@ describe("a pull", () => {
     await expect.poll(() => world.files.texts.size).toBe(1);
     call.abort("cancelled");
     await expect.poll(() => world.files.texts.size).toBe(0);
+  });
+
+  it("that is cancelled is gone from the disk before its owner is", async () => {
+    const files = createMemoryJobFiles();
+    const slow = createGate();
+    const remove = async (id: string) => {
+      await slow.pass();
+      await files.remove(id);
+    };
+    const world = setUp({ ...files, remove });
+    const { call, waiting } = pull(world);
+    call.abort("cancelled");
+    await expect(waiting).rejects.toBeInstanceOf(Cancelled);
+    await slow.entered;
+    world.jobs.suspend();
+    await world.operations.close();
+    let isSettled = false;
+    const settled = world.jobs.settled().then(() => (isSettled = true));
+    await nextTurn();
+    expect(isSettled).toBe(false);
+    slow.open();
+    await settled;
+    expect(files.texts.size).toBe(0);
+  });
+
+  it("that is cancelled, and stops only when its owner ends, is not taken up", async () => {
+    const world = setUp();
+    const stopped = createGate();
+    const { call, waiting } = pull(world, stopped.pass());
+    await expect.poll(() => world.files.texts.size).toBe(1);
+    call.abort("cancelled");
+    await expect(waiting).rejects.toBeInstanceOf(Cancelled);
+    world.jobs.suspend();
+    const closed = world.operations.close();
+    stopped.open();
+    await closed;
+    await world.jobs.settled();
+    expect(world.files.texts.size).toBe(0);
+  });
+
+  it("that is a job, is cancelled and stops only when its owner ends, stays cancelled", async () => {
+    const world = setUp();
+    const stopped = createGate();
+    const { operation } = pull(world, stopped.pass());
+    const outcome = operation.follow(new AbortController().signal).then(({ name }) => ({ name }));
+    world.jobs.adopt(world.caller, { tool: "pull_model", operation, outcome, errorText: String });
+    await Promise.resolve();
+    const cancelling = world.jobs.cancel(world.caller, operation.id);
+    world.jobs.suspend();
+    const closed = world.operations.close();
+    stopped.open();
+    await Promise.all([closed, cancelling]);
+    await world.jobs.settled();
+    const next = setUp(world.files);
+    await next.jobs.restore(noPulls, restored);
+    expect(next.jobs.list(next.caller)).toMatchObject([{ id: operation.id, state: "cancelled" }]);
   });
 
   it.each(["closed", "killed"])("goes on under its name at the next owner when this one is %s", async (how) => {
