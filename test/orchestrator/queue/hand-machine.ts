@@ -46,6 +46,8 @@ export function handMachine(
     readonly maxWaiting?: number;
     readonly maxOvertakeMs?: number;
     readonly world?: Partial<LineWorld>;
+    /** Holds back each answer that the line waits for. */
+    readonly slow?: <Value>(work: () => Promise<Value>) => Promise<Value>;
   },
 ): HandMachine {
   const clock = handClock();
@@ -92,6 +94,7 @@ export function handMachine(
     };
   }
 
+  const slow = options.slow ?? (<Value>(work: () => Promise<Value>) => work());
   const world: LineWorld = {
     timers: clock,
     maxWaiting: () => options.maxWaiting ?? 64,
@@ -99,13 +102,13 @@ export function handMachine(
     slots: 1,
     maxParallel: ({ model }) => modelOf(model.name).maxParallel ?? 1,
     hasOwnThreads: ({ model }) => modelOf(model.name).isEmbedded !== true,
-    resident: ({ model }) => Promise.resolve(resident.get(model.name)),
+    resident: ({ model }) => slow(() => Promise.resolve(resident.get(model.name))),
     use({ model: { name } }, neededTokens) {
-      const there = resident.get(name);
-      if (there === undefined || loadingIds.has(name) || (there.contextTokens ?? 0) < neededTokens) {
-        return Promise.resolve(undefined);
-      }
-      return Promise.resolve(take(name));
+      return slow(() => {
+        const there = resident.get(name);
+        const isTooSmall = (there?.contextTokens ?? 0) < neededTokens;
+        return Promise.resolve(loadingIds.has(name) || isTooSmall ? undefined : take(name));
+      });
     },
     hold: ({ model }) => take(model.name),
     async load({ model: { name } }, { contextTokens }, report, signal) {
@@ -141,7 +144,7 @@ export function handMachine(
       }
       return { ...result, loadMs: modelOf(name).loadMs, wasLoaded: false };
     },
-    wouldEvict: ({ model }) => Promise.resolve(victims(model.name)),
+    wouldEvict: ({ model }) => slow(() => Promise.resolve(victims(model.name))),
     usesOf,
     isLoading: (id) => loadingIds.has(id),
     isEvicting: () => false,
