@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { stat } from "node:fs/promises";
 import { Cancelled, LoadFailed, throwIfCancelled } from "../errors.ts";
+import { crashReasonIn } from "../text/crash-reason.ts";
 import type { GgufAnswer } from "./answer.ts";
 import type { GgufHeader, InspectGguf } from "./inspect.ts";
 
@@ -145,16 +146,16 @@ function readInChild(
     });
     // `close` comes after everything it said was read, an answer included.
     child.on("close", (exitCode, killedBy) =>
-      fail(`reading its header ended the process (${killedBy ?? `code ${exitCode}`})${lastLine(complaint)}`),
+      fail(`reading its header ended the process (${killedBy ?? `code ${exitCode}`})${reasonIn(complaint)}`),
     );
     // A process that couldn't start, or is gone already, reports itself through `error` or `close`.
     child.send(file, () => undefined);
   });
 }
 
-function lastLine(text: string): string {
-  const line = text.trim().split("\n").at(-1) ?? "";
-  return line === "" ? "" : `: ${line}`;
+function reasonIn(text: string): string {
+  const reason = crashReasonIn(text.split("\n"));
+  return reason === undefined ? "" : `: ${reason}`;
 }
 
 /** Lets `places` callers in at once, in order of arrival. The answer is called to leave. */

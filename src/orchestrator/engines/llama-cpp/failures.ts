@@ -10,11 +10,12 @@ import {
   PromptTooLong,
   UnknownModel,
 } from "../../errors.ts";
+import { crashReasonIn } from "../../text/crash-reason.ts";
 import { nearestNames } from "../../text/nearest.ts";
 import { allocationBytesIn, saysOutOfMemory } from "../out-of-memory.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";
-import { ChildGone } from "./child-session.ts";
+import { type ChildEnd, ChildGone } from "./child-session.ts";
 
 /** What went wrong while a model was loading, as an error for people. */
 export function toLoadError(model: string, error: unknown): Error {
@@ -33,9 +34,12 @@ export function toLoadError(model: string, error: unknown): Error {
 function loadReason(error: unknown): string | undefined {
   if (error instanceof ChildFailure) return error.message;
   if (!(error instanceof ChildGone)) return undefined;
-  const { cause, log } = error.end;
-  const reason = loadErrorIn(log) ?? log.at(-1);
-  return `the engine process ended (${cause})${reason === undefined ? "" : `: ${reason}`}`;
+  return `the engine process ended ${causeOf(error.end, loadErrorIn(error.end.log))}`;
+}
+
+/** `(SIGABRT): GGML_ASSERT(…) failed`; `reason` where something better is known than its last words. */
+export function causeOf({ cause, log }: ChildEnd, reason = crashReasonIn(log)): string {
+  return `(${cause})${reason === undefined ? "" : `: ${reason}`}`;
 }
 
 /**
@@ -66,7 +70,7 @@ export function toComputeError(model: string, error: unknown): Error {
         cause: error,
       });
     }
-    return new EngineUnreachable(`the engine process of ${model} ended (${error.end.cause}) before it had answered`, {
+    return new EngineUnreachable(`the engine process of ${model} ended before it had answered ${causeOf(error.end)}`, {
       hint: "Call route_and_generate again: the model is loaded anew. If it happens again, free memory with manage_model unload_all.",
       cause: error,
     });

@@ -9,7 +9,7 @@ import type { LoadOptions, Report } from "../engine.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";
 import type { ComputeGate } from "./compute-gate.ts";
-import { toLoadError } from "./failures.ts";
+import { causeOf, toLoadError } from "./failures.ts";
 import { type ProcessMemory, readProcessMemory } from "./process-facts.ts";
 
 /** A model that is about to be loaded, with what its file says. */
@@ -142,8 +142,7 @@ export function createModels(parts: ModelsParts): Models {
       entries.set(name, entry);
       void session.ended.then((ended) => {
         forget(entry);
-        if (!ended.wasStopped)
-          log.warn(`the engine process of ${name} ended (${ended.cause}): ${ended.log.at(-1) ?? ""}`);
+        if (!ended.wasStopped) log.warn(`the engine process of ${name} ended ${causeOf(ended)}`);
       });
     } catch (error) {
       await session?.stop();
