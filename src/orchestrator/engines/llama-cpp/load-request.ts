@@ -37,7 +37,13 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, thr
   };
 }
 
-/** llama.cpp repacks these for the CPU: mapped from the file they would take their memory twice (+65 %). */
+/**
+ * Types that llama.cpp puts into another order for processors with instructions for it (`ggml-cpu/repack.cpp`,
+ * `ggml-cpu/amx`). Mapped from the file they would take their memory twice: SmolLM2 in F16 took 752 MB on a processor
+ * with AMX where 533 MB were predicted. Which processor repacks what changes with each version, so none is asked.
+ */
+const repackedTypes = /^(Q4_|IQ4_|Q2_K|Q5_K|Q6_K|Q8_0|F16$)/;
+
 function isRepacked(header: GgufHeader): boolean {
-  return header.tensors.some(({ type }) => type.startsWith("Q4_") || type === "IQ4_NL");
+  return header.tensors.some(({ type }) => repackedTypes.test(type));
 }
