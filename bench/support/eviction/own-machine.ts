@@ -1,9 +1,14 @@
-import { planLoad, type ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
-import { createEvictionPolicy } from "../../../src/orchestrator/scheduler/eviction-policy.ts";
+import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
+import { createPolicies } from "../../../src/orchestrator/loading/policies.ts";
+import { type MemoryState, planLoad, type ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
+import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { gib, type Machine, modelAt } from "./machine.ts";
 import type { Replayed } from "./rivals.ts";
 
-/** The machine under ours: plans, policy and eviction are the very ones that the loader calls. */
+/**
+ * The machine under ours: plans, policy and eviction are the very ones that the loader calls, in its order: a load is
+ * planned, what has to go goes, then its time is known, and the policy is told that it serves.
+ */
 export interface OwnMachine extends Replayed {
   readonly resident: ReadonlySet<number>;
   /** Evicts what has to go and loads; reload seconds. `awaited` are models that others wait for. */
@@ -16,77 +21,85 @@ export interface OwnMachine extends Replayed {
   expectedLossSeconds(model: number): number;
 }
 
-const engine = "bench";
+const engine = { id: "bench", memoryDomain: "bench" };
 
 export function createOwnMachine({ models, capacityBytes }: Machine): OwnMachine {
-  const policy = createEvictionPolicy();
-  const lastUsedMs = new Map<number, number>();
-  const resident = new Set<number>();
-  const numberOf = new Map(models.map(({ name }, index) => [name, index]));
   let requests = 0;
+  const observations = createObservations(() => requests);
+  const policies = createPolicies({ observations, isPinned: () => false });
+  /** Two spellings of a name are one model to the loader; those of a trace are not. */
+  const idOf = (model: number) => modelId(engine.id, String(model));
+  const resident = new Set<number>();
 
   function evictedFor(model: number, awaited: ReadonlySet<number>): readonly number[] {
     const target = modelAt(models, model);
+    const lossOf = policies.losses(engine, { name: String(model), sizeBytes: target.bytes });
     const entries = [...resident].map((index): ResidentEntry => {
-      const { name, bytes, loadSeconds } = modelAt(models, index);
+      const { bytes } = modelAt(models, index);
+      const { loadSeconds = 0, lastUsedMs = 0 } = observations.of(idOf(index));
       return {
-        name,
-        engine,
+        name: String(index),
+        engine: engine.id,
         sizeBytes: bytes,
         mappedBytes: 0,
         isBusy: false,
         isPinned: false,
-        reloadSeconds: policy.expectedLossSeconds(name) ?? loadSeconds,
-        lastUsedMs: lastUsedMs.get(index) ?? 0,
+        reloadSeconds: lossOf(idOf(index)) ?? loadSeconds,
+        lastUsedMs,
         isForeign: false,
         isAwaited: awaited.has(index),
       };
     });
+    const state: MemoryState = {
+      availableBytes: capacityBytes - entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+      isOverridden: true,
+      totalBytes: capacityBytes,
+      bufferBytes: 0,
+      smallModelBytes: 5 * gib,
+      reservedBytes: 0,
+      resident: entries,
+    };
+    policies.looked(engine, state);
     const plan = planLoad(
       {
-        model: target.name,
-        engine,
+        model: String(model),
+        engine: engine.id,
         contextTokens: 4_096,
         estimate: { method: "configured", predictedBytes: target.bytes, margin: 0, processBytes: 0 },
         fileBytes: target.bytes,
         isLoaded: false,
       },
-      {
-        availableBytes: capacityBytes - entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-        isOverridden: true,
-        totalBytes: capacityBytes,
-        bufferBytes: 0,
-        smallModelBytes: 5 * gib,
-        reservedBytes: 0,
-        resident: entries,
-      },
+      state,
     );
     if (!plan.fits) throw new Error(`${target.name} does not fit: ${plan.steps.join(" -> ")}`);
-    return plan.evict.map(({ name }) => numberOf.get(name) ?? -1);
+    return plan.evict.map(({ name }) => Number(name));
   }
 
   function use(model: number): void {
-    const { name, bytes, loadSeconds } = modelAt(models, model);
     requests += 1;
-    policy.used({ key: name, sizeBytes: bytes, loadSeconds, capacityBytes });
-    lastUsedMs.set(model, requests);
+    observations.used(idOf(model));
+    policies.served(engine, { name: String(model), sizeBytes: modelAt(models, model).bytes });
   }
 
   function load(model: number, awaited: ReadonlySet<number>): number {
+    const { loadSeconds } = modelAt(models, model);
     for (const victim of evictedFor(model, awaited)) resident.delete(victim);
     resident.add(model);
-    return modelAt(models, model).loadSeconds;
+    observations.loaded(idOf(model), loadSeconds * 1_000);
+    use(model);
+    return loadSeconds;
   }
 
   return {
     resident,
     serve(model) {
+      if (!resident.has(model)) return load(model, new Set());
       use(model);
-      return resident.has(model) ? 0 : load(model, new Set());
+      return 0;
     },
     load,
     use,
     wouldEvict: evictedFor,
-    expectedLossSeconds: (model) => policy.expectedLossSeconds(modelAt(models, model).name) ?? 0,
+    expectedLossSeconds: (model) => policies.losses(engine)(idOf(model)) ?? 0,
   };
 }

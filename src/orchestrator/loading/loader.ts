@@ -137,7 +137,7 @@ export function createLoader(parts: {
     isBusy: occupancy.isBusy,
     isPinned: keeping.isPinned,
     isAwaited: parts.isAwaited,
-    lossSeconds: policies.lossSeconds,
+    losses: policies.losses,
     saw: (engine, resident) => ours.look(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
     isForeign: ours.isForeign,
     isStuck: stuck.has,
@@ -156,10 +156,9 @@ export function createLoader(parts: {
   ): Promise<LoadPlan> {
     if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
     const { engine, model } = located;
-    const id = modelId(engine.id, model.name);
     const [estimated, state, resident] = await Promise.all([
       estimate(located, contextTokens, signal),
-      readMemoryState(source, engine, id),
+      readMemoryState(source, engine, model),
       findResident(located, 0),
     ]);
     if (state !== undefined) policies.looked(engine, state);
@@ -185,7 +184,7 @@ export function createLoader(parts: {
     const { engine, model } = located;
     const [target, state] = await Promise.all([
       targetOf(located, contextTokens, parts.signal),
-      readMemoryState(source, engine, modelId(engine.id, model.name)),
+      readMemoryState(source, engine, model),
     ]);
     return state === undefined ? [] : victimsOf(target, state);
   }
@@ -269,7 +268,7 @@ export function createLoader(parts: {
     stuck.forget(id);
     ours.note(engine, { name: model.name, digest: model.digest, asked, told });
     observations.loaded(id, loadMs);
-    policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes, vramBytes: 0 });
+    policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes });
     // Pinned, or let go of, while it was on its way.
     if (keeping.secondsOfLoad(model.name, asked) !== told) await stays.tell(engine, model.name, signal);
     return { ...base, loadMs, wasLoaded: false, plan: made };
@@ -352,7 +351,7 @@ export function createLoader(parts: {
     lease: (id) => leases.take(id),
     usesOf: (id) => Math.max(leases.count(id), Number(occupancy.isBusy(id))),
     isEvicting: occupancy.isEvicting,
-    lossSeconds: ({ engine, model }) => policies.lossSeconds(engine, modelId(engine.id, model.name)),
+    lossSeconds: ({ engine, model }) => policies.losses(engine)(modelId(engine.id, model.name)),
     unload,
     unloadOwn: stays.unloadOwn,
     setPinned: stays.setPinned,

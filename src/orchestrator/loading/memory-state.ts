@@ -9,6 +9,7 @@ import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
+import type { Policies } from "./policies.ts";
 
 /** The domain of this machine: the only one whose memory can be measured from here. */
 export const localDomain = "local";
@@ -27,8 +28,7 @@ export interface MemoryStateSource {
   readonly isPinned: (name: string) => boolean;
   /** Somebody waits for an answer of it. */
   readonly isAwaited: (id: string) => boolean;
-  /** What losing it is expected to cost; undefined before its first request. */
-  readonly lossSeconds: (engine: Engine, id: string) => number | undefined;
+  readonly losses: Policies["losses"];
   /** Told what is loaded, before it is asked which of it is foreign. */
   readonly saw: (engine: Engine, resident: readonly ResidentModel[]) => void;
   /** Loaded, or used of late, by somebody else: goes last. */
@@ -39,26 +39,29 @@ export interface MemoryStateSource {
 
 /**
  * What is in the memory that `engine` loads into, now. Undefined when it can't be known: another machine's memory,
- * unless the settings state it. `exceptId` is the load being planned, whose own reservation doesn't count.
+ * unless the settings state it. `loading` is the model whose load is planned: its own reservation doesn't count.
  * `maxAgeMs` of the measurement: the probe's own unless given.
  */
 export async function readMemoryState(
   source: MemoryStateSource,
   engine: Engine,
-  exceptId?: string,
+  loading?: Pick<ResidentModel, "name" | "sizeBytes">,
   maxAgeMs?: number,
 ): Promise<MemoryState | undefined> {
   const memory = source.memory();
   const isHere = engine.memoryDomain === localDomain;
   if (!isHere && engine.memoryBytes === undefined && memory.availableBytes === undefined) return undefined;
   // Before the measurement: a load that ends meanwhile is rather counted twice than not at all.
-  const reserved = source.domains(engine.memoryDomain).reserved(exceptId);
+  const reserved = source.domains(engine.memoryDomain).reserved(loading && modelId(engine.id, loading.name));
   const neighbours = [...source.inventory.engines, ...source.leaving()].filter(
     (other) => other.memoryDomain === engine.memoryDomain,
   );
+  // Which times loads took is known only then.
+  await source.observations.ready?.();
+  const lossOf = source.losses(engine, loading);
   const [sample, entries] = await Promise.all([
     source.probe.sample(maxAgeMs),
-    Promise.all(neighbours.map((neighbour) => residentEntries(source, neighbour))),
+    Promise.all(neighbours.map((neighbour) => residentEntries(source, neighbour, lossOf))),
   ]);
   const resident = entries.flat();
   return {
@@ -93,18 +96,21 @@ function capacity(
   return { availableBytes: sample.availableBytes, isOverridden: false, totalBytes };
 }
 
-async function residentEntries(source: MemoryStateSource, engine: Engine): Promise<readonly ResidentEntry[]> {
+async function residentEntries(
+  source: MemoryStateSource,
+  engine: Engine,
+  lossOf: (id: string) => number | undefined,
+): Promise<readonly ResidentEntry[]> {
   const { inventory, observations } = source;
   const isLeaving = source.leaving().includes(engine);
   // A plan is made from what is loaded now, not from what was loaded a while ago.
-  await observations.ready?.();
   const [resident, lists] = await Promise.all([inventory.resident(engine, 0), inventory.recentLists()]);
   const installed = lists.find((list) => list.engine === engine)?.models ?? [];
   source.saw(engine, resident);
   return resident.map((model) => {
     const id = modelId(engine.id, model.name);
     const { loadSeconds, lastUsedMs } = observations.of(id);
-    const reloadSeconds = source.lossSeconds(engine, id) ?? loadSeconds;
+    const reloadSeconds = lossOf(id) ?? loadSeconds;
     const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
     return {
       name: model.name,

@@ -1,18 +1,24 @@
-import type { Engine } from "../engines/engine.ts";
+import type { Engine as WholeEngine } from "../engines/engine.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { type MemoryState, freeBytes } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
-import { createEvictionPolicy, type EvictionPolicy } from "../scheduler/eviction-policy.ts";
+import { createEvictionPolicy, type EvictionPolicy, type ModelUse } from "../scheduler/eviction-policy.ts";
 import type { ResidentModel } from "../types.ts";
+
+type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
+type Model = Pick<ResidentModel, "name" | "sizeBytes">;
 
 /** The eviction policy of each memory domain, and what it is told. */
 export interface Policies {
   /** A model begins to answer a request. Pinned ones are left out: they can't be evicted. */
-  served(engine: Engine, resident: ResidentModel): void;
+  served(engine: Engine, resident: Model): void;
   /** How much there was to share at the last look. */
   looked(engine: Engine, state: MemoryState): void;
-  /** What losing it is expected to cost, in seconds; undefined before its first request. */
-  lossSeconds(engine: Engine, id: string): number | undefined;
+  /**
+   * What losing each model is expected to cost, in seconds, by id; undefined before its first request. `next`: the model
+   * that a load is planned for, of that size where none was seen yet.
+   */
+  losses(engine: Engine, next?: Model): (id: string) => number | undefined;
   /** Other weights may carry its name now. `id`: engine and model. */
   forget(id: string): void;
 }
@@ -27,21 +33,26 @@ export function createPolicies(parts: {
     domains.set(id, domain);
     return domain;
   };
+  /** Undefined: it can't be evicted, or memory is not measured, and not planned either. */
+  const useOf = (engine: Engine, { name, sizeBytes }: Model): ModelUse | undefined => {
+    const { capacityBytes } = domainOf(engine.memoryDomain);
+    if (capacityBytes === undefined || parts.isPinned(name)) return undefined;
+    const key = modelId(engine.id, name);
+    const { loadSeconds } = parts.observations.of(key);
+    return { key, sizeBytes, capacityBytes, ...(loadSeconds === undefined ? {} : { loadSeconds }) };
+  };
   return {
-    served(engine, { name, sizeBytes }) {
-      const { policy, capacityBytes } = domainOf(engine.memoryDomain);
-      // Memory that is not measured is not planned either.
-      if (capacityBytes === undefined || parts.isPinned(name)) return;
-      const key = modelId(engine.id, name);
-      const { loadSeconds } = parts.observations.of(key);
-      policy.used({ key, sizeBytes, capacityBytes, ...(loadSeconds === undefined ? {} : { loadSeconds }) });
+    served(engine, model) {
+      const use = useOf(engine, model);
+      if (use !== undefined) domainOf(engine.memoryDomain).policy.used(use);
     },
     looked(engine, state) {
       const evictable = state.resident.filter(({ isPinned }) => !isPinned);
       const released = evictable.reduce((sum, entry) => sum + Math.max(entry.sizeBytes, entry.mappedBytes), 0);
       domainOf(engine.memoryDomain).capacityBytes = freeBytes(state) + released;
     },
-    lossSeconds: (engine, id) => domainOf(engine.memoryDomain).policy.expectedLossSeconds(id),
+    losses: (engine, next) =>
+      domainOf(engine.memoryDomain).policy.expectedLosses(next === undefined ? undefined : useOf(engine, next)),
     forget(id) {
       for (const { policy } of domains.values()) policy.forget(id);
     },

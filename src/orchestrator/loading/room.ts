@@ -136,7 +136,7 @@ export function createRoomMaker(parts: {
     if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
       return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
     }
-    const state = await readMemoryState(source, engine, id);
+    const state = await readMemoryState(source, engine, model);
     const inTheWay = state === undefined ? [] : pinnedInTheWay(await targetOf(located, contextTokens, signal), state);
     const lists = await inventory.recentLists();
     const refusal = doesNotFit(made, lists, source.memory().bufferBytes, inTheWay, parts.quickEstimate);
@@ -194,7 +194,7 @@ export function createRoomMaker(parts: {
     await parts.inTurn(engine.memoryDomain, async () => {
       // Whoever loaded something this very turn either takes its lease or is done.
       await nextTurn();
-      const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
+      const state = await readMemoryState(source, engine, model);
       if (state === undefined) return;
       for (const victim of moreToEvict({ model: model.name, engine: engine.id }, bytes, state)) {
         if (!occupancy.mayBeEvicted(modelId(victim.engine, victim.name))) continue;
@@ -215,7 +215,7 @@ export function createRoomMaker(parts: {
   /** Measured anew: what was evicted is gone, and nobody else took it. */
   async function isStillThere(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
     const { engine, model } = located;
-    const state = await readMemoryState(source, engine, modelId(engine.id, model.name), 0);
+    const state = await readMemoryState(source, engine, model, 0);
     // What is configured doesn't change with what is loaded.
     if (state === undefined || state.isOverridden) return true;
     const bufferBytes = state.bufferBytes * (1 - bufferThatMayBeMissing);
@@ -225,7 +225,7 @@ export function createRoomMaker(parts: {
 
   async function wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
     const { engine, model } = located;
-    const state = await readMemoryState(source, engine, modelId(engine.id, model.name));
+    const state = await readMemoryState(source, engine, model);
     if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && !isSomeReserved(state))) return false;
     const idle = {
       ...withoutReservations(state),

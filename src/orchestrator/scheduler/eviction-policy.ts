@@ -97,7 +97,11 @@ export function policyWithout(state: PolicyState, key: string): PolicyState {
 export interface EvictionPolicy {
   /** Call when a model begins to serve, once a request. Pinned models are left out: they can't be evicted. */
   used(use: ModelUse): void;
-  expectedLossSeconds(key: string): number | undefined;
+  /**
+   * `expectedLossSeconds` of each key. `next`: whatever a load is planned for, taken as used already, since what the
+   * ghosts give up for it has to be known before it evicts; its size counts where the policy knows none.
+   */
+  expectedLosses(next?: ModelUse): (key: string) => number | undefined;
   forget(key: string): void;
   /** For the log of decisions. */
   leader(): Ghost["name"];
@@ -107,7 +111,13 @@ export function createEvictionPolicy(): EvictionPolicy {
   let state = initialPolicy;
   return {
     used: (use) => void (state = policyAfter(state, use)),
-    expectedLossSeconds: (key) => expectedLossSeconds(state, key),
+    expectedLosses(next) {
+      const then =
+        next === undefined
+          ? state
+          : policyAfter(state, { ...next, sizeBytes: state.models.get(next.key)?.sizeBytes ?? next.sizeBytes });
+      return (key) => expectedLossSeconds(then, key);
+    },
     forget: (key) => void (state = policyWithout(state, key)),
     leader: () => state.leader,
   };

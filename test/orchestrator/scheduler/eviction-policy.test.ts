@@ -72,6 +72,21 @@ describe("expected loss", () => {
   });
 });
 
+describe("what a load is planned with", () => {
+  it("is what the ghosts hold once the model was used, before it is", () => {
+    const policy = createEvictionPolicy();
+    const use = (key: string, loadSeconds: number) => ({ key, sizeBytes: 8 * GB, loadSeconds, capacityBytes });
+    for (const key of ["often", "often", "seldom", "often"]) policy.used(use(key, key === "often" ? 9 : 8));
+    const next = use("next", 9);
+    // Both fit so far; beside the next one only one does.
+    const held = 100 * 8;
+    expect(policy.expectedLosses()("seldom")).toBeGreaterThan(held);
+    expect(policy.expectedLosses(next)("seldom")).toBeLessThan(held);
+    expect(policy.expectedLosses(next)("often")).toBeGreaterThan(held);
+    expect(policy.expectedLosses()("next")).toBeUndefined();
+  });
+});
+
 describe("what is learned", () => {
   it("does not change when a model is used many times in a row", () => {
     const once = after(["small", "middle", "large"]);
@@ -182,10 +197,14 @@ describe("for all uses", () => {
         for (const use of uses) policy.used(use);
         const state = states(uses).at(-1) ?? initialPolicy;
         for (const key of ["a", "b", "c"])
-          expect(policy.expectedLossSeconds(key)).toEqual(expectedLossSeconds(state, key));
+          expect(policy.expectedLosses()(key)).toEqual(expectedLossSeconds(state, key));
         expect(policy.leader()).toBe(state.leader);
+        const next = { key: "a", sizeBytes: state.models.get("a")?.sizeBytes ?? 3, capacityBytes: 10 };
+        for (const key of ["a", "b", "c"])
+          expect(policy.expectedLosses(next)(key)).toEqual(expectedLossSeconds(policyAfter(state, next), key));
+        expect(policy.expectedLosses()("a")).toEqual(expectedLossSeconds(state, "a"));
         policy.forget("a");
-        expect(policy.expectedLossSeconds("a")).toBeUndefined();
+        expect(policy.expectedLosses()("a")).toBeUndefined();
       }),
     );
   });
