@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { handClock } from "../../support/hand-clock.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
+import { settle } from "../../support/slow-time.ts";
 
 const model = fakeModel("llama3.2:3b", 3 * gigabyte);
 const hourMs = 3_600_000;
@@ -19,7 +21,11 @@ function place(jumpMs: number) {
     clock.steadyMs += 500;
     return Promise.resolve({});
   };
-  const brain = createTestBrain([engine], { now: () => clock.wallMs, steady: () => clock.steadyMs });
+  const brain = createTestBrain([engine], {
+    now: () => clock.wallMs,
+    steady: () => clock.steadyMs,
+    timers: handClock(),
+  });
   return { ...brain, engine, clock };
 }
 
@@ -53,7 +59,7 @@ describe.each([
 });
 
 describe("a wait for memory", () => {
-  it("is no busy loop, however the clock jumps: it looks when something was let go of, or after two seconds", async () => {
+  it("is no busy loop, however the clock jumps: it looks after two seconds, or when something was let go of", async () => {
     const small = fakeModel("small:3b", 3 * gigabyte);
     const engine = createFakeEngine("ollama", [model, small]);
     let wallMs = 0;
@@ -68,18 +74,23 @@ describe("a wait for memory", () => {
       if (name === model.name) await answering.pass();
       return {};
     };
+    const timers = handClock();
     const { generate } = createTestBrain([engine], {
       memoryBytes: 7 * gigabyte,
-      now: () => wallMs,
-      steady: () => wallMs,
+      // Two looks are never at one time, so that none is spared for being new.
+      now: () => (wallMs += 1),
+      timers,
     });
     const first = generate({ model: model.name });
     await answering.entered;
     const second = generate({ model: small.name });
-    for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    await settle();
     const before = looks;
-    for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    await settle();
     expect(looks).toBe(before);
+    timers.advance(2_000);
+    await settle();
+    expect(looks).toBeGreaterThan(before);
     answering.open();
     await Promise.all([first, second]);
     expect(engine.calls).toContain("generate small:3b");

@@ -3,6 +3,7 @@ import { EngineUnreachable, LoadFailed } from "../../../src/orchestrator/errors.
 import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
+import { settle } from "../../support/slow-time.ts";
 
 const model = fakeModel("llama3.2:3b", 2 * gigabyte);
 
@@ -20,11 +21,6 @@ function place(second: Partial<Engine> = {}, held = [model]) {
   const brain = createTestBrain([first, other], { memoryBytes: 32 * gigabyte });
   const answers = (engine: typeof first) => engine.calls.filter((call) => call.startsWith("generate")).length;
   return { ...brain, first, other, gate, answers };
-}
-
-/** Everything that can happen without the gate has happened. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 100; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 describe("a model that two hosts hold", () => {
