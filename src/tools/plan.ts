@@ -83,15 +83,17 @@ export function renderPlan(model: string, plan: z.output<typeof planOutput>): st
 
 /**
  * `qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → 23.7 GB free →
- * load qwen3:32b`
+ * load qwen3:32b`; where only the size is known, with the rules of which the larger counts.
  */
-export function renderSteps(model: string, plan: z.output<typeof planOutput>): string {
+export function renderSteps(model: string, plan: z.output<typeof planOutput>, method: string): string {
   const nothing = needsNothing(model, plan);
   if (nothing !== undefined) return nothing;
-  const [situation, ...then] = plan.steps.filter((step) => !step.startsWith("needed "));
+  const rules = plan.steps.find((step) => step.startsWith("needed "));
+  const [situation, ...then] = plan.steps.filter((step) => step !== rules);
   // Not measured, so neither verdict nor numbers.
   if (then.length === 0) return `${model}: ${situation ?? ""}`;
-  const chain = [`${situation}, needed ${formatBytes(plan.needed_bytes)}`, ...then].join(" → ");
+  const needed = method === "size_rule" && rules !== undefined ? rules : `needed ${formatBytes(plan.needed_bytes)}`;
+  const chain = [`${situation}, ${needed}`, ...then].join(" → ");
   const warned = (plan.warnings ?? []).map((warning) => `; ${warning}`).join("");
   return `${model} ${plan.fits ? "fits" : "does not fit"}: ${chain}${warned}`;
 }

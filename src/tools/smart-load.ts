@@ -55,8 +55,8 @@ export const smartLoad = defineTool({
       }),
     };
   },
-  render({ model, load_ms, plan }) {
-    if (load_ms === undefined && plan !== undefined) return renderSteps(model, plan);
+  render({ model, load_ms, plan, method }) {
+    if (load_ms === undefined && plan !== undefined) return renderSteps(model, plan, method);
     if (load_ms === 0) return `${model} is loaded already`;
     const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
     // A model that is in the way of itself had too little context.

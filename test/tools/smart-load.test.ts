@@ -171,12 +171,13 @@ describe("smart_load", () => {
       "23.7 GB free",
       "load qwen3:32b",
     ];
-    const planned = { ...plan, model: "qwen3:32b", neededBytes: 22.8e9, freeBytes: 18e9, steps };
+    const estimate = { ...plan.estimate, method: "size_rule" as const };
+    const planned = { ...plan, estimate, model: "qwen3:32b", neededBytes: 22.8e9, freeBytes: 18e9, steps };
     connection = await connectMemoryClient(createFakeOrchestrator({ planLoad: async () => planned }));
     const answer = await connection.call("smart_load", { model: "qwen3:32b", dry_run: true });
     const text =
-      "qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → " +
-      "23.7 GB free → load qwen3:32b";
+      "qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB: size 19.0 GB x 1.20 = 22.8 GB, and " +
+      "more than size + buffer 2.0 GB = 21.0 GB → unload qwen3:8b (5.7 GB) → 23.7 GB free → load qwen3:32b";
     expect(answer.content).toEqual([{ type: "text", text }]);
     expect(answer.structuredContent).toMatchObject({ plan: { steps } });
   });
