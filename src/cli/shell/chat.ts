@@ -215,7 +215,7 @@ async function statusLine(answered: Generated, session: Session, io: CommandIo):
   const parts = [
     ...(loaded.some(({ name }) => name === model) ? [] : [model]),
     ...(loaded.length === 0 ? [] : [loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ")]),
-    ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM free`]),
+    ...(ram === undefined ? [] : [`${formatBytes(ram.available_bytes)} RAM available`]),
     ...(speed === undefined ? [] : [`${speed} tokens/s`]),
     ...(tokens === undefined ? [] : [`${tokens} tokens so far`]),
   ];

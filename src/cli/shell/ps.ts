@@ -54,7 +54,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   ];
   const table = ram.loaded.length === 0 ? "Nothing is loaded.\n" : renderTable(ram.loaded, columns, io);
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
-  const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM free${swap}`;
+  const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM available${swap}`;
   const warning = ram.warning === undefined ? "" : `${styled(ram.warning, "yellow", io)}\n`;
   return `${table}${styled(memory, "dim", io)}\n${warning}`;
 }

@@ -7,6 +7,7 @@ import { show } from "./show.ts";
 import { renderFacts, styled, type Fact } from "./table.ts";
 import { oneLine } from "./width.ts";
 
+/** `system_status`. */
 interface Status {
   readonly version: string;
   readonly home: string;
@@ -15,9 +16,13 @@ interface Status {
     readonly total_bytes: number;
     readonly available_bytes: number;
     readonly swap_used_bytes: number;
-    readonly warning?: string;
   };
-  readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
+  readonly loaded: readonly {
+    readonly name: string;
+    readonly engine: string;
+    readonly bytes: number;
+    readonly is_pinned?: boolean;
+  }[];
   readonly queue?: readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
   readonly operations?: readonly { readonly title: string; readonly message?: string }[];
   readonly engines: readonly {
@@ -40,15 +45,21 @@ export function status(options: { readonly json?: boolean }, io: CommandIo): Pro
   });
 }
 
-function renderStatus(now: Status, io: CommandIo): string {
+export function renderStatus(now: Status, io: CommandIo): string {
   const { ram } = now;
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const counted = (count: number) => `${count} ${count === 1 ? "model" : "models"}`;
   const facts: readonly Fact[] = [
-    { name: "memory", value: `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} free${swap}` },
+    {
+      name: "memory",
+      value: `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available${swap}`,
+    },
     {
       name: "loaded",
-      value: now.loaded.map(({ name, bytes }) => `${name} ${formatBytes(bytes)}`).join(", ") || "nothing",
+      value:
+        now.loaded
+          .map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " (kept)" : ""}`)
+          .join(", ") || "nothing",
     },
     ...now.engines.map(({ id, health, version, message, model_count }) => ({
       name: id,
@@ -65,7 +76,8 @@ function renderStatus(now: Status, io: CommandIo): string {
     { name: "privacy", value: `${now.privacy.replaceAll("_", " ")}; ${now.remote_requests} prompts left this machine` },
     { name: "home", value: `${now.home} (version ${now.version})` },
   ];
-  const warnings = [ram.warning, ...(now.warnings ?? [])].filter((warning) => warning !== undefined);
+  // That of the memory is among them.
+  const warnings = now.warnings ?? [];
   const warned = warnings.flatMap((warning) =>
     wrap(`! ${oneLine(inShellWords(warning))}`, io.columns ?? Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
   );

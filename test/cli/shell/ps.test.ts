@@ -31,7 +31,7 @@ it("loaded models are shown with how long they stay and when they were last used
     b:7b        5.0 GB  in 10 min  5 min ago         8192  ollama
     c:3b        2.0 GB  in 15 min  now               4096  llama-cpp
     foreign:8b  5.0 GB  always                             ollama
-    18.0 GB of 32.0 GB RAM free
+    18.0 GB of 32.0 GB RAM available
     "
   `);
 });

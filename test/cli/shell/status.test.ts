@@ -1,0 +1,42 @@
+import { expect, it } from "vitest";
+import type { CommandIo } from "../../../src/cli/commands/io.ts";
+import { renderStatus } from "../../../src/cli/shell/status.ts";
+
+const io: CommandIo = {
+  stdout() {},
+  stderr() {},
+  environment: {},
+  workingDirectory: "/",
+  userHome: "/",
+  platform: "linux",
+  isTerminal: false,
+  ask: () => Promise.resolve(""),
+  node: "node",
+  script: "cli.mjs",
+};
+
+it("every warning is shown once, and what is loaded with whether it is kept", () => {
+  const warning = "the processor has 3.0 times the work it can do at once: models will be slow";
+  const now = {
+    version: "1.2.3",
+    home: "/home/ann/.ollm",
+    privacy: "local_only",
+    ram: { total_bytes: 32e9, available_bytes: 18e9, swap_used_bytes: 0, warning },
+    loaded: [
+      { name: "a:1b", engine: "ollama", bytes: 1.5e9, is_pinned: true },
+      { name: "b:7b", engine: "ollama", bytes: 5e9 },
+    ],
+    engines: [{ id: "ollama", health: "ok", version: "0.33.0", model_count: 2 }],
+    remote_requests: 0,
+    warnings: [warning],
+  };
+  expect(renderStatus(now, io)).toMatchInlineSnapshot(`
+    "memory   18.0 GB of 32.0 GB available
+    loaded   a:1b 1.5 GB (kept), b:7b 5.0 GB
+    ollama   ok; 0.33.0; 2 models
+    privacy  local only; 0 prompts left this machine
+    home     /home/ann/.ollm (version 1.2.3)
+    ! the processor has 3.0 times the work it can do at once: models will be slow
+    "
+  `);
+});
