@@ -35,6 +35,15 @@ describe("a pinned model", () => {
     expect(orchestrator.activity().pinned).toBe(0);
   });
 
+  it("is told to those who watch the memory: that is where it is shown", async () => {
+    const { load, pin, orchestrator } = place();
+    await load(small.name);
+    const told: string[] = [];
+    orchestrator.onChange(({ kind }) => told.push(kind));
+    await pin(small.name, true);
+    expect(told).toContain("memory");
+  });
+
   it("gets back what its load had asked for", async () => {
     const { engine, load, pin } = place();
     await load(small.name, { keepAliveSeconds: 60 });

@@ -10,12 +10,20 @@ export function listChange(before: readonly InstalledModel[], after: readonly In
   return [{ kind: "models", isListChanged: names(before) !== names(after) }];
 }
 
-/** What came of a new look at what an engine has in memory; when it will expire is no change. */
+/** A process's memory is another with every answer: what differs by less is not worth telling. */
+const notableBytes = 16 * 1024 ** 2;
+
+/**
+ * What came of a new look at what an engine has in memory; when it will expire is no change. How large each is concerns
+ * the memory alone.
+ */
 export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Change[] {
-  const contents = (models: readonly ResidentModel[]) =>
-    signature(models.map(({ name, sizeBytes, contextTokens }) => [name, sizeBytes, contextTokens]));
-  if (contents(before) === contents(after)) return [];
-  return [{ kind: "memory" }, { kind: "models", isListChanged: false }];
+  const loads = (models: readonly ResidentModel[]) =>
+    signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
+  const sizes = (models: readonly ResidentModel[]) =>
+    signature(models.map(({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]));
+  if (loads(before) !== loads(after)) return [{ kind: "memory" }, { kind: "models", isListChanged: false }];
+  return sizes(before) === sizes(after) ? [] : [{ kind: "memory" }];
 }
 
 /** Equal for the same members in whatever order. */

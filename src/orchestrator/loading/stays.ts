@@ -72,6 +72,7 @@ export function createStays(parts: {
       else keeping.release(model.name);
       // Nothing is evicted meanwhile: it would be loaded again.
       await parts.inTurn(engine.memoryDomain, () => tell(engine, model.name, signal));
+      parts.publish({ kind: "memory" });
       parts.publish({ kind: "models", isListChanged: false });
     },
 
