@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { engineVersion } from "../../../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { enginePackages, type ArchiveEntry, type FakePackage } from "../../../../support/fake-npm-registry.ts";
-import { folderName, impatient, installFixture, messageOf, type InstallFixture } from "./install-fixture.ts";
+import { eager, folderName, impatient, installFixture, messageOf, type InstallFixture } from "./install-fixture.ts";
 
 let fixture: InstallFixture | undefined;
 const start = async (packages?: readonly FakePackage[]): Promise<InstallFixture> => {
@@ -81,7 +81,7 @@ describe("a registry that misbehaves", () => {
   ] as const)("%s passes: the download is tried again", async (_case, how) => {
     const { install, registry } = await start();
     registry.misbehave("node-llama-cpp", how);
-    expect(await (await install()).isInstalled()).toBe(true);
+    expect(await (await install({ patience: impatient })).isInstalled()).toBe(true);
     expect(registry.asked.filter((name) => name === "node-llama-cpp")).toHaveLength(2);
   });
 
@@ -101,7 +101,7 @@ describe("a registry that misbehaves", () => {
   ])("%s: the error says so, and nothing is left", async (_case, how, message, attempts) => {
     const { install, registry, leftovers } = await start();
     registry.misbehave("ms", ...how);
-    await expect(install()).rejects.toMatchObject({
+    await expect(install({ patience: impatient })).rejects.toMatchObject({
       name: "PullFailed",
       message: expect.stringMatching(message),
       hint: expect.any(String),
@@ -113,7 +113,7 @@ describe("a registry that misbehaves", () => {
   test("slow is not silent: a download that moves is left alone, however long it takes", async () => {
     const { install, registry } = await start();
     registry.misbehave("node-llama-cpp", "slow"); // longer than the bound on silence, in all
-    await install();
+    await install({ patience: impatient });
     expect(registry.asked.filter((name) => name === "node-llama-cpp")).toHaveLength(1);
   });
 
@@ -121,7 +121,7 @@ describe("a registry that misbehaves", () => {
     const { install, registry } = await start();
     registry.misbehave("node-llama-cpp", "hang");
     registry.misbehave("ms", 404);
-    await expect(install({ patience: { ...impatient, stallMs: 600_000 } })).rejects.toMatchObject({
+    await expect(install({ patience: { ...eager, stallMs: 600_000 } })).rejects.toMatchObject({
       message: expect.stringContaining("answered 404 for ms 2.1.3"),
     });
   });
@@ -350,7 +350,7 @@ describe("cut installations are repaired by the next", () => {
     await once(cut, "exit");
     expect(await leftovers()).toEqual([`${folderName}.staging`]);
     open();
-    await install({ patience: { ...impatient, pollMs: 600_000 } }); // seen at the first look, not by its silence
+    await install({ patience: { ...eager, pollMs: 600_000 } }); // seen at the first look, not by its silence
     expect(await leftovers()).toEqual([folderName]);
   });
 
