@@ -186,6 +186,36 @@ describe("callers that wait for models", () => {
     expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
   });
 
+  it("and name none wait for the load that fills the memory, and for no other", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const gate = createGate();
+    engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
+    const { generate, orchestrator, caller } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const first = generate({ model: large.name });
+    await gate.entered;
+    const second = generate({});
+    await expect.poll(async () => (await orchestrator.systemStatus(caller())).queue[0]?.waiting).toBe(2);
+    gate.open();
+    expect((await Promise.all([first, second])).map(({ model }) => model)).toEqual([large.name, large.name]);
+    expect(engine.calls.filter((call) => call.startsWith("load "))).toEqual([`load ${large.name} 4096`]);
+  });
+
+  it("may wait for every model that fits once the load under way is done and gone", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const gate = createGate();
+    engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
+    const { orchestrator, caller } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const loading = (await orchestrator.loadModel(caller(), { model: large.name })).follow(caller().signal);
+    await gate.entered;
+    const { route } = await orchestrator.planGeneration(caller(), { prompt: "hello" });
+    expect(route.considered.map(({ model, rejected }) => [model, rejected])).toEqual([
+      [large.name, undefined],
+      [small.name, undefined],
+    ]);
+    gate.open();
+    await loading;
+  });
+
   it("leave no lease behind when they are cancelled: the model can be evicted", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { generate, caller, orchestrator } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });

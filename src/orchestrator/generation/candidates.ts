@@ -6,6 +6,7 @@ import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
+import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Log } from "../log.ts";
 import { isCooling, type Observations } from "../observations/observations.ts";
 import type { Candidate } from "../routing/choose.ts";
@@ -86,6 +87,7 @@ async function toCandidate(
   const facts = await factsOf(source, located, signal);
   const merged = describeFromDatabase(model.name, facts);
   const isLoaded = await source.inventory.isLoaded(located, 60_000);
+  const isPlaced = isLoaded || source.loader.isLoading(id) || takesNoMemory(located);
   const observed = source.observations.of(id);
   const { tokensPerSecond, loadSeconds, error } = observed;
   const coolDown =
@@ -102,7 +104,7 @@ async function toCandidate(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    ...(isLoaded || state === undefined || takesNoMemory(located) ? { fits: "now" } : fitOf(source, located, state)),
+    ...(isPlaced || state === undefined ? { fits: "now" } : fitOf(source, located, state)),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
     ...(coolDown === undefined ? {} : { coolDown }),
@@ -154,10 +156,11 @@ function fitOf(
     fileBytes: model.sizeBytes,
     isLoaded: false,
   };
-  // Busy models become idle: what is in use now doesn't rule a model out for good.
-  const idle = state.resident.map((entry) => ({ ...entry, isBusy: false }));
-  const plan = planLoad(target, { ...state, resident: idle });
-  if (plan.fits) return { fits: plan.evict.length === 0 ? "now" : "after_eviction" };
+  // Answers and loads under way end: what takes memory now doesn't rule a model out for good.
+  const idle = allIdle(state);
+  const plan = planLoad(target, idle);
+  if (plan.fits && plan.evict.length === 0) return { fits: "now" };
+  if (plan.fits || planLoad(target, withoutReservations(idle)).fits) return { fits: "after_eviction" };
   const pinned = pinnedInTheWay(target, state);
   return { fits: "no", ...(pinned.length > 0 && { pinnedInTheWay: pinned }) };
 }

@@ -3,6 +3,7 @@ import type { LoadResult } from "../facade.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
+import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { ResidentModel } from "../types.ts";
 import type { Lease } from "./leases.ts";
 
@@ -50,8 +51,7 @@ export interface LoaderQueueing {
  */
 export function victimsOf(target: LoadTarget, state: MemoryState): readonly string[] {
   const now = planLoad(target, state);
-  const idle = { ...state, reservedBytes: 0, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
-  const { evict } = now.fits ? now : planLoad(target, idle);
+  const { evict } = now.fits ? now : planLoad(target, withoutReservations(allIdle(state)));
   return evict
     .filter(({ name, engine }) => name !== target.model || engine !== target.engine)
     .map(({ name, engine }) => modelId(engine, name));

@@ -8,7 +8,7 @@ import type { MemoryDomain, MemoryVector } from "../memory/domain.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { moreToEvict } from "../memory/more-room.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
-import { isSomeReserved, withoutReservations } from "../memory/state.ts";
+import { allIdle, isSomeReserved, withoutReservations } from "../memory/state.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
 import { doesNotFit } from "./adjust.ts";
@@ -227,11 +227,7 @@ export function createRoomMaker(parts: {
     const { engine, model } = located;
     const state = await readMemoryState(source, engine, model);
     if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && !isSomeReserved(state))) return false;
-    const idle = {
-      ...withoutReservations(state),
-      resident: state.resident.map((entry) => ({ ...entry, isBusy: false })),
-    };
-    return planLoad(await targetOf(located, contextTokens, signal), idle).fits;
+    return planLoad(await targetOf(located, contextTokens, signal), withoutReservations(allIdle(state))).fits;
   }
 
   return { makeRoom, evictMore, evict };

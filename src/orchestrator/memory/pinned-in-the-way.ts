@@ -1,5 +1,5 @@
 import { type LoadTarget, type MemoryState, planLoad } from "./plan.ts";
-import { withoutReservations } from "./state.ts";
+import { allIdle, withoutReservations } from "./state.ts";
 
 /**
  * Names of pinned models that would make room for `target`, could they be unloaded; none when it wouldn't fit without
@@ -8,7 +8,8 @@ import { withoutReservations } from "./state.ts";
 export function pinnedInTheWay(target: LoadTarget, state: MemoryState): readonly string[] {
   const pinned = new Set(state.resident.filter(({ isPinned }) => isPinned).map(({ name }) => name));
   if (pinned.size === 0) return [];
-  const freed = state.resident.map((entry) => ({ ...entry, isPinned: false, isBusy: false }));
-  const { fits, evict } = planLoad(target, { ...withoutReservations(state), resident: freed });
+  const idle = withoutReservations(allIdle(state));
+  const freed = idle.resident.map((entry) => ({ ...entry, isPinned: false }));
+  const { fits, evict } = planLoad(target, { ...idle, resident: freed });
   return fits ? evict.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
 }

@@ -76,6 +76,11 @@ export function isSomeReserved({ reservedBytes, gpus = [] }: MemoryState): boole
   return reservedBytes > 0 || gpus.some((gpu) => gpu.reservedBytes > 0);
 }
 
+/** As if all answers under way were given. */
+export function allIdle(state: MemoryState): MemoryState {
+  return { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
+}
+
 /** As if all loads in progress were done and gone. */
 export function withoutReservations(state: MemoryState): MemoryState {
   const { gpus } = state;

@@ -10,6 +10,7 @@ import { canonicalContext } from "../loading/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
 import type { Log } from "../log.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";
+import { allIdle } from "../memory/state.ts";
 import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
@@ -173,10 +174,9 @@ async function fitOf(
     request.isVerbose === true
       ? await source.loader.estimate(located, contextTokens, caller.signal)
       : source.loader.quickEstimate(model, { engine, contextTokens });
-  const idle = { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
   const plan = planLoad(
     { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },
-    idle,
+    allIdle(state),
   );
   const isPlaced = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
   const { predictedBytes, method, margin } = plan.estimate;

@@ -59,6 +59,13 @@ describe("what has to go for a load that waits", () => {
     expect(victimsOf(target(4), state)).toEqual(ids("busy:1b"));
   });
 
+  it("is what goes when a load under way is done and gone, wherever that sets memory aside", () => {
+    const card = { name: "RTX", totalBytes: 12 * gigabyte, freeBytes: 6 * gigabyte, reservedBytes: 6 * gigabyte };
+    const onCard = resident("idle:1b", 6, { vramBytes: 6 * gigabyte });
+    const state = { ...memory(3, onCard), gpus: [card], mayUseGpus: true };
+    expect(victimsOf(target(9), state)).toEqual(ids("idle:1b"));
+  });
+
   it("is not itself with too little context", () => {
     expect(victimsOf(target(4), memory(1, resident("new:1b", 3)))).toEqual([]);
   });
