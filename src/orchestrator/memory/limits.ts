@@ -117,8 +117,12 @@ function ownBytes(estimate: MemoryEstimate): number {
 
 /** RAM: available − file-mapped bytes of residents − loads in progress. Design section 5. May be negative. */
 export function freeRam(state: MemoryState): number {
-  const mapped = state.isOverridden ? 0 : sum(state.resident.map((entry) => entry.mappedBytes));
-  return state.availableBytes - mapped - state.reservedBytes;
+  return state.availableBytes - mappedBytes(state) - state.reservedBytes;
+}
+
+/** What is counted as available and is not: files that residents have mapped. 0 where nothing is measured. */
+export function mappedBytes(state: MemoryState): number {
+  return state.isOverridden ? 0 : sum(state.resident.map((entry) => entry.mappedBytes));
 }
 
 /** What `memory.maxBytes` leaves; may be negative. */

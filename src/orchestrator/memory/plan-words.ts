@@ -1,21 +1,37 @@
 import { formatBytes } from "../text/format-bytes.ts";
 import { sizeRuleBytes } from "./estimate.ts";
-import { freeRam, freeVram, type Limit, neededBytes } from "./limits.ts";
+import { freeRam, freeVram, type Limit, mappedBytes, neededBytes } from "./limits.ts";
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /** `available 18.0 GB, loaded qwen3:8b 5.7 GB` */
 export function situation(limit: Limit, state: MemoryState, others: readonly ResidentEntry[]): string {
-  const set = state.reservedBytes > 0 ? `, ${formatBytes(state.reservedBytes)} set aside for loads in progress` : "";
   const loaded = others.map((entry) => `${entry.name} ${formatBytes(entry.sizeBytes)}`);
-  return `${whatIsFree(limit, state)}${set}${loaded.length > 0 ? `, loaded ${loaded.join(", ")}` : ""}`;
+  return `${whatIsFree(limit, state)}${loaded.length > 0 ? `, loaded ${loaded.join(", ")}` : ""}`;
 }
 
 function whatIsFree(limit: Limit, state: MemoryState): string {
-  if (limit.kind === "cap")
-    return `${formatBytes(limit.freeBytes)} left of memory.maxBytes ${formatBytes(state.maxBytes ?? 0)}`;
-  const ram = `available ${formatBytes(freeRam(state))}`;
+  if (limit.kind === "cap") {
+    const left = `${formatBytes(limit.freeBytes)} left of memory.maxBytes ${formatBytes(state.maxBytes ?? 0)}`;
+    return state.reservedBytes > 0 ? `${left}, ${setAside(state)}` : left;
+  }
+  const ram = whatIsAvailable(state);
   if (limit.kind === "memory") return ram;
   return `${ram} and ${formatBytes(freeVram(state))} on ${(state.gpus ?? []).map(({ name }) => name).join(", ")}`;
+}
+
+/** First what `free` and `ollm ps` say, then what of it is none: `available 20.0 GB - 5.0 GB mapped by ... = 15.0 GB`. */
+function whatIsAvailable(state: MemoryState): string {
+  const mapped = mappedBytes(state);
+  const terms = [
+    `available ${formatBytes(state.availableBytes)}`,
+    ...(mapped > 0 ? [`${formatBytes(mapped)} mapped by loaded models`] : []),
+    ...(state.reservedBytes > 0 ? [setAside(state)] : []),
+  ];
+  return terms.length === 1 ? terms.join("") : `${terms.join(" - ")} = ${formatBytes(freeRam(state))}`;
+}
+
+function setAside({ reservedBytes }: MemoryState): string {
+  return `${formatBytes(reservedBytes)} set aside for loads in progress`;
 }
 
 /** What the load needs under `limit`, and what that is made of: both rules where only the size is known. */

@@ -99,6 +99,23 @@ describe("the three published cases of AIfred", () => {
   });
 });
 
+describe("what is available", () => {
+  it.each([
+    { mapped: 0, reserved: 0, text: "available 20.0 GB, loaded a 6.0 GB" },
+    { mapped: 5, reserved: 0, text: "available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB, loaded a 6.0 GB" },
+    {
+      mapped: 5,
+      reserved: 3,
+      text:
+        "available 20.0 GB - 5.0 GB mapped by loaded models - 3.0 GB set aside for loads in progress = 12.0 GB, " +
+        "loaded a 6.0 GB",
+    },
+  ])("is told as measured, and what of it is none: $text", ({ mapped, reserved, text }) => {
+    const before = state(20, [loaded("a", 6, { mappedBytes: mapped * GB })], { reservedBytes: reserved * GB });
+    expect(planLoad(simulated("new", 1), before).steps[0]).toBe(text);
+  });
+});
+
 describe("a model without metadata", () => {
   it.each([
     { free: 12.0, size: 10, fits: false, why: "the buffer must be more than free: 12.0 > 10 + 2 is false" },
