@@ -60,6 +60,8 @@ export interface CallerSettings {
   readonly temperature?: number;
   readonly topP?: number;
   readonly maxTokens: number;
+  /** What nobody set of them: a model's own `PARAMETER` lines go before these defaults. */
+  readonly unset?: readonly ("temperature" | "maxTokens")[];
   /** At least this many tokens of context, unless the request says otherwise. */
   readonly contextTokens?: number;
   /** `model.provider`: the engine that is asked first where several hold a model. */
@@ -185,6 +187,8 @@ export interface ModelFacts {
   readonly vocabularySize?: number;
   /** Bytes of all tensors, where the engine lists them: `sizeBytes` without header and projector. */
   readonly weightsBytes?: number;
+  /** sha256 of the weights' file in hex, where the engine tells: `digest` may be that of a manifest. */
+  readonly weightsDigest?: string;
   readonly capabilities: readonly Capability[];
   readonly trust: Trust;
   readonly template?: string;

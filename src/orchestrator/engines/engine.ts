@@ -142,6 +142,32 @@ export interface EngineTokenizer {
 export interface EngineEstimation {
   /** Runs the engine's own allocator without allocating; undefined when it can't for this model. */
   estimate(model: string, options: LoadOptions, signal: AbortSignal): Promise<MemoryEstimate | undefined>;
+  /**
+   * The same for a load that another engine would make of weights which lie in a folder that this one reads, by their
+   * sha256 in hex; undefined when they don't, or when this one can't read them.
+   */
+  simulate?(weightsDigest: string, load: SimulatedLoad, signal: AbortSignal): Promise<SimulatedBytes | undefined>;
+}
+
+/** A load in the terms of llama.cpp. */
+export interface SimulatedLoad {
+  /** Of one sequence. */
+  readonly contextTokens: number;
+  readonly parallel: number;
+  /** Tokens that are computed at once. */
+  readonly batchTokens: number;
+  /** ggml's name: `f16`, `q8_0`. */
+  readonly cacheType: string;
+  readonly hasFlashAttention: boolean;
+  readonly isEmbedding: boolean;
+}
+
+/** What llama.cpp's allocator would reserve; cache and compute are told apart by how they grow with the context. */
+export interface SimulatedBytes {
+  readonly weightsBytes: number;
+  /** With recurrent state. */
+  readonly cacheBytes: number;
+  readonly computeBytes: number;
 }
 
 export interface EngineInstallation {

@@ -7,6 +7,7 @@ import { modelId } from "../inventory/model-id.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";
+import { type AllocatorBytes, simulatedElsewhere } from "../memory/simulated.ts";
 import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../types.ts";
 import { defaultContextTokens } from "./context-size.ts";
 import type { KeptLearning } from "./kept-learning.ts";
@@ -16,8 +17,9 @@ import { loadShapeOf } from "./load-shape.ts";
 /** What a model will take in memory. */
 export interface Estimates {
   /**
-   * The first of: `models.<glob>.sizeBytes`, the size that the engine last reported of this very load, the engine's own
-   * allocator (remembered by digest), the formula over the model's metadata, the size rule.
+   * The first of: `models.<glob>.sizeBytes`, the size that the engine last reported of this very load, the allocator
+   * (the engine's own, or the embedded one where it can read the same weights; remembered by digest), the formula over
+   * the model's metadata, the size rule.
    */
   of(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
   /**
@@ -39,13 +41,15 @@ interface Described {
 export function createEstimates(parts: {
   /** Asked anew each time. */
   readonly settings: () => Settings;
-  readonly inventory: Pick<Inventory, "facts" | "knownFacts" | "lastResident">;
+  readonly inventory: Pick<Inventory, "engines" | "facts" | "knownFacts" | "lastResident">;
   /** Absent: nothing of what is learned outlives this process. */
   readonly kept?: KeptLearning;
   readonly now: () => number;
 }): Estimates {
   const { settings, inventory } = parts;
   const simulations = new Map<string, MemoryEstimate>();
+  /** Of loads of other engines, by the same key: what is learned of those moves the estimate. */
+  const elsewhere = new Map<string, AllocatorBytes>();
   const explanations = new WeakMap<ModelFacts, Explained | undefined>();
   const learning = createLearning(parts.now, parts.kept);
 
@@ -66,6 +70,36 @@ export function createEstimates(parts: {
     const estimate = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
     if (estimate !== undefined) simulations.set(key, estimate);
     return estimate;
+  }
+
+  /** Through an engine that reads the same weights: an Ollama on this machine keeps them where the embedded one looks. */
+  async function simulatedThere(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
+    const { engine, model } = located;
+    if (engine.kind !== "ollama" || model.digest === undefined) return undefined;
+    const facts = await factsOf(located, signal);
+    const load = facts && loadShapeOf(engine.kind, facts, contextTokens);
+    if (facts?.weightsDigest === undefined || load === undefined) return undefined;
+    const key = simulationKey(located, contextTokens);
+    if (!elsewhere.has(key)) {
+      const simulator = inventory.engines.find(({ estimation }) => estimation?.simulate !== undefined);
+      const isEmbedding = facts.capabilities.includes("embedding") && !facts.capabilities.includes("completion");
+      const bytes = await simulator?.estimation?.simulate?.(facts.weightsDigest, { ...load, isEmbedding }, signal);
+      if (bytes === undefined) return undefined;
+      elsewhere.set(key, bytes);
+    }
+    return fromElsewhere(located, contextTokens, facts);
+  }
+
+  /** Undefined until it was simulated. */
+  function fromElsewhere(where: ModelPlace, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
+    const { engine } = where;
+    const bytes = elsewhere.get(simulationKey(where, contextTokens));
+    const load = loadShapeOf(engine.kind, facts, contextTokens);
+    if (bytes === undefined || load === undefined) return undefined;
+    const { otherBytes = 0 } = weightBytesOf({ ...facts, weightsBytes: bytes.weightsBytes });
+    const version = learning.lastVersion(engine);
+    const calibration = version === undefined ? undefined : learning.calibration(engine, version);
+    return simulatedElsewhere(bytes, load, explainedOnce(engine, facts)?.dimensions, otherBytes, calibration);
   }
 
   /** A list asks for every model at once: metadata is taken apart once. */
@@ -136,7 +170,11 @@ export function createEstimates(parts: {
     const { engine } = where;
     const facts = inventory.knownFacts(where);
     const from = facts && described(where, contextTokens, facts, learning.lastVersion(engine));
-    const estimate = from?.learned ?? simulations.get(simulationKey(where, contextTokens)) ?? from?.computed;
+    const estimate =
+      from?.learned ??
+      simulations.get(simulationKey(where, contextTokens)) ??
+      (facts && fromElsewhere(where, contextTokens, facts)) ??
+      from?.computed;
     return estimate && placed(engine, estimate);
   }
 
@@ -154,7 +192,8 @@ export function createEstimates(parts: {
       // Whoever reports the sizes of its buffers knows better than any prediction.
       const reported = engine.kind === "ollama" ? await learnAndDescribe(located, contextTokens, signal) : undefined;
       if (reported?.learned !== undefined) return reported.learned;
-      const simulation = await simulated(located, contextTokens, signal);
+      const simulation =
+        (await simulated(located, contextTokens, signal)) ?? (await simulatedThere(located, contextTokens, signal));
       if (simulation !== undefined) return placed(engine, simulation);
       const { computed } = reported ?? (await learnAndDescribe(located, contextTokens, signal));
       return placed(engine, computed ?? quick(model));

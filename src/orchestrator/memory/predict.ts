@@ -62,8 +62,7 @@ export function computedEstimate(
   const predictedBytes = weightsBytes + cache + state + compute + otherBytes;
   const kind = measured.has(model.architecture) ? "measured" : "unmeasured";
   const formulaError = computeError[kind === "measured" && !load.hasFlashAttention ? "scores" : kind];
-  const buildError = calibration.observations === 0 ? unobservedError : calibration.spread;
-  const share = Math.max(formulaError, buildError);
+  const share = Math.max(formulaError, buildErrorOf(calibration));
   const relative = (share * compute) / predictedBytes + generalError[kind];
   return {
     method: "computed",
@@ -76,6 +75,13 @@ export function computedEstimate(
       computeBytes: compute,
       otherBytes,
     },
-    processBytes: processBaseBytes + bytesPerWord * model.vocabulary,
+    processBytes: processBytesOf(model.vocabulary),
   };
 }
+
+/** Share of the compute buffer that one build may differ from another in. */
+export const buildErrorOf = ({ observations, spread }: ComputeCalibration): number =>
+  observations === 0 ? unobservedError : spread;
+
+/** What an engine process takes around its buffers. */
+export const processBytesOf = (vocabulary: number): number => processBaseBytes + bytesPerWord * vocabulary;

@@ -1,4 +1,4 @@
-import { rm, statfs } from "node:fs/promises";
+import { access, constants, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, InvalidRequest, UnknownModel } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
@@ -89,6 +89,7 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
       const parsed = tryParseModelName(name);
       return parsed === undefined ? undefined : findUsable(parsed);
     },
+    weights: (digest) => readableBlob([own, ...foreign], digest),
     async pull(name, report, signal) {
       const parsed = parseModelName(name);
       await pruneOnce();
@@ -118,6 +119,20 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
     },
     remove: async (name) => removeModel(own, foreign, context, parseModelName(name), list),
   };
+}
+
+async function readableBlob(stores: readonly StoreReader[], digest: string): Promise<string | undefined> {
+  if (!/^[0-9a-f]{64}$/.test(digest)) return undefined;
+  for (const { layout } of stores) {
+    const file = layout.blobFile(digest);
+    try {
+      await access(file, constants.R_OK);
+      return file;
+    } catch {
+      // Not here, or not for this user: another store may hold it.
+    }
+  }
+  return undefined;
 }
 
 async function removeModel(

@@ -34,6 +34,8 @@ export interface ModelStore {
   list(): Promise<readonly StoredModel[]>;
   /** A name without tag means `:latest`. */
   find(name: string): Promise<StoredModel | undefined>;
+  /** Path of weights of that sha256 (hex), in any of its stores; undefined when this user can't read them there. */
+  weights(digest: string): Promise<string | undefined>;
   /** Two pulls of one model share one download; a cancelled one keeps what arrived. */
   pull(name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Bytes still to download; 0 when it is complete. Throws `UnknownModel`, `PullFailed`. */

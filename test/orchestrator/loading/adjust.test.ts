@@ -24,6 +24,7 @@ function refusal(method: MemoryEstimate["method"], models: Record<string, { size
   const settings = settingsSchema.parse({ models });
   const lists = [{ models: [model("big:1b", GB), model("fat:3b", 3 * GB), model("small:1b", GB)] }];
   const inventory = {
+    engines: [],
     facts: () => Promise.reject(new UnknownModel("nobody is asked")),
     knownFacts: () => undefined,
     lastResident: () => [],

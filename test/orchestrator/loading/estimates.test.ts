@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Settings } from "../../../src/orchestrator/config/schema.ts";
 import { createDocumentFiles, type DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import type { Engine, SimulatedLoad } from "../../../src/orchestrator/engines/engine.ts";
 import { Cancelled, EngineUnreachable } from "../../../src/orchestrator/errors.ts";
 import { createEstimates, type Estimates } from "../../../src/orchestrator/loading/estimates.ts";
 import { createKeptLearning } from "../../../src/orchestrator/loading/kept-learning.ts";
@@ -35,6 +36,7 @@ let known: ModelFacts | undefined;
 let resident: ResidentModel[];
 let models: Record<string, { sizeBytes: number }>;
 let nowMs: number;
+let engines: Engine[];
 let estimates: Estimates;
 
 beforeEach(() => {
@@ -43,9 +45,13 @@ beforeEach(() => {
   resident = [];
   models = {};
   nowMs = 0;
+  engines = [];
   estimates = createEstimates({
     settings: () => ({ models, memory: { bufferBytes: 2e9 } }) as unknown as Settings,
     inventory: {
+      get engines() {
+        return engines;
+      },
       facts: async () => facts(),
       knownFacts: () => known,
       lastResident: () => resident,
@@ -115,6 +121,53 @@ describe("what answers", () => {
       method: "computed",
       parts: { weightsBytes: 96_576_768, cacheBytes: 90 * 1024 ** 2 },
     });
+  });
+
+  it("is the embedded engine's allocator for weights of Ollama that it can read, asked as Ollama would load them", async () => {
+    const asked: (SimulatedLoad & { readonly weightsDigest: string })[] = [];
+    const [weightsBytes, cacheBytes, computeBytes] = [96_576_768, 90 * 1024 ** 2, 100_000_000];
+    const embedded = {
+      ...createFakeEngine("llama-cpp", []),
+      estimation: {
+        estimate: async () => undefined,
+        simulate: async (weightsDigest: string, load: SimulatedLoad) => {
+          asked.push({ weightsDigest, ...load });
+          return weightsDigest === "a".repeat(64) ? { weightsBytes, cacheBytes, computeBytes } : undefined;
+        },
+      },
+    };
+    engines = [embedded];
+    const ollama = place("ollama");
+    facts = () => ({ ...described, weightsDigest: "a".repeat(64), parameters: { num_batch: 256 } });
+    const estimate = await estimates.of(ollama, 4_096, never);
+    expect(estimate).toMatchObject({
+      method: "simulated",
+      predictedBytes: weightsBytes + cacheBytes + computeBytes,
+      parts: { weightsBytes, cacheBytes, computeBytes },
+    });
+    expect(await estimates.of(ollama, 4_096, never)).toEqual(estimate);
+    known = facts();
+    expect(estimates.quick(model, { engine: ollama.engine, contextTokens: 4_096 })).toEqual(estimate);
+    expect(asked).toEqual([
+      {
+        weightsDigest: "a".repeat(64),
+        contextTokens: 4_096,
+        parallel: 1,
+        batchTokens: 256,
+        cacheType: "f16",
+        hasFlashAttention: true,
+        isEmbedding: false,
+      },
+    ]);
+  });
+
+  it("is the formula for weights of Ollama that nobody here can read, and for those of other engines", async () => {
+    const simulate = async () => undefined;
+    engines = [{ ...createFakeEngine("llama-cpp", []), estimation: { estimate: simulate, simulate } }];
+    facts = () => ({ ...described, weightsDigest: "b".repeat(64) });
+    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("computed");
+    facts = () => described;
+    expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("computed");
   });
 
   it("is the size rule without metadata, without an answer, and where nobody knows how an engine loads", async () => {
@@ -223,7 +276,7 @@ describe("after a restart", () => {
     const kept = createKeptLearning({ files, log: silent });
     const made = createEstimates({
       settings: () => ({ models, memory: { bufferBytes: 2e9 } }) as unknown as Settings,
-      inventory: { facts: async () => facts(), knownFacts: () => known, lastResident: () => resident },
+      inventory: { engines: [], facts: async () => facts(), knownFacts: () => known, lastResident: () => resident },
       kept,
       now: () => nowMs,
     });

@@ -46,6 +46,14 @@ describe("a foreign store", () => {
     expect((await models.find("m"))?.digest).toBe(own.layerDigests[0]);
   });
 
+  test("tells where its weights lie, by their sha256 alone", async () => {
+    const { models, foreign, foreignFolder } = await fixture();
+    const [digest = ""] = foreign.layerDigests;
+    expect(await models.weights(digest)).toBe(path.join(foreignFolder, "blobs", `sha256-${digest}`));
+    expect(await models.weights("0".repeat(64))).toBeUndefined();
+    expect(await models.weights(`../${digest}`)).toBeUndefined();
+  });
+
   test("serves a pull of what it holds: nothing is downloaded twice, nothing is written", async () => {
     const { registry, models, foreign, folder } = await fixture();
     const before = registry.requests.length;

@@ -216,6 +216,17 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
           throw error;
         }
       },
+      async simulate(weightsDigest, load, signal) {
+        const file = await store.weights(weightsDigest);
+        if (file === undefined || !(await installation.isInstalled())) return undefined;
+        try {
+          if (unsupportedReason(await inspect(file, signal)) !== undefined) return undefined;
+          return await estimator.simulate(weightsDigest, file, load, signal);
+        } catch (error) {
+          if (error instanceof EngineNotInstalled || error instanceof LoadFailed) return undefined;
+          throw error;
+        }
+      },
     },
     installation,
     reapOrphans: () => {

@@ -99,6 +99,7 @@ export function modelFacts(
     embeddingLength: own("embedding_length"),
     vocabularySize: vocabularyOf(reply["tensors"]) ?? own("vocab_size"),
     weightsBytes: tensorBytesOf(reply["tensors"]),
+    weightsDigest: weightsOf(show),
     capabilities: shown ?? installed?.capabilities ?? [],
     trust,
     template: text(reply["template"]),

@@ -214,6 +214,38 @@ describe("an estimate", () => {
   );
 });
 
+describe("a simulation for another engine", () => {
+  it(
+    "takes that engine's batch, sequences and cache, and knows only weights that it can read",
+    async () => {
+      const { estimation } = subject.engine;
+      const usual = {
+        contextTokens: 2_048,
+        parallel: 1,
+        batchTokens: 512,
+        cacheType: "f16",
+        hasFlashAttention: true,
+        isEmbedding: false,
+      };
+      const digest = (await subject.engine.describe(tiny, never)).digest ?? "";
+      const ask = (more: Partial<typeof usual>) => estimation?.simulate?.(digest, { ...usual, ...more }, never);
+      const contextBytes = async (more: Partial<typeof usual>) => {
+        const { cacheBytes = 0, computeBytes = 0 } = (await ask(more)) ?? {};
+        return cacheBytes + computeBytes;
+      };
+      const one = await contextBytes({});
+      expect(one).toBeGreaterThan(0);
+      expect(await contextBytes({ parallel: 4 })).toBeGreaterThan(one);
+      expect(await contextBytes({ batchTokens: 128 })).toBeLessThan(0.5 * one);
+      expect(await contextBytes({ cacheType: "q8_0" })).not.toBe(one);
+      expect(await ask({ cacheType: "q9_9" })).toBeUndefined();
+      expect(await estimation?.simulate?.("0".repeat(64), usual, never)).toBeUndefined();
+      expect(await estimation?.simulate?.("../../etc/passwd", usual, never)).toBeUndefined();
+    },
+    testLimitMs,
+  );
+});
+
 describe("before it is installed", () => {
   it(
     "it lists its models, and says which call installs it",

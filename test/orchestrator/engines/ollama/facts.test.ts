@@ -20,3 +20,12 @@ it.each([
 ])("with %s nothing is claimed", (_what, tensors) => {
   expect(bytesOf(tensors)).toBeUndefined();
 });
+
+it("the weights' own digest is the blob that the Modelfile names, wherever that server keeps it", () => {
+  const digestOf = (modelfile: unknown) => modelFacts("m", { modelfile }, undefined, "local").weightsDigest;
+  const digest = "ab".repeat(32);
+  expect(digestOf(`# Modelfile\nFROM /srv/ollama/blobs/sha256-${digest}\nTEMPLATE x`)).toBe(digest);
+  expect(digestOf(`FROM C:\\Users\\me\\.ollama\\models\\blobs\\sha256-${digest}`)).toBe(digest);
+  expect(digestOf("FROM llama3.2")).toBeUndefined();
+  expect(digestOf(7)).toBeUndefined();
+});

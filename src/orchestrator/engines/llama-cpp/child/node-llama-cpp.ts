@@ -13,12 +13,16 @@ export interface NodeLlamaCpp {
     logger: (level: string, message: string) => void;
     maxThreads: number;
   }): Promise<Llama>;
-  readGgufFileInfo(file: string, options: { logWarnings: boolean; sourceType: "filesystem" }): Promise<unknown>;
-  readonly GgufInsights: { from(info: unknown, llama: Llama): Promise<GgufInsights> };
+  readGgufFileInfo(file: string, options: { logWarnings: boolean; sourceType: "filesystem" }): Promise<GgufFileInfo>;
+  readonly GgufInsights: { from(info: GgufFileInfo, llama: Llama): Promise<GgufInsights> };
   resolveChatWrapper(model: LlamaModel, options: ChatWrapperOptions): ChatWrapper;
   readonly LlamaChat: new (options: { contextSequence: ContextSequence; chatWrapper: ChatWrapper }) => LlamaChat;
   readonly LlamaText: (values: readonly unknown[]) => LlamaText;
   readonly SpecialToken: new (value: "BOS") => unknown;
+}
+
+export interface GgufFileInfo {
+  readonly metadata: { readonly tokenizer?: { readonly ggml?: { readonly model?: unknown } } };
 }
 
 export interface Llama {
@@ -50,8 +54,11 @@ export interface GgufInsights {
     batchSize: number;
     sequences: number;
     isEmbeddingContext: boolean;
-    flashAttention: "auto";
+    flashAttention: boolean | "auto";
     useMmap: boolean;
+    /** Numbers of `enum ggml_type`. */
+    kvCacheKeyType: number;
+    kvCacheValueType: number;
   }): Promise<Requirements>;
 }
 

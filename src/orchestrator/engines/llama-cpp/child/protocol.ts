@@ -31,13 +31,32 @@ export interface EstimateRequest {
   readonly sequences: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
+  /** Another than f16, which the embedded engine itself uses: names of ggml. */
+  readonly cacheType?: CacheTypeName;
+  /** Absent: as the engine itself decides. */
+  readonly hasFlashAttention?: boolean;
 }
+
+export type CacheTypeName = keyof typeof cacheTypeNumbers;
+
+/** Types that a key/value cache may have, by their number in `enum ggml_type`. */
+export const cacheTypeNumbers = {
+  f32: 0,
+  f16: 1,
+  q4_0: 2,
+  q4_1: 3,
+  q5_0: 6,
+  q5_1: 7,
+  q8_0: 8,
+  iq4_nl: 20,
+  bf16: 30,
+} as const;
 
 export interface EstimateDone {
   readonly weightsBytes: number;
   /** Cache, recurrent state and compute buffers as llama.cpp's allocator reserves them. */
   readonly contextBytes: number;
-  /** The same without a cache worth mentioning: a context of the smallest size. */
+  /** The same with a cache hardly worth mentioning: of the smallest context that holds a whole batch. */
   readonly smallestContextBytes: number;
   readonly smallestContextTokens: number;
 }

@@ -1,0 +1,41 @@
+import { expect, it } from "vitest";
+import { calibrate } from "../../../src/orchestrator/memory/calibration.ts";
+import { computeBytes } from "../../../src/orchestrator/memory/compute.ts";
+import { simulatedElsewhere } from "../../../src/orchestrator/memory/simulated.ts";
+import { load as loadOf, published } from "./metadata.ts";
+
+const model = published("SmolLM2 135M");
+const load = loadOf(4_096);
+const mib = 1024 ** 2;
+/** As the allocator answers: its split of the context is a guess. */
+const bytes = { weightsBytes: 90 * mib, cacheBytes: 88 * mib, computeBytes: 102 * mib };
+
+it("the parts add up, the cache is exact, and what is left of the context is compute", () => {
+  const { predictedBytes, parts, method } = simulatedElsewhere(bytes, load, model, 7);
+  expect(method).toBe("simulated");
+  expect(parts).toEqual({
+    weightsBytes: 90 * mib,
+    cacheBytes: 90 * mib,
+    computeBytes: 100 * mib,
+    otherBytes: 7,
+  });
+  expect(predictedBytes).toBe(280 * mib + 7);
+});
+
+it("the compute buffer follows the habit that was observed of the other build, and the margin narrows", () => {
+  const [batchBytes, sequencesBytes] = [computeBytes(model, load, "batch"), computeBytes(model, load, "sequences")];
+  const observed = calibrate([{ observedBytes: sequencesBytes, batchBytes, sequencesBytes }]);
+  const [before, after] = [
+    simulatedElsewhere(bytes, load, model, 0),
+    simulatedElsewhere(bytes, load, model, 0, observed),
+  ];
+  expect(after.parts?.computeBytes).toBe(Math.ceil((100 * mib * sequencesBytes) / batchBytes));
+  expect(after.margin).toBeLessThan(before.margin / 2);
+});
+
+it("a model that the formula doesn't know keeps the allocator's own numbers", () => {
+  expect(simulatedElsewhere(bytes, load, undefined, 0)).toMatchObject({
+    predictedBytes: 280 * mib,
+    parts: { cacheBytes: 88 * mib, computeBytes: 102 * mib },
+  });
+});
