@@ -24,32 +24,41 @@ export const unobserved: ComputeCalibration = { outputs: "batch", scale: 1, obse
 /** Beyond this it is not the compute buffer that was misjudged: a cache of another type, more sequences, weights elsewhere. */
 const plausible = { least: 0.4, most: 2.5 };
 
+/** Formulas of the two habits that are closer than this can't be told apart by an observation. */
+const tellingRatio = 1.25;
+/** Share of the careful formula below which an observation speaks for the other one: it was never that much too high. */
+const clearlyLess = 0.8;
+
 /**
- * Fits one scale for the compute term, under whichever habit of reserving logits explains the observations better.
- * Observations that neither explains within a factor of 2.5 are left out; without any others nothing is known.
+ * Fits one scale for the compute term under the habit of reserving logits that the observations speak for. One that
+ * neither habit explains within a factor of 2.5 is left out, and where all others fit either (a small vocabulary, a
+ * wide block) nothing is known of the build: only a scale above 1 is kept of them.
  *
  * The scale is the largest of the rest, and never below 1: what lies below the formula says something of the model and
  * the context that were seen, and would have others underrated. It widens the spread instead.
  */
 export function calibrate(observations: readonly ComputeObservation[]): ComputeCalibration {
-  const fits = (["batch", "sequences"] as const).map((outputs) => {
-    const ratios = observations
-      .map(({ observedBytes, batchBytes, sequencesBytes }) =>
-        outputs === "batch" ? observedBytes / batchBytes : observedBytes / sequencesBytes,
-      )
-      .filter((ratio) => ratio >= plausible.least && ratio <= plausible.most);
-    const distance = ratios.reduce((sum, ratio) => sum + Math.abs(Math.log(ratio)), 0);
-    return { outputs, ratios, distance: distance / Math.max(1, ratios.length) };
-  });
-  const best = fits.reduce((a, b) =>
-    b.ratios.length > a.ratios.length || (b.ratios.length === a.ratios.length && b.distance < a.distance) ? b : a,
-  );
-  if (best.ratios.length === 0) return unobserved;
-  const scale = Math.max(1, ...best.ratios);
-  return {
-    outputs: best.outputs,
-    scale,
-    observations: best.ratios.length,
-    spread: 1 - Math.min(...best.ratios) / scale,
-  };
+  const votes = observations.flatMap((observation) => habitOf(observation) ?? []);
+  const few = votes.filter((habit) => habit === "sequences").length;
+  // Of contradicting ones the careful habit wins.
+  const outputs: ReservedOutputs = few * 2 > votes.length ? "sequences" : "batch";
+  const ratios = observations.map((observation) => ratioTo(outputs, observation)).filter(isPlausible);
+  const scale = Math.max(1, ...ratios);
+  if (ratios.length === 0 || votes.length === 0) return { ...unobserved, scale };
+  return { outputs, scale, observations: ratios.length, spread: 1 - Math.min(...ratios) / scale };
 }
+
+/** Which habit an observation speaks for; undefined where it fits both or neither. */
+function habitOf(observation: ComputeObservation): ReservedOutputs | undefined {
+  const { observedBytes, batchBytes, sequencesBytes } = observation;
+  const [toBatch, toSequences] = [ratioTo("batch", observation), ratioTo("sequences", observation)];
+  if (!isPlausible(toBatch) && !isPlausible(toSequences)) return undefined;
+  if (batchBytes < sequencesBytes * tellingRatio) return undefined;
+  const isLess = observedBytes < batchBytes * clearlyLess;
+  return isLess && Math.abs(Math.log(toSequences)) < Math.abs(Math.log(toBatch)) ? "sequences" : "batch";
+}
+
+const ratioTo = (outputs: ReservedOutputs, { observedBytes, batchBytes, sequencesBytes }: ComputeObservation): number =>
+  observedBytes / (outputs === "batch" ? batchBytes : sequencesBytes);
+
+const isPlausible = (ratio: number): boolean => ratio >= plausible.least && ratio <= plausible.most;

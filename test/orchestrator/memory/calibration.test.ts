@@ -32,6 +32,32 @@ it("what neither habit explains is left out", () => {
   expect(mixed).toMatchObject({ outputs: "sequences", observations: 1 });
 });
 
+it("a size that fits both habits keeps the careful one, and its margin: an odd model first would mislead all others", () => {
+  // starcoder2, whose block is wider than its logits; falcon, where both are nearly the same.
+  for (const either of [
+    { batchBytes: 600, sequencesBytes: 640 },
+    { batchBytes: 520, sequencesBytes: 500 },
+  ]) {
+    expect(calibrate([{ ...either, observedBytes: 490 }])).toEqual(unobserved);
+    expect(calibrate([{ ...either, observedBytes: 1_200 }])).toMatchObject({ outputs: "batch", observations: 0 });
+    expect(calibrate([{ ...either, observedBytes: 1_200 }]).scale).toBeGreaterThan(1.9);
+    const told = calibrate([
+      { ...either, observedBytes: 490 },
+      { ...formula, observedBytes: 100 },
+    ]);
+    expect(told).toMatchObject({ outputs: "sequences" });
+  }
+});
+
+it("contradicting observations leave the careful habit", () => {
+  const calibration = calibrate([110, 480].map((observedBytes) => ({ ...formula, observedBytes })));
+  expect(calibration.outputs).toBe("batch");
+});
+
+it("a size a little below the careful formula is no sign of the other habit", () => {
+  expect(calibrate([{ batchBytes: 500, sequencesBytes: 390, observedBytes: 425 }]).outputs).toBe("batch");
+});
+
 it("no observation that counts is above the scaled formula", () => {
   const observation = fc.record({
     observedBytes: fc.integer({ min: 1, max: 10_000 }),
