@@ -3,6 +3,7 @@ import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
 import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
+import { createMemoryDocumentFiles } from "../support/memory-document-files.ts";
 import { createTestBrain } from "../support/orchestrator.ts";
 import { settle, slowTime, tellStays } from "../support/slow-time.ts";
 
@@ -10,22 +11,14 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const minute = 60_000;
 const answers = { ofPull: () => ({}), ofError: () => "" };
 
-function filesInMemory(): DocumentFiles & { readonly asked: string[] } {
-  const texts = new Map<string, string>();
+function filesInMemory() {
+  const files = createMemoryDocumentFiles();
   const asked: string[] = [];
-  return {
-    asked,
-    async read(name) {
-      asked.push(name);
-      return texts.get(name);
-    },
-    replace: async (name, text) => void texts.set(name, text),
-    append: async (name, text) => void texts.set(name, (texts.get(name) ?? "") + text),
-    holds: async (name) => texts.has(name),
-    remove: async (name) => void texts.delete(name),
-    setAside: (name) => Promise.reject(new Error(`${name} can't be read`)),
-    release: () => Promise.resolve(),
+  const read: DocumentFiles["read"] = (name) => {
+    asked.push(name);
+    return files.read(name);
   };
+  return { ...files, asked, read };
 }
 
 /** An engine that outlives its owners. */

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import { PromptTooLong } from "../../../src/orchestrator/errors.ts";
 import type { Embed } from "../../../src/orchestrator/recall/embedding.ts";
 import { fuseRankings } from "../../../src/orchestrator/recall/fuse.ts";
 import { createMeaning } from "../../../src/orchestrator/recall/meaning.ts";
 import { createMemorySearch } from "../../../src/orchestrator/recall/search.ts";
+import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
 import { entryOf } from "./entries.ts";
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
@@ -29,18 +29,8 @@ function fakeModel(model = "minilm") {
   return { asked, embed };
 }
 
-/** The disk in memory. */
 function fakeFiles(texts = new Map<string, string>()) {
-  const files: DocumentFiles = {
-    read: async (name) => texts.get(name),
-    replace: async (name, text) => void texts.set(name, text),
-    append: async (name, text) => void texts.set(name, (texts.get(name) ?? "") + text),
-    holds: async (name) => texts.has(name),
-    remove: async (name) => void texts.delete(name),
-    setAside: async (name) => name,
-    release: async () => undefined,
-  };
-  return { files, texts };
+  return { files: createMemoryDocumentFiles(texts), texts };
 }
 
 function filled(parts: Partial<Parameters<typeof createMemorySearch>[0]>) {
