@@ -70,7 +70,7 @@ export function toComputeError(model: string, error: unknown): Error {
         cause: error,
       });
     }
-    return new EngineUnreachable(`the engine process of ${model} ended before it had answered ${causeOf(error.end)}`, {
+    return new EngineUnreachable(`the engine process of ${model} ended ${causeOf(error.end)}, before it had answered`, {
       hint: "Call route_and_generate again: the model is loaded anew. If it happens again, free memory with manage_model unload_all.",
       cause: error,
     });
