@@ -59,9 +59,10 @@ export async function readMemoryState(
   // Which times loads took is known only then.
   await source.observations.ready?.();
   const lossOf = source.losses(engine, loading);
+  const sampled = source.probe.sample(maxAgeMs);
   const [sample, entries] = await Promise.all([
-    source.probe.sample(maxAgeMs),
-    Promise.all(neighbours.map((neighbour) => residentEntries(source, neighbour, lossOf))),
+    sampled,
+    Promise.all(neighbours.map((neighbour) => residentEntries(source, neighbour, lossOf, sampled))),
   ]);
   const resident = entries.flat();
   return {
@@ -100,11 +101,16 @@ async function residentEntries(
   source: MemoryStateSource,
   engine: Engine,
   lossOf: (id: string) => number | undefined,
+  sampled: Promise<MemorySample>,
 ): Promise<readonly ResidentEntry[]> {
   const { inventory, observations } = source;
   const isLeaving = source.leaving().includes(engine);
   // A plan is made from what is loaded now, not from what was loaded a while ago.
-  const [resident, lists] = await Promise.all([inventory.resident(engine, 0), inventory.recentLists()]);
+  const [resident, lists, { gpus }] = await Promise.all([
+    inventory.resident(engine, 0),
+    inventory.recentLists(),
+    sampled,
+  ]);
   const installed = lists.find((list) => list.engine === engine)?.models ?? [];
   source.saw(engine, resident);
   return resident.map((model) => {
@@ -117,7 +123,7 @@ async function residentEntries(
       engine: engine.id,
       sizeBytes: model.sizeBytes,
       vramBytes: model.vramBytes,
-      mappedBytes: mappedBytes(model, fileBytes),
+      mappedBytes: mappedBytes(model, fileBytes, gpus.length > 0),
       isBusy: isLeaving || source.isBusy(id),
       isPinned: source.isPinned(model.name),
       isAwaited: source.isAwaited(id),
@@ -129,9 +135,15 @@ async function residentEntries(
   });
 }
 
-/** An engine that doesn't say how much it maps is taken to map its whole file: MemAvailable may count that as free. */
-function mappedBytes(model: ResidentModel, fileBytes: number): number {
-  return model.mappedBytes ?? Math.min(fileBytes, Math.max(0, model.sizeBytes - model.vramBytes));
+/**
+ * An engine that doesn't say what it maps is taken to do as Ollama does (`llm/server.go`, and seen in /proc): where there
+ * is no graphics unit it reads the file into memory of its own, else it maps the file. What lies in RAM of that counts as
+ * available, and is not.
+ */
+function mappedBytes(model: ResidentModel, fileBytes: number, hasCards: boolean): number {
+  if (model.mappedBytes !== undefined) return model.mappedBytes;
+  if (!hasCards && model.vramBytes === 0) return 0;
+  return Math.min(fileBytes, Math.max(0, model.sizeBytes - model.vramBytes));
 }
 
 /** Two cards of one make carry one name. */

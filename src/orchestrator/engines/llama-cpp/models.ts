@@ -270,10 +270,7 @@ export function createModels(parts: ModelsParts): Models {
   async function describe(entry: Entry): Promise<ResidentModel> {
     const { stored, base, session } = entry;
     const memory = await readProcessMemory(session.pid);
-    const size =
-      memory && base
-        ? measuredSize(memory, base)
-        : { sizeBytes: (await parts.estimate(stored, entry.request))?.predictedBytes ?? stored.sizeBytes };
+    const size = memory && base ? measuredSize(memory, base) : await expectedSize(entry);
     return {
       name: stored.name,
       digest: stored.digest,
@@ -283,6 +280,12 @@ export function createModels(parts: ModelsParts): Models {
       loadMs: entry.loadMs,
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: isoOf(entry.expiresAtMs) }),
     };
+  }
+
+  /** Where no process can be looked into. */
+  async function expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+    const sizeBytes = (await parts.estimate(stored, request))?.predictedBytes ?? stored.sizeBytes;
+    return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
   }
 
   /** The timer doesn't follow the clock on the wall, so what is told is counted from now. */
