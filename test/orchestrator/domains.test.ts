@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../src/orchestrator/documents/files.ts";
 import { ModelDoesNotFit } from "../../src/orchestrator/errors.ts";
 import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
+import type { MemoryEstimate } from "../../src/orchestrator/types.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { fittedShapes } from "../support/model-shapes.ts";
 import { createTestBrain } from "../support/orchestrator.ts";
@@ -119,6 +120,52 @@ describe("memory domains", () => {
     const sample = () => ({ availableBytes: 9 * gigabyte - (engine.resident.has(chat.name) ? gigabyte : 0) });
     const { orchestrator, caller } = createTestBrain([engine], { sample });
     expect((await orchestrator.planLoad(caller(), { model: code.name })).freeBytes).toBe(6 * gigabyte);
+  });
+});
+
+describe("what of a model in Ollama is counted as available, and is not", () => {
+  const first = fakeModel("first:8b", 5 * gigabyte);
+  const second = fakeModel("second:8b", 4 * gigabyte);
+  const card = { name: "RTX", totalBytes: 8 * gigabyte, freeBytes: gigabyte };
+
+  // Ollama reads a model into memory of its own where it has no graphics unit, and maps the file where it has one.
+  it.each([
+    ["nothing on a machine without a graphics unit", [], 0, "available 20.0 GB"],
+    ["the part that is not on the card", [card], 3, "available 20.0 GB - 2.0 GB mapped by loaded models = 18.0 GB"],
+    ["all of it beside an idle card", [card], 0, "available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB"],
+    [
+      "the part that a graphics unit without a memory of its own doesn't hold",
+      [],
+      4,
+      "available 20.0 GB - 1.0 GB mapped",
+    ],
+  ])("is %s", async (_case, gpus, vramGb, text) => {
+    const engine = createFakeEngine("ollama", [first, second]);
+    const vramBytes = vramGb * gigabyte;
+    engine.resident.set(first.name, { name: first.name, sizeBytes: 5 * gigabyte, vramBytes, contextTokens: 4096 });
+    const { orchestrator, caller } = createTestBrain([engine], {
+      sample: () => ({ availableBytes: 20 * gigabyte, gpus }),
+    });
+    const plan = await orchestrator.planLoad(caller(), { model: second.name });
+    expect(plan.steps[0]?.startsWith(text)).toBe(true);
+  });
+});
+
+describe("loads in progress", () => {
+  it("have what they were given room for set aside, their margin and process too", async () => {
+    const models = [fakeModel("first:8b", 5 * gigabyte), fakeModel("second:8b", 5 * gigabyte)];
+    const estimate = { method: "simulated", predictedBytes: 6 * gigabyte, margin: 0.1, processBytes: 0.1 * gigabyte };
+    const estimation = { estimate: () => Promise.resolve(estimate as MemoryEstimate) };
+    const engine = createFakeEngine("llama-cpp", models, { kind: "llama-cpp", estimation });
+    const gate = createGate();
+    engine.beforeLoad = () => gate.pass();
+    const brain = createTestBrain([engine]);
+    const loading = load(brain, "first:8b");
+    await gate.entered;
+    const { freeBytes } = await brain.orchestrator.planLoad(brain.caller(), { model: "second:8b" });
+    expect(freeBytes).toBeCloseTo((32 - 6.7) * gigabyte, -2);
+    gate.open();
+    await loading;
   });
 });
 

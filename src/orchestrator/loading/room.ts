@@ -7,6 +7,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { MemoryDomain, MemoryVector } from "../memory/domain.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { moreToEvict } from "../memory/more-room.ts";
+import { loadBytes } from "../memory/limits.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
 import { allIdle, isSomeReserved, withoutReservations } from "../memory/state.ts";
 import { formatBytes } from "../text/format-bytes.ts";
@@ -233,9 +234,9 @@ export function createRoomMaker(parts: {
   return { makeRoom, evictMore, evict };
 }
 
-/** What the load is predicted to take, kind by kind. */
+/** What the load was given room for, the buffer apart, kind by kind. */
 function setAside({ estimate, placement }: LoadPlan): MemoryVector {
-  if (placement === undefined) return { ramBytes: estimate.predictedBytes };
+  if (placement === undefined) return { ramBytes: loadBytes(estimate) };
   const vramBytes = Object.fromEntries(placement.cards.map(({ name, bytes }) => [name, bytes]));
   return { ramBytes: placement.ramBytes, vramBytes };
 }

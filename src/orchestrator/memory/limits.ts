@@ -42,7 +42,7 @@ export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[]
 export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): readonly Limit[] {
   const { estimate, fileBytes } = target;
   const isSizeRule = estimate.method === "size_rule";
-  const own = loadBytes(target);
+  const own = loadBytes(estimate);
   const needed = neededBytes(estimate, fileBytes, state);
   const passesFrom = isSizeRule ? Math.max(own, fileBytes + state.bufferBytes + 1) : needed;
   const exactly = (bytes: number) => ({ neededBytes: bytes, passesFrom: bytes });
@@ -105,9 +105,9 @@ export function neededBytes(estimate: MemoryEstimate, fileBytes: number, state: 
   return ownBytes(estimate) + state.bufferBytes;
 }
 
-/** What the load itself is given, buffer apart. */
-export function loadBytes({ estimate, fileBytes }: LoadTarget): number {
-  return estimate.method === "size_rule" ? sizeRuleBytes(fileBytes) : ownBytes(estimate);
+/** What the load itself is given, buffer apart: with its margin, which the size rule has in it. */
+export function loadBytes(estimate: MemoryEstimate): number {
+  return estimate.method === "size_rule" ? estimate.predictedBytes : ownBytes(estimate);
 }
 
 /** Weights, cache, state, compute, the process around them, and the error the estimate admits. */

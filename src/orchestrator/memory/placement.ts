@@ -14,7 +14,7 @@ export function placementOf(
   going: readonly ResidentEntry[],
 ): LoadPlacement | undefined {
   if (goal === "memory") return undefined;
-  const own = loadBytes(target);
+  const own = loadBytes(target.estimate);
   const share = target.estimate.vramShare ?? 1;
   const wanted = goal === "cards" ? own : Math.floor(own * share);
   const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(going.map(vramOf))));
