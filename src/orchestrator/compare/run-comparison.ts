@@ -85,7 +85,7 @@ function fairSettings(settings: CallerSettings): CallerSettings {
     pattern,
     rest,
   ]);
-  return { ...settings, models: Object.fromEntries(models) };
+  return { ...settings, models: Object.fromEntries(models), unset: [] };
 }
 
 function generationOf(request: CompareRequest, settings: CallerSettings): GenerateRequest {

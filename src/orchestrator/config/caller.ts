@@ -70,7 +70,7 @@ export async function callerSettingsFrom(from: {
   warnings.push(...ownersPart(settings.models, from.owner.models, sources.get("models"), file));
   const systemPrompt = from.project?.settings.systemPrompt;
   return {
-    settings: { ...callerSettings(settings), ...(systemPrompt !== undefined && { systemPrompt }) },
+    settings: { ...callerSettings(settings, sources), ...(systemPrompt !== undefined && { systemPrompt }) },
     fileRoots: settings.files.roots,
     detectsProjects: settings.projects.detect,
     warnings: [...unknownNames(from.environment, known), ...warnings, ...settingsNotes(settings, sources)],

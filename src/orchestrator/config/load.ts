@@ -73,9 +73,10 @@ export async function fileOf(file: string, read: SettingsFile | undefined): Prom
   return { tree: await readConfigFile(file, sources), sources };
 }
 
-/** The part of the settings that travels with a caller. */
-export function callerSettings(settings: Settings): CallerSettings {
+/** The part of the settings that travels with a caller. Without `sources` all of them count as set. */
+export function callerSettings(settings: Settings, sources?: Sources): CallerSettings {
   const { model, models, options, providers, privacy, jobs, memory, tools } = settings;
+  const unset = (["temperature", "maxTokens"] as const).filter((name) => sources?.has(`options.${name}`) === false);
   return {
     privacy,
     ...(model.default === undefined ? {} : { defaultModel: model.default }),
@@ -87,6 +88,7 @@ export function callerSettings(settings: Settings): CallerSettings {
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     ...(options.topP === undefined ? {} : { topP: options.topP }),
     maxTokens: options.maxTokens,
+    ...(unset.length > 0 && { unset }),
     ...(providers.ollama.options.numCtx === undefined ? {} : { contextTokens: providers.ollama.options.numCtx }),
     ...(model.provider === undefined ? {} : { provider: model.provider }),
     // zod's optional keys may be undefined; ours are absent then, and JSON leaves those out.

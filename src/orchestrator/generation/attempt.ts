@@ -14,6 +14,7 @@ import { requestBudget, type TokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
+import { type OwnDefaults, ownDefaults, settingOrOwn } from "./own-defaults.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
 import type { Route, RouteSource } from "./route.ts";
 
@@ -115,20 +116,22 @@ async function answerOnce(
   const { caller, request, entry } = ask;
   const { model } = entry.located;
   const overrides = overridesOf(caller.settings.models, model.name);
+  const own = await ownDefaults(world, entry.located, context.signal);
   const messages = buildMessages(request, {
-    system: request.system ?? overrides.system,
+    // Engines leave the model's own out where there is another, and what is remembered would be one.
+    system: request.system ?? overrides.system ?? own.system,
     memory: memory?.text,
     history: ask.history,
   });
   let promptTokens = countPromptTokens(messages);
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
-    const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry });
+    const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry }, own);
     const place = await makeReady(world, ask, budget, context);
     waitedMs += place.waitedMs;
     try {
       const contextBudget = { ...budget, contextTokens: place.resident?.contextTokens ?? budget.contextTokens };
-      const generation = await send(world, ask, messages, contextBudget, context);
+      const generation = await send(world, ask, messages, { ...contextBudget, own }, context);
       return {
         generation,
         notes: budget.notes,
@@ -160,14 +163,15 @@ async function send(
   world: GenerationWorld,
   { caller, request, entry }: Ask,
   messages: readonly ChatMessage[],
-  budget: { readonly contextTokens: number; readonly maxTokens: number },
+  budget: { readonly contextTokens: number; readonly maxTokens: number; readonly own: OwnDefaults },
   context: OperationContext,
 ): Promise<Generation> {
   const { engine, model } = entry.located;
   const { options } = overridesOf(caller.settings.models, model.name);
-  const temperature = request.temperature ?? options?.temperature ?? caller.settings.temperature;
+  const temperature =
+    request.temperature ?? options?.temperature ?? settingOrOwn("temperature", caller.settings, budget.own);
   const topP = request.topP ?? options?.topP ?? caller.settings.topP;
-  const keepAliveSeconds = world.loader.secondsOfAnswer(model.name, request.keepAliveSeconds);
+  const keepAliveSeconds = world.loader.telling.ofAnswer(engine, model.name, request.keepAliveSeconds);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
@@ -186,7 +190,7 @@ async function send(
   try {
     const sink = progressSink(model.name, context, sign.token);
     const generation = await engine.generate(engineRequest, sink, context.signal);
-    world.loader.answered(engine, model.name, keepAliveSeconds);
+    world.loader.telling.answered(engine, model.name, keepAliveSeconds);
     world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
     return generation;
   } catch (error) {

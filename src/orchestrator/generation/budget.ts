@@ -4,6 +4,7 @@ import { canonicalContext, defaultContextTokens } from "../loading/context-size.
 import type { CallerContext } from "../types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";
+import { type OwnDefaults, settingOrOwn } from "./own-defaults.ts";
 
 /** Room for an answer when nobody said how long it may become; more is used when the context has it. */
 const defaultAnswerTokens = 1024;
@@ -18,21 +19,22 @@ export interface TokenBudget {
   readonly notes: readonly string[];
 }
 
-/** The budget of a request on one model: its wishes, the caller's settings, and what is known of the model. */
+/** The budget of a request on one model: its wishes, the caller's settings, what the model was made with and is known for. */
 export function requestBudget(
   caller: CallerContext,
   request: GenerateRequest,
   { candidate, outputTokens }: LocatedCandidate,
   prompt: { readonly promptTokens: number; readonly isExact: boolean },
+  own: OwnDefaults,
 ): TokenBudget {
   const overrides = overridesOf(caller.settings.models, candidate.model);
   return tokenBudget({
     ...prompt,
     model: candidate.model,
     maxTokens: request.maxTokens,
-    defaultMaxTokens: overrides.options?.maxTokens ?? caller.settings.maxTokens,
+    defaultMaxTokens: overrides.options?.maxTokens ?? settingOrOwn("maxTokens", caller.settings, own),
     contextTokens: request.contextTokens,
-    defaultContextTokens: overrides.contextTokens ?? caller.settings.contextTokens,
+    defaultContextTokens: overrides.contextTokens ?? caller.settings.contextTokens ?? own.contextTokens,
     windowTokens: candidate.contextTokens,
     outputTokens,
   });

@@ -6,6 +6,7 @@ import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { canonicalContext } from "../loading/context-size.ts";
 import type { CallerContext } from "../types.ts";
 import { type CandidateSource, factsOf } from "./candidates.ts";
+import { ownDefaults } from "./own-defaults.ts";
 
 /** Where a model would be loaded, and with how much context. Throws `UnknownModel`, `InvalidRequest`. */
 export async function loadTarget(
@@ -23,8 +24,9 @@ export async function loadTarget(
   }
   const facts = await factsOf(source, located, caller.signal);
   const { contextTokens: windowTokens } = describeFromDatabase(model.name, facts);
+  const own = await ownDefaults(source, located, caller.signal);
   const forModel = overridesOf(caller.settings.models, model.name).contextTokens;
-  const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens;
+  const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens ?? own.contextTokens;
   if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
     throw new InvalidRequest(
       `context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${model.name} reads`,

@@ -3,6 +3,7 @@ import type { GenerateRequest, RoutePlan } from "../facade.ts";
 import type { CallerContext } from "../types.ts";
 import { requestBudget } from "./budget.ts";
 import type { Conversations } from "./conversations.ts";
+import { ownDefaults } from "./own-defaults.ts";
 import { chooseRoute, type Route, type RouteSource } from "./route.ts";
 import { settled } from "./runner.ts";
 
@@ -16,7 +17,7 @@ export async function planGeneration(
   thread?.end();
   const request = settled(caller, given, thread);
   const route = await chooseRoute(source, caller, request, caller.signal, new Set(), thread?.model);
-  const { entry, reason, budget } = firstWithRoom(route, caller, request);
+  const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
   const { located } = entry;
   const { task, because, profile, considered } = route;
   return {
@@ -29,15 +30,13 @@ export async function planGeneration(
 }
 
 /** The runner goes on to the next model where the prompt is too long for one, and so does this. */
-function firstWithRoom(route: Route, caller: CallerContext, request: GenerateRequest) {
+async function firstWithRoom(source: RouteSource, route: Route, caller: CallerContext, request: GenerateRequest) {
   let tooLong: PromptTooLong | undefined;
   for (const { entry, reason } of route.chain) {
+    const own = await ownDefaults(source, entry.located, caller.signal);
+    const prompt = { promptTokens: route.promptTokens, isExact: false };
     try {
-      return {
-        entry,
-        reason,
-        budget: requestBudget(caller, request, entry, { promptTokens: route.promptTokens, isExact: false }),
-      };
+      return { entry, reason, budget: requestBudget(caller, request, entry, prompt, own) };
     } catch (error) {
       if (!(error instanceof PromptTooLong)) throw error;
       tooLong ??= error;

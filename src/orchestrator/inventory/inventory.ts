@@ -381,7 +381,8 @@ export function createInventory(world: {
 }
 
 function factsKey({ engine, model }: ModelPlace): string {
-  return `${engine.id}/${model.name}/${model.digest ?? model.modifiedAt ?? ""}`;
+  // The embedded engine's digest is that of the weights: a model that was made anew of the same ones has another time.
+  return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
 }
 
 async function withPatience(work: Promise<void>, patienceMs: number): Promise<void> {

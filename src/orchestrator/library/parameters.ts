@@ -3,6 +3,22 @@ import { nearestNames } from "../text/nearest.ts";
 
 type Kind = "number" | "integer" | "boolean" | "texts";
 
+/**
+ * What lies below is taken by Ollama without a word, and meant by nobody. Some of less than nothing have a meaning:
+ * -1 of `num_predict` is no limit, -2 up to the window; -1 of `repeat_last_n` and `num_keep` all of it; any `seed`.
+ */
+const least: Readonly<Record<string, number>> = {
+  min_p: 0,
+  num_batch: 1,
+  num_ctx: 1,
+  num_keep: -1,
+  num_predict: -2,
+  repeat_last_n: -1,
+  temperature: 0,
+  top_k: 0,
+  top_p: 0,
+};
+
 /** Names and types of Ollama's `api.Options`, v0.33. */
 const kinds: Readonly<Record<string, Kind>> = {
   draft_num_predict: "integer",
@@ -30,7 +46,7 @@ const kinds: Readonly<Record<string, Kind>> = {
 /**
  * Parameters in the types that engines read; numbers and truth values may be given as text, as shells do. `readable` are
  * the names that the engine obeys, absent: all of Ollama's. Throws `InvalidRequest` for any other name, with the nearest,
- * and for a value of the wrong type.
+ * and for a value of the wrong type or too small.
  */
 export function checkedParameters(
   given: Readonly<Record<string, unknown>>,
@@ -45,6 +61,12 @@ export function checkedParameters(
       if (read === undefined) {
         throw new InvalidRequest(`the parameter ${name} is ${JSON.stringify(value)}, and must be ${words[kind]}`, {
           hint: `give ${name} as ${words[kind]}`,
+        });
+      }
+      const limit = least[name];
+      if (limit !== undefined && typeof read === "number" && read < limit) {
+        throw new InvalidRequest(`the parameter ${name} is ${read}, and must be at least ${limit}`, {
+          hint: `give ${name} as ${words[kind]} from ${limit} on`,
         });
       }
       return [name, read];
@@ -62,10 +84,7 @@ const words: Readonly<Record<Kind, string>> = {
 function unreadable(name: string, isKnown: boolean, engine: string, readable: readonly string[]): InvalidRequest {
   if (isKnown) {
     return new InvalidRequest(`${engine} does not read the parameter ${name}`, {
-      hint:
-        name === "num_ctx"
-          ? "leave it out, and set models.<name>.contextTokens in the settings"
-          : `leave it out; ${engine} reads ${readable.join(", ")}`,
+      hint: `leave it out; ${engine} reads ${readable.join(", ")}`,
     });
   }
   const nearest = nearestNames(name.replaceAll("-", "_"), readable, 2);

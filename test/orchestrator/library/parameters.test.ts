@@ -44,7 +44,6 @@ describe("the parameters of a model that is made", () => {
       "llama-cpp does not read the parameter num_gpu",
       "leave it out; llama-cpp reads seed, top_p",
     ]);
-    expect(refusal({ num_ctx: 1 }, ["seed"])?.[1]).toContain("models.<name>.contextTokens");
   });
 
   it.each([
@@ -55,7 +54,15 @@ describe("the parameters of a model that is made", () => {
     ["use_mmap", 1],
     ["stop", []],
     ["stop", [1]],
-  ])("%s = %j has the wrong type, which is said", (name, value) => {
+    ["num_ctx", -5],
+    ["temperature", "-0.1"],
+    ["num_predict", -3],
+  ])("%s = %j has the wrong type or is too small, which is said", (name, value) => {
     expect(refusal({ [name]: value })?.[0]).toContain(`the parameter ${name} is`);
+  });
+
+  it("below nothing stay what they mean to the engine", () => {
+    const given = { num_predict: -1, repeat_last_n: -1, seed: -1, num_keep: -1 };
+    expect(checkedParameters(given, "ollama")).toEqual(given);
   });
 });

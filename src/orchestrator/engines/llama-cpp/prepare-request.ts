@@ -6,10 +6,12 @@ import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
 /** What Ollama samples with when neither request nor manifest says anything (`DefaultOptions` in its `api/types.go`). */
 const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1, repeatLastTokens: 64 } as const;
 
-/** Names of a manifest's parameters that are obeyed. */
+/** Names of a manifest's parameters that are obeyed; `num_ctx` and `num_predict` by who sizes requests. */
 export const readParameters = [
   "frequency_penalty",
   "min_p",
+  "num_ctx",
+  "num_predict",
   "presence_penalty",
   "repeat_last_n",
   "repeat_penalty",

@@ -1,0 +1,57 @@
+import { throwIfCancelled } from "../errors.ts";
+import type { LocatedModel } from "../inventory/inventory.ts";
+import type { CallerSettings } from "../types.ts";
+import type { CandidateSource } from "./candidates.ts";
+
+/** What a model was made with (`SYSTEM` and `PARAMETER` lines): it holds where nobody said anything else. */
+export interface OwnDefaults {
+  readonly system?: string;
+  readonly temperature?: number;
+  /** `num_predict` */
+  readonly maxTokens?: number;
+  /** `num_ctx` */
+  readonly contextTokens?: number;
+}
+
+/** Asked for once for each version of a model, and remembered. Nothing where the engine can't tell. */
+export async function ownDefaults(
+  { inventory, log }: Pick<CandidateSource, "inventory" | "log">,
+  located: LocatedModel,
+  signal: AbortSignal,
+): Promise<OwnDefaults> {
+  try {
+    const { system, parameters = {} } = await inventory.facts(located, signal);
+    const temperature = numberOf(parameters["temperature"]);
+    // Without a limit, or up to the window, is what 0 and less mean to Ollama: ours holds then.
+    const [maxTokens, contextTokens] = ["num_predict", "num_ctx"].map((name) => positiveOf(parameters[name]));
+    return {
+      ...(system === undefined || system === "" ? {} : { system }),
+      ...(temperature === undefined ? {} : { temperature }),
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(contextTokens === undefined ? {} : { contextTokens }),
+    };
+  } catch (error) {
+    throwIfCancelled(signal, `looking at ${located.model.name}`);
+    log.info(`no facts of ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
+    return {};
+  }
+}
+
+/** The setting, unless nobody set it and the model was made with another value. */
+export function settingOrOwn<Name extends "temperature" | "maxTokens">(
+  name: Name,
+  settings: CallerSettings,
+  own: OwnDefaults,
+): CallerSettings[Name] {
+  return settings.unset?.includes(name) === true ? (own[name] ?? settings[name]) : settings[name];
+}
+
+function numberOf(value: unknown): number | undefined {
+  const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  return typeof number === "number" && Number.isFinite(number) ? number : undefined;
+}
+
+function positiveOf(value: unknown): number | undefined {
+  const number = numberOf(value);
+  return number !== undefined && Number.isSafeInteger(number) && number > 0 ? number : undefined;
+}

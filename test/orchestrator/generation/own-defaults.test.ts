@@ -1,0 +1,76 @@
+import { describe, expect, it } from "vitest";
+import type { GenerationRequest } from "../../../src/orchestrator/engines/generation.ts";
+import type { GenerateRequest } from "../../../src/orchestrator/facade.ts";
+import type { ModelFacts } from "../../../src/orchestrator/types.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const poet = fakeModel("poet:latest", gigabyte, { modifiedAt: "2026-01-01T00:00:00.000Z" });
+const parameters = { temperature: 1.2, num_predict: 7, num_ctx: 8192 };
+
+/** What the engine is asked of a model that was made with a system prompt and parameters. */
+async function asked(
+  request: Partial<GenerateRequest> = {},
+  settings: object = { unset: ["temperature", "maxTokens"] },
+  made: Partial<ModelFacts> = { system: "You rhyme.", parameters },
+) {
+  const engine = createFakeEngine("ollama", [poet]);
+  const { describe: plain } = engine;
+  const seen: GenerationRequest[] = [];
+  const brain = createTestBrain([
+    Object.assign(engine, {
+      describe: async (name: string, signal: AbortSignal) => ({ ...(await plain(name, signal)), ...made }),
+      answer: (generation: GenerationRequest) => {
+        seen.push(generation);
+        return Promise.resolve({});
+      },
+    }),
+  ]);
+  const plainCaller = brain.caller();
+  const caller = brain.caller({ settings: { ...plainCaller.settings, ...settings } });
+  await brain.orchestrator.memories.remember(caller, { key: "style", value: "Be brief.", category: "preference" });
+  await (await brain.orchestrator.generate(caller, { prompt: "hi", model: "poet", ...request })).follow(caller.signal);
+  const [first] = seen;
+  if (first === undefined) throw new Error("nothing was asked");
+  const { messages, sampling, maxTokens, contextTokens } = first;
+  const [system] = messages.filter(({ role }) => role === "system").map(({ content }) => content);
+  return { system, temperature: sampling.temperature, maxTokens, contextTokens, calls: engine.calls };
+}
+
+describe("what a model was made with", () => {
+  it("holds where nobody said anything else", async () => {
+    expect(await asked()).toMatchObject({ temperature: 1.2, maxTokens: 7, contextTokens: 8192 });
+  });
+
+  it("is its system prompt still where something remembered goes into the prompt, too", async () => {
+    const { system } = await asked();
+    expect(system).toMatch(/^You rhyme\.\n\n[\s\S]*Be brief\./);
+  });
+
+  it("stands behind what the request says", async () => {
+    const request = { system: "Prose.", temperature: 0.1, maxTokens: 50, contextTokens: 16_384, useMemory: false };
+    expect(await asked(request)).toMatchObject({
+      system: "Prose.",
+      temperature: 0.1,
+      maxTokens: 50,
+      contextTokens: 16_384,
+    });
+  });
+
+  it("stands behind settings that somebody wrote, and before their defaults", async () => {
+    expect(await asked({}, {})).toMatchObject({ temperature: 0.7, maxTokens: 4096, contextTokens: 8192 });
+    expect(await asked({}, { unset: [] })).toMatchObject({ temperature: 0.7, maxTokens: 4096 });
+    const models = { "poet*": { options: { temperature: 0.3, maxTokens: 9 }, system: "Rap.", contextTokens: 512 } };
+    const more = await asked({ useMemory: false }, { models, unset: ["temperature", "maxTokens"] });
+    expect(more).toMatchObject({ system: "Rap.", temperature: 0.3, maxTokens: 9 });
+  });
+
+  it("is nothing where it is nonsense or means no limit: the defaults hold", async () => {
+    const nonsense = { temperature: "hot", num_predict: -1, num_ctx: 1.5 };
+    expect(await asked({}, undefined, { parameters: nonsense })).toMatchObject({
+      temperature: 0.7,
+      maxTokens: 4096,
+      contextTokens: 4096,
+    });
+  });
+});
