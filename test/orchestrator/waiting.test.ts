@@ -105,7 +105,11 @@ describe("callers that wait for models", () => {
     const grown = operation.follow(caller().signal, ({ message }) => void messages.push(message));
     await expect
       .poll(() => messages)
-      .toContain(`waiting: ${small.name} grows to 16384 tokens when its present answer is done`);
+      .toContainEqual(
+        expect.stringMatching(
+          /^waiting: llama3\.2:3b grows to 16384 tokens when its present answer is done; next in line/,
+        ),
+      );
     expect(engine.calls).not.toContain(`unload ${small.name}`);
     gate.open();
     await Promise.all([first, grown]);

@@ -1,15 +1,17 @@
 import type { LocatedModel } from "../inventory/inventory.ts";
 import type { QueuedModel, QueueState } from "../scheduler/queue-order.ts";
+import { countAhead, expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { ResidentModel } from "../types.ts";
 import type { LineRequest, LineWorld } from "./line-world.ts";
+import type { Running } from "./running.ts";
 
 /** A request in the line. */
 export interface Waiting extends LineRequest {
   /** Of its arrival. */
   readonly number: string;
   readonly arrivedMs: number;
-  /** `fairTurn` */
-  readonly turn: number;
+  /** `FairTurns.now()` of its arrival. */
+  readonly arrivedTurn: number;
   overtakenSinceMs: number | undefined;
   /** Milliseconds of the loads that it has waited for. */
   loadMs: number;
@@ -30,21 +32,14 @@ interface SeenPlan {
   readonly atMemoryEvent: number;
 }
 
-/** A model with answers under way. */
-export interface Running {
-  readonly located: LocatedModel;
-  readonly count: number;
-}
-
 /** A line at one moment. */
 export interface LineView {
   readonly world: LineWorld;
   readonly nowMs: number;
   readonly waiting: readonly Waiting[];
   readonly seen: ReadonlyMap<string, Seen>;
-  /** Answers under way, by model and by caller. */
-  readonly running: ReadonlyMap<string, Running>;
-  readonly runningOf: ReadonlyMap<string, number>;
+  readonly turns: ReadonlyMap<Waiting, number>;
+  readonly running: Running;
   /** The load under way, from its decision on. */
   readonly loading:
     | { readonly id: string; readonly contextTokens: number; readonly evicts: readonly string[] }
@@ -64,7 +59,7 @@ export function keyOf({ seen, loading }: LineView, request: Waiting): string {
 
 /** What `nextToServe` decides on. */
 export function queueState(view: LineView): QueueState {
-  const { world, nowMs, waiting, seen, running, runningOf, loading } = view;
+  const { world, nowMs, waiting, turns, seen, running, loading } = view;
   const models = new Map<string, QueuedModel>();
   for (const request of waiting) {
     const key = keyOf(view, request);
@@ -75,7 +70,7 @@ export function queueState(view: LineView): QueueState {
     ...(evicts ?? []),
     ...(replaces === undefined ? [] : [replaces]),
   ]);
-  for (const [id, { located }] of running) {
+  for (const [id, { located }] of running.models) {
     if (!models.has(id)) models.set(id, { ...baseOf(view, id, located), state: "resident" });
   }
   for (const id of victims) {
@@ -92,11 +87,12 @@ export function queueState(view: LineView): QueueState {
       model: keyOf(view, request),
       arrivedMs: request.arrivedMs,
       priority: request.priority,
-      turn: request.turn,
+      turn: turns.get(request) ?? 0,
+      ...(request.maxWaitMs === undefined ? {} : { deadlineMs: request.arrivedMs + request.maxWaitMs }),
       ...(request.overtakenSinceMs === undefined ? {} : { overtakenSinceMs: request.overtakenSinceMs }),
     })),
     models,
-    runningOf,
+    runningOf: running.callers,
   };
 }
 
@@ -135,7 +131,22 @@ function isGoing({ world, loading }: LineView, id: string): boolean {
 }
 
 function usesOf({ world, running }: LineView, id: string): number {
-  return Math.max(running.get(id)?.count ?? 0, world.usesOf(id));
+  return Math.max(running.of(id), world.usesOf(id));
+}
+
+/** Its place among those who wait for its model, and how long that takes, for people. */
+export function outlook(state: QueueState, request: Waiting): string {
+  const waiting = state.waiting.find(({ id }) => id === request.number);
+  if (waiting === undefined) return "";
+  const ahead = countAhead(state, waiting);
+  const place = ahead === 0 ? "next in line" : `${ahead} before it`;
+  return `${place}, about ${duration(expectedWaitMs(state, waiting))}`;
+}
+
+/** `40 s`, `3 min`: rounded up. */
+export function duration(ms: number): string {
+  const seconds = Math.max(1, Math.ceil(ms / 1_000));
+  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
 }
 
 /** What keeps a request waiting, for people; undefined where that is over within a moment, or its load tells itself. */

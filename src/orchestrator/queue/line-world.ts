@@ -18,6 +18,8 @@ export interface LineRequest {
   /** What it is loaded with if it must be loaded; of all who wait for it, the most counts. */
   readonly contextTokens: number;
   readonly keepAliveSeconds?: number;
+  /** Nobody wants the answer if it hasn't begun by then, in milliseconds from now. */
+  readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
 }

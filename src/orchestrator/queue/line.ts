@@ -1,11 +1,15 @@
 import type { LoadOptions, Report } from "../engines/engine.ts";
-import { ModelDoesNotFit, QueueFull } from "../errors.ts";
+import { ModelDoesNotFit } from "../errors.ts";
 import type { LoadResult } from "../facade.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
-import { afterDecision, expectedWaitMs, fairTurn, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
+import { expectedWaitMs } from "../scheduler/expected-wait.ts";
+import { afterDecision, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";
-import { keyOf, type LineView, queueState, type Running, type Seen, whyWaiting } from "./line-state.ts";
+import { createFairTurns } from "./fair-turns.ts";
+import { keyOf, type LineView, outlook, queueState, type Seen, whyWaiting } from "./line-state.ts";
 import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./line-world.ts";
+import { full, tooLate } from "./refusals.ts";
+import { createRunning } from "./running.ts";
 import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
 
 /**
@@ -17,7 +21,7 @@ import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
  * |----------|----------------------------------------------------------------------------------------------------------|
  * | serve    | its lease is taken before anything else is decided, so nothing evicts the model in between               |
  * | load     | one at a time; all who wait for the model hear of it and fail with it; who asked for it is served first  |
- * | wait     | until the next event; every 2 s for memory, since another program may free some without a word           |
+ * | wait     | until the next event; every 2 s for memory, since another program may free or take some without a word   |
  */
 export interface Line {
   /** Throws `QueueFull`, `Cancelled`, and what the load of the model throws. */
@@ -31,8 +35,10 @@ export interface Line {
 
 interface Loading {
   readonly id: string;
+  readonly located: LocatedModel;
   readonly contextTokens: number;
-  readonly evicts: readonly string[];
+  /** Other than planned where another program took memory before it had its room. */
+  evicts: readonly string[];
   readonly startedMs: number;
   readonly controller: AbortController;
   newest: Progress | undefined;
@@ -45,11 +51,8 @@ export function createLine(world: LineWorld): Line {
   const { timers } = world;
   const waiters = createWaiters();
   const seen = new Map<string, Seen>();
-  const running = new Map<string, Running>();
-  const runningOf = new Map<string, number>();
-  /** Caller → its last turn; and the turn that was served last. */
-  const turns = new Map<string, number>();
-  let servedTurn = 0;
+  const running = createRunning(world);
+  const fair = createFairTurns();
   const planning = new Set<string>();
   let loading: Loading | undefined;
   /** Whose models were loaded for them, and are held: they are served before anybody is asked. */
@@ -108,7 +111,8 @@ export function createLine(world: LineWorld): Line {
   }
 
   function view(): LineView {
-    return { world, nowMs: timers.now(), waiting: waiters.all(), seen, running, runningOf, loading };
+    const waiting = waiters.all();
+    return { world, nowMs: timers.now(), waiting, turns: fair.of(waiting), seen, running, loading };
   }
 
   /** Until there is nothing to do, or what was seen is old. */
@@ -118,17 +122,17 @@ export function createLine(world: LineWorld): Line {
       const { models } = queueState(view());
       for (const waiter of waiters.all()) if (waiter.grant === undefined && isThere(models, waiter)) reload(waiter);
       for (const due of owed) {
-        if (!isPlaceFree(due.waiter)) continue;
+        if (!running.hasPlace(due.waiter.id, due.waiter.located)) continue;
         owed = owed.filter((each) => each !== due);
         give(due.waiter, due.use);
       }
-      if (isDraining()) return rest(undefined);
+      weigh();
       const state = queueState(view());
       const decision = nextToServe(state);
       if (decision.kind === "wait") return rest(decision.untilMs);
       const waiter = waiters.all().find(({ number }) => number === decision.id);
       if (waiter === undefined) continue;
-      if (decision.kind === "expire") waiters.fail(waiter, tooLate(waiter));
+      if (decision.kind === "expire") waiters.fail(waiter, tooLate(state, waiter));
       else if (decision.kind === "serve") {
         if (!(await serve(waiter))) continue;
       } else {
@@ -144,10 +148,17 @@ export function createLine(world: LineWorld): Line {
     }
   }
 
-  /** Whoever makes room may wait for what others keep busy: those go on no longer than anybody may be overtaken. */
-  function isDraining(): boolean {
-    if (loading === undefined || world.isLoading(loading.id)) return false;
-    return timers.now() >= loading.startedMs + world.maxOvertakeMs();
+  /** Who just came, and is not expected to be served in time, is told at once. */
+  function weigh(): void {
+    for (const waiter of waiters.all()) {
+      if (waiter.isWeighed || !seen.has(waiter.id)) continue;
+      waiter.isWeighed = true;
+      if (waiter.maxWaitMs === undefined) continue;
+      const state = queueState(view());
+      const asked = state.waiting.find(({ id }) => id === waiter.number);
+      if (asked !== undefined && expectedWaitMs(state, asked) > waiter.maxWaitMs)
+        waiters.fail(waiter, tooLate(state, waiter));
+    }
   }
 
   /** Until the next event. Plans are made meanwhile. */
@@ -156,10 +167,31 @@ export function createLine(world: LineWorld): Line {
     for (const waiter of waiters.all()) tell(state, waiter);
     const nowMs = timers.now();
     const moments = untilMs === undefined ? [] : [untilMs];
-    if (loading !== undefined) moments.push(loading.startedMs + world.maxOvertakeMs());
-    else if (makePlans(state)) moments.push(nowMs + pollMs);
+    if (loading !== undefined ? followRoom(loading) : makePlans(state)) moments.push(nowMs + pollMs);
     const ahead = moments.filter((moment) => moment > nowMs);
     if (ahead.length > 0) cancelTimer = timers.after(Math.min(...ahead) - nowMs, wake);
+  }
+
+  /**
+   * What has to go for a load that still waits for its room isn't served any more; all others are. False: it has its
+   * room.
+   */
+  function followRoom(current: Loading): boolean {
+    if (world.isLoading(current.id)) return false;
+    const isSlow = timers.now() >= current.startedMs + pollMs;
+    if (!isSlow || planning.has(current.id)) return true;
+    planning.add(current.id);
+    // Where that can't be found out, its load tells why.
+    void world.wouldEvict(current.located, current.contextTokens).then(
+      (evicts) => {
+        planning.delete(current.id);
+        if (JSON.stringify(evicts) === JSON.stringify(current.evicts)) return;
+        current.evicts = evicts;
+        ask();
+      },
+      () => void planning.delete(current.id),
+    );
+    return true;
   }
 
   /** Of all that is to be loaded, where the last plan is older than the last event; false: nothing is. */
@@ -192,10 +224,15 @@ export function createLine(world: LineWorld): Line {
 
   function tell(state: QueueState, waiter: Waiter): void {
     const why = whyWaiting(view(), state, waiter);
-    if (why === undefined || why.text === waiter.told) return;
-    waiter.told = why.text;
-    if (why.isForMemory && waiters.ofModel(waiter.id)[0] === waiter) world.waits(waiter.located, why.text);
-    waiter.report({ message: why.text });
+    if (why === undefined) return;
+    if (why.isForMemory && why.text !== waiter.noted && waiters.ofModel(waiter.id)[0] === waiter) {
+      waiter.noted = why.text;
+      world.waits(waiter.located, why.text);
+    }
+    const message = `${why.text}; ${outlook(state, waiter)}`;
+    if (message === waiter.told) return;
+    waiter.told = message;
+    waiter.report({ message });
   }
 
   function mostTokens(id: string): number {
@@ -205,12 +242,6 @@ export function createLine(world: LineWorld): Line {
   /** In memory with enough context, and neither coming nor going. */
   function isThere(models: QueueState["models"], waiter: Waiter): boolean {
     return models.get(keyOf(view(), waiter))?.state === "resident";
-  }
-
-  function isPlaceFree({ id, located }: Waiter): boolean {
-    if ((running.get(id)?.count ?? 0) >= world.maxParallel(located)) return false;
-    const sharing = [...running.values()].filter((each) => !world.hasOwnThreads(each.located));
-    return world.hasOwnThreads(located) || sharing.length < world.slots;
   }
 
   /** False: it is not there any more, and is to be loaded. */
@@ -229,8 +260,8 @@ export function createLine(world: LineWorld): Line {
     // Cancelled meanwhile.
     if (!waiters.has(waiter)) use.release();
     else {
+      fair.served(waiters.all(), waiter);
       waiters.leave(waiter);
-      servedTurn = Math.max(servedTurn, waiter.turn);
       waiter.grant?.(use);
     }
   }
@@ -256,13 +287,15 @@ export function createLine(world: LineWorld): Line {
     );
     const ended = work.then(
       (result) => {
-        for (const each of waiters.ofModel(id)) each.loadMs += result.loadMs;
-        if (!waiters.has(waiter)) return loadEnded();
+        const joined = waiters.ofModel(id);
+        for (const each of joined) each.loadMs += result.loadMs;
+        // Who asked for it may have left it to one that joined.
+        const heir = waiters.has(waiter) ? waiter : joined.find(({ neededTokens }) => neededTokens <= contextTokens);
         // Without looking whether it is there: an engine may not say so, and nobody is to have it loaded for ever.
-        if (waiter.grant !== undefined) owed = [...owed, { waiter, use: world.hold(located, result) }];
-        else {
-          waiters.leave(waiter);
-          waiter.loaded(result);
+        if (heir?.grant !== undefined) owed = [...owed, { waiter: heir, use: world.hold(located, result) }];
+        else if (heir !== undefined) {
+          waiters.leave(heir);
+          heir.loaded(result);
         }
         loadEnded();
       },
@@ -275,7 +308,7 @@ export function createLine(world: LineWorld): Line {
         loadEnded();
       },
     );
-    const current: Loading = { id, contextTokens, evicts, startedMs, controller, newest: undefined, ended };
+    const current: Loading = { id, located, contextTokens, evicts, startedMs, controller, newest: undefined, ended };
     loading = current;
   }
 
@@ -296,27 +329,17 @@ export function createLine(world: LineWorld): Line {
     wake();
   }
 
-  function checkBound({ id, located }: LineRequest): void {
+  function checkBound(request: LineRequest): void {
+    const { id, located } = request;
     const ahead = waiters.ofModel(id).length;
-    const free = Math.max(0, world.maxParallel(located) - (running.get(id)?.count ?? 0));
-    if (ahead < world.maxWaiting() + free) return;
-    const expectedSeconds = Math.ceil(expectedWaitMs(queueState(view()), id) / 1_000);
-    throw new QueueFull(
-      `${ahead} requests already wait for ${located.model.name}; one more would wait about ${expectedSeconds} s`,
-      { hint: "try again later, name another model, or raise queue.maxWaiting" },
-    );
+    const free = Math.max(0, world.maxParallel(located) - running.of(id));
+    if (ahead >= world.maxWaiting() + free) throw full(queueState(view()), request, ahead);
   }
 
   function place(waiter: Waiter, use: Use): Place {
     const startedMs = timers.now();
     const { id, located, caller, loadMs } = waiter;
-    const count = (change: 1 | -1) => {
-      const next = (running.get(id)?.count ?? 0) + change;
-      if (next > 0) running.set(id, { located, count: next });
-      else running.delete(id);
-      add(runningOf, caller, change);
-    };
-    count(1);
+    const end = running.begin(id, located, caller);
     let isReleased = false;
     return {
       ...use,
@@ -325,7 +348,7 @@ export function createLine(world: LineWorld): Line {
       release() {
         if (isReleased) return;
         isReleased = true;
-        count(-1);
+        end();
         world.answered(id, timers.now() - startedMs);
         use.release();
         wake();
@@ -338,11 +361,7 @@ export function createLine(world: LineWorld): Line {
     answers: (waiter: () => Waiter, resolve: (result: Result) => void) => Pick<Waiter, "grant" | "loaded">,
   ): Promise<Result> {
     checkBound(request);
-    // Who hasn't asked for a while begins anew.
-    for (const [caller, last] of turns) if (last < servedTurn) turns.delete(caller);
-    const turn = fairTurn(servedTurn, turns.get(request.caller));
-    turns.set(request.caller, turn);
-    const outcome = waiters.add(request, { arrivedMs: timers.now(), turn }, abort, answers);
+    const outcome = waiters.add(request, { arrivedMs: timers.now(), arrivedTurn: fair.now() }, abort, answers);
     if (loading?.id === request.id && loading.newest !== undefined) request.report(loading.newest);
     wake();
     return await outcome;
@@ -358,29 +377,17 @@ export function createLine(world: LineWorld): Line {
     wake,
     isAwaited: (id) => waiters.ofModel(id).length > 0,
     snapshot() {
-      const queued = new Map([...running].map(([id, { located }]) => [id, located]));
+      const queued = new Map([...running.models].map(([id, { located }]) => [id, located]));
       for (const { id, located } of waiters.all()) queued.set(id, located);
       return [...queued].map(([id, located]) => ({
         located,
-        running: running.get(id)?.count ?? 0,
+        running: running.of(id),
         waiting: waiters.ofModel(id).length,
       }));
     },
   };
 }
 
-function tooLate({ located }: LineRequest): QueueFull {
-  return new QueueFull(`${located.model.name} did not begin to answer in time`, {
-    hint: "try again later, or name another model",
-  });
-}
-
 function loadOptions({ keepAliveSeconds }: LineRequest, contextTokens: number): LoadOptions {
   return { contextTokens, ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }) };
-}
-
-function add(counts: Map<string, number>, key: string, change: 1 | -1): void {
-  const next = (counts.get(key) ?? 0) + change;
-  if (next > 0) counts.set(key, next);
-  else counts.delete(key);
 }

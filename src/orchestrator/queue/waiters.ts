@@ -9,8 +9,11 @@ export interface Waiter extends Waiting {
   readonly grant: ((use: Use) => void) | undefined;
   readonly loaded: (result: LoadResult) => void;
   readonly reject: (error: unknown) => void;
-  /** What its caller was told last of why it waits. */
+  /** What its caller was told last of why it waits, and the log of decisions of the memory that it waits for. */
   told: string | undefined;
+  noted: string | undefined;
+  /** Whether it was asked, once what there is of its model was seen, if it can be served in time. */
+  isWeighed: boolean;
 }
 
 /** Those who wait, in the order of their arrival. */
@@ -21,7 +24,7 @@ export interface Waiters {
   /** The answer rejects at once when the signal is aborted already, and calls `onAbort` when it is while it waits. */
   add<Result>(
     request: LineRequest,
-    arrival: Pick<Waiter, "arrivedMs" | "turn">,
+    arrival: Pick<Waiter, "arrivedMs" | "arrivedTurn">,
     onAbort: (waiter: Waiter) => void,
     /** How the waiter that is being made answers. */
     answers: (waiter: () => Waiter, resolve: (result: Result) => void) => Pick<Waiter, "grant" | "loaded">,
@@ -58,6 +61,8 @@ export function createWaiters(): Waiters {
           overtakenSinceMs: undefined,
           loadMs: 0,
           told: undefined,
+          noted: undefined,
+          isWeighed: false,
           ...answers(
             () => waiter,
             (result) => {

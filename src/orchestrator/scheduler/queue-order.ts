@@ -81,7 +81,7 @@ interface Option {
 /**
  * What to do next. Pure: apply the answer (`afterDecision`, and its effects), then ask again, until it is `wait`.
  *
- * 1. A request whose deadline has passed expires.
+ * 1. A request that can't begin before its deadline any more expires.
  * 2. A request can start when its model is resident and has a free place, or is absent and may be loaded now: what has
  *    to go is idle. One whose model is being loaded joins that load: there is nothing to do for it. A load that evicts
  *    waits while answers are under way, no longer than `maxOvertakeMs` after its request came: those who are answered
@@ -93,7 +93,7 @@ interface Option {
  * 6. Then the load that evicts the fewest awaited models, and the least expected loss among those.
  */
 export function nextToServe(state: QueueState): QueueDecision {
-  const expired = state.waiting.find(({ deadlineMs }) => deadlineMs !== undefined && deadlineMs < state.nowMs);
+  const expired = state.waiting.find((request) => latestStartMs(state, request) < state.nowMs);
   if (expired !== undefined) return { kind: "expire", id: expired.id };
 
   const allowed = state.waiting
@@ -146,22 +146,6 @@ export function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: str
   return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => model));
 }
 
-/**
- * Milliseconds that one more request for `model` would wait, all who wait or are answered now before it: the message of
- * `QueueFull`. Rather too much: different models of an engine with its own threads may answer at the same time.
- */
-export function expectedWaitMs(state: QueueState, model: string): number {
-  const needed = new Set([...state.waiting.map((request) => request.model), model]);
-  let waitMs = 0;
-  for (const [key, queued] of state.models) {
-    const answers = queued.running + state.waiting.filter((request) => request.model === key).length;
-    waitMs +=
-      (answers * queued.answerMs) / Math.max(1, queued.hasOwnThreads === true ? queued.maxParallel : state.slots);
-    if (needed.has(key) && queued.state !== "resident") waitMs += queued.loadMs;
-  }
-  return waitMs;
-}
-
 function optionOf(state: QueueState, request: WaitingRequest, position: number): readonly Option[] {
   const model = state.models.get(request.model);
   if (model === undefined || model.state === "loading") return [];
@@ -175,8 +159,21 @@ function optionOf(state: QueueState, request: WaitingRequest, position: number):
   if (!canStart) return [];
   const durationMs = model.answerMs + (kind === "load" ? model.loadMs : 0);
   const option = { kind, request, position, model, durationMs } as const;
-  const overtakes = state.waiting.slice(0, position).filter((other) => hinders(state, option, other));
-  return [{ ...option, overtakes }];
+  return [{ ...option, overtakes: overtakenBy(state, option) }];
+}
+
+/** Who came before and would wait longer: hindered itself, or behind somebody who is. */
+function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): readonly WaitingRequest[] {
+  const overtaken: WaitingRequest[] = [];
+  for (const other of state.waiting.slice(0, option.position)) {
+    const isBehind = overtaken.some((before) => {
+      const model = state.models.get(before.model);
+      if (model === undefined || model.state === "loading") return false;
+      return hinders(state, { kind: model.state === "absent" ? "load" : "serve", request: before, model }, other);
+    });
+    if (isBehind || hinders(state, option, other)) overtaken.push(other);
+  }
+  return overtaken;
 }
 
 /** Rule 2: whether the load for the request may evict, if it has to. */
@@ -193,14 +190,18 @@ function patienceEndMs(state: QueueState, request: WaitingRequest): number {
 function waitFor(state: QueueState): QueueDecision {
   const moments = state.waiting.flatMap((request) => {
     const patience = state.models.get(request.model)?.state === "absent" ? [patienceEndMs(state, request)] : [];
-    return request.deadlineMs === undefined ? patience : [...patience, request.deadlineMs + 1];
+    return request.deadlineMs === undefined ? patience : [...patience, latestStartMs(state, request) + 1];
   });
   const ahead = moments.filter((moment) => moment > state.nowMs);
   return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
 }
 
 /** Whether `other` would wait longer for what it needs: a slot, its model's place, the loader, or room in memory. */
-function hinders(state: QueueState, option: Omit<Option, "overtakes">, other: WaitingRequest): boolean {
+function hinders(
+  state: QueueState,
+  option: Pick<Option, "kind" | "request" | "model">,
+  other: WaitingRequest,
+): boolean {
   if (other.id === option.request.id) return false;
   if (other.model === option.request.model) return true;
   const wanted = state.models.get(other.model);
@@ -219,11 +220,13 @@ function hinders(state: QueueState, option: Omit<Option, "overtakes">, other: Wa
 }
 
 function latestEndMs(state: QueueState, request: WaitingRequest): number {
-  const boundMs = (request.overtakenSinceMs ?? state.nowMs) + state.maxOvertakeMs;
-  if (request.deadlineMs === undefined) return boundMs;
-  const model = state.models.get(request.model);
-  const loadMs = model === undefined || model.state === "resident" ? 0 : model.loadMs;
-  return Math.min(boundMs, request.deadlineMs - loadMs);
+  return Math.min((request.overtakenSinceMs ?? state.nowMs) + state.maxOvertakeMs, latestStartMs(state, request));
+}
+
+/** The last moment at which its answer, or the load before it, can begin in time. What is on its way is waited for. */
+function latestStartMs(state: QueueState, { deadlineMs = Number.POSITIVE_INFINITY, model }: WaitingRequest): number {
+  const wanted = state.models.get(model);
+  return wanted?.state === "absent" ? deadlineMs - wanted.loadMs : deadlineMs;
 }
 
 function byOrder(state: QueueState): (a: Option, b: Option) => number {
@@ -233,9 +236,11 @@ function byOrder(state: QueueState): (a: Option, b: Option) => number {
   };
   const loss = ({ model }: Option) =>
     (model.evicts ?? []).reduce((sum, key) => sum + (state.models.get(key)?.lossSeconds ?? 0), 0);
+  const isSameFlow = (one: WaitingRequest, other: WaitingRequest) =>
+    one.caller === other.caller && one.priority === other.priority;
   const turn = ({ request, position }: Option) =>
     (state.runningOf.get(request.caller) ?? 0) +
-    state.waiting.slice(0, position).filter(({ caller }) => caller === request.caller).length;
+    state.waiting.slice(0, position).filter((other) => isSameFlow(other, request)).length;
   const deadline = ({ request }: Option) => request.deadlineMs ?? Number.MAX_VALUE;
   return (a, b) =>
     b.request.priority - a.request.priority ||
@@ -262,6 +267,6 @@ function freeSlots(state: QueueState): number {
 }
 
 /** All that goes when it is loaded. */
-function victimsOf({ evicts, replaces }: QueuedModel): readonly string[] | undefined {
+export function victimsOf({ evicts, replaces }: QueuedModel): readonly string[] | undefined {
   return evicts === undefined || replaces === undefined ? evicts : [...evicts, replaces];
 }

@@ -227,6 +227,21 @@ export async function free(machine: HandMachine, model: string): Promise<void> {
   (await place).release();
 }
 
+/** Notes in `order` when it is served; answers at once, or when it is told to. */
+export function asked(
+  order: string[],
+  name: string,
+  place: Promise<Place>,
+  answerMs?: { readonly machine: HandMachine; readonly ms: number },
+): Promise<Place> {
+  return place.then((given) => {
+    order.push(name);
+    if (answerMs === undefined) given.release();
+    else answerMs.machine.clock.after(answerMs.ms, given.release);
+    return given;
+  });
+}
+
 /** Nothing is held for anybody. */
 export function expectQuiet(machine: HandMachine): void {
   expect(machine.line.snapshot()).toEqual([]);

@@ -1,21 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
-import type { Place } from "../../../src/orchestrator/queue/line-world.ts";
+import { Cancelled, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
 import { createGate } from "../../support/fake-engine.ts";
-import { damaged, expectQuiet, free, handMachine, type HandMachine, loaded, planOf } from "./hand-machine.ts";
+import { asked, damaged, expectQuiet, free, handMachine, loaded, planOf } from "./hand-machine.ts";
 
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
-
-/** Notes in `order` when it is served; answers at once, or when it is told to. */
-function asked(order: string[], name: string, place: Promise<Place>, answerMs?: { machine: HandMachine; ms: number }) {
-  return place.then((given) => {
-    order.push(name);
-    if (answerMs === undefined) given.release();
-    else answerMs.machine.clock.after(answerMs.ms, given.release);
-    return given;
-  });
-}
 
 describe("a place in front of a model", () => {
   it("is given when the model is loaded, with the time of the load apart from the wait", async () => {
@@ -173,8 +162,9 @@ describe("a load", () => {
     const place = machine.ask("b", { report: ({ message }) => void heard.push(message) });
     await machine.pass(60 * seconds);
     expect(machine.log).toEqual(["load a 4096"]);
-    expect(heard).toEqual(["waiting for memory: b fits when the models that are answering now are done"]);
-    expect(machine.waits).toEqual(heard);
+    const why = "waiting for memory: b fits when the models that are answering now are done";
+    expect(heard).toEqual([`${why}; next in line, about 3 s`]);
+    expect(machine.waits).toEqual([why]);
     busy.release();
     await machine.pass(2 * seconds);
     (await place).release();
@@ -243,40 +233,62 @@ describe("nobody waits for good", () => {
     expectQuiet(machine);
   });
 
-  it("what keeps busy a model that a load waits for stops when the bound is over", async () => {
+  it("what has to go for a load that waits for its room isn't served any more; everything else is", async () => {
     const making = createGate();
     const machine = handMachine(
-      { a: { ...a, maxParallel: 4 }, b: a },
+      { a: { ...a, maxParallel: 4 }, b: a, other: a },
       {
-        places: 2,
+        places: 3,
         world: {
           // Another program took memory: unlike its plan, the load has to wait for `a`, and hasn't begun.
           isLoading: () => false,
-          load: async (located, options) => {
-            if (located.model.name === "a") {
-              machine.resident.set("a", { name: "a", sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 });
-            } else await making.pass();
-            return { model: located.model.name, engine: "ollama", loadMs: 0, wasLoaded: false, plan: planOf(options) };
+          wouldEvict: ({ model }) => Promise.resolve(model.name === "b" && isTaken ? ["a"] : []),
+          load: async ({ model }, options) => {
+            if (model.name === "b") await making.pass();
+            const resident = { name: model.name, sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 };
+            machine.resident.set(model.name, resident);
+            return { model: model.name, engine: "ollama", loadMs: 0, wasLoaded: false, plan: planOf(options) };
           },
         },
       },
     );
+    let isTaken = false;
     await free(machine, "a");
+    await free(machine, "other");
     const held = machine.ask("b");
     await making.entered;
-    (await machine.ask("a")).release();
-    await machine.pass(31 * seconds);
-    let isServed = false;
-    const late = machine.ask("a").then((place) => {
-      isServed = true;
-      return place;
-    });
+    isTaken = true;
     await machine.pass(5 * seconds);
-    expect(isServed).toBe(false);
-    machine.resident.set("b", { name: "b", sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 });
+    const order: string[] = [];
+    const all = [asked(order, "a", machine.ask("a")), asked(order, "other", machine.ask("other"))];
+    await machine.pass(60 * seconds);
+    expect(order).toEqual(["other"]);
     making.open();
     (await held).release();
-    (await late).release();
+    await machine.pass(5 * seconds);
+    await Promise.all(all);
+    expect(order).toEqual(["other", "a"]);
+    expectQuiet(machine);
+  });
+
+  it("who takes over a load from somebody who left it is served before the model can be evicted again", async () => {
+    const machine = handMachine(
+      { a: { loadMs: 50 * seconds }, large: { ...a, size: 2 } },
+      { places: 2, world: { loadMs: () => 1 * seconds } },
+    );
+    const call = new AbortController();
+    const gone = machine.ask("a", { signal: call.signal });
+    const refused = expect(gone).rejects.toBeInstanceOf(Cancelled);
+    await machine.pass(1 * seconds);
+    const order: string[] = [];
+    const all = [asked(order, "large", machine.ask("large")), asked(order, "heir", machine.ask("a", { priority: -1 }))];
+    await machine.pass(1 * seconds);
+    call.abort("cancelled");
+    await refused;
+    await machine.pass(60 * seconds);
+    await Promise.all(all);
+    expect(order).toEqual(["heir", "large"]);
+    expect(machine.log).toEqual(["load a 4096", "evict a", "load large 4096"]);
     expectQuiet(machine);
   });
 });

@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import {
   afterDecision,
   awaitedModels,
-  expectedWaitMs,
   fairTurn,
   nextToServe,
   type QueuedModel,
@@ -74,6 +73,15 @@ describe("who is served next", () => {
     expect(nextToServe({ ...state, waiting: waiting.slice(0, 2) })).toEqual({ kind: "wait" });
   });
 
+  it("who waits behind somebody that is kept waiting is overtaken as well", () => {
+    const waiting = [request("1", "b"), request("2", "c"), request("3", "a")];
+    const models = { a: resident({ running: 1, maxParallel: 4 }), b: absent(["a"]), c: absent(["idle"]) };
+    const state = queue(waiting, models, { slots: 4 });
+    // A load at a time: the one of c comes after that of b, for which a has to go.
+    expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "3", overtakes: ["1", "2"] });
+    expect(nextToServe({ ...state, waiting: waiting.slice(1) })).toMatchObject({ kind: "serve", overtakes: [] });
+  });
+
   it("requests for a model being loaded join that load, and those of loaded models go on meanwhile", () => {
     const models = { a: resident(), b: absent([], { state: "loading" }) };
     const state = queue([request("1", "b"), request("2", "b"), request("3", "a")], models, { mayLoad: false });
@@ -141,6 +149,16 @@ describe("who is served next", () => {
     const waiting = [request("1", "a", { deadlineMs: 1 })];
     expect(nextToServe(queue(waiting, { a: resident() }, { nowMs: 2 }))).toEqual({ kind: "expire", id: "1" });
     expect(nextToServe(queue(waiting, { a: resident() }, { nowMs: 1 }))).toMatchObject({ kind: "serve" });
+  });
+
+  it("a request expires as soon as the load of its model can't end in time; a load under way is waited for", () => {
+    const waiting = [request("1", "a", { deadlineMs: 9 * seconds })];
+    const busy = { a: absent(["b"]), b: resident({ running: 1 }) };
+    expect(nextToServe(queue(waiting, busy, { nowMs: 3 * seconds }))).toEqual({ kind: "wait", untilMs: 4_001 });
+    expect(nextToServe(queue(waiting, busy, { nowMs: 4_001 }))).toEqual({ kind: "expire", id: "1" });
+    const loading = { a: absent([], { state: "loading" }) };
+    expect(nextToServe(queue(waiting, loading, { nowMs: 9 * seconds })).kind).toBe("wait");
+    expect(nextToServe(queue(waiting, loading, { nowMs: 9_001 })).kind).toBe("expire");
   });
 });
 
@@ -246,21 +264,6 @@ describe("after a decision", () => {
     expect(left).toEqual(waiting);
     expect([...awaitedModels(left, "1")]).toEqual(["a"]);
     expect([...awaitedModels(left)]).toEqual(["b", "a"]);
-  });
-});
-
-describe("the expected wait of one more request", () => {
-  it("is the answers of all before it, shared by the slots, and each missing model's load once", () => {
-    const models = { a: resident(), b: absent() };
-    const waiting = [request("1", "a"), request("2", "b"), request("3", "b")];
-    expect(expectedWaitMs(queue(waiting, models), "a")).toBe(3 * seconds + 5 * seconds);
-    expect(expectedWaitMs(queue([], models), "a")).toBe(0);
-    expect(expectedWaitMs(queue([], models), "b")).toBe(5 * seconds);
-  });
-
-  it("counts what is answered now, and the places of engines with threads of their own", () => {
-    const models = { a: resident({ running: 1 }), b: resident({ running: 4, maxParallel: 4, hasOwnThreads: true }) };
-    expect(expectedWaitMs(queue([request("1", "b")], models, { slots: 1 }), "b")).toBe(2 * seconds + 2.5 * seconds);
   });
 });
 

@@ -1,0 +1,27 @@
+import { QueueFull } from "../errors.ts";
+import { expectedWaitMs } from "../scheduler/expected-wait.ts";
+import type { QueueState } from "../scheduler/queue-order.ts";
+import { duration, type Waiting } from "./line-state.ts";
+import type { LineRequest } from "./line-world.ts";
+
+/** One more, behind `ahead` that wait for its model already. */
+export function full(state: QueueState, { id, located, priority }: LineRequest, ahead: number): QueueFull {
+  const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
+  const wait = duration(expectedWaitMs(state, newcomer));
+  return new QueueFull(`${ahead} requests already wait for ${located.model.name}; one more would wait about ${wait}`, {
+    hint: "try again later, name another model, or raise queue.maxWaiting",
+  });
+}
+
+/** One that can't be answered within its `maxWaitMs`, at its arrival or, because things took longer, later. */
+export function tooLate(state: QueueState, { number, located, arrivedMs, maxWaitMs = 0 }: Waiting): QueueFull {
+  const waiting = state.waiting.find(({ id }) => id === number);
+  const waitedMs = state.nowMs - arrivedMs;
+  const waited = waitedMs < 1_000 ? "" : `it waited ${duration(waitedMs)}, and `;
+  const expected = duration(waiting === undefined ? 0 : expectedWaitMs(state, waiting));
+  return new QueueFull(
+    `${located.model.name} can't begin to answer within the ${duration(maxWaitMs)} of queue.maxWaitMs: ` +
+      `${waited}it would take about ${expected}${waited === "" ? "" : " more"}`,
+    { hint: "try again later, name another model, or raise queue.maxWaitMs" },
+  );
+}

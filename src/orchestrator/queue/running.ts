@@ -1,0 +1,56 @@
+import type { LocatedModel } from "../inventory/inventory.ts";
+import type { LineWorld } from "./line-world.ts";
+
+/** A model with answers under way. */
+export interface RunningModel {
+  readonly located: LocatedModel;
+  readonly count: number;
+}
+
+/** Answers under way in one line. */
+export interface Running {
+  readonly models: ReadonlyMap<string, RunningModel>;
+  /** By caller. */
+  readonly callers: ReadonlyMap<string, number>;
+  /** How many the model answers now. */
+  of(id: string): number;
+  /** Whether the model, and the cores if it takes ours, could take one more. */
+  hasPlace(id: string, located: LocatedModel): boolean;
+  /** Another one begins; the answer ends it, and is to be called once. */
+  begin(id: string, located: LocatedModel, caller: string): () => void;
+}
+
+export function createRunning({
+  slots,
+  maxParallel,
+  hasOwnThreads,
+}: Pick<LineWorld, "slots" | "maxParallel" | "hasOwnThreads">): Running {
+  const models = new Map<string, RunningModel>();
+  const callers = new Map<string, number>();
+  const of = (id: string) => models.get(id)?.count ?? 0;
+
+  function change(id: string, located: LocatedModel, caller: string, by: 1 | -1): void {
+    const count = of(id) + by;
+    if (count > 0) models.set(id, { located, count });
+    else models.delete(id);
+    const ofCaller = (callers.get(caller) ?? 0) + by;
+    if (ofCaller > 0) callers.set(caller, ofCaller);
+    else callers.delete(caller);
+  }
+
+  return {
+    models,
+    callers,
+    of,
+    hasPlace(id, located) {
+      if (of(id) >= maxParallel(located)) return false;
+      if (hasOwnThreads(located)) return true;
+      const sharing = [...models.values()].filter((each) => !hasOwnThreads(each.located));
+      return sharing.reduce((sum, { count }) => sum + count, 0) < slots;
+    },
+    begin(id, located, caller) {
+      change(id, located, caller, 1);
+      return () => change(id, located, caller, -1);
+    },
+  };
+}

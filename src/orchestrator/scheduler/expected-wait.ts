@@ -1,0 +1,70 @@
+import { type QueuedModel, type QueueState, victimsOf, type WaitingRequest } from "./queue-order.ts";
+
+/**
+ * Milliseconds until the answer of a request is expected to begin, be it in `waiting` or yet to come: those that go
+ * before it, and the loads. Rather too much: answers under way count as if they had just begun.
+ */
+export function expectedWaitMs(
+  state: QueueState,
+  request: Pick<WaitingRequest, "id" | "model" | "priority" | "turn" | "arrivedMs">,
+): number {
+  const model = state.models.get(request.model);
+  if (model === undefined) return 0;
+  const ahead = state.waiting.filter((other) => isAhead(state, other, request));
+  return loadingMs(state, request, model, ahead) + answeringMs(state, request.model, model, ahead);
+}
+
+/** Until its model is in memory: what is answered in the way, the loads that come first, its own. */
+function loadingMs(
+  state: QueueState,
+  { model: key, arrivedMs }: Pick<WaitingRequest, "model" | "arrivedMs">,
+  model: QueuedModel,
+  ahead: readonly WaitingRequest[],
+): number {
+  if (model.state === "resident") return 0;
+  const wanted = new Set(ahead.map((request) => request.model));
+  let [busyMs, answerMs, loadMs] = [0, 0, model.loadMs];
+  for (const [other, its] of state.models) {
+    if (its.running > 0) {
+      answerMs = Math.max(answerMs, its.answerMs);
+      if (victimsOf(model)?.includes(other) === true) busyMs = Math.max(busyMs, its.answerMs);
+    }
+    if (other === key || its.state === "resident") continue;
+    if (its.state === "loading" || wanted.has(other)) loadMs += its.loadMs;
+  }
+  // Where something has to go, whatever is answered is waited for, for as long as anybody may be overtaken.
+  const mustEvict = model.state === "absent" && model.evicts?.length !== 0;
+  const patienceMs = mustEvict ? Math.max(0, arrivedMs + state.maxOvertakeMs - state.nowMs) : 0;
+  return Math.max(busyMs, Math.min(patienceMs, answerMs)) + loadMs;
+}
+
+/** Until one of its places, or of the slots, is free. */
+function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: readonly WaitingRequest[]): number {
+  const isOwn = model.hasOwnThreads === true;
+  let [count, sharedMs] = [0, 0];
+  for (const [other, { running, answerMs, hasOwnThreads }] of state.models) {
+    const answers = running + ahead.filter((request) => request.model === other).length;
+    if (other === key) count += answers;
+    if (hasOwnThreads !== true) sharedMs += answers * answerMs;
+  }
+  const turnsMs = Math.floor(count / Math.max(1, model.maxParallel)) * model.answerMs;
+  return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.slots);
+}
+
+/** Whether `other` is expected to be served before the request; one that is yet to come is behind its equals. */
+function isAhead(
+  { waiting }: QueueState,
+  other: WaitingRequest,
+  request: Pick<WaitingRequest, "id" | "priority" | "turn">,
+): boolean {
+  if (other.id === request.id || other.priority !== request.priority) return other.priority > request.priority;
+  const [turn, otherTurn] = [request.turn ?? 0, other.turn ?? 0];
+  if (turn !== otherTurn) return otherTurn < turn;
+  const position = waiting.findIndex(({ id }) => id === request.id);
+  return position < 0 || waiting.indexOf(other) < position;
+}
+
+/** How many wait for the same model and are expected to be served before the request. */
+export function countAhead(state: QueueState, request: WaitingRequest): number {
+  return state.waiting.filter((other) => other.model === request.model && isAhead(state, other, request)).length;
+}

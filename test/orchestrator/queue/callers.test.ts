@@ -1,0 +1,105 @@
+import { describe, expect, it } from "vitest";
+import { QueueFull } from "../../../src/orchestrator/errors.ts";
+import { asked, expectQuiet, handMachine, loaded } from "./hand-machine.ts";
+
+const seconds = 1_000;
+const a = { loadMs: 2 * seconds };
+
+describe("a request that waits no longer than so long", () => {
+  it("is refused at once, with the expected wait, when it would take longer", async () => {
+    const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { places: 1 });
+    const first = await loaded(machine, "a");
+    const refused = machine.ask("a", { maxWaitMs: 15 * seconds });
+    await expect(refused).rejects.toBeInstanceOf(QueueFull);
+    await expect(refused).rejects.toMatchObject({
+      message: "a can't begin to answer within the 15 s of queue.maxWaitMs: it would take about 20 s",
+      hint: "try again later, name another model, or raise queue.maxWaitMs",
+    });
+    const waits = machine.ask("a", { maxWaitMs: 25 * seconds });
+    await machine.pass(24 * seconds);
+    first.release();
+    (await waits).release();
+    expectQuiet(machine);
+  });
+
+  it("is refused later when what it waits for takes longer than it did before", async () => {
+    const machine = handMachine({ a }, { places: 1 });
+    const first = await loaded(machine, "a");
+    const refused = expect(machine.ask("a", { maxWaitMs: 15 * seconds })).rejects.toMatchObject({
+      message:
+        "a can't begin to answer within the 15 s of queue.maxWaitMs: it waited 16 s, and it would take about 1 s more",
+    });
+    await machine.pass(16 * seconds);
+    await refused;
+    first.release();
+    expectQuiet(machine);
+  });
+
+  it("is refused before its load begins in vain; a load under way ends, for whoever asks again", async () => {
+    const machine = handMachine(
+      { a: { loadMs: 20 * seconds } },
+      { places: 1, world: { loadMs: () => expectedLoadMs } },
+    );
+    let expectedLoadMs = 20 * seconds;
+    await expect(machine.ask("a", { maxWaitMs: 10 * seconds })).rejects.toBeInstanceOf(QueueFull);
+    expect(machine.log).toEqual([]);
+    expectedLoadMs = 2 * seconds;
+    const late = expect(machine.ask("a", { maxWaitMs: 10 * seconds })).rejects.toBeInstanceOf(QueueFull);
+    await machine.pass(11 * seconds);
+    await late;
+    await machine.pass(10 * seconds);
+    (await machine.ask("a", { maxWaitMs: 10 * seconds })).release();
+    expect(machine.log).toEqual(["load a 4096"]);
+    expectQuiet(machine);
+  });
+});
+
+describe("what a caller is told while it waits", () => {
+  it("is why, how many are before it and how long that takes, anew when somebody before it is done", async () => {
+    const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { places: 1 });
+    const first = await loaded(machine, "a");
+    const heard: string[] = [];
+    const second = machine.ask("a", { caller: "2" });
+    const third = machine.ask("a", { caller: "3", report: ({ message }) => void heard.push(message) });
+    await machine.pass(5 * seconds);
+    first.release();
+    await machine.pass(5 * seconds);
+    const why = "waiting for a, which answers others first";
+    expect(heard).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in line, about 20 s`]);
+    (await second).release();
+    (await third).release();
+    expectQuiet(machine);
+  });
+});
+
+describe("turns of callers", () => {
+  it("aren't used up by requests that are cancelled", async () => {
+    const machine = handMachine({ a }, { places: 1 });
+    const first = await loaded(machine, "a");
+    const call = new AbortController();
+    const gone = Array.from({ length: 9 }, () => machine.ask("a", { caller: "many", signal: call.signal }));
+    const settled = Promise.allSettled(gone);
+    await machine.settle();
+    call.abort("cancelled");
+    await settled;
+    const order: string[] = [];
+    const all = ["many", "x", "y"].map((caller) => asked(order, caller, machine.ask("a", { caller })));
+    first.release();
+    await Promise.all(all);
+    expect(order).toEqual(["many", "x", "y"]);
+  });
+
+  it("are not used up by what a caller has in the background", async () => {
+    const machine = handMachine({ a }, { places: 1 });
+    const first = await loaded(machine, "a");
+    const order: string[] = [];
+    const all = [
+      ...[1, 2, 3].map((each) => asked(order, `background ${each}`, machine.ask("a", { caller: "x", priority: -1 }))),
+      asked(order, "x", machine.ask("a", { caller: "x" })),
+      asked(order, "y", machine.ask("a", { caller: "y" })),
+    ];
+    first.release();
+    await Promise.all(all);
+    expect(order.slice(0, 2)).toEqual(["x", "y"]);
+  });
+});
