@@ -46,7 +46,45 @@ describe("keep_alive", () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestBrain([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
     await generate({});
-    expect(engine.keepAlives.get(small.name)).toBe(120);
+    expect(engine.keepAlives.get(small.name)).toEqual(expect.closeTo(120, -1));
+  });
+
+  it("longer than an engine can count is for ever, not nothing", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    for (const keepAliveSeconds of [1e300, 9_007_199_254_740_993]) {
+      await (await orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds })).follow(caller().signal);
+      expect(engine.keepAlives.get(small.name)).toBe(-1);
+      await generate({ keepAliveSeconds: 60 });
+      await generate({ keepAliveSeconds });
+      expect(engine.keepAlives.get(small.name)).toBe(-1);
+    }
+  });
+
+  it("is said again with each answer: an engine that loads the model anew meanwhile takes its own else", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const { generate } = createTestBrain([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
+    await generate({});
+    engine.keepAlives.set(small.name, 300);
+    await generate({});
+    expect(engine.keepAlives.get(small.name)).toEqual(expect.closeTo(120, -1));
+    await generate({ keepAliveSeconds: 45 });
+    engine.keepAlives.set(small.name, 300);
+    await generate({});
+    expect(engine.keepAlives.get(small.name)).toBe(45);
+  });
+
+  it("of a model that another program loaded is left alone", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    engine.resident.set(small.name, {
+      name: small.name,
+      sizeBytes: small.sizeBytes,
+      vramBytes: 0,
+      contextTokens: 4096,
+    });
+    const { generate } = createTestBrain([engine]);
+    await generate({});
+    expect(engine.keepAlives.size).toBe(0);
   });
 
   it("that ran out means loaded no longer, without waiting for a cache to age", async () => {

@@ -26,6 +26,8 @@ export interface Keeping {
   secondsOfAnswer(name: string, asked?: number): number | undefined;
 }
 
+/** More is for ever: Ollama counts nanoseconds in 64 bits, and what is too long for those would be unloaded at once. */
+const longestSeconds = 10 * 365 * 86_400;
 /** A load that keeps nothing would be none: the answer that follows says 0, and without one it goes soon. */
 const shortestLoadSeconds = 60;
 
@@ -45,7 +47,8 @@ export function createKeeping(settings: () => Settings): Keeping {
 
   function configuredSeconds(name: string): number {
     const { model, models } = settings();
-    return overridesOf(models as Readonly<Record<string, ModelOverrides>>, name).keepAlive ?? model.keepAlive.timeout;
+    const ofModel = overridesOf(models as Readonly<Record<string, ModelOverrides>>, name).keepAlive;
+    return bounded(ofModel ?? model.keepAlive.timeout);
   }
 
   return {
@@ -65,14 +68,18 @@ export function createKeeping(settings: () => Settings): Keeping {
     wasLoaded: (name) => void released.delete(keyOfName(name)),
     secondsOfLoad(name, asked) {
       if (isPinned(name)) return -1;
-      if (asked !== undefined) return asked;
+      if (asked !== undefined) return bounded(asked);
       if (!settings().model.keepAlive.enabled) return undefined;
       return configuredSeconds(name) || shortestLoadSeconds;
     },
     secondsOfAnswer(name, asked) {
       if (isPinned(name)) return -1;
-      if (asked !== undefined) return asked;
+      if (asked !== undefined) return bounded(asked);
       return settings().model.keepAlive.enabled && configuredSeconds(name) === 0 ? 0 : undefined;
     },
   };
+}
+
+function bounded(seconds: number): number {
+  return seconds > longestSeconds ? -1 : seconds;
 }

@@ -30,6 +30,7 @@ import { createRoomMaker } from "./room.ts";
 import { createSecondTry } from "./second-try.ts";
 import { createStays, type Stays } from "./stays.ts";
 import { createStuck } from "./stuck.ts";
+import { createTelling, type Telling } from "./telling.ts";
 
 export type { Lease } from "./leases.ts";
 
@@ -51,13 +52,11 @@ export interface Loader extends LoaderQueueing {
   followKeepAlive: Stays["follow"];
   /** Whether a model that is in memory stays there. */
   isPinned(name: string): boolean;
-  /** Keep-alive that an answer is asked for with, in seconds, where its request names `asked`; undefined: none. */
-  secondsOfAnswer: Keeping["secondsOfAnswer"];
+  /** What engines are told with answers of how long models stay. */
+  readonly telling: Pick<Telling, "ofAnswer" | "answered">;
   isBusy(id: string): boolean;
   /** What looks after models in memory works with. */
   readonly upkeep: LoaderUpkeep;
-  /** An answer was asked for with this keep-alive, in seconds; undefined: none. */
-  answered(engine: Engine, name: string, seconds: number | undefined): void;
   estimate: Estimates["of"];
   quickEstimate: Estimates["quick"];
   /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
@@ -123,6 +122,11 @@ export function createLoader(parts: {
   });
   const stuck = createStuck(steady);
   const policies = createPolicies({ observations, isPinned: keeping.isPinned });
+  const telling = createTelling({
+    keeping,
+    ours,
+    lossSeconds: (engine, name) => policies.losses(engine)(modelId(engine.id, name)),
+  });
 
   const domainOf = (id: string): MemoryDomain => getOrCreate(domains, id, () => createMemoryDomain(id));
   const inTurn = <Result>(domain: string, work: () => Promise<Result>): Promise<Result> =>
@@ -235,7 +239,7 @@ export function createLoader(parts: {
       // Cheap, and restarts the model's idle time.
       const { contextTokens } = made;
       const asked = options.keepAliveSeconds;
-      const told = asked === undefined ? undefined : keeping.secondsOfLoad(model.name, asked);
+      const told = asked === undefined ? undefined : telling.ofLoad(engine, model.name, asked);
       const again = { ...options, contextTokens, ...keepAlive(told) };
       await residency?.load(model.name, again, report, signal).finally(release);
       if (told !== undefined && ours.of(engine, model.name)) ours.note(engine, { name: model.name, asked, told });
@@ -244,7 +248,7 @@ export function createLoader(parts: {
     let startedAtMs = steady();
     keeping.wasLoaded(model.name);
     const asked = options.keepAliveSeconds;
-    const told = keeping.secondsOfLoad(model.name, asked);
+    const told = telling.ofLoad(engine, model.name, asked);
     try {
       report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
       const attempt = async () => {
@@ -266,11 +270,12 @@ export function createLoader(parts: {
     }
     const loadMs = steady() - startedAtMs;
     stuck.forget(id);
-    ours.note(engine, { name: model.name, digest: model.digest, asked, told });
+    const own = { name: model.name, digest: model.digest, asked, told };
+    ours.note(engine, own);
     observations.loaded(id, loadMs);
     policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes });
     // Pinned, or let go of, while it was on its way.
-    if (keeping.secondsOfLoad(model.name, asked) !== told) await stays.tell(engine, model.name, signal);
+    if (telling.isStale(own)) await stays.tell(engine, model.name, signal);
     return { ...base, loadMs, wasLoaded: false, plan: made };
   }
 
@@ -334,6 +339,7 @@ export function createLoader(parts: {
   const stays = createStays({
     inventory,
     keeping,
+    telling,
     ours,
     isEvicting: occupancy.isEvicting,
     inTurn,
@@ -356,7 +362,7 @@ export function createLoader(parts: {
     unloadOwn: stays.unloadOwn,
     setPinned: stays.setPinned,
     isPinned: keeping.isPinned,
-    secondsOfAnswer: keeping.secondsOfAnswer,
+    telling,
     pinnedCount: stays.pinnedCount,
     followKeepAlive: stays.follow,
     isBusy: occupancy.isBusy,
@@ -366,11 +372,6 @@ export function createLoader(parts: {
       touch: (engine, name, signal) => inTurn(engine.memoryDomain, () => stays.tell(engine, name, signal)),
       expire,
       hold: (id) => leases.take(id, false),
-    },
-    answered(engine, name, seconds) {
-      const own = ours.of(engine, name);
-      if (seconds === 0) ours.forget(engine, name);
-      else if (own !== undefined && seconds !== undefined) ours.note(engine, { ...own, asked: seconds, told: seconds });
     },
     estimate,
     quickEstimate: estimates.quick,

@@ -8,6 +8,7 @@ import { defaultContextTokens } from "./context-size.ts";
 import type { ResidentModel } from "../types.ts";
 import type { Keeping } from "./keeping.ts";
 import type { OwnLoads } from "./own-loads.ts";
+import type { Telling } from "./telling.ts";
 
 /** How long what is in memory stays there: what engines are told after a load. */
 export interface Stays {
@@ -32,6 +33,7 @@ const partingSeconds = 300;
 export function createStays(parts: {
   readonly inventory: Inventory;
   readonly keeping: Keeping;
+  readonly telling: Pick<Telling, "ofLoad" | "isStale">;
   readonly ours: OwnLoads;
   readonly isEvicting: (id: string) => boolean;
   /** Alone among the plans and evictions of a memory domain. */
@@ -39,12 +41,12 @@ export function createStays(parts: {
   readonly log: Log;
   readonly publish: (change: Change) => void;
 }): Stays {
-  const { inventory, keeping, ours, log } = parts;
+  const { inventory, keeping, telling, ours, log } = parts;
 
   async function tell(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
     const resident = (await inventory.resident(engine, 0)).find((model) => sameModel(model.name, name));
     const own = ours.of(engine, name);
-    const told = keeping.secondsOfLoad(name, own?.asked);
+    const told = telling.ofLoad(engine, name, own?.asked);
     const contextTokens = resident?.contextTokens ?? defaultContextTokens;
     if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, name))) return;
     // A load of what is loaded is cheap and only restarts its time.
@@ -82,7 +84,7 @@ export function createStays(parts: {
 
     async follow(signal) {
       for (const engine of inventory.engines) {
-        const stale = ours.all(engine).filter(({ name, asked, told }) => keeping.secondsOfLoad(name, asked) !== told);
+        const stale = ours.all(engine).filter(telling.isStale);
         for (const { name } of stale) {
           await parts
             .inTurn(engine.memoryDomain, () => tell(engine, name, signal))

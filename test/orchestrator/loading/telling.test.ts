@@ -1,0 +1,50 @@
+import { describe, expect, it } from "vitest";
+import { createTelling, withSteering } from "../../../src/orchestrator/loading/telling.ts";
+
+const own = { name: "qwen3:8b", asked: undefined, told: 900 };
+
+describe("what an engine is told of our models", () => {
+  it("puts those that may be lost first: Ollama makes room by the shortest keep-alive", () => {
+    const losses = [0, 0.3, 2, 40, 5_000];
+    const told = losses.map((seconds) => withSteering(900, seconds));
+    expect(new Set(told).size).toBe(losses.length);
+    expect(told).toEqual(told.toSorted((a, b) => a - b));
+  });
+
+  it("is no less than what is set, and hardly more", () => {
+    for (const seconds of [1, 60, 900, 86_400]) {
+      for (const loss of [0, 1, 1e6]) {
+        expect(withSteering(seconds, loss)).toBeGreaterThanOrEqual(seconds);
+        expect(withSteering(seconds, loss)).toBeLessThanOrEqual(seconds * 1.05);
+      }
+    }
+  });
+
+  it("says nothing of its own of for ever, and of at once", () => {
+    expect(withSteering(-1, 100)).toBe(-1);
+    expect(withSteering(0, 100)).toBe(0);
+  });
+
+  it("is stale where something else is set now, not where only its use has changed", () => {
+    const keeping = (seconds: number | undefined) => ({
+      secondsOfLoad: () => seconds,
+      secondsOfAnswer: () => undefined,
+    });
+    const ours = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
+    const isStale = (seconds: number | undefined, told: number | undefined) =>
+      createTelling({ keeping: keeping(seconds), ours, lossSeconds: () => 5 }).isStale({ ...own, told });
+    expect([isStale(900, 900), isStale(900, 915), isStale(-1, -1), isStale(undefined, undefined)]).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
+    expect([isStale(900, 60), isStale(900, 960), isStale(-1, 900), isStale(900, -1), isStale(900, undefined)]).toEqual([
+      true,
+      true,
+      true,
+      true,
+      true,
+    ]);
+  });
+});
