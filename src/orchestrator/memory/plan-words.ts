@@ -27,7 +27,9 @@ function whatIsAvailable(state: MemoryState): string {
     ...(mapped > 0 ? [`${formatBytes(mapped)} mapped by loaded models`] : []),
     ...(state.reservedBytes > 0 ? [setAside(state)] : []),
   ];
-  return terms.length === 1 ? terms.join("") : `${terms.join(" - ")} = ${formatBytes(freeRam(state))}`;
+  const free = formatBytes(freeRam(state));
+  // A process maps a few megabytes of programs: no digit of what is told changes by it.
+  return free === formatBytes(state.availableBytes) ? `available ${free}` : `${terms.join(" - ")} = ${free}`;
 }
 
 function setAside({ reservedBytes }: MemoryState): string {

@@ -102,6 +102,7 @@ describe("the three published cases of AIfred", () => {
 describe("what is available", () => {
   it.each([
     { mapped: 0, reserved: 0, text: "available 20.0 GB, loaded a 6.0 GB" },
+    { mapped: 0.01, reserved: 0, text: "available 20.0 GB, loaded a 6.0 GB" },
     { mapped: 5, reserved: 0, text: "available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB, loaded a 6.0 GB" },
     {
       mapped: 5,
