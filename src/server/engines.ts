@@ -51,6 +51,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
     platform: process.platform,
     searchPath: world.environment["PATH"] ?? "",
   });
+  const inspect = node === undefined ? undefined : inspectorOf(world, node);
   const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(steady) };
   let made = new Map<string, Engine>();
 
@@ -72,6 +73,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
             log,
             timeouts: { pullStallMs: registry.stallTimeoutMs },
             allowedHosts: network.allowedHosts,
+            ...(inspect === undefined ? {} : { inspect }),
           }),
         );
       }
@@ -114,7 +116,7 @@ function createEmbedded(
   shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
 ): Engine {
   const { home, environment, log } = world;
-  const inspect = createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
+  const inspect = inspectorOf(world, nodeExecutable);
   const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const store = createModelStore({
     folder,
@@ -151,6 +153,10 @@ function createEmbedded(
     steady,
     log,
   });
+}
+
+function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
+  return createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
 }
 
 /** What the owner names as a registry is named; a name to pull, and whatever it leads to, is not. */

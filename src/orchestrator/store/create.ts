@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { ModelRecipe, PulledModel, Report } from "../engines/engine.ts";
 import { InvalidRequest, PullFailed, throwIfCancelled } from "../errors.ts";
+import { checkAdapter } from "../gguf/adapter.ts";
 import { blobState } from "./blob-state.ts";
 import { IMPORT_PREFIX } from "./collect.ts";
 import { commitManifest } from "./commit.ts";
@@ -81,12 +82,8 @@ async function takeAdapter(
   signal: AbortSignal,
 ): Promise<Layer> {
   const file = await checkSource(givenFile);
-  const header = await context.options.inspect?.(file, signal);
-  if (header !== undefined && header.metadata["general.type"] !== "adapter") {
-    throw new InvalidRequest(`${givenFile} is a model, not an adapter`, {
-      hint: "Name a LoRA that llama.cpp's convert_lora_to_gguf.py made; pull_model with from takes whole models.",
-    });
-  }
+  const { inspect } = context.options;
+  if (inspect !== undefined) await checkAdapter(inspect, file, givenFile, signal);
   const { digest, sizeBytes } = await bringIn(context, file, temporary, path.basename(file), report, signal);
   return { mediaType: MEDIA_TYPES.adapter, digest, size: sizeBytes };
 }

@@ -1,4 +1,5 @@
 import type { Log } from "../../log.ts";
+import type { InspectGguf } from "../../gguf/inspect.ts";
 import type { AddressGuard } from "../../store/address-guard.ts";
 import type { OllamaModels } from "./models.ts";
 import type { Exchange, Transport } from "./transport.ts";
@@ -33,6 +34,8 @@ export interface OllamaContext {
   readonly models: OllamaModels;
   /** Judges where a name would have Ollama pull from. */
   readonly registries: AddressGuard;
+  /** Looks into an adapter before it is sent. */
+  readonly inspect?: InspectGguf;
   readonly now: () => number;
   readonly log: Log;
 }

@@ -1,4 +1,5 @@
 import { EngineUnreachable, OrchestratorError, PullFailed } from "../../errors.ts";
+import type { InspectGguf } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
@@ -25,6 +26,8 @@ export interface OllamaEngineOptions {
   readonly timeouts?: Partial<OllamaTimeouts>;
   /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
   readonly allowedHosts?: readonly string[];
+  /** Looks into an adapter before it is sent; absent: what the server takes is one. */
+  readonly inspect?: InspectGguf;
 }
 
 /** The engine, and what status shows of its connections. */
@@ -53,7 +56,8 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const trust = host.isLoopback ? "local" : "remote";
 
   const models = createModels(host, trust, transport, timeouts);
-  const context: OllamaContext = { transport, timeouts, models, registries, now: options.now, log: options.log };
+  const { now, log, inspect } = options;
+  const context: OllamaContext = { transport, timeouts, models, registries, now, log, ...(inspect && { inspect }) };
   const residency = createResidency(context);
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {

@@ -2,10 +2,12 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled, UnknownModel } from "../../errors.ts";
+import { checkAdapter } from "../../gguf/adapter.ts";
 import type { InstalledModel } from "../../types.ts";
 import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
 import { registryOf, sameModel } from "../../store/model-name.ts";
+import { weightsOf } from "./facts.ts";
 import { createPull } from "./pull.ts";
 
 interface FileBlob {
@@ -33,6 +35,26 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     };
   };
 
+  /** Ollama's digests are those of manifests: two names of the same weights have two of them. */
+  const weights = async ({ name }: InstalledModel, signal: AbortSignal): Promise<string | undefined> => {
+    try {
+      return weightsOf(await context.models.show(name, signal));
+    } catch (error) {
+      throwIfCancelled(signal, `looking at ${name}`);
+      context.log.debug(`${name}: ${String(error)}`);
+      return undefined;
+    }
+  };
+
+  /** Bytes that no other name refers to. */
+  const ownBytes = async (target: InstalledModel, all: readonly InstalledModel[], signal: AbortSignal) => {
+    const alike = all.filter((other) => other !== target && isAlike(other, target));
+    const wanted = alike.length === 0 ? undefined : await weights(target, signal);
+    const found = await Promise.all(alike.map((other) => weights(other, signal)));
+    const shared = alike.filter((_, index) => wanted !== undefined && found[index] === wanted);
+    return Math.max(0, target.sizeBytes - Math.max(0, ...shared.map(({ sizeBytes }) => sizeBytes)));
+  };
+
   const upload = async (
     file: string,
     bytes: number,
@@ -49,9 +71,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
   };
 
   const digestOf = async (file: string, report: Report, signal: AbortSignal): Promise<FileBlob> => {
-    const { size: bytes } = await stat(file).catch((cause: unknown) => {
-      throw unreadable(file, cause);
-    });
+    const bytes = await sizeOf(file);
     const hash = createHash("sha256");
     for await (const chunk of counted(file, bytes, `reading ${file}`, report)) {
       throwIfCancelled(signal, `reading ${file}`);
@@ -90,6 +110,10 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     creation: {
       async create({ name, base, system, parameters, adapterFile }, report, signal) {
         const before = await find(name, signal);
+        if (adapterFile !== undefined) {
+          await sizeOf(adapterFile);
+          if (context.inspect !== undefined) await checkAdapter(context.inspect, adapterFile, adapterFile, signal);
+        }
         const adapter = adapterFile === undefined ? undefined : await digestOf(adapterFile, report, signal);
         if (adapterFile !== undefined && adapter !== undefined)
           await upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
@@ -117,15 +141,29 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     async remove(model, signal) {
       const models = await context.models.list(signal);
       const target = models.find(({ name }) => sameModel(name, model));
+      const freedBytes = target === undefined ? 0 : await ownBytes(target, models, signal);
       await transport.exchange(control(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
         ollama.delete({ model }),
       );
       if (!target)
         throw new UnknownModel(`Ollama has no model ${model}`, { hint: "list_models shows what is installed." });
-      const isShared = models.some((other) => other !== target && other.digest === target.digest);
-      return { freedBytes: isShared ? 0 : target.sizeBytes };
+      return { freedBytes };
     },
   };
+}
+
+/** As the list tells, without a question each. */
+function isAlike(one: InstalledModel, other: InstalledModel): boolean {
+  return (
+    one.family === other.family && one.parameterSize === other.parameterSize && one.quantization === other.quantization
+  );
+}
+
+async function sizeOf(file: string): Promise<number> {
+  const { size } = await stat(file).catch((cause: unknown) => {
+    throw unreadable(file, cause);
+  });
+  return size;
 }
 
 /** The file's bytes, reported in steps of a hundredth so that a large file doesn't drown its listeners. */

@@ -1,5 +1,9 @@
 import { onTestFinished } from "vitest";
-import { createOllamaEngine, type OllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
+import {
+  createOllamaEngine,
+  type OllamaEngine,
+  type OllamaEngineOptions,
+} from "../../../../src/orchestrator/engines/ollama/index.ts";
 import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
 import type { GenerationRequest, GenerationSink } from "../../../../src/orchestrator/engines/generation.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
@@ -7,9 +11,13 @@ import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../
 export const never = new AbortController().signal;
 
 /** An engine at that address, closed when the test ends. */
-export function engineAt(host: string, timeouts: Partial<OllamaTimeouts> = {}): OllamaEngine {
+export function engineAt(
+  host: string,
+  timeouts: Partial<OllamaTimeouts> = {},
+  more: Pick<OllamaEngineOptions, "inspect"> = {},
+): OllamaEngine {
   const log = { debug() {}, info() {}, warn() {} };
-  const engine = createOllamaEngine({ host, now: () => performance.now(), log, timeouts });
+  const engine = createOllamaEngine({ host, now: () => performance.now(), log, timeouts, ...more });
   onTestFinished(() => engine.close());
   return engine;
 }

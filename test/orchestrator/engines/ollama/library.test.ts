@@ -13,7 +13,8 @@ import type { EngineLibrary } from "../../../../src/orchestrator/engines/engine.
 import type { Progress } from "../../../../src/orchestrator/types.ts";
 import type { FakeOllamaOptions } from "../../../support/fake-ollama.ts";
 import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
-import { never, rejection, startPair } from "./fixture.ts";
+import { digestOf } from "../../../support/fake-ollama/library.ts";
+import { engineAt, never, rejection, startPair } from "./fixture.ts";
 
 async function startLibrary(options: FakeOllamaOptions = {}, timeouts: Partial<OllamaTimeouts> = {}) {
   const pair = await startPair(options, timeouts);
@@ -120,6 +121,20 @@ describe("an import into Ollama", () => {
 });
 
 describe("deleting from Ollama", () => {
+  it("frees no weights that another name has too, although each name has a digest of its own", async () => {
+    const { fake, library } = await startLibrary({
+      models: [
+        { name: "base:1b", sizeBytes: 500 },
+        { name: "other:1b", sizeBytes: 500, weights: "b".repeat(64) },
+      ],
+    });
+    const recipe = { name: "poet:latest", base: "base:1b", system: "You rhyme.", parameters: {} };
+    await library.creation?.create(recipe, () => {}, never);
+    expect(new Set([...fake.models.values()].map(digestOf)).size).toBe(3);
+    expect(await library.remove("poet:latest", never)).toEqual({ freedBytes: 0 });
+    expect(await library.remove("base:1b", never)).toEqual({ freedBytes: 500 });
+  });
+
   it("frees what no other name uses", async () => {
     const weights = "a".repeat(64);
     const { library } = await startLibrary({
@@ -175,5 +190,16 @@ describe("a model that Ollama makes of another", () => {
       InvalidRequest,
     );
     expect(fake.requests.filter(({ path }) => path === "/api/create")).toHaveLength(1);
+  });
+
+  it("of a whole model as adapter is refused before anything is sent: Ollama would take it in without a word", async () => {
+    const { fake } = await startLibrary();
+    const inspect = () =>
+      Promise.resolve({ architecture: "llama", metadata: {}, tensors: [], weightsBytes: 1, fileBytes: 1 });
+    const { creation } = engineAt(fake.url, {}, { inspect }).library ?? {};
+    const adapterFile = await temporaryFile("model.gguf", "GGUF and some more");
+    const recipe = { name: "poet:latest", base: "smollm2:135m", parameters: {}, adapterFile };
+    await expect(creation?.create(recipe, () => {}, never)).rejects.toThrow("is a model, not an adapter");
+    expect(fake.requests.filter(({ path }) => path !== "/api/tags")).toEqual([]);
   });
 });
