@@ -78,6 +78,8 @@ export interface CallerSettings {
     readonly enabled?: readonly string[];
     readonly disabled: readonly string[];
   };
+  /** `queue.maxWaitMs`: what hasn't begun to be answered by then is refused; absent: no limit. */
+  readonly maxWaitMs?: number;
   /** `jobs.patience`: seconds after which a call is answered with a job, for clients not known to wait longer. */
   readonly patienceSeconds: number;
 }
@@ -259,6 +261,8 @@ export interface LoadPlan {
   /** What must be free before the load: see design section 5. */
   readonly neededBytes: number;
   readonly freeBytes: number;
+  /** Only where it does not fit: what would be free with everything idle unloaded, and what of it is the limit. */
+  readonly atMost?: { readonly freeBytes: number; readonly limit: "memory" | "memory.maxBytes" };
   readonly evict: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   /** In words, one step each. */
   readonly steps: readonly string[];

@@ -63,8 +63,8 @@ export function remediesOfContext({ estimate }: Pick<LoadPlan, "estimate">): rea
 const contextFree: ReadonlySet<string> = new Set(["size_rule", "configured"]);
 
 /**
- * The error of a plan that can't be made to fit: both numbers, and what would fit instead. `pinned` are models that
- * would make room if nobody had pinned them; `estimateOf` knows what is configured of other models.
+ * The error of a plan that can't be made to fit: both numbers, and what would fit instead once idle models are gone.
+ * `pinned` are models that would make room if nobody had pinned them; `estimateOf` knows what is configured of others.
  */
 export function doesNotFit(
   plan: LoadPlan,
@@ -73,15 +73,19 @@ export function doesNotFit(
   pinned: readonly string[],
   estimateOf: Estimates["quick"],
 ): ModelDoesNotFit {
+  const { freeBytes, limit } = plan.atMost ?? { freeBytes: plan.freeBytes, limit: "memory" };
+  const isCapped = limit === "memory.maxBytes";
+  // The buffer is kept of the memory, not of what the user allows.
+  const besideBytes = isCapped ? 0 : bufferBytes;
   // The rule of models without metadata, read backwards (`estimateBySize`).
-  const largestBytes = Math.max(0, Math.min(plan.freeBytes / 1.2, plan.freeBytes - bufferBytes));
+  const largestBytes = Math.max(0, Math.min(freeBytes / 1.2, freeBytes - besideBytes));
   const smaller = lists
     .flatMap(({ models }) => models)
     .filter((model) => model.trust === "local" && model.sizeBytes > 0)
     .filter((model) => {
       if (sameModel(model.name, plan.model)) return false;
       const { method, predictedBytes } = estimateOf(model);
-      return method === "configured" ? predictedBytes + bufferBytes <= plan.freeBytes : model.sizeBytes <= largestBytes;
+      return method === "configured" ? predictedBytes + besideBytes <= freeBytes : model.sizeBytes <= largestBytes;
     })
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
@@ -90,11 +94,21 @@ export function doesNotFit(
     ...(pinned.length === 0 ? [] : [`call manage_model with action release for ${pinned.join(", ")}`]),
     ...remediesOfContext(plan),
     ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
-    smaller === undefined
-      ? `free memory${largestBytes > 0 ? `, or pull_model a model below ${formatBytes(largestBytes)}` : ""}`
-      : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`,
+    ...(isCapped ? ["raise memory.maxBytes"] : []),
+    ...(smaller === undefined
+      ? [...(isCapped ? [] : ["free memory"]), ...(largestBytes > 0 ? [pullBelow(largestBytes)] : [])]
+      : [`use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`]),
   ];
-  return new ModelDoesNotFit(`${numbers}; ${formatBytes(plan.freeBytes)} are free${kept}`, {
-    hint: remedies.join(", or "),
-  });
+  return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${kept}`, { hint: remedies.join(", or ") });
+}
+
+function pullBelow(bytes: number): string {
+  return `pull_model a model below ${formatBytes(bytes)}`;
+}
+
+function roomInWords({ freeBytes, atMost }: LoadPlan): string {
+  if (atMost?.limit === "memory.maxBytes") return `memory.maxBytes leaves at most ${formatBytes(atMost.freeBytes)}`;
+  const idle = atMost !== undefined && atMost.freeBytes > freeBytes;
+  const more = idle ? `, ${formatBytes(atMost.freeBytes)} with everything idle unloaded` : "";
+  return `${formatBytes(freeBytes)} are free${more}`;
 }

@@ -79,6 +79,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
       ...base,
       ...numbers,
       fits: false,
+      atMost: { freeBytes: Math.max(0, most.freeBytes), limit: most.kind === "cap" ? "memory.maxBytes" : "memory" },
       evict: [],
       steps: [...opening, `does not fit: ${atMost(most, evictable.length + replaced.length)}${whatStays(stays)}`],
     };
