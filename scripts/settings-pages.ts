@@ -32,6 +32,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "registry.insecureHosts": ["registry.lan:5000"],
   "memory.maxBytes": 12_000_000_000,
   "memory.availableBytes": 8_000_000_000,
+  "queue.maxWaitMs": 120_000,
   "files.roots": ["/home/me/notes"],
   "tools.enabled": ["route_and_generate", "list_models"],
   "tools.disabled": ["pull_model"],

@@ -156,7 +156,7 @@ export function createOrchestrator(world: World): Orchestrator {
     probe,
     lines,
     liveness: { begin: (...asked) => lifecycle.liveness.begin(...asked) },
-    copies: createCopies(),
+    copies: createCopies(() => settings().models),
     conversations: createConversations(() => settings().conversations, steady),
     inject: (...asked) => memories.inject(...asked),
     picked: (task) => comparisons.preferred(task),

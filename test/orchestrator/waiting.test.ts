@@ -172,6 +172,27 @@ describe("callers that wait for models", () => {
     await Promise.all([first, second]);
   });
 
+  it("are refused at once, with the expected wait, when that is longer than their queue.maxWaitMs", async () => {
+    const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
+    const { generate, caller, orchestrator } = createTestBrain([engine]);
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const patient = generate({});
+    await gate.entered;
+    const hasty = caller({ settings: { ...caller().settings, maxWaitMs: 5_000 } });
+    // An answer counts as 10 s until one was seen.
+    await expect(generate({}, hasty)).rejects.toThrow(
+      "llama3.2:3b can't begin to answer within the 5 s of queue.maxWaitMs: it would take about 10 s",
+    );
+    gate.open();
+    await patient;
+    await generate({}, hasty);
+    expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
+  });
+
   it("go on when the load of another one fails", async () => {
     const engine = createFakeEngine("ollama", [large, small]);
     const gate = createGate();

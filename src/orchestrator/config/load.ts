@@ -75,7 +75,7 @@ export async function fileOf(file: string, read: SettingsFile | undefined): Prom
 
 /** The part of the settings that travels with a caller. Without `sources` all of them count as set. */
 export function callerSettings(settings: Settings, sources?: Sources): CallerSettings {
-  const { model, models, options, providers, privacy, jobs, memory, tools } = settings;
+  const { model, models, options, providers, privacy, jobs, memory, queue, tools } = settings;
   const unset = (["temperature", "maxTokens"] as const).filter((name) => sources?.has(`options.${name}`) === false);
   return {
     privacy,
@@ -95,6 +95,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
     models: JSON.parse(JSON.stringify(models)) as CallerSettings["models"],
     injectTokens: memory.injectTokens,
     tools: { sets: tools.sets, disabled: tools.disabled, ...(tools.enabled && { enabled: tools.enabled }) },
+    ...(queue.maxWaitMs === undefined ? {} : { maxWaitMs: queue.maxWaitMs }),
     patienceSeconds: jobs.patience,
   };
 }

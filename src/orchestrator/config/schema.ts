@@ -87,6 +87,15 @@ export const settingsSchema = z.strictObject({
         .default(30_000)
         .meta(owner)
         .describe("Longest time that later requests, whose model is loaded already, are served before an earlier one."),
+      maxWaitMs: z
+        .number()
+        .int()
+        .min(1)
+        .optional()
+        .meta(caller)
+        .describe(
+          "Longest time until an answer begins, its model's load included; a request that would wait longer is refused at once. No limit when absent.",
+        ),
     })
     .prefault({}),
   files: z

@@ -156,7 +156,18 @@ function makeReady(
   { signal, report }: OperationContext,
 ): Promise<Place> {
   const { located } = entry;
-  return lines.answer({ located, caller: caller.id, isBackground, neededTokens, contextTokens, signal, report });
+  const { maxWaitMs } = caller.settings;
+  return lines.answer({
+    located,
+    caller: caller.id,
+    isBackground,
+    neededTokens,
+    contextTokens,
+    // What is in the background goes after everything else: nobody looks at a clock.
+    ...(maxWaitMs === undefined || isBackground ? {} : { maxWaitMs }),
+    signal,
+    report,
+  });
 }
 
 async function send(

@@ -1,9 +1,10 @@
+import type { Settings } from "../config/schema.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { defaultContextTokens } from "../loading/context-size.ts";
 import { isCooling } from "../observations/observations.ts";
-import { assumedAnswerMs, assumedBytesPerMs, maxParallel } from "../queue/lines.ts";
+import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../queue/lines.ts";
 import { chooseCopy } from "../scheduler/spread.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Privacy } from "../types.ts";
@@ -37,7 +38,8 @@ export interface Copies {
 /** Seconds without use after which a copy leaves that was only loaded because many waited. */
 const copyKeepAliveSeconds = 60;
 
-export function createCopies(): Copies {
+/** `models`: the settings, asked anew each time. */
+export function createCopies(models: () => Settings["models"]): Copies {
   const assigned = new Map<string, number>();
   /** Loaded, or about to be, because many waited. */
   const opened = new Set<string>();
@@ -56,7 +58,7 @@ export function createCopies(): Copies {
   return {
     async assign(source, entry, request, privacy, tried, signal) {
       // Counted where it was routed before anything is awaited: those that come together see one another.
-      const mustWait = count(idOf(entry.located)) >= maxParallel[entry.located.engine.kind];
+      const mustWait = count(idOf(entry.located)) >= maxParallelOf(models(), entry.located);
       const stay = take(idOf(entry.located));
       if (!hasOthers(source, entry.located)) return { entry, request, release: stay };
       const open = await openPlaces(source, entry.located, privacy, tried, mustWait, signal).finally(stay);
@@ -66,7 +68,7 @@ export function createCopies(): Copies {
           const { loadSeconds } = source.observations.of(id);
           return {
             assigned: count(id),
-            parallel: maxParallel[place.engine.kind],
+            parallel: maxParallelOf(models(), place),
             isLoaded: isLoaded || count(id) > 0,
             loadMs: loadSeconds === undefined ? place.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
           };

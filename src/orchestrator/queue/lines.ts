@@ -17,6 +17,8 @@ export interface AnswerRequest extends Asker {
   readonly neededTokens: number;
   /** What it is loaded with if it must be loaded. */
   readonly contextTokens: number;
+  /** The answer is to begin within so many milliseconds, or to be refused. */
+  readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
 }
@@ -38,7 +40,15 @@ export interface Lines {
 }
 
 /** Answers of one model at a time, by kind of engine: Ollama queues by itself, the embedded engine decodes one by one. */
-export const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
+const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
+
+/** `models.<pattern>.maxParallel` where that is set, and the engine can do more than one. */
+export function maxParallelOf(models: Settings["models"], { engine, model }: LocatedModel): number {
+  if (engine.kind === "llama-cpp") return maxParallel[engine.kind];
+  return (
+    overridesOf(models as Readonly<Record<string, ModelOverrides>>, model.name).maxParallel ?? maxParallel[engine.kind]
+  );
+}
 
 /** Two decoders on the same cores are fifty times slower than one after the other. */
 const embeddedSlots = 1;
@@ -67,10 +77,7 @@ export function createLines(parts: {
     maxWaiting: () => settings().queue.maxWaiting,
     maxOvertakeMs: () => settings().queue.maxOvertakeMs,
     slots: embeddedSlots,
-    maxParallel({ engine, model }) {
-      const set = overridesOf(settings().models as Readonly<Record<string, ModelOverrides>>, model.name).maxParallel;
-      return engine.kind === "llama-cpp" ? maxParallel[engine.kind] : (set ?? maxParallel[engine.kind]);
-    },
+    maxParallel: (located) => maxParallelOf(settings().models, located),
     hasOwnThreads: ({ engine }) => engine.kind !== "llama-cpp",
     loadMs({ engine, model }) {
       const { loadSeconds } = observations.of(modelId(engine.id, model.name));

@@ -8,7 +8,7 @@ import { settle } from "../../support/slow-time.ts";
 const model = fakeModel("llama3.2:3b", 2 * gigabyte);
 
 /** Two hosts, the first on this machine; answers are held back until `open`. */
-function place(second: Partial<Engine> = {}, held = [model]) {
+function place(second: Partial<Engine> = {}, held = [model], settings: object = {}) {
   const first = createFakeEngine("ollama", [model]);
   const other = createFakeEngine("ollama-2", held, { memoryDomain: "box:11434", ...second });
   const gate = createGate();
@@ -18,7 +18,7 @@ function place(second: Partial<Engine> = {}, held = [model]) {
       return {};
     };
   }
-  const brain = createTestBrain([first, other], { memoryBytes: 32 * gigabyte });
+  const brain = createTestBrain([first, other], { memoryBytes: 32 * gigabyte, settings });
   const answers = (engine: typeof first) => engine.calls.filter((call) => call.startsWith("generate")).length;
   return { ...brain, first, other, gate, answers };
 }
@@ -40,6 +40,16 @@ describe("a model that two hosts hold", () => {
     gate.open();
     await Promise.all(all);
     expect([answers(first), answers(other)]).toEqual([8, 8]);
+  });
+
+  it("is spread as its models.<pattern>.maxParallel says", async () => {
+    const { generate, first, other, gate, answers } = place({}, [model], { models: { "llama*": { maxParallel: 16 } } });
+    const all = Array.from({ length: 16 }, () => generate({}));
+    await settle();
+    expect(other.calls).toEqual([]);
+    gate.open();
+    await Promise.all(all);
+    expect([answers(first), answers(other)]).toEqual([16, 0]);
   });
 
   it("leaves the second a minute after the last that needed it; the first keeps what it was told", async () => {
