@@ -53,7 +53,6 @@ export function createOwnMachine({ models, capacityBytes }: Machine): OwnMachine
     const state: MemoryState = {
       availableBytes: capacityBytes - entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
       isOverridden: true,
-      totalBytes: capacityBytes,
       bufferBytes: 0,
       smallModelBytes: 5 * gib,
       reservedBytes: 0,

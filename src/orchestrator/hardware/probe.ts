@@ -1,10 +1,9 @@
 /** One sample of this machine's memory. Bytes. */
 export interface MemorySample {
+  /** The machine's RAM, or the cgroup's limit when that is less. */
   readonly totalBytes: number;
   /** MemAvailable, or what the cgroup's limit leaves when that is less. */
   readonly availableBytes: number;
-  /** Set when a cgroup limits this process below the machine's total. */
-  readonly cgroupLimitBytes?: number;
   readonly swapTotalBytes: number;
   readonly swapUsedBytes: number;
   readonly gpus: readonly GpuMemory[];

@@ -75,12 +75,12 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
   const measure = async (isAnew: boolean): Promise<MemorySample> => {
     const cards = isAnew ? await gpus.fresh() : gpus.last();
     const reading = readLinux() ?? (await readByPackage());
-    const { memoryLimitBytes, memoryRoomBytes } = platform === "linux" ? readCgroupLimits(readFile) : {};
-    const isLimited = memoryLimitBytes !== undefined && memoryLimitBytes < reading.totalBytes;
+    const { memoryLimitBytes = Number.POSITIVE_INFINITY, memoryRoomBytes = Number.POSITIVE_INFINITY } =
+      platform === "linux" ? readCgroupLimits(readFile) : {};
     return {
       ...reading,
-      availableBytes: Math.min(reading.availableBytes, memoryRoomBytes ?? Number.POSITIVE_INFINITY),
-      ...(isLimited ? { cgroupLimitBytes: memoryLimitBytes } : {}),
+      totalBytes: Math.min(reading.totalBytes, memoryLimitBytes),
+      availableBytes: Math.min(reading.availableBytes, memoryRoomBytes),
       gpus: cards,
       ...loadOf(),
       sampledAtMs: now(),

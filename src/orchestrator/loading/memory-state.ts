@@ -87,14 +87,13 @@ function capacity(
   { availableBytes }: Settings["memory"],
   sample: MemorySample,
   resident: readonly ResidentEntry[],
-): Pick<MemoryState, "availableBytes" | "isOverridden" | "totalBytes"> {
+): Pick<MemoryState, "availableBytes" | "isOverridden"> {
   if (memoryBytes !== undefined) {
     const used = resident.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    return { availableBytes: memoryBytes - used, isOverridden: true, totalBytes: memoryBytes };
+    return { availableBytes: memoryBytes - used, isOverridden: true };
   }
-  const { totalBytes } = sample;
-  if (availableBytes !== undefined) return { availableBytes, isOverridden: true, totalBytes };
-  return { availableBytes: sample.availableBytes, isOverridden: false, totalBytes };
+  if (availableBytes !== undefined) return { availableBytes, isOverridden: true };
+  return { availableBytes: sample.availableBytes, isOverridden: false };
 }
 
 async function residentEntries(

@@ -42,7 +42,6 @@ export interface MemoryState {
   readonly availableBytes: number;
   /** `availableBytes` is the setting: nothing is subtracted for mapped files, a loaded model gives back its full size. */
   readonly isOverridden: boolean;
-  readonly totalBytes: number;
   readonly bufferBytes: number;
   /** `memory.maxBytes`: most that models may use in all. */
   readonly maxBytes?: number;

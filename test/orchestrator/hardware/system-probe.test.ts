@@ -101,7 +101,7 @@ describe("the system probe on Linux", () => {
       "/sys/fs/cgroup/memory.current": `${GiB}\n`,
     };
     const { probe } = probeWith({ files });
-    expect(await probe.sample()).toMatchObject({ availableBytes: 3 * GiB, cgroupLimitBytes: 4 * GiB });
+    expect(await probe.sample()).toMatchObject({ availableBytes: 3 * GiB, totalBytes: 4 * GiB });
   });
 
   it("does not take a limit above the machine's memory for one", async () => {
@@ -113,7 +113,7 @@ describe("the system probe on Linux", () => {
     };
     const sample = await probeWith({ files }).probe.sample();
     expect(sample.availableBytes).toBe(8 * GiB);
-    expect(sample).not.toHaveProperty("cgroupLimitBytes");
+    expect(sample.totalBytes).toBe(16 * GiB);
   });
 
   it("shares a sample for 250 ms and measures anew after, also when the clock was set back", async () => {

@@ -34,7 +34,6 @@ function memory(freeGigabytes: number, ...entries: readonly ResidentEntry[]): Me
   return {
     availableBytes: freeGigabytes * gigabyte,
     isOverridden: false,
-    totalBytes: 64 * gigabyte,
     bufferBytes: 0,
     smallModelBytes: 0,
     reservedBytes: 0,

@@ -18,7 +18,6 @@ function machine(availableGb: number, gpus: readonly GpuState[], more: Partial<M
   return {
     availableBytes: availableGb * GB,
     isOverridden: false,
-    totalBytes: 64 * GB,
     bufferBytes: 2 * GB,
     smallModelBytes: 5 * GB,
     reservedBytes: 0,

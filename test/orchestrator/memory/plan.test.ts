@@ -22,7 +22,6 @@ function state(
   return {
     availableBytes: availableGb * GB,
     isOverridden: false,
-    totalBytes: 64 * GB,
     bufferBytes: buffer,
     smallModelBytes: 5 * GB,
     reservedBytes: 0,
