@@ -1,17 +1,14 @@
 import type { MetadataEntry, TensorToWrite } from "./gguf-writer.ts";
 import { writeGguf } from "./gguf-writer.ts";
 import type { Shape } from "./model-shapes.ts";
-import { spmVocabulary } from "./spm-vocabulary.ts";
 
 /**
  * Writes a header of real size over a file without contents, for the allocator and never to be loaded: the tensors that
  * llama.cpp's loader asks for (`load_arch_tensors` of its `src/models`), Q4_K where the rows allow it. The
- * vocabulary is only counted (`no_vocab`), so that a header takes kilobytes; `hasVocabulary` writes it out, for which the
- * engine's own estimate asks.
+ * vocabulary is only counted (`no_vocab`), so that a header takes kilobytes.
  */
-export async function writeShape(path: string, shape: Shape, hasVocabulary = false): Promise<void> {
-  const vocabulary = hasVocabulary ? spmVocabulary(shape.vocabulary) : countedVocabulary;
-  await writeGguf(path, { metadata: [...metadataOf(shape), ...vocabulary], tensors: tensorsOf(shape) });
+export async function writeShape(path: string, shape: Shape): Promise<void> {
+  await writeGguf(path, { metadata: [...metadataOf(shape), ...countedVocabulary], tensors: tensorsOf(shape) });
 }
 
 const countedVocabulary: readonly MetadataEntry[] = [["tokenizer.ggml.model", "string", "no_vocab"]];

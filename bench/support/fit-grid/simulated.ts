@@ -36,17 +36,16 @@ export function createSimulatedTier(modulePath: string): SimulatedTier {
           signal,
         ));
   return {
-    async predict(file, { contextTokens, parallel, batchTokens: batch }) {
+    async predict(file, { contextTokens, parallel, batchTokens: batch, cacheType }) {
       const child = await open();
-      const request = { type: "estimate", file, useMmap: false, isEmbedding: false } as const;
+      const shape = { contextTokens, sequences: parallel, batchTokens: batch, cacheType, isEmbedding: false };
+      const request = { type: "estimate", file, useMmap: false, ...shape, withVocabulary: false } as const;
       try {
-        const done = await child.call(
-          { ...request, contextTokens, sequences: parallel, batchTokens: batch },
-          () => undefined,
-          signal,
-        );
+        const done = await child.call(request, () => undefined, signal);
         return done.weightsBytes + done.contextBytes;
       } catch {
+        // Its log holds the failure from now on, which it would take for one of the next file.
+        await child.stop();
         return undefined;
       }
     },

@@ -92,7 +92,8 @@ export function createEstimator(parts: {
       // Embeddings are computed over a whole context at once.
       const sequences = isEmbedding ? 1 : load.sequences;
       const batchTokens = isEmbedding ? contextTokens : Math.min(load.batchTokens, contextTokens);
-      const request = { type: "estimate", file, useMmap, contextTokens, sequences, batchTokens, isEmbedding } as const;
+      const shape = { contextTokens, sequences, batchTokens, isEmbedding };
+      const request = { type: "estimate", file, useMmap, ...shape, withVocabulary: true } as const;
       const key = `${digest} ${contextTokens} ${load.sequences} ${useMmap}`;
       return once(estimates, key, file, signal, () =>
         inProcess(request, limitMs, signal, async (session, ask) => {
@@ -109,7 +110,7 @@ export function createEstimator(parts: {
       const { contextTokens, parallel, batchTokens, cacheType, hasFlashAttention, isEmbedding } = load;
       if (!isCacheType(cacheType)) return undefined;
       const shape = { contextTokens, sequences: parallel, batchTokens, isEmbedding, cacheType, hasFlashAttention };
-      const request = { type: "estimate", file, useMmap: false, ...shape } as const;
+      const request = { type: "estimate", file, useMmap: false, ...shape, withVocabulary: false } as const;
       const key = `${digest} ${JSON.stringify(shape)}`;
       return await once(simulations, key, file, signal, () =>
         inProcess(request, foreignLimitMs, signal, async (_, ask) => {

@@ -6,8 +6,9 @@ import { cacheTypeNumbers, type EstimateDone, type EstimateRequest } from "./pro
 const stepTokens = 256;
 
 /**
- * Runs llama.cpp's allocator without allocating, then loads the vocabulary alone, so that the growth of this process
- * afterwards is what a model costs beside its buffers (tokenizer tables, headers). Use a fresh process for each model.
+ * Runs llama.cpp's allocator without allocating, then, where asked, loads the vocabulary alone, so that the growth of
+ * this process afterwards is what a model costs beside its buffers (tokenizer tables, headers). Use a fresh process for
+ * each model.
  * Throws when the library fell back to its own heuristics: they don't deserve the name *simulated*.
  */
 export async function estimate(
@@ -49,7 +50,8 @@ export async function estimate(
   const fallback = logLines().find((line) => line.includes("Falling back to estimation heuristic"));
   if (fallback !== undefined) throw new ChildFailure("failed", fallback);
   // A header without words has no tables, and node-llama-cpp would end the process over it.
-  if (hasVocabulary(info)) await llama.loadModel({ modelPath: file, vocabOnly: true, useMmap });
+  if (request.withVocabulary && hasVocabulary(info))
+    await llama.loadModel({ modelPath: file, vocabOnly: true, useMmap });
   return done;
 }
 

@@ -31,6 +31,8 @@ export interface EstimateRequest {
   readonly sequences: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
+  /** Also load the vocabulary, so that this process's growth shows what its tables take. */
+  readonly withVocabulary: boolean;
   /** Another than f16, which the embedded engine itself uses: names of ggml. */
   readonly cacheType?: CacheTypeName;
   /** Absent: as the engine itself decides. */

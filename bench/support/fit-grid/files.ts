@@ -1,0 +1,62 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { DamagedGguf } from "../../../src/orchestrator/gguf/cursor.ts";
+import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
+import { readHeader } from "../../../src/orchestrator/gguf/read-header.ts";
+
+/** The first part of a model in several files is told as one; the others have no keys of their own. */
+const laterPart = /-(?!00001)\d{5}-of-\d{5}\.gguf$/i;
+
+/** All GGUF files of a folder, by name. Throws `InvalidRequest` where there are none. */
+export async function filesIn(folder: string): Promise<readonly string[]> {
+  const names = await readdir(folder).catch((error: unknown) => {
+    throw new InvalidRequest(`${folder} can't be read: ${error instanceof Error ? error.message : String(error)}`, {
+      hint: "Name a folder that holds GGUF files.",
+    });
+  });
+  const found: string[] = [];
+  // Folders and pipes may have such names too; reading a pipe would never end.
+  for (const name of names.toSorted())
+    if (/\.gguf$/i.test(name) && !laterPart.test(name) && (await isFile(join(folder, name)))) found.push(name);
+  if (found.length > 0) return found;
+  throw new InvalidRequest(`no file in ${folder} ends in .gguf`, { hint: "Name a folder that holds GGUF files." });
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isFile() === true;
+}
+
+/** No file is larger; what a header claims is believed up to this. */
+const endlessBytes = 2 ** 50;
+
+/** Or what is wrong with the file. The tensors' data may be missing: a header is all that the allocator asks for. */
+export function headerOf(file: string): GgufHeader | string {
+  try {
+    const header = readOne(file);
+    const parts = header.metadata["split.count"];
+    return typeof parts === "number" && parts > 1 ? `it is one of ${parts} parts: join them first` : header;
+  } catch (error) {
+    if (error instanceof DamagedGguf) return error.message;
+    if (error instanceof Error && "code" in error) return `it can't be read: ${error.message}`;
+    throw error;
+  }
+}
+
+function readOne(file: string): GgufHeader {
+  const descriptor = openSync(file, "r");
+  try {
+    // An empty file is named as one.
+    const sizeBytes = fstatSync(descriptor).size === 0 ? 0 : endlessBytes;
+    return readHeader({
+      sizeBytes,
+      read(position, length) {
+        const buffer = Buffer.allocUnsafe(length);
+        return buffer.subarray(0, readSync(descriptor, buffer, 0, length, position));
+      },
+    });
+  } finally {
+    closeSync(descriptor);
+  }
+}
