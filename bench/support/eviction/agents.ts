@@ -1,6 +1,7 @@
 import {
   afterDecision,
   awaitedModels,
+  fairTurn,
   nextToServe,
   type QueuedModel,
   type QueueState,
@@ -20,7 +21,7 @@ const spread = 0.5;
 
 /**
  * Agents that each ask, wait for the answer and ask again at once, on a machine that does one thing at a time: every
- * decision is `nextToServe`'s, every eviction the plan's.
+ * decision is `nextToServe`'s, every turn `fairTurn`'s, every eviction the plan's, put together as `queue/line.ts` does.
  */
 export function runAgents(
   machine: Machine,
@@ -33,6 +34,9 @@ export function runAgents(
   /** Request → when a later one first went ahead. */
   const overtakenSince = new Map<string, number>();
   let [nowMs, reloadSeconds, longestMs, arrivals] = [0, 0, 0, 0];
+  /** Agent → its last turn; and the turn that was served last. */
+  const turns = new Map<number, number>();
+  let servedTurn = 0;
   let waiting: readonly WaitingRequest[] = [];
   const requestOf = new Map<string, { readonly model: number; readonly agent: number; readonly arrival: number }>();
 
@@ -43,7 +47,9 @@ export function runAgents(
     asked[agent] = position + 1;
     const id = `${agent}-${position}`;
     requestOf.set(id, { model, agent, arrival: (arrivals += 1) });
-    waiting = [...waiting, { id, caller: String(agent), model: String(model), arrivedMs: nowMs, priority: 0 }];
+    const turn = fairTurn(servedTurn, turns.get(agent));
+    turns.set(agent, turn);
+    waiting = [...waiting, { id, caller: String(agent), model: String(model), arrivedMs: nowMs, priority: 0, turn }];
   };
   const queued = (model: number): QueuedModel => {
     const base = { running: 0, maxParallel: 1, answerMs: answerMs * (1 + spread) };
@@ -75,23 +81,23 @@ export function runAgents(
     if (decision.kind === "wait" || decision.kind === "expire") throw new Error(`nobody is served: ${decision.kind}`);
     const { model, agent, arrival } = requestOf.get(decision.id) ?? { model: 0, agent: 0, arrival: 0 };
     const startedMs = nowMs;
-    waiting = afterDecision(waiting, decision, nowMs);
+    // Who asked for a load is served as soon as it is done.
+    waiting = afterDecision(waiting, decision, nowMs).filter(({ id }) => id !== decision.id);
     if (decision.kind === "load") {
       const awaited = new Set([...awaitedModels(waiting)].map(Number));
       const seconds = own.load(model, awaited);
       reloadSeconds += seconds;
       nowMs += seconds * 1_000;
-    } else {
-      own.use(model);
-      nowMs += answerMs * (1 - spread + 2 * spread * random());
-    }
+    } else own.use(model);
+    servedTurn = Math.max(servedTurn, turns.get(agent) ?? 0);
+    nowMs += answerMs * (1 - spread + 2 * spread * random());
     for (const { id } of waiting) {
       if ((requestOf.get(id)?.arrival ?? 0) >= arrival) continue;
       const sinceMs = overtakenSince.get(id) ?? startedMs;
       overtakenSince.set(id, sinceMs);
       longestMs = Math.max(longestMs, nowMs - sinceMs);
     }
-    if (decision.kind === "serve") ask(agent);
+    ask(agent);
   }
   return { reloadSeconds, longestOvertakingSeconds: longestMs / 1_000 };
 }

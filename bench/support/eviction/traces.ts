@@ -54,7 +54,7 @@ export const families = {
 
 /**
  * Agents that each go round a pipeline of their own, one request list an agent; together they need more models than fit,
- * since otherwise there is nothing to decide.
+ * since otherwise there is nothing to decide. Throws where none were found that do.
  */
 export function loopingAgents(
   { models, capacityBytes }: Machine,
@@ -62,7 +62,7 @@ export function loopingAgents(
   length: number,
   random: Random,
 ): readonly (readonly number[])[] {
-  for (;;) {
+  for (let draws = 0; draws < 1_000; draws += 1) {
     const pipelines = Array.from({ length: agentCount }, () => drawPipeline(models.length, random));
     const needed = [...new Set(pipelines.flat())].reduce((sum, index) => sum + (models[index]?.bytes ?? 0), 0);
     if (needed <= capacityBytes) continue;
@@ -72,6 +72,7 @@ export function loopingAgents(
       return requests.slice(0, length);
     });
   }
+  throw new Error(`what ${agentCount} agents need of ${models.length} models always fits in ${capacityBytes} bytes`);
 }
 
 function drawPipeline(modelCount: number, random: Random): readonly number[] {
