@@ -19,46 +19,6 @@ async function load({ orchestrator, caller }: Brain, model: string) {
   return operation.follow(caller().signal);
 }
 
-/** With `memory.availableBytes`, as in the published cases. */
-function machineOf(
-  availableGb: number,
-  loaded: readonly (readonly [string, number])[],
-  more: readonly [string, number],
-) {
-  const models = [...loaded, more].map(([name, size]) => fakeModel(name, size * gigabyte));
-  const engine = createFakeEngine("ollama", models);
-  for (const [name, size] of loaded)
-    engine.resident.set(name, { name, sizeBytes: size * gigabyte, vramBytes: 0, mappedBytes: 0, contextTokens: 4096 });
-  const memory = { bufferBytes: 2 * gigabyte, availableBytes: availableGb * gigabyte };
-  return { engine, ...createTestBrain([engine], { settings: { memory } }) };
-}
-
-describe("the three published cases of AIfred", () => {
-  it.each([
-    { free: 25.5, loaded: [], size: 1.4, calls: ["load new 4096"] },
-    { free: 25.5, loaded: [["old", 2]] as const, size: 9, calls: ["load new 4096"] },
-    { free: 18, loaded: [["qwen3:8b", 5.7]] as const, size: 19, calls: ["unload qwen3:8b", "load new 4096"] },
-  ])("$free GB available, new $size GB: $calls", async ({ free, loaded, size, calls }) => {
-    const place = machineOf(free, loaded, ["new", size]);
-    await load(place, "new");
-    expect(place.engine.calls).toEqual(calls);
-  });
-
-  it("a dry run says the third in numbers and words, with both rules, and does nothing", async () => {
-    const { orchestrator, caller, engine } = machineOf(18, [["qwen3:8b", 5.7]], ["qwen3:32b", 19]);
-    const plan = await orchestrator.planLoad(caller(), { model: "qwen3:32b" });
-    expect(plan).toMatchObject({ fits: true, neededBytes: 22.8 * gigabyte, freeBytes: 18 * gigabyte });
-    expect(plan.steps).toEqual([
-      "available 18.0 GB, loaded qwen3:8b 5.7 GB",
-      "needed 22.8 GB: size 19.0 GB x 1.20 = 22.8 GB, and more than size + buffer 2.0 GB = 21.0 GB",
-      "unload qwen3:8b (5.7 GB)",
-      "23.7 GB free",
-      "load qwen3:32b",
-    ]);
-    expect(engine.calls).toEqual([]);
-  });
-});
-
 describe("memory domains", () => {
   const chat = fakeModel("chat:3b", 3 * gigabyte);
   const code = fakeModel("code:3b", 3 * gigabyte);
