@@ -12,6 +12,7 @@ import { suggestStarter } from "../src/orchestrator/catalog/starter.ts";
 import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
+import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
 import { demoOwner } from "./demo/owner.ts";
 import { describePlan, heading, hostEntry, say, type Download } from "./demo/print.ts";
@@ -98,7 +99,7 @@ async function show(
   });
   for (const line of describePlan(dryRun)) say(line);
   const load = await client.call<{ load_ms?: number }>("smart_load", { model: starter.model });
-  say(`loaded in ${load.load_ms ?? 0} ms`);
+  say(`loaded in ${formatDuration(load.load_ms ?? 0)}`);
 
   heading("5. A question about a real file (route_and_generate)");
   await ask(client, starter.model, models.find((model) => model.name === starter.model)?.engine ?? "");

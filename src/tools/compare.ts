@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { ComparedModel, Comparison } from "../orchestrator/facade-compare.ts";
 import { alignRows, sideBySide } from "../orchestrator/text/columns.ts";
+import { formatDuration } from "../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { present, round } from "./render.ts";
@@ -153,5 +154,5 @@ function figures(results: Output["results"]): string {
 
 function seconds(milliseconds: number | undefined): string {
   if (milliseconds === undefined) return "";
-  return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  return formatDuration(milliseconds);
 }

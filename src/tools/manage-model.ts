@@ -137,7 +137,7 @@ export const manageModel = defineTool({
     }
     if (details === undefined) {
       return action === "keep"
-        ? `${model} is pinned: once loaded, it stays until released`
+        ? `${model} is pinned: once in memory it stays there until it is released`
         : `${model} is not pinned any more`;
     }
     return [

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { formatDuration } from "../orchestrator/text/format-duration.ts";
 import { defineTool } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { estimateData, partsData, partsOutput, planData, planOutput, renderSteps } from "./plan.ts";
@@ -57,11 +58,11 @@ export const smartLoad = defineTool({
   },
   render({ model, load_ms, plan, method }) {
     if (load_ms === undefined && plan !== undefined) return renderSteps(model, plan, method);
-    if (load_ms === 0) return `${model} is loaded already`;
+    if (load_ms === undefined || load_ms === 0) return `${model} is loaded already`;
     const evicted = (plan?.evict ?? []).map(({ name }) => name).filter((name) => name !== model);
     // A model that is in the way of itself had too little context.
     const isAnew = evicted.length < (plan?.evict.length ?? 0);
     const others = evicted.length === 0 ? "" : `, evicted ${evicted.join(", ")}`;
-    return `Loaded ${model}${isAnew ? " anew, with more context," : ""} in ${load_ms} ms${others}`;
+    return `Loaded ${model}${isAnew ? " anew, with more context," : ""} in ${formatDuration(load_ms)}${others}`;
   },
 });

@@ -92,7 +92,7 @@ describe("compare", () => {
       "\`\`\`\`
       model         tokens  tokens/s  first token   total    load  memory
       llama3.2:3b       14      23.5       210 ms  813 ms   1.5 s  2.4 GB
-      qwen2.5:7b *     900       9.1       400 ms  99.0 s  loaded  5.1 GB
+      qwen2.5:7b *     900       9.1       400 ms    99 s  loaded  5.1 GB
       lama3:8b      failed
 
       llama3.2:3b                     | qwen2.5:7b                      | lama3:8b

@@ -18,7 +18,7 @@ describe("manage_model", () => {
     });
     connection = await connectMemoryClient(orchestrator);
     expect(await connection.call("manage_model", { action: "keep", model: "smollm2:135m" })).toEqual({
-      content: [{ type: "text", text: "smollm2:135m is pinned: once loaded, it stays until released" }],
+      content: [{ type: "text", text: "smollm2:135m is pinned: once in memory it stays there until it is released" }],
       structuredContent: { action: "keep", model: "smollm2:135m" },
     });
     expect(await connection.call("manage_model", { action: "release", model: "smollm2:135m" })).toMatchObject({

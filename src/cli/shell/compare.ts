@@ -1,5 +1,6 @@
 import path from "node:path";
 import { plain, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
+import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
@@ -179,7 +180,7 @@ const columns: readonly Column<ResultData>[] = [
 
 function duration(milliseconds: number | undefined): string {
   if (milliseconds === undefined) return "";
-  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+  return formatDuration(milliseconds);
 }
 
 /** Asks where somebody can answer, else says how. */

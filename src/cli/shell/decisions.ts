@@ -24,20 +24,27 @@ export function listDecisions(
   return withSession(io, {}, async ({ read }) => {
     const { decisions } = await read<Decisions>("ollm://decisions");
     const wanted = { decisions: decisions.slice(0, options.limit) };
-    show(wanted, options, io, (found) => renderDecisions(found.decisions, io));
+    show(wanted, options, io, (found) => renderDecisions(found.decisions, io, Date.now()));
     return 0;
   });
 }
 
-function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo): string {
+/** The day is said where it isn't today's: an owner that is used lives for weeks. */
+export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo, nowMs: number): string {
   if (decisions.length === 0) return "Nothing was loaded or unloaded since the owner started.\n";
   return decisions
     .toReversed()
     .map(({ at, kind, model, steps }) => {
-      const head = `${new Date(at).toLocaleTimeString("en-GB")}  ${styled(kind, colours[kind] ?? "cyan", io)} ${model}`;
+      const head = `${clockTime(new Date(at), new Date(nowMs))}  ${styled(kind, colours[kind] ?? "cyan", io)} ${model}`;
       return [head, ...steps.map((step) => `          ${oneLine(step)}`)].join("\n") + "\n";
     })
     .join("");
+}
+
+/** `19:38:40`, or `2026-11-20 19:38:40`, in the local time zone. */
+function clockTime(at: Date, now: Date): string {
+  // The Swedish form of a date is that of ISO 8601.
+  return at.toDateString() === now.toDateString() ? at.toLocaleTimeString("sv") : at.toLocaleString("sv");
 }
 
 const colours: Readonly<Record<string, "green" | "yellow" | "red">> = {

@@ -10,6 +10,7 @@ export interface ModelRow {
   readonly engine: string;
   readonly size_bytes: number;
   readonly is_loaded: boolean;
+  readonly is_pinned?: boolean;
   readonly fits?: boolean;
   readonly status?: string;
   readonly stale_since?: string;
@@ -86,9 +87,12 @@ export function noModels(suggestion: ModelListing["suggestion"]): string {
 function stateOf(model: ModelRow): string {
   if (model.error !== undefined) return `error: ${model.error}`;
   if (model.stale_since !== undefined) return "engine is down";
-  if (model.is_loaded) return "loaded";
+  const kept = model.is_pinned === true ? "kept" : undefined;
+  if (model.is_loaded) return ["loaded", kept].filter(Boolean).join(", ");
   if (model.fits === false) return "does not fit";
-  return model.status === undefined || model.status === "installed" ? "" : model.status;
+  const status = model.status === "installed" ? undefined : model.status;
+  // A pin outlives the model's stay in memory: without a word here nobody would know of it.
+  return [status, kept].filter(Boolean).join(", ");
 }
 
 function isBad(model: ModelRow): boolean {

@@ -1,6 +1,7 @@
 import { realpath, readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
@@ -287,7 +288,10 @@ function explanation(answer: Generated): readonly string[] {
     ...(route?.attempts ?? []).map(({ model, outcome }) => `  tried ${model}: ${outcome}`),
     ...(timing === undefined
       ? []
-      : [`waited ${timing.queue_ms} ms, loaded ${timing.load_ms} ms, first token after ${timing.first_token_ms} ms`]),
+      : [
+          `waited ${formatDuration(timing.queue_ms)}, loaded ${formatDuration(timing.load_ms)}, ` +
+            `first token after ${formatDuration(timing.first_token_ms)}`,
+        ]),
     ...(memory_used === undefined ? [] : [`remembered: ${memory_used.keys.join(", ")} (${memory_used.tokens} tokens)`]),
   ];
 }

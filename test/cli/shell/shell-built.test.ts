@@ -111,7 +111,7 @@ describe("models", () => {
     expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits\n {2}available /);
     expect((await ollm(["ps"])).stdout).toMatch(/^Nothing is loaded\.\n/);
     expect((await ollm(["load", "smollm2:135m", "--keep"])).stdout).toMatch(
-      /^Loaded smollm2:135m in \d+ ms, and kept\n/,
+      /^Loaded smollm2:135m in [\d.]+ m?s, and kept\n/,
     );
     const { loaded } = JSON.parse((await ollm(["ps", "--json"])).stdout) as { loaded: unknown };
     expect(loaded).toMatchObject([{ name: "smollm2:135m", engine: "ollama", is_pinned: true }]);

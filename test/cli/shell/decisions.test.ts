@@ -1,0 +1,33 @@
+import { expect, it } from "vitest";
+import type { CommandIo } from "../../../src/cli/commands/io.ts";
+import { renderDecisions } from "../../../src/cli/shell/decisions.ts";
+
+const io: CommandIo = {
+  stdout() {},
+  stderr() {},
+  environment: {},
+  workingDirectory: "/",
+  userHome: "/",
+  platform: "linux",
+  isTerminal: false,
+  ask: () => Promise.resolve(""),
+  node: "node",
+  script: "cli.mjs",
+};
+
+it("decisions are shown newest last, those of another day with its date", () => {
+  const now = new Date(2026, 10, 21, 12, 0, 0);
+  const at = (day: number) => new Date(2026, 10, day, 9, 5, 7).toISOString();
+  const decisions = [
+    { at: at(21), kind: "unload", model: "a:1b", engine: "ollama", steps: ["asked for: 1.5 GB are free again"] },
+    { at: at(20), kind: "load", model: "a:1b", engine: "ollama", steps: ["available 8.0 GB", "load a:1b"] },
+  ];
+  expect(renderDecisions(decisions, io, now.getTime())).toMatchInlineSnapshot(`
+    "2026-11-20 09:05:07  load a:1b
+              available 8.0 GB
+              load a:1b
+    09:05:07  unload a:1b
+              asked for: 1.5 GB are free again
+    "
+  `);
+});
