@@ -6,23 +6,24 @@ import { createTestBrain } from "../support/orchestrator.ts";
 const often = fakeModel("often:3b", 3 * gigabyte);
 const once = fakeModel("once:3b", 3 * gigabyte);
 const last = fakeModel("last:3b", 3 * gigabyte);
+const tiny = fakeModel("tiny:0.5b", gigabyte / 2);
 
-/** Memory for two of the three. */
+/** Memory for two of the large ones; all take the same time to load, and nothing else takes any. */
 function place() {
-  const engine = createFakeEngine("ollama", [often, once, last]);
+  const engine = createFakeEngine("ollama", [often, once, last, tiny]);
+  let nowMs = 0;
+  engine.beforeLoad = async () => void (nowMs += 3_000);
   const live = createHandSettings({ memory: { bufferBytes: gigabyte } });
-  return { ...createTestBrain([engine], { live, memoryBytes: 8 * gigabyte }), engine };
+  return { ...createTestBrain([engine], { live, memoryBytes: 9 * gigabyte, now: () => nowMs }), engine };
 }
 
 describe("what makes room", () => {
   it("is the model that is seldom asked, though it was used last", async () => {
     const { engine, generate } = place();
-    for (let turn = 0; turn < 6; turn += 1) {
-      await generate({ model: often.name });
-      if (turn === 4) await generate({ model: once.name });
-    }
+    // In turns: a use in a row with the last one is no news.
+    for (let turn = 0; turn < 5; turn += 1) for (const { name } of [often, tiny]) await generate({ model: name });
     await generate({ model: once.name });
     await generate({ model: last.name });
-    expect([...engine.resident.keys()].toSorted()).toEqual([last.name, often.name]);
+    expect([...engine.resident.keys()].toSorted()).toEqual([last.name, often.name, tiny.name]);
   });
 });

@@ -3,20 +3,19 @@ import { createMutex, type Mutex } from "../async/mutex.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import { EngineUnreachable, LoadFailed, throwIfCancelled } from "../errors.ts";
-import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";
 import { formatBytes } from "../text/format-bytes.ts";
-import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
+import type { MemoryState } from "../memory/plan.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { Operations } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Change, LoadResult } from "../facade.ts";
-import type { LoadPlan, Operation, ResidentModel } from "../types.ts";
-import { elsewherePlan, unmeasuredPlan } from "./adjust.ts";
+import type { LoadPlan, Operation } from "../types.ts";
 import { createEstimates, type Estimates } from "./estimates.ts";
 import type { Keeping } from "./keeping.ts";
 import type { KeptLearning } from "./kept-learning.ts";
@@ -25,7 +24,8 @@ import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
 import { createOwnLoads, type OwnLoads } from "./own-loads.ts";
 import { createPolicies } from "./policies.ts";
-import { type Asker, type LoaderQueueing, type TakeTurn, victimsOf } from "./queueing.ts";
+import { type Asker, type LoaderQueueing, type TakeTurn } from "./queueing.ts";
+import { createPlans, residentOf } from "./plans.ts";
 import { createRoomMaker } from "./room.ts";
 import { createSecondTry } from "./second-try.ts";
 import { createStays, type Stays } from "./stays.ts";
@@ -110,7 +110,6 @@ export function createLoader(parts: {
   const locks = new Map<string, Mutex>();
   const leases = createLeases((id) => observations.used(id), parts.changed);
   const estimates = createEstimates({ settings, inventory, now, ...(parts.kept && { kept: parts.kept }) });
-  const estimate = estimates.of;
   const occupancy = createOccupancy(leases, () => {
     publish({ kind: "models", isListChanged: false });
     parts.changed();
@@ -147,55 +146,11 @@ export function createLoader(parts: {
     isStuck: stuck.has,
   };
 
-  async function findResident(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined> {
-    const resident = await inventory.resident(located.engine, maxAgeMs);
-    return resident.find((model) => sameModel(model.name, located.model.name));
-  }
-
-  async function plan(
-    located: LocatedModel,
-    contextTokens: number,
-    signal: AbortSignal,
-    sufficientTokens = contextTokens,
-  ): Promise<LoadPlan> {
-    if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
-    const { engine, model } = located;
-    const [estimated, state, resident] = await Promise.all([
-      estimate(located, contextTokens, signal),
-      readMemoryState(source, engine, model),
-      findResident(located, 0),
-    ]);
-    if (state !== undefined) policies.looked(engine, state);
-    const isLoaded = resident !== undefined && (resident.contextTokens ?? contextTokens) >= sufficientTokens;
-    const target = {
-      model: model.name,
-      engine: engine.id,
-      contextTokens: isLoaded ? (resident.contextTokens ?? contextTokens) : contextTokens,
-      estimate: estimated,
-      fileBytes: model.sizeBytes,
-      isLoaded,
-    };
-    return state === undefined ? unmeasuredPlan(target) : planLoad(target, state);
-  }
-
-  async function rememberedResident(located: LocatedModel): Promise<ResidentModel | undefined> {
-    const remembered = await findResident(located, 60_000);
-    const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
-    return isExpired ? await findResident(located, 0) : remembered;
-  }
-
-  async function wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]> {
-    const { engine, model } = located;
-    const [target, state] = await Promise.all([
-      targetOf(located, contextTokens, parts.signal),
-      readMemoryState(source, engine, model),
-    ]);
-    return state === undefined ? [] : victimsOf(target, state);
-  }
+  const plans = createPlans({ source, estimate: estimates.of, policies, now });
 
   async function useResident(located: LocatedModel, contextTokens: number | undefined) {
     const id = modelId(located.engine.id, located.model.name);
-    const resident = await rememberedResident(located);
+    const resident = await plans.resident(located);
     // Checked after the await and followed by the lease without another one: nothing can evict it in between.
     if (resident === undefined || occupancy.isEvicting(id) || occupancy.isLoading(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
@@ -279,18 +234,6 @@ export function createLoader(parts: {
     return { ...base, loadMs, wasLoaded: false, plan: made };
   }
 
-  async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
-    const { engine, model } = located;
-    return {
-      model: model.name,
-      engine: engine.id,
-      contextTokens,
-      estimate: await estimate(located, contextTokens, signal),
-      fileBytes: model.sizeBytes,
-      isLoaded: false,
-    };
-  }
-
   function unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
@@ -298,7 +241,7 @@ export function createLoader(parts: {
       throwIfCancelled(signal, `unloading ${model.name}`);
       // Whoever loaded it this very turn either takes its lease or is done.
       if (occupancy.isSettling(id)) await nextTurn();
-      const resident = await findResident(located, 0);
+      const resident = await residentOf(inventory, located, 0);
       // Nothing is awaited between this check and the mark that keeps new answers away.
       if (!occupancy.mayBeEvicted(id)) return undefined;
       keeping.release(model.name);
@@ -328,8 +271,7 @@ export function createLoader(parts: {
     leases,
     decisions,
     stuck,
-    plan,
-    targetOf,
+    plans,
     quickEstimate: estimates.quick,
     domainOf,
     inTurn,
@@ -348,11 +290,11 @@ export function createLoader(parts: {
   });
 
   return {
-    plan,
+    plan: plans.of,
     load,
     loadNow,
-    wouldEvict,
-    resident: rememberedResident,
+    wouldEvict: (located, contextTokens) => plans.wouldEvict(located, contextTokens, parts.signal),
+    resident: plans.resident,
     useResident,
     lease: (id) => leases.take(id),
     usesOf: (id) => Math.max(leases.count(id), Number(occupancy.isBusy(id))),
@@ -373,7 +315,7 @@ export function createLoader(parts: {
       expire,
       hold: (id) => leases.take(id, false),
     },
-    estimate,
+    estimate: estimates.of,
     quickEstimate: estimates.quick,
     state: (engine) => readMemoryState(source, engine),
     forget(id) {

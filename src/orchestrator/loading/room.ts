@@ -8,7 +8,7 @@ import type { MemoryDomain, MemoryVector } from "../memory/domain.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { moreToEvict } from "../memory/more-room.ts";
 import { loadBytes } from "../memory/limits.ts";
-import { type LoadTarget, planLoad } from "../memory/plan.ts";
+import { planLoad } from "../memory/plan.ts";
 import { allIdle, isSomeReserved, withoutReservations } from "../memory/state.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
@@ -17,6 +17,7 @@ import type { Estimates } from "./estimates.ts";
 import { type Leases, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";
+import type { Plans } from "./plans.ts";
 import type { Stuck } from "./stuck.ts";
 
 /** A plan whose evictions are done and whose memory is set aside until `release`. */
@@ -56,8 +57,7 @@ export function createRoomMaker(parts: {
   readonly leases: Leases;
   readonly decisions: Decisions;
   readonly stuck: Stuck;
-  readonly plan: (located: LocatedModel, contextTokens: number, signal: AbortSignal) => Promise<LoadPlan>;
-  readonly targetOf: (located: LocatedModel, contextTokens: number, signal: AbortSignal) => Promise<LoadTarget>;
+  readonly plans: Pick<Plans, "of" | "targetOf">;
   /** Without asking an engine. */
   readonly quickEstimate: Estimates["quick"];
   readonly domainOf: (id: string) => MemoryDomain;
@@ -66,7 +66,8 @@ export function createRoomMaker(parts: {
   /** A model was taken out of an engine's memory. */
   readonly left: (engine: Engine, name: string) => void;
 }): RoomMaker {
-  const { source, occupancy, leases, decisions, stuck, plan, targetOf, domainOf } = parts;
+  const { source, occupancy, leases, decisions, stuck, plans, domainOf } = parts;
+  const { targetOf } = plans;
   const { inventory } = source;
 
   async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal) {
@@ -107,7 +108,7 @@ export function createRoomMaker(parts: {
     throwIfCancelled(signal, `loading ${located.model.name}`);
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
-    const made = await plan(located, contextTokens, signal);
+    const made = await plans.of(located, contextTokens, signal);
     // Nothing is awaited between these checks and the marks they lead to.
     if (made.isLoaded) return { plan: made, release: occupancy.occupy(id, () => undefined) };
     if (occupancy.isBusy(id))

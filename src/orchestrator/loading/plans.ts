@@ -1,0 +1,86 @@
+import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { type LoadTarget, planLoad } from "../memory/plan.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { LoadPlan, ResidentModel } from "../types.ts";
+import { elsewherePlan, unmeasuredPlan } from "./adjust.ts";
+import type { Estimates } from "./estimates.ts";
+import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
+import type { Policies } from "./policies.ts";
+import { victimsOf } from "./queueing.ts";
+
+/** What loads would do, without doing it: the memory is looked at, the decision is `planLoad`'s. */
+export interface Plans {
+  /** A model that is loaded with `sufficientTokens` is used as it is. */
+  of(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
+  /** As it was last looked at, at most a minute ago; one whose time is over by now is looked for anew. */
+  resident(located: LocatedModel): Promise<ResidentModel | undefined>;
+  targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget>;
+  /** Ids of what would have to go; see `victimsOf`. */
+  wouldEvict(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<readonly string[]>;
+}
+
+export function createPlans(parts: {
+  readonly source: MemoryStateSource;
+  readonly estimate: Estimates["of"];
+  readonly policies: Pick<Policies, "looked">;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}): Plans {
+  const { source, estimate, policies, now } = parts;
+  const { inventory } = source;
+
+  async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
+    const { engine, model } = located;
+    return {
+      model: model.name,
+      engine: engine.id,
+      contextTokens,
+      estimate: await estimate(located, contextTokens, signal),
+      fileBytes: model.sizeBytes,
+      isLoaded: false,
+    };
+  }
+
+  return {
+    targetOf,
+
+    async of(located, contextTokens, signal, sufficientTokens = contextTokens) {
+      if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
+      const { engine, model } = located;
+      const [target, state, resident] = await Promise.all([
+        targetOf(located, contextTokens, signal),
+        readMemoryState(source, engine, model),
+        residentOf(inventory, located, 0),
+      ]);
+      if (state !== undefined) policies.looked(engine, state);
+      const loadedTokens = resident && (resident.contextTokens ?? contextTokens);
+      const isLoaded = loadedTokens !== undefined && loadedTokens >= sufficientTokens;
+      const asItIs = isLoaded ? { ...target, isLoaded, contextTokens: loadedTokens } : target;
+      return state === undefined ? unmeasuredPlan(asItIs) : planLoad(asItIs, state);
+    },
+
+    async resident(located) {
+      const remembered = await residentOf(inventory, located, 60_000);
+      const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
+      return isExpired ? await residentOf(inventory, located, 0) : remembered;
+    },
+
+    async wouldEvict(located, contextTokens, signal) {
+      const [target, state] = await Promise.all([
+        targetOf(located, contextTokens, signal),
+        readMemoryState(source, located.engine, located.model),
+      ]);
+      return state === undefined ? [] : victimsOf(target, state);
+    },
+  };
+}
+
+/** The model in its engine's memory, as seen at most `maxAgeMs` ago. */
+export async function residentOf(
+  inventory: Pick<Inventory, "resident">,
+  { engine, model }: LocatedModel,
+  maxAgeMs: number,
+): Promise<ResidentModel | undefined> {
+  const resident = await inventory.resident(engine, maxAgeMs);
+  return resident.find(({ name }) => sameModel(name, model.name));
+}
