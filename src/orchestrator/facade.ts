@@ -63,6 +63,8 @@ export interface ListedModel {
     readonly method: EstimateMethod;
     readonly margin: number;
   };
+  /** End of its last use through this program since the start, ISO 8601. */
+  readonly lastUsedAt?: string;
   /** Measured decode speed, when this program has seen it generate. */
   readonly tokensPerSecond?: number;
 }

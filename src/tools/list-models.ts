@@ -30,6 +30,7 @@ const modelOutput = z.object({
   capabilities: z.array(z.string()).optional(),
   profiles: z.array(z.string()).optional(),
   modified_at: z.string().optional(),
+  last_used_at: z.string().optional(),
   fit: fitOutput.optional(),
   tokens_per_second: z.number().optional(),
 });
@@ -124,6 +125,7 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.i
       capabilities: model.capabilities && [...model.capabilities],
       profiles: model.profiles && [...model.profiles],
       modified_at: model.modifiedAt,
+      last_used_at: model.lastUsedAt,
       fit: fit && {
         predicted_bytes: fit.predictedBytes,
         needed_bytes: fit.neededBytes,

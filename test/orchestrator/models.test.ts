@@ -7,6 +7,14 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 
 describe("listModels", () => {
+  it("says in full when a model was last used, of those that were", async () => {
+    const engine = createFakeEngine("ollama", [small, large]);
+    const { orchestrator, caller, generate } = createTestBrain([engine], { now: () => 1_000_000 });
+    await generate({ model: small.name });
+    const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
+    expect(models.map(({ lastUsedAt }) => lastUsedAt)).toEqual([new Date(1_000_000).toISOString(), undefined]);
+  });
+
   it("says what is loaded and what would fit", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { orchestrator, caller, generate } = createTestBrain([engine], { memoryBytes: 10 * gigabyte });

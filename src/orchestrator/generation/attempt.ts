@@ -5,7 +5,7 @@ import { PromptTooLong } from "../errors.ts";
 import type { MemoryInjection } from "../facade-recall.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { Liveness } from "../liveness/liveness.ts";
+import type { Liveness, Sign } from "../liveness/liveness.ts";
 import type { OperationContext } from "../operations/operations.ts";
 import type { Place } from "../queue/line-world.ts";
 import type { Lines } from "../queue/lines.ts";
@@ -199,7 +199,7 @@ async function send(
   if (entry.candidate.trust === "remote") world.noteRemote();
   const sign = world.liveness.begin(engine, countPromptTokens(messages));
   try {
-    const sink = progressSink(model.name, context, sign.token);
+    const sink = progressSink(model.name, context, sign);
     const generation = await engine.generate(engineRequest, sink, context.signal);
     world.loader.telling.answered(engine, model.name, keepAliveSeconds);
     world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
@@ -213,11 +213,12 @@ async function send(
   }
 }
 
-function progressSink(model: string, context: OperationContext, token: () => void): GenerationSink {
+function progressSink(model: string, context: OperationContext, sign: Sign): GenerationSink {
   let pieces = 0;
+  let lastPhase: string | undefined;
   const count = () => {
     pieces += 1;
-    token();
+    sign.token();
     context.report({ message: `${model}: ${pieces} tokens`, completionTokens: pieces });
   };
   return {
@@ -230,6 +231,9 @@ function progressSink(model: string, context: OperationContext, token: () => voi
       count();
     },
     phase(phase) {
+      // Said again: a part of the prompt was read.
+      if (phase === lastPhase) return sign.progress();
+      lastPhase = phase;
       const words = { loading: `loading ${model}`, prefill: `${model} reads the prompt`, decode: `${model} answers` };
       context.report({ message: words[phase] });
     },

@@ -27,6 +27,8 @@ export interface Liveness {
 }
 
 export interface Sign {
+  /** A part of the prompt was read. */
+  progress(): void;
   /** A token came. */
   token(): void;
   /** The request is over; `error` it failed with. */
@@ -138,7 +140,8 @@ export function createLiveness(parts: {
       return;
     }
     const seconds = Math.round(state.patienceMs / 1_000);
-    const why = `${engine.id} answers, but has given no token for ${seconds} s: it is stuck, or busy with another program`;
+    const orBusy = engine.kind === "ollama" ? ", or busy with another program" : "";
+    const why = `${engine.id} answers, but has given no token for ${seconds} s: it is stuck${orBusy}`;
     void suspect(engine, why).then(() => {
       // Once more after the next such silence.
       state.lastSignMs = timers.now();
@@ -148,8 +151,7 @@ export function createLiveness(parts: {
 
   return {
     begin(engine, promptTokens) {
-      // The embedded engine's models wait for each other by our own word, and a child that dies is noticed at once.
-      if (engine.kind !== "ollama") return { token: () => undefined, end: () => undefined };
+      if (engine.kind === "openai") return { progress: () => undefined, token: () => undefined, end: () => undefined };
       const state = stateOf(engine);
       if (state.waiting === 0) {
         state.lastSignMs = timers.now();
@@ -162,6 +164,7 @@ export function createLiveness(parts: {
       let hasToken = false;
       let isOver = false;
       return {
+        progress: () => alive(engine),
         token() {
           hasToken = true;
           alive(engine);

@@ -80,6 +80,8 @@ export function createTokenProbe(parts: {
   }
 
   return async (engine) => {
+    // Its models compute one at a time: another one would only wait behind the one that is silent.
+    if (engine.kind === "llama-cpp") return unknown;
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
       const isIdle = !loader.isBusy(modelId(engine.id, name));
       const isOurs = ours.of(engine, name) !== undefined;

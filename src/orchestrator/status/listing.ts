@@ -98,7 +98,7 @@ async function toListed(
 ): Promise<ListedModel> {
   const { engine, model } = located;
   const id = modelId(engine.id, model.name);
-  const { tokensPerSecond, error } = source.observations.of(id);
+  const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
   const needsFacts = request.isVerbose === true || request.capability !== undefined;
   const facts = needsFacts ? await factsOf(source, located, caller.signal) : {};
   const merged = describeFromDatabase(model.name, facts);
@@ -141,6 +141,7 @@ async function toListed(
     ...(parameterSize === undefined ? {} : { parameterSize }),
     ...(model.modifiedAt === undefined ? {} : { modifiedAt: model.modifiedAt }),
     ...(error === undefined ? {} : { error }),
+    ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
   };
 }

@@ -34,6 +34,8 @@ export interface DoorOptions {
   /** As they are now. All hold at once but the most listens of clients of the modern era, which are of the start. */
   readonly settings: () => Settings["http"];
   readonly version: string;
+  /** What is wrong now, in sentences: engines that give no tokens, pins that are gone. None unless given. */
+  readonly problems?: () => readonly string[];
   readonly log: Log;
   /** Makes the MCP server of one caller; our own when absent. */
   readonly makeServer?: (host: ServerHost) => Server;
@@ -203,7 +205,9 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     response: ServerResponse,
   ): Promise<void> {
     if (route === "health") {
-      answerJson(response, 200, JSON.stringify({ ok: true, version: options.version }));
+      const problems = options.problems?.() ?? [];
+      const health = { ok: true, version: options.version, ...(problems.length > 0 && { problems }) };
+      answerJson(response, 200, JSON.stringify(health));
       return;
     }
     if (route === "sse") return sse.open(request, response);

@@ -143,6 +143,7 @@ export function createOwner(parts: OwnerParts): Owner {
       hostFor: (id) => callerHost(parts, id, origin),
       settings: () => brain.settings.http,
       version: parts.version,
+      problems: () => parts.brain.current()?.orchestrator.problems() ?? [],
       log,
       ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
     });

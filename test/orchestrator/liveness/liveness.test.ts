@@ -10,9 +10,9 @@ const one = fakeModel("llama3.2:3b", 2 * gigabyte);
 const two = fakeModel("gemma3:4b", 3 * gigabyte);
 
 /** Two engines that hold the same models; the first may stop giving tokens while it answers everything else. */
-function place() {
+function place(kind: FakeEngine["kind"] = "ollama") {
   const time = slowTime();
-  const first: FakeEngine = createFakeEngine("ollama", [one, two]);
+  const first: FakeEngine = Object.assign(createFakeEngine("ollama", [one, two]), { kind });
   const second = createFakeEngine("second", [one, two]);
   const stays = tellStays(first, time.now);
   const brain = createTestBrain([first, second], { live: createHandSettings(), now: time.now, timers: time.timers });
@@ -98,6 +98,36 @@ describe("an engine that answers but gives no tokens", () => {
     first.resident.clear();
     await time.pass(4 * minute);
     expect(await health()).toBe("ok");
+  });
+});
+
+describe("the embedded engine", () => {
+  it("is told to be stuck when nothing is heard of it for a minute; parts of a prompt that it reads are heard", async () => {
+    const { generate, time, lock, health, status, first, caller } = place("llama-cpp");
+    await generate({ model: one.name });
+    const { answer } = first;
+    let heard: () => void = () => undefined;
+    first.answer = (request, sink, signal) => {
+      heard = () => sink.phase("prefill");
+      heard();
+      return answer(request, sink, signal);
+    };
+    lock(true);
+    const abort = new AbortController();
+    const waiting = generate({ model: one.name }, caller({ signal: abort.signal }));
+    waiting.catch(() => undefined);
+    for (let halves = 0; halves < 6; halves += 1) {
+      await time.pass(minute / 2);
+      heard();
+    }
+    expect(await health()).toBe("ok");
+    await time.pass(2 * minute);
+    expect(await health()).toBe("stuck");
+    expect((await status()).warnings).toEqual([expect.stringMatching(/no token for 61 s: it is stuck$/)]);
+    heard();
+    expect(await health()).toBe("ok");
+    abort.abort("cancelled");
+    await expect(waiting).rejects.toThrow();
   });
 });
 

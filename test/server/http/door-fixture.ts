@@ -40,7 +40,7 @@ export interface DoorUnderTest {
 }
 
 export interface DoorSetup extends Partial<
-  Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup">
+  Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup" | "problems">
 > {
   readonly orchestrator?: Orchestrator;
   readonly settings?: Partial<ReturnType<DoorOptions["settings"]>>;

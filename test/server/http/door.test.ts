@@ -200,6 +200,17 @@ describe("a session", () => {
   });
 });
 
+describe("/health", () => {
+  it("tells what is wrong, beside that we live: an engine may answer everything and give no token", async () => {
+    let problems: readonly string[] = [];
+    const door = await start({ problems: () => problems });
+    const health = async () => JSON.parse((await door.ask("/health")).text) as unknown;
+    expect(await health()).toEqual({ ok: true, version: "0.0.0-test" });
+    problems = ["ollama answers, but gave no token within 60 s: restart it"];
+    expect(await health()).toEqual({ ok: true, version: "0.0.0-test", problems });
+  });
+});
+
 describe("connections", () => {
   it("are bounded: two thousand that say nothing neither exhaust us nor lock out who has the token", async () => {
     const door = await start({ settings: { maxConnections: 64 } });

@@ -5,6 +5,7 @@ import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
+import { callHeard } from "./heard.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { createOutputFormat } from "./structured-output.ts";
 
@@ -12,14 +13,18 @@ export interface ComputingParts {
   readonly models: Models;
   readonly gate: ComputeGate;
   readonly now: () => number;
+  /** Milliseconds without a sign after which a process that computes is taken to be dead-locked. */
+  readonly silenceMs: number;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
 }
 
 /** Most inputs are shorter; a longer one loads the model anew. */
 const embeddingContextTokens = 2_048;
+/** Of a text that is embedded; three to four characters are a token. */
+const slowestMsPerCharacter = 15;
 
 /** What a model in memory is asked: text, vectors, counts. */
-export function createComputing({ models, gate, now, prepare }: ComputingParts): {
+export function createComputing({ models, gate, now, silenceMs, prepare }: ComputingParts): {
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
   readonly count: EngineTokenizer["count"];
@@ -62,9 +67,11 @@ export function createComputing({ models, gate, now, prepare }: ComputingParts):
       const childRequest = prepareRequest(stored, request, format?.grammar);
       if (!isResident(models, stored.name, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
-      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, (resident) =>
-        resident.session.call(
+      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, ({ session }) =>
+        callHeard(
+          session,
           childRequest,
+          silenceMs,
           (event) => {
             if (event.type === "phase") sink.phase(event.phase);
             if (event.type !== "delta") return;
@@ -97,8 +104,10 @@ export function createComputing({ models, gate, now, prepare }: ComputingParts):
       const windowTokens = facts.contextTokens ?? embeddingContextTokens;
       const embedWith = async (contextTokens: number) => {
         const options = { contextTokens: Math.min(windowTokens, contextTokens) };
-        const { done } = await compute(loadable, options, signal, (resident) =>
-          resident.session.call({ type: "embed", inputs }, () => undefined, signal),
+        // Nothing is heard before its end.
+        const boundMs = silenceMs + inputs.reduce((sum, { length }) => sum + length, 0) * slowestMsPerCharacter;
+        const { done } = await compute(loadable, options, signal, ({ session }) =>
+          callHeard(session, { type: "embed", inputs }, boundMs, () => undefined, signal),
         );
         return done;
       };
@@ -115,7 +124,8 @@ export function createComputing({ models, gate, now, prepare }: ComputingParts):
       const resident = models.find(model);
       if (resident === undefined) return undefined;
       try {
-        return (await resident.session.call({ type: "count", text }, () => undefined, signal)).tokens;
+        const request = { type: "count", text } as const;
+        return (await callHeard(resident.session, request, silenceMs, () => undefined, signal)).tokens;
       } catch (error) {
         throw toComputeError(model, error);
       }

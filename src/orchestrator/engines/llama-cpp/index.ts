@@ -46,7 +46,12 @@ export interface LlamaCppOptions {
   readonly log: Log;
   /** Milliseconds a load may take; 60 s and 0.1 s per megabyte unless given. */
   readonly loadLimitMs?: (weightsBytes: number) => number;
+  /** Milliseconds without a sign after which a process that computes is ended; five minutes unless given. */
+  readonly silenceMs?: number;
 }
+
+/** 64 tokens, the smallest part of a prompt that is heard of, take a very large model on a small machine half of it. */
+const defaultSilenceMs = 300_000;
 
 export interface LlamaCppEngine extends Engine {
   /** Ends engine processes whose owner is gone; also done before the first process is started. Answers how many. */
@@ -145,7 +150,13 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     return { stored, header, facts, request };
   }
 
-  const { generate, embed, count } = createComputing({ models, gate, now: steady, prepare });
+  const { generate, embed, count } = createComputing({
+    models,
+    gate,
+    now: steady,
+    silenceMs: options.silenceMs ?? defaultSilenceMs,
+    prepare,
+  });
 
   return {
     id: "llama-cpp",

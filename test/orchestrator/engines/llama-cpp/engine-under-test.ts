@@ -78,14 +78,14 @@ export const tiny = "practice:tiny";
 export const endless = "endless:tiny";
 
 /** The installed engine with the two practice models, each with a window of 8,192 tokens. */
-export async function startPracticeEngine() {
+export async function startPracticeEngine(options: Partial<LlamaCppOptions> = {}) {
   const folder = await mkdtemp(join(tmpdir(), "ollm-practice-"));
   const { modulePath } = await installedEngine();
   const tinyFile = join(folder, "tiny.gguf");
   const endlessFile = join(folder, "endless.gguf");
   await writeTinyGguf(tinyFile, { contextLength: 8_192 });
   await writeTinyGguf(endlessFile, { isEndless: true, says: "And so it goes on and on.", contextLength: 8_192 });
-  const subject = await startEngine(modulePath, { [tiny]: tinyFile, [endless]: endlessFile });
+  const subject = await startEngine(modulePath, { [tiny]: tinyFile, [endless]: endlessFile }, options);
   const { residency } = subject.engine;
   if (residency === undefined) throw new Error("the engine has no residency");
   return {

@@ -1,3 +1,4 @@
+import type { Prefill } from "./prefill.ts";
 import { chooseSequence } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { closedThought, renderPrompt, toHistory } from "./chat-template.ts";
@@ -22,7 +23,7 @@ export interface GeneratorParts {
   readonly contextTokens: number;
   readonly decodeThreads: number;
   readonly templateFor: (think: ThinkLevel | undefined) => ChatWrapper;
-  readonly prefill: (sequence: ContextSequence, tokens: readonly Token[], signal: AbortSignal) => Promise<void>;
+  readonly prefill: Prefill;
 }
 
 /** A wrapper that thinks may put a few tokens of its own around its thoughts. */
@@ -76,7 +77,9 @@ export function createGenerator(parts: GeneratorParts) {
     const beforeLast = prompt.slice(0, -1);
     await sequence.adaptStateToTokens(beforeLast, false);
     const cachedPromptTokens = sequence.nextTokenIndex;
-    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal);
+    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, () =>
+      emit({ type: "phase", phase: "prefill" }),
+    );
 
     emit({ type: "phase", phase: "decode" });
     llama.maxThreads = parts.decodeThreads;

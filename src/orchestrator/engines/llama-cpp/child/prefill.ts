@@ -12,6 +12,14 @@ export function chunkTokensAt(tokensPerMs: number, batchTokens: number): number 
   return Math.max(smallestChunkTokens, Math.min(batchTokens, Math.round(tokensPerMs * chunkMs)));
 }
 
+/** `progressed` is called after each chunk. */
+export type Prefill = (
+  sequence: ContextSequence,
+  tokens: readonly Token[],
+  signal: AbortSignal,
+  progressed: () => void,
+) => Promise<void>;
+
 /**
  * Evaluates prompts chunk by chunk with a check for cancellation between the chunks: within one evaluation the engine
  * sees no signal (17–35 s for 3,000 tokens of a 460M model). What one prompt measured sizes the next one's chunks.
@@ -21,11 +29,11 @@ export function createPrefill(options: {
   /** Granted; fewer are used when that is faster. */
   readonly threads: number;
   readonly batchTokens: number;
-}): (sequence: ContextSequence, tokens: readonly Token[], signal: AbortSignal) => Promise<void> {
+}): Prefill {
   const { llama, batchTokens } = options;
   const contest = createThreadContest([...new Set([1, Math.ceil(options.threads / 2), options.threads])]);
   let tokensPerMs = 0;
-  return async (sequence, tokens, signal) => {
+  return async (sequence, tokens, signal, progressed) => {
     for (let start = 0; start < tokens.length;) {
       throwIfAborted(signal);
       const chunk = tokens.slice(start, start + chunkTokensAt(tokensPerMs, batchTokens));
@@ -34,6 +42,7 @@ export function createPrefill(options: {
       const startedAt = performance.now();
       await sequence.evaluateWithoutGeneratingNewTokens(chunk);
       start += chunk.length;
+      progressed();
       // The short end of a prompt says nothing about speed.
       if (chunk.length < smallestChunkTokens) continue;
       tokensPerMs = chunk.length / Math.max(performance.now() - startedAt, 0.01);

@@ -30,9 +30,11 @@ describe("prefill", () => {
   };
   const options = { llama: { maxThreads: 0 } as Llama, threads: 2, batchTokens: 128 };
 
-  it("evaluates every token once, in order, in chunks within a batch", async () => {
+  it("evaluates every token once, in order, in chunks within a batch, and is heard of after each", async () => {
     const { evaluated, sequence } = recorder();
-    await createPrefill(options)(sequence, tokens(700), new AbortController().signal);
+    let heard = 0;
+    await createPrefill(options)(sequence, tokens(700), new AbortController().signal, () => void (heard += 1));
+    expect(heard).toBe(evaluated.length);
     expect(evaluated.flat()).toEqual(tokens(700));
     // Nothing is known of the machine's speed: a small chunk tells it.
     expect(evaluated[0]).toHaveLength(64);
@@ -41,7 +43,7 @@ describe("prefill", () => {
   it("stops between two chunks when it is aborted", async () => {
     const controller = new AbortController();
     const { evaluated, sequence } = recorder(() => controller.abort());
-    await expect(createPrefill(options)(sequence, tokens(700), controller.signal)).rejects.toMatchObject({
+    await expect(createPrefill(options)(sequence, tokens(700), controller.signal, () => {})).rejects.toMatchObject({
       code: "cancelled",
     });
     expect(evaluated).toHaveLength(1);

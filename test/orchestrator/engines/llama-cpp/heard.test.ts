@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
+import type { ChildEvent } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
+import { callHeard } from "../../../../src/orchestrator/engines/llama-cpp/heard.ts";
+import { GenerationFailed } from "../../../../src/orchestrator/errors.ts";
+import { ask, endless, isRunning, never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
+
+/** A session whose one call ends when `stop` is called, or by `answer`. */
+function handSession() {
+  let stops = 0;
+  let event: (event: ChildEvent) => void = () => undefined;
+  let fail: (error: Error) => void = () => undefined;
+  let answer: (value: unknown) => void = () => undefined;
+  const session = {
+    call: (_request: unknown, onEvent: typeof event) => {
+      event = onEvent;
+      return new Promise((resolve, reject) => {
+        answer = resolve;
+        fail = reject;
+      });
+    },
+    stop() {
+      stops += 1;
+      fail(new Error("ended"));
+      return Promise.resolve();
+    },
+  } as unknown as ChildSession;
+  return {
+    session,
+    stops: () => stops,
+    event: (what: ChildEvent) => event(what),
+    answer: (value: unknown) => answer(value),
+  };
+}
+
+const count = { type: "count", text: "x" } as const;
+
+describe("a process that computes", () => {
+  it("is ended when nothing is heard of it, and that is said", async () => {
+    const { session, stops } = handSession();
+    const called = callHeard(session, count, 50, () => undefined, never);
+    await expect(called).rejects.toMatchObject({
+      code: "failed",
+      message: expect.stringContaining("gave no sign of life"),
+    });
+    expect(stops()).toBe(1);
+  });
+
+  it("is left alone as long as something is heard of it", async () => {
+    const { session, stops, event, answer } = handSession();
+    const called = callHeard(session, count, 2_000, () => undefined, never);
+    const chatter = setInterval(() => event({ type: "phase", phase: "prefill" }), 20);
+    const silent = callHeard(handSession().session, count, 2_000, () => undefined, never);
+    // The other, of which nothing is heard, has come to its end by then.
+    await expect(silent).rejects.toThrow("gave no sign of life");
+    clearInterval(chatter);
+    answer({ tokens: 1 });
+    expect(await called).toEqual({ tokens: 1 });
+    expect(stops()).toBe(0);
+  });
+});
+
+describe.skipIf(process.platform === "win32")("a dead-locked engine process", () => {
+  it(
+    "is ended, its caller is told, and the next question starts another",
+    async () => {
+      const subject = await startPracticeEngine({ silenceMs: 5_000 });
+      try {
+        const pid = await subject.childOf(() => subject.load(endless));
+        const answering = ask(subject, { model: endless, maxTokens: 100_000 });
+        answering.catch(() => undefined);
+        process.kill(pid, "SIGSTOP");
+        await expect(answering).rejects.toBeInstanceOf(GenerationFailed);
+        await expect(answering).rejects.toThrow("gave no sign of life for 5 s");
+        expect(isRunning(pid)).toBe(false);
+        expect((await ask(subject, { model: endless, maxTokens: 3 })).completionTokens).toBe(3);
+      } finally {
+        await subject.dispose();
+      }
+    },
+    setupLimitMs + testLimitMs,
+  );
+});
