@@ -1,8 +1,7 @@
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { styled } from "./table.ts";
-import { oneLine } from "./width.ts";
+import { hanging, styled } from "./table.ts";
 
 interface DecisionRow {
   readonly at: string;
@@ -36,7 +35,7 @@ export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo
     .toReversed()
     .map(({ at, kind, model, steps }) => {
       const head = `${clockTime(new Date(at), new Date(nowMs))}  ${styled(kind, colours[kind] ?? "cyan", io)} ${model}`;
-      return [head, ...steps.map((step) => `          ${oneLine(step)}`)].join("\n") + "\n";
+      return [head, ...steps.map((step) => hanging("          ", step, io))].join("\n") + "\n";
     })
     .join("");
 }

@@ -1,4 +1,6 @@
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { CommandIo } from "../commands/io.ts";
+import { hanging } from "./table.ts";
 
 /** What `smart_load` with `dry_run` answers, as far as people are shown it. */
 export interface PlannedLoad {
@@ -27,7 +29,10 @@ const origins: Readonly<Record<string, string>> = {
 };
 
 /** The verdict, the arithmetic a step a line, and how the figures came about. */
-export function renderPlannedLoad({ model, loaded, method, margin, parts, plan }: PlannedLoad): string {
+export function renderPlannedLoad(
+  { model, loaded, method, margin, parts, plan }: PlannedLoad,
+  io: Pick<CommandIo, "columns">,
+): string {
   if (plan === undefined) return "";
   // Loaded, elsewhere or not measured: one sentence says it all.
   if (loaded || plan.needed_bytes === 0 || plan.steps.length === 1) return `${plan.steps.join("; ")}\n`;
@@ -35,9 +40,9 @@ export function renderPlannedLoad({ model, loaded, method, margin, parts, plan }
   const estimate = `${origins[method] ?? method}${margin > 0 ? `, ±${Math.round(margin * 1_000) / 10} %` : ""}`;
   return [
     `${model} ${plan.fits ? "fits" : "does not fit"}`,
-    ...plan.steps.map((step) => `  ${step}`),
-    `estimate ${estimate}${made.length === 0 ? "" : `: ${made.join(", ")}`}`,
-    ...(plan.warnings ?? []).map((warning) => `warning: ${warning}`),
+    ...plan.steps.map((step) => hanging("  ", step, io)),
+    hanging("estimate ", `${estimate}${made.length === 0 ? "" : `: ${made.join(", ")}`}`, io),
+    ...(plan.warnings ?? []).map((warning) => hanging("! ", warning, io)),
     "",
   ].join("\n");
 }

@@ -5,7 +5,7 @@ import { duration } from "../progress-line.ts";
 import { type PlannedLoad, renderPlannedLoad } from "./load-plan.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
-import { renderTable, styled, type Column } from "./table.ts";
+import { hanging, renderTable, styled, type Column } from "./table.ts";
 
 /** `ollm://status/ram`. */
 export interface RamReading {
@@ -55,7 +55,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const table = ram.loaded.length === 0 ? "Nothing is loaded.\n" : renderTable(ram.loaded, columns, io);
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM available${swap}`;
-  const warning = ram.warning === undefined ? "" : `${styled(ram.warning, "yellow", io)}\n`;
+  const warning = ram.warning === undefined ? "" : `${styled(hanging("! ", ram.warning, io), "yellow", io)}\n`;
   return `${table}${styled(memory, "dim", io)}\n${warning}`;
 }
 
@@ -91,7 +91,7 @@ export function loadModel(
     const isKept = options.keep === true && options.dryRun !== true;
     if (isKept) await call("manage_model", { action: "keep", model: name });
     show(structured, options, io, (answer) =>
-      options.dryRun === true ? renderPlannedLoad(answer) : `${text}${isKept ? ", and kept" : ""}\n`,
+      options.dryRun === true ? renderPlannedLoad(answer, io) : `${text}${isKept ? ", and kept" : ""}\n`,
     );
     return options.dryRun === true && structured.plan?.fits === false ? 1 : 0;
   });

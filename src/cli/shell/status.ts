@@ -1,11 +1,9 @@
-import { wrap } from "../../orchestrator/text/columns.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
-import { renderFacts, styled, type Fact } from "./table.ts";
-import { oneLine } from "./width.ts";
+import { hanging, renderFacts, styled, type Fact } from "./table.ts";
 
 /** `system_status`. */
 interface Status {
@@ -78,8 +76,6 @@ export function renderStatus(now: Status, io: CommandIo): string {
   ];
   // That of the memory is among them.
   const warnings = now.warnings ?? [];
-  const warned = warnings.flatMap((warning) =>
-    wrap(`! ${oneLine(inShellWords(warning))}`, io.columns ?? Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY),
-  );
-  return `${renderFacts(facts, io)}${warned.map((line) => `${styled(line, "yellow", io)}\n`).join("")}`;
+  const warned = warnings.map((warning) => `${styled(hanging("! ", inShellWords(warning), io), "yellow", io)}\n`);
+  return `${renderFacts(facts, io)}${warned.join("")}`;
 }

@@ -65,6 +65,18 @@ export function renderTable<Row>(
   return `${[head, ...body].join("\n")}\n`;
 }
 
+/**
+ * One line of text with `lead` before it, broken at words where the terminal ends; what follows stands under its
+ * beginning. No line break at the end.
+ */
+export function hanging(lead: string, text: string, io: Pick<CommandIo, "columns">): string {
+  const width = widthOf(lead);
+  const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width);
+  return wrap(oneLine(text), room, Number.POSITIVE_INFINITY)
+    .map((line, index) => `${index === 0 ? lead : " ".repeat(width)}${line}`)
+    .join("\n");
+}
+
 /** One line of what is known of a thing. */
 export interface Fact {
   readonly name: string;
