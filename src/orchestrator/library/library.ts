@@ -3,7 +3,7 @@ import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
-import { parseModelName } from "../store/model-name.ts";
+import { parseModelName, sameModel } from "../store/model-name.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
 import type { Change, PullRequest, PullResult } from "../facade.ts";
 import type { CallerContext, Operation } from "../types.ts";
@@ -118,7 +118,7 @@ export function createLibrary(parts: {
   }
 
   async function unload(caller: CallerContext, name: string | undefined) {
-    const wanted = name === undefined ? await allResident() : [await locateOne(name)];
+    const wanted = name === undefined ? await allResident() : [await locateLoaded(name)];
     const unloaded: { name: string; engine: string; bytes: number }[] = [];
     const busy: string[] = [];
     for (const located of wanted) {
@@ -145,6 +145,18 @@ export function createLibrary(parts: {
       ),
     );
     return resident.flat();
+  }
+
+  /** Also one that was deleted while it was loaded: no engine lists it, and its memory is taken all the same. */
+  async function locateLoaded(name: string): Promise<LocatedModel> {
+    try {
+      return await locateOne(name);
+    } catch (error) {
+      const held = error instanceof UnknownModel ? await allResident() : [];
+      const found = held.find(({ model }) => sameModel(model.name, name));
+      if (found === undefined) throw error;
+      return found;
+    }
   }
 
   async function locateOne(name: string): Promise<LocatedModel> {

@@ -100,4 +100,18 @@ describe("a model that somebody deleted while it was loaded", () => {
     expect((await generate({ model: idle.name })).model).toBe(idle.name);
     expect([...engine.resident.keys()].toSorted()).toEqual([idle.name, stuck.name]);
   });
+
+  it("can still be unloaded by its name", async () => {
+    const clock = { ms: 0 };
+    const { engine, load, orchestrator, caller } = place(9.5 * gigabyte, clock);
+    await load(idle.name);
+    engine.models.splice(1, 1);
+    clock.ms += 10_000;
+    await orchestrator.listModels(caller(), {});
+    await nextTurn();
+    const unloaded = await orchestrator.unloadModels(caller(), "Idle:4b");
+    expect(unloaded).toEqual([{ name: idle.name, engine: "ollama", bytes: 4 * gigabyte }]);
+    expect([...engine.resident.keys()]).toEqual([]);
+    await expect(orchestrator.unloadModels(caller(), idle.name)).rejects.toThrow("no model idle:4b");
+  });
 });
