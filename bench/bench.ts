@@ -5,6 +5,8 @@ export interface Bench {
   readonly summary: string;
   /** Names of options that take a value, beside `--json`; absent: none. */
   readonly options?: readonly string[];
+  /** What `--help` says beside the summary: what the options mean, what a program finds in the JSON form. */
+  readonly help?: string;
   /** Runs the sources alone: nothing is built before it. */
   readonly runsSources?: true;
   /** `options` are those that were given. Throws with a message for the user when they can't be used. */

@@ -5,7 +5,7 @@ import { readRecordedTrace } from "./support/eviction/input.ts";
 import { createRandom, drawModels, gib, type Machine, type Random } from "./support/eviction/machine.ts";
 import { optimalSeconds } from "./support/eviction/optimum.ts";
 import { createOwnMachine } from "./support/eviction/own-machine.ts";
-import { createResidentSets } from "./support/eviction/resident-sets.ts";
+import { createResidentSets, mostModels as mostRecorded } from "./support/eviction/resident-sets.ts";
 import { replay, rivals } from "./support/eviction/rivals.ts";
 import { type Family, families, loopingAgents } from "./support/eviction/traces.ts";
 import { rounded } from "./support/statistics.ts";
@@ -37,6 +37,14 @@ export const eviction: Bench = {
   name: "eviction",
   summary: `reload seconds ÷ offline optimum (nine cases ${meanBar}, aim ${meanAim}; agents ${agentsBar}), or of a trace`,
   options: ["trace", "models", "capacity"],
+  help: `Without options, generated traces are replayed: the nine cases of the bar, then three agents that wait.
+A trace of your own needs all three:
+  --trace FILE      one model name a line, in the order of the requests
+  --models FILE     JSON: [{ "name", "bytes" (as needed in memory), "load_seconds" }, ...], ${mostRecorded} at most
+  --capacity BYTES  what all loaded models share, taken as it is
+--json prints { bench, reload_seconds, rows: [{ policy, reload_seconds, ratio }], verdict } of a trace of your own, where
+ratio is to the exact offline optimum, up to ${mostExactModels} models that are asked for; of the generated ones
+{ bench, mean, agents_mean, longest_overtaking_s, rows, verdict, passed }, where rows hold ratios.`,
   runsSources: true,
   run: (options) => (Object.keys(options).length > 0 ? recorded(options) : Promise.resolve(generated())),
 };

@@ -1,4 +1,4 @@
-/** `npm run bench -- NAME [--json] [options of the bench]`; without a name, the list of them. */
+/** `npm run bench -- NAME [--json | --help] [options of the bench]`; without a name, the list of them. */
 import { parseArgs } from "node:util";
 import { buildAll } from "../scripts/build.ts";
 import { OrchestratorError } from "../src/orchestrator/errors.ts";
@@ -49,14 +49,23 @@ async function run(chosen: Bench): Promise<void> {
   const own = (chosen.options ?? []).map((option) => [option, { type: "string" }] as const);
   const { values } = parseArgs({
     allowPositionals: true,
-    options: { ...Object.fromEntries(own), json: { type: "boolean" } },
+    options: { ...Object.fromEntries(own), json: { type: "boolean" }, help: { type: "boolean" } },
   });
-  const { json, ...options } = values as { json?: boolean } & Record<string, string>;
+  const { json, help, ...options } = values as { json?: boolean; help?: boolean } & Record<string, string>;
+  if (help === true) {
+    console.log(helpOf(chosen));
+    return;
+  }
   if (chosen.runsSources !== true) await buildAll();
   const { rows, totals, verdict, passed } = await chosen.run(options);
   if (json === true) console.log(JSON.stringify({ bench: chosen.name, ...totals, rows, verdict, passed }, null, 2));
   else console.log([table(rows), ...(verdict === undefined ? [] : ["", verdict])].join("\n"));
   process.exitCode = passed === false ? 1 : 0;
+}
+
+function helpOf({ name: benchName, summary, options = [], help }: Bench): string {
+  const usage = ["--json", ...options.map((option) => `--${option} ${option.toUpperCase()}`)];
+  return [`npm run bench -- ${benchName} [${usage.join("] [")}]`, summary, ...(help ? ["", help] : [])].join("\n");
 }
 
 /** Options or files that can't be used; anything else is a defect, and its stack is shown. */
