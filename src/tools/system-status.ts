@@ -3,6 +3,9 @@ import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present } from "./render.ts";
 
+/** Of what is under way; in text, beyond it, only the number. */
+const shownOperations = 10;
+
 export const systemStatus = defineTool({
   name: "system_status",
   title: "System status",
@@ -94,11 +97,14 @@ export const systemStatus = defineTool({
       }),
     };
   },
-  render({ ram, loaded, engines, warnings }) {
+  render({ ram, loaded, queue = [], operations = [], engines, warnings }) {
     const lines = [
       `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
       `loaded: ${loaded.map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " pinned" : ""}`).join(", ") || "nothing"}`,
+      ...queue.map(({ model, running, waiting }) => `queue: ${model} answers ${running}, ${waiting} wait`),
+      ...operations.slice(0, shownOperations).map(({ title, message }) => `at work: ${workText(title, message)}`),
+      ...(operations.length > shownOperations ? [`at work: ${operations.length - shownOperations} more`] : []),
       ...engines.map(({ id, health, model_count, message }) =>
         [`${id}: ${health}, ${model_count} ${model_count === 1 ? "model" : "models"}`, message]
           .filter((part) => part !== undefined)
@@ -109,6 +115,13 @@ export const systemStatus = defineTool({
     return [...lines, ...(warnings ?? [])].join("\n");
   },
 });
+
+/** Most messages name what they are about. */
+function workText(title: string, message: string | undefined): string {
+  const subject = title.slice(title.indexOf(" ") + 1);
+  if (message === undefined) return title;
+  return message.includes(subject) ? message : `${title}: ${message}`;
+}
 
 function filled<Item>(items: Item[]): Item[] | undefined {
   return items.length > 0 ? items : undefined;
