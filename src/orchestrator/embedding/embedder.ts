@@ -1,6 +1,6 @@
 import { takesNoMemory, type Inventory, type LocatedModel } from "../inventory/inventory.ts";
 import type { Loader } from "../loading/loader.ts";
-import { canonicalContext } from "../loading/context-size.ts";
+import { canonicalContext } from "../memory/context-size.ts";
 import type { Log } from "../log.ts";
 import type { Embed, EmbedHint } from "../recall/embedding.ts";
 import { instructed } from "./instructed.ts";

@@ -1,6 +1,6 @@
 import { PromptTooLong } from "../errors.ts";
 import type { GenerateRequest } from "../facade.ts";
-import { canonicalContext, defaultContextTokens } from "../loading/context-size.ts";
+import { canonicalContext, defaultContextTokens } from "../memory/context-size.ts";
 import type { CallerContext } from "../types.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";

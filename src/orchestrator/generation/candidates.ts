@@ -3,7 +3,7 @@ import type { Settings } from "../config/schema.ts";
 import { throwIfCancelled } from "../errors.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import type { Loader } from "../loading/loader.ts";
-import { defaultContextTokens } from "../loading/context-size.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";

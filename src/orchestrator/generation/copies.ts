@@ -2,7 +2,7 @@ import type { Settings } from "../config/schema.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
-import { defaultContextTokens } from "../loading/context-size.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
 import { isCooling } from "../observations/observations.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../queue/lines.ts";
 import { chooseCopy } from "../scheduler/spread.ts";

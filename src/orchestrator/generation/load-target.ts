@@ -3,7 +3,7 @@ import { overridesOf } from "../catalog/model-overrides.ts";
 import { InvalidRequest, UnknownModel } from "../errors.ts";
 import type { LoadRequest } from "../facade.ts";
 import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
-import { canonicalContext } from "../loading/context-size.ts";
+import { canonicalContext } from "../memory/context-size.ts";
 import type { CallerContext } from "../types.ts";
 import { type CandidateSource, factsOf } from "./candidates.ts";
 import { ownDefaults } from "./own-defaults.ts";

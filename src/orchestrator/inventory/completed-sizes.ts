@@ -1,6 +1,6 @@
 import type { Engine } from "../engines/engine.ts";
-import { defaultContextTokens } from "../loading/context-size.ts";
-import { loadShapeOf } from "../loading/load-shape.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
+import { loadShapeOf } from "../estimates/load-shape.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { weightBytesOf } from "../memory/predict.ts";
 import { completeReading } from "../memory/reading.ts";

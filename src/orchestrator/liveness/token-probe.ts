@@ -3,7 +3,7 @@ import type { Engine } from "../engines/engine.ts";
 import { OrchestratorError } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
-import { defaultContextTokens } from "../loading/context-size.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
 import { sameModel } from "../store/model-name.ts";
 

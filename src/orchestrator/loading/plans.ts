@@ -2,8 +2,8 @@ import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/i
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../types.ts";
-import { elsewherePlan, unmeasuredPlan } from "./adjust.ts";
-import type { Estimates } from "./estimates.ts";
+import { elsewherePlan, unmeasuredPlan } from "./does-not-fit.ts";
+import type { Estimates } from "../estimates/estimates.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Policies } from "./policies.ts";
 import { victimsOf } from "./queueing.ts";

@@ -4,8 +4,8 @@ import { OutOfMemory } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
-import { largestWithin, remediesOfContext } from "./adjust.ts";
-import type { Estimates } from "./estimates.ts";
+import { largestWithin, remediesOfContext } from "./does-not-fit.ts";
+import type { Estimates } from "../estimates/estimates.ts";
 import type { RoomMaker } from "./room.ts";
 
 /**

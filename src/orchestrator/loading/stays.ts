@@ -4,7 +4,7 @@ import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
-import { defaultContextTokens } from "./context-size.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
 import type { ResidentModel } from "../types.ts";
 import type { Keeping } from "./keeping.ts";
 import type { OwnLoads } from "./own-loads.ts";

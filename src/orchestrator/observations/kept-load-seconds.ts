@@ -1,6 +1,6 @@
 import type { Engine } from "../engines/engine.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { KeptLearning } from "../loading/kept-learning.ts";
+import type { KeptLearning } from "../estimates/kept-learning.ts";
 import type { InstalledModel } from "../types.ts";
 import type { Observations } from "./observations.ts";
 

@@ -6,7 +6,7 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import type { EngineModels, Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Library } from "../library/library.ts";
-import { canonicalContext } from "../loading/context-size.ts";
+import { canonicalContext } from "../memory/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
 import type { Log } from "../log.ts";
 import { type MemoryState, planLoad } from "../memory/plan.ts";

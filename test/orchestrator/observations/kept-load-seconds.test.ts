@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
-import type { KeptLearning, KeptLoad } from "../../../src/orchestrator/loading/kept-learning.ts";
+import type { KeptLearning, KeptLoad } from "../../../src/orchestrator/estimates/kept-learning.ts";
 import { withKeptLoadSeconds } from "../../../src/orchestrator/observations/kept-load-seconds.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { doesNotFit } from "../../../src/orchestrator/loading/adjust.ts";
+import { doesNotFit } from "../../../src/orchestrator/loading/does-not-fit.ts";
 import { UnknownModel } from "../../../src/orchestrator/errors.ts";
-import { createEstimates } from "../../../src/orchestrator/loading/estimates.ts";
+import { createEstimates } from "../../../src/orchestrator/estimates/estimates.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { InstalledModel, LoadPlan, MemoryEstimate } from "../../../src/orchestrator/types.ts";
 

@@ -1,4 +1,4 @@
-import { isForever } from "./expiry.ts";
+import { isForever } from "../loading/expiry.ts";
 
 /** What an engine has in memory, as far as its upkeep goes. Pure. */
 export interface Stay {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import type { DocumentFiles } from "../../src/orchestrator/documents/files.ts";
-import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
-import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createHandSettings } from "../support/hand-settings.ts";
-import { createMemoryDocumentFiles } from "../support/memory-document-files.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
-import { settle, slowTime, tellStays } from "../support/slow-time.ts";
+import type { DocumentFiles } from "../../../src/orchestrator/documents/files.ts";
+import { EngineUnreachable } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createHandSettings } from "../../support/hand-settings.ts";
+import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+import { settle, slowTime, tellStays } from "../../support/slow-time.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const minute = 60_000;

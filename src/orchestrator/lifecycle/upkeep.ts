@@ -9,7 +9,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
 import { dutiesOf, type Stay, touchIntervalMs } from "./duties.ts";
-import type { Loader } from "./loader.ts";
+import type { Loader } from "../loading/loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 
 /** Looks now and then at what is in memory, as long as something of ours is. */

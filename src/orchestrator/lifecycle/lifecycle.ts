@@ -1,17 +1,17 @@
-import type { Timers } from "./async/timers.ts";
-import type { Settings } from "./config/schema.ts";
-import type { Decisions } from "./decisions/decisions.ts";
-import type { DocumentFiles } from "./documents/files.ts";
-import type { Inventory } from "./inventory/inventory.ts";
-import { createLiveness, type Liveness } from "./liveness/liveness.ts";
-import { createTokenProbe } from "./liveness/token-probe.ts";
-import { createKeptLoads } from "./loading/kept-loads.ts";
-import type { Loader } from "./loading/loader.ts";
-import { createLostPins } from "./loading/lost-pins.ts";
-import { createPreload } from "./loading/preload.ts";
-import { createUnasked } from "./loading/unasked.ts";
-import { createUpkeep } from "./loading/upkeep.ts";
-import type { Log } from "./log.ts";
+import type { Timers } from "../async/timers.ts";
+import type { Settings } from "../config/schema.ts";
+import type { Decisions } from "../decisions/decisions.ts";
+import type { DocumentFiles } from "../documents/files.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { createLiveness, type Liveness } from "../liveness/liveness.ts";
+import { createTokenProbe } from "../liveness/token-probe.ts";
+import { createKeptLoads } from "./kept-loads.ts";
+import type { Loader } from "../loading/loader.ts";
+import { createLostPins } from "./lost-pins.ts";
+import { createPreload } from "./preload.ts";
+import { createUnasked } from "./unasked.ts";
+import { createUpkeep } from "./upkeep.ts";
+import type { Log } from "../log.ts";
 
 /** What happens to models in memory, and is asked of engines, without anybody asking for it. */
 export interface Lifecycle {

@@ -1,7 +1,7 @@
 import type { Decisions } from "../decisions/decisions.ts";
 import { EngineUnreachable, OrchestratorError, UnknownModel } from "../errors.ts";
 import { type Inventory, takesNoMemory } from "../inventory/inventory.ts";
-import type { Loader } from "./loader.ts";
+import type { Loader } from "../loading/loader.ts";
 
 /** Loads that nobody asked for: they make no room and install nothing. */
 export interface Unasked {

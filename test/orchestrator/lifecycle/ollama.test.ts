@@ -1,8 +1,8 @@
 import { describe, expect, it, onTestFinished } from "vitest";
-import { handClock } from "../support/hand-clock.ts";
-import { createHandSettings } from "../support/hand-settings.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
-import { startPair } from "./engines/ollama/fixture.ts";
+import { handClock } from "../../support/hand-clock.ts";
+import { createHandSettings } from "../../support/hand-settings.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+import { startPair } from "../engines/ollama/fixture.ts";
 
 const forever = -1;
 

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
-import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createHandSettings } from "../support/hand-settings.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
-import { settle, slowTime, tellStays } from "../support/slow-time.ts";
+import { EngineUnreachable } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createHandSettings } from "../../support/hand-settings.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+import { settle, slowTime, tellStays } from "../../support/slow-time.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const other = fakeModel("gemma3:4b", 3 * gigabyte);

@@ -9,7 +9,7 @@ import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";
 import { type AllocatorBytes, simulatedElsewhere } from "../memory/simulated.ts";
 import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../types.ts";
-import { defaultContextTokens } from "./context-size.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { createLearning, type Explained } from "./learning.ts";
 import { loadShapeOf } from "./load-shape.ts";

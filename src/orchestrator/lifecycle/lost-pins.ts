@@ -5,8 +5,8 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { keyOfName } from "../store/model-name.ts";
 import type { ResidentModel } from "../types.ts";
-import { defaultContextTokens } from "./context-size.ts";
-import type { Loader } from "./loader.ts";
+import { defaultContextTokens } from "../memory/context-size.ts";
+import type { Loader } from "../loading/loader.ts";
 import type { Unasked } from "./unasked.ts";
 
 /** Pinned models that their engine let go of. */

@@ -4,7 +4,7 @@ import type { LocatedModel } from "../inventory/inventory.ts";
 import type { LoadTarget } from "../memory/plan.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, LoadPlan } from "../types.ts";
-import type { Estimates } from "./estimates.ts";
+import type { Estimates } from "../estimates/estimates.ts";
 
 /** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
 export function unmeasuredPlan(target: LoadTarget): LoadPlan {

@@ -4,9 +4,9 @@ import type { DocumentFiles } from "../documents/files.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
-import { isForever } from "./expiry.ts";
-import type { OwnLoads } from "./own-loads.ts";
-import type { Stays } from "./stays.ts";
+import { isForever } from "../loading/expiry.ts";
+import type { OwnLoads } from "../loading/own-loads.ts";
+import type { Stays } from "../loading/stays.ts";
 
 /** What was loaded here, kept over the end of this process: without it a killed owner's models would stay for ever. */
 export interface KeptLoads {
