@@ -9,7 +9,7 @@ import { dimensionsOf, type ModelDimensions } from "../src/orchestrator/memory/d
 import { computedEstimate } from "../src/orchestrator/memory/predict.ts";
 import { computeObservation } from "../src/orchestrator/memory/reading.ts";
 import { installedEngine } from "../test/support/engine.ts";
-import { fittedShapes, heldOutShapes, type Shape } from "../test/support/model-shapes.ts";
+import { fittedShapes, heldOutShapes, inventedShapes, type Shape } from "../test/support/model-shapes.ts";
 import { writeShape } from "../test/support/shape-gguf.ts";
 import type { Bench } from "./bench.ts";
 import { type AllocatorLoad, createAllocator } from "./support/fit-grid/allocator.ts";
@@ -33,7 +33,7 @@ const recurrentGrid = grid.filter(
     contextTokens !== 8_192 && cacheType === "f16" && (parallel === 1) === (batchTokens === 512),
 );
 
-type Group = "fitted" | "held out" | "folder";
+type Group = "fitted" | "held out" | "invented" | "folder";
 
 interface Subject {
   readonly name: string;
@@ -79,13 +79,17 @@ async function writeGrid(folder: string): Promise<readonly Subject[]> {
   const write = async (shapes: readonly Shape[], group: Group): Promise<Subject[]> => {
     const subjects: Subject[] = [];
     for (const shape of shapes) {
-      const file = join(folder, `${shape.name.replaceAll(" ", "-")}.gguf`);
+      const file = join(folder, `${shape.name.replaceAll(/[ ,]+/g, "-")}.gguf`);
       await writeShape(file, shape);
       subjects.push({ name: shape.name, group, file });
     }
     return subjects;
   };
-  return [...(await write(fittedShapes, "fitted")), ...(await write(heldOutShapes, "held out"))];
+  return [
+    ...(await write(fittedShapes, "fitted")),
+    ...(await write(heldOutShapes, "held out")),
+    ...(await write(inventedShapes, "invented")),
+  ];
 }
 
 async function folderSubjects(folder: string): Promise<readonly Subject[]> {
@@ -103,7 +107,7 @@ async function examine(
     return { subject, architecture: "unknown", readings: [], weightsBytes: 0, simulated: [], note: header };
   const facts = factsFromHeader(header);
   const model = dimensionsOf(facts);
-  const loads = model?.recurrent === undefined ? grid : recurrentGrid;
+  const loads = (model?.recurrent?.state ?? 0) === 0 ? grid : recurrentGrid;
   const { weightsBytes, bytes, failure } = await read({ file, loads: [...ownLoads, ...loads] });
   const base = { subject, architecture: header.architecture, weightsBytes: header.weightsBytes };
   if (weightsBytes === undefined)

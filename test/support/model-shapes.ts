@@ -185,4 +185,45 @@ export const heldOutShapes: readonly Shape[] = [
   shape("ERNIE 4.5 0.3B", "ernie4_5", [103_424, 1_024, 18, 3_072, 16, 2], { ...tied, headLength: 128 }),
   shape("EXAONE 4 32B", "exaone4", [102_400, 5_120, 64, 27_392, 40, 8], { window: 4_096 }),
   shape("GLM 4 9B", "glm4", [151_552, 4_096, 40, 13_696, 32, 2]),
+  shape("LFM2 350M", "lfm2", [65_536, 1_024, 16, 4_608, 16, 8], {
+    ...tied,
+    ...attentionIn(16, [2, 5, 8, 10, 12, 14], 8),
+    shortConvolution: 3,
+  }),
+  shape("Mistral Small 3.2 24B", "mistral3", [131_072, 5_120, 40, 32_768, 32, 8], { headLength: 128 }),
+];
+
+/**
+ * Shapes that nobody published: small vocabularies under narrow and wide blocks, where a buffer's holes weigh most, and
+ * other counts of experts and heads. The formula had not seen them either.
+ */
+export const inventedShapes: readonly Shape[] = [
+  shape("768 wide, 32k words", "llama", [32_000, 768, 12, 2_048, 12, 12]),
+  shape("1,536 wide, 8k words", "llama", [8_192, 1_536, 20, 4_096, 24, 2]),
+  shape("heads of 256, 32k words", "llama", [32_000, 2_048, 18, 4_096, 32, 4], { headLength: 256 }),
+  shape("block as wide as the stream", "llama", [32_000, 2_560, 24, 2_560, 20, 20]),
+  shape("4 experts, 1 used, 32k words", "llama", [32_000, 2_048, 16, 5_632, 16, 8], moe(4, 1, 5_632)),
+  shape("16 experts, 4 used, 32k words", "llama", [32_000, 1_024, 16, 1_536, 16, 4], moe(16, 4, 1_536)),
+  shape("64 experts, 4 used, 32k words", "qwen3moe", [32_000, 1_024, 24, 384, 16, 2], {
+    headLength: 128,
+    ...moe(64, 4, 384),
+  }),
+  shape("32 experts, 16 used", "olmoe", [50_304, 1_280, 12, 640, 10, 10], moe(32, 16, 640)),
+  shape("latent attention, 32k words", "deepseek2", [32_000, 1_024, 27, 4_096, 8, 1], {
+    experts: { count: 32, used: 4, feedForward: 512, shared: 512, denseLayers: 2 },
+    mla: { rank: 256, rope: 32, keyLength: 96, valueLength: 64 },
+  }),
+  shape("sinks, 32k words", "gpt-oss", [32_000, 1_536, 12, 1_536, 24, 4], {
+    headLength: 64,
+    window: 128,
+    ...moe(16, 2, 1_536),
+  }),
+  shape("window of 256, 32k words", "gemma3", [32_000, 1_536, 20, 6_144, 6, 2], { headLength: 256, window: 256 }),
+  shape("window of 1,024, 100k words", "cohere2", [100_000, 2_048, 20, 8_192, 16, 4], { ...tied, window: 1_024 }),
+  shape("delta net, 64k words", "qwen3next", [64_000, 1_024, 24, 5_120, 16, 2], {
+    headLength: 256,
+    ...moe(64, 6, 256, 256),
+    ...ssm(2_048, 128, 8, 16),
+  }),
+  shape("Mamba 2, 32k words", "mamba2", [32_000, 1_024, 24, 0, 0, 0], { ...tied, ...ssm(2_048, 64, 2, 32) }),
 ];

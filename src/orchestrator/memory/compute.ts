@@ -37,6 +37,17 @@ export function computeBytes(model: ModelDimensions, load: LoadShape, outputs: R
   return Math.ceil(4 * batch * Math.max(...moments)) + (isQuantised(load) ? rotationBytes : 0);
 }
 
+/**
+ * Share by which the buffer is larger where the logits lie further behind: they begin where the last result ends, and
+ * that goes into the hole that fits best. Seen with small vocabularies: up to the masks and one width more.
+ */
+export function outputSlack(model: ModelDimensions, load: LoadShape, outputs: ReservedOutputs): number {
+  if (outputs === "sequences" || model.isEncoder) return 0;
+  const batch = roundedTo(batchOf(load), load.parallel);
+  const behind = maskNumbers(model, load) + 4 * model.width;
+  return Math.max(0, (4 * batch * (model.vocabulary + behind)) / computeBytes(model, load, outputs) - 1);
+}
+
 /** Positions, indices and the masks of attention in F16: half a number for each cell that a token may look at. */
 function maskNumbers(model: ModelDimensions, load: LoadShape): number {
   const attention = model.layers.filter(({ keyWidth }) => keyWidth > 0);
@@ -49,8 +60,9 @@ function maskNumbers(model: ModelDimensions, load: LoadShape): number {
  * Gate, up and their product, beside four copies of the stream. The results of all experts of a token go into the hole
  * that gate and up leave, or, where that is too small, behind everything.
  */
-function blockNumbers({ feedForward, experts, width }: ModelDimensions): number {
-  const dense = 3 * feedForward + 4 * width;
+function blockNumbers({ feedForward, isGated, experts, width }: ModelDimensions): number {
+  // Without a gate the activation is computed in place.
+  const dense = (isGated ? 3 : 1) * feedForward + 4 * width;
   if (experts === undefined) return dense;
   const inner = experts.used * experts.feedForward;
   const results = experts.used * width;

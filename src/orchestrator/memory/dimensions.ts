@@ -21,6 +21,8 @@ export interface ModelDimensions {
   readonly width: number;
   /** The largest of all layers. */
   readonly feedForward: number;
+  /** Its feed-forward multiplies two projections; without a gate there is only one. */
+  readonly isGated: boolean;
   /** Query heads, the most of all layers; 0 without attention. */
   readonly heads: number;
   /** Numbers of one head's key and value as attention computes them. */
@@ -54,6 +56,11 @@ const encoders: ReadonlySet<string> = new Set(
   `bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 modern-bert neo-bert nomic-bert nomic-bert-moe t5encoder`.split(
     " ",
   ),
+);
+
+/** `LLM_FFN_SEQ` without a gate in llama.cpp's `src/models`. */
+const ungated: ReadonlySet<string> = new Set(
+  `bert bloom codeshell falcon gpt2 gptneox mpt nemotron nemotron_h phi2 starcoder starcoder2`.split(" "),
 );
 
 /** Their caches are of other kinds (indexers, compressed keys), or there is a second one for the encoder. */
@@ -139,6 +146,7 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
     vocabulary,
     width,
     feedForward: Math.max(...feedForwards),
+    isGated: !ungated.has(architecture),
     heads: mostHeads,
     keyLength,
     valueLength,
@@ -229,5 +237,5 @@ function sharedByDefault(architecture: string, layerCount: number): number {
 const mostNumbers = 1e9;
 
 function count(value: unknown): number | undefined {
-  return typeof value === "number" && value >= 0 && value <= mostNumbers ? value : undefined;
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= mostNumbers ? Number(value) : undefined;
 }

@@ -122,3 +122,10 @@ it.each([
 ])("with %s there is nothing to compute", (_what, metadata) => {
   expect(dimensionsOf({ metadata, vocabularySize: 1_000 })).toBeUndefined();
 });
+
+describe("a count that isn't one", () => {
+  it.each([0.5, -1, "12", 2 ** 60, Number.NaN, null])("(%s layers) leaves nothing to compute", (layers) => {
+    const metadata = { "general.architecture": "llama", "llama.block_count": layers, "llama.embedding_length": 64 };
+    expect(dimensionsOf({ metadata, vocabularySize: 1_000 })).toBeUndefined();
+  });
+});

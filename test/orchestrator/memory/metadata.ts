@@ -1,11 +1,11 @@
 import { dimensionsOf, type ModelDimensions } from "../../../src/orchestrator/memory/dimensions.ts";
 import type { LoadShape } from "../../../src/orchestrator/memory/cache.ts";
-import { fittedShapes, heldOutShapes } from "../../support/model-shapes.ts";
+import { fittedShapes, heldOutShapes, inventedShapes } from "../../support/model-shapes.ts";
 import { metadataOf } from "../../support/shape-gguf.ts";
 
-/** As an engine would describe a published model. */
+/** As an engine would describe a model of the grid. */
 export function published(name: string): ModelDimensions {
-  const shape = [...fittedShapes, ...heldOutShapes].find((candidate) => candidate.name === name);
+  const shape = [...fittedShapes, ...heldOutShapes, ...inventedShapes].find((candidate) => candidate.name === name);
   if (shape === undefined) throw new Error(`no shape ${name}`);
   const metadata = Object.fromEntries(metadataOf(shape).map(([key, , value]) => [key, value]));
   return dimensionsIn(metadata, shape.vocabulary);
