@@ -195,7 +195,7 @@ export const heldOutShapes: readonly Shape[] = [
 
 /**
  * Shapes that nobody published: small vocabularies under narrow and wide blocks, where a buffer's holes weigh most, and
- * other counts of experts and heads. The formula had not seen them either.
+ * other counts of experts and heads. The formula's counts don't come from them, its margins do.
  */
 export const inventedShapes: readonly Shape[] = [
   shape("768 wide, 32k words", "llama", [32_000, 768, 12, 2_048, 12, 12]),
