@@ -27,16 +27,17 @@ export function createPolicies(parts: {
   readonly observations: Pick<Observations, "of">;
   readonly isPinned: (name: string) => boolean;
 }): Policies {
-  const domains = new Map<string, { readonly policy: EvictionPolicy; capacityBytes: number | undefined }>();
+  const domains = new Map<string, { readonly policy: EvictionPolicy; capacityBytes: number }>();
   const domainOf = (id: string) => {
-    const domain = domains.get(id) ?? { policy: createEvictionPolicy(), capacityBytes: undefined };
+    // What serves before the first look, as what an earlier process loaded does, counts; nothing goes for it.
+    const domain = domains.get(id) ?? { policy: createEvictionPolicy(), capacityBytes: Number.POSITIVE_INFINITY };
     domains.set(id, domain);
     return domain;
   };
-  /** Undefined: it can't be evicted, or memory is not measured, and not planned either. */
+  /** Undefined: it can't be evicted. */
   const useOf = (engine: Engine, { name, sizeBytes }: Model): ModelUse | undefined => {
+    if (parts.isPinned(name)) return undefined;
     const { capacityBytes } = domainOf(engine.memoryDomain);
-    if (capacityBytes === undefined || parts.isPinned(name)) return undefined;
     const key = modelId(engine.id, name);
     const { loadSeconds } = parts.observations.of(key);
     return { key, sizeBytes, capacityBytes, ...(loadSeconds === undefined ? {} : { loadSeconds }) };

@@ -1,0 +1,46 @@
+import { expect, it } from "vitest";
+import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
+import { createPolicies } from "../../../src/orchestrator/loading/policies.ts";
+import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
+
+const engine = { id: "ollama", memoryDomain: "local" };
+const other = { id: "embedded", memoryDomain: "local" };
+const elsewhere = { id: "remote", memoryDomain: "remote" };
+const GB = 1e9;
+
+function place(pinned = "") {
+  const observations = createObservations(() => 0);
+  const policies = createPolicies({ observations, isPinned: (name) => name === pinned });
+  const serve = (at: typeof engine, name: string) => policies.served(at, { name, sizeBytes: GB });
+  const loss = (at: typeof engine, name: string) => policies.losses(at)(modelId(at.id, name));
+  return { observations, policies, serve, loss };
+}
+
+it("uses before the first look at the memory count", () => {
+  const { serve, loss } = place();
+  for (const name of ["often", "seldom", "often"]) serve(engine, name);
+  expect(loss(engine, "often")).toBeGreaterThan(loss(engine, "seldom") ?? Number.NaN);
+});
+
+it("engines that share a memory share a policy, and others don't", () => {
+  const { policies, serve } = place();
+  serve(engine, "model");
+  expect(policies.losses(other)(modelId(engine.id, "model"))).toBeGreaterThan(0);
+  expect(policies.losses(elsewhere)(modelId(engine.id, "model"))).toBeUndefined();
+});
+
+it("a measured load time counts, one that is forgotten does not", () => {
+  const { observations, policies, serve, loss } = place();
+  observations.loaded(modelId(engine.id, "slow"), 60_000);
+  for (const name of ["slow", "model"]) serve(engine, name);
+  const known = loss(engine, "slow") ?? Number.NaN;
+  expect(known).toBeGreaterThan(30 * 100);
+  policies.forget(modelId(engine.id, "slow"));
+  expect(loss(engine, "slow")).toBeUndefined();
+});
+
+it("a pinned model is left out: it can't be evicted", () => {
+  const { serve, loss } = place("pinned");
+  serve(engine, "pinned");
+  expect(loss(engine, "pinned")).toBeUndefined();
+});
