@@ -1,56 +1,30 @@
 import { ModelDoesNotFit } from "../errors.ts";
 import { formatBytes } from "../text/format-bytes.ts";
-import type { LocatedModel } from "../inventory/inventory.ts";
-import type { LoadTarget } from "../memory/plan.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, LoadPlan } from "../types.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 
-/** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
-export function unmeasuredPlan(target: LoadTarget): LoadPlan {
-  return {
-    model: target.model,
-    engine: target.engine,
-    contextTokens: target.contextTokens,
-    isLoaded: target.isLoaded,
-    fits: true,
-    estimate: target.estimate,
-    neededBytes: target.estimate.predictedBytes,
-    freeBytes: 0,
-    evict: [],
-    steps: [
-      `the memory of ${target.engine} is on another machine and not measured; set providers.ollama.memoryBytes to plan it`,
-    ],
-  };
-}
-
-/** A cloud model needs nothing here. */
-export function elsewherePlan({ engine, model }: LocatedModel, contextTokens: number): LoadPlan {
-  return {
-    model: model.name,
-    engine: engine.id,
-    contextTokens,
-    isLoaded: false,
-    fits: true,
-    estimate: { method: "configured", predictedBytes: 0, margin: 0, processBytes: 0 },
-    neededBytes: 0,
-    freeBytes: 0,
-    evict: [],
-    steps: [`${model.name} runs elsewhere: it takes no memory here`],
-  };
-}
+type Lists = readonly { readonly models: readonly InstalledModel[] }[];
 
 /** The largest local model other than `except` whose size, or what is configured of it, is at most `bytes`. */
 export function largestWithin(
-  lists: readonly { readonly models: readonly InstalledModel[] }[],
+  lists: Lists,
   bytes: number,
   except: string,
   estimateOf: Estimates["quick"],
 ): InstalledModel | undefined {
+  return largestOther(lists, except, (model) => estimateOf(model).predictedBytes <= bytes);
+}
+
+function largestOther(
+  lists: Lists,
+  except: string,
+  isSmallEnough: (model: InstalledModel) => boolean,
+): InstalledModel | undefined {
   return lists
     .flatMap(({ models }) => models)
     .filter((model) => model.trust === "local" && model.sizeBytes > 0 && !sameModel(model.name, except))
-    .filter((model) => estimateOf(model).predictedBytes <= bytes)
+    .filter(isSmallEnough)
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
 }
 
@@ -68,7 +42,7 @@ const contextFree: ReadonlySet<string> = new Set(["size_rule", "configured"]);
  */
 export function doesNotFit(
   plan: LoadPlan,
-  lists: readonly { readonly models: readonly InstalledModel[] }[],
+  lists: Lists,
   bufferBytes: number,
   pinned: readonly string[],
   estimateOf: Estimates["quick"],
@@ -79,15 +53,10 @@ export function doesNotFit(
   const besideBytes = isCapped ? 0 : bufferBytes;
   // The rule of models without metadata, read backwards (`estimateBySize`).
   const largestBytes = Math.max(0, Math.min(freeBytes / 1.2, freeBytes - besideBytes));
-  const smaller = lists
-    .flatMap(({ models }) => models)
-    .filter((model) => model.trust === "local" && model.sizeBytes > 0)
-    .filter((model) => {
-      if (sameModel(model.name, plan.model)) return false;
-      const { method, predictedBytes } = estimateOf(model);
-      return method === "configured" ? predictedBytes + besideBytes <= freeBytes : model.sizeBytes <= largestBytes;
-    })
-    .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
+  const smaller = largestOther(lists, plan.model, (model) => {
+    const { method, predictedBytes } = estimateOf(model);
+    return method === "configured" ? predictedBytes + besideBytes <= freeBytes : model.sizeBytes <= largestBytes;
+  });
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
   const kept = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
   const remedies = [

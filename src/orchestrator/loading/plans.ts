@@ -2,7 +2,6 @@ import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/i
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../types.ts";
-import { elsewherePlan, unmeasuredPlan } from "./does-not-fit.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Policies } from "./policies.ts";
@@ -83,4 +82,38 @@ export async function residentOf(
 ): Promise<ResidentModel | undefined> {
   const resident = await inventory.resident(engine, maxAgeMs);
   return resident.find(({ name }) => sameModel(name, model.name));
+}
+
+/** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
+function unmeasuredPlan(target: LoadTarget): LoadPlan {
+  return {
+    model: target.model,
+    engine: target.engine,
+    contextTokens: target.contextTokens,
+    isLoaded: target.isLoaded,
+    fits: true,
+    estimate: target.estimate,
+    neededBytes: target.estimate.predictedBytes,
+    freeBytes: 0,
+    evict: [],
+    steps: [
+      `the memory of ${target.engine} is on another machine and not measured; set providers.ollama.memoryBytes to plan it`,
+    ],
+  };
+}
+
+/** A cloud model needs nothing here. */
+function elsewherePlan({ engine, model }: LocatedModel, contextTokens: number): LoadPlan {
+  return {
+    model: model.name,
+    engine: engine.id,
+    contextTokens,
+    isLoaded: false,
+    fits: true,
+    estimate: { method: "configured", predictedBytes: 0, margin: 0, processBytes: 0 },
+    neededBytes: 0,
+    freeBytes: 0,
+    evict: [],
+    steps: [`${model.name} runs elsewhere: it takes no memory here`],
+  };
 }

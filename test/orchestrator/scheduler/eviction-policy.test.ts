@@ -79,10 +79,10 @@ describe("what a load is planned with", () => {
     for (const key of ["often", "often", "seldom", "often"]) policy.used(use(key, key === "often" ? 9 : 8));
     const next = use("next", 9);
     // Both fit so far; beside the next one only one does.
-    const held = 100 * 8;
-    expect(policy.expectedLosses()("seldom")).toBeGreaterThan(held);
-    expect(policy.expectedLosses(next)("seldom")).toBeLessThan(held);
-    expect(policy.expectedLosses(next)("often")).toBeGreaterThan(held);
+    const lossOfHeld = 100 * 8;
+    expect(policy.expectedLosses()("seldom")).toBeGreaterThan(lossOfHeld);
+    expect(policy.expectedLosses(next)("seldom")).toBeLessThan(lossOfHeld);
+    expect(policy.expectedLosses(next)("often")).toBeGreaterThan(lossOfHeld);
     expect(policy.expectedLosses()("next")).toBeUndefined();
   });
 });

@@ -228,9 +228,9 @@ describe("a simulation for another engine", () => {
         isEmbedding: false,
       };
       const digest = (await subject.engine.describe(tiny, never)).digest ?? "";
-      const ask = (more: Partial<typeof usual>) => estimation?.simulate?.(digest, { ...usual, ...more }, never);
+      const simulate = (more: Partial<typeof usual>) => estimation?.simulate?.(digest, { ...usual, ...more }, never);
       const contextBytes = async (more: Partial<typeof usual>) => {
-        const { cacheBytes = 0, computeBytes = 0 } = (await ask(more)) ?? {};
+        const { cacheBytes = 0, computeBytes = 0 } = (await simulate(more)) ?? {};
         return cacheBytes + computeBytes;
       };
       const one = await contextBytes({});
@@ -238,7 +238,7 @@ describe("a simulation for another engine", () => {
       expect(await contextBytes({ parallel: 4 })).toBeGreaterThan(one);
       expect(await contextBytes({ batchTokens: 128 })).toBeLessThan(0.5 * one);
       expect(await contextBytes({ cacheType: "q8_0" })).not.toBe(one);
-      expect(await ask({ cacheType: "q9_9" })).toBeUndefined();
+      expect(await simulate({ cacheType: "q9_9" })).toBeUndefined();
       expect(await estimation?.simulate?.("0".repeat(64), usual, never)).toBeUndefined();
       expect(await estimation?.simulate?.("../../etc/passwd", usual, never)).toBeUndefined();
     },
