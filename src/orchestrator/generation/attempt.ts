@@ -197,7 +197,7 @@ async function send(
     ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
-  const sign = world.liveness.begin(engine, countPromptTokens(messages));
+  const sign = world.liveness.begin(engine, model.name, countPromptTokens(messages));
   try {
     const sink = progressSink(model.name, context, sign);
     const generation = await engine.generate(engineRequest, sink, context.signal);

@@ -10,7 +10,7 @@ import type { Stays } from "../loading/stays.ts";
 
 /** What was loaded here, kept over the end of this process: without it a killed owner's models would stay for ever. */
 export interface KeptLoads {
-  /** Writes down what is loaded now, behind the caller's back. */
+  /** Writes down what is loaded now and was used of late, where that is other than before, behind the caller's back. */
   changed(): void;
   /**
    * Models of an owner before that are still in memory are ours again, and are told how long they stay now: a pin of
@@ -26,7 +26,7 @@ const load = z.object({
   digest: z.string().optional(),
   asked: z.number().optional(),
   told: z.number().optional(),
-  /** Milliseconds since the epoch of its last known use. */
+  /** Milliseconds since the epoch of its last known use, rounded down to `activityStepMs`. */
   activeMs: z.number(),
 });
 const state = z.object({ loads: z.array(load) });
@@ -35,6 +35,8 @@ type State = z.output<typeof state>;
 
 /** What an engine says of the end of a stay, and what it was told, differ by the length of a request. */
 const tolerantMs = 60_000;
+/** A use changes what is written down so often at most. */
+const activityStepMs = 300_000;
 
 export function createKeptLoads(parts: {
   readonly files?: DocumentFiles;
@@ -70,7 +72,10 @@ export function createKeptLoads(parts: {
     const loads = lasting.flatMap((engine) =>
       ours()
         .all(engine)
-        .map((own) => ({ engine: engine.id, ...own, activeMs: ours().lastActivityMs(engine, own.name) })),
+        .map((own) => {
+          const lastMs = ours().lastActivityMs(engine, own.name);
+          return { engine: engine.id, ...own, activeMs: lastMs - (lastMs % activityStepMs) };
+        }),
     );
     return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };
   }
@@ -139,5 +144,5 @@ function isAsTold({ told, activeMs }: State["loads"][number], expiresAt: string 
   if (told === undefined || Number.isNaN(expiresAtMs)) return false;
   if (told < 0) return isForever(expiresAtMs, nowMs);
   const stayMs = told * 1_000 + tolerantMs;
-  return nowMs <= activeMs + stayMs && expiresAtMs <= nowMs + stayMs;
+  return nowMs <= activeMs + activityStepMs + stayMs && expiresAtMs <= nowMs + stayMs;
 }

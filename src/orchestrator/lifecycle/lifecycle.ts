@@ -49,7 +49,7 @@ export function createLifecycle(parts: {
   const kept = createKeptLoads({ ...parts, ours: () => loader.upkeep.ours, follow: loader.followKeepAlive });
   const preload = createPreload({ ...parts, unasked });
   const afterSleep = () => liveness.checkAll(inventory.engines);
-  const upkeep = createUpkeep({ ...parts, lost, afterSleep });
+  const upkeep = createUpkeep({ ...parts, lost, looked: () => kept.changed(), afterSleep });
 
   return {
     liveness,
@@ -67,7 +67,7 @@ export function createLifecycle(parts: {
       upkeep.wokeUp();
       await afterSleep();
     },
-    problems: () => [...inventory.engines.flatMap((engine) => liveness.problem(engine) ?? []), ...lost.problems()],
+    problems: () => [...liveness.problems(inventory.engines), ...lost.problems()],
     async close() {
       upkeep.close();
       liveness.close();

@@ -43,6 +43,8 @@ export function createUpkeep(parts: {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Log;
+  /** A look has ended. */
+  readonly looked: () => void;
   /** Asks the engines whether they are alive, before anything expires. */
   readonly afterSleep: () => Promise<void>;
   readonly signal: AbortSignal;
@@ -133,6 +135,7 @@ export function createUpkeep(parts: {
     }
     wasDueAtMs = undefined;
     for (const engine of inventory.engines) await attempt(`looking at ${engine.id}`, () => lookAt(engine));
+    parts.looked();
     // With nothing of ours in memory nothing wakes the machine.
     const isNeeded = (engine: Engine) => ours.all(engine).length > 0 || lost.isExpecting(engine);
     if (inventory.engines.some(isNeeded)) schedule(lookMs);

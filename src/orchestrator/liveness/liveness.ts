@@ -2,6 +2,7 @@ import type { Timers } from "../async/timers.ts";
 import type { Engine } from "../engines/engine.ts";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../errors.ts";
 import type { Log } from "../log.ts";
+import { createSilences } from "./silences.ts";
 import type { TokenProbe } from "./token-probe.ts";
 
 /**
@@ -15,12 +16,15 @@ import type { TokenProbe } from "./token-probe.ts";
  * | the machine woke up                                       | suspect                                             |
  * | a suspect gives no token within a minute                  | stuck: told, others are preferred, asked again every three minutes |
  * | any token                                                 | alive                                               |
+ * | of one model none comes, while others give some             | told of that model (`silences.ts`)                  |
  */
 export interface Liveness {
   /** A request is sent to a model that is loaded. */
-  begin(engine: Engine, promptTokens: number): Sign;
+  begin(engine: Engine, model: string, promptTokens: number): Sign;
   /** Why it is taken to be stuck, in a sentence. */
   problem(engine: Engine): string | undefined;
+  /** A sentence for each that is stuck, or has a model that is silent while others answer. */
+  problems(engines: readonly Engine[]): readonly string[];
   /** Asks all for a token, at most every few minutes. Never throws. */
   checkAll(engines: readonly Engine[]): Promise<void>;
   close(): void;
@@ -62,6 +66,7 @@ export function createLiveness(parts: {
 }): Liveness {
   const { timers, log } = parts;
   const states = new Map<Engine, State>();
+  const silences = createSilences(parts);
   let isClosed = false;
 
   const stateOf = (engine: Engine): State => {
@@ -150,7 +155,7 @@ export function createLiveness(parts: {
   }
 
   return {
-    begin(engine, promptTokens) {
+    begin(engine, model, promptTokens) {
       if (engine.kind === "openai") return { progress: () => undefined, token: () => undefined, end: () => undefined };
       const state = stateOf(engine);
       if (state.waiting === 0) {
@@ -158,21 +163,28 @@ export function createLiveness(parts: {
         state.patienceMs = 0;
       }
       state.waiting += 1;
-      state.patienceMs = Math.max(state.patienceMs, patienceMs + promptTokens * patienceMsPerToken);
+      const ownPatienceMs = patienceMs + promptTokens * patienceMsPerToken;
+      state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
+      const waiting = silences.begin(engine.id, model, ownPatienceMs);
       watch(engine);
       const begunMs = timers.now();
       let hasToken = false;
       let isOver = false;
       return {
-        progress: () => alive(engine),
+        progress() {
+          alive(engine);
+          waiting.heard();
+        },
         token() {
           hasToken = true;
           alive(engine);
+          waiting.heard();
         },
         end(error) {
           if (isOver) return;
           isOver = true;
           state.waiting -= 1;
+          waiting.end();
           if (state.waiting === 0) watch(engine);
           // Somebody's patience is often shorter than ours.
           const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
@@ -184,6 +196,7 @@ export function createLiveness(parts: {
       };
     },
     problem: (engine) => states.get(engine)?.stuck,
+    problems: (engines) => engines.flatMap((engine) => states.get(engine)?.stuck ?? silences.problems(engine.id)),
     async checkAll(engines) {
       await Promise.all(engines.map((engine) => suspect(engine, undefined)));
     },
@@ -194,6 +207,7 @@ export function createLiveness(parts: {
         cancelAgain?.();
       }
       states.clear();
+      silences.close();
     },
   };
 }

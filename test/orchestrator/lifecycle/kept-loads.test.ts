@@ -11,8 +11,8 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const minute = 60_000;
 const answers = { ofPull: () => ({}), ofError: () => "" };
 
-function filesInMemory() {
-  const files = createMemoryDocumentFiles();
+function filesInMemory(texts: Map<string, string>) {
+  const files = createMemoryDocumentFiles(texts);
   const asked: string[] = [];
   const read: DocumentFiles["read"] = (name) => {
     asked.push(name);
@@ -23,11 +23,13 @@ function filesInMemory() {
 
 /** An engine that outlives its owners. */
 function place() {
-  const files = filesInMemory();
+  const texts = new Map<string, string>();
   const engine = createFakeEngine("ollama", [small]);
   const time = slowTime();
   const stays = tellStays(engine, time.now);
-  async function owner() {
+  /** `onDisk`: what an owner that was killed had written. */
+  async function owner(onDisk = texts) {
+    const files = filesInMemory(onDisk);
     const brain = createTestBrain([engine], {
       live: createHandSettings({ memory: { bufferBytes: gigabyte } }),
       now: time.now,
@@ -43,7 +45,7 @@ function place() {
       (await brain.orchestrator.loadModel(brain.caller(), { model: small.name })).follow(brain.caller().signal);
     return { ...brain, load };
   }
-  return { engine, time, stays, owner };
+  return { engine, time, stays, owner, texts };
 }
 
 describe("a model that an owner left in memory", () => {
@@ -71,6 +73,23 @@ describe("a model that an owner left in memory", () => {
     const second = await owner();
     await second.orchestrator.close({ unloadsOwn: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
+  });
+
+  it("is ours however long a killed owner used it after its load", async () => {
+    const { engine, time, owner, texts } = place();
+    const first = await owner();
+    for (let uses = 0; uses < 9; uses += 1) {
+      await first.generate({ model: small.name });
+      await time.pass(8 * minute);
+    }
+    const whenKilled = new Map(texts);
+    await first.orchestrator.close();
+    const second = await owner(whenKilled);
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.calls.filter((call) => !call.startsWith("generate"))).toEqual([
+      `load ${small.name} 4096`,
+      `unload ${small.name}`,
+    ]);
   });
 
   it("in an engine that does not answer at the start is left to the owner after that", async () => {

@@ -101,6 +101,37 @@ describe("an engine that answers but gives no tokens", () => {
   });
 });
 
+describe("a model that gives no tokens while another one of its engine does", () => {
+  it("is told, until something is heard of it; its engine is not taken to be stuck", async () => {
+    const { generate, time, health, first, orchestrator, caller } = place();
+    await generate({ model: one.name });
+    await generate({ model: two.name });
+    const { answer } = first;
+    let heard: () => void = () => undefined;
+    let end: () => void = () => undefined;
+    first.answer = (request, sink, signal) => {
+      if (request.model !== one.name) return answer(request, sink, signal);
+      heard = () => sink.text("at last");
+      return new Promise((resolve) => {
+        end = () => resolve({});
+      });
+    };
+    const waiting = generate({ model: one.name }, caller());
+    await time.pass(2 * minute);
+    expect(orchestrator.problems()).toEqual([
+      expect.stringMatching(/^llama3.2:3b has given no token for 61 s on ollama/),
+    ]);
+    expect(await health()).toBe("ok");
+    heard();
+    expect(orchestrator.problems()).toEqual([]);
+    await time.pass(2 * minute);
+    expect(orchestrator.problems()).toHaveLength(1);
+    end();
+    await waiting;
+    expect(orchestrator.problems()).toEqual([]);
+  });
+});
+
 describe("the embedded engine", () => {
   it("is told to be stuck when nothing is heard of it for a minute; parts of a prompt that it reads are heard", async () => {
     const { generate, time, lock, health, status, first, caller } = place("llama-cpp");
