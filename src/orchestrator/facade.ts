@@ -37,6 +37,14 @@ export interface ListModelsRequest {
   readonly limit?: number;
 }
 
+/** What was unloaded at somebody's word, with the bytes it held. */
+export interface UnloadedModel {
+  readonly name: string;
+  readonly engine: string;
+  readonly bytes: number;
+  readonly wasPinned: boolean;
+}
+
 export interface ListedModel {
   readonly name: string;
   readonly engine: string;
@@ -308,11 +316,8 @@ export interface Orchestrator {
   /** No effects. */
   planGeneration(caller: CallerContext, request: GenerateRequest): Promise<RoutePlan>;
   generate(caller: CallerContext, request: GenerateRequest): Promise<Operation<GenerateResult>>;
-  /** Names that were unloaded, with the bytes they held. Without a name: all of them. */
-  unloadModels(
-    caller: CallerContext,
-    name?: string,
-  ): Promise<readonly { readonly name: string; readonly engine: string; readonly bytes: number }[]>;
+  /** Without a name: all of them. Ends the pins of what it unloads. */
+  unloadModels(caller: CallerContext, name?: string): Promise<readonly UnloadedModel[]>;
   deleteModel(
     caller: CallerContext,
     name: string,

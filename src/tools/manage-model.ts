@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { InvalidRequest, UnknownModel } from "../orchestrator/errors.ts";
-import type { ModelDescription } from "../orchestrator/facade.ts";
+import type { ModelDescription, UnloadedModel } from "../orchestrator/facade.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { present } from "./render.ts";
@@ -30,7 +30,7 @@ const output = z.object({
   freed_bytes: z.number().optional(),
   created: z.object({ engine: z.string(), size_bytes: z.number() }).optional(),
   note: z.string().optional(),
-  unloaded: z.array(z.object({ name: z.string(), bytes: z.number() })).optional(),
+  unloaded: z.array(z.object({ name: z.string(), bytes: z.number(), was_pinned: z.boolean().optional() })).optional(),
 });
 
 export const manageModel = defineTool({
@@ -57,7 +57,7 @@ export const manageModel = defineTool({
     // Unloading destroys nothing: the model is loaded again when it is needed. So only delete asks.
     if (action === "unload_all") {
       const unloaded = await orchestrator.unloadModels(caller);
-      return { data: { action, unloaded: unloaded.map(({ name, bytes }) => ({ name, bytes })) } };
+      return { data: { action, unloaded: unloaded.map(unloadedData) } };
     }
     const { model } = input;
     if (model === undefined) {
@@ -70,7 +70,7 @@ export const manageModel = defineTool({
         return { data: { action, model, details: detailsData(await orchestrator.describeModel(caller, model)) } };
       case "unload": {
         const unloaded = await orchestrator.unloadModels(caller, model);
-        return { data: { action, model, unloaded: unloaded.map(({ name, bytes }) => ({ name, bytes })) } };
+        return { data: { action, model, unloaded: unloaded.map(unloadedData) } };
       }
       case "keep":
       case "release":
@@ -131,7 +131,12 @@ export const manageModel = defineTool({
       return `${model} deleted, ${formatBytes(freed_bytes)} freed${note === undefined ? "" : `: ${note}`}`;
     }
     if (unloaded !== undefined) {
-      const names = unloaded.map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`).join(", ");
+      const names = unloaded
+        .map(
+          ({ name, bytes, was_pinned }) =>
+            `${name} (${formatBytes(bytes)}${was_pinned === true ? "; pinned no more" : ""})`,
+        )
+        .join(", ");
       if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
       return `Unloaded ${names}`;
     }
@@ -150,6 +155,10 @@ export const manageModel = defineTool({
       .join("; ");
   },
 });
+
+function unloadedData({ name, bytes, wasPinned }: UnloadedModel) {
+  return present({ name, bytes, was_pinned: wasPinned ? true : undefined });
+}
 
 /** Undefined where there is no such model. */
 async function modelOf(description: Promise<ModelDescription>): Promise<ModelDescription["model"] | undefined> {

@@ -142,7 +142,7 @@ describe("a pinned model", () => {
     const { engine, load, pin, orchestrator, caller } = place();
     await load(small.name);
     await pin(small.name, true);
-    await orchestrator.unloadModels(caller());
+    expect(await orchestrator.unloadModels(caller())).toMatchObject([{ name: small.name, wasPinned: true }]);
     expect(engine.resident.size).toBe(0);
     await load(small.name);
     expect(engine.keepAlives.get(small.name)).toEqual(setting);

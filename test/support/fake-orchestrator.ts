@@ -322,7 +322,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     },
     async unloadModels(caller, name) {
       note("unloadModels", caller, name);
-      return [{ name: name ?? smollm.name, engine: "llama-cpp", bytes: 700_000_000 }];
+      return [{ name: name ?? smollm.name, engine: "llama-cpp", bytes: 700_000_000, wasPinned: false }];
     },
     async createModel(caller, request) {
       note("createModel", caller, request);

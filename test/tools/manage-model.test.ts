@@ -69,6 +69,20 @@ describe("manage_model", () => {
     `);
   });
 
+  it("says of what it unloads that its pin ends", async () => {
+    const held = { name: "smollm2:135m", engine: "llama-cpp", bytes: 700_000_000 };
+    const unloaded = [
+      { ...held, wasPinned: true },
+      { ...held, name: "qwen2.5:7b", wasPinned: false },
+    ];
+    connection = await connectMemoryClient(createFakeOrchestrator({ unloadModels: async () => unloaded }));
+    const answer = await connection.call("manage_model", { action: "unload_all" });
+    expect(answer).toMatchObject({
+      content: [{ text: "Unloaded smollm2:135m (700.0 MB; pinned no more), qwen2.5:7b (700.0 MB)" }],
+      structuredContent: { unloaded: [{ was_pinned: true }, { name: "qwen2.5:7b" }] },
+    });
+  });
+
   it("unloads one, or all without asking: nothing is lost", async () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator);

@@ -5,7 +5,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { parseModelName, sameModel } from "../store/model-name.ts";
 import type { OperationContext, Operations } from "../operations/operations.ts";
-import type { Change, PullRequest, PullResult } from "../facade.ts";
+import type { Change, PullRequest, PullResult, UnloadedModel } from "../facade.ts";
 import type { CallerContext, Operation } from "../types.ts";
 
 export interface Library {
@@ -16,10 +16,7 @@ export interface Library {
     caller: CallerContext,
     name: string,
   ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
-  unload(
-    caller: CallerContext,
-    name: string | undefined,
-  ): Promise<readonly { readonly name: string; readonly engine: string; readonly bytes: number }[]>;
+  unload(caller: CallerContext, name: string | undefined): Promise<readonly UnloadedModel[]>;
   /** Models being pulled now, by name as asked for. */
   pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
 }
@@ -119,12 +116,14 @@ export function createLibrary(parts: {
 
   async function unload(caller: CallerContext, name: string | undefined) {
     const wanted = name === undefined ? await allResident() : [await locateLoaded(name)];
-    const unloaded: { name: string; engine: string; bytes: number }[] = [];
+    const unloaded: UnloadedModel[] = [];
     const busy: string[] = [];
     for (const located of wanted) {
+      const { engine, model } = located;
+      const wasPinned = loader.isPinned(model.name);
       const bytes = await loader.unload(located, caller.signal);
-      if (bytes === undefined) busy.push(located.model.name);
-      else if (bytes > 0) unloaded.push({ name: located.model.name, engine: located.engine.id, bytes });
+      if (bytes === undefined) busy.push(model.name);
+      else if (bytes > 0) unloaded.push({ name: model.name, engine: engine.id, bytes, wasPinned });
     }
     if (busy.length > 0) {
       const done =
