@@ -134,6 +134,19 @@ function usesOf({ world, running }: LineView, id: string): number {
   return Math.max(running.of(id), world.usesOf(id));
 }
 
+/**
+ * Whether the plan for a model stays what it was, whatever was `found` now. What is busy in its way is not served any
+ * more in the end. Were that now one model and now another, whichever is used less, each would be in use again whenever
+ * the other is idle, and the load would never begin.
+ */
+export function isPlanKept({ world, waiting, seen }: LineView, id: string, found: SeenPlan): boolean {
+  const before = seen.get(id)?.plan;
+  const isSame = before?.atMemoryEvent === found.atMemoryEvent && before.contextTokens === found.contextTokens;
+  const isOvertaken = waiting.some((request) => request.id === id && request.overtakenSinceMs !== undefined);
+  const isBusy = (other: string) => world.usesOf(other) > 0;
+  return isSame && isOvertaken && before.evicts.some(isBusy) && found.evicts.some(isBusy);
+}
+
 /** Its place among those who wait for its model, and how long that takes, for people. */
 export function outlook(state: QueueState, request: Waiting): string {
   const waiting = state.waiting.find(({ id }) => id === request.number);

@@ -6,7 +6,7 @@ import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";
 import { createFairTurns } from "./fair-turns.ts";
-import { keyOf, type LineView, outlook, queueState, type Seen, whyWaiting } from "./line-state.ts";
+import { isPlanKept, keyOf, type LineView, outlook, queueState, type Seen, whyWaiting } from "./line-state.ts";
 import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./line-world.ts";
 import { full, tooLate } from "./refusals.ts";
 import { createRunning } from "./running.ts";
@@ -185,8 +185,10 @@ export function createLine(world: LineWorld): Line {
     void world.wouldEvict(current.located, current.contextTokens).then(
       (evicts) => {
         planning.delete(current.id);
-        if (JSON.stringify(evicts) === JSON.stringify(current.evicts)) return;
-        current.evicts = evicts;
+        // Those that were in its way before go on letting it pass, as in `isPlanKept`.
+        const others = evicts.filter((other) => !current.evicts.includes(other));
+        if (others.length === 0) return;
+        current.evicts = [...current.evicts, ...others];
         ask();
       },
       () => void planning.delete(current.id),
@@ -211,9 +213,11 @@ export function createLine(world: LineWorld): Line {
     planning.add(id);
     const [atEvent, atMemoryEvent] = [events, memoryEvents];
     try {
-      const evicts = await world.wouldEvict(located, contextTokens);
+      const found = await world.wouldEvict(located, contextTokens);
       const known = seen.get(id);
-      if (known !== undefined) seen.set(id, { ...known, plan: { contextTokens, evicts, atEvent, atMemoryEvent } });
+      const plan = { contextTokens, evicts: found, atEvent, atMemoryEvent };
+      const evicts = isPlanKept(view(), id, plan) ? (known?.plan?.evicts ?? found) : found;
+      if (known !== undefined) seen.set(id, { ...known, plan: { ...plan, evicts } });
     } catch (error) {
       for (const waiter of waiters.ofModel(id)) waiters.fail(waiter, error);
     } finally {
