@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { ollamaServers } from "../orchestrator/config/ollama-servers.ts";
 import type { Settings } from "../orchestrator/config/schema.ts";
 import type { Engine } from "../orchestrator/engines/engine.ts";
 import { createChildrenList } from "../orchestrator/engines/llama-cpp/children-list.ts";
@@ -16,7 +17,6 @@ import { createAddressGuard } from "../orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../orchestrator/store/http.ts";
 import { ollamaStoreCandidates } from "../orchestrator/store/layout.ts";
 import { createModelStore } from "../orchestrator/store/model-store.ts";
-import { parseOllamaHost } from "../orchestrator/text/ollama-host.ts";
 import { findNode } from "./node-executable.ts";
 
 export interface EngineWorld {
@@ -91,20 +91,6 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
     made = next;
     return [...next.values()];
   };
-}
-
-/** `providers.ollama.host`, then those of `hosts` that are other addresses; ids count on, whatever else changes. */
-function ollamaServers({ host, hosts, memoryBytes }: Settings["providers"]["ollama"]): readonly OllamaServer[] {
-  const further = hosts.map((each, index) => ({ id: `ollama-${index + 2}`, host: each, memoryBytes: undefined }));
-  const all = [{ id: "ollama", host, memoryBytes }, ...further];
-  const addressOf = (server: OllamaServer) => parseOllamaHost(server.host).baseUrl;
-  return all.filter((server, index) => all.findIndex((other) => addressOf(other) === addressOf(server)) === index);
-}
-
-interface OllamaServer {
-  readonly id: string;
-  readonly host: string;
-  readonly memoryBytes: number | undefined;
 }
 
 type EngineSettings = Pick<Settings, "providers" | "store" | "registry" | "network">;

@@ -176,7 +176,8 @@ describe("ollm doctor", () => {
 
 describe("further Ollama servers", () => {
   it("are asked each, and one that doesn't answer is told but stops nobody", async () => {
-    const { of } = await diagnose({ OLLM_PROVIDERS_OLLAMA_HOSTS: "127.0.0.1:2,127.0.0.1:3" });
+    const { of } = await diagnose({ OLLM_PROVIDERS_OLLAMA_HOSTS: "127.0.0.1:2,127.0.0.1:3,localhost:2" });
+    expect(of("ollama-4")).toEqual([]);
     expect(["ollama-2", "ollama-3"].flatMap(of).map(({ status, message }) => [status, message])).toEqual([
       ["warn", "no answer at 127.0.0.1:2 (ECONNREFUSED)"],
       ["warn", "no answer at 127.0.0.1:3 (ECONNREFUSED)"],

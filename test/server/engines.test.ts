@@ -33,6 +33,11 @@ describe("several Ollama servers", () => {
     expect(engines.map(({ id }) => id)).toEqual(["ollama", "ollama-3"]);
   });
 
+  it("are one where two names are this machine's: its models would count twice", () => {
+    const engines = make(settings({ hosts: ["localhost:1", "http://[::1]:1/", "localhost:2"] }));
+    expect(engines.map(({ id }) => id)).toEqual(["ollama", "ollama-4"]);
+  });
+
   it("stay the engines they are when another is added behind them", () => {
     const [first, second] = make(settings({ hosts: ["box.lan"] }));
     const [sameFirst, sameSecond, third] = make(settings({ hosts: ["box.lan", "attic.lan"] }));

@@ -6,6 +6,7 @@ import {
   engineVersion,
   lockName,
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
+import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { type Check, type Checker, fail, ok, warn } from "./check.ts";
@@ -18,11 +19,12 @@ export const checkEngines: Checker = async (world, signal) => {
   const { ollama, llamaCpp } = world.settings.providers;
   const isInstallable = llamaCpp.enabled && lockName(currentPlatform()) !== undefined;
   const checks = await Promise.all([
-    ollama.enabled ? askOllama("ollama", ollama.host, isInstallable, world.get, signal) : ok("ollama", "switched off"),
-    // One of several that doesn't answer stops nobody.
-    ...(ollama.enabled ? ollama.hosts : []).map((host, index) =>
-      askOllama(`ollama-${index + 2}`, host, true, world.get, signal),
-    ),
+    ...(ollama.enabled
+      ? // One of several that doesn't answer stops nobody.
+        ollamaServers(ollama).map(({ id, host }, index) =>
+          askOllama(id, host, index > 0 || isInstallable, world.get, signal),
+        )
+      : [ok("ollama", "switched off")]),
     llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "switched off"),
   ]);
   if (ollama.enabled || llamaCpp.enabled) return checks;
