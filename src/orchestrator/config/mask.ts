@@ -5,7 +5,10 @@ const secretKey = /(token|key|secret|password)$/i;
 export function masked(path: readonly string[], value: unknown): unknown {
   if (typeof value === "string") {
     if (secretKey.test(path.at(-1) ?? "")) return "***";
-    return value.replaceAll(/\/\/[^/@\s]*@/g, "//***@");
+    // A password may hold a slash, and an address needs no scheme.
+    return value.includes("//")
+      ? value.replaceAll(/\/\/[^@\s]*@/g, "//***@")
+      : value.replace(/^[^@\s/]*:[^@\s]*@/, "***@");
   }
   if (Array.isArray(value)) return value.map((item) => masked(path, item));
   if (typeof value !== "object" || value === null) return value;

@@ -28,7 +28,10 @@ export function put(tree: Tree, path: readonly string[], value: unknown, source:
   sources.set(name, source);
 }
 
-/** The value at a path; undefined where there is none. */
+/** The value at a path, items of lists by their number; undefined where there is none. */
 export function at(tree: unknown, path: readonly string[]): unknown {
-  return path.reduce<unknown>((node, key) => (isTree(node) && Object.hasOwn(node, key) ? node[key] : undefined), tree);
+  return path.reduce<unknown>((node, key) => {
+    if (Array.isArray(node)) return (node as readonly unknown[])[Number(key)];
+    return isTree(node) && Object.hasOwn(node, key) ? node[key] : undefined;
+  }, tree);
 }

@@ -36,6 +36,16 @@ describe("loadSettings", () => {
     expect(warnings).toEqual([]);
   });
 
+  it("a wrong item of a list is shown, passwords in addresses are not, in whatever shape", async () => {
+    expect(await failure({ OLLM_PROVIDERS_OLLAMA_HOSTS: "http://a,ftp://x" })).toContain('hosts["1"] is "ftp://x": ');
+    for (const address of ["http://ann:topsecret@box:1", "ann:topsecret@box", "http://ann:top/topsecret@box"]) {
+      const told = await failure({ OLLM_PROVIDERS_OLLAMA_HOSTS: address });
+      expect(told).toContain("***@box");
+      expect(told).not.toContain("topsecret");
+      expect(await failure({ OLLM_HOST: address })).not.toContain("topsecret");
+    }
+  });
+
   it("flags beat the environment, which beats the file, which beats the defaults", async () => {
     await writeConfig("model:\n  default: from-file\noptions:\n  maxTokens: 100\n  temperature: 0.1\n");
     const { settings } = await load({ OLLM_MODEL: "from-environment", OLLM_MAX_TOKENS: "200" }, { model: "from-flag" });
