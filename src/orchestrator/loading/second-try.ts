@@ -35,8 +35,7 @@ export function createSecondTry(parts: {
   const { rooms, decisions, inventory } = parts;
 
   async function explained(made: LoadPlan, error: OutOfMemory, went: readonly string[]): Promise<OutOfMemory> {
-    // The load took at most what was needed for it, and that was too little.
-    const boundBytes = made.neededBytes * (1 - missingShare);
+    const boundBytes = made.estimate.predictedBytes * (1 - missingShare);
     const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, parts.quickEstimate);
     const predicted = formatBytes(made.estimate.predictedBytes);
     const also = went.length === 0 ? "" : `, also after ${went.join(", ")} made room`;

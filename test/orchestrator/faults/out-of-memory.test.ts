@@ -82,6 +82,12 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect((await orchestrator.planLoad(caller(), { model: other.name })).freeBytes).toBe(64 * gigabyte);
   });
 
+  it("names nothing that needs as much, however large the buffer is", async () => {
+    const { engine, load } = place(() => false, { memory: { bufferBytes: 20 * gigabyte } });
+    engine.beforeLoad = () => Promise.reject(new OutOfMemory(said));
+    await expect(load(idle.name)).rejects.toMatchObject({ hint: "free memory, or pull_model a smaller model" });
+  });
+
   it("is not tried again when nothing may go: pinned and answering models stay", async () => {
     const { engine, load, failure } = place(() => true, { model: { keepAlive: { models: [idle.name] } } });
     await load(idle.name);
