@@ -54,7 +54,12 @@ export function createPreload(parts: {
 
 function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const cancel = timers.after(ms, resolve);
-    signal.addEventListener("abort", () => (cancel(), resolve()), { once: true });
+    const end = (): void => {
+      cancel();
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const cancel = timers.after(ms, end);
+    signal.addEventListener("abort", end, { once: true });
   });
 }

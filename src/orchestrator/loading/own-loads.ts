@@ -2,6 +2,7 @@ import type { Engine } from "../engines/engine.ts";
 import { keyOfName } from "../store/model-name.ts";
 import type { ResidentModel } from "../types.ts";
 import { judge, type Sighting } from "./expiry.ts";
+import { localDomain } from "./memory-state.ts";
 
 /** A model that was loaded through this program. */
 export interface OwnLoad {
@@ -65,7 +66,7 @@ export function createOwnLoads(parts: {
     // What was seen in this very moment may be from before it.
     if (activityMs >= now()) return;
     const seen = { expiresAtMs, atMs: now() };
-    const own = { toldSeconds: entry.load.told, activityMs, hasSameClock: engine.memoryDomain === "local" };
+    const own = { toldSeconds: entry.load.told, activityMs, hasSameClock: engine.memoryDomain === localDomain };
     const verdict = judge(own, entry.sighting, seen);
     entry.sighting = { ...seen, activityMs };
     if (verdict === "ours") return;
