@@ -186,6 +186,8 @@ export function createLiveness(parts: {
           state.waiting -= 1;
           waiting.end();
           if (state.waiting === 0) watch(engine);
+          // Its process has answered, stopped computing or was ended: the next one is another.
+          if (state.waiting === 0 && engine.kind === "llama-cpp") return forgive(engine);
           // Somebody's patience is often shorter than ours.
           const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
           if (wasGivenUp || error instanceof EngineUnreachable || error instanceof GenerationFailed) {

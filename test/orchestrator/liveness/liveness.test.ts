@@ -157,8 +157,11 @@ describe("the embedded engine", () => {
     expect((await status()).warnings).toEqual([expect.stringMatching(/no token for 61 s: it is stuck$/)]);
     heard();
     expect(await health()).toBe("ok");
+    await time.pass(2 * minute);
+    expect(await health()).toBe("stuck");
     abort.abort("cancelled");
     await expect(waiting).rejects.toThrow();
+    expect(await health()).toBe("ok");
   });
 });
 
