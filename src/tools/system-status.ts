@@ -118,9 +118,8 @@ export const systemStatus = defineTool({
 
 /** Most messages name what they are about. */
 function workText(title: string, message: string | undefined): string {
-  const subject = title.slice(title.indexOf(" ") + 1);
   if (message === undefined) return title;
-  return message.includes(subject) ? message : `${title}: ${message}`;
+  return message.includes(title.split(" ").at(-1) ?? title) ? message : `${title}: ${message}`;
 }
 
 function filled<Item>(items: Item[]): Item[] | undefined {
