@@ -1,4 +1,4 @@
-import type { Report } from "../engines/engine.ts";
+import type { Engine, EngineCreation, Report } from "../engines/engine.ts";
 import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
 import type { CreatedModel, CreateModelRequest } from "../facade-create.ts";
 import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
@@ -20,17 +20,14 @@ export function createModelCreation(parts: {
   readonly loader: Pick<Loader, "unload" | "forget">;
 }): CreateModel {
   const { inventory, loader } = parts;
+  const making = new Set<string>();
 
-  return async (caller, request, report) => {
-    const name = formatModelName(parseModelName(request.name));
-    if (isCloudName(name)) {
-      throw new InvalidRequest(`${name} reads like a model of Ollama's cloud`, { hint: "choose a name without cloud" });
-    }
-    const { engine, model: base } = baseOf(await inventory.locate(request.base), request.base, caller);
-    const creation = engine.library?.creation;
-    if (creation === undefined) throw cannotCreate(request.base, engine.id);
-    const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
-
+  async function make(
+    caller: CallerContext,
+    request: CreateModelRequest,
+    { engine, base, creation, name, parameters }: Checked,
+    report: Report,
+  ): Promise<CreatedModel> {
     const list = (await inventory.lists(0)).find((each) => each.engine === engine);
     const taken = list?.models.find((model) => sameModel(model.name, name));
     if (taken !== undefined && request.mayReplace !== true) {
@@ -61,7 +58,38 @@ export function createModelCreation(parts: {
     } finally {
       inventory.forgetAll();
     }
+  }
+
+  return async (caller, request, report) => {
+    const name = formatModelName(parseModelName(request.name));
+    if (isCloudName(name)) {
+      throw new InvalidRequest(`${name} reads like a model of Ollama's cloud`, { hint: "choose a name without cloud" });
+    }
+    const { engine, model: base } = baseOf(await inventory.locate(request.base), request.base, caller);
+    const creation = engine.library?.creation;
+    if (creation === undefined) throw cannotCreate(request.base, engine.id);
+    const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
+
+    const id = modelId(engine.id, name);
+    // Both would find the name free, and the later one would take it from the other.
+    if (making.has(id)) {
+      throw new InvalidRequest(`${name} is being made already`, { hint: "choose another name, or wait for it" });
+    }
+    making.add(id);
+    try {
+      return await make(caller, request, { engine, base, creation, name, parameters }, report);
+    } finally {
+      making.delete(id);
+    }
   };
+}
+
+interface Checked {
+  readonly engine: Engine;
+  readonly base: LocatedModel["model"];
+  readonly creation: EngineCreation;
+  readonly name: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 function baseOf(places: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {

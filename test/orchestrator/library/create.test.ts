@@ -72,6 +72,15 @@ describe("a model that is made of another", () => {
     expect(ollama.recipes).toHaveLength(2);
   });
 
+  it("is made once where two ask for one name at the same time", async () => {
+    const ollama = maker("ollama");
+    const { create } = place(ollama);
+    const made = await Promise.allSettled([create({ system: "one" }), create({ name: "POET:latest", system: "two" })]);
+    expect(made.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+    expect(ollama.recipes.map(({ system }) => system)).toEqual(["one"]);
+    await create({ name: "other", system: "two" });
+  });
+
   it("takes a loaded one that it replaces out of memory: it would go on answering as it was", async () => {
     const ollama = maker("ollama");
     const { create, generate } = place(ollama);

@@ -52,7 +52,9 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     const wanted = alike.length === 0 ? undefined : await weights(target, signal);
     const found = await Promise.all(alike.map((other) => weights(other, signal)));
     const shared = alike.filter((_, index) => wanted !== undefined && found[index] === wanted);
-    return Math.max(0, target.sizeBytes - Math.max(0, ...shared.map(({ sizeBytes }) => sizeBytes)));
+    if (shared.length === 0) return target.sizeBytes;
+    // The smallest has the least beside the weights.
+    return Math.max(0, target.sizeBytes - Math.min(...shared.map(({ sizeBytes }) => sizeBytes)));
   };
 
   const upload = async (
