@@ -37,8 +37,14 @@ function loadReason(error: unknown): string | undefined {
   return `the engine process ended ${causeOf(error.end, loadErrorIn(error.end.log))}`;
 }
 
-/** `(SIGABRT): GGML_ASSERT(…) failed`; `reason` where something better is known than its last words. */
-export function causeOf({ cause, log }: ChildEnd, reason = crashReasonIn(log)): string {
+/**
+ * `(SIGABRT): GGML_ASSERT(…) failed`; `reason` where something better is known than its last words. What is killed has
+ * none: the line that it happened to end with would be taken for the reason.
+ */
+export function causeOf(
+  { cause, log }: ChildEnd,
+  reason = cause === "SIGKILL" ? undefined : crashReasonIn(log),
+): string {
   return `(${cause})${reason === undefined ? "" : `: ${reason}`}`;
 }
 
