@@ -1,5 +1,6 @@
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
+import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { hanging, styled } from "./table.ts";
 
@@ -35,7 +36,7 @@ export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo
     .toReversed()
     .map(({ at, kind, model, steps }) => {
       const head = `${clockTime(new Date(at), new Date(nowMs))}  ${styled(kind, colours[kind] ?? "cyan", io)} ${model}`;
-      return [head, ...steps.map((step) => hanging("          ", step, io))].join("\n") + "\n";
+      return [head, ...steps.map((step) => hanging("          ", inShellWords(step), io))].join("\n") + "\n";
     })
     .join("");
 }
