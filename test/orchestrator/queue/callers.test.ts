@@ -35,6 +35,20 @@ describe("a request that waits no longer than so long", () => {
     expectQuiet(machine);
   });
 
+  it("holds nothing when its model was loaded for it, and no place is free in time", async () => {
+    const embedded = { ...a, isEmbedded: true };
+    const machine = handMachine({ a: embedded, b: embedded }, { places: 2 });
+    const busy = await loaded(machine, "a");
+    const late = expect(machine.ask("b", { maxWaitMs: 5 * seconds })).rejects.toBeInstanceOf(QueueFull);
+    await machine.pass(3 * seconds);
+    expect(machine.leases.get("b")).toBe(1);
+    await machine.pass(3 * seconds);
+    await late;
+    expect(machine.leases.get("b")).toBe(0);
+    busy.release();
+    expectQuiet(machine);
+  });
+
   it("is refused before its load begins in vain; a load under way ends, for whoever asks again", async () => {
     const machine = handMachine(
       { a: { loadMs: 20 * seconds } },

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { Cancelled, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
+import { Cancelled, ModelDoesNotFit, QueueFull } from "../../../src/orchestrator/errors.ts";
 import type { Place } from "../../../src/orchestrator/queue/line-world.ts";
 import { damaged, expectQuiet, handMachine } from "./hand-machine.ts";
 
@@ -25,6 +25,7 @@ const event = fc.oneof(
       contextTokens: fc.constantFrom(4_096, 4_096, 16_384),
       isOnlyLoaded: fc.constantFrom(false, false, false, true),
       answerMs: fc.integer({ min: 0, max: 6_000 }),
+      maxWaitMs: fc.option(fc.integer({ min: 1, max: 9_000 }), { nil: undefined, freq: 2 }),
       cancelledAfterMs: fc.option(fc.integer({ min: 0, max: 9_000 }), { nil: undefined }),
     }),
   },
@@ -59,6 +60,7 @@ it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told on
       async (events, delays) => {
         const machine = slowMachine(delays);
         const calls: AbortController[] = [];
+        const hasty = new Set<number>();
         const outcomes: Promise<unknown>[] = [];
         const ended: ("answered" | "failed")[][] = [];
         const grantedAfterCancel: number[] = [];
@@ -75,9 +77,11 @@ it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told on
             const call = new AbortController();
             calls.push(call);
             ended.push([]);
-            const { model, answerMs, isOnlyLoaded, cancelledAfterMs, kind: _kind, ...more } = each;
+            const { model, answerMs, isOnlyLoaded, cancelledAfterMs, maxWaitMs, kind: _kind, ...more } = each;
             if (cancelledAfterMs !== undefined) machine.clock.after(cancelledAfterMs, () => call.abort("cancelled"));
-            const asked = { ...more, signal: call.signal };
+            const isHasty = maxWaitMs !== undefined;
+            if (isHasty) hasty.add(index);
+            const asked = { ...more, ...(isHasty && { maxWaitMs }), signal: call.signal };
             const note = (end: "answered" | "failed") => ended[index]?.push(end);
             const work = isOnlyLoaded
               ? machine.load(model, asked).then(() => void note("answered"))
@@ -105,7 +109,8 @@ it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told on
         expect(ended.every((ends) => ends.length === 1)).toBe(true);
         for (const [index, outcome] of (told as unknown[]).entries()) {
           if (outcome === undefined) continue;
-          const isExpected = outcome === damaged || outcome instanceof ModelDoesNotFit;
+          const isTooLate = outcome instanceof QueueFull && hasty.has(index);
+          const isExpected = outcome === damaged || outcome instanceof ModelDoesNotFit || isTooLate;
           if (!isExpected) expect(outcome).toBeInstanceOf(Cancelled);
           if (outcome instanceof Cancelled) expect(calls[index]?.signal.aborted).toBe(true);
         }
