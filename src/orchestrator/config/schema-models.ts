@@ -98,9 +98,17 @@ export const modelSettings = {
         .max(2)
         .default(0.7)
         .meta(request)
-        .describe("Sampling temperature: 0 always takes the likeliest token, 2 is the wildest."),
+        .describe(
+          "Sampling temperature: 0 always takes the likeliest token, 2 is the wildest. A model that was made with one of its own goes by that until you set this.",
+        ),
       topP: z.number().gt(0).max(1).optional().meta(request).describe("Nucleus sampling; the model's own when absent."),
-      maxTokens: z.number().int().min(1).default(4096).meta(request).describe("Most tokens of one answer."),
+      maxTokens: z
+        .number()
+        .int()
+        .min(1)
+        .default(4096)
+        .meta(request)
+        .describe("Most tokens of one answer; a model's own `num_predict` until you set this."),
     })
     .prefault({}),
   providers: z
