@@ -82,6 +82,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
     async unload(model, signal) {
       const isThere = async (): Promise<boolean> => (await loaded(signal)).some(({ name }) => sameModel(name, model));
       if (isCloudName(model) || !(await isThere())) return;
+      let hint = "It is probably answering another program: try again when that has ended.";
       try {
         await transport.exchange(control(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
           ollama.generate({ model, prompt: "", keep_alive: 0, stream: false }),
@@ -89,6 +90,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
       } catch (error) {
         // Deleted while it was loaded: it can't be named any more, and goes when its time is up.
         if (!(error instanceof UnknownModel)) throw error;
+        hint = "Ollama can't name it any more, deleted or damaged: it leaves when its keep-alive ends, or with Ollama.";
         context.log.warn(`${model} is loaded in Ollama but deleted there: it leaves when its keep-alive ends`);
       }
       const deadline = context.now() + timeouts.unloadMs;
@@ -96,9 +98,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
         if (context.now() >= deadline)
           throw new UnloadUnconfirmed(
             `${model} is still in memory ${timeouts.unloadMs / 1_000} s after it was unloaded`,
-            {
-              hint: "It is probably answering another program: try again when that has ended.",
-            },
+            { hint },
           );
         await pause(pollMs, signal);
       }

@@ -129,6 +129,7 @@ describe("unloading from Ollama", () => {
       fake.models.clear();
       const error = await rejection(engine.residency?.unload("smollm2:135m", never) ?? Promise.resolve());
       expect(error.message).toContain("still in memory");
+      expect(error).toMatchObject({ hint: expect.stringContaining("leaves when its keep-alive ends") });
       expect(warnings).toEqual([expect.stringContaining("leaves when its keep-alive ends")]);
     } finally {
       await engine.close();
