@@ -16,11 +16,13 @@ export interface AgentsRun {
   readonly longestOvertakingSeconds: number;
 }
 
+/** What an agent takes from an answer to its next request: no scheduler knows of that before. */
+const returnMs = 10;
 /** An answer takes its mean, ± this part of it. */
 const spread = 0.5;
 
 /**
- * Agents that each ask, wait for the answer and ask again at once, on a machine that does one thing at a time: every
+ * Agents that each ask, wait for the answer and ask again a moment later, on a machine that does one thing at a time: every
  * decision is `nextToServe`'s, every turn `fairTurn`'s, every eviction the plan's, put together as `queue/line.ts` does.
  */
 export function runAgents(
@@ -40,7 +42,11 @@ export function runAgents(
   let waiting: readonly WaitingRequest[] = [];
   const requestOf = new Map<string, { readonly model: number; readonly agent: number; readonly arrival: number }>();
 
-  const ask = (agent: number) => {
+  /** Agents on their way to the next request, soonest first; and when each was answered last. */
+  let coming = agents.map((_unused, agent) => ({ agent, atMs: 0 }));
+  const answeredMs = new Map<string, number>();
+
+  const ask = ({ agent, atMs }: { readonly agent: number; readonly atMs: number }) => {
     const position = asked[agent] ?? 0;
     const model = agents[agent]?.[position];
     if (model === undefined) return;
@@ -49,7 +55,7 @@ export function runAgents(
     requestOf.set(id, { model, agent, arrival: (arrivals += 1) });
     const turn = fairTurn(servedTurn, turns.get(agent));
     turns.set(agent, turn);
-    waiting = [...waiting, { id, caller: String(agent), model: String(model), arrivedMs: nowMs, priority: 0, turn }];
+    waiting = [...waiting, { id, caller: String(agent), model: String(model), arrivedMs: atMs, priority: 0, turn }];
   };
   const queued = (model: number): QueuedModel => {
     const base = { running: 0, maxParallel: 1, answerMs: answerMs * (1 + spread) };
@@ -73,12 +79,24 @@ export function runAgents(
       ]),
     ),
     runningOf: new Map(),
+    answeredMs,
   });
 
-  for (const agent of agents.keys()) ask(agent);
-  while (waiting.length > 0) {
+  for (;;) {
+    for (const each of coming.filter(({ atMs }) => atMs <= nowMs)) ask(each);
+    coming = coming.filter(({ atMs }) => atMs > nowMs);
     const decision = nextToServe(state());
-    if (decision.kind === "wait" || decision.kind === "expire") throw new Error(`nobody is served: ${decision.kind}`);
+    if (decision.kind === "expire") throw new Error("a request without a deadline expired");
+    if (decision.kind === "wait") {
+      const moments = [
+        ...coming.map(({ atMs }) => atMs),
+        ...(waiting.length > 0 ? [decision.untilMs ?? Infinity] : []),
+      ];
+      if (moments.length === 0) break;
+      nowMs = Math.min(...moments);
+      if (nowMs === Infinity) throw new Error("those who wait are never served");
+      continue;
+    }
     const { model, agent, arrival } = requestOf.get(decision.id) ?? { model: 0, agent: 0, arrival: 0 };
     const startedMs = nowMs;
     // Who asked for a load is served as soon as it is done.
@@ -97,7 +115,8 @@ export function runAgents(
       overtakenSince.set(id, sinceMs);
       longestMs = Math.max(longestMs, nowMs - sinceMs);
     }
-    ask(agent);
+    answeredMs.set(String(agent), nowMs);
+    coming = [...coming, { agent, atMs: nowMs + returnMs }];
   }
   return { reloadSeconds, longestOvertakingSeconds: longestMs / 1_000 };
 }

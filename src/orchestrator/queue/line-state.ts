@@ -93,6 +93,7 @@ export function queueState(view: LineView): QueueState {
     })),
     models,
     runningOf: running.callers,
+    answeredMs: running.answeredMs,
   };
 }
 

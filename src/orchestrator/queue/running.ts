@@ -12,6 +12,8 @@ export interface Running {
   readonly models: ReadonlyMap<string, RunningModel>;
   /** By caller. */
   readonly callers: ReadonlyMap<string, number>;
+  /** When the last answer of each caller ended; only those of this moment and the one before. */
+  readonly answeredMs: ReadonlyMap<string, number>;
   /** How many the model answers now. */
   of(id: string): number;
   /** Whether the model, and the cores if it takes ours, could take one more. */
@@ -20,13 +22,18 @@ export interface Running {
   begin(id: string, located: LocatedModel, caller: string): () => void;
 }
 
+/** Longer than `nextToServe` waits for anybody to come again. */
+const rememberedMs = 1_000;
+
 export function createRunning({
   slots,
   maxParallel,
   hasOwnThreads,
-}: Pick<LineWorld, "slots" | "maxParallel" | "hasOwnThreads">): Running {
+  timers,
+}: Pick<LineWorld, "slots" | "maxParallel" | "hasOwnThreads" | "timers">): Running {
   const models = new Map<string, RunningModel>();
   const callers = new Map<string, number>();
+  const answeredMs = new Map<string, number>();
   const of = (id: string) => models.get(id)?.count ?? 0;
 
   function change(id: string, located: LocatedModel, caller: string, by: 1 | -1): void {
@@ -41,6 +48,7 @@ export function createRunning({
   return {
     models,
     callers,
+    answeredMs,
     of,
     hasPlace(id, located) {
       if (of(id) >= maxParallel(located)) return false;
@@ -50,7 +58,12 @@ export function createRunning({
     },
     begin(id, located, caller) {
       change(id, located, caller, 1);
-      return () => change(id, located, caller, -1);
+      return () => {
+        change(id, located, caller, -1);
+        const nowMs = timers.now();
+        for (const [other, atMs] of answeredMs) if (atMs < nowMs - rememberedMs) answeredMs.delete(other);
+        answeredMs.set(caller, nowMs);
+      };
     },
   };
 }

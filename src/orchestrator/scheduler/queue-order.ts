@@ -52,6 +52,8 @@ export interface QueueState {
   readonly models: ReadonlyMap<string, QueuedModel>;
   /** Requests of each caller that are answered now. */
   readonly runningOf: ReadonlyMap<string, number>;
+  /** When each caller's last answer ended; who was answered long ago may be left out. */
+  readonly answeredMs?: ReadonlyMap<string, number>;
 }
 
 export type QueueDecision =
@@ -66,6 +68,12 @@ export type QueueDecision =
     }
   /** Until something arrives, ends or is loaded, or until `untilMs`: a deadline, or the end of a load's patience. */
   | { readonly kind: "wait"; readonly untilMs?: number };
+
+/**
+ * Agents ask again as soon as they were answered, and loads take seconds: what would go may be wanted a moment later
+ * (anticipatory scheduling, Iyer and Druschel 2001).
+ */
+const returnMs = 100;
 
 interface Option {
   readonly kind: "serve" | "load";
@@ -84,8 +92,9 @@ interface Option {
  * 1. A request that can't begin before its deadline any more expires.
  * 2. A request can start when its model is resident and has a free place, or is absent and may be loaded now: what has
  *    to go is idle. One whose model is being loaded joins that load: there is nothing to do for it. A load that evicts
- *    waits while answers are under way, no longer than `maxOvertakeMs` after its request came: those who are answered
- *    come again and would miss what went. Loading at once costs agents in a loop 1.6 times the reloads.
+ *    waits while answers are under way, and a moment after them for those who were answered and aren't back (`returnMs`),
+ *    no longer than `maxOvertakeMs` after its request came: those who are answered come again and would miss what went.
+ *    Loading at once costs agents in a loop 1.6 times the reloads, where one answer is given at a time, too.
  * 3. Nobody is overtaken for more than `maxOvertakeMs`, from the first to the end of the last who went ahead, nor past
  *    the deadline: what would take longer waits. The one who came first is held back by nobody.
  * 4. A higher priority that can start, and would be hindered, goes before a lower one.
@@ -180,7 +189,15 @@ function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): read
 function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
   const evictsNothing = state.models.get(request.model)?.evicts?.length === 0;
   const isQuiet = [...state.models.values()].every(({ running }) => running === 0);
-  return evictsNothing || isQuiet || state.nowMs >= patienceEndMs(state, request);
+  const isAlone = isQuiet && state.nowMs >= returnEndMs(state);
+  return evictsNothing || isAlone || state.nowMs >= patienceEndMs(state, request);
+}
+
+/** Until when somebody who was answered just now may come again. */
+function returnEndMs({ nowMs, waiting, runningOf, answeredMs = new Map<string, number>() }: QueueState): number {
+  const isBack = (caller: string) => runningOf.has(caller) || waiting.some((request) => request.caller === caller);
+  const ends = [...answeredMs].flatMap(([caller, atMs]) => (isBack(caller) ? [] : [atMs + returnMs]));
+  return Math.max(nowMs, ...ends);
 }
 
 function patienceEndMs(state: QueueState, request: WaitingRequest): number {
@@ -192,6 +209,7 @@ function waitFor(state: QueueState): QueueDecision {
     const patience = state.models.get(request.model)?.state === "absent" ? [patienceEndMs(state, request)] : [];
     return request.deadlineMs === undefined ? patience : [...patience, latestStartMs(state, request) + 1];
   });
+  moments.push(returnEndMs(state));
   const ahead = moments.filter((moment) => moment > state.nowMs);
   return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
 }
