@@ -9,6 +9,7 @@ import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
 import { fit } from "./fit.ts";
 import { fitGrid } from "./fit-grid.ts";
+import { hosts } from "./hosts.ts";
 import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
 import { startup } from "./startup.ts";
@@ -23,6 +24,7 @@ const benches: readonly Bench[] = [
   eviction,
   fit,
   fitGrid,
+  hosts,
   memory,
   templates,
   toolsSize,
