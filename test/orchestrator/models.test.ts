@@ -215,10 +215,10 @@ describe("unloading and deleting", () => {
     await generate({ model: small.name });
     await generate({ model: large.name });
     expect(await orchestrator.unloadModels(caller(), small.name)).toEqual([
-      { name: small.name, engine: "ollama", bytes: 2 * gigabyte },
+      { name: small.name, engine: "ollama", bytes: 2 * gigabyte, wasPinned: false },
     ]);
     expect(await orchestrator.unloadModels(caller())).toEqual([
-      { name: large.name, engine: "ollama", bytes: 9 * gigabyte },
+      { name: large.name, engine: "ollama", bytes: 9 * gigabyte, wasPinned: false },
     ]);
     expect(await orchestrator.unloadModels(caller())).toEqual([]);
   });

@@ -36,9 +36,10 @@ describe("an answer", () => {
       expect(answer.finishReason).toBe("stop");
       expect(answer.promptTokens).toBeGreaterThan(5);
       expect(answer.completionTokens).toBeGreaterThan(5);
-      expect(answer.phases).toEqual(["loading", "prefill", "decode"]);
+      // A phase is told once for each part of the prompt that is read.
+      expect([...new Set(answer.phases)]).toEqual(["loading", "prefill", "decode"]);
       expect(answer.loadMs).toBeGreaterThan(0);
-      expect((await ask(subject, { model: tiny })).phases).toEqual(["prefill", "decode"]);
+      expect([...new Set((await ask(subject, { model: tiny })).phases)]).toEqual(["prefill", "decode"]);
     },
     testLimitMs,
   );
