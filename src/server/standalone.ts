@@ -21,7 +21,8 @@ const ownClientId = "stdio";
 
 /**
  * Owner and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
- * under way, closes the brain and ends the process, within two seconds. While somebody else holds the home it ends with
+ * under way, closes the brain and ends the process, within two seconds; a script that pipes its requests in and closes
+ * has its answers before. While somebody else holds the home it ends with
  * 1 before a client is answered.
  */
 export async function runStandalone(version: string, flags: Flags): Promise<void> {
@@ -70,7 +71,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const host = tellingWarnings(callerHost({ version, log, brain, calls }, ownClientId, origin), log);
   const { serveClient } = await serving;
   streams = openHostStreams();
-  const served = serveClient(streams, host, () => end("host", 0));
+  const served = serveClient(streams, host, () => end("host", 0), { areScriptsAnswered: true });
   // Farewells are for fronts.
   const client = { ...served, say: () => Promise.resolve() };
   owner.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });

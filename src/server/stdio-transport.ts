@@ -7,6 +7,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../ipc/lines.ts";
+import { createPipingWatch } from "../ipc/piping.ts";
 import { createOutbox, type OutboxLimits } from "./outbox.ts";
 
 export interface StdioOptions {
@@ -14,6 +15,8 @@ export interface StdioOptions {
   readonly maxLineBytes?: number;
   /** How long requests that are under way may still be answered when the client closes its end. */
   readonly drainMs?: number;
+  /** A client that pipes its requests in and closes is given every answer, however long it takes. */
+  readonly areScriptsAnswered?: boolean;
   /** The connection has ended, from either side. Called once. */
   readonly onEnd?: () => void;
   /** Why a client that does not read was given up. */
@@ -28,7 +31,7 @@ export interface StdioTransport extends Transport {
   stopReading(): void;
 }
 
-/** Enough for the answers to a script that pipes its requests in and closes; below the 2 s in which we must end. */
+/** For answers that are about to come when a host closes its end; below the 2 s in which we must end. */
 const defaultDrainMs = 1_000;
 /** Between each two of them the event loop goes round: where others take the cores, time alone brings no answer. */
 const drainTurns = 20;
@@ -44,8 +47,10 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, maxPending = defaultMaxPending } = options;
   /** Requests without an answer, and the token under which their progress is told. */
   const pending = new Map<RequestId, ProgressToken | undefined>();
+  const piping = createPipingWatch();
   let isClosed = false;
   let isStopped = false;
+  let isEnding = false;
   let drainTimer: NodeJS.Timeout | undefined;
 
   const outbox = createOutbox(
@@ -88,7 +93,10 @@ export function createStdioTransport(input: Readable, output: Writable, options:
     send(message) {
       if (isClosed) return Promise.reject(new Error("the connection is closed"));
       // What we send is well formed: asking the SDK's schemas would cost more than the rest of the way.
-      if (!("method" in message) && message.id !== undefined) settle(message.id);
+      if (!("method" in message) && message.id !== undefined) {
+        settle(message.id);
+        piping.answered();
+      }
       outbox.send(message);
       return sent;
     },
@@ -131,6 +139,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
         return refuse(message.id, -32000, `too many requests at once: ${maxPending} wait for an answer already`);
       }
       pending.set(message.id, message.params?._meta?.progressToken);
+      piping.requested();
     }
     transport.onmessage?.(message);
     // A cancelled request gets no answer.
@@ -154,16 +163,19 @@ export function createStdioTransport(input: Readable, output: Writable, options:
 
   /** After the client has closed its end: nothing waits for an answer, and every answer has left. */
   function endWhenDone(): void {
-    if (drainTimer !== undefined && pending.size === 0 && outbox.isEmpty()) void transport.close();
+    if (isEnding && pending.size === 0 && outbox.isEmpty()) void transport.close();
   }
 
   function onInputEnd(): void {
-    if (isClosed || drainTimer !== undefined) return;
-    let turns = 0;
-    drainTimer = setInterval(() => {
-      turns += 1;
-      if (turns === drainTurns) void transport.close();
-    }, drainMs / drainTurns);
+    if (isClosed || isEnding) return;
+    isEnding = true;
+    if (!(options.areScriptsAnswered === true && piping.ended())) {
+      let turns = 0;
+      drainTimer = setInterval(() => {
+        turns += 1;
+        if (turns === drainTurns) void transport.close();
+      }, drainMs / drainTurns);
+    }
     endWhenDone();
   }
 

@@ -208,6 +208,25 @@ describe("the built server", () => {
     expect(await server.exited).toBe(0);
   });
 
+  it("answers it also when that takes longer than it goes on for a host", async () => {
+    const slow = await startFakeOllama({
+      models: [{ name: "smollm2:135m", reply: "The sky is blue." }],
+      tokensPerSecond: 3,
+    });
+    try {
+      server = startRaw({ ...environment, OLLM_HOST: slow.url });
+      server.send(initialize);
+      const params = { name: "route_and_generate", arguments: { prompt: "Hi" } };
+      server.send({ jsonrpc: "2.0", id: 1, method: "tools/call", params });
+      server.process.stdin?.end();
+      expect(await server.next()).toMatchObject({ id: 0, result: {} });
+      expect(await server.next()).toMatchObject({ id: 1, result: { structuredContent: { text: "The sky is blue." } } });
+      expect(await server.exited).toBe(0);
+    } finally {
+      await slow.close();
+    }
+  });
+
   it("ends within 2 s of the host closing stdin, in the middle of a generation, and lets go of the engine", async () => {
     ollama.misbehave({ kind: "hang", afterLines: 1 });
     server = startRaw(environment);

@@ -81,7 +81,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
       clearTimeout(drainTimer);
       drainTimer = setTimeout(relay.drained, ms);
     },
-    end: () => end(0),
+    end: (isAwaited) => end(0, isAwaited),
   });
 
   function holdHost(why: keyof typeof holds, isHeld: boolean): void {
@@ -166,14 +166,14 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     relay.failed(textOf(error).replaceAll("\n  ", " "));
   }
 
-  function end(code: number): void {
+  function end(code: number, isAwaited = false): void {
     if (isEnding) return;
     isEnding = true;
     clearTimeout(drainTimer);
     input.pause();
     owner?.destroy();
     if (output.writableLength === 0 || output.destroyed) return options.exit(code);
-    setTimeout(() => options.exit(code), flushMs);
+    if (!isAwaited) setTimeout(() => options.exit(code), flushMs);
     output.once("drain", () => options.exit(code));
   }
 

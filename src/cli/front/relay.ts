@@ -1,3 +1,4 @@
+import { createPipingWatch } from "../../ipc/piping.ts";
 import { controlPrefix, type Farewell } from "../../ipc/protocol.ts";
 import {
   idKey,
@@ -22,8 +23,8 @@ export interface RelayEffects {
   holdHost(isHeld: boolean): void;
   /** Call `drained` after this time; a second call starts it anew. */
   drain(ms: number): void;
-  /** The host has what it will get: close the connection and end. */
-  end(): void;
+  /** The host has what it will get: close the connection and end, `isAwaited` not before all of it was read. */
+  end(isAwaited: boolean): void;
 }
 
 export interface Relay {
@@ -59,7 +60,7 @@ interface OpenRequest {
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
-/** As the stdio transport does when its client closes; the owner may only be starting. Below the 2 s in which we must end. */
+/** As the stdio transport does when a host closes; the owner may only be starting. Below the 2 s in which we must end. */
 const drainMs = 1_500;
 const handoverPatienceMs = 5_000;
 /** An owner that dies at once whoever connects is started anew only when somebody needs it. */
@@ -91,7 +92,8 @@ const ownId = "ollm:";
  * |    |                                  | patience. Stop, idle: connect only if something waits. Else connect,      |
  * |    |                                  | unless owners die one after the other                                     |
  * | 12 | failed                           | whatever is open or waits is answered with the sentence; `down`           |
- * | 13 | host ends                        | open requests have half a second, then the end; no new owner any more     |
+ * | 13 | host ends                        | open requests have `drainMs`, then the end; no new owner any more. Who    |
+ * |    |                                  | pipes requests in and closes waits for the answers, and so does the relay |
  */
 export function createRelay(effects: RelayEffects): Relay {
   let state: "down" | "connecting" | "up" | "leaving" = "connecting";
@@ -99,6 +101,9 @@ export function createRelay(effects: RelayEffects): Relay {
   /** What the leaving owner has seen and not answered; undefined when nobody knows. */
   let seenOpen: ReadonlySet<string> | undefined;
   let isEnding = false;
+  /** What ends is a script that waits for its answers. */
+  let isAwaited = false;
+  const piping = createPipingWatch();
   let isOver = false;
   let generation = 0;
   let deaths: readonly number[] = [];
@@ -117,6 +122,7 @@ export function createRelay(effects: RelayEffects): Relay {
   function hostLine(text: string): void {
     if (isOver) return;
     const message = readMessage(text);
+    if (message?.kind === "request") piping.requested();
     if (state === "up") return send(text, message);
     if (dropCancelled(message)) return;
     if (state === "down") {
@@ -254,6 +260,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (request?.method === "resources/subscribe" && !message.isError && subscriptions.size < maxSubscriptions) {
       if (request.text !== undefined) subscriptions.set(String(request.params["uri"]), request.text);
     }
+    piping.answered();
     effects.toHost(text);
     if (isEnding) settle();
   }
@@ -308,10 +315,10 @@ export function createRelay(effects: RelayEffects): Relay {
     farewell = undefined;
     seenOpen = undefined;
     state = "down";
-    if (isEnding) return over();
     const isNeeded =
       waiting.some(({ message }) => message?.kind === "request") ||
       [...open.values()].some(({ method }) => method !== "subscriptions/listen");
+    if (isEnding && !(isAwaited && isNeeded)) return over();
     if (reason === undefined) deaths = [...deaths.filter((at) => now - at < 60_000), now];
     if (reason === "handover") return connect(handoverPatienceMs);
     if (isNeeded || (reason === undefined && deaths.length < maxDeathsPerMinute)) connect(0);
@@ -321,6 +328,7 @@ export function createRelay(effects: RelayEffects): Relay {
   function failed(message: string): void {
     if (isOver) return;
     state = "down";
+    piping.answered();
     for (const request of open.values()) {
       if (request.isAcknowledged === true) continue;
       forget(request.id);
@@ -345,8 +353,9 @@ export function createRelay(effects: RelayEffects): Relay {
   function hostEnd(): void {
     if (isEnding || isOver) return;
     isEnding = true;
+    isAwaited = piping.ended();
     if (state === "down") return over();
-    effects.drain(drainMs);
+    if (!isAwaited) effects.drain(drainMs);
     settle();
   }
 
@@ -358,7 +367,7 @@ export function createRelay(effects: RelayEffects): Relay {
   function over(): void {
     if (isOver) return;
     isOver = true;
-    effects.end();
+    effects.end(isAwaited);
   }
 
   return {

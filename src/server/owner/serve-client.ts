@@ -24,14 +24,19 @@ export interface ServedClient {
   close(): Promise<void>;
 }
 
-/** Serves MCP until either side ends; `onEnd` is called once. */
+/**
+ * Serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` as for the stdio transport: a front
+ * keeps its connection for as long as its host waits.
+ */
 export function serveClient(
   streams: { readonly input: Readable; readonly output: Writable },
   host: ServerHost,
   onEnd: () => void,
+  { areScriptsAnswered = false } = {},
 ): ServedClient {
   const { input, output } = streams;
   const inner: StdioTransport = createStdioTransport(input, output, {
+    areScriptsAnswered,
     onEnd,
     onLost: (message) => host.log.warn(message),
   });

@@ -9,7 +9,7 @@ export function createRecorded({ isConnected = true } = {}) {
     connect: (patienceMs) => void effects.push(["connect", patienceMs]),
     holdHost: (isHeld) => void effects.push(["hold", isHeld]),
     drain: (ms) => void effects.push(["drain", ms]),
-    end: () => void effects.push(["end"]),
+    end: (isAwaited) => void effects.push(isAwaited ? ["end", "awaited"] : ["end"]),
   });
   if (isConnected) relay.connected();
   return {

@@ -279,43 +279,6 @@ describe("the relay when its owner says farewell", () => {
   });
 });
 
-describe("the relay when its host ends (13)", () => {
-  it("ends at once when nothing is open, listens aside", () => {
-    const { relay, host, owner, seen } = createRecorded();
-    host(listen);
-    owner(acknowledged);
-    seen();
-    relay.hostEnd();
-    expect(seen()).toEqual([["drain", 1_500], ["end"]]);
-  });
-
-  it("waits for the last answer", () => {
-    const { relay, host, owner, seen } = createRecorded();
-    host(call(1));
-    relay.hostEnd();
-    owner(answer(1));
-    expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["<", answer(1)], ["end"]]);
-  });
-
-  it("ends when the time is over, and starts no owner any more", () => {
-    const { relay, host, seen } = createRecorded();
-    host(call(1));
-    relay.hostEnd();
-    relay.drained();
-    relay.ownerGone(0);
-    expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["end"]]);
-  });
-
-  it("gives an owner that is being started a little longer", () => {
-    const { relay, host, owner, seen } = createRecorded({ isConnected: false });
-    host(call(1));
-    relay.hostEnd();
-    relay.connected();
-    owner(answer(1));
-    expect(seen()).toEqual([["drain", 1_500], [">", call(1)], ["<", answer(1)], ["end"]]);
-  });
-});
-
 describe("the relay under any input", () => {
   const line = fc.oneof(
     fc.string(),
