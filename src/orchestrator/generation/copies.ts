@@ -41,8 +41,6 @@ const copyKeepAliveSeconds = 60;
 /** `models`: the settings, asked anew each time. */
 export function createCopies(models: () => Settings["models"]): Copies {
   const assigned = new Map<string, number>();
-  /** Loaded, or about to be, because many waited. */
-  const opened = new Set<string>();
   const count = (id: string): number => assigned.get(id) ?? 0;
 
   function take(id: string): () => void {
@@ -79,11 +77,11 @@ export function createCopies(models: () => Settings["models"]): Copies {
       const id = idOf(place);
       const release = take(id);
       if (place === entry.located) return { entry, request, release };
-      if (!isLoaded) opened.add(id);
       const { keepAliveSeconds = copyKeepAliveSeconds } = request;
       return {
         entry: atPlace(entry, place),
-        request: opened.has(id) ? { ...request, keepAliveSeconds } : request,
+        // One that is loaded keeps what it was told: a copy its minute, and somebody else's load that one's time.
+        request: isLoaded ? request : { ...request, keepAliveSeconds },
         release,
       };
     },

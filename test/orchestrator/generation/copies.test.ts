@@ -77,6 +77,17 @@ describe("a model that two hosts hold", () => {
     expect(other.keepAlives.get(model.name)).toBeUndefined();
   });
 
+  it("whose copy somebody asked to stay longer keeps that, whatever it was once loaded for", async () => {
+    const { generate, other, gate } = place();
+    gate.open();
+    const many = (request: object) => Promise.all(Array.from({ length: 16 }, () => generate(request)));
+    await many({});
+    await many({ keepAliveSeconds: 3_600 });
+    expect(other.keepAlives.get(model.name)).toBe(3_600);
+    await many({});
+    expect(other.keepAlives.get(model.name)).toBe(3_600);
+  });
+
   it.each([
     ["shares its machine with the first", { memoryDomain: "local" }, [model]],
     ["is not on this machine, under local_only", { trust: "remote" as const }, [model]],
