@@ -37,10 +37,19 @@ export class LoadFailed extends OrchestratorError {}
 export class OutOfMemory extends LoadFailed {
   /** Size of the allocation that failed, where the engine says it. */
   readonly allocationBytes: number | undefined;
+  /** The engine's process was killed, and memory is only the likeliest reason: nobody said so. */
+  readonly wasKilled: boolean;
 
-  constructor(message: string, options: ErrorOptionsWithHint & { readonly allocationBytes?: number | undefined } = {}) {
+  constructor(
+    message: string,
+    options: ErrorOptionsWithHint & {
+      readonly allocationBytes?: number | undefined;
+      readonly wasKilled?: boolean;
+    } = {},
+  ) {
     super(message, options);
     this.allocationBytes = options.allocationBytes;
+    this.wasKilled = options.wasKilled ?? false;
   }
 }
 /** A model was told to leave and was not seen to: its memory counts as taken. */

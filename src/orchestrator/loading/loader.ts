@@ -277,7 +277,7 @@ export function createLoader(parts: {
     inTurn,
     left: ours.forget,
   });
-  const loadWithSecondTry = createSecondTry({ rooms, decisions, inventory, quickEstimate: estimates.quick });
+  const loadWithSecondTry = createSecondTry({ rooms, decisions, inventory, source, quickEstimate: estimates.quick });
   const stays = createStays({
     inventory,
     keeping,

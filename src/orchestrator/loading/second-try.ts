@@ -1,16 +1,18 @@
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Report } from "../engines/engine.ts";
-import { OutOfMemory } from "../errors.ts";
+import { LoadFailed, OutOfMemory } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
 import { largestWithin, remediesOfContext } from "./does-not-fit.ts";
 import type { Estimates } from "../estimates/estimates.ts";
+import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { RoomMaker } from "./room.ts";
 
 /**
  * Runs `attempt`, a load whose room is made; when the engine runs out of memory all the same, once more after more was
- * evicted. Throws `OutOfMemory` with what would fit when nothing is left that may go, or it did not help.
+ * evicted. Throws `OutOfMemory` with what would fit when nothing is left that may go, or it did not help, and
+ * `LoadFailed` when the engine's process was killed while there was memory enough.
  */
 export type LoadWithSecondTry = (
   located: LocatedModel,
@@ -30,6 +32,7 @@ export function createSecondTry(parts: {
   readonly rooms: Pick<RoomMaker, "evictMore">;
   readonly decisions: Decisions;
   readonly inventory: Pick<Inventory, "recentLists">;
+  readonly source: MemoryStateSource;
   readonly quickEstimate: Estimates["quick"];
 }): LoadWithSecondTry {
   const { rooms, decisions, inventory } = parts;
@@ -53,6 +56,17 @@ export function createSecondTry(parts: {
     });
   }
 
+  /**
+   * What is available once a process is gone that was killed for lack of memory is hardly more than it held. Undefined
+   * where it is as little as that, or can't be measured.
+   */
+  async function ampleBytes({ engine, model }: LocatedModel, { estimate }: LoadPlan): Promise<number | undefined> {
+    const state = await readMemoryState(parts.source, engine, model, 0);
+    if (state === undefined || state.isOverridden) return undefined;
+    const heldBytes = estimate.predictedBytes * (1 + missingShare);
+    return state.availableBytes > heldBytes + state.bufferBytes ? state.availableBytes : undefined;
+  }
+
   return async (located, made, attempt, report, signal) => {
     let went: readonly string[] = [];
     for (;;) {
@@ -61,6 +75,8 @@ export function createSecondTry(parts: {
         return;
       } catch (error) {
         if (!(error instanceof OutOfMemory)) throw error;
+        const freeBytes = error.wasKilled ? await ampleBytes(located, made) : undefined;
+        if (freeBytes !== undefined) throw killed(made, freeBytes, error);
         const isSecond = went.length > 0;
         const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * missingShare);
         if (!isSecond) went = await rooms.evictMore(located, bytes, report, signal);
@@ -70,4 +86,15 @@ export function createSecondTry(parts: {
       }
     }
   };
+}
+
+function killed({ model, estimate }: LoadPlan, freeBytes: number, error: OutOfMemory): LoadFailed {
+  const numbers = `${formatBytes(freeBytes)} are available, and it needs about ${formatBytes(estimate.predictedBytes)}`;
+  return new LoadFailed(
+    `the process that loaded ${model} was killed, not for lack of memory (${numbers}): ${error.message}`,
+    {
+      hint: "Try again; if it is killed again, look for a memory limit on the engine's container or service, or for who ends it.",
+      cause: error,
+    },
+  );
 }

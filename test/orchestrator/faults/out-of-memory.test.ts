@@ -96,6 +96,36 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect([...engine.resident.keys()]).toEqual([idle.name]);
   });
 
+  it("is no lack of memory where a killed process leaves far more than it held: nobody has to go", async () => {
+    const { engine, load, orchestrator, caller } = place(() => false);
+    await load(idle.name);
+    const killed = new OutOfMemory("the engine process ended (SIGKILL)", { wasKilled: true });
+    engine.beforeLoad = () => Promise.reject(killed);
+    const error: unknown = await load(large.name).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(LoadFailed);
+    expect(error).not.toBeInstanceOf(OutOfMemory);
+    expect(error).toMatchObject({
+      message:
+        "the process that loaded large:14b was killed, not for lack of memory (61.0 GB are available, and it needs about 12.0 GB): the engine process ended (SIGKILL)",
+      hint: expect.stringContaining("Try again") as string,
+    });
+    expect([...engine.resident.keys()]).toEqual([idle.name]);
+    expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", model: large.name });
+  });
+
+  it("is one where a killed process leaves no more than it may have held", async () => {
+    const { engine, load } = place(() => false, { memory: { bufferBytes: 48 * gigabyte } });
+    await load(idle.name);
+    let isFirst = true;
+    engine.beforeLoad = () => {
+      if (!isFirst) return Promise.resolve();
+      isFirst = false;
+      return Promise.reject(new OutOfMemory("the engine process ended (SIGKILL)", { wasKilled: true }));
+    };
+    await load(large.name);
+    expect([...engine.resident.keys()]).toEqual([large.name]);
+  });
+
   it("for any other reason costs nobody their place", async () => {
     const { engine, load } = place(() => false);
     await load(idle.name);

@@ -26,6 +26,7 @@ export function toLoadError(model: string, error: unknown): Error {
     return new OutOfMemory(`${model} could not be loaded: ${reason}`, {
       hint: memoryHint,
       allocationBytes: allocationBytesIn(reason),
+      wasKilled: wasKilled(error),
       cause: error,
     });
   return new LoadFailed(`${model} could not be loaded: ${reason}`, { hint: loadHint(model, reason), cause: error });
@@ -49,12 +50,16 @@ export function causeOf(
 }
 
 /**
- * SIGKILL that was not ours is the system's, whose memory ran out. Where the weights were read and the context could not
- * be made, what was missing is its memory, though llama.cpp does not always say so.
+ * Where the weights were read and the context could not be made, what was missing is its memory, though llama.cpp does
+ * not always say so.
  */
 function isOutOfMemory(error: unknown, reason: string): boolean {
-  if (error instanceof ChildGone && error.end.cause === "SIGKILL" && !error.end.wasStopped) return true;
-  return saysOutOfMemory(reason) || /^failed to create context$/i.test(reason);
+  return wasKilled(error) || saysOutOfMemory(reason) || /^failed to create context$/i.test(reason);
+}
+
+/** SIGKILL that was not ours is most likely the system's, whose memory ran out. */
+function wasKilled(error: unknown): boolean {
+  return error instanceof ChildGone && error.end.cause === "SIGKILL" && !error.end.wasStopped;
 }
 
 const memoryHint = "Free memory with manage_model unload_all, or call smart_load with smaller context_tokens.";

@@ -99,6 +99,7 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
     return new OutOfMemory(`Ollama could not run ${model}: ${text}`, {
       hint: "Unload another model (manage_model unload_all), ask with fewer context_tokens, or choose a smaller model.",
       allocationBytes: allocationBytesIn(text),
+      wasKilled: !saysOutOfMemory(text) && saysKilled(text),
       cause,
     });
   if (isLoadFailure(text))
@@ -128,8 +129,10 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
 }
 
 /** The system's last resort ends a runner with SIGKILL; Ollama itself says "resource limitations" when one is gone. */
+const saysKilled = (text: string): boolean => /resource limitations|signal: killed/i.test(text);
+
 const isOutOfMemory = (text: string): boolean =>
-  saysOutOfMemory(text) || /more system memory|resource limitations|signal: killed/i.test(text);
+  saysOutOfMemory(text) || /more system memory/i.test(text) || saysKilled(text);
 
 const isLoadFailure = (text: string): boolean =>
   /process has terminated|unexpectedly stopped|unable to load model|error loading model|failed to load|timed out waiting for llama/i.test(

@@ -13,6 +13,7 @@ describe("an engine process that ended", () => {
     expect(answering.message).toBe("the engine process of a:1b ended (SIGKILL), before it had answered");
     const loading = toLoadError("a:1b", gone("SIGKILL"));
     expect(loading).toBeInstanceOf(OutOfMemory);
+    expect(loading).toMatchObject({ wasKilled: true });
     expect(loading.message).toBe("a:1b could not be loaded: the engine process ended (SIGKILL)");
   });
 
