@@ -201,6 +201,20 @@ export interface ModelFacts {
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
 
+/** What the numbers of a key/value cache may be stored as, in the names of ggml and from large to small. */
+export const cacheTypes = ["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"] as const;
+export type CacheType = (typeof cacheTypes)[number];
+
+/** What of an Ollama server's environment decides how it loads; its API doesn't tell. */
+export interface OllamaServerOptions {
+  /** `OLLAMA_NUM_PARALLEL` */
+  readonly parallel: number;
+  /** `OLLAMA_KV_CACHE_TYPE` */
+  readonly cacheType: CacheType;
+  /** `OLLAMA_FLASH_ATTENTION`; on by itself where the hardware can. */
+  readonly hasFlashAttention: boolean;
+}
+
 /** A model in memory. */
 export interface ResidentModel {
   readonly name: string;

@@ -63,12 +63,13 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
       next.set(key, made.get(key) ?? make());
     };
     if (providers.ollama.enabled) {
-      for (const { id, host, memoryBytes } of ollamaServers(providers.ollama)) {
-        keep([id, host, memoryBytes, registry.stallTimeoutMs, network], () =>
+      for (const { id, host, memoryBytes, serverOptions } of ollamaServers(providers.ollama)) {
+        keep([id, host, memoryBytes, serverOptions, registry.stallTimeoutMs, network], () =>
           createOllamaEngine({
             id,
             host,
             ...(memoryBytes === undefined ? {} : { memoryBytes }),
+            ...(serverOptions && { serverOptions }),
             now: steady,
             log,
             timeouts: { pullStallMs: registry.stallTimeoutMs },

@@ -44,6 +44,14 @@ describe("several Ollama servers", () => {
     expect([sameFirst === first, sameSecond === second, third?.id]).toEqual([true, true, "ollama-3"]);
   });
 
+  it("load as the owner says of the first; one that is set otherwise is another engine", () => {
+    const [first, second] = make(settings({ hosts: ["box.lan"], parallel: 2, cacheType: "q8_0" }));
+    expect(first?.serverOptions).toEqual({ parallel: 2, cacheType: "q8_0", hasFlashAttention: true });
+    expect(second?.serverOptions).toBeUndefined();
+    const [other, same] = make(settings({ hosts: ["box.lan"], parallel: 4, cacheType: "q8_0" }));
+    expect([other === first, same === second]).toEqual([false, true]);
+  });
+
   it("are none when an address can't be read: the settings say so", () => {
     expect(() => settings({ hosts: ["ftp://box.lan"] })).toThrow("ftp");
   });

@@ -1,6 +1,7 @@
 import { delimiter } from "node:path";
 import { InvalidConfig } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
+import { cacheTypes } from "../types.ts";
 import type { Flags } from "./flags.ts";
 import type { SettingPath } from "./paths.ts";
 import { isTree, put, type Sources, type Tree } from "./tree.ts";
@@ -13,10 +14,20 @@ export const shortNames: Readonly<Record<string, readonly string[]>> = {
   OLLM_PROVIDER: ["model", "provider"],
   OLLAMA_HOST: ["providers", "ollama", "host"],
   OLLM_HOST: ["providers", "ollama", "host"],
+  OLLAMA_NUM_PARALLEL: ["providers", "ollama", "parallel"],
+  OLLAMA_KV_CACHE_TYPE: ["providers", "ollama", "cacheType"],
+  OLLAMA_FLASH_ATTENTION: ["providers", "ollama", "flashAttention"],
   OLLM_TEMPERATURE: ["options", "temperature"],
   OLLM_MAX_TOKENS: ["options", "maxTokens"],
   OLLM_CONTEXT_SIZE: ["providers", "ollama", "options", "numCtx"],
 };
+/** Variables that an Ollama server reads for itself, read as it does; undefined: it takes its default. */
+const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
+  OLLAMA_NUM_PARALLEL: (value) => (/^\d+$/.test(value) ? Math.max(1, Number(value)) : undefined),
+  OLLAMA_KV_CACHE_TYPE: (value) => cacheTypes.find((type) => type === value.toLowerCase()),
+  OLLAMA_FLASH_ATTENTION: (value) => !/^(0|f|false)$/i.test(value),
+};
+
 /** `OLLM_*` names that are no settings of this schema. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
 
@@ -36,6 +47,11 @@ export function environmentValues(
     // `set NAME=value & ...` of Windows leaves a space behind.
     const value = environment[name]?.trim();
     if (value === undefined || value === "") return [];
+    const own = serverVariables[name];
+    if (own !== undefined) {
+      const meant = own(value);
+      return meant === undefined ? [] : [{ name, path, read: () => meant }];
+    }
     const type = known.find((setting) => setting.path.join(".") === path.join("."))?.type ?? "string";
     return [{ name, path, read: () => parseText(value, type, name) }];
   });

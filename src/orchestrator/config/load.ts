@@ -5,11 +5,12 @@ import { addRoots, environmentValues, flagValues, unknownNames, type Environment
 import { readConfigFile } from "./file.ts";
 import type { Flags } from "./flags.ts";
 import { settingsNotes } from "./notes.ts";
+import { isOnThisMachine } from "./ollama-servers.ts";
 import { settingPaths } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { addProject } from "./project-values.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { put, type Sources, type Tree } from "./tree.ts";
+import { at, isTree, put, type Sources, type Tree } from "./tree.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;
@@ -55,15 +56,28 @@ export async function loadSettings(from: {
   const { tree, sources } = await fileOf(file, from.read);
   addProject(tree, from.project, sources);
   for (const { name, path, read } of environmentValues(from.environment, known)) {
-    // Ollama's own variable is ambient: what was set for us, even in the file, is meant more.
-    if (name === "OLLAMA_HOST" && sources.has(path.join("."))) continue;
+    // Ollama's own variables are ambient: what was set for us, even in the file, is meant more.
+    if (name.startsWith("OLLAMA_") && sources.has(path.join("."))) continue;
     put(tree, path, read(), name, sources);
   }
   for (const { name, path, value } of flagValues(from.flags)) put(tree, path, value, name, sources);
   addRoots(tree, from.flags, sources);
+  forgetOtherMachine(tree, sources);
   const settings = parseSettings(tree, sources, file);
   const warnings = [...unknownNames(from.environment, known), ...settingsNotes(settings, sources)];
   return { settings, warnings, sources };
+}
+
+/** This machine's variables say nothing of an Ollama server on another one. */
+function forgetOtherMachine(tree: Tree, sources: Sources): void {
+  const ollama = at(tree, ["providers", "ollama"]);
+  if (!isTree(ollama) || typeof ollama["host"] !== "string" || isOnThisMachine(ollama["host"])) return;
+  for (const name of ["parallel", "cacheType", "flashAttention"]) {
+    const path = `providers.ollama.${name}`;
+    if (sources.get(path)?.startsWith("OLLAMA_") !== true) continue;
+    delete ollama[name];
+    sources.delete(path);
+  }
 }
 
 /** The file, or a copy of what was read of it before. Throws `InvalidConfig`. */

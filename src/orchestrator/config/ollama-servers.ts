@@ -1,4 +1,5 @@
 import { parseOllamaHost } from "../text/ollama-host.ts";
+import type { OllamaServerOptions } from "../types.ts";
 import type { Settings } from "./schema.ts";
 
 /** One server that is configured, as an engine. */
@@ -9,17 +10,35 @@ export interface OllamaServer {
   readonly host: string;
   /** `memoryBytes` of the first. */
   readonly memoryBytes: number | undefined;
+  /** Of the first; the others load as an Ollama does by itself. */
+  readonly serverOptions: OllamaServerOptions | undefined;
 }
 
 /**
  * `providers.ollama.host`, then those of `hosts` that are other servers; ids count on, whatever else is left out. Throws
  * `InvalidConfig` for an address that can't be read.
  */
-export function ollamaServers({ host, hosts, memoryBytes }: Settings["providers"]["ollama"]): readonly OllamaServer[] {
-  const further = hosts.map((each, index) => ({ id: `ollama-${index + 2}`, host: each, memoryBytes: undefined }));
-  const all = [{ id: "ollama", host, memoryBytes }, ...further];
+export function ollamaServers(settings: Settings["providers"]["ollama"]): readonly OllamaServer[] {
+  const { host, hosts, memoryBytes, parallel, cacheType, flashAttention } = settings;
+  const serverOptions = { parallel, cacheType, hasFlashAttention: flashAttention };
+  const further = hosts.map((each, index) => ({
+    id: `ollama-${index + 2}`,
+    host: each,
+    memoryBytes: undefined,
+    serverOptions: undefined,
+  }));
+  const all = [{ id: "ollama", host, memoryBytes, serverOptions }, ...further];
   const servers = all.map((server) => serverOf(server.host));
   return all.filter((_, index) => servers.indexOf(servers[index] ?? "") === index);
+}
+
+/** Also true of what can't be read: that is told elsewhere. */
+export function isOnThisMachine(host: string): boolean {
+  try {
+    return parseOllamaHost(host).isLoopback;
+  } catch {
+    return true;
+  }
 }
 
 /** This machine's names are one: the models of a server that is listed twice would count twice in its memory. */

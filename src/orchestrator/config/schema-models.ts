@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { OrchestratorError } from "../errors.ts";
 import { parseOllamaHost } from "../text/ollama-host.ts";
+import { cacheTypes } from "../types.ts";
 import { bytes, caller, owner, ownerNames, request } from "./scope.ts";
 
 /** Settings of models and engines: parts of the one schema in `schema.ts`. */
@@ -136,6 +137,25 @@ export const modelSettings = {
             .describe(
               "Memory that this server's models have for themselves, where it isn't all of this machine's: in a container, a virtual machine, another computer.",
             ),
+          parallel: z
+            .number()
+            .int()
+            .min(1)
+            .default(1)
+            .meta(owner)
+            .describe(
+              "OLLAMA_NUM_PARALLEL of the server at host, which it doesn't tell: conversations that each model keeps room for.",
+            ),
+          cacheType: z
+            .enum(cacheTypes)
+            .default("f16")
+            .meta(owner)
+            .describe("OLLAMA_KV_CACHE_TYPE of the server at host: how it keeps the context in memory."),
+          flashAttention: z
+            .boolean()
+            .default(true)
+            .meta(owner)
+            .describe("OLLAMA_FLASH_ATTENTION of the server at host; false also where its graphics card can't."),
           options: z
             .strictObject({
               numCtx: z

@@ -4,6 +4,7 @@ import type {
   InstalledModel,
   MemoryEstimate,
   ModelFacts,
+  OllamaServerOptions,
   Progress,
   ResidentModel,
   Trust,
@@ -46,6 +47,8 @@ export interface Engine {
   readonly memoryDomain: string;
   /** What all models of that domain may use, where the owner says so; absent: this machine's memory, or nobody knows. */
   readonly memoryBytes?: number;
+  /** How an Ollama server loads, where the owner says so; absent: as it does by itself. */
+  readonly serverOptions?: OllamaServerOptions;
   /** Where its models run. What was learned of one address says nothing of another, and without one it isn't kept. */
   readonly address?: string;
 

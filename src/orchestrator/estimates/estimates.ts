@@ -3,7 +3,6 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import { Cancelled, OrchestratorError } from "../errors.ts";
 import type { Inventory, LocatedModel, ModelPlace } from "../inventory/inventory.ts";
-import { modelId } from "../inventory/model-id.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";
@@ -50,7 +49,8 @@ export function createEstimates(parts: {
   const simulations = new Map<string, MemoryEstimate>();
   /** Of loads of other engines, by the same key: what is learned of those moves the estimate. */
   const elsewhere = new Map<string, AllocatorBytes>();
-  const explanations = new WeakMap<ModelFacts, Explained | undefined>();
+  /** By engine too: the next one of the same server may be told that it loads otherwise. */
+  const explanations = new WeakMap<Engine, WeakMap<ModelFacts, Explained | undefined>>();
   const learning = createLearning(parts.now, parts.kept);
 
   function configured(name: string): MemoryEstimate | undefined {
@@ -60,7 +60,7 @@ export function createEstimates(parts: {
   }
 
   const simulationKey = ({ engine, model }: ModelPlace, contextTokens: number) =>
-    `${modelId(engine.id, model.name)} ${model.digest ?? ""} ${contextTokens}`;
+    JSON.stringify([engine.id, model.name, model.digest, contextTokens, engine.serverOptions]);
 
   async function simulated(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
     const { engine, model } = located;
@@ -77,7 +77,7 @@ export function createEstimates(parts: {
     const { engine, model } = located;
     if (engine.kind !== "ollama" || model.digest === undefined) return undefined;
     const facts = await factsOf(located, signal);
-    const load = facts && loadShapeOf(engine.kind, facts, contextTokens);
+    const load = facts && loadShapeOf(engine, facts, contextTokens);
     if (facts?.weightsDigest === undefined || load === undefined) return undefined;
     const key = simulationKey(located, contextTokens);
     if (!elsewhere.has(key)) {
@@ -94,7 +94,7 @@ export function createEstimates(parts: {
   function fromElsewhere(where: ModelPlace, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
     const { engine } = where;
     const bytes = elsewhere.get(simulationKey(where, contextTokens));
-    const load = loadShapeOf(engine.kind, facts, contextTokens);
+    const load = loadShapeOf(engine, facts, contextTokens);
     if (bytes === undefined || load === undefined) return undefined;
     const { otherBytes = 0 } = weightBytesOf({ ...facts, weightsBytes: bytes.weightsBytes });
     const version = learning.lastVersion(engine);
@@ -104,8 +104,10 @@ export function createEstimates(parts: {
 
   /** A list asks for every model at once: metadata is taken apart once. */
   function explainedOnce(engine: Engine, facts: ModelFacts): Explained | undefined {
-    if (!explanations.has(facts)) explanations.set(facts, explainedBy(engine, facts));
-    return explanations.get(facts);
+    const its = explanations.get(engine) ?? new WeakMap<ModelFacts, Explained | undefined>();
+    explanations.set(engine, its);
+    if (!its.has(facts)) its.set(facts, explainedBy(engine, facts));
+    return its.get(facts);
   }
 
   /** Empty without metadata that the formula knows. */
@@ -204,8 +206,8 @@ export function createEstimates(parts: {
 /** Undefined without metadata that the formula knows. */
 function explainedBy(engine: Engine, facts: ModelFacts): Explained | undefined {
   const dimensions = dimensionsOf(facts);
-  const usual = loadShapeOf(engine.kind, facts, facts.contextTokens ?? defaultContextTokens);
+  const usual = loadShapeOf(engine, facts, facts.contextTokens ?? defaultContextTokens);
   if (dimensions === undefined || usual === undefined) return undefined;
-  const loadFor = (tokens: number) => loadShapeOf(engine.kind, facts, tokens) ?? usual;
+  const loadFor = (tokens: number) => loadShapeOf(engine, facts, tokens) ?? usual;
   return { dimensions, weights: weightBytesOf(facts), loadFor };
 }

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { type JournaledDocument, openDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Log } from "../log.ts";
+import { cacheTypes } from "../types.ts";
 import { type LearnedReading, mostReadings, nameOfLoad } from "../memory/learned.ts";
 
 /** How long a model took to load somewhere. */
@@ -35,6 +36,8 @@ const reading = z.object({
   digest: z.string(),
   contextTokens: z.int().positive(),
   parallel: z.int().positive(),
+  // Not written before it could be set.
+  cacheType: z.enum(cacheTypes).default("f16"),
   sizeBytes: bytes,
   vramBytes: bytes,
   // What is left for compute may come out below nothing.

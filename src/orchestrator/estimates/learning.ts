@@ -1,6 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import { calibrate, type ComputeCalibration, type ComputeObservation } from "../memory/calibration.ts";
 import { createLearnedSizes, learnedEstimate, type LoadKey } from "../memory/learned.ts";
+import { usualOllamaServer } from "../memory/ollama-load.ts";
 import type { LoadShape } from "../memory/cache.ts";
 import type { ModelDimensions } from "../memory/dimensions.ts";
 import type { WeightBytes } from "../memory/predict.ts";
@@ -60,20 +61,19 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     hosts.set(engine, known);
     return known;
   };
-  /** Sequences that a load has are the engine's affair and the same for all its loads, so far. */
-  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey => ({
-    host: hostKey(engine),
-    version,
-    digest,
-    contextTokens,
-    parallel: hostOf(engine).explained.get(digest)?.loadFor(contextTokens).parallel ?? 1,
-  });
+  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey => {
+    const { parallel, cacheType } =
+      hostOf(engine).explained.get(digest)?.loadFor(contextTokens) ?? engine.serverOptions ?? usualOllamaServer;
+    return { host: hostKey(engine), version, digest, contextTokens, parallel, cacheType };
+  };
 
-  function explainedCompute(engine: Engine, digest: string, contextTokens: number, sizeBytes: number) {
-    const model = hostOf(engine).explained.get(digest);
+  function explainedCompute(engine: Engine, key: Omit<LoadKey, "host" | "version">, sizeBytes: number) {
+    const model = hostOf(engine).explained.get(key.digest);
     if (model === undefined) return undefined;
     const { dimensions, weights } = model;
-    const load = model.loadFor(contextTokens);
+    const load = model.loadFor(key.contextTokens);
+    // Seen while the server was set otherwise.
+    if (load.parallel !== key.parallel || load.cacheType !== key.cacheType) return undefined;
     return computeObservation(dimensions, load, weights, completeReading(dimensions, load, weights, sizeBytes));
   }
 
@@ -111,7 +111,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       for (const { digest, contextTokens, sizeBytes, reportedBytes = sizeBytes, vramBytes } of residents) {
         if (digest === undefined || contextTokens === undefined) continue;
         const key = keyOf(engine, version, digest, contextTokens);
-        const compute = explainedCompute(engine, digest, contextTokens, reportedBytes);
+        const compute = explainedCompute(engine, key, reportedBytes);
         const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
         if (!sizes.observe(reading)) continue;
         calibrations = new Map();
@@ -124,9 +124,9 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       const known = calibrations.get(key);
       if (known !== undefined) return known;
       const made = calibrate(
-        sizes.readings(hostKey(engine), version).flatMap(({ digest, contextTokens, sizeBytes, compute }) => {
+        sizes.readings(hostKey(engine), version).flatMap((reading) => {
           const observed: ComputeObservation | undefined =
-            explainedCompute(engine, digest, contextTokens, sizeBytes) ?? compute;
+            explainedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;
           return observed === undefined ? [] : [observed];
         }),
       );

@@ -1,11 +1,16 @@
 import { batchTokens, sequencesPerModel } from "../engines/llama-cpp/load-request.ts";
 import type { LoadShape } from "../memory/cache.ts";
 import { ollamaLoad } from "../memory/ollama-load.ts";
-import type { EngineKind, ModelFacts } from "../types.ts";
+import type { Engine } from "../engines/engine.ts";
+import type { ModelFacts } from "../types.ts";
 
 /** How an engine would load a model for a context of one conversation; undefined where that isn't known. */
-export function loadShapeOf(kind: EngineKind, facts: ModelFacts, contextTokens: number): LoadShape | undefined {
-  if (kind === "ollama") return ollamaLoad(facts, contextTokens);
+export function loadShapeOf(
+  { kind, serverOptions }: Pick<Engine, "kind" | "serverOptions">,
+  facts: ModelFacts,
+  contextTokens: number,
+): LoadShape | undefined {
+  if (kind === "ollama") return ollamaLoad(facts, contextTokens, serverOptions);
   if (kind === "llama-cpp")
     return { contextTokens, parallel: sequencesPerModel, batchTokens, cacheType: "f16", hasFlashAttention: true };
   return undefined;

@@ -37,15 +37,15 @@ export function createSizeCompletion(
     return await Promise.all(
       residents.map(async (resident) =>
         // Without a digest its facts might be those of other weights.
-        resident.digest === undefined ? resident : completed(await factsOf(engine, resident), resident),
+        resident.digest === undefined ? resident : completed(engine, await factsOf(engine, resident), resident),
       ),
     );
   };
 }
 
-function completed(facts: ModelFacts | undefined, resident: ResidentModel): ResidentModel {
+function completed(engine: Engine, facts: ModelFacts | undefined, resident: ResidentModel): ResidentModel {
   const dimensions = facts && dimensionsOf(facts);
-  const load = facts && loadShapeOf("ollama", facts, resident.contextTokens ?? defaultContextTokens);
+  const load = facts && loadShapeOf(engine, facts, resident.contextTokens ?? defaultContextTokens);
   if (facts === undefined || dimensions === undefined || load === undefined) return resident;
   const sizeBytes = completeReading(dimensions, load, weightBytesOf(facts), resident.sizeBytes);
   return sizeBytes === resident.sizeBytes ? resident : { ...resident, sizeBytes, reportedBytes: resident.sizeBytes };

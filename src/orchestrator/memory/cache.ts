@@ -1,3 +1,4 @@
+import type { CacheType } from "../types.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
 /** How a model is loaded, as far as memory depends on it. */
@@ -12,8 +13,6 @@ export interface LoadShape {
   /** Without it attention keeps its scores. */
   readonly hasFlashAttention: boolean;
 }
-
-export type CacheType = "f32" | "f16" | "bf16" | "q8_0" | "q5_1" | "q5_0" | "q4_1" | "q4_0" | "iq4_nl";
 
 /** Block layouts of ggml: bytes per number. */
 const bytesPerNumber: Readonly<Record<CacheType, number>> = {

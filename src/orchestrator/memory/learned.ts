@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../types.ts";
+import type { CacheType, MemoryEstimate } from "../types.ts";
 import type { ComputeObservation } from "./calibration.ts";
 
 /** Which load a reading belongs to. */
@@ -10,6 +10,7 @@ export interface LoadKey {
   readonly digest: string;
   readonly contextTokens: number;
   readonly parallel: number;
+  readonly cacheType: CacheType;
 }
 
 /** What an engine reported of one load. */
@@ -38,8 +39,8 @@ export interface LearnedSizes {
 /** Oldest go first; the last ones of some hundred models at a few contexts each. */
 export const mostReadings = 512;
 
-export function nameOfLoad({ host, version, digest, contextTokens, parallel }: LoadKey): string {
-  return JSON.stringify([host, version, digest, contextTokens, parallel]);
+export function nameOfLoad({ host, version, digest, contextTokens, parallel, cacheType }: LoadKey): string {
+  return JSON.stringify([host, version, digest, contextTokens, parallel, cacheType]);
 }
 
 export function createLearnedSizes(): LearnedSizes {

@@ -110,6 +110,50 @@ describe("loadSettings", () => {
     expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("file:3");
   });
 
+  describe("what an Ollama server reads for itself", () => {
+    const own = { OLLAMA_NUM_PARALLEL: "4", OLLAMA_KV_CACHE_TYPE: "Q8_0", OLLAMA_FLASH_ATTENTION: "0" };
+    const usual = { parallel: 1, cacheType: "f16", flashAttention: true };
+
+    it("is taken for the server on this machine, where nothing was set for us", async () => {
+      expect((await load(own)).settings.providers.ollama).toMatchObject({
+        parallel: 4,
+        cacheType: "q8_0",
+        flashAttention: false,
+      });
+      expect((await load(own)).sources.get("providers.ollama.parallel")).toBe("OLLAMA_NUM_PARALLEL");
+      await writeConfig("providers: {ollama: {parallel: 2}}\n");
+      const { settings } = await load({ ...own, OLLM_PROVIDERS_OLLAMA_CACHE_TYPE: "q4_0" });
+      expect(settings.providers.ollama).toMatchObject({ parallel: 2, cacheType: "q4_0", flashAttention: false });
+    });
+
+    it("says nothing of a server on another machine, whoever named that", async () => {
+      await writeConfig("providers: {ollama: {parallel: 2}}\n");
+      for (const loaded of [load({ ...own, OLLAMA_HOST: "box.lan" }), load(own, { host: "http://box.lan:1" })]) {
+        const { settings, sources } = await loaded;
+        expect(settings.providers.ollama).toMatchObject({ ...usual, parallel: 2 });
+        expect(sources.has("providers.ollama.cacheType")).toBe(false);
+      }
+    });
+
+    it("stops nobody where it is wrong: the server takes its default then", async () => {
+      const wrong = { OLLAMA_NUM_PARALLEL: "many", OLLAMA_KV_CACHE_TYPE: "q9", OLLAMA_FLASH_ATTENTION: "perhaps" };
+      expect((await load(wrong)).settings.providers.ollama).toMatchObject(usual);
+      expect((await load({ OLLAMA_NUM_PARALLEL: "0" })).settings.providers.ollama.parallel).toBe(1);
+    });
+  });
+
+  it.each([
+    ["parallel: 0", "providers.ollama.parallel is 0", "whole number from 1"],
+    ["parallel: two", 'providers.ollama.parallel is "two"', "whole number from 1"],
+    ["cacheType: q9", 'providers.ollama.cacheType is "q9"', "f32, f16, bf16, q8_0"],
+    ["flashAttention: auto", 'providers.ollama.flashAttention is "auto"', "true, false"],
+  ])("%s of an Ollama server is refused with what is allowed", async (text, fact, allowed) => {
+    await writeConfig(`providers: {ollama: {${text}}}\n`);
+    const told = await failure();
+    expect(told).toContain(fact);
+    expect(told).toContain(allowed);
+  });
+
   it("roots of flags are added to configured ones", async () => {
     await writeConfig("files:\n  roots: [/configured]\n");
     expect((await load({}, { roots: ["/given"] })).settings.files.roots).toEqual(["/configured", "/given"]);

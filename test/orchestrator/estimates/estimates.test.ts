@@ -8,7 +8,13 @@ import type { Engine, SimulatedLoad } from "../../../src/orchestrator/engines/en
 import { Cancelled, EngineUnreachable } from "../../../src/orchestrator/errors.ts";
 import { createEstimates, type Estimates } from "../../../src/orchestrator/estimates/estimates.ts";
 import { createKeptLearning } from "../../../src/orchestrator/estimates/kept-learning.ts";
-import type { EngineKind, MemoryEstimate, ModelFacts, ResidentModel } from "../../../src/orchestrator/types.ts";
+import type {
+  EngineKind,
+  MemoryEstimate,
+  ModelFacts,
+  OllamaServerOptions,
+  ResidentModel,
+} from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { fittedShapes } from "../../support/model-shapes.ts";
 import { metadataOf } from "../../support/shape-gguf.ts";
@@ -264,6 +270,58 @@ describe("graphics cards", () => {
     const ollama = place("ollama");
     resident = [loaded(4_096, 210_690_374)];
     expect(await estimates.of(ollama, 2_048, never)).toMatchObject({ method: "computed", vramShare: 0 });
+  });
+});
+
+describe("what the owner says of the environment of an Ollama server", () => {
+  const usual = { parallel: 1, cacheType: "f16", hasFlashAttention: true } as const;
+  const set = (options: Partial<OllamaServerOptions>) => {
+    const { engine } = place("ollama");
+    return { engine: { ...engine, address: "http://127.0.0.1:1", serverOptions: { ...usual, ...options } }, model };
+  };
+  const partsOf = async (options: Partial<OllamaServerOptions>) =>
+    (await estimates.of(set(options), 8_192, never)).parts ?? { cacheBytes: 0, computeBytes: 0 };
+
+  it("decides the cache: q8_0 takes 17 of 32 parts, four sequences four times as much; and what attention keeps", async () => {
+    const { cacheBytes, computeBytes } = await partsOf({});
+    expect((await partsOf({ cacheType: "q8_0" })).cacheBytes).toBe((cacheBytes * 17) / 32);
+    expect((await partsOf({ parallel: 4 })).cacheBytes).toBe(4 * cacheBytes);
+    expect((await partsOf({ hasFlashAttention: false })).computeBytes).toBeGreaterThan(computeBytes);
+  });
+
+  it("gives the sizes that a server with two sequences and q8_0 reported, once it has reported one", async () => {
+    const server = set({ parallel: 2, cacheType: "q8_0" });
+    resident = [loaded(2_048, 162_225_190)];
+    for (const [contextTokens, bytes] of [
+      [4_096, 231_630_436],
+      [8_192, 340_294_367],
+    ] as const) {
+      const { method, predictedBytes, margin } = await estimates.of(server, contextTokens, never);
+      expect(method).toBe("computed");
+      expect(Math.abs(bytes - predictedBytes)).toBeLessThanOrEqual(margin * predictedBytes);
+    }
+  });
+
+  it("is part of what was learned: a size seen before it was set otherwise is none of the next load", async () => {
+    resident = [loaded(4_096, 210_690_374)];
+    expect((await estimates.of(set({}), 4_096, never)).method).toBe("learned");
+    resident = [];
+    const other = await estimates.of(set({ cacheType: "q8_0" }), 4_096, never);
+    expect(other).toMatchObject({ method: "computed", parts: { cacheBytes: (90 * 1024 ** 2 * 17) / 32 } });
+    expect(await estimates.of(set({}), 4_096, never)).toMatchObject({ method: "learned", predictedBytes: 210_690_374 });
+  });
+
+  it("reaches the embedded engine, which is asked for just that load", async () => {
+    const asked: SimulatedLoad[] = [];
+    const simulate = async (_digest: string, load: SimulatedLoad) => {
+      asked.push(load);
+      return { weightsBytes: 96_576_768, cacheBytes: 1e8, computeBytes: 1e8 };
+    };
+    engines = [{ ...createFakeEngine("llama-cpp", []), estimation: { estimate: async () => undefined, simulate } }];
+    facts = () => ({ ...described, weightsDigest: "a".repeat(64) });
+    await estimates.of(set({}), 4_096, never);
+    await estimates.of(set({ parallel: 2, cacheType: "q4_0", hasFlashAttention: false }), 4_096, never);
+    expect(asked).toMatchObject([usual, { parallel: 2, cacheType: "q4_0", hasFlashAttention: false }]);
   });
 });
 

@@ -1,14 +1,28 @@
 import { expect, it } from "vitest";
 import { createLearnedSizes, learnedEstimate } from "../../../src/orchestrator/memory/learned.ts";
 
-const key = { host: "ollama", version: "0.33", digest: "a", contextTokens: 4_096, parallel: 1 };
+const key = {
+  host: "ollama",
+  version: "0.33",
+  digest: "a",
+  contextTokens: 4_096,
+  parallel: 1,
+  cacheType: "f16",
+} as const;
 const inRam = { vramBytes: 0 };
 
-it("a size is remembered for exactly its host, model, context, sequences and version", () => {
+it("a size is remembered for exactly its host, model, context, sequences, cache type and version", () => {
   const sizes = createLearnedSizes();
   sizes.observe({ ...key, ...inRam, sizeBytes: 100 });
   expect(sizes.find(key)?.sizeBytes).toBe(100);
-  for (const other of [{ host: "b" }, { digest: "b" }, { contextTokens: 8_192 }, { parallel: 2 }, { version: "0.34" }])
+  for (const other of [
+    { host: "b" },
+    { digest: "b" },
+    { contextTokens: 8_192 },
+    { parallel: 2 },
+    { cacheType: "q8_0" as const },
+    { version: "0.34" },
+  ])
     expect(sizes.find({ ...key, ...other })).toBeUndefined();
 });
 

@@ -17,6 +17,14 @@ it("the context of all sequences together decides the batch", () => {
   expect(ollamaLoad(chat, 16_384, server)).toEqual({ ...server, contextTokens: 16_384, batchTokens: 2_048 });
 });
 
+it.each([
+  ["a model that only embeds", { ...chat, capabilities: ["embedding"] as const }],
+  ["an architecture for which Ollama takes one sequence", { ...chat, architecture: "qwen3next" }],
+])("%s has one sequence, whatever the server is set to", (_, facts) => {
+  const server = { parallel: 4, cacheType: "q8_0", hasFlashAttention: true } as const;
+  expect(ollamaLoad(facts, 2_048, server)).toMatchObject({ parallel: 1, cacheType: "q8_0" });
+});
+
 it("a context beyond the model's own is cut to it", () => {
   expect(ollamaLoad({ ...chat, contextTokens: 2_048 }, 8_192)).toMatchObject({
     contextTokens: 2_048,

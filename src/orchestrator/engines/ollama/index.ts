@@ -1,6 +1,7 @@
 import { EngineUnreachable, OrchestratorError, PullFailed } from "../../errors.ts";
 import type { InspectGguf } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
+import type { OllamaServerOptions } from "../../types.ts";
 import type { Engine, EngineHealth } from "../engine.ts";
 import { control, defaultTimeouts, type OllamaContext, type OllamaTimeouts } from "./context.ts";
 import { createEmbedding } from "./embedding.ts";
@@ -20,6 +21,8 @@ export interface OllamaEngineOptions {
   readonly host: string;
   /** For a server with a memory of its own (another computer, container, virtual machine), also if it answers on loopback. */
   readonly memoryBytes?: number;
+  /** Of its environment, which it doesn't tell. */
+  readonly serverOptions?: OllamaServerOptions;
   /** Milliseconds since any moment. */
   readonly now: () => number;
   readonly log: Log;
@@ -82,6 +85,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     trust,
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
     ...(options.memoryBytes === undefined ? {} : { memoryBytes: options.memoryBytes }),
+    ...(options.serverOptions && { serverOptions: options.serverOptions }),
     address: host.baseUrl,
     health,
     list: models.list,
