@@ -181,7 +181,8 @@ describe("a change of config.yaml", () => {
       place.ollama.requests.map(({ body }) => body["keep_alive"]).findLast((each) => each !== undefined);
     expect(sent()).toBe(-1);
     await client.callTool("manage_model", { action: "release", model: model.name });
-    expect(sent()).toBe(900);
+    // Up to a twentieth longer, by what losing it would cost.
+    expect(Number(sent())).toSatisfy((seconds: number) => seconds >= 900 && seconds <= 945, "about 900 s");
     await write({ more: "model: {keepAlive: {models: [smollm*]}}\n" });
     await place.until("the pin of the settings", () => sent() === -1);
   });
