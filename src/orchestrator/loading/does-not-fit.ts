@@ -28,17 +28,15 @@ function largestOther(
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
 }
 
-/** What a smaller need begins with, where the size follows from the context at all. */
-export function remediesOfContext({ estimate }: Pick<LoadPlan, "estimate">): readonly string[] {
-  // Under the size rule, or what is configured, the context changes nothing.
-  return contextFree.has(estimate.method) ? [] : ["lower context_tokens"];
+/** What a smaller need begins with; `smallerTokens` as of `smallerContext`. */
+export function remediesOfContext(smallerTokens: number | undefined): readonly string[] {
+  return smallerTokens === undefined ? [] : [`lower context_tokens to ${smallerTokens}`];
 }
-
-const contextFree: ReadonlySet<string> = new Set(["size_rule", "configured"]);
 
 /**
  * The error of a plan that can't be made to fit: both numbers, and what would fit instead once idle models are gone.
- * `pinned` are models that would make room if nobody had pinned them; `estimateOf` knows what is configured of others.
+ * `pinned` are models that would make room if nobody had pinned them; `estimateOf` knows what is configured of others;
+ * with `smallerTokens` of context the model itself fits.
  */
 export function doesNotFit(
   plan: LoadPlan,
@@ -46,6 +44,7 @@ export function doesNotFit(
   bufferBytes: number,
   pinned: readonly string[],
   estimateOf: Estimates["quick"],
+  smallerTokens?: number,
 ): ModelDoesNotFit {
   const { freeBytes, limit } = plan.atMost ?? { freeBytes: plan.freeBytes, limit: "memory" };
   const isCapped = limit === "memory.maxBytes";
@@ -61,7 +60,7 @@ export function doesNotFit(
   const kept = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
   const remedies = [
     ...(pinned.length === 0 ? [] : [`call manage_model with action release for ${pinned.join(", ")}`]),
-    ...remediesOfContext(plan),
+    ...remediesOfContext(smallerTokens),
     ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
     ...(isCapped ? ["raise memory.maxBytes"] : []),
     ...(smaller === undefined

@@ -277,7 +277,14 @@ export function createLoader(parts: {
     inTurn,
     left: ours.forget,
   });
-  const loadWithSecondTry = createSecondTry({ rooms, decisions, inventory, source, quickEstimate: estimates.quick });
+  const loadWithSecondTry = createSecondTry({
+    rooms,
+    decisions,
+    inventory,
+    source,
+    quickEstimate: estimates.quick,
+    estimate: estimates.of,
+  });
   const stays = createStays({
     inventory,
     keeping,

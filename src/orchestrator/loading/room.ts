@@ -18,6 +18,7 @@ import { type Leases, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";
 import type { Plans } from "./plans.ts";
+import { smallerContext } from "./smaller-context.ts";
 import type { Stuck } from "./stuck.ts";
 
 /** A plan whose evictions are done and whose memory is set aside until `release`. */
@@ -141,7 +142,9 @@ export function createRoomMaker(parts: {
     const state = await readMemoryState(source, engine, model);
     const inTheWay = state === undefined ? [] : pinnedInTheWay(await targetOf(located, contextTokens, signal), state);
     const lists = await inventory.recentLists();
-    const refusal = doesNotFit(made, lists, source.memory().bufferBytes, inTheWay, parts.quickEstimate);
+    const smallerTokens = await smallerContext(made, (tokens) => wouldFitWhenIdle(located, tokens, signal, true));
+    const { bufferBytes } = source.memory();
+    const refusal = doesNotFit(made, lists, bufferBytes, inTheWay, parts.quickEstimate, smallerTokens);
     note(located, "refuse", [...made.steps, refusal.hint ?? ""].filter(Boolean), made);
     throw refusal;
   }
@@ -225,10 +228,17 @@ export function createRoomMaker(parts: {
     return again.fits && again.evict.length === 0;
   }
 
-  async function wouldFitWhenIdle(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
+  /** `isAnother`: with a context that wasn't planned for, which may fit beside what is busy. */
+  async function wouldFitWhenIdle(
+    located: LocatedModel,
+    contextTokens: number,
+    signal: AbortSignal,
+    isAnother = false,
+  ): Promise<boolean> {
     const { engine, model } = located;
     const state = await readMemoryState(source, engine, model);
-    if (state === undefined || (!state.resident.some((entry) => entry.isBusy) && !isSomeReserved(state))) return false;
+    if (state === undefined) return false;
+    if (!isAnother && !state.resident.some((entry) => entry.isBusy) && !isSomeReserved(state)) return false;
     return planLoad(await targetOf(located, contextTokens, signal), withoutReservations(allIdle(state))).fits;
   }
 

@@ -8,6 +8,7 @@ import { largestWithin, remediesOfContext } from "./does-not-fit.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { RoomMaker } from "./room.ts";
+import { smallerContext } from "./smaller-context.ts";
 
 /**
  * Runs `attempt`, a load whose room is made; when the engine runs out of memory all the same, once more after more was
@@ -34,17 +35,28 @@ export function createSecondTry(parts: {
   readonly inventory: Pick<Inventory, "recentLists">;
   readonly source: MemoryStateSource;
   readonly quickEstimate: Estimates["quick"];
+  readonly estimate: Estimates["of"];
 }): LoadWithSecondTry {
   const { rooms, decisions, inventory } = parts;
 
-  async function explained(made: LoadPlan, error: OutOfMemory, went: readonly string[]): Promise<OutOfMemory> {
+  async function explained(
+    located: LocatedModel,
+    made: LoadPlan,
+    error: OutOfMemory,
+    went: readonly string[],
+    signal: AbortSignal,
+  ): Promise<OutOfMemory> {
     const boundBytes = made.estimate.predictedBytes * (1 - missingShare);
     const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, parts.quickEstimate);
+    const smallerTokens = await smallerContext(
+      made,
+      async (tokens) => (await parts.estimate(located, tokens, signal)).predictedBytes <= boundBytes,
+    );
     const predicted = formatBytes(made.estimate.predictedBytes);
     const also = went.length === 0 ? "" : `, also after ${went.join(", ")} made room`;
     const numbers = `predicted ${predicted} at ${made.contextTokens} tokens of context, free ${formatBytes(made.freeBytes)}`;
     const remedies = [
-      ...remediesOfContext(made),
+      ...remediesOfContext(smallerTokens),
       smaller === undefined
         ? "free memory, or pull_model a smaller model"
         : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which needs less`,
@@ -80,7 +92,7 @@ export function createSecondTry(parts: {
         const isSecond = went.length > 0;
         const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * missingShare);
         if (!isSecond) went = await rooms.evictMore(located, bytes, report, signal);
-        if (isSecond || went.length === 0) throw await explained(made, error, went);
+        if (isSecond || went.length === 0) throw await explained(located, made, error, went, signal);
         const steps = [error.message, ...went.map((name) => `unload ${name}`), `load ${made.model} once more`];
         decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
       }

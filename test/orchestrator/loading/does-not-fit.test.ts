@@ -12,6 +12,7 @@ function refusal(
   method: MemoryEstimate["method"],
   models: Record<string, { sizeBytes: number }>,
   atMost?: LoadPlan["atMost"],
+  smallerTokens?: number,
 ) {
   const plan: LoadPlan = {
     model: "big:1b",
@@ -35,14 +36,20 @@ function refusal(
     lastResident: () => [],
   };
   const { quick } = createEstimates({ settings: () => settings, inventory, now: () => 0 });
-  return doesNotFit(plan, lists, settings.memory.bufferBytes, [], quick);
+  return doesNotFit(plan, lists, settings.memory.bufferBytes, [], quick, smallerTokens);
 }
 
 const hintOf = (...given: Parameters<typeof refusal>) => refusal(...given).hint;
 
 describe("the hint of a model that does not fit", () => {
   it("names the largest other one that does", () => {
-    expect(hintOf("simulated", {})).toBe("lower context_tokens, or use fat:3b (3.0 GB), which fits");
+    expect(hintOf("simulated", {})).toBe("use fat:3b (3.0 GB), which fits");
+  });
+
+  it("begins with the context that does fit, where one does", () => {
+    expect(hintOf("simulated", {}, undefined, 2048)).toBe(
+      "lower context_tokens to 2048, or use fat:3b (3.0 GB), which fits",
+    );
   });
 
   it("goes by the sizes that are configured, and never names the model itself", () => {
@@ -57,7 +64,7 @@ describe("the hint of a model that does not fit", () => {
     const refused = refusal("simulated", {}, { freeBytes: 20 * GB, limit: "memory" });
     expect(refused.message).toContain("8.0 GB are free, 20.0 GB with everything idle unloaded");
     const tight = hintOf("simulated", {}, { freeBytes: 4.5 * GB, limit: "memory" });
-    expect(tight).toBe("lower context_tokens, or use small:1b (1.0 GB), which fits");
+    expect(tight).toBe("use small:1b (1.0 GB), which fits");
   });
 
   it("is to raise memory.maxBytes where that is the limit: no memory that is freed would help", () => {
@@ -65,7 +72,7 @@ describe("the hint of a model that does not fit", () => {
     expect(refused.message).toBe(
       "big:1b needs 99.0 GB at 4096 tokens of context; memory.maxBytes leaves at most 3.7 GB",
     );
-    expect(refused.hint).toBe("lower context_tokens, or raise memory.maxBytes, or use fat:3b (3.0 GB), which fits");
+    expect(refused.hint).toBe("raise memory.maxBytes, or use fat:3b (3.0 GB), which fits");
     expect(hintOf("size_rule", {}, { freeBytes: 0.6 * GB, limit: "memory.maxBytes" })).toBe(
       "raise memory.maxBytes, or pull_model a model below 500.0 MB",
     );

@@ -1,0 +1,64 @@
+import { describe, expect, it } from "vitest";
+import { smallerContext } from "../../../src/orchestrator/loading/smaller-context.ts";
+import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+/** What is offered where contexts up to `most` tokens help, and for which contexts that was asked. */
+async function offered(contextTokens: number, most: number, method: MemoryEstimate["method"] = "computed") {
+  const asked: number[] = [];
+  const tokens = await smallerContext({ contextTokens, estimate: { method } }, (size) => {
+    asked.push(size);
+    return Promise.resolve(size <= most);
+  });
+  return { tokens, asked };
+}
+
+describe("a smaller context", () => {
+  it("is the largest below the refused one that helps", async () => {
+    expect((await offered(32_768, 9_000)).tokens).toBe(8192);
+    expect((await offered(32_768, 99_000)).tokens).toBe(16_384);
+    expect((await offered(40_960, 99_000)).tokens).toBe(32_768);
+  });
+
+  it("is none where the least doesn't help, and nothing else is asked", async () => {
+    expect(await offered(32_768, 0)).toEqual({ tokens: undefined, asked: [1024] });
+  });
+
+  it.each(["size_rule", "configured"] as const)("is none where the size is by %s", async (method) => {
+    expect(await offered(32_768, 99_000, method)).toEqual({ tokens: undefined, asked: [] });
+  });
+
+  it("is none below the least", async () => {
+    expect(await offered(1024, 99_000)).toEqual({ tokens: undefined, asked: [] });
+  });
+});
+
+describe("the hint of a load that does not fit", () => {
+  /** A gigabyte of weights, and one more for each 1024 tokens. */
+  const perContext = async (_model: string, { contextTokens }: { readonly contextTokens: number }) => ({
+    method: "simulated" as const,
+    predictedBytes: gigabyte + (contextTokens / 1024) * gigabyte,
+    margin: 0,
+    processBytes: 0,
+  });
+  const refusal = async (memoryBytes: number) => {
+    const engine = createFakeEngine("ollama", [fakeModel("wide:1b", gigabyte)], {
+      estimation: { estimate: perContext },
+    });
+    const { orchestrator, caller } = createTestBrain([engine], { memoryBytes });
+    const asking = caller();
+    const operation = await orchestrator.loadModel(asking, { model: "wide:1b", contextTokens: 16_384 });
+    return operation.follow(asking.signal).catch((error: unknown) => error);
+  };
+
+  it("names the context with which it fits", async () => {
+    expect(await refusal(8 * gigabyte)).toMatchObject({
+      hint: "lower context_tokens to 4096, or free memory, or pull_model a model below 6.0 GB",
+    });
+  });
+
+  it("says nothing of the context where no smaller one fits", async () => {
+    expect(await refusal(3 * gigabyte)).toMatchObject({ hint: "free memory, or pull_model a model below 1.0 GB" });
+  });
+});
