@@ -72,7 +72,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     if (model === undefined) return undefined;
     const { dimensions, weights } = model;
     const load = model.loadFor(key.contextTokens);
-    // Seen while the server was set otherwise.
+    // A model that wasn't described when it was seen may load otherwise than the server's others.
     if (load.parallel !== key.parallel || load.cacheType !== key.cacheType) return undefined;
     return computeObservation(dimensions, load, weights, completeReading(dimensions, load, weights, sizeBytes));
   }
@@ -120,11 +120,14 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       }
     },
     calibration(engine, version) {
-      const key = JSON.stringify([hostKey(engine), version]);
+      const key = JSON.stringify([hostKey(engine), version, engine.serverOptions]);
       const known = calibrations.get(key);
       if (known !== undefined) return known;
+      const server = engine.serverOptions ?? usualOllamaServer;
       const made = calibrate(
         sizes.readings(hostKey(engine), version).flatMap((reading) => {
+          // Seen while the server was set otherwise, or was taken to be.
+          if (reading.parallel !== server.parallel || reading.cacheType !== server.cacheType) return [];
           const observed: ComputeObservation | undefined =
             explainedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;
           return observed === undefined ? [] : [observed];

@@ -302,12 +302,14 @@ describe("what the owner says of the environment of an Ollama server", () => {
     }
   });
 
-  it("is part of what was learned: a size seen before it was set otherwise is none of the next load", async () => {
+  it("is part of what was learned: nothing seen before it was set otherwise counts for the next load", async () => {
+    const server = set({ cacheType: "q8_0" });
+    const { predictedBytes, parts } = await estimates.of(server, 4_096, never);
     resident = [loaded(4_096, 210_690_374)];
     expect((await estimates.of(set({}), 4_096, never)).method).toBe("learned");
     resident = [];
-    const other = await estimates.of(set({ cacheType: "q8_0" }), 4_096, never);
-    expect(other).toMatchObject({ method: "computed", parts: { cacheBytes: (90 * 1024 ** 2 * 17) / 32 } });
+    const other = await estimates.of(server, 4_096, never);
+    expect(other).toMatchObject({ method: "computed", predictedBytes, parts });
     expect(await estimates.of(set({}), 4_096, never)).toMatchObject({ method: "learned", predictedBytes: 210_690_374 });
   });
 
