@@ -266,12 +266,13 @@ export function createOrchestrator(world: World): Orchestrator {
           hint: "leave keep_alive out, or call manage_model with action unload",
         });
       }
-      const { located, contextTokens } = await loadTarget(generation, caller, request);
+      const { located, elsewhere, contextTokens } = await loadTarget(generation, caller, request);
       return loader.load(
         located,
         { contextTokens, ...(seconds === undefined ? {} : { keepAliveSeconds: seconds }) },
         true,
         { caller: caller.id, isBackground: false },
+        elsewhere,
       );
     }),
     planGeneration: counted(async (caller, request) => {

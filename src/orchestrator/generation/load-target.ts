@@ -8,13 +8,20 @@ import type { CallerContext } from "../types.ts";
 import { type CandidateSource, factsOf } from "./candidates.ts";
 import { ownDefaults } from "./own-defaults.ts";
 
-/** Where a model would be loaded, and with how much context. Throws `UnknownModel`, `InvalidRequest`. */
+/**
+ * Where a model would be loaded, and with how much context; `elsewhere` are the other engines that list it. Throws
+ * `UnknownModel`, `InvalidRequest`.
+ */
 export async function loadTarget(
   source: Pick<CandidateSource, "inventory" | "log">,
   caller: CallerContext,
   request: LoadRequest,
-): Promise<{ readonly located: LocatedModel; readonly contextTokens: number }> {
-  const [located] = await source.inventory.locate(request.model);
+): Promise<{
+  readonly located: LocatedModel;
+  readonly elsewhere: readonly LocatedModel[];
+  readonly contextTokens: number;
+}> {
+  const [located, ...others] = await source.inventory.locate(request.model);
   if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { hint: "call list_models" });
   const { engine, model } = located;
   if (takesNoMemory(located)) {
@@ -33,5 +40,6 @@ export async function loadTarget(
       { hint: `ask for at most ${windowTokens}` },
     );
   }
-  return { located, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
+  const elsewhere = others.filter((other) => !takesNoMemory(other));
+  return { located, elsewhere, contextTokens: canonicalContext({ atLeastTokens, windowTokens }) };
 }

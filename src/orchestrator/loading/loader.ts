@@ -17,6 +17,7 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Change, LoadResult } from "../facade.ts";
 import type { LoadPlan, Operation } from "../types.ts";
 import { createEstimates, type Estimates } from "../estimates/estimates.ts";
+import { firstThatKnows } from "./first-that-knows.ts";
 import type { Keeping } from "./keeping.ts";
 import type { KeptLearning } from "../estimates/kept-learning.ts";
 import { createLeases, type Lease } from "./leases.ts";
@@ -42,8 +43,16 @@ export interface Loader extends LoaderQueueing {
    * when it is missing and `mayInstall` (a generation must not: 48 MB are no surprise to spring on a question).
    * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's; a pinned one
    * stays whatever is asked. Waits for its turn; without an `asker` it goes before what is in the background.
+   * An engine that lists the model and then knows nothing of it (its manifest is damaged) is passed over for the next of
+   * `elsewhere`.
    */
-  load(located: LocatedModel, options: LoadOptions, mayInstall: boolean, asker?: Asker): Operation<LoadResult>;
+  load(
+    located: LocatedModel,
+    options: LoadOptions,
+    mayInstall: boolean,
+    asker?: Asker,
+    elsewhere?: readonly LocatedModel[],
+  ): Operation<LoadResult>;
   /** Bytes that were freed; undefined when the model is in use, and stays. Nothing pins it any more then. */
   unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined>;
   unloadOwn: Stays["unloadOwn"];
@@ -164,17 +173,24 @@ export function createLoader(parts: {
     options: LoadOptions,
     mayInstall: boolean,
     asker: Asker = { caller: "", isBackground: false },
+    elsewhere: readonly LocatedModel[] = [],
   ): Operation<LoadResult> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return operations.start<LoadResult>(
       { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
       async ({ signal, report }) => {
-        const { installation } = engine;
-        if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
-          await installation.install(report, signal);
-        }
-        return parts.inLine(located, options, asker, report, signal);
+        const loadAt = async (place: LocatedModel): Promise<LoadResult> => {
+          const { installation } = place.engine;
+          if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
+            await installation.install(report, signal);
+          }
+          return parts.inLine(place, options, asker, report, signal);
+        };
+        return firstThatKnows([located, ...elsewhere], loadAt, (place, error, next) => {
+          inventory.forget(place.engine);
+          report({ message: `${error.message}; ${next.engine.id} holds it, too` });
+        });
       },
     );
   }

@@ -1,0 +1,39 @@
+import { describe, expect, it } from "vitest";
+import { LoadFailed, UnknownModel } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+function place() {
+  const model = fakeModel("llama3.2:3b", 2 * gigabyte);
+  const [first, second] = [createFakeEngine("ollama", [model]), createFakeEngine("llama-cpp", [model])];
+  const { orchestrator, caller } = createTestBrain([first, second]);
+  const load = async () => {
+    const asking = caller();
+    const operation = await orchestrator.loadModel(asking, { model: model.name });
+    return operation.follow(asking.signal);
+  };
+  return { first, second, load };
+}
+
+describe("the load of a model that two engines list", () => {
+  it("goes on to the second when the first knows nothing of it after all", async () => {
+    const { first, second, load } = place();
+    first.beforeLoad = () => Promise.reject(new UnknownModel("Ollama has no model llama3.2:3b"));
+    expect(await load()).toMatchObject({ engine: "llama-cpp", wasLoaded: false });
+    expect([...second.resident.keys()]).toEqual(["llama3.2:3b"]);
+  });
+
+  it("fails with what the first said when neither knows it", async () => {
+    const { first, second, load } = place();
+    first.beforeLoad = () => Promise.reject(new UnknownModel("Ollama has no model llama3.2:3b"));
+    second.beforeLoad = () => Promise.reject(new UnknownModel("gone here, too"));
+    await expect(load()).rejects.toThrow("Ollama has no model llama3.2:3b");
+  });
+
+  it("fails when the first can't load it: what is wrong there is to be known", async () => {
+    const { first, second, load } = place();
+    first.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));
+    await expect(load()).rejects.toThrow("the file is damaged");
+    expect(second.calls).toEqual([]);
+  });
+});
