@@ -38,7 +38,7 @@ export const deathsToReport = 3;
 /**
  * Starts an owner of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
  * one that somebody else started meanwhile, answers. Owners that died within the last minute delay it: 0, 0.25, 1, then
- * 4 s. Throws `OwnerUnavailable` that names the owner's log.
+ * 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk.
  */
 export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   const { signal, say } = options;
@@ -64,14 +64,27 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
     const child = spawnOwner(home, log, options, before === undefined ? [] : [before.version]);
     return await ownerAfter(home, generation, child, options.timeoutMs ?? defaultTimeoutMs, signal);
   } catch (error) {
-    if (!(error instanceof OwnerUnavailable)) throw error;
-    throw new OwnerUnavailable(`no owner of ${home} could be started: ${error.message}`, {
-      hint: `${log} says why; \`ollm --standalone\` works without an owner.`,
-      cause: error,
-    });
+    throw startFailure(home, log, error);
   } finally {
     if (isOurTurn || uptimeMs() >= deadline) rmSync(turnFile(home), { force: true });
   }
+}
+
+/** What kept an owner from being started, for people; what is nobody's fault but ours passes as it is. */
+export function startFailure(home: string, log: string, error: unknown): unknown {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ENOSPC" || code === "EDQUOT") {
+    const what = code === "ENOSPC" ? "its disk is full" : "its disk quota is used up";
+    return new OwnerUnavailable(`no owner of ${home} could be started: ${what}`, {
+      hint: "Free some space there (a few megabytes will do), or set OLLM_HOME to a folder on another disk.",
+      cause: error,
+    });
+  }
+  if (!(error instanceof OwnerUnavailable)) return error;
+  return new OwnerUnavailable(`no owner of ${home} could be started: ${error.message}`, {
+    hint: `${log} says why; \`ollm --standalone\` works without an owner.`,
+    cause: error,
+  });
 }
 
 /**
