@@ -12,6 +12,8 @@ export interface RamStatus {
     readonly name: string;
     readonly engine: string;
     readonly bytes: number;
+    /** Other names of the same weights, which its engine's one process answers for as well. */
+    readonly alsoAnswersFor?: readonly string[];
     readonly isPinned?: boolean;
     readonly contextTokens?: number;
     /** ISO 8601: unloaded then, unless it is used before. */

@@ -43,6 +43,8 @@ export interface UnloadedModel {
   readonly engine: string;
   readonly bytes: number;
   readonly wasPinned: boolean;
+  /** The name that was to be unloaded, where its engine had the weights loaded by another: `name`. */
+  readonly alsoAnsweredFor?: string;
 }
 
 export interface ListedModel {

@@ -19,7 +19,7 @@ import { planGeneration } from "./generation/plan-generation.ts";
 import { type GenerationWorld, runGeneration } from "./generation/runner.ts";
 import { createEngineSet } from "./inventory/engine-set.ts";
 import { createInventory, takesNoMemory } from "./inventory/inventory.ts";
-import { modelId } from "./inventory/model-id.ts";
+import { lastUseMs } from "./loading/last-use.ts";
 import { createJobs } from "./jobs/jobs.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { createModelCreation } from "./library/create.ts";
@@ -120,7 +120,7 @@ export function createOrchestrator(world: World): Orchestrator {
     loader,
     keepPull: (operation, client, request) => jobs.keepPull(operation, client, request, operations.ended(operation.id)),
   });
-  const lastUsedMs = (engineId: string, name: string) => observations.of(modelId(engineId, name)).lastUsedMs;
+  const lastUsedMs = (engine: Engine, name: string) => lastUseMs(observations, inventory.runners, engine, name);
   const create = createModelCreation({ inventory, loader });
   const status = { inventory, probe, isPinned: loader.isPinned, lastUsedMs };
   const listing: ListingSource = {

@@ -191,6 +191,8 @@ export interface ModelFacts {
   readonly weightsBytes?: number;
   /** sha256 of the weights' file in hex, where the engine tells: `digest` may be that of a manifest. */
   readonly weightsDigest?: string;
+  /** The same of what is loaded onto the weights: adapters, projectors. Absent: nothing. */
+  readonly attachedDigests?: readonly string[];
   readonly capabilities: readonly Capability[];
   readonly trust: Trust;
   readonly template?: string;

@@ -20,6 +20,7 @@ export const ramStatus: ResourceDefinition = {
         name: model.name,
         engine: model.engine,
         bytes: model.bytes,
+        also_answers_for: model.alsoAnswersFor,
         is_pinned: model.isPinned,
         context_tokens: model.contextTokens,
         expires_at: model.expiresAt,

@@ -30,7 +30,16 @@ const output = z.object({
   freed_bytes: z.number().optional(),
   created: z.object({ engine: z.string(), size_bytes: z.number() }).optional(),
   note: z.string().optional(),
-  unloaded: z.array(z.object({ name: z.string(), bytes: z.number(), was_pinned: z.boolean().optional() })).optional(),
+  unloaded: z
+    .array(
+      z.object({
+        name: z.string(),
+        bytes: z.number(),
+        was_pinned: z.boolean().optional(),
+        also_answered_for: z.string().optional(),
+      }),
+    )
+    .optional(),
 });
 
 export const manageModel = defineTool({
@@ -133,8 +142,8 @@ export const manageModel = defineTool({
     if (unloaded !== undefined) {
       const names = unloaded
         .map(
-          ({ name, bytes, was_pinned }) =>
-            `${name} (${formatBytes(bytes)}${was_pinned === true ? "; pinned no more" : ""})`,
+          ({ name, bytes, was_pinned, also_answered_for }) =>
+            `${name} (${formatBytes(bytes)}${was_pinned === true ? "; pinned no more" : ""})${also_answered_for === undefined ? "" : `, which answered for ${also_answered_for} too: they have the same weights`}`,
         )
         .join(", ");
       if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
@@ -156,8 +165,8 @@ export const manageModel = defineTool({
   },
 });
 
-function unloadedData({ name, bytes, wasPinned }: UnloadedModel) {
-  return present({ name, bytes, was_pinned: wasPinned ? true : undefined });
+function unloadedData({ name, bytes, wasPinned, alsoAnsweredFor }: UnloadedModel) {
+  return present({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });
 }
 
 /** Undefined where there is no such model. */

@@ -20,6 +20,8 @@ export interface LoadedRow {
   readonly name: string;
   readonly engine: string;
   readonly bytes: number;
+  /** Other names of the same weights. */
+  readonly also_answers_for?: readonly string[];
   readonly context_tokens?: number;
   /** ISO 8601; absent: until somebody needs the room. */
   readonly expires_at?: string;
@@ -41,7 +43,7 @@ export function listLoaded(options: { readonly json?: boolean }, io: CommandIo):
 /** Loaded models as a table, and a line on the memory below it. */
 export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): string {
   const columns: readonly Column<LoadedRow>[] = [
-    { title: "NAME", text: ({ name }) => name },
+    { title: "NAME", text: ({ name, also_answers_for = [] }) => [name, ...also_answers_for].join(", ") },
     { title: "MEMORY", text: ({ bytes }) => formatBytes(bytes), isNumber: true },
     {
       title: "UNTIL",

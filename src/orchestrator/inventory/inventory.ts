@@ -1,11 +1,13 @@
 import type { Changes } from "../changes/changes.ts";
 import type { Engine, EngineResidency } from "../engines/engine.ts";
-import { LoadFailed, OrchestratorError } from "../errors.ts";
+import { OrchestratorError } from "../errors.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
+import { createKnownFacts } from "./known-facts.ts";
 import { modelId } from "./model-id.ts";
+import { createRunners, type Runners, sharedResident } from "./runners.ts";
 import { unknownModel } from "./unknown-model.ts";
 import { listChange, residencyChanges } from "./differences.ts";
 
@@ -51,8 +53,15 @@ export interface Inventory {
   knownFacts(where: ModelPlace): ModelFacts | undefined;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
-  /** Whether the engine has it in memory, as seen at most `maxAgeMs` ago. */
+  /**
+   * What answers for the model without a load, as seen at most `maxAgeMs` ago: it has another name where that one shares
+   * its process (`Runners`). What it takes to know that is asked of the engine once.
+   */
+  residentOf(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined>;
+  /** Whether there is one. */
   isLoaded(located: LocatedModel, maxAgeMs: number): Promise<boolean>;
+  /** As far as models were described. */
+  readonly runners: Omit<Runners, "note">;
   /** `modelId` of a listed model, taken apart once. */
   idOf(located: LocatedModel): string;
   /** After a sign that the engine is not as remembered: it did not answer, or misses a model. */
@@ -77,8 +86,6 @@ export interface Inventory {
 /** A list older than this is fetched again, behind the caller's back. */
 const freshMs = 5_000;
 const listPatienceMs = 2_000;
-/** A file that could not be read is left alone for so long: every choice of a model asks for the facts of all. */
-const unreadableMs = 60_000;
 
 interface Remembered<Value> {
   value: Value;
@@ -119,11 +126,11 @@ export function createInventory(world: {
   // By engine, not by its id: the one at another address has other models, and goes when its engine does.
   const listCache: Cache<readonly InstalledModel[]> = new WeakMap();
   const residencyCache: Cache<readonly ResidentModel[]> = new WeakMap();
-  const factsCache = new Map<string, ModelFacts>();
-  const unreadableCache = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
 
   /** The absolute difference: a clock that was set back must not keep anything fresh. */
   const ageMs = (atMs: number): number => Math.abs(now() - atMs);
+  const runners = createRunners();
+  const facts = createKnownFacts(runners, now, ageMs);
 
   function remembered<Value>(cache: Cache<Value>, engine: Engine, empty: Value): Remembered<Value> {
     let entry = cache.get(engine);
@@ -272,23 +279,6 @@ export function createInventory(world: {
     return entry.failure === undefined ? entry.value : [];
   }
 
-  async function facts(located: ModelPlace, signal: AbortSignal): Promise<ModelFacts> {
-    const { engine, model } = located;
-    const key = factsKey(located);
-    const known = factsCache.get(key);
-    if (known !== undefined) return known;
-    const unreadable = unreadableCache.get(key);
-    if (unreadable !== undefined && ageMs(unreadable.atMs) < unreadableMs) throw unreadable.error;
-    try {
-      const described = await engine.describe(model.name, signal);
-      factsCache.set(key, described);
-      return described;
-    } catch (error) {
-      if (error instanceof LoadFailed) unreadableCache.set(key, { error, atMs: now() });
-      throw error;
-    }
-  }
-
   /** Every choice of a model looks at all of them: taking a hundred names apart anew would cost it a millisecond. */
   const keys = new WeakMap<InstalledModel | ResidentModel, string>();
   function keyOf(model: InstalledModel | ResidentModel): string {
@@ -297,10 +287,19 @@ export function createInventory(world: {
     return known;
   }
 
-  async function isLoaded({ engine, model }: LocatedModel, maxAgeMs: number): Promise<boolean> {
-    const key = keyOf(model);
-    return (await resident(engine, maxAgeMs)).some((loaded) => keyOf(loaded) === key);
+  async function residentOf(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined> {
+    const { engine, model } = located;
+    const loaded = await resident(engine, maxAgeMs);
+    const named = loaded.find((each) => keyOf(each) === keyOf(model));
+    return named ?? (await sharedResident(located, loaded, listCache.get(engine)?.value ?? [], describedIfPossible));
   }
+
+  async function describedIfPossible(where: ModelPlace): Promise<ModelFacts | undefined> {
+    return await facts.of(where, world.signal).catch(() => undefined);
+  }
+
+  const isLoaded = async (located: LocatedModel, maxAgeMs: number): Promise<boolean> =>
+    (await residentOf(located, maxAgeMs)) !== undefined;
 
   async function places(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
     const byName = new Map<string, LocatedModel[]>();
@@ -355,14 +354,16 @@ export function createInventory(world: {
     lists,
     recentLists,
     places,
-    facts,
-    knownFacts: (where) => factsCache.get(factsKey(where)),
+    facts: facts.of,
+    knownFacts: facts.known,
     resident,
+    residentOf,
     isLoaded,
+    runners,
     idOf: ({ engine, model }) => engine.id + keyOf(model),
     forget,
     forgetAll() {
-      unreadableCache.clear();
+      facts.forgetUnreadable();
       engines().forEach(forget);
       engines().forEach(lookAgain);
     },
@@ -378,11 +379,6 @@ export function createInventory(world: {
     },
     locate,
   };
-}
-
-function factsKey({ engine, model }: ModelPlace): string {
-  // The embedded engine's digest is that of the weights: a model that was made anew of the same ones has another time.
-  return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
 }
 
 async function withPatience(work: Promise<void>, patienceMs: number): Promise<void> {

@@ -36,7 +36,7 @@ export function createModelCreation(parts: {
       });
     }
     // What is loaded would go on answering as it was.
-    if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal)) === undefined) {
+    if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal, true)) === undefined) {
       throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
         hint: "cancel what it works on, or call this again when it is done",
       });

@@ -102,7 +102,7 @@ export function createLibrary(parts: {
         hint: `delete ${model.name} where it is managed`,
       });
     }
-    if ((await loader.unload(located, caller.signal)) === undefined) {
+    if ((await loader.unload(located, caller.signal, true)) === undefined) {
       throw new InvalidRequest(`${model.name} is in use and was not deleted`, { hint: inUseHint });
     }
     try {
@@ -120,10 +120,13 @@ export function createLibrary(parts: {
     const busy: string[] = [];
     for (const located of wanted) {
       const { engine, model } = located;
-      const wasPinned = loader.isPinned(model.name);
-      const bytes = await loader.unload(located, caller.signal);
-      if (bytes === undefined) busy.push(model.name);
-      else if (bytes > 0) unloaded.push({ name: model.name, engine: engine.id, bytes, wasPinned });
+      const wasPinned = loader.upkeep.isKept(engine, model.name);
+      const went = await loader.unload(located, caller.signal);
+      if (went === undefined) busy.push(model.name);
+      else if (went.bytes > 0) {
+        const other = sameModel(went.name, model.name) ? {} : { alsoAnsweredFor: model.name };
+        unloaded.push({ name: went.name, engine: engine.id, bytes: went.bytes, wasPinned, ...other });
+      }
     }
     if (busy.length > 0) {
       const done =

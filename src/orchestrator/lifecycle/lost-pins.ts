@@ -94,7 +94,10 @@ export function createLostPins(parts: {
     async look(engine, resident, signal) {
       const host = hostOf(engine);
       const isThere = new Set<string>();
-      for (const { name, contextTokens } of resident) {
+      const names = resident.flatMap(({ name: listed, contextTokens }) =>
+        inventory.runners.namesOf(engine, listed).map((name) => ({ name, contextTokens })),
+      );
+      for (const { name, contextTokens } of names) {
         const key = keyOfName(name);
         isThere.add(key);
         host.missing.delete(key);

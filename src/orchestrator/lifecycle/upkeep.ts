@@ -74,7 +74,7 @@ export function createUpkeep(parts: {
     return {
       name: model.name,
       expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
-      isPinned: loader.isPinned(model.name),
+      isPinned: loader.upkeep.isKept(engine, model.name),
       isBusy: loader.isBusy(modelId(engine.id, model.name)),
       isOurs: !ours.isForeign(engine, model.name),
       toldSeconds: own?.told,

@@ -3,12 +3,17 @@ export interface Lease {
   release(): void;
 }
 
-/** Who uses which model, and who waits for one to be let go of. Keys name engine and model. */
+/**
+ * Who uses which model, and who waits for one to be let go of. Keys name engine and model; a model is taken while any of
+ * its slot is (`Runners.slotOf`).
+ */
 export interface Leases {
   /** Without `isUse` its end is not told. */
   take(id: string, isUse?: boolean): Lease;
   isTaken(id: string): boolean;
   count(id: string): number;
+  /** Whether it is used by this name. */
+  isTakenItself(id: string): boolean;
   /** Resolves at the next `wake`: subscribe before looking. */
   nextRelease(): Promise<void>;
   /** Whoever waits looks again. */
@@ -16,7 +21,11 @@ export interface Leases {
 }
 
 /** `onRelease` is called at the end of a use, before those that wait are woken; `onWake` with them. */
-export function createLeases(onRelease: (id: string) => void, onWake: () => void): Leases {
+export function createLeases(
+  onRelease: (id: string) => void,
+  onWake: () => void,
+  slotOf: (id: string) => string = (id) => id,
+): Leases {
   const counts = new Map<string, number>();
   let waiters: (() => void)[] = [];
 
@@ -27,6 +36,13 @@ export function createLeases(onRelease: (id: string) => void, onWake: () => void
     onWake();
   }
 
+  function count(id: string): number {
+    let sum = 0;
+    // Compared at each look: which models share a slot may be known only after one was taken.
+    for (const [other, taken] of counts) if (other === id || slotOf(other) === slotOf(id)) sum += taken;
+    return sum;
+  }
+
   return {
     take(id, isUse = true) {
       counts.set(id, (counts.get(id) ?? 0) + 1);
@@ -35,14 +51,17 @@ export function createLeases(onRelease: (id: string) => void, onWake: () => void
         release() {
           if (isReleased) return;
           isReleased = true;
-          counts.set(id, (counts.get(id) ?? 1) - 1);
+          const left = (counts.get(id) ?? 1) - 1;
+          if (left > 0) counts.set(id, left);
+          else counts.delete(id);
           if (isUse) onRelease(id);
           wake();
         },
       };
     },
-    isTaken: (id) => (counts.get(id) ?? 0) > 0,
-    count: (id) => counts.get(id) ?? 0,
+    isTaken: (id) => count(id) > 0,
+    count,
+    isTakenItself: (id) => counts.has(id),
     nextRelease: () => new Promise<void>((resolve) => waiters.push(resolve)),
     wake,
   };

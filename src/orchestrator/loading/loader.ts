@@ -20,13 +20,14 @@ import { createEstimates, type Estimates } from "../estimates/estimates.ts";
 import { firstThatKnows } from "./first-that-knows.ts";
 import type { Keeping } from "./keeping.ts";
 import type { KeptLearning } from "../estimates/kept-learning.ts";
+import { lastUseMs } from "./last-use.ts";
 import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
 import { createOwnLoads, type OwnLoads } from "./own-loads.ts";
 import { createPolicies } from "./policies.ts";
 import { type Asker, type LoaderQueueing, type TakeTurn } from "./queueing.ts";
-import { createPlans, residentOf } from "./plans.ts";
+import { createPlans } from "./plans.ts";
 import { createRoomMaker } from "./room.ts";
 import { createSecondTry } from "./second-try.ts";
 import { createStays, type Stays } from "./stays.ts";
@@ -53,8 +54,11 @@ export interface Loader extends LoaderQueueing {
     asker?: Asker,
     elsewhere?: readonly LocatedModel[],
   ): Operation<LoadResult>;
-  /** Bytes that were freed; undefined when the model is in use, and stays. Nothing pins it any more then. */
-  unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined>;
+  /**
+   * What was freed; undefined when the model is in use, and stays. Nothing pins it any more then. It may be loaded by
+   * another name (`Inventory.residentOf`), which leaves with it, or with `isOnlyItsName` stays.
+   */
+  unload(located: LocatedModel, signal: AbortSignal, isOnlyItsName?: boolean): Promise<Unloaded | undefined>;
   unloadOwn: Stays["unloadOwn"];
   setPinned: Stays["setPinned"];
   pinnedCount: Stays["pinnedCount"];
@@ -74,10 +78,18 @@ export interface Loader extends LoaderQueueing {
   forget(id: string): void;
 }
 
+/** `name`: as its engine listed it. 0 bytes: nothing was loaded. */
+export interface Unloaded {
+  readonly bytes: number;
+  readonly name: string;
+}
+
 export interface LoaderUpkeep {
   readonly ours: OwnLoads;
   /** Tells the engine once more how long a model in memory stays. No use: its last one stays what it was. */
   touch(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
+  /** Whether it, or what shares its process, is to stay. */
+  isKept(engine: Engine, name: string): boolean;
   /** Unloads what its engine keeps beyond its time, unless somebody uses it by now. */
   expire(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
   /** A lease that is no use. */
@@ -117,15 +129,18 @@ export function createLoader(parts: {
   const { inventory, operations, observations, settings, keeping, decisions, now, steady, log, publish } = parts;
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
-  const leases = createLeases((id) => observations.used(id), parts.changed);
+  const { runners } = inventory;
+  const leases = createLeases((id) => observations.used(id), parts.changed, runners.slotOf);
   const estimates = createEstimates({ settings, inventory, now, ...(parts.kept && { kept: parts.kept }) });
-  const occupancy = createOccupancy(leases, () => {
+  const loadingChanged = (): void => {
     publish({ kind: "models", isListChanged: false });
     parts.changed();
-  });
+  };
+  const occupancy = createOccupancy(leases, loadingChanged, runners.slotOf);
+  const isKept = (engine: Engine, name: string) => runners.namesOf(engine, name).some(keeping.isPinned);
   const ours = createOwnLoads({
     now,
-    lastUsedMs: (engine, name) => observations.of(modelId(engine.id, name)).lastUsedMs,
+    lastUsedMs: (engine, name) => lastUseMs(observations, runners, engine, name),
     changed: () => parts.ownLoadsChanged(),
   });
   const stuck = createStuck(steady);
@@ -250,29 +265,33 @@ export function createLoader(parts: {
     return { ...base, loadMs, wasLoaded: false, plan: made };
   }
 
-  function unload(located: LocatedModel, signal: AbortSignal): Promise<number | undefined> {
+  function unload(located: LocatedModel, signal: AbortSignal, isOnlyItsName = false): Promise<Unloaded | undefined> {
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return inTurn(engine.memoryDomain, async () => {
       throwIfCancelled(signal, `unloading ${model.name}`);
       // Whoever loaded it this very turn either takes its lease or is done.
       if (occupancy.isSettling(id)) await nextTurn();
-      const resident = await residentOf(inventory, located, 0);
+      const resident = await inventory.residentOf(located, 0);
+      const { name } = resident ?? model;
+      const isShared = !sameModel(name, model.name);
       // Nothing is awaited between this check and the mark that keeps new answers away.
+      if (isShared && isOnlyItsName) return leases.isTakenItself(id) ? undefined : { bytes: 0, name: model.name };
       if (!occupancy.mayBeEvicted(id)) return undefined;
-      keeping.release(model.name);
-      if (resident === undefined) return 0;
-      await rooms.evict({ name: resident.name, engine: engine.id }, signal).finally(leases.wake);
-      const steps = [`asked for: ${formatBytes(resident.sizeBytes)} are free again`];
-      decisions.note({ kind: "unload", model: resident.name, engine: engine.id, steps });
-      return resident.sizeBytes;
+      for (const each of isShared ? runners.namesOf(engine, model.name) : [model.name]) keeping.release(each);
+      if (resident === undefined) return { bytes: 0, name };
+      await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
+      const as = isShared ? ` for ${model.name}, which it was loaded for too` : "";
+      const steps = [`asked for${as}: ${formatBytes(resident.sizeBytes)} are free again`];
+      decisions.note({ kind: "unload", model: name, engine: engine.id, steps });
+      return { bytes: resident.sizeBytes, name };
     });
   }
 
   async function expire(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
     await inTurn(engine.memoryDomain, async () => {
       const isThere = (await inventory.resident(engine, 0)).some((model) => sameModel(model.name, name));
-      const isUsed = !occupancy.mayBeEvicted(modelId(engine.id, name)) || keeping.isPinned(name);
+      const isUsed = !occupancy.mayBeEvicted(modelId(engine.id, name)) || isKept(engine, name);
       if (!isThere || isUsed || ours.isForeign(engine, name)) return;
       const told = ours.of(engine, name)?.told ?? 0;
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
@@ -335,6 +354,7 @@ export function createLoader(parts: {
     upkeep: {
       ours,
       touch: (engine, name, signal) => inTurn(engine.memoryDomain, () => stays.tell(engine, name, signal)),
+      isKept,
       expire,
       hold: (id) => leases.take(id, false),
     },

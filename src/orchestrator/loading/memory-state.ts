@@ -9,6 +9,7 @@ import type { Observations } from "../observations/observations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
+import { lastUseMs } from "./last-use.ts";
 import type { Policies } from "./policies.ts";
 
 /** The domain of this machine: the only one whose memory can be measured from here. */
@@ -114,21 +115,24 @@ async function residentEntries(
   source.saw(engine, resident);
   return resident.map((model) => {
     const id = modelId(engine.id, model.name);
-    const { loadSeconds, lastUsedMs } = observations.of(id);
+    const { loadSeconds } = observations.of(id);
     const reloadSeconds = lossOf(id) ?? loadSeconds;
     const fileBytes = installed.find((candidate) => sameModel(candidate.name, model.name))?.sizeBytes ?? 0;
+    const names = inventory.runners.namesOf(engine, model.name);
+    const ids = names.map((name) => modelId(engine.id, name));
     return {
       name: model.name,
       engine: engine.id,
+      slot: inventory.runners.slotOf(id),
       sizeBytes: model.sizeBytes,
       vramBytes: model.vramBytes,
       mappedBytes: mappedBytes(model, fileBytes, gpus.length > 0),
       isBusy: isLeaving || source.isBusy(id),
-      isPinned: source.isPinned(model.name),
-      isAwaited: source.isAwaited(id),
+      isPinned: names.some(source.isPinned),
+      isAwaited: ids.some(source.isAwaited),
       ...(source.isStuck(id) ? { isStuck: true } : {}),
       ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
-      lastUsedMs: lastUsedMs ?? 0,
+      lastUsedMs: lastUseMs(observations, inventory.runners, engine, model.name) ?? 0,
       isForeign: source.isForeign(engine, model.name),
     };
   });

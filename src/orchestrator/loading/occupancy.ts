@@ -1,6 +1,9 @@
 import type { Leases } from "./leases.ts";
 
-/** Which models may not be taken out of memory now, and which are on their way out. Ids name engine and model. */
+/**
+ * Which models may not be taken out of memory now, and which are on their way out. Ids name engine and model; what is so
+ * of one is so of all of its slot (`Runners.slotOf`).
+ */
 export interface Occupancy {
   /** In use, or being loaded. */
   isBusy(id: string): boolean;
@@ -16,7 +19,7 @@ export interface Occupancy {
 }
 
 /** `changed` is called when a load begins and when it has ended. */
-export function createOccupancy(leases: Leases, changed: () => void): Occupancy {
+export function createOccupancy(leases: Leases, changed: () => void, slotOf: (id: string) => string): Occupancy {
   const loading = new Map<string, number>();
   const settling = new Set<string>();
   const evicting = new Map<string, number>();
@@ -25,14 +28,20 @@ export function createOccupancy(leases: Leases, changed: () => void): Occupancy 
     if (next > 0) counts.set(id, next);
     else counts.delete(id);
   };
-  const isBusy = (id: string): boolean => leases.isTaken(id) || loading.has(id);
+  const isAmong = (ids: Iterable<string>, id: string): boolean => {
+    for (const other of ids) if (other === id || slotOf(other) === slotOf(id)) return true;
+    return false;
+  };
+  const isLoading = (id: string): boolean => isAmong(loading.keys(), id);
+  const isSettling = (id: string): boolean => isAmong(settling, id);
+  const isBusy = (id: string): boolean => leases.isTaken(id) || isLoading(id);
 
   return {
     isBusy,
-    isLoading: (id) => loading.has(id),
-    isEvicting: (id) => evicting.has(id),
-    isSettling: (id) => settling.has(id),
-    mayBeEvicted: (id) => !isBusy(id) && !settling.has(id),
+    isLoading,
+    isEvicting: (id) => isAmong(evicting.keys(), id),
+    isSettling,
+    mayBeEvicted: (id) => !isBusy(id) && !isSettling(id),
     occupy(id, alsoRelease) {
       count(loading, id, 1);
       changed();

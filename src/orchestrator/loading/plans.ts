@@ -1,5 +1,6 @@
-import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
+import { modelId } from "../inventory/model-id.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../types.ts";
 import type { Estimates } from "../estimates/estimates.ts";
@@ -30,11 +31,14 @@ export function createPlans(parts: {
 
   async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
     const { engine, model } = located;
+    // With it come the facts that tell whose slot it is.
+    const estimated = await estimate(located, contextTokens, signal);
     return {
       model: model.name,
       engine: engine.id,
+      slot: inventory.runners.slotOf(modelId(engine.id, model.name)),
       contextTokens,
-      estimate: await estimate(located, contextTokens, signal),
+      estimate: estimated,
       fileBytes: model.sizeBytes,
       isLoaded: false,
     };
@@ -49,19 +53,20 @@ export function createPlans(parts: {
       const [target, state, resident] = await Promise.all([
         targetOf(located, contextTokens, signal),
         readMemoryState(source, engine, model),
-        residentOf(inventory, located, 0),
+        inventory.residentOf(located, 0),
       ]);
       if (state !== undefined) policies.looked(engine, state);
       const loadedTokens = resident && (resident.contextTokens ?? contextTokens);
       const isLoaded = loadedTokens !== undefined && loadedTokens >= sufficientTokens;
-      const asItIs = isLoaded ? { ...target, isLoaded, contextTokens: loadedTokens } : target;
+      const loadedAs = resident && !sameModel(resident.name, model.name) ? { loadedAs: resident.name } : {};
+      const asItIs = isLoaded ? { ...target, isLoaded, contextTokens: loadedTokens, ...loadedAs } : target;
       return state === undefined ? unmeasuredPlan(asItIs) : planLoad(asItIs, state);
     },
 
     async resident(located) {
-      const remembered = await residentOf(inventory, located, 60_000);
+      const remembered = await inventory.residentOf(located, 60_000);
       const isExpired = remembered?.expiresAt !== undefined && Date.parse(remembered.expiresAt) <= now();
-      return isExpired ? await residentOf(inventory, located, 0) : remembered;
+      return isExpired ? await inventory.residentOf(located, 0) : remembered;
     },
 
     async wouldEvict(located, contextTokens, signal) {
@@ -72,16 +77,6 @@ export function createPlans(parts: {
       return state === undefined ? [] : victimsOf(target, state);
     },
   };
-}
-
-/** The model in its engine's memory, as seen at most `maxAgeMs` ago. */
-export async function residentOf(
-  inventory: Pick<Inventory, "resident">,
-  { engine, model }: LocatedModel,
-  maxAgeMs: number,
-): Promise<ResidentModel | undefined> {
-  const resident = await inventory.resident(engine, maxAgeMs);
-  return resident.find(({ name }) => sameModel(name, model.name));
 }
 
 /** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */

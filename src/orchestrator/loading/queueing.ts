@@ -3,7 +3,7 @@ import type { LoadResult } from "../facade.ts";
 import type { LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
-import { allIdle, withoutReservations } from "../memory/state.ts";
+import { allIdle, isOfTarget, withoutReservations } from "../memory/state.ts";
 import type { ResidentModel } from "../types.ts";
 import type { Lease } from "./leases.ts";
 
@@ -52,7 +52,8 @@ export interface LoaderQueueing {
 export function victimsOf(target: LoadTarget, state: MemoryState): readonly string[] {
   const now = planLoad(target, state);
   const { evict } = now.fits ? now : planLoad(target, withoutReservations(allIdle(state)));
+  const replaced = state.resident.filter((entry) => isOfTarget(entry, target));
   return evict
-    .filter(({ name, engine }) => name !== target.model || engine !== target.engine)
+    .filter(({ name, engine }) => !replaced.some((entry) => entry.name === name && entry.engine === engine))
     .map(({ name, engine }) => modelId(engine, name));
 }

@@ -201,7 +201,12 @@ export function createRoomMaker(parts: {
       await nextTurn();
       const state = await readMemoryState(source, engine, model);
       if (state === undefined) return;
-      for (const victim of moreToEvict({ model: model.name, engine: engine.id }, bytes, state)) {
+      const target = {
+        model: model.name,
+        engine: engine.id,
+        slot: inventory.runners.slotOf(modelId(engine.id, model.name)),
+      };
+      for (const victim of moreToEvict(target, bytes, state)) {
         if (!occupancy.mayBeEvicted(modelId(victim.engine, victim.name))) continue;
         report({
           message: `unloading ${victim.name} (${formatBytes(victim.bytes)}): memory ran out for ${model.name}`,

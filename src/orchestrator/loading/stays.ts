@@ -44,11 +44,13 @@ export function createStays(parts: {
   const { inventory, keeping, telling, ours, log } = parts;
 
   async function tell(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
-    const resident = (await inventory.resident(engine, 0)).find((model) => sameModel(model.name, name));
-    const own = ours.of(engine, name);
-    const told = telling.ofLoad(engine, name, own?.asked);
+    const names = inventory.runners.namesOf(engine, name);
+    const isIt = (model: ResidentModel) => names.some((each) => sameModel(model.name, each));
+    const resident = (await inventory.resident(engine, 0)).find(isIt);
+    const own = resident && ours.of(engine, resident.name);
+    const told = telling.ofLoad(engine, names.find(keeping.isPinned) ?? name, own?.asked);
     const contextTokens = resident?.contextTokens ?? defaultContextTokens;
-    if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, name))) return;
+    if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, resident.name))) return;
     // A load of what is loaded is cheap and only restarts its time.
     await engine.residency?.load(resident.name, { contextTokens, keepAliveSeconds: told }, () => undefined, signal);
     if (own !== undefined) ours.note(engine, { ...own, told });
@@ -69,9 +71,12 @@ export function createStays(parts: {
   return {
     tell,
 
-    async setPinned({ engine, model }, isPinned, signal) {
+    async setPinned(located, isPinned, signal) {
+      const { engine, model } = located;
       if (isPinned) keeping.pin(model.name);
       else keeping.release(model.name);
+      // What else its process answers for is known from here on.
+      await inventory.residentOf(located, 0);
       // Nothing is evicted meanwhile: it would be loaded again.
       await parts.inTurn(engine.memoryDomain, () => tell(engine, model.name, signal));
       parts.publish({ kind: "memory" });

@@ -2,20 +2,18 @@ import { chooseEviction } from "../scheduler/eviction.ts";
 import type { LoadPlan } from "../types.ts";
 import { releasedBytes } from "./limits.ts";
 import { candidateOf, isEvictable, keyOf } from "./plan.ts";
-import type { LoadTarget, MemoryState } from "./state.ts";
+import { isOfTarget, type LoadTarget, type MemoryState } from "./state.ts";
 
 /**
  * What goes when a load that fitted by its plan ran out of memory: the cheapest set that frees `bytes`, or all that may
  * go when they don't suffice; never the model of that load itself. Empty: nothing is left that may go.
  */
 export function moreToEvict(
-  target: Pick<LoadTarget, "model" | "engine">,
+  target: Pick<LoadTarget, "model" | "engine" | "slot">,
   bytes: number,
   state: MemoryState,
 ): LoadPlan["evict"] {
-  const evictable = state.resident.filter(
-    (entry) => isEvictable(entry) && (entry.name !== target.model || entry.engine !== target.engine),
-  );
+  const evictable = state.resident.filter((entry) => isEvictable(entry) && !isOfTarget(entry, target));
   const keys = chooseEviction({
     bytesToFree: bytes,
     smallModelBytes: state.smallModelBytes,

@@ -16,7 +16,7 @@ import {
 } from "./limits.ts";
 import { placementOf } from "./placement.ts";
 import { atMost, requirement, situation, whatIsLeft, whatStays } from "./plan-words.ts";
-import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
+import { isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
 
 export { neededBytes } from "./limits.ts";
 export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
@@ -55,11 +55,13 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
       neededBytes: 0,
       freeBytes: freeBytes(state),
       evict: [],
-      steps: [`${model} is loaded with room for ${contextTokens} tokens: nothing to do`],
+      steps: [
+        `${model} is loaded${target.loadedAs === undefined ? "" : ` already as ${target.loadedAs}, which has the same weights,`} with room for ${contextTokens} tokens: nothing to do`,
+      ],
     };
   }
 
-  const isTarget = (entry: ResidentEntry) => entry.name === model && entry.engine === engine;
+  const isTarget = (entry: ResidentEntry) => isOfTarget(entry, target);
   const replaced = state.resident.filter(isTarget);
   const others = state.resident.filter((entry) => !isTarget(entry));
   const evictable = others.filter(isEvictable);
@@ -98,13 +100,17 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     steps: [
       ...opening,
       ...replaced.map(
-        (entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))}) to load it with more context`,
+        (entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))}) to load ${replacing(entry, model)}`,
       ),
       ...evicted.map((entry) => `unload ${entry.name} (${formatBytes(releasedBytes(entry))})`),
       ...(going.length > 0 ? [whatIsLeft(after)] : []),
       `load ${model}${placement === undefined ? "" : placementText(placement)}`,
     ],
   };
+}
+
+function replacing({ name }: ResidentEntry, model: string): string {
+  return name === model ? "it with more context" : `${model} in its place: they have the same weights`;
 }
 
 function placementText({ ramBytes, cards }: NonNullable<LoadPlan["placement"]>): string {

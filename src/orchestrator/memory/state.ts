@@ -4,6 +4,8 @@ import type { MemoryEstimate } from "../types.ts";
 export interface ResidentEntry {
   readonly name: string;
   readonly engine: string;
+  /** Equal for models of which only one can be in memory; absent: its name alone tells (`Runners.slotOf`). */
+  readonly slot?: string;
   /** Everything it occupies, file-mapped bytes and those on graphics cards included. */
   readonly sizeBytes: number;
   /** The part of `sizeBytes` that lies on graphics cards; which of several is not known. */
@@ -63,12 +65,24 @@ export interface MemoryState {
 export interface LoadTarget {
   readonly model: string;
   readonly engine: string;
+  /** Of `ResidentEntry`. */
+  readonly slot?: string;
   readonly contextTokens: number;
   readonly estimate: MemoryEstimate;
   /** Bytes on disk, for the rule of models without metadata. */
   readonly fileBytes: number;
   /** Resident with enough context: nothing to do. */
   readonly isLoaded: boolean;
+  /** The name under which it is, where that is another. */
+  readonly loadedAs?: string;
+}
+
+/** What a load of the target takes the place of. */
+export function isOfTarget(
+  entry: Pick<ResidentEntry, "name" | "engine" | "slot">,
+  { model, engine, slot }: Pick<LoadTarget, "model" | "engine" | "slot">,
+): boolean {
+  return entry.engine === engine && (entry.name === model || (slot !== undefined && entry.slot === slot));
 }
 
 export function isSomeReserved({ reservedBytes, gpus = [] }: MemoryState): boolean {

@@ -1,6 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
+import { sameModel } from "../store/model-name.ts";
 import { pressureWarnings } from "../memory/pressure.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { EngineStatus, RamStatus } from "../facade-status.ts";
@@ -10,24 +11,27 @@ export interface StatusSource {
   readonly probe: MemoryProbe;
   readonly isPinned: (name: string) => boolean;
   /** Of the last use of a model, milliseconds since the epoch. */
-  readonly lastUsedMs: (engineId: string, name: string) => number | undefined;
+  readonly lastUsedMs: (engine: Engine, name: string) => number | undefined;
 }
 
 export async function ramStatus({ inventory, probe, isPinned, lastUsedMs }: StatusSource): Promise<RamStatus> {
   const [sample, loaded] = await Promise.all([
     probe.sample(),
     Promise.all(
-      inventory.engines.map(async (engine) =>
-        (await inventory.resident(engine, 0)).map(({ name, sizeBytes, contextTokens, expiresAt }) => ({
+      inventory.engines.map(async (engine) => {
+        const residents = await inventory.resident(engine, 0);
+        const others = await otherNames(inventory, engine);
+        return residents.map(({ name, sizeBytes, contextTokens, expiresAt }) => ({
           name,
           engine: engine.id,
+          ...(others.has(name) && { alsoAnswersFor: others.get(name) ?? [] }),
           bytes: sizeBytes,
-          ...(isPinned(name) && { isPinned: true }),
+          ...([name, ...(others.get(name) ?? [])].some(isPinned) && { isPinned: true }),
           ...(contextTokens !== undefined && { contextTokens }),
           ...(expiresAt !== undefined && { expiresAt }),
-          ...isoOf("lastUsedAt", lastUsedMs(engine.id, name)),
-        })),
-      ),
+          ...isoOf("lastUsedAt", lastUsedMs(engine, name)),
+        }));
+      }),
     ),
   ]);
   const { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes, gpus } = sample;
@@ -66,6 +70,17 @@ export async function engineStatus(inventory: Inventory, engine: Engine, signal:
     ...(message === undefined ? {} : { message }),
     modelCount: list?.models.length ?? 0,
   };
+}
+
+/** Models that are answered by a process which was loaded by another name: that name, and theirs. */
+async function otherNames(inventory: Inventory, engine: Engine): Promise<ReadonlyMap<string, readonly string[]>> {
+  const others = new Map<string, string[]>();
+  for (const model of inventory.lastList(engine)) {
+    const resident = await inventory.residentOf({ engine, model }, 60_000);
+    if (resident === undefined || sameModel(resident.name, model.name)) continue;
+    others.set(resident.name, [...(others.get(resident.name) ?? []), model.name]);
+  }
+  return others;
 }
 
 function isoOf<Name extends string>(name: Name, ms: number | undefined): { readonly [Key in Name]?: string } {

@@ -1,7 +1,7 @@
 import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../errors.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
-import { sameModel } from "../../store/model-name.ts";
+import { holderOf } from "./residency.ts";
 
 /** Vectors from any model that Ollama can embed with. */
 export function createEmbedding(context: OllamaContext, residency: EngineResidency): EngineEmbedding {
@@ -18,7 +18,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
           },
         );
       // Without its own context size in the request a loaded model would be loaded again with the server's default.
-      const resident = residents.find(({ name }) => sameModel(name, model));
+      const resident = await holderOf(context, model, residents, signal);
       const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed);
       try {
         const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>
@@ -47,7 +47,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
     signal: AbortSignal,
     cause: unknown,
   ): Promise<Error> {
-    const resident = (await residency.loaded(signal)).find(({ name }) => sameModel(name, model));
+    const resident = await holderOf(context, model, await residency.loaded(signal), signal);
     const longest = Math.max(...inputs.map((input) => input.length));
     const contextTokens = resident?.contextTokens ?? 0;
     const promptTokens = Math.max(Math.ceil(longest / 4), contextTokens + 1);

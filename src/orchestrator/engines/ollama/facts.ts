@@ -100,6 +100,7 @@ export function modelFacts(
     vocabularySize: vocabularyOf(reply["tensors"]) ?? own("vocab_size"),
     weightsBytes: tensorBytesOf(reply["tensors"]),
     weightsDigest: weightsOf(show),
+    attachedDigests: attachedTo(show),
     capabilities: shown ?? installed?.capabilities ?? [],
     trust,
     template: text(reply["template"]),
@@ -112,6 +113,13 @@ export function modelFacts(
 /** Path-independent identity of the weights: the blob that the generated Modelfile names. */
 export function weightsOf(show: unknown): string | undefined {
   return /^FROM .*sha256-([0-9a-f]{64})/m.exec(text(record(show)["modelfile"]) ?? "")?.[1];
+}
+
+/** The blobs of its further `FROM` and `ADAPTER` lines. */
+function attachedTo(show: unknown): readonly string[] | undefined {
+  const lines = (text(record(show)["modelfile"]) ?? "").matchAll(/^(?:FROM|ADAPTER) .*sha256-([0-9a-f]{64})/gm);
+  const digests = [...lines].map(([, digest]) => digest ?? "").slice(1);
+  return digests.length === 0 ? undefined : digests;
 }
 
 function knownCapabilities(values: readonly unknown[]): readonly Capability[] {

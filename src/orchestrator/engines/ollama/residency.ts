@@ -22,18 +22,6 @@ export function createResidency(context: OllamaContext): EngineResidency {
       .filter(({ name }) => !isCloudName(name));
   };
 
-  const weights = async (model: string, signal: AbortSignal): Promise<string | undefined> =>
-    weightsOf(await context.models.show(model, signal));
-
-  /** Another name of the same weights may hold the slot: Ollama then lists that one only. */
-  const sharing = async (model: string, residents: readonly ResidentModel[], signal: AbortSignal) => {
-    if (residents.length === 0) return undefined;
-    const wanted = await weights(model, signal);
-    for (const resident of residents)
-      if (wanted !== undefined && (await weights(resident.name, signal)) === wanted) return resident;
-    return undefined;
-  };
-
   const empty = (model: string, options: LoadOptions) => ({
     model,
     ...noSilentCut,
@@ -65,9 +53,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
         );
       }
       const loadMs = context.now() - startedAt;
-      const residents = await loaded(signal);
-      const resident =
-        residents.find(({ name }) => sameModel(name, model)) ?? (await sharing(model, residents, signal));
+      const resident = await holderOf(context, model, await loaded(signal), signal);
       if (!resident)
         throw new LoadFailed(`Ollama loaded ${model}, and it is gone again`, {
           hint: "Another program that uses this Ollama probably made it leave (OLLAMA_MAX_LOADED_MODELS); try again.",
@@ -104,6 +90,27 @@ export function createResidency(context: OllamaContext): EngineResidency {
       }
     },
   };
+}
+
+/** Its slot, which another name of the same weights may hold: Ollama then lists that one only. */
+export async function holderOf(
+  { models }: Pick<OllamaContext, "models">,
+  model: string,
+  residents: readonly ResidentModel[],
+  signal: AbortSignal,
+): Promise<ResidentModel | undefined> {
+  const named = residents.find(({ name }) => sameModel(name, model));
+  if (named !== undefined || residents.length === 0) return named;
+  const wanted = weightsOf(await models.show(model, signal));
+  for (const resident of residents) {
+    // One that was deleted while it is loaded can't be described.
+    const shown = await models.show(resident.name, signal).catch((error: unknown) => {
+      if (error instanceof UnknownModel) return undefined;
+      throw error;
+    });
+    if (wanted !== undefined && weightsOf(shown) === wanted) return resident;
+  }
+  return undefined;
 }
 
 /** Ends early when aborted; the next exchange then rejects with `Cancelled`. */

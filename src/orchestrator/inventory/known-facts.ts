@@ -1,0 +1,52 @@
+import { LoadFailed } from "../errors.ts";
+import type { ModelFacts } from "../types.ts";
+import type { ModelPlace } from "./inventory.ts";
+import type { Runners } from "./runners.ts";
+
+/** What engines said of their models, remembered; see `Inventory.facts`. */
+export interface KnownFacts {
+  of(where: ModelPlace, signal: AbortSignal): Promise<ModelFacts>;
+  /** Without asking. */
+  known(where: ModelPlace): ModelFacts | undefined;
+  /** What could not be read may be readable now. */
+  forgetUnreadable(): void;
+}
+
+/** A file that could not be read is left alone for so long: every choice of a model asks for the facts of all. */
+const unreadableMs = 60_000;
+
+/** `ageMs`: since a time, never negative. */
+export function createKnownFacts(
+  runners: Pick<Runners, "note">,
+  now: () => number,
+  ageMs: (atMs: number) => number,
+): KnownFacts {
+  const facts = new Map<string, ModelFacts>();
+  const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
+  return {
+    async of(where, signal) {
+      const { engine, model } = where;
+      const key = keyOf(where);
+      const known = facts.get(key);
+      if (known !== undefined) return known;
+      const failure = unreadable.get(key);
+      if (failure !== undefined && ageMs(failure.atMs) < unreadableMs) throw failure.error;
+      try {
+        const described = await engine.describe(model.name, signal);
+        facts.set(key, described);
+        runners.note(engine, model.name, described);
+        return described;
+      } catch (error) {
+        if (error instanceof LoadFailed) unreadable.set(key, { error, atMs: now() });
+        throw error;
+      }
+    },
+    known: (where) => facts.get(keyOf(where)),
+    forgetUnreadable: () => unreadable.clear(),
+  };
+}
+
+function keyOf({ engine, model }: ModelPlace): string {
+  // The embedded engine's digest is that of the weights: a model that was made anew of the same ones has another time.
+  return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
+}

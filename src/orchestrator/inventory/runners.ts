@@ -1,0 +1,82 @@
+import type { Engine } from "../engines/engine.ts";
+import { keyOfName, sameModel } from "../store/model-name.ts";
+import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
+import type { LocatedModel } from "./inventory.ts";
+import { modelId } from "./model-id.ts";
+
+/**
+ * Which names an engine answers with one process. Ollama keeps one per file of weights (`server/sched.go`): a request by
+ * another name of the same file is answered by it, or, where adapters or the runner's own options differ, replaces it.
+ * The embedded engine has a process for each name.
+ */
+export interface Runners {
+  /** The engine described the model so. */
+  note(engine: Engine, name: string, facts: ModelFacts): void;
+  /** Of a `modelId`: equal for models of which only one can be in memory. Itself where nothing else is known. */
+  slotOf(id: string): string;
+  /** All names known to be answered by the process that answers this one, itself first. */
+  namesOf(engine: Pick<Engine, "id">, name: string): readonly string[];
+}
+
+interface Known {
+  readonly engineId: string;
+  readonly name: string;
+  readonly slot: string;
+  readonly runner: string;
+}
+
+export function createRunners(): Runners {
+  const known = new Map<string, Known>();
+  return {
+    note(engine, name, facts) {
+      const runner = runnerOf(engine, facts);
+      const id = modelId(engine.id, name);
+      if (runner === undefined) known.delete(id);
+      else known.set(id, { engineId: engine.id, name, slot: `${engine.id} sha256:${facts.weightsDigest}`, runner });
+    },
+    slotOf: (id) => known.get(id)?.slot ?? id,
+    namesOf({ id: engineId }, name) {
+      const own = known.get(modelId(engineId, name));
+      if (own === undefined) return [name];
+      const all = [...known.values()].filter((other) => other.engineId === engineId && other.runner === own.runner);
+      return [name, ...all.map((other) => other.name).filter((other) => keyOfName(other) !== keyOfName(name))];
+    },
+  };
+}
+
+/** Options of Ollama's `Runner` that a model can bring along; its context comes with every request. */
+const runnerOptions = ["num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"];
+
+/** Equal for models that one process answers at the same context; undefined where the engine has one for each name. */
+function runnerOf(engine: Pick<Engine, "kind">, facts: ModelFacts | undefined): string | undefined {
+  if (engine.kind !== "ollama" || facts?.weightsDigest === undefined) return undefined;
+  const { weightsDigest, attachedDigests = [], parameters = {} } = facts;
+  return JSON.stringify([weightsDigest, attachedDigests, runnerOptions.map((option) => parameters[option] ?? null)]);
+}
+
+/**
+ * Which of `loaded` answers for the model under another name. Only what looks the same in the engine's list is
+ * described, and nothing where `describe` answers undefined.
+ */
+export async function sharedResident(
+  located: LocatedModel,
+  loaded: readonly ResidentModel[],
+  installed: readonly InstalledModel[],
+  describe: (where: LocatedModel) => Promise<ModelFacts | undefined>,
+): Promise<ResidentModel | undefined> {
+  const { engine, model } = located;
+  if (engine.kind !== "ollama" || model.digest === undefined) return undefined;
+  for (const resident of loaded) {
+    // Without this the name might mean other weights by now.
+    const isIt = ({ name, digest }: InstalledModel) => digest === resident.digest && sameModel(name, resident.name);
+    const row = installed.find(isIt);
+    if (row === undefined || !looksAlike(row, model)) continue;
+    const wanted = runnerOf(engine, await describe(located));
+    if (wanted !== undefined && wanted === runnerOf(engine, await describe({ engine, model: row }))) return resident;
+  }
+  return undefined;
+}
+
+function looksAlike(a: InstalledModel, b: InstalledModel): boolean {
+  return a.family === b.family && a.parameterSize === b.parameterSize && a.quantization === b.quantization;
+}

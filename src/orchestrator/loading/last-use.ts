@@ -1,0 +1,16 @@
+import type { Engine } from "../engines/engine.ts";
+import { modelId } from "../inventory/model-id.ts";
+import type { Runners } from "../inventory/runners.ts";
+import type { Observations } from "../observations/observations.ts";
+
+/** The end of the last use of what its process answers for, by whatever name; undefined before the first one. */
+export function lastUseMs(
+  observations: Pick<Observations, "of">,
+  runners: Pick<Runners, "namesOf">,
+  engine: Pick<Engine, "id">,
+  name: string,
+): number | undefined {
+  const uses = runners.namesOf(engine, name).map((each) => observations.of(modelId(engine.id, each)).lastUsedMs);
+  const known = uses.filter((ms) => ms !== undefined);
+  return known.length === 0 ? undefined : Math.max(...known);
+}

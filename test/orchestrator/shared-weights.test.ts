@@ -1,0 +1,145 @@
+import { describe, expect, it } from "vitest";
+import { createTestBrain } from "../support/orchestrator.ts";
+import { startPair } from "./engines/ollama/fixture.ts";
+import type { FakeModel } from "../support/fake-ollama.ts";
+import { createGate, gigabyte } from "../support/fake-engine.ts";
+
+const weights = "b".repeat(64);
+const base: FakeModel = { name: "base:1b", weights };
+const pirate: FakeModel = { name: "pirate:1b", weights, system: "You are a pirate." };
+const other: FakeModel = { name: "other:1b" };
+
+/** The real orchestrator, the real adapter, and a server that has one process for each file of weights. */
+async function start(models: readonly FakeModel[] = [base, pirate, other], memoryBytes = 32 * gigabyte) {
+  const { fake, engine } = await startPair({ models });
+  const usedElsewhereBytes = () => fake.residents.size * 0.2 * gigabyte;
+  const brain = createTestBrain([engine], { memoryBytes, now: () => Date.now(), usedElsewhereBytes });
+  const { orchestrator, caller } = brain;
+  return {
+    ...brain,
+    fake,
+    engine,
+    async load(model: string, contextTokens: number) {
+      const operation = await orchestrator.loadModel(caller(), { model, contextTokens });
+      return operation.follow(caller().signal);
+    },
+  };
+}
+
+describe("names of the same weights in Ollama, which has one process for them", () => {
+  it("a context that one of them was loaded with suffices for the others: turns load nothing", async () => {
+    const { fake, load, generate } = await start();
+    await load(base.name, 8_192);
+    for (let turn = 0; turn < 2; turn += 1) {
+      expect(await load(pirate.name, 4_096)).toMatchObject({ wasLoaded: true, plan: { contextTokens: 8_192 } });
+      expect(await load(base.name, 8_192)).toMatchObject({ wasLoaded: true });
+      await generate({ model: pirate.name });
+      await generate({ model: base.name });
+    }
+    expect(fake.loads).toEqual([{ name: base.name, contextTokens: 8_192 }]);
+  });
+
+  it("more context takes the place of the other name's load, and stays for both", async () => {
+    const { fake, load } = await start();
+    await load(base.name, 4_096);
+    const { plan } = await load(pirate.name, 8_192);
+    expect(plan.evict).toMatchObject([{ name: base.name }]);
+    expect(plan.steps.join("\n")).toContain("in its place: they have the same weights");
+    await load(base.name, 4_096);
+    expect(fake.loads.slice(1)).toEqual([{ name: pirate.name, contextTokens: 8_192 }]);
+  });
+
+  it("a plan says under which name it is loaded, and asks for no memory", async () => {
+    const { load, orchestrator, caller } = await start();
+    await load(base.name, 4_096);
+    const plan = await orchestrator.planLoad(caller(), { model: pirate.name });
+    expect(plan).toMatchObject({ isLoaded: true, neededBytes: 0, evict: [] });
+    expect(plan.steps[0]).toContain("pirate:1b is loaded already as base:1b");
+  });
+
+  it("lists show both as loaded", async () => {
+    const { load, orchestrator, caller } = await start();
+    await load(base.name, 4_096);
+    const { models } = await orchestrator.listModels(caller(), { isLoadedOnly: true });
+    expect(models.map(({ name }) => name)).toEqual([base.name, pirate.name]);
+  });
+
+  it("unloading one unloads what answers for it, by the name that its engine lists", async () => {
+    const { fake, load, orchestrator, caller } = await start();
+    await load(base.name, 4_096);
+    expect(await orchestrator.unloadModels(caller(), pirate.name)).toMatchObject([
+      { name: base.name, alsoAnsweredFor: pirate.name },
+    ]);
+    expect(fake.residents.size).toBe(0);
+  });
+
+  it("what is in memory is shown with all its names, and as used whichever was", async () => {
+    const { load, generate, orchestrator, caller } = await start();
+    await load(base.name, 4_096);
+    await generate({ model: pirate.name });
+    const { loaded } = await orchestrator.ramStatus(caller());
+    expect(loaded).toMatchObject([
+      { name: base.name, alsoAnswersFor: [pirate.name], lastUsedAt: expect.any(String) as string },
+    ]);
+  });
+
+  it("deleting one leaves the other loaded", async () => {
+    const { fake, load, orchestrator, caller } = await start();
+    await load(base.name, 4_096);
+    await orchestrator.deleteModel(caller(), pirate.name);
+    expect([...fake.residents.values()]).toMatchObject([{ name: base.name }]);
+  });
+
+  it("an answer by one name keeps the process that another name's load began: it is neither unloaded nor grown", async () => {
+    const { fake, load, generate, orchestrator, caller } = await start();
+    await load(base.name, 4_096);
+    const gate = createGate();
+    fake.misbehave({ kind: "hang", afterLines: 1, until: gate.pass() });
+    const answer = generate({ model: pirate.name });
+    await fake.request("/api/chat");
+    await expect(orchestrator.unloadModels(caller(), base.name)).rejects.toThrow("base:1b is in use");
+    const grown = load(base.name, 8_192);
+    const waits = () =>
+      orchestrator.decisions(caller()).some(({ kind, model }) => kind === "wait" && model === base.name);
+    await expect.poll(waits, { timeout: 10_000 }).toBe(true);
+    expect(fake.loads).toHaveLength(1);
+    gate.open();
+    await answer;
+    await grown;
+    expect(fake.loads.at(-1)).toEqual({ name: base.name, contextTokens: 8_192 });
+  });
+
+  it("a process that answers by another name than it was loaded with does not make room", async () => {
+    // Beside the buffer there is room for one of them.
+    const { fake, load, generate, orchestrator, caller } = await start([base, pirate, other], 2.5 * gigabyte);
+    await load(base.name, 4_096);
+    const plan = () => orchestrator.planLoad(caller(), { model: other.name });
+    expect(await plan()).toMatchObject({ fits: true, evict: [{ name: base.name }] });
+    const gate = createGate();
+    fake.misbehave({ kind: "hang", afterLines: 1, until: gate.pass() });
+    const answer = generate({ model: pirate.name });
+    await fake.request("/api/chat");
+    expect(await plan()).toMatchObject({ fits: false, evict: [] });
+    gate.open();
+    await answer;
+    expect(await plan()).toMatchObject({ fits: true, evict: [{ name: base.name }] });
+  });
+
+  it("a pin of one holds what another name's load began", async () => {
+    const { load, orchestrator, caller, fake } = await start();
+    await load(base.name, 4_096);
+    await orchestrator.setPinned(caller(), pirate.name, true);
+    expect([...fake.residents.values()]).toMatchObject([{ keepAliveSeconds: -1 }]);
+    expect(await orchestrator.unloadModels(caller(), base.name)).toMatchObject([{ wasPinned: true }]);
+  });
+
+  it("other adapters on the same weights are no answer: they take their place", async () => {
+    const tuned = { name: "tuned:1b", weights, adapters: [`sha256:${"c".repeat(64)}`] };
+    const { fake, load, orchestrator, caller } = await start([base, tuned]);
+    await load(base.name, 8_192);
+    const plan = await orchestrator.planLoad(caller(), { model: tuned.name });
+    expect(plan).toMatchObject({ isLoaded: false, evict: [{ name: base.name }] });
+    await load(tuned.name, 4_096);
+    expect(fake.loads.at(-1)).toEqual({ name: tuned.name, contextTokens: 4_096 });
+  });
+});
