@@ -125,6 +125,19 @@ describe("ollm doctor", () => {
     expect((await answer("<html>"))?.message).toContain("no Ollama");
   });
 
+  it("counts the models that only Ollama can see", async () => {
+    const answers: Record<string, string> = {
+      "/api/version": '{"version":"0.9.9"}',
+      "/api/tags": '{"models":[{"name":"a:1b"},{"name":"b:1b"}]}',
+    };
+    const server = createServer((request, response) => response.end(answers[request.url ?? ""]));
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const { of } = await diagnose({ OLLAMA_HOST: `:${port}` });
+    expect(of("models")).toEqual([{ name: "models", status: "ok", message: "none in the store, 2 with Ollama" }]);
+  });
+
   it("ends although Ollama never answers", async () => {
     const server = createServer(() => undefined);
     servers.push(server);
@@ -275,6 +288,7 @@ describe("checks", () => {
     expect((await found({ claim, status: stuck }))[1]).toMatchObject({
       status: "warn",
       message: "ollama answers, but a:1b gave no token",
+      hint: expect.stringContaining("Restart"),
     });
     const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "nobody listens" });
     expect(statuses(died)).toEqual(["warn", "warn"]);

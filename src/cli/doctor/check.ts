@@ -50,3 +50,25 @@ export type Checker = (world: DoctorWorld, signal: AbortSignal) => Promise<reado
 export const ok = (name: string, message: string): Check => ({ name, status: "ok", message });
 export const warn = (name: string, message: string, hint: string): Check => ({ name, status: "warn", message, hint });
 export const fail = (name: string, message: string, hint: string): Check => ({ name, status: "fail", message, hint });
+
+/**
+ * What `url` answers, or a rejection after `boundMs`. With a timer of its own: in Node 20 a signal that `AbortSignal.any`
+ * makes of a timeout may be collected before it fires.
+ */
+export async function getWithin(
+  get: DoctorWorld["get"],
+  url: string,
+  signal: AbortSignal,
+  boundMs: number,
+): Promise<string> {
+  const bound = new AbortController();
+  const timer = setTimeout(() => bound.abort(new Error(`nothing within ${boundMs / 1_000} s`)), boundMs);
+  const end = () => bound.abort(signal.reason);
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    return await get(url, bound.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", end);
+  }
+}

@@ -9,7 +9,7 @@ import {
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { type Check, type Checker, fail, ok, warn } from "./check.ts";
+import { type Check, type Checker, fail, getWithin, ok, warn } from "./check.ts";
 
 /**
  * Ollama's answer, and whether the embedded engine is installed. One engine is enough, and an engine that is only not
@@ -45,9 +45,7 @@ async function askOllama(
     const { baseUrl, label } = parseOllamaHost(host);
     const problem = (text: string, hint: string) => (hasOther ? warn : fail)(name, text, hint);
     try {
-      const version = versionOf(
-        await get(`${baseUrl}/api/version`, AbortSignal.any([signal, AbortSignal.timeout(1_500)])),
-      );
+      const version = versionOf(await getWithin(get, `${baseUrl}/api/version`, signal, 1_500));
       if (version !== undefined) return ok(name, `${version} at ${label}`);
       return problem(`what answers at ${label} is no Ollama`, "Set providers.ollama.host to where Ollama listens.");
     } catch (error) {

@@ -48,7 +48,11 @@ export const checkOwner: Checker = async ({ home, build, owner }) => {
       : [];
   if (status !== undefined) {
     const problems = (status.problems ?? []).map((known) =>
-      warn("models", known, "ollm decisions says what led to it; system_status shows the engines."),
+      warn(
+        "models",
+        known,
+        "Restart an engine that gives no tokens; ollm decisions says what was loaded and unloaded.",
+      ),
     );
     const loaded = status.loaded.map(({ name }) => name).join(", ");
     const kind = status.isStandalone ? "standalone, shared with nobody" : `${status.clients.length} clients`;
