@@ -196,12 +196,15 @@ describe("a machine with too much to do", () => {
   });
 
   it("has background loads wait, and nobody who asks", async () => {
-    const { engine, time, orchestrator, calm } = busyPlace({
+    const { engine, time, orchestrator, caller, calm } = busyPlace({
       model: { keepAlive: { preload: [small.name] } },
     });
     await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
     await time.pass(2 * minute);
     expect(engine.calls).toEqual([]);
+    expect(orchestrator.decisions(caller()).map(({ kind, steps }) => [kind, steps[1], steps[2]])).toEqual([
+      ["preload", expect.stringContaining("not loaded yet: "), "tried again every 30 s"],
+    ]);
     calm();
     await time.pass(minute);
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);

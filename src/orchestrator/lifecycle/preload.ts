@@ -32,7 +32,11 @@ export function createPreload(parts: {
         log.warn(`preload ${name}: ${outcome.why}`);
         return;
       }
-      if (left === tries) log.info(`preload ${name}: ${outcome.why}`);
+      if (left === tries) {
+        log.info(`preload ${name}: ${outcome.why}`);
+        const steps = [because, outcome.why, `tried again every ${againMs / 1_000} s`];
+        decisions.note({ kind: "preload", model: name, engine: "", steps });
+      }
       await pause(timers, againMs, signal);
     }
   }
