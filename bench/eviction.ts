@@ -67,7 +67,8 @@ async function recorded(options: Readonly<Record<string, string | undefined>>): 
       ...(optimum === undefined ? {} : { ratio: rounded(optimum === 0 ? 1 : seconds / optimum, 3) }),
     })),
     verdict:
-      `reload_seconds ${rounded(own, 3)} for ${requests.length} requests of ${machine.models.length} models` +
+      `reload_seconds ${rounded(own, 3)} for ${requests.length} request${requests.length === 1 ? "" : "s"} of ` +
+      `${machine.models.length} model${machine.models.length === 1 ? "" : "s"}` +
       (isExact ? "" : `; no optimum: it is exact up to ${mostExactModels} models`),
   };
 }

@@ -105,6 +105,12 @@ describe("a recorded trace", () => {
     expect((await run(trace, models, "10")).totals).toEqual({ reload_seconds: 10 });
   });
 
+  it("may begin with a byte-order mark, as its list of models may", async () => {
+    const { totals, verdict } = await run("\uFEFFa\n", `\uFEFF${JSON.stringify(models)}`, "11");
+    expect(totals).toEqual({ reload_seconds: 3 });
+    expect(verdict).toBe("reload_seconds 3 for 1 request of 1 model");
+  });
+
   it("has its ratio to the optimum beside that of every rival", async () => {
     const { rows } = await run("a\nb\na\n", models, "10");
     expect(rows.map(({ policy }) => policy)).toEqual(["ollm", "optimum", ...Object.keys(rivals)]);

@@ -166,7 +166,7 @@ describe("callers that wait for models", () => {
     const refused = generate({ model: small.name });
     await expect(refused).rejects.toBeInstanceOf(QueueFull);
     await expect(refused).rejects.toThrow(
-      /^1 requests already wait for llama3\.2:3b; one more would wait about \d+ s$/,
+      /^1 request already waits for llama3\.2:3b; one more would wait about \d+ s$/,
     );
     gate.open();
     await Promise.all([first, second]);

@@ -87,7 +87,8 @@ function readCapacity(value: string): number {
 
 async function read(path: string): Promise<string> {
   try {
-    return await readFile(path, "utf8");
+    // Editors on Windows begin a file with a byte-order mark.
+    return (await readFile(path, "utf8")).replace(/^\uFEFF/u, "");
   } catch (error) {
     throw new InvalidRequest(`${path}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
   }

@@ -8,7 +8,8 @@ import type { LineRequest } from "./line-world.ts";
 export function full(state: QueueState, { id, located, priority }: LineRequest, ahead: number): QueueFull {
   const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
   const wait = duration(expectedWaitMs(state, newcomer));
-  return new QueueFull(`${ahead} requests already wait for ${located.model.name}; one more would wait about ${wait}`, {
+  const waiting = ahead === 1 ? "1 request already waits" : `${ahead} requests already wait`;
+  return new QueueFull(`${waiting} for ${located.model.name}; one more would wait about ${wait}`, {
     hint: "try again later, name another model, or raise queue.maxWaiting",
   });
 }

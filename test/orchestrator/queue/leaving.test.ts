@@ -133,7 +133,7 @@ describe("a line that is full", () => {
     const refused = machine.ask("a");
     await expect(refused).rejects.toBeInstanceOf(QueueFull);
     await expect(refused).rejects.toMatchObject({
-      message: "1 requests already wait for a; one more would wait about 8 s",
+      message: "1 request already waits for a; one more would wait about 8 s",
       hint: "try again later, name another model, or raise queue.maxWaiting",
     });
     first.release();
@@ -144,7 +144,7 @@ describe("a line that is full", () => {
   it("does not count those who could be answered at once", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 3 } }, { places: 1, maxWaiting: 1 });
     const four = [1, 2, 3, 4].map(() => machine.ask("a"));
-    await expect(machine.ask("a")).rejects.toBeInstanceOf(QueueFull);
+    await expect(machine.ask("a")).rejects.toThrow(/^4 requests already wait for a; /u);
     await machine.pass(2 * seconds);
     (await four[0])?.release();
     expect(await four[3]).toMatchObject({ loadMs: 2 * seconds });
