@@ -1,7 +1,9 @@
 import * as z from "zod";
 import { type JournaledDocument, openDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
+import type { Engine } from "../engines/engine.ts";
 import type { Inventory } from "../inventory/inventory.ts";
+import { placeKey } from "../inventory/place-key.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { isForever } from "../loading/expiry.ts";
@@ -21,6 +23,7 @@ export interface KeptLoads {
 }
 
 const load = z.object({
+  /** `placeOf` it. */
   engine: z.string(),
   name: z.string(),
   digest: z.string().optional(),
@@ -29,6 +32,9 @@ const load = z.object({
   /** Milliseconds since the epoch of its last known use, rounded down to `activityStepMs`. */
   activeMs: z.number(),
 });
+/** With an address it is found again whatever its id is by then. */
+const placeOf = (engine: Engine): string => placeKey(engine) ?? engine.id;
+
 const state = z.object({ loads: z.array(load) });
 
 type State = z.output<typeof state>;
@@ -74,7 +80,7 @@ export function createKeptLoads(parts: {
         .all(engine)
         .map((own) => {
           const lastMs = ours().lastActivityMs(engine, own.name);
-          return { engine: engine.id, ...own, activeMs: lastMs - (lastMs % activityStepMs) };
+          return { engine: placeOf(engine), ...own, activeMs: lastMs - (lastMs % activityStepMs) };
         }),
     );
     return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };
@@ -108,7 +114,7 @@ export function createKeptLoads(parts: {
       try {
         const kept = [...(await open()).state.loads];
         for (const engine of inventory.engines) {
-          const own = kept.filter(({ engine: id }) => id === engine.id);
+          const own = kept.filter(({ engine: place }) => place === placeOf(engine));
           if (own.length === 0) continue;
           const residents = await inventory.resident(engine, 0);
           if (inventory.isSilent(engine)) unseen = [...unseen, ...own];

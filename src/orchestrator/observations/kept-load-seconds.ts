@@ -1,6 +1,8 @@
 import type { Engine } from "../engines/engine.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { KeptLearning } from "../estimates/kept-learning.ts";
+import { placeKey } from "../inventory/place-key.ts";
+import type { KeptLearning, KeptLoad } from "../estimates/kept-learning.ts";
+import { keyOfName } from "../store/model-name.ts";
 import type { InstalledModel } from "../types.ts";
 import type { Observations } from "./observations.ts";
 
@@ -20,34 +22,38 @@ export function withKeptLoadSeconds(
   },
 ): Observations {
   const { kept, engines, lastList } = parts;
-  /** By `modelId`; an engine whose address changed has others. */
-  const before = new Map<string, { readonly host: string; readonly digest: string; readonly seconds: number }>();
+  /** By name, as in a `modelId`. */
+  const before = new Map<string, KeptLoad[]>();
   let taken: Promise<void> | undefined;
+
+  const engineOf = (key: string) => engines().find(({ id }) => key.startsWith(`${id} `));
+  const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
 
   /** Which weights at which address a key stands for now. */
   function weightsOf(
     key: string,
   ): { readonly host: string; readonly name: string; readonly digest: string } | undefined {
-    const engine = engines().find(({ id }) => key.startsWith(`${id} `));
-    if (engine?.address === undefined) return undefined;
+    const engine = engineOf(key);
+    const host = engine && placeKey(engine);
+    if (engine === undefined || host === undefined) return undefined;
     const model = lastList(engine).find(({ name }) => modelId(engine.id, name) === key);
     if (model?.digest === undefined) return undefined;
-    return { host: `${engine.id} ${engine.address}`, name: model.name, digest: model.digest };
+    return { host, name: model.name, digest: model.digest };
   }
 
   function keptSeconds(key: string): number | undefined {
-    const known = before.get(key);
+    const known = before.get(nameIn(key));
     const weights = known && weightsOf(key);
-    return weights?.host === known?.host && weights?.digest === known?.digest ? known?.seconds : undefined;
+    return known?.find(({ host, digest }) => host === weights?.host && digest === weights.digest)?.seconds;
   }
 
   return {
     ...observations,
     ready() {
       taken ??= (async () => {
-        for (const { host, name, digest, seconds } of await kept.loads()) {
-          const id = host.slice(0, host.indexOf(" "));
-          before.set(modelId(id, name), { host, digest, seconds });
+        for (const load of await kept.loads()) {
+          const name = keyOfName(load.name);
+          before.set(name, [...(before.get(name) ?? []), load]);
         }
       })();
       return taken;
@@ -68,7 +74,13 @@ export function withKeptLoadSeconds(
       if (weights !== undefined && loadSeconds !== undefined) kept.noteLoad({ ...weights, seconds: loadSeconds });
     },
     forget(key) {
-      before.delete(key);
+      const engine = engineOf(key);
+      const host = engine && placeKey(engine);
+      const name = nameIn(key);
+      before.set(
+        name,
+        (before.get(name) ?? []).filter((load) => load.host !== host),
+      );
       observations.forget(key);
     },
   };

@@ -64,6 +64,19 @@ describe("a model that an owner left in memory", () => {
     expect(engine.resident.size).toBe(0);
   });
 
+  it("is found again at its address when its engine has another id by then", async () => {
+    const { engine, time, owner } = place();
+    Object.assign(engine, { id: "ollama-3", address: "http://box" });
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.close();
+    Object.assign(engine, { id: "ollama-2" });
+    await time.pass(minute);
+    const second = await owner();
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.resident.size).toBe(0);
+  });
+
   it("is unloaded by the next one that ends", async () => {
     const { engine, time, owner } = place();
     const first = await owner();

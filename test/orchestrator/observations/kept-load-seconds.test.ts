@@ -8,7 +8,7 @@ import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 const key = modelId("ollama", "qwen3:8b");
 const before: KeptLoad = { host: "ollama http://box", name: "qwen3:8b", digest: "qwen3:8b", seconds: 20 };
 
-async function place(kept: readonly KeptLoad[], address = "http://box", digest = "qwen3:8b") {
+async function place(kept: readonly KeptLoad[], address = "http://box", digest = "qwen3:8b", id = "ollama") {
   const noted: KeptLoad[] = [];
   const learning: KeptLearning = {
     sizes: () => Promise.resolve([]),
@@ -18,13 +18,13 @@ async function place(kept: readonly KeptLoad[], address = "http://box", digest =
     close: () => Promise.resolve(),
   };
   const models = [fakeModel("qwen3:8b", 5e9, { digest })];
-  const engine = createFakeEngine("ollama", models, address === "" ? {} : { address });
+  const engine = createFakeEngine(id, models, address === "" ? {} : { address });
   const observations = withKeptLoadSeconds(
     createObservations(() => 0),
     {
       kept: learning,
       engines: () => [engine],
-      lastList: ({ id }) => (id === engine.id ? engine.models : []),
+      lastList: (listed) => (listed.id === engine.id ? engine.models : []),
     },
   );
   await observations.ready?.();
@@ -36,6 +36,11 @@ it("what a model took to load is known before this process loaded it", async () 
   expect(observations.of(key)).toEqual({ loadSeconds: 20 });
   observations.used(key);
   expect(observations.of(key)).toEqual({ loadSeconds: 20, lastUsedMs: 0 });
+});
+
+it("an address is known again when its id is another: one before it went from the settings", async () => {
+  const { observations } = await place([before], "http://box", "qwen3:8b", "ollama-2");
+  expect(observations.of(modelId("ollama-2", "qwen3:8b"))).toEqual({ loadSeconds: 20 });
 });
 
 it("the next load is smoothed with it, and kept", async () => {
