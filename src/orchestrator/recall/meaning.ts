@@ -99,9 +99,16 @@ export function createMeaning(parts: {
 
   async function embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
     const model = (await open()).model();
-    const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(batchLimitMs)]);
     const hint = { kind, isLoadedOnly, ...(model === undefined ? {} : { model }) };
-    return shortening(texts, (shorter) => embed(shorter, signal, hint));
+    // Not AbortSignal.timeout: in Node 20 one that only AbortSignal.any refers to may be collected before it fires.
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(new Error(`no vectors within ${batchLimitMs / 1_000} s`)), batchLimitMs);
+    const signal = AbortSignal.any([closing.signal, limit.signal]);
+    try {
+      return await shortening(texts, (shorter) => embed(shorter, signal, hint));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** What the next batch is of: ids that wait, and the texts of theirs that have no vector, by their hash. */
