@@ -86,7 +86,9 @@ describe("names of the same weights in Ollama, which has one process for them", 
   it("deleting one leaves the other loaded", async () => {
     const { fake, load, orchestrator, caller } = await start();
     await load(base.name, 4_096);
+    await orchestrator.setPinned(caller(), pirate.name, true);
     await orchestrator.deleteModel(caller(), pirate.name);
+    expect((await orchestrator.ramStatus(caller())).loaded[0]).not.toHaveProperty("isPinned");
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name }]);
   });
 
@@ -131,6 +133,8 @@ describe("names of the same weights in Ollama, which has one process for them", 
     await orchestrator.setPinned(caller(), pirate.name, true);
     expect([...fake.residents.values()]).toMatchObject([{ keepAliveSeconds: -1 }]);
     expect(await orchestrator.unloadModels(caller(), base.name)).toMatchObject([{ wasPinned: true }]);
+    const { models } = await orchestrator.listModels(caller(), { query: pirate.name });
+    expect(models.map(({ isPinned }) => isPinned)).toEqual([undefined]);
   });
 
   it("other adapters on the same weights are no answer: they take their place", async () => {

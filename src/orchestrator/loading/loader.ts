@@ -276,10 +276,11 @@ export function createLoader(parts: {
       const { name } = resident ?? model;
       const isShared = !sameModel(name, model.name);
       // Nothing is awaited between this check and the mark that keeps new answers away.
-      if (isShared && isOnlyItsName) return leases.isTakenItself(id) ? undefined : { bytes: 0, name: model.name };
-      if (!occupancy.mayBeEvicted(id)) return undefined;
-      for (const each of isShared ? runners.namesOf(engine, model.name) : [model.name]) keeping.release(each);
-      if (resident === undefined) return { bytes: 0, name };
+      const isToStay = isShared && isOnlyItsName;
+      if (isToStay ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
+      const isOne = isOnlyItsName || resident === undefined;
+      for (const each of isOne ? [model.name] : runners.namesOf(engine, model.name)) keeping.release(each);
+      if (isToStay || resident === undefined) return { bytes: 0, name: model.name };
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
       const as = isShared ? ` for ${model.name}, which it was loaded for too` : "";
       const steps = [`asked for${as}: ${formatBytes(resident.sizeBytes)} are free again`];
