@@ -31,6 +31,7 @@ export interface EngineStatus {
   /** `stuck`: it answers, but gives no tokens. */
   readonly health: "ok" | "not_installed" | "unreachable" | "stuck";
   readonly version?: string;
+  /** What is wrong, and where it is when there are several of its kind. */
   readonly message?: string;
   readonly modelCount: number;
 }
