@@ -1,7 +1,7 @@
+import { createFairTurns, type TurnTaker } from "../../../src/orchestrator/queue/fair-turns.ts";
 import {
   afterDecision,
   awaitedModels,
-  fairTurn,
   nextToServe,
   type QueuedModel,
   type QueueState,
@@ -23,7 +23,7 @@ const spread = 0.5;
 
 /**
  * Agents that each ask, wait for the answer and ask again a moment later, on a machine that does one thing at a time: every
- * decision is `nextToServe`'s, every turn `fairTurn`'s, every eviction the plan's, put together as `queue/line.ts` does.
+ * decision is `nextToServe`'s, every turn `createFairTurns`', every eviction the plan's, put together as `queue/line.ts` does.
  */
 export function runAgents(
   machine: Machine,
@@ -36,10 +36,8 @@ export function runAgents(
   /** Request → when a later one first went ahead. */
   const overtakenSince = new Map<string, number>();
   let [nowMs, reloadSeconds, longestMs, arrivals] = [0, 0, 0, 0];
-  /** Agent → its last turn; and the turn that was served last. */
-  const turns = new Map<number, number>();
-  let servedTurn = 0;
-  let waiting: readonly WaitingRequest[] = [];
+  const fair = createFairTurns();
+  let waiting: readonly (WaitingRequest & TurnTaker)[] = [];
   const requestOf = new Map<string, { readonly model: number; readonly agent: number; readonly arrival: number }>();
 
   /** Agents on their way to the next request, soonest first; and when each was answered last. */
@@ -53,9 +51,8 @@ export function runAgents(
     asked[agent] = position + 1;
     const id = `${agent}-${position}`;
     requestOf.set(id, { model, agent, arrival: (arrivals += 1) });
-    const turn = fairTurn(servedTurn, turns.get(agent));
-    turns.set(agent, turn);
-    waiting = [...waiting, { id, caller: String(agent), model: String(model), arrivedMs: atMs, priority: 0, turn }];
+    const request = { id, caller: String(agent), model: String(model), arrivedMs: atMs, priority: 0 };
+    waiting = [...waiting, { ...request, arrivedTurn: fair.now() }];
   };
   const queued = (model: number): QueuedModel => {
     const base = { running: 0, maxParallel: 1, answerMs: answerMs * (1 + spread) };
@@ -66,12 +63,16 @@ export function runAgents(
     const awaited = new Set([...awaitedModels(waiting)].map(Number));
     return { ...base, state: "absent", loadMs, evicts: own.wouldEvict(model, awaited).map(String) };
   };
-  const state = (): QueueState => ({
+  const arrive = () => {
+    for (const each of coming.filter(({ atMs }) => atMs <= nowMs)) ask(each);
+    coming = coming.filter(({ atMs }) => atMs > nowMs);
+  };
+  const state = (turns: ReadonlyMap<TurnTaker, number>): QueueState => ({
     nowMs,
     maxOvertakeMs,
     slots: 1,
     mayLoad: true,
-    waiting,
+    waiting: waiting.map((request) => ({ ...request, turn: turns.get(request) ?? 0 })),
     models: new Map(
       [...new Set([...waiting.map(({ model }) => Number(model)), ...own.resident])].map((model) => [
         String(model),
@@ -83,9 +84,8 @@ export function runAgents(
   });
 
   for (;;) {
-    for (const each of coming.filter(({ atMs }) => atMs <= nowMs)) ask(each);
-    coming = coming.filter(({ atMs }) => atMs > nowMs);
-    const decision = nextToServe(state());
+    arrive();
+    const decision = nextToServe(state(fair.of(waiting)));
     if (decision.kind === "expire") throw new Error("a request without a deadline expired");
     if (decision.kind === "wait") {
       const moments = [
@@ -99,15 +99,19 @@ export function runAgents(
     }
     const { model, agent, arrival } = requestOf.get(decision.id) ?? { model: 0, agent: 0, arrival: 0 };
     const startedMs = nowMs;
-    // Who asked for a load is served as soon as it is done.
-    waiting = afterDecision(waiting, decision, nowMs).filter(({ id }) => id !== decision.id);
+    const request = waiting.find(({ id }) => id === decision.id);
+    if (request === undefined) throw new Error(`${decision.id} is served but does not wait`);
     if (decision.kind === "load") {
-      const awaited = new Set([...awaitedModels(waiting)].map(Number));
-      const seconds = own.load(model, awaited);
+      waiting = afterDecision(waiting, decision, nowMs);
+      const seconds = own.load(model, new Set([...awaitedModels(waiting, decision.id)].map(Number)));
       reloadSeconds += seconds;
       nowMs += seconds * 1_000;
+      // Turns of those who come during a load begin before the one that is served after it.
+      arrive();
     } else own.use(model);
-    servedTurn = Math.max(servedTurn, turns.get(agent) ?? 0);
+    fair.served(waiting, request);
+    // Who asked for a load is served as soon as it is done.
+    waiting = afterDecision(waiting, { ...decision, kind: "serve" }, startedMs);
     nowMs += answerMs * (1 - spread + 2 * spread * random());
     for (const { id } of waiting) {
       if ((requestOf.get(id)?.arrival ?? 0) >= arrival) continue;

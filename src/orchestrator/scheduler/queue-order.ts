@@ -131,11 +131,11 @@ export function fairTurn(served: number, previous: number | undefined): number {
 }
 
 /** Who waits after the decision; a request whose model is loaded for it waits on, until that is done. */
-export function afterDecision(
-  waiting: readonly WaitingRequest[],
+export function afterDecision<Request extends WaitingRequest>(
+  waiting: readonly Request[],
   decision: QueueDecision,
   nowMs: number,
-): readonly WaitingRequest[] {
+): readonly Request[] {
   if (decision.kind === "wait") return waiting;
   const left = decision.kind === "load" ? waiting : waiting.filter(({ id }) => id !== decision.id);
   if (decision.kind === "expire") return left;
