@@ -15,6 +15,8 @@ export interface LostPins {
   wasSilent(engine: Engine): void;
   /** What it has in memory now; loads again what it lost when it was restarted. Never throws. */
   look(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
+  /** Whether a look saw the model while it was pinned: only then is it missed. */
+  hasSeen(engine: Engine, name: string): boolean;
   /** Whether a pinned model is, or should be, in its memory. */
   isExpecting(engine: Engine): boolean;
   /** A sentence for each that is gone. */
@@ -115,6 +117,7 @@ export function createLostPins(parts: {
         else report(engine, pin, `${engine.id} let it go for another program; its next use loads it again`);
       }
     },
+    hasSeen: (engine, name) => hostOf(engine).seen.has(keyOfName(name)),
     isExpecting(engine) {
       return [...hostOf(engine).seen.values()].some(({ name }) => loader.isPinned(name));
     },

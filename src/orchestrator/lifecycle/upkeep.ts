@@ -148,9 +148,18 @@ export function createUpkeep(parts: {
     return looking;
   }
 
+  /** A pin that goes before the next look would not be missed. */
+  function hasUnseenPin(): boolean {
+    return inventory.engines.some((engine) =>
+      ours.all(engine).some(({ name }) => loader.isPinned(name) && !lost.hasSeen(engine, name)),
+    );
+  }
+
   return {
     begin() {
+      const isLate = cancel !== undefined && (wasDueAtMs ?? 0) - now() > firstLookMs;
       if (cancel === undefined && looking === undefined) schedule(firstLookMs);
+      else if (isLate && hasUnseenPin()) schedule(firstLookMs);
       // What came during a look may have come too late for it.
       else if (cancel === undefined) void looking?.finally(() => cancel === undefined && schedule(firstLookMs));
     },

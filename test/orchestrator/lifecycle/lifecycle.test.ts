@@ -69,6 +69,21 @@ describe("a pinned model", () => {
     expect(await warnings()).toEqual([]);
   });
 
+  it("comes back although its engine went soon after it was loaded, between two looks", async () => {
+    const { engine, time, load, pin } = place();
+    await load(other.name);
+    await time.pass(minute + 6_000);
+    await pin(small.name);
+    await load(small.name);
+    await time.pass(5_000);
+    engine.down = new EngineUnreachable("gone");
+    engine.resident.clear();
+    await time.pass(minute);
+    engine.down = undefined;
+    await time.pass(minute);
+    expect([...engine.resident.keys()]).toEqual([small.name]);
+  });
+
   it("that its engine loses again and again is not loaded again and again", async () => {
     const { engine, time, load, pin, warnings } = place();
     await load(small.name);
