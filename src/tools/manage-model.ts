@@ -151,7 +151,7 @@ export const manageModel = defineTool({
     }
     if (details === undefined) {
       return action === "keep"
-        ? `${model} is pinned: once in memory it stays there until it is released`
+        ? `${model} is pinned: once in memory it stays there until it is released or the owner ends`
         : `${model} is not pinned any more`;
     }
     return [

@@ -18,7 +18,12 @@ describe("manage_model", () => {
     });
     connection = await connectMemoryClient(orchestrator);
     expect(await connection.call("manage_model", { action: "keep", model: "smollm2:135m" })).toEqual({
-      content: [{ type: "text", text: "smollm2:135m is pinned: once in memory it stays there until it is released" }],
+      content: [
+        {
+          type: "text",
+          text: "smollm2:135m is pinned: once in memory it stays there until it is released or the owner ends",
+        },
+      ],
       structuredContent: { action: "keep", model: "smollm2:135m" },
     });
     expect(await connection.call("manage_model", { action: "release", model: "smollm2:135m" })).toMatchObject({
