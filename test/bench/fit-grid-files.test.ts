@@ -51,7 +51,7 @@ describe("a header", () => {
       ],
       tensors: [],
     });
-    expect(headerOf(cut)).toMatch(/shorter/);
+    expect(headerOf(cut)).toMatch(/its header is cut off .* the file has 40 bytes/);
     expect(headerOf(await written("empty.gguf", Buffer.alloc(0)))).toMatch(/empty/);
     expect(headerOf(await written("page.gguf", Buffer.from("<html>")))).toMatch(/HTML/);
     expect(headerOf(await written("part.gguf", part.header))).toMatch(/one of 2 parts/);

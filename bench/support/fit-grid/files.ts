@@ -46,16 +46,22 @@ export function headerOf(file: string): GgufHeader | string {
 
 function readOne(file: string): GgufHeader {
   const descriptor = openSync(file, "r");
+  const read = (position: number, length: number) => {
+    const buffer = Buffer.allocUnsafe(length);
+    return buffer.subarray(0, readSync(descriptor, buffer, 0, length, position));
+  };
   try {
-    // An empty file is named as one.
-    const sizeBytes = fstatSync(descriptor).size === 0 ? 0 : endlessBytes;
-    return readHeader({
-      sizeBytes,
-      read(position, length) {
-        const buffer = Buffer.allocUnsafe(length);
-        return buffer.subarray(0, readSync(descriptor, buffer, 0, length, position));
-      },
-    });
+    const sizeBytes = fstatSync(descriptor).size;
+    try {
+      return readHeader({ sizeBytes, read });
+    } catch (whole) {
+      // What is wrong with a file is told by its real size, unless only the data of its tensors is missing.
+      try {
+        return readHeader({ sizeBytes: endlessBytes, read });
+      } catch {
+        throw whole;
+      }
+    }
   } finally {
     closeSync(descriptor);
   }
