@@ -319,7 +319,11 @@ export interface Orchestrator {
   planGeneration(caller: CallerContext, request: GenerateRequest): Promise<RoutePlan>;
   generate(caller: CallerContext, request: GenerateRequest): Promise<Operation<GenerateResult>>;
   /** Without a name: all of them. Ends the pins of what it unloads. */
-  unloadModels(caller: CallerContext, name?: string): Promise<readonly UnloadedModel[]>;
+  unloadModels(
+    caller: CallerContext,
+    name?: string,
+    report?: (progress: Progress) => void,
+  ): Promise<readonly UnloadedModel[]>;
   deleteModel(
     caller: CallerContext,
     name: string,

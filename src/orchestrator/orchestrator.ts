@@ -286,7 +286,7 @@ export function createOrchestrator(world: World): Orchestrator {
         runGeneration(generation, caller, request, context),
       );
     },
-    unloadModels: counted((caller, name) => library.unload(caller, name)),
+    unloadModels: counted((caller, name, report = () => undefined) => library.unload(caller, name, report)),
     createModel: counted(create),
     deleteModel: counted((caller, name) => library.remove(caller, name)),
     setPinned: counted(setPinned),

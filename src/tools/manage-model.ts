@@ -65,7 +65,7 @@ export const manageModel = defineTool({
     const { action } = input;
     // Unloading destroys nothing: the model is loaded again when it is needed. So only delete asks.
     if (action === "unload_all") {
-      const unloaded = await orchestrator.unloadModels(caller);
+      const unloaded = await orchestrator.unloadModels(caller, undefined, report);
       return { data: { action, unloaded: unloaded.map(unloadedData) } };
     }
     const { model } = input;
@@ -78,7 +78,7 @@ export const manageModel = defineTool({
       case "show":
         return { data: { action, model, details: detailsData(await orchestrator.describeModel(caller, model)) } };
       case "unload": {
-        const unloaded = await orchestrator.unloadModels(caller, model);
+        const unloaded = await orchestrator.unloadModels(caller, model, report);
         return { data: { action, model, unloaded: unloaded.map(unloadedData) } };
       }
       case "keep":

@@ -1,5 +1,5 @@
-import type { Engine, EngineLibrary } from "../engines/engine.ts";
-import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
+import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
+import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../errors.ts";
 import type { Inventory, LocatedModel } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
@@ -16,7 +16,8 @@ export interface Library {
     caller: CallerContext,
     name: string,
   ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
-  unload(caller: CallerContext, name: string | undefined): Promise<readonly UnloadedModel[]>;
+  /** Without a name all; one that does not leave is told of once the others did. */
+  unload(caller: CallerContext, name: string | undefined, report: Report): Promise<readonly UnloadedModel[]>;
   /** Models being pulled now, by name as asked for. */
   pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
 }
@@ -114,23 +115,33 @@ export function createLibrary(parts: {
     }
   }
 
-  async function unload(caller: CallerContext, name: string | undefined) {
+  async function unload(caller: CallerContext, name: string | undefined, report: Report) {
     const wanted = name === undefined ? await allResident() : [await locateLoaded(name)];
     const unloaded: UnloadedModel[] = [];
     const busy: string[] = [];
+    let stayed: UnloadUnconfirmed | undefined;
     for (const located of wanted) {
       const { engine, model } = located;
       const wasPinned = loader.upkeep.isKept(engine, model.name);
-      const went = await loader.unload(located, caller.signal);
+      // An engine that can't name it any more is waited for longest.
+      report({ message: `unloading ${model.name}: waiting until ${engine.id} has let go of it` });
+      const went = await loader.unload(located, caller.signal).catch((error: unknown) => {
+        if (name !== undefined || !(error instanceof UnloadUnconfirmed)) throw error;
+        stayed ??= error;
+        return { bytes: 0, name: model.name };
+      });
       if (went === undefined) busy.push(model.name);
       else if (went.bytes > 0) {
         const other = sameModel(went.name, model.name) ? {} : { alsoAnsweredFor: model.name };
         unloaded.push({ name: went.name, engine: engine.id, bytes: went.bytes, wasPinned, ...other });
       }
     }
+    const done = name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
+    if (stayed !== undefined) {
+      const { message, hint } = stayed;
+      throw new UnloadUnconfirmed(message + done, { cause: stayed, ...(hint === undefined ? {} : { hint }) });
+    }
     if (busy.length > 0) {
-      const done =
-        name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
       throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, { hint: inUseHint });
     }
     return unloaded;

@@ -83,6 +83,24 @@ describe("a model that is told to leave and is not seen to", () => {
   });
 });
 
+describe("an unload of all models", () => {
+  it("says what it waits for, and goes on with the others where one does not leave", async () => {
+    const { engine, load, orchestrator, caller } = place(20 * gigabyte);
+    await load(stuck.name);
+    await load(idle.name);
+    await nextTurn();
+    const said: string[] = [];
+    const unloading = orchestrator.unloadModels(caller(), undefined, ({ message }) => void said.push(message));
+    await expect(unloading).rejects.toThrow(/unloaded: idle:4b$/);
+    await expect(unloading).rejects.toBeInstanceOf(UnloadUnconfirmed);
+    expect([...engine.resident.keys()]).toEqual([stuck.name]);
+    expect(said).toEqual([
+      "unloading stuck:3b: waiting until ollama has let go of it",
+      "unloading idle:4b: waiting until ollama has let go of it",
+    ]);
+  });
+});
+
 describe("a model that somebody deleted while it was loaded", () => {
   it("counts as taken until its engine lets go of it, and is not offered any more", async () => {
     const clock = { ms: 0 };
