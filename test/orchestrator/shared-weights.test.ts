@@ -89,6 +89,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     await orchestrator.setPinned(caller(), pirate.name, true);
     await orchestrator.deleteModel(caller(), pirate.name);
     expect((await orchestrator.ramStatus(caller())).loaded[0]).not.toHaveProperty("isPinned");
+    expect([...fake.residents.values()][0]?.keepAliveSeconds).toBeGreaterThan(0);
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name }]);
   });
 

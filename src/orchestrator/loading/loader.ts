@@ -279,7 +279,10 @@ export function createLoader(parts: {
       const isToStay = isShared && isOnlyItsName;
       if (isToStay ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
       const isOne = isOnlyItsName || resident === undefined;
+      const wasPinned = keeping.isPinned(model.name);
       for (const each of isOne ? [model.name] : runners.namesOf(engine, model.name)) keeping.release(each);
+      // What stays for another name need not stay for ever.
+      if (isToStay && wasPinned) await stays.tell(engine, name, signal);
       if (isToStay || resident === undefined) return { bytes: 0, name: model.name };
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
       const as = isShared ? ` for ${model.name}, which it was loaded for too` : "";
