@@ -38,7 +38,7 @@ describe("imports of what answers initialize", () => {
       waiting.push(...imports.filter((path) => path.startsWith("./")).map((path) => path.slice(2, -3)));
       from.push(...imports.filter((path) => !path.startsWith("./")));
     }
-    const allowed = /^(node:|@modelcontextprotocol\/server|\.\.\/orchestrator\/log\.ts|\.\.\/ipc\/lines\.ts)/;
+    const allowed = /^(node:|@modelcontextprotocol\/server|\.\.\/orchestrator\/log\.ts|\.\.\/ipc\/(lines|piping)\.ts)/;
     expect(from.filter((path) => !allowed.test(path))).toEqual([]);
     expect([...seen].toSorted()).toMatchInlineSnapshot(`
       [
