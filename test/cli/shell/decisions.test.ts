@@ -1,19 +1,6 @@
 import { expect, it } from "vitest";
-import type { CommandIo } from "../../../src/cli/commands/io.ts";
 import { renderDecisions } from "../../../src/cli/shell/decisions.ts";
-
-const io: CommandIo = {
-  stdout() {},
-  stderr() {},
-  environment: {},
-  workingDirectory: "/",
-  userHome: "/",
-  platform: "linux",
-  isTerminal: false,
-  ask: () => Promise.resolve(""),
-  node: "node",
-  script: "cli.mjs",
-};
+import { silentIo as io } from "../../support/silent-io.ts";
 
 it("decisions are shown newest last, those of another day with its date", () => {
   const now = new Date(2026, 10, 21, 12, 0, 0);

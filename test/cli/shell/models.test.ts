@@ -1,19 +1,6 @@
 import { expect, it } from "vitest";
-import type { CommandIo } from "../../../src/cli/commands/io.ts";
 import { renderModels } from "../../../src/cli/shell/models.ts";
-
-const io: CommandIo = {
-  stdout() {},
-  stderr() {},
-  environment: {},
-  workingDirectory: "/",
-  userHome: "/",
-  platform: "linux",
-  isTerminal: false,
-  ask: () => Promise.resolve(""),
-  node: "node",
-  script: "cli.mjs",
-};
+import { silentIo as io } from "../../support/silent-io.ts";
 
 it("a pin is shown whether its model is in memory or not", () => {
   const model = (name: string, more: object) => ({

@@ -1,19 +1,7 @@
 import { expect, it } from "vitest";
-import type { CommandIo } from "../../../src/cli/commands/io.ts";
 import { renderLoaded } from "../../../src/cli/shell/ps.ts";
+import { silentIo as io } from "../../support/silent-io.ts";
 
-const io: CommandIo = {
-  stdout() {},
-  stderr() {},
-  environment: {},
-  workingDirectory: "/",
-  userHome: "/",
-  platform: "linux",
-  isTerminal: false,
-  ask: () => Promise.resolve(""),
-  node: "node",
-  script: "cli.mjs",
-};
 const nowMs = Date.parse("2026-11-21T12:00:00Z");
 const at = (seconds: number) => new Date(nowMs + seconds * 1_000).toISOString();
 

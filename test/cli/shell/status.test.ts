@@ -1,19 +1,6 @@
 import { expect, it } from "vitest";
-import type { CommandIo } from "../../../src/cli/commands/io.ts";
 import { renderStatus } from "../../../src/cli/shell/status.ts";
-
-const io: CommandIo = {
-  stdout() {},
-  stderr() {},
-  environment: {},
-  workingDirectory: "/",
-  userHome: "/",
-  platform: "linux",
-  isTerminal: false,
-  ask: () => Promise.resolve(""),
-  node: "node",
-  script: "cli.mjs",
-};
+import { silentIo as io } from "../../support/silent-io.ts";
 
 it("every warning is shown once, and what is loaded with whether it is kept", () => {
   const warning = "the processor has 3.0 times the work it can do at once: models will be slow";
