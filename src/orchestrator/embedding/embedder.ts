@@ -1,4 +1,5 @@
-import { takesNoMemory, type Inventory, type LocatedModel } from "../inventory/inventory.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { takesNoMemory, type LocatedModel } from "../inventory/places.ts";
 import type { Loader } from "../loading/loader.ts";
 import { canonicalContext } from "../memory/context-size.ts";
 import type { Log } from "../log.ts";

@@ -1,7 +1,8 @@
 import { describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
 import { throwIfCancelled } from "../errors.ts";
-import { type Inventory, type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";

@@ -1,6 +1,6 @@
 import type { Settings } from "../config/schema.ts";
 import type { GenerateRequest } from "../facade.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import { isCooling } from "../observations/observations.ts";

@@ -1,6 +1,6 @@
 import { LoadFailed } from "../errors.ts";
 import type { ModelFacts } from "../types.ts";
-import type { ModelPlace } from "./inventory.ts";
+import type { ModelPlace } from "./places.ts";
 import type { Runners } from "./runners.ts";
 
 /** What engines said of their models, remembered; see `Inventory.facts`. */

@@ -1,4 +1,4 @@
-import type { LocatedModel } from "../inventory/inventory.ts";
+import type { LocatedModel } from "../inventory/places.ts";
 import type { QueuedModel, QueueState } from "../scheduler/queue-order.ts";
 import { countAhead, expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { ResidentModel } from "../types.ts";

@@ -1,7 +1,7 @@
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { ModelDoesNotFit } from "../errors.ts";
 import type { LoadResult } from "../facade.ts";
-import type { LocatedModel } from "../inventory/inventory.ts";
+import type { LocatedModel } from "../inventory/places.ts";
 import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";

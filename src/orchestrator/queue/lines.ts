@@ -3,7 +3,7 @@ import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine, Report } from "../engines/engine.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/inventory.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
 import type { Observations } from "../observations/observations.ts";

@@ -1,4 +1,4 @@
-import type { LocatedModel } from "../inventory/inventory.ts";
+import type { LocatedModel } from "../inventory/places.ts";
 import type { LineWorld } from "./line-world.ts";
 
 /** A model with answers under way. */
