@@ -1,4 +1,3 @@
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { handMachine, type HandModel } from "./hand-machine.ts";
 
@@ -27,31 +26,31 @@ function machineFor(model: HandModel) {
   return handMachine(Object.fromEntries(names.map((name) => [name, model])), { places: 2 });
 }
 
-/** Everybody asks at its moment, is answered for `answerMs` and goes. Whom who came later went ahead of, and how long. */
+/** Everybody asks at its moment, is answered for `answerMs` and goes; numbers of the requests in the order of service. */
 async function serveAll(
   machine: ReturnType<typeof machineFor>,
   requests: readonly { readonly model: string; readonly atMs: number }[],
   answerMs: number,
 ) {
-  const log: { readonly index: number; readonly startMs: number }[] = [];
+  const served: number[] = [];
   const { clock } = machine;
   const places: Promise<unknown>[] = [];
   for (const [index, { model, atMs }] of requests.entries()) {
     clock.after(atMs, () => {
       const place = machine.ask(model, { caller: `caller ${index}` }).then((given) => {
-        log.push({ index, startMs: clock.now() });
+        served.push(index);
         clock.after(answerMs, given.release);
       });
       places.push(place);
     });
   }
-  for (let step = 0; log.length < requests.length; step += 1) {
-    if (step > 500) throw new Error(`${requests.length - log.length} of ${requests.length} are not served`);
+  for (let step = 0; served.length < requests.length; step += 1) {
+    if (step > 500) throw new Error(`${requests.length - served.length} of ${requests.length} are not served`);
     await machine.pass(1_000);
   }
   await machine.pass(answerMs);
   await Promise.all(places);
-  return log;
+  return served;
 }
 
 describe("50 callers for 6 models on memory for 2", () => {
@@ -66,8 +65,8 @@ describe("50 callers for 6 models on memory for 2", () => {
         model: names[Math.floor((next() / 2 ** 31) * names.length)] ?? "a",
         atMs: Math.floor((next() / 2 ** 31) * 20_000),
       })).toSorted((x, y) => x.atMs - y.atMs);
-      const log = await serveAll(machine, requests, 1_000);
-      expect(log.map(({ index }) => index).toSorted((x, y) => x - y)).toEqual(requests.map((_request, index) => index));
+      const served = await serveAll(machine, requests, 1_000);
+      expect(served.toSorted((x, y) => x - y)).toEqual(requests.map((_request, index) => index));
       const optimum = fewestLoads(
         requests.map(({ model }) => model),
         2,
@@ -77,30 +76,4 @@ describe("50 callers for 6 models on memory for 2", () => {
       expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
     },
   );
-
-  it("on one core nobody is overtaken for more than the bound", async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(fc.record({ model: fc.constantFrom(...names), atMs: fc.integer({ min: 0, max: 30_000 }) }), {
-          minLength: 2,
-          maxLength: 25,
-        }),
-        async (drawn) => {
-          const requests = drawn.toSorted((x, y) => x.atMs - y.atMs);
-          const machine = machineFor({ loadMs: 3_000, answerMs: 2_000, isEmbedded: true });
-          const log = await serveAll(machine, requests, 2_000);
-          for (const { index, startMs } of log) {
-            const { atMs = 0 } = requests[index] ?? {};
-            const ahead = log.filter(
-              (other) => other.index > index && other.startMs >= atMs && other.startMs < startMs,
-            );
-            if (ahead.length === 0) continue;
-            const starts = ahead.map((other) => other.startMs);
-            expect(Math.max(...starts) + 2_000 - Math.min(...starts)).toBeLessThanOrEqual(30_000);
-          }
-        },
-      ),
-      { numRuns: 25 },
-    );
-  });
 });
