@@ -96,7 +96,8 @@ interface Option {
  *    no longer than `maxOvertakeMs` after its request came: those who are answered come again and would miss what went.
  *    Loading at once costs agents in a loop 1.6 times the reloads, where one answer is given at a time, too.
  * 3. Nobody is overtaken for more than `maxOvertakeMs`, from the first to the end of the last who went ahead, nor past
- *    the deadline: what would take longer waits. The one who came first is held back by nobody.
+ *    the deadline: what would take longer waits. An answer that a load waits for by rule 2
+ *    alone begins that time, too. The one who came first is held back by nobody.
  * 4. A higher priority that can start, and would be hindered, goes before a lower one.
  * 5. Those whose model is resident go first; callers take turns, then deadlines and arrival count.
  * 6. Then the load that evicts the fewest awaited models, and the least expected loss among those.
@@ -118,8 +119,9 @@ export function nextToServe(state: QueueState): QueueDecision {
   );
   const [first] = due.toSorted(byOrder(state));
   if (first === undefined) return waitFor(state);
-  const { kind, request, overtakes } = first;
-  return { kind, id: request.id, model: request.model, overtakes: overtakes.map(({ id }) => id) };
+  const { kind, request } = first;
+  const overtaken = [...first.overtakes, ...keptPatient(state, first)];
+  return { kind, id: request.id, model: request.model, overtakes: overtaken.map(({ id }) => id) };
 }
 
 /**
@@ -183,6 +185,20 @@ function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): read
     if (isBehind || hinders(state, option, other)) overtaken.push(other);
   }
   return overtaken;
+}
+
+/**
+ * Who came before and whose load waits for this answer by rule 2, though it needs nothing of it. That ends by itself, so it
+ * forbids nothing, but the time of what does hinder them counts from here.
+ */
+function keptPatient(state: QueueState, { kind, position, overtakes }: Option): readonly WaitingRequest[] {
+  if (kind === "load") return [];
+  return state.waiting.slice(0, position).filter((other) => {
+    const wanted = state.models.get(other.model);
+    const isPatient =
+      wanted?.state === "absent" && wanted.evicts?.length !== 0 && state.nowMs < patienceEndMs(state, other);
+    return isPatient && !overtakes.includes(other);
+  });
 }
 
 /** Rule 2: whether the load for the request may evict, if it has to. */

@@ -83,6 +83,18 @@ describe("who came first waits for those who came later no longer than the bound
     );
   });
 
+  it.each([
+    ["a", "b"],
+    ["b", "a"],
+  ] as const)("answers of %s that its load waits for, and then those of %s, which has to go", async (one, other) => {
+    const model: HandModel = { loadMs: 3_000, answerMs: 2_000, maxParallel: 4 };
+    const flood = (name: Name, fromMs: number) =>
+      Array.from({ length: 40 }, (_unused, index) => ({ model: name, atMs: fromMs + index * 500, answerMs: 1_900 }));
+    const alone = await waitOfFirst("c", [], model, 1, [one]);
+    const later = [...flood(one, 0), ...flood(other, boundMs - 500)];
+    expect((await waitOfFirst("c", later, model, 1, [one])) - alone).toBeLessThanOrEqual(boundMs);
+  });
+
   it("requests that never cease for what has to go, and the bound is used", async () => {
     const model: HandModel = { loadMs: 3_000, answerMs: 2_000, maxParallel: 4 };
     // Twice a second, for a minute.
