@@ -64,6 +64,8 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   const holds = { queue: false, owner: false, host: false };
   let drainTimer: NodeJS.Timeout | undefined;
   let isEnding = false;
+  /** A script has its answers and has not read all of them yet. */
+  let isLeftUnread = false;
 
   const relay = createRelay({
     toHost(text) {
@@ -173,8 +175,17 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     input.pause();
     owner?.destroy();
     if (output.writableLength === 0 || output.destroyed) return options.exit(code);
+    isLeftUnread = isAwaited;
     if (!isAwaited) setTimeout(() => options.exit(code), flushMs);
-    output.once("drain", () => options.exit(code));
+    // Also where little is left, whose leaving no `drain` tells.
+    output.end(() => options.exit(code));
+    output.once("close", () => options.exit(code));
+  }
+
+  /** By a signal: nothing is waited for that has no bound. */
+  function stop(code: number): void {
+    if (isLeftUnread) options.exit(code);
+    else end(code);
   }
 
   output.on("drain", () => {
@@ -194,9 +205,9 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   input.on("end", relay.hostEnd);
   input.on("close", relay.hostEnd);
   setImmediate(() => {
-    process.once("SIGTERM", () => end(143));
-    process.once("SIGINT", () => end(130));
-    process.once("SIGHUP", () => end(129));
+    process.once("SIGTERM", () => stop(143));
+    process.once("SIGINT", () => stop(130));
+    process.once("SIGHUP", () => stop(129));
   });
   return { adopt, fail };
 }

@@ -115,6 +115,39 @@ describe("a front between a fast and a slow side", () => {
   }, 20_000);
 });
 
+describe("a front whose script has closed its end, and reads slowly", () => {
+  /** Its one answer is too short for a `drain` to tell that it has left. */
+  async function answered() {
+    await hold();
+    const front = await start();
+    front.input.end('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
+    await expect.poll(() => owners, patience).toHaveLength(1);
+    owners[0]?.write(answer(1, "short"));
+    await expect.poll(() => front.output.writableLength, patience).toBeGreaterThan(0);
+    expect(front.exitCode()).toBeUndefined();
+    return front;
+  }
+
+  it("ends with the last byte that is read", async () => {
+    const { exitCode, read, text } = await answered();
+    read();
+    await expect.poll(exitCode, patience).toBe(0);
+    expect(text()).toBe(answer(1, "short"));
+  });
+
+  it("ends when nobody is there to read any more", async () => {
+    const { exitCode, output } = await answered();
+    output.destroy(new Error("EPIPE"));
+    await expect.poll(exitCode, patience).toBe(0);
+  });
+
+  it("ends at the first signal", async () => {
+    const { exitCode } = await answered();
+    process.emit("SIGHUP");
+    expect(exitCode()).toBe(129);
+  });
+});
+
 describe("a front and its owner", () => {
   it("shows the owner's notices, one line each", async () => {
     await hold({ ok: true, notices: ["one", "two"] });
