@@ -125,7 +125,7 @@ export function createKeptLoads(parts: {
               known.digest !== undefined && resident.digest !== undefined && known.digest !== resident.digest;
             if (isOther || !isAsTold(known, resident.expiresAt, now())) continue;
             const { name, digest, asked, told } = known;
-            ours().note(engine, { name, digest, asked, told });
+            ours().note(engine, { name, digest, asked, told }, stayBeganMs(told, resident.expiresAt, now()));
           }
         }
         await parts.follow(signal);
@@ -142,6 +142,12 @@ export function createKeptLoads(parts: {
       await (await opened?.catch(() => undefined))?.close();
     },
   };
+}
+
+/** When its time began anew, by its end: later, that end would look like the use of somebody else. */
+function stayBeganMs(told: number | undefined, expiresAt: string | undefined, nowMs: number): number {
+  const beganMs = Date.parse(expiresAt ?? "") - (told ?? 0) * 1_000;
+  return told === undefined || told < 0 || Number.isNaN(beganMs) ? nowMs : Math.min(nowMs, beganMs);
 }
 
 /** Whether it can be the same load still, and nobody else has said since how long it stays. */

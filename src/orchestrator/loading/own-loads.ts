@@ -16,8 +16,8 @@ export interface OwnLoad {
 
 /** What was loaded here, engine by engine; everything else in memory is somebody else's. */
 export interface OwnLoads {
-  /** Its engine was told so just now. */
-  note(engine: Engine, load: OwnLoad): void;
+  /** Its engine was told so just now, or at `atMs` since the epoch. */
+  note(engine: Engine, load: OwnLoad, atMs?: number): void;
   /** Something of ours that is no use restarted its time: a touch, a probe. */
   acted(engine: Engine, name: string): void;
   forget(engine: Engine, name: string): void;
@@ -75,13 +75,13 @@ export function createOwnLoads(parts: {
   }
 
   return {
-    note(engine, load) {
+    note(engine, load, atMs = now()) {
       const loads = byEngine.get(engine) ?? new Map<string, Entry>();
       byEngine.set(engine, loads);
       const key = keyOfName(load.name);
       const touchedAtMs = loads.get(key)?.touchedAtMs;
       const digest = load.digest ?? loads.get(key)?.load.digest;
-      loads.set(key, { load: { ...load, digest }, actedAtMs: now(), sighting: undefined, touchedAtMs, isTaken: false });
+      loads.set(key, { load: { ...load, digest }, actedAtMs: atMs, sighting: undefined, touchedAtMs, isTaken: false });
       parts.changed();
     },
     acted(engine, name) {

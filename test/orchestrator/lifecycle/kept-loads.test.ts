@@ -88,6 +88,18 @@ describe("a model that an owner left in memory", () => {
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
+  it("is unloaded by it also after looks at what is in memory: its last use was nobody else's", async () => {
+    const { engine, time, owner } = place();
+    const first = await owner();
+    await first.load();
+    await first.orchestrator.close();
+    await time.pass(10 * minute);
+    const second = await owner();
+    await time.pass(minute);
+    await second.orchestrator.close({ unloadsOwn: true });
+    expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
+  });
+
   it("is ours however long a killed owner used it after its load", async () => {
     const { engine, time, owner, texts } = place();
     const first = await owner();
