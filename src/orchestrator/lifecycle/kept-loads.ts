@@ -80,7 +80,10 @@ export function createKeptLoads(parts: {
         .all(engine)
         .map((own) => {
           const lastMs = ours().lastActivityMs(engine, own.name);
-          return { engine: placeOf(engine), ...own, activeMs: lastMs - (lastMs % activityStepMs) };
+          const activeMs = lastMs - (lastMs % activityStepMs);
+          // Keep-alives differ a little from answer to answer (`withSteering`), which is not worth a write each.
+          const told = own.told === undefined ? undefined : Math.floor(own.told);
+          return { engine: placeOf(engine), ...own, told, activeMs };
         }),
     );
     return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };

@@ -48,6 +48,59 @@ function place() {
   return { engine, time, stays, owner, texts };
 }
 
+describe("what is loaded, and what its engine was told", () => {
+  it("is not written down anew with each answer of models that take turns", async () => {
+    const names = ["qwen3:4b", "qwen3:8b", "gemma3:4b"];
+    const engine = createFakeEngine(
+      "ollama",
+      names.map((name) => fakeModel(name, gigabyte)),
+    );
+    const time = slowTime();
+    const { residency } = engine;
+    const original = residency?.load;
+    // What a load costs is what steers keep-alives.
+    Object.assign(residency ?? {}, {
+      load: (...asked: Parameters<NonNullable<typeof residency>["load"]>) => {
+        time.timers.advance(4_000);
+        return original?.(...asked);
+      },
+    });
+    const texts = new Map<string, string>();
+    const files = createMemoryDocumentFiles(texts);
+    let writes = 0;
+    const { orchestrator, generate } = createTestBrain([engine], {
+      live: createHandSettings({ memory: { bufferBytes: gigabyte } }),
+      now: time.now,
+      timers: time.timers,
+      documentFiles: {
+        ...files,
+        append(name, text) {
+          if (name === "loads.journal") writes += 1;
+          return files.append(name, text);
+        },
+      },
+    });
+    await orchestrator.resume(answers);
+    const told = new Set<number | undefined>();
+    const takeTurns = async (rounds: number) => {
+      for (let turn = 0; turn < rounds * names.length; turn += 1) {
+        const model = names[turn % names.length] ?? "";
+        await generate({ model });
+        told.add(engine.keepAlives.get(model));
+        await settle();
+      }
+    };
+    await takeTurns(4);
+    const before = writes;
+    expect(before).toBeGreaterThan(0);
+    told.clear();
+    await takeTurns(4);
+    expect(told.size).toBeGreaterThan(names.length);
+    expect(writes - before).toBeLessThanOrEqual(1);
+    await orchestrator.close();
+  });
+});
+
 describe("a model that an owner left in memory", () => {
   it("pinned by one that is gone gets an end from the next", async () => {
     const { engine, time, owner } = place();
