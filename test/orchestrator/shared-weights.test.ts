@@ -19,8 +19,9 @@ async function start(models: readonly FakeModel[] = [base, pirate, other], memor
     ...brain,
     fake,
     engine,
-    async load(model: string, contextTokens: number) {
-      const operation = await orchestrator.loadModel(caller(), { model, contextTokens });
+    async load(model: string, contextTokens: number, keepAliveSeconds?: number) {
+      const stay = keepAliveSeconds === undefined ? {} : { keepAliveSeconds };
+      const operation = await orchestrator.loadModel(caller(), { model, contextTokens, ...stay });
       return operation.follow(caller().signal);
     },
   };
@@ -136,6 +137,24 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(await orchestrator.unloadModels(caller(), base.name)).toMatchObject([{ wasPinned: true }]);
     const { models } = await orchestrator.listModels(caller(), { query: pirate.name });
     expect(models.map(({ isPinned }) => isPinned)).toEqual([undefined]);
+  });
+
+  it("a pin of one holds it whatever an answer or a load by another name asks for", async () => {
+    const { load, generate, orchestrator, caller, fake } = await start();
+    await load(base.name, 4_096);
+    await orchestrator.setPinned(caller(), base.name, true);
+    await generate({ model: pirate.name, keepAliveSeconds: 0 });
+    expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: -1 }]);
+    await load(pirate.name, 4_096, 60);
+    expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: -1 }]);
+  });
+
+  it("what an answer by another name asks for is ours, and stays until something else is", async () => {
+    const { load, generate, fake } = await start();
+    await load(base.name, 4_096);
+    await generate({ model: pirate.name, keepAliveSeconds: 3_600 });
+    await generate({ model: base.name });
+    expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: 3_600 }]);
   });
 
   it("other adapters on the same weights are no answer: they take their place", async () => {

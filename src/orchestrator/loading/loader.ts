@@ -148,6 +148,7 @@ export function createLoader(parts: {
   const policies = createPolicies({ observations, isPinned: keeping.isPinned });
   const telling = createTelling({
     keeping,
+    runners,
     ours,
     lossSeconds: (engine, name) => policies.losses(engine)(modelId(engine.id, name)),
   });
@@ -229,7 +230,7 @@ export function createLoader(parts: {
       const told = asked === undefined ? undefined : telling.ofLoad(engine, model.name, asked);
       const again = { ...options, contextTokens, ...keepAlive(told) };
       await residency?.load(model.name, again, report, signal).finally(release);
-      if (told !== undefined && ours.of(engine, model.name)) ours.note(engine, { name: model.name, asked, told });
+      if (told !== undefined) telling.toldAgain(engine, model.name, asked, told);
       return { ...base, loadMs: 0, wasLoaded: true, plan: made };
     }
     let startedAtMs = steady();

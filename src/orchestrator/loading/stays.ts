@@ -49,7 +49,7 @@ export function createStays(parts: {
     const isIt = (model: ResidentModel) => names.some((each) => sameModel(model.name, each));
     const resident = (await inventory.resident(engine, 0)).find(isIt);
     const own = resident && ours.of(engine, resident.name);
-    const told = telling.ofLoad(engine, names.find(keeping.isPinned) ?? name, own?.asked);
+    const told = telling.ofLoad(engine, name, own?.asked);
     const contextTokens = resident?.contextTokens ?? defaultContextTokens;
     if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, resident.name))) return;
     // A load of what is loaded is cheap and only restarts its time.

@@ -1,8 +1,12 @@
 import type { Engine } from "../engines/engine.ts";
+import type { Runners } from "../inventory/runners.ts";
 import type { Keeping } from "./keeping.ts";
 import type { OwnLoad, OwnLoads } from "./own-loads.ts";
 
-/** What engines are told of how long models stay, in seconds; negative: never unloaded. */
+/**
+ * What engines are told of how long models stay, in seconds; negative: never unloaded. Names that one process answers for
+ * stay together: a pin of one of them holds it, and whichever of them it was loaded by, it is that load that stays.
+ */
 export interface Telling {
   /** With a load where its request names `asked`. Undefined: the engine decides. */
   ofLoad(engine: Engine, name: string, asked: number | undefined): number | undefined;
@@ -14,20 +18,31 @@ export interface Telling {
   ofAnswer(engine: Engine, name: string, asked: number | undefined): number | undefined;
   /** An answer that was asked for with `told` has ended well. */
   answered(engine: Engine, name: string, told: number | undefined): void;
+  /** A load of what was loaded already has told its engine so. */
+  toldAgain(engine: Engine, name: string, asked: number | undefined, told: number): void;
   /** It would be told something else now. */
   isStale(own: OwnLoad): boolean;
 }
 
 export function createTelling(parts: {
-  readonly keeping: Pick<Keeping, "secondsOfLoad" | "secondsOfAnswer">;
+  readonly keeping: Pick<Keeping, "isPinned" | "secondsOfLoad" | "secondsOfAnswer">;
+  readonly runners: Pick<Runners, "namesOf">;
   readonly ours: Pick<OwnLoads, "of" | "isForeign" | "note" | "forget">;
   /** Seconds of reloading that losing the model is expected to cost; undefined: not known yet. */
   readonly lossSeconds: (engine: Engine, name: string) => number | undefined;
 }): Telling {
-  const { keeping, ours } = parts;
+  const { keeping, runners, ours } = parts;
+
+  const keptName = (engine: Engine, name: string): string =>
+    runners.namesOf(engine, name).find(keeping.isPinned) ?? name;
+
+  function ownOf(engine: Engine, name: string): OwnLoad | undefined {
+    const all = runners.namesOf(engine, name).map((each) => ours.of(engine, each));
+    return all.find((own) => own !== undefined);
+  }
 
   function ofLoad(engine: Engine, name: string, asked: number | undefined): number | undefined {
-    const seconds = keeping.secondsOfLoad(name, asked);
+    const seconds = keeping.secondsOfLoad(keptName(engine, name), asked);
     if (seconds === undefined || asked !== undefined || engine.kind !== "ollama") return seconds;
     return withSteering(seconds, parts.lossSeconds(engine, name) ?? 0);
   }
@@ -35,10 +50,10 @@ export function createTelling(parts: {
   return {
     ofLoad,
     ofAnswer(engine, name, asked) {
-      const named = keeping.secondsOfAnswer(name, asked);
-      const own = ours.of(engine, name);
+      const named = keeping.secondsOfAnswer(keptName(engine, name), asked);
+      const own = ownOf(engine, name);
       // How long another program's model stays is for that program to say.
-      if (named === 0 || own === undefined || (named === undefined && ours.isForeign(engine, name))) return named;
+      if (named === 0 || own === undefined || (named === undefined && ours.isForeign(engine, own.name))) return named;
       const wanted = { ...own, asked: asked ?? own.asked };
       const told = named ?? ofLoad(engine, name, wanted.asked);
       if (told !== undefined && (told !== own.told || wanted.asked !== own.asked)) {
@@ -47,7 +62,12 @@ export function createTelling(parts: {
       return told;
     },
     answered(engine, name, told) {
-      if (told === 0) ours.forget(engine, name);
+      const own = told === 0 ? ownOf(engine, name) : undefined;
+      if (own !== undefined) ours.forget(engine, own.name);
+    },
+    toldAgain(engine, name, asked, told) {
+      const own = ownOf(engine, name);
+      if (own !== undefined) ours.note(engine, { ...own, asked, told });
     },
     isStale({ name, asked, told }) {
       const seconds = keeping.secondsOfLoad(name, asked);

@@ -26,13 +26,15 @@ describe("what an engine is told of our models", () => {
   });
 
   it("is stale where something else is set now, not where only its use has changed", () => {
+    const runners = { namesOf: (_engine: unknown, name: string) => [name] };
     const keeping = (seconds: number | undefined) => ({
+      isPinned: () => false,
       secondsOfLoad: () => seconds,
       secondsOfAnswer: () => undefined,
     });
     const ours = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
     const isStale = (seconds: number | undefined, told: number | undefined) =>
-      createTelling({ keeping: keeping(seconds), ours, lossSeconds: () => 5 }).isStale({ ...own, told });
+      createTelling({ keeping: keeping(seconds), runners, ours, lossSeconds: () => 5 }).isStale({ ...own, told });
     expect([isStale(900, 900), isStale(900, 915), isStale(-1, -1), isStale(undefined, undefined)]).toEqual([
       false,
       false,
