@@ -1,3 +1,4 @@
+import { whileEvaluatedAnew } from "./evaluated-anew.ts";
 import type { Prefill } from "./prefill.ts";
 import { chooseSequence } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
@@ -71,15 +72,15 @@ export function createGenerator(parts: GeneratorParts) {
       throw new ChildFailure("prompt_too_long", "prompt too long", { promptTokens: prompt.length, contextTokens });
     }
 
-    emit({ type: "phase", phase: "prefill" });
+    const reading = () => emit({ type: "phase", phase: "prefill" });
+    reading();
     const startedAt = performance.now();
     const sequence = place(prompt);
     const beforeLast = prompt.slice(0, -1);
-    await sequence.adaptStateToTokens(beforeLast, false);
+    const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
+    await whileEvaluatedAnew(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reading);
     const cachedPromptTokens = sequence.nextTokenIndex;
-    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, () =>
-      emit({ type: "phase", phase: "prefill" }),
-    );
+    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, reading);
 
     emit({ type: "phase", phase: "decode" });
     llama.maxThreads = parts.decodeThreads;
