@@ -134,6 +134,8 @@ describe("names of the same weights in Ollama, which has one process for them", 
     await load(base.name, 4_096);
     await orchestrator.setPinned(caller(), pirate.name, true);
     expect([...fake.residents.values()]).toMatchObject([{ keepAliveSeconds: -1 }]);
+    await orchestrator.ramStatus(caller());
+    expect(orchestrator.activity()).toMatchObject({ pinned: 1 });
     expect(await orchestrator.unloadModels(caller(), base.name)).toMatchObject([{ wasPinned: true }]);
     const { models } = await orchestrator.listModels(caller(), { query: pirate.name });
     expect(models.map(({ isPinned }) => isPinned)).toEqual([undefined]);

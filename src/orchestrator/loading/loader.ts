@@ -332,6 +332,7 @@ export function createLoader(parts: {
     telling,
     ours,
     isEvicting: occupancy.isEvicting,
+    isKept,
     inTurn,
     log,
     publish,

@@ -37,6 +37,8 @@ export function createStays(parts: {
   readonly telling: Pick<Telling, "ofLoad" | "isStale">;
   readonly ours: OwnLoads;
   readonly isEvicting: (id: string) => boolean;
+  /** Whether it, or what shares its process, is pinned. */
+  readonly isKept: (engine: Engine, name: string) => boolean;
   /** Alone among the plans and evictions of a memory domain. */
   readonly inTurn: (memoryDomain: string, work: () => Promise<void>) => Promise<void>;
   readonly log: Log;
@@ -85,8 +87,9 @@ export function createStays(parts: {
     },
 
     pinnedCount: () =>
-      inventory.engines.flatMap((engine) => inventory.lastResident(engine)).filter(({ name }) => keeping.isPinned(name))
-        .length,
+      inventory.engines.flatMap((engine) =>
+        inventory.lastResident(engine).filter(({ name }) => parts.isKept(engine, name)),
+      ).length,
 
     async follow(signal) {
       for (const engine of inventory.engines) {
