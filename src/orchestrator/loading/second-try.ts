@@ -76,6 +76,8 @@ export function createSecondTry(parts: {
   async function ampleBytes({ engine, model }: LocatedModel, { estimate }: LoadPlan): Promise<number | undefined> {
     const state = await readMemoryState(parts.source, engine, model, 0);
     if (state === undefined || state.isOverridden) return undefined;
+    // An engine that stopped may have lacked a card's memory, which says nothing of the RAM.
+    if (state.mayUseGpus === true && (state.gpus ?? []).length > 0) return undefined;
     const heldBytes = estimate.predictedBytes * (1 + missingShare);
     return state.availableBytes > heldBytes + state.bufferBytes ? state.availableBytes : undefined;
   }

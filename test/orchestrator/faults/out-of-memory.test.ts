@@ -10,7 +10,11 @@ const large = fakeModel("large:14b", 10 * gigabyte);
 const said = "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer";
 
 /** By every plan there is memory for all of them; `large` runs out of it while `isShort` of what is loaded. */
-function place(isShort: (loaded: readonly string[]) => boolean, settings: object = {}) {
+function place(
+  isShort: (loaded: readonly string[]) => boolean,
+  settings: object = {},
+  more: Parameters<typeof createTestBrain>[1] = {},
+) {
   const engine = createFakeEngine("ollama", [idle, other, large]);
   // A second of load time a gigabyte: the smaller goes first.
   let nowMs = 0;
@@ -20,7 +24,7 @@ function place(isShort: (loaded: readonly string[]) => boolean, settings: object
       ? Promise.reject(new OutOfMemory(`could not run ${model}: ${said}`))
       : Promise.resolve();
   };
-  const brain = createTestBrain([engine], { memoryBytes: 64 * gigabyte, settings, now: () => nowMs });
+  const brain = createTestBrain([engine], { memoryBytes: 64 * gigabyte, settings, now: () => nowMs, ...more });
   const load = async (model: string) => {
     const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
     await operation.follow(brain.caller().signal);
@@ -111,6 +115,20 @@ describe("a load that runs out of memory although its plan fitted", () => {
     });
     expect([...engine.resident.keys()]).toEqual([idle.name]);
     expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", model: large.name });
+  });
+
+  it("may be one where there is RAM enough and a graphics card, whose memory may have run out", async () => {
+    const card = { name: "card", totalBytes: 24 * gigabyte, freeBytes: 24 * gigabyte };
+    const { engine, load } = place(() => false, {}, { sample: () => ({ gpus: [card] }) });
+    await load(idle.name);
+    let isFirst = true;
+    engine.beforeLoad = () => {
+      if (!isFirst) return Promise.resolve();
+      isFirst = false;
+      return Promise.reject(new OutOfMemory("resource limitations", { wasKilled: true }));
+    };
+    await load(large.name);
+    expect([...engine.resident.keys()]).toEqual([large.name]);
   });
 
   it("is one where a killed process leaves no more than it may have held", async () => {
