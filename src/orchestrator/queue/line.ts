@@ -127,15 +127,14 @@ export function createLine(world: LineWorld): Line {
         give(due.waiter, due.use);
       }
       weigh();
+      letGo();
       const state = queueState(view());
       const decision = nextToServe(state);
       if (decision.kind === "wait") return rest(decision.untilMs);
       const waiter = waiters.all().find(({ number }) => number === decision.id);
       if (waiter === undefined) continue;
-      if (decision.kind === "expire") {
-        waiters.fail(waiter, tooLate(state, waiter));
-        letGo();
-      } else if (decision.kind === "serve") {
+      if (decision.kind === "expire") waiters.fail(waiter, tooLate(state, waiter));
+      else if (decision.kind === "serve") {
         if (!(await serve(waiter))) continue;
       } else {
         const contextTokens = mostTokens(waiter.id);
