@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createTestBrain } from "../support/orchestrator.ts";
 import { startPair } from "./engines/ollama/fixture.ts";
 import type { FakeModel } from "../support/fake-ollama.ts";
-import { createGate, gigabyte } from "../support/fake-engine.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 
 const weights = "b".repeat(64);
 const base: FakeModel = { name: "base:1b", weights };
@@ -157,6 +157,18 @@ describe("names of the same weights in Ollama, which has one process for them", 
     await generate({ model: pirate.name, keepAliveSeconds: 3_600 });
     await generate({ model: base.name });
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: 3_600 }]);
+  });
+
+  it("a name that was deleted has nothing to do with them any more", async () => {
+    const { fake, engine } = await startPair({ models: [base, pirate] });
+    const elsewhere = createFakeEngine("llama-cpp", [fakeModel(pirate.name, gigabyte)], { kind: "llama-cpp" });
+    const { orchestrator, caller, generate } = createTestBrain([engine, elsewhere], { memoryBytes: 32 * gigabyte });
+    await generate({ model: base.name });
+    await orchestrator.planLoad(caller(), { model: pirate.name });
+    expect(await orchestrator.deleteModel(caller(), pirate.name)).toMatchObject({ engine: "ollama" });
+    await orchestrator.setPinned(caller(), pirate.name, true);
+    await generate({ model: base.name, keepAliveSeconds: 60 });
+    expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: 60 }]);
   });
 
   it("other adapters on the same weights are no answer: they take their place", async () => {

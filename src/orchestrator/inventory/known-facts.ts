@@ -28,7 +28,11 @@ export function createKnownFacts(
       const { engine, model } = where;
       const key = keyOf(where);
       const known = facts.get(key);
-      if (known !== undefined) return known;
+      if (known !== undefined) {
+        // The same weights may be back under a name that was forgotten.
+        runners.note(engine, model.name, known);
+        return known;
+      }
       const failure = unreadable.get(key);
       if (failure !== undefined && ageMs(failure.atMs) < unreadableMs) throw failure.error;
       try {

@@ -12,6 +12,8 @@ import { modelId } from "./model-id.ts";
 export interface Runners {
   /** The engine described the model so. */
   note(engine: Engine, name: string, facts: ModelFacts): void;
+  /** Other weights may carry the name of this `modelId` now, or none. */
+  forget(id: string): void;
   /** Of a `modelId`: equal for models of which only one can be in memory. Itself where nothing else is known. */
   slotOf(id: string): string;
   /** All names known to be answered by the process that answers this one, itself first. */
@@ -34,6 +36,7 @@ export function createRunners(): Runners {
       if (runner === undefined) known.delete(id);
       else known.set(id, { engineId: engine.id, name, slot: `${engine.id} sha256:${facts.weightsDigest}`, runner });
     },
+    forget: (id) => void known.delete(id),
     slotOf: (id) => known.get(id)?.slot ?? id,
     namesOf({ id: engineId }, name) {
       const own = known.get(modelId(engineId, name));

@@ -371,6 +371,8 @@ export function createLoader(parts: {
     forget(id) {
       observations.forget(id);
       policies.forget(id);
+      // What answers by it is still the process that answered before.
+      if (!leases.isTakenItself(id)) runners.forget(id);
     },
   };
 }
