@@ -64,6 +64,8 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   const holds = { queue: false, owner: false, host: false };
   let drainTimer: NodeJS.Timeout | undefined;
   let isEnding = false;
+  /** Where nobody sends a signal. */
+  let endCode = 0;
   /** A script has its answers and has not read all of them yet. */
   let isLeftUnread = false;
 
@@ -83,7 +85,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
       clearTimeout(drainTimer);
       drainTimer = setTimeout(relay.drained, ms);
     },
-    end: (isAwaited) => end(0, isAwaited),
+    end: (isAwaited) => end(endCode, isAwaited),
   });
 
   function holdHost(why: keyof typeof holds, isHeld: boolean): void {
@@ -138,8 +140,10 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     socket.destroy();
     const text = said.hint === undefined ? said.message : `${said.message}\n  ${said.hint}`;
     options.say(text);
+    // Who has closed its end has all that it will get with the next line.
+    if (said.isUsage === true) endCode = 2;
     relay.failed(text.replace("\n  ", " "));
-    if (said.isUsage === true) end(2);
+    if (said.isUsage === true) end(endCode);
   }
 
   /** On a second connection; this one is served until the owner says farewell. */

@@ -165,6 +165,14 @@ describe("a front and its owner", () => {
     expect(text() === "" || text().includes("not now Come later.")).toBe(true);
   });
 
+  it("ends with 2 also where a script has closed its end by then", async () => {
+    await hold({ ok: false, message: "not now", isUsage: true });
+    const { input, exitCode, read } = await start();
+    read();
+    input.end('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
+    await expect.poll(exitCode, patience).toBe(2);
+  });
+
   it("asks an older owner to hand over, once, and goes on being served by it", async () => {
     await hold();
     const { input } = await start({ program: { folder: "/nowhere", version: "1.1.0+b" } });
