@@ -23,7 +23,7 @@ export const shortNames: Readonly<Record<string, readonly string[]>> = {
 };
 /** Variables that an Ollama server reads for itself, read as it does; undefined: it takes its default. */
 const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
-  OLLAMA_NUM_PARALLEL: (value) => (/^\d+$/.test(value) ? Math.max(1, Number(value)) : undefined),
+  OLLAMA_NUM_PARALLEL: (value) => (/^\d{1,9}$/.test(value) ? Math.max(1, Number(value)) : undefined),
   OLLAMA_KV_CACHE_TYPE: (value) => cacheTypes.find((type) => type === value.toLowerCase()),
   OLLAMA_FLASH_ATTENTION: (value) => !/^(0|f|false)$/i.test(value),
 };

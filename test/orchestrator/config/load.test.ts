@@ -139,6 +139,7 @@ describe("loadSettings", () => {
       const wrong = { OLLAMA_NUM_PARALLEL: "many", OLLAMA_KV_CACHE_TYPE: "q9", OLLAMA_FLASH_ATTENTION: "perhaps" };
       expect((await load(wrong)).settings.providers.ollama).toMatchObject(usual);
       expect((await load({ OLLAMA_NUM_PARALLEL: "0" })).settings.providers.ollama.parallel).toBe(1);
+      expect((await load({ OLLAMA_NUM_PARALLEL: "9".repeat(30) })).settings.providers.ollama.parallel).toBe(1);
     });
   });
 
