@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../errors.ts";
 import type { ResidentModel } from "../../types.ts";
 import type { EngineResidency, LoadOptions } from "../engine.ts";
@@ -86,7 +87,8 @@ export function createResidency(context: OllamaContext): EngineResidency {
             `${model} is still in memory ${timeouts.unloadMs / 1_000} s after it was unloaded`,
             { hint },
           );
-        await pause(pollMs, signal);
+        // Ends early when aborted; the next exchange then rejects with `Cancelled`.
+        await delay(pollMs, undefined, { signal }).catch(() => undefined);
       }
     },
   };
@@ -111,17 +113,4 @@ export async function holderOf(
     if (wanted !== undefined && weightsOf(shown) === wanted) return resident;
   }
   return undefined;
-}
-
-/** Ends early when aborted; the next exchange then rejects with `Cancelled`. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end, { once: true });
-  });
 }
