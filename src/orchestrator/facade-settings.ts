@@ -18,7 +18,7 @@ export interface SettingsAccess {
   /** Validated as a whole before anything is written; in force when it resolves. Throws `InvalidConfig`. */
   set(caller: CallerContext, path: string, value: unknown): Promise<ShownSetting>;
   unset(caller: CallerContext, path: string): Promise<ShownSetting>;
-  /** Whether it opens a way out or in, so that the user is asked before an assistant changes it. Throws as `show`. */
+  /** Whether the user is asked before an assistant changes it: everything but the listed free settings. Throws as `show`. */
   isGuarded(path: string): boolean;
   /** Why the file as it is now is not obeyed; undefined when it is. */
   problem(): string | undefined;

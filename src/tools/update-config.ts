@@ -16,7 +16,7 @@ export const updateConfig = defineTool({
   title: "Settings",
   description:
     "show: settings, values and where each comes from. set, unset: changes config.yaml, in force at once; " +
-    "asks the user where it opens a way out or in.",
+    "asks the user unless it only tunes models, memory or queues.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
@@ -44,7 +44,7 @@ export const updateConfig = defineTool({
       const what = action === "unset" ? `Take ${path} out of the settings` : `Set ${path} to ${JSON.stringify(value)}`;
       return {
         needsInput: {
-          message: `${what}? It decides what may leave or enter this machine.`,
+          message: `${what}? An assistant asks for it, and it changes more than how models run.`,
           fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
           // An assistant may have been talked into it by what it reads.
           userOnly: `Only the user can do it: ollm config ${action} '${path}'${action === "set" ? " VALUE" : ""}`,

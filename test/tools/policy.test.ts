@@ -60,7 +60,7 @@ describe("the list of tools", () => {
         "project_profile(action profile folder) Settings of the project in use. use: takes its file, or a profile; init writes that file.",
         "job(action job_id) Work that outlasted its call. wait: for its answer, a while. status: how far it is, and the text so far. cancel: ends it. list: all of the last day.",
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
-        "update_config(action path value) show: settings, values and where each comes from. set, unset: changes config.yaml, in force at once; asks the user where it opens a way out or in.",
+        "update_config(action path value) show: settings, values and where each comes from. set, unset: changes config.yaml, in force at once; asks the user unless it only tunes models, memory or queues.",
       ]
     `);
   });

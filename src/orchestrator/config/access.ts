@@ -6,13 +6,66 @@ import type { CallerContext } from "../types.ts";
 import { changeConfig } from "./change.ts";
 import type { LiveSettings } from "./live.ts";
 import { masked } from "./mask.ts";
-import { formatPath, parsePath } from "./paths.ts";
+import { formatPath, leafPaths, parsePath } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownSettings } from "./shown.ts";
 
-/** What opens a way out of the machine, into its files, or to a tool that was hidden; how an engine computes does not. */
-const guarded =
-  /^(?:privacy|files|network|http|tools|registry|store|log)(?:\.|$)|^providers(?:\.[^.]+(?:\.(?:host|enabled))?)?$/;
+/**
+ * Settings that an assistant may change without its user: how models compute, which one answers, how long they stay and
+ * what they may use. All others are asked about, those of later versions too: they widen network or file access, or
+ * speak for the user. `*` is a record's key.
+ */
+const freeSettings: ReadonlySet<string> = new Set([
+  "model.default",
+  "model.provider",
+  "model.routing.enabled",
+  "model.routing.defaultProfile",
+  "model.routing.overrides.*",
+  "model.keepAlive.enabled",
+  "model.keepAlive.models",
+  "model.keepAlive.preload",
+  "model.keepAlive.timeout",
+  "models.*.options.temperature",
+  "models.*.options.topP",
+  "models.*.options.maxTokens",
+  "models.*.contextTokens",
+  "models.*.keepAlive",
+  "models.*.sizeBytes",
+  "models.*.maxParallel",
+  "options.temperature",
+  "options.topP",
+  "options.maxTokens",
+  "providers.ollama.memoryBytes",
+  "providers.ollama.parallel",
+  "providers.ollama.cacheType",
+  "providers.ollama.flashAttention",
+  "providers.ollama.options.numCtx",
+  "providers.llamaCpp.threads",
+  "memory.bufferBytes",
+  "memory.maxBytes",
+  "memory.availableBytes",
+  "memory.smallModelBytes",
+  "memory.injectTokens",
+  "queue.maxWaiting",
+  "queue.maxOvertakeMs",
+  "queue.maxWaitMs",
+  "projects.detect",
+  "conversations.keepHours",
+  "conversations.maxCount",
+  "owner.idleTimeout",
+  "jobs.patience",
+  "jobs.keepHours",
+  "jobs.maxBytes",
+]);
+
+/** Whether something at, above or below a path is no free setting: a section holds what its parts hold. */
+function isGuarded(text: string): boolean {
+  const { path } = parsePath(settingsSchema, text);
+  const touched = leafPaths(settingsSchema).filter((leaf) =>
+    leaf.every((key, index) => index >= path.length || key === "*" || key === path[index]),
+  );
+  return touched.length === 0 || touched.some((leaf) => !freeSettings.has(leaf.join(".")));
+}
 
 /** The settings of one home, as its callers see and change them. */
 export function createSettingsAccess(parts: { readonly home: string; readonly live: LiveSettings }): SettingsAccess {
@@ -58,7 +111,7 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     show: (caller, path) => Promise.resolve().then(() => show(caller, path)),
     set: (caller, path, value) => change(caller, path, value),
     unset: (caller, path) => change(caller, path),
-    isGuarded: (path) => guarded.test(formatPath(parsePath(settingsSchema, path).path)),
+    isGuarded,
     problem: live.problem,
   };
 }

@@ -66,6 +66,22 @@ export function pathsInRecord(schema: z.ZodObject, path: readonly string[]): rea
   return below(value, []);
 }
 
+/** Every value of the schema with `*` for a record's key: `options.topP`, `models.*.options.topP`. */
+export function leafPaths(schema: z.ZodObject): readonly (readonly string[])[] {
+  return settingPaths(schema).flatMap(({ path, type }) => {
+    if (type !== "record") return [path];
+    const below = pathsInRecord(schema, path);
+    const leaves = below.filter(
+      (each) => !below.some((other) => other.length > each.length && startsWith(other, each)),
+    );
+    return leaves.map((leaf) => [...path, "*", ...leaf]);
+  });
+}
+
+function startsWith(path: readonly string[], beginning: readonly string[]): boolean {
+  return beginning.every((key, index) => path[index] === key);
+}
+
 function recordAt(schema: z.ZodObject, path: readonly string[]): z.ZodRecord {
   let node: z.ZodType = schema;
   for (const key of path) node = unwrap((node as z.ZodObject).shape[key] as z.ZodType).inner;
