@@ -40,8 +40,10 @@ export interface FakeNpmRegistry {
   readonly authorizations: readonly (string | undefined)[];
   /** The next requests for this package's archive, one misbehaviour each; good again afterwards. */
   misbehave(name: string, ...how: readonly Misbehaviour[]): void;
-  /** Serves archives under another address, which only the package's document tells. */
-  moveArchives(): void;
+  /** Serves archives under another address, which only the package's document tells; `origin` is its own unless given. */
+  moveArchives(origin?: string): void;
+  /** Answers 302 to what `to` makes of a path, and serves it where that is nothing; `/moved` in front is ignored. */
+  redirect(to: (path: string) => string | undefined): void;
   /** Holds answers back until the returned function is called. */
   holdBack(): () => void;
   /** Resolves with the path when a request whose path contains `part` arrives (or has arrived). */
@@ -65,6 +67,8 @@ export async function startFakeNpmRegistry(
   const arrivals = new EventEmitter();
   let gate: Promise<void> = Promise.resolve();
   let archiveFolder = "/-/";
+  let archiveOrigin: string | undefined;
+  let redirectTo: (path: string) => string | undefined = () => undefined;
 
   const find = (path: string, folder: string) =>
     packages.find((entry) => path === `/${entry.name}${folder}${entry.name.replace(/^.*\//, "")}-${entry.version}.tgz`);
@@ -74,7 +78,9 @@ export async function startFakeNpmRegistry(
     arrived.push(path);
     authorizations.push(request.headers.authorization);
     arrivals.emit("arrival");
-    void gate.then(() => answer(path, request, response));
+    const location = redirectTo(path);
+    if (location !== undefined) response.writeHead(302, { location }).end();
+    else void gate.then(() => answer(path.replace(/^\/moved/, ""), request, response));
   };
   const answer = (path: string, request: IncomingMessage, response: ServerResponse): void => {
     const found = find(path, archiveFolder);
@@ -86,7 +92,8 @@ export async function startFakeNpmRegistry(
     const document = packages.find((entry) => path === `/${entry.name.replace("/", "%2f")}`);
     if (document === undefined) return void response.writeHead(404).end("{}");
     const protocol = tls === undefined ? "http" : "https";
-    const tarball = `${protocol}://${request.headers.host}/${document.name}${archiveFolder}${document.name.replace(/^.*\//, "")}-${document.version}.tgz`;
+    const origin = archiveOrigin ?? `${protocol}://${request.headers.host}`;
+    const tarball = `${origin}/${document.name}${archiveFolder}${document.name.replace(/^.*\//, "")}-${document.version}.tgz`;
     response.writeHead(200, { "content-type": "application/json" });
     response.end(JSON.stringify({ name: document.name, versions: { [document.version]: { dist: { tarball } } } }));
   };
@@ -98,8 +105,12 @@ export async function startFakeNpmRegistry(
     asked,
     authorizations,
     misbehave: (name, ...how) => void misbehaviours.set(name, [...how]),
-    moveArchives: () => {
+    moveArchives: (origin) => {
       archiveFolder = "/elsewhere/";
+      archiveOrigin = origin;
+    },
+    redirect: (to) => {
+      redirectTo = to;
     },
     holdBack: () => {
       let open: () => void = () => undefined;

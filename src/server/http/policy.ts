@@ -52,6 +52,8 @@ const singleHeaders: ReadonlySet<string> = new Set([
   "content-length",
   "content-type",
 ]);
+/** Far more than browsers and proxies send together; Node itself would leave out what comes behind the 2,000th. */
+const maxHeaders = 200;
 /** URLs end up in histories and logs. In lower case. */
 const tokenParameters: ReadonlySet<string> = new Set([
   "token",
@@ -70,6 +72,8 @@ const tokenParameters: ReadonlySet<string> = new Set([
  */
 export function judge(request: RequestHead, policy: DoorPolicy): Verdict {
   const { method, target, headers } = request;
+  const headerCount = request.rawHeaders.length / 2;
+  if (headerCount > maxHeaders) return refused(431, `${headerCount} headers; at most ${maxHeaders} are read`);
   const twice = repeatedHeader(request.rawHeaders);
   if (twice !== undefined) return refused(400, `more than one ${twice} header`);
   if (!target.startsWith("/")) return refused(400, "the request target must be a path");

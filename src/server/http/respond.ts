@@ -138,7 +138,10 @@ export async function sendWebResponse(
     await from.body?.cancel();
     return;
   }
-  response.writeHead(from.status, { ...commonHeaders, ...Object.fromEntries(from.headers) });
+  const headers = new Headers(from.headers);
+  // Whether the connection stays open is between Node and the client: the SDK's streams would keep it against its wish.
+  headers.delete("connection");
+  response.writeHead(from.status, { ...commonHeaders, ...Object.fromEntries(headers) });
   if (from.body === null) {
     response.end();
     return;

@@ -33,7 +33,7 @@ export interface Lease {
 }
 
 export interface SessionSlots {
-  /** Undefined when all are taken. `onExpire` is called at most once, and has to release. */
+  /** Undefined when all are taken and at work. `onExpire` is called at most once, and has to release. */
   take(onExpire: (why: string) => void): Lease | undefined;
   count(): number;
 }
@@ -46,23 +46,40 @@ export interface SessionSlots {
  * |----------------|--------------------|------------|
  * | some           | any                | never      |
  * | none           | some               | `graceMs`  |
- * | none           | none               | `idleMs`   |
+ * | none           | none               | `idleMs`, or at once when a new session needs its place: the longest idle first |
  */
 export function createSessionSlots(limits: SessionLimits, timers: Timers): SessionSlots {
-  const taken = new Set<Lease>();
+  /** Those at work have no way to make room. In the order in which they were used last. */
+  const taken = new Map<Lease, { readonly giveWay: (() => void) | undefined }>();
+
+  function makeRoom(): boolean {
+    for (const { giveWay } of taken.values()) {
+      if (giveWay === undefined) continue;
+      giveWay();
+      return true;
+    }
+    return false;
+  }
 
   return {
     count: () => taken.size,
     take(onExpire) {
-      if (taken.size >= limits.maxSessions) return undefined;
+      if (taken.size >= limits.maxSessions && !makeRoom()) return undefined;
       /** Id → how often: a client that gives all its requests one id has as many under way. */
       const pending = new Map<RequestId, number>();
       let exchanges = 0;
       let cancelTimer = (): void => undefined;
 
+      const giveWay = (): void => {
+        lease.release();
+        onExpire("it was idle, and a new session needed its place");
+      };
       const arm = (): void => {
         cancelTimer();
-        if (exchanges > 0 || !taken.has(lease)) return;
+        if (!taken.delete(lease)) return;
+        const isIdle = exchanges === 0 && pending.size === 0;
+        taken.set(lease, { giveWay: isIdle ? giveWay : undefined });
+        if (exchanges > 0) return;
         cancelTimer =
           pending.size > 0
             ? timers.after(limits.graceMs, () => onExpire("its client has gone"))
@@ -105,7 +122,7 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
           taken.delete(lease);
         },
       };
-      taken.add(lease);
+      taken.set(lease, { giveWay: undefined });
       arm();
       return lease;
     },

@@ -54,6 +54,8 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionHost): 
     });
     const server = makeServer(`http-${randomUUID()}`);
     const session: Session = { server, transport, lease };
+    // Not idle, and so not to give way, before its first request is passed on.
+    const opened = lease.exchange();
     try {
       await server.connect(transport);
       observe(transport, lease, () => sessions.delete(id));
@@ -66,6 +68,8 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionHost): 
       lease.release();
       sessions.delete(id);
       throw failure;
+    } finally {
+      opened();
     }
   }
 

@@ -1,5 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { request as httpRequest, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http";
+import {
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+} from "node:http";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { readHttpToken } from "../../../src/ipc/http-token.ts";
@@ -153,4 +159,76 @@ export const initializeMessage = {
 export async function beginSession(door: DoorUnderTest): Promise<string> {
   const { headers } = await door.ask("/mcp", { body: initializeMessage });
   return String(headers["mcp-session-id"]);
+}
+
+/** What `openStream` and `idleConnection` opened. */
+export const sockets: Socket[] = [];
+
+export function destroySockets(): void {
+  for (const socket of sockets.splice(0)) socket.destroy();
+}
+
+export interface OpenStream {
+  readonly response: IncomingMessage;
+  readonly firstEventId: Promise<string>;
+  /** Of `/sse`. */
+  readonly endpoint: Promise<string>;
+}
+
+/** A request whose answer is read while it comes. Its connection ends with `destroySockets`. */
+export function openStream(
+  door: DoorUnderTest,
+  headers: Readonly<Record<string, string>>,
+  body?: unknown,
+  target = "/mcp",
+): Promise<OpenStream> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest(
+      {
+        host: "127.0.0.1",
+        port: door.port,
+        path: target,
+        method: body === undefined ? "GET" : "POST",
+        agent: false,
+        headers: {
+          authorization: `Bearer ${door.token}`,
+          accept: "application/json, text/event-stream",
+          ...(body !== undefined && { "content-type": "application/json" }),
+          ...headers,
+        },
+      },
+      (response) => {
+        sockets.push(response.socket);
+        response.on("error", () => undefined);
+        let text = "";
+        const found = (pattern: RegExp) =>
+          new Promise<string>((done) => {
+            const look = (): void => {
+              const [, match] = pattern.exec(text) ?? [];
+              if (match !== undefined) done(match);
+            };
+            response.on("data", look);
+          });
+        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+        resolve({
+          response,
+          firstEventId: found(/^id: (.+)$/m),
+          endpoint: found(/^data: (\/messages.+)$/m),
+        });
+      },
+    );
+    request.once("error", reject);
+    request.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+/** A connection that says nothing. It ends with `destroySockets`. */
+export function idleConnection(port: number): Promise<Socket> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => resolve(socket));
+    socket.on("error", () => resolve(socket));
+    // Without reading nobody learns that the other side has closed.
+    socket.resume();
+    sockets.push(socket);
+  });
 }

@@ -1,22 +1,21 @@
-import { connect, type Socket } from "node:net";
-import { request as httpRequest, type IncomingMessage } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
 import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
 import {
   beginSession,
+  destroySockets,
   eventsOf,
   initializeMessage,
+  openStream,
   startDoor,
   type DoorSetup,
   type DoorUnderTest,
 } from "./door-fixture.ts";
 
 let opened: DoorUnderTest[] = [];
-const sockets: Socket[] = [];
 afterEach(async () => {
-  for (const socket of sockets.splice(0)) socket.destroy();
+  destroySockets();
   await Promise.all(opened.map((door) => door.close()));
   opened = [];
 });
@@ -181,9 +180,10 @@ describe("a session", () => {
     expect((await door.ask("/mcp", { body: list, headers })).status).toBe(404);
   });
 
-  it("finds no place when all are taken, of either kind, and gets a clear 503", async () => {
+  it("is refused with a clear 503 while all, of either kind, are at work", async () => {
     const door = await start({ settings: { maxSessions: 2 } });
     const session = await beginSession(door);
+    const stream = await openStream(door, { "mcp-session-id": session });
     const sse = await openStream(door, {}, undefined, "/sse");
     const third = await door.ask("/mcp", { body: initializeMessage });
     expect([third.status, third.headers["retry-after"]]).toEqual([503, "30"]);
@@ -195,8 +195,31 @@ describe("a session", () => {
     sse.response.destroy();
     await closed;
     await expect.poll(async () => (await door.ask("/mcp", { body: initializeMessage })).status).toBe(200);
+    stream.response.destroy();
     await door.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": session } });
     expect((await door.ask("/mcp", { body: initializeMessage })).status).toBe(200);
+  });
+
+  it("that was abandoned gives way to new ones, oldest first, and one with a call under way never does", async () => {
+    const operation = drivenOperation<GenerateResult>();
+    const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+    const door = await start({ orchestrator, settings: { maxSessions: 8 } });
+    const working = { "mcp-session-id": await beginSession(door) };
+    const answered = door.ask("/mcp", { headers: working, body: call("route_and_generate", { prompt: "Hi" }) });
+    await expect.poll(() => operation.followers()).toBe(1);
+    const ids: string[] = [];
+    const statuses = new Set<number>();
+    for (let count = 0; count < 130; count += 1) {
+      const { status, headers } = await door.ask("/mcp", { body: initializeMessage });
+      statuses.add(status);
+      ids.push(String(headers["mcp-session-id"]));
+    }
+    expect(statuses).toEqual(new Set([200]));
+    const statusOf = async (id: string | undefined) =>
+      (await door.ask("/mcp", { body: list, headers: { "mcp-session-id": id } })).status;
+    expect([await statusOf(ids[0]), await statusOf(ids.at(-8)), await statusOf(ids.at(-7))]).toEqual([404, 404, 200]);
+    operation.succeed(generated);
+    expect((await answered).text).toContain("The capital of France is Paris.");
   });
 });
 
@@ -208,54 +231,6 @@ describe("/health", () => {
     expect(await health()).toEqual({ ok: true, version: "0.0.0-test" });
     problems = ["ollama answers, but gave no token within 60 s: restart it"];
     expect(await health()).toEqual({ ok: true, version: "0.0.0-test", problems });
-  });
-});
-
-describe("connections", () => {
-  it("are bounded: two thousand that say nothing neither exhaust us nor lock out who has the token", async () => {
-    const door = await start({ settings: { maxConnections: 64 } });
-    // A hundred at a time: what the system's own queue drops would count as open here for ever.
-    for (let batch = 0; batch < 20; batch += 1) {
-      await Promise.all(Array.from({ length: 100 }, () => idleConnection(door.port)));
-    }
-    const answer = await door.ask("/health");
-    expect(answer.status).toBe(200);
-    await expect.poll(() => sockets.filter((socket) => !socket.destroyed).length).toBeLessThanOrEqual(64);
-  });
-
-  it("at work are not cut to make room; the newcomer gets a 503", async () => {
-    const door = await start({ settings: { maxConnections: 2 } });
-    const session = await beginSession(door);
-    const streams = [
-      await openStream(door, { "mcp-session-id": session }),
-      await openStream(door, {}, undefined, "/sse"),
-    ];
-    const refused = await door.ask("/health");
-    expect(refused.status).toBe(503);
-    expect(JSON.parse(refused.text)).toMatchObject({ jsonrpc: "2.0", error: { code: -32_000 } });
-    expect(streams.map(({ response }) => response.destroyed)).toEqual([false, false]);
-    for (const { response } of streams) response.destroy();
-    await expect.poll(async () => (await door.ask("/health")).status).toBe(200);
-  });
-
-  it("that never finish their head are closed", { timeout: 20_000 }, async () => {
-    const door = await start();
-    const socket = await idleConnection(door.port);
-    socket.write(`GET /health HTTP/1.1\r\nHost: localhost:${door.port}\r\nX-Slow: `);
-    const drip = setInterval(() => socket.write("x"), 500);
-    const said = await new Promise<string>((resolve) => {
-      let text = "";
-      socket.on("data", (chunk: Buffer) => (text += chunk.toString()));
-      socket.once("close", () => resolve(text));
-    });
-    clearInterval(drip);
-    expect(said).toContain(" 408 ");
-  });
-
-  it("with a head of more than 16 KiB are refused", async () => {
-    const door = await start();
-    const answer = await door.ask("/health", { headers: { "x-long": "x".repeat(17 * 1024) } });
-    expect(answer.status).toBe(431);
   });
 });
 
@@ -330,66 +305,3 @@ describe("too many requests of one session", () => {
     expect(statuses.at(-1)).toBe(429);
   });
 });
-
-interface OpenStream {
-  readonly response: IncomingMessage;
-  readonly firstEventId: Promise<string>;
-  /** Of `/sse`. */
-  readonly endpoint: Promise<string>;
-}
-
-function openStream(
-  door: DoorUnderTest,
-  headers: Readonly<Record<string, string>>,
-  body?: unknown,
-  path = "/mcp",
-): Promise<OpenStream> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest(
-      {
-        host: "127.0.0.1",
-        port: door.port,
-        path,
-        method: body === undefined ? "GET" : "POST",
-        agent: false,
-        headers: {
-          authorization: `Bearer ${door.token}`,
-          accept: "application/json, text/event-stream",
-          ...(body !== undefined && { "content-type": "application/json" }),
-          ...headers,
-        },
-      },
-      (response) => {
-        sockets.push(response.socket);
-        response.on("error", () => undefined);
-        let text = "";
-        const found = (pattern: RegExp) =>
-          new Promise<string>((done) => {
-            const look = (): void => {
-              const [, match] = pattern.exec(text) ?? [];
-              if (match !== undefined) done(match);
-            };
-            response.on("data", look);
-          });
-        response.on("data", (chunk: Buffer) => (text += chunk.toString()));
-        resolve({
-          response,
-          firstEventId: found(/^id: (.+)$/m),
-          endpoint: found(/^data: (\/messages.+)$/m),
-        });
-      },
-    );
-    request.once("error", reject);
-    request.end(body === undefined ? undefined : JSON.stringify(body));
-  });
-}
-
-function idleConnection(port: number): Promise<Socket> {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1", () => resolve(socket));
-    socket.on("error", () => resolve(socket));
-    // Without reading nobody learns that the other side has closed.
-    socket.resume();
-    sockets.push(socket);
-  });
-}

@@ -6,10 +6,10 @@ import { handClock } from "../../support/hand-clock.ts";
 const request = (id: number): JSONRPCMessage => ({ jsonrpc: "2.0", id, method: "tools/call", params: {} });
 const answer = (id: number): JSONRPCMessage => ({ jsonrpc: "2.0", id, result: {} });
 
-function slots() {
+function slots(maxSessions = 2) {
   const clock = handClock();
   const ended: string[] = [];
-  const taken = createSessionSlots({ maxSessions: 2, idleMs: 1_000, graceMs: 100 }, clock);
+  const taken = createSessionSlots({ maxSessions, idleMs: 1_000, graceMs: 100 }, clock);
   const take = () => {
     const lease = taken.take((why) => {
       ended.push(why);
@@ -20,15 +20,33 @@ function slots() {
   return { clock, ended, taken, take };
 }
 
-it("nobody finds a place when all are taken, until one is given back", () => {
+it("a newcomer is refused while every session is at work, until one is released", () => {
   const { taken, take } = slots();
   const [one, other] = [take(), take()];
+  one?.exchange();
+  other?.received(request(1));
   expect(taken.count()).toBe(2);
   expect(take()).toBeUndefined();
   one?.release();
   expect(take()).toBeDefined();
-  other?.release();
-  expect(taken.count()).toBe(1);
+  expect(taken.count()).toBe(2);
+});
+
+it("at the cap the session that is idle for the longest time gives way, never one at work", () => {
+  const { clock, taken } = slots(3);
+  const gone: string[] = [];
+  const take = (name: string) => taken.take((why) => gone.push(`${name}: ${why}`));
+  const [working, first] = [take("working"), take("first"), take("second")];
+  working?.received(request(1));
+  clock.advance(10);
+  // Used after the second one, which is now idle for longer.
+  first?.received(request(2));
+  first?.sent(answer(2));
+  expect(take("third")).toBeDefined();
+  expect(gone).toEqual(["second: it was idle, and a new session needed its place"]);
+  expect(take("fourth")).toBeDefined();
+  expect(gone.slice(1)).toEqual(["first: it was idle, and a new session needed its place"]);
+  expect([working?.pending(), taken.count()]).toEqual([1, 3]);
 });
 
 it("an unused session ends after the idle time, counted from its last message", () => {

@@ -83,11 +83,12 @@ export function tarballAddress(
 /** The usual address first; registries that keep packages elsewhere say where in the package's document. */
 async function request(entry: LockedPackage, options: DownloadOptions, signal: AbortSignal): Promise<RegistryResponse> {
   const usual = tarballAddress(options.registry, entry);
-  const response = await get(usual, "application/octet-stream, */*", options, signal);
+  const response = await get(entry, usual, "application/octet-stream, */*", options, signal);
   if (response.ok) return response;
   if (response.status !== 404 && response.status !== 405) throw refusal(entry, response, options);
 
   const document = await get(
+    entry,
     `${options.registry.registryFor(entry.name)}${entry.name.replace("/", "%2f")}`,
     "application/vnd.npm.install-v1+json, application/json;q=0.9",
     options,
@@ -96,12 +97,57 @@ async function request(entry: LockedPackage, options: DownloadOptions, signal: A
   if (!document.ok) throw refusal(entry, document, options);
   const elsewhere = tarballIn(await readJson(document), entry.version);
   if (elsewhere === undefined || elsewhere === usual) throw refusal(entry, response, options);
-  const second = await get(elsewhere, "application/octet-stream, */*", options, signal);
+  const second = await get(entry, elsewhere, "application/octet-stream, */*", options, signal);
   if (!second.ok) throw refusal(entry, second, options);
   return second;
 }
 
+const maxRedirects = 5;
+const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/**
+ * Asks an address of the package's registry. Redirects are followed on the registry's own host alone: any other address
+ * is the registry's choice, and may be one that only this machine can reach.
+ */
 async function get(
+  entry: LockedPackage,
+  address: string,
+  accept: string,
+  options: DownloadOptions,
+  signal: AbortSignal,
+): Promise<RegistryResponse> {
+  let next = address;
+  for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {
+    checkHost(entry, next, options);
+    const response = await ask(next, accept, options, signal);
+    const location = redirectStatuses.has(response.status) ? response.headers.get("location") : null;
+    if (location === null) return response;
+    if (!URL.canParse(location, next))
+      throw new PullFailed(`${hostOf(entry, options)} redirects ${label(entry)} to what is no address`, {
+        hint: registryHint,
+      });
+    next = new URL(location, next).href;
+  }
+  throw new PullFailed(`${hostOf(entry, options)} redirects ${label(entry)} more than ${maxRedirects} times`, {
+    hint: registryHint,
+  });
+}
+
+const registryHint = "Point npm's setting registry at a registry that serves the packages from its own host.";
+
+/** Throws `PullFailed` for another host than the registry's, and for plain HTTP where the registry has TLS. */
+function checkHost(entry: LockedPackage, address: string, options: DownloadOptions): void {
+  const registry = new URL(options.registry.registryFor(entry.name));
+  const asked = new URL(address);
+  const isSecureEnough = asked.protocol === registry.protocol || asked.protocol === "https:";
+  if (asked.host === registry.host && isSecureEnough) return;
+  throw new PullFailed(
+    `${registry.host} sends elsewhere, to ${asked.origin}, for ${label(entry)}; only the registry's own host is asked`,
+    { hint: registryHint },
+  );
+}
+
+async function ask(
   address: string,
   accept: string,
   options: DownloadOptions,

@@ -7,7 +7,7 @@ import type { RegistrySettings } from "./registry.ts";
 export interface RegistryResponse {
   readonly ok: boolean;
   readonly status: number;
-  readonly url: string;
+  readonly headers: { get(name: string): string | null };
   readonly body: AsyncIterable<Uint8Array> | null;
   json(): Promise<unknown>;
 }
@@ -17,7 +17,7 @@ export type RegistryFetch = (
   init: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
 ) => Promise<RegistryResponse>;
 
-/** HTTP through the configured proxy, trusting the configured certificates. */
+/** HTTP through the configured proxy, trusting the configured certificates. Redirects are answered, not followed. */
 export interface Transport {
   readonly fetch: RegistryFetch;
   /** Closes all connections, also those in use. */
@@ -42,7 +42,7 @@ export async function createTransport(settings: RegistrySettings, log: Log): Pro
     proxyTls: tls,
   });
   return {
-    fetch: (address, init) => fetch(address, { ...init, dispatcher }),
+    fetch: (address, init) => fetch(address, { ...init, dispatcher, redirect: "manual" }),
     close: () => dispatcher.destroy(),
   };
 }

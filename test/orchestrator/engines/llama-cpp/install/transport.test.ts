@@ -139,3 +139,50 @@ test("a token goes to the registry it was given for", async () => {
   await install({ environment: { ...environmentFor(lockFolder, registry.address), [key]: "abc" } });
   expect(new Set(registry.authorizations)).toEqual(new Set(["Bearer abc"]));
 });
+
+describe("a registry that sends elsewhere", () => {
+  const token = (address: string) => ({ [`npm_config_//${new URL(address).host}/:_authToken`]: "abc" });
+
+  test("is followed to another path of its own host", async () => {
+    const { install, registry } = await start();
+    registry.redirect((path) => (path.startsWith("/moved") ? undefined : `/moved${path}`));
+    expect(await (await install()).isInstalled()).toBe(true);
+  });
+
+  test.each([
+    ["a redirect", (registry: InstallFixture["registry"], to: string) => registry.redirect((path) => `${to}${path}`)],
+    ["the package's document", (registry: InstallFixture["registry"], to: string) => registry.moveArchives(to)],
+  ])("by %s to another host is not followed, and that host is named", async (_, send) => {
+    const [{ install, registry, lockFolder, leftovers }, other] = [await start(), await start()];
+    const { origin } = new URL(other.registry.address);
+    send(registry, origin);
+    const environment = { ...environmentFor(lockFolder, registry.address), ...token(registry.address) };
+    await expect(install({ environment })).rejects.toMatchObject({
+      name: "PullFailed",
+      message: expect.stringContaining(`sends elsewhere, to ${origin}`),
+      hint: expect.stringContaining("npm's setting registry"),
+    });
+    expect([other.registry.authorizations, await leftovers()]).toEqual([[], []]);
+  });
+
+  test("in circles is refused after some steps", async () => {
+    const { install, registry } = await start();
+    registry.redirect((path) => `${path}/again`);
+    await expect(install()).rejects.toMatchObject({
+      name: "PullFailed",
+      message: expect.stringContaining("redirects"),
+    });
+  });
+
+  test("to its own host without TLS is not followed from https", async () => {
+    const secure = await start(selfSigned);
+    secure.registry.redirect((path) => `http://${new URL(secure.registry.address).host}${path}`);
+    const environment = {
+      ...environmentFor(secure.lockFolder, secure.registry.address),
+      npm_config_strict_ssl: "false",
+    };
+    await expect(secure.install({ environment })).rejects.toMatchObject({
+      message: expect.stringContaining("sends elsewhere, to http://"),
+    });
+  });
+});

@@ -1,0 +1,124 @@
+import { afterEach, describe, expect, it } from "vitest";
+import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
+import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
+import {
+  beginSession,
+  destroySockets,
+  idleConnection,
+  openStream,
+  sockets,
+  startDoor,
+  type DoorSetup,
+  type DoorUnderTest,
+} from "./door-fixture.ts";
+
+let opened: DoorUnderTest[] = [];
+afterEach(async () => {
+  destroySockets();
+  await Promise.all(opened.map((door) => door.close()));
+  opened = [];
+});
+
+async function start(setup?: DoorSetup): Promise<DoorUnderTest> {
+  const door = await startDoor(setup);
+  opened.push(door);
+  return door;
+}
+
+const list = { jsonrpc: "2.0", id: 1, method: "tools/list" } as const;
+const generate = {
+  jsonrpc: "2.0",
+  id: 1,
+  method: "tools/call",
+  params: { name: "route_and_generate", arguments: { prompt: "Hi" }, _meta: { progressToken: 1 } },
+} as const;
+
+describe("connections", () => {
+  it("are bounded: two thousand that say nothing neither exhaust us nor lock out who has the token", async () => {
+    const door = await start({ settings: { maxConnections: 64 } });
+    // A hundred at a time: what the system's own queue drops would count as open here for ever.
+    for (let batch = 0; batch < 20; batch += 1) {
+      await Promise.all(Array.from({ length: 100 }, () => idleConnection(door.port)));
+    }
+    const answer = await door.ask("/health");
+    expect(answer.status).toBe(200);
+    await expect.poll(() => sockets.filter((socket) => !socket.destroyed).length).toBeLessThanOrEqual(64);
+  });
+
+  it("at work are not cut to make room; the newcomer gets a 503", async () => {
+    const door = await start({ settings: { maxConnections: 2 } });
+    const session = await beginSession(door);
+    const streams = [
+      await openStream(door, { "mcp-session-id": session }),
+      await openStream(door, {}, undefined, "/sse"),
+    ];
+    const refused = await door.ask("/health");
+    expect(refused.status).toBe(503);
+    expect(JSON.parse(refused.text)).toMatchObject({ jsonrpc: "2.0", error: { code: -32_000 } });
+    expect(streams.map(({ response }) => response.destroyed)).toEqual([false, false]);
+    for (const { response } of streams) response.destroy();
+    await expect.poll(async () => (await door.ask("/health")).status).toBe(200);
+  });
+
+  it("that never finish their head are closed", { timeout: 20_000 }, async () => {
+    const door = await start();
+    const socket = await idleConnection(door.port);
+    socket.write(`GET /health HTTP/1.1\r\nHost: localhost:${door.port}\r\nX-Slow: `);
+    const drip = setInterval(() => socket.write("x"), 500);
+    const said = await new Promise<string>((resolve) => {
+      let text = "";
+      socket.on("data", (chunk: Buffer) => (text += chunk.toString()));
+      socket.once("close", () => resolve(text));
+    });
+    clearInterval(drip);
+    expect(said).toContain(" 408 ");
+  });
+
+  it("with more than 200 headers are refused with 431, and with 200 they are not", async () => {
+    const door = await start();
+    const many = (count: number) =>
+      Object.fromEntries(Array.from({ length: count }, (_, index) => [`x-${index}`, "1"]));
+    // Node's client adds Host and Connection, `ask` Authorization and Accept.
+    expect((await door.ask("/health", { headers: many(196) })).status).toBe(200);
+    const refused = await door.ask("/health", { headers: many(197) });
+    expect([refused.status, refused.text]).toEqual([431, expect.stringContaining("201 headers")]);
+    expect((await door.ask("/health", { headers: many(2_500) })).status).toBe(431);
+  });
+
+  it("with a head of more than 16 KiB are refused", async () => {
+    const door = await start();
+    const answer = await door.ask("/health", { headers: { "x-long": "x".repeat(17 * 1024) } });
+    expect(answer.status).toBe(431);
+  });
+});
+
+describe("Connection: close", () => {
+  it.each([
+    ["an answer", "POST", list],
+    ["a stream of events", "POST", generate],
+    ["an error", "DELETE", undefined],
+  ])("is obeyed after %s", async (what, method, body) => {
+    const orchestrator = createFakeOrchestrator({
+      async generate() {
+        const operation = drivenOperation<GenerateResult>();
+        operation.succeed(generated);
+        return operation;
+      },
+    });
+    const door = await start({ orchestrator });
+    const session = what === "an error" ? "unknown" : await beginSession(door);
+    const content = body === undefined ? "" : JSON.stringify(body);
+    const socket = await idleConnection(door.port);
+    let text = "";
+    socket.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    const ended = new Promise((resolve) => socket.once("end", resolve));
+    socket.write(
+      `${method} /mcp HTTP/1.1\r\nHost: localhost:${door.port}\r\nAuthorization: Bearer ${door.token}\r\n` +
+        `Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\nMcp-Session-Id: ${session}\r\n` +
+        `Connection: close\r\nContent-Length: ${Buffer.byteLength(content)}\r\n\r\n${content}`,
+    );
+    await ended;
+    expect(text).toMatch(/^connection: close\r$/im);
+    expect(text).not.toMatch(/^connection: keep-alive/im);
+  });
+});
