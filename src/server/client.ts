@@ -6,6 +6,7 @@ import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 import type { ProjectPlace } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
+import { isWholeDiskBySlip } from "../orchestrator/config/expand-home.ts";
 
 export type { TextNote } from "./text-notes.ts";
 export type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
@@ -81,7 +82,7 @@ export async function startServer(options: {
 }): Promise<ServerClient> {
   const { Client } = await import("@modelcontextprotocol/client");
   const { ask, roots = [] } = options;
-  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", folder])], {
+  const child = spawn(options.node, [options.script, ...roots.flatMap((folder) => ["--root", meant(folder)])], {
     env: { ...options.environment },
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
@@ -185,4 +186,9 @@ function questionOf({
 
 function typeOf(type: unknown): "string" | "number" | "boolean" {
   return type === "boolean" || type === "number" ? type : type === "integer" ? "number" : "string";
+}
+
+/** `/.` for `/`, which the server takes for an unset variable: here it is the folder of a file that the user named. */
+function meant(folder: string): string {
+  return isWholeDiskBySlip(folder, folder) ? `${folder}.` : folder;
 }

@@ -77,7 +77,12 @@ export async function homeOf(
 ): Promise<OpenHome> {
   const home = await host.open();
   if (home.inProject === undefined || !host.caller.mayOfferRoots) return home;
-  return home.inProject(() => host.knownRoots?.get(clientRoots) ?? clientRoots());
+  return home.inProject(() => rootsOf(host, clientRoots));
+}
+
+/** URIs of the client's roots. A client that answers with an error, something odd or nothing has none. */
+export function rootsOf(host: ServerHost, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
+  return host.knownRoots?.get(ask) ?? ask();
 }
 
 /** Whoever makes one request, as the orchestrator sees them. */

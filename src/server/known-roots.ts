@@ -6,8 +6,10 @@ export interface KnownRoots {
   forget(): void;
 }
 
-/** Nobody waits for a client that doesn't answer with every call. */
+/** A client that doesn't answer would hold up every call by the wait for it. */
 const askAgainMs = 60_000;
+/** Each is looked at on disk; a client has a few. */
+const maxRoots = 100;
 
 /** One for each connection; `onFailure` hears why a client that offers roots doesn't tell them. `now` in milliseconds. */
 export function createKnownRoots(onFailure: (message: string) => void, now: () => number): KnownRoots {
@@ -16,7 +18,8 @@ export function createKnownRoots(onFailure: (message: string) => void, now: () =
 
   async function answer(ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
     try {
-      return await ask();
+      const roots = await ask();
+      return roots.length > maxRoots ? roots.slice(0, maxRoots) : roots;
     } catch (error) {
       failedAtMs = now();
       onFailure(`roots/list: ${error instanceof Error ? error.message : String(error)}`);

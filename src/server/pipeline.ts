@@ -8,7 +8,7 @@ import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
-import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, rootsOf, type OpenHome, type ServerHost } from "./host.ts";
 import { jobAnswer } from "./job-answer.ts";
 import { createTie, type Tie } from "./let-go.ts";
 import { checkOffered } from "./offer.ts";
@@ -167,7 +167,7 @@ function createContext(call: {
     caller,
     files: createFiles({
       roots: async () => {
-        const offered = host.caller.mayOfferRoots ? foldersOfUris(await facts.clientRoots()) : [];
+        const offered = host.caller.mayOfferRoots ? foldersOfUris(await rootsOf(host, facts.clientRoots)) : [];
         return allowedRoots(host.caller, home.fileRoots, offered, host.log);
       },
       limits: home.orchestrator.fileLimits,

@@ -21,6 +21,8 @@ export interface MemoryClientOptions {
   readonly elicit?: (message: string) => Elicited;
   /** URIs of the client's roots. */
   readonly roots?: readonly string[];
+  /** In their place: whatever the client answers to `roots/list`. */
+  readonly answerRoots?: () => unknown;
   readonly workingDirectory?: string;
   readonly homeDirectory?: string;
   readonly fileRoots?: readonly string[];
@@ -82,11 +84,11 @@ export async function connectMemoryClient(
   const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
   serveConnection(host, serverSide);
 
-  const { elicit, roots } = options;
+  const { elicit, roots, answerRoots } = options;
   const client = new Client(
     { name: options.clientName ?? "test-client", version: "1.0.0" },
     {
-      capabilities: { ...(elicit && { elicitation: { form: {} } }), ...(roots && { roots: {} }) },
+      capabilities: { ...(elicit && { elicitation: { form: {} } }), ...((roots ?? answerRoots) && { roots: {} }) },
       versionNegotiation: { mode: options.era === "modern" ? { pin: "2026-07-28" } : "legacy" },
     },
   );
@@ -98,6 +100,9 @@ export async function connectMemoryClient(
   }
   if (roots !== undefined) {
     client.setRequestHandler("roots/list", () => ({ roots: roots.map((uri) => ({ uri })) }));
+  }
+  if (answerRoots !== undefined) {
+    client.setRequestHandler("roots/list", () => answerRoots() as { roots: { uri: string }[] });
   }
   await client.connect(clientSide);
   const received: JSONRPCMessage[] = [];

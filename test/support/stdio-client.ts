@@ -42,8 +42,15 @@ export async function connectStdio(
   env: Record<string, string>,
   args: readonly string[] = ["--standalone"],
   script = builtCommand,
+  workingDirectory?: string,
 ): Promise<StdioClient> {
-  const server = { command: process.execPath, args: [script, ...args], env, stderr: "ignore" as const };
+  const server = {
+    command: process.execPath,
+    args: [script, ...args],
+    env,
+    stderr: "ignore" as const,
+    ...(workingDirectory !== undefined && { cwd: workingDirectory }),
+  };
   const introduction = { name: `test-${kind}`, version: "1.0.0" };
   if (kind === "sdk-1") {
     const client = new VersionOneClient(introduction);

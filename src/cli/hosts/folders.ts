@@ -5,12 +5,15 @@ import { InvalidRequest } from "../../orchestrator/errors.ts";
 
 /**
  * The folders named (each may name several, with commas), absolute, each once. Throws `InvalidRequest` for one that is
- * no folder, and for a home folder or a drive: allowing that by a slip would show every key and letter in it.
+ * no folder, for an empty text, and for a home folder or a drive: allowing that by a slip would show every key and letter in it.
  */
 export function checkFolders(
   given: readonly string[],
   machine: { readonly userHome: string; readonly workingDirectory: string },
 ): readonly string[] {
+  if (given.some((text) => text.trim() === "")) {
+    throw new InvalidRequest("an empty text names no folder (an unset variable?)", { hint: "name an existing folder" });
+  }
   const names = given
     .flatMap((text) => (isFolder(absolute(text, machine)) ? [text] : text.split(",")))
     .map((text) => text.trim())

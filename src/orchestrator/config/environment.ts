@@ -120,7 +120,8 @@ export function parseText(value: string, type: SettingPath["type"], name: string
         hint: `set ${name} to true or false`,
       });
     case "list":
-      return value.split(delimiter).filter((item) => item !== "");
+      // An empty one is an unset variable: the schema refuses it, and doesn't guess.
+      return value.split(delimiter);
     case "commaList":
       return commaList(value);
     case "record":

@@ -1,6 +1,11 @@
+import { isAbsolute } from "node:path";
 import * as z from "zod";
+import { isWholeDiskBySlip } from "./expand-home.ts";
 import { modelSettings } from "./schema-models.ts";
 import { bytes, caller, callerNames, owner, ownerNames } from "./scope.ts";
+
+/** Why a root is refused, in words that follow its name. */
+export const wholeDisk = 'that is the whole disk (an unset variable?); name a narrower folder, or "/." if it is meant';
 
 /**
  * The one schema of all settings: types, scopes, the reference and the JSON schema come from it. Bytes and tokens are in
@@ -102,6 +107,7 @@ export const settingsSchema = z.strictObject({
     .strictObject({
       roots: z
         .array(z.string())
+        .superRefine(areFolders)
         .default([])
         .meta(caller)
         .describe(
@@ -225,3 +231,13 @@ export const settingsSchema = z.strictObject({
 });
 
 export type Settings = z.output<typeof settingsSchema>;
+
+/** An empty text would be the working directory, which is `/` under some clients. */
+function areFolders(folders: readonly string[], context: z.RefinementCtx): void {
+  if (folders.some((folder) => folder.trim() === "")) {
+    context.addIssue({ code: "custom", message: "an entry names no folder (an unset variable?); leave it out" });
+  }
+  if (folders.some((folder) => isAbsolute(folder) && isWholeDiskBySlip(folder, folder))) {
+    context.addIssue({ code: "custom", message: wholeDisk });
+  }
+}

@@ -1,7 +1,8 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { expandHome } from "../../orchestrator/config/expand-home.ts";
+import { expandHome, isWholeDiskBySlip } from "../../orchestrator/config/expand-home.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
+import { InvalidConfig } from "../../orchestrator/errors.ts";
 import type { CallerProject } from "../../orchestrator/facade-projects.ts";
 import type { OpenHome } from "../host.ts";
 import { findProjectFolder } from "../project-folder.ts";
@@ -86,7 +87,10 @@ export function createCallerHome(
     const { environment, flags } = origin;
     const file = brain.live.file();
     // With zod and the schema of all settings: not before a call needs them.
-    const { callerSettingsFrom } = await import("../../orchestrator/config/caller.ts");
+    const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
+      import("../../orchestrator/config/caller.ts"),
+      import("../../orchestrator/config/schema.ts"),
+    ]);
     const loaded = await callerSettingsFrom({
       home: brain.home,
       environment,
@@ -97,7 +101,14 @@ export function createCallerHome(
       ...(project && { project }),
     });
     const base = origin.workingDirectory ?? brain.home;
-    const fileRoots = loaded.fileRoots.map((folder) => path.resolve(base, expandHome(folder, origin.userHome)));
+    const fileRoots = loaded.fileRoots.map((written) => {
+      const folder = path.resolve(base, expandHome(written, origin.userHome));
+      if (!isWholeDiskBySlip(written, folder)) return folder;
+      const source = loaded.configured.sources.get("files.roots") ?? configFile;
+      throw new InvalidConfig(`${source}: files.roots has ${JSON.stringify(written)}: ${wholeDisk}`, {
+        hint: "mend the value where it was set",
+      });
+    });
     const home: OpenHome = {
       orchestrator: brain.orchestrator,
       callerSettings: loaded.settings,

@@ -18,10 +18,11 @@ afterEach(async () => {
 });
 
 test("folders are made absolute: the home's ~, the working directory, commas, each once", () => {
-  expect(check("~/Documents, notes", "notes", "")).toEqual([
-    join(userHome, "Documents"),
-    join(userHome, "work", "notes"),
-  ]);
+  expect(check("~/Documents, notes", "notes")).toEqual([join(userHome, "Documents"), join(userHome, "work", "notes")]);
+});
+
+test("an empty text, such as an unset variable leaves, is refused", () => {
+  for (const empty of ["", " "]) expect(() => check("~/Documents", empty)).toThrow("an unset variable?");
 });
 
 test("a comma in a folder's own name is no separator", () => {

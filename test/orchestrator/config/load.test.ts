@@ -46,6 +46,27 @@ describe("loadSettings", () => {
     }
   });
 
+  it("an empty root, such as an unset variable leaves, is refused wherever it stands", async () => {
+    const empty = "an entry names no folder (an unset variable?); leave it out";
+    expect(await failure({}, { roots: [""] })).toBe(`--root: files.roots is [""]: ${empty}`);
+    expect(await failure({}, { roots: ["/notes", " \t"] })).toContain(empty);
+    for (const value of [`${delimiter}/notes`, `/notes${delimiter}`, `/a${delimiter} ${delimiter}/b`, delimiter]) {
+      expect(await failure({ OLLM_FILES_ROOTS: value }), value).toContain(empty);
+    }
+    await writeConfig('files: {roots: ["", /notes]}\n');
+    expect(await failure()).toContain(empty);
+  });
+
+  it("the whole disk is no root unless it is meant", async () => {
+    const whole = "that is the whole disk (an unset variable?)";
+    for (const root of ["/", "//", "///"]) expect(await failure({}, { roots: [root] }), root).toContain(whole);
+    expect(await failure({ OLLM_FILES_ROOTS: "/" })).toContain(whole);
+    await writeConfig("files: {roots: [/]}\n");
+    expect(await failure()).toContain(`HOME/config.yaml:1: files.roots is ["/"]: ${whole}`);
+    await writeConfig("files: {roots: [/.]}\n");
+    expect((await load()).settings.files.roots).toEqual(["/."]);
+  });
+
   it("flags beat the environment, which beats the file, which beats the defaults", async () => {
     await writeConfig("model:\n  default: from-file\noptions:\n  maxTokens: 100\n  temperature: 0.1\n");
     const { settings } = await load({ OLLM_MODEL: "from-environment", OLLM_MAX_TOKENS: "200" }, { model: "from-flag" });

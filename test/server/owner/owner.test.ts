@@ -97,6 +97,20 @@ describe("fronts of one home", () => {
     expect((await first.callTool("route_and_generate", read)).isError).toBe(true);
   });
 
+  it.each([
+    ["an empty text", ["--root", ""], "/", "an unset variable?"],
+    ["blanks", ["--root", "  "], undefined, "an unset variable?"],
+    ["an empty entry of the variable", [], undefined, "an unset variable?"],
+    ["the working directory where that is the whole disk", ["--root", "."], "/", "the whole disk"],
+  ])("open nothing with %s for a root: calls say what is wrong", async (_what, args, workingDirectory, message) => {
+    const more = args.length === 0 ? { OLLM_FILES_ROOTS: `${path.delimiter}/none` } : {};
+    const client = await connectStdio("legacy", { ...place.environment, ...more }, args, undefined, workingDirectory);
+    clients.push(client);
+    const answer = await client.callTool("route_and_generate", { ...generate, files: ["/etc/passwd"] });
+    expect(answer.isError).toBe(true);
+    expect(JSON.stringify(answer.content)).toContain(message);
+  });
+
   it("are told on stderr what is ignored, and of a root that is no folder, but are served", async () => {
     const told = raw([], { OLLM_QUEUE_MAX_WAITING: "3" });
     told.send(initialize);
