@@ -62,6 +62,14 @@ export function lasting(
   what: string,
   model: string,
   otherwise: Exchange["otherwise"],
+  maxReplyBytes?: number,
 ): Exchange {
-  return { what, model, otherwise, pool: "generation", bound: { kind: "silence", ms: timeouts.stallMs } };
+  return {
+    what,
+    model,
+    otherwise,
+    pool: "generation",
+    bound: { kind: "silence", ms: timeouts.stallMs },
+    ...(maxReplyBytes === undefined ? {} : { maxReplyBytes }),
+  };
 }

@@ -3,6 +3,10 @@ import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 import { holderOf } from "./residency.ts";
 
+/** Of one vector in JSON: 16,384 numbers. */
+const maxVectorBytes = 400_000;
+const maxFrameBytes = 100_000;
+
 /** Vectors from any model that Ollama can embed with. */
 export function createEmbedding(context: OllamaContext, residency: EngineResidency): EngineEmbedding {
   return {
@@ -19,7 +23,8 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
         );
       // Without its own context size in the request a loaded model would be loaded again with the server's default.
       const resident = await holderOf(context, model, residents, signal);
-      const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed);
+      const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
+      const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
       try {
         const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>
           ollama.embed({

@@ -24,6 +24,16 @@ export interface Attempt {
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
+/** Characters of a foreign text that become part of a message. */
+const maxMessageCharacters = 500;
+
+/** A foreign text as a part of a message. */
+function shortened(text: string): string {
+  return text.length <= maxMessageCharacters
+    ? text
+    : `${text.slice(0, maxMessageCharacters)}… (${text.length} characters)`;
+}
+
 interface VendorError {
   readonly message: string;
   readonly type?: string;
@@ -64,10 +74,12 @@ function readVendorError(value: unknown): VendorError {
  * | anything else                                                 | `attempt.otherwise`     |
  */
 export function errorOfReply(status: number, body: string, attempt: Attempt, label: string): OrchestratorError {
-  const parsed = parseJson(body);
+  // One that was broken off for its length is an error text all the same.
+  const parsed =
+    parseJson(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
   const hasErrorText = isRecord(parsed) && "error" in parsed;
-  const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim().slice(0, 300) };
-  const text = vendor.message;
+  const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim() };
+  const text = shortened(vendor.message);
   const model = attempt.model ?? "the model";
   const cause = new Error(`HTTP ${status}: ${body.slice(0, 2_000)}`);
 
@@ -166,6 +178,13 @@ export function errorOfFailure(failure: unknown, attempt: Attempt, label: string
       cause: failure,
     });
   return failure;
+}
+
+/** More came than `limit` allows (`4.0 MB`). */
+export function errorOfLength(limit: string, attempt: Attempt, label: string): OrchestratorError {
+  return new attempt.otherwise(`Ollama at ${label} sent more than ${limit} while ${attempt.what}`, {
+    hint: "Check providers.ollama.host: another program or a proxy may answer there.",
+  });
 }
 
 /** The bound of ours ran out. */

@@ -22,17 +22,20 @@ const record = (value: unknown): Reply => (typeof value === "object" && value !=
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 const count = (value: unknown): number | undefined => (typeof value === "number" && value >= 0 ? value : undefined);
 
+/** Of a model's name or a version; a longer one is none. */
+const maxNameCharacters = 500;
+
 /** The rows of `/api/tags` and `/api/ps`; a SyntaxError when the reply is not Ollama's. */
 export function modelsOf(reply: unknown): readonly Reply[] {
   const models = record(reply)["models"];
   if (!Array.isArray(models)) throw new SyntaxError("the reply has no list of models");
-  return models.map(record);
+  return models.map(record).filter((row) => nameOf(row).length <= maxNameCharacters);
 }
 
 /** Of `/api/version`; a SyntaxError when the reply is not Ollama's. */
 export function versionOf(reply: unknown): string {
   const version = text(record(reply)["version"]);
-  if (version === undefined) throw new SyntaxError("the reply has no version");
+  if (version === undefined || version.length > maxNameCharacters) throw new SyntaxError("the reply has no version");
   return version;
 }
 

@@ -15,6 +15,13 @@ interface NoSilentCut {
 /** `truncate` and `shift` of every request that loads or runs a model. */
 export const noSilentCut: NoSilentCut = { truncate: false, shift: false };
 
+/** On the wire: a token in its line, with the model's name and the time. */
+const maxTokenBytes = 1_000;
+/** Beside the tokens. */
+const maxFrameBytes = 1_000_000;
+/** A request may allow more than any model says. */
+const maxTokens = 1_000_000;
+
 /** The body of `/api/chat`. */
 function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { stream: true } {
   const { sampling } = request;
@@ -55,7 +62,8 @@ export async function generate(
   const what = `answering with ${request.model}`;
   // Ollama sends such a prompt to its cloud also when the model is not installed, where nobody asked for its trust.
   if (isCloudName(request.model)) await context.models.describe(request.model, signal);
-  const exchange = lasting(context.timeouts, what, request.model, GenerationFailed);
+  const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
+  const exchange = lasting(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
   const startedAt = context.now();
   return await context.transport.exchange(exchange, signal, async ({ ollama }) => {
     let text = "";

@@ -8,7 +8,7 @@ import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
 import { registryOf, sameModel } from "../../store/model-name.ts";
 import { weightsOf } from "./facts.ts";
-import { createPull } from "./pull.ts";
+import { createPull, shortStatus } from "./pull.ts";
 
 interface FileBlob {
   /** `sha256:hex`. */
@@ -104,7 +104,8 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       await transport.exchange(exchange, signal, async ({ ollama }) => {
         // `files` is missing in the package's types.
         const body = { model: name, files: { "model.gguf": digest }, stream: true as const };
-        for await (const { status } of await ollama.create(body)) report({ message: `${name}: ${status}` });
+        for await (const { status } of await ollama.create(body))
+          report({ message: `${name}: ${shortStatus(status)}` });
       });
       return await added(name, before, signal);
     },
@@ -134,7 +135,8 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
             ...(adapter === undefined ? {} : { adapters: { "adapter.gguf": adapter.digest } }),
             stream: true as const,
           };
-          for await (const { status } of await ollama.create(body)) report({ message: `${name}: ${status}` });
+          for await (const { status } of await ollama.create(body))
+            report({ message: `${name}: ${shortStatus(status)}` });
         });
         return await added(name, before, signal);
       },

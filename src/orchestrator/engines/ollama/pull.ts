@@ -9,9 +9,20 @@ interface PullTotals {
   readonly layers: ReadonlyMap<string, { readonly completed: number; readonly total: number }>;
 }
 
+/** Manifests list some ten. */
+const maxLayers = 1_000;
+/** Lines of a pull that goes on for days. */
+const maxPullBytes = 1_000_000_000;
+/** Characters of a status that become part of a message. */
+const maxStatusCharacters = 200;
+
 function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
   if (!line.digest || !line.total) return totals;
   const layers = new Map(totals.layers);
+  if (layers.size >= maxLayers && !layers.has(line.digest))
+    throw new PullFailed(`Ollama says that the model has more than ${maxLayers} layers`, {
+      hint: "Check providers.ollama.host: another program may answer there.",
+    });
   layers.set(line.digest, { completed: line.completed ?? 0, total: line.total });
   return { layers };
 }
@@ -38,12 +49,13 @@ export function createPull(context: OllamaContext) {
     };
 
     const exchange = {
-      ...lasting(timeouts, `pulling ${model}`, model, PullFailed),
+      ...lasting(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
       hint: "Call pull_model again: it goes on with what arrived. Check the name and the connection to the registry.",
     };
     try {
       await transport.exchange(exchange, either, async ({ ollama }) => {
-        for await (const line of await ollama.pull({ model, stream: true })) {
+        for await (const said of await ollama.pull({ model, stream: true })) {
+          const line = { ...said, status: shortStatus(said.status) };
           watch(line);
           totals = addLine(totals, line);
           report(progressOf(model, line, totals, speed));
@@ -60,6 +72,11 @@ export function createPull(context: OllamaContext) {
       clearTimeout(timer);
     }
   };
+}
+
+/** What Ollama says that it does, as a part of a message. */
+export function shortStatus(status: unknown): string {
+  return String(status).slice(0, maxStatusCharacters);
 }
 
 function progressOf(model: string, line: ProgressResponse, totals: PullTotals, speed: Speed): Progress {

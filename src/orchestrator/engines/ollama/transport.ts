@@ -3,7 +3,8 @@ import type { Ollama } from "ollama/browser";
 import type { Dispatcher, Pool } from "undici";
 import { Cancelled, throwIfCancelled } from "../../errors.ts";
 import type { AddressGuard } from "../../store/address-guard.ts";
-import { CutOff, errorOfFailure, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
+import { CutOff, errorOfFailure, errorOfLength, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
+import { formatBytes } from "../../text/format-bytes.ts";
 import type { OllamaHost } from "../../text/ollama-host.ts";
 
 declare global {
@@ -17,6 +18,8 @@ export interface Exchange extends Attempt {
   readonly pool: "control" | "generation";
   /** `total` bounds the whole exchange, `silence` the time without a byte. */
   readonly bound: { readonly kind: "total" | "silence"; readonly ms: number };
+  /** Bytes of a whole reply; a longer one is broken off and fails. Absent: 4 MB. */
+  readonly maxReplyBytes?: number;
 }
 
 /** Connections of one pool, right now. */
@@ -56,6 +59,13 @@ export interface Transport {
 
 /** Enough for status, listing and unloading at once; more would only queue inside Ollama. */
 const controlConnections = 10;
+
+/** A list of ten thousand models, or the description of one with ten thousand tensors. */
+const defaultReplyBytes = 4_000_000;
+/** Characters of one line of a stream: a token in its frame has some hundred, an error line of Ollama a few thousand. */
+const maxLineCharacters = 1_000_000;
+/** Bytes of an error answer; what is longer is read no further. */
+const maxErrorBytes = 64_000;
 
 /**
  * The `ollama` package over undici. Each exchange makes a client of its own, because the package's `abort()` aborts
@@ -113,16 +123,19 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
         const check = async (reply: Dispatcher.ResponseData, expected: readonly number[]): Promise<void> => {
           touch();
           if (expected.includes(reply.statusCode)) return;
-          throw errorOfReply(reply.statusCode, await reply.body.text(), exchange, host.label);
+          throw errorOfReply(reply.statusCode, await beginning(reply.body, maxErrorBytes), exchange, host.label);
         };
+        const maxReplyBytes = exchange.maxReplyBytes ?? defaultReplyBytes;
+        const tooLong = (limit: string): Error => errorOfLength(limit, exchange, host.label);
         const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
           const method = init.method ?? "GET";
           const headers = init.headers as Record<string, string>;
           const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
           await check(reply, [200]);
-          if (!String(reply.headers["content-type"]).includes("ndjson")) return new Response(await reply.body.text());
-          const lines = wholeLines(reply.body, touch, (body) => errorOfReply(200, body, exchange, host.label));
-          return bodyOnly(lines);
+          const body = bounded(observed(reply.body, touch), maxReplyBytes, tooLong);
+          if (!String(reply.headers["content-type"]).includes("ndjson")) return new Response(await textOf(body));
+          const errorOfLine = (line: string) => errorOfReply(200, line, exchange, host.label);
+          return bodyOnly(wholeLines(body, errorOfLine, tooLong));
         };
         return await talk({
           ollama: new Ollama({ host: host.baseUrl, fetch }),
@@ -180,22 +193,23 @@ function bodyOnly(chunks: AsyncGenerator<Uint8Array>): Response {
 }
 
 /**
- * Passes NDJSON on line by line. Throws for an error line and for a line that isn't JSON; a half line at the end is a
- * cut. The last line (`done`, `success`) is passed on only when the answer has ended, so that the connection is free.
+ * Passes NDJSON on line by line. Throws for an error line, for a line that isn't JSON and for one without an end; a half
+ * line at the end is a cut. The last line (`done`, `success`) is passed on only when the answer has ended, so that the
+ * connection is free.
  */
 async function* wholeLines(
   body: AsyncIterable<Uint8Array>,
-  touch: () => void,
   errorOfLine: (line: string) => Error,
+  tooLong: (limit: string) => Error,
 ): AsyncGenerator<Uint8Array> {
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
   let rest = "";
   let last: string | undefined;
   for await (const chunk of body) {
-    touch();
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
+    if (rest.length > maxLineCharacters) throw tooLong(`${formatBytes(maxLineCharacters)} in one line`);
     // Lines that came together are passed on together: a turn of the event loop for each would be felt.
     let whole = "";
     for (const line of lines) {
@@ -216,4 +230,36 @@ async function* observed(stream: AsyncIterable<Uint8Array>, touch: () => void): 
     touch();
     yield chunk;
   }
+}
+
+/** Throws where the stream has more than `maxBytes`. */
+async function* bounded(
+  stream: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+  tooLong: (limit: string) => Error,
+): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of stream) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
+    yield chunk;
+  }
+}
+
+async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of body) chunks.push(chunk);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+/** The text of a body, or its first `maxBytes`; the rest is not read, and its connection closes with the exchange. */
+async function beginning(body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxBytes) break;
+  }
+  return Buffer.concat(chunks).subarray(0, maxBytes).toString("utf8");
 }
