@@ -205,6 +205,8 @@ export interface RoutePlan {
   readonly reason: string;
   readonly route: RouteExplanation;
   readonly plan: LoadPlan;
+  /** As those of `GenerateResult`. */
+  readonly notes: readonly string[];
 }
 
 export interface ModelDescription {

@@ -3,9 +3,9 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { Job } from "../orchestrator/facade.ts";
 import type { Progress } from "../orchestrator/types.ts";
 import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
-import { present } from "./render.ts";
+import { endOf, present } from "./render.ts";
 
-/** The end of a long text says more than its start: that is where the model is now. */
+/** The end of a long text says more than its start: that is where the model is now. It begins at a word. */
 const shownCharacters = 2000;
 const shownJobs = 50;
 /** For clients that wait as long as progress flows; they ask again. */
@@ -24,7 +24,7 @@ const output = z.object({
   title: z.string().optional(),
   tool: z.string().optional(),
   progress: progressOutput.optional(),
-  partial_text: z.string().optional().describe("The newest 2000 characters."),
+  partial_text: z.string().optional().describe("At most the newest 2000 characters."),
   result: z.record(z.string(), z.unknown()).optional().describe("What the tool would have answered."),
   error: z.string().optional(),
   note: z.string().optional(),
@@ -63,7 +63,9 @@ export function createJobTool(tools: readonly ToolDefinition[]): ToolDefinition 
         });
       }
       if (action === "cancel") return { data: jobData(await jobs.cancel(caller, id)) };
-      return { data: jobData(action === "wait" ? await wait(id, context) : await jobs.get(caller, id)) };
+      if (action === "status") return { data: jobData(await jobs.get(caller, id)) };
+      const waited = await wait(id, context);
+      return { data: waited.result === undefined ? pollData(waited) : jobData(waited) };
     },
     render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools) : renderList(answer.jobs)),
   });
@@ -86,12 +88,30 @@ function jobData(job: Job): z.input<typeof output> {
     title: job.title,
     tool: job.tool,
     progress: job.progress && progressData(job.progress),
-    partial_text: text === "" ? undefined : text.slice(-shownCharacters),
+    partial_text: text === "" ? undefined : endOf(text, shownCharacters),
     result: job.result === undefined ? undefined : { ...job.result },
     error: job.error,
     note: job.note,
-    next: job.state === "running" ? `call job with action "wait" and this id` : undefined,
+    next: nextOf(job),
   });
+}
+
+/** A wait that brought no result: clients ask again and again, so nothing that they know, and no half of a text. */
+function pollData(job: Job): z.input<typeof output> {
+  const { id, state, title, progress, error, note } = job;
+  return present({
+    job: id,
+    state,
+    title: progress === undefined && error === undefined ? title : undefined,
+    progress: progress && progressData(progress),
+    error,
+    note,
+    next: nextOf(job),
+  });
+}
+
+function nextOf({ state }: Job): string | undefined {
+  return state === "running" ? `call job with action "wait" and this id` : undefined;
 }
 
 function progressData({ message, completedBytes, totalBytes, completionTokens }: Progress) {

@@ -96,12 +96,32 @@ export const listModels = defineTool({
         model.error,
       ].filter((mark) => mark !== undefined);
       const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
-      return `${model.name} (${[model.engine, size, ...marks].join(", ")})`;
+      const facts = verboseFacts(model);
+      return `${model.name} (${[model.engine, size, ...marks].join(", ")})${facts.length === 0 ? "" : `: ${facts.join("; ")}`}`;
     });
     if (total > models.length) lines.push(`${total - models.length} more; raise limit or use query.`);
     return lines.join("\n");
   },
 });
+
+/** What only `verbose` shows, so nothing without it. */
+function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
+  const { family, parameter_size, quantization, context_tokens, capabilities, profiles, fit, tokens_per_second } =
+    model;
+  const kind = [family, parameter_size, quantization].filter((part) => part !== undefined);
+  return [
+    kind.length === 0 ? undefined : kind.join(" "),
+    context_tokens === undefined ? undefined : `context ${context_tokens}`,
+    capabilities && `can ${capabilities.join(", ")}`,
+    profiles && `profiles ${profiles.join(", ")}`,
+    fit &&
+      `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free, ` +
+        `predicted ${formatBytes(fit.predicted_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %)`,
+    tokens_per_second === undefined ? undefined : `${tokens_per_second} tokens/s`,
+    model.modified_at && `modified ${model.modified_at}`,
+    model.last_used_at && `last used ${model.last_used_at}`,
+  ].filter((fact) => fact !== undefined);
+}
 
 function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.input<typeof modelOutput> {
   const { fit } = model;

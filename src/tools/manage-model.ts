@@ -3,7 +3,10 @@ import { InvalidRequest, UnknownModel } from "../orchestrator/errors.ts";
 import type { ModelDescription, UnloadedModel } from "../orchestrator/facade.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
-import { present } from "./render.ts";
+import { asLine, present } from "./render.ts";
+
+/** Of a digest, as `ollama list` shows it. */
+const shownDigits = 12;
 
 const detailsOutput = z.object({
   engine: z.string(),
@@ -134,36 +137,44 @@ export const manageModel = defineTool({
       }
     }
   },
-  render({ action, model, details, freed_bytes, note, unloaded, created }) {
-    if (created !== undefined) return `${model} is there, on ${created.engine}: ${formatBytes(created.size_bytes)}`;
-    if (freed_bytes !== undefined) {
-      return `${model} deleted, ${formatBytes(freed_bytes)} freed${note === undefined ? "" : `: ${note}`}`;
-    }
-    if (unloaded !== undefined) {
-      const names = unloaded
-        .map(
-          ({ name, bytes, was_pinned, also_answered_for }) =>
-            `${name} (${formatBytes(bytes)}${was_pinned === true ? "; pinned no more" : ""})${also_answered_for === undefined ? "" : `, which answered for ${also_answered_for} too: they have the same weights`}`,
-        )
-        .join(", ");
-      if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
-      return `Unloaded ${names}`;
-    }
-    if (details === undefined) {
-      return action === "keep"
-        ? `${model} is pinned: once in memory it stays there until it is released or the owner ends`
-        : `${model} is not pinned any more`;
-    }
-    return [
-      `${model}: ${[details.parameter_size, details.quantization, formatBytes(details.size_bytes)].filter(Boolean).join(", ")}`,
-      `${details.engine}, ${details.status}${details.is_pinned === true ? ", pinned" : ""}${details.error === undefined ? "" : ` (${details.error})`}`,
-      `context ${details.context_tokens ?? "unknown"}`,
-      details.capabilities.join(", "),
-    ]
-      .filter((part) => part !== "")
-      .join("; ");
-  },
+  render: (answer) => `${summaryOf(answer)}${answer.note === undefined ? "" : `: ${answer.note}`}`,
 });
+
+function summaryOf({ action, model, details, freed_bytes, unloaded, created }: z.output<typeof output>): string {
+  if (created !== undefined) return `${model} is there, on ${created.engine}: ${formatBytes(created.size_bytes)}`;
+  if (freed_bytes !== undefined) return `${model} deleted, ${formatBytes(freed_bytes)} freed`;
+  if (unloaded !== undefined) {
+    const names = unloaded
+      .map(
+        ({ name, bytes, was_pinned, also_answered_for }) =>
+          `${name} (${formatBytes(bytes)}${was_pinned === true ? "; pinned no more" : ""})${also_answered_for === undefined ? "" : `, which answered for ${also_answered_for} too: they have the same weights`}`,
+      )
+      .join(", ");
+    if (names === "") return model === undefined ? "Nothing was loaded." : `${model} was not loaded.`;
+    return `Unloaded ${names}`;
+  }
+  if (details !== undefined) return detailsText(model, details);
+  return action === "keep"
+    ? `${model} is pinned: once in memory it stays there until it is released or the owner ends`
+    : `${model} is not pinned any more`;
+}
+
+function detailsText(model: string | undefined, details: z.output<typeof detailsOutput>): string {
+  const { engine, status, is_pinned, error, context_tokens, capabilities, profiles, system } = details;
+  const { architecture, family, layer_count, digest } = details;
+  const kind = [family ?? architecture, details.parameter_size, details.quantization, formatBytes(details.size_bytes)];
+  const facts = [
+    `${model}: ${kind.filter(Boolean).join(", ")}`,
+    `${engine}, ${status}${is_pinned === true ? ", pinned" : ""}${error === undefined ? "" : ` (${error})`}`,
+    `context ${context_tokens ?? "unknown"}`,
+    capabilities.join(", "),
+    profiles && `profiles ${profiles.join(", ")}`,
+    layer_count === undefined ? undefined : `${layer_count} layers`,
+    digest && `digest ${digest.slice(0, shownDigits)}`,
+  ].filter(Boolean);
+  const first = facts.join("; ");
+  return system === undefined ? first : `${first}\nsystem: ${asLine(system)}`;
+}
 
 function unloadedData({ name, bytes, wasPinned, alsoAnsweredFor }: UnloadedModel) {
   return present({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });

@@ -78,7 +78,8 @@ export function renderPlan(model: string, plan: z.output<typeof planOutput>): st
   const evicted = plan.evict.map(({ name }) => name).filter((name) => name !== model);
   // Its own smaller load goes too; that is no eviction to worry about.
   const anew = evicted.length < plan.evict.length ? ", loaded anew with more context" : "";
-  return `${model} ${verdict}: ${room}${evicted.length === 0 ? "" : `, evicts ${evicted.join(", ")}`}${anew}`;
+  const evicts = evicted.length === 0 ? "" : `, evicts ${evicted.join(", ")}`;
+  return `${model} ${verdict}: ${room}${evicts}${anew}${warningsOf(plan)}`;
 }
 
 /**
@@ -94,8 +95,11 @@ export function renderSteps(model: string, plan: z.output<typeof planOutput>, me
   if (then.length === 0) return `${model}: ${situation ?? ""}`;
   const needed = method === "size_rule" && rules !== undefined ? rules : `needed ${formatBytes(plan.needed_bytes)}`;
   const chain = [`${situation}, ${needed}`, ...then].join(" → ");
-  const warned = (plan.warnings ?? []).map((warning) => `; ${warning}`).join("");
-  return `${model} ${plan.fits ? "fits" : "does not fit"}: ${chain}${warned}`;
+  return `${model} ${plan.fits ? "fits" : "does not fit"}: ${chain}${warningsOf(plan)}`;
+}
+
+function warningsOf({ warnings = [] }: z.output<typeof planOutput>): string {
+  return warnings.map((warning) => `; ${warning}`).join("");
 }
 
 /** Loaded with enough context, or in the cloud, where even its size is not ours. */

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
-import { present } from "./render.ts";
+import { noteLines, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";
 
 /** What `template` and `variables` of a tool may hold. */
@@ -42,8 +42,14 @@ export const renderTemplate = defineTool({
       }),
     };
   },
-  render({ text, system, model, finish_reason }) {
-    if (model !== undefined) return [text, `${model}${finish_reason === "length" ? ", cut at max_tokens" : ""}`];
-    return system === undefined ? text : [text, `system: ${system}`];
+  render({ text, system, model, finish_reason, notes }) {
+    if (model === undefined) {
+      const rest = [...(system === undefined ? [] : [`system: ${system}`]), ...noteLines(notes)];
+      return rest.length === 0 ? text : [text, rest.join("\n")];
+    }
+    return [
+      text,
+      [`${model}${finish_reason === "length" ? ", cut at max_tokens" : ""}`, ...noteLines(notes)].join("\n"),
+    ];
   },
 });

@@ -13,3 +13,32 @@ export function present<T extends Record<string, unknown>>(
 export function present(value: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined));
 }
+
+/** On one line, whatever it came as: an error's message may have several. */
+export function asLine(text: string): string {
+  return text.trim().replace(/\s*[\r\n]+\s*/g, " ");
+}
+
+/** What was done differently from what was asked, for the end of an answer's text. */
+export function noteLines(notes: readonly string[] = []): readonly string[] {
+  return notes.map((note) => `note: ${asLine(note)}`);
+}
+
+/** A word longer than this is cut: base64, or a script without blanks. */
+const longestWord = 100;
+
+/** The last `characters` of a text at most, from the start of a word on. */
+export function endOf(text: string, characters: number): string {
+  if (text.length <= characters) return text;
+  const start = text.length - characters;
+  const blank = text.slice(start - 1, start + longestWord).search(/\s/);
+  if (blank >= 0) return text.slice(start + blank).trimStart();
+  const from = Math.max(0, start - longestWord);
+  const words = new Intl.Segmenter(undefined, { granularity: "word" }).segment(text.slice(from, start + longestWord));
+  const cut = words.containing(start - from);
+  if (cut === undefined || from + cut.index === start) return text.slice(start);
+  const next = from + cut.index + cut.segment.length;
+  if (next < start + longestWord) return text.slice(next);
+  // Half a surrogate pair is no character.
+  return /[\udc00-\udfff]/.test(text.charAt(start)) ? text.slice(start + 1) : text.slice(start);
+}

@@ -4,7 +4,8 @@ import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool, type ToolContext } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
-import { present, round } from "./render.ts";
+import { formatDuration } from "../orchestrator/text/format-duration.ts";
+import { asLine, noteLines, present, round } from "./render.ts";
 import { type FilledTemplate, renderedFrom } from "./template-input.ts";
 
 const input = z.strictObject({
@@ -110,15 +111,65 @@ export const routeAndGenerate = defineTool({
     return { data: answer(result, written?.path, shown) };
   },
   render(answered) {
-    const { text, output_path, characters, model, finish_reason, tokens_per_second, plan, reason } = answered;
-    if (plan !== undefined) return `${renderPlan(model, plan)}; ${reason}`;
+    const { text, output_path, characters, model, finish_reason, tokens_per_second, plan, reason, notes } = answered;
+    if (plan !== undefined) {
+      return [`${renderPlan(model, plan)}; ${reason}`, ...noteLines(notes), ...routeLines(answered)].join("\n");
+    }
     const cut = finish_reason === "length" ? ", cut at max_tokens" : "";
     const speed = tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`;
-    const footer = `${model}${speed}${cut}`;
-    if (text === undefined) return `Wrote ${characters} characters to ${output_path} (${footer})`;
-    return [text, footer];
+    const figures = `${model}${speed}${cut}`;
+    const rest = [...noteLines(notes), ...conversationLines(answered), ...explainLines(answered)];
+    if (text === undefined) {
+      return [`Wrote ${characters} characters to ${output_path} (${figures})`, ...rest].join("\n");
+    }
+    return [text, [figures, ...rest].join("\n")];
   },
 });
+
+type Answer = z.output<typeof output>;
+
+function conversationLines({ continue_id, conversation_tokens }: Answer): readonly string[] {
+  if (continue_id === undefined) return [];
+  const tokens = conversation_tokens === undefined ? "" : ` (${conversation_tokens} tokens)`;
+  return [`continue_id "${continue_id}" continues this conversation${tokens}`];
+}
+
+/** In the text; the structured form has them all. */
+const shownModels = 8;
+
+/** What `explain` asked for, a line each; `route` is there only where it was. */
+function explainLines(answered: Answer): readonly string[] {
+  const { reason, route, timing, memory_used } = answered;
+  if (route === undefined) return [];
+  const lines = [`reason: ${asLine(reason)}`, ...routeLines(answered)];
+  if (timing !== undefined) {
+    const { queue_ms, load_ms, first_token_ms } = timing;
+    lines.push(
+      `queued ${formatDuration(queue_ms)}, loaded in ${formatDuration(load_ms)}, ` +
+        `first token after ${formatDuration(first_token_ms)}`,
+    );
+  }
+  if (memory_used !== undefined) {
+    lines.push(`remembered: ${memory_used.keys.map(asLine).join(", ")} (${memory_used.tokens} tokens)`);
+  }
+  return lines;
+}
+
+function routeLines({ route }: Answer): readonly string[] {
+  if (route === undefined) return [];
+  const { task, because, profile, considered, attempts } = route;
+  const shown = considered
+    .slice(0, shownModels)
+    .map(({ model, rejected }) => (rejected === undefined ? model : `${model} (${asLine(rejected)})`));
+  if (considered.length > shownModels) shown.push(`${considered.length - shownModels} more`);
+  const tried = attempts.map(({ model, engine, outcome }) => `${model} on ${engine} (${asLine(outcome)})`);
+  return [
+    `task ${task}: ${asLine(because)}; profile ${profile}`,
+    `considered: ${shown.join("; ")}`,
+    // One attempt is the answer itself.
+    ...(tried.length > 1 ? [`attempts: ${tried.join("; ")}`] : []),
+  ];
+}
 
 /** What the request says itself counts before what its template says. */
 async function generationRequest(
@@ -196,6 +247,7 @@ function planAnswer(plan: RoutePlan, isExplained: boolean): z.input<typeof outpu
     engine: plan.engine,
     reason: plan.reason,
     plan: planData(plan.plan),
+    notes: plan.notes.length > 0 ? [...plan.notes] : undefined,
     route: isExplained ? routeData(plan.route) : undefined,
   });
 }

@@ -111,6 +111,26 @@ describe("a conversation", () => {
     expect(messages[0]?.role).toBe("user");
   });
 
+  it("longer than what is kept says in every later answer how many messages are gone", async () => {
+    const { engine, asked } = countingEngine("ollama", 262_144);
+    const { generate } = createTestBrain([engine]);
+    const long = "word ".repeat(10_000);
+    let continueId = "new";
+    const notes: string[][] = [];
+    for (let turn = 0; turn < 5; turn += 1) {
+      const answer = await generate({ prompt: `${turn} ${long}`, continueId, model: "small:1b" });
+      continueId = answer.continueId ?? "";
+      notes.push([...answer.notes]);
+    }
+    const sent = asked.map(({ messages }) => messages.filter(({ role }) => role !== "system").length);
+    // All that was said before, less what a note counts.
+    const counted = notes.map((each) =>
+      Number(/the oldest (\d+) messages of the conversation/.exec(each.join())?.[1] ?? 0),
+    );
+    expect(counted.at(-1)).toBeGreaterThan(0);
+    expect(sent.map((count, turn) => count + (counted[turn] ?? 0))).toEqual([1, 3, 5, 7, 9]);
+  });
+
   it("that was held under local_only does not leave with a later turn", async () => {
     const { engine } = countingEngine();
     const remote = createFakeEngine("cloud", [fakeModel("big:cloud", gigabyte, { trust: "remote" })], {
@@ -130,6 +150,19 @@ describe("a conversation", () => {
     expect(plan.model).toBe("other:1b");
     await generate({ continueId });
     expect(asked[1]?.messages).toHaveLength(3);
+  });
+});
+
+describe("a plan", () => {
+  it("says what would be lowered", async () => {
+    const { engine } = countingEngine("ollama", 4_096);
+    const { orchestrator, caller } = createTestBrain([engine]);
+    const asking = { prompt: "one", maxTokens: 99_999, contextTokens: 65_536, model: "small:1b" };
+    const { notes } = await orchestrator.planGeneration(caller(), asking);
+    expect(notes).toEqual([
+      expect.stringMatching(/^max_tokens 99999 lowered to \d+: the window of small:1b has 4096 tokens/),
+      "context_tokens 65536 lowered to 4096, the window of small:1b",
+    ]);
   });
 });
 

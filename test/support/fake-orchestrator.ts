@@ -171,12 +171,13 @@ export const generated: GenerateResult = {
   notes: [],
 };
 
-const routePlan: RoutePlan = {
+export const routePlan: RoutePlan = {
   model: "qwen2.5-coder:7b",
   engine: "ollama",
   reason: "code model that fits",
   route: generated.route,
   plan,
+  notes: [],
 };
 
 const ram: RamStatus = {

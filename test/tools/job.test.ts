@@ -1,3 +1,4 @@
+import { encode } from "gpt-tokenizer/encoding/o200k_base";
 import { afterEach, describe, expect, it } from "vitest";
 import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/facade.ts";
 import type { Operation } from "../../src/orchestrator/types.ts";
@@ -9,7 +10,7 @@ import {
   generated,
   type DrivenOperation,
 } from "../support/fake-orchestrator.ts";
-import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
+import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 
 describe("job", () => {
   let connection: MemoryClient | undefined;
@@ -19,11 +20,11 @@ describe("job", () => {
   const pulled: PullResult = { name: "smollm2:135m", engine: "ollama", sizeBytes: 5e6, wasAlreadyPresent: false };
 
   /** Two jobs: a generation that has written something, and a pull. */
-  async function withJobs(more: Partial<Orchestrator> = {}) {
+  async function withJobs(more: Partial<Orchestrator> = {}, era: Era = "legacy") {
     const jobs = createFakeJobs();
     const generation: DrivenOperation<GenerateResult> = {
       ...drivenOperation<GenerateResult>(),
-      partial: () => ({ text: `${"x".repeat(2500)}the end`, thinking: "" }),
+      partial: () => ({ text: `${"words and words ".repeat(160)}the end`, thinking: "" }),
     };
     const pull = { ...drivenOperation<PullResult>("pull smollm2:135m"), id: "pull-3f9a2c1b", kind: "pull" as const };
     const adopt = <Result>(tool: string, operation: Operation<Result>, outcome: Promise<object>) =>
@@ -32,10 +33,18 @@ describe("job", () => {
     adopt(
       "route_and_generate",
       generation,
-      generation.follow(signal).then(({ text, model, engine, reason }) => ({ text, model, engine, reason })),
+      generation
+        .follow(signal)
+        .then(({ text, model, engine, reason, notes }) => ({
+          text,
+          model,
+          engine,
+          reason,
+          ...(notes.length > 0 && { notes }),
+        })),
     );
     adopt("pull_model", pull, pull.follow(signal).then(pullAnswer));
-    connection = await connectMemoryClient(createFakeOrchestrator({ jobs, ...more }), { patienceSeconds: 0.01 });
+    connection = await connectMemoryClient(createFakeOrchestrator({ jobs, ...more }), { patienceSeconds: 0.01, era });
     return { connection, generation, pull, jobs };
   }
 
@@ -60,13 +69,14 @@ describe("job", () => {
     });
   });
 
-  it("shows how far it is, the end of its text, and what to call next", async () => {
+  it("shows how far it is, the end of its text from a word on, and what to call next", async () => {
     const { connection: client, generation } = await withJobs();
     generation.report({ message: "smollm2:135m: 7 tokens", completionTokens: 7 });
     const { structuredContent, content } = await client.call("job", { action: "status", job_id: "generate-1" });
     const { partial_text: text, ...facts } = structuredContent as { partial_text: string };
-    expect(text).toHaveLength(2000);
-    expect(text).toMatch(/the end$/);
+    expect(text.length).toBeGreaterThan(1980);
+    expect(text.length).toBeLessThanOrEqual(2000);
+    expect(text).toMatch(/^(words|and) .* the end$/);
     expect(facts).toEqual({
       job: "generate-1",
       state: "running",
@@ -75,10 +85,45 @@ describe("job", () => {
       progress: { message: "smollm2:135m: 7 tokens", completion_tokens: 7 },
       next: 'call job with action "wait" and this id',
     });
-    expect(content[1]).toEqual({
-      type: "text",
-      text: 'generate-1 running: smollm2:135m: 7 tokens\ncall job with action "wait" and this id',
-    });
+    expect(content).toEqual([
+      { type: "text", text },
+      { type: "text", text: 'generate-1 running: smollm2:135m: 7 tokens\ncall job with action "wait" and this id' },
+    ]);
+  });
+
+  it.each(["legacy", "modern"] as const)(
+    "answers a wait that was too short with state and progress alone, in at most 60 tokens (%s)",
+    async (era) => {
+      const { connection: client, generation } = await withJobs({}, era);
+      generation.report({ message: "smollm2:135m: 1234 tokens", completionTokens: 1234 });
+      const { structuredContent, content } = await client.call("job", { action: "wait", job_id: "generate-1" });
+      expect(structuredContent).toEqual({
+        job: "generate-1",
+        state: "running",
+        progress: { message: "smollm2:135m: 1234 tokens", completion_tokens: 1234 },
+        next: 'call job with action "wait" and this id',
+      });
+      const text = 'generate-1 running: smollm2:135m: 1234 tokens\ncall job with action "wait" and this id';
+      expect(content).toEqual([{ type: "text", text }]);
+      for (const form of [JSON.stringify(structuredContent), text]) expect(encode(form).length).toBeLessThanOrEqual(60);
+    },
+  );
+
+  it("answers a wait for a job that failed with the error, not with half a text", async () => {
+    const { connection: client, generation } = await withJobs();
+    generation.fail(new Error("it crashed"));
+    const { structuredContent, content } = await client.call("job", { action: "wait", job_id: "generate-1" });
+    expect(structuredContent).toEqual({ job: "generate-1", state: "failed", error: "Error: it crashed" });
+    expect(content).toEqual([{ type: "text", text: "generate-1 failed: Error: it crashed" }]);
+  });
+
+  it("has the notes of a finished answer in both forms", async () => {
+    const { connection: client, generation } = await withJobs();
+    const notes = ["the oldest 4 messages of the conversation were left out"];
+    generation.succeed({ ...generated, notes });
+    const { structuredContent, content } = await client.call("job", { action: "wait", job_id: "generate-1" });
+    expect(structuredContent).toMatchObject({ result: { notes } });
+    expect(content[1]).toMatchObject({ text: expect.stringContaining(`\nnote: ${notes[0]}`) });
   });
 
   it("waits no longer than its client does", async () => {

@@ -193,4 +193,22 @@ describe("list_models", () => {
       }
     `);
   });
+
+  it.each(["legacy", "modern"] as const)(
+    "says the facts and figures in the text too, a line a model (%s)",
+    async (era) => {
+      const orchestrator = createFakeOrchestrator();
+      connection = await connectMemoryClient(orchestrator, { era });
+      const { content } = await connection.call("list_models", { verbose: true });
+      expect(content).toMatchInlineSnapshot(`
+      [
+        {
+          "text": "qwen2.5-coder:7b (ollama, 4.7 GB, installed): qwen2 7.6B Q4_K_M; context 32768; can completion, tools, insert; profiles code; needs 7.4 GB of 9.2 GB free, predicted 5.1 GB (computed, ±5 %); 18.4 tokens/s; modified 2026-11-01T10:00:00Z
+      smollm2:135m (llama-cpp, 270.9 MB, loaded)",
+          "type": "text",
+        },
+      ]
+    `);
+    },
+  );
 });

@@ -41,7 +41,8 @@ describe("manage_model", () => {
       {
         "content": [
           {
-            "text": "qwen2.5-coder:7b: 7.6B, Q4_K_M, 4.7 GB; ollama, installed; context 32768; completion, tools, insert",
+            "text": "qwen2.5-coder:7b: qwen2, 7.6B, Q4_K_M, 4.7 GB; ollama, installed; context 32768; completion, tools, insert; profiles code; 28 layers; digest dae161e27b0e
+      system: You are a helpful assistant.",
             "type": "text",
           },
         ],

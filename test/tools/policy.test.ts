@@ -1,6 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { encode } from "gpt-tokenizer/encoding/o200k_base";
 import { describe, expect, it } from "vitest";
+import * as z from "zod";
 import { hintsOf } from "../../src/server/hints.ts";
 import { toolEntry } from "../../src/server/tool-list.ts";
 import type { ToolDefinition } from "../../src/tools/definition.ts";
@@ -127,4 +128,47 @@ function keysOf(schema: unknown): string[] {
     ...own,
     ...Object.values(schema).flatMap((value) => (Array.isArray(value) ? value.flatMap(keysOf) : keysOf(value))),
   ];
+}
+
+/** What is said beside an answer's own content: clients that show the text alone must not lose it. */
+const remarks = ["notes", "note", "warnings", "problems"];
+
+describe.each(
+  tools.flatMap((tool) => {
+    const { properties = {} } = z.toJSONSchema(tool.output);
+    return remarks.filter((key) => key in properties).map((key) => [tool.name, key, tool] as const);
+  }),
+)("%s with %s", (_name, key, tool) => {
+  it("has every one of them in its text", () => {
+    const schema = z.toJSONSchema(tool.output);
+    const field = schema.properties?.[key];
+    const isList = typeof field === "object" && field.type === "array";
+    const said = isList ? ["the first remark", "the second remark"] : ["the only remark"];
+    const data = tool.output.parse({ ...(sampleOf(schema) as object), [key]: isList ? said : said[0] });
+    const rendered = [tool.render(data)].flat().join("\n");
+    for (const remark of said) expect(rendered).toContain(remark);
+  });
+});
+
+/** The least that a JSON Schema allows: required members alone. */
+function sampleOf(schema: z.core.JSONSchema.JSONSchema): unknown {
+  if (schema.enum !== undefined) return schema.enum[0];
+  switch (schema.type) {
+    case "object":
+      return Object.fromEntries(
+        (schema.required ?? []).map((name) => [
+          name,
+          sampleOf(schema.properties?.[name] as z.core.JSONSchema.JSONSchema),
+        ]),
+      );
+    case "array":
+      return [];
+    case "number":
+    case "integer":
+      return 1;
+    case "boolean":
+      return true;
+    default:
+      return "x";
+  }
 }

@@ -2,8 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { GenerateRequest } from "../../src/orchestrator/facade.ts";
-import { createFakeOrchestrator, doneOperation, generated } from "../support/fake-orchestrator.ts";
+import type { GenerateRequest, GenerateResult } from "../../src/orchestrator/facade.ts";
+import { createFakeOrchestrator, doneOperation, generated, routePlan } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 
 const png = Buffer.from("89504e470d0a1a0a", "hex");
@@ -112,7 +112,10 @@ describe("route_and_generate", () => {
       }),
     );
     const result = await connection.call("route_and_generate", { prompt: "Hi" });
-    expect(result.content[1]).toEqual({ type: "text", text: "smollm2:135m, 92.3 tokens/s, cut at max_tokens" });
+    expect(result.content[1]).toEqual({
+      type: "text",
+      text: "smollm2:135m, 92.3 tokens/s, cut at max_tokens\nnote: max_tokens 9000 lowered to 8192",
+    });
     expect(result.structuredContent).toMatchObject({
       finish_reason: "length",
       notes: ["max_tokens 9000 lowered to 8192"],
@@ -272,5 +275,87 @@ describe("route_and_generate", () => {
     expect(plain.structuredContent).not.toHaveProperty("memory_used");
     const explained = await connection.call("route_and_generate", { prompt: "Hi", explain: true });
     expect(explained.structuredContent).toMatchObject({ memory_used: { keys: ["style"], tokens: 31 } });
+  });
+
+  describe.each(["legacy", "modern"] as const)("says in the text too, a line each (%s)", (era) => {
+    async function textOf(more: Partial<GenerateResult>, input: Record<string, unknown> = {}) {
+      const orchestrator = createFakeOrchestrator({ generate: async () => doneOperation({ ...generated, ...more }) });
+      connection = await connectMemoryClient(orchestrator, { era });
+      const { content } = await connection.call("route_and_generate", { prompt: "Hi", ...input });
+      const [own, ...rest] = content.map((block) => (block.type === "text" ? block.text : ""));
+      expect(own).toBe(generated.text);
+      return rest.join("\n").split("\n");
+    }
+
+    it("that a conversation was cut, and limits lowered", async () => {
+      const notes = [
+        "the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens,\n  x reads at most 8192",
+        "context_tokens 65536 lowered to 8192, the window of smollm2:135m",
+      ];
+      expect(await textOf({ notes })).toEqual([
+        "smollm2:135m, 92.3 tokens/s",
+        "note: the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens, x reads at most 8192",
+        "note: context_tokens 65536 lowered to 8192, the window of smollm2:135m",
+      ]);
+    });
+
+    it("the id of the conversation, and how to use it", async () => {
+      const lines = await textOf({ continueId: "1a2b3c4d", conversationTokens: 99 }, { continue_id: "new" });
+      expect(lines).toEqual([
+        "smollm2:135m, 92.3 tokens/s",
+        'continue_id "1a2b3c4d" continues this conversation (99 tokens)',
+      ]);
+    });
+
+    it("with explain the reason, what was considered and tried, the times, and what was remembered", async () => {
+      const attempts = [
+        { model: "qwen3:4b", engine: "ollama", outcome: "it crashed" },
+        { model: "smollm2:135m", engine: "llama-cpp", outcome: "answered" },
+      ];
+      const more = { route: { ...generated.route, attempts }, memoryUsed: { keys: ["style"], tokens: 31 } };
+      expect(await textOf(more, { explain: true })).toEqual([
+        "smollm2:135m, 92.3 tokens/s",
+        "reason: already loaded, fits task general",
+        "task general: nothing points to another task; profile general",
+        "considered: smollm2:135m; nomic-embed-text (no completion)",
+        "attempts: qwen3:4b on ollama (it crashed); smollm2:135m on llama-cpp (answered)",
+        "queued 0 ms, loaded in 0 ms, first token after 56 ms",
+        "remembered: style (31 tokens)",
+      ]);
+    });
+
+    it("nothing where nothing was asked or done otherwise", async () => {
+      expect(await textOf({})).toEqual(["smollm2:135m, 92.3 tokens/s"]);
+    });
+  });
+
+  it("names at most eight of the models considered in the text", async () => {
+    const considered = Array.from({ length: 11 }, (_unused, index) => ({ model: `m${index}`, engine: "ollama" }));
+    const route = { ...generated.route, considered };
+    const generate = async () => doneOperation({ ...generated, route });
+    connection = await connectMemoryClient(createFakeOrchestrator({ generate }));
+    const { content, structuredContent } = await connection.call("route_and_generate", { prompt: "Hi", explain: true });
+    expect(content[1]).toMatchObject({
+      text: expect.stringContaining("considered: m0; m1; m2; m3; m4; m5; m6; m7; 3 more\n"),
+    });
+    expect((structuredContent as { route: { considered: unknown[] } }).route.considered).toHaveLength(11);
+  });
+
+  it("says of a plan what would be lowered, and with explain what was considered", async () => {
+    const notes = ["max_tokens 9000 lowered to 8192: the window of qwen2.5-coder:7b has 8192 tokens"];
+    const planGeneration = async () => ({ ...routePlan, notes });
+    connection = await connectMemoryClient(createFakeOrchestrator({ planGeneration }));
+    const { content, structuredContent } = await connection.call("route_and_generate", {
+      prompt: "Hi",
+      dry_run: true,
+      explain: true,
+    });
+    expect(structuredContent).toMatchObject({ notes });
+    const lines = content.flatMap((block) => (block.type === "text" ? block.text.split("\n") : []));
+    expect(lines.slice(1)).toEqual([
+      `note: ${notes[0]}`,
+      expect.stringMatching(/^task \w+: /),
+      expect.stringMatching(/^considered: /),
+    ]);
   });
 });

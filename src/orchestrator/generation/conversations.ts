@@ -8,6 +8,8 @@ export interface Thread {
   readonly id: string;
   /** Oldest first, questions and answers in turn. */
   readonly history: readonly ChatMessage[];
+  /** Messages that `history` lacks: the oldest, which a conversation doesn't keep beyond its limit. */
+  readonly droppedMessages: number;
   /** System prompt of the turns so far. */
   readonly system?: string;
   /** The model that answered last. */
@@ -34,14 +36,15 @@ export interface Conversations {
   begin(continueId: string): Thread;
 }
 
-/** Of one conversation; the oldest turns go first. */
-const maxTokens = 32_768;
+/** Most tokens of one conversation; the oldest turns go first. */
+export const maxConversationTokens = 32_768;
 /** Of an id that isn't ours. */
 const shownCharacters = 60;
 
 interface Conversation {
   readonly id: string;
   turns: readonly Turn[];
+  droppedTurns: number;
   tokens: number;
   usedAtMs: number;
   isAnswering: boolean;
@@ -67,7 +70,14 @@ export function createConversations(
 
   function find(continueId: string): Conversation {
     if (continueId === "new") {
-      return { id: randomUUID().slice(0, 8), turns: [], tokens: 0, usedAtMs: now(), isAnswering: false };
+      return {
+        id: randomUUID().slice(0, 8),
+        turns: [],
+        droppedTurns: 0,
+        tokens: 0,
+        usedAtMs: now(),
+        isAnswering: false,
+      };
     }
     const found = kept.get(continueId);
     if (found === undefined) {
@@ -95,11 +105,14 @@ export function createConversations(
           { role: "user", content: question },
           { role: "assistant", content: answer },
         ]),
+        droppedMessages: conversation.droppedTurns * 2,
         ...(last?.system === undefined ? {} : { system: last.system }),
         ...(last === undefined ? {} : { model: last.model }),
         isLocalOnly: conversation.turns.some(({ isLocalOnly }) => isLocalOnly),
         keep(turn) {
-          conversation.turns = newestTurns([...conversation.turns, turn]);
+          const all = [...conversation.turns, turn];
+          conversation.turns = newestTurns(all);
+          conversation.droppedTurns += all.length - conversation.turns.length;
           conversation.tokens = conversation.turns.reduce((sum, each) => sum + tokensOf(each), 0);
           conversation.usedAtMs = now();
           // Only an answered conversation can be gone on with.
@@ -119,7 +132,7 @@ function newestTurns(turns: readonly Turn[]): readonly Turn[] {
   let tokens = 0;
   const from = turns.findLastIndex((turn) => {
     tokens += tokensOf(turn);
-    return tokens > maxTokens;
+    return tokens > maxConversationTokens;
   });
   // The newest stays, however long it is.
   return turns.slice(Math.min(from + 1, turns.length - 1));

@@ -20,12 +20,14 @@ export async function planGeneration(
   const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
   const { located } = entry;
   const { task, because, profile, considered } = route;
+  const unapproved = caller.project?.waiting;
   return {
     model: located.model.name,
     engine: located.engine.id,
     reason,
     route: { task, because, profile, considered, attempts: [] },
     plan: await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens),
+    notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
   };
 }
 

@@ -17,7 +17,7 @@ import type { OperationContext } from "../operations/operations.ts";
 import type { CallerContext } from "../types.ts";
 import { attempt, type GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { Thread } from "./conversations.ts";
+import { maxConversationTokens, type Thread } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
 import { type Attempt, failureOf, resultOf } from "./result.ts";
 import { chooseRoute, narrowed } from "./route.ts";
@@ -106,7 +106,7 @@ async function walk(
         reason,
         attempts,
         answered,
-        notes: unapproved === undefined ? [] : [unapproved],
+        notes: [...droppedNotes(thread), ...(unapproved === undefined ? [] : [unapproved])],
         totalMs: world.steady() - startedAtMs,
       });
     } catch (error) {
@@ -139,6 +139,15 @@ async function walk(
     }
   }
   throw failureOf(attempts, failures);
+}
+
+/** What the conversation has lost before this turn: the model answers without it. */
+function droppedNotes(thread: Thread | undefined): readonly string[] {
+  if (thread === undefined || thread.droppedMessages === 0) return [];
+  return [
+    `the oldest ${thread.droppedMessages} messages of the conversation are no longer kept: ` +
+      `it holds ${maxConversationTokens} tokens at most`,
+  ];
 }
 
 /** Nothing is left to try: the failure that led here says more. */
