@@ -3,8 +3,11 @@ import type { StoredModel } from "../../store/store.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
 
-/** What Ollama samples with when neither request nor manifest says anything (`DefaultOptions` in its `api/types.go`). */
-const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1, repeatLastTokens: 64 } as const;
+/**
+ * What Ollama samples with when neither request nor manifest sets it (`DefaultOptions` in its `api/types.go`), except the
+ * repeat penalty: Ollama has none, and small models then go in circles.
+ */
+const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1.1, repeatLastTokens: 64 } as const;
 
 /** Names of a manifest's parameters that are obeyed; `num_ctx` and `num_predict` by who sizes requests. */
 export const readParameters = [
@@ -42,7 +45,7 @@ export function prepareRequest(
     ...(format === undefined ? {} : { format }),
     ...(request.think === undefined ? {} : { think: request.think }),
     maxTokens: request.maxTokens,
-    sampling: samplingOf(stored.parameters, request),
+    sampling: samplingOf(stored.parameters, request, format !== undefined),
   };
 }
 
@@ -54,6 +57,7 @@ function withSystem(messages: readonly ChatMessage[], system: string | undefined
 function samplingOf(
   parameters: StoredModel["parameters"],
   { sampling: asked, contextTokens }: GenerationRequest,
+  hasFormat: boolean,
 ): ChildSampling {
   const number = (key: (typeof readParameters)[number]): number | undefined => {
     const value = parameters[key];
@@ -71,7 +75,8 @@ function samplingOf(
     // Negative means random, in Ollama's words.
     ...(seed === undefined || seed < 0 ? {} : { seed }),
     stop: stop.filter((text): text is string => typeof text === "string" && text !== ""),
-    repeatPenalty: number("repeat_penalty") ?? defaults.repeatPenalty,
+    // Keys and brackets of JSON must repeat.
+    repeatPenalty: number("repeat_penalty") ?? (hasFormat ? 1 : defaults.repeatPenalty),
     // Negative means all of the context, in Ollama's words; 0 is off.
     repeatLastTokens: repeatLastTokens < 0 ? contextTokens : repeatLastTokens,
     frequencyPenalty: number("frequency_penalty") ?? 0,

@@ -23,14 +23,14 @@ const request: GenerationRequest = {
 };
 
 describe("defaults under a request", () => {
-  it("are Ollama's where nobody says anything", () => {
+  it("are Ollama's and a mild repeat penalty where neither the manifest nor the request sets any", () => {
     expect(prepareRequest(stored, request, undefined).sampling).toEqual({
       temperature: 0.8,
       topP: 0.9,
       topK: 40,
       minP: 0,
       stop: [],
-      repeatPenalty: 1,
+      repeatPenalty: 1.1,
       repeatLastTokens: 64,
       frequencyPenalty: 0,
       presencePenalty: 0,
@@ -45,6 +45,15 @@ describe("defaults under a request", () => {
       stop: ["<end>"],
       repeatPenalty: 1.1,
     });
+  });
+  it("a repeat penalty of 1 in the manifest turns it off", () => {
+    const parameters = { repeat_penalty: 1 };
+    expect(prepareRequest({ ...stored, parameters }, request, undefined).sampling.repeatPenalty).toBe(1);
+  });
+  it("an answer in a given format has no repeat penalty: keys and brackets must repeat", () => {
+    expect(prepareRequest(stored, request, "json").sampling.repeatPenalty).toBe(1);
+    const parameters = { repeat_penalty: 1.3 };
+    expect(prepareRequest({ ...stored, parameters }, request, "json").sampling.repeatPenalty).toBe(1.3);
   });
   it("give way to the request", () => {
     const parameters = { temperature: 0.2, seed: 3, stop: "<end>" };

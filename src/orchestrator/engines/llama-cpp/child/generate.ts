@@ -140,7 +140,7 @@ function samplerOptions({ sampling }: GenerateRequest) {
     minP: sampling.minP,
     ...(sampling.seed === undefined ? {} : { seed: sampling.seed }),
     customStopTriggers: sampling.stop,
-    // The library's own default is a penalty of 1.1, which nobody asked for.
+    // Stated either way: the library has a default of its own.
     repeatPenalty:
       hasPenalty && sampling.repeatLastTokens > 0
         ? {
