@@ -7,7 +7,7 @@ import { modelId } from "./model-id.ts";
 /**
  * Which names an engine answers with one process. Ollama keeps one per file of weights (`server/sched.go`): a request by
  * another name of the same file is answered by it, or, where adapters or the runner's own options differ, replaces it.
- * The embedded engine has a process for each name.
+ * The embedded engine keeps one per file of weights and adapters, whatever the options.
  */
 export interface Runners {
   /** The engine described the model so. */
@@ -33,8 +33,9 @@ export function createRunners(): Runners {
     note(engine, name, facts) {
       const runner = runnerOf(engine, facts);
       const id = modelId(engine.id, name);
-      if (runner === undefined) known.delete(id);
-      else known.set(id, { engineId: engine.id, name, slot: `${engine.id} sha256:${facts.weightsDigest}`, runner });
+      if (runner === undefined) return void known.delete(id);
+      const slot = engine.kind === "llama-cpp" ? runner : `sha256:${facts.weightsDigest}`;
+      known.set(id, { engineId: engine.id, name, slot: `${engine.id} ${slot}`, runner });
     },
     forget: (id) => void known.delete(id),
     slotOf: (id) => known.get(id)?.slot ?? id,
@@ -52,8 +53,9 @@ const runnerOptions = ["num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thre
 
 /** Equal for models that one process answers at the same context; undefined where the engine has one for each name. */
 function runnerOf(engine: Pick<Engine, "kind">, facts: ModelFacts | undefined): string | undefined {
-  if (engine.kind !== "ollama" || facts?.weightsDigest === undefined) return undefined;
+  if (facts?.weightsDigest === undefined) return undefined;
   const { weightsDigest, attachedDigests = [], parameters = {} } = facts;
+  if (engine.kind === "llama-cpp") return JSON.stringify([weightsDigest, attachedDigests]);
   return JSON.stringify([weightsDigest, attachedDigests, runnerOptions.map((option) => parameters[option] ?? null)]);
 }
 
@@ -68,12 +70,13 @@ export async function sharedResident(
   describe: (where: LocatedModel) => Promise<ModelFacts | undefined>,
 ): Promise<ResidentModel | undefined> {
   const { engine, model } = located;
-  if (engine.kind !== "ollama" || model.digest === undefined) return undefined;
+  if (model.digest === undefined) return undefined;
   for (const resident of loaded) {
     // Without this the name might mean other weights by now.
     const isIt = ({ name, digest }: InstalledModel) => digest === resident.digest && sameModel(name, resident.name);
     const row = installed.find(isIt);
-    if (row === undefined || !looksAlike(row, model)) continue;
+    // The embedded engine's digest is that of the weights, which labels of a manifest don't change.
+    if (row === undefined || !(row.digest === model.digest || looksAlike(row, model))) continue;
     const wanted = runnerOf(engine, await describe(located));
     if (wanted !== undefined && wanted === runnerOf(engine, await describe({ engine, model: row }))) return resident;
   }

@@ -1,4 +1,5 @@
 import { PromptTooLong, throwIfCancelled, UnsupportedCapability } from "../../errors.ts";
+import type { StoredModel } from "../../store/store.ts";
 import type { ModelFacts } from "../../types.ts";
 import type { Engine, EngineEmbedding, EngineTokenizer, LoadOptions } from "../engine.ts";
 import type { GenerateDone } from "./child/protocol.ts";
@@ -16,6 +17,7 @@ export interface ComputingParts {
   /** Milliseconds without a sign after which a process that computes is taken to be dead-locked. */
   readonly silenceMs: number;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
+  readonly find: (model: string) => Promise<StoredModel | undefined>;
 }
 
 /** Most inputs are shorter; a longer one loads the model anew. */
@@ -24,11 +26,12 @@ const embeddingContextTokens = 2_048;
 const slowestMsPerCharacter = 15;
 
 /** What a model in memory is asked: text, vectors, counts. */
-export function createComputing({ models, gate, now, silenceMs, prepare }: ComputingParts): {
+export function createComputing(parts: ComputingParts): {
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
   readonly count: EngineTokenizer["count"];
 } {
+  const { models, gate, now, silenceMs, prepare } = parts;
   /** Loads what is missing, waits for the cores, computes. */
   async function compute<Done>(
     loadable: Loadable,
@@ -65,7 +68,7 @@ export function createComputing({ models, gate, now, silenceMs, prepare }: Compu
       const { stored, facts } = loadable;
       requireCapabilities(facts, request.think);
       const childRequest = prepareRequest(stored, request, format?.grammar);
-      if (!isResident(models, stored.name, request.contextTokens)) sink.phase("loading");
+      if (!isResident(models, stored, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
       const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, ({ session }) =>
         callHeard(
@@ -121,7 +124,8 @@ export function createComputing({ models, gate, now, silenceMs, prepare }: Compu
 
     async count(model, text, signal) {
       throwIfCancelled(signal, `counting the tokens of ${model}`);
-      const resident = models.find(model);
+      const stored = await parts.find(model);
+      const resident = stored && models.find(stored);
       if (resident === undefined) return undefined;
       try {
         const request = { type: "count", text } as const;
@@ -133,8 +137,8 @@ export function createComputing({ models, gate, now, silenceMs, prepare }: Compu
   };
 }
 
-function isResident(models: Models, name: string, contextTokens: number): boolean {
-  const resident = models.find(name);
+function isResident(models: Models, stored: StoredModel, contextTokens: number): boolean {
+  const resident = models.find(stored);
   return resident !== undefined && resident.session.isAlive() && resident.contextTokens >= contextTokens;
 }
 

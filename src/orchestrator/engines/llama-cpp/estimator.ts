@@ -23,8 +23,8 @@ export interface Estimator {
 const limitMs = 30_000;
 /** For a load of another engine, which the formula predicts too: not worth a long wait. */
 const foreignLimitMs = 10_000;
-/** Measured with 3.21.1 on Linux, for systems that don't tell a process's anonymous memory. */
-const usualBaseBytes = 32 * 1024 ** 2;
+/** Node with llama.cpp and no model: measured with 3.21.1 on Linux, for systems that don't report a process's memory. */
+const usualBaseBytes = 88 * 1024 ** 2;
 /** What the first generations add to any model (template, samplers, JavaScript's heap): 6 to 10 MB with SmolLM2. */
 const generationBytes = 8 * 1024 ** 2;
 
@@ -102,7 +102,8 @@ export function createEstimator(parts: {
           const grown = await readProcessMemory(session.pid);
           const grownBytes = base && grown ? Math.max(0, grown.anonymousBytes - base.anonymousBytes) : 0;
           const otherBytes = grownBytes + generationBytes;
-          return toEstimate(done, contextTokens, otherBytes, base?.anonymousBytes ?? usualBaseBytes);
+          const baseBytes = base ? base.anonymousBytes + base.mappedBytes : usualBaseBytes;
+          return toEstimate(done, contextTokens, otherBytes, baseBytes);
         }),
       );
     },

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../errors.ts";
 import { unsupportedReason } from "../../gguf/compatibility.ts";
 import { factsFromHeader } from "../../gguf/facts.ts";
@@ -156,6 +156,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     now: steady,
     silenceMs: options.silenceMs ?? defaultSilenceMs,
     prepare,
+    find: store.find,
   });
 
   return {
@@ -188,7 +189,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       async remove(model, signal) {
         throwIfCancelled(signal, `deleting ${model}`);
         const stored = await find(model);
-        await models.unload(stored.name);
+        // Other names of its weights keep what was loaded under theirs.
+        await models.unloadNamed(stored.name);
         return await store.remove(stored.name);
       },
       creation: {
@@ -212,7 +214,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       async unload(model, signal) {
         throwIfCancelled(signal, `unloading ${model}`);
         const stored = await store.find(model);
-        await models.unload(stored?.name ?? model);
+        // What has lost its name is listed by it as long as it is loaded.
+        await (stored === undefined ? models.unloadNamed(model) : models.unload(stored));
       },
     },
     embedding: { embed },
@@ -272,6 +275,7 @@ function toInstalled(stored: StoredModel): InstalledModel {
 /** The file's word counts; the manifest fills in what it leaves open. */
 function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
   const { name, digest, sizeBytes, parameterSize, quantization, system, parameters } = stored;
+  const attachedDigests = stored.adapterFiles.map((file) => basename(file).replace(/^sha256-/, ""));
   return {
     ...(parameterSize === undefined ? {} : { parameterSize }),
     ...(quantization === undefined ? {} : { quantization }),
@@ -279,6 +283,8 @@ function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
     weightsBytes: header.weightsBytes,
     name,
     digest,
+    weightsDigest: digest,
+    ...(attachedDigests.length === 0 ? {} : { attachedDigests }),
     sizeBytes,
     trust: "local",
     ...(system === undefined ? {} : { system }),

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { Cancelled, LoadFailed, UnloadUnconfirmed } from "../../errors.ts";
 import type { GgufHeader } from "../../gguf/inspect.ts";
@@ -37,16 +38,18 @@ export interface Use {
 export interface Models {
   /** Loads unless it is loaded with at least that context; calls for one model share one load. Throws `LoadFailed`. */
   use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use>;
-  find(name: string): Resident | undefined;
+  /** What answers for the model, be it loaded under another name of the same weights. */
+  find(stored: StoredModel): Resident | undefined;
   describe(resident: Resident): Promise<ResidentModel>;
   list(): Promise<readonly ResidentModel[]>;
   /** Ends a load under way, too. Resolves when the process is gone. */
-  unload(name: string): Promise<void>;
+  unload(stored: StoredModel): Promise<void>;
+  /** The same for what was loaded under that name, which may be gone from the store. */
+  unloadNamed(name: string): Promise<void>;
   close(): Promise<void>;
 }
 
 interface Entry extends Resident {
-  readonly base: ProcessMemory | undefined;
   readonly request: LoadRequest;
   users: number;
   /** Somebody used it: from then on its time ends it. */
@@ -58,6 +61,7 @@ interface Entry extends Resident {
 }
 
 interface PendingLoad {
+  readonly name: string;
   readonly done: Promise<void>;
   readonly abort: AbortController;
   readonly reports: Set<Report>;
@@ -85,11 +89,17 @@ export interface ModelsParts {
 /** SIGKILL comes after a fifth of a second; a process that still stands hangs in the kernel. */
 const defaultStopLimitMs = 10_000;
 
-/** The models in memory: one process each, by name. */
+/** Equal for names of the same weights with the same adapters, which share a process. Files carry their digests. */
+function slotOf({ digest, adapterFiles }: StoredModel): string {
+  return [digest, ...adapterFiles.map((file) => basename(file))].join(" ");
+}
+
+/** The models in memory: one process for each slot. */
 export function createModels(parts: ModelsParts): Models {
   const { gate, now, steady, log } = parts;
   const entries = new Map<string, Entry>();
   const loads = new Map<string, PendingLoad>();
+  const named = (name: string) => [...entries.values()].find(({ stored }) => sameModel(stored.name, name));
   /** Told to end, and still there: nobody uses them, and their memory is taken. */
   const standing = new Set<Entry>();
   let isClosed = false;
@@ -101,8 +111,9 @@ export function createModels(parts: ModelsParts): Models {
     signal: AbortSignal,
   ) {
     const { name } = stored;
-    const previous = entries.get(name);
-    // Through the gate: whoever computes with the smaller context may finish.
+    const slot = slotOf(stored);
+    const previous = entries.get(slot) ?? named(name);
+    // Through the gate: a request that computes with the smaller context may finish.
     if (previous !== undefined) await gate.run(signal, () => end(previous));
     const startedAt = steady();
     const limitMs = parts.loadLimitMs(header.weightsBytes);
@@ -110,7 +121,6 @@ export function createModels(parts: ModelsParts): Models {
     try {
       report({ message: `loading ${name}`, completedBytes: 0, totalBytes: header.weightsBytes });
       session = await parts.open(signal);
-      const base = await readProcessMemory(session.pid);
       const loadRequest = request(options);
       const loading = session.call(
         loadRequest,
@@ -133,13 +143,12 @@ export function createModels(parts: ModelsParts): Models {
         session,
         contextTokens: loadRequest.contextTokens,
         loadMs: steady() - startedAt,
-        base,
         request: loadRequest,
         users: 0,
         wasTaken: false,
         keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? parts.keepAliveSeconds,
       };
-      entries.set(name, entry);
+      entries.set(slot, entry);
       void session.ended.then((ended) => {
         forget(entry);
         if (!ended.wasStopped) log.warn(`the engine process of ${name} ended ${causeOf(ended)}`);
@@ -152,28 +161,29 @@ export function createModels(parts: ModelsParts): Models {
 
   function startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {
     const { name } = loadable.stored;
+    const slot = slotOf(loadable.stored);
     const abort = new AbortController();
     const reports = new Set<Report>();
     const reportAll: Report = (progress) => {
       for (const report of reports) report(progress);
     };
     const done = load(loadable, options, reportAll, abort.signal).finally(() => {
-      if (loads.get(name) === pending) loads.delete(name);
+      if (loads.get(slot) === pending) loads.delete(slot);
     });
-    const pending: PendingLoad = { done, abort, reports, followers: 0 };
+    const pending: PendingLoad = { name, done, abort, reports, followers: 0 };
     // Everybody may have left it.
     done.catch(() => undefined);
-    loads.set(name, pending);
+    loads.set(slot, pending);
     return pending;
   }
 
   /** Waits for a load on behalf of one call; the last call to leave ends it. */
-  async function follow(pending: PendingLoad, report: Report, signal: AbortSignal, name: string): Promise<void> {
+  async function follow(pending: PendingLoad, report: Report, signal: AbortSignal, stored: StoredModel): Promise<void> {
     pending.followers += 1;
     pending.reports.add(report);
     let leave: (() => void) | undefined;
     const left = new Promise<never>((_, reject) => {
-      leave = () => reject(new Cancelled(`loading ${name} was cancelled`, { cause: signal.reason }));
+      leave = () => reject(new Cancelled(`loading ${stored.name} was cancelled`, { cause: signal.reason }));
       signal.addEventListener("abort", leave, { once: true });
       if (signal.aborted) leave();
     });
@@ -189,26 +199,27 @@ export function createModels(parts: ModelsParts): Models {
         await pending.done.catch(() => undefined);
         // Whoever else waited for it takes it within this turn.
         await nextTurn();
-        const entry = entries.get(name);
+        const entry = entries.get(slotOf(stored));
         if (entry?.wasTaken === false) await end(entry);
       }
     }
   }
 
   async function use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use> {
-    const { name } = loadable.stored;
+    const { stored } = loadable;
+    const slot = slotOf(stored);
     const startedAt = steady();
     let hasWaited = false;
     for (;;) {
       if (isClosed)
-        throw new LoadFailed(`${name} can't be loaded: the engine is closing`, { hint: "Start ollm again." });
-      const entry = entries.get(name);
-      const pending = loads.get(name);
+        throw new LoadFailed(`${stored.name} can't be loaded: the engine is closing`, { hint: "Start ollm again." });
+      const entry = entries.get(slot);
+      const pending = loads.get(slot);
       if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
         return take(entry, options, hasWaited ? steady() - startedAt : 0);
       hasWaited = true;
       // A load under way may be for less context than we need: then the next round loads again.
-      await follow(pending ?? startLoad(loadable, options), report, signal, name);
+      await follow(pending ?? startLoad(loadable, options), report, signal, stored);
     }
   }
 
@@ -264,13 +275,14 @@ export function createModels(parts: ModelsParts): Models {
 
   function forget(entry: Entry): void {
     clearTimeout(entry.timer);
-    if (entries.get(entry.stored.name) === entry) entries.delete(entry.stored.name);
+    const slot = slotOf(entry.stored);
+    if (entries.get(slot) === entry) entries.delete(slot);
   }
 
   async function describe(entry: Entry): Promise<ResidentModel> {
-    const { stored, base, session } = entry;
+    const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
-    const size = memory && base ? measuredSize(memory, base) : await expectedSize(entry);
+    const size = memory === undefined ? await expectedSize(entry) : measuredSize(memory);
     return {
       name: stored.name,
       digest: stored.digest,
@@ -284,7 +296,8 @@ export function createModels(parts: ModelsParts): Models {
 
   /** Where no process can be looked into. */
   async function expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
-    const sizeBytes = (await parts.estimate(stored, request))?.predictedBytes ?? stored.sizeBytes;
+    const estimate = await parts.estimate(stored, request);
+    const sizeBytes = estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes;
     return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
   }
 
@@ -293,31 +306,41 @@ export function createModels(parts: ModelsParts): Models {
     return new Date(now() + Math.max(0, expiresAtMs - steady())).toISOString();
   }
 
-  async function unload(name: string): Promise<void> {
-    const pending = loads.get(name);
+  async function unloadSlot(slot: string): Promise<void> {
+    const pending = loads.get(slot);
     if (pending !== undefined) {
       pending.abort.abort(new Error("unloaded"));
       await pending.done.catch(() => undefined);
     }
-    const entry = entries.get(name);
+    const entry = entries.get(slot);
     if (entry !== undefined) await end(entry);
   }
 
   return {
     use,
-    find: (name) => [...entries.values()].find((entry) => sameModel(entry.stored.name, name)),
+    find: (stored) => entries.get(slotOf(stored)),
     describe: (resident) => describe(resident as Entry),
     list: () => Promise.all([...entries.values(), ...standing].map(describe)),
-    unload,
+    unload: (stored) => unloadSlot(slotOf(stored)),
+    async unloadNamed(name) {
+      const slots = [...entries, ...loads].filter(([, found]) => sameModel(nameOf(found), name)).map(([slot]) => slot);
+      await Promise.all([...new Set(slots)].map(unloadSlot));
+    },
     async close() {
       isClosed = true;
-      await Promise.all([...new Set([...entries.keys(), ...loads.keys()])].map(unload));
+      await Promise.all([...new Set([...entries.keys(), ...loads.keys()])].map(unloadSlot));
     },
   };
 }
 
-function measuredSize(memory: ProcessMemory, base: ProcessMemory): Pick<ResidentModel, "sizeBytes" | "mappedBytes"> {
-  const anonymousBytes = Math.max(0, memory.anonymousBytes - base.anonymousBytes);
-  const mappedBytes = Math.max(0, memory.mappedBytes - base.mappedBytes);
+function nameOf(found: Entry | PendingLoad): string {
+  return "stored" in found ? found.stored.name : found.name;
+}
+
+/** The whole process: its end gives back what llama.cpp and Node themselves hold, too. */
+function measuredSize({
+  anonymousBytes,
+  mappedBytes,
+}: ProcessMemory): Pick<ResidentModel, "sizeBytes" | "mappedBytes"> {
   return { sizeBytes: anonymousBytes + mappedBytes, mappedBytes };
 }

@@ -5,7 +5,7 @@ import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cp
 import { createModels, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
 const loadable = {
-  stored: { name: "practice:tiny", digest: "d", sizeBytes: 1 },
+  stored: { name: "practice:tiny", digest: "d", sizeBytes: 1, adapterFiles: [] },
   header: { weightsBytes: 1 },
   request: ({ contextTokens }: { contextTokens: number }) => ({ type: "load", contextTokens }),
 } as unknown as Loadable;
@@ -61,7 +61,7 @@ describe("a load that is cancelled in the moment in which it ends", () => {
     endLoad();
     controller.abort();
     await expect(using).rejects.toBeInstanceOf(Cancelled);
-    expect(models.find("practice:tiny")).toBeUndefined();
+    expect(models.find(loadable.stored)).toBeUndefined();
     expect(stops()).toBe(1);
   });
 

@@ -11,7 +11,7 @@ import { createModels, type Loadable } from "../../../../src/orchestrator/engine
 
 const never = new AbortController().signal;
 const loadable = {
-  stored: { name: "tiny:1b", digest: "sha256:1", sizeBytes: 1_000, weightsFile: "/tiny.gguf" },
+  stored: { name: "tiny:1b", digest: "1", sizeBytes: 1_000, weightsFile: "/tiny.gguf", adapterFiles: [] },
   header: { weightsBytes: 1_000 },
   request: () => ({ type: "load", contextTokens: 2_048 }),
 } as unknown as Loadable;
@@ -46,7 +46,7 @@ describe("an engine process that does not end", () => {
     const child = session();
     const { load, list, unload } = models(child.session);
     (await load()).release();
-    await expect(unload("tiny:1b")).rejects.toBeInstanceOf(UnloadUnconfirmed);
+    await expect(unload(loadable.stored)).rejects.toBeInstanceOf(UnloadUnconfirmed);
     expect((await list()).map(({ name }) => name)).toEqual(["tiny:1b"]);
     child.end({ cause: "SIGKILL", log: [], wasStopped: true });
     await child.session.ended;

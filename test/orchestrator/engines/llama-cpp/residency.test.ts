@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readProcessMemory } from "../../../../src/orchestrator/engines/llama-cpp/process-facts.ts";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/errors.ts";
+import type { ResidentModel } from "../../../../src/orchestrator/types.ts";
 import {
   ask,
   endless,
@@ -85,12 +87,25 @@ describe("loading", () => {
     testLimitMs,
   );
   it(
-    "what is loaded says its measured size and when it expires",
+    "what is loaded reports the resident set of its whole process, as the estimate predicts it, and when it expires",
     async () => {
       await subject.residency.unload(tiny, never);
-      const model = await subject.load(tiny, 2_048, 60);
-      expect(model.sizeBytes).toBeGreaterThan(100_000);
-      expect(model.sizeBytes).toBeLessThan(300_000_000);
+      let model: ResidentModel | undefined;
+      const pid = await subject.childOf(async () => {
+        model = await subject.load(tiny, 2_048, 60);
+      });
+      const memory = await readProcessMemory(pid);
+      const residentBytes = memory && memory.anonymousBytes + memory.mappedBytes;
+      const estimate = await subject.engine.estimation?.estimate(tiny, { contextTokens: 2_048 }, never);
+      // Linux reports it, and only there a size can be measured.
+      if (residentBytes !== undefined) {
+        expect(Math.abs((model?.sizeBytes ?? 0) - residentBytes)).toBeLessThan(4_000_000);
+        const predicted = (estimate?.predictedBytes ?? 0) + (estimate?.processBytes ?? 0);
+        expect(predicted / residentBytes).toBeGreaterThan(0.9);
+        expect(predicted / residentBytes).toBeLessThan(1.2);
+      }
+      expect(model?.sizeBytes).toBeGreaterThan(60_000_000);
+      expect(model?.sizeBytes).toBeLessThan(300_000_000);
       const [listed] = (await subject.residency.loaded(never)).filter(({ name }) => name === tiny);
       const secondsLeft = (Date.parse(listed?.expiresAt ?? "") - Date.now()) / 1_000;
       expect(secondsLeft).toBeGreaterThan(30);
