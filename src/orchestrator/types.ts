@@ -51,9 +51,13 @@ export interface CallerSettings {
   readonly privacy: Privacy;
   /** `model.default`: used when routing is off, and preferred when the request names nothing. */
   readonly defaultModel?: string;
+  /** `defaultModel` is the `model` of a trusted project. */
+  readonly isProjectModel?: boolean;
   readonly routing: {
     readonly isEnabled: boolean;
     readonly defaultProfile: string;
+    /** A loaded model answers in place of one that fits better and takes longer to load. */
+    readonly maxSwitchSeconds: number;
     /** task → model name */
     readonly overrides: Readonly<Record<string, string>>;
   };

@@ -90,12 +90,14 @@ export const listModels = defineTool({
     const lines = models.map((model) => {
       const marks = [
         model.is_loaded ? "loaded" : model.status,
+        isOnOtherMachine(model) ? "on another machine" : undefined,
         model.is_pinned === true ? "pinned" : undefined,
         model.fits === false ? "does not fit" : undefined,
         model.stale_since === undefined ? undefined : `engine down since ${model.stale_since}`,
         model.error,
       ].filter((mark) => mark !== undefined);
-      const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
+      const isInCloud = model.is_remote === true && !isOnOtherMachine(model);
+      const size = isInCloud ? "runs in the cloud" : formatBytes(model.size_bytes);
       const facts = verboseFacts(model);
       return `${model.name} (${[model.engine, size, ...marks].join(", ")})${facts.length === 0 ? "" : `: ${facts.join("; ")}`}`;
     });
@@ -113,7 +115,7 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
     kind.length === 0 ? undefined : kind.join(" "),
     context_tokens === undefined ? undefined : `context ${context_tokens}`,
     capabilities && `can ${capabilities.join(", ")}`,
-    profiles && `profiles ${profiles.join(", ")}`,
+    profiles && profiles.length > 0 ? `profiles ${profiles.join(", ")}` : undefined,
     fit &&
       `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free, ` +
         `predicted ${formatBytes(fit.predicted_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %)`,
@@ -121,6 +123,11 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
     model.modified_at && `modified ${model.modified_at}`,
     model.last_used_at && `last used ${model.last_used_at}`,
   ].filter((fact) => fact !== undefined);
+}
+
+/** Its weights lie on a server elsewhere; what runs in a cloud has none that are listed. */
+function isOnOtherMachine(model: z.input<typeof modelOutput>): boolean {
+  return model.is_remote === true && model.size_bytes > 0;
 }
 
 function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.input<typeof modelOutput> {

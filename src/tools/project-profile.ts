@@ -48,17 +48,24 @@ export const projectProfile = defineTool({
         return use(context, profile, folder);
     }
   },
-  render({ folder, kind, evidence, file, model, default_profile, is_trusted, notes }) {
+  render({ folder, kind, evidence, file, profile, model, default_profile, is_trusted, notes }) {
     const parts = [
       `${folder}: ${kind ?? "no known kind"}${evidence === undefined ? "" : ` (${evidence.join(", ")})`}`,
       ...(file === undefined ? [] : ["has .ollm/project.yaml"]),
       ...(model === undefined ? [] : [`model ${model}`]),
-      ...(default_profile === undefined ? [] : [`profile ${default_profile}`]),
+      ...profileParts(profile, default_profile),
       ...(is_trusted === false ? ["not trusted"] : []),
     ];
     return [parts.join("; "), ...(notes ?? [])].join("\n");
   },
 });
+
+/** `profile rust: models for code`. */
+function profileParts(profile: string | undefined, routed: string | undefined): readonly string[] {
+  const name = profile ?? routed;
+  if (name === undefined) return [];
+  return [routed === undefined || routed === name ? `profile ${name}` : `profile ${name}: models for ${routed}`];
+}
 
 /** The caller's own project, or that of a folder inside its roots. */
 async function lookedAt({ orchestrator, caller, files }: ToolContext, folder: string | undefined) {

@@ -29,6 +29,18 @@ describe("settings that name a model", () => {
     expect(answer.notes).toEqual(["model.default names gone:7b, which is not installed"]);
   });
 
+  it("a project's model is called that, whether it is taken or missing", async () => {
+    const within = (defaultModel: string, isEnabled: boolean) => {
+      const { generate, caller } = brain({});
+      const { settings } = caller();
+      const routing = { ...settings.routing, isEnabled };
+      return generate({}, caller({ settings: { ...settings, routing, defaultModel, isProjectModel: true } }));
+    };
+    expect((await within(coder.name, true)).reason).toMatch(/^the project's model, /);
+    expect((await within(coder.name, false)).reason).toMatch(/^the project's model, /);
+    expect((await within("gone:7b", true)).notes).toEqual(["the project names gone:7b, which is not installed"]);
+  });
+
   it("an override of a missing model says so and leaves the choice to model.default", async () => {
     const settings = { default: small.name, routing: { overrides: { code: "gone:7b" } } };
     const answer = await brain(settings).generate({ task: "code" });

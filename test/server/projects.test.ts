@@ -75,6 +75,17 @@ describe("two hosts in two projects at once", () => {
   });
 });
 
+it("a profile that is used is named in the answer, not only what was detected", async () => {
+  const folder = await writeFiles(path.join(base, "detected"), { "tsconfig.json": "{}" });
+  const host = await hostIn(folder);
+  const used = await host.call("project_profile", { action: "use", profile: "rust" });
+  expect(used.content).toEqual([
+    { type: "text", text: `${folder}: typescript (tsconfig.json); profile rust: models for code` },
+  ]);
+  const general = await host.call("project_profile", { action: "use", profile: "general" });
+  expect(general.content).toEqual([{ type: "text", text: `${folder}: typescript (tsconfig.json); profile general` }]);
+});
+
 describe("a project file from somebody else", () => {
   it("hides tools at once, and is asked about before its model and system prompt are used", async () => {
     const project = await writeFiles(path.join(base, "cloned"), {

@@ -15,7 +15,10 @@ type Answer = { result?: Record<string, unknown>; error?: { code: number; data?:
 async function connect(patienceSeconds = 0.001) {
   const operation = drivenOperation<GenerateResult>();
   const orchestrator = createFakeOrchestrator({ generate: async () => operation });
-  const settings = { privacy: "local_only", routing: { isEnabled: true, defaultProfile: "general", overrides: {} } };
+  const settings = {
+    privacy: "local_only",
+    routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {} },
+  };
   const host = {
     version: "0.0.0-test",
     log: createLog("silent", () => undefined),

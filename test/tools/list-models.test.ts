@@ -148,6 +148,21 @@ describe("list_models", () => {
     expect(content).toEqual([{ type: "text", text: "gpt-oss:120b-cloud (ollama, runs in the cloud)" }]);
   });
 
+  it("shows the size of a model on another machine, which is no cloud", async () => {
+    const lan = { ...qwen, name: "mistral:7b", engine: "ollama-2", sizeBytes: 4_100_000_000, isLoaded: true };
+    const models = [lan, { ...lan, isLoaded: false }].map((model) => ({ ...model, trust: "remote" as const }));
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ listModels: async () => ({ models, total: 2, stale: [] }) }),
+    );
+    const { content } = await connection.call("list_models");
+    expect(content).toEqual([
+      {
+        type: "text",
+        text: "mistral:7b (ollama-2, 4.1 GB, loaded, on another machine)\nmistral:7b (ollama-2, 4.1 GB, on another machine)",
+      },
+    ]);
+  });
+
   it("marks models of an engine that is down, and counts what the limit left out", async () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({

@@ -35,7 +35,8 @@ const columns: readonly Column<ModelRow>[] = [
   { title: "NAME", text: ({ name }) => name },
   {
     title: "SIZE",
-    text: (model) => (model.is_remote === true ? "cloud" : formatBytes(model.size_bytes)),
+    // On another machine a model has a size, in a cloud none that is listed.
+    text: (model) => (model.is_remote === true && model.size_bytes === 0 ? "cloud" : formatBytes(model.size_bytes)),
     isNumber: true,
   },
   {

@@ -11,13 +11,13 @@ import { specialRows } from "./rows-special.ts";
  */
 export const modelDatabase: readonly DatabaseEntry[] = [...chatRows, ...specialRows].map(toEntry);
 
-/** Models that nobody knows: a window that every current model has, plain completion. */
+/** Models that no row names: a window that every current model has, plain completion, made for no profile. */
 export const safeDefaults: DatabaseEntry = {
   pattern: "*",
   family: "unknown",
   contextTokens: 4096,
   capabilities: ["completion"],
-  profiles: ["general"],
+  profiles: [],
   source: "safe defaults for unknown models",
 };
 

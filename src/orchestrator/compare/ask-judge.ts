@@ -1,4 +1,5 @@
 import type { ComparedModel, Judgement } from "../facade-compare.ts";
+import { InvalidRequest } from "../errors.ts";
 import { listCandidates } from "../generation/candidates.ts";
 import { planGeneration } from "../generation/plan-generation.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
@@ -52,10 +53,17 @@ export async function askJudge(
 
 /**
  * A judge that can't judge is refused before the models are asked: they may take minutes. Throws `UnknownModel`,
- * `PrivacyLocked` and what else keeps it from answering at all.
+ * `InvalidRequest` for one that isn't on this machine, and what else keeps it from answering at all.
  */
 export async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: string): Promise<void> {
   if (judge === "auto") return;
+  const places = await world.inventory.locate(judge);
+  // What models wrote of a private prompt is as private, whatever `privacy` allows.
+  if (places.length > 0 && places.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")) {
+    throw new InvalidRequest(`${judge} can't judge: it would read every answer, and it doesn't run on this machine`, {
+      hint: 'Name a local model as judge (list_models), or "auto".',
+    });
+  }
   await planGeneration(world, caller, {
     model: judge,
     prompt: judgeSystem,
@@ -101,7 +109,6 @@ async function askVerdict(
     temperature: 0,
     maxTokens: judgeTokens,
     useMemory: false,
-    // What models wrote of a private prompt is as private.
     privacy: "local_only" as const,
   };
   // The judge's own text is none of the answers.

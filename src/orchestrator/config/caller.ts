@@ -45,6 +45,7 @@ export async function callerSettingsFrom(from: {
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);
   addProject(tree, from.project, sources);
+  const projectSource = from.project?.settings.model === undefined ? undefined : sources.get("model.default");
   const warnings: string[] = [];
   const given = [
     ...environmentValues(from.environment, known),
@@ -69,8 +70,13 @@ export async function callerSettingsFrom(from: {
   const settings = parseSettings(tree, sources, file);
   warnings.push(...ownersPart(settings.models, from.owner.models, sources.get("models"), file));
   const systemPrompt = from.project?.settings.systemPrompt;
+  const isProjectModel = projectSource !== undefined && sources.get("model.default") === projectSource;
   return {
-    settings: { ...callerSettings(settings, sources), ...(systemPrompt !== undefined && { systemPrompt }) },
+    settings: {
+      ...callerSettings(settings, sources),
+      ...(isProjectModel && { isProjectModel }),
+      ...(systemPrompt !== undefined && { systemPrompt }),
+    },
     fileRoots: settings.files.roots,
     detectsProjects: settings.projects.detect,
     warnings: [...unknownNames(from.environment, known), ...warnings, ...settingsNotes(settings, sources)],

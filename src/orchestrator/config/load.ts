@@ -97,6 +97,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
     routing: {
       isEnabled: model.routing.enabled,
       defaultProfile: model.routing.defaultProfile,
+      maxSwitchSeconds: model.routing.maxSwitchSeconds,
       overrides: model.routing.overrides,
     },
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),

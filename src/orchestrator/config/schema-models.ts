@@ -26,6 +26,14 @@ export const modelSettings = {
             .default("general")
             .meta(caller)
             .describe("Profile of a prompt that matches no other."),
+          maxSwitchSeconds: z
+            .number()
+            .min(0)
+            .default(10)
+            .meta(caller)
+            .describe(
+              "Most seconds that loading a model which fits the task better may be expected to take; beyond, a loaded one that fits less answers.",
+            ),
           overrides: z
             .record(z.string(), z.string().min(1))
             .default({})

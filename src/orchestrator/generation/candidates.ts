@@ -10,6 +10,7 @@ import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Log } from "../log.ts";
 import { isCooling, type Observations } from "../observations/observations.ts";
+import { assumedBytesPerMs } from "../queue/lines.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../types.ts";
 
@@ -101,12 +102,14 @@ async function toCandidate(
     trust: engine.trust === "remote" ? "remote" : model.trust,
     isLoaded,
     family: merged.family,
+    isKnown: merged.entry !== undefined,
     ...(parameterCount === undefined ? {} : { parameterCount }),
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
     ...(isPlaced || state === undefined ? { fits: "now" } : fitOf(source, located, state)),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
+    expectedLoadSeconds: loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000,
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),
     ...(coolDown === undefined ? {} : { coolDown }),
   };
@@ -148,7 +151,7 @@ function fitOf(
   source: CandidateSource,
   { engine, model }: LocatedModel,
   state: MemoryState,
-): Pick<Candidate, "fits" | "pinnedInTheWay"> {
+): Pick<Candidate, "fits" | "pinnedInTheWay" | "evictsInUse"> {
   const target: LoadTarget = {
     model: model.name,
     engine: engine.id,
@@ -161,7 +164,8 @@ function fitOf(
   const idle = allIdle(state);
   const plan = planLoad(target, idle);
   if (plan.fits && plan.evict.length === 0) return { fits: "now" };
-  if (plan.fits || planLoad(target, withoutReservations(idle)).fits) return { fits: "after_eviction" };
+  if (plan.fits || planLoad(target, withoutReservations(idle)).fits)
+    return { fits: "after_eviction", evictsInUse: !planLoad(target, state).fits };
   const pinned = pinnedInTheWay(target, state);
   return { fits: "no", ...(pinned.length > 0 && { pinnedInTheWay: pinned }) };
 }

@@ -83,6 +83,7 @@ export async function chooseRoute(
     outputTokens: request.maxTokens ?? 1,
     needs: neededCapabilities(request),
     privacy: narrowed(settings.privacy, request.privacy),
+    maxSwitchSeconds: settings.routing.maxSwitchSeconds,
     ...(request.complexity === undefined ? {} : { complexity: request.complexity }),
   };
 
@@ -102,7 +103,7 @@ export async function chooseRoute(
     const { chain, considered } = placed(choice, named);
     const told = chain.map(({ entry, reason }) => ({
       entry,
-      reason: request.model === undefined ? reason.replace("asked for", "model.default") : reason,
+      reason: request.model === undefined ? reason.replace("asked for", defaultModelWords(settings)) : reason,
     }));
     return { task, because, profile: choice.profile, chain: told, considered, promptTokens, notes: [] };
   }
@@ -116,8 +117,10 @@ export async function chooseRoute(
     });
     const routed = { ...ask, preferred: preferred?.model, preferredBecause: preferred?.because };
     const first = chooseModel(routed, candidatesOf(entries));
-    const isLoadedFirst = first.chain[0]?.candidate.isLoaded === true;
-    if (!isLoadedFirst && !withMemory) continue;
+    const [head] = first.chain;
+    // Whether a better one could be loaded in its place depends on the memory.
+    const isSettled = head?.candidate.isLoaded === true && head.better === undefined;
+    if (!isSettled && !withMemory) continue;
     // A model that failed a moment ago is passed over only while another one can serve.
     const tried = first.failure === undefined ? entries : warmed(entries);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
@@ -146,9 +149,13 @@ function onlyModel({ defaultModel }: CallerSettings): string {
   );
 }
 
+/** Why `defaultModel` was taken. */
+const defaultModelWords = ({ isProjectModel = false }: CallerSettings) =>
+  isProjectModel ? "the project's model" : "model.default";
+
 /** The first model that the settings name for the task and that is there; the others are worth a note. */
 function preferredModel(
-  { routing, defaultModel }: CallerSettings,
+  settings: CallerSettings,
   task: Task,
   entries: readonly LocatedCandidate[],
   { goesOnWith, picked }: { readonly goesOnWith: string | undefined; readonly picked: Picked | undefined },
@@ -156,12 +163,17 @@ function preferredModel(
   readonly preferred: { readonly model: string; readonly because: string } | undefined;
   readonly notes: readonly string[];
 } {
+  const { routing, defaultModel, isProjectModel = false } = settings;
   const day = picked?.pickedAt.slice(0, 10);
+  const pick = { setting: "a comparison", model: picked?.model, because: `picked by you in a comparison on ${day}` };
+  const byDefault = isProjectModel
+    ? { setting: "the project", model: defaultModel, because: defaultModelWords(settings) }
+    : { setting: "model.default", model: defaultModel, because: "preferred" };
   const named = [
     { setting: "the conversation", model: goesOnWith, because: "goes on with the conversation" },
     { setting: `model.routing.overrides.${task}`, model: routing.overrides[task], because: "preferred" },
-    { setting: "a comparison", model: picked?.model, because: `picked by you in a comparison on ${day}` },
-    { setting: "model.default", model: defaultModel, because: "preferred" },
+    // Where one works is nearer than what did best once, anywhere.
+    ...(isProjectModel ? [byDefault, pick] : [pick, byDefault]),
   ];
   const notes: string[] = [];
   for (const { setting, model, because } of named) {

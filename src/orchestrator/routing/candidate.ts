@@ -9,6 +9,8 @@ export interface Candidate {
   readonly trust: Trust;
   readonly isLoaded: boolean;
   readonly family?: string;
+  /** A row of the model database names it. */
+  readonly isKnown: boolean;
   /** 7.6e9 for "7.6B". */
   readonly parameterCount?: number;
   readonly contextTokens: number;
@@ -16,9 +18,14 @@ export interface Candidate {
   /** Names of the profiles that the database or the user gives it. */
   readonly profiles: readonly string[];
   readonly fits: "now" | "after_eviction" | "no";
+  /** Loading it would unload a model that is answering now. */
+  readonly evictsInUse?: boolean;
   /** Names of pinned models without which it would fit; absent when there are none. */
   readonly pinnedInTheWay?: readonly string[];
+  /** Measured load time. */
   readonly reloadSeconds?: number;
+  /** What a load is expected to take: measured, else by its size. */
+  readonly expectedLoadSeconds: number;
   /** Measured decode speed. */
   readonly tokensPerSecond?: number;
   /** Why it is not to be tried now (`failed twice, tried again in 20 s`). */
@@ -36,6 +43,8 @@ export interface ChoiceRequest {
   readonly needs: readonly Capability[];
   readonly privacy: Privacy;
   readonly complexity?: "low" | "medium" | "high" | undefined;
+  /** `model.routing.maxSwitchSeconds` */
+  readonly maxSwitchSeconds: number;
   /** Named by the request: nothing else is taken. */
   readonly model?: string | undefined;
   /** From the settings (`model.routing.overrides`, `model.default`), a pick or a conversation: first, if it can serve. */

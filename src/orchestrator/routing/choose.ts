@@ -11,7 +11,12 @@ export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
 
 export interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
-  readonly chain: readonly { readonly candidate: Candidate; readonly reason: string }[];
+  readonly chain: readonly {
+    readonly candidate: Candidate;
+    readonly reason: string;
+    /** Fits better, and was passed over. */
+    readonly better?: Candidate;
+  }[];
   /** Every candidate, those of the chain first. */
   readonly considered: readonly ConsideredModel[];
   /** The profile that the first of the chain was taken for: the requested one, or its fallback. */
@@ -26,15 +31,16 @@ export interface Choice {
  * never rule anything out. What passes is tried in this order:
  *
  * 0. What the settings prefer.
- * 1. Loaded, and matching the profile, else its fallback. So a loaded match beats an unloaded better one.
+ * 1. Loaded, and matching the profile, else its fallback. The latter gives way to a local model that matches the profile
+ *    itself, if that is expected to load within `maxSwitchSeconds` and its load unloads nothing that is answering.
  * 2. Not loaded, matching the profile.
  * 3. Not loaded, matching the profile's fallback.
  * 4. Whatever else can do it, loaded first.
  * 5. Models whose window holds the prompt but not the whole answer.
  * 6. Models of engines that are not local.
  *
- * To match a profile is to carry its name and have its minimum window; a code name carries `code`. Order inside a
- * step: `rank`. Under `complexity: high` a loaded model gives up step 1 to a local one that matches as well and is
+ * To match a profile is to carry its name and have its minimum window; a code name carries `code`, and models that the
+ * database doesn't know carry no other. Order inside a step: `rank`. Under `complexity: high` a loaded model gives up step 1 to a local one that matches as well and is
  * more than twice as large. A model named by the request is the only candidate: on every engine that holds it, and
  * nothing is put in its place silently; the failure's hint names what could take the request.
  */
@@ -62,7 +68,11 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
     return { chain: [], considered, profile: profile.name, failure: explainFailure(request, candidates, named) };
   }
   return {
-    chain: matches.map((match) => ({ candidate: match.candidate, reason: reasonFor(match, request, profile) })),
+    chain: matches.map((match) => ({
+      candidate: match.candidate,
+      reason: reasonFor(match, request, profile),
+      ...(match.better === undefined ? {} : { better: match.better }),
+    })),
     considered,
     profile: best.level === "fallback" ? (profile.fallback ?? profile.name) : profile.name,
   };

@@ -5,7 +5,7 @@ import { nearestNames } from "../text/nearest.ts";
 import type { Capability } from "../types.ts";
 import { failureKinds, type Candidate, type ChoiceFailure, type ChoiceRequest, type Rejection } from "./candidate.ts";
 import { hasRoomForAnswer, leastContextTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
-import { isKnownFamily, type Match } from "./rank.ts";
+import { isKnownFamily, type Match, steps } from "./rank.ts";
 
 /** Models to suggest for what no installed model can do. */
 const models: Readonly<Partial<Record<Capability, string>>> = {
@@ -28,7 +28,7 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
       ? [request.preferredBecause ?? "preferred"]
       : []),
     ...(candidate.isLoaded ? ["loaded"] : []),
-    ...(request.model === undefined ? [profileWords(match, request, profile)] : []),
+    ...(request.model === undefined ? profileWords(match, request, profile) : []),
     ...(match.isSubstitute ? [`same family as ${request.preferred ?? "the preferred model"}, which does not fit`] : []),
     ...(candidate.isLoaded ? [] : [memoryWords(candidate)]),
     ...(hasRoomForAnswer(candidate, request)
@@ -40,13 +40,24 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
   return parts.join(", ");
 }
 
-function profileWords({ level }: Match, request: ChoiceRequest, profile: Profile): string {
-  if (request.task === "embedding") return "can embed";
-  const sees = request.task === "vision" ? "sees images, " : "";
-  if (level === "own") return `${sees}fits ${profile.name} profile`;
-  if (level === "fallback")
-    return `${sees}fits ${profile.fallback ?? "general"} profile, none better for ${profile.name}`;
-  return `${sees}no model fits ${profile.name} profile better`;
+function profileWords({ level, better, step }: Match, request: ChoiceRequest, profile: Profile) {
+  if (request.task === "embedding") return ["can embed"];
+  const sees = request.task === "vision" ? ["sees images"] : [];
+  if (level === "own") return [...sees, `fits ${profile.name} profile`];
+  const fits = level === "fallback" ? [`fits ${profile.fallback ?? "general"} profile`] : [];
+  if (better === undefined) return [...sees, ...fits, `best available for ${profile.name}`];
+  // Preferred, or further down the chain: the two were not weighed against each other.
+  if (step !== steps.loaded || better.isLoaded) return [...sees, ...fits];
+  return [...sees, ...fits, passedOver(better, request, profile)];
+}
+
+/** Why a loaded model answers although another one fits better. */
+function passedOver(better: Candidate, request: ChoiceRequest, profile: Profile): string {
+  const fitsBetter = `${better.model} fits ${profile.name} better but`;
+  if (better.trust !== "local") return `${fitsBetter} is remote`;
+  if (!hasRoomForAnswer(better, request)) return `${fitsBetter} has a window of ${better.contextTokens} tokens`;
+  const inUse = better.evictsInUse === true ? ", and loading it would unload a model in use" : "";
+  return `${fitsBetter} isn't loaded (about ${Math.max(1, Math.round(better.expectedLoadSeconds))} s)${inUse}`;
 }
 
 function memoryWords(candidate: Candidate): string {

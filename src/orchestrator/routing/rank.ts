@@ -12,12 +12,14 @@ export interface Match {
   readonly index: number;
   readonly level: "own" | "fallback" | "none";
   readonly step: Step;
+  /** The first of those that fit the profile better; it was passed over for a reason of its own. */
+  readonly better?: Candidate;
   /** Same family as a preferred model that does not fit. */
   readonly isSubstitute: boolean;
 }
 
 /** The steps of `chooseModel`; lower goes first. */
-const steps = { preferred: 0, loaded: 1, own: 2, fallback: 3, able: 4, shortWindow: 5, remote: 6 } as const;
+export const steps = { preferred: 0, loaded: 1, own: 2, fallback: 3, able: 4, shortWindow: 5, remote: 6 } as const;
 export type Step = (typeof steps)[keyof typeof steps];
 
 /** Up to this many parameters more is better; beyond, answers get slow on most machines, and less is better. */
@@ -37,26 +39,33 @@ export function rank(
   substitutedFamily: string | undefined,
 ): readonly Match[] {
   const levels = candidates.map((candidate) => levelOf(candidate, request, profile));
-  const matches = candidates.map((candidate, index): Match => {
-    const level = levels[index] ?? "none";
-    const isOutgrown =
-      request.complexity === "high" &&
-      candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", candidate, level));
-    return {
-      candidate,
-      index,
-      level,
-      step: stepOf(candidate, request, level, isOutgrown),
-      isSubstitute: substitutedFamily !== undefined && candidate.family === substitutedFamily,
-    };
+  const ranked = candidates
+    .map((candidate, index): Match => {
+      const level = levels[index] ?? "none";
+      const givesWay = candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", level, request));
+      const isOutgrown =
+        request.complexity === "high" &&
+        candidates.some((other, at) => isWorthGrowing(other, levels[at] ?? "none", candidate, level));
+      return {
+        candidate,
+        index,
+        level,
+        step: stepOf(candidate, request, level, givesWay || isOutgrown),
+        isSubstitute: substitutedFamily !== undefined && candidate.family === substitutedFamily,
+      };
+    })
+    .toSorted((a, b) => compareMatches(a, b, request, profile));
+  return ranked.map((match) => {
+    const closer = ranked.filter(({ level }) => levelOrder[level] < levelOrder[match.level]);
+    const better = closer.toSorted((a, b) => levelOrder[a.level] - levelOrder[b.level])[0]?.candidate;
+    return better === undefined ? match : { ...match, better };
   });
-  return matches.toSorted((a, b) => compareMatches(a, b, request, profile));
 }
 
 /**
  * Inside one step: closeness to the profile, family of a preferred model that does not fit, the size that `complexity`
- * asks for, loaded, fits without unloading, the profile's families in their order (then models made for nothing but
- * this profile), size and speed, reload seconds, name, configured order of engines.
+ * asks for, loaded, fits without unloading, the kin of the profile (`kinRank`), size and speed, reload seconds, name,
+ * configured order of engines.
  */
 function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Profile): number {
   return (
@@ -66,7 +75,7 @@ function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Pro
     compareByComplexity(a.candidate, b.candidate, request) ||
     Number(b.candidate.isLoaded) - Number(a.candidate.isLoaded) ||
     Number(a.candidate.fits !== "now") - Number(b.candidate.fits !== "now") ||
-    familyRank(a.candidate, profile) - familyRank(b.candidate, profile) ||
+    kinRank(a, profile) - kinRank(b, profile) ||
     compareBySize(a.candidate, b.candidate, profile) ||
     compareByReload(a.candidate, b.candidate) ||
     compareText(a.candidate.model, b.candidate.model) ||
@@ -84,7 +93,7 @@ function levelOf(candidate: Candidate, request: ChoiceRequest, profile: Profile)
   return fallback !== undefined && isOfProfile(candidate, fallback) ? "fallback" : "none";
 }
 
-/** A code model that nobody knows has a window that nobody knows: its name lets it in. */
+/** An unknown model with "code" in its name matches the code profile whatever its window, which isn't known either. */
 function isOfProfile(candidate: Candidate, profile: Profile): boolean {
   const isCodeByName = profile.name === "code" && isCodeName(candidate.model);
   if (isCodeByName && !isKnownFamily(candidate.family)) return true;
@@ -93,21 +102,41 @@ function isOfProfile(candidate: Candidate, profile: Profile): boolean {
   );
 }
 
-/** Models that nobody knows have nothing in common. */
+/** Unknown models without an architecture have nothing in common. */
 export function isKnownFamily(family: string | undefined): boolean {
   return family !== undefined && family !== safeDefaults.family;
 }
 
-function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], isOutgrown: boolean): Step {
+function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], givesWay: boolean): Step {
   if (request.preferred !== undefined && sameModel(candidate.model, request.preferred)) return steps.preferred;
   if (candidate.trust !== "local") return steps.remote;
   if (!hasRoomForAnswer(candidate, request)) return steps.shortWindow;
   if (level === "none") return steps.able;
-  if (candidate.isLoaded && !isOutgrown) return steps.loaded;
+  if (candidate.isLoaded && !givesWay) return steps.loaded;
   return level === "own" ? steps.own : steps.fallback;
 }
 
+/**
+ * Whether a loaded model gives way to `other`: it fits the profile better, is expected to load within `maxSwitchSeconds`,
+ * and its load unloads nothing that is answering.
+ */
 function isWorthLoading(
+  other: Candidate,
+  otherLevel: Match["level"],
+  level: Match["level"],
+  request: ChoiceRequest,
+): boolean {
+  return (
+    other.trust === "local" &&
+    !other.isLoaded &&
+    hasRoomForAnswer(other, request) &&
+    levelOrder[otherLevel] < levelOrder[level] &&
+    other.expectedLoadSeconds <= request.maxSwitchSeconds &&
+    other.evictsInUse !== true
+  );
+}
+
+function isWorthGrowing(
   other: Candidate,
   otherLevel: Match["level"],
   loaded: Candidate,
@@ -147,11 +176,22 @@ function magnitude(candidate: Candidate): number {
   return candidate.parameterCount ?? (candidate.sizeBytes * 8) / 4.5;
 }
 
-function familyRank(candidate: Candidate, profile: Profile): number {
-  const at = profile.families.indexOf(candidate.family ?? "");
-  if (at >= 0) return at;
-  const isDedicated = candidate.profiles.length === 1 && candidate.profiles[0] === profile.name;
-  return profile.families.length + (isDedicated ? 0 : 1);
+/**
+ * The profile's families in their order, then models made for nothing but this profile, then others that carry its
+ * name; then those that carry its fallback's; then other known models; last those that no row names.
+ * Models that stand in for a `fast` one are told apart by size alone.
+ */
+function kinRank({ candidate, level }: Match, profile: Profile): number {
+  const { families, fallback } = profile;
+  const { profiles, isKnown, family = "" } = candidate;
+  if (!isKnown) return families.length + 4;
+  const hasOwn = profiles.includes(profile.name);
+  const isStandIn = profile.name === "fast" && level !== "own";
+  const at = families.indexOf(family);
+  if (at >= 0 && !isStandIn) return at;
+  if (hasOwn && !isStandIn) return families.length + (profiles.length === 1 ? 0 : 1);
+  if (hasOwn || (fallback !== undefined && profiles.includes(fallback))) return families.length + 2;
+  return families.length + 3;
 }
 
 /** What is known to load quickest; what was never loaded goes last. */

@@ -25,3 +25,17 @@ it("a pin is shown whether its model is in memory or not", () => {
     "
   `);
 });
+
+it("a model on another machine has a size, one in a cloud has none", () => {
+  const model = { engine: "ollama-2", is_loaded: false, is_remote: true };
+  const models = [
+    { ...model, name: "mistral:7b", size_bytes: 4.1e9 },
+    { ...model, name: "gpt-oss:120b-cloud", size_bytes: 0 },
+  ];
+  expect(renderModels({ models, total: 2 }, undefined, false, io)).toMatchInlineSnapshot(`
+    "NAME                  SIZE  ENGINE
+    mistral:7b          4.1 GB  ollama-2
+    gpt-oss:120b-cloud   cloud  ollama-2
+    "
+  `);
+});

@@ -138,9 +138,9 @@ describe("describeFromDatabase", () => {
       family: "unknown",
       contextTokens: 4096,
       capabilities: ["completion"],
-      profiles: ["general"],
+      profiles: [],
     });
-    expect(safeDefaults).toMatchObject({ contextTokens: 4096, capabilities: ["completion"], profiles: ["general"] });
+    expect(safeDefaults).toMatchObject({ contextTokens: 4096, capabilities: ["completion"], profiles: [] });
   });
 
   it("lets the engine's facts win over the database", () => {
@@ -173,7 +173,7 @@ describe("describeFromDatabase", () => {
   });
 
   it.each(["my-cross-encoder", "sound-decoder:1b", "video-transcoder"])("does not take %s for a code model", (name) => {
-    expect(describeFromDatabase(name).profiles).toEqual(["general"]);
+    expect(describeFromDatabase(name).profiles).toEqual([]);
   });
 
   it("gives models that only embed no profile, whatever their name", () => {

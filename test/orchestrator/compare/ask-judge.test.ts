@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { GenerationFailed, PrivacyLocked, UnknownModel } from "../../../src/orchestrator/errors.ts";
+import { GenerationFailed, InvalidRequest, UnknownModel } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";
@@ -82,7 +82,12 @@ describe("a judge", () => {
     expect(missing).toBeInstanceOf(UnknownModel);
     expect(`${missing.message} ${missing.hint}`).toContain(`nearest: ${small.name}`);
     const remote = await failureOf(compare(brain, { models: [small.name, coder.name], judge: cloud.name }));
-    expect(remote).toBeInstanceOf(PrivacyLocked);
+    // Not the user's privacy, which allows it.
+    expect(remote).toBeInstanceOf(InvalidRequest);
+    expect(remote.message).toBe(
+      "kimi-k2:cloud can't judge: it would read every answer, and it doesn't run on this machine",
+    );
+    expect(remote.hint).toBe('Name a local model as judge (list_models), or "auto".');
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([]);
   });
 

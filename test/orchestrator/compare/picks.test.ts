@@ -39,6 +39,22 @@ describe("a pick", () => {
     expect(await comparisons.undo(caller, "code")).toBeUndefined();
   });
 
+  it("comes after the model of a trusted project, and before model.default", async () => {
+    const { brain, comparison, comparisons, caller } = await compared();
+    await comparisons.pick(caller, comparison.id, small.name);
+    const asking = (isProjectModel: boolean) => ({
+      ...caller,
+      settings: { ...caller.settings, defaultModel: coder.name, ...(isProjectModel && { isProjectModel }) },
+    });
+    const ask = { prompt: "hello", task: comparison.task };
+    const inProject = await brain.generate(ask, asking(true));
+    expect(inProject.model).toBe(coder.name);
+    expect(inProject.reason).toMatch(/^the project's model, /);
+    const outside = await brain.generate(ask, asking(false));
+    expect(outside.model).toBe(small.name);
+    expect(outside.reason).toMatch(/^picked by you in a comparison on /);
+  });
+
   it("taken back leaves the comparison with the pick before it", async () => {
     const { comparison, comparisons, caller } = await compared();
     await comparisons.pick(caller, comparison.id, small.name);

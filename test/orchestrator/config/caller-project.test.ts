@@ -56,6 +56,14 @@ it("a project's settings stand above the home's, below variables, and those belo
   expect((await settingsUnder(environment, { model: "of-flag" }, project)).defaultModel).toBe("of-flag");
 });
 
+it("a model is the project's unless a variable or a flag names another", async () => {
+  await writeFile(path.join(home, "config.yaml"), "model: {default: of-home}\n");
+  expect((await settingsUnder({}, {}, project)).isProjectModel).toBe(true);
+  expect((await settingsUnder({})).isProjectModel).toBeUndefined();
+  expect((await settingsUnder({ OLLM_MODEL: "of-variable" }, {}, project)).isProjectModel).toBeUndefined();
+  expect((await settingsUnder({}, { model: "of-flag" }, project)).isProjectModel).toBeUndefined();
+});
+
 it("a project's tools are no part of them: they only narrow", async () => {
   expect((await settingsUnder({}, {}, project)).tools).toEqual({ sets: ["default"], disabled: [] });
 });

@@ -288,7 +288,7 @@ describe("settings", () => {
   it("a caller's part leaves out what is unset", async () => {
     expect(callerSettings((await load()).settings)).toEqual({
       privacy: "local_only",
-      routing: { isEnabled: true, defaultProfile: "general", overrides: {} },
+      routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {} },
       temperature: 0.7,
       maxTokens: 4096,
       models: {},

@@ -3,7 +3,7 @@ import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/or
 
 /** A candidate as the facade makes it: described by the database. Sizes in GB. */
 export function candidate(model: string, more: Partial<Candidate> = {}): Candidate {
-  const { family, contextTokens, capabilities, profiles } = describeFromDatabase(model);
+  const { family, contextTokens, capabilities, profiles, entry } = describeFromDatabase(model);
   return {
     model,
     engine: "ollama",
@@ -11,10 +11,12 @@ export function candidate(model: string, more: Partial<Candidate> = {}): Candida
     trust: "local",
     isLoaded: false,
     family,
+    isKnown: entry !== undefined,
     contextTokens,
     capabilities,
     profiles,
     fits: "now",
+    expectedLoadSeconds: 20,
     ...more,
   };
 }
@@ -31,6 +33,7 @@ export function request(more: Partial<ChoiceRequest> = {}): ChoiceRequest {
     outputTokens: 1000,
     needs: [],
     privacy: "local_only",
+    maxSwitchSeconds: 10,
     ...more,
   };
 }

@@ -22,6 +22,8 @@ const arbitraryCandidate: fc.Arbitrary<Candidate> = fc
     fits: fc.constantFrom("now" as const, "after_eviction" as const, "no" as const),
     parameterCount: fc.option(fc.constantFrom(1e9, 7e9, 30e9), { nil: undefined }),
     sizeBytes: fc.constantFrom(1e9, 5e9, 20e9),
+    expectedLoadSeconds: fc.constantFrom(1, 30),
+    evictsInUse: fc.boolean(),
     coolDown: fc.option(fc.constant("failed"), { nil: undefined, freq: 5 }),
   })
   .map(({ model, parameterCount, coolDown, ...rest }) =>
@@ -35,6 +37,7 @@ const arbitraryCandidate: fc.Arbitrary<Candidate> = fc
 const arbitraryRequest: fc.Arbitrary<ChoiceRequest> = fc.record({
   task: fc.constantFrom("code", "general", "creative", "fast", "vision", "embedding"),
   profile: fc.constantFrom("fast", "general", "code", "creative"),
+  maxSwitchSeconds: fc.constantFrom(0, 10, 60),
   promptTokens: fc.constantFrom(0, 100, 5000, 50_000, 500_000),
   outputTokens: fc.constantFrom(0, 100, 4096),
   needs: fc.constantFrom([], ["tools" as const]),

@@ -17,7 +17,7 @@ describe("the hierarchy", () => {
     const choice = chooseModel(code(), [candidate("codellama:7b"), loaded("mistral:7b")]);
     expect(choice.chain[0]).toMatchObject({
       candidate: { model: "mistral:7b" },
-      reason: "loaded, fits general profile, none better for code",
+      reason: "loaded, fits general profile, codellama:7b fits code better but isn't loaded (about 20 s)",
     });
     expect(choice.profile).toBe("general");
   });
@@ -123,7 +123,7 @@ describe("profiles", () => {
 
   it("are served by any model when nothing matches", () => {
     const choice = chooseModel(request(), [loaded("tinyllama:1.1b")]);
-    expect(choice.chain[0]?.reason).toBe("loaded, no model fits general profile better");
+    expect(choice.chain[0]?.reason).toBe("loaded, best available for general");
     expect(choice.profile).toBe("general");
   });
 

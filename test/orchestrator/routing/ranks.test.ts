@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+import { type Candidate, chooseModel, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
+import { candidate, loaded, order, request } from "./candidates.ts";
+
+const code = (more: Partial<ChoiceRequest> = {}) => request({ task: "code", profile: "code", ...more });
+
+describe("a loaded model that matches only the fallback", () => {
+  it("gives way to a better one that loads quickly", () => {
+    const names = (more: Partial<ChoiceRequest>, seconds: number) =>
+      order(code(more), [loaded("mistral:7b"), candidate("codellama:7b", { expectedLoadSeconds: seconds })]);
+    expect(names({}, 6)[0]).toBe("codellama:7b");
+    expect(names({}, 10)[0]).toBe("codellama:7b");
+    expect(names({}, 10.1)[0]).toBe("mistral:7b");
+    expect(names({ maxSwitchSeconds: 60 }, 20)[0]).toBe("codellama:7b");
+    expect(names({ maxSwitchSeconds: 0 }, 1)[0]).toBe("mistral:7b");
+  });
+
+  it("stays where loading the better one would unload what is in use", () => {
+    const busy = { fits: "after_eviction", evictsInUse: true, expectedLoadSeconds: 6 } as const;
+    expect(chooseModel(code(), [candidate("codellama:7b", busy), loaded("mistral:7b")]).chain[0]).toMatchObject({
+      candidate: { model: "mistral:7b" },
+      reason:
+        "loaded, fits general profile, codellama:7b fits code better but isn't loaded (about 6 s), and loading it would unload a model in use",
+    });
+    const idle = { ...busy, evictsInUse: false };
+    expect(order(code(), [candidate("codellama:7b", idle), loaded("mistral:7b")])[0]).toBe("codellama:7b");
+  });
+
+  it("says what else passed the better one over", () => {
+    const reason = (better: Candidate, more: Partial<ChoiceRequest> = {}) =>
+      chooseModel(code({ privacy: "allow_remote", ...more }), [better, loaded("mistral:7b")]).chain[0]?.reason;
+    expect(reason(candidate("qwen3-coder:480b-cloud", { trust: "remote" }))).toBe(
+      "loaded, fits general profile, qwen3-coder:480b-cloud fits code better but is remote",
+    );
+    expect(reason(candidate("codellama:7b"), { promptTokens: 15_000, outputTokens: 4096 })).toBe(
+      "loaded, fits general profile, codellama:7b fits code better but has a window of 16384 tokens",
+    );
+    expect(reason(candidate("gemma2:9b"))).toBe("loaded, fits general profile, best available for code");
+  });
+});
+
+it("models that the database doesn't know match no profile: they come after known ones, by size", () => {
+  const general = (...candidates: Candidate[]) => order(request(), candidates);
+  // As large a window, and the architecture of a preferred family.
+  const wide = { contextTokens: 131_072, family: "llama" };
+  expect(general(candidate("tinyfoo:0.1b", wide), candidate("gemma2:9b"))[0]).toBe("gemma2:9b");
+  expect(general(candidate("weirdmodel:1b", wide), candidate("phi3:mini"))[0]).toBe("phi3:mini");
+  expect(general(candidate("weirdmodel:1b", wide), candidate("codellama:7b"))[0]).toBe("codellama:7b");
+  const unknown = ["one:1b", "four:4b", "two:2b"].map((name, at) =>
+    candidate(name, { ...wide, parameterCount: [1e9, 4e9, 2e9][at] ?? 0 }),
+  );
+  expect(general(...unknown)).toEqual(["four:4b", "two:2b", "one:1b"]);
+  expect(chooseModel(request(), unknown).chain[0]?.reason).toBe("best available for general, fits in memory");
+  // Its name says what it was made for, but not how well.
+  expect(order(code(), [candidate("mycoder:70b", wide), candidate("codellama:7b")])[0]).toBe("codellama:7b");
+});
+
+it("fast: without a model of its own, the smallest general one, never one for code by its name", () => {
+  const fast = request({ task: "fast", profile: "fast" });
+  const sized = (name: string, parameterCount: number, contextTokens = 32_768) =>
+    candidate(name, { parameterCount, contextTokens });
+  const names = [sized("codellama:7b", 7e9), sized("gemma2:9b", 9e9), sized("qwen2.5:3b", 3e9), sized("yi:6b", 6e9)];
+  expect(order(fast, names)).toEqual(["qwen2.5:3b", "yi:6b", "gemma2:9b", "codellama:7b"]);
+  // Windows too short for any profile.
+  const short = [sized("codellama:7b", 7e9, 2048), sized("llama2:7b", 7e9, 2048), sized("yi:6b", 6e9, 2048)];
+  expect(order(fast, short)).toEqual(["yi:6b", "llama2:7b", "codellama:7b"]);
+});
