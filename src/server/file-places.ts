@@ -1,7 +1,7 @@
 import { lstat, readlink, realpath, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
-import { isForeignShare, isInside, unusableName } from "./paths.ts";
+import { isForeignShare, isInside, nameInRoots, unusableName } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 
 /** Absolute candidates of a name, in the order in which they are tried: the working directory, then each root. */
@@ -17,8 +17,16 @@ export function checkName(name: string): void {
   if (problem !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${problem}`);
 }
 
-/** The real path inside the roots. What lies outside is refused alike whether it exists or not. */
-export async function findInside(name: string, roots: AllowedRoots, configFile: string): Promise<string> {
+/** A file or folder inside the roots. */
+export interface PlaceInside {
+  /** Its real path. */
+  readonly real: string;
+  /** As it is called inside its root. */
+  readonly named: string;
+}
+
+/** What `name` names inside the roots. What lies outside is refused alike whether it exists or not. */
+export async function findInside(name: string, roots: AllowedRoots, configFile: string): Promise<PlaceInside> {
   checkName(name);
   const candidates = candidatesOf(name, roots);
   let outside: string | undefined = candidates.length === 0 ? path.resolve(name) : undefined;
@@ -26,7 +34,7 @@ export async function findInside(name: string, roots: AllowedRoots, configFile: 
     const isWithin = isAllowed(candidate, roots);
     const real = await realOf(candidate, isWithin, roots);
     if (isAllowed(real ?? candidate, roots)) {
-      if (real !== undefined) return real;
+      if (real !== undefined) return { real, named: nameInRoots(isWithin ? candidate : real, roots.folders, path) };
     } else outside ??= isWithin ? real : candidate;
   }
   if (outside !== undefined) throw outsideRoots(name, outside, roots, configFile);

@@ -37,18 +37,18 @@ export function createFiles(access: FileAccess): ToolFiles {
   let known: Promise<AllowedRoots> | undefined;
   const roots = () => (known ??= askRoots(access));
 
-  async function read(name: string): Promise<{ readonly file: string; readonly content: Uint8Array }> {
+  async function read(name: string): Promise<{ readonly named: string; readonly content: Uint8Array }> {
     const allowed = await roots();
-    const file = await findInside(name, allowed, access.configFile);
+    const { real, named } = await findInside(name, allowed, access.configFile);
     await access.beforeOpen?.();
-    const content = await readRegular(name, file, allowed, access);
+    const content = await readRegular(name, real, allowed, access);
     totalBytes += content.length;
     if (totalBytes > maxTotalBytes) {
       throw new InvalidRequest(`files: together more than ${formatBytes(maxTotalBytes)}, reached with ${name}`, {
         hint: "Name fewer files, or raise files.maxTotalBytes (OLLM_FILES_MAX_TOTAL_BYTES).",
       });
     }
-    return { file, content };
+    return { named, content };
   }
 
   return {
@@ -56,14 +56,14 @@ export function createFiles(access: FileAccess): ToolFiles {
     async readText(names) {
       const texts = [];
       for (const name of names) {
-        const { content } = await read(name);
+        const { named, content } = await read(name);
         const text = decodeText(content);
         if (text === undefined) {
           throw new InvalidRequest(`${name} is no text: ${binaryType(content) ?? "binary data"}`, {
             hint: isImage(content) ? "Name it in images, for a vision model." : "Convert it to text first.",
           });
         }
-        texts.push({ path: name, text });
+        texts.push({ path: named, text });
       }
       return texts;
     },
@@ -91,13 +91,13 @@ export function createFiles(access: FileAccess): ToolFiles {
           hint: `Name one inside the folders that may be used, or allow one: files.roots in ${access.configFile}.`,
         });
       }
-      const real = await findInside(folder, allowed, access.configFile);
+      const { real } = await findInside(folder, allowed, access.configFile);
       if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
       return real;
     },
     openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
-      if (access.isConfined === true) return findInside(name, await roots(), access.configFile);
+      if (access.isConfined === true) return (await findInside(name, await roots(), access.configFile)).real;
       checkName(name);
       if (path.isAbsolute(name)) return path.normalize(name);
       const candidates = candidatesOf(name, await roots());

@@ -21,6 +21,36 @@ export function isInside(folder: string, file: string, path: PlatformPath): bool
   return !path.isAbsolute(relative) && relative !== ".." && !relative.startsWith(`..${path.sep}`);
 }
 
+/**
+ * A file's name for a model: relative to its root, with `/`, so that no answer gives away where the root lies. Of several
+ * roots each has the shortest end of its own path that tells it apart. `file` must be inside one of them.
+ */
+export function nameInRoots(file: string, roots: readonly string[], path: PlatformPath): string {
+  const outermost = roots.filter((root) => !roots.some((other) => other !== root && isInside(other, root, path)));
+  const own = outermost.findIndex((root) => isInside(root, file, path));
+  const root = outermost[own];
+  if (root === undefined) return path.basename(file);
+  const name = partsOf(path.relative(root, file)).join("/");
+  if (outermost.length === 1) return name;
+  const ways = outermost.map(partsOf);
+  const longest = Math.max(...ways.map((way) => way.length));
+  const labelsOf = (count: number) => ways.map((way) => way.slice(-count).join("/"));
+  let labels = labelsOf(1);
+  for (let count = 2; count <= longest && !areApart(labels); count += 1) labels = labelsOf(count);
+  return `${labels[own]}/${name}`;
+}
+
+function partsOf(path: string): readonly string[] {
+  return path.split(/[\\/]/).filter((part) => part !== "");
+}
+
+/** None is another, nor a folder of it: `a` and `a/b` could both begin the name of `a/b/c`. */
+function areApart(labels: readonly string[]): boolean {
+  return labels.every((label, index) =>
+    labels.every((other, at) => at === index || !`${other}/`.startsWith(`${label}/`)),
+  );
+}
+
 /** A folder that says nothing about a project: a drive's root, the home folder, or a folder above it. */
 export function isTooBroad(folder: string, homeDirectory: string, path: PlatformPath): boolean {
   return path.parse(folder).root === folder || isInside(folder, homeDirectory, path);

@@ -15,7 +15,7 @@ export type ToolAnswer<Data> = { readonly data: Data } | { readonly needsInput: 
 
 /** Files of the caller's machine, read and written by us inside the allowed roots only (`server/files.ts`). */
 export interface ToolFiles {
-  /** Text of each file, decoded. Throws `InvalidRequest` (outside the roots, too large, binary, not a file). */
+  /** Text of each file, decoded; `path` is its name relative to its root. Throws `InvalidRequest` (outside the roots, too large, binary, not a file). */
   readText(paths: readonly string[]): Promise<readonly { readonly path: string; readonly text: string }[]>;
   /** Base64 of each image (PNG, JPEG, WebP, GIF by content). Throws `InvalidRequest`. */
   readImages(paths: readonly string[]): Promise<readonly string[]>;

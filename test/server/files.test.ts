@@ -57,7 +57,30 @@ describe("reading inside the roots", () => {
   it("reads by relative and absolute name", async () => {
     const names = ["notes.txt", path.join(root, "notes.txt"), "./sub/../notes.txt"];
     const read = await files().readText(names);
-    expect(read).toEqual(names.map((name) => ({ path: name, text: "hello" })));
+    expect(read).toEqual(names.map(() => ({ path: "notes.txt", text: "hello" })));
+  });
+
+  it("names each relative to its root, and tells several roots apart", async () => {
+    const other = path.join(base, "other", "root");
+    await mkdir(path.join(other, "sub"), { recursive: true });
+    await mkdir(path.join(root, "sub"));
+    for (const folder of [root, other]) await writeFile(path.join(folder, "sub", "a.md"), "x");
+    const nested = path.join(root, "sub");
+    const service = files({ roots: async () => ({ folders: [nested, root, other], workingDirectory: nested }) });
+    const names = [path.join(root, "sub", "a.md"), "a.md", path.join(other, "sub", "a.md")];
+    const read = await service.readText(names);
+    const above = path.basename(base);
+    expect(read.map((file) => file.path)).toEqual([
+      `${above}/root/sub/a.md`,
+      `${above}/root/sub/a.md`,
+      "other/root/sub/a.md",
+    ]);
+  });
+
+  it("names a file that a link outside leads to by its place in the root", async () => {
+    await symlink(root, path.join(base, "alias"));
+    const [file] = await files().readText([path.join(base, "alias", "notes.txt")]);
+    expect(file?.path).toBe("notes.txt");
   });
 
   it("tries the working directory before the roots", async () => {
@@ -65,7 +88,7 @@ describe("reading inside the roots", () => {
     await mkdir(project);
     await writeFile(path.join(project, "notes.txt"), "from the project");
     const service = files({ roots: async () => ({ folders: [root, project], workingDirectory: project }) });
-    expect(await service.readText(["notes.txt"])).toEqual([{ path: "notes.txt", text: "from the project" }]);
+    expect(await service.readText(["notes.txt"])).toEqual([{ path: "project/notes.txt", text: "from the project" }]);
   });
 
   it("follows a link that stays inside", async () => {

@@ -1,6 +1,6 @@
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { isForeignShare, isInside, isTooBroad, unusableName } from "../../src/server/paths.ts";
+import { isForeignShare, isInside, isTooBroad, nameInRoots, unusableName } from "../../src/server/paths.ts";
 
 describe("isInside", () => {
   it.each([
@@ -85,5 +85,29 @@ describe("unusableName", () => {
   it("POSIX knows no such names, but no NUL either", () => {
     expect(unusableName("CON:a|b", path.posix)).toBeUndefined();
     expect(unusableName("a\0.txt", path.posix)).toBe("contains a NUL character");
+  });
+});
+
+describe("nameInRoots", () => {
+  it.each([
+    ["/work/a/src/x.ts", ["/work/a"], "src/x.ts"],
+    ["/work/a/src/x.ts", ["/work/a", "/work/a/src"], "src/x.ts"],
+    ["/work/a/src/x.ts", ["/work/a", "/work/b"], "a/src/x.ts"],
+    ["/work/a/x.ts", ["/work/a", "/home/a"], "work/a/x.ts"],
+    // "b" alone would begin names of the other root's "b", too.
+    ["/b/x.ts", ["/b", "/a/b", "/z/a"], "b/x.ts"],
+    ["/a/b/x.ts", ["/b", "/a/b", "/z/a"], "a/b/x.ts"],
+    ["/z/a/b/x.ts", ["/b", "/a/b", "/z/a"], "z/a/b/x.ts"],
+    ["/etc/hosts", ["/"], "etc/hosts"],
+  ])("POSIX: %s of %j is %s", (file, roots, expected) => {
+    expect(nameInRoots(file, roots, path.posix)).toBe(expected);
+  });
+
+  it.each([
+    ["C:\\work\\a\\src\\x.ts", ["C:\\work\\a"], "src/x.ts"],
+    ["C:\\work\\a\\x.ts", ["C:\\work\\a", "D:\\work\\a"], "C:/work/a/x.ts"],
+    ["\\\\server\\share\\a\\x.ts", ["\\\\server\\share\\a", "C:\\b"], "a/x.ts"],
+  ])("Windows: %s of %j is %s", (file, roots, expected) => {
+    expect(nameInRoots(file, roots, path.win32)).toBe(expected);
   });
 });

@@ -33,15 +33,13 @@ describe("job", () => {
     adopt(
       "route_and_generate",
       generation,
-      generation
-        .follow(signal)
-        .then(({ text, model, engine, reason, notes }) => ({
-          text,
-          model,
-          engine,
-          reason,
-          ...(notes.length > 0 && { notes }),
-        })),
+      generation.follow(signal).then(({ text, model, engine, reason, notes }) => ({
+        text,
+        model,
+        engine,
+        reason,
+        ...(notes.length > 0 && { notes }),
+      })),
     );
     adopt("pull_model", pull, pull.follow(signal).then(pullAnswer));
     connection = await connectMemoryClient(createFakeOrchestrator({ jobs, ...more }), { patienceSeconds: 0.01, era });

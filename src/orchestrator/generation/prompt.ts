@@ -1,6 +1,7 @@
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import type { GenerateRequest } from "../facade.ts";
+import { frameFile } from "../text/file-frame.ts";
 
 /** What is known of a prompt beside the request itself. */
 export interface PromptParts {
@@ -32,14 +33,10 @@ export function buildMessages(request: GenerateRequest, parts: PromptParts = {})
 
 /** Files and prompt as one text. */
 export function questionOf(request: GenerateRequest): string {
-  return (request.files ?? []).map(quoteFile).join("") + request.prompt;
+  return (request.files ?? []).map(frameFile).join("") + request.prompt;
 }
 
 /** Estimated tokens of everything the engine will read, images left out. */
 export function countPromptTokens(messages: readonly ChatMessage[]): number {
   return messages.reduce((sum, message) => sum + estimateTokens(message.content) + tokensPerMessage, 0);
-}
-
-function quoteFile(file: { readonly path: string; readonly text: string }): string {
-  return `File ${file.path}:\n\`\`\`\n${file.text}${file.text.endsWith("\n") ? "" : "\n"}\`\`\`\n\n`;
 }
