@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { runFolder } from "./run-folder.ts";
+import { parseJson } from "../orchestrator/text/parse-json.ts";
 
 /** What a claim file says of the process that made it. */
 export interface ClaimRecord {
@@ -52,7 +53,7 @@ export function newestClaim(home: string): ClaimRecord | undefined {
 /** The claim of one generation; undefined when its file is gone or holds something else. */
 export function readClaim(home: string, generation: number): ClaimRecord | undefined {
   try {
-    const value: unknown = JSON.parse(readFileSync(claimFile(home, generation), "utf8"));
+    const value: unknown = parseJson(readFileSync(claimFile(home, generation), "utf8"));
     return isClaim(value) && value.generation === generation ? value : undefined;
   } catch {
     return undefined;

@@ -10,6 +10,7 @@ import { readLine } from "./read-line.ts";
 import { realHome, tokenFile } from "./run-folder.ts";
 import { readToken } from "./token.ts";
 import { uptimeMs } from "./uptime.ts";
+import { parseJson } from "../orchestrator/text/parse-json.ts";
 
 /**
  * Why an owner could not be reached:
@@ -245,7 +246,7 @@ function checkedHello(hello: Hello): Hello {
 
 /** What it has is checked where it counts. */
 function parseLine(line: string): object {
-  const value: unknown = JSON.parse(line);
+  const value: unknown = parseJson(line);
   if (typeof value !== "object" || value === null) throw new Error("not an object");
   return value;
 }

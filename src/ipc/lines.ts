@@ -1,4 +1,6 @@
-/** Where the id of an oversized message is looked for: clients write it first or last. */
+import { isTooDeep, maxJsonDepth } from "../orchestrator/text/parse-json.ts";
+
+/** Where the id of a refused message is looked for: clients write it first or last. */
 const edgeBytes = 512;
 
 export interface LineOptions {
@@ -6,8 +8,8 @@ export interface LineOptions {
   readonly maxLineBytes: number;
   /** A line without its end and the white space around it; never an empty one. */
   onLine(text: string): void;
-  /** A line was too long: its length, and its edges of some 512 bytes. */
-  onOversized(line: { readonly bytes: number; readonly head: string; readonly tail: string }): void;
+  /** A line was too long, or JSON that nests too deep: what to tell its sender, and its edges of some 512 bytes. */
+  onRefused(line: { readonly why: string; readonly head: string; readonly tail: string }): void;
 }
 
 export interface LineSplitter {
@@ -17,7 +19,7 @@ export interface LineSplitter {
 }
 
 /** Cuts a stream of bytes into lines of UTF-8, however the chunks fall. */
-export function createLineSplitter({ maxLineBytes, onLine, onOversized }: LineOptions): LineSplitter {
+export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOptions): LineSplitter {
   let line: Buffer[] = [];
   let lineBytes = 0;
   let tail: Buffer = Buffer.alloc(0);
@@ -41,7 +43,9 @@ export function createLineSplitter({ maxLineBytes, onLine, onOversized }: LineOp
     const text = Buffer.concat(line).toString("utf8").trim();
     const end = tail.toString("utf8");
     clear();
-    if (bytes > maxLineBytes) onOversized({ bytes, head: text, tail: end });
+    if (bytes > maxLineBytes) onRefused({ why: oversizedText(bytes, maxLineBytes), head: text, tail: end });
+    else if (isTooDeep(text))
+      onRefused({ why: tooDeepText, head: text.slice(0, edgeBytes), tail: text.slice(-edgeBytes) });
     else if (text !== "") onLine(text);
   }
 
@@ -66,14 +70,15 @@ export function createLineSplitter({ maxLineBytes, onLine, onOversized }: LineOp
   };
 }
 
-/** The id of a message that was too long to be read, from one of its edges. */
+/** The id of a message that was refused unread, from one of its edges. */
 export function idInEdge(text: string): string | number | undefined {
   const found = /"id"\s*:\s*(\d{1,15}|"[^"\\]{1,200}")/.exec(text)?.[1];
   return found === undefined ? undefined : (JSON.parse(found) as string | number);
 }
 
-/** What the sender of such a message is told. */
-export function oversizedText(bytes: number, maxLineBytes: number): string {
+const tooDeepText = `message nests deeper than ${maxJsonDepth} levels`;
+
+function oversizedText(bytes: number, maxLineBytes: number): string {
   return `message of ${bytes} bytes is over the limit of ${Math.floor(maxLineBytes / 1024 / 1024)} MiB; name files instead`;
 }
 

@@ -6,7 +6,7 @@ import {
   type Transport,
 } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
-import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../ipc/lines.ts";
+import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../ipc/lines.ts";
 import { createPipingWatch } from "../ipc/piping.ts";
 import { createOutbox, type OutboxLimits } from "./outbox.ts";
 
@@ -76,8 +76,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   const lines = createLineSplitter({
     maxLineBytes,
     onLine: receive,
-    onOversized: ({ bytes, head, tail }) =>
-      refuse(idInEdge(head) ?? idInEdge(tail), -32600, oversizedText(bytes, maxLineBytes)),
+    onRefused: ({ why, head, tail }) => refuse(idInEdge(head) ?? idInEdge(tail), -32600, why),
   });
 
   const transport: StdioTransport = {

@@ -4,18 +4,18 @@ import { createLineSplitter, idInEdge } from "../../src/ipc/lines.ts";
 
 function split(chunks: readonly Buffer[], maxLineBytes: number) {
   const lines: string[] = [];
-  const oversized: number[] = [];
+  const refused: string[] = [];
   const splitter = createLineSplitter({
     maxLineBytes,
     onLine: (text) => void lines.push(text),
-    onOversized: ({ bytes, head, tail }) => {
-      oversized.push(bytes);
+    onRefused: ({ why, head, tail }) => {
+      refused.push(why);
       expect(Buffer.byteLength(head)).toBeLessThanOrEqual(3 * 1024);
       expect(Buffer.byteLength(tail)).toBeLessThanOrEqual(3 * 1024);
     },
   });
   for (const chunk of chunks) splitter.push(chunk);
-  return { lines, oversized };
+  return { lines, refused };
 }
 
 describe("createLineSplitter", () => {
@@ -33,10 +33,21 @@ describe("createLineSplitter", () => {
           .map((part) => Buffer.from(part, "latin1").toString("utf8").trim());
         expect(split(chunks, limit)).toEqual({
           lines: expected.filter((text) => text !== ""),
-          oversized: parts.map((part) => part.length).filter((length) => length > limit),
+          refused: parts
+            .map((part) => part.length)
+            .filter((length) => length > limit)
+            .map((length) => `message of ${length} bytes is over the limit of 0 MiB; name files instead`),
         });
       }),
     );
+  });
+
+  it("refuses a line that nests too deep, with the edges where its id may be", () => {
+    const deep = `{"id":7,"params":${"[".repeat(1_000)}${"]".repeat(1_000)},"last":1}`;
+    expect(split([Buffer.from(`${deep}\n{"id":8}\n`)], 10_000)).toEqual({
+      lines: ['{"id":8}'],
+      refused: ["message nests deeper than 128 levels"],
+    });
   });
 
   it("forgets half a line when told to", () => {
@@ -44,7 +55,7 @@ describe("createLineSplitter", () => {
     const splitter = createLineSplitter({
       maxLineBytes: 10,
       onLine: (text) => void lines.push(text),
-      onOversized: () => undefined,
+      onRefused: () => undefined,
     });
     splitter.push(Buffer.from("half"));
     splitter.clear();

@@ -104,6 +104,18 @@ describe("createStdioTransport", () => {
     });
   });
 
+  it("refuses a message that nests too deep by its id, unparsed, and goes on", async () => {
+    const { input, received, written } = connect();
+    input.write(`{"jsonrpc":"2.0","id":9,"method":"x","params":${"[".repeat(3_800_000)}\n`);
+    input.write(line(request(10)));
+    await eventually(() => expect(received).toEqual([request(10)]));
+    expect(JSON.parse(written.join(""))).toEqual({
+      jsonrpc: "2.0",
+      id: 9,
+      error: { code: -32600, message: "message nests deeper than 128 levels" },
+    });
+  });
+
   it("takes a message just below the limit", async () => {
     const { input, received } = connect();
     const text = "y".repeat(4 * 1024 * 1024 - 200);

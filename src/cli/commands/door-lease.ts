@@ -48,7 +48,7 @@ export async function leaseDoor(request: DoorRequest): Promise<DoorLease> {
     onLine(text) {
       if (text.startsWith(controlPrefix)) ({ reason } = JSON.parse(text) as Farewell);
     },
-    onOversized: () => undefined,
+    onRefused: () => undefined,
   });
   socket.on("data", (chunk: Buffer) => lines.push(chunk));
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));

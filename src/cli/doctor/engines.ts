@@ -10,6 +10,7 @@ import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { type Check, type Checker, fail, getWithin, ok, warn } from "./check.ts";
+import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
 /**
  * Ollama's answer, and whether the embedded engine is installed. One engine is enough, and an engine that is only not
@@ -74,7 +75,7 @@ async function lookForEmbedded(home: string, isInstallable: boolean): Promise<Ch
 
 function versionOf(body: string): string | undefined {
   try {
-    const { version } = JSON.parse(body) as { readonly version?: unknown };
+    const { version } = parseJson(body) as { readonly version?: unknown };
     return typeof version === "string" ? version : undefined;
   } catch {
     return undefined;

@@ -5,6 +5,7 @@ import { createStoreReader } from "../../orchestrator/store/reader.ts";
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { type Check, type Checker, type DoctorWorld, getWithin, ok, warn } from "./check.ts";
+import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
 /** Each broken model is named; more than these are counted. */
 const namedProblems = 5;
@@ -43,7 +44,7 @@ async function servedCount({ settings, get }: DoctorWorld, signal: AbortSignal):
     try {
       const { baseUrl } = parseOllamaHost(host);
       const body = await getWithin(get, `${baseUrl}/api/tags`, signal, 1_000);
-      const { models } = JSON.parse(body) as { readonly models?: unknown };
+      const { models } = parseJson(body) as { readonly models?: unknown };
       return Array.isArray(models) ? models.length : 0;
     } catch {
       return 0;

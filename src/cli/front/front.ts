@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { newestClaim } from "../../ipc/claim-record.ts";
 import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
-import { createLineSplitter, defaultMaxLineBytes, idInEdge, oversizedText } from "../../ipc/lines.ts";
+import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
 import { uptimeMs } from "../../ipc/uptime.ts";
 import { createRelay } from "./relay.ts";
@@ -104,7 +104,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     const lines = createLineSplitter({
       maxLineBytes: maxOwnerLineBytes,
       onLine: relay.ownerLine,
-      onOversized: () => options.say("an answer of the owner was too long and is lost"),
+      onRefused: ({ why }) => options.say(`an answer of the owner is lost: ${why}`),
     });
     let isGone = false;
     const gone = (): void => {
@@ -201,8 +201,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   const lines = createLineSplitter({
     maxLineBytes: defaultMaxLineBytes,
     onLine: relay.hostLine,
-    onOversized: ({ bytes, head, tail }) =>
-      relay.hostOversized(idInEdge(head) ?? idInEdge(tail), oversizedText(bytes, defaultMaxLineBytes)),
+    onRefused: ({ why, head, tail }) => relay.hostOversized(idInEdge(head) ?? idInEdge(tail), why),
   });
   input.on("data", lines.push);
   input.on("error", relay.hostEnd);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import path from "node:path";
 import type { Launch } from "./launch.ts";
+import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
 /** What came of starting us as a host would. */
 export type LaunchCheck =
@@ -96,7 +97,7 @@ interface Message {
 
 function parseMessage(line: string): Message | undefined {
   try {
-    const message: unknown = JSON.parse(line);
+    const message: unknown = parseJson(line);
     return typeof message === "object" && message !== null ? message : undefined;
   } catch {
     return undefined;

@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
 /** Characters of one import: well below the 4 MiB that a message may have, whatever they are. */
 const importChars = 400_000;
@@ -28,7 +29,7 @@ export function splitExport(text: string, isMarkdown: boolean, maxChars = import
 function splitJson(text: string, maxChars: number): readonly string[] {
   let read: Partial<ExportedJson>;
   try {
-    read = JSON.parse(text) as Partial<ExportedJson>;
+    read = parseJson(text) as Partial<ExportedJson>;
   } catch (error) {
     throw noExport(`that is no JSON: ${error instanceof Error ? error.message : String(error)}`, error);
   }

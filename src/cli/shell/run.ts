@@ -12,6 +12,7 @@ import { show } from "./show.ts";
 import { styled } from "./table.ts";
 import { pipedInto, variablesOf } from "./template-input.ts";
 import { oneLine } from "./width.ts";
+import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
 /** Of `ollm run`, under the names of its flags. */
 export interface RunFlags {
@@ -156,7 +157,7 @@ async function readSchema(file: string, io: CommandIo): Promise<unknown> {
     throw unreadable(file, error);
   });
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw new InvalidRequest(`${file} is no JSON Schema (${String(error)})`, { hint: "--format json needs no file" });
   }

@@ -1,4 +1,5 @@
 import type { JsonSchema } from "../types.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 /** An answer that is judged. `model` is never shown to the judge. */
 export interface JudgedAnswer {
@@ -132,7 +133,7 @@ function cut(text: string): string {
 
 function parsed(text: string): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = parseJson(text);
     return typeof value === "object" && value !== null && !Array.isArray(value)
       ? (value as Record<string, unknown>)
       : undefined;

@@ -5,6 +5,7 @@ import { cacheTypes } from "../types.ts";
 import type { Flags } from "./flags.ts";
 import type { SettingPath } from "./paths.ts";
 import { isTree, put, type Sources, type Tree } from "./tree.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -126,7 +127,7 @@ export function parseText(value: string, type: SettingPath["type"], name: string
       return commaList(value);
     case "record":
       try {
-        return JSON.parse(value) as unknown;
+        return parseJson(value);
       } catch (error) {
         throw new InvalidConfig(`${name} is not JSON: ${value}`, {
           hint: `write it like {"code": "name"}`,

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { parseJson } from "../text/parse-json.ts";
 
 /** One line of a journal. */
 export interface JournalLine<Event> {
@@ -55,7 +56,7 @@ function readLine<Event>(
 ): JournalLine<Event> | string {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text);
   } catch {
     return "is no JSON";
   }

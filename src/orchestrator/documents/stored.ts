@@ -2,6 +2,7 @@ import type { Adapter } from "lowdb";
 import * as z from "zod";
 import type { DocumentFiles } from "./files.ts";
 import { jsonInSlices } from "./json-in-slices.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 /** A document as it lies on disk. */
 export interface Stored {
@@ -35,7 +36,7 @@ export function documentAdapter(
       const text = await files.read(fileName);
       if (text === undefined) return null;
       sizeChars = text.length;
-      const stored = storedSchema.safeParse(parseJson(text));
+      const stored = storedSchema.safeParse(readJson(text));
       if (!stored.success) throw new UnreadableDocument("it says neither its version nor what is in it");
       const { schemaVersion: version, sequence, ...state } = stored.data;
       if (version > schemaVersion) {
@@ -51,10 +52,10 @@ export function documentAdapter(
   };
 }
 
-function parseJson(text: string): unknown {
+function readJson(text: string): unknown {
   if (text.trim() === "") throw new UnreadableDocument("it is empty");
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     throw new UnreadableDocument("it is no JSON: it was cut off, or written by something else", { cause: error });
   }

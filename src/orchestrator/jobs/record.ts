@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { parseJson } from "../text/parse-json.ts";
 
 /** Raised when a field changes its meaning; a file with a higher one is a newer owner's and is left alone. */
 export const schemaVersion = 1;
@@ -36,7 +37,7 @@ export type JobRecord = z.output<typeof jobRecord>;
 export function readRecord(text: string): { readonly record: JobRecord } | "newer" | "broken" {
   let document: unknown;
   try {
-    document = JSON.parse(text);
+    document = parseJson(text);
   } catch {
     return "broken";
   }

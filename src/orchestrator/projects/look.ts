@@ -3,6 +3,7 @@ import path from "node:path";
 import { isTree } from "./tree.ts";
 import { readSmall } from "./read-small.ts";
 import { signNames, type FolderListing } from "./detect.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 const maxPackageBytes = 1024 ** 2;
 
@@ -32,7 +33,7 @@ function declaresWorkspaces(text: string | undefined): boolean {
   if (text === undefined) return false;
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = parseJson(text);
   } catch {
     return false;
   }

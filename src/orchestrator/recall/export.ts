@@ -3,6 +3,7 @@ import { InvalidRequest } from "../errors.ts";
 import type { ExportPage, MemoryEntry, MemoryFormat } from "../facade-recall.ts";
 import { idOf } from "./entry.ts";
 import { parseMarkdown, writeMarkdown } from "./markdown.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 /** Of the exported form. */
 const version = 1;
@@ -45,7 +46,7 @@ export function parseExport(text: string, format: MemoryFormat): readonly unknow
   if (format === "markdown") return parseMarkdown(text);
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text);
   } catch (error) {
     throw new InvalidRequest(`that is no JSON: ${error instanceof Error ? error.message : String(error)}`, {
       hint: "import what ollm memory export wrote",

@@ -2,6 +2,7 @@ import { createTurns } from "../async/turns.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Log } from "../log.ts";
 import type { Direction } from "./embedding.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 /** Vectors by the hash of their text, over the end of the process. Only a cache: what can't be read is made again. */
 export interface VectorCache {
@@ -104,7 +105,7 @@ function lineOf([hash, direction]: readonly [string, Direction]): string {
 
 function parsed(line: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const value: unknown = JSON.parse(line);
+    const value: unknown = parseJson(line);
     return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
   } catch {
     // Half a line at the end, or not ours.

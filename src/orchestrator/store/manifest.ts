@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { parseJson } from "../text/parse-json.ts";
 
 /** Media types of Ollama's layers; hf.co uses the same ones. */
 export const MEDIA_TYPES = {
@@ -56,7 +57,7 @@ const parametersSchema = z.record(z.string(), z.unknown());
 
 /** Throws an `Error` that says in a few words what is wrong. */
 export function parseManifest(raw: Uint8Array): Manifest {
-  const value = parseJson(raw);
+  const value = readJson(raw);
   // An index of images or an error document would otherwise pass as a model without layers.
   if (typeof value !== "object" || value === null || !("layers" in value)) throw new Error("it has no layers");
   return parseWith(manifestSchema, value);
@@ -64,12 +65,12 @@ export function parseManifest(raw: Uint8Array): Manifest {
 
 /** Throws an `Error` that says in a few words what is wrong. */
 export function parseConfig(raw: Uint8Array): ModelConfig {
-  return parseWith(configSchema, parseJson(raw));
+  return parseWith(configSchema, readJson(raw));
 }
 
 /** Throws an `Error` that says in a few words what is wrong. */
 export function parseParameters(raw: Uint8Array): Readonly<Record<string, unknown>> {
-  return parseWith(parametersSchema, parseJson(raw));
+  return parseWith(parametersSchema, readJson(raw));
 }
 
 /** Every blob that a manifest names, each once. */
@@ -116,9 +117,9 @@ function withoutEmptyDigest(value: unknown): unknown {
   return isEmpty || value === null ? undefined : value;
 }
 
-function parseJson(raw: Uint8Array): unknown {
+function readJson(raw: Uint8Array): unknown {
   try {
-    return JSON.parse(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString("utf8"));
+    return parseJson(Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength).toString("utf8"));
   } catch (error) {
     throw new Error("it is not JSON", { cause: error });
   }

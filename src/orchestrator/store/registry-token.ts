@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { PullFailed } from "../errors.ts";
 import type { HttpGet } from "./http.ts";
+import { parseJson } from "../text/parse-json.ts";
 
 const MAX_TOKEN_BYTES = 64 * 1024;
 const tokenSchema = z.object({ token: z.string().optional(), access_token: z.string().optional() });
@@ -50,7 +51,7 @@ function tokenAddress(challenge: string, insecureHosts: readonly string[]): URL 
 
 function readToken(text: string): string | undefined {
   try {
-    const { token, access_token: accessToken } = tokenSchema.parse(JSON.parse(text));
+    const { token, access_token: accessToken } = tokenSchema.parse(parseJson(text));
     // A line break would smuggle another header in.
     const found = token ?? accessToken;
     return found !== undefined && /^[\x21-\x7e]+$/.test(found) ? found : undefined;

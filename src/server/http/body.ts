@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { isTooDeep, maxJsonDepth } from "../../orchestrator/text/parse-json.ts";
 
 /** As much as a line over stdio may have. */
 export const maxBodyBytes = 4 * 1024 * 1024;
@@ -45,8 +46,12 @@ export async function readBody(
   });
   if (isWhole === undefined) return { kind: "gone" };
   if (!isWhole) return tooLarge;
+  const text = Buffer.concat(chunks).toString("utf8");
+  if (isTooDeep(text)) {
+    return { kind: "failed", status: 400, code: -32_600, message: `the body nests deeper than ${maxJsonDepth} levels` };
+  }
   try {
-    return { kind: "json", value: JSON.parse(Buffer.concat(chunks).toString("utf8")) };
+    return { kind: "json", value: JSON.parse(text) };
   } catch {
     return { kind: "failed", status: 400, code: -32_700, message: "the body is not JSON" };
   }

@@ -336,9 +336,12 @@ describe("a body", () => {
     expect((await door.ask("/health")).status).toBe(200);
   });
 
-  it("nested a million deep is refused like any other nonsense", async () => {
-    const { status } = await door.ask("/mcp", { raw: "[".repeat(1_000_000) + "]".repeat(1_000_000) });
-    expect(status).toBe(400);
+  it.each(["/mcp", "/messages"])("that nests a million deep is refused at %s before it is parsed", async (target) => {
+    const answer = await door.ask(target, { raw: "[".repeat(1_000_000) + "]".repeat(1_000_000) });
+    expect([answer.status, JSON.parse(answer.text)]).toEqual([
+      400,
+      { jsonrpc: "2.0", id: null, error: { code: -32_600, message: "the body nests deeper than 128 levels" } },
+    ]);
     expect((await door.ask("/health")).status).toBe(200);
   });
 });

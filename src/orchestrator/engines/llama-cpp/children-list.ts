@@ -6,6 +6,7 @@ import { createMutex } from "../../async/mutex.ts";
 import { replaceFile } from "../../files/replace-file.ts";
 import type { Log } from "../../log.ts";
 import { processStartTime } from "./process-facts.ts";
+import { parseJson } from "../../text/parse-json.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ owner: identity })) });
@@ -103,7 +104,7 @@ async function kill(child: ListedChild, log: Log): Promise<void> {
 
 function tryJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { GenerationFailed, InvalidRequest } from "../../errors.ts";
 import type { JsonSchema } from "../../types.ts";
 import type { GenerateDone } from "./child/protocol.ts";
+import { parseJson } from "../../text/parse-json.ts";
 
 export interface OutputFormat {
   /** What the grammar is made of. */
@@ -48,7 +49,7 @@ function compile(schema: JsonSchema): z.ZodType {
 
 function parse(model: string, { text, finishReason }: Pick<GenerateDone, "text" | "finishReason">): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
     const isCut = finishReason === "length";
     throw new GenerationFailed(

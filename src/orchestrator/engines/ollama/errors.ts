@@ -11,6 +11,7 @@ import {
   UnsupportedCapability,
   type ErrorOptionsWithHint,
 } from "../../errors.ts";
+import { parseJson } from "../../text/parse-json.ts";
 
 /** What was being done, for messages, and the class of an error that nothing more special is known about. */
 export interface Attempt {
@@ -45,7 +46,7 @@ interface VendorError {
 function readVendorError(value: unknown): VendorError {
   if (typeof value === "string") {
     const start = value.indexOf("{");
-    const inner = start === -1 ? undefined : parseJson(value.slice(start));
+    const inner = start === -1 ? undefined : jsonIn(value.slice(start));
     return isRecord(inner) ? readVendorError(inner["error"] ?? inner) : { message: value };
   }
   if (!isRecord(value)) return { message: "" };
@@ -75,8 +76,7 @@ function readVendorError(value: unknown): VendorError {
  */
 export function errorOfReply(status: number, body: string, attempt: Attempt, label: string): OrchestratorError {
   // One that was broken off for its length is an error text all the same.
-  const parsed =
-    parseJson(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
+  const parsed = jsonIn(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
   const hasErrorText = isRecord(parsed) && "error" in parsed;
   const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim() };
   const text = shortened(vendor.message);
@@ -194,9 +194,9 @@ export function errorOfTimeout(ms: number, attempt: Attempt, label: string): Orc
   });
 }
 
-function parseJson(text: string): unknown {
+function jsonIn(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../types.ts";
 import { tensorTypes } from "../../gguf/tensor-types.ts";
 import { isCloudName } from "../../store/model-name.ts";
+import { parseJson } from "../../text/parse-json.ts";
 
 /** A reply as it came: the package's types promise more than servers send. */
 export type Reply = Readonly<Record<string, unknown>>;
@@ -173,7 +174,7 @@ function parametersOf(lines: string | undefined): Record<string, unknown> | unde
 
 function parameterValue(raw: string): unknown {
   try {
-    return JSON.parse(raw);
+    return parseJson(raw);
   } catch {
     return raw;
   }

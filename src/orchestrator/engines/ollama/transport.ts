@@ -6,6 +6,7 @@ import type { AddressGuard } from "../../store/address-guard.ts";
 import { CutOff, errorOfFailure, errorOfLength, errorOfReply, errorOfTimeout, type Attempt } from "./errors.ts";
 import { formatBytes } from "../../text/format-bytes.ts";
 import type { OllamaHost } from "../../text/ollama-host.ts";
+import { parseJson } from "../../text/parse-json.ts";
 
 declare global {
   /** The `ollama` package's declarations expect the browser's types. */
@@ -133,7 +134,7 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
           const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
           await check(reply, [200]);
           const body = bounded(observed(reply.body, touch), maxReplyBytes, tooLong);
-          if (!String(reply.headers["content-type"]).includes("ndjson")) return new Response(await textOf(body));
+          if (!String(reply.headers["content-type"]).includes("ndjson")) return jsonReply(await textOf(body));
           const errorOfLine = (line: string) => errorOfReply(200, line, exchange, host.label);
           return bodyOnly(wholeLines(body, errorOfLine, tooLong));
         };
@@ -192,6 +193,11 @@ function bodyOnly(chunks: AsyncGenerator<Uint8Array>): Response {
   return { ok: true, status: 200, body: { getReader: () => reader } } as unknown as Response;
 }
 
+/** A whole reply as the package reads one. */
+function jsonReply(text: string): Response {
+  return { ok: true, status: 200, json: async () => parseJson(text) } as unknown as Response;
+}
+
 /**
  * Passes NDJSON on line by line. Throws for an error line, for a line that isn't JSON and for one without an end; a half
  * line at the end is a cut. The last line (`done`, `success`) is passed on only when the answer has ended, so that the
@@ -214,7 +220,7 @@ async function* wholeLines(
     let whole = "";
     for (const line of lines) {
       if (line.trim() === "") continue;
-      const value = JSON.parse(line) as Record<string, unknown>;
+      const value = parseJson(line) as Record<string, unknown>;
       if ("error" in value) throw errorOfLine(line);
       if (value["done"] === true || value["status"] === "success") last = `${line}\n`;
       else whole += `${line}\n`;

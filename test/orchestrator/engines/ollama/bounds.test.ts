@@ -140,6 +140,13 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
   });
 });
 
+it("a reply of Ollama that nests a million deep is no list of models, and is not parsed", async () => {
+  const { engine } = await flood("", { only: "/other", others: `{"models":${"[".repeat(1_000_000)}` });
+  const error = await rejection(engine.list(never));
+  expect(error).toBeInstanceOf(OrchestratorError);
+  expect(String(error.cause)).toContain("it nests deeper than 128 levels");
+});
+
 describe("an error of Ollama is read no further than its message needs", () => {
   it.each([
     ["as an error text", { status: 500, head: '{"error":"' }, GenerationFailed],

@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
+import { parseJson } from "../../../text/parse-json.ts";
 
 /** The one process that may install into a folder, as long as it lives. */
 export interface Claim {
@@ -145,7 +146,7 @@ async function readOwner(folder: string): Promise<Owner | undefined> {
   const text = await readFile(join(folder, ownerFile), "utf8").catch(() => "");
   if (text === "") return undefined;
   try {
-    return ownerSchema.parse(JSON.parse(text));
+    return ownerSchema.parse(parseJson(text));
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { Cancelled, OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
+import { parseJson } from "../../../text/parse-json.ts";
 import type { LockedPackage } from "./lock.ts";
 import type { RegistrySettings } from "./registry.ts";
 import type { RegistryFetch, RegistryResponse } from "./transport.ts";
@@ -169,9 +170,19 @@ async function ask(
   }
 }
 
+/** More than any package's document has. */
+const maxDocumentBytes = 32 * 1024 ** 2;
+
 async function readJson(response: RegistryResponse): Promise<unknown> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of chunksOf(response)) {
+    bytes += chunk.byteLength;
+    if (bytes > maxDocumentBytes) throw new Transient(`the registry's answer has more than ${maxDocumentBytes} bytes`);
+    chunks.push(chunk);
+  }
   try {
-    return await response.json();
+    return parseJson(Buffer.concat(chunks).toString("utf8"));
   } catch (error) {
     throw new Transient(`the registry's answer was no JSON (${reasonOf(error)})`, { cause: error });
   }

@@ -2,6 +2,7 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { LoadFailed } from "../../../errors.ts";
+import { parseJson } from "../../../text/parse-json.ts";
 
 const markerFile = "complete.json";
 const modulePath = ["node_modules", "node-llama-cpp"] as const;
@@ -19,7 +20,7 @@ const markerSchema = z.object({
 export async function findInstalled(folder: string): Promise<string | undefined> {
   const text = await readFile(join(folder, markerFile), "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
-  const marker = markerSchema.safeParse(parseJson(text));
+  const marker = markerSchema.safeParse(jsonIn(text));
   if (!marker.success) return undefined; // cut while it was written: installed again
   const { entry, files } = marker.data;
   const isWhole = await Promise.all(
@@ -32,7 +33,7 @@ export async function findInstalled(folder: string): Promise<string | undefined>
 export async function findEntry(folder: string): Promise<string> {
   const manifest = z
     .object({ main: z.string() })
-    .safeParse(parseJson(await readFile(join(folder, ...modulePath, "package.json"), "utf8").catch(() => "")));
+    .safeParse(jsonIn(await readFile(join(folder, ...modulePath, "package.json"), "utf8").catch(() => "")));
   const path = manifest.success ? [...modulePath, ...manifest.data.main.split("/").filter((part) => part !== ".")] : [];
   if (path.length === 0 || (await sizeOf(join(folder, ...path))) === undefined) {
     throw new LoadFailed("The embedded engine's package holds no module to import", {
@@ -93,9 +94,9 @@ async function sizeOf(file: string): Promise<number | undefined> {
   );
 }
 
-function parseJson(text: string): unknown {
+function jsonIn(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

@@ -9,7 +9,6 @@ export interface RegistryResponse {
   readonly status: number;
   readonly headers: { get(name: string): string | null };
   readonly body: AsyncIterable<Uint8Array> | null;
-  json(): Promise<unknown>;
 }
 
 export type RegistryFetch = (
