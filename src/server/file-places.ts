@@ -26,10 +26,11 @@ export interface PlaceInside {
 }
 
 /** What `name` names inside the roots. What lies outside is refused alike whether it exists or not. */
-export async function findInside(name: string, roots: AllowedRoots, configFile: string): Promise<PlaceInside> {
+export async function findInside(name: string, roots: AllowedRoots): Promise<PlaceInside> {
   checkName(name);
   const candidates = candidatesOf(name, roots);
-  let outside: string | undefined = candidates.length === 0 ? path.resolve(name) : undefined;
+  if (candidates.length === 0) throw noFolderYet(name, roots);
+  let outside: string | undefined;
   for (const candidate of candidates) {
     const isWithin = isAllowed(candidate, roots);
     const real = await realOf(candidate, isWithin, roots);
@@ -37,7 +38,7 @@ export async function findInside(name: string, roots: AllowedRoots, configFile: 
       if (real !== undefined) return { real, named: nameInRoots(isWithin ? candidate : real, roots.folders, path) };
     } else outside ??= isWithin ? real : candidate;
   }
-  if (outside !== undefined) throw outsideRoots(name, outside, roots, configFile);
+  if (outside !== undefined) throw outsideRoots(name, outside, roots);
   throw new InvalidRequest(`${name} was not found`, { hint: `Looked in ${roots.folders.join(", ")}.` });
 }
 
@@ -68,18 +69,36 @@ export async function pathOfHandle(handle: FileHandle, file: string): Promise<st
 }
 
 /** The refusal, with the line that would allow it. */
-export function outsideRoots(name: string, real: string, roots: AllowedRoots, configFile: string): InvalidRequest {
+export function outsideRoots(name: string, real: string, roots: AllowedRoots): InvalidRequest {
   if (roots.closed !== undefined && isInside(roots.closed, real, path)) {
     return new InvalidRequest(`${name} belongs to ollm itself, and is not read or written for a client`);
   }
-  const folder = path.dirname(real);
-  const leads = path.resolve(name) === real || !path.isAbsolute(name) ? "" : ` (it leads to ${real})`;
-  const now = roots.folders.length === 0 ? "No folder is allowed yet." : `Allowed now: ${roots.folders.join(", ")}.`;
+  const isShown = roots.configFile !== undefined && path.resolve(name) !== real && path.isAbsolute(name);
+  const leads = isShown ? ` (it leads to ${real})` : "";
   return new InvalidRequest(`${name}${leads} is outside the folders that may be used`, {
-    hint:
-      `${now} To allow it from the next call on, put into ${configFile}\n  files: { roots: [${JSON.stringify(folder)}] }\n` +
-      `or start the server with\n  ollm --root ${quoted(folder)}\nor OLLM_FILES_ROOTS=${quoted(folder)}`,
+    hint: howToAllow(path.dirname(real), roots),
   });
+}
+
+/** The refusal of a relative name where there is nothing that it could be relative to. */
+export function noFolderYet(name: string, roots: AllowedRoots): InvalidRequest {
+  return new InvalidRequest(`${name} is relative, and no folder is allowed that it could be in`, {
+    hint: howToAllow(undefined, roots),
+  });
+}
+
+/** What allows `folder`, else the one that the caller was started in, else an example. */
+export function howToAllow(folder: string | undefined, { folders, configFile, startedIn }: AllowedRoots): string {
+  const now = folders.length === 0 ? "No folder is allowed yet." : `Allowed now: ${folders.join(", ")}.`;
+  if (configFile === undefined) {
+    return `${now} Folders are allowed where the server runs: ollm --root FOLDER, files.roots or OLLM_FILES_ROOTS.`;
+  }
+  const started = startedIn === undefined || path.parse(startedIn).root === startedIn ? undefined : startedIn;
+  const named = folder ?? started ?? "/path/to/folder";
+  return (
+    `${now} To allow it from the next call on, put into ${configFile}\n  files: { roots: [${JSON.stringify(named)}] }\n` +
+    `or start the server with\n  ollm --root ${quoted(named)}\nor OLLM_FILES_ROOTS=${quoted(named)}`
+  );
 }
 
 function quoted(folder: string): string {

@@ -10,6 +10,7 @@ import {
   cannotRead,
   checkName,
   findInside,
+  howToAllow,
   isAllowed,
   outsideRoots,
   pathOfHandle,
@@ -24,10 +25,17 @@ export interface FileAccess {
   readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
   /** Named in refusals; its folder, `OLLM_HOME`, is closed to every caller. */
   readonly configFile: string;
-  /** Files to import are read inside the roots only, too: over HTTP, where the caller may be on another machine. */
+  /** The caller's working directory, allowed or not: named as what could be allowed. */
+  readonly startedIn?: string;
+  /**
+   * Files to import are read inside the roots only, too: over HTTP, where the caller may be on another machine. Refusals name
+   * no path of this one.
+   */
   readonly isConfined?: boolean;
   /** Between the check of a path and its opening, of files to read and to write; tests swap files here. */
   readonly beforeOpen?: () => Promise<void>;
+  /** Whether files can be addressed relative to an open folder; as the platform has it when absent. */
+  readonly hasHandlePaths?: boolean;
 }
 
 /** Files of one call: the total limit counts everything that the call reads. */
@@ -39,7 +47,7 @@ export function createFiles(access: FileAccess): ToolFiles {
 
   async function read(name: string): Promise<{ readonly named: string; readonly content: Uint8Array }> {
     const allowed = await roots();
-    const { real, named } = await findInside(name, allowed, access.configFile);
+    const { real, named } = await findInside(name, allowed);
     await access.beforeOpen?.();
     const content = await readRegular(name, real, allowed, access);
     totalBytes += content.length;
@@ -87,17 +95,15 @@ export function createFiles(access: FileAccess): ToolFiles {
       const allowed = await roots();
       const folder = name ?? allowed.workingDirectory ?? allowed.folders[0];
       if (folder === undefined) {
-        throw new InvalidRequest("there is no folder to look at", {
-          hint: `Name one inside the folders that may be used, or allow one: files.roots in ${access.configFile}.`,
-        });
+        throw new InvalidRequest("there is no folder to look at", { hint: howToAllow(undefined, allowed) });
       }
-      const { real } = await findInside(folder, allowed, access.configFile);
+      const { real } = await findInside(folder, allowed);
       if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
       return real;
     },
     openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
-      if (access.isConfined === true) return (await findInside(name, await roots(), access.configFile)).real;
+      if (access.isConfined === true) return (await findInside(name, await roots())).real;
       checkName(name);
       if (path.isAbsolute(name)) return path.normalize(name);
       const candidates = candidatesOf(name, await roots());
@@ -107,10 +113,11 @@ export function createFiles(access: FileAccess): ToolFiles {
   };
 }
 
-async function askRoots({ roots, configFile }: FileAccess): Promise<AllowedRoots> {
+async function askRoots({ roots, configFile, startedIn, isConfined }: FileAccess): Promise<AllowedRoots> {
   const home = path.dirname(configFile);
   const [allowed, closed] = await Promise.all([roots(), realpath(home).catch(() => home)]);
-  return { ...allowed, closed };
+  if (isConfined === true) return { ...allowed, closed };
+  return { ...allowed, closed, configFile, ...(startedIn !== undefined && { startedIn }) };
 }
 
 async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess): Promise<Uint8Array> {
@@ -122,7 +129,7 @@ async function readRegular(name: string, file: string, roots: AllowedRoots, acce
     // What was checked may have been swapped for a link in between: the open file itself is checked again.
     const opened = await pathOfHandle(handle, file);
     if (opened === undefined || !isAllowed(opened, roots)) {
-      throw outsideRoots(name, opened ?? file, roots, access.configFile);
+      throw outsideRoots(name, opened ?? file, roots);
     }
     const status = await handle.stat();
     refuseUnlessRegular(name, status);

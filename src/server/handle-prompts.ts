@@ -20,6 +20,7 @@ import { promptSources } from "../prompts/index.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
 import { callFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
+import { textFor } from "./hide-paths.ts";
 import { resourceContext } from "./handle-resources.ts";
 import type { ServerHost } from "./host.ts";
 import { promptIcon } from "./icons.ts";
@@ -71,7 +72,7 @@ export async function getPrompt(
     if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
     throw missingInput(`prompt ${prompt.name}`, again.needsInput);
   } catch (error) {
-    const text = errorText(error, `prompt ${prompt.name}`, host.log);
+    const text = textFor(host, undefined, given)(errorText(error, `prompt ${prompt.name}`, host.log));
     const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
     throw new ProtocolError(code, text);
   }

@@ -14,6 +14,7 @@ import { resources } from "../resources/index.ts";
 import { isTemplate, matchResource } from "../resources/match.ts";
 import { requestFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
+import { textFor } from "./hide-paths.ts";
 import { callerContext, homeOf, type ServerHost } from "./host.ts";
 import { resourceIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
@@ -68,7 +69,7 @@ export async function readResource(
     const content = await definition.read(variables, await resourceContext(server, context, host));
     return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
   } catch (error) {
-    const text = errorText(error, uri, host.log);
+    const text = textFor(host, undefined, uri)(errorText(error, uri, host.log));
     if (absences.some((absence) => error instanceof absence)) throw new ResourceNotFoundError(uri, text);
     throw new ProtocolError(ProtocolErrorCode.InternalError, text);
   }

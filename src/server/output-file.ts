@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { link, lstat, open, realpath, rename, rm } from "node:fs/promises";
+import { constants, type BigIntStats } from "node:fs";
+import { link, lstat, open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { OutputFile } from "../tools/definition.ts";
-import { candidatesOf, checkName, codeOf, isAllowed, outsideRoots, pathOfHandle } from "./file-places.ts";
+import { candidatesOf, checkName, codeOf, isAllowed, noFolderYet, outsideRoots } from "./file-places.ts";
 import { isForeignShare } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 
@@ -15,28 +16,40 @@ import type { AllowedRoots } from "./roots.ts";
 export async function openOutput(
   name: string,
   roots: AllowedRoots,
-  { configFile, beforeOpen }: { readonly configFile: string; readonly beforeOpen?: () => Promise<void> },
+  how: { readonly beforeOpen?: () => Promise<void>; readonly hasHandlePaths?: boolean } = {},
 ): Promise<OutputFile> {
   checkName(name);
-  const file = await findPlace(name, roots, configFile);
+  const file = await findPlace(name, roots);
   await refuseExisting(name, file);
   return {
     path: file,
     async write(text) {
       const content = Buffer.from(text, "utf8");
       // Minutes may have passed since the checks: the folder must still be the one that was allowed.
-      if (!isAllowed(await realpath(path.dirname(file)), roots)) throw outsideRoots(name, file, roots, configFile);
-      await refuseExisting(name, file);
-      await beforeOpen?.();
-      await create(name, file, content, roots, configFile);
+      let folder: OpenFolder | undefined;
+      try {
+        folder = await openFolder(path.dirname(file), how.hasHandlePaths ?? process.platform === "linux");
+        if (!isAllowed(await folder.now(), roots)) throw outsideRoots(name, file, roots);
+        await refuseExisting(name, folder.at(path.basename(file)));
+        await how.beforeOpen?.();
+        await create({ name, file, folder, roots }, content);
+      } catch (error) {
+        if (error instanceof InvalidRequest) throw error;
+        throw new InvalidRequest(`output_path ${file} can't be written (${codeOf(error) ?? "unknown error"})`, {
+          cause: error,
+        });
+      } finally {
+        await folder?.close();
+      }
       return { bytes: content.length };
     },
   };
 }
 
-async function findPlace(name: string, roots: AllowedRoots, configFile: string): Promise<string> {
+async function findPlace(name: string, roots: AllowedRoots): Promise<string> {
   const candidates = candidatesOf(name, roots);
-  let outside: string | undefined = candidates.length === 0 ? path.resolve(name) : undefined;
+  if (candidates.length === 0) throw noFolderYet(name, roots);
+  let outside: string | undefined;
   for (const candidate of candidates) {
     const folder = isForeignShare(candidate, roots.folders, path)
       ? undefined
@@ -45,7 +58,7 @@ async function findPlace(name: string, roots: AllowedRoots, configFile: string):
     if (!isAllowed(folder ?? candidate, roots)) outside ??= isAllowed(candidate, roots) ? file : candidate;
     else if (folder !== undefined && path.basename(candidate) !== "") return file;
   }
-  if (outside !== undefined) throw outsideRoots(name, outside, roots, configFile);
+  if (outside !== undefined) throw outsideRoots(name, outside, roots);
   throw new InvalidRequest(`The folder of output_path ${name} does not exist`, { hint: "Create it first." });
 }
 
@@ -59,30 +72,87 @@ async function refuseExisting(name: string, file: string): Promise<void> {
   throw new InvalidRequest(`output_path ${name} ${what}`, { hint: "Choose another name; nothing is overwritten." });
 }
 
+/** A folder opened once: what is at its path may become another one at any time. */
+interface OpenFolder {
+  /** The path under which a file in it is made, linked and removed. */
+  at(fileName: string): string;
+  /** Where it lies now, resolved; rejects when that can't be found out. */
+  now(): Promise<string>;
+  /** Whether it is what its path names. */
+  isStillThere(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/**
+ * On Linux files are addressed relative to the open folder, through `/proc/self/fd`: no swap leads them elsewhere. Where
+ * that doesn't exist they are addressed by path, and who writes looks again before and after each step.
+ */
+async function openFolder(folder: string, hasHandlePaths: boolean): Promise<OpenFolder> {
+  const before = await stat(folder, { bigint: true });
+  const flags = constants.O_RDONLY | (constants.O_DIRECTORY ?? 0);
+  const handle: FileHandle | undefined = hasHandlePaths ? await open(folder, flags) : undefined;
+  const own = handle && { path: `/proc/self/fd/${handle.fd}`, facts: await handle.stat({ bigint: true }) };
+  const facts = own?.facts ?? before;
+  const seen = own && (await stat(own.path, { bigint: true }).catch(() => undefined));
+  const through = seen?.ino === facts.ino && seen.dev === facts.dev ? own?.path : undefined;
+  return {
+    at: (fileName) => path.join(through ?? folder, fileName),
+    now: () => realpath(through ?? folder),
+    isStillThere: () => isSame(folder, facts),
+    close: async () => handle?.close(),
+  };
+}
+
+async function isSame(place: string, { ino, dev }: Pick<BigIntStats, "ino" | "dev">): Promise<boolean> {
+  const found = await lstat(place, { bigint: true }).catch(() => undefined);
+  return found !== undefined && found.ino === ino && found.dev === dev;
+}
+
 /** In one step, so that nobody ever sees half a file. What was made elsewhere, its folder swapped, does not stay. */
-async function create(name: string, file: string, content: Uint8Array, roots: AllowedRoots, configFile: string) {
-  const temporary = path.join(
-    path.dirname(file),
-    `.${path.basename(file).slice(0, 64)}.${randomBytes(6).toString("hex")}.tmp`,
-  );
+async function create(
+  output: { readonly name: string; readonly file: string; readonly folder: OpenFolder; readonly roots: AllowedRoots },
+  content: Uint8Array,
+): Promise<void> {
+  const { name, file, folder, roots } = output;
+  const base = path.basename(file);
+  const target = folder.at(base);
+  const temporary = folder.at(`.${base.slice(0, 64)}.${randomBytes(6).toString("hex")}.tmp`);
+  const checkFolder = async () => {
+    if (!isAllowed(await folder.now(), roots)) throw outsideRoots(name, file, roots);
+    if (await folder.isStillThere()) return;
+    throw new InvalidRequest(`The folder of output_path ${name} was replaced while the answer was written`);
+  };
+  const places = [temporary, target];
+  let handle: FileHandle | undefined;
   try {
-    const handle = await open(temporary, "wx");
-    try {
-      const opened = await pathOfHandle(handle, temporary);
-      if (opened === undefined || !isAllowed(opened, roots))
-        throw outsideRoots(name, opened ?? file, roots, configFile);
-      await handle.writeFile(content);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await putInPlace(name, temporary, file);
+    handle = await open(temporary, "wx");
+    // By path it may have been made elsewhere: looked at before the first byte.
+    const real = await realpath(temporary);
+    places.push(real);
+    if (!isAllowed(real, roots)) throw outsideRoots(name, file, roots);
+    await checkFolder();
+    await handle.writeFile(content);
+    await handle.sync();
+    await checkFolder();
+    await putInPlace(name, temporary, target);
+    await checkFolder();
   } catch (error) {
-    await rm(temporary, { force: true });
-    if (error instanceof InvalidRequest) throw error;
-    throw new InvalidRequest(`output_path ${file} can't be written (${codeOf(error) ?? "unknown error"})`, {
-      cause: error,
-    });
+    if (handle !== undefined) await removeMade(handle, places);
+    throw error;
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** While folders are swapped a path leads to the file now and then only. */
+const maxRemovals = 100;
+
+/** Removes what was made, and only that: behind a swapped folder another's file may have the same name. */
+async function removeMade(handle: FileHandle, places: readonly string[]): Promise<void> {
+  for (let tries = 0; tries < maxRemovals; tries += 1) {
+    const made = await handle.stat({ bigint: true });
+    if (made.nlink === 0n) return;
+    for (const place of places) if (await isSame(place, made)) await rm(place, { force: true }).catch(() => undefined);
   }
 }
 

@@ -8,6 +8,7 @@ import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
 import { createFiles } from "./files.ts";
+import { textFor, withErrors } from "./hide-paths.ts";
 import { callerContext, homeOf, rootsOf, type OpenHome, type ServerHost } from "./host.ts";
 import { jobAnswer } from "./job-answer.ts";
 import { createTie, type Tie } from "./let-go.ts";
@@ -43,10 +44,12 @@ export async function callTool(
   const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
   let ended: CallOutcome = { outcome: "ok" };
   let asked: ReturnType<typeof promptOf> = {};
+  let opened: OpenHome | undefined;
   try {
     const input = validateInput(tool, facts.arguments);
     asked = promptOf(input);
     const home = await homeOf(host, facts);
+    opened = home;
     checkOffered(tool.name, facts.client, home);
     const asking = await askAboutProject(tool, facts, host, home);
     if ("asks" in asking) {
@@ -59,7 +62,8 @@ export async function callTool(
   } catch (error) {
     ended = failureOf(error);
     if (error instanceof ProtocolError) throw error;
-    return { content: [{ type: "text", text: errorText(error, tool.name, host.log) }], isError: true };
+    const text = textFor(host, opened, facts.arguments)(errorText(error, tool.name, host.log));
+    return { content: [{ type: "text", text }], isError: true };
   } finally {
     progress?.stop();
     host.noteCall?.({
@@ -90,6 +94,7 @@ async function runCall(
   });
   const tie = createTie({ signal: facts.signal, patienceMs: patience, timers });
   const caller = callerContext({ client: facts.client, signal: tie.signal }, host, home);
+  const shown = textFor(host, home, facts.arguments);
   try {
     const answer = runTool(tool, input, facts, createContext({ facts, host, home, progress, caller, tie, patience }));
     const ended = await Promise.race<Ended>([
@@ -101,7 +106,7 @@ async function runCall(
         tool: tool.name,
         operation: ended.letGo,
         outcome: answer.then((given) => finalData(tool, given)),
-        errorText: (error) => errorText(error, tool.name, host.log),
+        errorText: (error) => shown(errorText(error, tool.name, host.log)),
       });
       const { keepHours } = home.orchestrator.jobs;
       return { result: facts.takesTasks ? taskAnswer(job, keepHours) : jobAnswer(job), outcome: { outcome: "job" } };
@@ -109,7 +114,7 @@ async function runCall(
     if ("needsInput" in ended.answer) {
       return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
     }
-    const { data } = ended.answer;
+    const data = host.caller.mayOfferRoots ? ended.answer.data : (withErrors(ended.answer.data, shown) as Data);
     return { result: resultOf(tool, data), outcome: successOf(data) };
   } finally {
     tie.end();
@@ -172,6 +177,7 @@ function createContext(call: {
       },
       limits: home.orchestrator.fileLimits,
       configFile: home.configFile,
+      ...(host.caller.workingDirectory !== undefined && { startedIn: host.caller.workingDirectory }),
       isConfined: !host.caller.mayOfferRoots,
     }),
     ...(patience !== undefined && { patienceMs: patience }),

@@ -14,6 +14,10 @@ export interface AllowedRoots {
   readonly workingDirectory?: string;
   /** `OLLM_HOME`, resolved: its tokens and settings are not among a wider root's files. */
   readonly closed?: string;
+  /** Where a refusal says that a folder can be allowed; absent for a caller that may be on another machine. */
+  readonly configFile?: string;
+  /** The caller's working directory, allowed or not. */
+  readonly startedIn?: string;
 }
 
 /**

@@ -1,4 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
 import {
   mkdir,
   mkdtemp,
@@ -7,6 +9,7 @@ import {
   realpath,
   rename,
   rm,
+  stat,
   symlink,
   truncate,
   writeFile,
@@ -184,6 +187,28 @@ describe("what lies outside", () => {
     expect(await refusal(service.readText(["notes.txt"]))).toContain("No folder is allowed yet.");
     expect(await refusal(service.openOutput("new.txt"))).toContain("No folder is allowed yet.");
   });
+
+  it("says how to allow the folder that the client was started in, wherever the daemon runs", async () => {
+    const service = files({
+      roots: async () => ({ folders: [] }),
+      startedIn: root,
+      // What a relative name would be resolved against: the daemon's working directory is its home.
+      configFile: path.join(process.cwd(), "config.yaml"),
+    });
+    const told = await refusal(service.readText(["README.md"]));
+    expect(told.replace(process.cwd(), "HOME")).toMatchInlineSnapshot(`
+      "README.md is relative, and no folder is allowed that it could be in
+      No folder is allowed yet. To allow it from the next call on, put into HOME/config.yaml
+        files: { roots: ["/base/root"] }
+      or start the server with
+        ollm --root /base/root
+      or OLLM_FILES_ROOTS=/base/root"
+    `);
+    expect(await refusal(service.openOutput("new.txt"))).toContain("ollm --root /base/root");
+    expect(await refusal(service.findFolder("sub"))).toContain("ollm --root /base/root");
+    const elsewhere = files({ roots: async () => ({ folders: [] }), startedIn: path.parse(root).root });
+    expect(await refusal(elsewhere.readText(["README.md"]))).toContain("ollm --root /path/to/folder");
+  });
 });
 
 describe("what can't be read", () => {
@@ -269,16 +294,69 @@ describe("writing inside the roots", () => {
     expect(await readdir(path.dirname(secret))).toEqual(["key.txt"]);
   });
 
-  it("leaves nothing where its folder was swapped for a link at the last moment", async () => {
-    await mkdir(path.join(root, "sub"));
-    const swap = async () => {
-      await rename(path.join(root, "sub"), path.join(root, "sub-away"));
-      await symlink(path.dirname(secret), path.join(root, "sub"));
-    };
-    const output = await files({ beforeOpen: swap }).openOutput("sub/answer.md");
-    expect(await refusal(output.write("text"))).toContain("outside");
-    expect(await readdir(path.dirname(secret))).toEqual(["key.txt"]);
-  });
+  it.each([true, false])(
+    "leaves nothing where its folder was swapped for a link at the last moment (relative to the open folder: %s)",
+    async (hasHandlePaths) => {
+      await mkdir(path.join(root, "sub"));
+      const swap = async () => {
+        await rename(path.join(root, "sub"), path.join(root, "sub-away"));
+        await symlink(path.dirname(secret), path.join(root, "sub"));
+      };
+      const output = await files({ beforeOpen: swap, hasHandlePaths }).openOutput("sub/answer.md");
+      expect(await refusal(output.write("text"))).toMatch(/outside|was replaced while the answer was written/);
+      expect(await readdir(path.dirname(secret))).toEqual(["key.txt"]);
+      expect(await readdir(path.join(root, "sub-away"))).toEqual([]);
+    },
+  );
+
+  it.each([true, false])(
+    "leaves nothing in a folder that was moved out of the roots (relative to the open folder: %s)",
+    async (hasHandlePaths) => {
+      await mkdir(path.join(root, "sub"));
+      const move = () => rename(path.join(root, "sub"), path.join(base, "secret", "sub"));
+      const output = await files({ beforeOpen: move, hasHandlePaths }).openOutput("sub/answer.md");
+      expect(await refusal(output.write("text"))).toMatch(/outside|can't be written/);
+      expect(await readdir(path.join(base, "secret", "sub"))).toEqual([]);
+    },
+  );
+
+  it.skipIf(process.platform === "win32").each([true, false])(
+    "writes nothing outside while another process swaps its folder all the time (relative to the open folder: %s)",
+    async (hasHandlePaths) => {
+      await mkdir(path.join(root, "sub"));
+      await symlink(path.dirname(secret), path.join(root, "link"));
+      const swapper = `const { renameSync } = require("node:fs");
+        for (let count = 0; ; count += 1) {
+          renameSync("sub", "away"); renameSync("link", "sub"); renameSync("sub", "link"); renameSync("away", "sub");
+          if (count === 100) process.stdout.write("swapping");
+        }`;
+      const names = Array.from({ length: 400 }, (_each, index) => `sub/answer-${index}.md`);
+      const outputs = await Promise.all(names.map((name) => files({ hasHandlePaths }).openOutput(name)));
+      const child = spawn(process.execPath, ["-e", swapper], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+      await once(child.stdout, "data");
+      let written = 0;
+      const failures: unknown[] = [];
+      for (const output of outputs) {
+        try {
+          await output.write("text");
+          written += 1;
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+      child.kill("SIGKILL");
+      await once(child, "exit");
+      expect(failures.filter((error) => !(error instanceof InvalidRequest))).toEqual([]);
+      const outside = await readdir(path.dirname(secret));
+      const sizes = await Promise.all(outside.map(async (name) => (await stat(path.join(base, "secret", name))).size));
+      expect(outside.filter((name, index) => name !== "key.txt" && (hasHandlePaths || sizes[index] !== 0))).toEqual([]);
+      const folder = existsSync(path.join(root, "away")) ? "away" : "sub";
+      const inside = await readdir(path.join(root, folder));
+      expect(inside.filter((name) => name.endsWith(".md"))).toHaveLength(written);
+      if (hasHandlePaths) expect(inside).toHaveLength(written);
+    },
+    60_000,
+  );
 
   it("never replaces what appears at the last moment, but fills what is empty", async () => {
     const target = path.join(root, "answer.md");

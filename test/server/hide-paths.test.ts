@@ -1,0 +1,91 @@
+import { describe, expect, it } from "vitest";
+import { StoreFailed } from "../../src/orchestrator/errors.ts";
+import { hidePaths, textsIn, withErrors } from "../../src/server/hide-paths.ts";
+import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
+import { startDoor } from "./http/door-fixture.ts";
+
+const known = { roots: ["/srv/notes", "/srv/my docs"], home: "/home/ann/.ollm", given: new Set(["/etc/passwd"]) };
+const hidden = "[a path on the server]";
+
+describe("hidePaths", () => {
+  it.each([
+    ["/var/lib/models/a.gguf can't be read (EACCES)", `${hidden} can't be read (EACCES)`],
+    ["can't open '/root/x y': no", `can't open '${hidden} y': no`],
+    ['roots: ["/home/ann/My Documents"]', `roots: ["${hidden}"]`],
+    ["put into /home/ann/.ollm/config.yaml\n  files", "put into OLLM_HOME/config.yaml\n  files"],
+    ["/home/bob/config.yaml:3: options.topP is 7", `${hidden}: options.topP is 7`],
+    ["~/Documents/a.txt and C:\\Users\\Ann\\a.txt, \\\\box\\share\\b", `${hidden} and ${hidden}, ${hidden}`],
+    ["(it leads to /home/ann/secret.txt)", `(it leads to ${hidden})`],
+    ["OLLM_FILES_ROOTS=/home/ann/x", `OLLM_FILES_ROOTS=${hidden}`],
+  ])("hides %j", (text, expected) => {
+    expect(hidePaths(text, known)).toBe(expected);
+  });
+
+  it.each([
+    "none.txt was not found\nLooked in /srv/notes, /srv/my docs.",
+    "/srv/notes/deep/a.txt is a folder",
+    "/etc/passwd is outside the folders that may be used",
+    "no answer from http://127.0.0.1:11434/api/chat",
+    "hf.co/org/model:q4, application/json, and/or, 3/4, ollm://models/x, registry.ollama.ai/library/x",
+  ])("leaves %j as it is: roots, what the caller named, addresses and names", (text) => {
+    expect(hidePaths(text, known)).toBe(text);
+  });
+
+  it("takes no path beside a root for one of it", () => {
+    expect(hidePaths("/srv/notes-private/a /srv/notes/../b /srv/my docs/../c", known)).toBe(
+      `${hidden} ${hidden} ${hidden} docs/../c`,
+    );
+  });
+});
+
+it("textsIn finds the texts of a call's arguments at any depth", () => {
+  expect([...textsIn({ files: ["/a"], options: { deep: [{ x: "/b" }] }, n: 1, no: null })]).toEqual(["/a", "/b"]);
+});
+
+it("withErrors changes the texts under error alone", () => {
+  const data = { text: "/a", error: "/b", results: [{ error: "/c", text: "/d" }, 1, null] };
+  expect(withErrors(data, () => "-")).toEqual({
+    text: "/a",
+    error: "-",
+    results: [{ error: "-", text: "/d" }, 1, null],
+  });
+});
+
+it("a tool error over HTTP names no path of the server's machine", async () => {
+  const orchestrator = createFakeOrchestrator({
+    generate: () => Promise.reject(new StoreFailed("/home/ann/.ollama/models/blobs/sha256-1 can't be read (EACCES)")),
+  });
+  const door = await startDoor({ orchestrator });
+  try {
+    const call = async (name: string, input: Record<string, unknown>): Promise<string> => {
+      const body = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: input } };
+      const asked = { ...body, params: { ...body.params, _meta: modern } };
+      const headers = { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": name };
+      return (await door.ask("/mcp", { method: "POST", headers, body: asked })).text;
+    };
+    const failed = await call("route_and_generate", { prompt: "Hi" });
+    expect(failed).toContain("isError");
+    expect(failed).toContain("[a path on the server] can't be read (EACCES)");
+    expect(failed).not.toContain("/home/ann");
+    for (const input of [
+      { prompt: "Hi", files: ["README.md"] },
+      { prompt: "Hi", files: ["../../etc/passwd"] },
+      { prompt: "Hi", files: ["/etc/passwd"] },
+      { prompt: "Hi", output_path: "a.md" },
+      { prompt: "Hi", output_path: "/root/a.md" },
+    ]) {
+      const refused = await call("route_and_generate", input);
+      expect(refused).toContain("isError");
+      expect(refused).toContain("Folders are allowed where the server runs");
+      for (const path of [door.home, process.cwd(), "/home/", "roots: ["]) expect(refused).not.toContain(path);
+    }
+  } finally {
+    await door.close();
+  }
+});
+
+const modern = {
+  "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+  "io.modelcontextprotocol/clientInfo": { name: "test", version: "1" },
+  "io.modelcontextprotocol/clientCapabilities": {},
+};
