@@ -1,4 +1,4 @@
-import type { CallerContext, Operation } from "./types.ts";
+import type { CallerContext, FinishReason, Operation } from "./types.ts";
 import type { Task } from "./facade.ts";
 
 export interface CompareRequest {
@@ -28,8 +28,8 @@ export interface ComparedModel {
   readonly loadMs?: number;
   /** Resident bytes right after its answer. */
   readonly memoryBytes?: number;
-  /** `length`: its answer was cut at `max_tokens`. */
-  readonly finishReason?: "stop" | "length";
+  /** `length`: its answer was cut at `max_tokens`; `repetition`: where it went in circles. */
+  readonly finishReason?: FinishReason;
   /** How many runs the figures are medians of; absent with one. */
   readonly runs?: number;
   /** Something else computed on the same cores meanwhile: its times are no measurement, and routing learns nothing. */

@@ -3,6 +3,7 @@ import type {
   CallerContext,
   Capability,
   EstimateMethod,
+  FinishReason,
   JsonSchema,
   LoadPlan,
   ModelFacts,
@@ -177,10 +178,11 @@ export interface GenerateResult {
   readonly thinking?: string;
   readonly model: string;
   readonly engine: string;
-  readonly finishReason: "stop" | "length";
+  readonly finishReason: FinishReason;
   /** Why this model, in a few words. */
   readonly reason: string;
-  readonly promptTokens: number;
+  /** Absent where the answer was ended before the engine told. */
+  readonly promptTokens?: number;
   readonly cachedPromptTokens?: number;
   readonly completionTokens: number;
   /** 0: unknown, because there were fewer than two tokens or the engine measured nothing. */

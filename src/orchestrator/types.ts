@@ -16,6 +16,9 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 // ---------------------------------------------------------------------------------------------------- callers
 
 /** Who asks, and under which rules. An argument of every facade method; nothing about a caller is kept elsewhere. */
+/** `repetition`: it went in circles, and is cut before that. */
+export type FinishReason = "stop" | "length" | "repetition";
+
 export interface CallerContext {
   /** One per connection; tells callers apart in queues and logs. */
   readonly id: string;

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { defineTool } from "./definition.ts";
-import { noteLines, present } from "./render.ts";
+import { noteLines, finishReasonOutput, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";
 
 /** What `template` and `variables` of a tool may hold. */
@@ -24,7 +24,7 @@ export const renderTemplate = defineTool({
     text: z.string(),
     system: z.string().optional(),
     model: z.string().optional(),
-    finish_reason: z.enum(["stop", "length"]).optional(),
+    finish_reason: finishReasonOutput.optional(),
     notes: z.array(z.string()).optional(),
   }),
   async run({ name, variables, generate }, { orchestrator, caller, follow }) {

@@ -1,8 +1,13 @@
+import * as z from "zod";
+
 /** At most one decimal: figures are measurements, and digits cost tokens. */
 export function round(value: number, decimals = 1): number {
   const factor = 10 ** decimals;
   return Math.round(value * factor) / factor;
 }
+
+/** Why an answer ended; a note tells more of `repetition`. */
+export const finishReasonOutput = z.enum(["stop", "length", "repetition"]);
 
 /** Without the keys whose value is undefined, so that absent stays absent under `exactOptionalPropertyTypes`. */
 export function present<T extends Record<string, unknown>>(

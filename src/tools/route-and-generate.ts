@@ -5,7 +5,7 @@ import { defineTool, type ToolContext } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
 import { formatDuration } from "../orchestrator/text/format-duration.ts";
-import { asLine, noteLines, present, round } from "./render.ts";
+import { asLine, noteLines, finishReasonOutput, present, round } from "./render.ts";
 import { type FilledTemplate, renderedFrom } from "./template-input.ts";
 
 const input = z.strictObject({
@@ -63,7 +63,7 @@ const output = z.object({
   characters: z.number().optional(),
   model: z.string(),
   engine: z.string(),
-  finish_reason: z.enum(["stop", "length"]).optional(),
+  finish_reason: finishReasonOutput.optional(),
   reason: z.string(),
   prompt_tokens: z.number().optional(),
   completion_tokens: z.number().optional(),

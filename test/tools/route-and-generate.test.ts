@@ -122,6 +122,20 @@ describe("route_and_generate", () => {
     });
   });
 
+  it("says that an answer was cut where it repeated itself", async () => {
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({
+        generate: async () =>
+          doneOperation({ ...generated, finishReason: "repetition", notes: ["it repeated itself"] }),
+      }),
+    );
+    const result = await connection.call("route_and_generate", { prompt: "Hi" });
+    expect(result.content[1]).toMatchObject({
+      text: expect.stringMatching(/^smollm2:135m, 92\.3 tokens\/s\nnote: it repeated itself$/),
+    });
+    expect(result.structuredContent).toMatchObject({ finish_reason: "repetition", notes: ["it repeated itself"] });
+  });
+
   it("hands everything on, with files and images read", async () => {
     await writeFile(path.join(folder, "notes.txt"), "remember the milk");
     await writeFile(path.join(folder, "dot.png"), png);

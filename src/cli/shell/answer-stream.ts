@@ -50,7 +50,8 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
     },
     end(text) {
       if (text.startsWith(written)) write(text.slice(written.length));
-      else if (text.trim() !== written.trim()) {
+      // One that is cut where it repeated itself has more on the screen than in the answer.
+      else if (!written.startsWith(text) && text.trim() !== written.trim()) {
         endLine();
         written = "";
         write(text);

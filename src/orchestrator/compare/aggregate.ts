@@ -1,10 +1,11 @@
 import type { ComparedModel } from "../facade-compare.ts";
+import type { FinishReason } from "../types.ts";
 
 /** One answer of one model, with what was measured. */
 export interface Sample {
   readonly text: string;
-  readonly finishReason: "stop" | "length";
-  readonly promptTokens: number;
+  readonly finishReason: FinishReason;
+  readonly promptTokens?: number;
   readonly completionTokens: number;
   /** 0: unknown. */
   readonly tokensPerSecond: number;
@@ -36,7 +37,7 @@ export function aggregate(
     model,
     engine,
     text: first.text,
-    promptTokens: first.promptTokens,
+    ...(first.promptTokens === undefined ? {} : { promptTokens: first.promptTokens }),
     completionTokens: Math.round(median(counted.map((sample) => sample.completionTokens)) ?? 0),
     ...(speed === undefined ? {} : { tokensPerSecond: speed }),
     ...timesOf(counted[0] ?? first, counted),

@@ -69,7 +69,7 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
   return {
     text: result.text,
     finishReason: result.finishReason,
-    promptTokens: result.promptTokens,
+    ...(result.promptTokens === undefined ? {} : { promptTokens: result.promptTokens }),
     completionTokens: result.completionTokens,
     tokensPerSecond: result.tokensPerSecond,
     firstTokenMs: timing.firstTokenMs,

@@ -18,7 +18,7 @@ const comparedModel = z.object({
   totalMs: count.exactOptional(),
   loadMs: count.exactOptional(),
   memoryBytes: count.exactOptional(),
-  finishReason: z.enum(["stop", "length"]).exactOptional(),
+  finishReason: z.enum(["stop", "length", "repetition"]).exactOptional(),
   runs: count.exactOptional(),
   isContended: z.boolean().exactOptional(),
   error: z.string().exactOptional(),

@@ -1,4 +1,4 @@
-import type { JsonSchema, ThinkLevel } from "../types.ts";
+import type { FinishReason, JsonSchema, ThinkLevel } from "../types.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";
@@ -41,7 +41,7 @@ export interface Generation {
   /** The whole text, without thinking. */
   readonly text: string;
   readonly thinking?: string;
-  readonly finishReason: "stop" | "length";
+  readonly finishReason: FinishReason;
   readonly promptTokens: number;
   /** Prompt tokens that came from the prefix cache, when the engine says. */
   readonly cachedPromptTokens?: number;

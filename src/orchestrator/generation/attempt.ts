@@ -1,6 +1,6 @@
 import { estimateTokens } from "../catalog/tokens.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
-import type { Generation, GenerationRequest, GenerationSink, ChatMessage } from "../engines/generation.ts";
+import type { GenerationRequest, GenerationSink, ChatMessage } from "../engines/generation.ts";
 import { PromptTooLong } from "../errors.ts";
 import type { MemoryInjection } from "../facade-recall.ts";
 import type { GenerateRequest } from "../facade.ts";
@@ -10,6 +10,7 @@ import type { OperationContext } from "../operations/operations.ts";
 import type { Place } from "../queue/line-world.ts";
 import type { Lines } from "../queue/lines.ts";
 import type { CallerContext } from "../types.ts";
+import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
 import { requestBudget, type TokenBudget } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
@@ -52,7 +53,7 @@ export interface Ask {
 }
 
 export interface Answered {
-  readonly generation: Generation;
+  readonly generation: BoundedAnswer;
   readonly notes: readonly string[];
   readonly queueMs: number;
   readonly loadMs: number;
@@ -131,10 +132,10 @@ async function answerOnce(
     waitedMs += place.waitedMs;
     try {
       const contextBudget = { ...budget, contextTokens: place.resident?.contextTokens ?? budget.contextTokens };
-      const generation = await send(world, ask, messages, { ...contextBudget, own }, context);
+      const { generation, notes } = await send(world, ask, messages, { ...contextBudget, own }, context);
       return {
         generation,
-        notes: budget.notes,
+        notes: [...budget.notes, ...notes],
         queueMs: waitedMs + (generation.queueMs ?? 0),
         loadMs: place.loadMs + generation.loadMs,
       };
@@ -176,7 +177,7 @@ async function send(
   messages: readonly ChatMessage[],
   budget: { readonly contextTokens: number; readonly maxTokens: number; readonly own: OwnDefaults },
   context: OperationContext,
-): Promise<Generation> {
+): ReturnType<typeof boundedAnswer> {
   const { engine, model } = entry.located;
   const { options } = overridesOf(caller.settings.models, model.name);
   const temperature =
@@ -200,10 +201,14 @@ async function send(
   const sign = world.liveness.begin(engine, model.name, countPromptTokens(messages));
   try {
     const sink = progressSink(model.name, context, sign);
-    const generation = await engine.generate(engineRequest, sink, context.signal);
+    const answer = await boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
     world.loader.telling.answered(engine, model.name, keepAliveSeconds);
-    world.observations.generated(modelId(engine.id, model.name), generation.completionTokens, generation.decodeMs);
-    return generation;
+    world.observations.generated(
+      modelId(engine.id, model.name),
+      answer.generation.completionTokens,
+      answer.generation.decodeMs,
+    );
+    return answer;
   } catch (error) {
     sign.end(error);
     throw error;

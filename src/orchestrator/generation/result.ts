@@ -29,7 +29,7 @@ export function resultOf(parts: {
     engine: entry.located.engine.id,
     finishReason: generation.finishReason,
     reason: withHistory(parts.reason, parts.attempts),
-    promptTokens: generation.promptTokens,
+    ...(generation.promptTokens === undefined ? {} : { promptTokens: generation.promptTokens }),
     ...(generation.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: generation.cachedPromptTokens }),
     completionTokens: generation.completionTokens,
     tokensPerSecond,

@@ -53,6 +53,13 @@ describe("createAnswerStream", () => {
     expect(out()).toBe("Yes\nNo\n");
   });
 
+  it("does not print an answer again that was cut where it repeated itself", () => {
+    const { stream, out } = start();
+    stream.onText({ text: "It rains. It rains. It" });
+    stream.end("It rains.");
+    expect(out()).toBe("It rains. It rains. It\n");
+  });
+
   it("keeps control characters off a terminal, and in a file as they are", () => {
     const text = "a\u001B[2Jb\tc\n";
     const terminal = start(80);

@@ -1,0 +1,122 @@
+import type { Engine } from "../engines/engine.ts";
+import type { Generation, GenerationRequest, GenerationSink } from "../engines/generation.ts";
+import { GenerationFailed } from "../errors.ts";
+import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
+
+/** An answer that we ended has no counts by the engine: absent, what only it knows. */
+export type BoundedAnswer = Omit<Generation, "promptTokens"> & Partial<Pick<Generation, "promptTokens">>;
+
+/** The mean over a whole answer: real ones have three to six, a page of blanks some twenty. */
+const maxTokenCharacters = 32;
+/** Beside the tokens, for short answers of long tokens. */
+const spareCharacters = 16_000;
+/** Whatever `max_tokens` says; a job keeps no more. */
+const maxAnswerCharacters = 8_000_000;
+
+/** The most characters of an answer, thinking included. */
+export function answerCharacters(maxTokens: number): number {
+  return Math.min(maxAnswerCharacters, spareCharacters + maxTokens * maxTokenCharacters);
+}
+
+interface Part {
+  text: string;
+  readonly watch: RepetitionWatch;
+}
+
+type Problem =
+  | { readonly kind: "too_long" }
+  | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition };
+
+/**
+ * Has an engine answer, and ends its request as soon as the answer, or the thinking before it, goes in circles: then it
+ * is cut before the loop, with a note. Throws `GenerationFailed` for an answer longer than `maxTokens` allows, and for
+ * JSON that is cut so, beside what the engine throws. `steady` in milliseconds.
+ */
+export async function boundedAnswer(
+  engine: Pick<Engine, "generate">,
+  request: GenerationRequest,
+  sink: GenerationSink,
+  signal: AbortSignal,
+  steady: () => number,
+): Promise<{ readonly generation: BoundedAnswer; readonly notes: readonly string[] }> {
+  const startedAtMs = steady();
+  const ending = new AbortController();
+  const parts: Record<"text" | "thinking", Part> = {
+    text: { text: "", watch: watchRepetition() },
+    thinking: { text: "", watch: watchRepetition() },
+  };
+  const limit = answerCharacters(request.maxTokens);
+  let pieces = 0;
+  let firstTokenAtMs: number | undefined;
+  let problem: Problem | undefined;
+
+  const take = (name: "text" | "thinking", delta: string): void => {
+    // What was on its way when we ended it is none of the answer.
+    if (problem !== undefined) return;
+    firstTokenAtMs ??= steady();
+    pieces += 1;
+    if (parts.text.text.length + parts.thinking.text.length + delta.length > limit) problem = { kind: "too_long" };
+    else {
+      parts[name].text += delta;
+      sink[name](delta);
+      const repetition = parts[name].watch.add(delta);
+      if (repetition !== undefined) problem = { kind: "repetition", part: name, repetition };
+    }
+    if (problem !== undefined) ending.abort(new Error("the answer was ended"));
+  };
+  const watched: GenerationSink = {
+    text: (delta) => take("text", delta),
+    thinking: (delta) => take("thinking", delta),
+    phase: (phase) => sink.phase(phase),
+  };
+
+  let generation: Generation | undefined;
+  try {
+    generation = await engine.generate(request, watched, AbortSignal.any([signal, ending.signal]));
+  } catch (error) {
+    if (problem === undefined || signal.aborted) throw error;
+  }
+  // Set in the callbacks, which the compiler doesn't follow.
+  const found = problem as Problem | undefined;
+  if (found === undefined && generation !== undefined) return { generation, notes: [] };
+  if (found?.kind !== "repetition") throw tooLong(request, limit);
+  const cut = withoutRepetition(parts[found.part].text, found.repetition);
+  const circles = `the same ${found.repetition.periodCharacters} characters ${cut.copies} times`;
+  if (request.format !== undefined) throw halfJson(request.model, circles);
+  const endedAtMs = steady();
+  const firstTokenMs = (firstTokenAtMs ?? endedAtMs) - startedAtMs;
+  const texts = { text: parts.text.text, thinking: parts.thinking.text, [found.part]: cut.text };
+  return {
+    generation: {
+      completionTokens: pieces,
+      loadMs: 0,
+      firstTokenMs,
+      prefillMs: firstTokenMs,
+      decodeMs: endedAtMs - startedAtMs - firstTokenMs,
+      totalMs: endedAtMs - startedAtMs,
+      ...generation,
+      text: texts.text,
+      ...(texts.thinking === "" ? {} : { thinking: texts.thinking }),
+      finishReason: "repetition",
+    },
+    notes: [
+      found.part === "thinking"
+        ? `${request.model} repeated itself while thinking (${circles}): it was ended before an answer`
+        : `${request.model} repeated itself (${circles}): the answer is cut before that`,
+    ],
+  };
+}
+
+function tooLong({ model, maxTokens }: GenerationRequest, limit: number): GenerationFailed {
+  return new GenerationFailed(
+    `the answer of ${model} has more than ${limit} characters, and was asked for at most ${maxTokens} tokens`,
+    { hint: "The engine doesn't keep to max_tokens: use another model or engine, or ask for less." },
+  );
+}
+
+function halfJson(model: string, circles: string): GenerationFailed {
+  return new GenerationFailed(
+    `${model} repeated itself (${circles}) before its JSON was complete, so there is no valid JSON to answer with`,
+    { hint: "Use a larger model, a simpler schema, or a higher temperature." },
+  );
+}
