@@ -1,7 +1,7 @@
 /**
  * Bundles the program into `dist/`: the entries below with lazy chunks, so that nothing has to be installed beside the
- * package and a start reads no more than it runs; and `cli.mjs` and `front.cjs` in passes of their own, small files
- * without chunks, because they start with every host and are all that most starts read.
+ * package and a start reads no more than it runs; and `cli.mjs` with the front in a pass of its own, a small file
+ * without chunks, because it starts with every host and is all that most starts read.
  */
 import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { createHash, randomUUID } from "node:crypto";
@@ -32,8 +32,8 @@ const requireBanner = `const require=(id)=>{const found=process.getBuiltinModule
 
 /**
  * Builds everything into `folder` (`dist/`); throws when esbuild reports errors. Files are replaced one by one, chunks (named by
- * their content) before the entries that load them, so that programs running from `dist/` survive a build beside them;
- * what an earlier build left is harmless.
+ * their content) before the entries that load them, so that no program starts from half a build. What an earlier build
+ * left goes last: it would be packed.
  */
 export async function buildAll(folder: string = outdir): Promise<Metafile> {
   const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
@@ -77,29 +77,23 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
   const cli = await build({
     ...shared,
     entryPoints: { cli: "src/cli/main.ts" },
-    define: { ...shared.define, OLLM_FRONT_FILE: JSON.stringify("front.cjs") },
     plugins: [siblingEntries],
   });
-  // A function for `cli.mjs` to call: compiled code can be kept of scripts, not of modules.
-  const front = await build({
-    ...shared,
-    entryPoints: { front: "src/cli/front/start.ts" },
-    format: "cjs",
-    outExtension: { ".js": ".cjs" },
-    banner: { js: "(function(require,module){" },
-    footer: { js: "})" },
-  });
-  const outputFiles = [...program.outputFiles, ...front.outputFiles, ...cli.outputFiles];
+  const outputFiles = [...program.outputFiles, ...cli.outputFiles];
   const metafile: Metafile = {
-    inputs: { ...program.metafile.inputs, ...cli.metafile.inputs, ...front.metafile.inputs },
-    outputs: { ...program.metafile.outputs, ...cli.metafile.outputs, ...front.metafile.outputs },
+    inputs: { ...program.metafile.inputs, ...cli.metafile.inputs },
+    outputs: { ...program.metafile.outputs, ...cli.metafile.outputs },
   };
   const isChunk = (path: string) => basename(dirname(path)) === "chunks";
   for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isChunk(b.path)) - Number(isChunk(a.path)))) {
     await replaceFile(path, basename(path) === "cli.mjs" ? withShebang(contents) : contents);
   }
-  await writeFile(join(folder, "third-party-licenses.txt"), await thirdPartyLicenses(metafile, root));
-  await cp(join(root, "engine-lock"), join(folder, "engine-lock"), { recursive: true });
+  const licenses = join(folder, "third-party-licenses.txt");
+  await writeFile(licenses, await thirdPartyLicenses(metafile, root));
+  const locks = join(folder, "engine-lock");
+  await rm(locks, { recursive: true, force: true });
+  await cp(join(root, "engine-lock"), locks, { recursive: true });
+  await removeOthers(folder, new Set([...outputFiles.map(({ path }) => path), licenses, locks]));
   return metafile;
 }
 
@@ -146,6 +140,16 @@ async function replaceFile(path: string, contents: Uint8Array): Promise<void> {
   await rename(temporary, path);
 }
 
+/** Files and folders below `folder` that are neither kept nor hold what is. */
+async function removeOthers(folder: string, kept: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    if (kept.has(path)) continue;
+    if ([...kept].some((other) => other.startsWith(`${path}${sep}`))) await removeOthers(path, kept);
+    else await rm(path, { recursive: true, force: true });
+  }
+}
+
 /** One line per output file, largest first. */
 function summary(metafile: Metafile): string {
   const outputs = Object.entries(metafile.outputs).toSorted(([, a], [, b]) => b.bytes - a.bytes);
@@ -161,7 +165,6 @@ function summary(metafile: Metafile): string {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await rm(outdir, { recursive: true, force: true });
   const metafile = await buildAll();
   // `npm run --silent build`, as the demo calls it: nobody reads the list there.
   if (process.env["npm_config_loglevel"] !== "silent") console.log(summary(metafile));

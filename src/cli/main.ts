@@ -1,10 +1,12 @@
+import { openHostStreams } from "../ipc/host-streams.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { build } from "../version.ts";
-import { loadFront } from "./front-code.ts";
+import { runFront } from "./front/front.ts";
 import { isServerCall } from "./front/words.ts";
 
 /**
- * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the owner needs nothing but the front.
+ * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the owner needs nothing but the front,
+ * which it holds.
  * All else lies in other files of `dist/`, loaded when it is asked for.
  */
 const words = process.argv.slice(2);
@@ -17,22 +19,18 @@ async function runAlone(given: readonly string[]): Promise<void> {
 // Modules that a start needs seldom are asked for where they are: each import takes a tenth of a millisecond or two.
 if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
   const userHome = process.getBuiltinModule("os").homedir();
-  const home = resolveHome(process.env, userHome);
-  const { startFront, keep } = await loadFront(home, build);
-  await startFront({
+  await runFront({
     words,
     workingDirectory: startFolder(userHome),
-    home,
+    home: resolveHome(process.env, userHome),
     program: { folder: import.meta.dirname, version: build },
     node: process.execPath,
     environment: process.env,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => (await import("./front/rescue.ts")).rescue,
     serveAlone: () => runAlone(["--standalone", ...words]),
-    exit(code) {
-      keep();
-      process.exit(code);
-    },
+    openStreams: openHostStreams,
+    exit: (code) => process.exit(code),
   });
 } else if (words.includes("--standalone")) {
   await runAlone(words);

@@ -9,6 +9,7 @@ import { randomHex } from "./random.ts";
 import { readLine } from "./read-line.ts";
 import { realHome, tokenFile } from "./run-folder.ts";
 import { readToken } from "./token.ts";
+import { requireTrustedHome } from "./trusted-home.ts";
 import { uptimeMs } from "./uptime.ts";
 import { parseJson } from "../orchestrator/text/parse-json.ts";
 
@@ -61,13 +62,14 @@ const maxHelloBytes = 1024 * 1024;
 
 /**
  * Connects to the owner of `home` and says hello, once the owner has proved that it can read the home's token and named
- * the same home. Throws `OwnerUnreachable`.
+ * the same home. Throws `OwnerUnreachable`, and `InvalidConfig` for a home that other users could have changed.
  */
 export async function connectOwner(
   home: string,
   hello: Omit<Hello, "proof">,
   { timeoutMs, welcomeTimeoutMs = defaultWelcomeTimeoutMs, onKnock }: ConnectOptions,
 ): Promise<OwnerConnection> {
+  requireTrustedHome(home);
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) {
     throw new OwnerUnreachable("absent", `no owner holds ${home}`);

@@ -1,12 +1,13 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { join, relative } from "node:path";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, runFolder } from "./run-folder.ts";
 
 /**
  * The owner's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files from
- * under an owner that runs. Whole or absent, whoever copies at the same time. Returns the folder.
+ * under an owner that runs. Whole or absent, whoever copies at the same time. One whose bytes are not those of `program`
+ * is replaced before anything of it runs. Returns the folder.
  *
  * `keep` are versions whose copies stay; other copies, of owners long gone, are removed when a new one is made.
  */
@@ -17,7 +18,7 @@ export function ensureProgramCopy(
 ): string {
   const copy = join(runFolder(home), program.version);
   // The owner itself, or a command that it runs, starts another.
-  if (program.folder === copy || existsSync(join(copy, "cli.mjs"))) return copy;
+  if (program.folder === copy || isSameProgram(program.folder, copy)) return copy;
   if (!existsSync(join(program.folder, "commands.mjs"))) {
     throw new OwnerUnavailable(`${program.folder} holds no built program to run as the owner`, {
       hint: "Run `npm run build` and start dist/cli.mjs, or start with --standalone.",
@@ -27,15 +28,39 @@ export function ensureProgramCopy(
   const temporary = `${copy}.${randomHex(6)}.new`;
   try {
     mkdirSync(temporary, { mode: 0o700 });
-    cpSync(program.folder, temporary, { recursive: true });
+    cpSync(program.folder, temporary, { recursive: true, dereference: true });
+    rmSync(copy, { recursive: true, force: true });
     renameSync(temporary, copy);
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
     // Another front was quicker.
-    if (!existsSync(join(copy, "cli.mjs"))) throw error;
+    if (!isSameProgram(program.folder, copy)) throw error;
   }
   removeOthers(home, [program.version, ...keep]);
   return copy;
+}
+
+/** Whether `copy` holds the files of `folder`, byte for byte, and nothing else: 4 MB, some 10 ms. False without a copy. */
+export function isSameProgram(folder: string, copy: string): boolean {
+  try {
+    const names = filesBelow(folder);
+    const copied = filesBelow(copy);
+    if (names.length !== copied.length) return false;
+    return names.every(
+      (name, index) =>
+        name === copied[index] && readFileSync(join(folder, name)).equals(readFileSync(join(copy, name))),
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** Relative and sorted. */
+function filesBelow(folder: string): readonly string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+    .toSorted();
 }
 
 function removeOthers(home: string, keep: readonly string[]): void {

@@ -8,6 +8,7 @@ import { OwnerUnreachable, probeClaim } from "./handshake.ts";
 import { ownerEnvironment } from "./owner-environment.ts";
 import { ensureProgramCopy } from "./program-copy.ts";
 import { ensureRunFolder, ownerLogFile, realHome, runFolder } from "./run-folder.ts";
+import { requireTrustedHome } from "./trusted-home.ts";
 import { uptimeMs } from "./uptime.ts";
 
 export interface StartOptions {
@@ -38,11 +39,15 @@ export const deathsToReport = 3;
 /**
  * Starts an owner of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
  * one that somebody else started meanwhile, answers. Owners that died within the last minute delay it: 0, 0.25, 1, then
- * 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk.
+ * 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk, and
+ * `InvalidConfig` for a home that other users could have changed.
  */
 export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   const { signal, say } = options;
+  requireTrustedHome(options.home);
   ensureRunFolder(options.home);
+  // It may have been made just now, in a folder where others may put another in its place.
+  requireTrustedHome(options.home);
   const home = realHome(options.home);
   const before = newestClaim(home);
   const deaths = deathCount(before);

@@ -4,16 +4,22 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { realHome, runFolder, tokenFile } from "../ipc/run-folder.ts";
 import { ensureToken } from "../ipc/token.ts";
+import { requireTrustedHome } from "../ipc/trusted-home.ts";
+import { InvalidConfig } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
 
 /**
  * Makes sure that the home folder exists and belongs to its user alone. One that can't be written (containers,
  * sandboxes) is replaced by a temporary one, with a warning: models pulled into it are lost with it. Its settings hold
- * there too.
+ * there too. Throws `InvalidConfig` for one that other users could have changed: nothing of it is used, its settings
+ * neither. Every file is looked at, because what this process runs and obeys may lie anywhere in it.
  */
 export async function ensureHome(wanted: string, log: Log): Promise<string> {
+  requireTrustedHome(wanted, { isWhole: true });
   try {
     await mkdir(wanted, { recursive: true, mode: 0o700 });
+    // It may have been made just now, in a folder where others may put another in its place.
+    requireTrustedHome(wanted);
     await access(wanted, constants.R_OK | constants.W_OK | constants.X_OK);
     // Without it nobody can hold the home.
     ensureToken(realHome(wanted));
@@ -21,6 +27,7 @@ export async function ensureHome(wanted: string, log: Log): Promise<string> {
     if (process.platform !== "win32") await closeToOthers(realHome(wanted), log);
     return wanted;
   } catch (error) {
+    if (error instanceof InvalidConfig) throw error;
     const temporary = await mkdtemp(path.join(tmpdir(), "ollm-home-"));
     await linkSettings(wanted, temporary, log);
     const reason = error instanceof Error ? error.message : String(error);

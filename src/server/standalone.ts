@@ -3,7 +3,7 @@ import type { Writable } from "node:stream";
 import { openHostStreams } from "../ipc/host-streams.ts";
 import type { Flags } from "../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
-import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { InvalidConfig, OwnerUnavailable } from "../orchestrator/errors.ts";
 import { createLog, type Log, type LogLevel } from "../orchestrator/log.ts";
 import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
@@ -22,7 +22,8 @@ const ownClientId = "stdio";
 /**
  * Owner and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
  * under way, closes the brain and ends the process, within two seconds; a script that pipes its requests in and closes
- * has its answers before. While somebody else holds the home it ends with 1 before a client is answered.
+ * has its answers before. While somebody else holds the home, or where other users could have changed it, it ends with 1
+ * before a client is answered.
  */
 export async function runStandalone(version: string, flags: Flags): Promise<void> {
   redirectConsole();
@@ -39,7 +40,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const userHome = homedir();
   const environment = process.env;
   const wanted = resolveHome(environment, userHome);
-  const home = await ensureHome(wanted, log);
+  const home = await ensureHome(wanted, log).catch((error: unknown) => refuse(error, writeLine));
   if (home !== wanted) process.once("exit", () => removeTemporary(home));
   let running: Awaited<ReturnType<typeof runHome>>;
   let streams: ReturnType<typeof openHostStreams> | undefined;
@@ -60,9 +61,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
       exit: (code) => exitWhenWritten(streams?.output, code),
     });
   } catch (error) {
-    if (!(error instanceof OwnerUnavailable)) throw error;
-    writeLine(`ollm: ${[error.message, error.hint].filter((part) => part !== undefined).join("\n  ")}`);
-    process.exit(1);
+    refuse(error, writeLine);
   }
 
   const { brain, calls, owner, end } = running;
@@ -77,6 +76,13 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   process.once("SIGTERM", () => end("host", 143));
   process.once("SIGINT", () => end("host", 130));
   process.once("SIGHUP", () => end("host", 129));
+}
+
+/** Ends the process with 1: the home is another's, or held. */
+function refuse(error: unknown, writeLine: (line: string) => void): never {
+  if (!(error instanceof OwnerUnavailable || error instanceof InvalidConfig)) throw error;
+  writeLine(`ollm: ${[error.message, error.hint].filter((part) => part !== undefined).join("\n  ")}`);
+  process.exit(1);
 }
 
 function exitWhenWritten(output: Writable | undefined, code: number): void {

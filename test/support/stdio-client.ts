@@ -108,8 +108,12 @@ export interface RawServer {
   readonly exited: Promise<number | NodeJS.Signals>;
 }
 
-export function startRaw(env: Record<string, string>, args: readonly string[] = ["--standalone"]): RawServer {
-  const child = spawn(process.execPath, [builtCommand, ...args], { env, stdio: ["pipe", "pipe", "pipe"] });
+export function startRaw(
+  env: Record<string, string>,
+  args: readonly string[] = ["--standalone"],
+  script = builtCommand,
+): RawServer {
+  const child = spawn(process.execPath, [script, ...args], { env, stdio: ["pipe", "pipe", "pipe"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   let stderr = "";
   child.stderr.on("data", (chunk: Buffer) => {

@@ -2,7 +2,6 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { changeConfig, problemOf } from "../../orchestrator/config/change.ts";
 import { parseConfigText, readConfigText } from "../../orchestrator/config/file.ts";
-import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings, type LoadedSettings } from "../../orchestrator/config/load.ts";
 import { shownValue } from "../../orchestrator/config/mask.ts";
 import { settingsNotes } from "../../orchestrator/config/notes.ts";
@@ -17,7 +16,7 @@ import { renderTable } from "../shell/table.ts";
 import { cutTo, oneLine } from "../shell/width.ts";
 import { differences, ownerNotes } from "./config-owner.ts";
 import { shownProject } from "./config-project.ts";
-import type { CommandIo } from "./io.ts";
+import { type CommandIo, homeOf } from "./io.ts";
 
 interface JsonOption {
   readonly json?: boolean;
@@ -172,10 +171,6 @@ async function exists(file: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-export function homeOf(io: CommandIo): string {
-  return resolveHome(io.environment, io.userHome, io.workingDirectory);
 }
 
 export function fileOf(io: CommandIo): string {

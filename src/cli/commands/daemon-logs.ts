@@ -1,7 +1,6 @@
 import { open, readFile, stat } from "node:fs/promises";
 import { callLogFile, ownerLogFile } from "../../ipc/run-folder.ts";
-import { resolveHome } from "../../orchestrator/config/home.ts";
-import type { CommandIo } from "./io.ts";
+import { type CommandIo, homeOf } from "./io.ts";
 
 export interface LogOptions {
   /** How many of the newest lines are shown; 50 when absent. */
@@ -16,7 +15,7 @@ const followMs = 300;
 
 /** `ollm daemon logs`: what the owner said and the calls it served, in order of time. */
 export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
-  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  const home = homeOf(io);
   const files = [ownerLogFile(home), callLogFile(home)];
   const read = await Promise.all(files.map(readWhole));
   const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));

@@ -5,11 +5,10 @@ import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.
 import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import { startOwner } from "../../ipc/start-owner.ts";
-import { resolveHome } from "../../orchestrator/config/home.ts";
 import { OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
-import type { CommandIo } from "./io.ts";
+import { type CommandIo, homeOf } from "./io.ts";
 
 export { daemonLogs } from "./daemon-logs.ts";
 
@@ -139,10 +138,6 @@ function describe(status: OwnerStatus): string {
     ...(settingsProblem === undefined ? [] : [`settings: ${settingsProblem}`]),
     "",
   ].join("\n");
-}
-
-function homeOf(io: CommandIo): string {
-  return resolveHome(io.environment, io.userHome, io.workingDirectory);
 }
 
 /** Undefined when no owner lives. Throws `OwnerUnreachable` when one may, and can't be talked to. */

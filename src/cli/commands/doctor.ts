@@ -1,4 +1,5 @@
 import { statfs } from "node:fs/promises";
+import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
@@ -33,22 +34,33 @@ const checkers: Readonly<Record<string, Checker>> = {
   hosts: checkHosts,
 };
 
+/** Those that read nothing in the home. */
+const checkersWithoutHome: Readonly<Record<string, Checker>> = {
+  node: checkNode,
+  home: checkHome,
+  disk: checkDisk,
+  memory: checkMemory,
+  hosts: checkHosts,
+};
+
 /** `ollm doctor`: looks at everything, starts and changes nothing. Exit code 1 when a check fails. */
 export async function doctor(options: { readonly json: boolean }, io: CommandIo): Promise<number> {
-  const checks = await runChecks(checkers, await realWorld(io), boundMs);
+  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  const isTrusted = homeProblem(home, { closes: false }) === undefined;
+  const world = await realWorld(home, isTrusted, io);
+  const checks = await runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
   io.stdout(options.json ? jsonReport(checks) : report(checks));
   return checks.some(({ status }) => status === "fail") ? 1 : 0;
 }
 
-async function realWorld(io: CommandIo): Promise<DoctorWorld> {
-  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promise<DoctorWorld> {
   return {
     io,
     home,
     build,
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
-    owner: await viewOwner(home, build, io.workingDirectory, boundMs / 2),
-    settings: await usableSettings(home, io),
+    owner: isTrusted ? await viewOwner(home, build, io.workingDirectory, boundMs / 2) : {},
+    settings: isTrusted ? await usableSettings(home, io) : settingsSchema.parse({}),
     async memory() {
       const { default: systemInformation } = await import("systeminformation");
       const { total, available, swapused } = await systemInformation.mem();

@@ -3,7 +3,8 @@ import { createInterface } from "node:readline/promises";
 import { addAbortSignal } from "node:stream";
 import { isatty } from "node:tty";
 import { Cancelled } from "../../orchestrator/errors.ts";
-import { startFolder } from "../../orchestrator/config/home.ts";
+import { requireTrustedHome } from "../../ipc/trusted-home.ts";
+import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 
 /** What a command sees of the machine: tests hand in their own. */
 export interface CommandIo {
@@ -35,6 +36,13 @@ export interface CommandIo {
   readonly node: string;
   /** Absolute path of the command's own file, `dist/cli.mjs`. */
   readonly script: string;
+}
+
+/** The home that a command works with. Throws `InvalidConfig` when other users could have changed it. */
+export function homeOf(io: CommandIo): string {
+  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  requireTrustedHome(home);
+  return home;
 }
 
 /** Of a pipe or socket that nobody reads any more; a socket that was closed over unread bytes says ECONNRESET. */

@@ -1,10 +1,9 @@
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { resolveHome } from "../../orchestrator/config/home.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { build } from "../../version.ts";
 import { leaseDoor, type DoorLease, type DoorRequest } from "./door-lease.ts";
-import type { CommandIo } from "./io.ts";
+import { type CommandIo, homeOf } from "./io.ts";
 
 export interface ServeOptions {
   /** Address to listen on: `127.0.0.1`. */
@@ -34,7 +33,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   process.on("SIGINT", onSignal);
   const say = (text: string): void => io.stderr(`ollm: ${text}\n`);
   const request: DoorRequest = {
-    home: resolveHome(io.environment, io.userHome, io.workingDirectory),
+    home: homeOf(io),
     program: { folder: path.dirname(io.script), version: build },
     node: io.node,
     environment: io.environment,

@@ -15,7 +15,7 @@ import { copyProgram, howToCall, lastingNode, lastingScript } from "../hosts/pro
 import { isYes, removeEntries, removeEntryOf } from "../hosts/remove-entries.ts";
 import { mentionedCopies, tidyCopies } from "../hosts/tidy-copies.ts";
 import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
-import type { CommandIo } from "./io.ts";
+import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
 import { closing, describe, nothingFound } from "./setup-text.ts";
 
@@ -153,7 +153,7 @@ function chooseProgram(
   io: CommandIo,
   world: SetupWorld,
 ): { readonly home: string; readonly program: Program; readonly copyFrom: string | undefined } {
-  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  const home = homeOf(io);
   const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
   const { script, copyFrom } = lastingScript({ ...world, script: io.script, home });
   return { home, program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };

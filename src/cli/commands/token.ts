@@ -1,14 +1,13 @@
 import { rotateHttpToken } from "../../ipc/http-token.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
-import { resolveHome } from "../../orchestrator/config/home.ts";
-import type { CommandIo } from "./io.ts";
+import { type CommandIo, homeOf } from "./io.ts";
 
 /**
  * `ollm token rotate`: replaces the bearer token of HTTP callers. Open doors obey at once and close what the old one had
  * opened. The token itself is not printed: it would stay in terminals and logs.
  */
 export async function rotateToken({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
-  const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
+  const home = homeOf(io);
   rotateHttpToken(home);
   const file = httpTokenFile(home);
   io.stdout(json ? `${JSON.stringify({ token_file: file })}\n` : `The token was replaced: ${file}\n`);

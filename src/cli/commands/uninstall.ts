@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import path from "node:path";
+import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { allTargets, gatherFacts } from "../hosts/discover.ts";
@@ -28,8 +29,8 @@ const realWorld: UninstallWorld = {
 
 /**
  * `ollm uninstall`: takes our entries out of every host, ends the owner, removes what runs. The home with its models
- * stays unless `purge`. Exit codes as `ollm setup`. Throws `OrchestratorError` for a home that isn't ours to delete,
- * before anything is changed.
+ * stays unless `purge`, and so does one that other users could have changed. Exit codes as `ollm setup`. Throws
+ * `OrchestratorError` for a home that isn't ours to delete, before anything is changed.
  */
 export async function uninstall(
   options: UninstallOptions,
@@ -38,6 +39,8 @@ export async function uninstall(
 ): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const content = options.purge === true ? await homeContent(home, io.userHome) : undefined;
+  const refusal = homeProblem(home, { closes: false });
+  if (refusal !== undefined && options.purge === true) throw refusal;
   const { changes, problems } = await planRemovals(allTargets(gatherFacts(io)), io);
   if (changes.length === 0) io.stdout("No host has an entry of ollm.\n");
   if (content !== undefined) io.stdout(describeHome(home, content));
@@ -54,6 +57,10 @@ export async function uninstall(
   }
 
   const failures = problems + (await applyRemovals(changes, io));
+  if (refusal !== undefined) {
+    io.stderr(`ollm: ${home} is left as it is: ${refusal.message}\n`);
+    return failures > 0 ? 1 : 0;
+  }
   const stopped = await world.stopOwner(io);
   if (stopped !== 0) {
     io.stderr(`ollm: the program that holds ${home} could not be ended; its files are left\n`);

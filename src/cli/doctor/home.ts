@@ -1,12 +1,13 @@
 import { constants } from "node:fs";
 import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
+import { homeProblem } from "../../ipc/trusted-home.ts";
 import { httpTokenFile, tokenFile } from "../../ipc/run-folder.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { type Check, type Checker, fail, ok, warn } from "./check.ts";
 
-/** The home: there, writable, and its user's alone. One that is not there yet is made at the first start. */
+/** The home: there, its user's alone, and writable. One that is not there yet is made at the first start. */
 export const checkHome: Checker = async ({ home, io }) => {
   const facts = await stat(home).catch((error: NodeJS.ErrnoException) => error);
   if (facts instanceof Error) {
@@ -16,6 +17,8 @@ export const checkHome: Checker = async ({ home, io }) => {
     return [problem === undefined ? ok("home", `${home}, made at the first start`) : unusable(home, problem)];
   }
   if (!facts.isDirectory()) return [unusable(home, "it is not a folder")];
+  const refusal = homeProblem(home, { closes: false });
+  if (refusal !== undefined) return [fail("home", refusal.message, refusal.hint ?? "Set OLLM_HOME to another folder.")];
   const problem = await writeProblem(home);
   if (problem !== undefined) return [unusable(home, problem)];
   if (io.platform !== "win32" && (facts.mode & 0o077) !== 0) {

@@ -169,7 +169,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   function fail(error: unknown): void {
     if (isEnding) return;
     options.say(textOf(error));
-    relay.failed(textOf(error).replaceAll("\n  ", " "));
+    relay.failed(textOf(error).replaceAll(/\.?\n {2}/g, ". "));
   }
 
   function end(code: number, isAwaited = false): void {
@@ -228,19 +228,20 @@ async function firstConnection(options: FrontOptions, begin: () => void): Promis
   try {
     return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
   } catch (error) {
-    if (!(error instanceof OwnerUnreachable)) throw error;
+    // A home that others could have changed: each request is answered with what mends it.
+    if (!(error instanceof OwnerUnreachable)) return asError(error);
   }
-  const unusable = isBegun ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
-  if (unusable !== undefined) {
-    options.say(`${unusable}; serving this host alone`);
-    return "alone";
-  }
-  // From here on the host's end must be seen while an owner starts.
-  begin();
   try {
+    const unusable = isBegun ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
+    if (unusable !== undefined) {
+      options.say(`${unusable}; serving this host alone`);
+      return "alone";
+    }
+    // From here on the host's end must be seen while an owner starts.
+    begin();
     return await obtainOwner(options, 0);
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
+    return asError(error);
   }
 }
 
@@ -270,6 +271,10 @@ async function obtainOwner(options: FrontOptions, patienceMs: number): Promise<O
       if (starts === maxStarts || newestClaim(options.home)?.generation === before) throw error;
     }
   }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
 }
 
 function helloOf(options: FrontOptions, purpose: Purpose): Omit<Hello, "proof"> {

@@ -3,6 +3,7 @@ import { createServer } from "node:net";
 import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
 import { listenFresh } from "../../ipc/socket-path.ts";
 import { startOwner, type StartOptions } from "../../ipc/start-owner.ts";
+import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { ensureToken } from "../../ipc/token.ts";
 
 export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "node" | "environment" | "say"> {
@@ -12,7 +13,7 @@ export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "
 
 /** What a front needs when no owner answers; a file of its own, because most starts find one. */
 export interface Rescue {
-  /** Why no owner can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing. */
+  /** Why no owner can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing; throws as `requireTrustedHome`. */
   whyUnusable(home: string): Promise<string | undefined>;
   /** Resolves when an owner answers, ours or somebody else's. Throws `OwnerUnavailable` that names the log. */
   start(options: RescueOptions): Promise<void>;
@@ -30,6 +31,7 @@ export const rescue: Rescue = {
     } catch (error) {
       return `${home} can't be used (${textOf(error)})`;
     }
+    requireTrustedHome(home);
     try {
       await trySocket(realHome(home));
     } catch (error) {

@@ -1,6 +1,7 @@
-import { accessSync, constants, existsSync, realpathSync } from "node:fs";
+import { accessSync, constants, realpathSync } from "node:fs";
 import { chmod, cp, mkdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
+import { isSameProgram } from "../../ipc/program-copy.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 
 /** `OLLM_HOME/app`: copies of the program that hosts start. */
@@ -35,7 +36,7 @@ export function howToCall(script: string): string {
 /** What hosts are told to start. */
 export interface LastingScript {
   readonly script: string;
-  /** The folder that has to be copied there first. */
+  /** The folder that has to be copied there first; a copy with other bytes is replaced. */
   readonly copyFrom?: string;
 }
 
@@ -53,10 +54,11 @@ export function lastingScript(from: {
   const isOwnCopy = !path.isAbsolute(inHome) && inHome.split(path.sep)[0] !== "..";
   if (isOwnCopy || !isTransient(real, from.temporaryFolders)) return { script: from.script };
   const script = path.join(programFolder(from.home), from.build, path.basename(real));
-  return { script, ...(!existsSync(script) && { copyFrom: path.dirname(real) }) };
+  const copyFrom = path.dirname(real);
+  return { script, ...(!isSameProgram(copyFrom, path.dirname(script)) && { copyFrom }) };
 }
 
-/** Copies the program (about 2 MB). A copy is there whole or not at all; one that another process made is kept. */
+/** Copies the program (about 4 MB). A copy is there whole or not at all; one that another process made meanwhile is kept. */
 export async function copyProgram(from: string, script: string): Promise<void> {
   const target = path.dirname(script);
   const unfinished = `${target}.${process.pid}.unfinished`;
@@ -65,9 +67,10 @@ export async function copyProgram(from: string, script: string): Promise<void> {
   if (process.platform !== "win32") await chmod(path.dirname(path.dirname(target)), 0o700);
   try {
     await cp(from, unfinished, { recursive: true, dereference: true });
+    await rm(target, { recursive: true, force: true });
     await rename(unfinished, target);
   } catch (error) {
-    if (!existsSync(script)) throw error;
+    if (!isSameProgram(from, target)) throw error;
   } finally {
     await rm(unfinished, { recursive: true, force: true });
   }

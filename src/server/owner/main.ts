@@ -2,7 +2,7 @@ import { homedir } from "node:os";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { InvalidConfig, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../../orchestrator/log.ts";
 import { redirectConsole } from "../console-guard.ts";
 import { ensureHome, removeTemporary } from "../home-folder.ts";
@@ -38,7 +38,11 @@ export async function runOwner(
   const log = createLog(isLogLevel(given) && given !== "warn" ? given : "info", writeLine);
   const userHome = homedir();
   const wanted = resolveHome(process.env, userHome);
-  const home = await ensureHome(wanted, log);
+  const home = await ensureHome(wanted, log).catch((error: unknown) => {
+    if (!(error instanceof InvalidConfig)) throw error;
+    log.warn([error.message, error.hint].filter((part) => part !== undefined).join(" "));
+    process.exit(1);
+  });
   if (home !== wanted) {
     removeTemporary(home);
     writeLine("ollm: an owner needs a home that can be written");

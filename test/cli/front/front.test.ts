@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -80,15 +80,12 @@ describe("a front", () => {
   }, 60_000);
 
   it("answers with an error that names the log when no owner can be started, and tries again", async () => {
-    // Somebody else's owner has been here, so the name of the program's copy is known.
-    const first = await opened();
-    await place.ask("stop");
-    const { pid, version } = place.claim();
-    await place.until("the owner is gone", () => newestClaim(place.home)?.ended === true);
-    expect(pid).toBeGreaterThan(0);
-    const copy = path.join(runFolder(place.home), version);
-    const entry = path.join(copy, "cli.mjs");
-    await mkdir(copy, { recursive: true });
+    // A program of its own, because the owner runs from a copy that is the same as the program.
+    const program = path.join(place.folder, "dist");
+    await cp(path.dirname(builtCommand), program, { recursive: true });
+    const first = startRaw(place.environment, [], path.join(program, "cli.mjs"));
+    fronts.push(first);
+    const entry = path.join(program, "commands.mjs");
     const whole = await readFile(entry, "utf8");
     await writeFile(entry, 'console.error("broken on purpose"); process.exit(3);');
     first.send(request(1, "tools/list"));
