@@ -62,16 +62,19 @@ export class UnsupportedCapability extends OrchestratorError {}
 export class PromptTooLong extends OrchestratorError {
   readonly promptTokens: number;
   readonly contextTokens: number;
+  /** Counted; else estimated, and the message says so. */
+  readonly isExact: boolean;
 
-  /** `promptTokens` and `contextTokens` in tokens, as counted by the engine (or estimated: say so in the message). */
+  /** `promptTokens` and `contextTokens` in tokens, as counted by the engine unless `isExact` is false. */
   constructor(
     message: string,
-    counts: { readonly promptTokens: number; readonly contextTokens: number },
+    counts: { readonly promptTokens: number; readonly contextTokens: number; readonly isExact?: boolean },
     options: ErrorOptionsWithHint = {},
   ) {
     super(message, options);
     this.promptTokens = counts.promptTokens;
     this.contextTokens = counts.contextTokens;
+    this.isExact = counts.isExact ?? true;
   }
 }
 /** A setting or an input has a value that is not allowed; the message names where it came from and what is allowed. */

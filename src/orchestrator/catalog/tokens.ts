@@ -46,6 +46,16 @@ export function estimateTokens(text: string): number {
   return Math.ceil(tokens);
 }
 
+/** How many of an estimate's tokens are there for sure: a prompt is refused only where even these don't fit. */
+export function sureTokens(estimated: number): number {
+  return Math.floor(estimated / 2);
+}
+
+/** Whether only a count can tell if a prompt fits: estimates are up to a quarter short and twice too long. */
+export function needsCount(estimated: number, windowTokens: number): boolean {
+  return estimated * 1.5 >= windowTokens && sureTokens(estimated) < windowTokens;
+}
+
 function runCost(kind: Kind, text: string, start: number, end: number): number {
   const length = end - start;
   switch (kind) {

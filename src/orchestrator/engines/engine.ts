@@ -140,7 +140,15 @@ export interface EngineEmbedding {
 export interface EngineTokenizer {
   /** Exact count of `text` in the model's own tokens. The model must be loaded, else undefined. */
   count(model: string, text: string, signal: AbortSignal): Promise<number | undefined>;
+  /**
+   * Exact count of what `generate` would have the model read, chat template included. A model that isn't loaded is not
+   * loaded for it: its vocabulary is enough. Undefined where it can't be counted; what is wrong then shows in `generate`.
+   */
+  countPrompt(request: CountedPrompt, signal: AbortSignal): Promise<number | undefined>;
 }
+
+/** What of a request decides how many tokens its prompt has. */
+export type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format">;
 
 export interface EngineEstimation {
   /** Runs the engine's own allocator without allocating; undefined when it can't for this model. */

@@ -16,7 +16,8 @@ import type { LocatedCandidate } from "./candidates.ts";
 import type { Conversations } from "./conversations.ts";
 import type { Copies } from "./copies.ts";
 import { type OwnDefaults, ownDefaults, settingOrOwn } from "./own-defaults.ts";
-import { buildMessages, countPromptTokens } from "./prompt.ts";
+import { countPromptTokens } from "./prompt.ts";
+import { messagesFor, sizePrompt } from "./prompt-size.ts";
 import type { Route, RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
@@ -114,20 +115,14 @@ async function answerOnce(
   memory: MemoryInjection | undefined,
   context: OperationContext,
 ): Promise<Omit<Answered, "memory">> {
-  const { caller, request, entry } = ask;
-  const { model } = entry.located;
-  const overrides = overridesOf(caller.settings.models, model.name);
+  const { caller, request, entry, history } = ask;
   const own = await ownDefaults(world, entry.located, context.signal);
-  const messages = buildMessages(request, {
-    // Engines leave the model's own out where there is another, and what is remembered would be one.
-    system: request.system ?? overrides.system ?? own.system,
-    memory: memory?.text,
-    history: ask.history,
-  });
-  let promptTokens = countPromptTokens(messages);
+  const messages = messagesFor(caller, request, entry, own, { memory: memory?.text, history });
+  // Before it queues: a prompt that doesn't fit must not wait for its turn.
+  let prompt = await sizePrompt(entry, messages, request, context.signal);
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
-    const budget = requestBudget(caller, request, entry, { promptTokens, isExact: isRetry }, own);
+    const budget = requestBudget(caller, request, entry, prompt, own);
     const place = await makeReady(world, ask, budget, context);
     waitedMs += place.waitedMs;
     try {
@@ -140,9 +135,9 @@ async function answerOnce(
         loadMs: place.loadMs + generation.loadMs,
       };
     } catch (error) {
-      // The engine counted more tokens than we estimated: the context grows once, up to the model's window.
-      if (!(error instanceof PromptTooLong) || isRetry || error.promptTokens <= promptTokens) throw error;
-      promptTokens = error.promptTokens;
+      // The engine counted: the context grows once, up to the model's window.
+      if (!(error instanceof PromptTooLong) || isRetry) throw error;
+      prompt = { promptTokens: error.promptTokens, isExact: true };
     } finally {
       place.release();
     }

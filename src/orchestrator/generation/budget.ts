@@ -1,3 +1,4 @@
+import { sureTokens } from "../catalog/tokens.ts";
 import { PromptTooLong } from "../errors.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/context-size.ts";
@@ -40,9 +41,6 @@ export function requestBudget(
   });
 }
 
-/** Estimates count too many tokens rather than too few; up to this factor only the engine's own count may refuse. */
-const estimateSlack = 2;
-
 /**
  * Fits prompt and answer into a model's window. Tokens throughout.
  * Throws `PromptTooLong` with both numbers when the prompt alone leaves no room for an answer, for sure.
@@ -63,12 +61,11 @@ export function tokenBudget(ask: {
   readonly outputTokens: number | undefined;
 }): TokenBudget {
   const { model, promptTokens, windowTokens, outputTokens } = ask;
-  const surePromptTokens = ask.isExact ? promptTokens : Math.floor(promptTokens / estimateSlack);
+  const surePromptTokens = ask.isExact ? promptTokens : sureTokens(promptTokens);
   if (windowTokens !== undefined && surePromptTokens >= windowTokens) {
     throw new PromptTooLong(
       `the prompt has ${ask.isExact ? "" : "about "}${promptTokens} tokens, ${model} reads at most ${windowTokens}`,
-      { promptTokens, contextTokens: windowTokens },
-      { hint: "shorten the prompt or the files, or name a model with a larger context window (list_models, verbose)" },
+      { promptTokens, contextTokens: windowTokens, isExact: ask.isExact },
     );
   }
   const notes: string[] = [];

@@ -4,6 +4,7 @@ import type { CallerContext } from "../types.ts";
 import { requestBudget } from "./budget.ts";
 import type { Conversations } from "./conversations.ts";
 import { ownDefaults } from "./own-defaults.ts";
+import { messagesFor, sizePrompt, withWayOut } from "./prompt-size.ts";
 import { chooseRoute, type Route, type RouteSource } from "./route.ts";
 import { settled } from "./runner.ts";
 
@@ -36,7 +37,7 @@ async function firstWithRoom(source: RouteSource, route: Route, caller: CallerCo
   let tooLong: PromptTooLong | undefined;
   for (const { entry, reason } of route.chain) {
     const own = await ownDefaults(source, entry.located, caller.signal);
-    const prompt = { promptTokens: route.promptTokens, isExact: false };
+    const prompt = await sizePrompt(entry, messagesFor(caller, request, entry, own), request, caller.signal);
     try {
       return { entry, reason, budget: requestBudget(caller, request, entry, prompt, own) };
     } catch (error) {
@@ -44,5 +45,7 @@ async function firstWithRoom(source: RouteSource, route: Route, caller: CallerCo
       tooLong ??= error;
     }
   }
-  throw tooLong ?? new Error("a route without models"); // A route has at least one, or was refused.
+  if (tooLong === undefined) throw new Error("a route without models"); // A route has at least one, or was refused.
+  const tried = route.chain.map(({ entry }) => entry.located.model.name);
+  throw await withWayOut(source, caller, request, tooLong, tried, caller.signal);
 }

@@ -9,10 +9,11 @@ import {
   UnsupportedCapability,
 } from "../errors.ts";
 import { profileForTask } from "../catalog/profiles.ts";
+import { estimateTokens } from "../catalog/tokens.ts";
 import { suggestStarter } from "../catalog/starter.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
-import { chooseModel, type ChoiceFailure } from "../routing/choose.ts";
+import { chooseModel, type ChoiceFailure, type ChoiceRequest } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
 import type { LocatedModel } from "../inventory/places.ts";
 import { sameModel } from "../store/model-name.ts";
@@ -68,24 +69,9 @@ export async function chooseRoute(
   goesOnWith?: string,
 ): Promise<Route> {
   const { settings } = caller;
-  const { task, because } = classifyTask({
-    prompt: request.prompt,
-    ...(request.task === undefined ? {} : { task: request.task }),
-    ...(request.images === undefined ? {} : { images: request.images }),
-    fileNames: (request.files ?? []).map((file) => file.path),
-  });
-  const promptTokens = countPromptTokens(buildMessages(request));
+  const { because, ask } = choiceOf(caller, request);
+  const { task, promptTokens } = ask;
   const explicit = request.model ?? (settings.routing.isEnabled ? undefined : onlyModel(settings));
-  const ask = {
-    task,
-    profile: request.profile ?? profileForTask(task, settings.routing.defaultProfile),
-    promptTokens,
-    outputTokens: request.maxTokens ?? 1,
-    needs: neededCapabilities(request),
-    privacy: narrowed(settings.privacy, request.privacy),
-    maxSwitchSeconds: settings.routing.maxSwitchSeconds,
-    ...(request.complexity === undefined ? {} : { complexity: request.complexity }),
-  };
 
   if (explicit !== undefined) {
     const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
@@ -129,6 +115,32 @@ export async function chooseRoute(
     return { task, because, profile: choice.profile, ...route, promptTokens, notes };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
+}
+
+/** What is to be chosen for: the request, classified and measured, under the caller's settings. */
+export function choiceOf(
+  { settings }: CallerContext,
+  request: GenerateRequest,
+): { readonly because: string; readonly ask: ChoiceRequest } {
+  const { files = [], images, complexity } = request;
+  const { task, because } = classifyTask({
+    prompt: request.prompt,
+    ...(request.task === undefined ? {} : { task: request.task }),
+    ...(images === undefined ? {} : { images }),
+    fileNames: files.map((file) => file.path),
+  });
+  const ask = {
+    task,
+    profile: request.profile ?? profileForTask(task, settings.routing.defaultProfile),
+    promptTokens: countPromptTokens(buildMessages(request)),
+    ...(files.length === 0 ? {} : { files: files.map(({ path, text }) => ({ path, tokens: estimateTokens(text) })) }),
+    outputTokens: request.maxTokens ?? 1,
+    needs: neededCapabilities(request),
+    privacy: narrowed(settings.privacy, request.privacy),
+    maxSwitchSeconds: settings.routing.maxSwitchSeconds,
+    ...(complexity === undefined ? {} : { complexity }),
+  };
+  return { because, ask };
 }
 
 /** Those whose engine is not stuck, while there are any: it answers, but gives no tokens. */

@@ -19,6 +19,7 @@ import { attempt, type GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { maxConversationTokens, type Thread } from "./conversations.ts";
 import { questionOf } from "./prompt.ts";
+import { withWayOut } from "./prompt-size.ts";
 import { type Attempt, failureOf, resultOf } from "./result.ts";
 import { chooseRoute, narrowed } from "./route.ts";
 
@@ -132,11 +133,20 @@ async function walk(
         waiting = (other?.chain ?? []).filter((step) => isUntried(step.entry));
         route = other ?? route;
       }
+      if (error instanceof PromptTooLong) {
+        // By its own tokenizer another model may count a little less, but not so that an equal window is worth a load.
+        waiting = waiting.filter((step) => step.entry.candidate.contextTokens > entry.candidate.contextTokens);
+      }
       if (waiting.length > 0)
         context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
     } finally {
       place.release();
     }
+  }
+  const last = failures.at(-1);
+  if (last instanceof PromptTooLong) {
+    const tried = attempts.map(({ model }) => model);
+    failures.splice(-1, 1, await withWayOut(world, caller, request, last, tried, context.signal));
   }
   throw failureOf(attempts, failures);
 }

@@ -32,11 +32,19 @@ export interface Candidate {
   readonly coolDown?: string;
 }
 
+export interface PromptFile {
+  readonly path: string;
+  readonly tokens: number;
+}
+
 export interface ChoiceRequest {
   readonly task: Task;
   /** Name of a profile in `catalog/profiles.ts`. */
   readonly profile: string;
+  /** Estimated (`catalog/tokens.ts`). */
   readonly promptTokens: number;
+  /** Files in the prompt, with their estimated tokens. */
+  readonly files?: readonly PromptFile[];
   /** Most tokens of the answer. */
   readonly outputTokens: number;
   /** Beyond what the task itself asks for. */

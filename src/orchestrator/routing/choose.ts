@@ -36,7 +36,7 @@ export interface Choice {
  * 2. Not loaded, matching the profile.
  * 3. Not loaded, matching the profile's fallback.
  * 4. Whatever else can do it, loaded first.
- * 5. Models whose window holds the prompt but not the whole answer.
+ * 5. Models whose window may not hold the whole answer, or the prompt if that is as long as it is estimated.
  * 6. Models of engines that are not local.
  *
  * To match a profile is to carry its name and have its minimum window; a code name carries `code`, and models that the

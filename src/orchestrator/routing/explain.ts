@@ -3,8 +3,15 @@ import { formatBytes } from "../text/format-bytes.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { Capability } from "../types.ts";
-import { failureKinds, type Candidate, type ChoiceFailure, type ChoiceRequest, type Rejection } from "./candidate.ts";
-import { hasRoomForAnswer, leastContextTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
+import {
+  failureKinds,
+  type Candidate,
+  type ChoiceFailure,
+  type ChoiceRequest,
+  type PromptFile,
+  type Rejection,
+} from "./candidate.ts";
+import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { isKnownFamily, type Match, steps } from "./rank.ts";
 
 /** Models to suggest for what no installed model can do. */
@@ -31,13 +38,35 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
     ...(request.model === undefined ? profileWords(match, request, profile) : []),
     ...(match.isSubstitute ? [`same family as ${request.preferred ?? "the preferred model"}, which does not fit`] : []),
     ...(candidate.isLoaded ? [] : [memoryWords(candidate)]),
-    ...(hasRoomForAnswer(candidate, request)
-      ? []
-      : [
-          `window of ${candidate.contextTokens} tokens leaves ${candidate.contextTokens - request.promptTokens} for the answer`,
-        ]),
+    ...(hasRoomForAnswer(candidate, request) ? [] : [roomWords(candidate.contextTokens, request.promptTokens)]),
   ];
   return parts.join(", ");
+}
+
+function roomWords(windowTokens: number, promptTokens: number): string {
+  return promptTokens < windowTokens
+    ? `window of ${windowTokens} tokens leaves about ${windowTokens - promptTokens} for the answer`
+    : `the prompt, about ${promptTokens} tokens, may not fit its window of ${windowTokens}`;
+}
+
+/**
+ * What to leave out of a prompt so that it fits a window: the smallest file that is enough, else how much. All in
+ * tokens; `about` where they are estimated.
+ */
+export function leaveOut(
+  prompt: {
+    readonly promptTokens: number;
+    readonly isExact: boolean;
+    readonly files?: readonly PromptFile[] | undefined;
+  },
+  windowTokens: number,
+): string {
+  const { promptTokens, isExact, files = [] } = prompt;
+  const excess = Math.max(1, promptTokens + leastAnswerTokens - windowTokens);
+  const howMuch = `${isExact ? "" : "about "}${excess} tokens`;
+  if (files.length === 0) return `shorten the prompt by ${howMuch}`;
+  const [enough] = files.filter(({ tokens }) => tokens >= excess).toSorted((a, b) => a.tokens - b.tokens);
+  return `leave out ${howMuch} of the files${enough === undefined || files.length === 1 ? "" : `: ${enough.path} has about ${enough.tokens}`}`;
 }
 
 function profileWords({ level, better, step }: Match, request: ChoiceRequest, profile: Profile) {
@@ -114,7 +143,9 @@ export function explainFailure(
       };
     case "context": {
       const widest = stuck.reduce((a, b) => (b.contextTokens > a.contextTokens ? b : a));
-      const least = leastContextTokens(request);
+      const { promptTokens, files } = request;
+      const shorter = leaveOut({ promptTokens, isExact: false, files }, widest.contextTokens);
+      const sentence = `${shorter.slice(0, 1).toUpperCase()}${shorter.slice(1)}`;
       return {
         kind,
         message: `The prompt has about ${request.promptTokens} tokens, and ${
@@ -122,9 +153,9 @@ export function explainFailure(
         } has ${widest.contextTokens} (${widest.model})`,
         hint:
           instead ??
-          (least <= wideModel.contextTokens
-            ? `Send a shorter prompt or fewer files, or call pull_model with a model of a wider window, such as ${wideModel.name} (${wideModel.contextTokens} tokens).`
-            : "Send a shorter prompt or fewer files."),
+          (promptTokens + leastAnswerTokens <= wideModel.contextTokens
+            ? `${sentence}, or call pull_model with a model of a wider window, such as ${wideModel.name} (${wideModel.contextTokens} tokens).`
+            : `${sentence}.`),
       };
     }
     case "cool_down":

@@ -1,8 +1,9 @@
+import { sureTokens } from "../catalog/tokens.ts";
 import type { Capability } from "../types.ts";
 import type { Candidate, ChoiceRequest, Rejection } from "./candidate.ts";
 
 /** Answers shorter than this are no use: a window that leaves less behind the prompt rules a model out. */
-const leastAnswerTokens = 256;
+export const leastAnswerTokens = 256;
 
 /** What the task asks for by itself, and what the request adds. */
 export function neededCapabilities(request: Pick<ChoiceRequest, "task" | "needs">): readonly Capability[] {
@@ -15,14 +16,15 @@ export function neededCapabilities(request: Pick<ChoiceRequest, "task" | "needs"
   return [...new Set([...byTask, ...request.needs])];
 }
 
-/** Whether the window holds the prompt and the whole answer that may come. */
+/** Whether the window holds the prompt, as long as it is estimated, and the whole answer that may come. */
 export function hasRoomForAnswer(candidate: Candidate, request: ChoiceRequest): boolean {
   return candidate.contextTokens >= request.promptTokens + answerTokens(request, request.outputTokens);
 }
 
 /**
  * The hard filters, in order: capability, privacy, context window, cool-down, memory. Undefined for a candidate.
- * The window is the last resort's: prompt and a short answer must fit; `hasRoomForAnswer` ranks those with less last.
+ * The window is the last resort's: what is sure of the prompt, and a short answer, must fit; `hasRoomForAnswer` ranks
+ * those with less last.
  */
 export function reject(candidate: Candidate, request: ChoiceRequest): Rejection | undefined {
   const missing = neededCapabilities(request).filter((capability) => !candidate.capabilities.includes(capability));
@@ -44,9 +46,9 @@ export function whilePinned({ pinnedInTheWay: names = [] }: Candidate): string {
   return names.length === 0 ? "" : ` while ${names.join(", ")} ${names.length === 1 ? "is" : "are"} pinned`;
 }
 
-/** The smallest window that can take the request: prompt and a short answer, in tokens. */
-export function leastContextTokens(request: ChoiceRequest): number {
-  return request.promptTokens + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
+/** The smallest window that may take the request: what is sure of the prompt, and a short answer, in tokens. */
+function leastContextTokens(request: ChoiceRequest): number {
+  return sureTokens(request.promptTokens) + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
 }
 
 /** An embedding has no answer in tokens. */

@@ -224,10 +224,16 @@ describe("hard filters", () => {
     );
   });
 
-  it("window: prompt and answer must fit", () => {
-    const choice = chooseModel(request({ promptTokens: 40_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+  it("window: half of the estimated prompt and a short answer must fit", () => {
+    const choice = chooseModel(request({ promptTokens: 80_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
     expect(choice.chain).toHaveLength(1);
     expect(choice.considered.at(-1)?.rejected).toBe("has a window of 32768 tokens, at least 40256 are needed");
+  });
+
+  it("window: one that the prompt may not fit comes last, and says so", () => {
+    const choice = chooseModel(request({ promptTokens: 40_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+    expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["llama3.1:8b", "mistral:7b"]);
+    expect(choice.chain[1]?.reason).toContain("the prompt, about 40000 tokens, may not fit its window of 32768");
   });
 
   it("window: one that holds the prompt but not the whole answer comes last, and says so", () => {
@@ -236,20 +242,20 @@ describe("hard filters", () => {
       candidate("llama3.1:8b"),
     ]);
     expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["llama3.1:8b", "mistral:7b"]);
-    expect(choice.chain[1]?.reason).toContain("window of 32768 tokens leaves 2768 for the answer");
+    expect(choice.chain[1]?.reason).toContain("window of 32768 tokens leaves about 2768 for the answer");
   });
 
   it("window: too long a prompt names both numbers", () => {
-    const choice = chooseModel(request({ promptTokens: 200_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
+    const choice = chooseModel(request({ promptTokens: 300_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
     expect(choice.failure).toEqual({
       kind: "context",
-      message: "The prompt has about 200000 tokens, and the widest window has 128000 (llama3.1:8b)",
-      hint: "Send a shorter prompt or fewer files.",
+      message: "The prompt has about 300000 tokens, and the widest window has 128000 (llama3.1:8b)",
+      hint: "Shorten the prompt by about 172256 tokens.",
     });
-    expect(chooseModel(request({ promptTokens: 50_000 }), [loaded("mistral:7b")]).failure).toEqual({
+    expect(chooseModel(request({ promptTokens: 70_000 }), [loaded("mistral:7b")]).failure).toEqual({
       kind: "context",
-      message: "The prompt has about 50000 tokens, and the window has 32768 (mistral:7b)",
-      hint: "Send a shorter prompt or fewer files, or call pull_model with a model of a wider window, such as llama3.1:8b (128000 tokens).",
+      message: "The prompt has about 70000 tokens, and the window has 32768 (mistral:7b)",
+      hint: "Shorten the prompt by about 37488 tokens, or call pull_model with a model of a wider window, such as llama3.1:8b (128000 tokens).",
     });
   });
 

@@ -1,7 +1,7 @@
-import { PromptTooLong, throwIfCancelled, UnsupportedCapability } from "../../errors.ts";
+import { PromptTooLong, UnsupportedCapability } from "../../errors.ts";
 import type { StoredModel } from "../../store/store.ts";
 import type { ModelFacts } from "../../types.ts";
-import type { Engine, EngineEmbedding, EngineTokenizer, LoadOptions } from "../engine.ts";
+import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
 import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
@@ -17,7 +17,6 @@ export interface ComputingParts {
   /** Milliseconds without a sign after which a process that computes is taken to be dead-locked. */
   readonly silenceMs: number;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
-  readonly find: (model: string) => Promise<StoredModel | undefined>;
 }
 
 /** Most inputs are shorter; a longer one loads the model anew. */
@@ -25,13 +24,11 @@ const embeddingContextTokens = 2_048;
 /** Of a text that is embedded; three to four characters are a token. */
 const slowestMsPerCharacter = 15;
 
-/** What a model in memory is asked: text, vectors, counts. */
-export function createComputing(parts: ComputingParts): {
+/** What a model in memory is asked: text, vectors. */
+export function createComputing({ models, gate, now, silenceMs, prepare }: ComputingParts): {
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
-  readonly count: EngineTokenizer["count"];
 } {
-  const { models, gate, now, silenceMs, prepare } = parts;
   /** Loads what is missing, waits for the cores, computes. */
   async function compute<Done>(
     loadable: Loadable,
@@ -119,19 +116,6 @@ export function createComputing(parts: ComputingParts): {
       } catch (error) {
         if (!(error instanceof PromptTooLong) || error.contextTokens >= windowTokens) throw error;
         return await embedWith(2 ** Math.ceil(Math.log2(error.promptTokens + 1)));
-      }
-    },
-
-    async count(model, text, signal) {
-      throwIfCancelled(signal, `counting the tokens of ${model}`);
-      const stored = await parts.find(model);
-      const resident = stored && models.find(stored);
-      if (resident === undefined) return undefined;
-      try {
-        const request = { type: "count", text } as const;
-        return (await callHeard(resident.session, request, silenceMs, () => undefined, signal)).tokens;
-      } catch (error) {
-        throw toComputeError(model, error);
       }
     },
   };

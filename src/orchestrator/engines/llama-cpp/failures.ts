@@ -111,7 +111,7 @@ function promptTooLong(model: string, error: ChildFailure): PromptTooLong {
   return new PromptTooLong(
     `the prompt takes ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`,
     { promptTokens, contextTokens },
-    { hint: "Send less text, or ask for more context_tokens.", cause: error },
+    { hint: "Send less text, or choose a model with a longer window (list_models, verbose).", cause: error },
   );
 }
 

@@ -17,6 +17,7 @@ import { engineVersion } from "./install/platform.ts";
 import { loadRequestFor } from "./load-request.ts";
 import { readParameters } from "./prepare-request.ts";
 import { createModels, type Loadable } from "./models.ts";
+import { createTokenizer } from "./tokenizer.ts";
 
 export interface LlamaCppOptions {
   readonly store: ModelStore;
@@ -150,14 +151,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     return { stored, header, facts, request };
   }
 
-  const { generate, embed, count } = createComputing({
-    models,
-    gate,
-    now: steady,
-    silenceMs: options.silenceMs ?? defaultSilenceMs,
-    prepare,
-    find: store.find,
-  });
+  const silenceMs = options.silenceMs ?? defaultSilenceMs;
+  const { generate, embed } = createComputing({ models, gate, now: steady, silenceMs, prepare });
+  const tokenizer = createTokenizer({ models, open, prepare, find: store.find, now: steady, silenceMs, log });
 
   return {
     id: "llama-cpp",
@@ -219,7 +215,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       },
     },
     embedding: { embed },
-    tokenizer: { count },
+    tokenizer,
     estimation: {
       async estimate(model, load, signal) {
         try {

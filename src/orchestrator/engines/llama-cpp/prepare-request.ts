@@ -49,7 +49,8 @@ export function prepareRequest(
   };
 }
 
-function withSystem(messages: readonly ChatMessage[], system: string | undefined): readonly ChatMessage[] {
+/** The model's own system prompt where the request brings none. */
+export function withSystem(messages: readonly ChatMessage[], system: string | undefined): readonly ChatMessage[] {
   if (system === undefined || system === "" || messages.some((message) => message.role === "system")) return messages;
   return [{ role: "system", content: system }, ...messages];
 }

@@ -58,7 +58,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
     const promptTokens = Math.max(Math.ceil(longest / 4), contextTokens + 1);
     return new PromptTooLong(
       `the longest of ${inputs.length} texts has about ${promptTokens} tokens, and ${model} embeds at most ${contextTokens} at once`,
-      { promptTokens, contextTokens },
+      { promptTokens, contextTokens, isExact: false },
       { hint: "Split the text into smaller pieces.", cause },
     );
   }

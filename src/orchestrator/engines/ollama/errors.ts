@@ -87,7 +87,7 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
     return new PromptTooLong(
       `the prompt has ${vendor.promptTokens} tokens, and ${model} is loaded with a context of ${vendor.contextTokens}`,
       { promptTokens: vendor.promptTokens, contextTokens: vendor.contextTokens },
-      { hint: "Ask with a larger context_tokens, shorten the prompt, or choose a model with a larger window.", cause },
+      { hint: "Send less text, or choose a model with a longer window (list_models, verbose).", cause },
     );
   if (
     (status === 404 && hasErrorText && attempt.model !== undefined) ||

@@ -17,6 +17,7 @@ import {
   startPracticeEngine,
   testLimitMs,
   tiny,
+  until,
 } from "./engine-under-test.ts";
 
 const longPrompt = "The quick brown fox jumps over the lazy dog. ".repeat(30);
@@ -89,6 +90,24 @@ describe("an answer", () => {
       const { promptTokens } = (await refused.catch((error: unknown) => error)) as PromptTooLong;
       expect(promptTokens).toBeGreaterThanOrEqual(counted ?? Number.POSITIVE_INFINITY);
       expect(promptTokens).toBeLessThan((counted ?? 0) + 100);
+    },
+    testLimitMs,
+  );
+  it(
+    "the tokens of a prompt are counted as they are read, without loading the model",
+    async () => {
+      const request = { model: endless, messages: [{ role: "user", content: "word ".repeat(500) }] } as const;
+      expect(await subject.loadedNames()).not.toContain(endless);
+      const counted = await subject.engine.tokenizer?.countPrompt(request, never);
+      expect(await subject.loadedNames()).not.toContain(endless);
+      const loaded = (await subject.loadedNames()).length;
+      await until(async () => (await subject.childPids()).length === loaded, 5_000);
+      const { promptTokens } = await ask(subject, { ...request, maxTokens: 1, contextTokens: 8_192 });
+      expect(counted).toBe(promptTokens);
+      // And by the loaded one.
+      expect(await subject.engine.tokenizer?.countPrompt(request, never)).toBe(promptTokens);
+      expect(await subject.engine.tokenizer?.countPrompt({ ...request, model: "absent:1b" }, never)).toBeUndefined();
+      await subject.residency.unload(endless, never);
     },
     testLimitMs,
   );

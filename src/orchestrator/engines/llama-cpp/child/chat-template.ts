@@ -78,7 +78,7 @@ function withFirstToken(library: NodeLlamaCpp, wrapper: ChatWrapper): ChatWrappe
 }
 
 /** The conversation in the library's words; a last message of the assistant is continued by the answer. */
-export function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): ChatHistoryItem[] {
+function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): ChatHistoryItem[] {
   return messages.map(({ role, content }) => {
     if (role === "assistant") return { type: "model", response: [content] };
     return { type: role, text: content };
@@ -92,15 +92,45 @@ const withoutSwitch: readonly string[] = ["JinjaTemplate", "DeepSeek"];
  * How to keep a model that thinks from it: an answer that begins with an empty, closed thought, which is what its own
  * template writes when asked. Undefined where the wrapper has its own way, or the model has no thoughts.
  */
-export function closedThought(wrapper: ChatWrapper): ChatHistoryItem | undefined {
+function closedThought(wrapper: ChatWrapper): ChatHistoryItem | undefined {
   if (wrapper.settings.segments?.thought === undefined || !withoutSwitch.includes(wrapper.wrapperName))
     return undefined;
   return { type: "model", response: [{ type: "segment", segmentType: "thought", ended: true, text: "" }] };
 }
 
 /** Exactly the tokens that the library evaluates for this conversation before it generates. */
-export function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: readonly ChatHistoryItem[]): Token[] {
+function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: readonly ChatHistoryItem[]): Token[] {
   const chatHistory: readonly ChatHistoryItem[] =
     history.at(-1)?.type === "model" ? history : [...history, { type: "model", response: [] }];
   return wrapper.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
+}
+
+/** What a request becomes before anything is evaluated. */
+export interface RenderedPrompt {
+  readonly wrapper: ChatWrapper;
+  readonly history: ChatHistoryItem[];
+  readonly tokens: Token[];
+  /** Neither the wrapper nor a closed thought keeps the model from thinking: its budget has to. */
+  readonly needsThoughtBudget: boolean;
+}
+
+/** The prompt of a request in the model's own template and tokens. */
+export function promptOf(
+  model: LlamaModel,
+  templateFor: (think: ThinkLevel | undefined) => ChatWrapper,
+  request: {
+    readonly messages: readonly Pick<ChatMessage, "role" | "content">[];
+    readonly think?: ThinkLevel;
+    readonly hasFormat: boolean;
+  },
+): RenderedPrompt {
+  // A grammar holds for thoughts too, so they would be cut to its shape.
+  const think = request.hasFormat ? false : request.think;
+  const wrapper = templateFor(think);
+  const history = toHistory(request.messages);
+  const isContinued = history.at(-1)?.type === "model";
+  const closed = think === false && !isContinued ? closedThought(wrapper) : undefined;
+  if (closed !== undefined) history.push(closed);
+  const tokens = renderPrompt(wrapper, model, history);
+  return { wrapper, history, tokens, needsThoughtBudget: think === false && closed === undefined };
 }

@@ -2,7 +2,7 @@ import { whileEvaluatedAnew } from "./evaluated-anew.ts";
 import type { Prefill } from "./prefill.ts";
 import { chooseSequence } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
-import { closedThought, renderPrompt, toHistory } from "./chat-template.ts";
+import { promptOf } from "./chat-template.ts";
 import type {
   ChatWrapper,
   ContextSequence,
@@ -57,15 +57,16 @@ export function createGenerator(parts: GeneratorParts) {
     signal: AbortSignal,
   ): Promise<GenerateDone> {
     throwIfAborted(signal);
-    // A grammar holds for thoughts too, so they would be cut to its shape.
-    const think = request.format === undefined ? request.think : false;
-    const wrapper = parts.templateFor(think);
     const grammar = await grammarFor(llama, request.format);
-    const history = toHistory(request.messages);
-    const isContinued = history.at(-1)?.type === "model";
-    const closed = think === false && !isContinued ? closedThought(wrapper) : undefined;
-    if (closed !== undefined) history.push(closed);
-    const prompt = renderPrompt(wrapper, model, history);
+    const {
+      wrapper,
+      history,
+      tokens: prompt,
+      needsThoughtBudget,
+    } = promptOf(model, parts.templateFor, {
+      ...request,
+      hasFormat: request.format !== undefined,
+    });
     const marks = wrapper.settings.segments?.thought === undefined ? 0 : thoughtMarkTokens;
     const roomTokens = contextTokens - prompt.length - marks - 1;
     if (roomTokens < 1) {
@@ -93,9 +94,7 @@ export function createGenerator(parts: GeneratorParts) {
       const { metadata } = await chat.generateResponse(history, {
         ...samplerOptions(request),
         ...(grammar === undefined ? {} : { grammar }),
-        ...(think === false && closed === undefined
-          ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } }
-          : {}),
+        ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
         signal,
         maxTokens: Math.min(request.maxTokens, roomTokens),
         onResponseChunk(chunk) {

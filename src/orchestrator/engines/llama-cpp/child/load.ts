@@ -1,4 +1,4 @@
-import { createChatTemplates } from "./chat-template.ts";
+import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator } from "./generate.ts";
 import type { EmbeddingContext, Llama, LlamaModel, NodeLlamaCpp } from "./node-llama-cpp.ts";
@@ -11,6 +11,7 @@ import type {
   GenerateDone,
   GenerateRequest,
   LoadRequest,
+  PromptCountRequest,
 } from "./protocol.ts";
 
 /** The one model of this process. */
@@ -18,6 +19,7 @@ export interface ChildModel {
   generate(request: GenerateRequest, emit: (event: ChildEvent) => void, signal: AbortSignal): Promise<GenerateDone>;
   embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
   count(text: string): CountDone;
+  countPrompt(request: PromptCountRequest): CountDone;
 }
 
 /** Rejects with what the library says; the caller knows where to look for the reason. */
@@ -42,8 +44,25 @@ export async function loadModel(
     },
   });
   return request.isEmbedding
-    ? embeddingModel(llama, model, request, signal)
+    ? embeddingModel(library, llama, model, request, signal)
     : chatModel(library, llama, model, request, signal);
+}
+
+/** A model that can only count: its weights are not read. */
+export async function loadVocabulary(library: NodeLlamaCpp, llama: Llama, file: string): Promise<ChildModel> {
+  const model = await llama.loadModel({ modelPath: file, vocabOnly: true });
+  const refuse = () => Promise.reject(new ChildFailure("failed", "only the vocabulary is loaded"));
+  return { generate: refuse, embed: refuse, ...counting(model, createChatTemplates(library, model)) };
+}
+
+function counting(
+  model: LlamaModel,
+  templateFor: ReturnType<typeof createChatTemplates>,
+): Pick<ChildModel, "count" | "countPrompt"> {
+  return {
+    count: (text) => ({ tokens: model.tokenize(text).length }),
+    countPrompt: (request) => ({ tokens: promptOf(model, templateFor, request).tokens.length }),
+  };
 }
 
 async function chatModel(
@@ -54,6 +73,7 @@ async function chatModel(
   signal: AbortSignal,
 ): Promise<ChildModel> {
   const adapters = request.adapterFiles.map((filePath) => ({ filePath }));
+  const templateFor = createChatTemplates(library, model);
   const context = await model.createContext({
     contextSize: request.contextTokens,
     sequences: request.sequences,
@@ -72,7 +92,7 @@ async function chatModel(
     sequences: Array.from({ length: request.sequences }, () => context.getSequence()),
     contextTokens: request.contextTokens,
     decodeThreads: request.threads.decode,
-    templateFor: createChatTemplates(library, model),
+    templateFor,
     prefill: createPrefill({
       llama,
       threads: request.threads.prefill,
@@ -82,11 +102,12 @@ async function chatModel(
   return {
     generate,
     embed: () => Promise.reject(new ChildFailure("failed", "loaded for generation, not for embeddings")),
-    count: (text) => ({ tokens: model.tokenize(text).length }),
+    ...counting(model, templateFor),
   };
 }
 
 async function embeddingModel(
+  library: NodeLlamaCpp,
   llama: Llama,
   model: LlamaModel,
   request: LoadRequest,
@@ -103,7 +124,7 @@ async function embeddingModel(
   return {
     generate: () => Promise.reject(new ChildFailure("failed", "loaded for embeddings, not for generation")),
     embed: (embedRequest, embedSignal) => embedAll(llama, context, request, embedRequest.inputs, embedSignal),
-    count: (text) => ({ tokens: model.tokenize(text).length }),
+    ...counting(model, createChatTemplates(library, model)),
   };
 }
 

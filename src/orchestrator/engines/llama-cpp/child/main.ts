@@ -5,7 +5,7 @@
 import { pathToFileURL } from "node:url";
 import { estimate } from "./estimate.ts";
 import { ChildFailure } from "./failure.ts";
-import { type ChildModel, loadModel } from "./load.ts";
+import { type ChildModel, loadModel, loadVocabulary } from "./load.ts";
 import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
@@ -70,9 +70,14 @@ async function run(
     }
     return { contextTokens: request.contextTokens };
   }
+  if (request.type === "vocabulary") {
+    model = await loadVocabulary(library, llama, request.file);
+    return undefined;
+  }
   if (model === undefined) throw new Error(`${request.type} before load`);
   if (request.type === "generate") return await model.generate(request, emit, signal);
   if (request.type === "embed") return await model.embed(request, signal);
+  if (request.type === "count-prompt") return model.countPrompt(request);
   return model.count(request.text);
 }
 

@@ -5,7 +5,14 @@ import type { ChatMessage } from "../../generation.ts";
  * Messages between the server and one engine child, as JSON over the fork's channel. Every request carries an `id` that
  * its replies repeat; a child answers each request with any number of events and one `done` or `failed`.
  */
-export type ChildRequest = LoadRequest | EstimateRequest | GenerateRequest | EmbedRequest | CountRequest;
+export type ChildRequest =
+  | LoadRequest
+  | VocabularyRequest
+  | EstimateRequest
+  | GenerateRequest
+  | EmbedRequest
+  | CountRequest
+  | PromptCountRequest;
 
 /** `cancel` ends the request of that id with `failed: cancelled`; `exit` ends the process. */
 export type ChildControl = { readonly type: "cancel"; readonly id: number } | { readonly type: "exit" };
@@ -113,6 +120,19 @@ export interface CountRequest {
   readonly text: string;
 }
 
+/** Loads no weights: a process that only counts. */
+export interface VocabularyRequest {
+  readonly type: "vocabulary";
+  /** Absolute path. */
+  readonly file: string;
+}
+
+/** How many tokens a `generate` would read. */
+export interface PromptCountRequest extends Pick<GenerateRequest, "messages" | "think"> {
+  readonly type: "count-prompt";
+  readonly hasFormat: boolean;
+}
+
 export interface CountDone {
   readonly tokens: number;
 }
@@ -124,6 +144,8 @@ export interface DoneOf {
   readonly generate: GenerateDone;
   readonly embed: EmbedDone;
   readonly count: CountDone;
+  readonly vocabulary: undefined;
+  readonly "count-prompt": CountDone;
 }
 
 export type ChildEvent =

@@ -1,0 +1,82 @@
+import { Cancelled, throwIfCancelled } from "../../errors.ts";
+import type { Log } from "../../log.ts";
+import type { StoredModel } from "../../store/store.ts";
+import type { EngineTokenizer } from "../engine.ts";
+import type { PromptCountRequest } from "./child/protocol.ts";
+import { type ChildSession, withinLimit } from "./child-session.ts";
+import { createComputeGate } from "./compute-gate.ts";
+import { toComputeError } from "./failures.ts";
+import { callHeard } from "./heard.ts";
+import type { Loadable, Models } from "./models.ts";
+import { withSystem } from "./prepare-request.ts";
+
+/** Start of a process, a vocabulary and a prompt of megabytes: a second on a free machine. */
+const vocabularyLimitMs = 30_000;
+
+/** Counts in the process of the model where it is loaded, else in one that reads the vocabulary alone and ends. */
+export function createTokenizer(parts: {
+  readonly models: Pick<Models, "find">;
+  readonly open: (signal: AbortSignal) => Promise<ChildSession>;
+  readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable>;
+  readonly find: (model: string) => Promise<StoredModel | undefined>;
+  readonly now: () => number;
+  /** Milliseconds without a sign after which a loaded model's process is taken to be dead-locked. */
+  readonly silenceMs: number;
+  readonly log: Log;
+}): EngineTokenizer {
+  const { models, silenceMs } = parts;
+  /** One process at a time: many long prompts may come at once. */
+  const gate = createComputeGate(parts.now);
+
+  async function countByVocabulary(file: string, request: PromptCountRequest, signal: AbortSignal): Promise<number> {
+    const session = await parts.open(signal);
+    const ask = async () => {
+      await session.call({ type: "vocabulary", file }, () => undefined, signal);
+      return session.call(request, () => undefined, signal);
+    };
+    const tooLong = `not counted within ${vocabularyLimitMs / 1_000} s`;
+    try {
+      return (await withinLimit(ask(), vocabularyLimitMs, tooLong, signal, session.stop)).tokens;
+    } finally {
+      await session.stop();
+    }
+  }
+
+  return {
+    async count(model, text, signal) {
+      throwIfCancelled(signal, `counting the tokens of ${model}`);
+      const stored = await parts.find(model);
+      const resident = stored && models.find(stored);
+      if (resident === undefined) return undefined;
+      try {
+        const request = { type: "count", text } as const;
+        return (await callHeard(resident.session, request, silenceMs, () => undefined, signal)).tokens;
+      } catch (error) {
+        throw toComputeError(model, error);
+      }
+    },
+
+    async countPrompt({ model, messages, think, format }, signal) {
+      try {
+        const { stored } = await parts.prepare(model, signal);
+        const request: PromptCountRequest = {
+          type: "count-prompt",
+          messages: withSystem(messages, stored.system).map(({ role, content }) => ({ role, content })),
+          ...(think === undefined ? {} : { think }),
+          hasFormat: format !== undefined,
+        };
+        const resident = models.find(stored);
+        if (resident?.session.isAlive() === true)
+          return (await callHeard(resident.session, request, silenceMs, () => undefined, signal)).tokens;
+        return await gate.run(signal, () => countByVocabulary(stored.weightsFile, request, signal));
+      } catch (error) {
+        throwIfCancelled(signal, `counting the tokens of ${model}`);
+        if (error instanceof Cancelled) throw error;
+        parts.log.info(
+          `the prompt for ${model} could not be counted: ${error instanceof Error ? error.message : String(error)}`,
+        );
+        return undefined;
+      }
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import { overridesOf } from "../catalog/model-overrides.ts";
+import { needsCount } from "../catalog/tokens.ts";
+import type { ChatMessage } from "../engines/generation.ts";
+import { PromptTooLong } from "../errors.ts";
+import type { GenerateRequest } from "../facade.ts";
+import { chooseModel } from "../routing/choose.ts";
+import { leaveOut } from "../routing/explain.ts";
+import { leastAnswerTokens } from "../routing/filter.ts";
+import { sameModel } from "../store/model-name.ts";
+import type { CallerContext } from "../types.ts";
+import { listCandidates, type LocatedCandidate } from "./candidates.ts";
+import type { OwnDefaults } from "./own-defaults.ts";
+import { buildMessages, countPromptTokens } from "./prompt.ts";
+import { choiceOf, type RouteSource } from "./route.ts";
+
+/** The messages that a model gets, as far as the request, its settings and what it was made with decide them. */
+export function messagesFor(
+  caller: CallerContext,
+  request: GenerateRequest,
+  entry: LocatedCandidate,
+  own: OwnDefaults,
+  more: { readonly memory?: string | undefined; readonly history?: readonly ChatMessage[] } = {},
+): readonly ChatMessage[] {
+  // Engines leave the model's own system prompt out where there is another, and what is remembered would be one.
+  const system = request.system ?? overridesOf(caller.settings.models, entry.located.model.name).system ?? own.system;
+  return buildMessages(request, { system, ...more });
+}
+
+/** In tokens. */
+export interface PromptSize {
+  readonly promptTokens: number;
+  /** Counted by the model's own tokenizer; else estimated. */
+  readonly isExact: boolean;
+}
+
+/**
+ * How long a prompt is for a model. A count takes up to a second, so it is only made where the estimate leaves open
+ * whether the prompt fits, and where a tokenizer can be reached.
+ */
+export async function sizePrompt(
+  { located, candidate }: LocatedCandidate,
+  messages: readonly ChatMessage[],
+  { think, format }: Pick<GenerateRequest, "think" | "format">,
+  signal: AbortSignal,
+): Promise<PromptSize> {
+  const { engine, model } = located;
+  const estimated = { promptTokens: countPromptTokens(messages), isExact: false };
+  if (!needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
+  const counted = await engine.tokenizer?.countPrompt(
+    {
+      model: model.name,
+      messages,
+      ...(think === undefined ? {} : { think }),
+      ...(format === undefined ? {} : { format }),
+    },
+    signal,
+  );
+  return counted === undefined ? estimated : { promptTokens: counted, isExact: true };
+}
+
+/** Models that a hint names. */
+const mostNamed = 3;
+
+/**
+ * The same error with a next step that helps: the installed models whose window is long enough and that fit, best first
+ * and without those of `tried`; else what to leave out.
+ */
+export async function withWayOut(
+  source: RouteSource,
+  caller: CallerContext,
+  request: GenerateRequest,
+  error: PromptTooLong,
+  tried: readonly string[],
+  signal: AbortSignal,
+): Promise<PromptTooLong> {
+  const { promptTokens, contextTokens, isExact } = error;
+  const { ask } = choiceOf(caller, request);
+  const candidates = (await listCandidates(source, true, signal)).map(({ candidate }) => candidate);
+  const able = chooseModel({ ...ask, promptTokens }, candidates)
+    .chain.map(({ candidate }) => candidate)
+    .filter(
+      (candidate) =>
+        candidate.contextTokens >= promptTokens + leastAnswerTokens &&
+        !tried.some((name) => sameModel(name, candidate.model)),
+    );
+  const names = [...new Map(able.map((candidate) => [candidate.model, candidate])).values()]
+    .slice(0, mostNamed)
+    .map((candidate) => `${candidate.model} (${candidate.contextTokens} tokens)`);
+  const hint =
+    names.length > 0
+      ? `use a model with a longer window: ${names.join(", ")}`
+      : leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
+  return new PromptTooLong(error.message, { promptTokens, contextTokens, isExact }, { hint, cause: error });
+}

@@ -1,0 +1,157 @@
+import { describe, expect, it } from "vitest";
+import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
+import { InvalidRequest, type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/errors.ts";
+import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const window = 8192;
+const narrow = fakeModel("llama3.2:3b", gigabyte, { contextTokens: window });
+const wide = fakeModel("mistral:7b", 4 * gigabyte, { contextTokens: 32_768 });
+
+/** Text of about so many tokens, by estimate. */
+const textOf = (tokens: number) => "word ".repeat(tokens);
+
+/** An engine whose tokenizer counts `tokens` for every prompt, and notes that it was asked. */
+function countingEngine(tokens: number, models = [narrow]) {
+  const counted: string[] = [];
+  const engine = createFakeEngine("llama-cpp", models, {
+    kind: "llama-cpp",
+    tokenizer: {
+      count: () => Promise.resolve(undefined),
+      countPrompt({ model }) {
+        counted.push(model);
+        return Promise.resolve(tokens);
+      },
+    },
+  });
+  return { engine, counted };
+}
+
+/** One without a tokenizer that refuses like Ollama does, where the context is smaller than the prompt. */
+function refusingEngine(tokens: number, models = [narrow]) {
+  const engine = createFakeEngine("ollama", models);
+  engine.answer = ({ contextTokens, model }) =>
+    tokens < contextTokens
+      ? Promise.resolve({})
+      : Promise.reject(
+          new PromptTooLong(`${model} is loaded with a context of ${contextTokens}`, {
+            promptTokens: tokens,
+            contextTokens,
+          }),
+        );
+  return engine;
+}
+
+async function refusalOf(work: Promise<unknown>): Promise<OrchestratorError> {
+  return (await work.then(
+    () => expect.unreachable("it was answered"),
+    (error: unknown) => error,
+  )) as OrchestratorError;
+}
+
+describe("a prompt that is estimated to be longer than every window", () => {
+  it("is answered when it fits: by the model's own count", async () => {
+    const { engine, counted } = countingEngine(6301);
+    expect(estimateTokens(textOf(8462))).toBeGreaterThan(window);
+    const answer = await createTestBrain([engine]).generate({ prompt: textOf(8462) });
+    expect(answer.model).toBe(narrow.name);
+    expect(answer.reason).toContain("may not fit its window of 8192");
+    expect(counted).toEqual([narrow.name]);
+  });
+
+  it("is answered when it fits: by the engine, where no tokenizer can be reached", async () => {
+    const answer = await createTestBrain([refusingEngine(6301)]).generate({ prompt: textOf(8462) });
+    expect(answer.model).toBe(narrow.name);
+  });
+
+  it("is refused without asking anybody where even half of it doesn't fit", async () => {
+    const { engine, counted } = countingEngine(0);
+    const error = await refusalOf(createTestBrain([engine]).generate({ prompt: textOf(20_000) }));
+    expect(error).toBeInstanceOf(InvalidRequest);
+    expect(error.message).toMatch(/^The prompt has about 2\d{4} tokens, and the window has 8192 \(llama3\.2:3b\)$/);
+    expect(error.hint).toMatch(/^Shorten the prompt by about 1\d{4} tokens, or call pull_model /);
+    expect([counted, engine.calls]).toEqual([[], []]);
+  });
+});
+
+describe("a prompt that its model's tokenizer counts", () => {
+  it("is refused before it queues, however long others take", async () => {
+    const { engine } = countingEngine(9031);
+    const brain = createTestBrain([engine]);
+    const gate = createGate();
+    engine.answer = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return {};
+    };
+    const first = brain.generate({});
+    await gate.entered;
+    const error = await refusalOf(brain.generate({ model: narrow.name, prompt: textOf(9000) }));
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
+    expect(error.hint).toBe("shorten the prompt by 1095 tokens");
+    gate.open();
+    await first;
+    expect(engine.calls.filter((call) => call.startsWith("generate"))).toHaveLength(1);
+  });
+
+  it("is not counted while its estimate is far from the window", async () => {
+    const { engine, counted } = countingEngine(100);
+    await createTestBrain([engine]).generate({ prompt: textOf(2000) });
+    expect(counted).toEqual([]);
+  });
+
+  it("is loaded with the context that the count asks for", async () => {
+    const { engine } = countingEngine(2500);
+    await createTestBrain([engine]).generate({ prompt: textOf(6000) });
+    expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b"]);
+  });
+
+  it("is refused by a plan, too", async () => {
+    const { engine } = countingEngine(9031);
+    const { orchestrator, caller } = createTestBrain([engine]);
+    const error = await refusalOf(orchestrator.planGeneration(caller(), { model: narrow.name, prompt: textOf(9000) }));
+    expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
+  });
+});
+
+describe("a prompt beyond a model's whole window", () => {
+  it("goes on to the next model with a wider one, past those that are no wider", async () => {
+    const equal = fakeModel("llama3.1:8b", gigabyte, { contextTokens: window });
+    const engine = refusingEngine(9031, [narrow, equal, wide]);
+    const brain = createTestBrain([engine], { settings: { model: { default: narrow.name } } });
+    const answer = await brain.generate({ prompt: textOf(7000) });
+    expect(answer.model).toBe(wide.name);
+    expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([
+      `generate ${narrow.name}`,
+      // Its context grows by the engine's count.
+      `generate ${wide.name}`,
+      `generate ${wide.name}`,
+    ]);
+  });
+
+  it("names the installed models that are wide enough and fit, not a larger context_tokens", async () => {
+    const huge = fakeModel("llama3.1:70b", 40 * gigabyte, { contextTokens: 131_072 });
+    const blind = fakeModel("nomic-embed-text", gigabyte, { contextTokens: 32_768, capabilities: ["embedding"] });
+    const engine = refusingEngine(9031, [narrow, wide, huge, blind]);
+    const error = await refusalOf(createTestBrain([engine]).generate({ model: narrow.name, prompt: textOf(7000) }));
+    expect(error).toBeInstanceOf(PromptTooLong);
+    expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
+    expect(error.hint).toBe("use a model with a longer window: mistral:7b (32768 tokens)");
+  });
+
+  it("else says what to leave out, and by how much", async () => {
+    const { generate } = createTestBrain([refusingEngine(9031)]);
+    const ask = { model: narrow.name, prompt: "Why?" };
+    const file = (path: string, tokens: number) => ({ path, text: textOf(tokens) });
+    expect((await refusalOf(generate({ ...ask, prompt: textOf(7000) }))).hint).toBe(
+      "shorten the prompt by 1095 tokens",
+    );
+    const files = [file("long.txt", 4000), file("short.txt", 1500), file("tiny.txt", 100)];
+    expect((await refusalOf(generate({ ...ask, files }))).hint).toMatch(
+      /^leave out 1095 tokens of the files: short\.txt has about 15\d\d$/,
+    );
+    expect((await refusalOf(generate({ ...ask, files: [file("long.txt", 7000)] }))).hint).toBe(
+      "leave out 1095 tokens of the files",
+    );
+  });
+});
