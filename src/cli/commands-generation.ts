@@ -31,7 +31,7 @@ export function addGeneration(program: Command, run: Run): void {
         .option("--profile <name>", "fast, general, code or creative")
         .option(
           "-t, --template <name>",
-          "a template; what is piped in is its open variable, the prompt stands behind it",
+          "a template; --file or what is piped in is its text, the prompt stands behind it",
         )
         .option("--var <name=value>", "a variable of the template; repeatable", repeated)
         .option("--format <format>", "json, or the file of a JSON Schema that the answer must match")

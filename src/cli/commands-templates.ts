@@ -45,17 +45,20 @@ export function addTemplates(program: Command, run: Run): void {
       template
         .command("render")
         .argument("<name>", "as ollm template list shows it")
-        .description("fill one in and print it; what is piped in is the one required variable not given")
+        .description("fill one in and print it; what is piped in is its text, or the one variable it still needs")
         .option("--var <name=value>", "a variable; repeatable", repeated)
+        .option("-f, --file <path>", "a file whose text goes where piped input would; repeatable", repeated)
         .option("--generate", "print a model's answer instead"),
       "text, system, model, finish_reason",
     ),
     [
       ["ollm template render translate --var language=French --var text=Hello", "the prompt"],
       ["git diff --staged | ollm template render commit-message --generate", "a model's answer"],
+      ["ollm template render summarise --file report.md --generate", "of a file"],
     ],
-  ).action((name: string, options: JsonOption & { var?: readonly string[]; generate?: boolean }) =>
-    run(async (io) => (await import("./shell/template.ts")).renderTemplate(name, options, io)),
+  ).action(
+    (name: string, options: JsonOption & { var?: readonly string[]; file?: readonly string[]; generate?: boolean }) =>
+      run(async (io) => (await import("./shell/template.ts")).renderTemplate(name, options, io)),
   );
 
   withExamples(

@@ -38,12 +38,22 @@ export interface RenderedTemplate {
   readonly template: Template;
   readonly text: string;
   readonly system?: string;
+  /** The files that came along are in the text: they filled a variable. */
+  readonly hasFiles: boolean;
 }
 
 /** What is missing for a template, or the rendered text. */
 export type RenderOutcome =
   | { readonly rendered: RenderedTemplate }
-  | { readonly missing: readonly TemplateVariable[]; readonly template: Template };
+  | {
+      readonly missing: readonly TemplateVariable[];
+      readonly template: Template;
+      /** The name of the missing one that files would fill. */
+      readonly fromFiles?: string;
+    };
+
+/** Text files for a template, read once it is certain that they are needed. */
+export type ReadFiles = () => Promise<readonly { readonly path: string; readonly text: string }[]>;
 
 export interface CreateTemplateRequest {
   readonly name: string;
@@ -65,11 +75,15 @@ export interface Templates {
   list(caller: CallerContext): Promise<TemplateList>;
   /** Throws `UnknownTemplate` with the nearest name. */
   get(caller: CallerContext, name: string): Promise<Template>;
-  /** Throws `UnknownTemplate`; `InvalidRequest` for variables it doesn't have and values that aren't allowed. */
+  /**
+   * `files` fill the variable `text`, else the only required one that has no value; where there is none they are not
+   * read. Throws `UnknownTemplate`; `InvalidRequest` for variables it doesn't have and values that aren't allowed.
+   */
   render(
     caller: CallerContext,
     name: string,
     variables: Readonly<Record<string, string | number | boolean>>,
+    files?: ReadFiles,
   ): Promise<RenderOutcome>;
   /** Throws `InvalidRequest` (not valid, or there already). */
   create(caller: CallerContext, request: CreateTemplateRequest): Promise<Template>;

@@ -18,4 +18,6 @@ export interface NeededField {
   readonly enum?: readonly string[];
   /** The input whose member this is: the answer to `topic` goes into `variables.topic`. Absent: an input of its own. */
   readonly into?: string;
+  /** The input `files` gives it, too: the text of what it names. */
+  readonly isFromFiles?: boolean;
 }

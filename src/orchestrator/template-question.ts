@@ -3,17 +3,19 @@ import type { NeededField, NeedsInput } from "./needs-input.ts";
 
 /** The question for what a template still needs; `into` names the input that holds the variables, if one does. */
 export function missingVariables(
-  { missing, template }: Extract<RenderOutcome, { readonly missing: unknown }>,
+  { missing, template, fromFiles }: Extract<RenderOutcome, { readonly missing: unknown }>,
   into?: string,
 ): NeedsInput {
   const names = missing.map(({ name }) => name).join(", ");
   return {
     message: `Template ${template.name} needs ${names}.`,
-    fields: Object.fromEntries(missing.map((variable) => [variable.name, fieldOf(variable, into)])),
+    fields: Object.fromEntries(
+      missing.map((variable) => [variable.name, fieldOf(variable, into, variable.name === fromFiles)]),
+    ),
   };
 }
 
-function fieldOf(variable: TemplateVariable, into: string | undefined): NeededField {
+function fieldOf(variable: TemplateVariable, into: string | undefined, isFromFiles: boolean): NeededField {
   const { type, name, description, enum: values, default: fallback } = variable;
   return {
     type,
@@ -22,6 +24,7 @@ function fieldOf(variable: TemplateVariable, into: string | undefined): NeededFi
     ...(values !== undefined && { enum: values }),
     ...(fallback !== undefined && fallback !== "" && { default: typed(type, fallback) }),
     ...(into !== undefined && { into }),
+    ...(isFromFiles && { isFromFiles }),
   };
 }
 

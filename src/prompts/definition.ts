@@ -1,10 +1,13 @@
 import type { Orchestrator } from "../orchestrator/facade.ts";
+import type { ReadFiles } from "../orchestrator/facade-templates.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext } from "../orchestrator/types.ts";
 
 export interface PromptContext {
   readonly orchestrator: Orchestrator;
   readonly caller: CallerContext;
+  /** Text of files inside the caller's roots. Throws `InvalidRequest`. */
+  readText(paths: readonly string[]): ReturnType<ReadFiles>;
 }
 
 export interface PromptArgument {

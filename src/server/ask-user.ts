@@ -102,7 +102,10 @@ function objectOr(value: unknown): object {
 /** For clients that can't ask their user: what is missing, so that the assistant can supply it, unless it may not. */
 export function missingInput(tool: string, { message, fields, userOnly }: NeedsInput): InvalidRequest {
   if (userOnly !== undefined) return new InvalidRequest(message, { hint: userOnly });
-  const missing = Object.entries(fields).map(([name, { type, description }]) => `"${name}" (${type}): ${description}`);
+  const missing = Object.entries(fields).map(([name, { type, description, into, isFromFiles }]) => {
+    const orFiles = isFromFiles === true ? ", or name files" : "";
+    return `"${into === undefined ? name : `${into}.${name}`}" (${type}${orFiles}): ${description}`;
+  });
   return new InvalidRequest(`${message} ${tool} needs ${missing.join("; ")}`, {
     hint: "This client can't ask its user: ask them yourself, then call again with it.",
   });

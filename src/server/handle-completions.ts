@@ -10,8 +10,9 @@ import { profiles } from "../orchestrator/catalog/profiles.ts";
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 import { resources } from "../resources/index.ts";
 import { variableOf } from "../resources/match.ts";
+import type { PromptContext } from "../prompts/definition.ts";
 import type { ResourceContext } from "../resources/definition.ts";
-import { valuesOfPrompt } from "./handle-prompts.ts";
+import { promptContext, valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
 import type { ServerHost } from "./host.ts";
 
@@ -35,7 +36,7 @@ export async function complete(
   const known =
     ref.type === "ref/resource"
       ? await membersOf(ref.uri, argument.name, reading)
-      : await valuesOfArgument(ref.name, argument.name, await reading(), host);
+      : await valuesOfArgument(ref.name, argument.name, await promptContext(server, context, host), host);
   const values = matching(argument.value, known);
   return {
     completion: {
@@ -68,7 +69,7 @@ async function membersOf(
 async function valuesOfArgument(
   prompt: string,
   name: string,
-  context: ResourceContext,
+  context: PromptContext,
   host: ServerHost,
 ): Promise<readonly string[]> {
   const known = await valuesOfPrompt(prompt, name, context, host);

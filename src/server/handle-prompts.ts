@@ -18,11 +18,11 @@ import type {
 } from "../prompts/definition.ts";
 import { promptSources } from "../prompts/index.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
-import { callFacts } from "./call-facts.ts";
+import { callFacts, requestFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
+import { filesOfCaller } from "./caller-files.ts";
 import { textFor } from "./hide-paths.ts";
-import { resourceContext } from "./handle-resources.ts";
-import type { ServerHost } from "./host.ts";
+import { callerContext, homeOf, type ServerHost } from "./host.ts";
 import { promptIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
 
@@ -38,7 +38,7 @@ export async function listPrompts(
   host: ServerHost,
   cursor?: string,
 ): Promise<ListPromptsResult> {
-  const known = await knownPrompts(await resourceContext(server, context, host), host);
+  const known = await knownPrompts(await promptContext(server, context, host), host);
   const { entries, ...next } = pageOf("prompts", known, cursor);
   return { prompts: entries.map(({ prompt }) => entryOf(prompt)), ...next };
 }
@@ -53,7 +53,7 @@ export async function getPrompt(
   params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
   host: ServerHost,
 ): Promise<GetPromptResult | InputRequiredResult> {
-  const asking = await resourceContext(server, context, host);
+  const asking = await promptContext(server, context, host);
   const { source, prompt } = await findPrompt(params.name, asking, host);
   // Hosts send an empty text for what their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
@@ -87,6 +87,18 @@ export async function valuesOfPrompt(
 ): Promise<readonly string[] | undefined> {
   const { source } = await findPrompt(name, asking, host);
   return source.valuesOf?.(name, argument, asking);
+}
+
+/** The brain, the caller and its files, as prompts see them. */
+export async function promptContext(server: Server, context: ServerContext, host: ServerHost): Promise<PromptContext> {
+  const facts = requestFacts(server, context);
+  const home = await homeOf(host, facts);
+  const files = filesOfCaller(facts, host, home);
+  return {
+    orchestrator: home.orchestrator,
+    caller: callerContext(facts, host, home),
+    readText: (paths) => files.readText(paths),
+  };
 }
 
 async function findPrompt(name: string, asking: PromptContext, host: ServerHost): Promise<KnownPrompt> {

@@ -7,16 +7,15 @@ import { answersTo, isAnswered, leftOut, missingInput, notAgreed, question, with
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorText } from "./error-text.ts";
-import { createFiles } from "./files.ts";
+import { filesOfCaller } from "./caller-files.ts";
 import { textFor, withErrors } from "./hide-paths.ts";
-import { callerContext, homeOf, rootsOf, type OpenHome, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
 import { jobAnswer } from "./job-answer.ts";
 import { createTie, type Tie } from "./let-go.ts";
 import { checkOffered } from "./offer.ts";
 import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
 import { askAboutProject } from "./project-question.ts";
-import { allowedRoots, foldersOfUris } from "./roots.ts";
 import { taskAnswer } from "./task-data.ts";
 import { resultOf } from "./tool-result.ts";
 import { validateInput } from "./validate-input.ts";
@@ -170,16 +169,7 @@ function createContext(call: {
   return {
     orchestrator: home.orchestrator,
     caller,
-    files: createFiles({
-      roots: async () => {
-        const offered = host.caller.mayOfferRoots ? foldersOfUris(await rootsOf(host, facts.clientRoots)) : [];
-        return allowedRoots(host.caller, home.fileRoots, offered, host.log);
-      },
-      limits: home.orchestrator.fileLimits,
-      configFile: home.configFile,
-      ...(host.caller.workingDirectory !== undefined && { startedIn: host.caller.workingDirectory }),
-      isConfined: !host.caller.mayOfferRoots,
-    }),
+    files: filesOfCaller(facts, host, home),
     ...(patience !== undefined && { patienceMs: patience }),
     report: (step) => progress?.report(step),
     async follow(operation) {

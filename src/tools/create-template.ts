@@ -62,9 +62,10 @@ export const createTemplate = defineTool({
       }),
     };
   },
-  render({ name, file, hides, note }) {
+  render({ name, file, variables, hides, note }) {
     const hidden = hides === undefined ? "" : `; it hides the ${hides} one`;
-    return [`Saved template ${name} in ${file ?? "memory"}${hidden}`, note].filter(Boolean).join("\n");
+    const found = variables.length === 0 ? "It has no variables." : `Variables: ${variables.join(", ")}`;
+    return [`Saved template ${name} in ${file ?? "memory"}${hidden}`, found, note].filter(Boolean).join("\n");
   },
 });
 

@@ -43,7 +43,7 @@ export function createJobTool(tools: readonly ToolDefinition[]): ToolDefinition 
     name: "job",
     title: "Long work",
     description:
-      "Work that outlasted its call. wait: for its answer, a while. status: how far it is, and the text so far. " +
+      "Work that outlasted its call. wait: for its answer, a while. status: with the text so far. " +
       "cancel: ends it. list: all of the last day.",
     effect: "write",
     isIdempotent: true,

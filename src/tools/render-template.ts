@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/errors.ts";
 import { defineTool } from "./definition.ts";
 import { noteLines, finishReasonOutput, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";
@@ -9,7 +10,7 @@ export const variablesInput = z.record(z.string(), z.union([z.string(), z.number
 export const renderTemplate = defineTool({
   name: "render_template",
   title: "Fill in a prompt template",
-  description: "Fills a prompt template's variables and returns its text; generate answers it with a local model.",
+  description: "Fills in a prompt template, files as its text, and returns it; generate: a local model answers it.",
   effect: "write",
   isIdempotent: false,
   isOpenWorld: true,
@@ -18,6 +19,7 @@ export const renderTemplate = defineTool({
   input: z.strictObject({
     name: z.string().min(1).describe("From list_templates."),
     variables: variablesInput.optional(),
+    files: z.array(z.string()).optional(),
     generate: z.boolean().optional(),
   }),
   output: z.object({
@@ -27,10 +29,16 @@ export const renderTemplate = defineTool({
     finish_reason: finishReasonOutput.optional(),
     notes: z.array(z.string()).optional(),
   }),
-  async run({ name, variables, generate }, { orchestrator, caller, follow }) {
-    const filled = await renderedFrom(orchestrator, caller, name, variables);
+  async run({ name, variables, files: names = [], generate }, { orchestrator, caller, files, follow }) {
+    const readFiles = names.length === 0 ? undefined : () => files.readText(names);
+    const filled = await renderedFrom(orchestrator, caller, name, variables, readFiles);
     if ("needsInput" in filled) return filled;
-    const { text, ...how } = filled;
+    const { text, hasFiles, ...how } = filled;
+    if (readFiles !== undefined && !hasFiles) {
+      throw new InvalidRequest(`files fill no variable of ${name}: it has no text, and not one that is still needed`, {
+        hint: "Leave out the variable that they are for, or files.",
+      });
+    }
     if (generate !== true) return { data: present({ text, system: how.system }) };
     const result = await follow(await orchestrator.generate(caller, { prompt: text, ...how }));
     return {

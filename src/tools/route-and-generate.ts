@@ -1,7 +1,8 @@
 import * as z from "zod";
 import type { GenerateRequest, GenerateResult, RouteExplanation, RoutePlan } from "../orchestrator/facade.ts";
+import type { ReadFiles } from "../orchestrator/facade-templates.ts";
 import { InvalidRequest } from "../orchestrator/errors.ts";
-import { defineTool, type ToolContext } from "./definition.ts";
+import { defineTool, type ToolContext, type ToolFiles } from "./definition.ts";
 import { keepAliveInput } from "./keep-alive.ts";
 import { planData, planOutput, renderPlan } from "./plan.ts";
 import { formatDuration } from "../orchestrator/text/format-duration.ts";
@@ -22,12 +23,12 @@ const input = z.strictObject({
     .array(z.string().min(1))
     .max(64)
     .optional()
-    .describe("Paths of text files to read for the model; their text costs you nothing."),
+    .describe("Text files for the model, or a template's text; they cost you nothing."),
   images: z.array(z.string().min(1)).max(16).optional().describe("Paths of images, for vision models."),
   format: z
     .union([z.literal("json"), z.record(z.string(), z.unknown())])
     .optional()
-    .describe('"json", or a JSON Schema that the answer must match.'),
+    .describe('"json", or a JSON Schema to match.'),
   max_tokens: z.number().int().min(1).optional(),
   temperature: z.number().min(0).max(2).optional(),
   top_p: z.number().gt(0).max(1).optional(),
@@ -37,13 +38,10 @@ const input = z.strictObject({
   privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only narrow the configured rule."),
   use_memory: z.boolean().optional().describe("false leaves out what is remembered."),
   template: z.string().min(1).optional(),
-  variables: z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
-    .optional()
-    .describe("Of the template."),
-  continue_id: z.string().min(1).optional().describe('"new" opens a conversation; its id goes on with it.'),
-  output_path: z.string().min(1).optional().describe("Write the answer to this new file instead of returning it."),
-  explain: z.boolean().optional().describe("Adds what was considered, attempts, timing and memory used."),
+  variables: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional(),
+  continue_id: z.string().min(1).optional().describe('"new" opens a conversation; its id continues it.'),
+  output_path: z.string().min(1).optional().describe("Write the answer to this new file instead."),
+  explain: z.boolean().optional().describe("Adds the reason, attempts, timing and memory used."),
   dry_run: z.boolean().optional().describe("Only say which model would answer."),
 });
 
@@ -99,7 +97,7 @@ export const routeAndGenerate = defineTool({
     const filled =
       request.template === undefined
         ? undefined
-        : await renderedFrom(orchestrator, caller, request.template, request.variables);
+        : await renderedFrom(orchestrator, caller, request.template, request.variables, filesOf(request, files));
     if (filled !== undefined && "needsInput" in filled) return filled;
     const generation = await generationRequest(request, filled, context);
     if (request.dry_run === true) {
@@ -171,6 +169,10 @@ function routeLines({ route }: Answer): readonly string[] {
   ];
 }
 
+function filesOf({ files: names }: Pick<z.output<typeof input>, "files">, files: ToolFiles): ReadFiles | undefined {
+  return names === undefined || names.length === 0 ? undefined : () => files.readText(names);
+}
+
 /** What the request says itself counts before what its template says. */
 async function generationRequest(
   request: z.output<typeof input>,
@@ -191,7 +193,8 @@ async function generationRequest(
     complexity: request.complexity,
     profile: request.profile ?? filled?.profile,
     model: request.model ?? filled?.model,
-    files: request.files?.length ? await files.readText(request.files) : undefined,
+    // Those that filled the template are in its text already.
+    files: filled?.hasFiles === true ? undefined : await filesOf(request, files)?.(),
     images: request.images?.length ? await files.readImages(request.images) : undefined,
     format: request.format ?? filled?.format,
     maxTokens: request.max_tokens ?? filled?.maxTokens,

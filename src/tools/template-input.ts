@@ -1,18 +1,19 @@
 import type { GenerateRequest, Orchestrator } from "../orchestrator/facade.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
+import type { ReadFiles } from "../orchestrator/facade-templates.ts";
 import { missingVariables } from "../orchestrator/template-question.ts";
 import type { CallerContext } from "../orchestrator/types.ts";
 import { present } from "./render.ts";
 
 /** A template with its holes filled, and what it says of how to answer it, in the words of a generation. */
-export type FilledTemplate = { readonly text: string } & Pick<
+export type FilledTemplate = { readonly text: string; readonly hasFiles: boolean } & Pick<
   GenerateRequest,
   "system" | "model" | "profile" | "temperature" | "topP" | "maxTokens" | "format"
 >;
 
 /**
- * For tools with the inputs `template` (or `name`) and `variables`: the filled template, or the question for what is
- * missing, whose answers go into `variables`. Throws `UnknownTemplate`, and `InvalidRequest` for variables that it
+ * For tools with the inputs `template` (or `name`), `variables` and `files`: the filled template, or the question for
+ * what is missing, whose answers go into `variables`. Throws `UnknownTemplate`, and `InvalidRequest` for variables that it
  * doesn't have or values that aren't allowed.
  */
 export async function renderedFrom(
@@ -20,13 +21,15 @@ export async function renderedFrom(
   caller: CallerContext,
   name: string,
   variables: Readonly<Record<string, string | number | boolean>> = {},
+  readFiles?: ReadFiles,
 ): Promise<FilledTemplate | { readonly needsInput: NeedsInput }> {
-  const outcome = await orchestrator.templates.render(caller, name, variables);
+  const outcome = await orchestrator.templates.render(caller, name, variables, readFiles);
   if ("missing" in outcome) return { needsInput: missingVariables(outcome, "variables") };
-  const { template, text, system } = outcome.rendered;
+  const { template, text, system, hasFiles } = outcome.rendered;
   const { model, profile, format, options } = template;
   return {
     text,
+    hasFiles,
     ...present({
       system,
       model,

@@ -33,7 +33,14 @@ export function fakeTemplates(templates: readonly Template[] = [greet]): Templat
       const missing = template.variables.filter((each) => each.isRequired && variables[each.name] === undefined);
       if (missing.length > 0) return { missing, template };
       const text = JSON.stringify(variables);
-      return { rendered: { template, text, ...(template.system !== undefined && { system: template.system }) } };
+      return {
+        rendered: {
+          template,
+          text,
+          hasFiles: false,
+          ...(template.system !== undefined && { system: template.system }),
+        },
+      };
     },
     create: () => Promise.reject(new Error("the fake creates nothing")),
   };

@@ -10,6 +10,7 @@ import type { MemoryRow } from "./memory.ts";
 import { allModels, renderModels, type ModelListing } from "./models.ts";
 import type { Session } from "./session.ts";
 import { renderTable, styled } from "./table.ts";
+import { readTemplate } from "./template-input.ts";
 import { renderTemplates, type TemplateListing } from "./template.ts";
 
 interface ChatCommand {
@@ -58,7 +59,7 @@ const commands: readonly ChatCommand[] = [
     name: "template",
     actions: [
       ["list", "prompts with variables"],
-      ["use NAME [KEY=VALUE ...] [PROMPT]", "ask with one"],
+      ["use NAME [KEY=VALUE ...] [files=A,B] [PROMPT]", "ask with one; files are its text"],
       ["create NAME", "write one"],
     ],
     run: template,
@@ -211,7 +212,7 @@ async function template(rest: string, { tool, data, session, io, input, answer }
     case "use": {
       if (name === "") throw new InvalidRequest("/template use needs a name", { hint: "/template list shows them" });
       const { variables, prompt } = splitVariables(behind);
-      return answer(prompt, { template: name, variables });
+      return answer(prompt, { template: name, ...(await splitFiles(name, variables, session)) });
     }
     case "create": {
       if (name === "") throw new InvalidRequest("/template create needs a name", { hint: "/template create haiku" });
@@ -258,6 +259,20 @@ export function splitVariables(text: string): {
     variables[key] = double ?? single ?? bare ?? "";
     rest = rest.slice(whole.length);
   }
+}
+
+/** `files=a.md,b.md` names files, unless the template has a variable of that name. */
+async function splitFiles(
+  name: string,
+  variables: Readonly<Record<string, string>>,
+  session: Session,
+): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
+  const { files, ...others } = variables;
+  if (files === undefined) return { variables };
+  const template = await readTemplate(name, session);
+  if (template.variables.some((variable) => variable.name === "files")) return { variables };
+  const names = files.split(",").filter((file) => file !== "");
+  return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
 }
 
 async function model(rest: string, { talk, tool, data, io }: ChatContext): Promise<void> {

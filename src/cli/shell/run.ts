@@ -67,7 +67,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
     return report(error, io);
   }
   let chatModel: string | undefined;
-  const options = { roots: named.roots, unasked: "Give it with --var name=value, or run this in a terminal." };
+  const options = { roots: named.roots, unasked: unaskedVariable };
   const exitCode = await withSession(io, options, async (session) => {
     const input = checkedInput(await io.readInput?.(session.signal));
     const split = await splitWords(words, flags, input, session);
@@ -91,6 +91,10 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
 }
+
+/** The hint for a template's variable that nobody was there to be asked for. */
+export const unaskedVariable =
+  "Give it with --var name=value (a text also with --var text=... or --file), or run this in a terminal.";
 
 /** A message to the owner has at most 4 MiB; a file is read there, and has no such bound. */
 const maxInputBytes = 3 * 1024 * 1024;
@@ -127,10 +131,15 @@ async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> 
   return {
     files,
     images,
-    roots: [...new Set([...files, ...images].map((file) => path.dirname(file)))],
+    roots: foldersOf([...files, ...images]),
     format: format === undefined || format === "json" ? format : await readSchema(format, io),
     output,
   };
+}
+
+/** The folders of files, each once: naming a file on the command line allows it. */
+export function foldersOf(files: readonly string[]): readonly string[] {
+  return [...new Set(files.map((file) => path.dirname(file)))];
 }
 
 /** Absolute and resolved. Throws `InvalidRequest`. */
@@ -268,7 +277,10 @@ function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): stri
 }
 
 /** What everybody is told of an answer: that it is empty or cut off, and where, and what was done otherwise than asked. */
-export function said(answer: Generated, advice: string): readonly string[] {
+export function said(
+  answer: Pick<Generated, "text" | "finish_reason" | "completion_tokens" | "notes">,
+  advice: string,
+): readonly string[] {
   const { text = "", finish_reason, completion_tokens, notes = [] } = answer;
   const empty = text.trim() === "" ? ["the model answered with nothing"] : [];
   const cut = `cut${completion_tokens === undefined ? "" : ` after ${completion_tokens} tokens`}; ${advice}`;

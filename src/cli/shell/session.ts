@@ -148,7 +148,8 @@ function notDone({ unanswered, hasDeclined }: Asked, unasked: string | undefined
   const fields = unanswered.fields.filter(({ type }) => type !== "boolean");
   const needed = fields.map(({ name, description }) => (description === name ? name : `${name} (${description})`));
   const what = needed.length === 0 ? unanswered.message : `${unanswered.message} Needed: ${needed.join(", ")}.`;
-  return nobodyAnswers(what, unasked);
+  const given = "Give it as NAME=VALUE, a text also as files=PATH, or run this in a terminal.";
+  return nobodyAnswers(what, unasked ?? (needed.length === 0 ? undefined : given));
 }
 
 async function connect(

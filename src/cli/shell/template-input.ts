@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { openVariable } from "../../orchestrator/text/open-variable.ts";
 import type { Session } from "./session.ts";
 
 /** What `ollm://templates/{name}` says. */
@@ -41,8 +42,8 @@ export function variablesOf(pairs: readonly string[]): Readonly<Record<string, s
 }
 
 /**
- * What was piped in, under the name of the one required variable that was not given; undefined where none is left.
- * Throws `InvalidRequest` where it could be several.
+ * What was piped in, under the name of the variable it goes into: `text`, else the one required variable that was not
+ * given; undefined where none is left. Throws `InvalidRequest` where it could be several.
  */
 export async function pipedInto(
   name: string,
@@ -51,6 +52,11 @@ export async function pipedInto(
   session: Session,
 ): Promise<Readonly<Record<string, string>> | undefined> {
   const { variables } = await readTemplate(name, session);
+  const fillable = openVariable(
+    variables.map(({ required: isRequired, ...variable }) => ({ ...variable, isRequired })),
+    given,
+  );
+  if (fillable !== undefined) return { [fillable]: piped };
   const open = variables.filter((variable) => variable.required && !Object.hasOwn(given, variable.name));
   const [first] = open;
   if (first === undefined) return undefined;

@@ -2,7 +2,8 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { withSession } from "./session.ts";
+import { foldersOf, located, said, unaskedVariable, type Generated } from "./run.ts";
+import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { pipedInto, readTemplate, variablesOf, type TemplateData } from "./template-input.ts";
@@ -73,16 +74,21 @@ export function showTemplate(name: string, options: Shown, io: CommandIo): Promi
 }
 
 /**
- * `ollm template render`: the filled text, or with `generate` a model's answer to it. What was piped in is the one
- * required variable that was not given.
+ * `ollm template render`: the filled text, or with `generate` a model's answer to it. What was piped in, and what
+ * `--file` names, is `text`, or the one required variable that was not given.
  */
-export function renderTemplate(
+export async function renderTemplate(
   name: string,
-  flags: Shown & { readonly var?: readonly string[]; readonly generate?: boolean },
+  flags: Shown & { readonly var?: readonly string[]; readonly file?: readonly string[]; readonly generate?: boolean },
   io: CommandIo,
 ): Promise<number> {
-  const unasked = "Give it with --var name=value, or run this in a terminal.";
-  return withSession(io, { unasked }, async (session) => {
+  let files: readonly string[];
+  try {
+    files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+  } catch (error) {
+    return report(error, io);
+  }
+  return withSession(io, { unasked: unaskedVariable, roots: foldersOf(files) }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);
     const filled = piped === undefined || piped === "" ? {} : await pipedInto(name, given, piped, session);
@@ -92,14 +98,19 @@ export function renderTemplate(
       });
     }
     const variables = { ...given, ...filled };
-    const { structured, text } = await session.call<{ readonly text: string; readonly system?: string }>(
+    const { structured, text } = await session.call<Pick<Generated, "text" | "finish_reason" | "notes">>(
       "render_template",
-      { name, variables, generate: flags.generate },
+      { name, variables, files: files.length === 0 ? undefined : files, generate: flags.generate },
     );
     show(structured, flags, io, (rendered) => {
       const whole = rendered.text ?? text;
       return whole.endsWith("\n") ? whole : `${whole}\n`;
     });
+    if (flags.generate === true && flags.json !== true) {
+      for (const note of said(structured, "the template's maxTokens sets how many")) {
+        io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
+      }
+    }
     return 0;
   });
 }

@@ -62,6 +62,17 @@ export function piecesOf(text: string): readonly Piece[] {
   return pieces;
 }
 
+/** The first `{{name}}`, as other programs write a variable; here it would be the text `{name}`. */
+export function doubledHole(
+  text: string,
+): { readonly written: string; readonly name: string; readonly line: number } | undefined {
+  // Three braces are a brace and a hole.
+  const match = /(?<!\{)\{\{[ \t]*([A-Za-z_][A-Za-z0-9_]*)[ \t]*\}\}(?!\})/.exec(text);
+  if (match === null) return undefined;
+  const [written, name = ""] = match;
+  return { written, name, line: newlinesIn(text.slice(0, match.index)) + 1 };
+}
+
 /**
  * The text with its holes filled. Values go in as they are and are not looked into: one pass, no expansion. Throws
  * `InvalidRequest` when it would be too long, before it is made.

@@ -6,12 +6,14 @@ import type { CreateTemplateRequest, Template, TemplateList, Templates } from ".
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { nearestNames } from "../text/nearest.ts";
+import { openVariable } from "../text/open-variable.ts";
 import type { CallerContext } from "../types.ts";
 import { builtInTemplates } from "./built-in.ts";
 import { createTemplateFolder, type TemplateFolder } from "./folder.ts";
 import { nameProblem } from "./name.ts";
 import { parseTemplate, type TemplateFile } from "./parse-file.ts";
-import { fill, piecesOf } from "./render.ts";
+import { filesValue } from "./files-value.ts";
+import { doubledHole, fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
 import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
 import { sayOverwrite, templateYaml, writeTemplate } from "./write.ts";
@@ -137,6 +139,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
         hint: close === undefined ? `There are ${profiles.join(", ")}.` : `Did you mean ${close}?`,
       });
     }
+    refuseDoubledBraces(request);
     const { path, inside } = placeOf(caller, scope, folder);
     const text = await templateYaml(fileOf(request));
     const parsed = await parseTemplate(text, name);
@@ -171,14 +174,30 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
   return {
     list,
     get,
-    async render(caller, name, variables) {
+    async render(caller, name, variables, files) {
       const template = await get(caller, name);
-      const found = valuesOf(template, variables);
-      if ("missing" in found) return { missing: found.missing, template };
-      const filled = (text: string): string => fill(piecesOf(text), (each) => found.values.get(each) ?? "");
+      const open = openVariable(template.variables, variables);
+      // Files are read last: what else is missing may have to be asked for, and then all of this happens again.
+      const isFilled = open !== undefined && files !== undefined;
+      const found = valuesOf(template, isFilled ? { ...variables, [open]: "" } : variables);
+      if ("missing" in found) {
+        const isOpen = found.missing.some((each) => each.name === open);
+        return { missing: found.missing, template, ...(isOpen && open !== undefined && { fromFiles: open }) };
+      }
+      const pieces = piecesOf(template.template);
+      const values = new Map(found.values);
+      if (isFilled) values.set(open, filesValue(await files(), pieces, open));
+      const valueOf = (each: string): string => values.get(each) ?? "";
+      const text = fill(pieces, valueOf);
       const { system } = template;
-      const text = filled(template.template);
-      return { rendered: { template, text, ...(system !== undefined && { system: filled(system) }) } };
+      return {
+        rendered: {
+          template,
+          text,
+          ...(system !== undefined && { system: fill(piecesOf(system), valueOf) }),
+          hasFiles: isFilled,
+        },
+      };
     },
     create: (caller, request) => write(() => create(caller, request)),
     close() {
@@ -186,6 +205,21 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
       for (const { watch } of folders.values()) watch.close();
     },
   };
+}
+
+/** In files that exist `{{` is a brace; who writes `{{topic}}` into a new one means a variable, as elsewhere. */
+function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): void {
+  for (const [part, text] of [
+    ["template", template],
+    ["system", system],
+  ] as const) {
+    const doubled = doubledHole(text);
+    if (doubled === undefined) continue;
+    const { written, name, line } = doubled;
+    throw new InvalidRequest(`${written} in ${part} line ${line} is no variable: write {${name}}`, {
+      hint: `For the literal text {${name}} save it without, then write {{${name}}} into its file: there {{ is a brace.`,
+    });
+  }
 }
 
 function placeOf(

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
@@ -15,10 +15,15 @@ interface Ran {
 }
 
 /** The built command in this home; `input` is piped in. */
-async function ollm(words: readonly string[], input = "", environment: Record<string, string> = {}): Promise<Ran> {
+async function ollm(
+  words: readonly string[],
+  input = "",
+  environment: Record<string, string> = {},
+  folder = home.folder,
+): Promise<Ran> {
   const command = spawn(process.execPath, [builtCommand, ...words], {
     env: { ...home.environment, ...environment },
-    cwd: home.folder,
+    cwd: folder,
     stdio: ["pipe", "pipe", "pipe"],
   });
   let stdout = "";
@@ -277,6 +282,28 @@ describe("chat without a terminal", () => {
     expect(first).toContain("\n=== big:7b ===\n");
     expect(second).toContain("\n=== smollm2:135m ===\n");
     expect(lastPrompt()).toBe("Really?");
+  });
+
+  it("fills a template from files, says its variables, and refuses doubled braces", async () => {
+    const folder = path.join(home.folder, "work");
+    await mkdir(folder);
+    await writeFile(path.join(folder, "letter.txt"), "Dear reader");
+    const lines = [
+      "/template create echo",
+      "Say {text} in {language:English}.",
+      "Says it.",
+      "/template use echo files=letter.txt",
+      "/template use echo",
+      "/template create twice",
+      "Say {{text}}.",
+      "",
+    ];
+    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, folder);
+    expect(stdout).toContain("Variables: text, language\n");
+    expect(lastPrompt()).toBe("Say Dear reader in English.");
+    expect(stderr).toContain("ollm: Template echo needs text. Needed: text. Nobody can answer here\n");
+    expect(stderr).toContain("files=PATH");
+    expect(stderr).toContain("{{text}} in template line 1 is no variable: write {text}");
   });
 
   it("remembers under keys of several words, and forgets them", async () => {

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { run } from "../../../src/cli/shell/run.ts";
@@ -40,7 +40,7 @@ it("ollm template lists, shows, renders, saves and opens templates", async () =>
   const piped = await ran((io) => renderTemplate("translate", { var: ["language=French"] }, io), "Hi {tone}\n");
   expect(piped).toMatchObject({ code: 0, out: expect.stringContaining("<text>\nHi {tone}\n") });
   const open = await ran((io) => renderTemplate("translate", {}, io), "Hi");
-  expect(open).toMatchObject({ code: 2, err: expect.stringContaining("could go into text, language") });
+  expect(open).toMatchObject({ code: 2, err: expect.stringContaining("Template translate needs language.") });
   const answered = await ran((io) => renderTemplate("summarise", { var: ["text=x"], generate: true, json: true }, io));
   expect(JSON.parse(answered.out)).toMatchObject({ text: "The sky is blue.", model: "smollm2:135m" });
 
@@ -49,7 +49,7 @@ it("ollm template lists, shows, renders, saves and opens templates", async () =>
     "About {topic}.",
   );
   const file = join(home.home, "templates", "haiku.yaml");
-  expect(saved).toMatchObject({ code: 0, out: `Saved template haiku in ${file}\n` });
+  expect(saved).toMatchObject({ code: 0, out: `Saved template haiku in ${file}\nVariables: topic\n` });
   const again = await ran((io) => createTemplate("haiku", "x", {}, io));
   expect(again).toMatchObject({ code: 1, err: expect.stringContaining("there is a template haiku already") });
   expect(again.err).toContain("\n  Choose another name, or add --overwrite to replace it.\n");
@@ -63,6 +63,26 @@ it("ollm template lists, shows, renders, saves and opens templates", async () =>
   expect(JSON.parse(own.out)).toEqual({ name: "haiku", file });
   const hidden = await ran((io) => listTemplates("sql", { json: true }, io));
   expect(JSON.parse(hidden.out)).toMatchObject({ templates: [{ name: "sql", source: "user", hides: "built-in" }] });
+});
+
+it("files fill a template in render and run, from any folder", async () => {
+  const file = join(home.folder, "letter.txt");
+  await writeFile(file, "Dear reader");
+  const rendered = await ran((io) => renderTemplate("translate", { var: ["language=French"], file: [file] }, io));
+  expect(rendered).toMatchObject({ code: 0, out: expect.stringContaining("<text>\nDear reader\n</text>") });
+  const none = await ran((io) => renderTemplate("translate", { var: ["language=French"] }, io));
+  expect(none).toMatchObject({ code: 2, err: expect.stringContaining("--var text=... or --file") });
+  const answered = await ran((io) => run([], { template: "summarise", file: [file] }, io));
+  expect(answered.code).toBe(0);
+  const body = home.ollama.requests.findLast(({ path }) => path === "/api/chat")?.body;
+  expect(JSON.stringify(body)).toContain("<text>\\nDear reader\\n</text>");
+  const missing = await ran((io) => renderTemplate("summarise", { file: [`${file}.none`] }, io));
+  expect(missing).toMatchObject({ code: 2, err: expect.stringContaining("was not found") });
+});
+
+it("ollm template create refuses {{topic}}", async () => {
+  const refused = await ran((io) => createTemplate("doubled", "About {{topic}}.", {}, io));
+  expect(refused).toMatchObject({ code: 1, err: expect.stringContaining("is no variable: write {topic}") });
 });
 
 it("ollm run takes what is piped in for the variable of its template that is left open", async () => {
