@@ -31,6 +31,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/cli/commands/a.ts", "../../tools/list-models.ts", "refused"],
   ["src/cli/a.ts", "../server/client.ts", "allowed"],
   ["src/cli/a.ts", "../orchestrator/config/load.ts", "allowed"],
+  ["src/cli/a.ts", "../orchestrator/text/control-characters.ts", "allowed"],
   ["src/cli/a.ts", "./table.ts", "allowed"],
   ["src/cli/a.ts", "../server/standalone.ts", "refused"],
   ["src/cli/a.ts", "../orchestrator/orchestrator.ts", "refused"],

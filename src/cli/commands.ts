@@ -8,6 +8,7 @@ import { addMemory } from "./commands-memory.ts";
 import { addModels } from "./commands-models.ts";
 import { addProject } from "./commands-project.ts";
 import { addTemplates } from "./commands-templates.ts";
+import { terminalText } from "./terminal-text.ts";
 import { wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 import type { SetupOptions } from "./commands/setup.ts";
 import type { UninstallOptions } from "./commands/uninstall.ts";
@@ -78,7 +79,7 @@ function sayUsage(command: Command): void {
     command.parent === null
       ? "ollm --help lists commands and options"
       : `ollm ${pathOf(command)} --help ${command.commands.length > 0 ? "lists its commands" : "shows how it is used"}`;
-  command.configureOutput({ outputError: (text, write) => write(`${readable(text)}\n  ${next}\n`) });
+  command.configureOutput({ outputError: (text, write) => write(terminalText(`${readable(text)}\n  ${next}\n`)) });
   for (const child of command.commands) sayUsage(child);
 }
 

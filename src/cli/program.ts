@@ -1,7 +1,9 @@
 import { realpathSync } from "node:fs";
+import { inspect } from "node:util";
 import { parseFlags } from "../orchestrator/config/flags.ts";
 import { Cancelled, InvalidRequest, OrchestratorError } from "../orchestrator/errors.ts";
 import { build, version } from "../version.ts";
+import { errorText, terminalText } from "./terminal-text.ts";
 
 /**
  * Everything the command `ollm` does but being a host's stdio server through the owner: `words` are its arguments. Thin:
@@ -61,8 +63,8 @@ async function runCommand(words: readonly string[]): Promise<void> {
 
 /** Says why on stderr and sets the exit code: wrong usage is 2, as with other commands; failures of the work are 1. */
 export function fail(error: unknown): void {
-  const isOurs = error instanceof OrchestratorError;
-  const text = isOurs ? [error.message, error.hint].filter((part) => part !== undefined).join("\n  ") : error;
-  console.error("ollm:", text);
+  process.stderr.write(
+    terminalText(errorText(error instanceof OrchestratorError ? error : { message: inspect(error) })),
+  );
   process.exitCode = error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }

@@ -1,5 +1,9 @@
+import { oneLine } from "../orchestrator/text/control-characters.ts";
+import { control } from "./terminal-text.ts";
+
 /** Where progress goes: stderr. */
 export interface ProgressOutput {
+  /** Passes through `terminalText`. */
   write(text: string): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -48,7 +52,8 @@ export function createProgressLine(
   }
 
   return {
-    show(message, fraction) {
+    show(said, fraction) {
+      const message = oneLine(said);
       if (!isTerminal) {
         // The same work, without its figures; a name like `smollm2:135m` is none.
         const work = message.replaceAll(figures, "");
@@ -64,7 +69,7 @@ export function createProgressLine(
       const text =
         fraction === undefined ? message : withBar(figured(message, remaining(fraction), width), fraction, width);
       const line = cut(text, width);
-      output.write(`\r${line}${" ".repeat(Math.max(0, shown.length - line.length))}`);
+      output.write(`${control("G")}${line}${" ".repeat(Math.max(0, shown.length - line.length))}`);
       shown = line;
     },
     end() {
@@ -72,7 +77,7 @@ export function createProgressLine(
       shown = "";
     },
     clear() {
-      if (isTerminal && shown !== "") output.write(`\r${" ".repeat(shown.length)}\r`);
+      if (isTerminal && shown !== "") output.write(`${control("G")}${" ".repeat(shown.length)}${control("G")}`);
       if (isTerminal) shown = "";
     },
   };

@@ -64,7 +64,7 @@ const silenceMs = 60_000;
 const endMs = 3_000;
 
 /**
- * Starts `script` with `node` as a host would, so through the owner, and connects to it; what it says is shown on stderr.
+ * Starts `script` with `node` as a host would, so through the owner, and connects to it; what it says goes to `say`.
  * In a process group of its own: an interrupt at the terminal is for us, who then cancel the call before it ends.
  */
 export async function startServer(options: {
@@ -79,6 +79,8 @@ export async function startServer(options: {
   /** Puts a call's question before the user; absent: nobody can answer. */
   readonly ask?: (question: Question) => Promise<Answers>;
   readonly signal?: AbortSignal;
+  /** Gets the lines of its stderr, each ended. */
+  readonly say: (line: string) => void;
 }): Promise<ServerClient> {
   const { Client } = await import("@modelcontextprotocol/client");
   const { ask, roots = [] } = options;
@@ -89,7 +91,7 @@ export async function startServer(options: {
     windowsHide: true,
     ...(options.workingDirectory !== undefined && { cwd: options.workingDirectory }),
   });
-  relayStderr(child.stderr);
+  relayStderr(child.stderr, options.say);
   const exited = new Promise<void>((resolve) => {
     child.once("close", () => resolve());
     child.once("error", () => resolve());
@@ -149,10 +151,10 @@ export async function startServer(options: {
 }
 
 /** What a host's log wants to know is noise at a terminal: that an owner was started. All else is shown. */
-function relayStderr(output: Readable): void {
+function relayStderr(output: Readable, say: (line: string) => void): void {
   createInterface({ input: output }).on("line", (line) => {
     if (!/^ollm: (no owner holds .*; starting one|connected to the owner \(pid )/.test(line)) {
-      process.stderr.write(`${line}\n`);
+      say(`${line}\n`);
     }
   });
 }

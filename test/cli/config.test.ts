@@ -25,6 +25,7 @@ afterEach(() => rm(home, { recursive: true }));
 function io(environment: Record<string, string> = {}, answers?: string[]): CommandIo {
   return {
     stdout: (text) => void (out += text.replaceAll(home, "HOME")),
+    content: (text) => void (out += text.replaceAll(home, "HOME")),
     stderr: (text) => void (err += text.replaceAll(home, "HOME")),
     environment: { PATH: process.env["PATH"], OLLM_HOME: home, ...environment },
     workingDirectory: home,

@@ -1,11 +1,12 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { createProgressLine, duration } from "../../src/cli/progress-line.ts";
+import { terminalText } from "../../src/cli/terminal-text.ts";
 
 function shown(isTTY: boolean, work: (line: ReturnType<typeof createProgressLine>) => void, columns = 60): string {
   const output = Object.assign(new PassThrough(), { isTTY, columns });
   work(createProgressLine(output));
-  return (output.read() as Buffer | null)?.toString() ?? "";
+  return terminalText((output.read() as Buffer | null)?.toString() ?? "");
 }
 
 describe("createProgressLine", () => {
@@ -63,7 +64,7 @@ describe("createProgressLine", () => {
     nowMs = 10_000;
     line.show("pulling a", 0.5);
     line.show("pulling a", 1);
-    const shownLines = String(output.read()).split("\r");
+    const shownLines = terminalText(String(output.read())).split("\r");
     expect(shownLines.map((text) => /, .*left/.exec(text)?.[0])).toEqual([
       undefined,
       undefined,

@@ -35,6 +35,7 @@ async function run(
   const answers = [...(given.answers ?? [])];
   const io: CommandIo = {
     stdout: (text) => void (output.stdout += text),
+    content: (text) => void (output.stdout += text),
     stderr: (text) => void (output.stderr += text),
     environment: given.home === undefined ? {} : { OLLM_HOME: given.home },
     workingDirectory: user,

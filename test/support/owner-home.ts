@@ -103,6 +103,7 @@ export async function makeOwnerHome(
         out,
         err,
         stdout: (text) => out.push(text),
+        content: (text) => out.push(text),
         stderr: (text) => err.push(text),
         environment,
         workingDirectory: folder,

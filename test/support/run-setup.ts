@@ -23,6 +23,7 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
   const answers = [...(given.answers ?? [])];
   const io: CommandIo = {
     stdout: (text) => void (output.stdout += text),
+    content: (text) => void (output.stdout += text),
     stderr: (text) => void (output.stderr += text),
     environment: { PATH: "/usr/bin", ...given.environment },
     workingDirectory: home,

@@ -10,10 +10,11 @@ import { parseSettings } from "../../orchestrator/config/problems.ts";
 import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
 import type { Sources } from "../../orchestrator/config/tree.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { type ProjectAtRest, viewProject } from "../../server/client.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
-import { cutTo, oneLine } from "../shell/width.ts";
+import { cutTo } from "../shell/width.ts";
 import { differences, ownerNotes } from "./config-owner.ts";
 import { shownProject } from "./config-project.ts";
 import { type CommandIo, homeOf } from "./io.ts";
@@ -75,7 +76,12 @@ export async function configGet(wanted: string, options: JsonOption, io: Command
     io.stderr(`ollm: ${setting.path} is not set\n`);
     return 1;
   }
-  show(setting, options, io, ({ value }) => `${typeof value === "string" ? value : JSON.stringify(value)}\n`);
+  show(
+    setting,
+    options,
+    { stdout: io.content },
+    ({ value }) => `${typeof value === "string" ? value : jsonText(value)}\n`,
+  );
   return setting.value === undefined ? 1 : 0;
 }
 
@@ -135,7 +141,7 @@ async function notesOn(file: string, text: string): Promise<readonly string[]> {
 /** `ollm config path`: where the file is, or would be. */
 export function configPath({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   const file = fileOf(io);
-  io.stdout(json ? `${JSON.stringify({ file, exists: existsSync(file) })}\n` : `${file}\n`);
+  io.stdout(json ? `${jsonText({ file, exists: existsSync(file) })}\n` : `${file}\n`);
   return Promise.resolve(0);
 }
 

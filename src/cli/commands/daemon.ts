@@ -6,8 +6,10 @@ import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import { startOwner } from "../../ipc/start-owner.ts";
 import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
+import { errorText } from "../terminal-text.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 export { daemonLogs } from "./daemon-logs.ts";
@@ -27,9 +29,7 @@ interface Shown {
 export async function daemonStart({ json = false }: Shown, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const say = (words: string, { pid, version }: ClaimRecord): void =>
-    io.stdout(
-      json ? `${JSON.stringify({ running: true, pid, version })}\n` : `${words}: pid ${pid}, version ${version}\n`,
-    );
+    io.stdout(json ? `${jsonText({ running: true, pid, version })}\n` : `${words}: pid ${pid}, version ${version}\n`);
   const living = await livingClaim(home);
   if (living !== undefined) {
     say("running already", living);
@@ -54,7 +54,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
 
 /** `ollm daemon stop`: resolves when the owner is gone, with 1 when it is still there after a quarter of a minute. */
 export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
-  return end("stop", io, (words, pid) => (json ? `${JSON.stringify({ running: false, pid })}\n` : words));
+  return end("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
 }
 
 /** `told`: what is said when it is gone, or was not there. */
@@ -102,13 +102,13 @@ export async function daemonStatus({ json = false }: { readonly json?: boolean }
   const home = homeOf(io);
   const asked = await ask(home, "status", io);
   if (asked === undefined) {
-    io.stdout(json ? `${JSON.stringify({ running: false, home })}\n` : `no owner runs for ${home}\n`);
+    io.stdout(json ? `${jsonText({ running: false, home })}\n` : `no owner runs for ${home}\n`);
     return 0;
   }
   const { welcome } = asked;
   if (!welcome.ok) return refused(welcome, io);
   if (welcome.status === undefined) throw new OwnerUnavailable(`the owner of ${home} told nothing of itself`);
-  io.stdout(json ? `${JSON.stringify({ running: true, ...welcome.status })}\n` : describe(welcome.status));
+  io.stdout(json ? `${jsonText({ running: true, ...welcome.status })}\n` : describe(welcome.status));
   return 0;
 }
 
@@ -126,18 +126,18 @@ function describe(status: OwnerStatus): string {
     settingsProblem,
   } = status;
   const models = loaded.map(({ name, engine, bytes }) => `${name} (${engine}, ${formatBytes(bytes)})`);
-  return [
-    `running: pid ${pid}, version ${version}, since ${startedAt}${isStandalone ? ", standalone" : ""}`,
-    `home:    ${status.home}`,
-    `socket:  ${status.socket}`,
-    `clients: ${clients.map(({ client }) => client).join(", ") || "none"}`,
-    `loaded:  ${models.join(", ") || "nothing"}`,
-    ...(doors.length > 0 ? [`doors:   ${doors.join(", ")}`] : []),
-    ...(jobs > 0 ? [`jobs:    ${jobs} running`] : []),
-    ...problems.map((problem) => `warning: ${problem}`),
-    ...(settingsProblem === undefined ? [] : [`settings: ${settingsProblem}`]),
-    "",
-  ].join("\n");
+  const facts: readonly (readonly [name: string, value: string])[] = [
+    ["running", `pid ${pid}, version ${version}, since ${startedAt}${isStandalone ? ", standalone" : ""}`],
+    ["home", status.home],
+    ["socket", status.socket],
+    ["clients", clients.map(({ client }) => client).join(", ") || "none"],
+    ["loaded", models.join(", ") || "nothing"],
+    ...(doors.length > 0 ? [["doors", doors.join(", ")] as const] : []),
+    ...(jobs > 0 ? [["jobs", `${jobs} running`] as const] : []),
+    ...problems.map((problem) => ["warning", problem] as const),
+    ...(settingsProblem === undefined ? [] : [["settings", settingsProblem] as const]),
+  ];
+  return facts.map(([name, value]) => `${`${name}:`.padEnd(8)} ${oneLine(value)}\n`).join("");
 }
 
 /** Undefined when no owner lives. Throws `OwnerUnreachable` when one may, and can't be talked to. */
@@ -204,7 +204,7 @@ function hasProcess(pid: number): boolean {
 }
 
 function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {
-  io.stderr(`ollm: ${[welcome.message, welcome.hint].filter((part) => part !== undefined).join("\n  ")}\n`);
+  io.stderr(errorText(welcome));
   return 1;
 }
 

@@ -5,11 +5,17 @@ import { isatty } from "node:tty";
 import { Cancelled } from "../../orchestrator/errors.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
+import { terminalText } from "../terminal-text.ts";
 
 /** What a command sees of the machine: tests hand in their own. */
 export interface CommandIo {
-  /** Writes as it is: the caller ends its lines. Results go here; `--json` prints nothing else. */
+  /**
+   * Results; `--json` prints nothing else. Without control characters but those of `styled` and `control`, like all that
+   * is written here or asked. The caller ends its lines.
+   */
   stdout(text: string): void;
+  /** A text that was asked for itself (an answer, an export): as `stdout` at a terminal, else byte for byte. */
+  content(text: string): void;
   /** For people: progress, questions, what went wrong. */
   stderr(text: string): void;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -58,12 +64,13 @@ export function processIo(script: string): CommandIo {
       for (const listener of unreadListeners) listener();
       return;
     }
-    process.stderr.write(`ollm: the output can't be written (${error.code ?? error.message})\n`);
+    process.stderr.write(terminalText(`ollm: the output can't be written (${error.code ?? error.message})\n`));
     process.exit(1);
   });
   return {
-    stdout: (text) => void process.stdout.write(text),
-    stderr: (text) => void process.stderr.write(text),
+    stdout: (text) => void process.stdout.write(terminalText(text)),
+    content: (text) => void process.stdout.write(process.stdout.isTTY ? terminalText(text) : text),
+    stderr: (text) => void process.stderr.write(terminalText(text)),
     environment: process.env,
     workingDirectory: startFolder(userHome),
     userHome,
@@ -94,7 +101,7 @@ export function processIo(script: string): CommandIo {
             reject(new Cancelled("interrupted"));
           });
           lines.once("close", () => resolve(""));
-          lines.question(question).then((line) => resolve(line.trim()), reject);
+          lines.question(terminalText(question)).then((line) => resolve(line.trim()), reject);
         });
       } finally {
         lines.close();

@@ -1,7 +1,9 @@
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { jsonText } from "../../orchestrator/text/control-characters.ts";
 import { build } from "../../version.ts";
+import { errorText } from "../terminal-text.ts";
 import { leaseDoor, type DoorLease, type DoorRequest } from "./door-lease.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
@@ -82,7 +84,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   } catch (error) {
     if (interrupt.signal.aborted) return 0;
     if (!(error instanceof OrchestratorError)) throw error;
-    say([error.message, error.hint].filter((part) => part !== undefined).join("\n  "));
+    io.stderr(errorText(error));
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);
@@ -107,7 +109,7 @@ async function endOf(lease: DoorLease, signal: AbortSignal): Promise<string | un
 
 function announce({ url, tokenFile }: DoorLease, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
   if (json) {
-    io.stdout(`${JSON.stringify({ url, token_file: tokenFile })}\n`);
+    io.stdout(`${jsonText({ url, token_file: tokenFile })}\n`);
     return;
   }
   io.stdout(

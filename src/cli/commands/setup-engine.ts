@@ -45,7 +45,11 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   const onSignal = (): void => interrupt.abort();
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
-  const line = createProgressLine(process.stderr);
+  const line = createProgressLine({
+    write: io.stderr,
+    isTTY: io.errorColumns !== undefined,
+    columns: io.errorColumns ?? 80,
+  });
   try {
     await engine.install(line.show, interrupt.signal);
     line.end();

@@ -1,5 +1,6 @@
 import { rotateHttpToken } from "../../ipc/http-token.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
+import { jsonText } from "../../orchestrator/text/control-characters.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 /**
@@ -10,6 +11,6 @@ export async function rotateToken({ json = false }: { readonly json?: boolean },
   const home = homeOf(io);
   rotateHttpToken(home);
   const file = httpTokenFile(home);
-  io.stdout(json ? `${JSON.stringify({ token_file: file })}\n` : `The token was replaced: ${file}\n`);
+  io.stdout(json ? `${jsonText({ token_file: file })}\n` : `The token was replaced: ${file}\n`);
   return 0;
 }

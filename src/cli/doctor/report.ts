@@ -1,3 +1,4 @@
+import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import type { Check } from "./check.ts";
 
 const marks = { ok: "✓", warn: "!", fail: "✗" } as const;
@@ -6,8 +7,8 @@ const marks = { ok: "✓", warn: "!", fail: "✗" } as const;
 export function report(checks: readonly Check[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, status, message, hint }) => [
-    `${marks[status]} ${name.padEnd(width)}  ${message}`,
-    ...(hint === undefined ? [] : [`  ${" ".repeat(width)}  → ${hint}`]),
+    `${marks[status]} ${name.padEnd(width)}  ${oneLine(message)}`,
+    ...(hint === undefined ? [] : [`  ${" ".repeat(width)}  → ${oneLine(hint)}`]),
   ]);
   return `${lines.join("\n")}\n\n${summary(checks)}\n`;
 }
@@ -21,5 +22,5 @@ function summary(checks: readonly Check[]): string {
 
 /** What `--json` prints. */
 export function jsonReport(checks: readonly Check[]): string {
-  return `${JSON.stringify({ ok: checks.every(({ status }) => status !== "fail"), checks })}\n`;
+  return `${jsonText({ ok: checks.every(({ status }) => status !== "fail"), checks })}\n`;
 }

@@ -12,11 +12,10 @@ export interface AnswerStream {
 }
 
 /**
- * Writes an answer piece by piece; thinking, dim, to stderr, where that is a terminal. At a terminal control characters
- * are left out: a model's text must not steer it. When another model starts over, stderr says so.
+ * Writes an answer piece by piece; thinking, dim, to stderr, where that is a terminal. When another model starts over,
+ * stderr says so.
  */
 export function createAnswerStream(io: CommandIo): AnswerStream {
-  const isTerminal = io.columns !== undefined;
   let written = "";
   let isThinking = false;
 
@@ -25,13 +24,13 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
     if (isThinking) io.stderr("\n\n");
     isThinking = false;
     written += text;
-    io.stdout(isTerminal ? harmless(text) : text);
+    io.content(text);
   }
 
   function endLine(): void {
     if (isThinking) io.stderr("\n");
     isThinking = false;
-    if (written !== "" && !written.endsWith("\n")) io.stdout("\n");
+    if (written !== "" && !written.endsWith("\n")) io.content("\n");
   }
 
   return {
@@ -44,7 +43,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
       }
       if (thinking !== undefined && io.errorColumns !== undefined) {
         isThinking = true;
-        io.stderr(styled(harmless(thinking), "dim", io));
+        io.stderr(styled(thinking, "dim", io));
       }
       if (text !== undefined) write(text);
     },
@@ -60,10 +59,4 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
     },
     cut: endLine,
   };
-}
-
-/** Without what would move the cursor or change colours; lines and tabs stay. */
-function harmless(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
-  return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
 }

@@ -1,5 +1,6 @@
 import { createInterface, type Interface } from "node:readline";
 import { Writable } from "node:stream";
+import { terminalText } from "../terminal-text.ts";
 
 /** Where the lines of a chat come from. */
 export interface ChatInput {
@@ -127,7 +128,7 @@ export function createChatInput({ input, output, isTerminal, completions }: Chat
 
   async function nextLine(prompt: string): Promise<string | undefined> {
     if (isTerminal && !isClosed && waiting.length === 0) {
-      lines.setPrompt(prompt);
+      lines.setPrompt(terminalText(prompt));
       // What was typed during the answer stands there already.
       lines.prompt(true);
     }

@@ -14,7 +14,8 @@ import { said, type Generated } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { inChatWords, inShellWords } from "./shell-words.ts";
 import { styled } from "./table.ts";
-import { cutTo, oneLine } from "./width.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
+import { cutTo } from "./width.ts";
 
 /** Of `ollm chat`, under the names of its flags. */
 export interface ChatFlags {

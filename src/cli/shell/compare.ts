@@ -9,7 +9,7 @@ import { report, withSession, type Session } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
-import { oneLine } from "./width.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 import { pickAndTell } from "./winners.ts";
 
 /** Of `ollm compare`, under the names of its flags. */
@@ -151,7 +151,7 @@ function text(comparison: ComparisonData, io: CommandIo): string {
 /** Beside each other at a terminal; whole and one below the other in a file or a pipe. */
 function answers(results: readonly ResultData[], io: CommandIo): string {
   const shown = results.map(({ model, text: answer = "", error }) => ({
-    title: model,
+    title: oneLine(model),
     text: error === undefined ? answer.trim() : `failed: ${inShellWords(error)}`,
   }));
   if (io.columns !== undefined) return `${sideBySide(shown, { width: io.columns - 1, maxLines: shownLines })}\n`;
@@ -195,7 +195,7 @@ export async function pick(
     io.stderr(`ollm winners --pick MODEL --comparison ${id} makes one the choice for ${task} tasks\n`);
     return;
   }
-  const choices = names.map((name, index) => `${index + 1} ${name}`).join(", ");
+  const choices = names.map((name, index) => `${index + 1} ${oneLine(name)}`).join(", ");
   for (;;) {
     const answer = await askUser(`Which did best? ${choices} (Enter: none) `);
     if (answer === "") return;

@@ -2,6 +2,7 @@ import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 interface CreateOptions {
   readonly from: string;
@@ -26,7 +27,7 @@ export function createModel(name: string, options: CreateOptions, io: CommandIo)
       adapter: options.adapter,
       confirm: options.yes,
     });
-    show(structured, options, io, () => `${text}\n`);
+    show(structured, options, io, () => `${oneLine(text)}\n`);
     return 0;
   });
 }

@@ -3,6 +3,7 @@ import { withSession } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { hanging, styled } from "./table.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 interface DecisionRow {
   readonly at: string;
@@ -35,7 +36,7 @@ export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo
   return decisions
     .toReversed()
     .map(({ at, kind, model, steps }) => {
-      const head = `${clockTime(new Date(at), new Date(nowMs))}  ${styled(kind, colours[kind] ?? "cyan", io)} ${model}`;
+      const head = `${clockTime(new Date(at), new Date(nowMs))}  ${styled(kind, colours[kind] ?? "cyan", io)} ${oneLine(model)}`;
       return [head, ...steps.map((step) => hanging("          ", inShellWords(step), io))].join("\n") + "\n";
     })
     .join("");

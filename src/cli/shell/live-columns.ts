@@ -1,5 +1,6 @@
 import { cellsOf, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import type { TextNote } from "../../server/client.ts";
+import { control } from "../terminal-text.ts";
 
 /** The newest lines of each answer. */
 const tallLines = 8;
@@ -75,7 +76,7 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
   const erased = (): string => {
     // A terminal that became narrower has broken the lines anew.
     const rows = drawn.reduce((sum, line) => sum + Math.max(1, Math.ceil(cellsOf(line) / width())), 0);
-    return rows > 0 ? `\u001B[${Math.min(rows, height() - 1)}A\r\u001B[0J` : "";
+    return rows > 0 ? `${control("A", Math.min(rows, height() - 1))}${control("G")}${control("J", 0)}` : "";
   };
   const draw = (): void => {
     const lines = block();

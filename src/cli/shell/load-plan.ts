@@ -1,6 +1,7 @@
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { hanging } from "./table.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** What `smart_load` with `dry_run` answers, as far as people are shown it. */
 export interface PlannedLoad {
@@ -35,11 +36,11 @@ export function renderPlannedLoad(
 ): string {
   if (plan === undefined) return "";
   // Loaded, elsewhere or not measured: one sentence says it all.
-  if (loaded || plan.needed_bytes === 0 || plan.steps.length === 1) return `${plan.steps.join("; ")}\n`;
+  if (loaded || plan.needed_bytes === 0 || plan.steps.length === 1) return `${oneLine(plan.steps.join("; "))}\n`;
   const made = Object.entries(parts ?? {}).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
   const estimate = `${origins[method] ?? method}${margin > 0 ? `, ±${Math.round(margin * 1_000) / 10} %` : ""}`;
   return [
-    `${model} ${plan.fits ? "fits" : "does not fit"}`,
+    `${oneLine(model)} ${plan.fits ? "fits" : "does not fit"}`,
     ...plan.steps.map((step) => hanging("  ", step, io)),
     hanging("estimate ", `${estimate}${made.length === 0 ? "" : `: ${made.join(", ")}`}`, io),
     ...(plan.warnings ?? []).map((warning) => hanging("! ", warning, io)),

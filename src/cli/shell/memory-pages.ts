@@ -1,5 +1,6 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
+import { jsonText } from "../../orchestrator/text/control-characters.ts";
 
 /** Characters of one import: well below the 4 MiB that a message may have, whatever they are. */
 const importChars = 400_000;
@@ -15,7 +16,7 @@ export function joinPages(pages: readonly string[], isMarkdown: boolean): string
   // Headings come again; what stands above the first one is the title.
   if (isMarkdown) return [first, ...rest.map((page) => page.slice(page.indexOf("\n## ")))].join("");
   const read = pages.map((page) => JSON.parse(page) as ExportedJson);
-  return `${JSON.stringify({ ...read[0], entries: read.flatMap(({ entries }) => entries) }, undefined, 2)}\n`;
+  return `${jsonText({ ...read[0], entries: read.flatMap(({ entries }) => entries) }, 2)}\n`;
 }
 
 /** The same entries as texts that are small enough to be sent. Throws `InvalidRequest` for a large one that is no export. */

@@ -7,7 +7,7 @@ import { joinPages, splitExport } from "./memory-pages.ts";
 import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
-import { oneLine } from "./width.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** One entry of `ollm://memory` and, with fewer fields, of `recall`. */
 export interface MemoryRow {
@@ -156,7 +156,7 @@ export function exportMemory(
     if (options.markdown === true && options.json === true) {
       throw new InvalidRequest("--json and --markdown contradict each other", { hint: "leave out one of them" });
     }
-    io.stdout(await exported(session, options.markdown === true));
+    io.content(await exported(session, options.markdown === true));
     return 0;
   });
 }

@@ -3,6 +3,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderFacts, renderTable, styled, type Column } from "./table.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** One model of `list_models`. */
 export interface ModelRow {
@@ -73,7 +74,8 @@ export function listModels(
 /** A table of them, or what somebody without a model does next. */
 export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
   const { models, total, suggestion } = list;
-  if (models.length === 0) return query === undefined ? noModels(suggestion) : `No model has ${query} in its name.\n`;
+  if (models.length === 0)
+    return query === undefined ? noModels(suggestion) : `No model has ${oneLine(query)} in its name.\n`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
   const more = total - models.length;
   return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;
@@ -82,7 +84,7 @@ export function renderModels(list: ModelListing, query: string | undefined, isVe
 /** What somebody without a model does next. */
 export function noModels(suggestion: ModelListing["suggestion"]): string {
   if (suggestion === undefined) return "No models yet: ollm pull NAME gets one.\n";
-  return `No models yet. To get one:\n  ollm pull ${suggestion.model}\n${suggestion.reason}\n`;
+  return `No models yet. To get one:\n  ollm pull ${oneLine(suggestion.model)}\n${oneLine(suggestion.reason)}\n`;
 }
 
 function stateOf(model: ModelRow): string {
@@ -122,7 +124,7 @@ export function removeModels(
         confirm: options.yes,
       });
       deleted.push(structured);
-      if (options.json !== true) io.stdout(`${text}\n`);
+      if (options.json !== true) io.stdout(`${oneLine(text)}\n`);
     }
     if (options.json === true) show({ deleted }, options, io, () => "");
     return 0;

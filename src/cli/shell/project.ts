@@ -7,7 +7,7 @@ import { withSession } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { renderFacts } from "./table.ts";
-import { oneLine } from "./width.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** A project, as `project_profile` answers. */
 export interface ShownProject {

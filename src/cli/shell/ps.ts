@@ -6,6 +6,7 @@ import { type PlannedLoad, renderPlannedLoad } from "./load-plan.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { hanging, renderTable, styled, type Column } from "./table.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** `ollm://status/ram`. */
 export interface RamReading {
@@ -93,7 +94,7 @@ export function loadModel(
     const isKept = options.keep === true && options.dryRun !== true;
     if (isKept) await call("manage_model", { action: "keep", model: name });
     show(structured, options, io, (answer) =>
-      options.dryRun === true ? renderPlannedLoad(answer, io) : `${text}${isKept ? ", and kept" : ""}\n`,
+      options.dryRun === true ? renderPlannedLoad(answer, io) : `${oneLine(text)}${isKept ? ", and kept" : ""}\n`,
     );
     return options.dryRun === true && structured.plan?.fits === false ? 1 : 0;
   });
@@ -111,7 +112,7 @@ export function unloadModels(
     }
     const input = name === undefined ? { action: "unload_all" } : { action: "unload", model: name };
     const { structured, text } = await call("manage_model", input);
-    show(structured, options, io, () => `${text}\n`);
+    show(structured, options, io, () => `${oneLine(text)}\n`);
     return 0;
   });
 }
@@ -125,7 +126,7 @@ export function pinModel(
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured, text } = await call("manage_model", { action, model: name });
-    show(structured, options, io, () => `${text}\n`);
+    show(structured, options, io, () => `${oneLine(text)}\n`);
     return 0;
   });
 }

@@ -1,6 +1,7 @@
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 interface PullFlags {
   readonly engine?: string;
@@ -32,7 +33,7 @@ function pull(
 ): Promise<number> {
   return withSession(io, { onInterrupt }, async ({ call }) => {
     const { structured, text } = await call("pull_model", input, { progress: "always" });
-    show(structured, options, io, () => `${text}\n`);
+    show(structured, options, io, () => `${oneLine(text)}\n`);
     return 0;
   });
 }

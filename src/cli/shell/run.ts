@@ -11,8 +11,8 @@ import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { styled } from "./table.ts";
 import { pipedInto, variablesOf } from "./template-input.ts";
-import { oneLine } from "./width.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** Of `ollm run`, under the names of its flags. */
 export interface RunFlags {

@@ -3,6 +3,7 @@ import { startServer, type Answers, type Question, type ServerClient, type TextN
 import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createProgressLine } from "../progress-line.ts";
+import { errorText } from "../terminal-text.ts";
 import { askAtTerminal, declined, nobodyAnswers } from "./ask.ts";
 import { inShellWords } from "./shell-words.ts";
 
@@ -26,8 +27,8 @@ import { inShellWords } from "./shell-words.ts";
  * Throw an `OrchestratorError` for what is wrong: it becomes `ollm: message` and the hint on stderr, with exit code 2
  * for `InvalidRequest` (wrong usage), 130 for `Cancelled`, else 1. A tool's own error is thrown by `call` already, and
  * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `unasked` as the
- * hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`), and what a model wrote through
- * `oneLine` (width.ts). Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
+ * hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`, which drops control characters); a name
+ * or a message within a line through `oneLine`. Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
  */
 export interface Session {
   readonly io: CommandIo;
@@ -126,8 +127,7 @@ export function report(
   inWords: (text: string) => string = (text) => text,
 ): number {
   if (!(error instanceof OrchestratorError)) throw error;
-  const lines = [error.message, ...(error.hint === undefined ? [] : error.hint.split("\n"))].map(inWords);
-  io.stderr(`ollm: ${lines.join("\n  ")}\n`);
+  io.stderr(errorText(error, inWords));
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }
 
@@ -184,6 +184,7 @@ async function connect(
       workingDirectory: io.workingDirectory,
       ask,
       signal,
+      say: io.stderr,
       ...(options.roots !== undefined && { roots: options.roots }),
     });
     return { server, asked };

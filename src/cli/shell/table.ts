@@ -1,6 +1,8 @@
 import type { CommandIo } from "../commands/io.ts";
+import { control } from "../terminal-text.ts";
 import { wrap } from "../../orchestrator/text/columns.ts";
-import { cutTo, oneLine, widthOf } from "./width.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
+import { cutTo, widthOf } from "./width.ts";
 
 /** One column of a table: its heading, and a row's cell as plain text. */
 export interface Column<Row> {
@@ -33,7 +35,7 @@ const leastCells = 8;
 export function styled(text: string, style: Style | undefined, io: Pick<CommandIo, "hasColour">): string {
   if (style === undefined || io.hasColour !== true || text === "") return text;
   const [on, off] = codes[style];
-  return `\u001B[${on}m${text}\u001B[${off}m`;
+  return `${control("m", on)}${text}${control("m", off)}`;
 }
 
 /**

@@ -7,7 +7,7 @@ import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { pipedInto, readTemplate, variablesOf, type TemplateData } from "./template-input.ts";
-import { oneLine } from "./width.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 interface Shown {
   readonly json?: boolean;
@@ -102,7 +102,7 @@ export async function renderTemplate(
       "render_template",
       { name, variables, files: files.length === 0 ? undefined : files, generate: flags.generate },
     );
-    show(structured, flags, io, (rendered) => {
+    show(structured, flags, { stdout: io.content }, (rendered) => {
       const whole = rendered.text ?? text;
       return whole.endsWith("\n") ? whole : `${whole}\n`;
     });
@@ -133,7 +133,7 @@ export function createTemplate(
     const scope = flags.project === true ? "project" : undefined;
     const input = { name, template, description, system, model, profile, scope, overwrite };
     const created = await call("create_template", input);
-    show(created.structured, flags, io, () => `${created.text}\n`);
+    show(created.structured, flags, io, () => `${oneLine(created.text)}\n`);
     return 0;
   });
 }
@@ -177,9 +177,9 @@ function described(template: TemplateData, io: CommandIo): string {
         .map(([key, value]) => `${key} ${value}`)
         .join(", ")}`,
     format === undefined ? undefined : `format: ${typeof format === "string" ? format : JSON.stringify(format)}`,
-  ].filter(Boolean);
+  ].flatMap((line) => (line ? [oneLine(line)] : []));
   const sections = [
-    `${styled(template.name, "bold", io)}: ${template.description}\n${settings.join("\n")}`,
+    `${styled(oneLine(template.name), "bold", io)}: ${oneLine(template.description)}\n${settings.join("\n")}`,
     variables.length === 0 ? undefined : renderTable(variables, variableColumns, io).trimEnd(),
     system === undefined ? undefined : `${styled("system", "dim", io)}\n${system.trimEnd()}`,
     `${styled("template", "dim", io)}\n${template.template.trimEnd()}`,

@@ -30,14 +30,6 @@ export function cutTo(text: string, width: number): string {
   return `${kept}…`;
 }
 
-/** What a model, a file or a registry wrote, as one line that can't steer the terminal. */
-export function oneLine(text: string): string {
-  return stripVTControlCharacters(text)
-    .replaceAll(/\s+/g, " ")
-    .replaceAll(/\p{Control}/gu, "")
-    .trim();
-}
-
 function cellsOf(segment: string): number {
   if (invisible.test(segment)) return 0;
   return wide.test(segment) ? 2 : 1;

@@ -3,6 +3,7 @@ import type { CommandIo } from "../commands/io.ts";
 import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable } from "./table.ts";
+import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
 /** Of `ollm winners`, under the names of its flags. */
 export interface WinnersFlags {
@@ -30,7 +31,7 @@ export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
     }
     if (flags.undo === true) {
       const { structured, text } = await session.call<Picks>("pick_winner", { action: "undo", task: flags.task });
-      show(structured, flags, io, () => `${text}\n`);
+      show(structured, flags, io, () => `${oneLine(text)}\n`);
     } else if (flags.pick !== undefined) {
       const { comparison, task, pick } = flags;
       await pickAndTell({ comparison_id: comparison, model: pick, task }, flags, session);
@@ -53,7 +54,8 @@ export async function pickAndTell(
     structured,
     options,
     io,
-    ({ picked }) => `${picked.task} tasks go to ${picked.model} from now on; ollm winners --undo takes it back\n`,
+    ({ picked }) =>
+      `${oneLine(picked.task)} tasks go to ${oneLine(picked.model)} from now on; ollm winners --undo takes it back\n`,
   );
 }
 

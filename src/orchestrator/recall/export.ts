@@ -4,6 +4,7 @@ import type { ExportPage, MemoryEntry, MemoryFormat } from "../facade-recall.ts"
 import { idOf } from "./entry.ts";
 import { parseMarkdown, writeMarkdown } from "./markdown.ts";
 import { parseJson } from "../text/parse-json.ts";
+import { jsonText } from "../text/control-characters.ts";
 
 /** Of the exported form. */
 const version = 1;
@@ -15,7 +16,7 @@ const exportSchema = z.object({ version: z.int().positive(), entries: z.array(z.
 export function exportEntries(entries: readonly MemoryEntry[], format: MemoryFormat, nowMs: number): string {
   const exportedAt = new Date(nowMs).toISOString();
   if (format === "markdown") return writeMarkdown(entries, exportedAt);
-  return `${JSON.stringify({ version, exportedAt, entries }, undefined, 2)}\n`;
+  return `${jsonText({ version, exportedAt, entries }, 2)}\n`;
 }
 
 /** Which of the entries stand on a page, and the name by which the next one is asked for. Throws `InvalidRequest`. */

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters } from "node:util";
+import { withoutControls } from "./control-characters.ts";
 
 /** East Asian wide and fullwidth forms and emoji: two cells each. Blocks of Unicode's EastAsianWidth.txt, W and F. */
 const wide =
@@ -110,10 +111,7 @@ export function alignRows(rows: readonly (readonly string[])[], isNumber: readon
 
 /** Without escape sequences and control characters other than line ends; tabs as two spaces. */
 export function plain(text: string): string {
-  return stripVTControlCharacters(text)
-    .replaceAll(/\r\n?/g, "\n")
-    .replaceAll("\t", gap)
-    .replaceAll(/[^\P{Control}\n]/gu, "");
+  return withoutControls(stripVTControlCharacters(text).replaceAll(/\r\n?/g, "\n").replaceAll("\t", gap));
 }
 
 function split(text: string, cells: number): readonly [string, string] {

@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { createAnswerStream } from "../../../src/cli/shell/answer-stream.ts";
 import type { CommandIo } from "../../../src/cli/commands/io.ts";
+import { terminalText } from "../../../src/cli/terminal-text.ts";
 
 function start(columns?: number) {
   const out: string[] = [];
   const err: string[] = [];
   const io = {
-    stdout: (text: string) => void out.push(text),
-    stderr: (text: string) => void err.push(text),
+    content: (text: string) => void out.push(columns === undefined ? text : terminalText(text)),
+    stderr: (text: string) => void err.push(terminalText(text)),
     columns,
     errorColumns: columns,
   } as unknown as CommandIo;
@@ -68,6 +69,17 @@ describe("createAnswerStream", () => {
     const file = start();
     file.stream.end(text);
     expect(file.out()).toBe(text);
+  });
+
+  it("keeps an escape sequence off a terminal that comes in two pieces, in the answer and in its thinking", () => {
+    const terminal = start(80);
+    terminal.stream.onText({ thinking: "Hm\u001B" });
+    terminal.stream.onText({ thinking: "]0;title\u0007" });
+    terminal.stream.onText({ text: "a\u001B" });
+    terminal.stream.onText({ text: "[31mb\u009B" });
+    terminal.stream.onText({ text: "2Jc\u202E" });
+    terminal.stream.end("a\u001B[31mb\u009B2Jc\u202E");
+    expect([terminal.out(), terminal.err()]).toEqual(["a[31mb2Jc\n", "Hm]0;title\n\n"]);
   });
 
   it("shows thinking on stderr of a terminal alone", () => {

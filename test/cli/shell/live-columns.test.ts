@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { createLiveColumns, sectionsOf } from "../../../src/cli/shell/live-columns.ts";
+import { terminalText } from "../../../src/cli/terminal-text.ts";
 
 const isModel = (name: string) => ["a", "b"].includes(name);
 
@@ -24,7 +25,7 @@ describe("columns that grow", () => {
   function screen(models: readonly string[], width = 60, height = 24) {
     const written: string[] = [];
     const live = createLiveColumns(models, {
-      write: (text) => written.push(text),
+      write: (text) => written.push(terminalText(text)),
       width: () => width,
       height: () => height,
     });
@@ -93,7 +94,7 @@ describe("columns that grow", () => {
     const written: string[] = [];
     let cells = 80;
     const live = createLiveColumns(["a", "b"], {
-      write: (text) => written.push(text),
+      write: (text) => written.push(terminalText(text)),
       width: () => cells,
       height: () => 24,
     });

@@ -1,7 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { renderFacts, renderTable, styled, type Column } from "../../../src/cli/shell/table.ts";
-import { cutTo, oneLine, widthOf } from "../../../src/cli/shell/width.ts";
+import { oneLine } from "../../../src/orchestrator/text/control-characters.ts";
+import { cutTo, widthOf } from "../../../src/cli/shell/width.ts";
+import { terminalText } from "../../../src/cli/terminal-text.ts";
 
 interface Row {
   readonly name: string;
@@ -68,7 +70,7 @@ describe("renderTable", () => {
   it("shows colours only where stdout shows them", () => {
     const coloured: readonly Column<Row>[] = [{ title: "NAME", text: ({ name }) => name, style: () => "green" }];
     expect(renderTable(rows.slice(0, 1), coloured, { columns: 80 })).toBe("NAME\nsmollm2:135m\n");
-    expect(renderTable(rows.slice(0, 1), coloured, { columns: 80, hasColour: true })).toBe(
+    expect(terminalText(renderTable(rows.slice(0, 1), coloured, { columns: 80, hasColour: true }))).toBe(
       "\u001B[2mNAME\u001B[22m\n\u001B[32msmollm2:135m\u001B[39m\n",
     );
     expect(styled("x", "red", {})).toBe("x");
@@ -116,7 +118,7 @@ describe("renderFacts", () => {
   });
 
   it("paints the name and the words before the first semicolon", () => {
-    const [first] = renderFacts(facts, { hasColour: true }).split("\n");
+    const [first] = terminalText(renderFacts(facts, { hasColour: true })).split("\n");
     expect(first).toBe("\u001B[2mengine\u001B[22m  \u001B[32mok\u001B[39m; installed on demand by ollm pull");
   });
 });

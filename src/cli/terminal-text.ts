@@ -1,0 +1,41 @@
+import { randomInt } from "node:crypto";
+import { withoutControls } from "../orchestrator/text/control-characters.ts";
+
+/** Marks our own control sequences until they are written. Drawn by each process anew, so no text can imitate it. */
+const mark = Array.from({ length: 3 }, () => randomInt(1_000, 10_000)).join(";");
+const ours = new RegExp(String.raw`\u001B\[${mark};(\d*)([AGJm])`, "g");
+
+/** Cursor up, to the start of the line, erase downwards (ECMA-48), and the style of what follows. */
+export type Control = "A" | "G" | "J" | "m";
+
+/** A control sequence of our own, in the form in which `terminalText` lets it through. */
+export function control(kind: Control, value: number | "" = ""): string {
+  return `\u001B[${mark};${value}${kind}`;
+}
+
+/**
+ * What may go to a terminal: the text without control characters, whoever wrote it, and our own sequences as a terminal
+ * knows them. Everything that the shell prints passes here (`processIo`), so no view has to clean anything; a sequence
+ * that comes in two pieces is harmless too, since each control character is dropped by itself.
+ */
+export function terminalText(text: string): string {
+  const parts = text.split(ours);
+  // Text, then value, kind and text of each sequence.
+  let written = withoutControls(parts[0] ?? "");
+  for (let index = 1; index < parts.length; index += 3) {
+    const [value = "", kind = "", behind = ""] = parts.slice(index, index + 3);
+    // Also for terminals that know nothing but this.
+    written += kind === "G" ? "\r" : `\u001B[${value}${kind}`;
+    written += withoutControls(behind);
+  }
+  return written;
+}
+
+/** An error for people. Lines behind the first are indented, so that no name in it can look like a line of ours. */
+export function errorText(
+  { message, hint }: { readonly message: string; readonly hint?: string | undefined },
+  inWords: (line: string) => string = (line) => line,
+): string {
+  const lines = [message, ...(hint === undefined ? [] : [hint])].flatMap((part) => part.split(/\r?\n/));
+  return `ollm: ${lines.map(inWords).join("\n  ")}\n`;
+}

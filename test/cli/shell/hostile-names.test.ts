@@ -1,0 +1,178 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import type { Command } from "commander";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createCommands } from "../../../src/cli/commands.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { builtCommand } from "../../support/stdio-client.ts";
+
+/** CSI, OSC, a C1 CSI, bidirectional override, and a line that looks like one of ours. */
+const nasty = "\u001B[2J\u001B]0;title\u0007\u009B8m\u202E\u2066\r\n✓ forged";
+const model = `evil${nasty}:7b`;
+const other = `second${nasty}:1b`;
+const words = `words ${nasty} behind`;
+/** Of several lines by its nature: an answer, a template. */
+const body = words.replaceAll("✓ forged", "more");
+const folderName = process.platform === "win32" ? "folder" : `folder${nasty.replaceAll("\n", "\n\n")}`;
+
+// oxlint-disable-next-line no-control-regex -- control characters are what this is about.
+const steering = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+
+let home: OwnerHome;
+let project: string;
+
+beforeAll(async () => {
+  const facts = { architecture: words, parameterSize: words, quantization: words };
+  home = await makeOwnerHome(
+    { OLLM_MODEL: model, OLLM_PROJECTS_DETECT: "true" },
+    {
+      models: [
+        { name: model, reply: body, thinking: body, capabilities: ["completion", "thinking"], ...facts },
+        { name: other, reply: body, ...facts },
+      ],
+      version: words,
+    },
+  );
+  project = path.join(home.folder, folderName);
+  await mkdir(path.join(project, ".ollm", "templates"), { recursive: true });
+  await writeFile(path.join(project, "tsconfig.json"), "{}");
+  await writeFile(path.join(project, ".ollm", "project.yaml"), `model: ${JSON.stringify(model)}\n`);
+  await mkdir(path.join(home.home, "templates"), { recursive: true });
+  const template = { description: words, template: `Say ${body} {topic}`, system: body, model };
+  await writeFile(path.join(home.home, "templates", "nasty.yaml"), JSON.stringify({ name: "nasty", ...template }));
+  await writeFile(path.join(home.home, "templates", "broken.yaml"), JSON.stringify({ name: words }));
+});
+
+afterAll(() => home.close());
+
+async function ollm(given: readonly string[], input = "") {
+  const command = spawn(process.execPath, [builtCommand, ...given], {
+    env: { ...home.environment, NO_COLOR: "1" },
+    cwd: project,
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let stdout = "";
+  let stderr = "";
+  command.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  command.stdin.on("error", () => undefined);
+  command.stdin.end(input);
+  await once(command, "close");
+  return { stdout, stderr };
+}
+
+/** In an order in which each has something to show; `-` stands for JSON on top of it. */
+const views: readonly (readonly string[])[] = [
+  ["models", "--verbose"],
+  ["show", model],
+  ["load", model, "--dry-run"],
+  ["load", model],
+  ["keep", model],
+  ["ps"],
+  ["release", model],
+  ["run", "--model", other, "--explain", "Hi"],
+  ["run", "--model", `near${nasty}:7b`, "Hi"],
+  ["run", "--file", `missing${nasty}.txt`, "Hi"],
+  ["compare", "Hi", model, other, "--max-tokens", "8"],
+  ["winners", "--pick", model],
+  ["winners"],
+  ["create", `third${nasty}`, "--from", model],
+  ["pull", `absent${nasty}:7b`],
+  ["import", `missing${nasty}.gguf`, `imported${nasty}`],
+  ["memory", "add", `key ${nasty}`, words],
+  ["memory", "list"],
+  ["memory", "search", "behind"],
+  ["memory", "show", `key ${nasty}`],
+  ["memory", "export"],
+  ["memory", "import", `missing${nasty}.json`],
+  ["memory", "forget", `key ${nasty}`],
+  ["template", "create", `made${nasty}`, body],
+  ["template", "list"],
+  ["template", "show", "nasty"],
+  ["template", "edit-path", "nasty"],
+  ["template", "render", `nasty${nasty}`],
+  ["project", "detect"],
+  ["project", "show"],
+  ["project", "use", `rust${nasty}`],
+  ["project", "init"],
+  ["project", "trust"],
+  ["config", "set", "model.default", words],
+  ["config", "show"],
+  ["config", "get", `model${nasty}`],
+  ["config", "validate", `missing${nasty}.yaml`],
+  ["config", "unset", "model.default"],
+  ["config", "path"],
+  ["status"],
+  ["doctor"],
+  ["daemon", "status"],
+  ["decisions"],
+  ["unload", model],
+  ["rm", other],
+  ["setup", "--print", "--root", `missing${nasty}`],
+];
+/** Without `--json`, or without anything foreign to show in it. */
+const withoutJson = new Set(["daemon logs", "setup"]);
+
+const pathOf = (given: readonly string[]) =>
+  ["memory", "template", "project", "config", "daemon"].includes(given[0] ?? "")
+    ? given.slice(0, 2).join(" ")
+    : (given[0] ?? "");
+
+function leaves(command: Command): readonly string[] {
+  return command.commands.flatMap((child) =>
+    child.commands.length > 0 ? child.commands.map((leaf) => `${child.name()} ${leaf.name()}`) : [child.name()],
+  );
+}
+
+describe("a view with hostile names", () => {
+  it.each(views.map((given) => [pathOf(given), given] as const))(
+    "steers no terminal and fakes no line: %s",
+    async (_name, given) => {
+      const hasJson = !withoutJson.has(pathOf(given));
+      const [{ stdout, stderr }, asJson] = await Promise.all([
+        ollm(given),
+        ...(hasJson ? [ollm([...given, "--json"])] : []),
+      ]);
+      // An answer that is piped on is left as it is.
+      const shown = stdout.replace(given[0] === "run" ? body : "", "") + stderr;
+      expect(shown).not.toBe("");
+      expect(shown).not.toMatch(steering);
+      expect(shown).not.toMatch(/^✓ forged/m);
+      if (asJson === undefined) return;
+      expect(asJson.stdout + asJson.stderr).not.toMatch(steering);
+      if (asJson.stdout !== "") JSON.parse(asJson.stdout);
+    },
+  );
+
+  it("steers no terminal and fakes no line: chat", async () => {
+    const lines = ["/model list", `/model ${model.replaceAll(/\s/g, "")}`, "/memory add a b", "/template list", "Hi"];
+    const { stdout, stderr } = await ollm(["chat"], `${lines.join("\n")}\n`);
+    expect(stderr).not.toMatch(steering);
+    expect(stderr + stdout).not.toMatch(/^✓ forged/m);
+    // An answer that is piped on is left as it is.
+    expect(stdout.replaceAll(body, "")).not.toMatch(steering);
+  });
+
+  it("steers no terminal and fakes no line: daemon logs", async () => {
+    const { stdout, stderr } = await ollm(["daemon", "logs"]);
+    expect(stdout + stderr).not.toMatch(steering);
+    expect(stdout).not.toMatch(/^✓ forged/m);
+  });
+
+  it("keeps the name whole in JSON", async () => {
+    const { stdout } = await ollm(["models", "--json"]);
+    const { models } = JSON.parse(stdout) as { models: { name: string }[] };
+    expect(models.map(({ name }) => name)).toContain(model);
+    expect(stdout).toContain(String.raw`\u009b8m\u202e\u2066`);
+  });
+
+  it("is tried for every command that shows something foreign", () => {
+    const tried = new Set([...views.map(pathOf), "chat", "daemon logs"]);
+    // They say what they do with processes, doors, clients' files and tokens of our own, or start an editor.
+    const own = ["serve", "token rotate", "daemon start", "daemon stop", "daemon restart", "uninstall", "config edit"];
+    const all = leaves(createCommands(() => Promise.resolve()));
+    expect(all.filter((name) => !tried.has(name) && !own.includes(name))).toEqual([]);
+  });
+});

@@ -1,0 +1,48 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { styled } from "../../src/cli/shell/table.ts";
+import { control, terminalText } from "../../src/cli/terminal-text.ts";
+import { jsonText } from "../../src/orchestrator/text/control-characters.ts";
+
+// oxlint-disable-next-line no-control-regex -- control characters are what this is about.
+const steering = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
+const nasty = fc
+  .array(
+    fc.oneof(
+      fc.string({ unit: "binary" }),
+      fc.constantFrom("\u001B[", "\u001B]0;", "\u0007", "\u009B31m", "\u202E", "\u2066", "\r", "\u0008", ";1m"),
+    ),
+  )
+  .map((parts) => parts.join(""));
+
+describe("what goes to a terminal", () => {
+  it("has no control character, whatever was written; lines, tabs and all that can be seen stay", () => {
+    fc.assert(fc.property(nasty, (text) => expect(terminalText(text)).not.toMatch(steering)));
+    expect(terminalText("a\tb\r\nc \u001B]0;title\u0007d\u0085")).toBe("a\tb\nc ]0;titled");
+    expect(terminalText("👩‍👩‍👧 عربي 한글")).toBe("👩‍👩‍👧 عربي 한글");
+  });
+
+  it("keeps our own styles, and no style that a text brings along", () => {
+    const shown = terminalText(styled("evil\u001B[31m\u001B[8mname", "dim", { hasColour: true }));
+    expect(shown).toBe("\u001B[2mevil[31m[8mname\u001B[22m");
+  });
+
+  it("knows its own sequences by a mark that no text can know", () => {
+    expect(terminalText(`${control("A", 3)}${control("G")}${control("J", 0)}`)).toBe("\u001B[3A\r\u001B[0J");
+    const [, mark = ""] = /\[(\d+;\d+;\d+);/.exec(control("m", 1)) ?? [];
+    const other = mark.replaceAll(/\d+/g, (digits) => String((Number(digits) % 9_000) + 1_000));
+    expect(terminalText(control("m", 1).replace(mark, other))).toBe(`[${other};1m`);
+  });
+});
+
+describe("JSON for a terminal", () => {
+  it("is the same value, with every control character escaped", () => {
+    fc.assert(
+      fc.property(nasty, (text) => {
+        expect(JSON.parse(jsonText({ text }))).toEqual({ text });
+        expect(jsonText({ text })).not.toMatch(steering);
+      }),
+    );
+    expect(jsonText("\u009B\u202E")).toBe(String.raw`"\u009b\u202e"`);
+  });
+});
