@@ -72,7 +72,7 @@ export const settingsSchema = z.strictObject({
       smallModelBytes: bytes
         .default(5 * 1024 ** 3)
         .meta(owner)
-        .describe("Between equal evictions, models below this size stay."),
+        .describe("Between evictions whose cost is about the same (within a tenth), models below this size stay."),
       injectTokens: z
         .number()
         .int()

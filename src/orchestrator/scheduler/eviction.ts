@@ -16,9 +16,12 @@ export interface EvictionCandidate {
 export interface EvictionInput {
   readonly bytesToFree: number;
   readonly candidates: readonly EvictionCandidate[];
-  /** Between equal sets, models below this size stay (`memory.smallModelBytes`). */
+  /** Between sets whose losses are about the same, models below this size stay (`memory.smallModelBytes`). */
   readonly smallModelBytes: number;
 }
+
+/** Losses within the same step of a tenth count as equal: load times that were measured differ by more. */
+const lossStep = Math.log(1.1);
 
 /** The search doubles with every candidate; a machine holds fewer models than this at once. */
 const exactLimit = 20;
@@ -42,9 +45,9 @@ interface Cost {
  * all of them together would not, empty when nothing needs to go.
  *
  * Sets are compared by (1) the number of foreign models, (2) the number of awaited ones, (3) the sum of expected reload
- * seconds, (4) the number of small models, (5) recency of use: the set whose most recently used member was used longest
- * ago, then its second, ...
- * No proper subset of the answer suffices: a superset is never cheaper by any of these, and loses by (5).
+ * seconds in steps of a tenth, (4) the number of small models, (5) that sum itself, (6) recency of use: the set whose
+ * most recently used member was used longest ago, then its second, ...
+ * No proper subset of the answer suffices: a superset is never cheaper by any of these, and loses by (6).
  *
  * Seconds that nobody has measured are derived from the size at the speed of the measured ones; with none measured,
  * bytes are the loss. The search is exact up to 20 candidates. Beyond, it is exact among the 20 that are cheapest per
@@ -164,7 +167,18 @@ function cheapestSet(
 }
 
 function compareCosts(a: Cost, b: Cost): number {
-  return a.foreign - b.foreign || a.awaited - b.awaited || a.loss - b.loss || a.small - b.small;
+  return (
+    a.foreign - b.foreign ||
+    a.awaited - b.awaited ||
+    stepOf(a.loss) - stepOf(b.loss) ||
+    a.small - b.small ||
+    a.loss - b.loss
+  );
+}
+
+/** Never less for a larger loss. */
+function stepOf(loss: number): number {
+  return Math.floor(Math.log(1 + loss) / lossStep);
 }
 
 /** Compares the most recently used members, then the next ones; when one set runs out it is the smaller, and wins. */

@@ -55,6 +55,14 @@ describe("chooseEviction", () => {
     expect(choose(9 * GB, [awaited, dear, foreign])).toEqual(["awaited", "dear"]);
   });
 
+  it("keeps small models between sets whose losses are about the same, as measured ones are", () => {
+    const small = candidate("small", 4, { reloadSeconds: 10, lastUsedMs: 1 });
+    const large = candidate("large", 6, { reloadSeconds: 10.2, lastUsedMs: 2 });
+    expect(choose(4 * GB, [small, large])).toEqual(["large"]);
+    expect(choose(4 * GB, [small, large], 0)).toEqual(["small"]);
+    expect(choose(4 * GB, [small, { ...large, reloadSeconds: 14 }])).toEqual(["small"]);
+  });
+
   it("keeps small models between sets of equal loss", () => {
     const small = candidate("small", 4, { reloadSeconds: 10, lastUsedMs: 1 });
     const large = candidate("large", 6, { reloadSeconds: 10, lastUsedMs: 2 });
@@ -153,7 +161,7 @@ function releasedBy(set: readonly EvictionCandidate[]): number {
   return set.reduce((sum, { releasedBytes }) => sum + releasedBytes, 0);
 }
 
-/** The rule as the doc comment states it, with fractions kept: foreign, awaited, seconds (or bytes), small. */
+/** The rule as the doc comment states it: foreign, awaited, steps of seconds (or bytes), small, seconds. */
 function costOf(set: readonly EvictionCandidate[], input: EvictionInput): readonly number[] {
   const useful = input.candidates.filter(({ releasedBytes }) => releasedBytes > 0);
   const measured = useful.filter(({ reloadSeconds }) => reloadSeconds !== undefined);
@@ -167,8 +175,9 @@ function costOf(set: readonly EvictionCandidate[], input: EvictionInput): readon
   return [
     set.filter(({ isForeign }) => isForeign).length,
     set.filter(({ isAwaited }) => isAwaited).length,
-    loss,
+    Math.floor(Math.log(1 + loss) / Math.log(1.1)),
     set.filter(({ sizeBytes }) => sizeBytes < input.smallModelBytes).length,
+    loss,
   ];
 }
 
