@@ -39,10 +39,12 @@ export const forget = defineTool({
     }
     const request = present({ key, category, scope, isAll: all });
     const keys = await memories.matching(caller, request);
-    if (keys.length > 1 && confirm !== true) {
+    // A key names what goes; "all" that match may be other than what was meant, even where that is one.
+    const isNamed = key !== undefined && keys.length <= 1;
+    if (!isNamed && keys.length > 0 && confirm !== true) {
       return {
         needsInput: {
-          message: `Forget ${keys.length} entries (${shown(keys)})?`,
+          message: `Forget ${keys.length === 1 ? "1 entry" : `${keys.length} entries`} (${shown(keys)})?`,
           fields: { confirm: { type: "boolean", description: "true removes them for good", isRequired: true } },
         },
       };

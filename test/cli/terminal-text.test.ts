@@ -17,7 +17,11 @@ const nasty = fc
 
 describe("what goes to a terminal", () => {
   it("has no control character, whatever was written; lines, tabs and all that can be seen stay", () => {
-    fc.assert(fc.property(nasty, (text) => expect(terminalText(text)).not.toMatch(steering)));
+    fc.assert(
+      fc.property(nasty, (text) => {
+        expect(terminalText(text)).not.toMatch(steering);
+      }),
+    );
     expect(terminalText("a\tb\r\nc \u001B]0;title\u0007d\u0085")).toBe("a\tb\nc ]0;titled");
     expect(terminalText("👩‍👩‍👧 عربي 한글")).toBe("👩‍👩‍👧 عربي 한글");
   });

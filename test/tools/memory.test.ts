@@ -131,6 +131,19 @@ describe("the tools of the memory", () => {
     },
   );
 
+  it.each([
+    ["all", { all: true }],
+    ["a category", { category: "fact" }],
+  ])("forget of %s asks even where that is one entry, and not where it is none", async (_what, input) => {
+    const { call, questions } = await connect({ elicit: () => ({ action: "decline" }) });
+    await call("remember", { key: "a", value: "1" });
+    expect((await call("forget", input)).isError).toBe(true);
+    expect(questions).toEqual(["Forget 1 entry (a)?"]);
+    expect((await call("forget", { ...input, confirm: true })).structuredContent).toMatchObject({ total: 1 });
+    expect((await call("forget", input)).structuredContent).toMatchObject({ total: 0 });
+    expect(questions).toHaveLength(1);
+  });
+
   it("forget names confirm where the client can't ask", async () => {
     const { call } = await connect();
     await call("remember", { key: "a", value: "1" });

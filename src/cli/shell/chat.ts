@@ -110,7 +110,7 @@ async function converse(context: ChatContext): Promise<number> {
     } catch (error) {
       if (session.signal.aborted) throw error;
       // The chat goes on: an answer that was cancelled, a model that failed.
-      if (!(error instanceof Cancelled)) exitCode = report(error, io, inChatWords);
+      if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, inChatWords);
       else if (isTerminal) io.stderr(`${styled("(cancelled)", "dim", io)}\n`);
     }
     if (input.hasLeft() && isTerminal) break;

@@ -46,6 +46,8 @@ export interface Session {
   prompt(name: string, variables?: Readonly<Record<string, string>>): Promise<string>;
   /** Names of the tools on offer here. */
   tools(): Promise<readonly string[]>;
+  /** False for what the connection's notices on stderr have said, or will not say any more because this view does. */
+  isNews(text: string): boolean;
 }
 
 export interface ToolResult<Data extends object> {
@@ -101,15 +103,16 @@ export async function withSession(
   });
   const signals = options.handlesSignals === true ? [] : (["SIGINT", "SIGTERM"] as const);
   for (const name of signals) process.on(name, onSignal);
+  const notices = createNotices(io);
   let server: ServerClient | undefined;
   try {
-    const connected = await connect(io, options, interrupt.signal);
+    const connected = await connect(io, options, interrupt.signal, notices.relay);
     server = connected.server;
-    return await work(createSession(server, io, interrupt.signal, options, connected.asked));
+    return await work(createSession(server, io, interrupt.signal, options, connected.asked, notices.isNews));
   } catch (error) {
     if (isUnread) return 0;
     if (interrupt.signal.aborted) return report(interrupt.signal.reason, io);
-    return report(error, io);
+    return report(error, { ...io, isNews: notices.isNews });
   } finally {
     await server?.close();
     offUnread?.();
@@ -119,16 +122,36 @@ export async function withSession(
 
 /**
  * Says an error on stderr, as every command does, in other words where `inWords` has them; answers its exit code. What
- * isn't ours is thrown on.
+ * isn't ours is thrown on. Of what a notice said already (what is wrong with a variable is both) only the hint is said.
  */
 export function report(
   error: unknown,
-  io: Pick<CommandIo, "stderr">,
+  io: Pick<CommandIo, "stderr"> & Partial<Pick<Session, "isNews">>,
   inWords: (text: string) => string = (text) => text,
 ): number {
   if (!(error instanceof OrchestratorError)) throw error;
-  io.stderr(errorText(error, inWords));
+  const text = errorText(error, inWords);
+  io.stderr(io.isNews?.(error.message) === false ? text.slice(text.indexOf("\n") + 1) : text);
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
+}
+
+/** What the server says on stderr, without what a view or an error says as well: the two come in either order. */
+function createNotices(io: Pick<CommandIo, "stderr">) {
+  const relayed = new Set<string>();
+  const shown = new Set<string>();
+  return {
+    relay(line: string): void {
+      const text = line.trimEnd().replace(/^ollm: /, "");
+      if (shown.has(text)) return;
+      relayed.add(text);
+      io.stderr(line);
+    },
+    isNews(text: string): boolean {
+      if (relayed.delete(text)) return false;
+      shown.add(text);
+      return true;
+    },
+  };
 }
 
 /** What became of the newest call's question. */
@@ -156,6 +179,7 @@ async function connect(
   io: CommandIo,
   options: SessionOptions,
   signal: AbortSignal,
+  say: (line: string) => void,
 ): Promise<{ readonly server: ServerClient; readonly asked: Asked }> {
   const asked: Asked = { unanswered: undefined, hasDeclined: false, cancelled: undefined, pause: () => undefined };
   const ask = async (question: Question): Promise<Answers> => {
@@ -184,7 +208,7 @@ async function connect(
       workingDirectory: io.workingDirectory,
       ask,
       signal,
-      say: io.stderr,
+      say,
       ...(options.roots !== undefined && { roots: options.roots }),
     });
     return { server, asked };
@@ -199,6 +223,7 @@ function createSession(
   sessionSignal: AbortSignal,
   options: SessionOptions,
   asked: Asked,
+  isNews: Session["isNews"],
 ): Session {
   const guarded = async <Value>(work: Promise<Value>, signal = sessionSignal): Promise<Value> => {
     try {
@@ -211,6 +236,7 @@ function createSession(
   return {
     io,
     signal: sessionSignal,
+    isNews,
     async call<Data extends object>(
       tool: string,
       input: Readonly<Record<string, unknown>> = {},

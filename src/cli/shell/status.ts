@@ -36,9 +36,11 @@ interface Status {
 
 /** `ollm status`. */
 export function status(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
+  return withSession(io, {}, async ({ call, isNews }) => {
     const { structured } = await call<Status>("system_status");
-    show(structured, options, io, (now) => renderStatus(now, io));
+    show(structured, options, io, (now) =>
+      renderStatus({ ...now, warnings: (now.warnings ?? []).filter((warning) => isNews(warning)) }, io),
+    );
     return 0;
   });
 }

@@ -315,6 +315,24 @@ describe("chat without a terminal", () => {
     });
   });
 
+  it("takes quotes around a value, or around a key and a value, as in a shell", async () => {
+    const given = [`add k "v w"`, `add 'my pet' 'Rex'`, `add quote "Yes" and "no"`, `add "half`];
+    await ollm(["chat"], given.map((line) => `/memory ${line}\n`).join(""));
+    const { stdout } = await ollm(["memory", "list", "--json"]);
+    const { entries } = JSON.parse(stdout) as { entries: { key: string; value: string }[] };
+    expect(Object.fromEntries(entries.map(({ key, value }) => [key, value]))).toEqual({
+      k: "v w",
+      "my pet": "Rex",
+      quote: '"Yes" and "no"',
+    });
+  });
+
+  it("asks before it clears, even one entry", async () => {
+    const { stdout, stderr } = await ollm(["chat"], "/memory add pet Rex\n/memory clear\n/memory list\n");
+    expect(stderr).toContain("Forget 1 entry (pet)?");
+    expect(stdout).toMatch(/^pet +Rex$/m);
+  });
+
   it("names the nearest command, goes on, and ends with what failed", async () => {
     const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
     expect(code).toBe(2);
@@ -340,6 +358,26 @@ describe("what is wrong", () => {
     const { code, stdout, stderr } = await ollm(["run", "--max-tokens", "2", "Why?"]);
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringMatching(/^The sky/) as unknown });
     expect(stderr).toBe("cut after 2 tokens; --max-tokens sets how many\n");
+  });
+});
+
+describe("a wrong variable", () => {
+  const count = (text: string, part: string) => text.split(part).length - 1;
+
+  it("is reported once where it stands in the way, with its next step", async () => {
+    for (const words of [["models"], ["run", "Why?"], ["status"], ["chat"]]) {
+      const { code, stdout, stderr } = await ollm(words, "Why?\n", { OLLM_TEMPERATURE: "hot" });
+      expect(code).toBe(1);
+      expect(count(stdout + stderr, 'options.temperature is "hot"')).toBe(1);
+      expect(stderr).toContain("  mend the value where it was set\n");
+    }
+  });
+
+  it("is reported once where it is only ignored", async () => {
+    for (const words of [["models"], ["status"], ["ps"]]) {
+      const { code, stdout, stderr } = await ollm(words, "", { OLLM_TYPO: "1" });
+      expect({ code, said: count(stdout + stderr, "OLLM_TYPO is not a setting") }).toEqual({ code: 0, said: 1 });
+    }
   });
 });
 
