@@ -64,7 +64,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
     };
     if (providers.ollama.enabled) {
       for (const { id, host, memoryBytes, serverOptions } of ollamaServers(providers.ollama)) {
-        keep([id, host, memoryBytes, serverOptions, registry.stallTimeoutMs, network], () =>
+        keep([id, host, memoryBytes, serverOptions, registry.stallTimeoutMs, registry.insecureHosts, network], () =>
           createOllamaEngine({
             id,
             host,
@@ -74,6 +74,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
             log,
             timeouts: { pullStallMs: registry.stallTimeoutMs },
             allowedHosts: network.allowedHosts,
+            insecureHosts: registry.insecureHosts,
             ...(inspect === undefined ? {} : { inspect }),
           }),
         );

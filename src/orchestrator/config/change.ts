@@ -4,6 +4,7 @@ import { parseYaml } from "../text/parse-yaml.ts";
 import { editText } from "./edit.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
 import { whileLocked } from "./file-lock.ts";
+import { settingsNotes } from "./notes.ts";
 import { type FoundSetting, formatPath, parsePath } from "./paths.ts";
 import { parseSettings } from "./problems.ts";
 import { settingsSchema } from "./schema.ts";
@@ -85,13 +86,23 @@ async function edited(
   const source = sources.get(name) ?? "default";
   if (value !== undefined) sources.set(name, "not written");
   try {
-    parseSettings(tree, sources, file);
+    const after = settingsNotes(parseSettings(tree, sources, file), new Map());
+    if (value !== undefined && problem === undefined) await refuseUnused(after, file, before);
   } catch (error) {
     if (!(error instanceof InvalidConfig)) throw error;
     if (problem !== undefined) throw broken(file, problem);
     throw new InvalidConfig(error.message, { hint: "nothing was changed; give an allowed value", cause: error });
   }
   return { text, source };
+}
+
+/** What `config validate` says is never used is not written in the first place; what stands there already may stay. */
+async function refuseUnused(after: readonly string[], file: string, before: string): Promise<void> {
+  if (after.length === 0) return;
+  const settings = parseSettings(await parseConfigText(before, file, new Map()), new Map(), file);
+  const known = settingsNotes(settings, new Map());
+  const [note] = after.filter((each) => !known.includes(each));
+  if (note !== undefined) throw new InvalidConfig(`not written: ${note}`);
 }
 
 /** Why a text would not be obeyed as `file`; undefined when it would. */

@@ -361,6 +361,15 @@ describe("what is wrong", () => {
   });
 });
 
+describe("registry.insecureHosts", () => {
+  it("reaches Ollama with the pull", async () => {
+    const name = "127.0.0.1:5000/team/tiny:latest";
+    await ollm(["pull", name], "", { OLLM_REGISTRY_INSECURE_HOSTS: "127.0.0.1:5000" });
+    const pull = home.ollama.requests.find((request) => request.path === "/api/pull");
+    expect(pull?.body).toMatchObject({ name, insecure: true });
+  });
+});
+
 describe("a wrong variable", () => {
   const count = (text: string, part: string) => text.split(part).length - 1;
 

@@ -63,6 +63,8 @@ describe("changeConfig", () => {
     ["model.routing.defaultProfile", "cod", InvalidConfig, "did you mean code?"],
     ["model.default", "", InvalidConfig, "allowed: text that is not empty"],
     ["model.routing.overrides", "code", InvalidRequest, "needs JSON"],
+    ["model.routing.overrides.cdoe", "a:b", InvalidConfig, "not written: model.routing.overrides.cdoe is never used"],
+    ["model.routing.overrides", '{"code": "a", "cdoe": "b"}', InvalidConfig, "did you mean code?"],
     ["options", "{}", InvalidRequest, "options is a section"],
     ["optoins.topP", "1", InvalidRequest, "did you mean options.topP?"],
     ['models["x"].contextToken', "1", InvalidRequest, 'did you mean models["x"].contextTokens?'],
@@ -84,6 +86,13 @@ describe("changeConfig", () => {
     await writeFile(file, "modle: a\n");
     await expect(changeConfig(home, "options.topP", 1)).rejects.toThrow("modle is not a setting; did you mean model?");
     expect(await read()).toBe("modle: a\n");
+  });
+
+  it("leaves alone what is never used and stood there already", async () => {
+    const overrides = "model:\n  routing:\n    overrides:\n      cdoe: a\n";
+    await writeFile(file, overrides);
+    await changeConfig(home, "model.routing.overrides.code", "b");
+    expect(await read()).toBe(`${overrides}      code: b\n`);
   });
 
   it("mends a wrong value", async () => {
@@ -115,9 +124,10 @@ describe("changeConfig", () => {
   });
 
   it("loses none of many at once", async () => {
-    const names = Array.from({ length: 16 }, (_each, index) => `task${index}`);
-    await Promise.all(names.map((name) => changeConfig(home, `model.routing.overrides.${name}`, "a:b")));
-    expect(Object.keys((await get("model.routing.overrides")).value as object).toSorted()).toEqual(names.toSorted());
+    const names = Array.from({ length: 16 }, (_each, index) => `model${index}`);
+    await Promise.all(names.map((name) => changeConfig(home, `models["${name}"].contextTokens`, 4_096)));
+    const { settings } = await loadSettings({ home, environment: {}, flags: {} });
+    expect(Object.keys(settings.models).toSorted()).toEqual(names.toSorted());
     expect(await readdir(home)).toEqual(["config.yaml"]);
   });
 

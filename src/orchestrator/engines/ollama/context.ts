@@ -34,6 +34,8 @@ export interface OllamaContext {
   readonly models: OllamaModels;
   /** Judges where a name would have Ollama pull from. */
   readonly registries: AddressGuard;
+  /** Registries (`host:port`) that it may pull from over plain http. */
+  readonly insecureHosts: readonly string[];
   /** Looks into an adapter before it is sent. */
   readonly inspect?: InspectGguf;
   readonly now: () => number;

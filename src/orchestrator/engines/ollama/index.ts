@@ -29,6 +29,8 @@ export interface OllamaEngineOptions {
   readonly timeouts?: Partial<OllamaTimeouts>;
   /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
   readonly allowedHosts?: readonly string[];
+  /** Registries (`host:port`) that the server may pull from over plain http; named ones may have private addresses. */
+  readonly insecureHosts?: readonly string[];
   /** Looks into an adapter before it is sent; absent: what the server takes is one. */
   readonly inspect?: InspectGguf;
 }
@@ -46,7 +48,7 @@ export interface OllamaEngine extends Engine {
 export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const host = parseOllamaHost(options.host);
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
-  const { allowedHosts = [] } = options;
+  const { allowedHosts = [], insecureHosts = [] } = options;
   const transport = createTransport(
     host,
     createAddressGuard({
@@ -55,12 +57,16 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
       refuse: (message, hint) => new EngineUnreachable(`Ollama at ${message}`, { hint }),
     }),
   );
-  const registries = createAddressGuard({ allowedHosts, refuse: (message, hint) => new PullFailed(message, { hint }) });
+  const registries = createAddressGuard({
+    allowedHosts: [...allowedHosts, ...insecureHosts],
+    refuse: (message, hint) => new PullFailed(message, { hint }),
+  });
   const trust = host.isLoopback ? "local" : "remote";
 
   const models = createModels(host, trust, transport, timeouts);
   const { now, log, inspect } = options;
-  const context: OllamaContext = { transport, timeouts, models, registries, now, log, ...(inspect && { inspect }) };
+  const shared = { transport, timeouts, models, registries, insecureHosts, now, log };
+  const context: OllamaContext = { ...shared, ...(inspect && { inspect }) };
   const residency = createResidency(context);
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {

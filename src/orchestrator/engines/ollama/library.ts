@@ -88,7 +88,9 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       const registry = registryOf(model);
       if (registry !== undefined) await context.registries.approve(registry);
       const before = await find(model, signal);
-      await createPull(context)(model, report, signal);
+      const isInsecure =
+        registry !== undefined && context.insecureHosts.some((host) => host.toLowerCase() === registry.host);
+      await createPull(context)(model, isInsecure, report, signal);
       return await added(model, before, signal);
     },
 

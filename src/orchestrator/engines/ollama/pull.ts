@@ -29,7 +29,8 @@ function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
 
 /** Pulls one model. Ollama keeps what arrived when a pull is cancelled, until that server is started again. */
 export function createPull(context: OllamaContext) {
-  return async (model: string, report: Report, signal: AbortSignal): Promise<void> => {
+  /** `isInsecure`: its registry is spoken to over plain http. */
+  return async (model: string, isInsecure: boolean, report: Report, signal: AbortSignal): Promise<void> => {
     const { timeouts, transport } = context;
     const stall = new AbortController();
     const either = AbortSignal.any([signal, stall.signal]);
@@ -54,7 +55,7 @@ export function createPull(context: OllamaContext) {
     };
     try {
       await transport.exchange(exchange, either, async ({ ollama }) => {
-        for await (const said of await ollama.pull({ model, stream: true })) {
+        for await (const said of await ollama.pull({ model, stream: true, ...(isInsecure && { insecure: true }) })) {
           const line = { ...said, status: shortStatus(said.status) };
           watch(line);
           totals = addLine(totals, line);

@@ -14,7 +14,7 @@ export const never = new AbortController().signal;
 export function engineAt(
   host: string,
   timeouts: Partial<OllamaTimeouts> = {},
-  more: Pick<OllamaEngineOptions, "inspect"> = {},
+  more: Pick<OllamaEngineOptions, "inspect" | "insecureHosts"> = {},
 ): OllamaEngine {
   const log = { debug() {}, info() {}, warn() {} };
   const engine = createOllamaEngine({ host, now: () => performance.now(), log, timeouts, ...more });

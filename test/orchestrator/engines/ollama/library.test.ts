@@ -47,6 +47,21 @@ describe("a pull through Ollama", () => {
     });
   });
 
+  it("is over plain http for the registries that the settings name, and for no other", async () => {
+    const name = "127.0.0.1:5000/team/tiny:latest";
+    const { fake } = await startPair({ registry: [{ name }, qwen] });
+    const { library } = engineAt(fake.url, {}, { insecureHosts: ["127.0.0.1:5000"] });
+    await library?.pull(name, () => {}, never);
+    await library?.pull("qwen3:0.6b", () => {}, never);
+    const bodies = fake.requests.filter(({ path }) => path === "/api/pull").map(({ body }) => body);
+    expect(bodies).toMatchObject([{ name, insecure: true }, { name: "qwen3:0.6b" }]);
+    expect(bodies[1]).not.toHaveProperty("insecure");
+    // A private address that is not among them is not even asked for.
+    expect(
+      await rejection(engineAt(fake.url).library?.pull(name, () => {}, never) ?? Promise.resolve()),
+    ).toBeInstanceOf(PullFailed);
+  });
+
   it("says when the model was there already, also under a name without its tag", async () => {
     const { library } = await startLibrary({ models: [{ name: "tiny:latest" }] });
     expect(await library.pull("tiny", () => {}, never)).toMatchObject({ name: "tiny", wasAlreadyPresent: true });
