@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { pipeline, Readable } from "node:stream";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Engine } from "../../../../src/orchestrator/engines/engine.ts";
-import { GenerationFailed, LoadFailed, PullFailed } from "../../../../src/orchestrator/errors.ts";
+import { GenerationFailed, LoadFailed, OrchestratorError, PullFailed } from "../../../../src/orchestrator/errors.ts";
 import { chatRequest, createRecorder, engineAt, never, rejection } from "./fixture.ts";
 
 interface Flood {
@@ -105,7 +105,7 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
     const server = await start();
     const error = await rejection(Promise.resolve(call(server.engine)));
     await server.closed;
-    expect([GenerationFailed, LoadFailed, PullFailed]).toContain(error.constructor);
+    expect([GenerationFailed, LoadFailed, OrchestratorError, PullFailed]).toContain(error.constructor);
     expect(error.message).toMatch(/sent more than \d+\.\d [kM]B (?:in one line )?while|more than 1000 layers/);
     expect(error.hint).toBeTruthy();
     // What lies in the sockets' buffers was written, too.
