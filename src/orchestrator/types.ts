@@ -202,11 +202,10 @@ export interface ModelFacts {
   readonly attachedDigests?: readonly string[];
   readonly capabilities: readonly Capability[];
   readonly trust: Trust;
-  readonly template?: string;
   readonly system?: string;
   /** `PARAMETER` lines of a manifest (`temperature`, `stop`, ...). */
   readonly parameters?: Readonly<Record<string, unknown>>;
-  /** Raw GGUF key/values (`llama.block_count`, ...) for the memory formulas; long arrays left out. */
+  /** Those GGUF key/values (`llama.block_count`, ...) that the memory formulas read; 64 KiB at most. */
   readonly metadata?: Readonly<Record<string, unknown>>;
 }
 

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { readHeader } from "../../src/orchestrator/gguf/read-header.ts";
+import { readWhole } from "./read-whole-gguf.ts";
 import { shapes, writeSparseGguf } from "./sparse-gguf.ts";
 import type { TinyGguf } from "./tiny-gguf.ts";
 import { uniquePieces, writeTinyGguf } from "./tiny-gguf.ts";
@@ -21,7 +21,7 @@ afterEach(async () => {
 async function written(model: TinyGguf) {
   await writeTinyGguf(path, model);
   const file = await readFile(path);
-  const header = readHeader({ sizeBytes: file.length, read: (at, length) => file.subarray(at, at + length) });
+  const header = readWhole({ sizeBytes: file.length, read: (at, length) => file.subarray(at, at + length) });
   return { file, header };
 }
 

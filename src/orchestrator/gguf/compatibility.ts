@@ -1,13 +1,14 @@
+import { weightCount } from "./facts.ts";
 import { companionArchitectures, knownArchitectures, ollamaArchitectures } from "./architectures.ts";
-import { isEncoderTensor } from "./facts.ts";
 import type { GgufHeader } from "./inspect.ts";
+import type { TensorMark } from "./tensor-marks.ts";
 
 /** What a rule looks at. */
 interface Marks {
   has(key: string): boolean;
-  tensor(pattern: RegExp): boolean;
+  tensor(mark: TensorMark): boolean;
   /** Rows of a matrix; undefined without it. */
-  rows(name: string): number | undefined;
+  rows(mark: TensorMark): number | undefined;
 }
 
 const instead =
@@ -20,23 +21,23 @@ const instead =
  */
 const ollamaForms: Readonly<Record<string, (marks: Marks) => boolean>> = {
   gemma3: ({ has, tensor }) =>
-    tensor(/^dense\.0\.weight$/) ||
+    tensor("dense") ||
     !has("gemma3.attention.layer_norm_rms_epsilon") ||
     (has("gemma3.rope.global.freq_base") && !has("gemma3.rope.freq_base")),
   gemma3n: ({ rows }) => {
-    const perLayer = rows("per_layer_token_embd.weight");
-    return perLayer !== undefined && perLayer !== rows("token_embd.weight");
+    const perLayer = rows("perLayerEmbedding");
+    return perLayer !== undefined && perLayer !== rows("embedding");
   },
   laguna: ({ has, tensor }) =>
-    has("laguna.rope.swa.dimension_count") || has("laguna.rope.swa.freq_base") || tensor(/^blk\.0\.attn_g\.weight$/),
-  lfm2: ({ tensor }) => tensor(/^output_norm\.weight$/) && !tensor(/^token_embd_norm\.weight$/),
+    has("laguna.rope.swa.dimension_count") || has("laguna.rope.swa.freq_base") || tensor("gatedAttention"),
+  lfm2: ({ tensor }) => tensor("outputNorm") && !tensor("embeddingNorm"),
   mistral3: ({ has }) =>
     ["beta_fast", "mscale_all_dim"].some((key) => has(`mistral3.rope.scaling.${key}`)) ||
     has("mistral3.rope.scaling_beta"),
-  nemotron_h_moe: ({ tensor }) => tensor(/^blk\.[01]\.ffn_latent_in/),
+  nemotron_h_moe: ({ tensor }) => tensor("latentFeedForward"),
   qwen35: ({ has }) => qwen35Keys.some((key) => has(`qwen35.${key}`)),
   qwen35moe: ({ has }) => qwen35Keys.some((key) => has(`qwen35moe.${key}`)),
-  qwen3next: ({ tensor }) => tensor(/\.ssm_dt$/),
+  qwen3next: ({ tensor }) => tensor("stateStep"),
   qwen3vl: ({ has }) => !has("qwen3vl.rope.dimension_sections"),
   qwen3vlmoe: ({ has }) => !has("qwen3vlmoe.rope.dimension_sections"),
 };
@@ -65,19 +66,19 @@ export function unsupportedReason(header: GgufHeader): string | undefined {
     return `it is ${family} in Ollama's own form (architecture ${architecture}), which llama.cpp can't read: ${instead}`;
   if (!knownArchitectures.has(architecture))
     return `its architecture ${architecture} is not known to the embedded engine's llama.cpp: ${instead}`;
-  if (tensors.some((tensor) => isEncoderTensor(tensor.name)))
+  if (tensors.vision !== undefined || tensors.audio !== undefined)
     return `it holds a vision or audio encoder in the same file, which llama.cpp expects in a file of its own: ${instead}`;
 
   const marks: Marks = {
     has: (key) => metadata[key] !== undefined,
-    tensor: (pattern) => tensors.some((tensor) => pattern.test(tensor.name)),
-    rows: (name) => tensors.find((tensor) => tensor.name === name)?.shape[1],
+    tensor: (mark) => tensors[mark] !== undefined,
+    rows: (mark) => tensors[mark]?.shape[1],
   };
   // Extra tensors are refused whatever the architecture; llama.cpp's own files keep these under blk.N.nextn.
-  if (ollamaForms[architecture]?.(marks) === true || marks.tensor(/^mtp\./))
+  if (ollamaForms[architecture]?.(marks) === true || marks.tensor("multiToken"))
     return `it is ${architecture} in Ollama's own form, which llama.cpp would refuse or misread: ${instead}`;
 
-  if (tensors.length === 0) return `it holds a vocabulary and no weights: use the model itself`;
+  if (weightCount(header) === 0) return `it holds a vocabulary and no weights: use the model itself`;
   if (!marks.has("tokenizer.ggml.model") || header.vocabularySize === undefined || header.vocabularySize === 0)
     return `it holds no tokenizer: convert it again together with its tokenizer, or ${instead}`;
   return undefined;

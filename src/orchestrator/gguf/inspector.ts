@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { stat } from "node:fs/promises";
+import { createBoundedMap } from "../async/bounded-map.ts";
 import { Cancelled, LoadFailed, throwIfCancelled } from "../errors.ts";
 import { crashReasonIn } from "../text/crash-reason.ts";
 import type { GgufAnswer } from "./answer.ts";
@@ -15,12 +16,14 @@ export interface GgufInspectorOptions {
   readonly timeoutMs?: number;
   /** Processes at once. Default 2. */
   readonly maxProcesses?: number;
-  /** Headers remembered, the least recently used forgotten first. Default 256. */
-  readonly maxRemembered?: number;
+  /** Of all that is remembered, as JSON, the least recently used forgotten first. Default 4 MiB: some 2,000 headers. */
+  readonly maxRememberedCharacters?: number;
   /** Environment that the child's Node may need to start; only a few names of it are passed on. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
+/** More than any header takes that is read to its end: a damaged one must not take the machine's memory. */
+const childHeapMegabytes = 256;
 /** Without these a Node can't start on some systems; with more it may start slower, or differently (`NODE_OPTIONS`). */
 const passedOn = ["SystemRoot", "SYSTEMROOT", "LD_LIBRARY_PATH", "ELECTRON_RUN_AS_NODE"];
 const hint = "Get the file again (pull_model, or another copy), or check the disk it lies on.";
@@ -37,8 +40,8 @@ interface Reading {
  * file share one process. A call that is aborted rejects with `Cancelled`; the last one to leave kills the process.
  */
 export function createGgufInspector(options: GgufInspectorOptions): InspectGguf {
-  const { timeoutMs = 5_000, maxProcesses = 2, maxRemembered = 256 } = options;
-  const remembered = new Map<string, GgufHeader>();
+  const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
+  const remembered = createBoundedMap<GgufHeader>(maxRememberedCharacters);
   const readings = new Map<string, Reading>();
   const admit = createGate(maxProcesses);
 
@@ -49,10 +52,6 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
       try {
         const header = await readInChild(file, options, timeoutMs, abort.signal);
         remembered.set(key, header);
-        for (const oldest of remembered.keys()) {
-          if (remembered.size <= maxRemembered) break;
-          remembered.delete(oldest);
-        }
         return header;
       } finally {
         leave();
@@ -70,11 +69,7 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
     setMaxListeners(0, signal);
     const key = await withAbort(identify(file, timeoutMs), signal, file);
     const known = remembered.get(key);
-    if (known !== undefined) {
-      remembered.delete(key);
-      remembered.set(key, known);
-      return known;
-    }
+    if (known !== undefined) return known;
     const reading = readings.get(key) ?? start(key, file);
     reading.followers += 1;
     try {
@@ -89,7 +84,7 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
   };
 }
 
-/** Tells versions of a file apart. Throws `LoadFailed` for what is no regular file: opening a pipe would hang. */
+/** Tells versions of a file apart; in a store its path ends in its digest. Throws `LoadFailed` for what is no regular file: opening a pipe would hang. */
 async function identify(file: string, timeoutMs: number): Promise<string> {
   const found = await bounded(
     stat(file, { bigint: true }),
@@ -114,7 +109,7 @@ function readInChild(
 ): Promise<GgufHeader> {
   return new Promise((resolve, reject) => {
     const environment = options.environment ?? process.env;
-    const child = spawn(options.nodeExecutable, [options.childEntry], {
+    const child = spawn(options.nodeExecutable, [`--max-old-space-size=${childHeapMegabytes}`, options.childEntry], {
       env: Object.fromEntries(passedOn.map((name) => [name, environment[name]])),
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       windowsHide: true,

@@ -1,14 +1,25 @@
 import { type ByteSource, type Cursor, DamagedGguf, createCursor } from "./cursor.ts";
+import { templateFacts } from "./facts.ts";
 import type { GgufHeader, GgufTensor } from "./inspect.ts";
+import { addTensor, type TensorSummary } from "./tensor-marks.ts";
 import { tensorTypes } from "./tensor-types.ts";
+import { isUsedKey, longestUsedArray, usedMetadata } from "./used-metadata.ts";
 
-/** Longer arrays (vocabularies, merges) are skipped: nobody needs them, and they are most of a header. */
-const keptArrayItems = 1_024;
 /** llama.cpp's own limit (`GGML_MAX_NAME`), and one for keys and texts that no real file comes near. */
 const tensorNameBytes = 63;
 const keyBytes = 65_535;
 const textBytes = 16 * 1024 * 1024;
 const maxDimensions = 4;
+/** Of all keys together, which have to be held to find one that occurs twice. A real file's take some thousand. */
+const allKeysBytes = 16 * 1024 * 1024;
+/** The largest model has some thousand. */
+const maxTensors = 200_000;
+const templateBytes = 1024 * 1024;
+const usedTextBytes = 65_535;
+/** The longest name that is in use has 19 characters. */
+const longestArchitecture = 64;
+const templateKey = "tokenizer.chat_template";
+const alignmentKey = "general.alignment";
 
 /** Fixed-size value types by their number: bytes, and how one is read. */
 const numberTypes: Readonly<Record<number, readonly [bytes: number, read: (cursor: Cursor) => unknown]>> = {
@@ -27,12 +38,24 @@ const numberTypes: Readonly<Record<number, readonly [bytes: number, read: (curso
 const stringType = 8;
 const arrayType = 9;
 
+/** What a header holds, as it is read. */
+export interface HeaderVisitor {
+  /** Bytes that a text of this key may have; undefined skips the value, whatever it is. */
+  longestText(key: string): number | undefined;
+  /** `value` is undefined where it was skipped; `items` is an array's length. */
+  entry(key: string, value: unknown, items: number | undefined): void;
+  tensor(tensor: GgufTensor): void;
+}
+
 /**
  * Reads a GGUF header (formats 2 and 3) as strictly as llama.cpp's `gguf.cpp`, and checks that every tensor's data
- * lies inside the file. What a header claims is compared with the file's size before anything is made from it.
- * Throws `DamagedGguf`.
+ * lies inside the file. What a header claims is compared with the file's size before anything is made from it. Throws
+ * `DamagedGguf`.
  */
-export function readHeader(source: ByteSource): GgufHeader {
+export function parseHeader(
+  source: ByteSource,
+  visitor: HeaderVisitor,
+): Pick<GgufHeader, "architecture" | "weightsBytes" | "fileBytes"> {
   const magic = source.read(0, Math.min(4, source.sizeBytes)).toString("latin1");
   if (magic !== "GGUF") throw new DamagedGguf(`it is not a GGUF file but ${looksLike(source)}`);
   const cursor = createCursor(source);
@@ -42,64 +65,109 @@ export function readHeader(source: ByteSource): GgufHeader {
     throw new DamagedGguf("it is a big-endian GGUF file, for another kind of processor");
   if (version !== 2 && version !== 3) throw new DamagedGguf(`it states GGUF format ${version}; 2 and 3 can be read`);
   // A tensor's entry takes at least 25 bytes (name's length, dimensions, one dimension, type, offset), a key's 13.
-  const tensorCount = cursor.count("the number of tensors", Math.floor(source.sizeBytes / 25));
+  const mostTensors = Math.min(maxTensors, Math.floor(source.sizeBytes / 25));
+  const tensorCount = cursor.count("the number of tensors", mostTensors);
   const keyCount = cursor.count("the number of keys", Math.floor(source.sizeBytes / 13));
 
-  const metadata = new Map<string, unknown>();
-  let vocabularySize: number | undefined;
-  for (let index = 0; index < keyCount; index++) {
-    const key = cursor.text("a key", keyBytes);
-    if (key === "" || metadata.has(key)) throw new DamagedGguf(`it is damaged: key ${index} is empty or there already`);
-    const { value, items } = readValue(cursor, key);
-    metadata.set(key, value);
-    if (key === "tokenizer.ggml.tokens") vocabularySize = items;
-  }
-  const alignment = metadata.get("general.alignment") ?? 32;
+  const { architecture, alignment } = readEntries(cursor, keyCount, visitor);
   if (typeof alignment !== "number" || !isPowerOfTwo(alignment))
-    throw new DamagedGguf(`it is damaged: its alignment is ${JSON.stringify(alignment)}, not a power of two`);
-  const architecture = metadata.get("general.architecture");
+    throw new DamagedGguf(`it is damaged: its alignment is ${shown(alignment)}, not a power of two`);
   if (typeof architecture !== "string" || architecture === "")
     throw new DamagedGguf("it doesn't say which architecture it is (general.architecture)");
+  if (architecture.length > longestArchitecture)
+    throw new DamagedGguf(`it is damaged: its architecture has a name of ${architecture.length} characters`);
 
-  const { tensors, dataBytes, weightsBytes } = readTensors(cursor, tensorCount, alignment);
+  const { dataBytes, weightsBytes } = readTensors(cursor, tensorCount, alignment, visitor);
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
   const missing = dataStart + dataBytes - source.sizeBytes;
   if (missing > 0)
     throw new DamagedGguf(
       `it is incomplete: ${missing} of ${dataStart + dataBytes} bytes are missing (the file has ${source.sizeBytes})`,
     );
+  return { architecture, weightsBytes, fileBytes: source.sizeBytes };
+}
+
+/** The part of a header that is used, which is small whatever the file holds. Throws `DamagedGguf`. */
+export function readHeader(source: ByteSource): GgufHeader {
+  const entries: [key: string, value: unknown][] = [];
+  const summary: TensorSummary = { tensors: {}, weightsByType: {} };
+  let vocabularySize: number | undefined;
+  let template: GgufHeader["template"];
+  const read = parseHeader(source, {
+    longestText: (key) => (key === templateKey ? templateBytes : isUsedKey(key) ? usedTextBytes : undefined),
+    entry(key, value, items) {
+      if (key === "tokenizer.ggml.tokens") vocabularySize = items;
+      if (key === templateKey) template = typeof value === "string" && value !== "" ? templateFacts(value) : undefined;
+      else if (value !== undefined) entries.push([key, value]);
+    },
+    tensor: (tensor) => addTensor(summary, tensor),
+  });
   return {
-    architecture,
-    metadata: Object.fromEntries([...metadata].filter(([, value]) => value !== undefined)),
-    tensors,
-    weightsBytes,
-    fileBytes: source.sizeBytes,
+    ...read,
+    metadata: usedMetadata(entries, read.architecture),
+    ...summary,
+    ...(template === undefined ? {} : { template }),
     ...(vocabularySize === undefined ? {} : { vocabularySize }),
   };
 }
 
-/** `value` is undefined for an array that is too long to be kept; `items` is an array's length. */
-function readValue(cursor: Cursor, key: string): { readonly value: unknown; readonly items?: number } {
+function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
+  const keys = new Set<string>();
+  let keysBytes = 0;
+  let architecture: unknown;
+  let alignment: unknown = 32;
+  for (let index = 0; index < keyCount; index++) {
+    const key = cursor.text("a key", keyBytes);
+    keysBytes += key.length;
+    if (keysBytes > allKeysBytes)
+      throw new DamagedGguf(`its first ${index + 1} keys take more than ${allKeysBytes} bytes`);
+    if (key === "" || keys.has(key)) throw new DamagedGguf(`it is damaged: key ${index} is empty or there already`);
+    keys.add(key);
+    const { value, items } = readValue(cursor, key, key === alignmentKey ? keyBytes : visitor.longestText(key));
+    if (key === alignmentKey) alignment = value;
+    if (key === "general.architecture") architecture = value;
+    visitor.entry(key, value, items);
+  }
+  return { architecture, alignment };
+}
+
+/** `value` is undefined for what is skipped and for an array that is too long; `items` is an array's length. */
+function readValue(
+  cursor: Cursor,
+  key: string,
+  longestText: number | undefined,
+): { readonly value: unknown; readonly items: number | undefined } {
   const type = cursor.u32();
-  if (type !== arrayType) return { value: readScalar(cursor, type, key) };
+  if (type !== arrayType) return { value: readScalar(cursor, type, key, longestText), items: undefined };
   const itemType = cursor.u32();
   const number = numberTypes[itemType];
   if (number === undefined && itemType !== stringType)
-    throw new DamagedGguf(`it is damaged: key ${key} is an array of unknown type ${itemType}`);
+    throw new DamagedGguf(`it is damaged: key ${shown(key)} is an array of unknown type ${itemType}`);
   const itemBytes = number === undefined ? 8 : number[0];
-  const items = cursor.count(`the length of ${key}`, Math.floor(cursor.remaining() / itemBytes));
-  if (items <= keptArrayItems)
-    return { value: Array.from({ length: items }, () => readScalar(cursor, itemType, key)), items };
-  if (number === undefined) for (let index = 0; index < items; index++) cursor.skip(cursor.count(key, textBytes));
+  const items = cursor.count(`the length of ${shown(key)}`, Math.floor(cursor.remaining() / itemBytes));
+  if (longestText !== undefined && items <= longestUsedArray)
+    return { value: Array.from({ length: items }, () => readScalar(cursor, itemType, key, longestText)), items };
+  if (number === undefined) for (let index = 0; index < items; index++) skipText(cursor, key);
   else cursor.skip(items * itemBytes);
   return { value: undefined, items };
 }
 
-function readScalar(cursor: Cursor, type: number, key: string): unknown {
-  if (type === stringType) return cursor.text(key, textBytes);
+function readScalar(cursor: Cursor, type: number, key: string, longestText: number | undefined): unknown {
   const number = numberTypes[type];
-  if (number === undefined) throw new DamagedGguf(`it is damaged: key ${key} has unknown type ${type}`);
-  return number[1](cursor);
+  if (number === undefined && type !== stringType)
+    throw new DamagedGguf(`it is damaged: key ${shown(key)} has unknown type ${type}`);
+  if (longestText === undefined) return number === undefined ? skipText(cursor, key) : cursor.skip(number[0]);
+  return number === undefined ? cursor.text(shown(key), longestText) : number[1](cursor);
+}
+
+function skipText(cursor: Cursor, key: string): undefined {
+  cursor.skip(cursor.count(shown(key), textBytes));
+}
+
+/** A part of a message: a file's texts have any length. */
+function shown(value: unknown): string {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length <= 100 ? text : `${text.slice(0, 100)}…`;
 }
 
 /** `dataBytes` reaches from the start of the data to the end of the last tensor (its padding may be missing). */
@@ -107,8 +175,8 @@ function readTensors(
   cursor: Cursor,
   count: number,
   alignment: number,
-): { readonly tensors: readonly GgufTensor[]; readonly dataBytes: number; readonly weightsBytes: number } {
-  const tensors: GgufTensor[] = [];
+  visitor: HeaderVisitor,
+): { readonly dataBytes: number; readonly weightsBytes: number } {
   const names = new Set<string>();
   let dataBytes = 0;
   let weightsBytes = 0;
@@ -133,12 +201,12 @@ function readTensors(
     // llama.cpp insists on data without gaps, in the tensors' order; so nearly every flipped bit of an offset is found.
     if (offset !== expectedOffset)
       throw new DamagedGguf(`it is damaged: tensor ${name} lies at ${offset} instead of ${expectedOffset}`);
-    tensors.push({ name, type: type.name, shape });
+    visitor.tensor({ name, type: type.name, shape });
     weightsBytes += bytes;
     dataBytes = offset + bytes;
     expectedOffset = Math.ceil(dataBytes / alignment) * alignment;
   }
-  return { tensors, dataBytes, weightsBytes };
+  return { weightsBytes, dataBytes };
 }
 
 /** What a file is that is no GGUF, by its first bytes: people save error pages, pointers and other formats. */

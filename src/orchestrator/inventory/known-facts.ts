@@ -1,3 +1,4 @@
+import { createBoundedMap } from "../async/bounded-map.ts";
 import { LoadFailed } from "../errors.ts";
 import type { ModelFacts } from "../types.ts";
 import type { ModelPlace } from "./places.ts";
@@ -15,13 +16,19 @@ export interface KnownFacts {
 /** A file that could not be read is left alone for so long: every choice of a model asks for the facts of all. */
 const unreadableMs = 60_000;
 
+/**
+ * Of all facts together, as JSON: a model's have some 2,000 characters, and a hostile engine's as many as it likes. What
+ * is forgotten is asked for anew.
+ */
+const maxCharacters = 8 * 1024 ** 2;
+
 /** `ageMs`: since a time, never negative. */
 export function createKnownFacts(
   runners: Pick<Runners, "note">,
   now: () => number,
   ageMs: (atMs: number) => number,
 ): KnownFacts {
-  const facts = new Map<string, ModelFacts>();
+  const facts = createBoundedMap<ModelFacts>(maxCharacters);
   const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();
   return {
     async of(where, signal) {
@@ -45,7 +52,7 @@ export function createKnownFacts(
         throw error;
       }
     },
-    known: (where) => facts.get(keyOf(where)),
+    known: (where) => facts.peek(keyOf(where)),
     forgetUnreadable: () => unreadable.clear(),
   };
 }

@@ -1,3 +1,4 @@
+import { weightCount } from "../gguf/facts.ts";
 import type { GgufHeader } from "../gguf/inspect.ts";
 
 /** llama.cpp's `llama_ftype`: what `general.file_type` means. */
@@ -40,10 +41,7 @@ const FILE_TYPES: Readonly<Record<number, string>> = {
 /** The config blob that Ollama writes beside an imported GGUF (`types/model/config.go`), as far as the header tells. */
 export function configOfGguf(header: GgufHeader | undefined, weightsHex: string): Readonly<Record<string, unknown>> {
   const fileType = Number(header?.metadata["general.file_type"] ?? Number.NaN);
-  const parameters = header?.tensors.reduce(
-    (sum, { shape }) => sum + shape.reduce((product, length) => product * length, 1),
-    0,
-  );
+  const parameters = header === undefined ? undefined : weightCount(header);
   return {
     model_format: "gguf",
     model_family: header?.architecture ?? "",

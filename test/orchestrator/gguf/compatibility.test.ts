@@ -6,6 +6,7 @@ import {
 } from "../../../src/orchestrator/gguf/architectures.ts";
 import { unsupportedReason } from "../../../src/orchestrator/gguf/compatibility.ts";
 import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
+import { summaryOf } from "../../support/tensor-summary.ts";
 
 const tensor = (name: string, rows = 1) => ({ name, type: "F32", shape: [32, rows] });
 
@@ -18,7 +19,7 @@ function plain(
   return {
     architecture,
     metadata: { "tokenizer.ggml.model": "gpt2", ...metadata },
-    tensors: [tensor("token_embd.weight"), ...tensors.map((name) => tensor(name))],
+    ...summaryOf([tensor("token_embd.weight"), ...tensors.map((name) => tensor(name))]),
     vocabularySize: 1,
     weightsBytes: 0,
     fileBytes: 0,
@@ -46,7 +47,7 @@ describe("what llama.cpp loads passes", () => {
     ["lfm2", plain("lfm2", {}, ["token_embd_norm.weight"])],
     [
       "gemma3n",
-      { ...plain("gemma3n"), tensors: [tensor("token_embd.weight", 9), tensor("per_layer_token_embd.weight", 9)] },
+      { ...plain("gemma3n"), ...summaryOf([tensor("token_embd.weight", 9), tensor("per_layer_token_embd.weight", 9)]) },
     ],
     ["a file that says it is one part of one", plain("llama", { "split.count": 1, "general.type": "model" })],
     ["glm4moe with its own extra layers", plain("glm4moe", {}, ["blk.46.nextn.eh_proj.weight"])],
@@ -92,7 +93,7 @@ describe("what it can't load is named, with what to use instead", () => {
     ],
     [
       "gemma3n with a longer vocabulary",
-      { ...plain("gemma3n"), tensors: [tensor("token_embd.weight", 9), tensor("per_layer_token_embd.weight", 8)] },
+      { ...plain("gemma3n"), ...summaryOf([tensor("token_embd.weight", 9), tensor("per_layer_token_embd.weight", 8)]) },
       /gemma3n in Ollama's own form/,
     ],
     ["laguna", plain("laguna", {}, ["blk.0.attn_g.weight"]), /laguna in Ollama's own form/],
@@ -111,7 +112,7 @@ describe("what it can't load is named, with what to use instead", () => {
     ["an adapter", plain("llama", { "general.type": "adapter" }), /^it is an adapter \(LoRA\)/],
     ["an adapter without a type", plain("llama", { "adapter.type": "lora" }), /adapter/],
     ["a part of a split model", plain("llama", { "split.count": 3 }), /one of 3 parts.*llama-gguf-split --merge/],
-    ["a vocabulary alone", { ...plain("llama"), tensors: [] }, /no weights/],
+    ["a vocabulary alone", { ...plain("llama"), ...summaryOf([]) }, /no weights/],
     ["no tokenizer", { ...plain("llama"), vocabularySize: 0 }, /no tokenizer/],
     ["no kind of tokenizer", plain("llama", { "tokenizer.ggml.model": undefined }), /no tokenizer/],
   ])("%s", (_, header, reason) => {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { factsFromHeader, printedCount } from "../../../src/orchestrator/gguf/facts.ts";
-import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
+import { factsFromHeader, printedCount, templateFacts } from "../../../src/orchestrator/gguf/facts.ts";
+import type { GgufHeader, GgufTensor } from "../../../src/orchestrator/gguf/inspect.ts";
+import { summaryOf } from "../../support/tensor-summary.ts";
 
 function header(metadata: Record<string, unknown>, change: Partial<GgufHeader> = {}): GgufHeader {
-  return { architecture: "llama", metadata, tensors: [], weightsBytes: 0, fileBytes: 0, ...change };
+  return { architecture: "llama", metadata, ...summaryOf([]), weightsBytes: 0, fileBytes: 0, ...change };
 }
 
 const tensor = (name: string, type = "F32", shape: readonly number[] = [1]) => ({ name, type, shape });
@@ -14,11 +15,10 @@ test("everything that a header states", () => {
     "llama.context_length": 8_192,
     "llama.block_count": 30,
     "llama.embedding_length": 576,
-    "tokenizer.chat_template": "{{ messages }}",
   };
   expect(
     factsFromHeader(
-      header(metadata, { vocabularySize: 49_152, tensors: [tensor("token_embd.weight", "Q4_K", [576, 49_152])] }),
+      header(metadata, { vocabularySize: 49_152, ...summaryOf([tensor("token_embd.weight", "Q4_K", [576, 49_152])]) }),
     ),
   ).toEqual({
     architecture: "llama",
@@ -30,7 +30,6 @@ test("everything that a header states", () => {
     layerCount: 30,
     embeddingLength: 576,
     vocabularySize: 49_152,
-    template: "{{ messages }}",
   });
 });
 
@@ -43,13 +42,13 @@ test("keys of another architecture are not taken for its own", () => {
   expect(facts.layerCount).toBeUndefined();
 });
 
-test.each<[string, Record<string, unknown>, GgufHeader["tensors"], string | undefined]>([
+test.each<[string, Record<string, unknown>, readonly GgufTensor[], string | undefined]>([
   ["the stated mix", { "general.file_type": 18 }, [tensor("a", "Q4_K")], "Q6_K"],
   ["the type of most weights", {}, [tensor("a", "F32", [10]), tensor("b", "Q5_K", [256, 2])], "Q5_K"],
   ["the type of most weights when the mix has no name", { "general.file_type": 1024 }, [tensor("a", "BF16")], "BF16"],
   ["nothing without tensors", {}, [], undefined],
 ])("quantisation: %s", (_, metadata, tensors, expected) => {
-  expect(factsFromHeader(header(metadata, { tensors })).quantization).toBe(expected);
+  expect(factsFromHeader(header(metadata, summaryOf(tensors))).quantization).toBe(expected);
 });
 
 test.each([
@@ -66,8 +65,8 @@ test.each([
 
 test.each<[string, Partial<GgufHeader>, number | undefined]>([
   ["its list of tokens", { vocabularySize: 5, metadata: { "llama.vocab_size": 6 } }, 5],
-  ["its key", { metadata: { "llama.vocab_size": 6 }, tensors: [tensor("token_embd.weight", "F32", [4, 7])] }, 6],
-  ["its embedding matrix", { tensors: [tensor("token_embd.weight", "F32", [4, 7])] }, 7],
+  ["its key", { metadata: { "llama.vocab_size": 6 }, ...summaryOf([tensor("token_embd.weight", "F32", [4, 7])]) }, 6],
+  ["its embedding matrix", { ...summaryOf([tensor("token_embd.weight", "F32", [4, 7])]) }, 7],
   ["nothing", {}, undefined],
 ])("vocabulary size by %s", (_, change, expected) => {
   expect(factsFromHeader(header({}, change)).vocabularySize).toBe(expected);
@@ -88,7 +87,7 @@ describe("capabilities", () => {
     ["a closing tag alone", "</think>", ["completion"]],
     ["the word reasoning", "You are good at reasoning.", ["completion"]],
   ])("by template: %s", (_, template, expected) => {
-    expect(capabilities({ "tokenizer.chat_template": template })).toEqual(expected);
+    expect(capabilities({}, { template: templateFacts(template) })).toEqual(expected);
   });
 
   test.each<[string, Record<string, unknown>, Partial<GgufHeader>, readonly string[]]>([
@@ -96,10 +95,10 @@ describe("capabilities", () => {
     ["nomic-bert", {}, { architecture: "nomic-bert" }, ["embedding"]],
     ["a decoder that pools", { "qwen3.pooling_type": 3 }, { architecture: "qwen3" }, ["embedding"]],
     ["a decoder that states not to pool", { "llama.pooling_type": 0 }, {}, ["completion"]],
-    ["vision tensors", {}, { tensors: [tensor("v.patch_embd.weight")] }, ["completion", "vision"]],
+    ["vision tensors", {}, summaryOf([tensor("v.patch_embd.weight")]), ["completion", "vision"]],
     ["vision keys", { "llama.vision.block_count": 4 }, {}, ["completion", "vision"]],
-    ["audio tensors", {}, { tensors: [tensor("a.conv1d.weight")] }, ["completion", "audio"]],
-    ["a projector alone", {}, { architecture: "clip", tensors: [tensor("v.blk.0.ffn.weight")] }, ["vision"]],
+    ["audio tensors", {}, summaryOf([tensor("a.conv1d.weight")]), ["completion", "audio"]],
+    ["a projector alone", {}, { architecture: "clip", ...summaryOf([tensor("v.blk.0.ffn.weight")]) }, ["vision"]],
   ])("by contents: %s", (_, metadata, change, expected) => {
     expect(capabilities(metadata, change)).toEqual(expected);
   });

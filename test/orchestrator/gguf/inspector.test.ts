@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Cancelled, LoadFailed } from "../../../src/orchestrator/errors.ts";
 import type { GgufInspectorOptions } from "../../../src/orchestrator/gguf/inspector.ts";
 import { createGgufInspector } from "../../../src/orchestrator/gguf/inspector.ts";
-import { flipBit, truncateBy, writeGguf } from "../../support/gguf-writer.ts";
+import { flipBit, type MetadataEntry, truncateBy, writeGguf } from "../../support/gguf-writer.ts";
 import { writeTinyGguf } from "../../support/tiny-gguf.ts";
 
 const never = new AbortController().signal;
@@ -41,7 +41,7 @@ test("a healthy header is read in a process of its own", async () => {
   const header = await inspector()(model, never);
   expect(header).toMatchObject({ architecture: "llama", vocabularySize: 365, fileBytes: (await stat(model)).size });
   expect(header.metadata["llama.block_count"]).toBe(2);
-  expect(header.tensors[0]).toEqual({ name: "token_embd.weight", type: "F32", shape: [64, 365] });
+  expect(header.tensors.embedding).toEqual({ name: "token_embd.weight", type: "F32", shape: [64, 365] });
 });
 
 describe("a file that can't be loaded is named, with what is wrong", () => {
@@ -104,11 +104,35 @@ test("the header that was not asked for longest is forgotten first", async () =>
   for (const file of files) await writeFile(file, "GGUF");
   const [a = "", b = "", c = ""] = files;
   const child = await scriptedChild(answersAtOnce);
-  const inspect = inspector({ childEntry: child.entry, maxRemembered: 2 });
+  const inspect = inspector({ childEntry: child.entry, maxRememberedCharacters: 180 });
   for (const file of [a, b, a, c, a]) await inspect(file, never);
   expect(await child.starts()).toBe(3);
   await inspect(b, never);
   expect(await child.starts()).toBe(4);
+});
+
+test("a header of 189 MB of texts or of 100,000 keys is read, and what comes back is as small as any other's", async () => {
+  const inspect = inspector({ timeoutMs: 30_000 });
+  const text = "x".repeat(15 * 1024 ** 2);
+  const metadata: MetadataEntry[] = [["general.architecture", "string", "llama"]];
+  await writeGguf(model, {
+    metadata: [
+      ...metadata,
+      ...Array.from({ length: 12 }, (_, index): MetadataEntry => [`text.${index}`, "string", text]),
+    ],
+    tensors: [],
+  });
+  expect((await stat(model)).size).toBeGreaterThan(188_000_000);
+  expect(await inspect(model, never)).toMatchObject({ metadata: { "general.architecture": "llama" } });
+  const many = join(folder, "many.gguf");
+  await writeGguf(many, {
+    metadata: [
+      ...metadata,
+      ...Array.from({ length: 100_000 }, (_, index): MetadataEntry => [`key.${index}`, "u32", 1]),
+    ],
+    tensors: [],
+  });
+  expect(JSON.stringify(await inspect(many, never)).length).toBeLessThan(1_000);
 });
 
 test("an aborted call is cancelled while another one still gets the header", async () => {

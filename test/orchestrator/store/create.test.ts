@@ -62,7 +62,8 @@ test("an adapter that is none is refused, and nothing is left of it", async () =
       Promise.resolve({
         architecture: "llama",
         metadata: { "general.type": "model" },
-        tensors: [],
+        tensors: {},
+        weightsByType: {},
         weightsBytes: 1,
         fileBytes: 1,
       }),

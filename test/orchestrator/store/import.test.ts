@@ -22,15 +22,16 @@ import {
   storeFixture,
   weights,
 } from "./store-fixture.ts";
+import { summaryOf } from "../../support/tensor-summary.ts";
 
 const data = weights(200_000);
 const header: GgufHeader = {
   architecture: "llama",
   metadata: { "general.file_type": 15 },
-  tensors: [
+  ...summaryOf([
     { name: "token_embd.weight", type: "Q4_K", shape: [1000, 7000] },
     { name: "output.weight", type: "Q6_K", shape: [600, 1] },
-  ],
+  ]),
   weightsBytes: 190_000,
   fileBytes: 200_000,
 };

@@ -45,5 +45,5 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, thr
 const repackedTypes = /^(Q4_|IQ4_|Q2_K|Q5_K|Q6_K|Q8_0|F16$)/;
 
 function isRepacked(header: GgufHeader): boolean {
-  return header.tensors.some(({ type }) => repackedTypes.test(type));
+  return Object.keys(header.weightsByType).some((type) => repackedTypes.test(type));
 }

@@ -1,5 +1,6 @@
 import type { Capability, InstalledModel, ModelFacts, ResidentModel, Trust } from "../../types.ts";
 import { tensorTypes } from "../../gguf/tensor-types.ts";
+import { usedMetadata } from "../../gguf/used-metadata.ts";
 import { isCloudName } from "../../store/model-name.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
@@ -16,8 +17,8 @@ const capabilities: readonly Capability[] = [
   "image",
   "audio",
 ];
-/** Arrays beyond this (vocabularies, merges) are of no use to the memory formulas. */
-const longestArray = 1_024;
+/** Of a model's parameters, a line each; a longer text is read to there. */
+const maxParameterCharacters = 64 * 1024;
 
 const record = (value: unknown): Reply => (typeof value === "object" && value !== null ? (value as Reply) : {});
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -87,7 +88,8 @@ export function modelFacts(
 ): ModelFacts {
   const reply = record(show);
   const details = record(reply["details"]);
-  const metadata = usefulMetadata(record(reply["model_info"]));
+  const info = record(reply["model_info"]);
+  const metadata = usedMetadata(Object.entries(info), text(info["general.architecture"]));
   const architecture = text(metadata["general.architecture"]);
   const own = (key: string): number | undefined => count(metadata[`${architecture}.${key}`]);
   const shown = Array.isArray(reply["capabilities"]) ? knownCapabilities(reply["capabilities"]) : undefined;
@@ -107,7 +109,6 @@ export function modelFacts(
     attachedDigests: attachedTo(show),
     capabilities: shown ?? installed?.capabilities ?? [],
     trust,
-    template: text(reply["template"]),
     system: text(reply["system"]),
     parameters: parametersOf(text(reply["parameters"])),
     metadata: Object.keys(metadata).length > 0 ? metadata : undefined,
@@ -128,14 +129,6 @@ function attachedTo(show: unknown): readonly string[] | undefined {
 
 function knownCapabilities(values: readonly unknown[]): readonly Capability[] {
   return capabilities.filter((capability) => values.includes(capability));
-}
-
-function usefulMetadata(info: Reply): Reply {
-  return Object.fromEntries(
-    Object.entries(info).filter(
-      ([, value]) => value !== null && !(Array.isArray(value) && value.length > longestArray),
-    ),
-  );
 }
 
 function vocabularyOf(tensors: unknown): number | undefined {
@@ -161,7 +154,7 @@ function tensorBytesOf(tensors: unknown): number | undefined {
 function parametersOf(lines: string | undefined): Record<string, unknown> | undefined {
   if (lines === undefined) return undefined;
   const parameters: Record<string, unknown> = {};
-  for (const line of lines.split("\n")) {
+  for (const line of lines.slice(0, maxParameterCharacters).split("\n")) {
     const [, name, raw] = /^\s*(\S+)\s+(.*\S)\s*$/.exec(line) ?? [];
     if (name === undefined || raw === undefined) continue;
     const value = parameterValue(raw);

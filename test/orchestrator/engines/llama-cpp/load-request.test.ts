@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/load-request.ts";
 import type { StoredModel } from "../../../../src/orchestrator/store/store.ts";
+import { summaryOf } from "../../../support/tensor-summary.ts";
 
 const stored = { weightsFile: "/w.gguf", adapterFiles: ["/a.gguf"] } as unknown as StoredModel;
 const requestFor = (types: readonly string[]) =>
@@ -9,7 +10,7 @@ const requestFor = (types: readonly string[]) =>
     header: {
       architecture: "llama",
       metadata: {},
-      tensors: types.map((type) => ({ name: "t", type, shape: [1] })),
+      ...summaryOf(types.map((type) => ({ name: "t", type, shape: [1] }))),
       weightsBytes: 100,
       fileBytes: 100,
     },

@@ -81,7 +81,7 @@ describe("what Ollama knows of a model", () => {
       'stop                           "<|im_start|>"\nstop                           "<|im_end|>"\ntemperature                    0.7';
     const metadata = {
       "tokenizer.ggml.tokens": Array.from({ length: 2_000 }, () => "x"),
-      "gemma3.attention.pattern": [1, 2],
+      "gemma3.attention.sliding_window_pattern": [1, 2],
     };
     const { engine } = await startPair({
       models: [
@@ -107,7 +107,7 @@ describe("what Ollama knows of a model", () => {
       parameters: { stop: ["<|im_start|>", "<|im_end|>"], temperature: 0.7 },
     });
     expect(facts.metadata).toHaveProperty(["gemma3.attention.head_count_kv"], 3);
-    expect(facts.metadata).toHaveProperty(["gemma3.attention.pattern"], [1, 2]);
+    expect(facts.metadata).toHaveProperty(["gemma3.attention.sliding_window_pattern"], [1, 2]);
     expect(facts.metadata).not.toHaveProperty(["tokenizer.ggml.tokens"]);
     expect(facts.metadata).not.toHaveProperty(["general.languages"]);
   });

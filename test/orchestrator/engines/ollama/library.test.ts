@@ -210,7 +210,14 @@ describe("a model that Ollama makes of another", () => {
   it("of a whole model as adapter is refused before anything is sent: Ollama would take it in without a word", async () => {
     const { fake } = await startLibrary();
     const inspect = () =>
-      Promise.resolve({ architecture: "llama", metadata: {}, tensors: [], weightsBytes: 1, fileBytes: 1 });
+      Promise.resolve({
+        architecture: "llama",
+        metadata: {},
+        tensors: {},
+        weightsByType: {},
+        weightsBytes: 1,
+        fileBytes: 1,
+      });
     const { creation } = engineAt(fake.url, {}, { inspect }).library ?? {};
     const adapterFile = await temporaryFile("model.gguf", "GGUF and some more");
     const recipe = { name: "poet:latest", base: "smollm2:135m", parameters: {}, adapterFile };

@@ -1,0 +1,73 @@
+import { expect, test } from "vitest";
+import { knownArchitectures, ollamaArchitectures } from "../../../src/orchestrator/gguf/architectures.ts";
+import { unsupportedReason } from "../../../src/orchestrator/gguf/compatibility.ts";
+import { factsFromHeader } from "../../../src/orchestrator/gguf/facts.ts";
+import { isUsedKey, usedMetadata } from "../../../src/orchestrator/gguf/used-metadata.ts";
+import { dimensionsOf } from "../../../src/orchestrator/memory/dimensions.ts";
+import { summaryOf } from "../../support/tensor-summary.ts";
+
+test("every key that anything asks for is kept", () => {
+  const asked = new Set<string>();
+  // Some keys are asked for only where another one is absent, or has a value.
+  const answers: readonly ((key: string, architecture: string) => unknown)[] = [
+    () => undefined,
+    () => 2,
+    (key) => (/wkv|shortconv/.test(key) ? undefined : 2),
+    (key) => (/wkv|shortconv|kda/.test(key) ? undefined : 2),
+    (key) => (/wkv|shortconv|kda|interval/.test(key) ? undefined : [2, 2]),
+    (key) => (key.endsWith("pattern") ? undefined : 4),
+  ];
+  for (const architecture of [...knownArchitectures, ...ollamaArchitectures.keys()]) {
+    for (const answer of answers) {
+      const metadata = new Proxy<Record<string, unknown>>(
+        {},
+        {
+          get(_, key) {
+            asked.add(`${architecture} ${String(key)}`);
+            if (key === "general.architecture") return architecture;
+            if (key === "general.type" || key === "adapter.type" || key === "split.count") return undefined;
+            return (
+              answer(String(key), architecture) ?? (/block_count$|embedding_length$/.test(String(key)) ? 2 : undefined)
+            );
+          },
+        },
+      );
+      const tensors = summaryOf([{ name: "token_embd.weight", type: "F32", shape: [2, 2] }]);
+      const header = { architecture, metadata, ...tensors, weightsBytes: 1, fileBytes: 1, vocabularySize: 4 };
+      unsupportedReason(header);
+      factsFromHeader(header);
+      dimensionsOf({ metadata, vocabularySize: 4 });
+      dimensionsOf({ metadata });
+    }
+  }
+  const lost = [...asked].filter((each) => {
+    const [architecture = "", key = ""] = each.split(" ");
+    return !isUsedKey(key, architecture);
+  });
+  expect(lost).toEqual([]);
+  expect(new Set([...asked].map((each) => each.split(" ")[1]?.replace(/^[^.]*\./, ""))).size).toBeGreaterThan(40);
+});
+
+test("what an engine or a file says beyond 64 KiB is as if it didn't say it", () => {
+  const long = Array.from({ length: 1_024 }, () => 123_456_789.123);
+  const kept = usedMetadata(
+    [
+      ["general.architecture", "llama"],
+      ...["block_count", "vocab_size", "embedding_length", "context_length", "feed_forward_length"].map(
+        (key) => [`llama.${key}`, long] as const,
+      ),
+    ],
+    "llama",
+  );
+  expect(Object.keys(kept)).toHaveLength(5);
+  expect(usedMetadata([["llama.block_count", Array.from({ length: 1_025 }, () => 1)]], "llama")).toEqual({});
+  expect(
+    usedMetadata(
+      [
+        ["llama.block_count", { deep: 1 }],
+        ["general.type", "x".repeat(257)],
+      ],
+      "llama",
+    ),
+  ).toEqual({});
+});

@@ -1,0 +1,20 @@
+import type { ByteSource } from "../../src/orchestrator/gguf/cursor.ts";
+import type { GgufTensor } from "../../src/orchestrator/gguf/inspect.ts";
+import { parseHeader } from "../../src/orchestrator/gguf/read-header.ts";
+
+/** All that a header holds, texts of up to 16 MiB and lists of up to 1,024 items. Throws `DamagedGguf`. */
+export function readWhole(source: ByteSource) {
+  const entries: [key: string, value: unknown][] = [];
+  const tensors: GgufTensor[] = [];
+  let vocabularySize: number | undefined;
+  const read = parseHeader(source, {
+    longestText: () => 16 * 1024 ** 2,
+    entry(key, value, items) {
+      if (value !== undefined) entries.push([key, value]);
+      if (key === "tokenizer.ggml.tokens") vocabularySize = items;
+    },
+    tensor: (tensor) => void tensors.push(tensor),
+  });
+  const metadata: Record<string, unknown> = Object.fromEntries(entries);
+  return { ...read, metadata, tensors, ...(vocabularySize === undefined ? {} : { vocabularySize }) };
+}
