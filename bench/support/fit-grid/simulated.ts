@@ -1,14 +1,14 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type ChildSession, openChild } from "../../../src/orchestrator/engines/llama-cpp/child-session.ts";
-import { batchTokens, sequencesPerModel } from "../../../src/orchestrator/engines/llama-cpp/load-request.ts";
+import { batchTokens } from "../../../src/orchestrator/engines/llama-cpp/load-request.ts";
 import type { AllocatorLoad } from "./allocator.ts";
 
 /** The loads that the embedded engine itself makes, and so the ones that its estimate can be asked about. */
 export const ownLoads: readonly AllocatorLoad[] = [4_096, 16_384].map((contextTokens) => ({
   contextTokens,
   batchTokens,
-  parallel: sequencesPerModel,
+  parallel: 1,
   cacheType: "f16",
 }));
 

@@ -28,6 +28,11 @@ export interface GenerationRequest {
   readonly contextTokens: number;
   /** As for a load; 0 unloads when the answer is done. Absent: unchanged. */
   readonly keepAliveSeconds?: number;
+  /**
+   * Conversations whose cache the engine may keep side by side from now on; absent: as many as it keeps. Engines that
+   * decide for themselves ignore it.
+   */
+  readonly sequences?: number;
 }
 
 export interface GenerationSink {
@@ -45,6 +50,10 @@ export interface Generation {
   readonly promptTokens: number;
   /** Prompt tokens that came from the prefix cache, when the engine says. */
   readonly cachedPromptTokens?: number;
+  /** Those that were in the cache until another conversation overwrote them, and were computed again. */
+  readonly recomputedTokens?: number;
+  /** Conversations that the cache of the model holds side by side. */
+  readonly sequences?: number;
   readonly completionTokens: number;
   /** Waited inside the engine for cores that another generation used; absent when the engine doesn't say. */
   readonly queueMs?: number;

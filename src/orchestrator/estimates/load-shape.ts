@@ -1,4 +1,4 @@
-import { batchTokens, sequencesPerModel } from "../engines/llama-cpp/load-request.ts";
+import { batchTokens } from "../engines/llama-cpp/load-request.ts";
 import type { LoadShape } from "../memory/cache.ts";
 import { ollamaLoad } from "../memory/ollama-load.ts";
 import type { Engine } from "../engines/engine.ts";
@@ -12,6 +12,6 @@ export function loadShapeOf(
 ): LoadShape | undefined {
   if (kind === "ollama") return ollamaLoad(facts, contextTokens, serverOptions);
   if (kind === "llama-cpp")
-    return { contextTokens, parallel: sequencesPerModel, batchTokens, cacheType: "f16", hasFlashAttention: true };
+    return { contextTokens, parallel: 1, batchTokens, cacheType: "f16", hasFlashAttention: true };
   return undefined;
 }

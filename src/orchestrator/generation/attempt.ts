@@ -179,6 +179,8 @@ async function send(
     request.temperature ?? options?.temperature ?? settingOrOwn("temperature", caller.settings, budget.own);
   const topP = request.topP ?? options?.topP ?? caller.settings.topP;
   const keepAliveSeconds = world.loader.telling.ofAnswer(engine, model.name, request.keepAliveSeconds);
+  const { sequences } = world.loader;
+  const more = await sequences.grant(entry.located, budget.contextTokens);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
@@ -191,6 +193,7 @@ async function send(
     },
     contextTokens: budget.contextTokens,
     ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }),
+    ...(more === undefined ? {} : { sequences: more.sequences }),
   };
   if (entry.candidate.trust === "remote") world.noteRemote();
   const sign = world.liveness.begin(engine, model.name, countPromptTokens(messages));
@@ -198,6 +201,7 @@ async function send(
     const sink = progressSink(model.name, context, sign);
     const answer = await boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
     world.loader.telling.answered(engine, model.name, keepAliveSeconds);
+    sequences.answered(entry.located, answer.generation);
     world.observations.generated(
       modelId(engine.id, model.name),
       answer.generation.completionTokens,
@@ -209,6 +213,7 @@ async function send(
     throw error;
   } finally {
     sign.end();
+    more?.release();
     if (keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
   }
 }

@@ -25,6 +25,7 @@ import { lastUseMs } from "./last-use.ts";
 import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
+import { createMoreSequences, type MoreSequences } from "./more-sequences.ts";
 import { createOwnLoads, type OwnLoads } from "./own-loads.ts";
 import { createPolicies } from "./policies.ts";
 import { type Asker, type LoaderQueueing, type TakeTurn } from "./queueing.ts";
@@ -69,6 +70,7 @@ export interface Loader extends LoaderQueueing {
   /** What engines are told with answers of how long models stay. */
   readonly telling: Pick<Telling, "ofAnswer" | "answered">;
   isBusy(id: string): boolean;
+  readonly sequences: MoreSequences;
   /** What looks after models in memory works with. */
   readonly upkeep: LoaderUpkeep;
   estimate: Estimates["of"];
@@ -354,6 +356,7 @@ export function createLoader(parts: {
     setPinned: stays.setPinned,
     isPinned: keeping.isPinned,
     telling,
+    sequences: createMoreSequences({ source, quickEstimate: estimates.quick, domainOf, decisions }),
     pinnedCount: stays.pinnedCount,
     followKeepAlive: stays.follow,
     isBusy: occupancy.isBusy,

@@ -132,6 +132,18 @@ export function capFree(state: MemoryState): number | undefined {
   return state.maxBytes - sum(state.resident.map((entry) => entry.sizeBytes)) - reserved;
 }
 
+/** What an optional use of memory may take at most of what is free beyond the buffer. */
+const mostOfPlenty = 1 / 4;
+
+/**
+ * Whether RAM is plentiful for `bytes` that an answer can do without: they take at most a quarter of what is free beyond
+ * the buffer, and of what `memory.maxBytes` leaves.
+ */
+export function isPlentyFor(bytes: number, state: MemoryState): boolean {
+  const free = Math.min(freeRam(state) - state.bufferBytes, capFree(state) ?? Number.POSITIVE_INFINITY);
+  return bytes <= free * mostOfPlenty;
+}
+
 /** Over all cards; a process's own part of a card is left out. */
 export function freeVram(state: MemoryState): number {
   return hasCards(state) ? sum((state.gpus ?? []).map((gpu) => freeOnCard(gpu, state))) : 0;

@@ -147,12 +147,15 @@ function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown)
 function generationOf(done: GenerateDone) {
   const { text, thinking, finishReason, promptTokens, cachedPromptTokens, completionTokens, prefillMs, decodeMs } =
     done;
+  const { recomputedTokens, sequences } = done;
   return {
     text,
     ...(thinking === "" ? {} : { thinking }),
     finishReason,
     promptTokens,
     cachedPromptTokens,
+    recomputedTokens,
+    sequences,
     completionTokens,
     prefillMs,
     decodeMs,

@@ -90,11 +90,10 @@ export function createEstimator(parts: {
     estimate(digest, load, signal) {
       const { file, useMmap, contextTokens, isEmbedding } = load;
       // Embeddings are computed over a whole context at once.
-      const sequences = isEmbedding ? 1 : load.sequences;
       const batchTokens = isEmbedding ? contextTokens : Math.min(load.batchTokens, contextTokens);
-      const shape = { contextTokens, sequences, batchTokens, isEmbedding };
+      const shape = { contextTokens, sequences: 1, batchTokens, isEmbedding };
       const request = { type: "estimate", file, useMmap, ...shape, withVocabulary: true } as const;
-      const key = `${digest} ${contextTokens} ${load.sequences} ${useMmap}`;
+      const key = `${digest} ${contextTokens} ${useMmap}`;
       return once(estimates, key, file, signal, () =>
         inProcess(request, limitMs, signal, async (session, ask) => {
           const base = await readProcessMemory(session.pid);

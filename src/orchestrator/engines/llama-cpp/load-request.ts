@@ -3,12 +3,6 @@ import type { StoredModel } from "../../store/store.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 
 /**
- * Conversations of one model that keep their cache side by side. Each costs a whole cache, so two: an assistant that
- * works on a file, and whoever interrupts it.
- */
-export const sequencesPerModel = 2;
-
-/**
  * Most prompt tokens of one evaluation. llama.cpp reserves logits (vocabulary × 4 bytes) for each, so 512 would reserve
  * 98 MiB for a vocabulary of 49,152 and 307 MiB for one of 150,000 that we never use; a chunk of a prompt is rarely larger.
  */
@@ -30,7 +24,6 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, thr
     adapterFiles: stored.adapterFiles,
     useMmap: !isRepacked(header),
     contextTokens,
-    sequences: sequencesPerModel,
     batchTokens,
     isEmbedding,
     threads,

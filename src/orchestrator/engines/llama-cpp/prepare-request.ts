@@ -45,6 +45,7 @@ export function prepareRequest(
     ...(format === undefined ? {} : { format }),
     ...(request.think === undefined ? {} : { think: request.think }),
     maxTokens: request.maxTokens,
+    sequences: request.sequences ?? 1,
     sampling: samplingOf(stored.parameters, request, format !== undefined),
   };
 }

@@ -28,6 +28,14 @@ beforeAll(async () => {
 }, setupLimitMs);
 afterAll(() => subject.dispose(), testLimitMs);
 
+const otherFile = "Another file altogether. ".repeat(30);
+const about = (question: string, file: string, sequences?: number) =>
+  ask(subject, {
+    model: tiny,
+    messages: [{ role: "user", content: `${file}\n${question}` }],
+    ...(sequences === undefined ? {} : { sequences }),
+  });
+
 describe("an answer", () => {
   it(
     "is what the model says, to the letter, with exact counts",
@@ -54,16 +62,34 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "evaluates only what a follow-up adds, also when another conversation came between",
+    "evaluates only what a follow-up adds",
     async () => {
-      const about = (question: string, file: string) =>
-        ask(subject, { model: tiny, messages: [{ role: "user", content: `${file}\n${question}` }] });
       const first = await about("What is it?", longPrompt);
-      await about("And this?", "Another file altogether. ".repeat(30));
       const second = await about("Who wrote it?", longPrompt);
       expect(first.cachedPromptTokens).toBeLessThan(100);
       expect(second.cachedPromptTokens).toBeGreaterThan(longPrompt.length * 0.9);
       expect(second.promptTokens - (second.cachedPromptTokens ?? 0)).toBeLessThan(60);
+      expect(second).toMatchObject({ recomputedTokens: 0, sequences: 1 });
+    },
+    testLimitMs,
+  );
+  it(
+    "of a conversation that another one interrupted computes it again, and not once a second sequence is allowed",
+    async () => {
+      const file = longPrompt.toUpperCase();
+      await about("What is it?", file);
+      await about("And this?", otherFile);
+      const back = await about("Who wrote it?", file);
+      expect(back.recomputedTokens).toBeGreaterThan(file.length * 0.9);
+      const before = (await subject.residency.loaded(never))[0]?.sizeBytes ?? 0;
+
+      expect(await about("And this?", otherFile, 2)).toMatchObject({ sequences: 2 });
+      const [first, other] = [await about("When?", file), await about("Why?", otherFile)];
+      expect(first.cachedPromptTokens).toBeGreaterThan(file.length * 0.9);
+      expect(other.cachedPromptTokens).toBeGreaterThan(otherFile.length * 0.9);
+      expect(first.recomputedTokens).toBe(0);
+      // The practice model's cache takes little, and its second sequence is counted.
+      expect((await subject.residency.loaded(never))[0]?.sizeBytes).toBeGreaterThan(before);
     },
     testLimitMs,
   );

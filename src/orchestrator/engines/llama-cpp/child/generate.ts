@@ -1,6 +1,6 @@
 import { whileEvaluatedAnew } from "./evaluated-anew.ts";
 import type { Prefill } from "./prefill.ts";
-import { chooseSequence } from "./sequences.ts";
+import { chooseSequence, createDisplacedPrompts } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { promptOf } from "./chat-template.ts";
 import type {
@@ -19,7 +19,9 @@ export interface GeneratorParts {
   readonly library: NodeLlamaCpp;
   readonly llama: Llama;
   readonly model: LlamaModel;
-  readonly sequences: readonly ContextSequence[];
+  readonly firstSequence: ContextSequence;
+  /** Another one, with a cache of its own. */
+  readonly addSequence: (signal: AbortSignal) => Promise<ContextSequence>;
   /** Window of one sequence. */
   readonly contextTokens: number;
   readonly decodeThreads: number;
@@ -30,25 +32,45 @@ export interface GeneratorParts {
 /** A wrapper that thinks may put a few tokens of its own around its thoughts. */
 const thoughtMarkTokens = 16;
 
+/** A cache that shares fewer tokens with a prompt belongs to another conversation, if it holds as many that differ. */
+const worthKeepingTokens = 64;
+
 /** Answers one request at a time: the server lets no second one through. */
 export function createGenerator(parts: GeneratorParts) {
   const { library, llama, model, contextTokens } = parts;
-  const lastUse = parts.sequences.map(() => 0);
+  const sequences = [{ sequence: parts.firstSequence, lastUse: 0 }];
+  const displaced = createDisplacedPrompts();
   let uses = 0;
 
-  function place(prompt: Token[]): ContextSequence {
-    const index = chooseSequence(
-      parts.sequences.map((sequence, at) => ({
-        commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
-        heldTokens: sequence.nextTokenIndex,
-        lastUse: lastUse[at] ?? 0,
-      })),
-    );
-    const sequence = parts.sequences[index];
-    if (sequence === undefined) throw new Error(`no sequence ${index}`);
+  async function place(prompt: Token[], mostSequences: number, signal: AbortSignal): Promise<ContextSequence> {
+    const states = sequences.map(({ sequence, lastUse }) => ({
+      commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
+      heldTokens: sequence.nextTokenIndex,
+      lastUse,
+    }));
+    const index = chooseSequence(states);
+    let chosen = sequences[index];
+    const state = states[index];
+    if (chosen === undefined || state === undefined) throw new Error(`no sequence ${index}`);
+    if (sequences.length < mostSequences && state.heldTokens - state.commonTokens >= worthKeepingTokens) {
+      chosen = (await tryToAdd(signal)) ?? chosen;
+    }
     uses += 1;
-    lastUse[index] = uses;
-    return sequence;
+    chosen.lastUse = uses;
+    return chosen.sequence;
+  }
+
+  /** The answer can do without: what stands in the way is logged, and tried again by the next request that may. */
+  async function tryToAdd(signal: AbortSignal) {
+    try {
+      const added = { sequence: await parts.addSequence(signal), lastUse: 0 };
+      sequences.push(added);
+      return added;
+    } catch (error) {
+      throwIfAborted(signal);
+      process.stderr.write(`[warn] no second sequence: ${error instanceof Error ? error.message : String(error)}\n`);
+      return undefined;
+    }
   }
 
   return async function generate(
@@ -76,11 +98,13 @@ export function createGenerator(parts: GeneratorParts) {
     const reading = () => emit({ type: "phase", phase: "prefill" });
     reading();
     const startedAt = performance.now();
-    const sequence = place(prompt);
+    const sequence = await place(prompt, request.sequences, signal);
     const beforeLast = prompt.slice(0, -1);
     const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
+    displaced.note(sequence.contextTokens, firstDifferentIndex);
     await whileEvaluatedAnew(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reading);
     const cachedPromptTokens = sequence.nextTokenIndex;
+    const recomputedTokens = displaced.missedTokens(beforeLast, cachedPromptTokens);
     await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, reading);
 
     emit({ type: "phase", phase: "decode" });
@@ -117,6 +141,8 @@ export function createGenerator(parts: GeneratorParts) {
         finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
         promptTokens: prompt.length,
         cachedPromptTokens,
+        recomputedTokens,
+        sequences: sequences.length,
         completionTokens: sequence.tokenMeter.usedOutputTokens - outputBefore,
         prefillMs: (firstTokenAt ?? endedAt) - startedAt,
         decodeMs: endedAt - (firstTokenAt ?? endedAt),

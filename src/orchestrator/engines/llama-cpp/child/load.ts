@@ -1,7 +1,7 @@
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator } from "./generate.ts";
-import type { EmbeddingContext, Llama, LlamaModel, NodeLlamaCpp } from "./node-llama-cpp.ts";
+import type { ContextSequence, EmbeddingContext, Llama, LlamaModel, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import { createPrefill } from "./prefill.ts";
 import type {
   ChildEvent,
@@ -74,22 +74,27 @@ async function chatModel(
 ): Promise<ChildModel> {
   const adapters = request.adapterFiles.map((filePath) => ({ filePath }));
   const templateFor = createChatTemplates(library, model);
-  const context = await model.createContext({
-    contextSize: request.contextTokens,
-    sequences: request.sequences,
-    batchSize: request.batchTokens,
-    threads: { ideal: Math.max(request.threads.prefill, request.threads.decode) },
-    flashAttention: "auto",
-    // A smaller context than planned would be a silent fallback.
-    failedCreationRemedy: false,
-    createSignal: signal,
-    ...(adapters.length === 0 ? {} : { lora: { adapters } }),
-  });
+  // One context a sequence: those of one context are all paid for when it is made.
+  const addSequence = async (until: AbortSignal): Promise<ContextSequence> => {
+    const context = await model.createContext({
+      contextSize: request.contextTokens,
+      sequences: 1,
+      batchSize: request.batchTokens,
+      threads: { ideal: Math.max(request.threads.prefill, request.threads.decode) },
+      flashAttention: "auto",
+      // A smaller context than planned would be a silent fallback.
+      failedCreationRemedy: false,
+      createSignal: until,
+      ...(adapters.length === 0 ? {} : { lora: { adapters } }),
+    });
+    return context.getSequence();
+  };
   const generate = createGenerator({
     library,
     llama,
     model,
-    sequences: Array.from({ length: request.sequences }, () => context.getSequence()),
+    firstSequence: await addSequence(signal),
+    addSequence,
     contextTokens: request.contextTokens,
     decodeThreads: request.threads.decode,
     templateFor,

@@ -97,6 +97,8 @@ export interface LlamaContext {
 
 export interface ContextSequence {
   readonly nextTokenIndex: number;
+  /** A copy of what it holds. */
+  readonly contextTokens: Token[];
   readonly tokenMeter: { readonly usedOutputTokens: number };
   compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
   adaptStateToTokens(tokens: Token[], allowShift: false): Promise<void>;

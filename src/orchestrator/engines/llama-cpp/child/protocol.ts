@@ -24,7 +24,6 @@ export interface LoadRequest {
   readonly adapterFiles: readonly string[];
   readonly useMmap: boolean;
   readonly contextTokens: number;
-  readonly sequences: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
   readonly threads: { readonly prefill: number; readonly decode: number };
@@ -78,6 +77,8 @@ export interface GenerateRequest {
   readonly think?: ThinkLevel;
   readonly maxTokens: number;
   readonly sampling: ChildSampling;
+  /** Sequences that the model may have; one is added where this prompt would overwrite another conversation. */
+  readonly sequences: number;
 }
 
 export interface ChildSampling {
@@ -100,6 +101,10 @@ export interface GenerateDone {
   readonly finishReason: "stop" | "length";
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
+  /** Prompt tokens that were in the cache until another conversation overwrote them. */
+  readonly recomputedTokens: number;
+  /** Conversations that the cache holds side by side now. */
+  readonly sequences: number;
   readonly completionTokens: number;
   readonly prefillMs: number;
   readonly decodeMs: number;

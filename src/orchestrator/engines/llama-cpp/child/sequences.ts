@@ -25,3 +25,38 @@ export function chooseSequence(states: readonly SequenceState[]): number {
   });
   return chosen;
 }
+
+/** Conversations that lost their place in the cache and are remembered as text: four of them take next to nothing. */
+const mostDisplaced = 4;
+
+/** What another conversation overwrote, so that a return shows what one more sequence would have saved. */
+export interface DisplacedPrompts {
+  /** `tokens`: all that the sequence held; the first `keptTokens` stay. */
+  note(tokens: readonly number[], keptTokens: number): void;
+  /** Tokens that `prompt` would have found in the cache, beyond the `cachedTokens` that it finds. */
+  missedTokens(prompt: readonly number[], cachedTokens: number): number;
+}
+
+export function createDisplacedPrompts(): DisplacedPrompts {
+  let displaced: (readonly number[])[] = [];
+  return {
+    note(tokens, keptTokens) {
+      if (tokens.length > keptTokens) displaced = [tokens, ...displaced].slice(0, mostDisplaced);
+    },
+    missedTokens(prompt, cachedTokens) {
+      const shared = displaced.map((tokens) => commonLength(tokens, prompt));
+      const most = Math.max(0, ...shared);
+      if (most <= cachedTokens) return 0;
+      // It is back.
+      displaced = displaced.filter((_, index) => shared[index] !== most);
+      return most - cachedTokens;
+    },
+  };
+}
+
+function commonLength(a: readonly number[], b: readonly number[]): number {
+  const end = Math.min(a.length, b.length);
+  let length = 0;
+  while (length < end && a[length] === b[length]) length += 1;
+  return length;
+}

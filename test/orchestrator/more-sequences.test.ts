@@ -1,0 +1,65 @@
+import { describe, expect, it } from "vitest";
+import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
+import type { MemoryEstimate } from "../../src/orchestrator/types.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createTestBrain } from "../support/orchestrator.ts";
+
+const model = "m:1b";
+const estimate: MemoryEstimate = {
+  method: "simulated",
+  predictedBytes: 3 * gigabyte,
+  margin: 0,
+  processBytes: 0,
+  parts: { weightsBytes: gigabyte, cacheBytes: 1.5 * gigabyte, computeBytes: 0.5 * gigabyte, otherBytes: 0 },
+};
+
+/** An engine whose conversations come back to an overwritten cache until it may keep two. */
+function start(memoryBytes: number, more: { readonly settings?: object } = {}) {
+  const engine = createFakeEngine("llama-cpp", [fakeModel(model, gigabyte)], {
+    kind: "llama-cpp",
+    estimation: { estimate: () => Promise.resolve(estimate) },
+  });
+  const requests: GenerationRequest[] = [];
+  let sequences = 1;
+  engine.answer = (request) => {
+    requests.push(request);
+    sequences = Math.max(sequences, request.sequences ?? 1);
+    return Promise.resolve({ sequences, recomputedTokens: sequences === 1 ? 500 : 0 });
+  };
+  const brain = createTestBrain([engine], { memoryBytes, ...more });
+  return {
+    ...brain,
+    requests,
+    async askTwice() {
+      await brain.generate({ model });
+      await brain.generate({ model });
+      return requests.map((request) => request.sequences);
+    },
+  };
+}
+
+describe("a second conversation's cache", () => {
+  // One cache takes 2 GB with its compute buffer; the weights' file 1 GB, the buffer 2 GB.
+  const plenty = (3 + 8) * gigabyte;
+
+  it("is granted once a conversation was computed again, where it takes at most a quarter of what is free", async () => {
+    const { askTwice, generate, requests, orchestrator, caller } = start(plenty);
+    expect(await askTwice()).toEqual([undefined, 2]);
+    const [decision] = orchestrator.decisions(caller());
+    expect(decision).toMatchObject({ kind: "load", model });
+    expect(decision?.steps.join("; ")).toContain("memory is plentiful: 2.0 GB more for a second cache");
+    await generate({ model });
+    expect(requests.at(-1)?.sequences).toBeUndefined();
+  });
+
+  it.each([
+    ["a byte less is free", plenty - 1, {}],
+    [
+      "memory.maxBytes leaves less",
+      plenty,
+      { settings: { memory: { bufferBytes: 2 * gigabyte, maxBytes: 8 * gigabyte } } },
+    ],
+  ])("is not while %s", async (_, memoryBytes, more) => {
+    expect(await start(memoryBytes, more).askTwice()).toEqual([undefined, undefined]);
+  });
+});
