@@ -3,6 +3,9 @@ import { basename } from "node:path";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { readProcessMemory } from "../src/orchestrator/engines/llama-cpp/process-facts.ts";
+import { loadShapeOf } from "../src/orchestrator/estimates/load-shape.ts";
+import { dimensionsOf } from "../src/orchestrator/memory/dimensions.ts";
+import { residentPart } from "../src/orchestrator/memory/simulated.ts";
 import { installedEngine } from "../test/support/engine.ts";
 import { smolLm2 } from "../test/support/weights.ts";
 import {
@@ -83,7 +86,10 @@ deleted afterwards) and compares the resident set of its runner, without that of
 
 async function measureOwn(subject: EngineUnderTest, contextTokens: number) {
   const { estimation, residency } = subject.engine;
-  const estimate = await estimation?.estimate(model, { contextTokens }, never);
+  const facts = await subject.engine.describe(model, never);
+  const load = loadShapeOf(subject.engine, facts, contextTokens);
+  const reserved = await estimation?.estimate(model, { contextTokens }, never);
+  const estimate = load && reserved && residentPart(reserved, load, dimensionsOf(facts));
   if (estimate?.parts === undefined) throw new Error(`no estimate at ${contextTokens}`);
   const measured: number[] = [];
   for (let run = 0; run < runs; run += 1) {
@@ -116,7 +122,7 @@ async function startComparison(url: string, file: string) {
   await call("/api/create", { model: ollamaModel, files: { [name]: digest }, stream: false });
   // Ollama writes the file anew, so its blob has another digest.
   const { modelfile } = (await call("/api/show", { model: ollamaModel })) as { modelfile: string };
-  const blob = /^FROM .*(sha256-[0-9a-f]{64})$/m.exec(modelfile)?.[1] ?? digest.replace(":", "-");
+  const blob = /^FROM (.+)$/m.exec(modelfile)?.[1] ?? digest.replace(":", "-");
   return {
     async measure(contextTokens: number) {
       await call("/api/generate", {

@@ -7,7 +7,7 @@ import type { LocatedModel, ModelPlace } from "../inventory/places.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";
-import { type AllocatorBytes, simulatedElsewhere } from "../memory/simulated.ts";
+import { type AllocatorBytes, residentPart, simulatedElsewhere } from "../memory/simulated.ts";
 import type { InstalledModel, MemoryEstimate, ModelFacts, ModelOverrides } from "../types.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import type { KeptLearning } from "./kept-learning.ts";
@@ -68,8 +68,13 @@ export function createEstimates(parts: {
     const key = simulationKey(located, contextTokens);
     const remembered = simulations.get(key);
     if (remembered !== undefined) return remembered;
-    const estimate = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
-    if (estimate !== undefined) simulations.set(key, estimate);
+    const reserved = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
+    if (reserved === undefined) return undefined;
+    const facts = await factsOf(located, signal);
+    const load = facts && loadShapeOf(engine, facts, contextTokens);
+    const dimensions = facts && explainedOnce(engine, facts)?.dimensions;
+    const estimate = load === undefined ? reserved : residentPart(reserved, load, dimensions);
+    simulations.set(key, estimate);
     return estimate;
   }
 

@@ -19,7 +19,7 @@ export interface MoreSequences {
     contextTokens: number,
   ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined>;
   /** Notes what an answer says of the cache. */
-  answered(located: LocatedModel, generation: Generation): void;
+  answered(located: LocatedModel, generation: Pick<Generation, "recomputedTokens" | "sequences">): void;
 }
 
 /** An assistant that works on a file, and a conversation that interrupts it. */

@@ -50,6 +50,24 @@ export function simulatedElsewhere(
   };
 }
 
+/**
+ * The embedded engine's own simulation, with what of its compute buffer becomes resident: llama.cpp reserves logits for
+ * every token of a batch, and only those of the last one are computed, so their pages are never touched (25 MB of
+ * SmolLM2 at a batch of 128). Unchanged where the formula doesn't know the model.
+ */
+export function residentPart(
+  estimate: MemoryEstimate,
+  load: LoadShape,
+  model: ModelDimensions | undefined,
+): MemoryEstimate {
+  const { parts } = estimate;
+  if (parts === undefined || model === undefined || model.isEncoder) return estimate;
+  const touched = computeBytes(model, load, "sequences") / computeBytes(model, load, "batch");
+  const compute = Math.ceil(parts.computeBytes * Math.min(1, touched));
+  const predictedBytes = estimate.predictedBytes - parts.computeBytes + compute;
+  return { ...estimate, predictedBytes, parts: { ...parts, computeBytes: compute } };
+}
+
 interface Split {
   readonly cacheBytes: number;
   readonly stateBytes?: number;

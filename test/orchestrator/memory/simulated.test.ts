@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { calibrate } from "../../../src/orchestrator/memory/calibration.ts";
 import { computeBytes } from "../../../src/orchestrator/memory/compute.ts";
-import { simulatedElsewhere } from "../../../src/orchestrator/memory/simulated.ts";
+import { residentPart, simulatedElsewhere } from "../../../src/orchestrator/memory/simulated.ts";
 import { load as loadOf, published } from "./metadata.ts";
 
 const model = published("SmolLM2 135M");
@@ -38,4 +38,22 @@ it("a model that the formula doesn't know keeps the allocator's own numbers", ()
     predictedBytes: 280 * mib,
     parts: { cacheBytes: 88 * mib, computeBytes: 102 * mib },
   });
+});
+
+it("the embedded engine's own simulation counts the compute buffer without the logits that are never computed", () => {
+  const own = loadOf(8_192, { batchTokens: 128 });
+  const parts = { weightsBytes: 90 * mib, cacheBytes: 180 * mib, computeBytes: 25 * mib, otherBytes: 20 * mib };
+  const estimate = {
+    method: "simulated",
+    predictedBytes: 315 * mib,
+    margin: 0.05,
+    processBytes: 88 * mib,
+    parts,
+  } as const;
+  const resident = residentPart(estimate, own, model);
+  // 24 MiB are logits of SmolLM2's 49,152 words for 128 tokens; masks and a block's results lie in their place.
+  expect(resident.parts?.computeBytes).toBeLessThan(7 * mib);
+  expect(resident.parts?.computeBytes).toBeGreaterThan(4 * mib);
+  expect(315 * mib - resident.predictedBytes).toBe(25 * mib - (resident.parts?.computeBytes ?? 0));
+  expect(residentPart(estimate, own, undefined)).toBe(estimate);
 });

@@ -98,9 +98,7 @@ export function createEstimator(parts: {
         inProcess(request, limitMs, signal, async (session, ask) => {
           const base = await readProcessMemory(session.pid);
           const done = await ask();
-          const grown = await readProcessMemory(session.pid);
-          const grownBytes = base && grown ? Math.max(0, grown.anonymousBytes - base.anonymousBytes) : 0;
-          const otherBytes = grownBytes + generationBytes;
+          const otherBytes = (done.vocabularyBytes ?? 0) + generationBytes;
           const baseBytes = base ? base.anonymousBytes + base.mappedBytes : usualBaseBytes;
           return toEstimate(done, contextTokens, otherBytes, baseBytes);
         }),

@@ -1,4 +1,6 @@
+import { readProcessMemory } from "../process-facts.ts";
 import { ChildFailure } from "./failure.ts";
+import { collectGarbage } from "./garbage.ts";
 import type { GgufFileInfo, Llama, NodeLlamaCpp, Requirements } from "./node-llama-cpp.ts";
 import { cacheTypeNumbers, type EstimateDone, type EstimateRequest } from "./protocol.ts";
 
@@ -6,9 +8,9 @@ import { cacheTypeNumbers, type EstimateDone, type EstimateRequest } from "./pro
 const stepTokens = 256;
 
 /**
- * Runs llama.cpp's allocator without allocating, then, where asked, loads the vocabulary alone, so that the growth of
- * this process afterwards is what a model costs beside its buffers (tokenizer tables, headers). Use a fresh process for
- * each model.
+ * Where asked, loads the vocabulary alone, so that the growth of this process is what a model costs beside its buffers
+ * (tokenizer tables, header), then runs llama.cpp's allocator without allocating. In this order, because the allocator
+ * leaves more garbage than the tables take. Use a fresh process for each model.
  * Throws when the library fell back to its own heuristics: they don't deserve the name *simulated*.
  */
 export async function estimate(
@@ -18,7 +20,8 @@ export async function estimate(
   logLines: () => readonly string[],
 ): Promise<EstimateDone> {
   const { file, useMmap, isEmbedding, hasFlashAttention } = request;
-  const info = await library.readGgufFileInfo(file, { logWarnings: false, sourceType: "filesystem" });
+  const vocabularyBytes = request.withVocabulary ? await vocabularyOf(library, llama, request) : undefined;
+  const info = await readHeader(library, file);
   const insights = await library.GgufInsights.from(info, llama);
   // Matches what loading does: all layers on the GPU's side where there is one.
   const gpuLayers = llama.gpu === false ? 0 : insights.totalLayers + 1;
@@ -46,13 +49,29 @@ export async function estimate(
     contextBytes: await contextBytes(request.contextTokens),
     smallestContextBytes: await contextBytes(smallestContextTokens),
     smallestContextTokens,
+    ...(vocabularyBytes === undefined ? {} : { vocabularyBytes }),
   };
   const fallback = logLines().find((line) => line.includes("Falling back to estimation heuristic"));
   if (fallback !== undefined) throw new ChildFailure("failed", fallback);
-  // A header without words has no tables, and node-llama-cpp would end the process over it.
-  if (request.withVocabulary && hasVocabulary(info))
-    await llama.loadModel({ modelPath: file, vocabOnly: true, useMmap });
   return done;
+}
+
+const readHeader = (library: NodeLlamaCpp, file: string): Promise<GgufFileInfo> =>
+  library.readGgufFileInfo(file, { logWarnings: false, sourceType: "filesystem" });
+
+/** Undefined where the system doesn't report a process's memory. */
+async function vocabularyOf(
+  library: NodeLlamaCpp,
+  llama: Llama,
+  { file, useMmap }: EstimateRequest,
+): Promise<number | undefined> {
+  const base = await readProcessMemory(process.pid);
+  // A header without words has no tables, and node-llama-cpp would end the process over it.
+  if (hasVocabulary(await readHeader(library, file)))
+    await llama.loadModel({ modelPath: file, vocabOnly: true, useMmap });
+  collectGarbage();
+  const grown = await readProcessMemory(process.pid);
+  return base && grown ? Math.max(0, grown.anonymousBytes - base.anonymousBytes) : undefined;
 }
 
 function hasVocabulary({ metadata }: GgufFileInfo): boolean {

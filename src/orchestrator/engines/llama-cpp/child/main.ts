@@ -5,6 +5,7 @@
 import { pathToFileURL } from "node:url";
 import { estimate } from "./estimate.ts";
 import { ChildFailure } from "./failure.ts";
+import { collectGarbage } from "./garbage.ts";
 import { type ChildModel, loadModel, loadVocabulary } from "./load.ts";
 import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
@@ -97,12 +98,6 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
     running.delete(id);
     collectLater();
   }
-}
-
-/** JavaScript's garbage (a header's 50,000 words, a generation's objects) must not pass for the model's memory. */
-function collectGarbage(): void {
-  // Exposed by a flag of the owner.
-  (globalThis as { gc?: () => void }).gc?.();
 }
 
 /** When nothing came for a second, so that no request waits for it. */

@@ -67,6 +67,8 @@ export interface EstimateDone {
   /** The same with a cache hardly worth mentioning: of the smallest context that holds a whole batch. */
   readonly smallestContextBytes: number;
   readonly smallestContextTokens: number;
+  /** What this process grew by with the vocabulary alone; absent where that isn't asked for or can't be measured. */
+  readonly vocabularyBytes?: number;
 }
 
 /** Everything decided: defaults of the manifest are already in it. */
