@@ -11,6 +11,20 @@ export interface ProjectFile {
   readonly routing?: { readonly defaultProfile?: string };
 }
 
+/**
+ * Tools that a project hides only with its user's approval: without them an assistant can't do its work, or takes the
+ * project's word for what this machine can do.
+ */
+export const neededTools: readonly string[] = [
+  "list_models",
+  "pull_model",
+  "smart_load",
+  "route_and_generate",
+  "compare",
+  "remember",
+  "render_template",
+];
+
 /** The project that a caller works in. */
 export interface CallerProject {
   /** Absolute and resolved: the folder that holds `.ollm`, or the client's root. */
@@ -20,7 +34,10 @@ export interface CallerProject {
   readonly evidence: readonly string[];
   /** `.ollm/project.yaml`, where there is one. */
   readonly file?: string;
-  /** The user has approved this very file and these templates: without it neither system prompt, model nor templates hold. */
+  /**
+   * The user has approved this very file and these templates: without it neither system prompt, model nor templates hold,
+   * and `settings.tools` hides none of `neededTools`.
+   */
   readonly isTrusted: boolean;
   /** What holds of the file (or of the detected kind), trust already considered. */
   readonly settings: ProjectFile;

@@ -1,4 +1,5 @@
 import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
+import { neededTools } from "../orchestrator/facade-projects.ts";
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 import { tools } from "../tools/index.ts";
 import { toolsOnOffer, type ToolsOnOffer } from "../tools/tool-sets.ts";
@@ -11,7 +12,15 @@ export function offerOf({ callerSettings, project }: Pick<OpenHome, "callerSetti
   const ofProject = project?.settings.tools;
   return toolsOnOffer(all(), [
     { ...callerSettings.tools, where: " (ollm config show tools)" },
-    ...(ofProject === undefined ? [] : [{ ...ofProject, where: ` in ${project?.file ?? "the project"}` }]),
+    ...(ofProject === undefined
+      ? []
+      : [
+          {
+            ...ofProject,
+            where: ` in ${project?.file ?? "the project"}`,
+            ...(project?.isTrusted !== true && { spared: neededTools }),
+          },
+        ]),
   ]);
 }
 

@@ -9,6 +9,8 @@ export interface ToolFilter {
   /** Only these. A list with none of ours doesn't filter. */
   readonly enabled?: readonly string[];
   readonly disabled?: readonly string[];
+  /** Tools that this filter may not take away. */
+  readonly spared?: readonly string[];
 }
 
 export interface ToolsOnOffer {
@@ -30,11 +32,11 @@ const extraTools: ReadonlySet<string> = new Set(["create_template", "update_conf
 export function toolsOnOffer(all: readonly string[], filters: readonly ToolFilter[]): ToolsOnOffer {
   const hidden = new Map<string, string>();
   const warnings: string[] = [];
-  const hide = (names: readonly string[], by: string): void => {
-    for (const name of names) if (!hidden.has(name)) hidden.set(name, by);
-  };
 
-  for (const { where, sets, enabled, disabled = [] } of filters) {
+  for (const { where, sets, enabled, disabled = [], spared = [] } of filters) {
+    const hide = (names: readonly string[], by: string): void => {
+      for (const name of names) if (!hidden.has(name) && !spared.includes(name)) hidden.set(name, by);
+    };
     if (sets !== undefined) {
       const known = sets.filter((set) => set === "default" || set === "all" || all.includes(set));
       warnings.push(...unknownOf("tools.sets", sets, known, ["default", "all", ...all], where));

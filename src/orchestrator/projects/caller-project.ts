@@ -8,8 +8,8 @@ import { waitingParts } from "./question.ts";
 export const noProfile = "none";
 
 /**
- * What holds of a folder for a caller. Pure. Without approval `model`, `systemPrompt` and templates don't hold; `tools`
- * only ever narrows and `profile` only ranks, so both do.
+ * What holds of a folder for a caller. Pure. Without approval `model`, `systemPrompt` and templates don't hold; `profile`
+ * only ranks, and `tools` only narrows, so both do, but for `neededTools`.
  */
 export function callerProject(
   state: FolderState,

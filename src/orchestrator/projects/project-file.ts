@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { ProjectFile } from "../facade-projects.ts";
 import { nearestNames } from "../text/nearest.ts";
-import { parseYaml } from "../text/parse-yaml.ts";
+import { maxForeignTokens, parseYaml } from "../text/parse-yaml.ts";
 import { kindOf, profileOfKind, projectKinds } from "./detect.ts";
 import { isTree } from "./tree.ts";
 
@@ -67,7 +67,7 @@ export async function readProjectFile(
   content: string,
   profiles: readonly string[],
 ): Promise<ReadProjectFile> {
-  const parsed = await parseYaml(content, maxProjectBytes);
+  const parsed = await parseYaml(content, maxProjectBytes, maxForeignTokens);
   if ("problem" in parsed) {
     const where = parsed.line === undefined ? file : `${file}:${parsed.line}`;
     return { settings: {}, sources: {}, notes: [`${where}: ${parsed.problem}; nothing of the file is used`] };

@@ -1,4 +1,4 @@
-import type { ProjectFile } from "../facade-projects.ts";
+import { neededTools, type ProjectFile } from "../facade-projects.ts";
 import type { OllmFolder } from "./ollm-folder.ts";
 import { oneLine, quotedName } from "./one-line.ts";
 
@@ -10,12 +10,14 @@ const maxListed = 12;
 /** What approving a project would put in force, for the user who decides; the file's own texts are quoted. */
 export function questionFor(folder: string, settings: ProjectFile, { templates }: OllmFolder): string {
   const { model, systemPrompt } = settings;
+  const tools = toolsItHides(settings);
   const names = templates.slice(0, maxListed).map(({ name }) => oneLine(name));
   const more = templates.length - names.length;
   return [
     `The project ${oneLine(folder)} brings settings along. Approve them only if you know where they come from.`,
     ...(model === undefined ? [] : [`Model: ${oneLine(model)}`]),
     ...(systemPrompt === undefined ? [] : ["System prompt of every request:", quoted(systemPrompt)]),
+    ...(tools.length === 0 ? [] : [`Tools that it hides from assistants: ${tools.join(", ")}`]),
     ...(names.length === 0
       ? []
       : [`Templates (prompts, in .ollm/templates): ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`]),
@@ -30,7 +32,15 @@ export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): 
     ...(settings.model === undefined ? [] : [`its model (${quotedName(settings.model)})`]),
     ...(templates.length === 0 ? [] : [`its ${templates.length === 1 ? "template" : "templates"}`]),
   ];
+  const tools = toolsItHides(settings);
+  if (tools.length > 0) parts.push(`what it hides (${tools.join(", ")})`);
   return parts.length === 0 ? undefined : parts.join(", ");
+}
+
+/** Of the tools that it takes an approval to hide. */
+function toolsItHides({ tools }: ProjectFile): readonly string[] {
+  const { enabled, disabled = [] } = tools ?? {};
+  return neededTools.filter((name) => disabled.includes(name) || enabled?.includes(name) === false);
 }
 
 function quoted(text: string): string {

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { Template } from "../facade-templates.ts";
 import { nearestNames } from "../text/nearest.ts";
-import { parseYaml } from "../text/parse-yaml.ts";
+import { maxForeignTokens, parseYaml } from "../text/parse-yaml.ts";
 import { nameProblem } from "./name.ts";
 import { piecesOf } from "./render.ts";
 import { variablesOf } from "./variables.ts";
@@ -98,7 +98,7 @@ export async function parseTemplate(
   fallbackName: string,
 ): Promise<{ readonly template: TemplateText } | { readonly problem: string; readonly line?: number }> {
   if (text.trim() === "") return { problem: "is empty: write a template into it, or remove it" };
-  const yaml = await parseYaml(text, maxTemplateBytes);
+  const yaml = await parseYaml(text, maxTemplateBytes, maxForeignTokens);
   if ("problem" in yaml) return yaml;
   const read = templateOf(yaml.value, fallbackName);
   if ("template" in read) return read;

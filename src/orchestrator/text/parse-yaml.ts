@@ -6,6 +6,13 @@ const maxNesting = 64;
 const maxAliases = 100;
 const maxShown = 200;
 
+/**
+ * Most tokens of YAML that a stranger may have written, a project's file or template: several times what a person
+ * writes. With 64 KiB of them every input is read or refused within 50 ms; what grows faster than its input, such as
+ * thousands of tags on one node, needs many tokens.
+ */
+export const maxForeignTokens = 4_000;
+
 export type ParsedYaml =
   | { readonly value: unknown; readonly document: Document.Parsed; readonly lines: LineCounter }
   /** Why it is no YAML that we read, in words that follow the file's name; `line` counts from 1. */
@@ -15,16 +22,32 @@ export type ParsedYaml =
  * The one way to read YAML that somebody else may have written: text of any kind becomes plain data (no cycles, no keys
  * that are collections, no dates or buffers) or a problem, never an exception. `merge` keys (`<<`) are plain keys.
  */
-export async function parseYaml(text: string, maxBytes: number): Promise<ParsedYaml> {
+export async function parseYaml(
+  text: string,
+  maxBytes: number,
+  maxTokens = Number.POSITIVE_INFINITY,
+): Promise<ParsedYaml> {
   const bytes = Buffer.byteLength(text);
   if (bytes > maxBytes) return { problem: `is larger than ${maxBytes} bytes` };
   const deepLine = tooDeepAt(text);
   if (deepLine !== undefined) return { problem: `nests deeper than ${maxNesting} levels`, line: deepLine };
-  const { parseDocument, LineCounter: Lines, isMap, isScalar, visit } = await import("yaml");
+  const { parseDocument, Lexer, LineCounter: Lines, isMap, isScalar, visit } = await import("yaml");
   const lines = new Lines();
+  let tokens = 0;
+  for (const _token of new Lexer().lex(text)) {
+    tokens += 1;
+    if (tokens > maxTokens) return { problem: `has more than ${maxTokens} parts (keys, values, brackets, line ends)` };
+  }
   try {
     // The parser compares each key with all before it: thousands of them would take it seconds.
-    const document = parseDocument(text, { lineCounter: lines, merge: false, uniqueKeys: false, logLevel: "error" });
+    const document = parseDocument(text, {
+      lineCounter: lines,
+      merge: false,
+      uniqueKeys: false,
+      logLevel: "error",
+      // It quotes the text for each error anew, and there may be thousands.
+      prettyErrors: false,
+    });
     const [error] = document.errors;
     if (error !== undefined) {
       return { problem: inOneLine(error), line: lines.linePos(error.pos[0]).line };

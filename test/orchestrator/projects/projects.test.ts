@@ -89,7 +89,7 @@ describe("the project of a caller", () => {
     expect(before).toMatchObject({ isTrusted: false, templatesFolder: path.join(folder, ".ollm", "templates") });
     expect(before.templates).toBeUndefined();
     expect(before.notes).toEqual([
-      `${folder} brings along its system prompt, its model (a), its template: not used until the user approves with "ollm project trust" or project_profile use`,
+      `${folder} brings along its system prompt, its model (a), its template, what it hides (compare): not used until the user approves with "ollm project trust" or project_profile use`,
     ]);
     await approve();
     expect(await at()).toMatchObject({ isTrusted: true, settings: { model: "a", systemPrompt: "b" }, notes: [] });
@@ -113,7 +113,7 @@ describe("the project of a caller", () => {
   });
 
   it("needs no approval for what only narrows and ranks", async () => {
-    await writeFiles(folder, { [file]: "profile: go\ntools: {disabled: [compare]}\n" });
+    await writeFiles(folder, { [file]: "profile: go\ntools: {disabled: [recall]}\n" });
     expect((await at()).isTrusted).toBe(true);
     expect(await projects.trustQuestion(await caller())).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { parseYaml } from "../../../src/orchestrator/text/parse-yaml.ts";
+import { maxForeignTokens, parseYaml } from "../../../src/orchestrator/text/parse-yaml.ts";
 
 const limit = 64 * 1024;
 
@@ -75,5 +75,86 @@ describe("parseYaml", () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+/** What grew faster than its length, and what might: repeated up to the bound of a project's file. */
+const repeated: readonly (readonly [string, string])[] = [
+  "!!x ",
+  "!x a\n",
+  "&a ",
+  "*a ",
+  "- *a\n",
+  "- &a a\n",
+  "- ",
+  "-\n",
+  "? a\n",
+  "? [",
+  "a: ",
+  "a: b\n",
+  "[],",
+  "[a,",
+  "{a: ",
+  "a,",
+  "'",
+  '"',
+  "|\n",
+  ">\n a\n",
+  "---\n",
+  "%YAML 1.2\n",
+  "# c\n",
+  "\n",
+  " ",
+  "\t",
+  "\r\n",
+  "\n\n a",
+  " a\n",
+  "a: |\n b\n",
+  ": ",
+  "]",
+  "@",
+  '"\\x',
+  "1:1:1\n",
+  "!!int a\n",
+  "!!set\n",
+  "!<x> ",
+  "a:  # c\n",
+].flatMap(
+  (each) =>
+    [
+      [each, ""],
+      [each, "a: "],
+      [each, "["],
+      [each, 'a: "'],
+      [each, "a: |\n "],
+    ] as const,
+);
+
+describe("YAML of a stranger, as long as a project's file may be,", () => {
+  it("is read or refused within 50 ms, whatever it repeats", { timeout: 120_000 }, async () => {
+    const slow: string[] = [];
+    for (const [each, before] of repeated) {
+      const text = `${before}${each.repeat(Math.ceil(limit / each.length))}`.slice(0, limit);
+      const times: number[] = [];
+      // Of a few tries the best: other work of this machine counts against each.
+      while (times.length < 4 && !times.some((ms) => ms < 50)) {
+        const started = process.cpuUsage();
+        await parseYaml(text, limit, maxForeignTokens);
+        times.push(process.cpuUsage(started).user / 1_000);
+      }
+      if (Math.min(...times) >= 50)
+        slow.push(`${JSON.stringify(before + each)}: ${times.map(Math.round).join(", ")} ms`);
+    }
+    expect(slow).toEqual([]);
+  });
+
+  it("is refused where it has more tokens than a person writes", async () => {
+    const tags = "!!x ".repeat(16_000);
+    expect(await parseYaml(tags, limit, maxForeignTokens)).toEqual({
+      problem: "has more than 4000 parts (keys, values, brackets, line ends)",
+    });
+    const names = Array.from({ length: 200 }, (_each, index) => `    - tool_${index}\n`).join("");
+    const full = `systemPrompt: |\n  ${"a line of text\n  ".repeat(900)}\ntools:\n  enabled:\n${names}  disabled:\n${names}`;
+    expect(await parseYaml(full, limit, maxForeignTokens)).toHaveProperty("value.tools.enabled.length", 200);
   });
 });
