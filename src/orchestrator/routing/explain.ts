@@ -46,7 +46,7 @@ export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile
 function roomWords(windowTokens: number, promptTokens: number): string {
   return promptTokens < windowTokens
     ? `window of ${windowTokens} tokens leaves about ${windowTokens - promptTokens} for the answer`
-    : `the prompt, about ${promptTokens} tokens, may not fit its window of ${windowTokens}`;
+    : `prompt estimated at ${promptTokens} tokens for its window of ${windowTokens}`;
 }
 
 /**

@@ -230,10 +230,10 @@ describe("hard filters", () => {
     expect(choice.considered.at(-1)?.rejected).toBe("has a window of 32768 tokens, at least 40256 are needed");
   });
 
-  it("window: one that the prompt may not fit comes last, and says so", () => {
+  it("window: one that is shorter than the estimate comes last, and says so", () => {
     const choice = chooseModel(request({ promptTokens: 40_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
     expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["llama3.1:8b", "mistral:7b"]);
-    expect(choice.chain[1]?.reason).toContain("the prompt, about 40000 tokens, may not fit its window of 32768");
+    expect(choice.chain[1]?.reason).toContain("prompt estimated at 40000 tokens for its window of 32768");
   });
 
   it("window: one that holds the prompt but not the whole answer comes last, and says so", () => {
