@@ -125,7 +125,7 @@ function addMemory(program: Command, run: Run): void {
   withExamples(
     withJson(
       program.command("ps").description("show which models are loaded, what they hold and until when"),
-      "total_bytes, available_bytes, loaded[{name, engine, bytes}]",
+      "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes}]",
     ),
     [["ollm ps", "loaded models, and how much RAM is free"]],
   ).action((options: JsonOption) => run(async (io) => (await import("./shell/ps.ts")).listLoaded(options, io)));

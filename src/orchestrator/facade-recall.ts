@@ -121,8 +121,10 @@ export interface Memories {
 
 /** Entries that go into a prompt. */
 export interface MemoryInjection {
-  /** Stands in the system prompt, its entries quoted as data. */
+  /** Stands in the system prompt, its entries quoted as data; "" where no entry fits. */
   readonly text: string;
   readonly keys: readonly string[];
   readonly tokens: number;
+  /** Keys of pinned entries for which there was no room. */
+  readonly leftOut: readonly string[];
 }

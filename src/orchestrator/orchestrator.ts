@@ -258,7 +258,10 @@ export function createOrchestrator(world: World): Orchestrator {
     pullModel: counted((caller, request) => library.pull(caller, request)),
     planLoad: counted(async (caller, request) => {
       const { located, contextTokens } = await loadTarget(generation, caller, request);
-      return loader.plan(located, contextTokens, caller.signal);
+      const plan = await loader.plan(located, contextTokens, caller.signal);
+      // A load would fail with what it throws: a plan for it would be a promise.
+      if (inventory.isSilent(located.engine)) await located.engine.residency?.loaded(caller.signal);
+      return plan;
     }),
     loadModel: counted(async (caller, request) => {
       const { keepAliveSeconds: seconds } = request;

@@ -12,6 +12,7 @@ export const ramStatus: ResourceDefinition = {
     return {
       total_bytes: ram.totalBytes,
       available_bytes: ram.availableBytes,
+      loaded_bytes: ram.loaded.reduce((sum, { bytes }) => sum + bytes, 0),
       swap_total_bytes: ram.swapTotalBytes,
       swap_used_bytes: ram.swapUsedBytes,
       warning: ram.warning,

@@ -41,6 +41,16 @@ describe("an engine that goes down", () => {
     expect(ollama.calls).toHaveLength(1);
   });
 
+  it("is said by a plan, which would be a promise", async () => {
+    const ollama = createFakeEngine("ollama", [small]);
+    const { orchestrator, caller } = createTestBrain([ollama]);
+    expect((await orchestrator.planLoad(caller(), { model: small.name })).fits).toBe(true);
+    ollama.down = gone;
+    await expect(orchestrator.planLoad(caller(), { model: small.name })).rejects.toThrow("Ollama does not answer");
+    ollama.down = undefined;
+    expect((await orchestrator.planLoad(caller(), { model: small.name })).fits).toBe(true);
+  });
+
   it("is tried again when nothing else can answer, and serves as soon as it is back", async () => {
     const ollama = createFakeEngine("ollama", [small]);
     const { generate } = createTestBrain([ollama]);

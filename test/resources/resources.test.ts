@@ -149,6 +149,7 @@ describe("resources", () => {
             "name": "smollm2:135m",
           },
         ],
+        "loaded_bytes": 700000000,
         "sampled_at": "2026-11-21T12:00:00.000Z",
         "swap_total_bytes": 2000000000,
         "swap_used_bytes": 500000000,

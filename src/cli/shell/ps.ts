@@ -59,7 +59,10 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const memory = `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} RAM available${swap}`;
   const warning = ram.warning === undefined ? "" : `${styled(hanging("! ", ram.warning, io), "yellow", io)}\n`;
-  return `${table}${styled(memory, "dim", io)}\n${warning}`;
+  const sum = ram.loaded.reduce((bytes, model) => bytes + model.bytes, 0);
+  const count = ram.loaded.length === 1 ? "1 model" : `${ram.loaded.length} models`;
+  const total = ram.loaded.length === 0 ? "" : `total ${formatBytes(sum)} in ${count}; `;
+  return `${table}${styled(`${total}${memory}`, "dim", io)}\n${warning}`;
 }
 
 function usedText({ last_used_at }: LoadedRow, nowMs: number): string {

@@ -64,13 +64,17 @@ export interface Answered {
 /** What is remembered takes at most this part of a window: in a small one the question matters more. */
 const memoryShare = 1 / 8;
 
+const maxNamedKeys = 5;
+
 /** Has one model answer: waits for its turn, makes it ready, and sends. Throws whatever stood in the way. */
 export async function attempt(world: GenerationWorld, ask: Ask, context: OperationContext): Promise<Answered> {
-  const memory = await remembered(world, ask, context.signal);
+  const found = await remembered(world, ask, context.signal);
+  const memory = found === undefined || found.keys.length === 0 ? undefined : found;
+  const left = leftOutNotes(ask, found?.leftOut ?? []);
   for (let { history } = ask, notes = ask.route.notes; ;) {
     try {
       const answered = await answerOnce(world, { ...ask, history }, memory, context);
-      return { ...answered, notes: [...notes, ...answered.notes], memory };
+      return { ...answered, notes: [...notes, ...left, ...answered.notes], memory };
     } catch (error) {
       if (!(error instanceof PromptTooLong) || history.length === 0) throw error;
       // A conversation outgrows every window: its older half goes, whole turns at a time.
@@ -91,8 +95,8 @@ async function remembered(
   signal: AbortSignal,
 ): Promise<MemoryInjection | undefined> {
   const { engine, model } = entry.located;
-  const { trust, contextTokens } = entry.candidate;
-  const maxTokens = Math.min(caller.settings.injectTokens, Math.floor(contextTokens * memoryShare));
+  const { trust } = entry.candidate;
+  const maxTokens = memoryTokens(caller, entry);
   if (request.useMemory === false || trust !== "local" || maxTokens <= 0) return undefined;
   try {
     return await world.inject(
@@ -107,6 +111,21 @@ async function remembered(
     world.log.warn(`memory: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
+}
+
+/** Most tokens of remembered entries in a prompt. */
+function memoryTokens(caller: CallerContext, { candidate }: LocatedCandidate): number {
+  return Math.min(caller.settings.injectTokens, Math.floor(candidate.contextTokens * memoryShare));
+}
+
+/** A pinned entry is meant to be in every prompt: where it isn't, the answer says so. */
+function leftOutNotes({ caller, entry }: Ask, keys: readonly string[]): readonly string[] {
+  if (keys.length === 0) return [];
+  const tokens = memoryTokens(caller, entry);
+  const limit = tokens < caller.settings.injectTokens ? "an eighth of the context" : "memory.injectTokens";
+  const named = keys.slice(0, maxNamedKeys).map((key) => `"${key}"`);
+  const more = keys.length > named.length ? ` and ${keys.length - named.length} more` : "";
+  return [`pinned memories were left out: ${named.join(", ")}${more}; ${tokens} tokens are for memories (${limit})`];
 }
 
 async function answerOnce(

@@ -24,14 +24,14 @@ const closing = "</memory>";
 /**
  * What goes into the prompt, at most `maxTokens` by the count given: pinned and preferences first, then by relevance,
  * use and age. An entry that doesn't fit is left out, smaller ones behind it may still go in. Nothing else goes in than
- * what is pinned, a preference or relevant. Undefined when nothing does.
+ * what is pinned, a preference or relevant. Undefined when nothing does, and no pinned entry should have.
  */
 export async function composeInjection(source: InjectionSource): Promise<MemoryInjection | undefined> {
   const { maxTokens, countTokens } = source;
   const candidates = inOrder(source).map((entry) => ({ key: entry.key, line: quoted(entry) }));
   // The estimate counts too many as a rule: the first count tells by how much for these texts and this model.
   let scale = 1;
-  let best: MemoryInjection | undefined;
+  let best: Omit<MemoryInjection, "leftOut"> | undefined;
   let chosen = fitting(candidates, maxTokens);
   for (let count = 0; count < maxCounts && chosen.length > 0; count += 1) {
     const text = blockOf(chosen);
@@ -47,7 +47,10 @@ export async function composeInjection(source: InjectionSource): Promise<MemoryI
     if (fits && next.length <= chosen.length) break;
     chosen = !fits && next.length >= chosen.length ? chosen.slice(0, -1) : next;
   }
-  return best;
+  const pinned = source.entries.filter((entry) => entry.isPinned && isValid(entry, source.nowMs));
+  const leftOut = pinned.map(({ key }) => key).filter((key) => best?.keys.includes(key) !== true);
+  if (best === undefined && leftOut.length === 0) return undefined;
+  return { text: "", keys: [], tokens: 0, ...best, leftOut };
 }
 
 /** The candidates in order: of those that may go in, who goes in first. */
@@ -56,7 +59,7 @@ function inOrder({ entries, relevant, nowMs }: InjectionSource): readonly Memory
   const rankOf = (entry: MemoryEntry): number => ranks.get(entry) ?? relevant.length;
   const firsts = entries.filter((entry) => entry.isPinned || entry.category === "preference");
   return [...new Set([...firsts, ...relevant])]
-    .filter(({ expiresAt }) => expiresAt === undefined || Date.parse(expiresAt) > nowMs)
+    .filter((entry) => isValid(entry, nowMs))
     .toSorted(
       (a, b) =>
         classOf(a) - classOf(b) ||
@@ -65,6 +68,10 @@ function inOrder({ entries, relevant, nowMs }: InjectionSource): readonly Memory
         (a.updatedAt < b.updatedAt ? 1 : -1),
     )
     .slice(0, maxCandidates);
+}
+
+function isValid({ expiresAt }: MemoryEntry, nowMs: number): boolean {
+  return expiresAt === undefined || Date.parse(expiresAt) > nowMs;
 }
 
 function classOf({ isPinned, category }: MemoryEntry): number {

@@ -19,7 +19,7 @@ it("loaded models are shown with how long they stay and when they were last used
     b:7b        5.0 GB  in 10 min  5 min ago         8192  ollama
     c:3b        2.0 GB  in 15 min  now               4096  llama-cpp
     foreign:8b  5.0 GB  always                             ollama
-    18.0 GB of 32.0 GB RAM available
+    total 13.5 GB in 4 models; 18.0 GB of 32.0 GB RAM available
     "
   `);
 });

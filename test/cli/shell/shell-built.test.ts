@@ -361,6 +361,30 @@ describe("what is wrong", () => {
   });
 });
 
+describe("pinned memories", () => {
+  it("that don't fit are named in a note", async () => {
+    await ollm(["memory", "add", "--pin", "style guide", "word ".repeat(700)]);
+    await ollm(["memory", "add", "--pin", "pet", "Rex"]);
+    const { code, stderr } = await ollm(["run", "Why?"]);
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr: `pinned memories were left out: "style guide"; 512 tokens are for memories (memory.injectTokens)\n`,
+    });
+    expect(JSON.parse((await ollm(["run", "--json", "Why?"])).stdout)).toHaveProperty("notes");
+    expect((await ollm(["run", "--no-memory", "Why?"])).stderr).toBe("");
+  });
+});
+
+describe("an engine that is down", () => {
+  it("is said by a dry run, whose plan would be a promise", async () => {
+    expect((await ollm(["load", "smollm2:135m", "--dry-run"])).code).toBe(0);
+    await home.ollama.close();
+    const { code, stdout, stderr } = await ollm(["load", "smollm2:135m", "--dry-run"]);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toMatch(/^ollm: .*(ollama|Ollama)/);
+  });
+});
+
 describe("registry.insecureHosts", () => {
   it("reaches Ollama with the pull", async () => {
     const name = "127.0.0.1:5000/team/tiny:latest";

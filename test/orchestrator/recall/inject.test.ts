@@ -52,6 +52,14 @@ describe("what goes into a prompt", () => {
     expect((await compose([long, preference]))?.keys).toEqual(["tone"]);
   });
 
+  it("names pinned entries that don't fit, also where nothing else does", async () => {
+    const long = entryOf("long", "x".repeat(10_000), { isPinned: true });
+    const chatty = entryOf("chatty", "x".repeat(10_000), { category: "preference" });
+    expect((await compose([long, chatty, pinned]))?.leftOut).toEqual(["long"]);
+    expect(await compose([long, chatty])).toEqual({ text: "", keys: [], tokens: 0, leftOut: ["long"] });
+    expect((await compose([pinned]))?.leftOut).toEqual([]);
+  });
+
   it("never has more tokens than allowed, by the model's own count, however that counts", async () => {
     await fc.assert(
       fc.asyncProperty(
