@@ -10,7 +10,7 @@ import type { LoadPlan } from "./types.ts";
  * | replan | a plan did not hold: memory was taken meanwhile, or a model did not leave      |
  * | fail   | the engine could not load what should have fitted, or died of it               |
  * | unload | a model was taken out of memory because somebody asked, not to make room       |
- * | expire | a model was taken out of memory: its time was over, and its engine kept it      |
+ * | expire | a model left memory: its keep-alive was over, or its engine let go of it before  |
  * | touch  | an engine was about to unload a pinned model, or has let go of it              |
  * | preload | a model is loaded, or not, that nobody asked for: at the start, or a pinned one after its engine was restarted |
  */

@@ -6,6 +6,7 @@ import type { Inventory } from "../inventory/inventory.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
+import { formatDuration } from "../text/format-duration.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
 import { dutiesOf, type Stay, touchIntervalMs } from "./duties.ts";
@@ -93,8 +94,14 @@ export function createUpkeep(parts: {
     }
     const isBusy = (name: string) => loader.isBusy(modelId(engine.id, name));
     ours.look(engine, resident, isBusy);
-    for (const { name } of ours.all(engine)) {
-      if (!isBusy(name) && !resident.some((model) => sameModel(model.name, name))) ours.forget(engine, name);
+    for (const { name, told } of ours.all(engine)) {
+      if (isBusy(name) || resident.some((model) => sameModel(model.name, name))) continue;
+      // What becomes of a pinned one is noted by `lost`.
+      if (!loader.upkeep.isKept(engine, name)) {
+        const idleMs = now() - ours.lastActivityMs(engine, name);
+        decisions.note({ kind: "expire", model: name, engine: engine.id, steps: [whyGone(engine.id, told, idleMs)] });
+      }
+      ours.forget(engine, name);
     }
     await lost.look(engine, resident, signal);
     // The embedded engine's children belong to nobody else, and it keeps their time itself.
@@ -173,4 +180,19 @@ export function createUpkeep(parts: {
       cancel = undefined;
     },
   };
+}
+
+/** A look comes up to `lookMs` late, and an engine's clock may be a little ahead. */
+const clockSlackMs = 5_000;
+
+/** Why a model of ours is not in its engine's memory any more, when nothing here unloaded it. */
+function whyGone(engine: string, told: number | undefined, idleMs: number): string {
+  const idle = `not used for ${formatDuration(idleMs)}`;
+  // Without a keep-alive of ours the engine's own idle time holds.
+  if (told === undefined) return `${idle}: unloaded by ${engine}`;
+  if (told >= 0 && idleMs + clockSlackMs >= told * 1_000) {
+    return `${idle}: its keep-alive of ${formatDuration(told * 1_000)} ended, unloaded by ${engine}`;
+  }
+  const stay = told < 0 ? "although it was to stay" : `before its keep-alive of ${formatDuration(told * 1_000)} ended`;
+  return `gone ${stay}: ${engine} was restarted, made room or was asked by another program`;
 }

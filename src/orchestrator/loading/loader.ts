@@ -152,6 +152,7 @@ export function createLoader(parts: {
     keeping,
     runners,
     ours,
+    decisions,
     lossSeconds: (engine, name) => policies.losses(engine)(modelId(engine.id, name)),
   });
 

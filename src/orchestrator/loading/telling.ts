@@ -1,3 +1,4 @@
+import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Runners } from "../inventory/runners.ts";
 import type { Keeping } from "./keeping.ts";
@@ -28,6 +29,7 @@ export function createTelling(parts: {
   readonly keeping: Pick<Keeping, "isPinned" | "secondsOfLoad" | "secondsOfAnswer">;
   readonly runners: Pick<Runners, "namesOf">;
   readonly ours: Pick<OwnLoads, "of" | "isForeign" | "note" | "forget">;
+  readonly decisions: Pick<Decisions, "note">;
   /** Seconds of reloading that losing the model is expected to cost; undefined: not known yet. */
   readonly lossSeconds: (engine: Engine, name: string) => number | undefined;
 }): Telling {
@@ -63,7 +65,10 @@ export function createTelling(parts: {
     },
     answered(engine, name, told) {
       const own = told === 0 ? ownOf(engine, name) : undefined;
-      if (own !== undefined) ours.forget(engine, own.name);
+      if (own === undefined) return;
+      ours.forget(engine, own.name);
+      const steps = ["keep_alive 0: unloaded behind its answer"];
+      parts.decisions.note({ kind: "expire", model: own.name, engine: engine.id, steps });
     },
     toldAgain(engine, name, asked, told) {
       const own = ownOf(engine, name);

@@ -144,6 +144,44 @@ describe("a pinned model", () => {
 });
 
 describe("a model whose time is over", () => {
+  it("is in the decisions when its engine unloads it by itself, with why", async () => {
+    const { engine, time, load, decisions } = place();
+    await load(small.name, { keepAliveSeconds: 120 });
+    await time.pass(2 * minute);
+    engine.resident.clear();
+    await time.pass(minute);
+    expect(decisions("expire")).toMatchObject([
+      { model: small.name, engine: "ollama", steps: [expect.stringContaining("keep-alive of 120 s ended")] },
+    ]);
+  });
+
+  it("or not over yet, and gone all the same, is in the decisions", async () => {
+    const { engine, time, load, decisions } = place();
+    await load(small.name, { keepAliveSeconds: 3_600 });
+    await time.pass(minute);
+    engine.resident.clear();
+    await time.pass(minute);
+    const steps = [expect.stringMatching(/^gone before its keep-alive of 3600 s ended: ollama was restarted/)];
+    expect(decisions("expire")).toMatchObject([{ model: small.name, steps }]);
+  });
+
+  it("at once, with keep_alive 0, is in the decisions", async () => {
+    const { generate, load, decisions } = place();
+    await load(small.name);
+    await generate({ model: small.name, keepAliveSeconds: 0 });
+    expect(decisions("expire")).toMatchObject([
+      { model: small.name, steps: ["keep_alive 0: unloaded behind its answer"] },
+    ]);
+  });
+
+  it("and was unloaded when somebody asked is in the decisions once", async () => {
+    const { orchestrator, caller, time, load, decisions } = place();
+    await load(small.name);
+    await orchestrator.unloadModels(caller(), small.name);
+    await time.pass(5 * minute);
+    expect([decisions("unload").length, decisions("expire").length]).toEqual([1, 0]);
+  });
+
   it("is unloaded where its engine keeps it all the same", async () => {
     const { engine, time, stays, load, decisions } = place();
     stays.keepsTime = false;

@@ -34,7 +34,13 @@ describe("what an engine is told of our models", () => {
     });
     const ours = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
     const isStale = (seconds: number | undefined, told: number | undefined) =>
-      createTelling({ keeping: keeping(seconds), runners, ours, lossSeconds: () => 5 }).isStale({ ...own, told });
+      createTelling({
+        keeping: keeping(seconds),
+        runners,
+        ours,
+        decisions: { note: () => undefined },
+        lossSeconds: () => 5,
+      }).isStale({ ...own, told });
     expect([isStale(900, 900), isStale(900, 915), isStale(-1, -1), isStale(undefined, undefined)]).toEqual([
       false,
       false,
