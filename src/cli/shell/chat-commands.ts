@@ -154,22 +154,15 @@ function unknownAction(command: string, action: string): InvalidRequest {
   });
 }
 
-/** A key of several words stands in quotes; a value may. */
+/** A key of several words stands in quotes. */
 function firstKey(text: string): readonly [key: string, rest: string] {
-  const [quoted] = /^(?:"[^"]+"|'[^']+')(?=\s|$)/.exec(text) ?? [];
-  return quoted === undefined ? firstWord(text) : [unquoted(quoted), text.slice(quoted.length).trim()];
-}
-
-/** Without the quotes around the whole of it. */
-function unquoted(text: string): string {
-  const [, double, single] = /^(?:"([^"]*)"|'([^']*)')$/.exec(text) ?? [];
-  return double ?? single ?? text;
+  const [quoted, key] = /^"([^"]+)"/.exec(text) ?? [];
+  return quoted === undefined || key === undefined ? firstWord(text) : [key, text.slice(quoted.length).trim()];
 }
 
 async function memory(rest: string, { tool, data, io }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
-  const [key, behind] = firstKey(more);
-  const value = unquoted(behind);
+  const [key, value] = firstKey(more);
   switch (action) {
     case "":
     case "list":
@@ -276,8 +269,8 @@ async function splitFiles(
 ): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
   const { files, ...others } = variables;
   if (files === undefined) return { variables };
-  const template = await readTemplate(name, session);
-  if (template.variables.some((variable) => variable.name === "files")) return { variables };
+  const { variables: known } = await readTemplate(name, session);
+  if (known.some((variable) => variable.name === "files")) return { variables };
   const names = files.split(",").filter((file) => file !== "");
   return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
 }

@@ -176,17 +176,17 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     get,
     async render(caller, name, variables, files) {
       const template = await get(caller, name);
-      const open = openVariable(template.variables, variables);
+      const fillable = openVariable(template.variables, variables);
       // Files are read last: what else is missing may have to be asked for, and then all of this happens again.
-      const isFilled = open !== undefined && files !== undefined;
-      const found = valuesOf(template, isFilled ? { ...variables, [open]: "" } : variables);
+      const isFilled = fillable !== undefined && files !== undefined;
+      const found = valuesOf(template, isFilled ? { ...variables, [fillable]: "" } : variables);
       if ("missing" in found) {
-        const isOpen = found.missing.some((each) => each.name === open);
-        return { missing: found.missing, template, ...(isOpen && open !== undefined && { fromFiles: open }) };
+        const isOpen = found.missing.some((each) => each.name === fillable);
+        return { missing: found.missing, template, ...(isOpen && fillable !== undefined && { fromFiles: fillable }) };
       }
       const pieces = piecesOf(template.template);
       const values = new Map(found.values);
-      if (isFilled) values.set(open, filesValue(await files(), pieces, open));
+      if (isFilled) values.set(fillable, filesValue(await files(), pieces, fillable));
       const valueOf = (each: string): string => values.get(each) ?? "";
       const text = fill(pieces, valueOf);
       const { system } = template;
