@@ -4,6 +4,7 @@ import { buildAll } from "../scripts/build.ts";
 import { OrchestratorError } from "../src/orchestrator/errors.ts";
 import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
+import { answers } from "./answers.ts";
 import { embedded } from "./embedded.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
@@ -17,6 +18,7 @@ import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
 
 const benches: readonly Bench[] = [
+  answers,
   startup,
   overhead,
   fanout,

@@ -21,9 +21,9 @@ const typicalCalls: readonly (readonly [tool: string, input: Readonly<Record<str
 ];
 
 /** Every conversation of every host pays for it. */
-const listBar = 2_500;
+export const listBar = 2_500;
 /** Design section 7: what an answer may cost beyond the model's own text. */
-const textBar = 25;
+export const textBar = 25;
 const structuredBar = 60;
 
 export const toolsSize: Bench = {

@@ -154,15 +154,22 @@ function unknownAction(command: string, action: string): InvalidRequest {
   });
 }
 
-/** A key of several words stands in quotes. */
+/** A key of several words stands in quotes; a value may. */
 function firstKey(text: string): readonly [key: string, rest: string] {
-  const [quoted, key] = /^"([^"]+)"/.exec(text) ?? [];
-  return quoted === undefined || key === undefined ? firstWord(text) : [key, text.slice(quoted.length).trim()];
+  const [quoted] = /^(?:"[^"]+"|'[^']+')(?=\s|$)/.exec(text) ?? [];
+  return quoted === undefined ? firstWord(text) : [unquoted(quoted), text.slice(quoted.length).trim()];
+}
+
+/** Without the quotes around the whole of it. */
+function unquoted(text: string): string {
+  const [, double, single] = /^(?:"([^"]*)"|'([^']*)')$/.exec(text) ?? [];
+  return double ?? single ?? text;
 }
 
 async function memory(rest: string, { tool, data, io }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
-  const [key, value] = firstKey(more);
+  const [key, behind] = firstKey(more);
+  const value = unquoted(behind);
   switch (action) {
     case "":
     case "list":
