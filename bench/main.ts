@@ -13,6 +13,7 @@ import { fitGrid } from "./fit-grid.ts";
 import { hosts } from "./hosts.ts";
 import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
+import { restart } from "./restart.ts";
 import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
@@ -28,6 +29,7 @@ const benches: readonly Bench[] = [
   fitGrid,
   hosts,
   memory,
+  restart,
   templates,
   toolsSize,
 ];

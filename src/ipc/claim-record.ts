@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { readOwnFile } from "./own-file.ts";
 import { runFolder } from "./run-folder.ts";
 import { parseJson } from "../orchestrator/text/parse-json.ts";
 
@@ -18,8 +19,12 @@ export interface ClaimRecord {
   readonly isStandalone: boolean;
   /** It ended as it should; the next owner doesn't count a death. */
   readonly ended?: boolean;
+  /** It answered a request beyond the handshake, so its death delays no start. */
+  readonly hasAnswered?: boolean;
   /** When owners before it died within the minute before it started, ISO 8601, oldest first. */
   readonly deaths: readonly string[];
+  /** The last of these deaths, in a row, that came before anything was answered; absent in claims of older versions. */
+  readonly failedStarts?: readonly string[];
 }
 
 /** Deaths longer ago say nothing of the next start. */
@@ -30,18 +35,49 @@ export function claimFile(home: string, generation: number): string {
   return join(runFolder(home), `owner.${generation}.json`);
 }
 
-/** The generations that have a file, ascending; none when there is no run folder. */
-export function claimGenerations(home: string): number[] {
-  let names: string[];
+/** Numbers go up by one a start: with a start each second it takes thirty years to get here. */
+const farGeneration = 1_000_000_000;
+
+/** What has a claim's name. */
+export interface ClaimFile {
+  readonly name: string;
+  readonly generation: number;
+  /** False for a FIFO, a folder or a link, and for a far number without a claim in it. */
+  readonly isClaim: boolean;
+  /** We don't come to such numbers: they aren't counted on from, and what has one can be moved without meeting a new claim. */
+  readonly isFar: boolean;
+}
+
+/** What has a claim's name, ascending by number; nothing when there is no run folder. */
+export function claimFiles(home: string): readonly ClaimFile[] {
+  let entries: Dirent[];
   try {
-    names = readdirSync(runFolder(home));
+    entries = readdirSync(runFolder(home), { withFileTypes: true });
   } catch {
     return [];
   }
-  return names
-    .map((name) => Number(/^owner\.(\d{1,15})\.json$/.exec(name)?.[1] ?? Number.NaN))
-    .filter((generation) => Number.isSafeInteger(generation))
-    .toSorted((a, b) => a - b);
+  return entries
+    .flatMap((entry) => {
+      const digits = /^owner\.(\d+)\.json$/.exec(entry.name)?.[1];
+      if (digits === undefined) return [];
+      const generation = Number(digits);
+      // Not `007`, nor what a number can't hold: they would be read and written under another name.
+      const isOwnName = Number.isSafeInteger(generation) && String(generation) === digits;
+      const isFar = generation > farGeneration || !isOwnName;
+      const isClaim = entry.isFile() && isOwnName && (!isFar || readClaim(home, generation) !== undefined);
+      return [{ name: entry.name, generation, isClaim, isFar }];
+    })
+    .toSorted((a, b) => a.generation - b.generation);
+}
+
+/** The generations that have a claim, ascending. */
+export function claimGenerations(home: string): readonly number[] {
+  return claimFiles(home).flatMap(({ generation, isClaim }) => (isClaim ? [generation] : []));
+}
+
+/** Above whatever has a claim's name, but for far numbers. */
+export function nextGeneration(files: readonly ClaimFile[]): number {
+  return files.reduce((highest, { generation, isFar }) => (isFar ? highest : generation), 0) + 1;
 }
 
 /** The claim with the highest number, which is the only one that counts; undefined when it can't be read or parsed. */
@@ -53,7 +89,7 @@ export function newestClaim(home: string): ClaimRecord | undefined {
 /** The claim of one generation; undefined when its file is gone or holds something else. */
 export function readClaim(home: string, generation: number): ClaimRecord | undefined {
   try {
-    const value: unknown = parseJson(readFileSync(claimFile(home, generation), "utf8"));
+    const value: unknown = parseJson(readOwnFile(claimFile(home, generation)));
     return isClaim(value) && value.generation === generation ? value : undefined;
   } catch {
     return undefined;

@@ -1,11 +1,20 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
+import { join } from "node:path";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
-import { claimFile, claimGenerations, readClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
-import { createExclusively } from "./exclusive-file.ts";
+import {
+  claimFile,
+  claimFiles,
+  claimGenerations,
+  nextGeneration,
+  readClaim,
+  recentDeaths,
+  type ClaimRecord,
+} from "./claim-record.ts";
+import { createExclusively, errorCode } from "./exclusive-file.ts";
 import { OwnerUnreachable, probeClaim } from "./handshake.ts";
 import { randomHex } from "./random.ts";
-import { ensureRunFolder, realHome } from "./run-folder.ts";
+import { ensureRunFolder, realHome, runFolder } from "./run-folder.ts";
 import { listenFresh } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
 import { uptimeMs } from "./uptime.ts";
@@ -27,6 +36,8 @@ export interface ClaimOptions {
 export interface Claim {
   /** As it stands in the file; another one after the claim healed. */
   readonly record: ClaimRecord;
+  /** Notes that a request was answered: should this process be killed, the next one starts without delay. */
+  markAnswered(): void;
   /** Stops listening and marks the claim as ended, so that the next start counts no death. Twice does nothing more. */
   release(): void;
   /** The home has a newer owner, or is gone; `reason` is a sentence. This process must stop using it. Told once. */
@@ -52,18 +63,23 @@ const defaultCheckMs = 1_000;
  * 3. The claim's file can be made by one process only. Somebody else has: from 1. again.
  * 4. A higher claim beside ours (we judged by a list that was old): ours gives way, from 1. again.
  *
+ * What has a claim's name and is none (a FIFO, a folder, a link, a far number with something else in it) counts for
+ * nothing; the next owner sets it aside as `owner.<number>.json.<random>.aside`.
+ *
  * Afterwards a timer looks each second that token, claim and socket are still there: makes the token anew, listens at
  * another place under the next generation, or says that the claim is lost.
  */
 export async function claimHome(options: ClaimOptions): Promise<Claim> {
   const home = realHomeMade(options.home);
   for (;;) {
-    const highest = await highestDeadGeneration(home);
-    const previous = highest === undefined ? undefined : readClaim(home, highest);
+    const { previous, next } = await waitForDeadEnd(home);
     const isDeath = previous !== undefined && previous.ended !== true;
     const now = Date.now();
-    const deaths = recentDeaths([...(previous?.deaths ?? []), ...(isDeath ? [new Date(now).toISOString()] : [])], now);
-    const record = await tryClaim(home, options, (highest ?? 0) + 1, deaths);
+    const death = isDeath ? [new Date(now).toISOString()] : [];
+    const deaths = recentDeaths([...(previous?.deaths ?? []), ...death], now);
+    const failedBefore = previous?.failedStarts ?? previous?.deaths ?? [];
+    const failedStarts = previous?.hasAnswered === true ? [] : recentDeaths([...failedBefore, ...death], now);
+    const record = await tryClaim(home, options, next, { deaths, failedStarts });
     if (record !== undefined) {
       if (previous !== undefined) removeSocket(previous.socket);
       return keepClaim(home, record, options);
@@ -78,25 +94,40 @@ function realHomeMade(home: string): string {
   return real;
 }
 
-/** Step 1. The generation above which we may claim; throws when its process lives. */
-async function highestDeadGeneration(home: string): Promise<number | undefined> {
-  const deadline = uptimeMs() + healMs;
+interface DeadEnd {
+  /** The newest claim, whose process is dead; undefined when there is none. */
+  readonly previous: ClaimRecord | undefined;
+  /** The generation to claim: from the same look at the folder, so that a claim made meanwhile is never outnumbered. */
+  readonly next: number;
+}
+
+/** Step 1. Resolves when nothing that lives claims the home; throws when a process does. */
+async function waitForDeadEnd(home: string): Promise<DeadEnd> {
+  const unreadable = new Set<number>();
+  let deadline = uptimeMs() + healMs;
   for (;;) {
-    const generation = claimGenerations(home).at(-1);
-    if (generation === undefined) return undefined;
-    const claim = readClaim(home, generation);
-    if (claim?.ended === true) return generation;
-    const state = claim === undefined ? "unclear" : await stateOf(home, claim);
-    if (state === "dead") return generation;
+    const files = claimFiles(home);
+    const newest = files.findLast(({ isClaim, generation }) => isClaim && !unreadable.has(generation));
+    const next = nextGeneration(files);
+    if (newest === undefined) return { previous: undefined, next };
+    const previous = readClaim(home, newest.generation);
+    const state = previous === undefined ? "unclear" : await stateOf(home, previous);
     const isLate = uptimeMs() >= deadline;
-    if (claim !== undefined && (state === "held" || (state === "silent" && isLate))) throw heldBy(claim);
-    if (isLate) return generation;
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+    if (previous !== undefined && (state === "held" || (state === "silent" && isLate))) throw heldBy(previous);
+    if (previous === undefined && isLate) {
+      // The one below may live.
+      unreadable.add(newest.generation);
+      deadline = uptimeMs() + healMs;
+    } else if (state === "dead" || isLate) {
+      if (!newest.isFar) return { previous, next };
+      setAside(home, newest.name);
+    } else await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
 
 /** When they stay so, `unclear` becomes dead and `silent` held: one that is killed while it is asked is silent once. */
 async function stateOf(home: string, claim: ClaimRecord): Promise<"held" | "dead" | "silent" | "unclear"> {
+  if (claim.ended === true) return "dead";
   try {
     await probeClaim(home, claim, probeMs);
     return "held";
@@ -120,7 +151,7 @@ async function tryClaim(
   home: string,
   options: ClaimOptions,
   generation: number,
-  deaths: readonly string[],
+  history: Pick<ClaimRecord, "deaths" | "failedStarts" | "hasAnswered">,
 ): Promise<ClaimRecord | undefined> {
   const socket = await listenFresh(options.server, home).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
@@ -134,7 +165,7 @@ async function tryClaim(
     home,
     startedAt: new Date().toISOString(),
     isStandalone: options.isStandalone,
-    deaths,
+    ...history,
   };
   const file = claimFile(home, generation);
   if (createExclusively(file, `${JSON.stringify(record)}\n`)) {
@@ -142,6 +173,7 @@ async function tryClaim(
     if (all.at(-1) === generation) {
       // The newest is never removed, so that no number is used twice.
       for (const older of all.slice(0, -1)) rmSync(claimFile(home, older), { force: true });
+      for (const { name, isClaim } of claimFiles(home)) if (!isClaim) setAside(home, name);
       return record;
     }
     rmSync(file, { force: true });
@@ -177,11 +209,14 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
     isHealing = true;
     try {
       ensureToken(home);
-      const highest = claimGenerations(home).at(-1);
-      if (highest !== undefined && highest > record.generation) return loseTo(highest);
-      const isWhole = highest === record.generation && readClaim(home, highest)?.socket === record.socket;
+      const files = claimFiles(home);
+      const newest = files.findLast(({ isClaim }) => isClaim)?.generation;
+      const claim = newest === undefined ? undefined : readClaim(home, newest);
+      if (claim !== undefined && claim.generation > record.generation) return loseTo(claim.generation);
+      // Something unreadable under a higher number is no claim, or not yet: ours goes above it.
+      const isWhole = claim?.generation === record.generation && claim.socket === record.socket;
       if (isWhole && options.server.listening && (process.platform === "win32" || existsSync(record.socket))) return;
-      await heal();
+      await heal(Math.max(nextGeneration(files), record.generation + 1));
     } catch {
       // A full disk, say. The next look tries again; whoever takes the home meanwhile has a newer claim, which it sees.
     } finally {
@@ -189,9 +224,10 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
     }
   }
 
-  async function heal(): Promise<void> {
+  async function heal(generation: number): Promise<void> {
     options.server.close();
-    const healed = await tryClaim(home, options, record.generation + 1, record.deaths);
+    const { deaths, failedStarts = [], hasAnswered = false } = record;
+    const healed = await tryClaim(home, options, generation, { deaths, failedStarts, hasAnswered });
     // Released while it healed.
     if (isOver) return healed && markEnded(home, healed);
     if (healed !== undefined) record = healed;
@@ -210,6 +246,15 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
     get record() {
       return record;
     },
+    markAnswered() {
+      if (isOver || record.hasAnswered === true) return;
+      record = { ...record, hasAnswered: true };
+      try {
+        rewrite(home, record);
+      } catch {
+        // A full disk: the next start may be delayed.
+      }
+    },
     release() {
       if (isOver) return;
       end();
@@ -223,12 +268,26 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
 }
 
 function markEnded(home: string, record: ClaimRecord): void {
+  rewrite(home, { ...record, ended: true });
+}
+
+function rewrite(home: string, record: ClaimRecord): void {
   const file = claimFile(home, record.generation);
   // A newer owner has tidied it away, or the home is gone with it.
   if (!existsSync(file)) return;
   const temporary = `${file}.${randomHex(6)}.new`;
-  writeFileSync(temporary, `${JSON.stringify({ ...record, ended: true })}\n`, { mode: 0o600, flag: "wx" });
+  writeFileSync(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600, flag: "wx" });
   renameSync(temporary, file);
+}
+
+function setAside(home: string, name: string): void {
+  const file = join(runFolder(home), name);
+  try {
+    renameSync(file, `${file}.${randomHex(6)}.aside`);
+  } catch (error) {
+    // Another process was quicker.
+    if (errorCode(error) !== "ENOENT") throw error;
+  }
 }
 
 function removeSocket(socket: string): void {

@@ -38,8 +38,8 @@ export const deathsToReport = 3;
 
 /**
  * Starts an owner of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
- * one that somebody else started meanwhile, answers. Owners that died within the last minute delay it: 0, 0.25, 1, then
- * 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk, and
+ * one that somebody else started meanwhile, answers. Owners that died within the last minute before they had answered
+ * anything delay it: 0, 0.25, 1, then 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk, and
  * `InvalidConfig` for a home that other users could have changed.
  */
 export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
@@ -53,7 +53,8 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   const deaths = deathCount(before);
   const log = ownerLogFile(home);
   if (deaths >= deathsToReport) say(`the owner of ${home} died ${deaths} times within a minute; ${log} says why`);
-  await wait([0, 250, 1_000][deaths - 1] ?? (deaths === 0 ? 0 : 4_000), signal);
+  const failures = failedStartCount(before);
+  await wait([0, 0, 250, 1_000][failures] ?? 4_000, signal);
 
   const deadline = uptimeMs() + maxTurnMs;
   let isOurTurn = false;
@@ -117,6 +118,13 @@ async function livingOwner(home: string): Promise<ClaimRecord | undefined> {
 function deathCount(newest: ClaimRecord | undefined): number {
   if (newest === undefined) return 0;
   return recentDeaths(newest.deaths, Date.now()).length + (newest.ended === true ? 0 : 1);
+}
+
+/** The last of these deaths, in a row, before which nothing had been answered. */
+function failedStartCount(newest: ClaimRecord | undefined): number {
+  if (newest === undefined || newest.hasAnswered === true) return 0;
+  const before = recentDeaths(newest.failedStarts ?? newest.deaths, Date.now()).length;
+  return before + (newest.ended === true ? 0 : 1);
 }
 
 interface Child {

@@ -1,12 +1,13 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { createExclusively, errorCode } from "./exclusive-file.ts";
+import { readOwnFile } from "./own-file.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, tokenFile } from "./run-folder.ts";
 
 /** The home's token; undefined when there is none, when it isn't ours to read, or when the file holds no token. */
 export function readToken(home: string): string | undefined {
   try {
-    const text = readFileSync(tokenFile(home), "utf8").trim();
+    const text = readOwnFile(tokenFile(home)).trim();
     return /^[0-9a-f]{64}$/.test(text) ? text : undefined;
   } catch {
     return undefined;
@@ -24,7 +25,7 @@ export function ensureToken(home: string): string {
   // Somebody was quicker, or what stands there is no token: an empty file after a crash, say.
   const made = readToken(home);
   if (made !== undefined) return made;
-  readFileSync(file);
+  readOwnFile(file);
   const temporary = `${file}.${randomHex(6)}.new`;
   writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
   renameSync(temporary, file);

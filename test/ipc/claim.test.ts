@@ -1,5 +1,15 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import path from "node:path";
 import { createServer, type Server } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -144,6 +154,66 @@ describe("claimHome", () => {
     expect((await claim()).record.generation).toBe(8);
   }, 20_000);
 
+  it.skipIf(process.platform === "win32").each<[string, (file: string) => void]>([
+    ["a FIFO", (file) => expect(spawnSync("mkfifo", [file]).status).toBe(0)],
+    ["a folder", (file) => mkdirSync(file)],
+    ["a link to nowhere", (file) => symlinkSync("/nowhere", file)],
+  ])("sets %s with a claim's name aside at once, below and above a claim that counts", async (_what, plant) => {
+    ensureToken(place.home);
+    plant(claimFile(place.home, 7));
+    const started = performance.now();
+    const held = await claim();
+    expect(held.record.generation).toBe(8);
+    plant(claimFile(place.home, 9));
+    await expect(claim()).rejects.toThrow("is held by an owner");
+    expect(newestClaim(place.home)?.generation).toBe(8);
+    held.release();
+    expect((await claim()).record.generation).toBe(10);
+    expect(performance.now() - started).toBeLessThan(2_900);
+    const names = readdirSync(runFolder(place.home)).filter((name) => name.startsWith("owner."));
+    expect(names.toSorted()).toEqual([
+      "owner.10.json",
+      expect.stringMatching(/^owner\.7\.json\.[0-9a-f]+\.aside$/),
+      expect.stringMatching(/^owner\.9\.json\.[0-9a-f]+\.aside$/),
+    ]);
+  });
+
+  it.each(["1000000001", "99999999999", "999999999999999", "9007199254740993", "9".repeat(200), "007"])(
+    "is neither held up nor outnumbered by a file with the number %s",
+    async (digits) => {
+      ensureToken(place.home);
+      const file = path.join(runFolder(place.home), `owner.${digits}.json`);
+      for (const content of ["", "{}", JSON.stringify({ ...pretend({ ended: true }), generation: Number(digits) })]) {
+        writeFileSync(file, content);
+        const held = await claim();
+        expect(held.record.generation).toBeLessThan(10);
+        writeFileSync(file, "{");
+        await expect(claim()).rejects.toThrow("is held by an owner");
+        expect(newestClaim(place.home)?.pid).toBe(process.pid);
+        held.release();
+      }
+    },
+    20_000,
+  );
+
+  it("asks the claim below one that can't be read", async () => {
+    const held = await claim();
+    writeFileSync(claimFile(place.home, held.record.generation + 1), "{");
+    await expect(claim()).rejects.toThrow("is held by an owner");
+  }, 20_000);
+
+  it("has its starts delayed by owners that died before they answered, not by those that had", async () => {
+    const recent = new Date(Date.now() - 1_000).toISOString();
+    pretend({ deaths: [recent, recent], failedStarts: [recent] });
+    const first = await claim();
+    expect(first.record).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 2 } });
+    first.markAnswered();
+    expect(newestClaim(place.home)).toMatchObject({ generation: first.record.generation, hasAnswered: true });
+    pretend({ generation: first.record.generation + 1, deaths: [recent], failedStarts: [recent], hasAnswered: true });
+    first.release();
+    expect((await claim()).record).toMatchObject({ deaths: { length: 2 }, failedStarts: [] });
+  }, 20_000);
+
   it("keeps two homes apart", async () => {
     const [one, two] = await Promise.all([claim(), claim(`${place.home}-two`)]);
     expect(one.record.socket).not.toBe(two.record.socket);
@@ -197,6 +267,17 @@ describe("a claim that is held", () => {
       .toEqual([`newer: ${place.home} has a newer owner (pid 77, version 1.0.0+a)`]);
     held.release();
     expect(newestClaim(place.home)?.ended).toBeUndefined();
+  });
+
+  it("goes above a file that isn't a claim, and stays", async () => {
+    const held = await claim(place.home, { checkMs: 20 });
+    const said: string[] = [];
+    held.onLost((reason) => void said.push(reason));
+    held.markAnswered();
+    writeFileSync(claimFile(place.home, held.record.generation + 3), "{");
+    await expect.poll(() => held.record.generation, patience).toBe(5);
+    expect(newestClaim(place.home)).toMatchObject({ generation: 5, hasAnswered: true });
+    expect(said).toEqual([]);
   });
 
   it("is lost when the home is gone", async () => {

@@ -119,12 +119,14 @@ export function createOwner(parts: OwnerParts): Owner {
     if (isClosed || socket.destroyed) return void socket.destroy();
     welcome({ ok: true, ...(notices.length > 0 && { notices }) });
     let remove = (): void => undefined;
-    const served = serveClient({ input: socket, output: socket }, host, () => {
+    const onEnd = (): void => {
       remove();
       // What was written last still leaves.
       socket.end();
       setTimeout(() => socket.destroy(), farewellMs).unref();
-    });
+    };
+    const onAnswered = (): void => parts.claim()?.markAnswered();
+    const served = serveClient({ input: socket, output: socket }, host, onEnd, { onAnswered });
     remove = addClient(id, { served, connectedAt: new Date().toISOString() });
     // It came while this owner leaves: the next one serves it.
     if (isPaused) served.pause();

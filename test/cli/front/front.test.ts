@@ -79,6 +79,22 @@ describe("a front", () => {
     expect(place.claim().pid).not.toBe(pid);
   }, 60_000);
 
+  it("has the next start delayed by an owner that was killed before it answered, not by one that had", async () => {
+    const server = await opened();
+    for (const id of [1, 2]) {
+      server.send(request(id, "tools/list"));
+      expect(await answerTo(server, id)).toMatchObject({ result: { tools: expect.any(Array) } });
+      expect(place.claim()).toMatchObject({ hasAnswered: true, deaths: { length: id - 1 }, failedStarts: [] });
+      process.kill(place.claim().pid, "SIGKILL");
+    }
+    await place.until("the third holds the home", () => newestClaim(place.home)?.generation === 3);
+    expect(place.claim().hasAnswered).toBeUndefined();
+    process.kill(place.claim().pid, "SIGKILL");
+    server.send(request(4, "tools/list"));
+    expect(await answerTo(server, 4)).toMatchObject({ result: { tools: expect.any(Array) } });
+    expect(place.claim()).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 1 } });
+  }, 60_000);
+
   it("answers with an error that names the log when no owner can be started, and tries again", async () => {
     // A program of its own, because the owner runs from a copy that is the same as the program.
     const program = path.join(place.folder, "dist");

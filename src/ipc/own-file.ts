@@ -1,0 +1,18 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+
+/** Far more than a claim or a token has. */
+const maxBytes = 256 * 1024;
+/** Opening a FIFO would wait for a writer. Windows has neither. */
+const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/** The text of a small file in the run folder. Throws what the system says, and for anything but a file. */
+export function readOwnFile(path: string): string {
+  const descriptor = openSync(path, flags);
+  try {
+    const facts = fstatSync(descriptor);
+    if (!facts.isFile() || facts.size > maxBytes) throw new Error(`${path} is not a file that ollm wrote`);
+    return readFileSync(descriptor, "utf8");
+  } finally {
+    closeSync(descriptor);
+  }
+}
