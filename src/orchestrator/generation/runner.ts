@@ -134,8 +134,9 @@ async function walk(
         route = other ?? route;
       }
       if (error instanceof PromptTooLong) {
-        // By its own tokenizer another model may count a little less, but not so that an equal window is worth a load.
-        waiting = waiting.filter((step) => step.entry.candidate.contextTokens > entry.candidate.contextTokens);
+        // Another tokenizer may count a little less, but not so that a window no longer than this is worth a load.
+        const least = error.isExact ? error.promptTokens : entry.candidate.contextTokens;
+        waiting = waiting.filter((step) => step.entry.candidate.contextTokens > least);
       }
       if (waiting.length > 0)
         context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
