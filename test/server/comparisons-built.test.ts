@@ -3,9 +3,12 @@ import type { FakeOllamaOptions } from "../support/fake-ollama.ts";
 import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
 import { connectStdio, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
 
+/** `count` pieces that differ, or they would be taken for a loop. */
+const many = (count: number, piece: string): string =>
+  Array.from({ length: count }, (_, index) => `${piece} ${index} `).join("");
 const models = [
   { name: "llama3.2:3b", reply: "Short waves scatter more than long ones do." },
-  { name: "qwen2.5:7b", reply: `Because of the air. ${"It scatters blue light. ".repeat(120)}` },
+  { name: "qwen2.5:7b", reply: `Because of the air. ${many(120, "It scatters blue light")}` },
   { name: "broken:1b", loadError: "llama-server process has terminated: signal: killed" },
 ];
 const prompt = "Write a TypeScript function that adds two numbers.";
@@ -159,7 +162,7 @@ describe("what was compared and picked", () => {
 describe("a generation of another host meanwhile", () => {
   it("marks the times as no measurement, and they are not what routing knows", async () => {
     await start({ tokensPerSecond: 20, parallel: 4 });
-    home.ollama.models.set("other:3b", { name: "other:3b", reply: "word ".repeat(400) });
+    home.ollama.models.set("other:3b", { name: "other:3b", reply: many(200, "word") });
     home.ollama.models.set("qwen2.5:7b", { name: "qwen2.5:7b", reply: "The sky is blue." });
     const [busy, client] = [await host(), await host()];
     const controller = new AbortController();

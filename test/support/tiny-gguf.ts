@@ -14,7 +14,7 @@ export interface TinyGguf {
   readonly contextLength?: number;
   /** Jinja. Default: ChatML. `undefined` given: none in the file. */
   readonly chatTemplate?: string | undefined;
-  /** Starts again from the first word instead of ending: generates until told to stop. */
+  /** Starts again from the first word instead of ending: generates until told to stop. Says `longStory` unless given. */
   readonly isEndless?: boolean;
   readonly layerCount?: number;
   /** Further or replaced metadata. */
@@ -33,6 +33,12 @@ const tokenKind = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
 const fileTypes = { F32: 0, Q4_0: 2, Q8_0: 7 } as const;
 const endToken = "<|im_end|>";
 
+/** 2,400 characters without a space after each 40: too long a round to be taken for a loop. */
+const longStory = Array.from({ length: 60 }, (_, index) => {
+  const chapter = String.fromCharCode(97 + Math.floor(index / 26), 97 + (index % 26));
+  return `in-chapter-${chapter}-the-fox-and-the-dog-ran-on`;
+}).join(" ");
+
 /**
  * Writes a real model of about 90 KB (Q4_0) to 540 KB (F32) that answers everything with one sentence and then ends.
  *
@@ -42,7 +48,12 @@ const endToken = "<|im_end|>";
  * not part of the sentence is embedded as code 0, whose successor is the first piece.
  */
 export async function writeTinyGguf(path: string, model: TinyGguf = {}): Promise<void> {
-  const { says = tinySentence, quantization = "F32", architecture = "llama", contextLength = 2048 } = model;
+  const {
+    says = model.isEndless === true ? longStory : tinySentence,
+    quantization = "F32",
+    architecture = "llama",
+    contextLength = 2048,
+  } = model;
   const { layerCount = 2, isEndless = false } = model;
   const chatTemplate = "chatTemplate" in model ? model.chatTemplate : chatMlTemplate;
   const pieces = uniquePieces(says, 400);

@@ -76,8 +76,7 @@ export async function boundedAnswer(
   } catch (error) {
     if (problem === undefined || signal.aborted) throw error;
   }
-  // Set in the callbacks, which the compiler doesn't follow.
-  const found = problem as Problem | undefined;
+  const found = problem;
   if (found === undefined && generation !== undefined) return { generation, notes: [] };
   if (found?.kind !== "repetition") throw tooLong(request, limit);
   const cut = withoutRepetition(parts[found.part].text, found.repetition);

@@ -18,6 +18,7 @@ import type { CallerContext } from "../types.ts";
 import { attempt, type GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { maxConversationTokens, type Thread } from "./conversations.ts";
+import { checkFormat } from "./format-limits.ts";
 import { questionOf } from "./prompt.ts";
 import { withWayOut } from "./prompt-size.ts";
 import { type Attempt, failureOf, resultOf } from "./result.ts";
@@ -32,6 +33,7 @@ export async function runGeneration(
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
+  if (request.format !== undefined) checkFormat(request.format);
   if (request.continueId === undefined)
     return walk(world, caller, settled(caller, request, undefined), undefined, context);
   const thread = world.conversations.begin(request.continueId);

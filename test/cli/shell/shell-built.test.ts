@@ -205,7 +205,8 @@ describe("run", () => {
 
   it.each(["closes at the first words", "never reads"])("ends in silence when who reads it %s", async (how) => {
     // More than any pipe holds, though the window cuts it to 8,000 words: without a reader it can't be written.
-    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply: `${"word".repeat(100)} `.repeat(9_000) });
+    const reply = Array.from({ length: 9_000 }, (_, index) => String(index).padStart(28, "word")).join(" ");
+    home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply });
     const command = spawn(
       process.execPath,
       [builtCommand, "run", "smollm2:135m", "Count", "--max-tokens", "1000000", "--context-size", "4096"],

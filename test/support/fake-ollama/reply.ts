@@ -3,12 +3,19 @@ import type { FakeModel } from "./types.ts";
 
 const sentence = "Red, green and blue are three colours of the rainbow. ";
 
-/** What the model says: its own `reply`, an instance of the schema, or the sentence (eighty times for a long one). */
+/** Eighty sentences that differ, or they would be taken for a loop. */
+const longReply = Array.from({ length: 80 }, (_, index) => sentence.replace("Red", `Red${letters(index)}`)).join("");
+
+function letters(index: number): string {
+  return String.fromCharCode(97 + Math.floor(index / 26), 97 + (index % 26));
+}
+
+/** What the model says: its own `reply`, an instance of the schema, or the sentence (eighty for a long one). */
 export function replyOf(model: FakeModel, prompt: string, format: unknown): string {
   if (format !== undefined && format !== "")
     return JSON.stringify(format === "json" ? { answer: "red" } : instanceOf(format));
   if (typeof model.reply === "function") return model.reply(prompt);
-  return model.reply ?? (/\blong\b/.test(prompt) ? sentence.repeat(80) : sentence.trim());
+  return model.reply ?? (/\blong\b/.test(prompt) ? longReply : sentence.trim());
 }
 
 /** Pieces that stand for tokens: words with the blanks before them, JSON in fours. */

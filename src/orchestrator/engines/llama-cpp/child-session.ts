@@ -43,7 +43,7 @@ export interface ChildSession {
   isAlive(): boolean;
   /**
    * Rejects with `Cancelled` once an aborted request has stopped computing (the process is ended when it does not
-   * within 5 s), with `ChildGone` when the process ends, with `ChildFailure` when it says why it can't.
+   * within 5 s, or 1 s where it has a `format`), with `ChildGone` when the process ends, with `ChildFailure` when it says why it can't.
    */
   call<Type extends ChildRequest["type"]>(
     request: Extract<ChildRequest, { type: Type }>,
@@ -57,6 +57,8 @@ export interface ChildSession {
 /** Import and start of llama.cpp take half a second on a free machine. */
 const readyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
+/** Of an answer with a grammar: making it, and checking a token against it, can't be interrupted. */
+const grammarCancelLimitMs = 1_000;
 const politeMs = 200;
 
 /** glibc keeps freed memory in up to 8 arenas per core otherwise: 118 → 280 MB over some load cycles. */
@@ -146,7 +148,8 @@ export async function openChild(
         let timer: NodeJS.Timeout | undefined;
         const cancel = () => {
           send({ type: "cancel", id });
-          timer = setTimeout(() => child.kill("SIGKILL"), cancelLimitMs);
+          const hasGrammar = "format" in request && request.format !== undefined;
+          timer = setTimeout(() => child.kill("SIGKILL"), hasGrammar ? grammarCancelLimitMs : cancelLimitMs);
         };
         const settle = (finish: () => void) => {
           clearTimeout(timer);

@@ -1,0 +1,105 @@
+import { InvalidRequest } from "../errors.ts";
+import type { JsonSchema } from "../types.ts";
+
+/**
+ * A grammar is made of the schema, and every token of the answer is checked against it: with 20,000 values of an `enum`
+ * one token took Ollama longer than 25 s, and neither engine can be interrupted in it.
+ */
+const limits = {
+  characters: 100_000,
+  /** Of all lists of values together. */
+  enumValues: 500,
+  /** Of all objects together. */
+  properties: 500,
+  /** Schemas inside each other. */
+  depth: 32,
+} as const;
+
+/** Throws `InvalidRequest` for a schema beyond the limits, and for one that no finite value matches. */
+export function checkFormat(format: "json" | JsonSchema): void {
+  if (format === "json") return;
+  const { enumValues, properties, depth } = measure(format);
+  // First: what is deep enough can't be written as text either.
+  if (depth > limits.depth) throw beyond("levels", depth, limits.depth);
+  if (enumValues > limits.enumValues) throw beyond("enum values", enumValues, limits.enumValues);
+  if (properties > limits.properties) throw beyond("properties", properties, limits.properties);
+  const characters = JSON.stringify(format).length;
+  if (characters > limits.characters) throw beyond("characters", characters, limits.characters);
+  const endless = endlessReference(format);
+  if (endless !== undefined)
+    throw new InvalidRequest(`the JSON schema in format never ends: ${endless} needs itself`, {
+      hint: "Let the reference be optional: a property that is not required, or an anyOf with another member.",
+    });
+}
+
+function beyond(what: string, count: number, limit: number): InvalidRequest {
+  return new InvalidRequest(`the JSON schema in format has ${count} ${what}, and at most ${limit} are allowed`, {
+    hint: "Ask for less at once, or use a string with a description of what it may be.",
+  });
+}
+
+interface Size {
+  readonly enumValues: number;
+  readonly properties: number;
+  readonly depth: number;
+}
+
+/** Without recursion: the depth is what is in question. */
+function measure(schema: JsonSchema): Size {
+  let [enumValues, properties, depth] = [0, 0, 0];
+  const waiting: { readonly value: unknown; readonly at: number }[] = [{ value: schema, at: 1 }];
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const { value, at } = next;
+    if (typeof value !== "object" || value === null) continue;
+    depth = Math.max(depth, at);
+    for (const [key, inner] of Object.entries(value)) {
+      if (key === "enum" && Array.isArray(inner)) enumValues += inner.length;
+      if (key === "properties" && isSchema(inner)) properties += Object.keys(inner).length;
+      // What holds schemas by name is no level of its own, and neither is a list.
+      waiting.push({ value: inner, at: isSchema(inner) && !isHolder(key) ? at + 1 : at });
+    }
+  }
+  return { enumValues, properties, depth };
+}
+
+const isHolder = (key: string): boolean => ["properties", "$defs", "definitions"].includes(key);
+
+/** The reference whose every value would have to hold itself. */
+function endlessReference(schema: JsonSchema): string | undefined {
+  const targets = new Map<string, unknown>([["#", schema]]);
+  for (const key of ["$defs", "definitions"]) {
+    const definitions = schema[key];
+    if (!isSchema(definitions)) continue;
+    for (const [name, definition] of Object.entries(definitions)) targets.set(`#/${key}/${name}`, definition);
+  }
+  const finite = new Set<string>();
+  // A reference ends when what it leads to ends; each round finds those one step further away.
+  for (let isGrowing = true; isGrowing;) {
+    isGrowing = false;
+    for (const [name, target] of targets) {
+      if (finite.has(name) || !ends(target, (reference) => finite.has(reference) || !targets.has(reference))) continue;
+      finite.add(name);
+      isGrowing = true;
+    }
+  }
+  if (finite.has("#")) return undefined;
+  return [...targets.keys()].find((name) => name !== "#" && !finite.has(name)) ?? "#";
+}
+
+/** Whether some value matches that is finite. */
+function ends(schema: unknown, endsReference: (reference: string) => boolean): boolean {
+  if (!isSchema(schema)) return true;
+  const every = (value: unknown): boolean => !Array.isArray(value) || value.every((one) => ends(one, endsReference));
+  const some = (value: unknown): boolean =>
+    !Array.isArray(value) || value.length === 0 || value.some((one) => ends(one, endsReference));
+  const { $ref, properties, required, items, minItems } = schema;
+  if (typeof $ref === "string" && !endsReference($ref)) return false;
+  if (!every(schema["allOf"]) || !some(schema["anyOf"]) || !some(schema["oneOf"])) return false;
+  if (typeof minItems === "number" && minItems > 0 && !ends(items, endsReference)) return false;
+  const needed = Array.isArray(required) ? required : [];
+  return !isSchema(properties) || needed.every((name) => ends(properties[String(name)], endsReference));
+}
+
+function isSchema(value: unknown): value is JsonSchema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

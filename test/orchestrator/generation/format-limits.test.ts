@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { checkFormat } from "../../../src/orchestrator/generation/format-limits.ts";
+import type { JsonSchema } from "../../../src/orchestrator/types.ts";
+import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
+import { createTestBrain } from "../../support/orchestrator.ts";
+
+const values = (count: number) => Array.from({ length: count }, (_, index) => `value ${index}`);
+const object = (count: number) => ({
+  type: "object",
+  properties: Object.fromEntries(values(count).map((name) => [name, { type: "string" }])),
+});
+function nested(levels: number, key: "items" | "anyOf"): JsonSchema {
+  let schema: JsonSchema = { type: "string" };
+  for (let level = 1; level < levels; level += 1) schema = key === "items" ? { items: schema } : { anyOf: [schema] };
+  return schema;
+}
+const self = { $ref: "#/$defs/a" };
+
+describe("a schema beyond a limit is refused with the limit and its value", () => {
+  it.each<[string, JsonSchema, string]>([
+    ["a huge enum", { enum: values(20_000) }, "has 20000 enum values, and at most 500 are allowed"],
+    [
+      "enums that are many together",
+      { properties: { a: { enum: values(300) }, b: { enum: values(201) } } },
+      "has 501 enum values",
+    ],
+    ["very many properties", object(2_000), "has 2000 properties, and at most 500 are allowed"],
+    ["a long text", { type: "string", description: "d".repeat(100_000) }, "characters, and at most 100000 are allowed"],
+    ["a deep one", nested(33, "items"), "has 33 levels, and at most 32 are allowed"],
+    ["one so deep that it can't be written", nested(50_000, "anyOf"), "has 50000 levels, and at most 32 are allowed"],
+  ])("%s", (_name, schema, message) => {
+    expect(() => checkFormat(schema)).toThrow(InvalidRequest);
+    expect(() => checkFormat(schema)).toThrow(message);
+  });
+});
+
+describe("a schema that no finite value matches is refused", () => {
+  it.each<[string, JsonSchema, string]>([
+    ["a reference to itself", { $defs: { a: self }, ...self }, "#/$defs/a needs itself"],
+    ["the whole as itself", { $ref: "#" }, "# needs itself"],
+    [
+      "two that need each other",
+      { definitions: { a: { $ref: "#/definitions/b" }, b: { $ref: "#/definitions/a" } }, $ref: "#/definitions/a" },
+      "#/definitions/a needs itself",
+    ],
+    [
+      "a required property",
+      { $defs: { a: { properties: { b: self }, required: ["b"] } }, ...self },
+      "#/$defs/a needs itself",
+    ],
+    [
+      "a list that can't be empty",
+      { $defs: { a: { type: "array", items: self, minItems: 1 } }, ...self },
+      "#/$defs/a needs itself",
+    ],
+    ["every alternative", { $defs: { a: { anyOf: [self, { allOf: [self] }] } }, ...self }, "#/$defs/a needs itself"],
+  ])("%s", (_name, schema, message) => {
+    expect(() => checkFormat(schema)).toThrow(InvalidRequest);
+    expect(() => checkFormat(schema)).toThrow(message);
+  });
+});
+
+it.each<[string, "json" | JsonSchema]>([
+  ["any JSON", "json"],
+  ["an object", { type: "object", properties: { a: { type: "string" } }, required: ["a"] }],
+  ["an enum of 500", { enum: values(500) }],
+  ["500 properties", object(500)],
+  ["32 levels", nested(32, "items")],
+  ["a tree", { $defs: { a: { properties: { left: self, right: self } } }, ...self }],
+  ["a list of itself", { $defs: { a: { type: "array", items: self } }, ...self }],
+  [
+    "an alternative that ends",
+    { $defs: { a: { anyOf: [{ type: "null" }, { properties: { b: self }, required: ["b"] }] } }, ...self },
+  ],
+  ["a reference that leads nowhere", { $ref: "#/$defs/gone" }],
+  ["alternatives without a member", { anyOf: [] }],
+  ["a definition that nothing uses", { $defs: { a: self }, type: "string" }],
+])("allowed: %s", (_name, schema) => {
+  expect(() => checkFormat(schema)).not.toThrow();
+});
+
+it("a request with such a schema is refused before anything is loaded", async () => {
+  const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte)]);
+  const refused = createTestBrain([engine]).generate({ prompt: "one of them", format: { enum: values(501) } });
+  await expect(refused).rejects.toThrow("the JSON schema in format has 501 enum values, and at most 500 are allowed");
+  expect(engine.calls).toEqual([]);
+});
