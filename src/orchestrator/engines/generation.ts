@@ -65,3 +65,15 @@ export interface Generation {
   readonly decodeMs: number;
   readonly totalMs: number;
 }
+
+/** The mean over a whole answer: real ones have three to six, a page of blanks some twenty. */
+const maxTokenCharacters = 32;
+/** Beside the tokens, for short answers of long tokens. */
+const spareCharacters = 16_000;
+/** Whatever `maxTokens` says; a job keeps no more. */
+const maxAnswerCharacters = 8_000_000;
+
+/** The most characters of an answer, thinking included. */
+export function answerCharacters(maxTokens: number): number {
+  return Math.min(maxAnswerCharacters, spareCharacters + maxTokens * maxTokenCharacters);
+}

@@ -1,22 +1,15 @@
 import type { Engine } from "../engines/engine.ts";
-import type { Generation, GenerationRequest, GenerationSink } from "../engines/generation.ts";
+import {
+  answerCharacters,
+  type Generation,
+  type GenerationRequest,
+  type GenerationSink,
+} from "../engines/generation.ts";
 import { GenerationFailed } from "../errors.ts";
 import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
 
 /** An answer that we ended has no counts by the engine: absent, what only it knows. */
 export type BoundedAnswer = Omit<Generation, "promptTokens"> & Partial<Pick<Generation, "promptTokens">>;
-
-/** The mean over a whole answer: real ones have three to six, a page of blanks some twenty. */
-const maxTokenCharacters = 32;
-/** Beside the tokens, for short answers of long tokens. */
-const spareCharacters = 16_000;
-/** Whatever `max_tokens` says; a job keeps no more. */
-const maxAnswerCharacters = 8_000_000;
-
-/** The most characters of an answer, thinking included. */
-export function answerCharacters(maxTokens: number): number {
-  return Math.min(maxAnswerCharacters, spareCharacters + maxTokens * maxTokenCharacters);
-}
 
 interface Part {
   text: string;

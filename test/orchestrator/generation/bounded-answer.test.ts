@@ -1,8 +1,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
-import type { Generation, GenerationSink } from "../../../src/orchestrator/engines/generation.ts";
+import {
+  answerCharacters,
+  type Generation,
+  type GenerationSink,
+} from "../../../src/orchestrator/engines/generation.ts";
 import { Cancelled, GenerationFailed } from "../../../src/orchestrator/errors.ts";
-import { answerCharacters } from "../../../src/orchestrator/generation/bounded-answer.ts";
 import { createFakeEngine, fakeModel, gigabyte, type FakeEngine } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 

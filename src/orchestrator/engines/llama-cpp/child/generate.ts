@@ -13,6 +13,7 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 import type { ChildEvent, GenerateDone, GenerateRequest } from "./protocol.ts";
+import { answerCharacters } from "../../generation.ts";
 import type { ThinkLevel } from "../../../types.ts";
 
 export interface GeneratorParts {
@@ -114,16 +115,23 @@ export function createGenerator(parts: GeneratorParts) {
     let text = "";
     let thinking = "";
     let firstTokenAt: number | undefined;
+    // A vocabulary may hold texts of any length: what is too long must not reach the channel to the owner.
+    const tooLong = new AbortController();
+    const limit = answerCharacters(request.maxTokens);
     try {
       const { metadata } = await chat.generateResponse(history, {
         ...samplerOptions(request),
         ...(grammar === undefined ? {} : { grammar }),
         ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
-        signal,
+        signal: AbortSignal.any([signal, tooLong.signal]),
         maxTokens: Math.min(request.maxTokens, roomTokens),
         onResponseChunk(chunk) {
           firstTokenAt ??= performance.now();
-          if (chunk.text === "") return;
+          if (chunk.text === "" || tooLong.signal.aborted) return;
+          if (text.length + thinking.length + chunk.text.length > limit) {
+            tooLong.abort(new ChildFailure("failed", `its answer has more than ${limit} characters`));
+            return;
+          }
           if (chunk.type === "segment") {
             thinking += chunk.text;
             emit({ type: "delta", thinking: chunk.text });
@@ -134,6 +142,7 @@ export function createGenerator(parts: GeneratorParts) {
         },
       });
       throwIfAborted(signal);
+      tooLong.signal.throwIfAborted();
       const endedAt = performance.now();
       return {
         text,
@@ -149,6 +158,7 @@ export function createGenerator(parts: GeneratorParts) {
       };
     } catch (error) {
       throwIfAborted(signal);
+      tooLong.signal.throwIfAborted();
       throw error;
     } finally {
       chat.dispose({ disposeSequence: false });

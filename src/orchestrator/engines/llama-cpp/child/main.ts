@@ -18,6 +18,9 @@ const running = new Map<number, AbortController>();
 let model: ChildModel | undefined;
 let collection: NodeJS.Timeout | undefined;
 
+/** A schema or a file may be part of an error's message. */
+const maxMessageCharacters = 2_000;
+
 process.on("disconnect", () => process.exit(0));
 watchOwner(Number(ownerPid));
 // Ctrl-C in a terminal reaches the whole group: the owner decides what ends, and ends this process in good order.
@@ -91,7 +94,8 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
     send({ type: "done", id, value });
   } catch (error) {
     const failure = error instanceof ChildFailure ? error : new ChildFailure("failed", messageOf(error));
-    const { code, message, promptTokens, contextTokens } = failure;
+    const { code, promptTokens, contextTokens } = failure;
+    const message = failure.message.slice(0, maxMessageCharacters);
     const counts = promptTokens === undefined || contextTokens === undefined ? {} : { promptTokens, contextTokens };
     send({ type: "failed", id, code, message, ...counts });
   } finally {
