@@ -10,6 +10,7 @@ import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
 import { fit } from "./fit.ts";
 import { fitGrid } from "./fit-grid.ts";
+import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
 import { memory } from "./memory.ts";
 import { overhead } from "./overhead.ts";
@@ -27,6 +28,7 @@ const benches: readonly Bench[] = [
   eviction,
   fit,
   fitGrid,
+  hostile,
   hosts,
   memory,
   restart,

@@ -4,6 +4,8 @@ import type { Readable, Writable } from "node:stream";
 export interface LineClient {
   /** Resolves with the answer, errors included. Notifications are dropped. */
   request(method: string, params: object): Promise<Answer>;
+  /** The same for a request of which `members` are written as they are: `"method":"ping"`. */
+  raw(members: string): Promise<Answer>;
 }
 
 export interface Answer {
@@ -27,13 +29,15 @@ export function createLineClient(input: Writable, output: Readable): LineClient 
       waiting.delete(message.id);
     }
   });
+  const raw = (members: string): Promise<Answer> =>
+    new Promise((resolve) => {
+      id += 1;
+      waiting.set(id, resolve);
+      input.write(`{"jsonrpc":"2.0","id":${id},${members}}\n`);
+    });
   return {
-    request: (method, params) =>
-      new Promise((resolve) => {
-        id += 1;
-        waiting.set(id, resolve);
-        input.write(`${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`);
-      }),
+    request: (method, params) => raw(JSON.stringify({ method, params }).slice(1, -1)),
+    raw,
   };
 }
 

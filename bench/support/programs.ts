@@ -37,8 +37,13 @@ export async function withServer<Result>(
   args: readonly string[],
   environment: Record<string, string>,
   run: (client: LineClient) => Promise<Result>,
+  workingDirectory?: string,
 ): Promise<Result> {
-  const server = spawn(process.execPath, [command, ...args], { env: environment, stdio: ["pipe", "pipe", "inherit"] });
+  const server = spawn(process.execPath, [command, ...args], {
+    env: environment,
+    stdio: ["pipe", "pipe", "inherit"],
+    ...(workingDirectory !== undefined && { cwd: workingDirectory }),
+  });
   const exited = once(server, "exit");
   const client = createLineClient(server.stdin, server.stdout);
   try {
@@ -53,10 +58,11 @@ export async function withServer<Result>(
 /** Keeps an owner of the home alive while `run` runs: a front of our own holds it. The owner is stopped afterwards. */
 export async function withOwner<Result>(
   environment: Record<string, string>,
-  run: () => Promise<Result>,
+  run: (client: LineClient) => Promise<Result>,
+  workingDirectory?: string,
 ): Promise<Result> {
   try {
-    return await withServer([], environment, run);
+    return await withServer([], environment, run, workingDirectory);
   } finally {
     const stop = spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" });
     await once(stop, "exit");

@@ -89,7 +89,7 @@ export function parseHeader(
 
 /** The part of a header that is used, which is small whatever the file holds. Throws `DamagedGguf`. */
 export function readHeader(source: ByteSource): GgufHeader {
-  const entries: [key: string, value: unknown][] = [];
+  const entries = new Map<string, unknown>();
   const summary: TensorSummary = { tensors: {}, weightsByType: {} };
   let vocabularySize: number | undefined;
   let template: GgufHeader["template"];
@@ -98,13 +98,13 @@ export function readHeader(source: ByteSource): GgufHeader {
     entry(key, value, items) {
       if (key === "tokenizer.ggml.tokens") vocabularySize = items;
       if (key === templateKey) template = typeof value === "string" && value !== "" ? templateFacts(value) : undefined;
-      else if (value !== undefined) entries.push([key, value]);
+      else if (value !== undefined) entries.set(key, value);
     },
     tensor: (tensor) => addTensor(summary, tensor),
   });
   return {
     ...read,
-    metadata: usedMetadata(entries, read.architecture),
+    metadata: usedMetadata((key) => entries.get(key), read.architecture),
     ...summary,
     ...(template === undefined ? {} : { template }),
     ...(vocabularySize === undefined ? {} : { vocabularySize }),

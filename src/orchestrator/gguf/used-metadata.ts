@@ -41,13 +41,15 @@ export function isUsedKey(key: string, architecture?: string): boolean {
  * beyond that is as if it didn't say it.
  */
 export function usedMetadata(
-  entries: Iterable<readonly [key: string, value: unknown]>,
+  valueOf: (key: string) => unknown,
   architecture: string | undefined,
 ): Readonly<Record<string, unknown>> {
+  const own = architecture === undefined ? [] : [...architectureKeys].map((key) => `${architecture}.${key}`);
   const kept: [string, unknown][] = [];
   let characters = 0;
-  for (const [key, value] of entries) {
-    if (!isUsedKey(key, architecture) || !isUsedValue(value)) continue;
+  for (const key of [...generalKeys, ...own]) {
+    const value = valueOf(key);
+    if (!isUsedValue(value)) continue;
     characters += key.length + JSON.stringify(value).length;
     if (characters > mostUsedCharacters) break;
     kept.push([key, value]);

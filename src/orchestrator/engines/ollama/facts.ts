@@ -17,8 +17,8 @@ const capabilities: readonly Capability[] = [
   "image",
   "audio",
 ];
-/** Of a model's parameters, a line each; a longer text is read to there. */
-const maxParameterCharacters = 64 * 1024;
+/** Of a model's parameters, a line each; a longer text is read to there. Real ones have some hundred. */
+const maxParameterCharacters = 8 * 1024;
 
 const record = (value: unknown): Reply => (typeof value === "object" && value !== null ? (value as Reply) : {});
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
@@ -89,7 +89,7 @@ export function modelFacts(
   const reply = record(show);
   const details = record(reply["details"]);
   const info = record(reply["model_info"]);
-  const metadata = usedMetadata(Object.entries(info), text(info["general.architecture"]));
+  const metadata = usedMetadata((key) => info[key], text(info["general.architecture"]));
   const architecture = text(metadata["general.architecture"]);
   const own = (key: string): number | undefined => count(metadata[`${architecture}.${key}`]);
   const shown = Array.isArray(reply["capabilities"]) ? knownCapabilities(reply["capabilities"]) : undefined;
@@ -155,12 +155,13 @@ function parametersOf(lines: string | undefined): Record<string, unknown> | unde
   if (lines === undefined) return undefined;
   const parameters: Record<string, unknown> = {};
   for (const line of lines.slice(0, maxParameterCharacters).split("\n")) {
-    const [, name, raw] = /^\s*(\S+)\s+(.*\S)\s*$/.exec(line) ?? [];
+    const [, name, raw] = /^(\S+)\s+(.+)$/.exec(line.trim()) ?? [];
     if (name === undefined || raw === undefined) continue;
     const value = parameterValue(raw);
     const before = parameters[name];
     if (before === undefined) parameters[name] = value;
-    else parameters[name] = Array.isArray(before) ? [...(before as unknown[]), value] : [before, value];
+    else if (Array.isArray(before)) before.push(value);
+    else parameters[name] = [before, value];
   }
   return parameters;
 }

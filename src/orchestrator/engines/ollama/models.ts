@@ -16,6 +16,9 @@ export interface OllamaModels {
   describe(model: string, signal: AbortSignal): Promise<ModelFacts>;
 }
 
+/** Ten thousand tensors take 800 kB, the rest of a real description some ten; more costs a list of models its time. */
+const maxDescriptionBytes = 1_000_000;
+
 export function createModels(
   host: OllamaHost,
   trust: Trust,
@@ -29,8 +32,10 @@ export function createModels(
   };
 
   const show = (model: string, signal: AbortSignal): Promise<unknown> =>
-    transport.exchange(control(timeouts, `describing ${model}`, model, LoadFailed), signal, ({ ollama }) =>
-      ollama.show({ model }),
+    transport.exchange(
+      { ...control(timeouts, `describing ${model}`, model, LoadFailed), maxReplyBytes: maxDescriptionBytes },
+      signal,
+      ({ ollama }) => ollama.show({ model }),
     );
 
   return {

@@ -61,7 +61,7 @@ export interface Transport {
 /** Enough for status, listing and unloading at once; more would only queue inside Ollama. */
 const controlConnections = 10;
 
-/** A list of ten thousand models, or the description of one with ten thousand tensors. */
+/** A list of ten thousand models. */
 const defaultReplyBytes = 4_000_000;
 /** Characters of one line of a stream: a token in its frame has some hundred, an error line of Ollama a few thousand. */
 const maxLineCharacters = 1_000_000;

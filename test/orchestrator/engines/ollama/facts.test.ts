@@ -29,3 +29,15 @@ it("the weights' own digest is the blob that the Modelfile names, wherever that 
   expect(digestOf("FROM llama3.2")).toBeUndefined();
   expect(digestOf(7)).toBeUndefined();
 });
+
+it("of a description with 40,000 keys and 100,000 parameters little is kept", () => {
+  const keys = Object.fromEntries(Array.from({ length: 40_000 }, (_, index) => [`llama.key.${index}`, index]));
+  const show = {
+    template: "t".repeat(1_000_000),
+    parameters: "stop x\n".repeat(100_000),
+    model_info: { "general.architecture": "llama", "llama.block_count": 2, "llama.name": "n".repeat(100_000), ...keys },
+  };
+  const facts = modelFacts("a", show, undefined, "local");
+  expect(facts.metadata).toEqual({ "general.architecture": "llama", "llama.block_count": 2 });
+  expect(JSON.stringify(facts).length).toBeLessThan(20_000);
+});
