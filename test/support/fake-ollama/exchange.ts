@@ -40,9 +40,13 @@ export function createExchange(
 
   const hang = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      if (gone.signal.aborted) reject(new ConnectionGone());
-      gone.signal.addEventListener("abort", () => reject(new ConnectionGone()), { once: true });
-      void misbehaviour?.until?.then(() => resolve());
+      const onGone = (): void => reject(new ConnectionGone());
+      if (gone.signal.aborted) return onGone();
+      gone.signal.addEventListener("abort", onGone, { once: true });
+      void misbehaviour?.until?.then(() => {
+        gone.signal.removeEventListener("abort", onGone);
+        resolve();
+      });
     });
 
   const startOf = async (): Promise<void> => {
