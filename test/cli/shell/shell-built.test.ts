@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
@@ -256,90 +256,6 @@ describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
     expect(stderr).toContain("ollm: interrupted; ollm pull qwen2.5:0.5b goes on where it stopped\n");
     await home.until("the call is logged", async () => /pull_model .*cancelled/.test(await home.callLog()));
     expect((await home.status()).jobs).toBe(0);
-  });
-});
-
-describe("chat without a terminal", () => {
-  it("answers line by line, goes on with the conversation, and obeys commands", async () => {
-    const { code, stdout, stderr } = await ollm(
-      ["chat", "smollm2:135m"],
-      'One?\n"""\nTwo\nthree?\n"""\n/exit\nFour?\n',
-    );
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toBe("The sky is blue.\nThe sky is blue.\n");
-    const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
-    expect(chats.at(-1)?.body["messages"]).toMatchObject([
-      { role: "user", content: "One?" },
-      { role: "assistant", content: "The sky is blue." },
-      { role: "user", content: "Two\nthree?" },
-    ]);
-  });
-
-  it("compares models on a question, or on the last one", async () => {
-    const { code, stdout } = await ollm(["chat"], "/compare smollm2:135m big:7b Why?\nReally?\n/compare\n");
-    expect(code).toBe(0);
-    const [first = "", second = ""] = stdout.split(/^MODEL/m).slice(1);
-    expect(first).toContain("\n=== smollm2:135m ===\nThe sky is blue.\n");
-    expect(first).toContain("\n=== big:7b ===\n");
-    expect(second).toContain("\n=== smollm2:135m ===\n");
-    expect(lastPrompt()).toBe("Really?");
-  });
-
-  it("fills a template from files, says its variables, and refuses doubled braces", async () => {
-    const folder = path.join(home.folder, "work");
-    await mkdir(folder);
-    await writeFile(path.join(folder, "letter.txt"), "Dear reader");
-    const lines = [
-      "/template create echo",
-      "Say {text} in {language:English}.",
-      "Says it.",
-      "/template use echo files=letter.txt",
-      "/template use echo",
-      "/template create twice",
-      "Say {{text}}.",
-      "",
-    ];
-    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `${line}\n`).join(""), {}, folder);
-    expect(stdout).toContain("Variables: text, language\n");
-    expect(lastPrompt()).toBe("Say Dear reader in English.");
-    expect(stderr).toContain("ollm: Template echo needs text. Needed: text. Nobody can answer here\n");
-    expect(stderr).toContain("files=PATH");
-    expect(stderr).toContain("{{text}} in template line 1 is no variable: write {text}");
-  });
-
-  it("remembers under keys of several words, and forgets them", async () => {
-    const lines = ['add "my tone" short and dry', "add pet Rex", "forget my tone", 'forget "pet"', "list"];
-    const { stdout, stderr } = await ollm(["chat"], lines.map((line) => `/memory ${line}\n`).join(""));
-    expect({ stdout, stderr }).toEqual({
-      stdout: "Remembered my tone\nRemembered pet\nForgot my tone\nForgot pet\nNothing is remembered.\n",
-      stderr: "",
-    });
-  });
-
-  it("takes quotes around a value, or around a key and a value, as in a shell", async () => {
-    const given = [`add k "v w"`, `add 'my pet' 'Rex'`, `add quote "Yes" and "no"`, `add "half`];
-    await ollm(["chat"], given.map((line) => `/memory ${line}\n`).join(""));
-    const { stdout } = await ollm(["memory", "list", "--json"]);
-    const { entries } = JSON.parse(stdout) as { entries: { key: string; value: string }[] };
-    expect(Object.fromEntries(entries.map(({ key, value }) => [key, value]))).toEqual({
-      k: "v w",
-      "my pet": "Rex",
-      quote: '"Yes" and "no"',
-    });
-  });
-
-  it("asks before it clears, even one entry", async () => {
-    const { stdout, stderr } = await ollm(["chat"], "/memory add pet Rex\n/memory clear\n/memory list\n");
-    expect(stderr).toContain("Forget 1 entry (pet)?");
-    expect(stdout).toMatch(/^pet +Rex$/m);
-  });
-
-  it("names the nearest command, goes on, and ends with what failed", async () => {
-    const { code, stdout, stderr } = await ollm(["chat"], "/modle list\nWhy?\n/save talk.md\n");
-    expect(code).toBe(2);
-    expect(stderr).toBe("ollm: there is no /modle\n  did you mean /model?\n");
-    expect(stdout).toContain("The sky is blue.\n");
-    expect(await readFile(path.join(home.folder, "talk.md"), "utf8")).toContain("**You:** Why?");
   });
 });
 
