@@ -9,6 +9,7 @@ import { processIo, type CommandIo } from "../../src/cli/commands/io.ts";
 import type { Check, DoctorWorld } from "../../src/cli/doctor/check.ts";
 import { checkSettings, checkTokens } from "../../src/cli/doctor/home.ts";
 import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.ts";
+import { checkModels } from "../../src/cli/doctor/models.ts";
 import { checkOwner } from "../../src/cli/doctor/owner.ts";
 import { report } from "../../src/cli/doctor/report.ts";
 import { runChecks } from "../../src/cli/doctor/run-checks.ts";
@@ -123,6 +124,40 @@ describe("ollm doctor", () => {
       message: expect.stringContaining("0.9.9"),
     });
     expect((await answer("<html>"))?.message).toContain("no Ollama");
+  });
+
+  it("names models that settings and the project ask for and that no engine holds", async () => {
+    const answers: Record<string, string> = {
+      "/api/version": '{"version":"0.33.0"}',
+      "/api/tags": '{"models":[{"name":"a:latest"}]}',
+    };
+    const server = createServer((request, response) => response.end(answers[request.url ?? ""]));
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const url = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    await writeFile(
+      path.join(home, "config.yaml"),
+      "model:\n  default: a\n  routing: {overrides: {code: coder:7b}}\n  keepAlive: {models: [kept:1b], preload: [early:1b]}\n",
+    );
+    const missing = (await diagnose({ OLLAMA_HOST: url })).of("models").slice(1);
+    expect(missing.map(({ status, message }) => [status, message])).toEqual([
+      ["warn", "model.routing.overrides.code names coder:7b, which is not installed"],
+      ["warn", "model.keepAlive.models names kept:1b, which is not installed"],
+      ["warn", "model.keepAlive.preload names early:1b, which is not installed"],
+    ]);
+    // A server that doesn't answer may hold them.
+    expect((await diagnose()).of("models")).toHaveLength(1);
+  });
+
+  it("names the model of the project", async () => {
+    const asked = world({
+      projectModel: { name: "wanted:3b", source: "/p/.ollm/project.yaml:1" },
+      settings: settingsSchema.parse({ providers: { ollama: { enabled: false } }, store: { readOllama: false } }),
+    });
+    expect((await checkModels(asked, signal)).map(({ message }) => message)).toEqual([
+      "none is installed",
+      "/p/.ollm/project.yaml:1 names wanted:3b, which is not installed",
+    ]);
   });
 
   it("counts the models that only Ollama can see", async () => {

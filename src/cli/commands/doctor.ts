@@ -4,6 +4,7 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { viewProject } from "../../server/client.ts";
 import { build } from "../../version.ts";
 import type { Checker, DoctorWorld } from "../doctor/check.ts";
 import { checkEngines } from "../doctor/engines.ts";
@@ -53,14 +54,30 @@ export async function doctor(options: { readonly json: boolean }, io: CommandIo)
   return checks.some(({ status }) => status === "fail") ? 1 : 0;
 }
 
+/** What the project's file asks for; one that can't be read is reported where it is used. */
+async function projectModelOf(home: string, detects: boolean, io: CommandIo): Promise<DoctorWorld["projectModel"]> {
+  const { workingDirectory, userHome } = io;
+  const view = await viewProject({ home, workingDirectory, userHome, detects }).catch((error: unknown) => {
+    if (error instanceof OrchestratorError) return undefined;
+    throw error;
+  });
+  const name = view?.written.model;
+  return view === undefined || name === undefined
+    ? undefined
+    : { name, source: view.sources["model"] ?? view.project.folder };
+}
+
 async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promise<DoctorWorld> {
+  const settings = isTrusted ? await usableSettings(home, io) : settingsSchema.parse({});
+  const projectModel = isTrusted ? await projectModelOf(home, settings.projects.detect, io) : undefined;
   return {
     io,
     home,
     build,
+    ...(projectModel && { projectModel }),
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
     owner: isTrusted ? await viewOwner(home, build, io.workingDirectory, boundMs / 2) : {},
-    settings: isTrusted ? await usableSettings(home, io) : settingsSchema.parse({}),
+    settings,
     async memory() {
       const { default: systemInformation } = await import("systeminformation");
       const { total, available, swapused } = await systemInformation.mem();

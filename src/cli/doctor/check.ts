@@ -31,6 +31,8 @@ export interface DoctorWorld {
   readonly owner: OwnerView;
   /** The defaults when the configured ones can't be read. */
   readonly settings: Settings;
+  /** The model that the project of this folder asks for, and where. */
+  readonly projectModel?: { readonly name: string; readonly source: string };
   memory(): Promise<MemoryFacts>;
   /** Bytes this user may still write on the disk of an existing folder. */
   freeBytes(folder: string): Promise<number>;

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { createLog } from "../../orchestrator/log.ts";
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/store/layout.ts";
+import { sameModel } from "../../orchestrator/store/model-name.ts";
 import { createStoreReader } from "../../orchestrator/store/reader.ts";
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
@@ -11,46 +12,80 @@ import { parseJson } from "../../orchestrator/text/parse-json.ts";
 const namedProblems = 5;
 
 /**
- * The models on disk, own ones and Ollama's, and manifests whose model can't be used. Ollama is asked where none is
- * seen: its store may be another user's, or anywhere.
+ * The models on disk, own ones and Ollama's, manifests whose model can't be used, and models that settings name and
+ * that are not there. Ollama is asked as well: its store may be another user's, or anywhere.
  */
 export const checkModels: Checker = async (world, signal) => {
   const { home, io, settings } = world;
-  const served = servedCount(world, signal);
+  const serving = servedNames(world, signal);
   const problems: string[] = [];
   const log = createLog("warn", (line) => problems.push(line.replace(/^ollm warn: /, "")));
   const ownFolder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const foreign = settings.store.readOllama
     ? ollamaStoreCandidates(io.environment, io.platform, io.userHome).filter((folder) => folder !== ownFolder)
     : [];
-  const count = async (folder: string, isReadOnly: boolean): Promise<number> => {
+  const held = async (folder: string, isReadOnly: boolean): Promise<readonly string[]> => {
     const reader = createStoreReader(storeLayout(folder, io.platform), isReadOnly, log);
     const models = await Promise.all((await reader.entries()).map((entry) => reader.read(entry)));
     for (const model of models) {
       if (model?.unsupported !== undefined) problems.push(`${model.name}: ${model.unsupported}`);
     }
-    return models.filter((model) => model !== undefined).length;
+    return models.flatMap((model) => (model === undefined ? [] : [model.name]));
   };
-  const own = await count(ownFolder, false);
-  const counts = await Promise.all(foreign.map((folder) => count(folder, true)));
-  const ofOllama = counts.reduce((sum, each) => sum + each, 0);
-  return [summary(own, ofOllama, await served), ...told(problems)];
+  const own = await held(ownFolder, false);
+  const ofOllama = (await Promise.all(foreign.map((folder) => held(folder, true)))).flat();
+  const served = await serving;
+  const names = [...own, ...ofOllama, ...served.flatMap((server) => server ?? [])];
+  // A server that doesn't answer may hold what is missing.
+  const missing = served.includes(undefined) ? [] : missingModels(world, names);
+  return [
+    summary(own.length, ofOllama.length, served.flatMap((each) => each ?? []).length),
+    ...missing,
+    ...told(problems),
+  ];
 };
 
-/** Models that Ollama lists; 0 where it doesn't answer, of which another check tells. */
-async function servedCount({ settings, get }: DoctorWorld, signal: AbortSignal): Promise<number> {
-  if (!settings.providers.ollama.enabled) return 0;
-  const counts = ollamaServers(settings.providers.ollama).map(async ({ host }) => {
+/** One line for each model that a setting or the project names and that no engine holds. */
+function missingModels({ settings, projectModel }: DoctorWorld, held: readonly string[]): readonly Check[] {
+  const { model } = settings;
+  const named: readonly (readonly [where: string, name: string | undefined])[] = [
+    ["model.default", model.default],
+    ...Object.entries(model.routing.overrides).map(
+      ([task, name]) => [`model.routing.overrides.${task}`, name] as const,
+    ),
+    // Patterns mean whatever is there.
+    ...model.keepAlive.models
+      .filter((name) => !/[*?[\]{}()!+@|]/.test(name))
+      .map((name) => ["model.keepAlive.models", name] as const),
+    ...model.keepAlive.preload.map((name) => ["model.keepAlive.preload", name] as const),
+    [projectModel?.source ?? "", projectModel?.name],
+  ];
+  return named.flatMap(([where, name]) => {
+    if (name === undefined || held.some((each) => sameModel(each, name))) return [];
+    return [
+      warn("models", `${where} names ${name}, which is not installed`, `ollm pull ${name}, or name another model.`),
+    ];
+  });
+}
+
+/** What each Ollama server lists; undefined for one that doesn't answer, which another check reports. */
+async function servedNames(
+  { settings, get }: DoctorWorld,
+  signal: AbortSignal,
+): Promise<readonly (readonly string[] | undefined)[]> {
+  if (!settings.providers.ollama.enabled) return [];
+  const lists = ollamaServers(settings.providers.ollama).map(async ({ host }) => {
     try {
       const { baseUrl } = parseOllamaHost(host);
       const body = await getWithin(get, `${baseUrl}/api/tags`, signal, 1_000);
       const { models } = parseJson(body) as { readonly models?: unknown };
-      return Array.isArray(models) ? models.length : 0;
+      if (!Array.isArray(models)) return undefined;
+      return models.map((each: unknown) => String((each as { readonly name?: unknown } | null)?.name));
     } catch {
-      return 0;
+      return undefined;
     }
   });
-  return (await Promise.all(counts)).reduce((sum, each) => sum + each, 0);
+  return Promise.all(lists);
 }
 
 function summary(own: number, ofOllama: number, served: number): Check {
