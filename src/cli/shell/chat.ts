@@ -128,7 +128,7 @@ async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
   // Throws with the nearest name, or how to get it.
   if (talk.model !== undefined) await session.call("manage_model", { action: "show", model: talk.model });
   const whom = talk.model ?? "the best model that fits";
-  io.stdout(`${styled(`Talking with ${whom}. /help lists commands, Ctrl-D leaves.`, "dim", io)}\n`);
+  io.stdout(`${styled(`Talking with ${oneLine(whom)}. /help lists commands, Ctrl-D leaves.`, "dim", io)}\n`);
   return true;
 }
 
@@ -220,5 +220,5 @@ async function statusLine(answered: Generated, session: Session, io: CommandIo):
     ...(speed === undefined ? [] : [`${speed} tokens/s`]),
     ...(tokens === undefined ? [] : [`${tokens} tokens so far`]),
   ];
-  return `${styled(cutTo(parts.join(" | "), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+  return `${styled(cutTo(oneLine(parts.join(" | ")), (io.columns ?? 80) - 1), "dim", io)}\n\n`;
 }
