@@ -7,7 +7,10 @@ const configType = "application/vnd.docker.container.image.v1+json";
 const modelType = "application/vnd.ollama.image.model";
 const architecture: MetadataEntry = ["general.architecture", "string", "llama"];
 
-/** Lays `count` models into the store of a home, each of a file that `write` makes. Digests are made up: no listing checks them. */
+/**
+ * Lays `count` models into the store of a home, each of a file that `write` makes and answers the size of. Digests are
+ * made up: no listing checks them.
+ */
 export async function plantModels(
   home: string,
   count: number,
@@ -32,9 +35,10 @@ export async function plantModels(
   }
 }
 
-/** A header of `texts` texts of 15 MiB each; the texts are a hole on the disk. Answers the file's size. */
+/** A header of `texts` texts of 15 MiB each. Answers the file's size. */
 export async function writeTexts(file: string, texts: number): Promise<number> {
   const textBytes = 15 * 1024 ** 2;
+  const text = Buffer.alloc(textBytes, "x");
   const { header } = encodeGguf({ metadata: [architecture], tensors: [] });
   header.writeBigUInt64LE(BigInt(1 + texts), 16);
   // Without the padding behind the last key.
@@ -49,7 +53,8 @@ export async function writeTexts(file: string, texts: number): Promise<number> {
       key.copy(head, 8);
       head.writeUInt32LE(8, 8 + key.length);
       head.writeBigUInt64LE(BigInt(textBytes), 12 + key.length);
-      position += (await handle.write(head, 0, head.length, position)).bytesWritten + textBytes;
+      position += (await handle.write(head, 0, head.length, position)).bytesWritten;
+      position += (await handle.write(text, 0, textBytes, position)).bytesWritten;
     }
     const size = Math.ceil(position / 32) * 32;
     await handle.truncate(size);
