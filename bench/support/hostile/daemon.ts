@@ -47,10 +47,10 @@ export async function underAttack(
       },
     };
     let peakBytes = 0;
-    let isOver = false;
+    const over = new AbortController();
     // A daemon that dies takes its peak with it.
     const watch = (async () => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         peakBytes = Math.max(peakBytes, (await residentPeak(pid)) ?? 0);
         await delay(50);
       }
@@ -62,7 +62,7 @@ export async function underAttack(
       const last = await residentPeak(pid);
       return { peakBytes: Math.max(peakBytes, last ?? 0), seconds, outcome: last === undefined ? ended : outcome };
     } finally {
-      isOver = true;
+      over.abort();
       await watch;
       for (const each of opened) each.kill();
     }

@@ -47,9 +47,9 @@ export async function withHostileOllama<Result>(
     request.resume();
     const misdeed = misdeeds[request.url ?? ""];
     if (misdeed !== undefined) return misdeed(request, response);
-    const reply = request.url === "/api/tags" ? { models: rows } : honest[request.url ?? ""];
-    response.writeHead(reply === undefined ? 404 : 200, { "content-type": "application/json" });
-    response.end(JSON.stringify(reply ?? { error: "not found" }));
+    const said = request.url === "/api/tags" ? { models: rows } : honest[request.url ?? ""];
+    response.writeHead(said === undefined ? 404 : 200, { "content-type": "application/json" });
+    response.end(JSON.stringify(said ?? { error: "not found" }));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -6,8 +6,6 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DamagedGguf } from "../../../src/orchestrator/gguf/cursor.ts";
 import type { ByteSource } from "../../../src/orchestrator/gguf/cursor.ts";
-import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
-import { readHeader } from "../../../src/orchestrator/gguf/read-header.ts";
 import { tensorTypes } from "../../../src/orchestrator/gguf/tensor-types.ts";
 import type { GgufToWrite, MetadataEntry, ValueType } from "../../support/gguf-writer.ts";
 import { encodeGguf, tensorBytes, writeGguf } from "../../support/gguf-writer.ts";
@@ -19,10 +17,6 @@ const source = (header: Buffer, sizeBytes = header.length): ByteSource => ({
   sizeBytes,
   read: (position, length) => header.subarray(position, position + length),
 });
-const summarized = (file: GgufToWrite): GgufHeader => {
-  const { header, fileBytes } = encodeGguf(file);
-  return readHeader(source(header, fileBytes));
-};
 
 /** Everything that the parser finds. */
 function read(header: Buffer, sizeBytes?: number) {
@@ -124,85 +118,6 @@ describe("what can be read", () => {
   test("a key that JavaScript uses itself is data like any other", () => {
     const { metadata } = readWritten({ metadata: [llama, ["__proto__", "string", "x"]], tensors: [] });
     expect(Object.getOwnPropertyDescriptor(metadata, "__proto__")?.value).toBe("x");
-  });
-});
-
-describe("what is kept of a header", () => {
-  const entries = (count: number, entry: (index: number) => MetadataEntry): readonly MetadataEntry[] =>
-    Array.from({ length: count }, (_, index) => entry(index));
-  const kept = (file: Partial<GgufToWrite>): number =>
-    JSON.stringify(summarized({ metadata: [llama, ...(file.metadata ?? [])], tensors: file.tensors ?? [] })).length;
-
-  test("the keys that are used, a mark of each tensor that a rule looks for, and what the template gives away", () => {
-    expect(
-      summarized({
-        metadata: [
-          ["llama.block_count", "u32", 2],
-          ["llama.attention.head_count_kv", "u32", [4, 2]],
-          ["qwen2.block_count", "u32", 3],
-          ["llama.unheard_of", "u32", 4],
-          ["general.name", "string", "Tiny"],
-          ["tokenizer.ggml.tokens", "string", ["a", "b"]],
-          ["tokenizer.chat_template", "string", "{% if tools %}<think>{{ x }}</think>"],
-          llama,
-        ],
-        tensors: [
-          { name: "token_embd.weight", type: "F32", shape: [4, 2] },
-          { name: "v.blk.0.weight", type: "F16", shape: [3] },
-          { name: "v.blk.1.weight", type: "F16", shape: [5] },
-          { name: "other.weight", type: "F32", shape: [1] },
-        ],
-      }),
-    ).toEqual({
-      architecture: "llama",
-      metadata: { "general.architecture": "llama", "llama.block_count": 2, "llama.attention.head_count_kv": [4, 2] },
-      tensors: {
-        embedding: { name: "token_embd.weight", type: "F32", shape: [4, 2] },
-        vision: { name: "v.blk.0.weight", type: "F16", shape: [3] },
-      },
-      weightsByType: { F32: 9, F16: 8 },
-      template: { hasTools: true, hasThinking: true },
-      weightsBytes: 32 + 6 + 10 + 4,
-      fileBytes: expect.any(Number) as number,
-      vocabularySize: 2,
-    });
-  });
-
-  test.each<[string, Partial<GgufToWrite>]>([
-    ["100,000 keys", { metadata: entries(100_000, (index) => [`key.${index}`, "u32", index]) }],
-    ["10 MB of texts", { metadata: entries(10, (index) => [`key.${index}`, "string", "x".repeat(1_000_000)]) }],
-    ["a template of 1 MB", { metadata: [["tokenizer.chat_template", "string", "x".repeat(1_000_000)]] }],
-    ["long texts under used keys", { metadata: [["llama.block_count", "string", "x".repeat(60_000)]] }],
-    ["used keys of 1,000 architectures", { metadata: entries(1_000, (index) => [`a${index}.block_count`, "u32", 1]) }],
-    [
-      "long lists under used keys",
-      {
-        metadata: [
-          "block_count",
-          "attention.head_count",
-          "attention.head_count_kv",
-          "feed_forward_length",
-          "vocab_size",
-        ].flatMap((key): MetadataEntry[] => [[`llama.${key}`, "f64", Array.from({ length: 1_024 }, () => Math.PI)]]),
-      },
-    ],
-    [
-      "20,000 tensors",
-      { tensors: Array.from({ length: 20_000 }, (_, index) => ({ name: `v.${index}`, type: "F32", shape: [1] })) },
-    ],
-  ])("is little of a file with %s", (_, file) => {
-    expect(kept(file)).toBeLessThan(70_000);
-  });
-
-  test("names in messages are cut: a file's texts have any length", () => {
-    const long = "k".repeat(60_000);
-    const { header, fileBytes } = encodeGguf({ metadata: [llama, [long, "u32", 1]], tensors: [] });
-    header.writeUInt32LE(99, header.indexOf(long) + long.length);
-    const act = (): unknown => readHeader(source(header, fileBytes));
-    expect(act).toThrow(/^it is damaged: key k{100}… has unknown type 99$/);
-    expect(() => summarized({ metadata: [["general.architecture", "string", long]], tensors: [] })).toThrow(
-      "its architecture has a name of 60000 characters",
-    );
   });
 });
 
