@@ -43,7 +43,7 @@ export interface ClaimFile {
   readonly name: string;
   readonly generation: number;
   /** False for a FIFO, a folder or a link, and for a far number without a claim in it. */
-  readonly isClaim: boolean;
+  readonly isReadable: boolean;
   /** We don't come to such numbers: they aren't counted on from, and what has one can be moved without meeting a new claim. */
   readonly isFar: boolean;
 }
@@ -64,15 +64,15 @@ export function claimFiles(home: string): readonly ClaimFile[] {
       // Not `007`, nor what a number can't hold: they would be read and written under another name.
       const isOwnName = Number.isSafeInteger(generation) && String(generation) === digits;
       const isFar = generation > farGeneration || !isOwnName;
-      const isClaim = entry.isFile() && isOwnName && (!isFar || readClaim(home, generation) !== undefined);
-      return [{ name: entry.name, generation, isClaim, isFar }];
+      const isReadable = entry.isFile() && isOwnName && (!isFar || readClaim(home, generation) !== undefined);
+      return [{ name: entry.name, generation, isReadable, isFar }];
     })
     .toSorted((a, b) => a.generation - b.generation);
 }
 
 /** The generations that have a claim, ascending. */
 export function claimGenerations(home: string): readonly number[] {
-  return claimFiles(home).flatMap(({ generation, isClaim }) => (isClaim ? [generation] : []));
+  return claimFiles(home).flatMap(({ generation, isReadable }) => (isReadable ? [generation] : []));
 }
 
 /** Above whatever has a claim's name, but for far numbers. */

@@ -107,7 +107,7 @@ async function waitForDeadEnd(home: string): Promise<DeadEnd> {
   let deadline = uptimeMs() + healMs;
   for (;;) {
     const files = claimFiles(home);
-    const newest = files.findLast(({ isClaim, generation }) => isClaim && !unreadable.has(generation));
+    const newest = files.findLast(({ isReadable, generation }) => isReadable && !unreadable.has(generation));
     const next = nextGeneration(files);
     if (newest === undefined) return { previous: undefined, next };
     const previous = readClaim(home, newest.generation);
@@ -173,7 +173,7 @@ async function tryClaim(
     if (all.at(-1) === generation) {
       // The newest is never removed, so that no number is used twice.
       for (const older of all.slice(0, -1)) rmSync(claimFile(home, older), { force: true });
-      for (const { name, isClaim } of claimFiles(home)) if (!isClaim) setAside(home, name);
+      for (const { name, isReadable } of claimFiles(home)) if (!isReadable) setAside(home, name);
       return record;
     }
     rmSync(file, { force: true });
@@ -210,7 +210,7 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
     try {
       ensureToken(home);
       const files = claimFiles(home);
-      const newest = files.findLast(({ isClaim }) => isClaim)?.generation;
+      const newest = files.findLast(({ isReadable }) => isReadable)?.generation;
       const claim = newest === undefined ? undefined : readClaim(home, newest);
       if (claim !== undefined && claim.generation > record.generation) return loseTo(claim.generation);
       // Something unreadable under a higher number is no claim, or not yet: ours goes above it.
