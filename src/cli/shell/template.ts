@@ -133,7 +133,7 @@ export function createTemplate(
     const scope = flags.project === true ? "project" : undefined;
     const input = { name, template, description, system, model, profile, scope, overwrite };
     const created = await call("create_template", input);
-    show(created.structured, flags, io, () => `${oneLine(created.text)}\n`);
+    show(created.structured, flags, io, () => `${created.text}\n`);
     return 0;
   });
 }

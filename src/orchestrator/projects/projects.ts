@@ -1,6 +1,6 @@
 import { mkdir, open } from "node:fs/promises";
 import path from "node:path";
-import { systemTimers } from "../async/timers.ts";
+import { systemTimers, type Timers } from "../async/timers.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
 import { realFolder } from "../files/real-folder.ts";
@@ -25,6 +25,8 @@ export interface ProjectParts {
   readonly files?: DocumentFiles;
   /** Names that `routing.defaultProfile` may have. */
   readonly profiles: readonly string[];
+  /** Of the watches; the system's when absent. */
+  readonly timers?: Timers;
 }
 
 export interface ProjectsOfCallers extends Projects {
@@ -123,7 +125,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
   }
 
   const watches = createProjectWatches({
-    timers: systemTimers,
+    timers: parts.timers ?? systemTimers,
     log,
     onChange(folder) {
       states.forget(folder);

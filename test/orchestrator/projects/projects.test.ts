@@ -14,6 +14,7 @@ import {
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
+import { handClock } from "../../support/hand-clock.ts";
 import { writeFiles } from "../../support/project-host.ts";
 
 let base: string;
@@ -67,12 +68,26 @@ async function approve(): Promise<void> {
 
 describe("the project of a caller", () => {
   it("is the same object until something changes, looked at once a second", async () => {
+    const timers = handClock();
+    await projects.close();
+    projects = createProjects({ ...parts(), timers });
+    const now = () => projects.projectAt("one", folder, true);
     await writeFiles(folder, { [file]: "model: a\n" });
     const first = await at();
     await writeFiles(folder, { [file]: "model: bb\n" });
-    expect(await projects.projectAt("one", folder, true)).toBe(first);
-    expect(await at()).not.toBe(first);
-    expect(await at()).toBe(await at());
+    // Its watch, which would have it looked at sooner, waits for this clock.
+    expect(await now()).toBe(first);
+    const second = await at();
+    expect(second).not.toBe(first);
+    expect(await at()).toBe(second);
+
+    await eventually(async () => {
+      await writeFiles(folder, { [file]: "model: ccc\n" });
+      expect(timers.waiting).toBeGreaterThan(0);
+    });
+    expect(await now()).toBe(second);
+    timers.advance(1_000);
+    await eventually(async () => expect(await now()).not.toBe(second));
   });
 
   it("uses neither model, prompt nor templates before they are approved, and says which and how", async () => {
