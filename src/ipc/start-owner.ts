@@ -44,7 +44,8 @@ export const deathsToReport = 3;
  */
 export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   const { signal, say } = options;
-  requireTrustedHome(options.home);
+  // All that the owner will run or obey: it would refuse the home itself, but only its log would say why.
+  requireTrustedHome(options.home, { isWhole: true });
   ensureRunFolder(options.home);
   // It may have been made just now, in a folder where others may put another in its place.
   requireTrustedHome(options.home);

@@ -67,12 +67,12 @@ export function homeProblem(home: string, options: TrustOptions = {}): InvalidCo
 /** The same for any file system, whose folders it may close. */
 export function judgeHome(home: string, options: TrustOptions, system: HomeSystem): InvalidConfig | undefined {
   const { passed, end } = walk(resolve(home), system);
-  // What isn't there, is no folder or can't be seen can't be used either: making it fails, or it is looked at again.
-  if (end?.facts.kind !== "folder") return undefined;
   for (const place of passed) {
     const problem = placeProblem(place, home, system);
     if (problem !== undefined) return problem;
   }
+  // What isn't there, is no folder or can't be seen can't be used either: making it fails, or it is looked at again.
+  if (end?.facts.kind !== "folder") return undefined;
   return ownerProblem(end, system) ?? contentProblem(end, options, system);
 }
 

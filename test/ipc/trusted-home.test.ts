@@ -109,6 +109,18 @@ describe("a home is refused, with what mends it", () => {
       "/data/ollm",
     ],
     [
+      "that isn't there yet, behind a link of another user",
+      { "/tmp": { mode: 0o1777 }, "/tmp/x": { uid: other, link: "/home/other/x" } },
+      "/tmp/x belongs to another user (uid 1001), who could replace /tmp/x",
+      "/tmp/x",
+    ],
+    [
+      "that isn't there yet, in a folder that all may write to",
+      { "/data": { mode: 0o777 } },
+      "/data can be written by other users (mode 777), who could replace /data/ollm\nRun sudo chmod o-w /data",
+      "/data/ollm",
+    ],
+    [
       "with a file of another user",
       { ...own, "/home/me/.ollm": mine, "/home/me/.ollm/config.yaml": { uid: other, isFile: true } },
       "/home/me/.ollm/config.yaml belongs to another user (uid 1001), so nothing in /home/me/.ollm is used\nDelete it; or, if you know what is in it, run sudo chown -R 1000 /home/me/.ollm/config.yaml.",

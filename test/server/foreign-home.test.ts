@@ -155,6 +155,28 @@ describe.skipIf(whyNot !== undefined)(
       expect((await stat(home)).mode & 0o777).toBe(0o700);
     });
 
+    it("is refused by every way in, with what mends it, for one file of another user in a part that only the daemon runs", async () => {
+      const deep = path.join(home, "engines", "any");
+      await mkdir(home, { mode: 0o700 });
+      await mkdir(deep, { recursive: true });
+      for (const entry of [home, path.join(home, "engines"), deep]) await chown(entry, victim, victim);
+      const file = path.join(deep, "index.js");
+      await writeFile(file, "");
+      await chown(file, attacker, attacker);
+      const what = new RegExp(`index\\.js belongs to another user \\(uid ${attacker}\\)[\\s\\S]*chown -R ${victim} `);
+      const answered = await front();
+      expect(JSON.parse(answered.out)).toMatchObject({ id: 0, error: { message: expect.stringMatching(what) } });
+      expect(answered.err.match(/belongs to another user/g)).toHaveLength(1);
+      for (const args of [["--standalone"], ["daemon", "start"], ["models"]]) {
+        const { code, err } = await run(args, `${JSON.stringify(initialize)}\n`);
+        expect({ args, code }).toEqual({ args, code: 1 });
+        expect(err).toMatch(what);
+      }
+      const doctor = await run(["doctor"]);
+      expect(doctor.code).toBe(1);
+      expect(doctor.out).toMatch(what);
+    });
+
     it("is refused in a folder where another user could put another in its place", async () => {
       const parent = path.join(folder, "open");
       await mkdir(parent);

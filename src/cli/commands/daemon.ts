@@ -5,7 +5,7 @@ import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.
 import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import { startOwner } from "../../ipc/start-owner.ts";
-import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
@@ -42,7 +42,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
     environment: io.environment,
     say: (text) => io.stderr(`ollm: ${text}\n`),
   }).catch((error: unknown) => {
-    if (error instanceof OwnerUnavailable || !(error instanceof Error)) throw error;
+    if (error instanceof OrchestratorError || !(error instanceof Error)) throw error;
     throw new OwnerUnavailable(`${home} can't be used (${error.message})`, {
       hint: "Set OLLM_HOME to a folder that can be written.",
       cause: error,

@@ -47,7 +47,7 @@ const checkersWithoutHome: Readonly<Record<string, Checker>> = {
 /** `ollm doctor`: looks at everything, starts and changes nothing. Exit code 1 when a check fails. */
 export async function doctor(options: { readonly json: boolean }, io: CommandIo): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
-  const isTrusted = homeProblem(home, { closes: false }) === undefined;
+  const isTrusted = homeProblem(home, { closes: false, isWhole: true }) === undefined;
   const world = await realWorld(home, isTrusted, io);
   const checks = await runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
   io.stdout(options.json ? jsonReport(checks) : report(checks));

@@ -9,6 +9,8 @@ import { type Check, type Checker, fail, ok, warn } from "./check.ts";
 
 /** The home: there, its user's alone, and writable. One that is not there yet is made at the first start. */
 export const checkHome: Checker = async ({ home, io }) => {
+  const refusal = homeProblem(home, { closes: false, isWhole: true });
+  if (refusal !== undefined) return [fail("home", refusal.message, refusal.hint ?? "Set OLLM_HOME to another folder.")];
   const facts = await stat(home).catch((error: NodeJS.ErrnoException) => error);
   if (facts instanceof Error) {
     if (facts.code !== "ENOENT") return [unusable(home, facts.message)];
@@ -17,8 +19,6 @@ export const checkHome: Checker = async ({ home, io }) => {
     return [problem === undefined ? ok("home", `${home}, made at the first start`) : unusable(home, problem)];
   }
   if (!facts.isDirectory()) return [unusable(home, "it is not a folder")];
-  const refusal = homeProblem(home, { closes: false });
-  if (refusal !== undefined) return [fail("home", refusal.message, refusal.hint ?? "Set OLLM_HOME to another folder.")];
   const problem = await writeProblem(home);
   if (problem !== undefined) return [unusable(home, problem)];
   if (io.platform !== "win32" && (facts.mode & 0o077) !== 0) {

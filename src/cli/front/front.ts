@@ -64,6 +64,8 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   const holds = { queue: false, owner: false, host: false };
   let drainTimer: NodeJS.Timeout | undefined;
   let isEnding = false;
+  /** Each request is answered with it, but stderr says it once. */
+  let lastFailure = "";
   /** Where nobody sends a signal. */
   let endCode = 0;
   /** A script has its answers and has not read all of them yet. */
@@ -98,6 +100,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     if (isEnding) return void connection.socket.destroy();
     const { socket, introduction, welcome } = connection;
     owner = socket;
+    lastFailure = "";
     holdHost("owner", false);
     // First of all: the owner works on what waits while the rest is made ready.
     relay.connected();
@@ -168,8 +171,10 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
 
   function fail(error: unknown): void {
     if (isEnding) return;
-    options.say(textOf(error));
-    relay.failed(textOf(error).replaceAll(/\.?\n {2}/g, ". "));
+    const text = textOf(error);
+    if (text !== lastFailure) options.say(text);
+    lastFailure = text;
+    relay.failed(text.replaceAll(/\.?\n {2}/g, ". "));
   }
 
   function end(code: number, isAwaited = false): void {
