@@ -88,6 +88,8 @@ export interface ModelList {
   readonly stale: readonly { readonly engine: string; readonly since: string; readonly message: string }[];
   /** With no model at all: what to pull on this machine. */
   readonly suggestion?: StarterSuggestion;
+  /** With no model at all: why engines that may have some don't answer, a sentence each. */
+  readonly unreachable?: readonly string[];
 }
 
 export interface StarterSuggestion {
@@ -169,6 +171,8 @@ export interface RouteExplanation {
   /** What made it that task. */
   readonly because: string;
   readonly profile: string;
+  /** The profile that the model matches where none matches `profile`. */
+  readonly fallback?: string;
   readonly considered: readonly ConsideredModel[];
   readonly attempts: readonly { readonly model: string; readonly engine: string; readonly outcome: string }[];
 }

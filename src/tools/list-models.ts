@@ -58,6 +58,7 @@ export const listModels = defineTool({
     models: z.array(modelOutput),
     total: z.number().describe("Before limit."),
     suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
+    unreachable: z.array(z.string()).optional().describe("Without any model: engines that don't answer."),
   }),
   async run(input, { orchestrator, caller }) {
     const isVerbose = input.verbose === true;
@@ -72,20 +73,23 @@ export const listModels = defineTool({
         limit: input.limit,
       }),
     );
-    const { suggestion } = list;
+    const { suggestion, unreachable = [] } = list;
     return {
       data: present({
         models: list.models.map((model) => modelData(model, list, isVerbose)),
         total: list.total,
         suggestion: suggestion && { model: suggestion.name, reason: suggestion.reason },
+        unreachable: unreachable.length === 0 ? undefined : [...unreachable],
       }),
     };
   },
-  render({ models, total, suggestion }) {
+  render({ models, total, suggestion, unreachable = [] }) {
     if (models.length === 0) {
-      return suggestion === undefined
-        ? "No model matches."
-        : `No models yet. Call pull_model with model "${suggestion.model}": ${suggestion.reason}`;
+      if (suggestion === undefined) return "No model matches.";
+      const pull = `Call pull_model with model "${suggestion.model}": ${suggestion.reason}`;
+      return [unreachable.length === 0 ? `No models yet. ${pull}` : `No models found. ${pull}`, ...unreachable].join(
+        "\n",
+      );
     }
     const lines = models.map((model) => {
       const marks = [
@@ -117,7 +121,7 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
     capabilities && `can ${capabilities.join(", ")}`,
     profiles && profiles.length > 0 ? `profiles ${profiles.join(", ")}` : undefined,
     fit &&
-      `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free, ` +
+      (model.is_loaded ? "" : `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free, `) +
         `predicted ${formatBytes(fit.predicted_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %)`,
     tokens_per_second === undefined ? undefined : `${tokens_per_second} tokens/s`,
     model.modified_at && `modified ${model.modified_at}`,

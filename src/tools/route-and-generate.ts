@@ -49,6 +49,7 @@ const routeOutput = z.object({
   task: z.string(),
   because: z.string(),
   profile: z.string(),
+  fallback: z.string().optional().describe("The profile that the model matches in its place."),
   considered: z.array(
     z.object({ model: z.string(), engine: z.string(), rejected: z.string().optional(), score: z.number().optional() }),
   ),
@@ -155,14 +156,14 @@ function explainLines(answered: Answer): readonly string[] {
 
 function routeLines({ route }: Answer): readonly string[] {
   if (route === undefined) return [];
-  const { task, because, profile, considered, attempts } = route;
+  const { task, because, profile, fallback, considered, attempts } = route;
   const shown = considered
     .slice(0, shownModels)
     .map(({ model, rejected }) => (rejected === undefined ? model : `${model} (${asLine(rejected)})`));
   if (considered.length > shownModels) shown.push(`${considered.length - shownModels} more`);
   const tried = attempts.map(({ model, engine, outcome }) => `${model} on ${engine} (${asLine(outcome)})`);
   return [
-    `task ${task}: ${asLine(because)}; profile ${profile}`,
+    `task ${task}: ${asLine(because)}; profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`,
     `considered: ${shown.join("; ")}`,
     // One attempt is the answer itself.
     ...(tried.length > 1 ? [`attempts: ${tried.join("; ")}`] : []),
@@ -256,13 +257,14 @@ function planAnswer(plan: RoutePlan, isExplained: boolean): z.input<typeof outpu
 }
 
 function routeData(route: RouteExplanation): z.input<typeof routeOutput> {
-  return {
+  return present({
     task: route.task,
     because: route.because,
     profile: route.profile,
+    fallback: route.fallback,
     considered: route.considered.map(({ model, engine, rejected, score }) =>
       present({ model, engine, rejected, score: score === undefined ? undefined : round(score, 3) }),
     ),
     attempts: route.attempts.map(({ model, engine, outcome }) => ({ model, engine, outcome })),
-  };
+  });
 }

@@ -163,6 +163,13 @@ describe("list_models while things change", () => {
     expect((await orchestrator.listModels(caller(), { engine: "llama-cpp" })).suggestion).toBeUndefined();
   });
 
+  it("is named where no model is found: there may be some behind it", async () => {
+    const ollama = createFakeEngine("ollama", []);
+    const { orchestrator, caller } = createTestBrain([ollama, createFakeEngine("llama-cpp", [])]);
+    ollama.down = gone;
+    expect((await orchestrator.listModels(caller(), {})).unreachable).toEqual([gone.message]);
+  });
+
   it("is a warning of the status only when no engine is left, and told once", async () => {
     const ollama = createFakeEngine("ollama", []);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });

@@ -139,6 +139,28 @@ describe("list_models", () => {
     `);
   });
 
+  it("doesn't say what a model needs that is loaded already", async () => {
+    const fit = { predictedBytes: 5.1e9, neededBytes: 0, freeBytes: 9.2e9, method: "computed" as const, margin: 0.05 };
+    const models = [{ ...qwen, isLoaded: true, status: "loaded" as const, fit }];
+    connection = await connectMemoryClient(
+      createFakeOrchestrator({ listModels: async () => ({ models, total: 1, stale: [] }) }),
+    );
+    const { content } = await connection.call("list_models", { verbose: true });
+    expect(JSON.stringify(content)).toContain("profiles code; predicted 5.1 GB (computed, ±5 %); 18.4 tokens/s");
+  });
+
+  it("says which engines don't answer when there is no model: there may be some behind them", async () => {
+    const down = "Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED)";
+    const suggestion = { name: "qwen3:4b", reason: "2.6 GB" };
+    const listModels = async () => ({ models: [], total: 0, stale: [], suggestion, unreachable: [down] });
+    connection = await connectMemoryClient(createFakeOrchestrator({ listModels }));
+    const answer = await connection.call("list_models");
+    expect(answer.structuredContent).toMatchObject({ unreachable: [down] });
+    expect(answer.content).toEqual([
+      { type: "text", text: `No models found. Call pull_model with model "qwen3:4b": 2.6 GB\n${down}` },
+    ]);
+  });
+
   it("shows where a cloud model runs instead of a size that it doesn't have", async () => {
     const cloud = { ...qwen, name: "gpt-oss:120b-cloud", sizeBytes: 0, trust: "remote" as const };
     connection = await connectMemoryClient(

@@ -338,6 +338,13 @@ describe("route_and_generate", () => {
       ]);
     });
 
+    it("with explain the profile that was asked for, and the one that the model matches", async () => {
+      const more = { route: { ...generated.route, task: "code" as const, profile: "code", fallback: "general" } };
+      expect(await textOf(more, { explain: true })).toContain(
+        "task code: nothing points to another task; profile code, served by general",
+      );
+    });
+
     it("nothing where nothing was asked or done otherwise", async () => {
       expect(await textOf({})).toEqual(["smollm2:135m, 92.3 tokens/s"]);
     });

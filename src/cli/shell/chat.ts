@@ -122,7 +122,7 @@ async function converse(context: ChatContext): Promise<number> {
 async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
   const { structured } = await session.call<ModelListing>("list_models", { limit: 1 });
   if (structured.models.length === 0) {
-    io.stdout(noModels(structured.suggestion));
+    io.stdout(noModels(structured));
     return false;
   }
   // Throws with the nearest name, or how to get it.

@@ -27,6 +27,7 @@ export interface ModelListing {
   readonly models: readonly ModelRow[];
   readonly total: number;
   readonly suggestion?: { readonly model: string; readonly reason: string };
+  readonly unreachable?: readonly string[];
 }
 
 /** More than anybody has. */
@@ -73,18 +74,20 @@ export function listModels(
 
 /** A table of them, or what somebody without a model does next. */
 export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
-  const { models, total, suggestion } = list;
+  const { models, total } = list;
   if (models.length === 0)
-    return query === undefined ? noModels(suggestion) : `No model has ${oneLine(query)} in its name.\n`;
+    return query === undefined ? noModels(list) : `No model has ${oneLine(query)} in its name.\n`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
   const more = total - models.length;
   return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;
 }
 
 /** What somebody without a model does next. */
-export function noModels(suggestion: ModelListing["suggestion"]): string {
+export function noModels({ suggestion, unreachable = [] }: Omit<ModelListing, "models" | "total">): string {
   if (suggestion === undefined) return "No models yet: ollm pull NAME gets one.\n";
-  return `No models yet. To get one:\n  ollm pull ${oneLine(suggestion.model)}\n${oneLine(suggestion.reason)}\n`;
+  const found =
+    unreachable.length === 0 ? "No models yet." : `No models found: ${unreachable.map(oneLine).join("; ")}.`;
+  return `${found} To get one:\n  ollm pull ${oneLine(suggestion.model)}\n${oneLine(suggestion.reason)}\n`;
 }
 
 function stateOf(model: ModelRow): string {

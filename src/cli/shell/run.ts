@@ -51,6 +51,8 @@ export interface Generated {
   readonly route?: {
     readonly task: string;
     readonly because: string;
+    readonly profile: string;
+    readonly fallback?: string;
     readonly considered: readonly { readonly model: string; readonly rejected?: string }[];
     readonly attempts: readonly { readonly model: string; readonly outcome: string }[];
   };
@@ -292,11 +294,15 @@ export function summary({ model, tokens_per_second, reason }: Generated): string
   return `${model}${tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`}: ${reason}`;
 }
 
+function profileWords({ profile, fallback }: { readonly profile: string; readonly fallback?: string }): string {
+  return `profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`;
+}
+
 function explanation(answer: Generated): readonly string[] {
   const { route, timing, memory_used } = answer;
   return [
     summary(answer),
-    ...(route === undefined ? [] : [`task ${route.task}: ${route.because}`]),
+    ...(route === undefined ? [] : [`task ${route.task}: ${route.because}; ${profileWords(route)}`]),
     ...(route?.considered ?? []).map(({ model, rejected }) => `  ${model}: ${rejected ?? "candidate"}`),
     ...(route?.attempts ?? []).map(({ model, outcome }) => `  tried ${model}: ${outcome}`),
     ...(timing === undefined

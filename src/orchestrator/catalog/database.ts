@@ -72,8 +72,8 @@ export function lookUp(name: string): DatabaseEntry | undefined {
 }
 
 /**
- * Merges what the engine says (window, capabilities) with the database. A code name counts as code in any case,
- * unless the model can't complete text.
+ * Merges what the engine says (window, capabilities) with the database. A code name adds `code` to the profiles
+ * of a known model that can complete text; an unknown model has no profile, whatever its name.
  */
 export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = {}): DescribedModel {
   const entry = lookUp(name);
@@ -91,9 +91,8 @@ export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = 
 }
 
 function profilesOf(name: string, entry: DatabaseEntry | undefined): readonly string[] {
-  if (!isCodeName(name)) return (entry ?? safeDefaults).profiles;
-  if (entry === undefined) return ["code"];
-  return entry.profiles.includes("code") ? entry.profiles : [...entry.profiles, "code"];
+  if (entry === undefined) return safeDefaults.profiles;
+  return !isCodeName(name) || entry.profiles.includes("code") ? entry.profiles : [...entry.profiles, "code"];
 }
 
 /** `qwen3moe` → `qwen`: the part of an architecture's name that its generations share. */

@@ -32,7 +32,7 @@ export const modelSettings = {
             .default(10)
             .meta(caller)
             .describe(
-              "Most seconds that loading a model which fits the task better may be expected to take; beyond, a loaded one that fits less answers.",
+              "Most seconds that loading a model which fits the task better may be expected to take; beyond, a loaded one that matches the fallback profile answers.",
             ),
           overrides: z
             .record(z.string(), z.string().min(1))

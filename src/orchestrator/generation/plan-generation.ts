@@ -3,9 +3,10 @@ import type { GenerateRequest, RoutePlan } from "../facade.ts";
 import type { CallerContext } from "../types.ts";
 import { requestBudget } from "./budget.ts";
 import type { Conversations } from "./conversations.ts";
+import { checkFormat } from "./format-limits.ts";
 import { ownDefaults } from "./own-defaults.ts";
 import { messagesFor, sizePrompt, withWayOut } from "./prompt-size.ts";
-import { chooseRoute, type Route, type RouteSource } from "./route.ts";
+import { chooseRoute, profileOf, type Route, type RouteSource } from "./route.ts";
 import { settled } from "./runner.ts";
 
 /** What a generation would do, by the same route and budget, without doing it. Throws what `chooseRoute` throws. */
@@ -14,19 +15,20 @@ export async function planGeneration(
   caller: CallerContext,
   given: GenerateRequest,
 ): Promise<RoutePlan> {
+  if (given.format !== undefined) checkFormat(given.format);
   const thread = given.continueId === undefined ? undefined : source.conversations.begin(given.continueId);
   thread?.end();
   const request = settled(caller, given, thread);
   const route = await chooseRoute(source, caller, request, caller.signal, new Set(), thread?.model);
   const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
   const { located } = entry;
-  const { task, because, profile, considered } = route;
+  const { task, because, considered } = route;
   const unapproved = caller.project?.waiting;
   return {
     model: located.model.name,
     engine: located.engine.id,
     reason,
-    route: { task, because, profile, considered, attempts: [] },
+    route: { task, because, ...profileOf(route), considered, attempts: [] },
     plan: await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens),
     notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
   };

@@ -1,8 +1,8 @@
-import { Cancelled, GenerationFailed, type OrchestratorError } from "../errors.ts";
+import { Cancelled, GenerationFailed, type OrchestratorError, PromptTooLong } from "../errors.ts";
 import type { GenerateResult } from "../facade.ts";
 import type { Answered } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { Route } from "./route.ts";
+import { profileOf, type Route } from "./route.ts";
 
 export type Attempt = GenerateResult["route"]["attempts"][number];
 
@@ -12,6 +12,8 @@ export function resultOf(parts: {
   readonly entry: LocatedCandidate;
   readonly reason: string;
   readonly attempts: readonly Attempt[];
+  /** Of all attempts but the last, in their order. */
+  readonly failures: readonly OrchestratorError[];
   readonly answered: Answered;
   /** Beside those of the model. */
   readonly notes: readonly string[];
@@ -28,7 +30,7 @@ export function resultOf(parts: {
     model: entry.located.model.name,
     engine: entry.located.engine.id,
     finishReason: generation.finishReason,
-    reason: withHistory(parts.reason, parts.attempts),
+    reason: withHistory(parts.reason, parts.attempts, parts.failures),
     ...(generation.promptTokens === undefined ? {} : { promptTokens: generation.promptTokens }),
     ...(generation.cachedPromptTokens === undefined ? {} : { cachedPromptTokens: generation.cachedPromptTokens }),
     completionTokens: generation.completionTokens,
@@ -38,7 +40,7 @@ export function resultOf(parts: {
     route: {
       task: route.task,
       because: route.because,
-      profile: route.profile,
+      ...profileOf(route),
       considered: route.considered,
       attempts: parts.attempts,
     },
@@ -47,9 +49,19 @@ export function resultOf(parts: {
   };
 }
 
-function withHistory(reason: string, attempts: readonly Attempt[]): string {
-  const failed = attempts.slice(0, -1).map((entry) => entry.model);
-  return failed.length === 0 ? reason : `${reason}; after ${failed.join(", ")} failed`;
+/** A prompt too long for a window is no failure of the model. */
+function withHistory(reason: string, attempts: readonly Attempt[], failures: readonly OrchestratorError[]): string {
+  const modelsThat = (isTold: (failure: OrchestratorError) => boolean) => [
+    ...new Set(failures.flatMap((failure, at) => (isTold(failure) ? [attempts[at]?.model ?? ""] : []))),
+  ];
+  const tooShort = modelsThat((failure) => failure instanceof PromptTooLong);
+  const failed = modelsThat((failure) => !(failure instanceof PromptTooLong));
+  const [window, is] = tooShort.length === 1 ? ["window", "is"] : ["windows", "are"];
+  return [
+    reason,
+    ...(tooShort.length === 0 ? [] : [`the ${window} of ${tooShort.join(", ")} ${is} too short`]),
+    ...(failed.length === 0 ? [] : [`after ${failed.join(", ")} failed`]),
+  ].join("; ");
 }
 
 /** One error for a chain of models that all failed. */

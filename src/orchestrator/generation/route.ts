@@ -33,6 +33,8 @@ export interface Route {
   /** What made it that task. */
   readonly because: string;
   readonly profile: string;
+  /** The profile that the first of the chain matches in its place. */
+  readonly fallback?: string;
   readonly chain: readonly { readonly entry: LocatedCandidate; readonly reason: string }[];
   readonly considered: readonly ConsideredModel[];
   /** Estimated; chat overhead included. */
@@ -91,7 +93,7 @@ export async function chooseRoute(
       entry,
       reason: request.model === undefined ? reason.replace("asked for", defaultModelWords(settings)) : reason,
     }));
-    return { task, because, profile: choice.profile, chain: told, considered, promptTokens, notes: [] };
+    return { task, because, ...profileOf(choice), chain: told, considered, promptTokens, notes: [] };
   }
 
   for (const withMemory of [false, true]) {
@@ -112,7 +114,7 @@ export async function chooseRoute(
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw refusal(choice.failure);
     const route = placed(choice, tried);
-    return { task, because, profile: choice.profile, ...route, promptTokens, notes };
+    return { task, because, ...profileOf(choice), ...route, promptTokens, notes };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
@@ -218,6 +220,14 @@ function placed(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Rout
     return entry === undefined ? [] : [{ entry, reason }];
   });
   return { chain, considered: choice.considered };
+}
+
+/** The profile that was asked for, and the one that the chosen model matches in its place. */
+export function profileOf({
+  profile,
+  fallback,
+}: Pick<Route, "profile" | "fallback">): Pick<Route, "profile" | "fallback"> {
+  return { profile, ...(fallback === undefined ? {} : { fallback }) };
 }
 
 const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);

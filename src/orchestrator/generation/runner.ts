@@ -108,6 +108,7 @@ async function walk(
         entry,
         reason,
         attempts,
+        failures,
         answered,
         notes: [...droppedNotes(thread), ...(unapproved === undefined ? [] : [unapproved])],
         totalMs: world.steady() - startedAtMs,
@@ -140,8 +141,10 @@ async function walk(
         const least = error.isExact ? error.promptTokens : entry.candidate.contextTokens;
         waiting = waiting.filter((step) => step.entry.candidate.contextTokens > least);
       }
-      if (waiting.length > 0)
-        context.report({ message: `${model.name} failed (${error.message}); trying the next model` });
+      if (waiting.length > 0) {
+        const said = error instanceof PromptTooLong ? error.message : `${model.name} failed (${error.message})`;
+        context.report({ message: `${said}; trying the next model` });
+      }
     } finally {
       place.release();
     }

@@ -19,8 +19,10 @@ export interface Choice {
   }[];
   /** Every candidate, those of the chain first. */
   readonly considered: readonly ConsideredModel[];
-  /** The profile that the first of the chain was taken for: the requested one, or its fallback. */
+  /** The requested one. */
   readonly profile: string;
+  /** The profile that the first of the chain matches in its place. */
+  readonly fallback?: string;
   readonly failure?: ChoiceFailure;
 }
 
@@ -39,10 +41,10 @@ export interface Choice {
  * 5. Models whose window may not hold the whole answer, or the prompt if that is as long as it is estimated.
  * 6. Models of engines that are not local.
  *
- * To match a profile is to carry its name and have its minimum window; a code name carries `code`, and models that the
- * database doesn't know carry no other. Order inside a step: `rank`. Under `complexity: high` a loaded model gives up step 1 to a local one that matches as well and is
- * more than twice as large. A model named by the request is the only candidate: on every engine that holds it, and
- * nothing is put in its place silently; the failure's hint names what could take the request.
+ * To match a profile is to carry its name and have its minimum window; models that the database doesn't know carry none.
+ * Order inside a step: `rank`. Under `complexity: high` a loaded model gives up step 1 to a local one that matches as
+ * well and is more than twice as large. A model named by the request is the only candidate: on every engine that holds
+ * it, and nothing is put in its place silently; the failure's hint names what could take the request.
  */
 export function chooseModel(request: ChoiceRequest, candidates: readonly Candidate[]): Choice {
   const profile = findProfile(request.profile);
@@ -74,7 +76,8 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
       ...(match.better === undefined ? {} : { better: match.better }),
     })),
     considered,
-    profile: best.level === "fallback" ? (profile.fallback ?? profile.name) : profile.name,
+    profile: profile.name,
+    ...(best.level === "fallback" && profile.fallback !== undefined ? { fallback: profile.fallback } : {}),
   };
 }
 

@@ -93,13 +93,8 @@ function levelOf(candidate: Candidate, request: ChoiceRequest, profile: Profile)
   return fallback !== undefined && isOfProfile(candidate, fallback) ? "fallback" : "none";
 }
 
-/** An unknown model with "code" in its name matches the code profile whatever its window, which isn't known either. */
 function isOfProfile(candidate: Candidate, profile: Profile): boolean {
-  const isCodeByName = profile.name === "code" && isCodeName(candidate.model);
-  if (isCodeByName && !isKnownFamily(candidate.family)) return true;
-  return (
-    (isCodeByName || candidate.profiles.includes(profile.name)) && candidate.contextTokens >= profile.contextTokens
-  );
+  return candidate.profiles.includes(profile.name) && candidate.contextTokens >= profile.contextTokens;
 }
 
 /** Unknown models without an architecture have nothing in common. */
@@ -178,13 +173,14 @@ function magnitude(candidate: Candidate): number {
 
 /**
  * The profile's families in their order, then models made for nothing but this profile, then others that carry its
- * name; then those that carry its fallback's; then other known models; last those that no row names.
+ * name; then those that carry its fallback's; then other known models; last those that no row names, for code the ones
+ * with "code" in their name before the others.
  * Models that stand in for a `fast` one are told apart by size alone.
  */
 function kinRank({ candidate, level }: Match, profile: Profile): number {
   const { families, fallback } = profile;
   const { profiles, isKnown, family = "" } = candidate;
-  if (!isKnown) return families.length + 4;
+  if (!isKnown) return families.length + (profile.name === "code" && isCodeName(candidate.model) ? 4 : 5);
   const hasOwn = profiles.includes(profile.name);
   const isStandIn = profile.name === "fast" && level !== "own";
   const at = families.indexOf(family);

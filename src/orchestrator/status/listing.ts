@@ -67,7 +67,10 @@ export async function listModels(
     total: matching.length,
     stale: lists.flatMap(toStale),
     ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
-      ? { suggestion: await starter(source) }
+      ? {
+          suggestion: await starter(source),
+          unreachable: everywhere.flatMap(({ message }) => (message === undefined ? [] : [message])),
+        }
       : {}),
   };
 }

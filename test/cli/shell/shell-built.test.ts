@@ -159,7 +159,7 @@ describe("run", () => {
     const { stderr } = await ollm(summarise, "Foxes are red.\n");
     expect(lastPrompt()).toBe('Input:\n"""\nFoxes are red.\n"""\n\nSummarise this');
     // That something was piped in makes it no program text.
-    expect(stderr).toContain("task general: nothing points to special work");
+    expect(stderr).toContain("task general: nothing points to special work; profile general");
     await ollm(summarise, 'def f():\n  """Docs."""\n');
     expect(lastPrompt()).toBe('Input:\n""""\ndef f():\n  """Docs."""\n""""\n\nSummarise this');
     await ollm(["run", "--model", "smollm2:135m"], "only this\n");

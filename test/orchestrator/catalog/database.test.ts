@@ -162,9 +162,9 @@ describe("describeFromDatabase", () => {
   });
 
   it.each(["my-coder:7b", "supercode", "acme/Code-Wizard-GGUF:Q4", "assistant:7b-code"])(
-    "counts %s as code although the database doesn't know it",
+    "gives %s no profile: the database doesn't know it, whatever its name says",
     (name) => {
-      expect(describeFromDatabase(name).profiles).toEqual(["code"]);
+      expect(describeFromDatabase(name).profiles).toEqual([]);
     },
   );
 

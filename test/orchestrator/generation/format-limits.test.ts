@@ -80,9 +80,12 @@ it.each<[string, "json" | JsonSchema]>([
   expect(() => checkFormat(schema)).not.toThrow();
 });
 
-it("a request with such a schema is refused before anything is loaded", async () => {
+it("a request with such a schema is refused before anything is loaded, and by a plan", async () => {
   const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte)]);
-  const refused = createTestBrain([engine]).generate({ prompt: "one of them", format: { enum: values(501) } });
-  await expect(refused).rejects.toThrow("the JSON schema in format has 501 enum values, and at most 500 are allowed");
+  const { orchestrator, caller, generate } = createTestBrain([engine]);
+  const request = { prompt: "one of them", format: { enum: values(501) } };
+  const refusal = "the JSON schema in format has 501 enum values, and at most 500 are allowed";
+  await expect(generate(request)).rejects.toThrow(refusal);
+  await expect(orchestrator.planGeneration(caller(), request)).rejects.toThrow(refusal);
   expect(engine.calls).toEqual([]);
 });

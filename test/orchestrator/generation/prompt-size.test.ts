@@ -121,6 +121,7 @@ describe("a prompt beyond a model's whole window", () => {
     const brain = createTestBrain([engine], { settings: { model: { default: narrow.name } } });
     const answer = await brain.generate({ prompt: textOf(7000) });
     expect(answer.model).toBe(wide.name);
+    expect(answer.reason).toMatch(/; the window of llama3\.2:3b is too short$/);
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([
       `generate ${narrow.name}`,
       // Its context grows by the engine's count.

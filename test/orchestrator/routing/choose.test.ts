@@ -19,7 +19,7 @@ describe("the hierarchy", () => {
       candidate: { model: "mistral:7b" },
       reason: "loaded, fits general profile, codellama:7b fits code better but isn't loaded (about 20 s)",
     });
-    expect(choice.profile).toBe("general");
+    expect(choice).toMatchObject({ profile: "code", fallback: "general" });
   });
 
   it("1. between loaded ones the better match", () => {
@@ -36,12 +36,22 @@ describe("the hierarchy", () => {
     expect(order(code(), [candidate("mistral:7b"), candidate("codellama:7b")])).toEqual(["codellama:7b", "mistral:7b"]);
   });
 
-  it("2. task match: a name with code or coder counts as code even if the database doesn't know it", () => {
+  it("2. task match: an unknown model with code or coder in its name matches no profile, and is first of the unknown", () => {
     for (const name of ["my-coder:7b", "supercode:latest"]) {
-      expect(order(code(), [candidate("mistral:7b"), candidate(name)])[0]).toBe(name);
-      // Also when whoever asks knows nothing of profiles.
-      expect(order(code(), [candidate("mistral:7b"), candidate(name, { profiles: [] })])[0]).toBe(name);
+      const wide = { contextTokens: 131_072 };
+      expect(order(code(), [candidate("foo:9b", wide), candidate(name, wide), candidate("mistral:7b")])).toEqual([
+        "mistral:7b",
+        name,
+        "foo:9b",
+      ]);
+      expect(chooseModel(code(), [candidate(name)]).chain[0]?.reason).toBe("best available for code, fits in memory");
     }
+  });
+
+  it("names the profile that was asked for, and the one that answers in its place", () => {
+    expect(chooseModel(code(), [candidate("mistral:7b")])).toMatchObject({ profile: "code", fallback: "general" });
+    expect(chooseModel(code(), [candidate("codellama:7b")]).fallback).toBeUndefined();
+    expect(chooseModel(code(), [candidate("foo:9b")]).fallback).toBeUndefined();
   });
 
   it("3. fits: what fits now before what fits after unloading others, what doesn't fit not at all", () => {
