@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { doctor } from "../../src/cli/commands/doctor.ts";
-import { processIo, type CommandIo } from "../../src/cli/commands/io.ts";
+import type { CommandIo } from "../../src/cli/commands/io.ts";
 import type { Check, DoctorWorld } from "../../src/cli/doctor/check.ts";
 import { checkSettings, checkTokens } from "../../src/cli/doctor/home.ts";
 import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.ts";
@@ -14,6 +14,7 @@ import { checkOwner } from "../../src/cli/doctor/owner.ts";
 import { report } from "../../src/cli/doctor/report.ts";
 import { runChecks } from "../../src/cli/doctor/run-checks.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import { silentIo } from "../support/silent-io.ts";
 
 let folder: string;
 let home: string;
@@ -33,7 +34,10 @@ afterEach(async () => {
 function io(environment: Record<string, string> = {}): CommandIo & { readonly written: () => string } {
   let text = "";
   return {
-    ...processIo(path.join(folder, "cli.mjs")),
+    ...silentIo,
+    platform: process.platform,
+    node: process.execPath,
+    script: path.join(folder, "cli.mjs"),
     stdout: (part) => void (text += part),
     environment: { OLLM_HOME: home, OLLAMA_HOST: "127.0.0.1:1", ...environment },
     userHome: folder,

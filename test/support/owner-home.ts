@@ -8,6 +8,7 @@ import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { callLogFile, ownerLogFile } from "../../src/ipc/run-folder.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "./fake-ollama.ts";
 import { isRunning } from "./is-running.ts";
+import { noteWarnings } from "./leak-warnings.ts";
 import { builtCommand, serverEnvironment } from "./stdio-client.ts";
 
 /** A home of its own with an engine of its own; owners that live in it are ended with it. */
@@ -118,6 +119,7 @@ export async function makeOwnerHome(
     async close() {
       if (newestClaim(home) !== undefined) claim();
       for (const pid of pids) if (isRunning(pid)) process.kill(pid, "SIGKILL");
+      noteWarnings(await read(ownerLogFile(home)));
       await ollama.close();
       await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },

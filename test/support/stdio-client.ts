@@ -5,13 +5,14 @@ import { StdioClientTransport as VersionOneTransport } from "@modelcontextprotoc
 import { spawn, type ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { warningsVariable } from "./leak-warnings.ts";
 
 /** The built command, as hosts start it. */
 export const builtCommand = fileURLToPath(new URL("../../dist/cli.mjs", import.meta.url));
 
-/** What a server process gets: nothing of the machine that runs the tests but what Node needs. */
+/** What a server process gets: nothing of the machine that runs the tests but what Node needs, and where it puts warnings. */
 export function serverEnvironment(own: Readonly<Record<string, string>>): Record<string, string> {
-  const kept = ["PATH", "SystemRoot", "TEMP", "TMP", "TMPDIR"].flatMap((name) => {
+  const kept = ["PATH", "SystemRoot", "TEMP", "TMP", "TMPDIR", warningsVariable].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });

@@ -54,7 +54,7 @@ export function homeOf(io: CommandIo): string {
 /** Of a pipe or socket that nobody reads any more; a socket that was closed over unread bytes says ECONNRESET. */
 const unreadCodes: ReadonlySet<string | undefined> = new Set(["EPIPE", "ECONNRESET", "EOF", "ERR_STREAM_DESTROYED"]);
 
-/** The real machine. `script` is absolute. */
+/** The real machine, once a process: it listens to stdout's errors. `script` is absolute. */
 export function processIo(script: string): CommandIo {
   const userHome = homedir();
   const unreadListeners = new Set<() => void>();

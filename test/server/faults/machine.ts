@@ -1,9 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { ownerLogFile } from "../../../src/ipc/run-folder.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../support/fake-ollama.ts";
+import { noteWarnings } from "../../support/leak-warnings.ts";
 import { builtCommand, initialize, serverEnvironment, startRaw, type RawServer } from "../../support/stdio-client.ts";
 
 /** A machine with one Ollama, one home and any number of hosts, all of them real processes. */
@@ -65,6 +67,7 @@ export async function startMachine(options: FakeOllamaOptions = {}): Promise<Mac
       for (const host of hosts) host.process.kill("SIGKILL");
       await Promise.all(hosts.map(({ exited }) => exited));
       await command("daemon", "stop");
+      noteWarnings(await readFile(ownerLogFile(home), "utf8").catch(() => ""));
       await ollama.close();
       await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     },
