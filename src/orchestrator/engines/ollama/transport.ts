@@ -134,9 +134,8 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
           const reply = await request(String(url), { ...base, method, headers, body: (init.body as string) ?? null });
           await check(reply, [200]);
           const body = bounded(observed(reply.body, touch), maxReplyBytes, tooLong);
-          if (!String(reply.headers["content-type"]).includes("ndjson")) return jsonReply(await textOf(body));
           const errorOfLine = (line: string) => errorOfReply(200, line, exchange, host.label);
-          return bodyOnly(wholeLines(body, errorOfLine, tooLong));
+          return replyOf(body, () => wholeLines(body, errorOfLine, tooLong));
         };
         return await talk({
           ollama: new Ollama({ host: host.baseUrl, fetch }),
@@ -185,17 +184,16 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
 const exchangeEnded = new Error("the exchange has ended");
 
 /**
- * A reply as the package reads one: status, and a body with a reader. A real `Response` over a web stream costs a tenth
- * of a millisecond per call and several turns per chunk.
+ * A reply as the package reads one, whole or line by line: by what was asked for, whatever kind the server says it is. A
+ * real `Response` over a web stream costs a tenth of a millisecond per call and several turns per chunk.
  */
-function bodyOnly(chunks: AsyncGenerator<Uint8Array>): Response {
-  const reader = { read: () => chunks.next(), releaseLock: () => undefined };
-  return { ok: true, status: 200, body: { getReader: () => reader } } as unknown as Response;
-}
-
-/** A whole reply as the package reads one. */
-function jsonReply(text: string): Response {
-  return { ok: true, status: 200, json: async () => parseJson(text) } as unknown as Response;
+function replyOf(body: AsyncIterable<Uint8Array>, lines: () => AsyncGenerator<Uint8Array>): Response {
+  const getReader = () => {
+    const chunks = lines();
+    return { read: () => chunks.next(), releaseLock: () => undefined };
+  };
+  const json = async () => parseJson(await textOf(body));
+  return { ok: true, status: 200, body: { getReader }, json } as unknown as Response;
 }
 
 /**

@@ -20,7 +20,14 @@ const megabyte = 1_000_000;
 /** A server that answers with `head` and then with `piece` until the client closes the connection; requests for other paths than `only` with `others`. */
 async function flood(
   piece: string | ((index: number) => string),
-  { type = "application/json", status = 200, head = "", only = "", others = '{"models":[]}' } = {},
+  {
+    type = "application/json",
+    status = 200,
+    head = "",
+    only = "",
+    others = '{"models":[]}',
+    othersType = "application/json",
+  } = {},
 ): Promise<Flood> {
   let sent = 0;
   function* pieces(): Generator<string> {
@@ -40,7 +47,7 @@ async function flood(
   const server = createServer((request, response) => {
     request.resume();
     if (only === "" || request.url === only) pour(response);
-    else response.writeHead(200, { "content-type": "application/json" }).end(others);
+    else response.writeHead(200, { "content-type": othersType }).end(others);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -181,4 +188,24 @@ it("names and versions beyond 500 characters are none", async () => {
   const engine = engineAt(`127.0.0.1:${(server.address() as AddressInfo).port}`);
   expect((await engine.list(never)).map(({ name }) => name)).toEqual(["a:b"]);
   expect((await engine.health(never)).isReachable).toBe(false);
+});
+
+describe("a reply whose content type isn't what was asked for", () => {
+  const done = { message: { role: "assistant", content: "" }, done: true, done_reason: "stop" };
+
+  it("is read as what was asked for: a whole one that is called a stream", async () => {
+    const models = [{ name: "a", model: "a", size: 1, size_vram: 0, context_length: 2_048 }];
+    const others = line({ ...done, models });
+    const { engine } = await flood("", { only: "/none", others, othersType: ndjson.type });
+    await engine.residency?.load("a", { contextTokens: 2_048 }, () => undefined, never);
+    expect(await engine.residency?.loaded(never)).toMatchObject([{ name: "a", sizeBytes: 1 }]);
+  });
+
+  it("is read as what was asked for: a stream that is called JSON", async () => {
+    const { engine } = await flood("", {
+      only: "/none",
+      others: `${chatLine("word")}${line({ model: "a", ...done })}`,
+    });
+    await expect(ask(engine)).resolves.toMatchObject({ text: "word" });
+  });
 });
