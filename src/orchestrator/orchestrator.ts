@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import { systemTimers } from "./async/timers.ts";
 import { createUnderWay } from "./async/under-way.ts";
@@ -58,6 +59,8 @@ export function createOrchestrator(world: World): Orchestrator {
   const engines = createEngineSet(world.engines, log);
   const calls = createUnderWay();
   const closing = new AbortController();
+  // Every list of models that is asked for under it listens: a dozen at once are no leak.
+  setMaxListeners(0, closing.signal);
   const changes = createChanges(systemTimers, log);
   const operations = createOperations(now);
   const jobs = createJobs({

@@ -1,6 +1,7 @@
-import { Server } from "@modelcontextprotocol/server";
+import type { Server } from "@modelcontextprotocol/server";
 import type { RequestFacts } from "./call-facts.ts";
 import { createChangeFeed } from "./change-feed.ts";
+import { CheckedServer } from "./checked-server.ts";
 import type { ServerHost } from "./host.ts";
 import { serverIcon } from "./icons.ts";
 import { instructions } from "./instructions.ts";
@@ -20,7 +21,7 @@ const listTtlMs = 300_000;
  */
 export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
-  const server = new Server(
+  const server = new CheckedServer(
     { name: "ollm-mcp", title: "ollm: local language models", version: givenHost.version, icons: [serverIcon] },
     {
       instructions,
@@ -33,6 +34,7 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
       },
       cacheHints: { "tools/list": hint, "server/discover": hint, "resources/templates/list": hint },
     },
+    givenHost.log,
   );
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
   server.onerror = (error) => givenHost.log.debug(`protocol: ${error.message}`);

@@ -1,5 +1,6 @@
 import {
   deserializeMessage,
+  RELATED_TASK_META_KEY,
   type JSONRPCMessage,
   type ProgressToken,
   type RequestId,
@@ -123,8 +124,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       message = parseMessage(text);
     } catch (error) {
       transport.onerror?.(error instanceof Error ? error : new Error(String(error)));
-      const id = parsedId(text);
-      if (id !== undefined) refuse(id, -32600, "not a valid JSON-RPC 2.0 message");
+      refuseMalformed(text);
       return;
     }
     if ("method" in message) note(message);
@@ -146,6 +146,19 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       settle(message.params?.["requestId"] as RequestId | undefined);
       endWhenDone();
     }
+  }
+
+  /** A message that is JSON but no JSON-RPC, where it has an id to answer. */
+  function refuseMalformed(text: string): void {
+    const value = tryParse(text);
+    if (typeof value !== "object" || value === null || !("method" in value) || !("id" in value)) return;
+    if (typeof value.id !== "string" && typeof value.id !== "number") return;
+    const params = "params" in value ? value.params : undefined;
+    if (params !== undefined && (typeof params !== "object" || params === null || Array.isArray(params))) {
+      refuse(value.id, -32602, "params must be an object");
+    } else if (!isPlainMeta(params)) {
+      refuse(value.id, -32602, "params._meta must be an object, and its progressToken a string or an integer");
+    } else refuse(value.id, -32600, "not a valid JSON-RPC 2.0 message");
   }
 
   function refuse(id: RequestId | undefined, code: number, message: string): void {
@@ -212,16 +225,27 @@ function isPlainCall(value: unknown): value is JSONRPCMessage {
     typeof method === "string" &&
     isId &&
     isParams &&
+    isPlainMeta(params as object | undefined) &&
     Object.keys(value).every((key) => messageKeys.has(key))
   );
 }
 
-/** The id of a message that is JSON but no JSON-RPC. */
-function parsedId(text: string): RequestId | undefined {
+/**
+ * The SDK drops a message whose `_meta` doesn't match its schema without a word, and its sender would wait for ever.
+ * What it says of related tasks is left to the schema.
+ */
+function isPlainMeta(params: object | null | undefined): boolean {
+  if (params === undefined || params === null || !("_meta" in params) || params._meta === undefined) return true;
+  const { _meta: meta } = params;
+  if (typeof meta !== "object" || meta === null || Array.isArray(meta)) return false;
+  const token = "progressToken" in meta ? meta.progressToken : undefined;
+  const isToken = token === undefined || typeof token === "string" || Number.isSafeInteger(token);
+  return isToken && !(RELATED_TASK_META_KEY in meta);
+}
+
+function tryParse(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text);
-    const id = typeof value === "object" && value !== null && "method" in value && "id" in value ? value.id : undefined;
-    return typeof id === "string" || typeof id === "number" ? id : undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }

@@ -43,6 +43,7 @@ describe("imports of what answers initialize", () => {
     expect([...seen].toSorted()).toMatchInlineSnapshot(`
       [
         "change-feed",
+        "checked-server",
         "console-guard",
         "create-server",
         "icons",

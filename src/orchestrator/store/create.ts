@@ -1,5 +1,4 @@
 import { createHash, randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { ModelRecipe, PulledModel, Report } from "../engines/engine.ts";
 import { InvalidRequest, PullFailed, throwIfCancelled } from "../errors.ts";
@@ -10,7 +9,7 @@ import { commitManifest } from "./commit.ts";
 import type { StoreContext } from "./context.ts";
 import { asPullError } from "./download.ts";
 import { makePrivateFolder, readSmallFile, writeFileDurably } from "./files.ts";
-import { bringIn, checkSource, place } from "./import.ts";
+import { bringIn, checkSource, place, removeTemporary } from "./import.ts";
 import { layersOf, type Layer, type Manifest, MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest } from "./manifest.ts";
 import { formatModelName, type ModelName, parseModelName } from "./model-name.ts";
 import { pulled } from "./pull.ts";
@@ -60,7 +59,7 @@ export async function createModel(
   } catch (error) {
     throw asPullError(error, signal);
   } finally {
-    await rm(temporary, { force: true });
+    await removeTemporary(temporary);
   }
 }
 

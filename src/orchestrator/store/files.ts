@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, readdir, rmdir, type FileHandle } from "node:fs/promises";
 import path from "node:path";
+import { StoreFailed } from "../errors.ts";
 import { syncFolder, writeAside } from "../files/replace-file.ts";
 
 /** The system's error code (`ENOENT`), when there is one. */
@@ -28,12 +29,12 @@ export async function writeFileDurably(file: string, data: Uint8Array, platform:
   await syncFolder(path.dirname(file), platform);
 }
 
-/** Reads a regular file of at most `maxBytes`; throws for anything else (a pipe would block for ever). */
+/** Reads a regular file of at most `maxBytes`; throws for anything else (a pipe would block for ever): `StoreFailed` or the system's error. */
 export async function readSmallFile(file: string, maxBytes: number): Promise<Buffer> {
   const handle = await openRegularFile(file);
   try {
     const { size } = await handle.stat();
-    if (size > maxBytes) throw new Error(`${file} has ${size} bytes, more than the ${maxBytes} that are read`);
+    if (size > maxBytes) throw new StoreFailed(`${file} has ${size} bytes, more than the ${maxBytes} that are read`);
     return await handle.readFile();
   } finally {
     await handle.close();
@@ -45,7 +46,7 @@ async function openRegularFile(file: string): Promise<FileHandle> {
   const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
-  throw new Error(`${file} is not a regular file`);
+  throw new StoreFailed(`${file} is not a regular file`);
 }
 
 /** Removes `folder` and its parents, up to but not including `root`, as long as they are empty. */

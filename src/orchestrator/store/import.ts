@@ -43,13 +43,13 @@ export async function importModel(
   const { options, own } = context;
   const { layout } = own;
   const shown = formatModelName(name);
-  const file = await checkSource(givenFile);
-  throwIfCancelled(signal, `the import of ${shown}`);
-  report({ message: `checking ${path.basename(file)}` });
-  const header = await options.inspect?.(file, signal);
-  const before = await context.own.entry(name).then((entry) => entry && context.own.read(entry));
   const temporary = path.join(layout.blobsFolder, `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`);
   try {
+    const file = await checkSource(givenFile);
+    throwIfCancelled(signal, `the import of ${shown}`);
+    report({ message: `checking ${path.basename(file)}` });
+    const header = await options.inspect?.(file, signal);
+    const before = await context.own.entry(name).then((entry) => entry && context.own.read(entry));
     await makePrivateFolder(layout.blobsFolder);
     const { digest, sizeBytes } = await bringIn(context, file, temporary, shown, report, signal);
     const config = Buffer.from(`${JSON.stringify(configOfGguf(header, digest))}\n`);
@@ -77,7 +77,7 @@ export async function importModel(
   } catch (error) {
     throw asPullError(error, signal);
   } finally {
-    await rm(temporary, { force: true });
+    await removeTemporary(temporary);
   }
 }
 
@@ -95,9 +95,15 @@ export async function checkSource(givenFile: string): Promise<string> {
   const handle = await openSource(givenFile);
   try {
     const found = await handle.stat();
-    if (!found.isFile()) throw new InvalidRequest(`${givenFile} is not a file`, { hint: "Name a GGUF file in it." });
+    if (!found.isFile()) {
+      throw new InvalidRequest(`${givenFile} is ${found.isDirectory() ? "a folder" : "a pipe, socket or device"}`, {
+        hint: "Name a GGUF file by its full path.",
+      });
+    }
     const magic = Buffer.alloc(4);
-    const { bytesRead } = await handle.read(magic, 0, 4, 0);
+    const { bytesRead } = await handle.read(magic, 0, 4, 0).catch((error: unknown) => {
+      throw unreadable(givenFile, error);
+    });
     if (bytesRead === 0) throw new LoadFailed(`${givenFile} is empty`, { hint: "Download it again." });
     if (magic.toString("latin1") !== "GGUF") {
       throw new LoadFailed(`${givenFile} is not a GGUF file: it doesn't start with "GGUF"`, {
@@ -110,16 +116,20 @@ export async function checkSource(givenFile: string): Promise<string> {
   return realpath(givenFile);
 }
 
+function unreadable(file: string, error: unknown): InvalidRequest {
+  const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
+  return new InvalidRequest(`${file} can't be read: ${why}`, {
+    hint: "Name a readable GGUF by its full path.",
+    cause: error,
+  });
+}
+
 async function openSource(file: string): Promise<FileHandle> {
   try {
     // Without O_NONBLOCK opening a pipe waits for its writer; Windows has neither.
     return await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
-    const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
-    throw new InvalidRequest(`${file} can't be read: ${why}`, {
-      hint: "Name a readable GGUF by its full path.",
-      cause: error,
-    });
+    throw unreadable(file, error);
   }
 }
 
@@ -167,6 +177,11 @@ export async function bringIn(
   return brought;
 }
 
+/** Never fails: where its folder is gone or no folder any more, that error is not the one to tell. What stays is pruned. */
+export async function removeTemporary(file: string): Promise<void> {
+  await rm(file, { force: true }).catch(() => undefined);
+}
+
 /** By reflink or hard link; false where neither works (another volume, FAT). */
 async function linkCheaply(source: string, target: string): Promise<boolean> {
   for (const attempt of [
@@ -178,7 +193,7 @@ async function linkCheaply(source: string, target: string): Promise<boolean> {
       return true;
     } catch {
       // Not possible here, for one of a dozen reasons; the next way, and at last the copy, tells real trouble.
-      await rm(target, { force: true });
+      await removeTemporary(target);
     }
   }
   return false;

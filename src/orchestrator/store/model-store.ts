@@ -1,6 +1,6 @@
 import { access, constants, rm, statfs } from "node:fs/promises";
 import path from "node:path";
-import { InvalidConfig, InvalidRequest, UnknownModel } from "../errors.ts";
+import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { pruneAbandoned, removeUnreferenced } from "./collect.ts";
 import type { StoreContext, StoreDependencies } from "./context.ts";
@@ -146,12 +146,27 @@ async function removeModel(
   const freedBytes = await lock(async () => {
     const entry = await own.entry(name);
     if (entry === undefined) return undefined;
-    const text = (await readSmallFile(entry.manifestFile, MAX_MANIFEST_BYTES)).toString("utf8");
-    await rm(entry.manifestFile);
-    await removeEmptyFolders(path.dirname(entry.manifestFile), own.layout.manifestsFolder);
-    // Not parsed: what a damaged manifest names goes with it too.
-    const digests = [...text.matchAll(/sha256:([0-9a-f]{64})/g)].map(([, hex]) => hex ?? "");
-    return removeUnreferenced(own, digests, options.log);
+    const { manifestFile } = entry;
+    let text: string;
+    try {
+      text = (await readSmallFile(manifestFile, MAX_MANIFEST_BYTES)).toString("utf8");
+      await rm(manifestFile);
+    } catch (error) {
+      throw new StoreFailed(`${shown} can't be deleted: ${errorText(error)}`, {
+        hint: `Check ${manifestFile}, and that its folder can be written.`,
+        cause: error,
+      });
+    }
+    try {
+      await removeEmptyFolders(path.dirname(manifestFile), own.layout.manifestsFolder);
+      // Not parsed: what a damaged manifest names goes with it too.
+      const digests = [...text.matchAll(/sha256:([0-9a-f]{64})/g)].map(([, hex]) => hex ?? "");
+      return await removeUnreferenced(own, digests, options.log);
+    } catch (error) {
+      // The model is gone; what it left is pruned later.
+      options.log.warn(`blobs of ${shown}, which was deleted, stay for now: ${errorText(error)}`);
+      return 0;
+    }
   });
   if (freedBytes !== undefined) return { freedBytes };
   const isForeign = (await Promise.all(foreign.map((store) => store.entry(name)))).some((entry) => entry !== undefined);

@@ -91,9 +91,9 @@ function readManifest(raw: Buffer, shown: string) {
 
 /** Bytes that a pull would still move. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
 export async function pullSize(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<number> {
-  const present = await context.findUsable(name);
-  if (present !== undefined && isServedByOllama(present)) return 0;
   try {
+    const present = await context.findUsable(name);
+    if (present !== undefined && isServedByOllama(present)) return 0;
     return (await planPull(context, name, signal)).remainingBytes;
   } catch (error) {
     throw asPullError(error, signal);

@@ -79,7 +79,13 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     if (manifest === undefined) return undefined;
     const missing = await missingBlob(layout, manifest);
     if (missing !== undefined) return warnOnce(`${formatModelName(entry.name)} is left out: ${missing}`);
-    return describe(entry, manifest);
+    try {
+      return await describe(entry, manifest);
+    } catch (error) {
+      // Deleted while it was read.
+      if (errorCode(error) === "ENOENT") return undefined;
+      return warnOnce(`${formatModelName(entry.name)} is left out: ${errorText(error)}`);
+    }
   };
 
   const describe = async (entry: StoreEntry, manifest: Manifest): Promise<StoredModel> => {

@@ -202,7 +202,7 @@ test("a symlink is followed to the file itself", async () => {
 
 test.each<[string, string, (file: string) => Promise<unknown>, new (...args: never[]) => Error, string]>([
   ["a missing file", "gone.gguf", async () => undefined, InvalidRequest, "there is no such file"],
-  ["a folder", "folder.gguf", (file) => mkdir(file), InvalidRequest, "is not a file"],
+  ["a folder", "folder.gguf", (file) => mkdir(file), InvalidRequest, "is a folder"],
   ["an empty file", "empty.gguf", (file) => writeFile(file, ""), LoadFailed, "is empty"],
   ["something else", "page.gguf", (file) => writeFile(file, "<!doctype html>"), LoadFailed, "is not a GGUF file"],
   [
