@@ -128,9 +128,25 @@ describe("a request with odd parameters", () => {
       ),
     );
     const methods = fc.constantFrom(
-      ...["tools/call", "tools/list", "prompts/get", "prompts/list", "resources/read", "resources/list", "ping"],
-      ...["resources/templates/list", "resources/subscribe", "resources/unsubscribe", "completion/complete"],
-      ...["logging/setLevel", "tasks/get", "tasks/cancel", "initialize", "x", "", "__proto__", "toString"],
+      "tools/call",
+      "tools/list",
+      "prompts/get",
+      "prompts/list",
+      "resources/read",
+      "resources/list",
+      "ping",
+      "resources/templates/list",
+      "resources/subscribe",
+      "resources/unsubscribe",
+      "completion/complete",
+      "logging/setLevel",
+      "tasks/get",
+      "tasks/cancel",
+      "initialize",
+      "x",
+      "",
+      "__proto__",
+      "toString",
     );
     await fc.assert(
       fc.asyncProperty(methods, params, async (method, given) => {
