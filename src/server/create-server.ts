@@ -53,6 +53,16 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
       return home;
     },
   };
+  /** Not of what a front says again to each new owner (subscriptions), nor of what the SDK answers by itself. */
+  async function answering<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    try {
+      return await answer;
+    } finally {
+      // Before it leaves: who reads it may kill us at once.
+      host.noteAnswered?.();
+    }
+  }
+
   const calls = once(() => import("./handle-tools.ts"));
   const toolWatch = createToolWatch<RequestFacts>({
     offered: async (facts) => (await calls()).offeredNames(host, facts),
@@ -78,11 +88,11 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   };
 
   server.setRequestHandler("tools/list", async ({ params }, context) =>
-    (await calls()).listTools(server, context, host, params?.cursor, toolWatch),
+    answering((await calls()).listTools(server, context, host, params?.cursor, toolWatch)),
   );
   server.setRequestHandler("tools/call", async ({ params }, context) => {
     try {
-      return await (await calls()).handleCall(server, context, params, host);
+      return await answering((await calls()).handleCall(server, context, params, host));
     } finally {
       toolWatch.recheck();
     }
@@ -96,13 +106,13 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
 
   const reads = once(() => import("./handle-resources.ts"));
   server.setRequestHandler("resources/list", async ({ params }, context) =>
-    (await reads()).listResources(server, context, host, params?.cursor),
+    answering((await reads()).listResources(server, context, host, params?.cursor)),
   );
   server.setRequestHandler("resources/templates/list", async ({ params }) =>
     (await reads()).listTemplates(params?.cursor),
   );
   server.setRequestHandler("resources/read", async ({ params }, context) =>
-    (await reads()).readResource(server, context, params.uri, host),
+    answering((await reads()).readResource(server, context, params.uri, host)),
   );
 
   const subscriptions = once(async () => (await import("./subscriptions.ts")).createSubscriptions(feed));
@@ -115,14 +125,14 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
 
   const prompts = once(() => import("./handle-prompts.ts"));
   server.setRequestHandler("prompts/list", async ({ params }, context) =>
-    (await prompts()).listPrompts(server, context, host, params?.cursor),
+    answering((await prompts()).listPrompts(server, context, host, params?.cursor)),
   );
   server.setRequestHandler("prompts/get", async ({ params }, context) =>
-    (await prompts()).getPrompt(server, context, params, host),
+    answering((await prompts()).getPrompt(server, context, params, host)),
   );
 
   server.setRequestHandler("completion/complete", async ({ params }, context) =>
-    (await import("./handle-completions.ts")).complete(server, context, params, host),
+    answering((await import("./handle-completions.ts")).complete(server, context, params, host)),
   );
   return server;
 }

@@ -15,6 +15,8 @@ export interface ServerHost {
    * Throws `InvalidConfig`, then tries again at the next call.
    */
   open(): Promise<OpenHome>;
+  /** Called before each answer beyond the handshake, errors too; absent where none needs to know. */
+  noteAnswered?(): void;
   /** Called once for every tool call that has ended; absent where nobody keeps a log of them. */
   noteCall?(record: CallRecord): void;
   /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */

@@ -64,9 +64,9 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
     refuse(error, writeLine);
   }
 
-  const { brain, calls, owner, end } = running;
+  const { brain, calls, claim, owner, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
-  const host = tellingWarnings(callerHost({ version, log, brain, calls }, ownClientId, origin), log);
+  const host = tellingWarnings(callerHost({ version, log, brain, calls, claim }, ownClientId, origin), log);
   const { serveClient } = await serving;
   streams = openHostStreams();
   const served = serveClient(streams, host, () => end("host", 0), { areScriptsAnswered: true });

@@ -9,6 +9,7 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { newestClaim } from "../../src/ipc/claim-record.ts";
 import { httpTokenFile } from "../../src/ipc/run-folder.ts";
+import { connectContractClient } from "../server/contract-client.ts";
 import { isRunning } from "../support/is-running.ts";
 import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";
 
@@ -81,8 +82,12 @@ async function serve(args: readonly string[] = ["--port", "0"]): Promise<Serving
   return { process: child, url, tokenFile, stderr: () => stderr, exited };
 }
 
+async function tokenOf({ tokenFile }: Pick<Serving, "tokenFile">): Promise<string> {
+  return (await readFile(tokenFile, "utf8")).trim();
+}
+
 async function health({ url, tokenFile }: Pick<Serving, "url" | "tokenFile">): Promise<number | undefined> {
-  const token = (await readFile(tokenFile, "utf8")).trim();
+  const token = await tokenOf({ tokenFile });
   return fetch(`${url}/health`, { headers: { authorization: `Bearer ${token}` } }).then(
     ({ status }) => status,
     () => undefined,
@@ -161,6 +166,28 @@ describe("ollm serve", () => {
     expect(await health(serving)).toBe(200);
     expect(newestClaim(home)?.pid).not.toBe(before?.pid);
   });
+
+  it.each([
+    ["modern", "http"],
+    ["legacy", "http"],
+    ["sdk-1", "sse"],
+  ] as const)(
+    "was killed after it had answered a %s client over %s: the next start has no delay",
+    async (kind, over) => {
+      const serving = await serve();
+      const url = `${serving.url}${over === "sse" ? "/sse" : "/mcp"}`;
+      const client = await connectContractClient(kind, { over, url, token: await tokenOf(serving) });
+      // The handshake is none.
+      expect(newestClaim(home)?.hasAnswered).toBeUndefined();
+      expect((await client.listTools()).length).toBeGreaterThan(0);
+      const before = newestClaim(home);
+      expect(before?.hasAnswered).toBe(true);
+      process.kill(before?.pid ?? 0, "SIGKILL");
+      await expect.poll(() => newestClaim(home)?.generation, { timeout: 20_000 }).toBe(2);
+      expect(newestClaim(home)).toMatchObject({ deaths: [expect.any(String)], failedStarts: [] });
+      await client.close().catch(() => undefined);
+    },
+  );
 
   it("ends when the owner is stopped, and starts no other", async () => {
     const serving = await serve();

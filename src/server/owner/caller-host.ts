@@ -6,7 +6,7 @@ import type { OwnerParts } from "./parts.ts";
 
 /** What the server of one caller is given. */
 export function callerHost(
-  parts: Pick<OwnerParts, "version" | "log" | "brain" | "calls">,
+  parts: Pick<OwnerParts, "version" | "log" | "brain" | "calls" | "claim">,
   id: string,
   origin: CallerOrigin,
 ): ServerHost {
@@ -21,6 +21,7 @@ export function callerHost(
     },
     open: createCallerHome(id, origin, parts.brain.open, Date.now),
     forget: () => parts.brain.current()?.orchestrator.projects.forgetCaller(id),
+    noteAnswered: () => parts.claim()?.markAnswered(),
     noteCall: (record) => parts.calls.note(record),
     notesPrompts: () => parts.brain.current()?.settings.log.prompts === true,
   };

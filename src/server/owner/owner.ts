@@ -125,8 +125,7 @@ export function createOwner(parts: OwnerParts): Owner {
       socket.end();
       setTimeout(() => socket.destroy(), farewellMs).unref();
     };
-    const onAnswered = (): void => parts.claim()?.markAnswered();
-    const served = serveClient({ input: socket, output: socket }, host, onEnd, { onAnswered });
+    const served = serveClient({ input: socket, output: socket }, host, onEnd);
     remove = addClient(id, { served, connectedAt: new Date().toISOString() });
     // It came while this owner leaves: the next one serves it.
     if (isPaused) served.pause();

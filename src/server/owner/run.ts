@@ -35,6 +35,7 @@ export interface RunningOwner {
   readonly owner: Owner;
   readonly brain: BrainKeeper;
   readonly calls: CallLog;
+  readonly claim: OwnerParts["claim"];
   /** Owners before it died again and again: nothing is loaded before somebody asks for it. */
   readonly isSafeStart: boolean;
   /** Says goodbye, ends what is under way and the process. Once. */
@@ -157,7 +158,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
-  return { owner, brain, calls, isSafeStart, end };
+  return { owner, brain, calls, claim: () => claim, isSafeStart, end };
 }
 
 function isSafe(claim: Claim | undefined): boolean {

@@ -26,13 +26,13 @@ export interface ServedClient {
 
 /**
  * Serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` as for the stdio transport: a front
- * keeps its connection for as long as its host waits. `onAnswered` is called with each answer beyond the handshake.
+ * keeps its connection for as long as its host waits.
  */
 export function serveClient(
   streams: { readonly input: Readable; readonly output: Writable },
   host: ServerHost,
   onEnd: () => void,
-  { areScriptsAnswered = false, onAnswered = (): void => undefined } = {},
+  { areScriptsAnswered = false } = {},
 ): ServedClient {
   const { input, output } = streams;
   const inner: StdioTransport = createStdioTransport(input, output, {
@@ -40,7 +40,7 @@ export function serveClient(
     onEnd,
     onLost: (message) => host.log.warn(message),
   });
-  const watched = watchRequests(inner, onAnswered);
+  const watched = watchRequests(inner);
   const connection = serveConnection(host, watched.transport);
   return {
     name: watched.clientName,
@@ -55,15 +55,6 @@ export function serveClient(
   };
 }
 
-/** What a front says again to each new owner. */
-const greetingMethods: ReadonlySet<string> = new Set([
-  "initialize",
-  "server/discover",
-  "ping",
-  "subscriptions/listen",
-  "resources/subscribe",
-]);
-
 interface WatchedTransport {
   readonly transport: Transport;
   unanswered(): readonly RequestId[];
@@ -71,9 +62,8 @@ interface WatchedTransport {
 }
 
 /** The same transport, with a look at who speaks and how many of its requests wait for their answer. */
-function watchRequests(inner: Transport, onAnswered: () => void): WatchedTransport {
+function watchRequests(inner: Transport): WatchedTransport {
   const open = new Set<RequestId>();
-  const greetings = new Set<RequestId>();
   let name: string | undefined;
 
   function note(message: JSONRPCMessage): void {
@@ -81,7 +71,6 @@ function watchRequests(inner: Transport, onAnswered: () => void): WatchedTranspo
     const { method, params } = message;
     // A listen stream is open as long as its client likes.
     if ("id" in message && method !== "subscriptions/listen") open.add(message.id);
-    if ("id" in message && greetingMethods.has(method)) greetings.add(message.id);
     if (method === "notifications/cancelled") open.delete(params?.["requestId"] as RequestId);
     // The legacy era says it once, the modern one with each request.
     if (method === "initialize") name = nameIn(params?.["clientInfo"]) ?? name;
@@ -103,8 +92,6 @@ function watchRequests(inner: Transport, onAnswered: () => void): WatchedTranspo
     send(message, options) {
       if ("method" in message || message.id === undefined) return inner.send(message, options);
       const { id } = message;
-      // Before it leaves: who reads it may kill us at once.
-      if (!greetings.delete(id)) onAnswered();
       return inner.send(message, options).finally(() => open.delete(id));
     },
     close: () => inner.close(),
