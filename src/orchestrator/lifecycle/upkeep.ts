@@ -27,6 +27,8 @@ export interface Upkeep {
 const lookMs = 20_000;
 /** Whoever loads is about to use it. */
 const firstLookMs = 2_000;
+/** Engines unload a little after the end of a keep-alive. */
+const endSlackMs = 1_000;
 /** So late a timer means that the machine slept; nobody may have told yet. */
 const sleepGapMs = 30_000;
 
@@ -145,7 +147,18 @@ export function createUpkeep(parts: {
     parts.looked();
     // With nothing of ours in memory nothing wakes the machine.
     const isNeeded = (engine: Engine) => ours.all(engine).length > 0 || lost.isExpecting(engine);
-    if (inventory.engines.some(isNeeded)) schedule(lookMs);
+    if (inventory.engines.some(isNeeded)) schedule(nextLookMs());
+  }
+
+  /** Until the next keep-alive of ours has ended; one that is over already is no reason to look more often. */
+  function nextLookMs(): number {
+    const ends = inventory.engines.flatMap((engine) =>
+      ours.all(engine).flatMap(({ name, told = -1 }) => {
+        const endsInMs = ours.lastActivityMs(engine, name) + told * 1_000 - now();
+        return told < 0 || endsInMs <= 0 ? [] : [endsInMs + endSlackMs];
+      }),
+    );
+    return Math.min(lookMs, ...ends);
   }
 
   function look(): Promise<void> {
@@ -167,6 +180,7 @@ export function createUpkeep(parts: {
       const isLate = cancel !== undefined && (wasDueAtMs ?? 0) - now() > firstLookMs;
       if (cancel === undefined && looking === undefined) schedule(firstLookMs);
       else if (isLate && hasUnseenPin()) schedule(firstLookMs);
+      else if (isLate && nextLookMs() < (wasDueAtMs ?? 0) - now()) schedule(nextLookMs());
       // What came during a look may have come too late for it.
       else if (cancel === undefined) void looking?.finally(() => cancel === undefined && schedule(firstLookMs));
     },

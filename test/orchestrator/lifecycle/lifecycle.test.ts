@@ -155,6 +155,18 @@ describe("a model whose time is over", () => {
     ]);
   });
 
+  it("is in the decisions right after a short keep-alive, with how long it was really idle", async () => {
+    const { engine, time, load, decisions } = place();
+    await load(small.name, { keepAliveSeconds: 600 });
+    await time.pass(3_000);
+    await load(small.name, { keepAliveSeconds: 4 });
+    await time.pass(4_000);
+    engine.resident.clear();
+    await time.pass(2_000);
+    const steps = [expect.stringMatching(/^not used for [56](\.\d)? s: its keep-alive of 4\.0 s ended/)];
+    expect(decisions("expire")).toMatchObject([{ model: small.name, steps }]);
+  });
+
   it("or not over yet, and gone all the same, is in the decisions", async () => {
     const { engine, time, load, decisions } = place();
     await load(small.name, { keepAliveSeconds: 3_600 });
