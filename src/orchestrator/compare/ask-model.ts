@@ -32,7 +32,8 @@ export async function askModel(
     for (let run = 1; run <= runs; run += 1) {
       const { result, isContended } = await askOnce(world, caller, { ...request, model }, contestant.domain, context);
       engine = result.engine;
-      notes = result.notes.map((note) => (note.includes(model) ? note : `${model}: ${note}`));
+      const isNamed = (note: string) => note.includes(model) || note === caller.project?.waiting;
+      notes = result.notes.map((note) => (isNamed(note) ? note : `${model}: ${note}`));
       samples.push(sampleOf(result, isContended));
     }
   } catch (error) {

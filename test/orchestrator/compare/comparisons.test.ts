@@ -164,6 +164,14 @@ describe("a model that fails", () => {
     expect(asked(engine)).toEqual([`generate ${small.name}`]);
   });
 
+  it("says once what of the project is not used, whoever answers", async () => {
+    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])]);
+    const waiting = `/p brings along its model (${small.name}): not used until the user approves`;
+    const project = { folder: "/p", evidence: [], isTrusted: false, settings: {}, waiting, notes: [] };
+    const { notes } = await compare(brain, { models: [small.name, coder.name] }, brain.caller({ project }));
+    expect(notes).toEqual([waiting]);
+  });
+
   it("in a later run keeps the answers it gave, and a note tells", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     let count = 0;
