@@ -157,7 +157,8 @@ function spawnOwner(home: string, log: string, options: StartOptions, keep: read
 }
 
 /**
- * The claim of a living owner of a later generation than `generation`. A child that has ended may have lost the race
+ * The claim of a living owner of another generation than `generation`: a later one, or a lower one where that was a far
+ * number. A child that has ended may have lost the race
  * for the home, so the winner gets its second to show itself.
  */
 async function ownerAfter(
@@ -172,7 +173,7 @@ async function ownerAfter(
   let problem = "its socket did not appear";
   while (uptimeMs() < deadline) {
     const claim = newestClaim(home);
-    if (claim !== undefined && claim.ended !== true && (claim.generation > generation || isEndSeen)) {
+    if (claim !== undefined && claim.ended !== true && (claim.generation !== generation || isEndSeen)) {
       try {
         await probeClaim(home, claim, Math.min(probeMs, Math.max(1, deadline - uptimeMs())));
         return claim;

@@ -3,7 +3,7 @@ import { cp, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { newestClaim } from "../../../src/ipc/claim-record.ts";
+import { claimFile, newestClaim } from "../../../src/ipc/claim-record.ts";
 import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
 import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
 import { builtCommand, initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
@@ -93,6 +93,21 @@ describe("a front", () => {
     server.send(request(4, "tools/list"));
     expect(await answerTo(server, 4)).toMatchObject({ result: { tools: expect.any(Array) } });
     expect(place.claim()).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 1 } });
+  }, 60_000);
+
+  it("finds the next owner at once whose number is lower, after one that a false claim had pushed far up", async () => {
+    await mkdir(runFolder(place.home), { recursive: true, mode: 0o700 });
+    await writeFile(claimFile(place.home, 1_000_000_000), "{}");
+    const server = await opened();
+    server.send(request(1, "tools/list"));
+    expect(await answerTo(server, 1)).toMatchObject({ result: { tools: expect.any(Array) } });
+    expect(place.claim().generation).toBe(1_000_000_001);
+    process.kill(place.claim().pid, "SIGKILL");
+    const killedAt = performance.now();
+    server.send(request(2, "tools/list"));
+    expect(await answerTo(server, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
+    // Overlooked, it is found when the wait for a higher one has run out, after 20 s.
+    expect(performance.now() - killedAt).toBeLessThan(15_000);
   }, 60_000);
 
   it("answers with an error that names the log when no owner can be started, and tries again", async () => {
