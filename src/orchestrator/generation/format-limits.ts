@@ -9,6 +9,8 @@ const limits = {
   characters: 100_000,
   /** Of all lists of values together. */
   enumValues: 500,
+  /** Members of all `anyOf`, `oneOf` and `allOf` together: 5,000 of `const` are an enum by another name. */
+  alternatives: 500,
   /** Of all objects together. */
   properties: 500,
   /** Schemas inside each other. */
@@ -18,10 +20,13 @@ const limits = {
 /** Throws `InvalidRequest` for a schema beyond the limits, and for one that no finite value matches. */
 export function checkFormat(format: "json" | JsonSchema): void {
   if (format === "json") return;
-  const { enumValues, properties, depth } = measure(format);
+  const { enumValues, alternatives, properties, depth } = measure(format);
   // First: what is deep enough can't be written as text either.
   if (depth > limits.depth) throw beyond("levels", depth, limits.depth);
   if (enumValues > limits.enumValues) throw beyond("enum values", enumValues, limits.enumValues);
+  if (alternatives > limits.alternatives) {
+    throw beyond("members of anyOf, oneOf and allOf", alternatives, limits.alternatives);
+  }
   if (properties > limits.properties) throw beyond("properties", properties, limits.properties);
   const characters = JSON.stringify(format).length;
   if (characters > limits.characters) throw beyond("characters", characters, limits.characters);
@@ -40,13 +45,14 @@ function beyond(what: string, count: number, limit: number): InvalidRequest {
 
 interface Size {
   readonly enumValues: number;
+  readonly alternatives: number;
   readonly properties: number;
   readonly depth: number;
 }
 
 /** Without recursion: the depth is what is in question. */
 function measure(schema: JsonSchema): Size {
-  let [enumValues, properties, depth] = [0, 0, 0];
+  let [enumValues, alternatives, properties, depth] = [0, 0, 0, 0];
   const waiting: { readonly value: unknown; readonly at: number }[] = [{ value: schema, at: 1 }];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const { value, at } = next;
@@ -54,14 +60,16 @@ function measure(schema: JsonSchema): Size {
     depth = Math.max(depth, at);
     for (const [key, inner] of Object.entries(value)) {
       if (key === "enum" && Array.isArray(inner)) enumValues += inner.length;
+      if (unions.has(key) && Array.isArray(inner)) alternatives += inner.length;
       if (key === "properties" && isSchema(inner)) properties += Object.keys(inner).length;
       // What holds schemas by name is no level of its own, and neither is a list.
       waiting.push({ value: inner, at: isSchema(inner) && !isHolder(key) ? at + 1 : at });
     }
   }
-  return { enumValues, properties, depth };
+  return { enumValues, alternatives, properties, depth };
 }
 
+const unions: ReadonlySet<string> = new Set(["anyOf", "oneOf", "allOf"]);
 const isHolder = (key: string): boolean => ["properties", "$defs", "definitions"].includes(key);
 
 /** The reference whose every value would have to hold itself. */

@@ -21,6 +21,11 @@ describe("a schema beyond a limit is refused with the limit and its value", () =
   it.each<[string, JsonSchema, string]>([
     ["a huge enum", { enum: values(20_000) }, "has 20000 enum values, and at most 500 are allowed"],
     [
+      "an enum by another name",
+      { anyOf: values(501).map((value) => ({ const: value })) },
+      "has 501 members of anyOf, oneOf and allOf, and at most 500 are allowed",
+    ],
+    [
       "enums that are many together",
       { properties: { a: { enum: values(300) }, b: { enum: values(201) } } },
       "has 501 enum values",
