@@ -80,6 +80,8 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/launcher/a.ts", "zod", "refused"],
   ["src/ipc/a.ts", "node:net", "allowed"],
   ["src/ipc/a.ts", "../orchestrator/errors.ts", "allowed"],
+  ["src/ipc/a.ts", "../orchestrator/files/process-alive.ts", "allowed"],
+  ["src/ipc/a.ts", "../orchestrator/files/replace-file.ts", "refused"],
   ["src/ipc/a.ts", "zod", "refused"],
   ["src/ipc/a.ts", "../server/client.ts", "refused"],
   ["src/orchestrator/a.ts", "./engines/engine.ts", "allowed"],

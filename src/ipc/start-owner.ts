@@ -2,10 +2,12 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { isProcessAlive } from "../orchestrator/files/process-alive.ts";
 import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
 import { createExclusively } from "./exclusive-file.ts";
 import { OwnerUnreachable, probeClaim } from "./handshake.ts";
 import { ownerEnvironment } from "./owner-environment.ts";
+import { readOwnFile } from "./own-file.ts";
 import { ensureProgramCopy } from "./program-copy.ts";
 import { ensureRunFolder, ownerLogFile, realHome, runFolder } from "./run-folder.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
@@ -30,7 +32,7 @@ export interface StartOptions {
 
 const defaultTimeoutMs = 20_000;
 const pollMs = 20;
-/** How long another front's start is waited for; one that was killed meanwhile leaves its file behind. */
+/** How long another front's start is waited for. */
 const maxTurnMs = 4_000;
 const probeMs = 3_000;
 /** After so many deaths within a minute the owner starts without preloads, and users are told where it says why. */
@@ -65,7 +67,8 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
       if (living !== undefined) return living;
       isOurTurn = createExclusively(turnFile(home), `${process.pid}\n`);
       if (isOurTurn || uptimeMs() >= deadline) break;
-      await wait(pollMs * 2, signal);
+      if (isTurnLeftBehind(home)) rmSync(turnFile(home), { force: true });
+      else await wait(pollMs * 2, signal);
     }
     const generation = claimGenerations(home).at(-1) ?? 0;
     const child = spawnOwner(home, log, options, before === undefined ? [] : [before.version]);
@@ -100,6 +103,17 @@ export function startFailure(home: string, log: string, error: unknown): unknown
  */
 function turnFile(home: string): string {
   return join(runFolder(home), "starting");
+}
+
+/** Of a front that was killed. Two that see it at once may both start an owner, as after the wait. */
+function isTurnLeftBehind(home: string): boolean {
+  try {
+    const [, pid] = /^(\d+)\n$/.exec(readOwnFile(turnFile(home))) ?? [];
+    return pid !== undefined && !isProcessAlive(Number(pid));
+  } catch {
+    // Gone meanwhile, or no file of ours.
+    return false;
+  }
 }
 
 /** The owner that somebody else has started meanwhile. */

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { newestClaim, type ClaimRecord } from "../../ipc/claim-record.ts";
 import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.ts";
@@ -6,6 +5,7 @@ import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import { startOwner } from "../../ipc/start-owner.ts";
 import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import { build } from "../../version.ts";
@@ -85,7 +85,7 @@ async function end(
     await pause(pollMs);
   }
   const processDeadline = Date.now() + processMs;
-  while (hasProcess(claim.pid) && Date.now() < processDeadline) await pause(pollMs);
+  while (isProcessAlive(claim.pid) && Date.now() < processDeadline) await pause(pollMs);
   io.stdout(told(`stopped: pid ${claim.pid}\n`, claim.pid));
   return 0;
 }
@@ -187,20 +187,6 @@ async function stateOf(home: string, claim: ClaimRecord): Promise<"alive" | Owne
 
 function isAbsence(error: unknown): boolean {
   return error instanceof OwnerUnreachable && ["absent", "dead", "gone"].includes(error.reason);
-}
-
-function hasProcess(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-  try {
-    // One that has ended and that nobody has waited for yet: in a container without an init that may be for ever.
-    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch {
-    return true; // not Linux
-  }
 }
 
 function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {

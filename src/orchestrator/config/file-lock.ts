@@ -3,6 +3,7 @@ import { link, mkdir, open, readFile, realpath, rename, rm, stat } from "node:fs
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { StoreFailed } from "../errors.ts";
+import { isProcessAlive } from "../files/process-alive.ts";
 
 /** A change takes milliseconds: a lock that is older was left behind, whoever has its process id now. */
 const staleMs = 10_000;
@@ -90,18 +91,9 @@ async function holderOf(
     const { mtimeMs, ino } = await stat(lock, { bigint: true });
     const text = await readFile(lock, "utf8");
     const isOld = Date.now() - Number(mtimeMs) > staleMs;
-    return { text, inode: ino, isStale: isOld || (/^\d+$/.test(text) && !isAlive(Number(text))) };
+    return { text, inode: ino, isStale: isOld || (/^\d+$/.test(text) && !isProcessAlive(Number(text))) };
   } catch {
     // Gone meanwhile, or being deleted: whoever wants it tries again.
     return undefined;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
   }
 }

@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { PullFailed } from "../errors.ts";
+import { isProcessAlive } from "../files/process-alive.ts";
 import { renameOver, syncFolder } from "../files/replace-file.ts";
 import { errorCode } from "./files.ts";
 import { machineMark, parsePartialName, type PartialOwner, type StoreLayout } from "./layout.ts";
@@ -123,15 +124,6 @@ function isHeld({ owner, modifiedAtMs }: PartialFile, machine: string, nowMs: nu
   if (owner === undefined) return false;
   if (owner.machine === machine && !isProcessAlive(owner.processId)) return false;
   return nowMs - modifiedAtMs < ABANDONED_AFTER_MS;
-}
-
-function isProcessAlive(processId: number): boolean {
-  try {
-    process.kill(processId, 0);
-    return true;
-  } catch (error) {
-    return errorCode(error) !== "ESRCH";
-  }
 }
 
 async function hasRival(

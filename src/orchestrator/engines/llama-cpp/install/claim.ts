@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
+import { isProcessAlive } from "../../../files/process-alive.ts";
 import { parseJson } from "../../../text/parse-json.ts";
 
 /** The one process that may install into a folder, as long as it lives. */
@@ -154,15 +155,6 @@ async function readOwner(folder: string): Promise<Owner | undefined> {
 
 function removeFolder(folder: string): Promise<void> {
   return rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-}
-
-function isProcessAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return isCode(error, "EPERM");
-  }
 }
 
 function isCode(error: unknown, code: string): boolean {

@@ -1,0 +1,63 @@
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { ensureRunFolder, runFolder } from "../../src/ipc/run-folder.ts";
+import { startOwner } from "../../src/ipc/start-owner.ts";
+import { temporaryHome } from "../support/ipc-home.ts";
+
+let place: ReturnType<typeof temporaryHome>;
+beforeEach(() => {
+  place = temporaryHome();
+  ensureRunFolder(place.home);
+});
+afterEach(() => place.remove());
+
+/** Whose turn it was, one after another, while a daemon was started that ends at once. */
+async function turnsSeen(left: string): Promise<readonly string[]> {
+  const program = { folder: path.join(place.home, "program"), version: "1.0.0+a" };
+  mkdirSync(program.folder);
+  for (const name of ["cli.mjs", "commands.mjs"]) writeFileSync(path.join(program.folder, name), "process.exit(3);");
+  const turn = path.join(runFolder(place.home), "starting");
+  writeFileSync(turn, left);
+  const started = startOwner({ home: place.home, program, node: process.execPath, environment: {}, say() {} }).then(
+    () => "started",
+    (error: unknown) => String(error),
+  );
+  const seen: string[] = [];
+  for (;;) {
+    const now = textOf(turn);
+    if (now !== undefined && seen.at(-1) !== now) seen.push(now);
+    // As often as `startOwner` itself looks: its own turn lasts a second here.
+    const outcome = await Promise.race([started, delay(20)]);
+    if (outcome === undefined) continue;
+    expect(outcome).toContain("it ended with code 3");
+    expect(textOf(turn)).toBeUndefined();
+    return seen;
+  }
+}
+
+function textOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+const own = `${process.pid}\n`;
+
+describe("a turn to start the daemon that another front took", () => {
+  it("is over when that front was killed", async () => {
+    const { pid } = spawnSync(process.execPath, ["-e", ""]);
+    expect(await turnsSeen(`${pid}\n`)).toContain(own);
+  });
+
+  it.each([
+    ["that front runs", `${process.ppid}\n`],
+    ["it can't be told whose it is", "?"],
+  ])("is waited for while %s, for four seconds at most", async (_when, left) => {
+    expect(await turnsSeen(left)).toEqual([left]);
+  });
+});
