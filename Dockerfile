@@ -6,6 +6,8 @@
 # An Ollama server outside the container has a private address and is another machine to the server, so both are said:
 #   -e OLLAMA_HOST=http://host.docker.internal:11434 -e OLLM_NETWORK_ALLOWED_HOSTS=host.docker.internal
 #   -e OLLM_PRIVACY=allow_remote      (on Linux also: --add-host host.docker.internal:host-gateway)
+# /data must belong to the user node (uid 1000): a folder that all may write to is refused, and so is one below it. A
+# named volume does; a Kubernetes emptyDir does after an init container that runs: chown 1000 /data && chmod 700 /data
 
 FROM node:22-bookworm-slim AS build
 WORKDIR /source
