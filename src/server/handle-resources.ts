@@ -8,7 +8,14 @@ import {
   type Server,
   type ServerContext,
 } from "@modelcontextprotocol/server";
-import { UnknownComparison, UnknownJob, UnknownMemory, UnknownModel, UnknownTemplate } from "../orchestrator/errors.ts";
+import {
+  InvalidRequest,
+  UnknownComparison,
+  UnknownJob,
+  UnknownMemory,
+  UnknownModel,
+  UnknownTemplate,
+} from "../orchestrator/errors.ts";
 import type { ResourceContext, ResourceDefinition } from "../resources/definition.ts";
 import { resources } from "../resources/index.ts";
 import { isTemplate, matchResource } from "../resources/match.ts";
@@ -55,7 +62,10 @@ export function listTemplates(cursor?: string): ListResourceTemplatesResult {
   return { resourceTemplates: [...page], ...next };
 }
 
-/** `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses, and for what they name, that don't exist. */
+/**
+ * `resources/read`, as JSON. Throws `ResourceNotFoundError` for addresses, and for what they name, that don't exist, and
+ * invalid parameters for names that nothing can have.
+ */
 export async function readResource(
   server: Server,
   context: ServerContext,
@@ -71,7 +81,8 @@ export async function readResource(
   } catch (error) {
     const text = textFor(host, undefined, uri)(errorText(error, uri, host.log));
     if (absences.some((absence) => error instanceof absence)) throw new ResourceNotFoundError(uri, text);
-    throw new ProtocolError(ProtocolErrorCode.InternalError, text);
+    const isInvalid = error instanceof InvalidRequest;
+    throw new ProtocolError(isInvalid ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, text);
   }
 }
 

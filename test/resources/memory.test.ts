@@ -56,6 +56,10 @@ describe("ollm://memory", () => {
     await expect(read("ollm://memory/nothing")).rejects.toThrow(/nothing is remembered/);
   });
 
+  it.each(["%00", "%20", "a".repeat(201)])("refuses the key %s, which no entry can have, as invalid", async (key) => {
+    await expect(read(`ollm://memory/${key}`)).rejects.toMatchObject({ code: -32602 });
+  });
+
   it("lists the newest keys in menus, and completes every key", async () => {
     for (let index = 0; index < 205; index += 1) await remember(`note ${index}`, "text");
     const uris: string[] = [];
