@@ -163,6 +163,22 @@ describe("list_models while things change", () => {
     expect((await orchestrator.listModels(caller(), { engine: "llama-cpp" })).suggestion).toBeUndefined();
   });
 
+  it("a plan for a request goes to another engine, else it fails as the request would", async () => {
+    let nowMs = 0;
+    const ollama = createFakeEngine("ollama", [small]);
+    const other = createFakeEngine("ollama-2", [fakeModel("mistral:7b", gigabyte)]);
+    const { orchestrator, caller } = createTestBrain([ollama, other], { now: () => nowMs });
+    const plan = () => orchestrator.planGeneration(caller(), { prompt: "hi" });
+    const { engine } = await plan();
+    const [first, second] = engine === "ollama" ? [ollama, other] : [other, ollama];
+    first.down = gone;
+    nowMs += 2_500;
+    expect((await plan()).engine).toBe(second.id);
+    second.down = gone;
+    nowMs += 2_500;
+    await expect(plan()).rejects.toThrow(gone.message);
+  });
+
   it("is named where no model is found: there may be some behind it", async () => {
     const ollama = createFakeEngine("ollama", []);
     const { orchestrator, caller } = createTestBrain([ollama, createFakeEngine("llama-cpp", [])]);

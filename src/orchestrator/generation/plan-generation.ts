@@ -1,4 +1,4 @@
-import { PromptTooLong } from "../errors.ts";
+import { Cancelled, EngineUnreachable, PromptTooLong } from "../errors.ts";
 import type { GenerateRequest, RoutePlan } from "../facade.ts";
 import type { CallerContext } from "../types.ts";
 import { requestBudget } from "./budget.ts";
@@ -19,19 +19,39 @@ export async function planGeneration(
   const thread = given.continueId === undefined ? undefined : source.conversations.begin(given.continueId);
   thread?.end();
   const request = settled(caller, given, thread);
-  const route = await chooseRoute(source, caller, request, caller.signal, new Set(), thread?.model);
-  const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
-  const { located } = entry;
-  const { task, because, considered } = route;
   const unapproved = caller.project?.waiting;
-  return {
-    model: located.model.name,
-    engine: located.engine.id,
-    reason,
-    route: { task, because, ...profileOf(route), considered, attempts: [] },
-    plan: await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens),
-    notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
-  };
+  const down = new Set<string>();
+  let silent = 0;
+  let unreachable: EngineUnreachable | undefined;
+  for (;;) {
+    try {
+      const route = await chooseRoute(source, caller, request, caller.signal, down, thread?.model);
+      const { entry, reason, budget } = await firstWithRoom(source, route, caller, request);
+      const { located } = entry;
+      const { engine, model } = located;
+      const plan = await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens);
+      if (source.inventory.isSilent(engine)) {
+        // As in the runner: engines that hold the same models, or other ones, take over.
+        down.add(engine.id);
+        await engine.residency?.loaded(caller.signal);
+      }
+      const { task, because, considered } = route;
+      return {
+        model: model.name,
+        engine: engine.id,
+        reason,
+        route: { task, because, ...profileOf(route), considered, attempts: [] },
+        plan,
+        notes: [...route.notes, ...budget.notes, ...(unapproved === undefined ? [] : [unapproved])],
+      };
+    } catch (error) {
+      if (error instanceof Cancelled) throw error;
+      // What is left may refuse the request for another reason, but the engine that doesn't answer is the cause.
+      if (!(error instanceof EngineUnreachable) || down.size === silent) throw unreachable ?? error;
+      silent = down.size;
+      unreachable ??= error;
+    }
+  }
 }
 
 /** The runner goes on to the next model where the prompt is too long for one, and so does this. */
