@@ -110,8 +110,8 @@ const attacks: readonly Attack[] = [
     },
   },
   {
-    name: "engine: JSON of 3.8 MB that nests 1.9 million deep",
-    misdeeds: { "/api/show": reply("[".repeat(1_900_000) + "]".repeat(1_900_000)) },
+    name: "engine: JSON of 900 kB that nests 450,000 deep",
+    misdeeds: { "/api/show": reply("[".repeat(450_000) + "]".repeat(450_000)) },
     models: 10,
     run: ({ call }) => call("list_models", verbose),
   },
