@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { link, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Bench } from "./bench.ts";
@@ -15,6 +16,8 @@ interface Attack {
   /** What the engine answers with, by path; an honest one unless given. */
   readonly misdeeds?: Readonly<Record<string, Misdeed>>;
   readonly models?: number;
+  /** Settings of the daemon. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Makes the embedded engine's store, or a project, before the daemon starts. */
   readonly prepare?: (home: string, folder: string) => Promise<void>;
   run(target: Target): Promise<string>;
@@ -22,6 +25,9 @@ interface Attack {
 
 const ndjson = { type: "application/x-ndjson" };
 const token = `${JSON.stringify({ model: "model0:1b", message: { role: "assistant", content: "word ".repeat(200) }, done: false })}\n`;
+/** Never the same, so that an answer made of it goes on to its bound: 4 kB. */
+const freshToken = (): string =>
+  `${JSON.stringify({ model: "model0:1b", message: { role: "assistant", content: randomBytes(3_000).toString("base64") }, done: false })}\n`;
 /** An honest answer, for attacks that come from the client. */
 const answer = reply(
   `${JSON.stringify({ model: "model0:1b", message: { role: "assistant", content: '"a"' }, done: true, done_reason: "stop" })}\n`,
@@ -107,6 +113,28 @@ const attacks: readonly Attack[] = [
     async run({ call }) {
       const answers = await Promise.all(Array.from({ length: 8 }, () => call("route_and_generate", ask)));
       return answers[0] ?? "";
+    },
+  },
+  {
+    name: "engine: 16 endless answers of a million tokens as jobs",
+    misdeeds: { "/api/chat": endless(freshToken, ndjson) },
+    environment: { OLLM_JOBS_PATIENCE: "1" },
+    async run({ client, call }) {
+      const begun = await Promise.all(
+        Array.from({ length: 16 }, () =>
+          client.request("tools/call", { name: "route_and_generate", arguments: { ...ask, max_tokens: 1_000_000 } }),
+        ),
+      );
+      const jobs = begun.flatMap(({ result }) => result?.structuredContent?.["job"] ?? []);
+      const ends = await Promise.all(
+        jobs.map(async (job) => {
+          for (;;) {
+            const state = await call("job", { action: "wait", job_id: job }, 60_000);
+            if (!state.includes(" running")) return state;
+          }
+        }),
+      );
+      return `${jobs.length} became jobs; the last: ${ends.at(-1)}`;
     },
   },
   {
@@ -210,7 +238,7 @@ export const hostile: Bench = {
   },
 };
 
-async function measure({ misdeeds = {}, models = 1, prepare, run }: Attack): Promise<Peak> {
+async function measure({ misdeeds = {}, models = 1, environment = {}, prepare, run }: Attack): Promise<Peak> {
   return await withHostileOllama(models, misdeeds, (url) =>
     withCleanEnvironment(async (clean) => {
       const folder = join(clean["HOME"] ?? "", "project");
@@ -219,7 +247,7 @@ async function measure({ misdeeds = {}, models = 1, prepare, run }: Attack): Pro
       await mkdir(home, { mode: 0o700 });
       await prepare?.(home, folder);
       const { OLLM_PROVIDERS_LLAMA_CPP_ENABLED: _, ...engines } = onlyEngine(url);
-      return await underAttack({ ...clean, ...engines }, folder, run);
+      return await underAttack({ ...clean, ...engines, ...environment }, folder, run);
     }),
   );
 }

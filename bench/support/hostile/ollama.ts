@@ -17,7 +17,7 @@ const honest: Readonly<Record<string, object>> = {
         digest: "0".repeat(64),
         size: 100_000_000,
         size_vram: 0,
-        context_length: 8_192,
+        context_length: 1_048_576,
         expires_at: "2999-01-01T00:00:00Z",
       },
     ],
@@ -25,7 +25,7 @@ const honest: Readonly<Record<string, object>> = {
   "/api/generate": { model: "model0:1b", response: "", done: true, done_reason: "load" },
   "/api/show": {
     details: { family: "llama", parameter_size: "1B", quantization_level: "Q4_0" },
-    model_info: { "general.architecture": "llama", "llama.context_length": 8192 },
+    model_info: { "general.architecture": "llama", "llama.context_length": 1_048_576 },
     capabilities: ["completion"],
   },
 };
@@ -61,11 +61,14 @@ export async function withHostileOllama<Result>(
   }
 }
 
-/** Writes `head`, and then `piece` until the connection is closed. */
-export function endless(piece: string, { status = 200, type = "application/json", head = "" } = {}): Misdeed {
+/** Writes `head`, and then `piece` (or what it makes) until the connection is closed. */
+export function endless(
+  piece: string | (() => string),
+  { status = 200, type = "application/json", head = "" } = {},
+): Misdeed {
   function* pieces(): Generator<string> {
     yield head;
-    for (;;) yield piece;
+    for (;;) yield typeof piece === "string" ? piece : piece();
   }
   return (_, response) => {
     response.writeHead(status, { "content-type": type });

@@ -70,8 +70,8 @@ export interface Generation {
 const maxTokenCharacters = 32;
 /** Beside the tokens, for short answers of long tokens. */
 const spareCharacters = 16_000;
-/** Whatever `maxTokens` says; a job keeps no more. */
-const maxAnswerCharacters = 8_000_000;
+/** Whatever `maxTokens` says: some million tokens of real text, several copies of which are in memory as they arrive. */
+const maxAnswerCharacters = 4_000_000;
 
 /** The most characters of an answer, thinking included. */
 export function answerCharacters(maxTokens: number): number {

@@ -46,8 +46,8 @@ interface Entry {
   /** Resolves, never rejects, once `record` has its end. */
   ended: Promise<void>;
   isCancelRequested: boolean;
-  /** The result is on disk alone. */
-  isResultStored: boolean;
+  /** The result, or the text of one that failed, is on disk alone. */
+  isTextStored: boolean;
   bytes: number;
   writing: Promise<void>;
 }
@@ -74,7 +74,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
       operation,
       ended: Promise.resolve(),
       isCancelRequested: false,
-      isResultStored: false,
+      isTextStored: false,
       bytes: 0,
       writing: Promise.resolve(),
     };
@@ -91,16 +91,20 @@ export function createJobs(options: JobsOptions): KeptJobs {
       .then(() => files.write(record.id, text))
       .then(
         () => {
-          if (record.result === undefined || entry.record !== record) return;
-          // The disk holds it: memory needs it no more.
-          const { result: _stored, ...rest } = record;
-          entry.record = rest;
-          entry.isResultStored = true;
+          // The disk holds the texts: memory needs them no more.
+          if (entry.record === record) keepOnDiskAlone(entry);
         },
         (error: unknown) =>
           log.warn(`job ${record.id} is not on disk and will not survive the owner: ${reason(error)}`),
       );
     entry.writing = writes.count(written);
+  }
+
+  function keepOnDiskAlone(entry: Entry): void {
+    const { result, partial, ...rest } = entry.record;
+    if (result === undefined && partial === undefined) return;
+    entry.record = rest;
+    entry.isTextStored = true;
   }
 
   function forget(id: string): void {
@@ -175,10 +179,12 @@ export function createJobs(options: JobsOptions): KeptJobs {
 
   async function wholeView(entry: Entry): Promise<Job> {
     const view = viewOf(entry);
-    if (files === undefined || !entry.isResultStored) return view;
+    if (files === undefined || !entry.isTextStored) return view;
     try {
       const read = readRecord(await files.read(view.id));
-      if (typeof read === "object" && read.record.result !== undefined) return { ...view, result: read.record.result };
+      const { result, partial } = typeof read === "object" ? read.record : {};
+      if (result !== undefined) return { ...view, result };
+      if (partial !== undefined) return { ...view, partial };
       return { ...view, note: "its file was changed, and the result is lost" };
     } catch (error) {
       return { ...view, note: `its result can't be read: ${reason(error)}` };
@@ -287,9 +293,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
         const entry = add(job);
         if (job.state !== "running") {
           entry.bytes = Buffer.byteLength(JSON.stringify(job));
-          const { result, ...rest } = job;
-          entry.record = rest;
-          entry.isResultStored = result !== undefined;
+          keepOnDiskAlone(entry);
         } else if (job.pull !== undefined) {
           const { pull } = job;
           const start = async (): Promise<Readonly<Record<string, unknown>>> => {

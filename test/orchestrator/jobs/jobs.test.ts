@@ -85,21 +85,21 @@ describe("a job", () => {
     expect(JSON.parse(files.texts.get(job.id) ?? "")).toMatchObject({ schemaVersion: 1, result: { text: "Paris" } });
     expect(await jobs.get(caller, job.id)).toMatchObject({ result: { text: "Paris" } });
     files.texts.clear();
-    const lost = await jobs.get(caller, job.id);
-    expect(lost.result).toBeUndefined();
-    expect(lost.note).toMatch(/can't be read/);
+    const { result, note } = await jobs.get(caller, job.id);
+    expect([result, note]).toEqual([undefined, expect.stringMatching(/can't be read/)]);
   });
 
-  it("that fails says why as its call would have, and keeps what it had written", async () => {
-    const { jobs, caller, letGo } = setUp();
+  it("that fails says why as its call would have, and keeps what it had written on disk, not in memory", async () => {
+    const { jobs, caller, letGo, files } = setUp();
     const { job, fail } = letGo("generate", "Once upon");
     await Promise.resolve();
     fail(new LoadFailed("no memory"));
-    expect(await jobs.wait(caller, job.id, { maxWaitMs: 5000 })).toMatchObject({
-      state: "failed",
-      error: "shown: no memory",
-      partial: { text: "Once upon" },
-    });
+    const failed = { state: "failed", error: "shown: no memory", partial: { text: "Once upon" } };
+    expect(await jobs.wait(caller, job.id, { maxWaitMs: 5000 })).toMatchObject(failed);
+    await jobs.settled();
+    expect(await jobs.get(caller, job.id)).toMatchObject(failed);
+    files.texts.clear();
+    expect((await jobs.get(caller, job.id)).partial).toBeUndefined();
   });
 
   it("goes on when the call that let go of it ends, and ends when it is cancelled", async () => {
