@@ -14,8 +14,8 @@ export function control(kind: Control, value: number | "" = ""): string {
 }
 
 /**
- * What may go to a terminal: the text without control characters, whoever wrote it, and our own sequences as a terminal
- * knows them. Everything that the shell prints passes here (`processIo`), so no view has to clean anything; a sequence
+ * What may go to a terminal: any text without control characters, and our own sequences as a terminal knows them.
+ * Everything that the shell prints passes here (`processIo`), so no view has to clean anything; a sequence
  * that comes in two pieces is harmless too, since each control character is dropped by itself.
  */
 export function terminalText(text: string): string {

@@ -6,7 +6,7 @@ import { ensureRunFolder, runFolder } from "./run-folder.ts";
 
 /**
  * The owner's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files from
- * under an owner that runs. Whole or absent, whoever copies at the same time. One whose bytes are not those of `program`
+ * under an owner that runs. Whole or absent, also when several processes copy at once. One whose bytes are not those of `program`
  * is replaced before anything of it runs. Returns the folder.
  *
  * `keep` are versions whose copies stay; other copies, of owners long gone, are removed when a new one is made.

@@ -40,7 +40,7 @@ export const deathsToReport = 3;
 
 /**
  * Starts an owner of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
- * one that somebody else started meanwhile, answers. Owners that died within the last minute before they had answered
+ * one that another process started meanwhile, answers. Owners that died within the last minute before they had answered
  * anything delay it: 0, 0.25, 1, then 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk, and
  * `InvalidConfig` for a home that other users could have changed.
  */
@@ -105,7 +105,7 @@ function turnFile(home: string): string {
   return join(runFolder(home), "starting");
 }
 
-/** Of a front that was killed. Two that see it at once may both start an owner, as after the wait. */
+/** Removes the turn of a front that was killed. Two fronts that see it at once may both start an owner, as after the wait. */
 function isTurnLeftBehind(home: string): boolean {
   try {
     const [, pid] = /^(\d+)\n$/.exec(readOwnFile(turnFile(home))) ?? [];

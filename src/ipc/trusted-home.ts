@@ -37,7 +37,7 @@ const writableByOthers = 0o022;
 const anyRightOfOthers = 0o077;
 const stickyBit = 0o1000;
 const maxLinks = 40;
-/** What we make in a home; nothing else in it is searched, should somebody's whole home folder be used as ours. */
+/** What we make in a home; nothing else is searched, in case a user's whole home folder serves as ours. */
 const ownFolders: readonly string[] = ["app", "engines", "jobs", "logs", "run", "templates"];
 /** Nothing in it is run or obeyed, and an Ollama server's own may be mounted there. */
 const dataFolder = "models";
@@ -201,12 +201,12 @@ function foreignContent(home: string, path: string, uid: number, wasOpen: boolea
   });
 }
 
-/** A read-only disk, or one without modes, keeps them: then nobody can be kept out, and what is there is searched. */
+/** A read-only disk, or one without modes, keeps them: others can't be kept out then, and what is there is searched. */
 function tryClosing(folder: string, system: HomeSystem): void {
   try {
     system.close(folder);
   } catch {
-    // Whoever has to write there says so.
+    // The first write there fails with the reason.
   }
 }
 

@@ -22,7 +22,7 @@ const ownClientId = "stdio";
 /**
  * Owner and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
  * under way, closes the brain and ends the process, within two seconds; a script that pipes its requests in and closes
- * has its answers before. While somebody else holds the home, or where other users could have changed it, it ends with 1
+ * has its answers before. While another process holds the home, or where other users could have changed it, it ends with 1
  * before a client is answered.
  */
 export async function runStandalone(version: string, flags: Flags): Promise<void> {

@@ -41,7 +41,7 @@ describe("under local_only, an Ollama on another machine", () => {
     expect(result.engine).toBe("llama-cpp");
   });
 
-  it("gets no file, whoever names it", async () => {
+  it("gets no file, also when the pull names it as the engine", async () => {
     const engine = createDistant();
     const { orchestrator, caller } = createTestBrain([engine, createEmbedded()]);
     const importing = orchestrator.pullModel(caller(), { model: "mine", from: "/tmp/mine.gguf", engine: "ollama" });

@@ -94,7 +94,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
 }
 
-/** The hint for a template's variable that nobody was there to be asked for. */
+/** The hint for a template's missing variable where the user can't be asked. */
 export const unaskedVariable =
   "Give it with --var name=value (a text also with --var text=... or --file), or run this in a terminal.";
 

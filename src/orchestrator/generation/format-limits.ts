@@ -7,11 +7,11 @@ import type { JsonSchema } from "../types.ts";
  */
 const limits = {
   characters: 100_000,
-  /** Of all lists of values together. */
+  /** Values of all lists together. */
   enumValues: 500,
   /** Members of all `anyOf`, `oneOf` and `allOf` together: 5,000 of `const` are an enum by another name. */
   alternatives: 500,
-  /** Of all objects together. */
+  /** Properties of all objects together. */
   properties: 500,
   /** Schemas inside each other. */
   depth: 32,

@@ -1,6 +1,6 @@
 /** A text's end that says the same over and over. */
 export interface Repetition {
-  /** Of the block that repeats, in characters. */
+  /** Length of the block that repeats, in characters. */
   readonly periodCharacters: number;
   /** The blocks differ in their numbers: `12. Again.`, `13. Again.` */
   readonly isCounted: boolean;

@@ -12,7 +12,7 @@ export function resultOf(parts: {
   readonly entry: LocatedCandidate;
   readonly reason: string;
   readonly attempts: readonly Attempt[];
-  /** Of all attempts but the last, in their order. */
+  /** One for each attempt but the last, in their order. */
   readonly failures: readonly OrchestratorError[];
   readonly answered: Answered;
   /** Beside those of the model. */

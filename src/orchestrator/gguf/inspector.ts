@@ -16,7 +16,7 @@ export interface GgufInspectorOptions {
   readonly timeoutMs?: number;
   /** Processes at once. Default 2. */
   readonly maxProcesses?: number;
-  /** Of all that is remembered, as JSON, the least recently used forgotten first. Default 4 MiB: some 2,000 headers. */
+  /** Size of all kept headers as JSON; the least recently used is dropped first. Default 4 MiB: some 2,000 headers. */
   readonly maxRememberedCharacters?: number;
   /** Environment that the child's Node may need to start; only a few names of it are passed on. */
   readonly environment?: Readonly<Record<string, string | undefined>>;

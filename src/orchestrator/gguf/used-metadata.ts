@@ -23,9 +23,9 @@ const architectureKeys: ReadonlySet<string> = new Set(
 
 /** Longer arrays (vocabularies, merges) are of no use to anybody here; layers have at most as many values. */
 export const longestUsedArray = 1_024;
-/** Of one text: names of architectures, types and tokenizers. */
+/** Longest text that is kept: names of architectures, types and tokenizers. */
 const longestUsedText = 256;
-/** Of all that is kept of one model, as JSON. A model of a hundred layers with three values a layer has 1,500. */
+/** Size of what is kept of one model, as JSON. A model of a hundred layers with three values a layer has 1,500. */
 const mostUsedCharacters = 64 * 1024;
 
 /** Whether anything reads the key in a file of that architecture; of any, as long as it is not known. */

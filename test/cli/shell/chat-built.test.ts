@@ -1,59 +1,17 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
-import { builtCommand } from "../../support/stdio-client.ts";
+import type { OwnerHome } from "../../support/owner-home.ts";
+import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 
 let home: OwnerHome;
 
-interface Ran {
-  readonly code: unknown;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** The built command in this home; `input` is piped in. */
-async function ollm(
-  words: readonly string[],
-  input = "",
-  environment: Record<string, string> = {},
-  folder = home.folder,
-): Promise<Ran> {
-  const command = spawn(process.execPath, [builtCommand, ...words], {
-    env: { ...home.environment, ...environment },
-    cwd: folder,
-    stdio: ["pipe", "pipe", "pipe"],
-  });
-  let stdout = "";
-  let stderr = "";
-  command.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  command.stdin.on("error", () => undefined);
-  command.stdin.end(input);
-  const [code] = await once(command, "close");
-  return { code, stdout, stderr };
-}
-
-function lastPrompt(): string {
-  const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
-  const messages = chats.at(-1)?.body["messages"] as readonly { readonly content: string }[] | undefined;
-  return messages?.at(-1)?.content ?? "";
-}
+const ollm = (words: readonly string[], input?: string, environment?: Record<string, string>, folder?: string) =>
+  runBuilt(home, words, input, environment, folder);
+const lastPrompt = () => lastPromptAt(home);
 
 beforeEach(async () => {
-  const reply = "The sky is blue.";
-  home = await makeOwnerHome(
-    {},
-    {
-      models: [
-        { name: "smollm2:135m", reply },
-        { name: "big:7b", reply },
-      ],
-      registry: [{ name: "qwen2.5:0.5b" }],
-    },
-  );
+  home = await makeShellHome();
 });
 
 afterEach(async () => home.close());

@@ -1,12 +1,10 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCommands } from "../../../src/cli/commands.ts";
 import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
-import { builtCommand } from "../../support/stdio-client.ts";
+import { runBuilt } from "./built-shell.ts";
 
 /** CSI, OSC, a C1 CSI, bidirectional override, and a line that looks like one of ours. */
 const nasty = "\u001B[2J\u001B]0;title\u0007\u009B8m\u202E\u2066\r\n✓ forged";
@@ -47,21 +45,7 @@ beforeAll(async () => {
 
 afterAll(() => home.close());
 
-async function ollm(given: readonly string[], input = "") {
-  const command = spawn(process.execPath, [builtCommand, ...given], {
-    env: { ...home.environment, NO_COLOR: "1" },
-    cwd: project,
-    stdio: ["pipe", "pipe", "pipe"],
-  });
-  let stdout = "";
-  let stderr = "";
-  command.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-  command.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-  command.stdin.on("error", () => undefined);
-  command.stdin.end(input);
-  await once(command, "close");
-  return { stdout, stderr };
-}
+const ollm = (given: readonly string[], input = "") => runBuilt(home, given, input, { NO_COLOR: "1" }, project);
 
 /** In an order in which each has something to show; `-` stands for JSON on top of it. */
 const views: readonly (readonly string[])[] = [

@@ -1,29 +1,9 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
-import {
-  beginSession,
-  destroySockets,
-  idleConnection,
-  openStream,
-  sockets,
-  startDoor,
-  type DoorSetup,
-  type DoorUnderTest,
-} from "./door-fixture.ts";
+import { beginSession, idleConnection, openStream, sockets, startDoors } from "./door-fixture.ts";
 
-let opened: DoorUnderTest[] = [];
-afterEach(async () => {
-  destroySockets();
-  await Promise.all(opened.map((door) => door.close()));
-  opened = [];
-});
-
-async function start(setup?: DoorSetup): Promise<DoorUnderTest> {
-  const door = await startDoor(setup);
-  opened.push(door);
-  return door;
-}
+const start = startDoors();
 
 const list = { jsonrpc: "2.0", id: 1, method: "tools/list" } as const;
 const generate = {

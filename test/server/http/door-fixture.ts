@@ -1,3 +1,4 @@
+import { afterEach } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import {
   request as httpRequest,
@@ -231,4 +232,19 @@ export function idleConnection(port: number): Promise<Socket> {
     socket.resume();
     sockets.push(socket);
   });
+}
+
+/** `startDoor`, whose doors and connections are closed after each test of the file. */
+export function startDoors(): typeof startDoor {
+  let opened: DoorUnderTest[] = [];
+  afterEach(async () => {
+    destroySockets();
+    await Promise.all(opened.map((door) => door.close()));
+    opened = [];
+  });
+  return async (setup) => {
+    const door = await startDoor(setup);
+    opened.push(door);
+    return door;
+  };
 }

@@ -1,30 +1,10 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
 import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
-import {
-  beginSession,
-  destroySockets,
-  eventsOf,
-  initializeMessage,
-  openStream,
-  startDoor,
-  type DoorSetup,
-  type DoorUnderTest,
-} from "./door-fixture.ts";
+import { beginSession, eventsOf, initializeMessage, openStream, startDoor, startDoors } from "./door-fixture.ts";
 
-let opened: DoorUnderTest[] = [];
-afterEach(async () => {
-  destroySockets();
-  await Promise.all(opened.map((door) => door.close()));
-  opened = [];
-});
-
-async function start(setup?: DoorSetup): Promise<DoorUnderTest> {
-  const door = await startDoor(setup);
-  opened.push(door);
-  return door;
-}
+const start = startDoors();
 
 const list = { jsonrpc: "2.0", id: 1, method: "tools/list" } as const;
 const call = (name: string, input: object, id = 1, meta?: object) => ({

@@ -137,7 +137,7 @@ describe("the lists of the settings", () => {
     expect(await statusOf("sub.box.example")).toBe(403);
   });
 
-  it("can't let in the pages of everybody", async () => {
+  it("can't let in every page", async () => {
     const everybody = await startDoor({ settings: { allowedOrigins: ["null", "*", "https://app.example/"] } });
     const statusOf = async (origin: string) => (await everybody.ask("/health", { headers: { origin } })).status;
     expect([await statusOf("null"), await statusOf("*"), await statusOf("https://app.example")]).toEqual([

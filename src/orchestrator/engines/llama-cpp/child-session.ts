@@ -57,7 +57,7 @@ export interface ChildSession {
 /** Import and start of llama.cpp take half a second on a free machine. */
 const readyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
-/** Of an answer with a grammar: making it, and checking a token against it, can't be interrupted. */
+/** The wait for an answer with a grammar: making one, and checking a token against it, can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
 const politeMs = 200;
 

@@ -3,7 +3,7 @@ import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 import { holderOf } from "./residency.ts";
 
-/** Of one vector in JSON: 16,384 numbers. */
+/** Size of one vector in JSON: 16,384 numbers. */
 const maxVectorBytes = 400_000;
 const maxFrameBytes = 100_000;
 

@@ -17,14 +17,14 @@ const capabilities: readonly Capability[] = [
   "image",
   "audio",
 ];
-/** Of a model's parameters, a line each; a longer text is read to there. Real ones have some hundred. */
+/** How much of a model's parameters is read, one a line. Real ones have some hundred characters. */
 const maxParameterCharacters = 8 * 1024;
 
 const record = (value: unknown): Reply => (typeof value === "object" && value !== null ? (value as Reply) : {});
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 const count = (value: unknown): number | undefined => (typeof value === "number" && value >= 0 ? value : undefined);
 
-/** Of a model's name or a version; a longer one is none. */
+/** Longest name or version; longer ones are dropped. */
 const maxNameCharacters = 500;
 
 /** The rows of `/api/tags` and `/api/ps`; a SyntaxError when the reply is not Ollama's. */
