@@ -15,7 +15,7 @@ import {
   outsideRoots,
   pathOfHandle,
   resolved,
-} from "./file-places.ts";
+} from "./allowed-paths.ts";
 import { openOutput } from "./output-file.ts";
 import type { AllowedRoots } from "./roots.ts";
 

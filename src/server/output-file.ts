@@ -4,7 +4,7 @@ import { link, lstat, open, realpath, rename, rm, stat, type FileHandle } from "
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { OutputFile } from "../tools/definition.ts";
-import { candidatesOf, checkName, codeOf, isAllowed, noFolderYet, outsideRoots } from "./file-places.ts";
+import { candidatesOf, checkName, codeOf, isAllowed, noFolderYet, outsideRoots } from "./allowed-paths.ts";
 import { isForeignShare } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 

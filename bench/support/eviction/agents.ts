@@ -23,7 +23,7 @@ const spread = 0.5;
 
 /**
  * Agents that each ask, wait for the answer and ask again a moment later, on a machine that does one thing at a time: every
- * decision is `nextToServe`'s, every turn `createFairTurns`', every eviction the plan's, put together as `queue/line.ts` does.
+ * decision is `nextToServe`'s, every turn `createFairTurns`', every eviction the plan's, put together as `queue/request-queue.ts` does.
  */
 export function runAgents(
   machine: Machine,

@@ -4,7 +4,7 @@ import type { GenerateRequest } from "../facade.ts";
 import { planGeneration } from "../generation/plan-generation.ts";
 import { chooseRoute } from "../generation/route.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
-import { takesNoMemory } from "../inventory/places.ts";
+import { takesNoMemory } from "../inventory/located-model.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext } from "../types.ts";
 import { failureText } from "./ask-model.ts";

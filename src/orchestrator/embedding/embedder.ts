@@ -1,5 +1,5 @@
 import type { Inventory } from "../inventory/inventory.ts";
-import { takesNoMemory, type LocatedModel } from "../inventory/places.ts";
+import { takesNoMemory, type LocatedModel } from "../inventory/located-model.ts";
 import type { Loader } from "../loading/loader.ts";
 import { canonicalContext } from "../memory/context-size.ts";
 import type { Log } from "../log.ts";

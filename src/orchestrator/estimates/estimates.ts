@@ -3,7 +3,7 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import { Cancelled, OrchestratorError } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { LocatedModel, ModelPlace } from "../inventory/places.ts";
+import type { LocatedModel, ModelPlace } from "../inventory/located-model.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";

@@ -1,5 +1,5 @@
 import type { Engine } from "../engines/engine.ts";
-import { placeKey } from "../inventory/place-key.ts";
+import { placeKey } from "../inventory/engine-key.ts";
 
 /**
  * Names what an engine's models run on: its kind and address. One without an address is told from every other, and not

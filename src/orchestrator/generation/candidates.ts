@@ -2,7 +2,7 @@ import { describeFromDatabase } from "../catalog/database.ts";
 import type { Settings } from "../config/schema.ts";
 import { throwIfCancelled } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import type { Loader } from "../loading/loader.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";
@@ -10,7 +10,7 @@ import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { allIdle, withoutReservations } from "../memory/state.ts";
 import type { Log } from "../log.ts";
 import { isCooling, type Observations } from "../observations/observations.ts";
-import { assumedBytesPerMs } from "../queue/lines.ts";
+import { assumedBytesPerMs } from "../queue/request-queues.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../types.ts";
 

@@ -1,10 +1,10 @@
 import type { Settings } from "../config/schema.ts";
 import type { GenerateRequest } from "../facade.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import { isCooling } from "../observations/observations.ts";
-import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../queue/lines.ts";
+import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../queue/request-queues.ts";
 import { chooseCopy } from "../scheduler/spread.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { Privacy } from "../types.ts";

@@ -2,7 +2,7 @@ import { describeFromDatabase } from "../catalog/database.ts";
 import { overridesOf } from "../catalog/model-overrides.ts";
 import { InvalidRequest, UnknownModel } from "../errors.ts";
 import type { LoadRequest } from "../facade.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { canonicalContext } from "../memory/context-size.ts";
 import type { CallerContext } from "../types.ts";
 import { type CandidateSource, factsOf } from "./candidates.ts";

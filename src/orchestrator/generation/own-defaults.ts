@@ -1,5 +1,5 @@
 import { throwIfCancelled } from "../errors.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import type { CallerSettings } from "../types.ts";
 import type { CandidateSource } from "./candidates.ts";
 

@@ -15,7 +15,7 @@ import type { MemoryProbe } from "../hardware/probe.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { chooseModel, type ChoiceFailure, type ChoiceRequest } from "../routing/choose.ts";
 import type { ConsideredModel, GenerateRequest, Task } from "../facade.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext, CallerSettings, Capability, Privacy } from "../types.ts";
 import {

@@ -7,7 +7,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
 import { createKnownFacts } from "./known-facts.ts";
 import { modelId } from "./model-id.ts";
-import type { EngineModels, LocatedModel, ModelPlace } from "./places.ts";
+import type { EngineModels, LocatedModel, ModelPlace } from "./located-model.ts";
 import { createRunners, type Runners, sharedResident } from "./runners.ts";
 import { unknownModel } from "./unknown-model.ts";
 import { listChange, residencyChanges } from "./differences.ts";

@@ -1,7 +1,7 @@
 import { createBoundedMap } from "../async/bounded-map.ts";
 import { LoadFailed } from "../errors.ts";
 import type { ModelFacts } from "../types.ts";
-import type { ModelPlace } from "./places.ts";
+import type { ModelPlace } from "./located-model.ts";
 import type { Runners } from "./runners.ts";
 
 /** What engines said of their models, remembered; see `Inventory.facts`. */

@@ -1,7 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import { keyOfName, sameModel } from "../store/model-name.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
-import type { LocatedModel } from "./places.ts";
+import type { LocatedModel } from "./located-model.ts";
 import { modelId } from "./model-id.ts";
 
 /**

@@ -1,6 +1,6 @@
 import { UnknownModel } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
-import type { EngineModels } from "./places.ts";
+import type { EngineModels } from "./located-model.ts";
 
 /** The error of a name that no engine lists: the nearest ones that are, and which engines could not be asked. */
 export function unknownModel(name: string, all: readonly EngineModels[], engineId: string | undefined): UnknownModel {

@@ -2,7 +2,7 @@ import type { Engine, EngineCreation, Report } from "../engines/engine.ts";
 import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
 import type { CreatedModel, CreateModelRequest } from "../facade-create.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { formatModelName, isCloudName, parseModelName, sameModel } from "../store/model-name.ts";

@@ -1,7 +1,7 @@
 import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
 import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Loader } from "../loading/loader.ts";
 import { parseModelName, sameModel } from "../store/model-name.ts";

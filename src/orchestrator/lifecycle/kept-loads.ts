@@ -3,7 +3,7 @@ import { type JournaledDocument, openDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import { placeKey } from "../inventory/place-key.ts";
+import { placeKey } from "../inventory/engine-key.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { isForever } from "../loading/expiry.ts";

@@ -1,7 +1,7 @@
 import type { Decisions } from "../decisions/decisions.ts";
 import { EngineUnreachable, OrchestratorError, UnknownModel } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import { takesNoMemory } from "../inventory/places.ts";
+import { takesNoMemory } from "../inventory/located-model.ts";
 import type { Loader } from "../loading/loader.ts";
 
 /** Loads that nobody asked for: they make no room and install nothing. */

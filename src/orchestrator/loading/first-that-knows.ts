@@ -1,5 +1,5 @@
 import { UnknownModel } from "../errors.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 
 /** Of the places that list a model, the first whose engine doesn't say `UnknownModel`. Throws the first one's error. */
 export async function firstThatKnows<Result>(

@@ -4,7 +4,7 @@ import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine, LoadOptions, Report } from "../engines/engine.ts";
 import { EngineUnreachable, LoadFailed, throwIfCancelled } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { createMemoryDomain, type MemoryDomain } from "../memory/domain.ts";

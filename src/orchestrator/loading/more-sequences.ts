@@ -2,7 +2,7 @@ import type { Decisions } from "../decisions/decisions.ts";
 import type { Generation } from "../engines/generation.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { modelId } from "../inventory/model-id.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import type { MemoryDomain } from "../memory/domain.ts";
 import { isPlentyFor } from "../memory/limits.ts";
 import { formatBytes } from "../text/format-bytes.ts";

@@ -1,4 +1,4 @@
-import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { type LoadTarget, planLoad } from "../memory/plan.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { sameModel } from "../store/model-name.ts";

@@ -1,6 +1,6 @@
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import type { LoadResult } from "../facade.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import { type LoadTarget, type MemoryState, planLoad } from "../memory/plan.ts";
 import { allIdle, isOfTarget, withoutReservations } from "../memory/state.ts";

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Engine, Report } from "../engines/engine.ts";
 import { throwIfCancelled, UnloadUnconfirmed } from "../errors.ts";
 import type { Decisions } from "../decisions/decisions.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { MemoryDomain, MemoryVector } from "../memory/domain.ts";
 import { pinnedInTheWay } from "../memory/pinned-in-the-way.ts";

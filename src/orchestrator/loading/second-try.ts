@@ -2,7 +2,7 @@ import type { Decisions } from "../decisions/decisions.ts";
 import type { Report } from "../engines/engine.ts";
 import { LoadFailed, OutOfMemory } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
 import { largestWithin, remediesOfContext } from "./does-not-fit.ts";

@@ -1,7 +1,7 @@
 import type { Engine } from "../engines/engine.ts";
 import type { Change } from "../facade.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";

@@ -1,6 +1,6 @@
 import type { Engine } from "../engines/engine.ts";
 import { modelId } from "../inventory/model-id.ts";
-import { placeKey } from "../inventory/place-key.ts";
+import { placeKey } from "../inventory/engine-key.ts";
 import type { KeptLearning, KeptLoad } from "../estimates/kept-learning.ts";
 import { keyOfName } from "../store/model-name.ts";
 import type { InstalledModel } from "../types.ts";

@@ -1,8 +1,8 @@
 import { QueueFull } from "../errors.ts";
 import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { QueueState } from "../scheduler/queue-order.ts";
-import { duration, type Waiting } from "./line-state.ts";
-import type { LineRequest } from "./line-world.ts";
+import { duration, type Waiting } from "./queue-view.ts";
+import type { LineRequest } from "./queue-world.ts";
 
 /** One more, behind `ahead` that wait for its model already. */
 export function full(state: QueueState, { id, located, priority }: LineRequest, ahead: number): QueueFull {

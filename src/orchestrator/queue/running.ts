@@ -1,5 +1,5 @@
-import type { LocatedModel } from "../inventory/places.ts";
-import type { LineWorld } from "./line-world.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
+import type { LineWorld } from "./queue-world.ts";
 
 /** A model with answers under way. */
 export interface RunningModel {

@@ -1,7 +1,7 @@
 import { Cancelled } from "../errors.ts";
 import type { LoadResult } from "../facade.ts";
-import type { Waiting } from "./line-state.ts";
-import type { LineRequest, Use } from "./line-world.ts";
+import type { Waiting } from "./queue-view.ts";
+import type { LineRequest, Use } from "./queue-world.ts";
 
 /** A request in the line, and whom it answers. */
 export interface Waiter extends Waiting {

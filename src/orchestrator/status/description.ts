@@ -1,7 +1,7 @@
 import { lookUp } from "../catalog/database.ts";
 import { LoadFailed, UnknownModel } from "../errors.ts";
 import type { ModelDescription } from "../facade.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import type { CallerContext, ModelFacts } from "../types.ts";
 import { listOne, type ListingSource, staleSinceOf } from "./listing.ts";
 

@@ -4,7 +4,7 @@ import { factsOf } from "../generation/candidates.ts";
 import { InvalidRequest } from "../errors.ts";
 import type { MemoryProbe } from "../hardware/probe.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { EngineModels, LocatedModel } from "../inventory/places.ts";
+import type { EngineModels, LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Library } from "../library/library.ts";
 import { canonicalContext } from "../memory/context-size.ts";

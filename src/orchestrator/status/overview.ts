@@ -2,7 +2,7 @@ import { settingsProblem } from "../config/problem-text.ts";
 import type { SystemStatus } from "../facade-status.ts";
 import type { Jobs } from "../facade.ts";
 import type { Operations } from "../operations/operations.ts";
-import type { Lines } from "../queue/lines.ts";
+import type { Lines } from "../queue/request-queues.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { CallerContext } from "../types.ts";
 import type { World } from "../world.ts";

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
-import type { LineRequest, LineWorld, Place, Use } from "../../../src/orchestrator/queue/line-world.ts";
-import { createLine, type Line } from "../../../src/orchestrator/queue/line.ts";
+import type { LineRequest, LineWorld, Place, Use } from "../../../src/orchestrator/queue/queue-world.ts";
+import { createLine, type Line } from "../../../src/orchestrator/queue/request-queue.ts";
 import type { LoadPlan, ResidentModel } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { type HandClock, handClock } from "../../support/hand-clock.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { Cancelled, ModelDoesNotFit, QueueFull } from "../../../src/orchestrator/errors.ts";
-import type { Place } from "../../../src/orchestrator/queue/line-world.ts";
+import type { Place } from "../../../src/orchestrator/queue/queue-world.ts";
 import { damaged, expectQuiet, handMachine } from "./hand-machine.ts";
 
 const models = {

@@ -1,8 +1,8 @@
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import type { QueuedModel, QueueState } from "../scheduler/queue-order.ts";
 import { countAhead, expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { ResidentModel } from "../types.ts";
-import type { LineRequest, LineWorld } from "./line-world.ts";
+import type { LineRequest, LineWorld } from "./queue-world.ts";
 import type { Running } from "./running.ts";
 
 /** A request in the line. */

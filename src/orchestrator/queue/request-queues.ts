@@ -3,13 +3,13 @@ import { overridesOf } from "../catalog/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine, Report } from "../engines/engine.ts";
-import { type LocatedModel, takesNoMemory } from "../inventory/places.ts";
+import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { ModelOverrides } from "../types.ts";
-import { createLine, type Line } from "./line.ts";
-import type { LineWorld, Place, QueuedRequests } from "./line-world.ts";
+import { createLine, type Line } from "./request-queue.ts";
+import type { LineWorld, Place, QueuedRequests } from "./queue-world.ts";
 
 export interface AnswerRequest extends Asker {
   readonly located: LocatedModel;

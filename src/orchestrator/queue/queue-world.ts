@@ -1,7 +1,7 @@
 import type { Timers } from "../async/timers.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import type { LoadResult } from "../facade.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import type { ResidentModel } from "../types.ts";
 
 /** Who wants an answer of a model, or only that it is loaded. */

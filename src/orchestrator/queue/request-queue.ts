@@ -1,13 +1,13 @@
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { ModelDoesNotFit } from "../errors.ts";
 import type { LoadResult } from "../facade.ts";
-import type { LocatedModel } from "../inventory/places.ts";
+import type { LocatedModel } from "../inventory/located-model.ts";
 import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";
 import { createFairTurns } from "./fair-turns.ts";
-import { isPlanKept, keyOf, type LineView, outlook, queueState, type Seen, whyWaiting } from "./line-state.ts";
-import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./line-world.ts";
+import { isPlanKept, keyOf, type LineView, outlook, queueState, type Seen, whyWaiting } from "./queue-view.ts";
+import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./queue-world.ts";
 import { full, tooLate } from "./refusals.ts";
 import { createRunning } from "./running.ts";
 import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
