@@ -14,7 +14,7 @@ const fileBytes = [3_000, 16_000, 30_000];
 const sources = [
   "docs/architecture.md",
   "docs/security.md",
-  "docs/hosts.md",
+  "docs/clients.md",
   "docs/troubleshooting.md",
   "README.md",
   "docs/settings.md",

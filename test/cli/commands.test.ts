@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { createCommands, usageError } from "../../src/cli/commands.ts";
-import { hostTable } from "../../src/cli/hosts/table.ts";
+import { clientTable } from "../../src/cli/setup/table.ts";
 import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
 const program = createCommands(() => Promise.reject(new Error("nothing runs here")));
@@ -86,7 +86,7 @@ describe("createCommands", () => {
     const description = program.commands
       .find((command) => command.name() === "setup")
       ?.options.find(({ long }) => long === "--client")?.description;
-    const ids = hostTable({ platform: "linux", userHome: "/home/me", environment: {} }).map(({ id }) => id);
+    const ids = clientTable({ platform: "linux", userHome: "/home/me", environment: {} }).map(({ id }) => id);
     expect(description).toContain(`: ${ids.join(", ")} (`);
   });
 

@@ -3,8 +3,8 @@ import { execFile } from "node:child_process";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkLaunch } from "../../src/cli/hosts/check-launch.ts";
-import type { Launch } from "../../src/cli/hosts/launch.ts";
+import { checkLaunch } from "../../src/cli/setup/check-launch.ts";
+import type { Launch } from "../../src/cli/setup/launch.ts";
 import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";
 
 /** The built command on a machine whose home is a temporary folder: Linux's places, whatever runs the tests. */
@@ -46,12 +46,12 @@ async function launchOf(name: string): Promise<Launch> {
   return mcpServers.ollm;
 }
 
-const startAsHost = (launch: Launch) =>
+const startAsClient = (launch: Launch) =>
   checkLaunch(launch, { platform: process.platform, userHome: home, environment: {} });
 
-// The hosts of other platforms keep their files elsewhere; the table's tests cover those.
+// The clients of other platforms keep their files elsewhere; the table's tests cover those.
 describe.skipIf(process.platform !== "linux")("the built set-up", () => {
-  test("sets up, starts as the host would, says so again, and leaves every byte when it is uninstalled", async () => {
+  test("sets up, starts as the client would, says so again, and leaves every byte when it is uninstalled", async () => {
     const originals = {
       ".config/Claude/claude_desktop_config.json": '{\r\n\t"globalShortcut": "x"\r\n}',
       ".config/zed/settings.json": "// mine\n{ /* a */ }\n",
@@ -89,7 +89,7 @@ describe.skipIf(process.platform !== "linux")("the built set-up", () => {
 
     await ollm(["daemon", "stop"]);
     await rm(join(home, ".npm"), { recursive: true });
-    expect(await startAsHost(launch)).toMatchObject({ ok: true });
+    expect(await startAsClient(launch)).toMatchObject({ ok: true });
 
     expect((await ollm(["uninstall", "--yes"])).code).toBe(0);
     expect(await readdir(join(home, ".ollm"))).not.toContain("app");

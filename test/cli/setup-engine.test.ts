@@ -34,13 +34,13 @@ describe("copies of the program that set-up made", () => {
     return (await readdir(join(home, ".ollm", "app"))).toSorted();
   }
 
-  test("stay while a host that is open may run them, and go at the next upgrade", async () => {
+  test("stay while a client that is open may run them, and go at the next upgrade", async () => {
     expect(await setUp("1.0.0+a")).toEqual(["1.0.0+a"]);
     expect(await setUp("1.1.0+b")).toEqual(["1.0.0+a", "1.1.0+b"]);
     expect(await setUp("1.2.0+c")).toEqual(["1.1.0+b", "1.2.0+c"]);
   });
 
-  test("stay while any host's file names them, be it broken", async () => {
+  test("stay while any client's file names them, be it broken", async () => {
     await setUp("1.0.0+a");
     await write(".gemini/settings.json", `{"mcpServers": {"ollm": {"args": ["${home}/.ollm/app/1.0.0+a/cli.mjs"`);
     await setUp("1.1.0+b");
@@ -70,7 +70,7 @@ describe("the embedded engine in ollm setup", () => {
     expect(await run({ yes: true, engine: true }, { engine: possible })).toMatchObject({ code: 0, installs: 1 });
   });
 
-  test("--engine installs it where there is no host, and --print only says its size", async () => {
+  test("--engine installs it where there is no client, and --print only says its size", async () => {
     await rm(join(home, ".cursor"), { recursive: true });
     const printed = await run({ engine: true, print: true }, { engine: possible });
     expect(printed).toMatchObject({ code: 0, installs: 0 });
@@ -78,7 +78,7 @@ describe("the embedded engine in ollm setup", () => {
     expect(await run({ engine: true }, { engine: possible })).toMatchObject({ code: 1, installs: 1 });
   });
 
-  test("a failure is told with its hint, ends with 1, and leaves the hosts set up", async () => {
+  test("a failure is told with its hint, ends with 1, and leaves the clients set up", async () => {
     const install = (): Promise<void> => Promise.reject(new PullFailed("no network", { hint: "Check the proxy." }));
     const { code, stderr } = await run({ yes: true, engine: true }, { engine: possible, install });
     expect(code).toBe(1);

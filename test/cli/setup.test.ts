@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
-import type { LaunchCheck } from "../../src/cli/hosts/check-launch.ts";
+import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
 import { runSetup, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;
@@ -32,7 +32,7 @@ const read = (name: string) => readFile(join(home, name), "utf8");
 const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, { script, ...given });
 
 describe("ollm setup", () => {
-  test("writes node and script absolutely for every host it finds, and checks each entry once", async () => {
+  test("writes node and script absolutely for every client it finds, and checks each entry once", async () => {
     await mkdir(join(home, ".cursor"));
     await write(".codex/config.toml", 'model = "x"\n');
     await write(".config/zed/settings.json", '// mine\n{\n  // theme\n  "theme": "One Dark",\n}\n');
@@ -106,7 +106,7 @@ describe("ollm setup", () => {
     });
   });
 
-  test("with several hosts a person picks, by number or name", async () => {
+  test("with several clients a person picks, by number or name", async () => {
     for (const name of [".cursor", ".gemini", ".codex"]) await mkdir(join(home, name));
     const { code, stdout, asked } = await run({}, { answers: ["9", "1, gemini", "", "y"] });
     expect(code).toBe(0);
@@ -117,7 +117,7 @@ describe("ollm setup", () => {
     expect(await read(".gemini/settings.json")).toContain("ollm");
   });
 
-  test("a host that writes its file while somebody reads the change keeps what it wrote", async () => {
+  test("a client that writes its file while somebody reads the change keeps what it wrote", async () => {
     const file = await write(".claude.json", '{"numStartups": 1}');
     const answers = ["", "y"];
     const { code } = await run({}, { answers, onAsk: () => writeFile(file, '{"numStartups": 2}') });
@@ -125,7 +125,7 @@ describe("ollm setup", () => {
     expect(JSON.parse(await read(".claude.json"))).toMatchObject({ numStartups: 2, mcpServers: { ollm: {} } });
   });
 
-  test.skipIf(process.platform === "win32")("two hosts that share a file by a link get one entry", async () => {
+  test.skipIf(process.platform === "win32")("two clients that share a file by a link get one entry", async () => {
     await write(".gemini/settings.json", "{}");
     await mkdir(join(home, ".cursor"));
     await symlink("../.gemini/settings.json", join(home, ".cursor", "mcp.json"));
@@ -151,7 +151,7 @@ describe("ollm setup", () => {
     expect(await read(".claude.json")).toContain('"ollm"');
   });
 
-  test("a change is taken back also from a file that its host wrote meanwhile", async () => {
+  test("a change is taken back also from a file that its client wrote meanwhile", async () => {
     const file = await write(".claude.json", '{\n  "numStartups": 1\n}');
     const check = (): LaunchCheck => {
       writeFileSync(file, readFileSync(file, "utf8").replace("1", "2"));
@@ -184,7 +184,7 @@ describe("ollm setup", () => {
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });
 
-  test("--client sets up that host alone, also one that isn't found", async () => {
+  test("--client sets up that client alone, also one that isn't found", async () => {
     await mkdir(join(home, ".cursor"));
     const { code, stdout } = await run({ yes: true, client: ["gemini"] });
     expect(code).toBe(0);
@@ -193,14 +193,14 @@ describe("ollm setup", () => {
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });
 
-  test("no host: says where it looked, and the entry to write by hand", async () => {
+  test("no client: says where it looked, and the entry to write by hand", async () => {
     const { code, stdout } = await run({ yes: true });
     expect(code).toBe(1);
     expect(stdout).toContain(join(home, ".config", "Claude", "claude_desktop_config.json"));
     expect(stdout).toContain(`"command": "${process.execPath}"`);
   });
 
-  test("a file that can't be parsed is left alone, named with line and column; other hosts are set up", async () => {
+  test("a file that can't be parsed is left alone, named with line and column; other clients are set up", async () => {
     const broken = await write(".cursor/mcp.json", '{\n  "mcpServers": {,\n}\n');
     await mkdir(join(home, ".gemini"));
     const { code, stdout } = await run({ yes: true });
@@ -249,7 +249,7 @@ describe("ollm setup", () => {
     expect(stdout).not.toContain("sk-12345");
   });
 
-  test("from a cache of npx hosts are told to start a copy in the home, which set-up makes", async () => {
+  test("from a cache of npx clients are told to start a copy in the home, which set-up makes", async () => {
     await mkdir(join(home, ".cursor"));
     const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
     await write(".npm/_npx/1/node_modules/ollm-mcp/dist/chunks/a.mjs", "a chunk");
@@ -321,7 +321,7 @@ describe("ollm setup --undo", () => {
     expect((await run({ undo: true }, { answers: ["yes"] })).code).toBe(0);
     expect(await read(".cursor/mcp.json")).toBe("{}");
     expect(await read(".gemini/settings.json")).toContain("python");
-    expect((await run({ undo: true, yes: true })).stdout).toContain("No host has an entry of ollm.");
+    expect((await run({ undo: true, yes: true })).stdout).toContain("No client has an entry of ollm.");
   });
 
   test("--print shows it and changes nothing", async () => {

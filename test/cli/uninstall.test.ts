@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { uninstall, type UninstallOptions } from "../../src/cli/commands/uninstall.ts";
-import { homeContent } from "../../src/cli/hosts/home-content.ts";
+import { homeContent } from "../../src/cli/setup/home-content.ts";
 
 let user: string;
 

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { setup, type SetupOptions, type SetupWorld } from "../../src/cli/commands/setup.ts";
 import type { EmbeddedEngine, EngineState } from "../../src/cli/engine/embedded-engine.ts";
-import type { LaunchCheck } from "../../src/cli/hosts/check-launch.ts";
-import type { Launch } from "../../src/cli/hosts/launch.ts";
+import type { LaunchCheck } from "../../src/cli/setup/check-launch.ts";
+import type { Launch } from "../../src/cli/setup/launch.ts";
 
 export interface SetupGiven {
   /** Typed by a person, in order; none of it means that there is nobody. */

@@ -9,7 +9,7 @@ import { build } from "../../version.ts";
 import type { Checker, DoctorWorld } from "../doctor/check.ts";
 import { checkEngines } from "../doctor/engines.ts";
 import { checkHome, checkSettings, checkTokens } from "../doctor/home.ts";
-import { checkHosts } from "../doctor/hosts.ts";
+import { checkClients } from "../doctor/clients.ts";
 import { checkDisk, checkMemory, checkNode } from "../doctor/machine.ts";
 import { checkModels } from "../doctor/models.ts";
 import { checkOwner, checkSocket, viewOwner } from "../doctor/owner.ts";
@@ -32,7 +32,7 @@ const checkers: Readonly<Record<string, Checker>> = {
   owner: checkOwner,
   engines: checkEngines,
   models: checkModels,
-  hosts: checkHosts,
+  clients: checkClients,
 };
 
 /** Those that read nothing in the home. */
@@ -41,7 +41,7 @@ const checkersWithoutHome: Readonly<Record<string, Checker>> = {
   home: checkHome,
   disk: checkDisk,
   memory: checkMemory,
-  hosts: checkHosts,
+  clients: checkClients,
 };
 
 /** `ollm doctor`: looks at everything, starts and changes nothing. Exit code 1 when a check fails. */

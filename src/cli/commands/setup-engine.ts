@@ -1,7 +1,7 @@
 import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
-import { isYes } from "../hosts/remove-entries.ts";
+import { isYes } from "../setup/remove-entries.ts";
 import { createProgressLine } from "../progress-line.ts";
 import type { CommandIo } from "./io.ts";
 

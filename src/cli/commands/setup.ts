@@ -4,16 +4,16 @@ import path from "node:path";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { build } from "../../version.ts";
-import { checkLaunch, type LaunchCheck } from "../hosts/check-launch.ts";
-import { ChangedMeanwhile, replaceConfigFile, restoreConfigFile } from "../hosts/config-file.ts";
-import { allTargets, findTargets, gatherFacts, type HostTarget } from "../hosts/discover.ts";
-import { checkFolders } from "../hosts/folders.ts";
-import { readEntry } from "../hosts/document.ts";
-import type { Launch, Program } from "../hosts/launch.ts";
-import { currentEntry, placeOf, planAdd, type AddPlan } from "../hosts/plan.ts";
-import { copyProgram, howToCall, lastingNode, lastingScript } from "../hosts/program-files.ts";
-import { isYes, removeEntries, removeEntryOf } from "../hosts/remove-entries.ts";
-import { mentionedCopies, tidyCopies } from "../hosts/tidy-copies.ts";
+import { checkLaunch, type LaunchCheck } from "../setup/check-launch.ts";
+import { ChangedMeanwhile, replaceConfigFile, restoreConfigFile } from "../setup/config-file.ts";
+import { allTargets, findTargets, gatherFacts, type ClientTarget } from "../setup/discover.ts";
+import { checkFolders } from "../setup/folders.ts";
+import { readEntry } from "../setup/document.ts";
+import type { Launch, Program } from "../setup/launch.ts";
+import { currentEntry, placeOf, planAdd, type AddPlan } from "../setup/plan.ts";
+import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/program-files.ts";
+import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
+import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
 import { createEmbeddedEngine, type EmbeddedEngine } from "../engine/embedded-engine.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 import { setupEngine } from "./setup-engine.ts";
@@ -21,7 +21,7 @@ import { closing, describe, nothingFound } from "./setup-text.ts";
 
 /** Of `ollm setup`, under the names of its flags. */
 export interface SetupOptions {
-  /** Hosts; without any, all that are found. */
+  /** Clients; without any, all that are found. */
   readonly client?: readonly string[] | undefined;
   /** Folders to allow. */
   readonly root?: readonly string[] | undefined;
@@ -38,9 +38,9 @@ export interface SetupOptions {
 /** What tests replace. */
 export interface SetupWorld {
   now(): Date;
-  /** Starts the entry as its host would. */
+  /** Starts the entry as its client would. */
   check(launch: Launch): Promise<LaunchCheck>;
-  /** Names the copy of the program that hosts start. */
+  /** Names the copy of the program that clients start. */
   readonly build: string;
   engine(program: Program, home: string): EmbeddedEngine;
   /** Programs in these are gone tomorrow. */
@@ -68,7 +68,7 @@ function realWorld(io: CommandIo): SetupWorld {
 }
 
 /**
- * `ollm setup`: writes our entry into the files of the hosts of this machine. Answers 0 when every host starts us, 1 when
+ * `ollm setup`: writes our entry into the files of the clients of this machine. Answers 0 when every client starts us, 1 when
  * one does not, 2 when somebody has to say something first. Throws `OrchestratorError` for wrong arguments.
  */
 export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
@@ -100,7 +100,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
   // Nobody is asked twice: what is set up already only gets what is new.
   const isNew = isAsking && (await Promise.all(found.map(currentEntry))).includes(undefined);
-  const targets = isNew && clients.length === 0 ? await pickHosts(found, io) : found;
+  const targets = isNew && clients.length === 0 ? await pickClients(found, io) : found;
   const roots = given ?? (isNew ? await askForFolders(io) : undefined);
   const plans = await Promise.all(targets.map((target) => planAdd(target, program, roots)));
   const changes = plans.filter((plan) => plan.kind === "change");
@@ -159,19 +159,19 @@ function chooseProgram(
   return { home, program: { node: lastingNode(io), script, ...(!isDefaultHome && { home }) }, copyFrom };
 }
 
-/** The hosts that somebody names by number or id; all of them without an answer. */
-async function pickHosts(found: readonly HostTarget[], io: CommandIo): Promise<readonly HostTarget[]> {
-  const hosts = [...new Map(found.map(({ host }) => [host.id, host])).values()];
-  if (hosts.length < 2) return found;
-  const list = hosts.map(({ name }, index) => `  ${index + 1}  ${name}`);
+/** The clients that somebody names by number or id; all of them without an answer. */
+async function pickClients(found: readonly ClientTarget[], io: CommandIo): Promise<readonly ClientTarget[]> {
+  const clients = [...new Map(found.map(({ client }) => [client.id, client])).values()];
+  if (clients.length < 2) return found;
+  const list = clients.map(({ name }, index) => `  ${index + 1}  ${name}`);
   io.stdout(`Found on this machine:\n${list.join("\n")}\n`);
   for (;;) {
     const answer = await io.ask("Which of them? (numbers with commas; empty for all) ");
     const words = answer.split(/[\s,]+/).filter((word) => word !== "");
-    const picked = words.map((word) => hosts[Number(word) - 1]?.id ?? hosts.find(({ id }) => id === word)?.id);
+    const picked = words.map((word) => clients[Number(word) - 1]?.id ?? clients.find(({ id }) => id === word)?.id);
     if (words.length === 0) return found;
-    if (!picked.includes(undefined)) return found.filter(({ host }) => picked.includes(host.id));
-    io.stderr(`Numbers from 1 to ${hosts.length}, please.\n`);
+    if (!picked.includes(undefined)) return found.filter(({ client }) => picked.includes(client.id));
+    io.stderr(`Numbers from 1 to ${clients.length}, please.\n`);
   }
 }
 
@@ -191,34 +191,34 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
   }
 }
 
-/** Writes, starts the entry as the host would, and takes the change back when that fails. */
+/** Writes, starts the entry as the client would, and takes the change back when that fails. */
 async function apply(
   plan: Exclude<AddPlan, { kind: "problem" }>,
   replan: () => Promise<AddPlan>,
   world: Pick<SetupWorld, "check" | "now">,
   io: CommandIo,
 ): Promise<boolean> {
-  const { host, file } = plan.target;
+  const { client, file } = plan.target;
   try {
     const written = plan.kind === "change" ? await write(plan, replan, world.now()) : undefined;
     const result = await world.check(plan.launch);
     if (!result.ok) {
       if (written !== undefined) await takeBack(written);
       const undone = written === undefined ? "" : "; the change was taken back";
-      io.stderr(`✗ ${host.name}: started as it would start it, ollm does not answer${undone}\n  ${result.reason}\n`);
+      io.stderr(`✗ ${client.name}: started as it would start it, ollm does not answer${undone}\n  ${result.reason}\n`);
       return false;
     }
     const facts = `starts in ${result.tookMs} ms and offers ${result.tools.length} tools`;
     const kept = written?.backup === undefined ? "" : `  what was there before: ${written.backup}\n`;
     io.stdout(
       plan.kind === "same"
-        ? `✓ ${host.name}: already set up in ${file}; ${facts}\n`
-        : `✓ ${host.name}: set up; ${facts}\n${kept}  ${host.restart}\n`,
+        ? `✓ ${client.name}: already set up in ${file}; ${facts}\n`
+        : `✓ ${client.name}: set up; ${facts}\n${kept}  ${client.restart}\n`,
     );
     return true;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ ${host.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+    io.stderr(`✗ ${client.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
     return false;
   }
 }
@@ -228,14 +228,14 @@ interface Written {
   readonly backup: string | undefined;
 }
 
-/** A host that is open writes its file now and then, while somebody reads a diff: then the entry goes into that. */
+/** A client that is open writes its file now and then, while somebody reads a diff: then the entry goes into that. */
 async function write(plan: Change, replan: () => Promise<AddPlan>, now: Date): Promise<Written | undefined> {
   try {
     return { plan, backup: await replaceConfigFile(plan.file, plan.text, now) };
   } catch (error) {
     if (!(error instanceof ChangedMeanwhile)) throw error;
     const fresh = await replan();
-    // Two hosts whose files are one by a link: the first has written it.
+    // Two clients whose files are one by a link: the first has written it.
     if (fresh.kind === "same") return undefined;
     if (fresh.kind === "problem") throw error;
     return { plan: fresh, backup: await replaceConfigFile(fresh.file, fresh.text, now) };
@@ -248,7 +248,7 @@ async function takeBack({ plan, backup }: Written): Promise<void> {
   } catch (error) {
     const hadEntry = readEntry(plan.file.text, placeOf(plan.target)) !== undefined;
     if (!(error instanceof ChangedMeanwhile) || hadEntry) throw error;
-    // Its host wrote on top of us: what it wrote stays, our entry goes.
+    // Its client wrote on top of us: what it wrote stays, our entry goes.
     await removeEntryOf(plan.target);
   }
 }

@@ -3,10 +3,10 @@ import path from "node:path";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
-import { allTargets, gatherFacts } from "../hosts/discover.ts";
-import { deleteHome, homeContent, type HomeContent } from "../hosts/home-content.ts";
-import { programFolder } from "../hosts/program-files.ts";
-import { applyRemovals, isYes, planRemovals } from "../hosts/remove-entries.ts";
+import { allTargets, gatherFacts } from "../setup/discover.ts";
+import { deleteHome, homeContent, type HomeContent } from "../setup/home-content.ts";
+import { programFolder } from "../setup/program-files.ts";
+import { applyRemovals, isYes, planRemovals } from "../setup/remove-entries.ts";
 import type { CommandIo } from "./io.ts";
 
 /** Of `ollm uninstall`, under the names of its flags. */
@@ -28,7 +28,7 @@ const realWorld: UninstallWorld = {
 };
 
 /**
- * `ollm uninstall`: takes our entries out of every host, ends the owner, removes what runs. The home with its models
+ * `ollm uninstall`: takes our entries out of every client, ends the owner, removes what runs. The home with its models
  * stays unless `purge`, and so does one that other users could have changed. Exit codes as `ollm setup`. Throws
  * `OrchestratorError` for a home that isn't ours to delete, before anything is changed.
  */
@@ -42,7 +42,7 @@ export async function uninstall(
   const refusal = homeProblem(home, { closes: false });
   if (refusal !== undefined && options.purge === true) throw refusal;
   const { changes, problems } = await planRemovals(allTargets(gatherFacts(io)), io);
-  if (changes.length === 0) io.stdout("No host has an entry of ollm.\n");
+  if (changes.length === 0) io.stdout("No client has an entry of ollm.\n");
   if (content !== undefined) io.stdout(describeHome(home, content));
 
   if (options.yes !== true) {
@@ -76,7 +76,7 @@ export async function uninstall(
     await rm(path.join(home, "run"), { recursive: true, force: true, maxRetries: 3 });
     io.stdout(`Models and settings stay in ${home}; ollm uninstall --purge deletes them.\n`);
   }
-  if (changes.length > 0) io.stdout("Hosts that are open keep ollm until they are restarted.\n");
+  if (changes.length > 0) io.stdout("Clients that are open keep ollm until they are restarted.\n");
   io.stdout("If ollm was installed with npm: npm uninstall -g ollm-mcp\n");
   return failures > 0 ? 1 : 0;
 }

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { checkLaunch } from "../../../src/cli/hosts/check-launch.ts";
+import { checkLaunch } from "../../../src/cli/setup/check-launch.ts";
 import { isRunning } from "../../support/is-running.ts";
 
 let folder: string;
@@ -71,7 +71,7 @@ describe("checking an entry", () => {
     });
   });
 
-  test("anything but JSON on its output is a failure: hosts close such servers", async () => {
+  test("anything but JSON on its output is a failure: clients close such servers", async () => {
     expect(await start(good, 'console.log("hello");')).toMatchObject({
       ok: false,
       reason: expect.stringContaining("isn't JSON-RPC: hello"),

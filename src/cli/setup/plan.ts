@@ -1,16 +1,16 @@
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { assertWritable, backupsOf, readConfigFile, type ConfigFile } from "./config-file.ts";
 import { BrokenConfig } from "./config-text.ts";
-import type { HostTarget } from "./discover.ts";
+import type { ClientTarget } from "./discover.ts";
 import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryPlace } from "./document.ts";
 import { createLaunch, entryChanges, entryName, isOurEntry, type Launch, type Program } from "./launch.ts";
 
 /** What set-up would do to one file. Nothing is written while planning. */
 export type AddPlan =
-  | { readonly kind: "same"; readonly target: HostTarget; readonly launch: Launch }
+  | { readonly kind: "same"; readonly target: ClientTarget; readonly launch: Launch }
   | {
       readonly kind: "change";
-      readonly target: HostTarget;
+      readonly target: ClientTarget;
       readonly launch: Launch;
       readonly file: ConfigFile;
       readonly text: string;
@@ -19,10 +19,10 @@ export type AddPlan =
 
 /** What taking our entry out would do to one file. */
 export type RemovePlan =
-  | { readonly kind: "absent"; readonly target: HostTarget }
+  | { readonly kind: "absent"; readonly target: ClientTarget }
   | {
       readonly kind: "change";
-      readonly target: HostTarget;
+      readonly target: ClientTarget;
       readonly file: ConfigFile;
       readonly text: string;
       /** What to write; undefined removes the file, because set-up made it. */
@@ -34,18 +34,18 @@ export type RemovePlan =
 
 interface Problem {
   readonly kind: "problem";
-  readonly target: HostTarget;
+  readonly target: ClientTarget;
   /** Names the file and, where it can't be read, line and column. */
   readonly message: string;
   readonly hint?: string;
 }
 
-export function placeOf({ host }: HostTarget): EntryPlace {
-  return { format: host.format, container: host.container, name: entryName };
+export function placeOf({ client }: ClientTarget): EntryPlace {
+  return { format: client.format, container: client.container, name: entryName };
 }
 
-/** The entry of ours that a host has now; undefined also where the file can't be read (planning says why). */
-export async function currentEntry(target: HostTarget): Promise<Readonly<Record<string, unknown>> | undefined> {
+/** The entry of ours that a client has now; undefined also where the file can't be read (planning says why). */
+export async function currentEntry(target: ClientTarget): Promise<Readonly<Record<string, unknown>> | undefined> {
   try {
     const entry = readEntry((await readConfigFile(target.file)).text, placeOf(target));
     return entry !== undefined && isOurEntry(entry) ? entry : undefined;
@@ -57,7 +57,7 @@ export async function currentEntry(target: HostTarget): Promise<Readonly<Record<
 
 /** `roots` undefined keeps the folders of an entry that is there. */
 export async function planAdd(
-  target: HostTarget,
+  target: ClientTarget,
   program: Program,
   roots: readonly string[] | undefined,
 ): Promise<AddPlan> {
@@ -76,7 +76,7 @@ export async function planAdd(
     const launch = createLaunch(program, roots, existing);
     if (existing === undefined) {
       await assertWritable(file);
-      return { kind: "change", target, launch, file, text: addEntry(file.text, place, target.host.entry(launch)) };
+      return { kind: "change", target, launch, file, text: addEntry(file.text, place, target.client.entry(launch)) };
     }
     const changes = entryChanges(existing, launch);
     if (changes.length === 0) return { kind: "same", target, launch };
@@ -89,7 +89,7 @@ export async function planAdd(
  * Takes our entry out. Where nothing but set-up has touched the file since, what stood there before comes back byte for
  * byte, from the backup; else the entry alone goes and every other byte stays.
  */
-export async function planRemove(target: HostTarget): Promise<RemovePlan> {
+export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
   return orProblem(target, async () => {
     const file = await readConfigFile(target.file);
     const place = placeOf(target);
@@ -150,7 +150,7 @@ function textWith(text: string, place: EntryPlace, entry: Readonly<Record<string
   }
 }
 
-async function orProblem<Plan>(target: HostTarget, work: () => Promise<Plan>): Promise<Plan | Problem> {
+async function orProblem<Plan>(target: ClientTarget, work: () => Promise<Plan>): Promise<Plan | Problem> {
   try {
     return await work();
   } catch (error) {

@@ -3,11 +3,11 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { replaceConfigFile } from "../../../src/cli/hosts/config-file.ts";
-import type { HostTarget } from "../../../src/cli/hosts/discover.ts";
-import { planAdd } from "../../../src/cli/hosts/plan.ts";
-import { removeEntryOf } from "../../../src/cli/hosts/remove-entries.ts";
-import { hostTable } from "../../../src/cli/hosts/table.ts";
+import { replaceConfigFile } from "../../../src/cli/setup/config-file.ts";
+import type { ClientTarget } from "../../../src/cli/setup/discover.ts";
+import { planAdd } from "../../../src/cli/setup/plan.ts";
+import { removeEntryOf } from "../../../src/cli/setup/remove-entries.ts";
+import { clientTable } from "../../../src/cli/setup/table.ts";
 import { jsoncDocument, tomlDocument } from "./documents.ts";
 
 let folder: string;
@@ -19,13 +19,13 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-function targetOf(id: string): HostTarget {
-  const host = hostTable({ platform: "linux", userHome: folder, environment: {} }).find((one) => one.id === id);
-  if (host === undefined) throw new Error(id);
-  return { host, file: join(folder, "settings"), isFound: true };
+function targetOf(id: string): ClientTarget {
+  const client = clientTable({ platform: "linux", userHome: folder, environment: {} }).find((one) => one.id === id);
+  if (client === undefined) throw new Error(id);
+  return { client, file: join(folder, "settings"), isFound: true };
 }
 
-async function write(target: HostTarget, script: string, home: string | undefined): Promise<void> {
+async function write(target: ClientTarget, script: string, home: string | undefined): Promise<void> {
   const program = { node: "/usr/bin/node", script, ...(home !== undefined && { home }) };
   const plan = await planAdd(target, program, undefined);
   if (plan.kind !== "change") throw new Error(JSON.stringify(plan));

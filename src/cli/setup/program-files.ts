@@ -4,14 +4,14 @@ import path from "node:path";
 import { isSameProgram } from "../../ipc/program-copy.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 
-/** `OLLM_HOME/app`: copies of the program that hosts start. */
+/** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
   return path.join(home, "app");
 }
 
 /**
  * Whether a script may be gone tomorrow: in the caches of `npx` and its like, and in temporary folders. Everything else
- * (an installation, a checkout) is used where it is, so that upgrading it upgrades what hosts start.
+ * (an installation, a checkout) is used where it is, so that upgrading it upgrades what clients start.
  */
 export function isTransient(script: string, temporaryFolders: readonly string[]): boolean {
   if (isInCache(script)) return true;
@@ -33,7 +33,7 @@ export function howToCall(script: string): string {
   return `node ${script.includes(" ") ? `"${script}"` : script}`;
 }
 
-/** What hosts are told to start. */
+/** What clients are told to start. */
 export interface LastingScript {
   readonly script: string;
   /** The folder that has to be copied there first; a copy with other bytes is replaced. */
@@ -77,7 +77,7 @@ export async function copyProgram(from: string, script: string): Promise<void> {
 }
 
 /**
- * A Node that hosts can start and that survives the next upgrade of Node: the name that stays, where the installer
+ * A Node that clients can start and that survives the next upgrade of Node: the name that stays, where the installer
  * keeps one. Throws `OrchestratorError` when we run in something else (Electron) and there is no Node to be found.
  */
 export function lastingNode(
@@ -98,7 +98,7 @@ export function lastingNode(
       .map((folder) => join(folder, name))
       .find((file) => real(file) !== undefined);
     if (found !== undefined) return found;
-    throw new OrchestratorError(`${from.node} is not a Node that hosts could start`, {
+    throw new OrchestratorError(`${from.node} is not a Node that clients could start`, {
       hint: "install Node 20.19 or newer and run ollm setup with it",
     });
   }

@@ -1,6 +1,6 @@
 import { createTwoFilesPatch } from "diff";
 
-/** Some hosts keep megabytes of state in one line. */
+/** Some clients keep megabytes of state in one line. */
 const maxLineLength = 200;
 
 /** Values beside our entry that nobody wants on a screen: other servers' keys. */

@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, test } from "vitest";
-import { findTargets } from "../../../src/cli/hosts/discover.ts";
-import { readEntry, addEntry } from "../../../src/cli/hosts/document.ts";
-import { entryName } from "../../../src/cli/hosts/launch.ts";
-import { hostTable, type HostFacts } from "../../../src/cli/hosts/table.ts";
+import { findTargets } from "../../../src/cli/setup/discover.ts";
+import { readEntry, addEntry } from "../../../src/cli/setup/document.ts";
+import { entryName } from "../../../src/cli/setup/launch.ts";
+import { clientTable, type ClientFacts } from "../../../src/cli/setup/table.ts";
 
 const machines = {
   darwin: { platform: "darwin", userHome: "/Users/me", environment: { XDG_CONFIG_HOME: "/ignored/on/macos" } },
@@ -13,7 +13,7 @@ const machines = {
     environment: { APPDATA: "C:\\Users\\me\\AppData\\Roaming", LOCALAPPDATA: "C:\\Users\\me\\AppData\\Local" },
   },
   linux: { platform: "linux", userHome: "/home/me", environment: {} },
-} as const satisfies Record<string, HostFacts>;
+} as const satisfies Record<string, ClientFacts>;
 
 const files = {
   darwin: {
@@ -64,22 +64,22 @@ const platforms = ["darwin", "win32", "linux"] as const;
 const ids = Object.keys(files.linux) as (keyof typeof files.linux)[];
 const cases = platforms.flatMap((platform) => ids.map((id) => ({ platform, id })));
 
-test("the table lists the hosts of set-up and no others", () => {
-  expect(hostTable(machines.linux).map(({ id }) => id)).toEqual(ids);
+test("the table lists the clients of set-up and no others", () => {
+  expect(clientTable(machines.linux).map(({ id }) => id)).toEqual(ids);
 });
 
 test.each(cases)("$id on $platform keeps its servers in the documented file", ({ platform, id }) => {
-  const host = hostTable(machines[platform]).find((one) => one.id === id);
-  expect(host?.places.map(({ file }) => file)).toEqual(files[platform][id]);
-  expect(host?.source).toMatch(/^https:\/\//);
+  const client = clientTable(machines[platform]).find((one) => one.id === id);
+  expect(client?.places.map(({ file }) => file)).toEqual(files[platform][id]);
+  expect(client?.source).toMatch(/^https:\/\//);
 });
 
 test.each(cases)("$id on $platform is found by a sign of it, and not without", ({ platform, id }) => {
   const facts = machines[platform];
-  const host = hostTable(facts).find((one) => one.id === id);
-  for (const { file, signs } of host?.places ?? []) {
+  const client = clientTable(facts).find((one) => one.id === id);
+  for (const { file, signs } of client?.places ?? []) {
     for (const sign of signs) {
-      const found = findTargets(facts, [], (path) => path === sign).filter((target) => target.host.id === id);
+      const found = findTargets(facts, [], (path) => path === sign).filter((target) => target.client.id === id);
       expect(found.map((target) => target.file)).toEqual([file]);
     }
   }
@@ -102,19 +102,20 @@ test.each([
   ["lm-studio", "mcpServers", plain],
   ["gemini", "mcpServers", plain],
 ])("%s reads %s with an entry of its own shape", (id, container, entry) => {
-  const host = hostTable(machines.linux).find((one) => one.id === id);
-  if (host === undefined) throw new Error(id);
-  expect(host.container).toBe(container);
-  expect(host.entry(launch)).toEqual(entry);
-  expect(host.entry({ command: "n", args: [] })).not.toHaveProperty("env");
-  const place = { format: host.format, container, name: entryName };
-  expect(readEntry(addEntry("", place, host.entry(launch)), place)).toEqual(entry);
+  const client = clientTable(machines.linux).find((one) => one.id === id);
+  if (client === undefined) throw new Error(id);
+  expect(client.container).toBe(container);
+  expect(client.entry(launch)).toEqual(entry);
+  expect(client.entry({ command: "n", args: [] })).not.toHaveProperty("env");
+  const place = { format: client.format, container, name: entryName };
+  expect(readEntry(addEntry("", place, client.entry(launch)), place)).toEqual(entry);
 });
 
 describe("where a machine differs", () => {
-  const fileOf = (facts: HostFacts, id: string) => hostTable(facts).find((host) => host.id === id)?.places[0]?.file;
+  const fileOf = (facts: ClientFacts, id: string) =>
+    clientTable(facts).find((client) => client.id === id)?.places[0]?.file;
 
-  test("variables of the hosts move their files", () => {
+  test("variables of the clients move their files", () => {
     const environment = { CODEX_HOME: "/c", CLAUDE_CONFIG_DIR: "/d", XDG_CONFIG_HOME: "/x" };
     const facts = { ...machines.linux, environment };
     expect(fileOf(facts, "codex")).toBe("/c/config.toml");
@@ -157,24 +158,24 @@ test("an unknown client is refused with the nearest name", () => {
   );
 });
 
-test("docs/hosts.md has every file and source of the table", async () => {
-  const page = await readFile(new URL("../../../docs/hosts.md", import.meta.url), "utf8");
+test("docs/clients.md has every file and source of the table", async () => {
+  const page = await readFile(new URL("../../../docs/clients.md", import.meta.url), "utf8");
   const withNames = [
-    hostTable({ platform: "darwin", userHome: "~", environment: {} }),
-    hostTable({
+    clientTable({ platform: "darwin", userHome: "~", environment: {} }),
+    clientTable({
       platform: "win32",
       userHome: "%USERPROFILE%",
       environment: { APPDATA: "%APPDATA%", LOCALAPPDATA: "%LOCALAPPDATA%" },
       claudePackages: ["Claude_*"],
     }),
-    hostTable({ platform: "linux", userHome: "~", environment: {} }),
+    clientTable({ platform: "linux", userHome: "~", environment: {} }),
   ];
   const rows = page.split("\n").map((line) => line.replaceAll(/ +/g, " "));
-  for (const [index, host] of hostTable(machines.linux).entries()) {
-    const cells = withNames.map((hosts) => hosts[index]?.places.map(({ file }) => `\`${file}\``).join(" or "));
+  for (const [index, client] of clientTable(machines.linux).entries()) {
+    const cells = withNames.map((clients) => clients[index]?.places.map(({ file }) => `\`${file}\``).join(" or "));
     expect(rows).toContain(
-      `| ${host.name} (\`${host.id}\`) | ${cells.join(" | ")} | \`${host.container}\`, ${host.format} |`,
+      `| ${client.name} (\`${client.id}\`) | ${cells.join(" | ")} | \`${client.container}\`, ${client.format} |`,
     );
-    expect(page).toContain(`- ${host.name}: ${host.source}`);
+    expect(page).toContain(`- ${client.name}: ${client.source}`);
   }
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { allowedFolders, createLaunch, entryChanges, isOurEntry } from "../../../src/cli/hosts/launch.ts";
+import { allowedFolders, createLaunch, entryChanges, isOurEntry } from "../../../src/cli/setup/launch.ts";
 
 const program = { node: "/usr/bin/node", script: "/opt/ollm/dist/cli.mjs" };
 

@@ -8,7 +8,7 @@ import {
   isTransient,
   lastingNode,
   lastingScript,
-} from "../../../src/cli/hosts/program-files.ts";
+} from "../../../src/cli/setup/program-files.ts";
 
 describe("a script that is gone tomorrow", () => {
   test.each([
@@ -37,7 +37,7 @@ test.each([
   expect(howToCall(script)).toBe(call);
 });
 
-describe("the script for hosts", () => {
+describe("the script for clients", () => {
   let folder: string;
   beforeEach(async () => {
     folder = await realpath(await mkdtemp(join(tmpdir(), "ollm-program-")));
@@ -76,7 +76,7 @@ describe("the script for hosts", () => {
   });
 });
 
-describe("the Node for hosts", () => {
+describe("the Node for clients", () => {
   const links = new Map([
     ["/opt/homebrew/Cellar/node/22.1.0/bin/node", "/opt/homebrew/Cellar/node/22.1.0/bin/node"],
     ["/opt/homebrew/opt/node/bin/node", "/opt/homebrew/Cellar/node/22.1.0/bin/node"],
@@ -106,6 +106,6 @@ describe("the Node for hosts", () => {
   test("without any Node to be found, set-up says so", () => {
     expect(() =>
       lastingNode({ node: "/opt/Electron", platform: "linux", environment: { PATH: "/nowhere" } }, () => undefined),
-    ).toThrow("/opt/Electron is not a Node that hosts could start");
+    ).toThrow("/opt/Electron is not a Node that clients could start");
   });
 });

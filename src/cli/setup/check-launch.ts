@@ -3,7 +3,7 @@ import path from "node:path";
 import type { Launch } from "./launch.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
 
-/** What came of starting us as a host would. */
+/** What came of starting us as a client would. */
 export type LaunchCheck =
   | { readonly ok: true; readonly version: string; readonly tools: readonly string[]; readonly tookMs: number }
   | { readonly ok: false; readonly reason: string };
@@ -14,7 +14,7 @@ const boundMs = 20_000;
 const endMs = 3_000;
 
 /**
- * Starts a launch exactly as a desktop host does (its command and arguments, a bare environment, the root folder as
+ * Starts a launch exactly as a desktop client does (its command and arguments, a bare environment, the root folder as
  * working directory) and speaks MCP to it until the tools are listed. Never throws; bounded by 20 s.
  */
 export async function checkLaunch(

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { showDiff } from "../../../src/cli/hosts/show-diff.ts";
+import { showDiff } from "../../../src/cli/setup/show-diff.ts";
 
 test("shows lines with three around them, without carriage returns", () => {
   const before = "1\r\n2\r\n3\r\n4\r\n5\r\n6\r\n";

@@ -2,18 +2,18 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
-import { hostTable, type Host, type HostFacts } from "./table.ts";
+import { clientTable, type Client, type ClientFacts } from "./table.ts";
 
-/** A file of a host, to set up or to look into. */
-export interface HostTarget {
-  readonly host: Host;
+/** A file of a client, to set up or to look into. */
+export interface ClientTarget {
+  readonly client: Client;
   readonly file: string;
-  /** Whether the host seems to be installed there. */
+  /** Whether the client seems to be installed there. */
   readonly isFound: boolean;
 }
 
 /** Reads the two things that the table can't know from names alone. */
-export function gatherFacts(machine: Pick<HostFacts, "platform" | "userHome" | "environment">): HostFacts {
+export function gatherFacts(machine: Pick<ClientFacts, "platform" | "userHome" | "environment">): ClientFacts {
   const { platform, userHome, environment } = machine;
   const lmStudioHome = readLine(path.join(userHome, ".lmstudio-home-pointer"));
   const local = environment["LOCALAPPDATA"] ?? path.join(userHome, "AppData", "Local");
@@ -29,17 +29,17 @@ export function gatherFacts(machine: Pick<HostFacts, "platform" | "userHome" | "
 }
 
 /**
- * The files of the hosts that are installed; with `clients`, those hosts' alone, installed or not (one that isn't seen
+ * The files of the clients that are installed; with `ids`, those clients' alone, installed or not (one that isn't seen
  * may be portable, or about to be installed). Throws `InvalidRequest` for a client that isn't known.
  */
 export function findTargets(
-  facts: HostFacts,
-  clients: readonly string[],
+  facts: ClientFacts,
+  ids: readonly string[],
   exists: (path: string) => boolean = existsSync,
-): readonly HostTarget[] {
-  const hosts = hostTable(facts);
-  const known = hosts.map(({ id }) => id);
-  for (const client of clients) {
+): readonly ClientTarget[] {
+  const clients = clientTable(facts);
+  const known = clients.map(({ id }) => id);
+  for (const client of ids) {
     if (known.includes(client)) continue;
     const [nearest] = nearestNames(client, known, 1);
     throw new InvalidRequest(`--client ${client} is not known`, {
@@ -47,22 +47,25 @@ export function findTargets(
         nearest === undefined ? `one of ${known.join(", ")}` : `did you mean ${nearest}? One of ${known.join(", ")}`,
     });
   }
-  return hosts
-    .filter(({ id }) => clients.length === 0 || clients.includes(id))
-    .flatMap((host) => {
-      const found = host.places
+  return clients
+    .filter(({ id }) => ids.length === 0 || ids.includes(id))
+    .flatMap((client) => {
+      const found = client.places
         .filter(({ signs }) => signs.some((sign) => exists(sign)))
-        .map(({ file }) => ({ host, file, isFound: true }));
-      const [first] = host.places;
-      if (found.length > 0 || first === undefined || clients.length === 0) return found;
-      return [{ host, file: first.file, isFound: false }];
+        .map(({ file }) => ({ client, file, isFound: true }));
+      const [first] = client.places;
+      if (found.length > 0 || first === undefined || ids.length === 0) return found;
+      return [{ client, file: first.file, isFound: false }];
     });
 }
 
 /** Every file in which an entry of ours may stand: what `uninstall` looks through. */
-export function allTargets(facts: HostFacts, exists: (path: string) => boolean = existsSync): readonly HostTarget[] {
-  return hostTable(facts).flatMap((host) =>
-    host.places.filter(({ file }) => exists(file)).map(({ file }) => ({ host, file, isFound: true })),
+export function allTargets(
+  facts: ClientFacts,
+  exists: (path: string) => boolean = existsSync,
+): readonly ClientTarget[] {
+  return clientTable(facts).flatMap((client) =>
+    client.places.filter(({ file }) => exists(file)).map(({ file }) => ({ client, file, isFound: true })),
   );
 }
 

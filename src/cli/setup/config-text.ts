@@ -7,7 +7,7 @@ export interface LinePosition {
   readonly column: number;
 }
 
-/** A file that its host can't read either, or that is written in a way we can't change without risk: left alone. */
+/** A file that its client can't read either, or that is written in a way we can't change without risk: left alone. */
 export class BrokenConfig extends InvalidRequest {
   readonly position: LinePosition;
 

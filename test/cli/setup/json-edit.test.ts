@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/hosts/document.ts";
-import { readJson } from "../../../src/cli/hosts/json-edit.ts";
+import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/setup/document.ts";
+import { readJson } from "../../../src/cli/setup/json-edit.ts";
 import { jsoncDocument } from "./documents.ts";
 
 const place = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;

@@ -1,13 +1,13 @@
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import type { HostTarget } from "./discover.ts";
+import type { ClientTarget } from "./discover.ts";
 import { programFolder } from "./program-files.ts";
 
 /** Another process may be making it. */
 const minUnfinishedMs = 24 * 60 * 60 * 1_000;
 
-/** Names of the copies in a home's `app` folder that hosts' files mention, also files that can't be parsed. */
-export async function mentionedCopies(home: string, targets: readonly HostTarget[]): Promise<ReadonlySet<string>> {
+/** Names of the copies in a home's `app` folder that clients' files mention, also files that can't be parsed. */
+export async function mentionedCopies(home: string, targets: readonly ClientTarget[]): Promise<ReadonlySet<string>> {
   const [copies, texts] = await Promise.all([
     listFolder(programFolder(home)),
     // A file that is gone or can't be read starts nothing.
@@ -17,7 +17,7 @@ export async function mentionedCopies(home: string, targets: readonly HostTarget
 }
 
 /**
- * Removes the copies of the program that nothing needs: not in `kept`, which has what hosts are told to start and what
+ * Removes the copies of the program that nothing needs: not in `kept`, which has what clients are told to start and what
  * they were told until now, since one that is open goes on with that.
  */
 export async function tidyCopies(home: string, kept: ReadonlySet<string>, now: number): Promise<void> {

@@ -8,7 +8,7 @@ import {
   readConfigFile,
   replaceConfigFile,
   restoreConfigFile,
-} from "../../../src/cli/hosts/config-file.ts";
+} from "../../../src/cli/setup/config-file.ts";
 
 let folder: string;
 const now = new Date("2026-11-21T10:30:00.123Z");

@@ -2,8 +2,8 @@ import path from "node:path";
 import type { ConfigFormat } from "./document.ts";
 import type { Launch } from "./launch.ts";
 
-/** What of a machine decides where hosts keep their files. */
-export interface HostFacts {
+/** What of a machine decides where clients keep their files. */
+export interface ClientFacts {
   readonly platform: NodeJS.Platform;
   readonly userHome: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -13,15 +13,15 @@ export interface HostFacts {
   readonly claudePackages?: readonly string[];
 }
 
-/** One file in which a host looks for its servers. */
-export interface HostPlace {
+/** One file in which a client looks for its servers. */
+export interface ClientPlace {
   readonly file: string;
-  /** Any of these paths means that the host is installed and reads `file`. */
+  /** Any of these paths means that the client is installed and reads `file`. */
   readonly signs: readonly string[];
 }
 
 /** A program that starts MCP servers, and how it wants to be told. */
-export interface Host {
+export interface Client {
   /** As in `--client`. */
   readonly id: string;
   readonly name: string;
@@ -29,8 +29,8 @@ export interface Host {
   /** Key of the object (TOML: table) that holds one entry a server. */
   readonly container: string;
   /** More than one where installations differ; the first is the one of a new installation. */
-  readonly places: readonly HostPlace[];
-  /** The entry as that host writes it. */
+  readonly places: readonly ClientPlace[];
+  /** The entry as that client writes it. */
   entry(launch: Launch): Readonly<Record<string, unknown>>;
   /** What makes it read its file again. */
   readonly restart: string;
@@ -45,8 +45,8 @@ const plain = ({ command, args, env }: Launch): Readonly<Record<string, unknown>
 });
 const typed = (launch: Launch): Readonly<Record<string, unknown>> => ({ type: "stdio", ...plain(launch) });
 
-/** Every host that set-up knows, with the files of that machine. Pure: nothing is looked at. */
-export function hostTable(facts: HostFacts): readonly Host[] {
+/** Every client that set-up knows, with the files of that machine. Pure: nothing is looked at. */
+export function clientTable(facts: ClientFacts): readonly Client[] {
   const { platform, userHome, environment } = facts;
   const { join } = platform === "win32" ? path.win32 : path.posix;
   const isMac = platform === "darwin";
@@ -63,7 +63,7 @@ export function hostTable(facts: HostFacts): readonly Host[] {
   /** Electron's `appData`. */
   const appData = isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig;
   const macApp = (name: string): readonly string[] => (isMac ? [`/Applications/${name}.app`] : []);
-  const inFolder = (folder: string, file: string, signs: readonly string[] = []): HostPlace => ({
+  const inFolder = (folder: string, file: string, signs: readonly string[] = []): ClientPlace => ({
     file: join(folder, file),
     signs: [folder, ...signs],
   });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/hosts/document.ts";
-import { scanToml } from "../../../src/cli/hosts/toml-scan.ts";
+import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/setup/document.ts";
+import { scanToml } from "../../../src/cli/setup/toml-scan.ts";
 import { tomlDocument } from "./documents.ts";
 
 const place = { format: "toml", container: "mcp_servers", name: "ollm" } as const;

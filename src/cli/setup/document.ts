@@ -4,7 +4,7 @@ import { readJson, removeJson, setJson } from "./json-edit.ts";
 import type { EntryChange } from "./launch.ts";
 import { addTomlEntry, readToml, removeTomlEntry, setTomlValue } from "./toml-edit.ts";
 
-/** `json` takes no comments, because its host doesn't. */
+/** `json` takes no comments, because its client doesn't. */
 export type ConfigFormat = "json" | "jsonc" | "toml";
 
 /** Where in a file an entry stands. */

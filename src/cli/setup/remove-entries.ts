@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { ChangedMeanwhile, rewriteConfigFile } from "./config-file.ts";
-import type { HostTarget } from "./discover.ts";
+import type { ClientTarget } from "./discover.ts";
 import { planRemove, type RemovePlan } from "./plan.ts";
 import { showDiff } from "./show-diff.ts";
 
@@ -10,7 +10,7 @@ type Change = Extract<RemovePlan, { kind: "change" }>;
 
 /** What taking the entries out of these files would change. Nothing is written. */
 export async function planRemovals(
-  targets: readonly HostTarget[],
+  targets: readonly ClientTarget[],
   io: Pick<CommandIo, "stdout">,
 ): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
   const plans = await Promise.all(targets.map(planRemove));
@@ -31,17 +31,17 @@ export async function applyRemovals(
     const { target } = change;
     try {
       await rewrite(change);
-      io.stdout(`✓ ${target.host.name}: taken out of ${target.file}\n`);
+      io.stdout(`✓ ${target.client.name}: taken out of ${target.file}\n`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`✗ ${target.host.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+      io.stderr(`✗ ${target.client.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
       failures += 1;
     }
   }
   return failures;
 }
 
-/** A host that is open writes its file now and then: then the entry is taken out of what it wrote. */
+/** A client that is open writes its file now and then: then the entry is taken out of what it wrote. */
 async function rewrite(change: Change): Promise<void> {
   try {
     await rewriteConfigFile(change.file, change.bytes);
@@ -55,7 +55,7 @@ async function rewrite(change: Change): Promise<void> {
 }
 
 /** Takes our entry out of one file, whatever else was written there meanwhile. Throws `OrchestratorError`. */
-export async function removeEntryOf(target: HostTarget): Promise<void> {
+export async function removeEntryOf(target: ClientTarget): Promise<void> {
   const plan = await planRemove(target);
   if (plan.kind === "problem") throw new InvalidRequest(plan.message);
   if (plan.kind === "change") await rewrite(plan);
@@ -63,14 +63,14 @@ export async function removeEntryOf(target: HostTarget): Promise<void> {
 
 /** `ollm setup --undo`: exit codes as `ollm setup`. */
 export async function removeEntries(
-  targets: readonly HostTarget[],
+  targets: readonly ClientTarget[],
   options: { readonly print?: boolean | undefined; readonly yes?: boolean | undefined },
   io: CommandIo,
 ): Promise<number> {
   const { changes, problems } = await planRemovals(targets, io);
   const failed = problems > 0 ? 1 : 0;
   if (changes.length === 0) {
-    io.stdout("No host has an entry of ollm.\n");
+    io.stdout("No client has an entry of ollm.\n");
     return failed;
   }
   if (options.print === true) return failed;
@@ -93,15 +93,15 @@ export function isYes(answer: string): boolean {
 }
 
 function describe(plan: RemovePlan): string {
-  const { host, file } = plan.target;
+  const { client, file } = plan.target;
   switch (plan.kind) {
     case "absent":
       return "";
     case "problem":
-      return `${host.name}  ${file}\n  ✗ ${plan.message}; it is left as it is\n`;
+      return `${client.name}  ${file}\n  ✗ ${plan.message}; it is left as it is\n`;
     case "change": {
       const fate = plan.bytes === undefined ? "  set-up made this file; it goes\n" : "";
-      return `${host.name}  ${file}\n${fate}${showDiff(file, plan.file.text, plan.text)}`;
+      return `${client.name}  ${file}\n${fate}${showDiff(file, plan.file.text, plan.text)}`;
     }
   }
 }

@@ -1,14 +1,14 @@
-/** How a host starts us: what every host's entry says in its own shape. */
+/** How a client starts us: what every client's entry says in its own shape. */
 export interface Launch {
   /** Absolute path of a Node. */
   readonly command: string;
   /** The script's absolute path, then flags. */
   readonly args: readonly string[];
-  /** Only what differs from a default: hosts start us with an environment of their own. */
+  /** Only what differs from a default: clients start us with an environment of their own. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** The name under which hosts list us. */
+/** The name under which clients list us. */
 export const entryName = "ollm";
 
 /** What an entry that is already there says; unknown shapes have no command. */
@@ -83,7 +83,7 @@ export interface Program {
 }
 
 /**
- * The launch of a host. Flags and variables of an entry that is there already stay; so do its folders, unless new ones
+ * The launch of a client. Flags and variables of an entry that is there already stay; so do its folders, unless new ones
  * are named: an upgrade, which is set-up run again, forgets nothing.
  */
 export function createLaunch(

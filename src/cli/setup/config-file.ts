@@ -5,9 +5,9 @@ import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { replaceFile } from "../../orchestrator/files/replace-file.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 
-/** A host's file as it was when it was read. */
+/** A client's file as it was when it was read. */
 export interface ConfigFile {
-  /** As the host names it. */
+  /** As the client names it. */
   readonly name: string;
   /** The file itself: links followed. */
   readonly real: string;
@@ -21,7 +21,7 @@ export interface ConfigFile {
 /** Somebody else wrote the file between our reading and our writing; it is as they left it. */
 export class ChangedMeanwhile extends InvalidRequest {}
 
-/** No settings file of a host is larger; a mistake or a trap is. */
+/** No settings file of a client is larger; a mistake or a trap is. */
 const maxBytes = 10_000_000;
 const byteOrderMark = "\uFEFF";
 
@@ -33,7 +33,7 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
   if (facts.isDirectory()) throw new InvalidRequest(`${name} is a folder, not a file`);
   if (!facts.isFile()) throw new InvalidRequest(`${name} is not a regular file`);
   if (facts.size > maxBytes) {
-    throw new InvalidRequest(`${name} has ${formatBytes(facts.size)}, more than any host's settings`, {
+    throw new InvalidRequest(`${name} has ${formatBytes(facts.size)}, more than any client's settings`, {
       hint: "look whether something else was written there",
     });
   }
