@@ -7,7 +7,7 @@ import { homedir } from "node:os";
 import { createLog } from "../src/orchestrator/log.ts";
 import { createServer } from "../src/server/create-server.ts";
 import { openDoor } from "../src/server/http/door.ts";
-import { createCallerHome } from "../src/server/owner/caller-home.ts";
+import { createCallerHome } from "../src/server/daemon/caller-home.ts";
 import { openBrain } from "../src/server/world.ts";
 import { version } from "../src/version.ts";
 import { mountFixtures } from "./fixtures/mount.ts";

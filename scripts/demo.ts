@@ -14,7 +14,7 @@ import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
-import { demoOwner } from "./demo/owner.ts";
+import { demoOwner } from "./demo/daemon.ts";
 import { describePlan, heading, hostEntry, say, type Download } from "./demo/print.ts";
 import { ensureStarter } from "./demo/starter.ts";
 

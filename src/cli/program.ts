@@ -15,7 +15,7 @@ export async function runProgram(words: readonly string[]): Promise<void> {
     // Hidden: fronts start it, with its output in the owner's log.
     if (words[0] === "owner") {
       const flags = parseFlags(words.slice(1));
-      await (await import("../server/owner/main.ts")).runOwner({ version, build }, flags);
+      await (await import("../server/daemon/main.ts")).runOwner({ version, build }, flags);
       return;
     }
     if (isServer(words))

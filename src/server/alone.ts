@@ -1,6 +1,6 @@
 import { parseFlags, type Flags } from "../orchestrator/config/flags.ts";
 import { version } from "../version.ts";
-import { serveClient } from "./owner/serve-client.ts";
+import { serveClient } from "./daemon/serve-client.ts";
 import { runStandalone } from "./standalone.ts";
 
 /** What the rest of the program does for a start that is none, or fails. */

@@ -9,8 +9,8 @@ import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
 import type { ServerHost } from "./host.ts";
 import { ensureHome, removeTemporary } from "./home-folder.ts";
-import { callerHost } from "./owner/caller-host.ts";
-import { runHome } from "./owner/run.ts";
+import { callerHost } from "./daemon/caller-host.ts";
+import { runHome } from "./daemon/run.ts";
 
 /** With the transport's half second for last answers, below the 2 s that hosts wait before they kill. */
 const exitBoundMs = 1_000;
@@ -35,7 +35,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
     log.warn(`unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
   });
   // The SDK is read while the home is claimed.
-  const serving = import("./owner/serve-client.ts");
+  const serving = import("./daemon/serve-client.ts");
   serving.catch(() => undefined);
   const userHome = homedir();
   const environment = process.env;

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { builtCommand, connectStdio, type StdioClient } from "../support/stdio-client.ts";
 
 const run = promisify(execFile);

@@ -5,7 +5,7 @@ import { daemonLogs, daemonRestart, daemonStart, daemonStatus, daemonStop } from
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { inOrder } from "../../src/cli/commands/daemon-logs.ts";
 import { isRunning } from "../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { connectStdio, startRaw } from "../support/stdio-client.ts";
 
 let place: OwnerHome;

@@ -10,7 +10,7 @@ import type { Check, DoctorWorld } from "../../src/cli/doctor/check.ts";
 import { checkSettings, checkTokens } from "../../src/cli/doctor/home.ts";
 import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.ts";
 import { checkModels } from "../../src/cli/doctor/models.ts";
-import { checkOwner } from "../../src/cli/doctor/owner.ts";
+import { checkOwner } from "../../src/cli/doctor/daemon.ts";
 import { report } from "../../src/cli/doctor/report.ts";
 import { runChecks } from "../../src/cli/doctor/run-checks.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";

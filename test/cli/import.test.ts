@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { truncate } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
 import { writeTinyGguf } from "../support/tiny-gguf.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { startFailure } from "../../src/ipc/start-owner.ts";
+import { startFailure } from "../../src/ipc/start-daemon.ts";
 import { OwnerUnavailable } from "../../src/orchestrator/errors.ts";
 
 const failed = (code: string) => Object.assign(new Error(`${code}: write`), { code });

@@ -4,7 +4,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ensureRunFolder, runFolder } from "../../src/ipc/run-folder.ts";
-import { startOwner } from "../../src/ipc/start-owner.ts";
+import { startOwner } from "../../src/ipc/start-daemon.ts";
 import { temporaryHome } from "../support/ipc-home.ts";
 
 let place: ReturnType<typeof temporaryHome>;

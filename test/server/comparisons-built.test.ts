@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { FakeOllamaOptions } from "../support/fake-ollama.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { connectStdio, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
 
 /** `count` pieces that differ, or they would be taken for a loop. */

@@ -1,7 +1,7 @@
 import { mkdir, realpath } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { startProjectHost, writeFiles, type ProjectHost, type ProjectHostOptions } from "../support/project-host.ts";
 
 let owner: OwnerHome;

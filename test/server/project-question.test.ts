@@ -1,7 +1,7 @@
 import { realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { startProjectHost, writeFiles, type ProjectHost } from "../support/project-host.ts";
 
 let owner: OwnerHome;

@@ -2,7 +2,7 @@ import { mkdir, realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { neededTools } from "../../src/orchestrator/facade-projects.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { startProjectHost, writeFiles, type ProjectHost, type ProjectHostOptions } from "../support/project-host.ts";
 
 let owner: OwnerHome;

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
 
 let home: OwnerHome;

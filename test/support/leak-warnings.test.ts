@@ -27,7 +27,7 @@ const inDaemon = `
   import { mkdir, writeFile } from "node:fs/promises";
   import { dirname } from "node:path";
   import { ownerLogFile } from ${address("src/ipc/run-folder.ts")};
-  import { makeOwnerHome } from ${address("test/support/owner-home.ts")};
+  import { makeOwnerHome } from ${address("test/support/daemon-home.ts")};
   it("passes", async () => {
     const place = await makeOwnerHome();
     await mkdir(dirname(ownerLogFile(place.home)), { recursive: true });

@@ -15,7 +15,7 @@ import { type ProjectAtRest, viewProject } from "../../server/client.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
 import { cutTo } from "../shell/width.ts";
-import { differences, ownerNotes } from "./config-owner.ts";
+import { differences, ownerNotes } from "./config-daemon.ts";
 import { shownProject } from "./config-project.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 

@@ -3,7 +3,7 @@ import { newestClaim, type ClaimRecord } from "../../ipc/claim-record.ts";
 import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.ts";
 import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
-import { startOwner } from "../../ipc/start-owner.ts";
+import { startOwner } from "../../ipc/start-daemon.ts";
 import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";

@@ -12,7 +12,7 @@ import { checkHome, checkSettings, checkTokens } from "../doctor/home.ts";
 import { checkClients } from "../doctor/clients.ts";
 import { checkDisk, checkMemory, checkNode } from "../doctor/machine.ts";
 import { checkModels } from "../doctor/models.ts";
-import { checkOwner, checkSocket, viewOwner } from "../doctor/owner.ts";
+import { checkOwner, checkSocket, viewOwner } from "../doctor/daemon.ts";
 import { jsonReport, report } from "../doctor/report.ts";
 import { runChecks } from "../doctor/run-checks.ts";
 import type { CommandIo } from "./io.ts";

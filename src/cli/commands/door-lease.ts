@@ -1,7 +1,7 @@
 import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
 import { createLineSplitter } from "../../ipc/lines.ts";
 import { controlPrefix, type Farewell, type Hello } from "../../ipc/protocol.ts";
-import { startOwner } from "../../ipc/start-owner.ts";
+import { startOwner } from "../../ipc/start-daemon.ts";
 import { OwnerUnavailable } from "../../orchestrator/errors.ts";
 
 export interface DoorRequest {

@@ -2,7 +2,7 @@ import { accessSync, chmodSync, constants, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
 import { listenFresh } from "../../ipc/socket-path.ts";
-import { startOwner, type StartOptions } from "../../ipc/start-owner.ts";
+import { startOwner, type StartOptions } from "../../ipc/start-daemon.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { ensureToken } from "../../ipc/token.ts";
 

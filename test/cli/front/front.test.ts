@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimFile, newestClaim } from "../../../src/ipc/claim-record.ts";
 import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import { builtCommand, initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
 
 let place: OwnerHome;

@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { OwnerHome } from "../../support/owner-home.ts";
+import type { OwnerHome } from "../../support/daemon-home.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 
 let home: OwnerHome;

@@ -3,7 +3,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCommands } from "../../../src/cli/commands.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import { runBuilt } from "./built-shell.ts";
 
 /** CSI, OSC, a C1 CSI, bidirectional override, and a line that looks like one of ours. */

@@ -10,7 +10,7 @@ import {
   searchMemory,
   showMemory,
 } from "../../../src/cli/shell/memory.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import { writeFiles } from "../../support/project-host.ts";
 
 let home: OwnerHome;

@@ -2,7 +2,7 @@ import { mkdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detectProject, initProject, showProject, trustProject } from "../../../src/cli/shell/project.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import { writeFiles } from "../../support/project-host.ts";
 
 let owner: OwnerHome;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { removeModels } from "../../../src/cli/shell/models.ts";
 import { Cancelled } from "../../../src/orchestrator/errors.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 
 let home: OwnerHome;
 

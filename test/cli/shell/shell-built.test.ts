@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { OwnerHome } from "../../support/owner-home.ts";
+import type { OwnerHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 

@@ -9,7 +9,7 @@ import {
   showTemplate,
   templatePath,
 } from "../../../src/cli/shell/template.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 
 let home: OwnerHome;
 beforeAll(async () => {

@@ -23,7 +23,7 @@ it.skipIf(process.platform === "win32")(
   async () => {
     const file = join(folder, "endless.gguf");
     await writeTinyGguf(file, { isEndless: true, contextLength: 32_768 });
-    const script = fileURLToPath(new URL("./owner.ts", import.meta.url));
+    const script = fileURLToPath(new URL("./daemon.ts", import.meta.url));
     const owner = spawn(process.execPath, ["--import", "tsx", script, modulePath, file], {
       stdio: ["ignore", "ignore", "pipe"],
     });

@@ -10,7 +10,7 @@ import { type ChildModel, loadModel, loadVocabulary } from "./load.ts";
 import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
-import { watchOwner } from "./watch-owner.ts";
+import { watchOwner } from "./watch-daemon.ts";
 
 const [modulePath = "", ownerPid = "", threads = "1"] = process.argv.slice(2);
 const log = createLogRing();

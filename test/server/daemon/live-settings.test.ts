@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { daemonStatus } from "../../../src/cli/commands/daemon.ts";
 import { startFakeOllama, type FakeOllama } from "../../support/fake-ollama.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 
 const model = { name: "smollm2:135m", reply: "one two three four five six seven eight nine ten" };

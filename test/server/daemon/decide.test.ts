@@ -6,7 +6,7 @@ import {
   hasSlept,
   isIdle,
   type Business,
-} from "../../../src/server/owner/decide.ts";
+} from "../../../src/server/daemon/decide.ts";
 
 const nothing: Business = { clients: 0, doors: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { handoverDrainMs, handoverPatienceMs, type Business } from "../../../src/server/owner/decide.ts";
-import { watchBusiness, type Watch } from "../../../src/server/owner/watch.ts";
+import { handoverDrainMs, handoverPatienceMs, type Business } from "../../../src/server/daemon/decide.ts";
+import { watchBusiness, type Watch } from "../../../src/server/daemon/watch.ts";
 
 const nothing: Business = { clients: 0, doors: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 let business: Business;

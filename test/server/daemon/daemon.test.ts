@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimGenerations } from "../../../src/ipc/claim-record.ts";
 import { isRunning } from "../../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import {
   builtCommand,
   connectStdio,

@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, readdir, readFile, rm, stat, writeFile } from "nod
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { createRotatingFile, rotateByCopy } from "../../../src/server/owner/rotating-file.ts";
+import { createRotatingFile, rotateByCopy } from "../../../src/server/daemon/rotating-file.ts";
 
 let folder: string;
 beforeEach(async () => {

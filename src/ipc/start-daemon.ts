@@ -6,7 +6,7 @@ import { isProcessAlive } from "../orchestrator/files/process-alive.ts";
 import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
 import { createExclusively } from "./exclusive-file.ts";
 import { OwnerUnreachable, probeClaim } from "./handshake.ts";
-import { ownerEnvironment } from "./owner-environment.ts";
+import { ownerEnvironment } from "./daemon-environment.ts";
 import { readOwnFile } from "./own-file.ts";
 import { ensureProgramCopy } from "./program-copy.ts";
 import { ensureRunFolder, ownerLogFile, realHome, runFolder } from "./run-folder.ts";

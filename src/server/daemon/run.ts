@@ -6,7 +6,7 @@ import type { Flags } from "../../orchestrator/config/flags.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import { createBrainKeeper, type BrainKeeper } from "./brain-keeper.ts";
 import { createCallLog, type CallLog } from "./call-log.ts";
-import { createOwner, type Owner } from "./owner.ts";
+import { createOwner, type Owner } from "./daemon.ts";
 import type { OwnerParts } from "./parts.ts";
 import { tidyRunFolder } from "./tidy.ts";
 import { watchBusiness } from "./watch.ts";

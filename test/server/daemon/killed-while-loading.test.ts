@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { engineLimitMs, installedEngine } from "../../support/engine.ts";
 import { isRunning } from "../../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/owner-home.ts";
+import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 import { tinySentence, writeTinyGguf } from "../../support/tiny-gguf.ts";
 
