@@ -26,7 +26,7 @@ import { createJobs } from "./jobs/jobs.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { createModelCreation } from "./library/create.ts";
 import { createLibrary } from "./library/library.ts";
-import { createKeeping } from "./loading/keeping.ts";
+import { createKeeping } from "./loading/pins.ts";
 import { createKnowledge } from "./estimates/knowledge.ts";
 import { createLoader } from "./loading/loader.ts";
 import { createProjects } from "./projects/projects.ts";

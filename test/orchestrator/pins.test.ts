@@ -20,7 +20,7 @@ function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
   return { ...brain, engine, live, load, pin, loaded };
 }
 
-/** A little more, once something is known of its use: see `loading/telling.ts`. */
+/** A little more, once something is known of its use: see `loading/keep-alive.ts`. */
 const setting: unknown = expect.closeTo(900, -2);
 
 describe("a pinned model", () => {

@@ -1,5 +1,5 @@
 import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
-import { createPolicies } from "../../../src/orchestrator/loading/policies.ts";
+import { createPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
 import { type MemoryState, planLoad, type ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { gib, type Machine, modelAt } from "./machine.ts";

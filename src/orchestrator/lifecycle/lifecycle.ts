@@ -5,12 +5,12 @@ import type { DocumentFiles } from "../documents/files.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { createLiveness, type Liveness } from "../liveness/liveness.ts";
 import { createTokenProbe } from "../liveness/token-probe.ts";
-import { createKeptLoads } from "./kept-loads.ts";
+import { createKeptLoads } from "./owned-models-store.ts";
 import type { Loader } from "../loading/loader.ts";
 import { createLostPins } from "./lost-pins.ts";
 import { createPreload } from "./preload.ts";
-import { createUnasked } from "./unasked.ts";
-import { createUpkeep } from "./upkeep.ts";
+import { createUnasked } from "./background-loader.ts";
+import { createUpkeep } from "./maintenance.ts";
 import type { Log } from "../log.ts";
 
 /** What happens to models in memory, and is asked of engines, without anybody asking for it. */

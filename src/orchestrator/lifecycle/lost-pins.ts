@@ -7,7 +7,7 @@ import { keyOfName } from "../store/model-name.ts";
 import type { ResidentModel } from "../types.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
-import type { Unasked } from "./unasked.ts";
+import type { Unasked } from "./background-loader.ts";
 
 /** Pinned models that their engine let go of. */
 export interface LostPins {

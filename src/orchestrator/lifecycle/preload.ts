@@ -1,7 +1,7 @@
 import type { Timers } from "../async/timers.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Log } from "../log.ts";
-import type { Unasked } from "./unasked.ts";
+import type { Unasked } from "./background-loader.ts";
 
 /** Loads models at the start. */
 export interface Preload {

@@ -2,7 +2,7 @@ import type { Timers } from "../async/timers.ts";
 import type { Engine } from "../engines/engine.ts";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { createSilences } from "./silences.ts";
+import { createSilences } from "./stall-detector.ts";
 import type { TokenProbe } from "./token-probe.ts";
 
 /**
@@ -16,7 +16,7 @@ import type { TokenProbe } from "./token-probe.ts";
  * | the machine woke up                                       | suspect                                             |
  * | a suspect gives no token within a minute                  | stuck: told, others are preferred, asked again every three minutes |
  * | any token                                                 | alive                                               |
- * | of one model none comes, while others give some             | told of that model (`silences.ts`)                  |
+ * | of one model none comes, while others give some             | told of that model (`stall-detector.ts`)                  |
  */
 export interface Liveness {
   /** A request is sent to a model that is loaded. */

@@ -10,7 +10,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
 import { lastUseMs } from "./last-use.ts";
-import type { Policies } from "./policies.ts";
+import type { Policies } from "./eviction-policies.ts";
 
 /** The domain of this machine: the only one whose memory can be measured from here. */
 export const localDomain = "local";

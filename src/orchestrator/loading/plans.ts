@@ -5,7 +5,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../types.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
-import type { Policies } from "./policies.ts";
+import type { Policies } from "./eviction-policies.ts";
 import { victimsOf } from "./queueing.ts";
 
 /** What loads would do, without doing it: the memory is looked at, the decision is `planLoad`'s. */

@@ -19,7 +19,7 @@ import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";
 import type { Plans } from "./plans.ts";
 import { smallerContext } from "./smaller-context.ts";
-import type { Stuck } from "./stuck.ts";
+import type { Stuck } from "./unconfirmed-unloads.ts";
 
 /** A plan whose evictions are done and whose memory is set aside until `release`. */
 export interface Room {

@@ -1,4 +1,4 @@
-import { createGhost, type Ghost, ghostAfter, type KnownModel, lossScale } from "./ghosts.ts";
+import { createGhost, type Ghost, ghostAfter, type KnownModel, lossScale } from "./shadow-caches.ts";
 
 /** A model served a request. */
 export interface ModelUse {

@@ -6,7 +6,7 @@ import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
-import { callHeard } from "./heard.ts";
+import { callHeard } from "./stall-detection.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { createOutputFormat } from "./structured-output.ts";
 

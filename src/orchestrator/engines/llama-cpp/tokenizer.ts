@@ -6,7 +6,7 @@ import type { PromptCountRequest } from "./child/protocol.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";
 import { createComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
-import { callHeard } from "./heard.ts";
+import { callHeard } from "./stall-detection.ts";
 import type { Loadable, Models } from "./models.ts";
 import { withSystem } from "./prepare-request.ts";
 

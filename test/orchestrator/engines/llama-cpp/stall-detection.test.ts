@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import type { ChildEvent } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
-import { callHeard } from "../../../../src/orchestrator/engines/llama-cpp/heard.ts";
+import { callHeard } from "../../../../src/orchestrator/engines/llama-cpp/stall-detection.ts";
 import { GenerationFailed } from "../../../../src/orchestrator/errors.ts";
 import { ask, endless, isRunning, never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 

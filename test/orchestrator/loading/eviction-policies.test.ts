@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
-import { createPolicies } from "../../../src/orchestrator/loading/policies.ts";
+import { createPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 
 const engine = { id: "ollama", memoryDomain: "local" };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createTelling, withSteering } from "../../../src/orchestrator/loading/telling.ts";
+import { createTelling, withSteering } from "../../../src/orchestrator/loading/keep-alive.ts";
 
 const own = { name: "qwen3:8b", asked: undefined, told: 900 };
 

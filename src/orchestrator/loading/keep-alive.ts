@@ -1,8 +1,8 @@
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Runners } from "../inventory/runners.ts";
-import type { Keeping } from "./keeping.ts";
-import type { OwnLoad, OwnLoads } from "./own-loads.ts";
+import type { Keeping } from "./pins.ts";
+import type { OwnLoad, OwnLoads } from "./owned-models.ts";
 
 /**
  * What engines are told of how long models stay, in seconds; negative: never unloaded. Names that one process answers for

@@ -9,7 +9,7 @@ import { sameModel } from "../store/model-name.ts";
 import { formatDuration } from "../text/format-duration.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
-import { dutiesOf, type Stay, touchIntervalMs } from "./duties.ts";
+import { dutiesOf, type Stay, touchIntervalMs } from "./maintenance-plan.ts";
 import type { Loader } from "../loading/loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 

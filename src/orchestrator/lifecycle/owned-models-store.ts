@@ -7,8 +7,8 @@ import { placeKey } from "../inventory/engine-key.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { isForever } from "../loading/expiry.ts";
-import type { OwnLoads } from "../loading/own-loads.ts";
-import type { Stays } from "../loading/stays.ts";
+import type { OwnLoads } from "../loading/owned-models.ts";
+import type { Stays } from "../loading/keep-alive-updates.ts";
 
 /** What was loaded here, kept over the end of this process: without it a killed owner's models would stay for ever. */
 export interface KeptLoads {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { dutiesOf, type Stay, touchIntervalMs } from "../../../src/orchestrator/lifecycle/duties.ts";
+import { dutiesOf, type Stay, touchIntervalMs } from "../../../src/orchestrator/lifecycle/maintenance-plan.ts";
 
 const minute = 60_000;
 const now = 1_800_000_000_000;

@@ -7,9 +7,9 @@ import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import type { ResidentModel } from "../types.ts";
-import type { Keeping } from "./keeping.ts";
-import type { OwnLoads } from "./own-loads.ts";
-import type { Telling } from "./telling.ts";
+import type { Keeping } from "./pins.ts";
+import type { OwnLoads } from "./owned-models.ts";
+import type { Telling } from "./keep-alive.ts";
 
 /** How long what is in memory stays there: what engines are told after a load. */
 export interface Stays {
