@@ -15,7 +15,7 @@ import type { Bench } from "./bench.ts";
 import { type AllocatorLoad, createAllocator } from "./support/fit-grid/allocator.ts";
 import { type Comparison, errorsOf } from "./support/fit-grid/errors.ts";
 import { filesIn, headerOf } from "./support/fit-grid/files.ts";
-import { createSimulatedTier, ownLoads } from "./support/fit-grid/simulated.ts";
+import { createSimulatedTier, engineLoads } from "./support/fit-grid/simulated.ts";
 
 /** 95 of 100 predictions are no further off, and none of them with its margin is too small. */
 const barPercent = 2;
@@ -116,22 +116,22 @@ async function examine(
   const facts = factsFromHeader(header);
   const model = dimensionsOf(facts);
   const loads = (model?.recurrent?.state ?? 0) === 0 ? grid : recurrentGrid;
-  const { weightsBytes, bytes, failure } = await read({ file, loads: [...ownLoads, ...loads] });
+  const { weightsBytes, bytes, failure } = await read({ file, loads: [...engineLoads, ...loads] });
   const base = { subject, architecture: header.architecture, weightsBytes: header.weightsBytes };
   if (weightsBytes === undefined)
     return { ...base, readings: [], simulated: [], note: `the allocator can't: ${failure ?? "no answer"}` };
   const simulated: Comparison[] = [];
   let unsimulated = 0;
   // The engine's own loads, and both ends of the grid.
-  for (const index of [...ownLoads.keys(), ownLoads.length, ownLoads.length + loads.length - 1]) {
-    const [load, reserved] = [[...ownLoads, ...loads][index], bytes[index]];
+  for (const index of [...engineLoads.keys(), engineLoads.length, engineLoads.length + loads.length - 1]) {
+    const [load, reserved] = [[...engineLoads, ...loads][index], bytes[index]];
     if (load === undefined || reserved === undefined) continue;
     const predictedBytes = await predict(file, load);
     if (predictedBytes === undefined) unsimulated += 1;
     else simulated.push({ predictedBytes, margin: simulatedMargin, actualBytes: weightsBytes + reserved });
   }
   const readings = loads.flatMap((load, index) => {
-    const reserved = bytes[ownLoads.length + index];
+    const reserved = bytes[engineLoads.length + index];
     if (reserved === undefined) return [];
     return [{ load: shapeOf(load, model), actualBytes: weightsBytes + reserved }];
   });

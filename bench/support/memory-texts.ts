@@ -15,11 +15,11 @@ export function createMemoryTexts(seed: number): MemoryTexts {
   // Harmonic weights: the inverse of their sum's logarithm.
   const word = (): string => vocabulary[Math.floor(vocabularySize ** random()) - 1] ?? "the";
   /** Not one of the most frequent: nobody asks for those. */
-  const tellingWord = (): string => vocabulary[100 + Math.floor(random() * (vocabularySize - 100))] ?? "the";
+  const distinctiveWord = (): string => vocabulary[100 + Math.floor(random() * (vocabularySize - 100))] ?? "the";
   return {
-    key: (index) => `${tellingWord()} ${tellingWord()} ${index}`,
+    key: (index) => `${distinctiveWord()} ${distinctiveWord()} ${index}`,
     value: () => Array.from({ length: wordsPerValue }, word).join(" "),
-    query: () => `${misspell(tellingWord())} ${tellingWord()}`,
+    query: () => `${misspell(distinctiveWord())} ${distinctiveWord()}`,
   };
 }
 

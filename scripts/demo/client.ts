@@ -14,7 +14,7 @@ export interface DemoClient {
 export const demoClientName = "ollm-demo";
 
 /** Longest silence of a server that sends progress at least every five seconds. */
-const silenceMs = 60_000;
+const stallMs = 60_000;
 
 /** What the demo reads of the tool `job`. */
 interface JobAnswer {
@@ -52,7 +52,7 @@ export async function connectDemoClient(options: {
       { name: tool, arguments: { ...input } },
       {
         signal: options.signal,
-        timeout: silenceMs,
+        timeout: stallMs,
         resetTimeoutOnProgress: true,
         onprogress: ({ message, progress, total }) => {
           if (message === undefined) return;

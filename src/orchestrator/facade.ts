@@ -375,8 +375,8 @@ export interface Orchestrator {
   /** The machine slept: what is remembered of the engines is old, and they are asked anew. Never throws. */
   wokeUp(): Promise<void>;
   /**
-   * Aborts what is under way, and ends engines and their processes. With `unloadsOwn` models that it loaded into engines
+   * Aborts what is under way, and ends engines and their processes. With `unloadsOwned` models that it loaded into engines
    * which live on leave them first, within a second.
    */
-  close(options?: { readonly unloadsOwn?: boolean }): Promise<void>;
+  close(options?: { readonly unloadsOwned?: boolean }): Promise<void>;
 }

@@ -26,7 +26,7 @@ import { createJobs } from "./jobs/jobs.ts";
 import { createLifecycle } from "./lifecycle/lifecycle.ts";
 import { createModelCreation } from "./library/create.ts";
 import { createLibrary } from "./library/library.ts";
-import { createKeeping } from "./loading/pins.ts";
+import { createPins } from "./loading/pins.ts";
 import { createKnowledge } from "./estimates/knowledge.ts";
 import { createLoader } from "./loading/loader.ts";
 import { createProjects } from "./projects/projects.ts";
@@ -44,7 +44,7 @@ import type { CallerContext } from "./types.ts";
 import type { World } from "./world.ts";
 
 /** An owner that ends must not be kept by an engine that doesn't let go. */
-const unloadOwnMs = 1_000;
+const unloadOwnedMs = 1_000;
 /** Pinned models keep an owner alive, so whether they are still there is looked at so often. */
 const pinnedLookMs = 60_000;
 
@@ -107,7 +107,7 @@ export function createOrchestrator(world: World): Orchestrator {
     observations,
     probe,
     settings,
-    keeping: createKeeping(settings),
+    pins: createPins(settings),
     leaving: engines.leaving,
     ...(knowledge.kept && { kept: knowledge.kept }),
     now,
@@ -115,7 +115,7 @@ export function createOrchestrator(world: World): Orchestrator {
     signal: closing.signal,
     log,
     publish,
-    ownLoadsChanged: () => lifecycle.changed(),
+    ownedModelsChanged: () => lifecycle.changed(),
   });
   const library = createLibrary({
     publish,
@@ -200,7 +200,7 @@ export function createOrchestrator(world: World): Orchestrator {
   async function letGoOf(engine: Engine): Promise<void> {
     await calls.settled();
     await Promise.all(operations.running().map(({ id }) => operations.ended(id)));
-    await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs), [engine]);
+    await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs), [engine]);
   }
 
   const stopObeying = obeyChanges({
@@ -263,7 +263,7 @@ export function createOrchestrator(world: World): Orchestrator {
       const { located, contextTokens } = await loadTarget(generation, caller, request);
       const plan = await loader.plan(located, contextTokens, caller.signal);
       // A load would fail with what it throws: a plan for it would be a promise.
-      if (inventory.isSilent(located.engine)) await located.engine.residency?.loaded(caller.signal);
+      if (inventory.isUnresponsive(located.engine)) await located.engine.residency?.loaded(caller.signal);
       return plan;
     }),
     loadModel: counted(async (caller, request) => {
@@ -330,7 +330,7 @@ export function createOrchestrator(world: World): Orchestrator {
       await Promise.all(inventory.engines.map((engine) => engine.health(closing.signal)));
       await lifecycle.wokeUp();
     },
-    async close({ unloadsOwn = false } = {}) {
+    async close({ unloadsOwned = false } = {}) {
       stopObeying();
       watcher.close();
       closing.abort("disconnected");
@@ -339,7 +339,7 @@ export function createOrchestrator(world: World): Orchestrator {
       await jobs.settled();
       templates.close();
       await Promise.all([memories.close(), projects.close(), comparisons.close()]);
-      if (unloadsOwn) await loader.unloadOwn(AbortSignal.timeout(unloadOwnMs));
+      if (unloadsOwned) await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
       await lifecycle.close();
       await knowledge.close();
       await engines.close();

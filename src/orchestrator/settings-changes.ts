@@ -35,6 +35,6 @@ export function obeyChanges(parts: {
     publish({ kind: "memory" });
     // What fits may be other models now, also where the engines are the same.
     publish({ kind: "models", isListChanged: replaced.length > 0 });
-    void loader.followKeepAlive(parts.signal);
+    void loader.refreshKeepAlive(parts.signal);
   });
 }

@@ -58,7 +58,7 @@ export async function viewProject(place: ProjectPlace): Promise<ProjectAtRest | 
 /**
  * Silence for this long means that the server hangs: it sends progress at least every five seconds.
  */
-const silenceMs = 60_000;
+const stallMs = 60_000;
 
 /** What a front may take to end after its host has closed its end; then it is killed. */
 const endMs = 3_000;
@@ -129,7 +129,7 @@ export async function startServer(options: {
         {
           signal,
           resetTimeoutOnProgress: true,
-          timeout: silenceMs,
+          timeout: stallMs,
           onprogress(progress) {
             const note = textNoteOf(progress);
             if (note === undefined) onProgress(progress);

@@ -66,7 +66,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 
   const { brain, calls, claim, owner, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
-  const host = tellingWarnings(callerHost({ version, log, brain, calls, claim }, ownClientId, origin), log);
+  const host = withWarnings(callerHost({ version, log, brain, calls, claim }, ownClientId, origin), log);
   const { serveClient } = await serving;
   streams = openHostStreams();
   const served = serveClient(streams, host, () => end("host", 0), { areScriptsAnswered: true });
@@ -92,7 +92,7 @@ function exitWhenWritten(output: Writable | undefined, code: number): void {
 }
 
 /** A front's user sees them in the owner's welcome; here the first call knows them. */
-function tellingWarnings(host: ServerHost, log: Log): ServerHost {
+function withWarnings(host: ServerHost, log: Log): ServerHost {
   let told: readonly string[] | undefined;
   return {
     ...host,

@@ -40,8 +40,8 @@ export interface Brain {
   settingsProblem(): string | undefined;
   readonly orchestrator: Orchestrator;
   readonly log: Log;
-  /** Ends engines and their processes; with `unloadsOwn` also models that it loaded into engines which live on. */
-  close(options?: { readonly unloadsOwn?: boolean }): Promise<void>;
+  /** Ends engines and their processes; with `unloadsOwned` also models that it loaded into engines which live on. */
+  close(options?: { readonly unloadsOwned?: boolean }): Promise<void>;
 }
 
 /**

@@ -40,16 +40,16 @@ export async function settle(): Promise<void> {
 }
 
 /** Ends of stays as Ollama tells and keeps them: each request moves its model's to "now + keep-alive". */
-export interface Stays {
+export interface KeepAliveClock {
   /** A request of another program; without seconds under the keep-alive that is told already. */
   touch(name: string, seconds?: number): void;
   /** Whether its engine unloads what is over; true unless said otherwise. */
   keepsTime: boolean;
 }
 
-export function tellStays(engine: FakeEngine, now: () => number): Stays {
+export function simulateKeepAlive(engine: FakeEngine, now: () => number): KeepAliveClock {
   const ends = new Map<string, number>();
-  const stays: Stays = {
+  const keepAlive: KeepAliveClock = {
     keepsTime: true,
     touch(name, seconds) {
       if (seconds !== undefined) engine.keepAlives.set(name, seconds);
@@ -58,22 +58,22 @@ export function tellStays(engine: FakeEngine, now: () => number): Stays {
     },
   };
   const { residency, generate } = engine;
-  if (residency === undefined) throw new Error("an engine without residency has no stays");
+  if (residency === undefined) throw new Error("an engine without residency has no keep-alive");
   Object.assign(engine, {
     async generate(...asked: Parameters<typeof generate>) {
       const answer = await generate(...asked);
-      stays.touch(asked[0].model);
+      keepAlive.touch(asked[0].model);
       return answer;
     },
     residency: {
       ...residency,
       async load(...asked: Parameters<typeof residency.load>) {
         const loaded = await residency.load(...asked);
-        stays.touch(asked[0]);
+        keepAlive.touch(asked[0]);
         return loaded;
       },
       async loaded(signal: AbortSignal) {
-        for (const [name, end] of ends) if (stays.keepsTime && end <= now()) engine.resident.delete(name);
+        for (const [name, end] of ends) if (keepAlive.keepsTime && end <= now()) engine.resident.delete(name);
         return (await residency.loaded(signal)).map((model) => {
           const end = ends.get(model.name);
           return end === undefined ? model : { ...model, expiresAt: new Date(end).toISOString() };
@@ -81,5 +81,5 @@ export function tellStays(engine: FakeEngine, now: () => number): Stays {
       },
     },
   });
-  return stays;
+  return keepAlive;
 }

@@ -156,9 +156,9 @@ describe("manage_model", () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator);
     const call = { action: "create", model: "qwen2.5-coder:7b", base: "smollm2:135m" };
-    const unasked = await connection.call("manage_model", call);
-    expect(unasked).toMatchObject({ isError: true });
-    expect(JSON.stringify(unasked)).toContain("Replace qwen2.5-coder:7b (4.7 GB, ollama)?");
+    const unconfirmed = await connection.call("manage_model", call);
+    expect(unconfirmed).toMatchObject({ isError: true });
+    expect(JSON.stringify(unconfirmed)).toContain("Replace qwen2.5-coder:7b (4.7 GB, ollama)?");
     expect(orchestrator.asked.map(([method]) => method)).not.toContain("createModel");
     await connection.call("manage_model", { ...call, confirm: true });
     expect(orchestrator.asked).toContainEqual([

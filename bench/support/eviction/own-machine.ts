@@ -1,5 +1,5 @@
 import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
-import { createPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
+import { createEvictionPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
 import { type MemoryState, planLoad, type ResidentEntry } from "../../../src/orchestrator/memory/plan.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { gib, type Machine, modelAt } from "./machine.ts";
@@ -26,7 +26,7 @@ const engine = { id: "bench", memoryDomain: "bench" };
 export function createOwnMachine({ models, capacityBytes }: Machine): OwnMachine {
   let requests = 0;
   const observations = createObservations(() => requests);
-  const policies = createPolicies({ observations, isPinned: () => false });
+  const policies = createEvictionPolicies({ observations, isPinned: () => false });
   /** Two spellings of a name are one model to the loader; those of a trace are not. */
   const idOf = (model: number) => modelId(engine.id, String(model));
   const resident = new Set<number>();

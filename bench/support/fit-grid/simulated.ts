@@ -5,7 +5,7 @@ import { batchTokens } from "../../../src/orchestrator/engines/llama-cpp/load-re
 import type { AllocatorLoad } from "./allocator.ts";
 
 /** The loads that the embedded engine itself makes, and so the ones that its estimate can be asked about. */
-export const ownLoads: readonly AllocatorLoad[] = [4_096, 16_384].map((contextTokens) => ({
+export const engineLoads: readonly AllocatorLoad[] = [4_096, 16_384].map((contextTokens) => ({
   contextTokens,
   batchTokens,
   parallel: 1,

@@ -95,7 +95,7 @@ export async function trustProject(
   const session = {
     ...(place !== undefined && { roots: [place] }),
     ...(options.yes === true && { ask: agree }),
-    unasked: "Look at it, then add --yes; or run it in a terminal.",
+    noTerminalHint: "Look at it, then add --yes; or run it in a terminal.",
   };
   return withSession(io, session, async ({ call }) => {
     const { structured } = await call<ShownProject>("project_profile", { action: "use", folder: place });

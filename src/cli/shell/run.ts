@@ -69,7 +69,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
     return report(error, io);
   }
   let chatModel: string | undefined;
-  const options = { roots: named.roots, unasked: unaskedVariable };
+  const options = { roots: named.roots, noTerminalHint: missingVariableHint };
   const exitCode = await withSession(io, options, async (session) => {
     const input = checkedInput(await io.readInput?.(session.signal));
     const split = await splitWords(words, flags, input, session);
@@ -95,7 +95,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
 }
 
 /** The hint for a template's missing variable where the user can't be asked. */
-export const unaskedVariable =
+export const missingVariableHint =
   "Give it with --var name=value (a text also with --var text=... or --file), or run this in a terminal.";
 
 /** A message to the owner has at most 4 MiB; a file is read there, and has no such bound. */

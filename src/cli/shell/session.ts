@@ -26,7 +26,7 @@ import { inShellWords } from "./shell-words.ts";
  *
  * Throw an `OrchestratorError` for what is wrong: it becomes `ollm: message` and the hint on stderr, with exit code 2
  * for `InvalidRequest` (wrong usage), 130 for `Cancelled`, else 1. A tool's own error is thrown by `call` already, and
- * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `unasked` as the
+ * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `noTerminalHint` as the
  * hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`, which drops control characters); a name
  * or a message within a line through `oneLine`. Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
  */
@@ -72,7 +72,7 @@ export interface SessionOptions {
   /** Folders whose files the user named on the command line: they may be read. */
   readonly roots?: readonly string[];
   /** The hint when there is a question and no terminal. */
-  readonly unasked?: string;
+  readonly noTerminalHint?: string;
   /** Asks in place of the terminal's one-line questions. */
   readonly ask?: (question: Question) => Promise<Answers>;
   /** What is said at Ctrl-C, instead of `interrupted`. */
@@ -82,7 +82,7 @@ export interface SessionOptions {
 }
 
 /** Longer than this nobody looks at a terminal on which nothing happens. */
-const silenceMs = 700;
+const workingDelayMs = 700;
 
 /** Runs `work` with a connection to the owner, starting one where there is none. Answers the exit code; never throws ours. */
 export async function withSession(
@@ -165,14 +165,17 @@ interface Asked {
 }
 
 /** A call that had to ask, and got no answer. */
-function notDone({ unanswered, hasDeclined }: Asked, unasked: string | undefined): OrchestratorError | undefined {
+function notDone(
+  { unanswered, hasDeclined }: Asked,
+  noTerminalHint: string | undefined,
+): OrchestratorError | undefined {
   if (hasDeclined) return declined();
   if (unanswered === undefined) return undefined;
   const fields = unanswered.fields.filter(({ type }) => type !== "boolean");
   const needed = fields.map(({ name, description }) => (description === name ? name : `${name} (${description})`));
   const what = needed.length === 0 ? unanswered.message : `${unanswered.message} Needed: ${needed.join(", ")}.`;
   const given = "Give it as NAME=VALUE, a text also as files=PATH, or run this in a terminal.";
-  return nobodyAnswers(what, unasked ?? (needed.length === 0 ? undefined : given));
+  return nobodyAnswers(what, noTerminalHint ?? (needed.length === 0 ? undefined : given));
 }
 
 async function connect(
@@ -259,14 +262,14 @@ function createSession(
         if (isAsking) line.clear();
       };
       const say = (message: string, fraction?: number): void => {
-        clearTimeout(silence);
+        clearTimeout(workingTimer);
         if (isShown && !isQuiet) line.show(message, fraction);
       };
       // The first word of the owner may take seconds: it starts, or looks at a model it has never seen.
-      const silence =
+      const workingTimer =
         io.errorColumns === undefined || onProgress !== undefined
           ? undefined
-          : setTimeout(() => say("working ..."), silenceMs);
+          : setTimeout(() => say("working ..."), workingDelayMs);
       try {
         const work = server.callTool(tool, given, {
           signal,
@@ -284,10 +287,11 @@ function createSession(
         });
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
-        if (result.isError === true) throw asked.cancelled ?? notDone(asked, options.unasked) ?? toolError(tool, text);
+        if (result.isError === true)
+          throw asked.cancelled ?? notDone(asked, options.noTerminalHint) ?? toolError(tool, text);
         return { structured: (result.structuredContent ?? {}) as Data, text };
       } finally {
-        clearTimeout(silence);
+        clearTimeout(workingTimer);
         asked.pause = () => undefined;
         if (progress === "always") line.end();
         else line.clear();

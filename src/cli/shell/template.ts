@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { foldersOf, located, said, unaskedVariable, type Generated } from "./run.ts";
+import { foldersOf, located, said, missingVariableHint, type Generated } from "./run.ts";
 import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
@@ -88,7 +88,7 @@ export async function renderTemplate(
   } catch (error) {
     return report(error, io);
   }
-  return withSession(io, { unasked: unaskedVariable, roots: foldersOf(files) }, async (session) => {
+  return withSession(io, { noTerminalHint: missingVariableHint, roots: foldersOf(files) }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);
     const filled = piped === undefined || piped === "" ? {} : await pipedInto(name, given, piped, session);

@@ -197,7 +197,7 @@ async function send(
   const temperature =
     request.temperature ?? options?.temperature ?? settingOrOwn("temperature", caller.settings, budget.own);
   const topP = request.topP ?? options?.topP ?? caller.settings.topP;
-  const keepAliveSeconds = world.loader.telling.ofAnswer(engine, model.name, request.keepAliveSeconds);
+  const keepAliveSeconds = world.loader.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world.loader;
   const more = await sequences.grant(entry.located, budget.contextTokens);
   const engineRequest: GenerationRequest = {
@@ -219,7 +219,7 @@ async function send(
   try {
     const sink = progressSink(model.name, context, sign);
     const answer = await boundedAnswer(engine, engineRequest, sink, context.signal, world.steady);
-    world.loader.telling.answered(engine, model.name, keepAliveSeconds);
+    world.loader.keepAlive.answered(engine, model.name, keepAliveSeconds);
     sequences.answered(entry.located, answer.generation);
     world.observations.generated(
       modelId(engine.id, model.name),

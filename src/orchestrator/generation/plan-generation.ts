@@ -30,7 +30,7 @@ export async function planGeneration(
       const { located } = entry;
       const { engine, model } = located;
       const plan = await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens);
-      if (source.inventory.isSilent(engine)) {
+      if (source.inventory.isUnresponsive(engine)) {
         // As in the runner: engines that hold the same models, or other ones, take over.
         down.add(engine.id);
         await engine.residency?.loaded(caller.signal);

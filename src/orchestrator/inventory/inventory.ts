@@ -44,7 +44,7 @@ export interface Inventory {
   forgetAll(): void;
   forgetResidency(engine: Engine): void;
   /** Whether the last look at what it has in memory failed. */
-  isSilent(engine: Engine): boolean;
+  isUnresponsive(engine: Engine): boolean;
   /** Its models as they were listed last; nothing is waited for. */
   lastList(engine: Engine): readonly InstalledModel[];
   /** What the engine had in memory when it was last looked at; nothing is waited for. */
@@ -345,7 +345,7 @@ export function createInventory(world: {
       drop(remembered(residencyCache, engine, []));
       lookAgainAtResidency(engine);
     },
-    isSilent: (engine) => residencyCache.get(engine)?.failure !== undefined,
+    isUnresponsive: (engine) => residencyCache.get(engine)?.failure !== undefined,
     lastList: (engine) => listCache.get(engine)?.value ?? [],
     lastResident(engine) {
       const entry = residencyCache.get(engine);

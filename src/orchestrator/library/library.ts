@@ -123,7 +123,7 @@ export function createLibrary(parts: {
     let stayed: UnloadUnconfirmed | undefined;
     for (const located of wanted) {
       const { engine, model } = located;
-      const wasPinned = loader.upkeep.isKept(engine, model.name);
+      const wasPinned = loader.maintenance.isRunnerPinned(engine, model.name);
       // An engine that can't name it any more is waited for longest.
       report({ message: `unloading ${model.name}: waiting until ${engine.id} has let go of it` });
       const went = await loader.unload(located, caller.signal).catch((error: unknown) => {

@@ -5,33 +5,33 @@ import { takesNoMemory } from "../inventory/located-model.ts";
 import type { Loader } from "../loading/loader.ts";
 
 /** Loads that nobody asked for: they make no room and install nothing. */
-export interface Unasked {
+export interface BackgroundLoader {
   /** Never throws. Without `contextTokens` it is loaded as if somebody had asked for it now. */
   load(
     name: string,
     options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
     signal: AbortSignal,
-  ): Promise<UnaskedOutcome>;
+  ): Promise<BackgroundLoadOutcome>;
 }
 
-export type UnaskedOutcome =
+export type BackgroundLoadOutcome =
   | { readonly isLoaded: true }
   /** `isWorthAnotherTry`: its engine doesn't answer yet, or the machine has too much to do. */
   | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
 
 const background = { caller: "preload", isBackground: true };
 
-export function createUnasked(parts: {
+export function createBackgroundLoader(parts: {
   readonly inventory: Pick<Inventory, "locate" | "recentLists">;
   readonly loader: Pick<Loader, "plan" | "load">;
   /** Context that a model would be loaded with. Throws what `Inventory.locate` throws. */
   readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
   readonly decisions: Decisions;
-}): Unasked {
+}): BackgroundLoader {
   const { inventory, loader, decisions } = parts;
   return {
     async load(name, { because, engineId, contextTokens: given }, signal) {
-      const leftOut = (why: string, engine: string, isWorthAnotherTry = false): UnaskedOutcome => {
+      const leftOut = (why: string, engine: string, isWorthAnotherTry = false): BackgroundLoadOutcome => {
         if (!isWorthAnotherTry) decisions.note({ kind: "preload", model: name, engine, steps: [because, why] });
         return { isLoaded: false, isWorthAnotherTry, why };
       };
@@ -63,10 +63,10 @@ export function createUnasked(parts: {
         if (!(error instanceof OrchestratorError)) throw error;
         // Not known of an engine whose list could not be read: it may hold it all the same.
         const lists = await inventory.recentLists();
-        const isSilent = lists.some(
+        const isUnresponsive = lists.some(
           ({ engine, message }) => message !== undefined && (engineId ?? engine.id) === engine.id,
         );
-        const isDown = error instanceof EngineUnreachable || (error instanceof UnknownModel && isSilent);
+        const isDown = error instanceof EngineUnreachable || (error instanceof UnknownModel && isUnresponsive);
         return leftOut(`not loaded: ${error.message}`, engineId ?? "", isDown);
       }
     },

@@ -5,12 +5,12 @@ import type { DocumentFiles } from "../documents/files.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { createLiveness, type Liveness } from "../liveness/liveness.ts";
 import { createTokenProbe } from "../liveness/token-probe.ts";
-import { createKeptLoads } from "./owned-models-store.ts";
+import { createOwnedModelsStore } from "./owned-models-store.ts";
 import type { Loader } from "../loading/loader.ts";
 import { createLostPins } from "./lost-pins.ts";
 import { createPreload } from "./preload.ts";
-import { createUnasked } from "./background-loader.ts";
-import { createUpkeep } from "./maintenance.ts";
+import { createBackgroundLoader } from "./background-loader.ts";
+import { createMaintenance } from "./maintenance.ts";
 import type { Log } from "../log.ts";
 
 /** What happens to models in memory, and is asked of engines, without anybody asking for it. */
@@ -44,34 +44,38 @@ export function createLifecycle(parts: {
   const { inventory, loader, settings, timers, signal } = parts;
   const probe = createTokenProbe({ inventory, loader, timers, signal });
   const liveness = createLiveness({ probe, timers, log: parts.log, changed: parts.statusChanged });
-  const unasked = createUnasked(parts);
-  const lost = createLostPins({ ...parts, unasked });
-  const kept = createKeptLoads({ ...parts, ours: () => loader.upkeep.ours, follow: loader.followKeepAlive });
-  const preload = createPreload({ ...parts, unasked });
+  const backgroundLoader = createBackgroundLoader(parts);
+  const lost = createLostPins({ ...parts, backgroundLoader });
+  const ownedStore = createOwnedModelsStore({
+    ...parts,
+    owned: () => loader.maintenance.owned,
+    refresh: loader.refreshKeepAlive,
+  });
+  const preload = createPreload({ ...parts, backgroundLoader });
   const afterSleep = () => liveness.checkAll(inventory.engines);
-  const upkeep = createUpkeep({ ...parts, lost, looked: () => kept.changed(), afterSleep });
+  const maintenance = createMaintenance({ ...parts, lost, polled: () => ownedStore.changed(), afterSleep });
 
   return {
     liveness,
     async start(isSafeStart) {
-      await kept.adopt(signal);
+      await ownedStore.adopt(signal);
       const names = settings().model.keepAlive.preload;
       if (isSafeStart) preload.leaveOut(names);
       else await preload.run(names, signal);
     },
     changed() {
-      kept.changed();
-      upkeep.begin();
+      ownedStore.changed();
+      maintenance.begin();
     },
     async wokeUp() {
-      upkeep.wokeUp();
+      maintenance.wokeUp();
       await afterSleep();
     },
     problems: () => [...liveness.problems(inventory.engines), ...lost.problems()],
     async close() {
-      upkeep.close();
+      maintenance.close();
       liveness.close();
-      await kept.close();
+      await ownedStore.close();
     },
   };
 }

@@ -7,14 +7,14 @@ import { keyOfName } from "../store/model-name.ts";
 import type { ResidentModel } from "../types.ts";
 import { defaultContextTokens } from "../memory/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
-import type { Unasked } from "./background-loader.ts";
+import type { BackgroundLoader } from "./background-loader.ts";
 
 /** Pinned models that their engine let go of. */
 export interface LostPins {
   /** It didn't answer at this look. */
-  wasSilent(engine: Engine): void;
+  wasUnresponsive(engine: Engine): void;
   /** What it has in memory now; loads again what it lost when it was restarted. Never throws. */
-  look(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
+  check(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
   /** Whether a look saw the model while it was pinned: only then is it missed. */
   hasSeen(engine: Engine, name: string): boolean;
   /** Whether a pinned model is, or should be, in its memory. */
@@ -28,8 +28,8 @@ interface Pin {
   readonly contextTokens: number;
 }
 
-interface Host {
-  wasSilent: boolean;
+interface EngineState {
+  wasUnresponsive: boolean;
   readonly seen: Map<string, Pin>;
   readonly missing: Map<string, { readonly name: string; readonly why: string }>;
   readonly restoredAtMs: Map<string, number>;
@@ -48,53 +48,53 @@ const againMs = 10 * 60_000;
 export function createLostPins(parts: {
   readonly inventory: Inventory;
   readonly loader: Pick<Loader, "isPinned" | "isBusy">;
-  readonly unasked: Unasked;
+  readonly backgroundLoader: BackgroundLoader;
   readonly decisions: Decisions;
   readonly now: () => number;
   readonly log: Log;
 }): LostPins {
   const { inventory, loader, decisions, now, log } = parts;
-  const hosts = new WeakMap<Engine, Host>();
-  const hostOf = (engine: Engine): Host => {
-    const host = hosts.get(engine) ?? {
-      wasSilent: false,
+  const states = new WeakMap<Engine, EngineState>();
+  const stateOf = (engine: Engine): EngineState => {
+    const state = states.get(engine) ?? {
+      wasUnresponsive: false,
       seen: new Map(),
       missing: new Map(),
       restoredAtMs: new Map(),
     };
-    hosts.set(engine, host);
-    return host;
+    states.set(engine, state);
+    return state;
   };
 
   function report(engine: Engine, { name }: Pin, why: string): void {
-    hostOf(engine).missing.set(keyOfName(name), { name, why });
+    stateOf(engine).missing.set(keyOfName(name), { name, why });
     decisions.note({ kind: "touch", model: name, engine: engine.id, steps: [`${name} is pinned and gone: ${why}`] });
     log.warn(`${name} is pinned and not in memory any more: ${why}`);
   }
 
   async function restore(engine: Engine, pin: Pin, signal: AbortSignal): Promise<void> {
-    const host = hostOf(engine);
+    const state = stateOf(engine);
     const key = keyOfName(pin.name);
-    const lastMs = host.restoredAtMs.get(key);
+    const lastMs = state.restoredAtMs.get(key);
     if (lastMs !== undefined && now() - lastMs < againMs) {
       return report(engine, pin, `${engine.id} lost it again within ${againMs / 60_000} minutes`);
     }
     const because = `${engine.id} was restarted or emptied, and ${pin.name} is pinned`;
-    const outcome = await parts.unasked.load(pin.name, { because, engineId: engine.id, ...pin }, signal);
-    if (outcome.isLoaded) host.restoredAtMs.set(key, now());
+    const outcome = await parts.backgroundLoader.load(pin.name, { because, engineId: engine.id, ...pin }, signal);
+    if (outcome.isLoaded) state.restoredAtMs.set(key, now());
     else if (!outcome.isWorthAnotherTry) report(engine, pin, `${engine.id} was restarted or emptied; ${outcome.why}`);
     else {
       // Still starting, or the machine has too much to do: tried again at the next look.
-      host.missing.set(key, { name: pin.name, why: outcome.why });
-      host.seen.set(key, pin);
-      host.wasSilent = true;
+      state.missing.set(key, { name: pin.name, why: outcome.why });
+      state.seen.set(key, pin);
+      state.wasUnresponsive = true;
     }
   }
 
   return {
-    wasSilent: (engine) => void (hostOf(engine).wasSilent = true),
-    async look(engine, resident, signal) {
-      const host = hostOf(engine);
+    wasUnresponsive: (engine) => void (stateOf(engine).wasUnresponsive = true),
+    async check(engine, resident, signal) {
+      const state = stateOf(engine);
       const isThere = new Set<string>();
       const names = resident.flatMap(({ name: listed, contextTokens }) =>
         inventory.runners.namesOf(engine, listed).map((name) => ({ name, contextTokens })),
@@ -102,28 +102,28 @@ export function createLostPins(parts: {
       for (const { name, contextTokens } of names) {
         const key = keyOfName(name);
         isThere.add(key);
-        host.missing.delete(key);
-        if (loader.isPinned(name)) host.seen.set(key, { name, contextTokens: contextTokens ?? defaultContextTokens });
+        state.missing.delete(key);
+        if (loader.isPinned(name)) state.seen.set(key, { name, contextTokens: contextTokens ?? defaultContextTokens });
       }
-      const gone = [...host.seen].filter(
+      const gone = [...state.seen].filter(
         ([key, { name }]) => !isThere.has(key) && !loader.isBusy(modelId(engine.id, name)),
       );
-      const wasRestarted = host.wasSilent || resident.length === 0;
-      host.wasSilent = false;
+      const wasRestarted = state.wasUnresponsive || resident.length === 0;
+      state.wasUnresponsive = false;
       for (const [key, pin] of gone) {
-        host.seen.delete(key);
+        state.seen.delete(key);
         if (!loader.isPinned(pin.name)) continue;
         if (wasRestarted) await restore(engine, pin, signal);
         else report(engine, pin, `${engine.id} let it go for another program; its next use loads it again`);
       }
     },
-    hasSeen: (engine, name) => hostOf(engine).seen.has(keyOfName(name)),
+    hasSeen: (engine, name) => stateOf(engine).seen.has(keyOfName(name)),
     isExpecting(engine) {
-      return [...hostOf(engine).seen.values()].some(({ name }) => loader.isPinned(name));
+      return [...stateOf(engine).seen.values()].some(({ name }) => loader.isPinned(name));
     },
     problems: () =>
       inventory.engines.flatMap((engine) =>
-        [...hostOf(engine).missing.values()]
+        [...stateOf(engine).missing.values()]
           .filter(({ name }) => loader.isPinned(name))
           .map(({ name, why }) => `${name} is pinned and not in memory: ${why}`),
       ),

@@ -1,7 +1,7 @@
 import { isForever } from "../loading/expiry.ts";
 
 /** What an engine has in memory, as far as its upkeep goes. Pure. */
-export interface Stay {
+export interface MaintainedModel {
   readonly name: string;
   /** As the engine says; undefined where it doesn't. */
   readonly expiresAtMs: number | undefined;
@@ -15,8 +15,8 @@ export interface Stay {
   readonly lastActivityMs: number;
 }
 
-export interface Duties {
-  /** Pinned ones that are told again to stay. `isLosing`: their engine would unload them. */
+export interface MaintenancePlan {
+  /** Pinned ones whose keep-alive is renewed. `isLosing`: their engine would unload them. */
   readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
   /** Those whose time is over, and that their engine keeps all the same. */
   readonly expire: readonly string[];
@@ -29,23 +29,23 @@ const graceMs = 30_000;
  * What is to be done for what is in memory. `awakeSinceMs`: nothing grows idle while the machine sleeps, so the time
  * before the last waking doesn't count.
  */
-export function dutiesOf(
-  stays: readonly Stay[],
+export function planMaintenance(
+  models: readonly MaintainedModel[],
   clock: { readonly nowMs: number; readonly awakeSinceMs: number; readonly touchEveryMs: number },
-): Duties {
+): MaintenancePlan {
   const { nowMs, awakeSinceMs, touchEveryMs } = clock;
-  const idle = stays.filter(({ isBusy }) => !isBusy);
-  const isLosing = ({ expiresAtMs }: Stay) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);
-  const isDue = (stay: Stay) => isLosing(stay) || nowMs - stay.lastActivityMs >= touchEveryMs;
-  const isOver = ({ toldSeconds, lastActivityMs }: Stay) =>
+  const idle = models.filter(({ isBusy }) => !isBusy);
+  const isLosing = ({ expiresAtMs }: MaintainedModel) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);
+  const isDue = (model: MaintainedModel) => isLosing(model) || nowMs - model.lastActivityMs >= touchEveryMs;
+  const isOver = ({ toldSeconds, lastActivityMs }: MaintainedModel) =>
     toldSeconds !== undefined &&
     toldSeconds > 0 &&
     nowMs - Math.max(lastActivityMs, awakeSinceMs) > toldSeconds * 1_000 + graceMs;
   return {
     touch: idle
-      .filter((stay) => stay.isPinned && isDue(stay))
-      .map((stay) => ({ name: stay.name, isLosing: isLosing(stay) })),
-    expire: idle.filter((stay) => !stay.isPinned && stay.isOurs && isOver(stay)).map(({ name }) => name),
+      .filter((model) => model.isPinned && isDue(model))
+      .map((model) => ({ name: model.name, isLosing: isLosing(model) })),
+    expire: idle.filter((model) => !model.isPinned && model.isOurs && isOver(model)).map(({ name }) => name),
   };
 }
 

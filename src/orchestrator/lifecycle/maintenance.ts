@@ -9,24 +9,24 @@ import { sameModel } from "../store/model-name.ts";
 import { formatDuration } from "../text/format-duration.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
-import { dutiesOf, type Stay, touchIntervalMs } from "./maintenance-plan.ts";
+import { planMaintenance, type MaintainedModel, touchIntervalMs } from "./maintenance-plan.ts";
 import type { Loader } from "../loading/loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 
 /** Looks now and then at what is in memory, as long as something of ours is. */
-export interface Upkeep {
+export interface Maintenance {
   /** Something of ours may be in memory now. */
   begin(): void;
   /** One look, now. Never throws. */
-  look(): Promise<void>;
+  poll(): Promise<void>;
   /** The machine slept: nothing has grown idle meanwhile. */
   wokeUp(): void;
   close(): void;
 }
 
-const lookMs = 20_000;
+const pollIntervalMs = 20_000;
 /** Whoever loads is about to use it. */
-const firstLookMs = 2_000;
+const firstPollMs = 2_000;
 /** Engines unload a little after the end of a keep-alive. */
 const endSlackMs = 1_000;
 /** So late a timer means that the machine slept; nobody may have told yet. */
@@ -36,9 +36,9 @@ const sleepGapMs = 30_000;
  * Pinned models are told again to stay, what its engine should have unloaded is unloaded, and what others do to our
  * models is noticed. Only what an engine has in memory is touched: a touch must load nothing.
  */
-export function createUpkeep(parts: {
+export function createMaintenance(parts: {
   readonly inventory: Inventory;
-  readonly loader: Pick<Loader, "isPinned" | "isBusy" | "upkeep">;
+  readonly loader: Pick<Loader, "isPinned" | "isBusy" | "maintenance">;
   readonly lost: LostPins;
   readonly decisions: Decisions;
   readonly settings: () => Settings;
@@ -47,17 +47,17 @@ export function createUpkeep(parts: {
   readonly now: () => number;
   readonly log: Log;
   /** A look has ended. */
-  readonly looked: () => void;
+  readonly polled: () => void;
   /** Asks the engines whether they are alive, before anything expires. */
   readonly afterSleep: () => Promise<void>;
   readonly signal: AbortSignal;
-}): Upkeep {
+}): Maintenance {
   const { inventory, loader, lost, decisions, timers, now, log, signal } = parts;
-  const { ours, touch, expire } = loader.upkeep;
+  const { owned, touch, expire } = loader.maintenance;
   let cancel: (() => void) | undefined;
   let awakeSinceMs = now();
   let wasDueAtMs: number | undefined;
-  let looking: Promise<void> | undefined;
+  let polling: Promise<void> | undefined;
   /** Pinned models that somebody else loaded are touched too. */
   const touchedAtMs = new Map<string, number>();
 
@@ -67,57 +67,57 @@ export function createUpkeep(parts: {
     wasDueAtMs = now() + delayMs;
     cancel = timers.after(delayMs, () => {
       cancel = undefined;
-      void look();
+      void poll();
     });
   }
 
-  function stayOf(engine: Engine, model: ResidentModel): Stay {
-    const own = ours.of(engine, model.name);
+  function maintainedModel(engine: Engine, model: ResidentModel): MaintainedModel {
+    const own = owned.of(engine, model.name);
     const expiresAtMs = Date.parse(model.expiresAt ?? "");
     return {
       name: model.name,
       expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
-      isPinned: loader.upkeep.isKept(engine, model.name),
+      isPinned: loader.maintenance.isRunnerPinned(engine, model.name),
       isBusy: loader.isBusy(modelId(engine.id, model.name)),
-      isOurs: !ours.isForeign(engine, model.name),
+      isOurs: !owned.isForeign(engine, model.name),
       toldSeconds: own?.told,
       lastActivityMs: Math.max(
-        ours.lastActivityMs(engine, model.name),
+        owned.lastActivityMs(engine, model.name),
         touchedAtMs.get(modelId(engine.id, model.name)) ?? 0,
       ),
     };
   }
 
-  async function lookAt(engine: Engine): Promise<void> {
+  async function pollEngine(engine: Engine): Promise<void> {
     const resident = await inventory.resident(engine, 0);
-    if (inventory.isSilent(engine)) {
-      lost.wasSilent(engine);
+    if (inventory.isUnresponsive(engine)) {
+      lost.wasUnresponsive(engine);
       return;
     }
     const isBusy = (name: string) => loader.isBusy(modelId(engine.id, name));
-    ours.look(engine, resident, isBusy);
-    for (const { name, told } of ours.all(engine)) {
+    owned.observe(engine, resident, isBusy);
+    for (const { name, told } of owned.all(engine)) {
       if (isBusy(name) || resident.some((model) => sameModel(model.name, name))) continue;
       // What becomes of a pinned one is noted by `lost`.
-      if (!loader.upkeep.isKept(engine, name)) {
-        const idleMs = now() - ours.lastActivityMs(engine, name);
+      if (!loader.maintenance.isRunnerPinned(engine, name)) {
+        const idleMs = now() - owned.lastActivityMs(engine, name);
         decisions.note({ kind: "expire", model: name, engine: engine.id, steps: [whyGone(engine.id, told, idleMs)] });
       }
-      ours.forget(engine, name);
+      owned.forget(engine, name);
     }
-    await lost.look(engine, resident, signal);
+    await lost.check(engine, resident, signal);
     // The embedded engine's children belong to nobody else, and it keeps their time itself.
-    if (engine.kind !== "llama-cpp") await doDuties(engine, resident);
+    if (engine.kind !== "llama-cpp") await maintain(engine, resident);
   }
 
-  async function doDuties(engine: Engine, resident: readonly ResidentModel[]): Promise<void> {
+  async function maintain(engine: Engine, resident: readonly ResidentModel[]): Promise<void> {
     const { timeout } = parts.settings().model.keepAlive;
     const clock = { nowMs: now(), awakeSinceMs, touchEveryMs: touchIntervalMs(timeout) };
-    const duties = dutiesOf(
-      resident.map((model) => stayOf(engine, model)),
+    const plan = planMaintenance(
+      resident.map((model) => maintainedModel(engine, model)),
       clock,
     );
-    for (const { name, isLosing } of duties.touch) {
+    for (const { name, isLosing } of plan.touch) {
       if (isLosing) {
         const steps = [`${engine.id} would have unloaded ${name}, which is pinned: told again to keep it`];
         decisions.note({ kind: "touch", model: name, engine: engine.id, steps });
@@ -125,7 +125,7 @@ export function createUpkeep(parts: {
       touchedAtMs.set(modelId(engine.id, name), now());
       await attempt(`touching ${name}`, () => touch(engine, name, signal));
     }
-    for (const name of duties.expire) await attempt(`unloading ${name}`, () => expire(engine, name, signal));
+    for (const name of plan.expire) await attempt(`unloading ${name}`, () => expire(engine, name, signal));
   }
 
   async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
@@ -137,57 +137,57 @@ export function createUpkeep(parts: {
     }
   }
 
-  async function lookOnce(): Promise<void> {
+  async function pollOnce(): Promise<void> {
     if (wasDueAtMs !== undefined && now() - wasDueAtMs > sleepGapMs) {
       awakeSinceMs = now();
       await attempt("looking at the engines after a sleep", parts.afterSleep);
     }
     wasDueAtMs = undefined;
-    for (const engine of inventory.engines) await attempt(`looking at ${engine.id}`, () => lookAt(engine));
-    parts.looked();
+    for (const engine of inventory.engines) await attempt(`looking at ${engine.id}`, () => pollEngine(engine));
+    parts.polled();
     // With nothing of ours in memory nothing wakes the machine.
-    const isNeeded = (engine: Engine) => ours.all(engine).length > 0 || lost.isExpecting(engine);
-    if (inventory.engines.some(isNeeded)) schedule(nextLookMs());
+    const isNeeded = (engine: Engine) => owned.all(engine).length > 0 || lost.isExpecting(engine);
+    if (inventory.engines.some(isNeeded)) schedule(nextPollMs());
   }
 
   /** Until the next keep-alive of ours has ended; one that is over already is no reason to look more often. */
-  function nextLookMs(): number {
+  function nextPollMs(): number {
     const ends = inventory.engines.flatMap((engine) =>
-      ours.all(engine).flatMap(({ name, told = -1 }) => {
-        const endsInMs = ours.lastActivityMs(engine, name) + told * 1_000 - now();
+      owned.all(engine).flatMap(({ name, told = -1 }) => {
+        const endsInMs = owned.lastActivityMs(engine, name) + told * 1_000 - now();
         return told < 0 || endsInMs <= 0 ? [] : [endsInMs + endSlackMs];
       }),
     );
-    return Math.min(lookMs, ...ends);
+    return Math.min(pollIntervalMs, ...ends);
   }
 
-  function look(): Promise<void> {
-    looking ??= lookOnce().finally(() => {
-      looking = undefined;
+  function poll(): Promise<void> {
+    polling ??= pollOnce().finally(() => {
+      polling = undefined;
     });
-    return looking;
+    return polling;
   }
 
   /** A pin that goes before the next look would not be missed. */
   function hasUnseenPin(): boolean {
     return inventory.engines.some((engine) =>
-      ours.all(engine).some(({ name }) => loader.isPinned(name) && !lost.hasSeen(engine, name)),
+      owned.all(engine).some(({ name }) => loader.isPinned(name) && !lost.hasSeen(engine, name)),
     );
   }
 
   return {
     begin() {
-      const isLate = cancel !== undefined && (wasDueAtMs ?? 0) - now() > firstLookMs;
-      if (cancel === undefined && looking === undefined) schedule(firstLookMs);
-      else if (isLate && hasUnseenPin()) schedule(firstLookMs);
-      else if (isLate && nextLookMs() < (wasDueAtMs ?? 0) - now()) schedule(nextLookMs());
+      const isLate = cancel !== undefined && (wasDueAtMs ?? 0) - now() > firstPollMs;
+      if (cancel === undefined && polling === undefined) schedule(firstPollMs);
+      else if (isLate && hasUnseenPin()) schedule(firstPollMs);
+      else if (isLate && nextPollMs() < (wasDueAtMs ?? 0) - now()) schedule(nextPollMs());
       // What came during a look may have come too late for it.
-      else if (cancel === undefined) void looking?.finally(() => cancel === undefined && schedule(firstLookMs));
+      else if (cancel === undefined) void polling?.finally(() => cancel === undefined && schedule(firstPollMs));
     },
-    look,
+    poll,
     wokeUp() {
       awakeSinceMs = now();
-      if (wasDueAtMs !== undefined) wasDueAtMs = now() + lookMs;
+      if (wasDueAtMs !== undefined) wasDueAtMs = now() + pollIntervalMs;
     },
     close() {
       cancel?.();
@@ -196,7 +196,7 @@ export function createUpkeep(parts: {
   };
 }
 
-/** A look comes up to `lookMs` late, and an engine's clock may be a little ahead. */
+/** A look comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */
 const clockSlackMs = 5_000;
 
 /** Why a model of ours is not in its engine's memory any more, when nothing here unloaded it. */
@@ -207,6 +207,6 @@ function whyGone(engine: string, told: number | undefined, idleMs: number): stri
   if (told >= 0 && idleMs + clockSlackMs >= told * 1_000) {
     return `${idle}: its keep-alive of ${formatDuration(told * 1_000)} ended, unloaded by ${engine}`;
   }
-  const stay = told < 0 ? "although it was to stay" : `before its keep-alive of ${formatDuration(told * 1_000)} ended`;
-  return `gone ${stay}: ${engine} was restarted, made room or was asked by another program`;
+  const when = told < 0 ? "although it was to stay" : `before its keep-alive of ${formatDuration(told * 1_000)} ended`;
+  return `gone ${when}: ${engine} was restarted, made room or was asked by another program`;
 }

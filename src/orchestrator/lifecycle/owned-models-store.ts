@@ -7,11 +7,11 @@ import { placeKey } from "../inventory/engine-key.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { isForever } from "../loading/expiry.ts";
-import type { OwnLoads } from "../loading/owned-models.ts";
-import type { Stays } from "../loading/keep-alive-updates.ts";
+import type { OwnedModels } from "../loading/owned-models.ts";
+import type { KeepAliveUpdates } from "../loading/keep-alive-updates.ts";
 
 /** What was loaded here, kept over the end of this process: without it a killed owner's models would stay for ever. */
-export interface KeptLoads {
+export interface OwnedModelsStore {
   /** Writes down what is loaded now and was used of late, where that is other than before, behind the caller's back. */
   changed(): void;
   /**
@@ -44,15 +44,15 @@ const tolerantMs = 60_000;
 /** A use changes what is written down so often at most. */
 const activityStepMs = 300_000;
 
-export function createKeptLoads(parts: {
+export function createOwnedModelsStore(parts: {
   readonly files?: DocumentFiles;
   readonly inventory: Inventory;
-  readonly ours: () => OwnLoads;
-  readonly follow: Stays["follow"];
+  readonly owned: () => OwnedModels;
+  readonly refresh: KeepAliveUpdates["refresh"];
   readonly now: () => number;
   readonly log: Log;
-}): KeptLoads {
-  const { inventory, ours, now, log } = parts;
+}): OwnedModelsStore {
+  const { inventory, owned, now, log } = parts;
   let opened: Promise<JournaledDocument<State, State>> | undefined;
   let writing: Promise<void> | undefined;
   let isStale = false;
@@ -76,12 +76,12 @@ export function createKeptLoads(parts: {
     // The embedded engine's children end with their owner.
     const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
     const loads = lasting.flatMap((engine) =>
-      ours()
+      owned()
         .all(engine)
         .map((own) => {
-          const lastMs = ours().lastActivityMs(engine, own.name);
+          const lastMs = owned().lastActivityMs(engine, own.name);
           const activeMs = lastMs - (lastMs % activityStepMs);
-          // Keep-alives differ a little from answer to answer (`withSteering`), which is not worth a write each.
+          // Keep-alives differ a little from answer to answer (`withEvictionBias`), which is not worth a write each.
           const told = own.told === undefined ? undefined : Math.floor(own.told);
           return { engine: placeOf(engine), ...own, told, activeMs };
         }),
@@ -120,18 +120,18 @@ export function createKeptLoads(parts: {
           const own = kept.filter(({ engine: place }) => place === placeOf(engine));
           if (own.length === 0) continue;
           const residents = await inventory.resident(engine, 0);
-          if (inventory.isSilent(engine)) unseen = [...unseen, ...own];
+          if (inventory.isUnresponsive(engine)) unseen = [...unseen, ...own];
           for (const resident of residents) {
             const known = own.find(({ name }) => sameModel(name, resident.name));
-            if (known === undefined || ours().of(engine, resident.name) !== undefined) continue;
+            if (known === undefined || owned().of(engine, resident.name) !== undefined) continue;
             const isOther =
               known.digest !== undefined && resident.digest !== undefined && known.digest !== resident.digest;
-            if (isOther || !isAsTold(known, resident.expiresAt, now())) continue;
+            if (isOther || !isUnchanged(known, resident.expiresAt, now())) continue;
             const { name, digest, asked, told } = known;
-            ours().note(engine, { name, digest, asked, told }, stayBeganMs(told, resident.expiresAt, now()));
+            owned().note(engine, { name, digest, asked, told }, keepAliveStartMs(told, resident.expiresAt, now()));
           }
         }
-        await parts.follow(signal);
+        await parts.refresh(signal);
       } catch (error) {
         log.warn(`models of an owner before: ${error instanceof Error ? error.message : String(error)}`);
       } finally {
@@ -148,16 +148,20 @@ export function createKeptLoads(parts: {
 }
 
 /** When its time began anew, by its end: later, that end would look like the use of somebody else. */
-function stayBeganMs(told: number | undefined, expiresAt: string | undefined, nowMs: number): number {
+function keepAliveStartMs(told: number | undefined, expiresAt: string | undefined, nowMs: number): number {
   const beganMs = Date.parse(expiresAt ?? "") - (told ?? 0) * 1_000;
   return told === undefined || told < 0 || Number.isNaN(beganMs) ? nowMs : Math.min(nowMs, beganMs);
 }
 
 /** Whether it can be the same load still, and nobody else has said since how long it stays. */
-function isAsTold({ told, activeMs }: State["loads"][number], expiresAt: string | undefined, nowMs: number): boolean {
+function isUnchanged(
+  { told, activeMs }: State["loads"][number],
+  expiresAt: string | undefined,
+  nowMs: number,
+): boolean {
   const expiresAtMs = Date.parse(expiresAt ?? "");
   if (told === undefined || Number.isNaN(expiresAtMs)) return false;
   if (told < 0) return isForever(expiresAtMs, nowMs);
-  const stayMs = told * 1_000 + tolerantMs;
-  return nowMs <= activeMs + activityStepMs + stayMs && expiresAtMs <= nowMs + stayMs;
+  const keepAliveMs = told * 1_000 + tolerantMs;
+  return nowMs <= activeMs + activityStepMs + keepAliveMs && expiresAtMs <= nowMs + keepAliveMs;
 }

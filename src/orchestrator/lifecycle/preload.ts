@@ -1,7 +1,7 @@
 import type { Timers } from "../async/timers.ts";
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Log } from "../log.ts";
-import type { Unasked } from "./background-loader.ts";
+import type { BackgroundLoader } from "./background-loader.ts";
 
 /** Loads models at the start. */
 export interface Preload {
@@ -16,17 +16,17 @@ const againMs = 30_000;
 const tries = 40;
 
 export function createPreload(parts: {
-  readonly unasked: Unasked;
+  readonly backgroundLoader: BackgroundLoader;
   readonly decisions: Decisions;
   readonly timers: Timers;
   readonly log: Log;
 }): Preload {
-  const { unasked, decisions, timers, log } = parts;
+  const { backgroundLoader, decisions, timers, log } = parts;
   const because = "model.keepAlive.preload names it";
 
   async function load(name: string, signal: AbortSignal): Promise<void> {
     for (let left = tries; left > 0 && !signal.aborted; left -= 1) {
-      const outcome = await unasked.load(name, { because }, signal);
+      const outcome = await backgroundLoader.load(name, { because }, signal);
       if (outcome.isLoaded) return;
       if (!outcome.isWorthAnotherTry || left === 1) {
         log.warn(`preload ${name}: ${outcome.why}`);

@@ -2,7 +2,7 @@ import type { Timers } from "../async/timers.ts";
 import type { Engine } from "../engines/engine.ts";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../errors.ts";
 import type { Log } from "../log.ts";
-import { createSilences } from "./stall-detector.ts";
+import { createStallDetector } from "./stall-detector.ts";
 import type { TokenProbe } from "./token-probe.ts";
 
 /**
@@ -66,7 +66,7 @@ export function createLiveness(parts: {
 }): Liveness {
   const { timers, log } = parts;
   const states = new Map<Engine, State>();
-  const silences = createSilences(parts);
+  const stalls = createStallDetector(parts);
   let isClosed = false;
 
   const stateOf = (engine: Engine): State => {
@@ -121,7 +121,7 @@ export function createLiveness(parts: {
       .probe(engine)
       .then(({ outcome, text }) => {
         if (outcome === "token") alive(engine);
-        else if (outcome === "silence") markStuck(engine, text);
+        else if (outcome === "timeout") markStuck(engine, text);
         else if (otherwise !== undefined) markStuck(engine, otherwise);
         else if (state.stuck !== undefined && state.waiting > 0) markStuck(engine, state.stuck);
         // Nobody can be asked and nobody waits: the next request will tell.
@@ -148,7 +148,7 @@ export function createLiveness(parts: {
     const orBusy = engine.kind === "ollama" ? ", or busy with another program" : "";
     const why = `${engine.id} answers, but has given no token for ${seconds} s: it is stuck${orBusy}`;
     void suspect(engine, why).then(() => {
-      // Once more after the next such silence.
+      // Once more after the next such timeout.
       state.lastSignMs = timers.now();
       watch(engine);
     });
@@ -165,7 +165,7 @@ export function createLiveness(parts: {
       state.waiting += 1;
       const ownPatienceMs = patienceMs + promptTokens * patienceMsPerToken;
       state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
-      const waiting = silences.begin(engine.id, model, ownPatienceMs);
+      const waiting = stalls.begin(engine.id, model, ownPatienceMs);
       watch(engine);
       const begunMs = timers.now();
       let hasToken = false;
@@ -173,12 +173,12 @@ export function createLiveness(parts: {
       return {
         progress() {
           alive(engine);
-          waiting.heard();
+          waiting.progress();
         },
         token() {
           hasToken = true;
           alive(engine);
-          waiting.heard();
+          waiting.progress();
         },
         end(error) {
           if (isOver) return;
@@ -198,7 +198,7 @@ export function createLiveness(parts: {
       };
     },
     problem: (engine) => states.get(engine)?.stuck,
-    problems: (engines) => engines.flatMap((engine) => states.get(engine)?.stuck ?? silences.problems(engine.id)),
+    problems: (engines) => engines.flatMap((engine) => states.get(engine)?.stuck ?? stalls.problems(engine.id)),
     async checkAll(engines) {
       await Promise.all(engines.map((engine) => suspect(engine, undefined)));
     },
@@ -209,7 +209,7 @@ export function createLiveness(parts: {
         cancelAgain?.();
       }
       states.clear();
-      silences.close();
+      stalls.close();
     },
   };
 }

@@ -5,7 +5,7 @@ import { modelId } from "../inventory/model-id.ts";
  * Models of which requests wait, and that give no token, while their engine may answer for others: one of its processes
  * may hang alone.
  */
-export interface Silences {
+export interface StallDetector {
   /** A request is sent to the model; it may take so long to its first token. */
   begin(engineId: string, model: string, patienceMs: number): Waiting;
   /** A sentence each. */
@@ -15,11 +15,11 @@ export interface Silences {
 
 export interface Waiting {
   /** It was heard of. */
-  heard(): void;
+  progress(): void;
   end(): void;
 }
 
-interface Silence {
+interface WatchedModel {
   readonly engineId: string;
   readonly model: string;
   waiting: number;
@@ -29,56 +29,56 @@ interface Silence {
   problem: string | undefined;
 }
 
-export function createSilences(parts: { readonly timers: Timers; readonly changed: () => void }): Silences {
+export function createStallDetector(parts: { readonly timers: Timers; readonly changed: () => void }): StallDetector {
   const { timers } = parts;
-  const silences = new Map<string, Silence>();
+  const models = new Map<string, WatchedModel>();
 
-  function setProblem(silence: Silence, problem: string | undefined): void {
-    if (silence.problem === problem) return;
-    silence.problem = problem;
+  function setProblem(watched: WatchedModel, problem: string | undefined): void {
+    if (watched.problem === problem) return;
+    watched.problem = problem;
     parts.changed();
   }
 
-  function watch(silence: Silence): void {
-    silence.cancel?.();
-    const leftMs = silence.lastHeardMs + silence.patienceMs - timers.now();
-    if (leftMs > 0) silence.cancel = timers.after(leftMs, () => watch(silence));
+  function watch(watched: WatchedModel): void {
+    watched.cancel?.();
+    const leftMs = watched.lastHeardMs + watched.patienceMs - timers.now();
+    if (leftMs > 0) watched.cancel = timers.after(leftMs, () => watch(watched));
     else {
-      const { engineId, model, patienceMs } = silence;
-      setProblem(silence, `${model} has given no token for ${Math.round(patienceMs / 1_000)} s on ${engineId}`);
+      const { engineId, model, patienceMs } = watched;
+      setProblem(watched, `${model} has given no token for ${Math.round(patienceMs / 1_000)} s on ${engineId}`);
     }
   }
 
   return {
     begin(engineId, model, patienceMs) {
       const id = modelId(engineId, model);
-      const known = silences.get(id);
+      const known = models.get(id);
       const fresh = { engineId, model, waiting: 0, patienceMs: 0, lastHeardMs: timers.now() };
-      const silence: Silence = known ?? { ...fresh, cancel: undefined, problem: undefined };
-      silences.set(id, silence);
-      silence.waiting += 1;
-      silence.patienceMs = Math.max(silence.patienceMs, patienceMs);
-      if (silence.problem === undefined) watch(silence);
+      const watched: WatchedModel = known ?? { ...fresh, cancel: undefined, problem: undefined };
+      models.set(id, watched);
+      watched.waiting += 1;
+      watched.patienceMs = Math.max(watched.patienceMs, patienceMs);
+      if (watched.problem === undefined) watch(watched);
       return {
-        heard() {
-          silence.lastHeardMs = timers.now();
-          if (silence.problem === undefined) return;
-          setProblem(silence, undefined);
-          watch(silence);
+        progress() {
+          watched.lastHeardMs = timers.now();
+          if (watched.problem === undefined) return;
+          setProblem(watched, undefined);
+          watch(watched);
         },
         end() {
-          silence.waiting -= 1;
-          if (silence.waiting > 0) return;
-          silence.cancel?.();
-          silences.delete(id);
-          setProblem(silence, undefined);
+          watched.waiting -= 1;
+          if (watched.waiting > 0) return;
+          watched.cancel?.();
+          models.delete(id);
+          setProblem(watched, undefined);
         },
       };
     },
-    problems: (id) => [...silences.values()].flatMap(({ engineId, problem }) => (engineId === id && problem) || []),
+    problems: (id) => [...models.values()].flatMap(({ engineId, problem }) => (engineId === id && problem) || []),
     close() {
-      for (const { cancel } of silences.values()) cancel?.();
-      silences.clear();
+      for (const { cancel } of models.values()) cancel?.();
+      models.clear();
     },
   };
 }

@@ -11,11 +11,11 @@ import { sameModel } from "../store/model-name.ts";
  * | outcome   | what is known                                                                          |
  * |-----------|-----------------------------------------------------------------------------------------|
  * | `token`   | it gave one, or somebody else was answered meanwhile                                      |
- * | `silence` | an idle model gave none within a minute                                                   |
+ * | `timeout` | an idle model gave none within a minute                                                   |
  * | `unknown` | nothing of ours is in memory and idle, or it doesn't answer at all, which others tell       |
  */
 export interface ProbeResult {
-  readonly outcome: "token" | "silence" | "unknown";
+  readonly outcome: "token" | "timeout" | "unknown";
   /** A sentence for people. */
   readonly text: string;
 }
@@ -28,12 +28,12 @@ const unknown: ProbeResult = { outcome: "unknown", text: "" };
 /** One token of a model that we have in memory anyhow, and that is idle: nothing is loaded for it, and it is no use. */
 export function createTokenProbe(parts: {
   readonly inventory: Inventory;
-  readonly loader: Pick<Loader, "isBusy" | "upkeep">;
+  readonly loader: Pick<Loader, "isBusy" | "maintenance">;
   readonly timers: Timers;
   readonly signal: AbortSignal;
 }): TokenProbe {
   const { inventory, loader, timers, signal } = parts;
-  const { ours, hold } = loader.upkeep;
+  const { owned, hold } = loader.maintenance;
 
   async function expiry(engine: Engine, name: string): Promise<string | undefined> {
     return (await inventory.resident(engine, 0)).find((model) => sameModel(model.name, name))?.expiresAt;
@@ -70,10 +70,10 @@ export function createTokenProbe(parts: {
       const after = await expiry(engine, name);
       if (after !== undefined && after !== before) return { outcome: "token", text: "" };
       const text = `${engine.id} answers, but ${name} gave no token within ${boundMs / 1_000} s: restart it`;
-      return after === undefined ? unknown : { outcome: "silence", text };
+      return after === undefined ? unknown : { outcome: "timeout", text };
     } finally {
       cancel();
-      ours.acted(engine, name);
+      owned.acted(engine, name);
       inventory.forgetResidency(engine);
       held.release();
     }
@@ -84,7 +84,7 @@ export function createTokenProbe(parts: {
     if (engine.kind === "llama-cpp") return unknown;
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
       const isIdle = !loader.isBusy(modelId(engine.id, name));
-      const isOurs = ours.of(engine, name) !== undefined;
+      const isOurs = owned.of(engine, name) !== undefined;
       if (isIdle && isOurs) return ask(engine, name, contextTokens ?? defaultContextTokens);
     }
     return unknown;

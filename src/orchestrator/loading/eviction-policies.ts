@@ -9,7 +9,7 @@ type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
 
 /** The eviction policy of each memory domain, and what it is told. */
-export interface Policies {
+export interface EvictionPolicies {
   /** A model begins to answer a request. Pinned ones are left out: they can't be evicted. */
   served(engine: Engine, resident: Model): void;
   /** How much there was to share at the last look. */
@@ -23,10 +23,10 @@ export interface Policies {
   forget(id: string): void;
 }
 
-export function createPolicies(parts: {
+export function createEvictionPolicies(parts: {
   readonly observations: Pick<Observations, "of">;
   readonly isPinned: (name: string) => boolean;
-}): Policies {
+}): EvictionPolicies {
   const domains = new Map<string, { readonly policy: EvictionPolicy; capacityBytes: number }>();
   const domainOf = (id: string) => {
     // What serves before the first look, as what an earlier process loaded does, counts; nothing goes for it.

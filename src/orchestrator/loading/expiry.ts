@@ -49,8 +49,8 @@ export function judge(
   const isTold = (fromMs: number, toMs: number): boolean => {
     if (toldSeconds === undefined) return true;
     if (toldSeconds < 0) return isForever(expiresAtMs, atMs);
-    const stayMs = toldSeconds * 1_000;
-    return expiresAtMs - toMs - stillMs <= stayMs && stayMs <= expiresAtMs - fromMs + stillMs;
+    const keepAliveMs = toldSeconds * 1_000;
+    return expiresAtMs - toMs - stillMs <= keepAliveMs && keepAliveMs <= expiresAtMs - fromMs + stillMs;
   };
   if (before !== undefined && before.activityMs === activityMs) {
     if (Math.abs(expiresAtMs - before.expiresAtMs) <= stillMs) return "ours";

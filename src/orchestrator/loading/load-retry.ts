@@ -16,7 +16,7 @@ import { smallerContext } from "./smaller-context.ts";
  * evicted. Throws `OutOfMemory` with what would fit when nothing is left that may go, or it did not help, and
  * `LoadFailed` when the engine's process was killed while there was memory enough.
  */
-export type LoadWithSecondTry = (
+export type LoadWithRetry = (
   located: LocatedModel,
   made: LoadPlan,
   attempt: () => Promise<unknown>,
@@ -30,14 +30,14 @@ export type LoadWithSecondTry = (
  */
 const missingShare = 1 / 4;
 
-export function createSecondTry(parts: {
+export function createLoadRetry(parts: {
   readonly rooms: Pick<RoomMaker, "evictMore">;
   readonly decisions: Decisions;
   readonly inventory: Pick<Inventory, "recentLists">;
   readonly source: MemoryStateSource;
   readonly quickEstimate: Estimates["quick"];
   readonly estimate: Estimates["of"];
-}): LoadWithSecondTry {
+}): LoadWithRetry {
   const { rooms, decisions, inventory } = parts;
 
   async function explained(

@@ -19,22 +19,22 @@ import type { Change, LoadResult } from "../facade.ts";
 import type { LoadPlan, Operation } from "../types.ts";
 import { createEstimates, type Estimates } from "../estimates/estimates.ts";
 import { firstThatKnows } from "./first-that-knows.ts";
-import type { Keeping } from "./pins.ts";
+import type { Pins } from "./pins.ts";
 import type { KeptLearning } from "../estimates/kept-learning.ts";
 import { lastUseMs } from "./last-use.ts";
 import { createLeases, type Lease } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import { createOccupancy } from "./occupancy.ts";
 import { createMoreSequences, type MoreSequences } from "./more-sequences.ts";
-import { createOwnLoads, type OwnLoads } from "./owned-models.ts";
-import { createPolicies } from "./eviction-policies.ts";
+import { createOwnedModels, type OwnedModels } from "./owned-models.ts";
+import { createEvictionPolicies } from "./eviction-policies.ts";
 import { type Asker, type LoaderQueueing, type TakeTurn } from "./queueing.ts";
 import { createPlans } from "./plans.ts";
 import { createRoomMaker } from "./room.ts";
-import { createSecondTry } from "./load-retry.ts";
-import { createStays, type Stays } from "./keep-alive-updates.ts";
-import { createStuck } from "./unconfirmed-unloads.ts";
-import { createTelling, type Telling } from "./keep-alive.ts";
+import { createLoadRetry } from "./load-retry.ts";
+import { createKeepAliveUpdates, type KeepAliveUpdates } from "./keep-alive-updates.ts";
+import { createUnconfirmedUnloads } from "./unconfirmed-unloads.ts";
+import { createKeepAlive, type KeepAlive } from "./keep-alive.ts";
 
 export type { Lease } from "./leases.ts";
 
@@ -61,18 +61,18 @@ export interface Loader extends LoaderQueueing {
    * another name (`Inventory.residentOf`), which leaves with it, or with `isOnlyItsName` stays.
    */
   unload(located: LocatedModel, signal: AbortSignal, isOnlyItsName?: boolean): Promise<Unloaded | undefined>;
-  unloadOwn: Stays["unloadOwn"];
-  setPinned: Stays["setPinned"];
-  pinnedCount: Stays["pinnedCount"];
-  followKeepAlive: Stays["follow"];
+  unloadOwned: KeepAliveUpdates["unloadOwned"];
+  setPinned: KeepAliveUpdates["setPinned"];
+  pinnedCount: KeepAliveUpdates["pinnedCount"];
+  refreshKeepAlive: KeepAliveUpdates["refresh"];
   /** Whether a model that is in memory stays there. */
   isPinned(name: string): boolean;
   /** What engines are told with answers of how long models stay. */
-  readonly telling: Pick<Telling, "ofAnswer" | "answered">;
+  readonly keepAlive: Pick<KeepAlive, "forAnswer" | "answered">;
   isBusy(id: string): boolean;
   readonly sequences: MoreSequences;
   /** What looks after models in memory works with. */
-  readonly upkeep: LoaderUpkeep;
+  readonly maintenance: LoaderMaintenance;
   estimate: Estimates["of"];
   quickEstimate: Estimates["quick"];
   /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
@@ -87,12 +87,12 @@ export interface Unloaded {
   readonly name: string;
 }
 
-export interface LoaderUpkeep {
-  readonly ours: OwnLoads;
+export interface LoaderMaintenance {
+  readonly owned: OwnedModels;
   /** Tells the engine once more how long a model in memory stays. No use: its last one stays what it was. */
   touch(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
   /** Whether it, or what shares its process, is to stay. */
-  isKept(engine: Engine, name: string): boolean;
+  isRunnerPinned(engine: Engine, name: string): boolean;
   /** Unloads what its engine keeps beyond its time, unless somebody uses it by now. */
   expire(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
   /** A lease that is no use. */
@@ -107,7 +107,7 @@ export function createLoader(parts: {
   readonly probe: MemoryProbe;
   /** Asked anew each time. */
   readonly settings: () => Settings;
-  readonly keeping: Keeping;
+  readonly pins: Pins;
   /** Engines that were replaced and still hold what was under way. */
   readonly leaving: () => readonly Engine[];
   readonly decisions: Decisions;
@@ -127,9 +127,9 @@ export function createLoader(parts: {
   readonly log: Log;
   readonly publish: (change: Change) => void;
   /** What was loaded here, or what its engine was told of it, is other than before. */
-  readonly ownLoadsChanged: () => void;
+  readonly ownedModelsChanged: () => void;
 }): Loader {
-  const { inventory, operations, observations, settings, keeping, decisions, now, steady, log, publish } = parts;
+  const { inventory, operations, observations, settings, pins, decisions, now, steady, log, publish } = parts;
   const domains = new Map<string, MemoryDomain>();
   const locks = new Map<string, Mutex>();
   const { runners } = inventory;
@@ -140,18 +140,18 @@ export function createLoader(parts: {
     parts.changed();
   };
   const occupancy = createOccupancy(leases, loadingChanged, runners.slotOf);
-  const isKept = (engine: Engine, name: string) => runners.namesOf(engine, name).some(keeping.isPinned);
-  const ours = createOwnLoads({
+  const isRunnerPinned = (engine: Engine, name: string) => runners.namesOf(engine, name).some(pins.isPinned);
+  const owned = createOwnedModels({
     now,
     lastUsedMs: (engine, name) => lastUseMs(observations, runners, engine, name),
-    changed: () => parts.ownLoadsChanged(),
+    changed: () => parts.ownedModelsChanged(),
   });
-  const stuck = createStuck(steady);
-  const policies = createPolicies({ observations, isPinned: keeping.isPinned });
-  const telling = createTelling({
-    keeping,
+  const unconfirmed = createUnconfirmedUnloads(steady);
+  const policies = createEvictionPolicies({ observations, isPinned: pins.isPinned });
+  const keepAlive = createKeepAlive({
+    pins,
     runners,
-    ours,
+    owned,
     decisions,
     lossSeconds: (engine, name) => policies.losses(engine)(modelId(engine.id, name)),
   });
@@ -167,12 +167,12 @@ export function createLoader(parts: {
     domains: domainOf,
     leaving: parts.leaving,
     isBusy: occupancy.isBusy,
-    isPinned: keeping.isPinned,
+    isPinned: pins.isPinned,
     isAwaited: parts.isAwaited,
     losses: policies.losses,
-    saw: (engine, resident) => ours.look(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
-    isForeign: ours.isForeign,
-    isStuck: stuck.has,
+    saw: (engine, resident) => owned.observe(engine, resident, (name) => occupancy.isBusy(modelId(engine.id, name))),
+    isForeign: owned.isForeign,
+    hasUnconfirmedUnload: unconfirmed.has,
   };
 
   const plans = createPlans({ source, estimate: estimates.of, policies, now });
@@ -230,23 +230,23 @@ export function createLoader(parts: {
       // Cheap, and restarts the model's idle time.
       const { contextTokens } = made;
       const asked = options.keepAliveSeconds;
-      const told = asked === undefined ? undefined : telling.ofLoad(engine, model.name, asked);
-      const again = { ...options, contextTokens, ...keepAlive(told) };
+      const told = asked === undefined ? undefined : keepAlive.forLoad(engine, model.name, asked);
+      const again = { ...options, contextTokens, ...keepAliveOption(told) };
       await residency?.load(model.name, again, report, signal).finally(release);
-      if (told !== undefined) telling.toldAgain(engine, model.name, asked, told);
+      if (told !== undefined) keepAlive.renewed(engine, model.name, asked, told);
       return { ...base, loadMs: 0, wasLoaded: true, plan: made };
     }
     let startedAtMs = steady();
-    keeping.wasLoaded(model.name);
+    pins.wasLoaded(model.name);
     const asked = options.keepAliveSeconds;
-    const told = telling.ofLoad(engine, model.name, asked);
+    const told = keepAlive.forLoad(engine, model.name, asked);
     try {
       report({ message: `loading ${model.name} (${formatBytes(made.estimate.predictedBytes)})` });
       const attempt = async () => {
         startedAtMs = steady();
-        await residency?.load(model.name, { ...options, ...keepAlive(told) }, report, signal);
+        await residency?.load(model.name, { ...options, ...keepAliveOption(told) }, report, signal);
       };
-      await loadWithSecondTry(located, made, attempt, report, signal);
+      await loadWithRetry(located, made, attempt, report, signal);
     } catch (error) {
       if (error instanceof LoadFailed) observations.failed(id, error.message, true);
       if (error instanceof LoadFailed || error instanceof EngineUnreachable) {
@@ -260,13 +260,13 @@ export function createLoader(parts: {
       release();
     }
     const loadMs = steady() - startedAtMs;
-    stuck.forget(id);
+    unconfirmed.forget(id);
     const own = { name: model.name, digest: model.digest, asked, told };
-    ours.note(engine, own);
+    owned.note(engine, own);
     observations.loaded(id, loadMs);
     policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes });
     // Pinned, or let go of, while it was on its way.
-    if (telling.isStale(own)) await stays.tell(engine, model.name, signal);
+    if (keepAlive.isStale(own)) await keepAliveUpdates.apply(engine, model.name, signal);
     return { ...base, loadMs, wasLoaded: false, plan: made };
   }
 
@@ -284,10 +284,10 @@ export function createLoader(parts: {
       const isToStay = isShared && isOnlyItsName;
       if (isToStay ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
       const isOne = isOnlyItsName || resident === undefined;
-      const wasPinned = keeping.isPinned(model.name);
-      for (const each of isOne ? [model.name] : runners.namesOf(engine, model.name)) keeping.release(each);
+      const wasPinned = pins.isPinned(model.name);
+      for (const each of isOne ? [model.name] : runners.namesOf(engine, model.name)) pins.unpin(each);
       // What stays for another name need not stay for ever.
-      if (isToStay && wasPinned) await stays.tell(engine, name, signal);
+      if (isToStay && wasPinned) await keepAliveUpdates.apply(engine, name, signal);
       if (isToStay || resident === undefined) return { bytes: 0, name: model.name };
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
       const as = isShared ? ` for ${model.name}, which it was loaded for too` : "";
@@ -300,9 +300,9 @@ export function createLoader(parts: {
   async function expire(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
     await inTurn(engine.memoryDomain, async () => {
       const isThere = (await inventory.resident(engine, 0)).some((model) => sameModel(model.name, name));
-      const isUsed = !occupancy.mayBeEvicted(modelId(engine.id, name)) || isKept(engine, name);
-      if (!isThere || isUsed || ours.isForeign(engine, name)) return;
-      const told = ours.of(engine, name)?.told ?? 0;
+      const isUsed = !occupancy.mayBeEvicted(modelId(engine.id, name)) || isRunnerPinned(engine, name);
+      if (!isThere || isUsed || owned.isForeign(engine, name)) return;
+      const told = owned.of(engine, name)?.told ?? 0;
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
       const steps = [`not used for ${told} s, and ${engine.id} kept it: unloaded`];
       decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
@@ -314,14 +314,14 @@ export function createLoader(parts: {
     occupancy,
     leases,
     decisions,
-    stuck,
+    unconfirmed,
     plans,
     quickEstimate: estimates.quick,
     domainOf,
     inTurn,
-    left: ours.forget,
+    left: owned.forget,
   });
-  const loadWithSecondTry = createSecondTry({
+  const loadWithRetry = createLoadRetry({
     rooms,
     decisions,
     inventory,
@@ -329,13 +329,13 @@ export function createLoader(parts: {
     quickEstimate: estimates.quick,
     estimate: estimates.of,
   });
-  const stays = createStays({
+  const keepAliveUpdates = createKeepAliveUpdates({
     inventory,
-    keeping,
-    telling,
-    ours,
+    pins,
+    keepAlive,
+    owned,
     isEvicting: occupancy.isEvicting,
-    isKept,
+    isRunnerPinned,
     inTurn,
     log,
     publish,
@@ -353,19 +353,19 @@ export function createLoader(parts: {
     isEvicting: occupancy.isEvicting,
     lossSeconds: ({ engine, model }) => policies.losses(engine)(modelId(engine.id, model.name)),
     unload,
-    unloadOwn: stays.unloadOwn,
-    setPinned: stays.setPinned,
-    isPinned: keeping.isPinned,
-    telling,
+    unloadOwned: keepAliveUpdates.unloadOwned,
+    setPinned: keepAliveUpdates.setPinned,
+    isPinned: pins.isPinned,
+    keepAlive,
     sequences: createMoreSequences({ source, quickEstimate: estimates.quick, domainOf, decisions }),
-    pinnedCount: stays.pinnedCount,
-    followKeepAlive: stays.follow,
+    pinnedCount: keepAliveUpdates.pinnedCount,
+    refreshKeepAlive: keepAliveUpdates.refresh,
     isBusy: occupancy.isBusy,
     isLoading: occupancy.isLoading,
-    upkeep: {
-      ours,
-      touch: (engine, name, signal) => inTurn(engine.memoryDomain, () => stays.tell(engine, name, signal)),
-      isKept,
+    maintenance: {
+      owned,
+      touch: (engine, name, signal) => inTurn(engine.memoryDomain, () => keepAliveUpdates.apply(engine, name, signal)),
+      isRunnerPinned,
       expire,
       hold: (id) => leases.take(id, false),
     },
@@ -381,7 +381,7 @@ export function createLoader(parts: {
   };
 }
 
-function keepAlive(seconds: number | undefined): Pick<LoadOptions, "keepAliveSeconds"> {
+function keepAliveOption(seconds: number | undefined): Pick<LoadOptions, "keepAliveSeconds"> {
   return seconds === undefined ? {} : { keepAliveSeconds: seconds };
 }
 

@@ -10,7 +10,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { Settings } from "../config/schema.ts";
 import type { ResidentModel } from "../types.ts";
 import { lastUseMs } from "./last-use.ts";
-import type { Policies } from "./eviction-policies.ts";
+import type { EvictionPolicies } from "./eviction-policies.ts";
 
 /** The domain of this machine: the only one whose memory can be measured from here. */
 export const localDomain = "local";
@@ -29,13 +29,13 @@ export interface MemoryStateSource {
   readonly isPinned: (name: string) => boolean;
   /** Somebody waits for an answer of it. */
   readonly isAwaited: (id: string) => boolean;
-  readonly losses: Policies["losses"];
+  readonly losses: EvictionPolicies["losses"];
   /** Told what is loaded, before it is asked which of it is foreign. */
   readonly saw: (engine: Engine, resident: readonly ResidentModel[]) => void;
   /** Loaded, or used of late, by somebody else: goes last. */
   readonly isForeign: (engine: Engine, name: string) => boolean;
   /** Told to leave, and not seen to. */
-  readonly isStuck: (id: string) => boolean;
+  readonly hasUnconfirmedUnload: (id: string) => boolean;
 }
 
 /**
@@ -130,7 +130,7 @@ async function residentEntries(
       isBusy: isLeaving || source.isBusy(id),
       isPinned: names.some(source.isPinned),
       isAwaited: ids.some(source.isAwaited),
-      ...(source.isStuck(id) ? { isStuck: true } : {}),
+      ...(source.hasUnconfirmedUnload(id) ? { hasUnconfirmedUnload: true } : {}),
       ...(reloadSeconds === undefined ? {} : { reloadSeconds }),
       lastUsedMs: lastUseMs(observations, inventory.runners, engine, model.name) ?? 0,
       isForeign: source.isForeign(engine, model.name),

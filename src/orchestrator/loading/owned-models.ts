@@ -5,7 +5,7 @@ import { judge, type Sighting } from "./expiry.ts";
 import { localDomain } from "./memory-state.ts";
 
 /** A model that was loaded through this program. */
-export interface OwnLoad {
+export interface OwnedModel {
   readonly name: string;
   readonly digest?: string | undefined;
   /** Keep-alive that the request named, in seconds. */
@@ -15,17 +15,17 @@ export interface OwnLoad {
 }
 
 /** What was loaded here, engine by engine; everything else in memory is somebody else's. */
-export interface OwnLoads {
+export interface OwnedModels {
   /** Its engine was told so just now, or at `atMs` since the epoch. */
-  note(engine: Engine, load: OwnLoad, atMs?: number): void;
+  note(engine: Engine, load: OwnedModel, atMs?: number): void;
   /** Something of ours that is no use restarted its time: a touch, a probe. */
   acted(engine: Engine, name: string): void;
   forget(engine: Engine, name: string): void;
-  of(engine: Engine, name: string): OwnLoad | undefined;
+  of(engine: Engine, name: string): OwnedModel | undefined;
   /** Whether it is still loaded is for the engine to say. */
-  all(engine: Engine): readonly OwnLoad[];
+  all(engine: Engine): readonly OwnedModel[];
   /** Compares what an engine has in memory with what it was told; a busy model is not judged. */
-  look(engine: Engine, resident: readonly ResidentModel[], isBusy: (name: string) => boolean): void;
+  observe(engine: Engine, resident: readonly ResidentModel[], isBusy: (name: string) => boolean): void;
   /** Loaded, or used a short while ago, by somebody else: it goes last, and not for being idle. */
   isForeign(engine: Engine, name: string): boolean;
   /** Milliseconds since the epoch of the last thing that restarted its time, by whomever. */
@@ -33,7 +33,7 @@ export interface OwnLoads {
 }
 
 interface Entry {
-  load: OwnLoad;
+  load: OwnedModel;
   actedAtMs: number;
   sighting: Sighting | undefined;
   touchedAtMs: number | undefined;
@@ -48,18 +48,18 @@ const foreignUseMs = 15 * 60_000;
  * By engine, not by its id: what was loaded at another address is not here. `lastUsedMs`: end of the last use through
  * this program. `changed` is called when what is loaded, or what was told, is other than before.
  */
-export function createOwnLoads(parts: {
+export function createOwnedModels(parts: {
   readonly now: () => number;
   readonly lastUsedMs: (engine: Engine, name: string) => number | undefined;
   readonly changed: () => void;
-}): OwnLoads {
+}): OwnedModels {
   const { now } = parts;
   const byEngine = new WeakMap<Engine, Map<string, Entry>>();
   const entryOf = (engine: Engine, name: string) => byEngine.get(engine)?.get(keyOfName(name));
   const ownActivityMs = (engine: Engine, { load, actedAtMs }: Entry) =>
     Math.max(actedAtMs, parts.lastUsedMs(engine, load.name) ?? 0);
 
-  function lookAt(engine: Engine, entry: Entry, resident: ResidentModel): void {
+  function observeModel(engine: Engine, entry: Entry, resident: ResidentModel): void {
     const expiresAtMs = Date.parse(resident.expiresAt ?? "");
     if (Number.isNaN(expiresAtMs)) return;
     const activityMs = ownActivityMs(engine, entry);
@@ -93,12 +93,12 @@ export function createOwnLoads(parts: {
     },
     of: (engine, name) => entryOf(engine, name)?.load,
     all: (engine) => [...(byEngine.get(engine)?.values() ?? [])].map(({ load }) => load),
-    look(engine, resident, isBusy) {
+    observe(engine, resident, isBusy) {
       // Nobody but us speaks to the embedded engine's children.
       if (engine.kind === "llama-cpp") return;
       for (const model of resident) {
         const entry = entryOf(engine, model.name);
-        if (entry !== undefined && !isBusy(model.name)) lookAt(engine, entry, model);
+        if (entry !== undefined && !isBusy(model.name)) observeModel(engine, entry, model);
       }
     },
     isForeign(engine, name) {

@@ -13,17 +13,17 @@ import type { ModelOverrides } from "../types.ts";
  * | a pattern of `model.keepAlive.models` | until `release`; again from its next load, or other patterns |
  * | `model.keepAlive.enabled: false`      | nothing is, whatever else is said                            |
  */
-export interface Keeping {
+export interface Pins {
   isPinned(name: string): boolean;
   /** Throws `InvalidRequest` while the settings forbid pins. */
   pin(name: string): void;
-  release(name: string): void;
+  unpin(name: string): void;
   /** It was not in memory before and is now. */
   wasLoaded(name: string): void;
   /** Seconds without use that a load is told; negative: never unloaded. Undefined: the engine decides. */
-  secondsOfLoad(name: string, asked?: number): number | undefined;
+  keepAliveForLoad(name: string, asked?: number): number | undefined;
   /** The same of an answer, 0 being at once. Undefined: as its load was told. */
-  secondsOfAnswer(name: string, asked?: number): number | undefined;
+  keepAliveForAnswer(name: string, asked?: number): number | undefined;
 }
 
 /** More is for ever: Ollama counts nanoseconds in 64 bits, and what is too long for those would be unloaded at once. */
@@ -32,17 +32,17 @@ const longestSeconds = 10 * 365 * 86_400;
 const shortestLoadSeconds = 60;
 
 /** `settings` is asked anew each time. */
-export function createKeeping(settings: () => Settings): Keeping {
+export function createPins(settings: () => Settings): Pins {
   const pinned = new Set<string>();
   /** Model → the patterns that it was released from. */
-  const released = new Map<string, string>();
+  const unpinned = new Map<string, string>();
 
   function isPinned(name: string): boolean {
     const { enabled, models } = settings().model.keepAlive;
     const key = keyOfName(name);
     if (!enabled || pinned.has(key)) return enabled;
     const isMeant = models.some((pattern) => matchesName(pattern, name));
-    return isMeant && released.get(key) !== JSON.stringify(models);
+    return isMeant && unpinned.get(key) !== JSON.stringify(models);
   }
 
   function configuredSeconds(name: string): number {
@@ -61,18 +61,18 @@ export function createKeeping(settings: () => Settings): Keeping {
       }
       pinned.add(keyOfName(name));
     },
-    release(name) {
+    unpin(name) {
       pinned.delete(keyOfName(name));
-      released.set(keyOfName(name), JSON.stringify(settings().model.keepAlive.models));
+      unpinned.set(keyOfName(name), JSON.stringify(settings().model.keepAlive.models));
     },
-    wasLoaded: (name) => void released.delete(keyOfName(name)),
-    secondsOfLoad(name, asked) {
+    wasLoaded: (name) => void unpinned.delete(keyOfName(name)),
+    keepAliveForLoad(name, asked) {
       if (isPinned(name)) return -1;
       if (asked !== undefined) return bounded(asked);
       if (!settings().model.keepAlive.enabled) return undefined;
       return configuredSeconds(name) || shortestLoadSeconds;
     },
-    secondsOfAnswer(name, asked) {
+    keepAliveForAnswer(name, asked) {
       if (isPinned(name)) return -1;
       if (asked !== undefined) return bounded(asked);
       return settings().model.keepAlive.enabled && configuredSeconds(name) === 0 ? 0 : undefined;

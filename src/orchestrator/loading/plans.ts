@@ -5,7 +5,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { LoadPlan, ResidentModel } from "../types.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
-import type { Policies } from "./eviction-policies.ts";
+import type { EvictionPolicies } from "./eviction-policies.ts";
 import { victimsOf } from "./queueing.ts";
 
 /** What loads would do, without doing it: the memory is looked at, the decision is `planLoad`'s. */
@@ -22,7 +22,7 @@ export interface Plans {
 export function createPlans(parts: {
   readonly source: MemoryStateSource;
   readonly estimate: Estimates["of"];
-  readonly policies: Pick<Policies, "looked">;
+  readonly policies: Pick<EvictionPolicies, "looked">;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }): Plans {

@@ -19,7 +19,7 @@ import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { Occupancy } from "./occupancy.ts";
 import type { Plans } from "./plans.ts";
 import { smallerContext } from "./smaller-context.ts";
-import type { Stuck } from "./unconfirmed-unloads.ts";
+import type { UnconfirmedUnloads } from "./unconfirmed-unloads.ts";
 
 /** A plan whose evictions are done and whose memory is set aside until `release`. */
 export interface Room {
@@ -57,7 +57,7 @@ export function createRoomMaker(parts: {
   readonly occupancy: Occupancy;
   readonly leases: Leases;
   readonly decisions: Decisions;
-  readonly stuck: Stuck;
+  readonly unconfirmed: UnconfirmedUnloads;
   readonly plans: Pick<Plans, "of" | "targetOf">;
   /** Without asking an engine. */
   readonly quickEstimate: Estimates["quick"];
@@ -67,7 +67,7 @@ export function createRoomMaker(parts: {
   /** A model was taken out of an engine's memory. */
   readonly left: (engine: Engine, name: string) => void;
 }): RoomMaker {
-  const { source, occupancy, leases, decisions, stuck, plans, domainOf } = parts;
+  const { source, occupancy, leases, decisions, unconfirmed, plans, domainOf } = parts;
   const { targetOf } = plans;
   const { inventory } = source;
 
@@ -129,7 +129,7 @@ export function createRoomMaker(parts: {
       } catch (error) {
         release();
         // The model itself was to go, to come back with more context: nothing else can go instead.
-        if (!(error instanceof UnloadUnconfirmed) || stuck.has(id)) throw error;
+        if (!(error instanceof UnloadUnconfirmed) || unconfirmed.has(id)) throw error;
         note(located, "replan", [error.message], made);
         return planAgain;
       }
@@ -182,10 +182,10 @@ export function createRoomMaker(parts: {
       const id = modelId(engine.id, victim.name);
       try {
         await engine.residency?.unload(victim.name, signal);
-        stuck.forget(id);
+        unconfirmed.forget(id);
         parts.left(engine, victim.name);
       } catch (error) {
-        if (error instanceof UnloadUnconfirmed) stuck.note(id);
+        if (error instanceof UnloadUnconfirmed) unconfirmed.note(id);
         throw error;
       } finally {
         inventory.forgetResidency(engine);

@@ -1,22 +1,22 @@
 /** Models that were told to leave and were not seen to. Ids name engine and model. */
-export interface Stuck {
+export interface UnconfirmedUnloads {
   note(id: string): void;
   forget(id: string): void;
   has(id: string): boolean;
 }
 
 /** So long nobody's load waits for it again; after that it may be chosen once more. */
-const stuckMs = 600_000;
+const retryAfterMs = 600_000;
 
 /** `now`: milliseconds of a clock that nobody sets. */
-export function createStuck(now: () => number): Stuck {
+export function createUnconfirmedUnloads(now: () => number): UnconfirmedUnloads {
   const sinceMs = new Map<string, number>();
   return {
     note: (id) => void sinceMs.set(id, now()),
     forget: (id) => void sinceMs.delete(id),
     has(id) {
       const since = sinceMs.get(id);
-      return since !== undefined && now() - since < stuckMs;
+      return since !== undefined && now() - since < retryAfterMs;
     },
   };
 }

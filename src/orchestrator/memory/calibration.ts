@@ -25,7 +25,7 @@ export const unobserved: ComputeCalibration = { outputs: "batch", scale: 1, obse
 const plausible = { least: 0.4, most: 2.5 };
 
 /** Formulas of the two habits that are closer than this can't be told apart by an observation. */
-const tellingRatio = 1.25;
+const significantRatio = 1.25;
 /** Share of the careful formula below which an observation speaks for the other one: it was never that much too high. */
 const clearlyLess = 0.8;
 
@@ -53,7 +53,7 @@ function habitOf(observation: ComputeObservation): ReservedOutputs | undefined {
   const { observedBytes, batchBytes, sequencesBytes } = observation;
   const [toBatch, toSequences] = [ratioTo("batch", observation), ratioTo("sequences", observation)];
   if (!isPlausible(toBatch) && !isPlausible(toSequences)) return undefined;
-  if (batchBytes < sequencesBytes * tellingRatio) return undefined;
+  if (batchBytes < sequencesBytes * significantRatio) return undefined;
   const isLess = observedBytes < batchBytes * clearlyLess;
   return isLess && Math.abs(Math.log(toSequences)) < Math.abs(Math.log(toBatch)) ? "sequences" : "batch";
 }

@@ -71,10 +71,12 @@ export function atMost(limit: Limit, evictableCount: number): string {
   return `with everything idle unloaded ${free} ${formatBytes(limit.freeBytes)}, needed ${formatBytes(limit.neededBytes)}`;
 }
 
-export function whatStays(stays: readonly ResidentEntry[]): string {
-  if (stays.length === 0) return "";
-  const words = stays.map((entry) =>
-    entry.isStuck === true ? `${entry.name} does not leave` : `${entry.name} is ${entry.isBusy ? "busy" : "pinned"}`,
+export function whatRemains(remaining: readonly ResidentEntry[]): string {
+  if (remaining.length === 0) return "";
+  const words = remaining.map((entry) =>
+    entry.hasUnconfirmedUnload === true
+      ? `${entry.name} does not leave`
+      : `${entry.name} is ${entry.isBusy ? "busy" : "pinned"}`,
   );
   return `; ${words.join(", ")}`;
 }

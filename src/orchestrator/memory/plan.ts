@@ -15,7 +15,7 @@ import {
   tightest,
 } from "./limits.ts";
 import { placementOf } from "./placement.ts";
-import { atMost, requirement, situation, whatIsLeft, whatStays } from "./plan-words.ts";
+import { atMost, requirement, situation, whatIsLeft, whatRemains } from "./plan-words.ts";
 import { isOfTarget, type LoadTarget, type MemoryState, type ResidentEntry } from "./state.ts";
 
 export { neededBytes } from "./limits.ts";
@@ -76,14 +76,14 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   const opening = [situation(before, state, others), requirement(target, state, before)];
   if (reached === undefined) {
     const most = tightest(limits, [...replaced, ...evictable]);
-    const stays = others.filter((entry) => !evictable.includes(entry));
+    const remaining = others.filter((entry) => !evictable.includes(entry));
     return {
       ...base,
       ...numbers,
       fits: false,
       atMost: { freeBytes: Math.max(0, most.freeBytes), limit: most.kind === "cap" ? "memory.maxBytes" : "memory" },
       evict: [],
-      steps: [...opening, `does not fit: ${atMost(most, evictable.length + replaced.length)}${whatStays(stays)}`],
+      steps: [...opening, `does not fit: ${atMost(most, evictable.length + replaced.length)}${whatRemains(remaining)}`],
     };
   }
 
@@ -168,7 +168,7 @@ function chooseFor(
 
 /** Whether a load may have it unloaded. */
 export function isEvictable(entry: ResidentEntry): boolean {
-  return !entry.isBusy && !entry.isPinned && entry.isStuck !== true;
+  return !entry.isBusy && !entry.isPinned && entry.hasUnconfirmedUnload !== true;
 }
 
 /** Of `EvictionCandidate`. */

@@ -24,7 +24,7 @@ export interface ResidentEntry {
   /** Somebody waits for it: evicted after those that nobody waits for. */
   readonly isAwaited?: boolean;
   /** Told to leave a while ago and still there: stays, and its memory counts as taken. */
-  readonly isStuck?: boolean;
+  readonly hasUnconfirmedUnload?: boolean;
 }
 
 /** A graphics card with a memory of its own. */

@@ -4,13 +4,13 @@ import { isCommon, wordsOf } from "./words.ts";
 /** Words of each end of a prompt beyond these add cost, not sense. */
 const maxEndWords = 100;
 const maxEndCharacters = 20_000;
-/** In a prompt of more telling words than these, one that a note has too may be there by accident. */
+/** In a prompt of more distinctive words than these, one that a note has too may be there by accident. */
 const shortPrompt = 30;
 /** A word that stands in more notes than these, and in more than a tenth of them, tells none of them apart. */
 const fewNotes = 3;
 const smallPart = 0.1;
 /** Shorter words of a value are abbreviations and accidents alike. */
-const tellingLength = 5;
+const distinctiveLength = 5;
 const enough = 1;
 
 /** The beginning and the end of a long prompt: a question stands before or behind what it is about. */
@@ -18,11 +18,11 @@ export function endsOf(prompt: string, characters: number): string {
   return prompt.length <= 2 * characters ? prompt : `${prompt.slice(0, characters)}\n${prompt.slice(-characters)}`;
 }
 
-/** The telling words of a prompt, in singular and plural, each once. */
-export function tellingWords(prompt: string): readonly string[] {
-  const telling = wordsOf(endsOf(prompt, maxEndCharacters), "asked").filter((word) => !isCommon(word));
-  const words = new Set([...new Set(telling)].slice(0, maxEndWords));
-  for (const word of new Set(telling.toReversed())) if (words.size < 2 * maxEndWords) words.add(word);
+/** The distinctive words of a prompt, in singular and plural, each once. */
+export function distinctiveWords(prompt: string): readonly string[] {
+  const distinctive = wordsOf(endsOf(prompt, maxEndCharacters), "asked").filter((word) => !isCommon(word));
+  const words = new Set([...new Set(distinctive)].slice(0, maxEndWords));
+  for (const word of new Set(distinctive.toReversed())) if (words.size < 2 * maxEndWords) words.add(word);
   const forms = [...words].flatMap((word) =>
     /^[a-z]{3,}$/.test(word) ? [word, singularOf(word), `${singularOf(word)}s`] : [word],
   );
@@ -68,8 +68,8 @@ export function relevantIds(
 function weightOf(word: string, fields: readonly string[], isRare: boolean, isShort: boolean): number {
   if (fields.includes("key") || fields.includes("tags")) return isRare ? 1 : 0.5;
   if (!isRare) return 0.25;
-  const isTelling = word.length >= tellingLength || /[\u0250-\uffff]/.test(word);
-  return isShort && isTelling ? 1 : 0.5;
+  const isDistinctive = word.length >= distinctiveLength || /[\u0250-\uffff]/.test(word);
+  return isShort && isDistinctive ? 1 : 0.5;
 }
 
 function singularOf(word: string): string {

@@ -5,7 +5,7 @@ import type { Log } from "../log.ts";
 import type { Embed } from "./embedding.ts";
 import { fuseRankings } from "./fuse.ts";
 import { createMeaning, type MeaningQuery } from "./meaning.ts";
-import { relevantIds, tellingWords } from "./relevance.ts";
+import { relevantIds, distinctiveWords } from "./relevance.ts";
 import { createResemblance } from "./similar.ts";
 import { createTextIndex, type TextIndex } from "./text-index.ts";
 
@@ -124,7 +124,7 @@ export function createMemorySearch(parts: MemorySearchParts): MemorySearch {
         indexed(),
         meaning.ask(prompt, { signal, waitMs: relevantWaitMs, isLoadedOnly: true }),
       ]);
-      const words = tellingWords(prompt);
+      const words = distinctiveWords(prompt);
       const byText = relevantIds(words, text.matches(words, accepts), ids.size);
       if (meant === undefined) return byText.slice(0, limit);
       return fuseRankings([byText, await near(meant, relevantDeviations, accepts)]).slice(0, limit);

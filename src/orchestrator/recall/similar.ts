@@ -44,7 +44,7 @@ const leastAgreement = 5;
 
 interface Known extends Text {
   readonly shape: string;
-  /** For a value of few words: it together with each telling word of its key. */
+  /** For a value of few words: it together with each distinctive word of its key. */
   readonly pairs: readonly string[];
   /** `bands * rows` numbers; none for a value of few words. */
   readonly signature: Uint32Array;

@@ -83,6 +83,6 @@ export function createTextIndex(): TextIndex {
 /** Words of a query; the common ones only where there are no others. */
 function queryWords(query: string): readonly string[] {
   const words = wordsOf(query, "asked");
-  const telling = words.filter((word) => !isCommon(word));
-  return (telling.length > 0 ? telling : words).slice(0, maxQueryWords);
+  const distinctive = words.filter((word) => !isCommon(word));
+  return (distinctive.length > 0 ? distinctive : words).slice(0, maxQueryWords);
 }

@@ -1,4 +1,4 @@
-import { createGhost, type Ghost, ghostAfter, type KnownModel, lossScale } from "./shadow-caches.ts";
+import { createShadowCache, type ShadowCache, shadowCacheAfter, type KnownModel, lossScale } from "./shadow-caches.ts";
 
 /** A model served a request. */
 export interface ModelUse {
@@ -17,31 +17,31 @@ export interface PolicyState {
   readonly uses: number;
   readonly lastKey?: string;
   readonly models: ReadonlyMap<string, KnownModel>;
-  readonly ghosts: readonly Ghost[];
-  /** The ghost whose resident set is followed. */
-  readonly leader: Ghost["name"];
+  readonly shadowCaches: readonly ShadowCache[];
+  /** The shadow cache whose resident set is followed. */
+  readonly leader: ShadowCache["name"];
 }
 
-/** Uses after which what was seen counts half, for rates and for the costs of the ghosts alike. */
+/** Uses after which what was seen counts half, for rates and for the costs of the shadow caches alike. */
 const halfLife = 120;
 const decay = 0.5 ** (1 / halfLife);
-/** Another ghost leads when its cost is below this part of the leader's: two that are alike don't take turns. */
+/** Another shadow cache leads when its cost is below this part of the leader's: two that are alike don't take turns. */
 const hysteresis = 0.95;
 /** Where nothing was ever loaded. An SSD reads more; the order of models is the same at any speed. */
 const assumedBytesPerSecond = 1e9;
-/** A model that no ghost holds and whose rate is below this is forgotten, so that the state stays bounded. */
+/** A model that no shadow cache holds and whose rate is below this is forgotten, so that the state stays bounded. */
 const forgottenRate = 1e-5;
 
 export const initialPolicy: PolicyState = {
   uses: 0,
   models: new Map(),
-  ghosts: [createGhost("rate"), createGhost("gdsf"), createGhost("recency")],
+  shadowCaches: [createShadowCache("rate"), createShadowCache("gdsf"), createShadowCache("recency")],
   // The best of the three on its own, until costs tell them apart.
   leader: "rate",
 };
 
 /**
- * The policy after a use. Reference "Eviction": each simple policy runs on a ghost; the one whose decayed reload cost is
+ * The policy after a use. Reference "Eviction": each simple policy runs on a shadow cache; the one whose decayed reload cost is
  * least leads, with a small hysteresis; a use in a row with the last one is no news, since nothing could be evicted in
  * between. There is no clock but the number of uses: a night without work, a sleep, or a clock that jumps change nothing.
  */
@@ -61,18 +61,19 @@ export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
   });
   if (isRepeat && known?.sizeBytes === use.sizeBytes) return { ...state, models };
 
-  const ghosts = state.ghosts.map((ghost) =>
-    ghostAfter(ghost, { key, at, models, capacityBytes, decay, rateOf: (model) => decayed(model, at) }),
+  const shadowCaches = state.shadowCaches.map((cache) =>
+    shadowCacheAfter(cache, { key, at, models, capacityBytes, decay, rateOf: (model) => decayed(model, at) }),
   );
   for (const [name, model] of models) {
-    if (decayed(model, at) < forgottenRate && !ghosts.some(({ resident }) => resident.has(name))) models.delete(name);
+    if (decayed(model, at) < forgottenRate && !shadowCaches.some(({ resident }) => resident.has(name)))
+      models.delete(name);
   }
-  return { uses: at, lastKey: key, models, ghosts, leader: leaderOf(ghosts, state.leader) };
+  return { uses: at, lastKey: key, models, shadowCaches, leader: leaderOf(shadowCaches, state.leader) };
 }
 
 /**
  * Seconds of reloading that eviction is expected to cost, per hundred uses: its rate × its load time; and once more its
- * load time where the leading ghost holds it, as if every use were of it: those go last. Undefined for a model that was
+ * load time where the leading shadow cache holds it, as if every use were of it: those go last. Undefined for a model that was
  * not used. For `chooseEviction`, only the proportions count.
  */
 export function expectedLossSeconds(state: PolicyState, key: string): number | undefined {
@@ -80,17 +81,17 @@ export function expectedLossSeconds(state: PolicyState, key: string): number | u
   if (model === undefined) return undefined;
   // What came before the first use counts as nothing, not as uses of others.
   const rate = decayed(model, state.uses) / (1 - decay ** Math.max(1, state.uses));
-  const isHeld = state.ghosts.some(({ name, resident }) => name === state.leader && resident.has(key));
+  const isHeld = state.shadowCaches.some(({ name, resident }) => name === state.leader && resident.has(key));
   return (rate + Number(isHeld)) * model.loadSeconds * lossScale;
 }
 
 /** Without the model: it was deleted, or other weights carry its name now. */
 export function policyWithout(state: PolicyState, key: string): PolicyState {
   const without = <Value>(map: ReadonlyMap<string, Value>) => new Map([...map].filter(([name]) => name !== key));
-  const ghosts = state.ghosts.map((ghost) => ({ ...ghost, resident: without(ghost.resident) }));
+  const shadowCaches = state.shadowCaches.map((cache) => ({ ...cache, resident: without(cache.resident) }));
   const { lastKey, ...rest } = state;
   const models = without(state.models);
-  return { ...rest, ...(lastKey === undefined || lastKey === key ? {} : { lastKey }), models, ghosts };
+  return { ...rest, ...(lastKey === undefined || lastKey === key ? {} : { lastKey }), models, shadowCaches };
 }
 
 /** One policy per memory domain. */
@@ -99,12 +100,12 @@ export interface EvictionPolicy {
   used(use: ModelUse): void;
   /**
    * `expectedLossSeconds` of each key. `next`: whatever a load is planned for, taken as used already, since what the
-   * ghosts give up for it has to be known before it evicts; its size counts where the policy knows none.
+   * shadow caches give up for it has to be known before it evicts; its size counts where the policy knows none.
    */
   expectedLosses(next?: ModelUse): (key: string) => number | undefined;
   forget(key: string): void;
   /** For the log of decisions. */
-  leader(): Ghost["name"];
+  leader(): ShadowCache["name"];
 }
 
 export function createEvictionPolicy(): EvictionPolicy {
@@ -137,8 +138,8 @@ function derivedLoadSeconds(state: PolicyState, sizeBytes: number): number {
   return bytes > 0 && seconds > 0 ? (sizeBytes * seconds) / bytes : sizeBytes / assumedBytesPerSecond;
 }
 
-function leaderOf(ghosts: readonly Ghost[], leader: Ghost["name"]): Ghost["name"] {
-  const present = ghosts.find(({ name }) => name === leader);
-  const cheapest = ghosts.reduce((best, ghost) => (ghost.costSeconds < best.costSeconds ? ghost : best));
+function leaderOf(shadowCaches: readonly ShadowCache[], leader: ShadowCache["name"]): ShadowCache["name"] {
+  const present = shadowCaches.find(({ name }) => name === leader);
+  const cheapest = shadowCaches.reduce((best, cache) => (cache.costSeconds < best.costSeconds ? cache : best));
   return present === undefined || cheapest.costSeconds < present.costSeconds * hysteresis ? cheapest.name : leader;
 }

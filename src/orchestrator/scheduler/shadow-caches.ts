@@ -24,7 +24,7 @@ export interface KnownModel {
  *
  * `gdsf` is GreedyDual-Size-Frequency (Cherkasova 1998).
  */
-export interface Ghost {
+export interface ShadowCache {
   readonly name: "gdsf" | "rate" | "recency";
   readonly resident: ReadonlyMap<string, Held>;
   /** Credit of the last to go: what comes later starts from there, so that old merits fade. */
@@ -38,8 +38,8 @@ interface Held {
   readonly credit: number;
 }
 
-/** One use of `key` as the ghost sees it. */
-export interface GhostUse {
+/** One use of `key` as the shadow cache sees it. */
+export interface ShadowCacheUse {
   readonly key: string;
   /** The number of the use: the clock. */
   readonly at: number;
@@ -50,51 +50,51 @@ export interface GhostUse {
   readonly rateOf: (model: KnownModel) => number;
 }
 
-export function createGhost(name: Ghost["name"]): Ghost {
+export function createShadowCache(name: ShadowCache["name"]): ShadowCache {
   return { name, resident: new Map(), inflation: 0, costSeconds: 0 };
 }
 
-/** The ghost after the use: it loads what it lacks, pays for it, and gives up what has no room beside it. */
-export function ghostAfter(ghost: Ghost, use: GhostUse): Ghost {
+/** The shadow cache after the use: it loads what it lacks, pays for it, and gives up what has no room beside it. */
+export function shadowCacheAfter(cache: ShadowCache, use: ShadowCacheUse): ShadowCache {
   const model = use.models.get(use.key);
-  if (model === undefined) return ghost;
-  const held = ghost.resident.get(use.key);
-  const resident = new Map(ghost.resident);
+  if (model === undefined) return cache;
+  const held = cache.resident.get(use.key);
+  const resident = new Map(cache.resident);
   resident.delete(use.key);
   const sizeOf = (key: string) => use.models.get(key)?.sizeBytes ?? 0;
   let missingBytes = model.sizeBytes - use.capacityBytes;
   for (const key of resident.keys()) missingBytes += sizeOf(key);
 
-  let { inflation } = ghost;
-  for (const key of victims(ghost, resident, missingBytes, use)) {
+  let { inflation } = cache;
+  for (const key of victims(cache, resident, missingBytes, use)) {
     inflation = Math.max(inflation, resident.get(key)?.credit ?? 0);
     resident.delete(key);
   }
   const frequency = (held?.frequency ?? 0) + 1;
   const credit =
-    ghost.name === "recency"
+    cache.name === "recency"
       ? use.at
       : inflation + (frequency * model.loadSeconds) / Math.max(1, model.sizeBytes / bytesPerCredit);
   resident.set(use.key, { frequency, credit });
   const paid = held === undefined ? model.loadSeconds : 0;
-  return { name: ghost.name, resident, inflation, costSeconds: ghost.costSeconds * use.decay + paid };
+  return { name: cache.name, resident, inflation, costSeconds: cache.costSeconds * use.decay + paid };
 }
 
 /** Credits are seconds per MiB: any unit would do. */
 const bytesPerCredit = 1024 ** 2;
 
 function victims(
-  ghost: Ghost,
+  cache: ShadowCache,
   resident: ReadonlyMap<string, Held>,
   missingBytes: number,
-  use: GhostUse,
+  use: ShadowCacheUse,
 ): readonly string[] {
   if (missingBytes <= 0) return [];
   const known = [...resident].flatMap(([key, { credit }]) => {
     const model = use.models.get(key);
     return model === undefined ? [] : [{ key, credit, model }];
   });
-  if (ghost.name === "rate") {
+  if (cache.name === "rate") {
     const candidates = known.map(({ key, model }) => ({
       key,
       releasedBytes: model.sizeBytes,

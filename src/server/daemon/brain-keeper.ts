@@ -88,7 +88,7 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
       isClosed = true;
       watching?.stop();
       const opened = await opening?.catch(() => undefined);
-      await opened?.close({ unloadsOwn: isLeaving });
+      await opened?.close({ unloadsOwned: isLeaving });
     },
   };
 }

@@ -68,8 +68,8 @@ describe("ollm memory", () => {
   it("asks before it forgets several, and says how where nobody can answer", async () => {
     await add("a", "1");
     await add("b", "2");
-    const unasked = await ran((io) => forgetMemory([], { all: true }, io));
-    expect(unasked).toMatchObject({ code: 2, out: "", err: expect.stringContaining("--yes") as string });
+    const unconfirmed = await ran((io) => forgetMemory([], { all: true }, io));
+    expect(unconfirmed).toMatchObject({ code: 2, out: "", err: expect.stringContaining("--yes") as string });
     const questions: string[] = [];
     const declined = await ran((io) => forgetMemory([], { all: true }, io), {
       isTerminal: true,

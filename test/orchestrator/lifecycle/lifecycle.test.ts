@@ -3,7 +3,7 @@ import { EngineUnreachable } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
-import { settle, slowTime, tellStays } from "../../support/slow-time.ts";
+import { settle, slowTime, simulateKeepAlive } from "../../support/slow-time.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const other = fakeModel("gemma3:4b", 3 * gigabyte);
@@ -12,7 +12,7 @@ const minute = 60_000;
 function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
   const engine = createFakeEngine("ollama", [small, other]);
   const time = slowTime();
-  const stays = tellStays(engine, time.now);
+  const keepAlive = simulateKeepAlive(engine, time.now);
   const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte }, ...settings });
   const options = { live, memoryBytes, now: time.now, timers: time.timers };
   const brain = createTestBrain([engine], options);
@@ -22,7 +22,7 @@ function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
   const decisions = (kind: string) =>
     brain.orchestrator.decisions(brain.caller()).filter((decision) => decision.kind === kind);
   const warnings = async () => (await brain.orchestrator.systemStatus(brain.caller())).warnings;
-  return { ...brain, engine, time, stays, live, load, pin, decisions, warnings };
+  return { ...brain, engine, time, keepAlive, live, load, pin, decisions, warnings };
 }
 
 describe("a pinned model", () => {
@@ -39,11 +39,11 @@ describe("a pinned model", () => {
   });
 
   it("that another program gave an end is told again to stay", async () => {
-    const { engine, time, stays, load, pin, decisions } = place();
+    const { engine, time, keepAlive, load, pin, decisions } = place();
     await load(small.name);
     await pin(small.name);
     await time.pass(minute);
-    stays.touch(small.name, 60);
+    keepAlive.touch(small.name, 60);
     await time.pass(minute / 2);
     expect(engine.keepAlives.get(small.name)).toBe(-1);
     expect(decisions("touch")).toMatchObject([{ model: small.name }]);
@@ -195,8 +195,8 @@ describe("a model whose time is over", () => {
   });
 
   it("is unloaded where its engine keeps it all the same", async () => {
-    const { engine, time, stays, load, decisions } = place();
-    stays.keepsTime = false;
+    const { engine, time, keepAlive, load, decisions } = place();
+    keepAlive.keepsTime = false;
     await load(small.name, { keepAliveSeconds: 120 });
     await load(other.name);
     await time.pass(2 * minute);
@@ -209,18 +209,18 @@ describe("a model whose time is over", () => {
   });
 
   it("stays while another program uses it", async () => {
-    const { engine, time, stays, load } = place();
+    const { engine, time, keepAlive, load } = place();
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(minute);
-    stays.touch(small.name, -1);
+    keepAlive.touch(small.name, -1);
     await time.pass(60 * minute);
     expect([...engine.resident.keys()]).toEqual([small.name]);
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
   });
 
   it("has the time after a sleep that it had before it", async () => {
-    const { engine, time, stays, load, orchestrator } = place();
-    stays.keepsTime = false;
+    const { engine, time, keepAlive, load, orchestrator } = place();
+    keepAlive.keepsTime = false;
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(minute);
     time.sleep(8 * 60 * minute);
@@ -246,26 +246,26 @@ describe("a model whose time is over", () => {
 describe("a model that somebody else uses as well", () => {
   it("goes after one that only we use", async () => {
     const large = fakeModel("qwen2.5:14b", 7 * gigabyte);
-    const { engine, time, stays, load } = place({}, 13 * gigabyte);
+    const { engine, time, keepAlive, load } = place({}, 13 * gigabyte);
     engine.models.push(large);
     await load(small.name);
     await load(other.name);
     await time.pass(minute);
     // Without it the smaller one would go: it is enough, and older.
-    stays.touch(small.name);
+    keepAlive.touch(small.name);
     await load(large.name);
     expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
   });
 
   it("is left to it at our end, a pinned one with an end", async () => {
-    const { engine, time, stays, load, pin, orchestrator } = place();
+    const { engine, time, keepAlive, load, pin, orchestrator } = place();
     await load(small.name);
     await load(other.name);
     await pin(small.name);
     await time.pass(minute);
-    stays.touch(small.name);
+    keepAlive.touch(small.name);
     await time.pass(minute);
-    await orchestrator.close({ unloadsOwn: true });
+    await orchestrator.close({ unloadsOwned: true });
     expect([...engine.resident.keys()]).toEqual([small.name]);
     expect(engine.keepAlives.get(small.name)).toBe(300);
   });

@@ -1,10 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { dutiesOf, type Stay, touchIntervalMs } from "../../../src/orchestrator/lifecycle/maintenance-plan.ts";
+import {
+  planMaintenance,
+  type MaintainedModel,
+  touchIntervalMs,
+} from "../../../src/orchestrator/lifecycle/maintenance-plan.ts";
 
 const minute = 60_000;
 const now = 1_800_000_000_000;
 const clock = { nowMs: now, awakeSinceMs: now - 600 * minute, touchEveryMs: 5 * minute };
-const idle: Stay = {
+const idle: MaintainedModel = {
   name: "a:1b",
   expiresAtMs: undefined,
   isPinned: false,
@@ -15,9 +19,9 @@ const idle: Stay = {
 };
 
 describe("what is unloaded because its time is over", () => {
-  const expired = (...stays: Partial<Stay>[]) =>
-    dutiesOf(
-      stays.map((stay) => ({ ...idle, ...stay })),
+  const expired = (...models: Partial<MaintainedModel>[]) =>
+    planMaintenance(
+      models.map((model) => ({ ...idle, ...model })),
       clock,
     ).expire;
 
@@ -33,13 +37,14 @@ describe("what is unloaded because its time is over", () => {
   });
 
   it("is none that only grew old while the machine slept", () => {
-    expect(dutiesOf([idle], { ...clock, awakeSinceMs: now - minute }).expire).toEqual([]);
-    expect(dutiesOf([idle], { ...clock, awakeSinceMs: now - 16 * minute }).expire).toEqual(["a:1b"]);
+    expect(planMaintenance([idle], { ...clock, awakeSinceMs: now - minute }).expire).toEqual([]);
+    expect(planMaintenance([idle], { ...clock, awakeSinceMs: now - 16 * minute }).expire).toEqual(["a:1b"]);
   });
 });
 
 describe("what is touched", () => {
-  const touched = (stay: Partial<Stay>) => dutiesOf([{ ...idle, isPinned: true, ...stay }], clock).touch;
+  const touched = (model: Partial<MaintainedModel>) =>
+    planMaintenance([{ ...idle, isPinned: true, ...model }], clock).touch;
 
   it("is a pinned model, every few minutes", () => {
     expect(touched({})).toEqual([{ name: "a:1b", isLosing: false }]);

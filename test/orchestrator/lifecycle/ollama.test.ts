@@ -77,7 +77,7 @@ describe("a model of ours that another program uses", () => {
     const asked = () => fake.requests.filter(({ path }) => path === "/api/ps").length;
     const before = asked();
     await expectSeen(() => asked() > before + 2);
-    await orchestrator.close({ unloadsOwn: true });
+    await orchestrator.close({ unloadsOwned: true });
     expect([...fake.residents.values()].map(({ name }) => name)).toEqual(["smollm2:135m"]);
   });
 });

@@ -5,7 +5,7 @@ import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine
 import { createHandSettings } from "../../support/hand-settings.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
-import { settle, slowTime, tellStays } from "../../support/slow-time.ts";
+import { settle, slowTime, simulateKeepAlive } from "../../support/slow-time.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const minute = 60_000;
@@ -26,7 +26,7 @@ function place() {
   const texts = new Map<string, string>();
   const engine = createFakeEngine("ollama", [small]);
   const time = slowTime();
-  const stays = tellStays(engine, time.now);
+  const keepAlive = simulateKeepAlive(engine, time.now);
   /** `onDisk`: what an owner that was killed had written. */
   async function owner(onDisk = texts) {
     const files = filesInMemory(onDisk);
@@ -45,7 +45,7 @@ function place() {
       (await brain.orchestrator.loadModel(brain.caller(), { model: small.name })).follow(brain.caller().signal);
     return { ...brain, load };
   }
-  return { engine, time, stays, owner, texts };
+  return { engine, time, keepAlive, owner, texts };
 }
 
 describe("what is loaded, and what its engine was told", () => {
@@ -113,7 +113,7 @@ describe("a model that an owner left in memory", () => {
     await time.pass(minute);
     const second = await owner();
     expect(engine.keepAlives.get(small.name)).toBe(900);
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.resident.size).toBe(0);
   });
 
@@ -126,7 +126,7 @@ describe("a model that an owner left in memory", () => {
     Object.assign(engine, { id: "ollama-2" });
     await time.pass(minute);
     const second = await owner();
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.resident.size).toBe(0);
   });
 
@@ -137,7 +137,7 @@ describe("a model that an owner left in memory", () => {
     await first.orchestrator.close();
     await time.pass(10 * minute);
     const second = await owner();
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
@@ -149,7 +149,7 @@ describe("a model that an owner left in memory", () => {
     await time.pass(10 * minute);
     const second = await owner();
     await time.pass(minute);
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
@@ -163,7 +163,7 @@ describe("a model that an owner left in memory", () => {
     const whenKilled = new Map(texts);
     await first.orchestrator.close();
     const second = await owner(whenKilled);
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls.filter((call) => !call.startsWith("generate"))).toEqual([
       `load ${small.name} 4096`,
       `unload ${small.name}`,
@@ -186,28 +186,28 @@ describe("a model that an owner left in memory", () => {
   });
 
   it("is not the next one's when somebody said meanwhile how long it stays", async () => {
-    const { engine, time, stays, owner } = place();
+    const { engine, time, keepAlive, owner } = place();
     const first = await owner();
     await first.load();
     await first.orchestrator.close();
     await time.pass(minute);
-    stays.touch(small.name, -1);
+    keepAlive.touch(small.name, -1);
     const second = await owner();
     const calls = engine.calls.length;
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls.slice(calls)).toEqual([]);
     expect(engine.keepAlives.get(small.name)).toBe(-1);
   });
 
   it("and that another program loaded after its time is that program's", async () => {
-    const { engine, time, stays, owner } = place();
+    const { engine, time, keepAlive, owner } = place();
     const first = await owner();
     await first.load();
     await first.orchestrator.close();
     await time.pass(60 * minute);
-    stays.touch(small.name, 300);
+    keepAlive.touch(small.name, 300);
     const second = await owner();
-    await second.orchestrator.close({ unloadsOwn: true });
+    await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
   });
 });

@@ -3,7 +3,7 @@ import { EngineUnreachable, GenerationFailed } from "../../../src/orchestrator/e
 import { createFakeEngine, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
-import { slowTime, tellStays } from "../../support/slow-time.ts";
+import { slowTime, simulateKeepAlive } from "../../support/slow-time.ts";
 
 const minute = 60_000;
 const one = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -14,7 +14,7 @@ function place(kind: FakeEngine["kind"] = "ollama") {
   const time = slowTime();
   const first: FakeEngine = Object.assign(createFakeEngine("ollama", [one, two]), { kind });
   const second = createFakeEngine("second", [one, two]);
-  const stays = tellStays(first, time.now);
+  const keepAlive = simulateKeepAlive(first, time.now);
   const brain = createTestBrain([first, second], { live: createHandSettings(), now: time.now, timers: time.timers });
   let isLocked = false;
   first.answer = (_request, _sink, signal) => {
@@ -28,7 +28,7 @@ function place(kind: FakeEngine["kind"] = "ollama") {
     ...brain,
     first,
     second,
-    stays,
+    keepAlive,
     time,
     lock: (now: boolean) => void (isLocked = now),
     status,
@@ -76,12 +76,12 @@ describe("an engine that answers but gives no tokens", () => {
   });
 
   it("is no engine that answers another program meanwhile", async () => {
-    const { generate, time, lock, health, stays, orchestrator } = place();
+    const { generate, time, lock, health, keepAlive, orchestrator } = place();
     await generate({ model: one.name });
     lock(true);
     const woken = orchestrator.wokeUp();
     await time.pass(minute / 2);
-    stays.touch(one.name);
+    keepAlive.touch(one.name);
     await time.pass(minute);
     await woken;
     expect(await health()).toBe("ok");

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { modelId } from "../../../src/orchestrator/inventory/model-id.ts";
-import { createPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
+import { createEvictionPolicies } from "../../../src/orchestrator/loading/eviction-policies.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 
 const engine = { id: "ollama", memoryDomain: "local" };
@@ -10,7 +10,7 @@ const GB = 1e9;
 
 function place(pinned = "") {
   const observations = createObservations(() => 0);
-  const policies = createPolicies({ observations, isPinned: (name) => name === pinned });
+  const policies = createEvictionPolicies({ observations, isPinned: (name) => name === pinned });
   const serve = (at: typeof engine, name: string) => policies.served(at, { name, sizeBytes: GB });
   const loss = (at: typeof engine, name: string) => policies.losses(at)(modelId(at.id, name));
   return { observations, policies, serve, loss };

@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { createTelling, withSteering } from "../../../src/orchestrator/loading/keep-alive.ts";
+import { createKeepAlive, withEvictionBias } from "../../../src/orchestrator/loading/keep-alive.ts";
 
 const own = { name: "qwen3:8b", asked: undefined, told: 900 };
 
 describe("what an engine is told of our models", () => {
   it("puts those that may be lost first: Ollama makes room by the shortest keep-alive", () => {
     const losses = [0, 0.3, 2, 40, 5_000];
-    const told = losses.map((seconds) => withSteering(900, seconds));
+    const told = losses.map((seconds) => withEvictionBias(900, seconds));
     expect(new Set(told).size).toBe(losses.length);
     expect(told).toEqual(told.toSorted((a, b) => a - b));
   });
@@ -14,30 +14,30 @@ describe("what an engine is told of our models", () => {
   it("is no less than what is set, and hardly more", () => {
     for (const seconds of [1, 60, 900, 86_400]) {
       for (const loss of [0, 1, 1e6]) {
-        expect(withSteering(seconds, loss)).toBeGreaterThanOrEqual(seconds);
-        expect(withSteering(seconds, loss)).toBeLessThanOrEqual(seconds * 1.05);
+        expect(withEvictionBias(seconds, loss)).toBeGreaterThanOrEqual(seconds);
+        expect(withEvictionBias(seconds, loss)).toBeLessThanOrEqual(seconds * 1.05);
       }
     }
   });
 
   it("says nothing of its own of for ever, and of at once", () => {
-    expect(withSteering(-1, 100)).toBe(-1);
-    expect(withSteering(0, 100)).toBe(0);
+    expect(withEvictionBias(-1, 100)).toBe(-1);
+    expect(withEvictionBias(0, 100)).toBe(0);
   });
 
   it("is stale where something else is set now, not where only its use has changed", () => {
     const runners = { namesOf: (_engine: unknown, name: string) => [name] };
-    const keeping = (seconds: number | undefined) => ({
+    const pins = (seconds: number | undefined) => ({
       isPinned: () => false,
-      secondsOfLoad: () => seconds,
-      secondsOfAnswer: () => undefined,
+      keepAliveForLoad: () => seconds,
+      keepAliveForAnswer: () => undefined,
     });
-    const ours = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
+    const owned = { of: () => own, isForeign: () => false, note: () => undefined, forget: () => undefined };
     const isStale = (seconds: number | undefined, told: number | undefined) =>
-      createTelling({
-        keeping: keeping(seconds),
+      createKeepAlive({
+        pins: pins(seconds),
         runners,
-        ours,
+        owned,
         decisions: { note: () => undefined },
         lossSeconds: () => 5,
       }).isStale({ ...own, told });

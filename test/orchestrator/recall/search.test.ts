@@ -168,7 +168,7 @@ describe("meaning", () => {
 describe("what is relevant to a prompt", () => {
   it.each([
     ["the subject named", "How do I migrate the database?", ["db"]],
-    ["a telling word of a value", "create an index in postgres", ["db"]],
+    ["a distinctive word of a value", "create an index in postgres", ["db"]],
     ["a plural", "Write about dogs", ["dog"]],
     ["nothing", "Write a poem about a river in the morning", []],
     ["common words only", "what is it and how can I use it", []],

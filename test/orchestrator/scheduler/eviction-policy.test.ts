@@ -34,7 +34,7 @@ function after(uses: readonly string[], from: PolicyState = initialPolicy, known
 const loss = (state: PolicyState, key: string) => expectedLossSeconds(state, key) ?? Number.NaN;
 const repeat = (uses: readonly string[], times: number) => Array.from({ length: times }, () => uses).flat();
 const held = (state: PolicyState, name: string) => [
-  ...(state.ghosts.find((ghost) => ghost.name === name)?.resident.keys() ?? []),
+  ...(state.shadowCaches.find((cache) => cache.name === name)?.resident.keys() ?? []),
 ];
 
 describe("expected loss", () => {
@@ -52,7 +52,7 @@ describe("expected loss", () => {
     expect(loss(state, "middle")).toBeGreaterThan(loss(state, "small"));
   });
 
-  it("is greater of all that the leading ghost holds than of anything it gave up, at like load times", () => {
+  it("is greater of all that the leading shadow cache holds than of anything it gave up, at like load times", () => {
     const state = after(repeat(["middle", "other", "small"], 5), after(repeat(["large", "small"], 3)));
     expect(held(state, state.leader)).not.toContain("large");
     expect(loss(state, "middle")).toBeGreaterThan(loss(state, "large"));
@@ -73,7 +73,7 @@ describe("expected loss", () => {
 });
 
 describe("what a load is planned with", () => {
-  it("is what the ghosts hold once the model was used, before it is", () => {
+  it("is what the shadow caches hold once the model was used, before it is", () => {
     const policy = createEvictionPolicy();
     const use = (key: string, loadSeconds: number) => ({ key, sizeBytes: 8 * GB, loadSeconds, capacityBytes });
     for (const key of ["often", "often", "seldom", "often"]) policy.used(use(key, key === "often" ? 9 : 8));
@@ -104,9 +104,9 @@ describe("what is learned", () => {
     expect(loss(state, "b")).toBeGreaterThan(loss(state, "other"));
   });
 
-  it("has the leader change only when another ghost is clearly cheaper", () => {
+  it("has the leader change only when another shadow cache is clearly cheaper", () => {
     const cost = (state: PolicyState, name: string) =>
-      state.ghosts.find((ghost) => ghost.name === name)?.costSeconds ?? 0;
+      state.shadowCaches.find((cache) => cache.name === name)?.costSeconds ?? 0;
     const sets = { ...models, a: { sizeBytes: 10 * GB, loadSeconds: 11 }, b: { sizeBytes: 9 * GB, loadSeconds: 10 } };
     const uses = [
       ...repeat(["middle", "other", "small"], 20),
@@ -128,7 +128,7 @@ describe("what is learned", () => {
   it("is gone of a model that was forgotten, also when it is the next to be used", () => {
     const state = policyWithout(after(["small", "middle", "large"]), "large");
     expect(expectedLossSeconds(state, "large")).toBeUndefined();
-    expect(state.ghosts.some(({ resident }) => resident.has("large"))).toBe(false);
+    expect(state.shadowCaches.some(({ resident }) => resident.has("large"))).toBe(false);
     expect(held(after(["large"], state), "recency")).toContain("large");
   });
 
@@ -159,13 +159,13 @@ describe("for all uses", () => {
     uses.map(({ loadSeconds, ...use }) => ({ ...use, ...(loadSeconds === undefined ? {} : { loadSeconds }) })),
   );
 
-  it("every ghost holds what was just used, and no more beside it than fits", () => {
+  it("every shadow cache holds what was just used, and no more beside it than fits", () => {
     fc.assert(
       fc.property(asUses, (uses) => {
         for (const [index, state] of states(uses).entries()) {
           const { key, capacityBytes: capacity } = uses[index] ?? { key: "", capacityBytes: 0 };
           const isNews = index === 0 || uses[index - 1]?.key !== key;
-          for (const { resident } of state.ghosts) {
+          for (const { resident } of state.shadowCaches) {
             expect(resident.has(key)).toBe(true);
             const bytes = [...resident.keys()].reduce((sum, name) => sum + (state.models.get(name)?.sizeBytes ?? 0), 0);
             if (isNews && resident.size > 1) expect(bytes).toBeLessThanOrEqual(Math.max(capacity, bytesOf(state, key)));
@@ -183,7 +183,7 @@ describe("for all uses", () => {
           expect(loss(state, key)).toBeGreaterThanOrEqual(0);
           expect(Number.isFinite(loss(state, key))).toBe(true);
         }
-        for (const { costSeconds } of state.ghosts) expect(Number.isFinite(costSeconds)).toBe(true);
+        for (const { costSeconds } of state.shadowCaches) expect(Number.isFinite(costSeconds)).toBe(true);
         const rates = [...state.models.values()].reduce((sum, { rate }) => sum + rate, 0);
         expect(rates).toBeLessThanOrEqual(1 + 1e-9);
       }),

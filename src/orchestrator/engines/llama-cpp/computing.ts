@@ -6,7 +6,7 @@ import type { GenerateDone } from "./child/protocol.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
-import { callHeard } from "./stall-detection.ts";
+import { callWithStallDetection } from "./stall-detection.ts";
 import { prepareRequest } from "./prepare-request.ts";
 import { createOutputFormat } from "./structured-output.ts";
 
@@ -15,7 +15,7 @@ export interface ComputingParts {
   readonly gate: ComputeGate;
   readonly now: () => number;
   /** Milliseconds without a sign after which a process that computes is taken to be dead-locked. */
-  readonly silenceMs: number;
+  readonly stallMs: number;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
 }
 
@@ -25,7 +25,7 @@ const embeddingContextTokens = 2_048;
 const slowestMsPerCharacter = 15;
 
 /** What a model in memory is asked: text, vectors. */
-export function createComputing({ models, gate, now, silenceMs, prepare }: ComputingParts): {
+export function createComputing({ models, gate, now, stallMs, prepare }: ComputingParts): {
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
 } {
@@ -68,10 +68,10 @@ export function createComputing({ models, gate, now, silenceMs, prepare }: Compu
       if (!isResident(models, stored, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
       const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, ({ session }) =>
-        callHeard(
+        callWithStallDetection(
           session,
           childRequest,
-          silenceMs,
+          stallMs,
           (event) => {
             if (event.type === "phase") sink.phase(event.phase);
             if (event.type !== "delta") return;
@@ -105,9 +105,9 @@ export function createComputing({ models, gate, now, silenceMs, prepare }: Compu
       const embedWith = async (contextTokens: number) => {
         const options = { contextTokens: Math.min(windowTokens, contextTokens) };
         // Nothing is heard before its end.
-        const boundMs = silenceMs + inputs.reduce((sum, { length }) => sum + length, 0) * slowestMsPerCharacter;
+        const boundMs = stallMs + inputs.reduce((sum, { length }) => sum + length, 0) * slowestMsPerCharacter;
         const { done } = await compute(loadable, options, signal, ({ session }) =>
-          callHeard(session, { type: "embed", inputs }, boundMs, () => undefined, signal),
+          callWithStallDetection(session, { type: "embed", inputs }, boundMs, () => undefined, signal),
         );
         return done;
       };

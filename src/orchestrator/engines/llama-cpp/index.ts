@@ -48,11 +48,11 @@ export interface LlamaCppOptions {
   /** Milliseconds a load may take; 60 s and 0.1 s per megabyte unless given. */
   readonly loadLimitMs?: (weightsBytes: number) => number;
   /** Milliseconds without a sign after which a process that computes is ended; five minutes unless given. */
-  readonly silenceMs?: number;
+  readonly stallMs?: number;
 }
 
 /** 64 tokens, the smallest part of a prompt that is heard of, take a very large model on a small machine half of it. */
-const defaultSilenceMs = 300_000;
+const defaultStallMs = 300_000;
 
 export interface LlamaCppEngine extends Engine {
   /** Ends engine processes whose owner is gone; also done before the first process is started. Answers how many. */
@@ -151,9 +151,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     return { stored, header, facts, request };
   }
 
-  const silenceMs = options.silenceMs ?? defaultSilenceMs;
-  const { generate, embed } = createComputing({ models, gate, now: steady, silenceMs, prepare });
-  const tokenizer = createTokenizer({ models, open, prepare, find: store.find, now: steady, silenceMs, log });
+  const stallMs = options.stallMs ?? defaultStallMs;
+  const { generate, embed } = createComputing({ models, gate, now: steady, stallMs, prepare });
+  const tokenizer = createTokenizer({ models, open, prepare, find: store.find, now: steady, stallMs, log });
 
   return {
     id: "llama-cpp",

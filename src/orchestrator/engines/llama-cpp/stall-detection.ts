@@ -6,35 +6,35 @@ import type { ChildSession } from "./child-session.ts";
 const parts = 10;
 
 /**
- * A call of `session`, whose process is ended when nothing is heard of it for `silenceMs` of waking time: one that is
+ * A call of `session`, whose process is ended when nothing is heard of it for `stallMs` of waking time: one that is
  * dead-locked, or was stopped, would hold the cores of all others for ever. A prompt is heard chunk by chunk, an answer
  * token by token. Throws what `ChildSession.call` throws, and `ChildFailure`.
  */
-export async function callHeard<Type extends ChildRequest["type"]>(
+export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   session: ChildSession,
   request: Extract<ChildRequest, { type: Type }>,
-  silenceMs: number,
+  stallMs: number,
   onEvent: (event: ChildEvent) => void,
   signal: AbortSignal,
 ): Promise<DoneOf[Type]> {
-  let silentParts = 0;
-  let isSilent = false;
+  let quietParts = 0;
+  let hasStalled = false;
   const timer = setInterval(() => {
-    silentParts += 1;
+    quietParts += 1;
     // Once too many: the first part may have begun before the last sign.
-    if (silentParts <= parts || isSilent) return;
-    isSilent = true;
+    if (quietParts <= parts || hasStalled) return;
+    hasStalled = true;
     void session.stop();
-  }, silenceMs / parts);
-  const heard = (event: ChildEvent) => {
-    silentParts = 0;
+  }, stallMs / parts);
+  const onSign = (event: ChildEvent) => {
+    quietParts = 0;
     onEvent(event);
   };
   try {
-    return await session.call(request, heard, signal);
+    return await session.call(request, onSign, signal);
   } catch (error) {
-    if (!isSilent || signal.aborted) throw error;
-    const seconds = Math.round(silenceMs / 1_000);
+    if (!hasStalled || signal.aborted) throw error;
+    const seconds = Math.round(stallMs / 1_000);
     throw new ChildFailure("failed", `its process gave no sign of life for ${seconds} s and was ended`, {
       cause: error,
     });

@@ -6,7 +6,7 @@ import type { PromptCountRequest } from "./child/protocol.ts";
 import { type ChildSession, withinLimit } from "./child-session.ts";
 import { createComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
-import { callHeard } from "./stall-detection.ts";
+import { callWithStallDetection } from "./stall-detection.ts";
 import type { Loadable, Models } from "./models.ts";
 import { withSystem } from "./prepare-request.ts";
 
@@ -21,10 +21,10 @@ export function createTokenizer(parts: {
   readonly find: (model: string) => Promise<StoredModel | undefined>;
   readonly now: () => number;
   /** Milliseconds without a sign after which a loaded model's process is taken to be dead-locked. */
-  readonly silenceMs: number;
+  readonly stallMs: number;
   readonly log: Log;
 }): EngineTokenizer {
-  const { models, silenceMs } = parts;
+  const { models, stallMs } = parts;
   /** One process at a time: many long prompts may come at once. */
   const gate = createComputeGate(parts.now);
 
@@ -50,7 +50,7 @@ export function createTokenizer(parts: {
       if (resident === undefined) return undefined;
       try {
         const request = { type: "count", text } as const;
-        return (await callHeard(resident.session, request, silenceMs, () => undefined, signal)).tokens;
+        return (await callWithStallDetection(resident.session, request, stallMs, () => undefined, signal)).tokens;
       } catch (error) {
         throw toComputeError(model, error);
       }
@@ -67,7 +67,7 @@ export function createTokenizer(parts: {
         };
         const resident = models.find(stored);
         if (resident?.session.isAlive() === true)
-          return (await callHeard(resident.session, request, silenceMs, () => undefined, signal)).tokens;
+          return (await callWithStallDetection(resident.session, request, stallMs, () => undefined, signal)).tokens;
         return await gate.run(signal, () => countByVocabulary(stored.weightsFile, request, signal));
       } catch (error) {
         throwIfCancelled(signal, `counting the tokens of ${model}`);

@@ -71,7 +71,7 @@ export function lasting(
     model,
     otherwise,
     pool: "generation",
-    bound: { kind: "silence", ms: timeouts.stallMs },
+    bound: { kind: "stall", ms: timeouts.stallMs },
     ...(maxReplyBytes === undefined ? {} : { maxReplyBytes }),
   };
 }

@@ -17,8 +17,8 @@ declare global {
 export interface Exchange extends Attempt {
   /** `control` answers at once and shares ten connections; `generation` may take minutes and gets one of its own. */
   readonly pool: "control" | "generation";
-  /** `total` bounds the whole exchange, `silence` the time without a byte. */
-  readonly bound: { readonly kind: "total" | "silence"; readonly ms: number };
+  /** `total` bounds the whole exchange, `stall` the time without a byte. */
+  readonly bound: { readonly kind: "total" | "stall"; readonly ms: number };
   /** Bytes of a whole reply; a longer one is broken off and fails. Absent: 4 MB. */
   readonly maxReplyBytes?: number;
 }
@@ -112,7 +112,7 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
         abort();
       }, exchange.bound.ms);
       const touch = (): void => {
-        if (exchange.bound.kind === "silence") timer.refresh();
+        if (exchange.bound.kind === "stall") timer.refresh();
       };
 
       try {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import type { ChildEvent } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
-import { callHeard } from "../../../../src/orchestrator/engines/llama-cpp/stall-detection.ts";
+import { callWithStallDetection } from "../../../../src/orchestrator/engines/llama-cpp/stall-detection.ts";
 import { GenerationFailed } from "../../../../src/orchestrator/errors.ts";
 import { ask, endless, isRunning, never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 
@@ -38,7 +38,7 @@ const count = { type: "count", text: "x" } as const;
 describe("a process that computes", () => {
   it("is ended when nothing is heard of it, and that is said", async () => {
     const { session, stops } = handSession();
-    const called = callHeard(session, count, 50, () => undefined, never);
+    const called = callWithStallDetection(session, count, 50, () => undefined, never);
     await expect(called).rejects.toMatchObject({
       code: "failed",
       message: expect.stringContaining("gave no sign of life"),
@@ -48,9 +48,9 @@ describe("a process that computes", () => {
 
   it("is left alone as long as something is heard of it", async () => {
     const { session, stops, event, answer } = handSession();
-    const called = callHeard(session, count, 2_000, () => undefined, never);
+    const called = callWithStallDetection(session, count, 2_000, () => undefined, never);
     const chatter = setInterval(() => event({ type: "phase", phase: "prefill" }), 20);
-    const silent = callHeard(handSession().session, count, 2_000, () => undefined, never);
+    const silent = callWithStallDetection(handSession().session, count, 2_000, () => undefined, never);
     // The other, of which nothing is heard, has come to its end by then.
     await expect(silent).rejects.toThrow("gave no sign of life");
     clearInterval(chatter);
@@ -64,7 +64,7 @@ describe.skipIf(process.platform === "win32")("a dead-locked engine process", ()
   it(
     "is ended, its caller is told, and the next question starts another",
     async () => {
-      const subject = await startPracticeEngine({ silenceMs: 5_000 });
+      const subject = await startPracticeEngine({ stallMs: 5_000 });
       try {
         const pid = await subject.childOf(() => subject.load(endless));
         const answering = ask(subject, { model: endless, maxTokens: 100_000 });

@@ -54,21 +54,21 @@ export async function downloadPackage(entry: LockedPackage, file: string, option
 }
 
 async function attempt(entry: LockedPackage, file: string, options: DownloadOptions): Promise<void> {
-  const silence = new AbortController();
-  const watchdog = setTimeout(() => silence.abort(), options.patience.stallMs);
+  const stall = new AbortController();
+  const watchdog = setTimeout(() => stall.abort(), options.patience.stallMs);
   try {
-    const signal = AbortSignal.any([options.signal, silence.signal]);
+    const signal = AbortSignal.any([options.signal, stall.signal]);
     const response = await request(entry, options, signal);
     await receive(entry, response, file, options, () => watchdog.refresh());
   } catch (error) {
     if (options.signal.aborted) throw new Cancelled("Installing the embedded engine was cancelled", { cause: error });
-    if (silence.signal.aborted) {
+    if (stall.signal.aborted) {
       throw new Transient(`no byte arrived for ${options.patience.stallMs / 1000} s`, { cause: error });
     }
     throw error;
   } finally {
     clearTimeout(watchdog);
-    silence.abort(); // frees a connection whose body was not read to its end
+    stall.abort(); // frees a connection whose body was not read to its end
   }
 }
 
