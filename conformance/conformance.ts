@@ -42,25 +42,25 @@ const revisions = [
 const limitMs = 240_000;
 const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 /** What `ollm serve --json` prints, and the fixtures' entry too. */
-interface Door {
+interface HttpListener {
   readonly url: string;
   readonly token_file: string;
 }
 
 const failures: string[] = [];
 
-/** Judges the door that `args` open. */
+/** Judges the server that `args` start. */
 async function against(args: readonly string[], run: (judged: Judged) => Promise<void>): Promise<void> {
   await withTemporaryHome(async (environment) => {
     const relay = await startRelay();
-    // As whoever puts a proxy before the door has to.
+    // As with any proxy in front of the HTTP server.
     const settings = { allowedHosts: [relay.host], allowedOrigins: [`http://${relay.host}`] };
     const home = environment["OLLM_HOME"] ?? "";
     await mkdir(home, { recursive: true, mode: 0o700 });
     await writeFile(join(home, "config.yaml"), JSON.stringify({ http: settings }));
-    const door = await start<Door>(args, environment);
+    const listener = await start<HttpListener>(args, environment);
     try {
-      relay.forwardTo({ url: door.line.url, token: (await readFile(door.line.token_file, "utf8")).trim() });
+      relay.forwardTo({ url: listener.line.url, token: (await readFile(listener.line.token_file, "utf8")).trim() });
       await run(async (label, scenario) => {
         const judgement = ["server", "--url", `http://${relay.host}/mcp`, ...scenario];
         // The judge starts nothing of ours: it needs no home.
@@ -72,7 +72,7 @@ async function against(args: readonly string[], run: (judged: Judged) => Promise
       });
     } finally {
       relay.close();
-      await door.stop();
+      await listener.stop();
     }
   });
 }

@@ -23,20 +23,20 @@ const failures: string[] = [];
 
 await Promise.all([installJudges(), buildAll()]);
 await withTemporaryHome(async (environment) => {
-  const door = await start<{ url: string; token_file: string }>(
+  const listener = await start<{ url: string; token_file: string }>(
     [command, "serve", "--port", "0", "--json"],
     environment,
   );
   try {
-    const token = (await readFile(door.line.token_file, "utf8")).trim();
+    const token = (await readFile(listener.line.token_file, "utf8")).trim();
     const header = ["--header", `Authorization: Bearer ${token}`];
-    const mcp = new URL("/mcp", door.line.url).href;
+    const mcp = new URL("/mcp", listener.line.url).href;
     const ways: readonly (readonly [name: string, target: readonly string[]])[] = [
       ["stdio", [process.execPath, command]],
       ["stdio, modern", ["--protocol-era", "modern", process.execPath, command]],
       ["HTTP", ["--transport", "http", "--server-url", mcp, ...header]],
       ["HTTP, modern", ["--transport", "http", "--server-url", mcp, "--protocol-era", "modern", ...header]],
-      ["SSE", ["--transport", "sse", "--server-url", new URL("/sse", door.line.url).href, ...header]],
+      ["SSE", ["--transport", "sse", "--server-url", new URL("/sse", listener.line.url).href, ...header]],
     ];
     for (const [way, target] of ways) {
       for (const call of calls) {
@@ -49,7 +49,7 @@ await withTemporaryHome(async (environment) => {
       }
     }
   } finally {
-    await door.stop();
+    await listener.stop();
   }
 });
 // Refused while an owner lives, so in a home of its own.

@@ -1,33 +1,33 @@
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** A relay on 127.0.0.1, as a reverse proxy would stand before the door. */
+/** A relay on 127.0.0.1, as a reverse proxy in front of the HTTP server. */
 export interface Relay {
   /** `127.0.0.1:PORT` */
   readonly host: string;
-  /** Names the door; requests before that are answered with 503. */
-  forwardTo(door: { readonly url: string; readonly token: string }): void;
+  /** Names the HTTP server; requests before that are answered with 503. */
+  forwardTo(listener: { readonly url: string; readonly token: string }): void;
   close(): void;
 }
 
 /**
  * The conformance runner can't send a token. The relay adds it and changes nothing else, neither Host nor Origin, so
- * that what the runner tries with those reaches the door as it was sent.
+ * that what the runner tries with those reaches the server as it was sent.
  */
 export async function startRelay(): Promise<Relay> {
-  let door: { readonly url: string; readonly token: string } | undefined;
+  let listener: { readonly url: string; readonly token: string } | undefined;
   const server = createServer((incoming, outgoing) => {
-    if (door === undefined) {
+    if (listener === undefined) {
       outgoing.writeHead(503).end();
       return;
     }
-    const { hostname, port } = new URL(door.url);
+    const { hostname, port } = new URL(listener.url);
     const upstream = request({
       hostname,
       port,
       method: incoming.method,
       path: incoming.url,
-      headers: [...incoming.rawHeaders, "Authorization", `Bearer ${door.token}`],
+      headers: [...incoming.rawHeaders, "Authorization", `Bearer ${listener.token}`],
       agent: false,
     });
     upstream.on("response", (answer) => {
@@ -48,7 +48,7 @@ export async function startRelay(): Promise<Relay> {
   });
   return {
     host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    forwardTo: (given) => (door = given),
+    forwardTo: (given) => (listener = given),
     close() {
       server.close();
       server.closeAllConnections();

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { homedir } from "node:os";
 import { createLog } from "../src/orchestrator/log.ts";
 import { createServer } from "../src/server/create-server.ts";
-import { openDoor } from "../src/server/http/door.ts";
+import { openHttpListener } from "../src/server/http/listener.ts";
 import { createCallerHome } from "../src/server/daemon/caller-home.ts";
 import { openBrain } from "../src/server/world.ts";
 import { version } from "../src/version.ts";
@@ -23,7 +23,7 @@ const open = createCallerHome(
   () => Promise.resolve(brain),
   Date.now,
 );
-const door = await openDoor({
+const listener = await openHttpListener({
   bind: "127.0.0.1",
   port: 0,
   home,
@@ -33,8 +33,8 @@ const door = await openDoor({
   hostFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),
   makeServer: (host) => mountFixtures(createServer(host)),
 });
-process.stdout.write(`${JSON.stringify({ url: door.url, token_file: door.tokenFile })}\n`);
+process.stdout.write(`${JSON.stringify({ url: listener.url, token_file: listener.tokenFile })}\n`);
 await once(process, "SIGTERM");
-await door.close();
+await listener.close();
 await brain.close();
 process.exit(0);

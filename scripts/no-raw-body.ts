@@ -1,5 +1,5 @@
-/** Takes the place of `raw-body` in the bundle: the network door parses bodies itself, under its own limits. */
+/** Takes the place of `raw-body` in the bundle: our HTTP server parses bodies itself, under its own limits. */
 // oxlint-disable-next-line import/no-default-export -- as in the package.
 export default function readBody(): never {
-  throw new Error("bodies are read by the network door");
+  throw new Error("bodies are read by our HTTP server");
 }

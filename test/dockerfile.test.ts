@@ -52,7 +52,7 @@ describe("the Dockerfile", () => {
     expect(of("RUN")).toEqual(["mkdir /data && chown node:node /data && chmod 700 /data"]);
   });
 
-  it("opens the network door at the port it exposes, with a command line that the program takes", async () => {
+  it("serves HTTP at the port it exposes, with a command line that the program takes", async () => {
     const { of } = await image();
     expect(of("EXPOSE")).toEqual(["7411"]);
     const [command = "[]"] = of("CMD");
@@ -92,7 +92,7 @@ describe("the Dockerfile", () => {
     }
   });
 
-  it("has a health check that shows the token, and fails when the door is shut", async () => {
+  it("has a health check that shows the token, and fails when nothing listens", async () => {
     const { of } = await image();
     const [check = ""] = of("HEALTHCHECK");
     const [, ...words] = JSON.parse(check.slice(check.indexOf("["))) as string[];
@@ -100,13 +100,13 @@ describe("the Dockerfile", () => {
     await mkdir(path.join(folder, "run"));
     await writeFile(path.join(folder, "run", "http-token"), "the-token\n");
     const seen: (string | undefined)[] = [];
-    const door = createServer((request, response) => {
+    const server = createServer((request, response) => {
       seen.push(`${request.url} ${request.headers.authorization}`);
       response.statusCode = seen.length === 1 ? 200 : 503;
       response.end();
     });
-    await new Promise<void>((resolve) => door.listen(0, "127.0.0.1", resolve));
-    const { port } = door.address() as AddressInfo;
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
     const probe = () =>
       run(
         process.execPath,
@@ -121,7 +121,7 @@ describe("the Dockerfile", () => {
       expect(seen).toEqual(["/health Bearer the-token"]);
       expect(await probe()).toBe(1);
     } finally {
-      door.close().closeAllConnections();
+      server.close().closeAllConnections();
       await rm(folder, { recursive: true, force: true });
     }
     expect(await probe()).toBe(1);

@@ -8,7 +8,7 @@ interface OwnerFacts {
   readonly running: boolean;
   readonly pid?: number;
   readonly clients?: readonly { readonly client: string }[];
-  readonly doors?: readonly unknown[];
+  readonly listeners?: readonly unknown[];
 }
 
 /** The owner of the home, through the built command. */
@@ -27,12 +27,12 @@ export function demoOwner(node: string, script: string): DemoOwner {
   return {
     pid: async () => (await status()).pid,
     async leave(before) {
-      const { running, pid, clients = [], doors = [] } = await status();
+      const { running, pid, clients = [], listeners = [] } = await status();
       if (!running) return "the owner has ended and left nothing running";
       if (pid === before) return `the owner (pid ${pid}) ran before and goes on`;
       // Our own may take a moment to leave.
       const others = clients.filter(({ client }) => client !== demoClientName);
-      if (others.length + doors.length > 0) return `the owner (pid ${pid}) goes on: others use it`;
+      if (others.length + listeners.length > 0) return `the owner (pid ${pid}) goes on: others use it`;
       await daemon("stop");
       return "the owner was stopped and left nothing running";
     },

@@ -134,7 +134,7 @@ function addRunning(program: Command, run: Run): void {
   program.commandsGroup("Run:");
   const serve = program
     .command("serve")
-    .description("open the network door: MCP over HTTP at /mcp, /sse for older clients, /health; ends with SIGTERM")
+    .description("serve MCP over HTTP: /mcp, /sse for older clients, /health; ends with SIGTERM")
     .option("--bind <address>", "address to listen on", "127.0.0.1")
     .addOption(
       new Option("--port <number>", "port to listen on; 0 picks a free one")
@@ -157,7 +157,7 @@ function addRunning(program: Command, run: Run): void {
   const token = program.command("token").description("the secret of HTTP callers").helpCommand(false);
   const rotate = token
     .command("rotate")
-    .description("make a new one; open doors obey at once and close what the old one had opened")
+    .description("make a new token; the old one stops working at once and its connections are closed")
     .option("--json", "print one JSON line: token_file")
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/token.ts")).rotateToken({ json: options.json === true }, io)),

@@ -32,7 +32,7 @@ export function ensureHttpToken(home: string): { readonly token: string; readonl
   return { token: made };
 }
 
-/** Replaces the token in one step. Open doors see it and close what was opened with the old one. */
+/** Replaces the token in one step. HTTP listeners see it and close what was opened with the old one. */
 export function rotateHttpToken(home: string): string {
   ensureRunFolder(home);
   const file = httpTokenFile(home);

@@ -10,8 +10,8 @@
  *
  * HMAC-SHA-256 under the home's token over both nonces and the home proves both: the owner shows its first half, the
  * front its second. The front says nothing of itself before the owner has proved itself, and may send what follows right
- * behind its hello. With purpose `mcp`, MCP messages follow; `Farewell` may come between them. With `door` the connection
- * is the lease: its end closes the door.
+ * behind its hello. With purpose `mcp`, MCP messages follow; `Farewell` may come between them. With `http` the connection
+ * is the lease: its end closes the listener.
  */
 export interface Knock {
   readonly ollm: 1;
@@ -29,8 +29,8 @@ export interface Introduction {
   readonly proof: string;
 }
 
-/** `restart`: stop at once, but whoever asks starts the next owner, so doors and fronts wait for that one. */
-export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "door";
+/** `restart`: stop at once, but whoever asks starts the next owner, so listeners and fronts wait for that one. */
+export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "http";
 
 export interface Hello {
   readonly proof: string;
@@ -42,8 +42,8 @@ export interface Hello {
   readonly arguments: readonly string[];
   /** Its `OLLM_*` variables. */
   readonly environment: Readonly<Record<string, string>>;
-  /** Of purpose `door`. */
-  readonly door?: {
+  /** Of purpose `http`. */
+  readonly http?: {
     readonly bind: string;
     readonly port: number;
     /** Of a loopback address only. */
@@ -57,7 +57,7 @@ export type Welcome =
       /** Sentences for the user, on stderr: owner settings that are ignored, and the like. */
       readonly notices?: readonly string[];
       readonly status?: OwnerStatus;
-      readonly door?: { readonly url: string; readonly tokenFile: string };
+      readonly http?: { readonly url: string; readonly tokenFile: string };
     }
   | {
       readonly ok: false;
@@ -77,8 +77,8 @@ export interface OwnerStatus {
   readonly startedAt: string;
   readonly isStandalone: boolean;
   readonly clients: readonly { readonly client: string; readonly connectedAt: string }[];
-  /** Open network doors. */
-  readonly doors: readonly string[];
+  /** Open HTTP listeners. */
+  readonly listeners: readonly string[];
   readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   readonly jobs: number;
   /** What is wrong with engines and pinned models, a sentence each; absent when nothing is known to be. */

@@ -4,7 +4,7 @@ import { listEvents, type ChangeEvent } from "./list-events.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
 
-/** Changes on their way to the clients of one connection, or of one network door. */
+/** Changes on their way to the clients of one connection, or of one HTTP listener. */
 export interface ChangeFeed {
   /** Tells when one of `uris` changes, until the answer is called; what needs looking at is looked at. None: lists only. */
   watch(uris: readonly string[]): () => void;

@@ -275,7 +275,7 @@ describe("checks", () => {
         startedAt: "2020-01-01T00:00:00Z",
         isStandalone: false,
         clients: [],
-        doors: [],
+        listeners: [],
         loaded: [],
         jobs: 0,
         ...(settingsProblem !== undefined && { settingsProblem }),
@@ -316,7 +316,7 @@ describe("checks", () => {
       isStandalone: false,
       deaths: [],
     };
-    const status = { ...claim, clients: [], doors: [], loaded: [], jobs: 0 };
+    const status = { ...claim, clients: [], listeners: [], loaded: [], jobs: 0 };
     const found = (owner: DoctorWorld["owner"]) => checkOwner(world({ owner }), signal);
     expect(statuses(await found({ claim, status: { ...status, version: "1.0.0+a" } }))).toEqual(["ok"]);
     expect((await found({ claim, status }))[0]).toMatchObject({

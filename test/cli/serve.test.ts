@@ -95,7 +95,7 @@ async function health({ url, tokenFile }: Pick<Serving, "url" | "tokenFile">): P
 }
 
 describe("ollm serve", () => {
-  it("prints one JSON line, serves in the foreground, and closes the door at SIGTERM", async () => {
+  it("prints one JSON line, serves in the foreground, and closes the listener at SIGTERM", async () => {
     const serving = await serve();
     expect(serving.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     expect(serving.tokenFile).toBe(httpTokenFile(home));
@@ -105,7 +105,7 @@ describe("ollm serve", () => {
     await expect.poll(() => health(serving)).toBeUndefined();
   });
 
-  it("closes its door alone: another's stays open", async () => {
+  it("closes only its own listener: another stays open", async () => {
     const [one, other] = [await serve(), await serve()];
     one.process.kill("SIGTERM");
     await one.exited;
@@ -158,11 +158,11 @@ describe("ollm serve", () => {
   it.each([
     ["killed", (pid: number) => process.kill(pid, "SIGKILL")],
     ["restarted", () => finished(["daemon", "restart"])],
-  ])("opens the door again at the next owner, at the same address, when the owner is %s", async (_how, replace) => {
+  ])("opens the listener again at the next owner, at the same address, when the owner is %s", async (_how, replace) => {
     const serving = await serve();
     const before = newestClaim(home);
     await replace(before?.pid ?? 0);
-    await expect.poll(() => serving.stderr(), { timeout: 20_000 }).toContain(`open again at ${serving.url}`);
+    await expect.poll(() => serving.stderr(), { timeout: 20_000 }).toContain(`listening again at ${serving.url}`);
     expect(await health(serving)).toBe(200);
     expect(newestClaim(home)?.pid).not.toBe(before?.pid);
   });
@@ -200,7 +200,7 @@ describe("ollm serve", () => {
 });
 
 describe("ollm token rotate", () => {
-  it("replaces the token, which open doors obey at once", async () => {
+  it("replaces the token, which open listeners use at once", async () => {
     const serving = await serve();
     const old = (await readFile(serving.tokenFile, "utf8")).trim();
     const { code, stdout } = await finished(["token", "rotate", "--json"]);

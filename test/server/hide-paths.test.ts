@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { StoreFailed } from "../../src/orchestrator/errors.ts";
 import { hidePaths, textsIn, withErrors } from "../../src/server/hide-paths.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
-import { startDoor } from "./http/door-fixture.ts";
+import { startListener } from "./http/listener-fixture.ts";
 
 const known = { roots: ["/srv/notes", "/srv/my docs"], home: "/home/ann/.ollm", given: new Set(["/etc/passwd"]) };
 const hidden = "[a path on the server]";
@@ -55,13 +55,13 @@ it("a tool error over HTTP names no path of the server's machine", async () => {
   const orchestrator = createFakeOrchestrator({
     generate: () => Promise.reject(new StoreFailed("/home/ann/.ollama/models/blobs/sha256-1 can't be read (EACCES)")),
   });
-  const door = await startDoor({ orchestrator });
+  const listener = await startListener({ orchestrator });
   try {
     const call = async (name: string, input: Record<string, unknown>): Promise<string> => {
       const body = { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name, arguments: input } };
       const asked = { ...body, params: { ...body.params, _meta: modern } };
       const headers = { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": name };
-      return (await door.ask("/mcp", { method: "POST", headers, body: asked })).text;
+      return (await listener.ask("/mcp", { method: "POST", headers, body: asked })).text;
     };
     const failed = await call("route_and_generate", { prompt: "Hi" });
     expect(failed).toContain("isError");
@@ -77,10 +77,10 @@ it("a tool error over HTTP names no path of the server's machine", async () => {
       const refused = await call("route_and_generate", input);
       expect(refused).toContain("isError");
       expect(refused).toContain("Folders are allowed where the server runs");
-      for (const path of [door.home, process.cwd(), "/home/", "roots: ["]) expect(refused).not.toContain(path);
+      for (const path of [listener.home, process.cwd(), "/home/", "roots: ["]) expect(refused).not.toContain(path);
     }
   } finally {
-    await door.close();
+    await listener.close();
   }
 });
 

@@ -6,7 +6,7 @@ import type { GenerateResult } from "../../src/orchestrator/facade.ts";
 import { createLog } from "../../src/orchestrator/log.ts";
 import { createServer } from "../../src/server/create-server.ts";
 import { createFakeJobs, createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
-import { startDoor } from "./http/door-fixture.ts";
+import { startListener } from "./http/listener-fixture.ts";
 
 const extension = "io.modelcontextprotocol/tasks";
 type Answer = { result?: Record<string, unknown>; error?: { code: number; data?: unknown } };
@@ -168,9 +168,9 @@ describe("tasks over HTTP", () => {
     const caller = { id: "1", client: "by-hand", signal: new AbortController().signal } as never;
     const outcome = operation.follow(new AbortController().signal).then(() => ({}));
     jobs.adopt(caller, { tool: "route_and_generate", operation, outcome, errorText: String });
-    const door = await startDoor({ orchestrator: createFakeOrchestrator({ jobs }) });
+    const listener = await startListener({ orchestrator: createFakeOrchestrator({ jobs }) });
     const ask = (taskId: string) =>
-      door.ask("/mcp", {
+      listener.ask("/mcp", {
         headers: { "mcp-protocol-version": "2026-07-28", "mcp-method": "tasks/get", "mcp-name": taskId },
         body: {
           jsonrpc: "2.0",
@@ -190,6 +190,6 @@ describe("tasks over HTTP", () => {
     expect(found.status).toBe(200);
     expect(found.text).toContain('"status":"working"');
     expect((await ask("generate-9")).text).toContain('"code":-32602');
-    await door.close();
+    await listener.close();
   });
 });

@@ -73,7 +73,7 @@ describe("the owner", () => {
     });
   });
 
-  describe("over its network door", () => {
+  describe("over its HTTP listener", () => {
     let serving: ChildProcess;
     let url = "";
     let token = "";

@@ -90,7 +90,7 @@ async function end(
   return 0;
 }
 
-/** `ollm daemon restart`: hosts and doors stay, and calls under way end with an error that says to try again. */
+/** `ollm daemon restart`: hosts and listeners stay, and calls under way end with an error that says to try again. */
 export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
   // Of --json's one value the owner that starts is the last word.
   const stopped = await end("restart", io, (words) => (options.json === true ? "" : words));
@@ -119,7 +119,7 @@ function describe(status: OwnerStatus): string {
     startedAt,
     isStandalone,
     clients,
-    doors,
+    listeners,
     loaded,
     jobs,
     problems = [],
@@ -132,7 +132,7 @@ function describe(status: OwnerStatus): string {
     ["socket", status.socket],
     ["clients", clients.map(({ client }) => client).join(", ") || "none"],
     ["loaded", models.join(", ") || "nothing"],
-    ...(doors.length > 0 ? [["doors", doors.join(", ")] as const] : []),
+    ...(listeners.length > 0 ? [["listeners", listeners.join(", ")] as const] : []),
     ...(jobs > 0 ? [["jobs", `${jobs} running`] as const] : []),
     ...problems.map((problem) => ["warning", problem] as const),
     ...(settingsProblem === undefined ? [] : [["settings", settingsProblem] as const]),

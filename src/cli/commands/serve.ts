@@ -4,7 +4,7 @@ import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { jsonText } from "../../orchestrator/text/control-characters.ts";
 import { build } from "../../version.ts";
 import { errorText } from "../terminal-text.ts";
-import { leaseDoor, type DoorLease, type DoorRequest } from "./door-lease.ts";
+import { leaseListener, type ListenerLease, type ListenerRequest } from "./listener-lease.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 export interface ServeOptions {
@@ -18,14 +18,14 @@ export interface ServeOptions {
   readonly isWithoutToken?: boolean;
 }
 
-/** Waits between attempts to open the door again when the owner is gone: 9 s in all, and a port that is being freed. */
+/** Waits between attempts to open the listener again when the owner is gone: 9 s in all, and a port that is being freed. */
 const retryMs: readonly number[] = [0, 250, 500, 1_000, 2_000, 5_000];
-/** A door that was open for so long gets all its attempts anew. */
+/** A listener that was open for so long gets all its attempts anew. */
 const settledMs = 60_000;
 
 /**
- * `ollm serve`: has the owner open the network door and holds it open until SIGTERM or SIGINT, which close it with exit
- * code 0. When the owner dies or is replaced the door is opened again at the next one, under the same address. Answers
+ * `ollm serve`: serves MCP over HTTP from the owner until SIGTERM or SIGINT, which end it with exit
+ * code 0. When the owner dies or is replaced the listener is opened again at the next one, under the same address. Answers
  * 1 when it can't be, or when the owner was stopped on purpose.
  */
 export async function serve(options: ServeOptions, io: CommandIo): Promise<number> {
@@ -34,13 +34,13 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   const say = (text: string): void => io.stderr(`ollm: ${text}\n`);
-  const request: DoorRequest = {
+  const request: ListenerRequest = {
     home: homeOf(io),
     program: { folder: path.dirname(io.script), version: build },
     node: io.node,
     environment: io.environment,
     workingDirectory: io.workingDirectory,
-    door: {
+    http: {
       bind: options.bind,
       port: options.port,
       ...(options.isWithoutToken === true && { isWithoutToken: true }),
@@ -49,7 +49,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
     signal: interrupt.signal,
   };
   try {
-    let lease = await leaseDoor(request);
+    let lease = await leaseListener(request);
     announce(lease, options, io);
     const port = Number(new URL(lease.url).port || 80);
     let attempts = 0;
@@ -61,25 +61,25 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
         return 0;
       }
       if (reason === "stop") {
-        say("the owner was stopped, and the door with it");
+        say("the owner was stopped, and the HTTP listener with it");
         return 1;
       }
       if (performance.now() - openedAt > settledMs) attempts = 0;
       say(reason === "handover" ? "the owner hands over to a newer one" : "the owner is gone");
-      const again = { ...request, door: { ...request.door, port } };
+      const again = { ...request, http: { ...request.http, port } };
       for (;;) {
         const waitMs = retryMs[attempts];
         attempts += 1;
         try {
           await delay(waitMs ?? 0, undefined, { signal: interrupt.signal });
-          lease = await leaseDoor(again);
+          lease = await leaseListener(again);
           break;
         } catch (error) {
           if (interrupt.signal.aborted) return 0;
           if (!(error instanceof OrchestratorError) || attempts >= retryMs.length) throw error;
         }
       }
-      say(`the door is open again at ${lease.url}`);
+      say(`listening again at ${lease.url}`);
     }
   } catch (error) {
     if (interrupt.signal.aborted) return 0;
@@ -93,7 +93,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
 }
 
 /** Undefined when we were told to end. */
-async function endOf(lease: DoorLease, signal: AbortSignal): Promise<string | undefined> {
+async function endOf(lease: ListenerLease, signal: AbortSignal): Promise<string | undefined> {
   if (signal.aborted) return undefined;
   let onAbort = (): void => undefined;
   const aborted = new Promise<undefined>((resolve) => {
@@ -107,7 +107,7 @@ async function endOf(lease: DoorLease, signal: AbortSignal): Promise<string | un
   }
 }
 
-function announce({ url, tokenFile }: DoorLease, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
+function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
   if (json) {
     io.stdout(`${jsonText({ url, token_file: tokenFile })}\n`);
     return;

@@ -4,7 +4,7 @@ import { jsonText } from "../../orchestrator/text/control-characters.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 /**
- * `ollm token rotate`: replaces the bearer token of HTTP callers. Open doors obey at once and close what the old one had
+ * `ollm token rotate`: replaces the bearer token of HTTP callers. HTTP listeners use the new one at once and close what the old one had
  * opened. The token itself is not printed: it would stay in terminals and logs.
  */
 export async function rotateToken({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {

@@ -196,14 +196,14 @@ export const settingsSchema = z.strictObject({
         .default([])
         .meta(ownerNames)
         .describe(
-          "Origins (https://host:port) beside the door's own whose pages may call it. Commas between them in the variable.",
+          "Origins (https://host:port), besides the server's own, whose pages may call it. Commas between them in the variable.",
         ),
       allowedHosts: z
         .array(z.string())
         .default([])
         .meta(ownerNames)
         .describe(
-          "Host headers (host or host:port) beside the door's own address that are answered. Commas between them in the variable.",
+          "Host headers (host or host:port), besides the server's own address, that are answered. Commas between them in the variable.",
         ),
     })
     .prefault({}),

@@ -3,7 +3,7 @@ import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.t
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
-import type { Door } from "../http/door.ts";
+import type { HttpListener } from "../http/listener.ts";
 import { callerHost, noticesFor } from "./caller-host.ts";
 import type { CallerOrigin } from "./caller-home.ts";
 import type { Business } from "./decide.ts";
@@ -24,7 +24,7 @@ export interface Owner {
   sayFarewell(reason: Farewell["reason"]): Promise<void>;
   /** Says goodbye, and takes no connections any more. Calls under way learn that their client is gone. */
   closeClients(reason: Farewell["reason"]): Promise<void>;
-  closeDoors(): Promise<void>;
+  closeListeners(): Promise<void>;
 }
 
 /** Beyond this something is broken: a host that starts servers in a loop, say. */
@@ -40,8 +40,8 @@ export function createOwner(parts: OwnerParts): Owner {
   const { log } = parts;
   const sockets = new Set<Socket>();
   const clients = new Map<string, Client>();
-  const doors = new Set<Door>();
-  /** Connections that hold a door open. */
+  const listeners = new Set<HttpListener>();
+  /** Connections that keep an HTTP listener open. */
   const leases = new Set<Socket>();
   let counter = 0;
   let isClosed = false;
@@ -76,11 +76,11 @@ export function createOwner(parts: OwnerParts): Owner {
     switch (hello.purpose) {
       case "mcp":
         return serveMcp(socket, hello, welcome);
-      case "door":
-        return serveDoor(socket, hello, welcome);
+      case "http":
+        return serveHttp(socket, hello, welcome);
       case "status": {
         const { ownerStatus } = await import("./status.ts");
-        welcome({ ok: true, status: await ownerStatus(parts, [...clients.values()], [...doors]) });
+        welcome({ ok: true, status: await ownerStatus(parts, [...clients.values()], [...listeners]) });
         socket.end();
         return;
       }
@@ -131,13 +131,13 @@ export function createOwner(parts: OwnerParts): Owner {
     if (isPaused) served.pause();
   }
 
-  async function serveDoor(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
-    const wanted = hello.door;
-    if (wanted === undefined) throw new OwnerUnavailable("a door without bind and port was asked for");
+  async function serveHttp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
+    const wanted = hello.http;
+    if (wanted === undefined) throw new OwnerUnavailable("an HTTP listener was requested without address and port");
     const brain = await parts.brain.open();
     const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
     const notices = await noticesFor(callerHost(parts, "http", origin), origin, parts.brain);
-    const door = await parts.openDoor({
+    const listener = await parts.openHttpListener({
       bind: wanted.bind,
       port: wanted.port,
       home: parts.home,
@@ -148,20 +148,20 @@ export function createOwner(parts: OwnerParts): Owner {
       log,
       ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
     });
-    doors.add(door);
+    listeners.add(listener);
     leases.add(socket);
     const close = (): void => {
       leases.delete(socket);
-      if (!doors.delete(door)) return;
-      door.close().catch((error: unknown) => log.warn(`closing ${door.url}: ${textOf(error)}`));
+      if (!listeners.delete(listener)) return;
+      listener.close().catch((error: unknown) => log.warn(`closing ${listener.url}: ${textOf(error)}`));
     };
     socket.once("close", close);
     // Nothing more is said; reading shows the end.
     socket.resume();
     if (socket.destroyed || isClosed) return close();
-    log.info(`door at ${door.url}`);
-    const { url, tokenFile } = door;
-    welcome({ ok: true, door: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
+    log.info(`HTTP listener at ${listener.url}`);
+    const { url, tokenFile } = listener;
+    welcome({ ok: true, http: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
   }
 
   function addClient(id: string, client: Client): () => void {
@@ -198,7 +198,7 @@ export function createOwner(parts: OwnerParts): Owner {
     business() {
       const activity = parts.brain.current()?.orchestrator.activity() ?? { operations: 0, pulls: 0, pinned: 0 };
       const requests = [...clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
-      return { clients: clients.size, doors: doors.size, requests, ...activity };
+      return { clients: clients.size, listeners: listeners.size, requests, ...activity };
     },
     pauseClients,
     sayFarewell,
@@ -209,8 +209,8 @@ export function createOwner(parts: OwnerParts): Owner {
       await Promise.all([...clients.values()].map(({ served }) => served.close()));
       await Promise.all([...sockets].map(part));
     },
-    async closeDoors() {
-      await Promise.all([...doors].map((door) => door.close()));
+    async closeListeners() {
+      await Promise.all([...listeners].map((listener) => listener.close()));
     },
   };
 }

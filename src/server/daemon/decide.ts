@@ -1,7 +1,7 @@
 /** What an owner has to do, apart from how it ends. */
 export interface Business {
   readonly clients: number;
-  readonly doors: number;
+  readonly listeners: number;
   /** Requests that wait for their answer. */
   readonly requests: number;
   /** As `Orchestrator.activity()` says. */
@@ -11,8 +11,8 @@ export interface Business {
 }
 
 /** Whether anything keeps an owner that nobody has told to end. */
-export function isIdle({ clients, doors, operations, pinned }: Business): boolean {
-  return clients + doors + operations + pinned === 0;
+export function isIdle({ clients, listeners, operations, pinned }: Business): boolean {
+  return clients + listeners + operations + pinned === 0;
 }
 
 /** How long an owner that is to hand over works on as if nothing were. */

@@ -1,6 +1,6 @@
 import type { Claim } from "../../ipc/claim.ts";
 import type { Log } from "../../orchestrator/log.ts";
-import type { Door, DoorOptions } from "../http/door.ts";
+import type { HttpListener, HttpListenerOptions } from "../http/listener.ts";
 import type { BrainKeeper } from "./brain-keeper.ts";
 import type { CallLog } from "./call-log.ts";
 import type { serveClient, ServedClient } from "./serve-client.ts";
@@ -19,7 +19,7 @@ export interface OwnerParts {
   readonly log: Log;
   /** Loads the SDK; asked for with the first client. */
   readonly serveClient: () => Promise<typeof serveClient>;
-  readonly openDoor: (options: DoorOptions) => Promise<Door>;
+  readonly openHttpListener: (options: HttpListenerOptions) => Promise<HttpListener>;
   /** Undefined while the home is being claimed. */
   readonly claim: () => Claim | undefined;
   /** Somebody asks this owner to end, or to end as soon as its work allows. */

@@ -65,8 +65,8 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     ...options,
     home,
     isNeeded: () => {
-      const { clients, doors } = owner.business();
-      return clients + doors > 0;
+      const { clients, listeners } = owner.business();
+      return clients + listeners > 0;
     },
     isSafeStart: () => isSafe(claim),
   });
@@ -77,7 +77,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     brain,
     calls,
     claim: () => claim,
-    openDoor: async (door) => (await import("../http/door.ts")).openDoor(door),
+    openHttpListener: async (asked) => (await import("../http/listener.ts")).openHttpListener(asked),
     onAsked: (what) => (what === "handover" ? watch.startHandover() : end(what, 0)),
   });
   const server = createSocketServer(owner.accept);
@@ -124,13 +124,13 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     if (reason === "handover") {
       // First of all: should the rest take too long, fronts know what has been read, and ask the next owner for it.
       await owner.sayFarewell("handover");
-      await owner.closeDoors();
+      await owner.closeListeners();
       await brain.close({ isLeaving: false });
       claim?.release();
       await owner.closeClients("handover");
     } else {
       // In this order: the calls let go of their operations before the brain ends those that are left.
-      await Promise.all([owner.closeClients(farewellOf(reason)), owner.closeDoors()]);
+      await Promise.all([owner.closeClients(farewellOf(reason)), owner.closeListeners()]);
       await brain.close({ isLeaving: !isStandalone && reason !== "restart" });
       claim?.release();
     }

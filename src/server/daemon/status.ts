@@ -2,7 +2,7 @@ import type { OwnerStatus } from "../../ipc/protocol.ts";
 import { callerSettings } from "../../orchestrator/config/load.ts";
 import { shownSettings } from "../../orchestrator/config/shown.ts";
 import type { CallerContext } from "../../orchestrator/types.ts";
-import type { Door } from "../http/door.ts";
+import type { HttpListener } from "../http/listener.ts";
 import type { Brain } from "../world.ts";
 import type { Client, OwnerParts } from "./parts.ts";
 
@@ -13,7 +13,7 @@ const engineWaitMs = 2_000;
 export async function ownerStatus(
   parts: Pick<OwnerParts, "home" | "build" | "isStandalone" | "brain" | "claim" | "log">,
   clients: readonly Client[],
-  doors: readonly Door[],
+  listeners: readonly HttpListener[],
 ): Promise<OwnerStatus> {
   // Somebody may look right after a change.
   await parts.brain.current()?.live.look();
@@ -30,7 +30,7 @@ export async function ownerStatus(
     startedAt: record?.startedAt ?? new Date().toISOString(),
     isStandalone: parts.isStandalone,
     clients: clients.map(({ served, connectedAt }) => ({ client: served.name() ?? "unknown", connectedAt })),
-    doors: doors.map(({ url }) => url),
+    listeners: listeners.map(({ url }) => url),
     loaded: brain === undefined ? [] : await loadedModels(brain, parts),
     jobs: running.length,
     ...(problems.length > 0 && { problems }),

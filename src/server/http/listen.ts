@@ -25,7 +25,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
     const { address } = await lookup(name);
     if (options.isLoopbackOnly === true && !isLoopback(address)) {
       const where = address === name ? bind : `${bind} (${address})`;
-      throw new InvalidRequest(`a door at ${where} needs a token: other machines reach it`, {
+      throw new InvalidRequest(`listening at ${where} needs a token: other machines reach it`, {
         hint: "Leave out --no-token, or bind to 127.0.0.1.",
       });
     }

@@ -1,12 +1,12 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 
-/** Who may call a door: exact lists, in lower case. */
-export interface DoorPolicy {
+/** Who may call: exact lists, in lower case. */
+export interface AccessPolicy {
   /** Host headers that are answered. */
   readonly hosts: ReadonlySet<string>;
   readonly origins: ReadonlySet<string>;
-  /** SHA-256 of the token; `none` for a door without one, `unreadable` when nobody can be let in. */
+  /** SHA-256 of the token; `none` for a listener without one, `unreadable` when nobody can be let in. */
   readonly token: Buffer | "none" | "unreadable";
 }
 
@@ -70,7 +70,7 @@ const tokenParameters: ReadonlySet<string> = new Set([
  * preflight, token, route, method, content type. A browser that was tricked into calling us (DNS rebinding, a foreign
  * page) fails at Host or Origin; everybody else needs the token.
  */
-export function judge(request: RequestHead, policy: DoorPolicy): Verdict {
+export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const { method, target, headers } = request;
   const headerCount = request.rawHeaders.length / 2;
   if (headerCount > maxHeaders) return refused(431, `${headerCount} headers; at most ${maxHeaders} are read`);
@@ -153,13 +153,13 @@ function repeatedHeader(rawHeaders: readonly string[]): string | undefined {
 }
 
 /** Digests are compared, so the time tells neither the token's length nor how much of it was right. */
-function mayEnter(authorization: string | undefined, token: DoorPolicy["token"]): boolean {
+function mayEnter(authorization: string | undefined, token: AccessPolicy["token"]): boolean {
   if (token === "none") return true;
   const [, given] = /^bearer +(\S+)$/i.exec(authorization ?? "") ?? [];
   return isToken(given ?? "", token);
 }
 
-function isToken(given: string, token: DoorPolicy["token"]): boolean {
+function isToken(given: string, token: AccessPolicy["token"]): boolean {
   const isEqual = timingSafeEqual(digestOf(given), typeof token === "string" ? digestOf("") : token);
   return isEqual && typeof token !== "string";
 }
@@ -178,12 +178,12 @@ export function hostAndPort(address: string, port: number): string {
 /** What is sent for every page that has no address of its own (sandboxed, or a file), and what names all of them. */
 const pagesOfAnybody: ReadonlySet<string> = new Set(["null", "*", ""]);
 
-/** The lists of a door that listens at `address`, with what the settings add. */
-export function doorLists(
+/** The lists for a listener at `address`, with what the settings add. */
+export function accessLists(
   address: string,
   port: number,
   settings: { readonly allowedHosts: readonly string[]; readonly allowedOrigins: readonly string[] },
-): Pick<DoorPolicy, "hosts" | "origins"> & { readonly ignoredOrigins: readonly string[] } {
+): Pick<AccessPolicy, "hosts" | "origins"> & { readonly ignoredOrigins: readonly string[] } {
   const bound = hostAndPort(address, port);
   const own = ["127.0.0.1", "localhost", "[::1]"].map((host) => `${host}:${port}`);
   const named = settings.allowedHosts.map((host) => host.toLowerCase());

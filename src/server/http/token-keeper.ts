@@ -1,11 +1,11 @@
 import { statSync } from "node:fs";
 import { readHttpToken } from "../../ipc/http-token.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
-import { digestOf, type DoorPolicy } from "./policy.ts";
+import { digestOf, type AccessPolicy } from "./policy.ts";
 
 export interface TokenKeeper {
   /** Of the token as the file has it now: a stat per request costs microseconds, and a watch may miss a change. */
-  current(): DoorPolicy["token"];
+  current(): AccessPolicy["token"];
   close(): void;
 }
 
@@ -16,9 +16,9 @@ const pollMs = 1_000;
 export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
   const file = httpTokenFile(home);
   let seen: string | undefined;
-  let token: DoorPolicy["token"] = "unreadable";
+  let token: AccessPolicy["token"] = "unreadable";
 
-  function current(): DoorPolicy["token"] {
+  function current(): AccessPolicy["token"] {
     const stamp = stampOf(file);
     if (stamp === seen) return token;
     const isFirst = seen === undefined;
@@ -36,7 +36,7 @@ export function createTokenKeeper(home: string, onChange: () => void): TokenKeep
   return { current, close: () => clearInterval(timer) };
 }
 
-function isSame(one: DoorPolicy["token"], other: DoorPolicy["token"]): boolean {
+function isSame(one: AccessPolicy["token"], other: AccessPolicy["token"]): boolean {
   return one === other || (typeof one !== "string" && typeof other !== "string" && one.equals(other));
 }
 

@@ -154,7 +154,7 @@ describe("a view with hostile names", () => {
 
   it("is tried for every command that shows something foreign", () => {
     const tried = new Set([...views.map(pathOf), "chat", "daemon logs"]);
-    // They say what they do with processes, doors, clients' files and tokens of our own, or start an editor.
+    // They say what they do with processes, HTTP listeners, clients' files and tokens of our own, or start an editor.
     const own = ["serve", "token rotate", "daemon start", "daemon stop", "daemon restart", "uninstall", "config edit"];
     const all = leaves(createCommands(() => Promise.resolve()));
     expect(all.filter((name) => !tried.has(name) && !own.includes(name))).toEqual([]);

@@ -8,14 +8,14 @@ import {
   type Business,
 } from "../../../src/server/daemon/decide.ts";
 
-const nothing: Business = { clients: 0, doors: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
+const nothing: Business = { clients: 0, listeners: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 
 describe("isIdle", () => {
   it("is true when nobody is there and nothing runs", () => {
     expect(isIdle(nothing)).toBe(true);
   });
 
-  it.each(["clients", "doors", "operations", "pinned"] as const)("is false with %s", (what) => {
+  it.each(["clients", "listeners", "operations", "pinned"] as const)("is false with %s", (what) => {
     expect(isIdle({ ...nothing, [what]: 1 })).toBe(false);
   });
 });

@@ -2,7 +2,7 @@ import { connect } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
-import { beginSession, startDoor, type DoorSetup, type DoorUnderTest } from "./door-fixture.ts";
+import { beginSession, startListener, type TestListenerSetup, type TestListener } from "./listener-fixture.ts";
 
 const answerBytes = 6_000_000;
 const body = JSON.stringify({
@@ -12,13 +12,13 @@ const body = JSON.stringify({
   params: { name: "route_and_generate", arguments: { prompt: "Hi" } },
 });
 
-let door: DoorUnderTest | undefined;
-afterEach(() => door?.close());
+let listener: TestListener | undefined;
+afterEach(() => listener?.close());
 
-async function startWith(setup: DoorSetup): Promise<DoorUnderTest> {
+async function startWith(setup: TestListenerSetup): Promise<TestListener> {
   const operation = drivenOperation<GenerateResult>();
   operation.succeed({ ...generated, text: "x".repeat(answerBytes) });
-  return (door = await startDoor({
+  return (listener = await startListener({
     ...setup,
     orchestrator: createFakeOrchestrator({ generate: async () => operation }),
   }));

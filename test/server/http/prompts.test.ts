@@ -4,34 +4,34 @@ import type { Change } from "../../../src/orchestrator/facade.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { fakeTemplates } from "../../support/fake-templates.ts";
-import { startDoor, type DoorUnderTest } from "./door-fixture.ts";
+import { startListener, type TestListener } from "./listener-fixture.ts";
 
-let door: DoorUnderTest | undefined;
+let listener: TestListener | undefined;
 let client: Client | undefined;
 afterEach(async () => {
   await client?.close();
-  await door?.close();
+  await listener?.close();
 });
 
 it.each(["legacy", "modern"] as const)("prompts over HTTP are listed, made and told of (%s)", async (era) => {
-  const listeners = new Set<(change: Change) => void>();
+  const observers = new Set<(change: Change) => void>();
   const orchestrator = createFakeOrchestrator({
     templates: fakeTemplates(),
-    onChange(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
+    onChange(observer) {
+      observers.add(observer);
+      return () => void observers.delete(observer);
     },
   });
-  door = await startDoor({ orchestrator });
+  listener = await startListener({ orchestrator });
   client = new Client(
     { name: "test", version: "1" },
     { versionNegotiation: { mode: era === "modern" ? { pin: "2026-07-28" } : "legacy" } },
   );
   let told = 0;
   client.setNotificationHandler("notifications/prompts/list_changed", () => void (told += 1));
-  const headers = { authorization: `Bearer ${door.token}` };
+  const headers = { authorization: `Bearer ${listener.token}` };
   await client.connect(
-    new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${door.port}/mcp`), { requestInit: { headers } }),
+    new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${listener.port}/mcp`), { requestInit: { headers } }),
   );
   const { prompts } = await client.listPrompts();
   expect(prompts.map(({ name }) => name)).toContain("greet");
@@ -40,7 +40,7 @@ it.each(["legacy", "modern"] as const)("prompts over HTTP are listed, made and t
   await expect(client.getPrompt({ name: "gret" })).rejects.toMatchObject({ code: -32602 });
   if (era === "modern") await client.listen({ promptsListChanged: true });
   await eventually(() => {
-    for (const listener of listeners) listener({ kind: "templates", isListChanged: true });
+    for (const observer of observers) observer({ kind: "templates", isListChanged: true });
     expect(told).toBeGreaterThan(0);
   });
 });

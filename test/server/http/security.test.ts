@@ -5,15 +5,15 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { rotateHttpToken } from "../../../src/ipc/http-token.ts";
 import { httpTokenFile } from "../../../src/ipc/run-folder.ts";
 import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
-import { digestOf, doorLists, hostAndPort, judge, type DoorPolicy } from "../../../src/server/http/policy.ts";
+import { digestOf, accessLists, hostAndPort, judge, type AccessPolicy } from "../../../src/server/http/policy.ts";
 import {
   ask,
   beginSession,
   initializeMessage,
-  startDoor,
+  startListener,
   type AskOptions,
-  type DoorUnderTest,
-} from "./door-fixture.ts";
+  type TestListener,
+} from "./listener-fixture.ts";
 
 const routes = [
   ["GET", "/mcp"],
@@ -57,80 +57,83 @@ const attacks: readonly (readonly [string, number, (port: number, token: string)
 ];
 
 describe("every route refuses", () => {
-  let door: DoorUnderTest;
+  let listener: TestListener;
   beforeAll(async () => {
-    door = await startDoor();
+    listener = await startListener();
   });
-  afterAll(() => door.close());
+  afterAll(() => listener.close());
 
   const cases = attacks.flatMap(([what, status, attack]) =>
     routes.map(([method, target]) => ({ what, status, attack, method, target })),
   );
   it.each(cases)("$what at $method $target", async ({ status, attack, method, target }) => {
     const body = method === "POST" ? { body: initializeMessage } : {};
-    const answer = await door.ask(target, { method, ...body, ...attack(door.port, door.token) });
+    const answer = await listener.ask(target, { method, ...body, ...attack(listener.port, listener.token) });
     expect(answer.status).toBe(status);
     expect(JSON.parse(answer.text)).toMatchObject({ jsonrpc: "2.0", id: null, error: { code: -32_000 } });
     expect(answer.headers["access-control-allow-origin"]).toBeUndefined();
-    expect(answer.text).not.toContain(door.token);
+    expect(answer.text).not.toContain(listener.token);
   });
 
   it.each(
     routes.flatMap(([method, target]) => ["token", "Access_Token", "other"].map((name) => ({ method, target, name }))),
   )("a token in the URL ($name) at $method $target, even beside the right header", async ({ method, target, name }) => {
-    const url = `${target}${target.includes("?") ? "&" : "?"}${name}=${door.token}`;
-    const answer = await door.ask(url, { method, headers: { "content-length": "0" } });
+    const url = `${target}${target.includes("?") ? "&" : "?"}${name}=${listener.token}`;
+    const answer = await listener.ask(url, { method, headers: { "content-length": "0" } });
     expect(answer.status).toBe(400);
     expect(answer.text).toContain("never accepted");
-    expect(door.logged.join("\n")).not.toContain(door.token);
+    expect(listener.logged.join("\n")).not.toContain(listener.token);
   });
 
   it("two Host headers, two tokens and a target that is a whole address", async () => {
     const lines = (extra: string, target = "/health") =>
-      `GET ${target} HTTP/1.1\r\nHost: localhost:${door.port}\r\nAuthorization: Bearer ${door.token}\r\n${extra}Connection: close\r\n\r\n`;
-    expect(await raw(door.port, lines(""))).toContain("200 OK");
-    expect(await raw(door.port, "GET /health HTTP/1.1\r\nHost:\r\n\r\n")).toContain(" 403 ");
-    expect(await raw(door.port, "GET /health HTTP/1.1\r\n\r\n")).toContain(" 400 ");
-    expect(await raw(door.port, "GET /health HTTP/1.0\r\n\r\n")).toContain(" 403 ");
-    expect(await raw(door.port, lines("Host: evil.example\r\n"))).toContain(" 400 ");
-    expect(await raw(door.port, lines("Authorization: Bearer x\r\n"))).toContain(" 400 ");
-    expect(await raw(door.port, lines("", "http://evil.example/health"))).toContain(" 400 ");
-    expect(await raw(door.port, lines("", "//evil.example/health"))).toContain(" 404 ");
+      `GET ${target} HTTP/1.1\r\nHost: localhost:${listener.port}\r\nAuthorization: Bearer ${listener.token}\r\n${extra}Connection: close\r\n\r\n`;
+    expect(await raw(listener.port, lines(""))).toContain("200 OK");
+    expect(await raw(listener.port, "GET /health HTTP/1.1\r\nHost:\r\n\r\n")).toContain(" 403 ");
+    expect(await raw(listener.port, "GET /health HTTP/1.1\r\n\r\n")).toContain(" 400 ");
+    expect(await raw(listener.port, "GET /health HTTP/1.0\r\n\r\n")).toContain(" 403 ");
+    expect(await raw(listener.port, lines("Host: evil.example\r\n"))).toContain(" 400 ");
+    expect(await raw(listener.port, lines("Authorization: Bearer x\r\n"))).toContain(" 400 ");
+    expect(await raw(listener.port, lines("", "http://evil.example/health"))).toContain(" 400 ");
+    expect(await raw(listener.port, lines("", "//evil.example/health"))).toContain(" 404 ");
   });
 
   it("unknown routes, methods and content types of those who may enter", async () => {
-    expect((await door.ask("/")).status).toBe(404);
-    expect((await door.ask("/MCP")).status).toBe(404);
-    expect((await door.ask("/mcp/")).status).toBe(404);
-    const put = await door.ask("/mcp", { method: "PUT", body: {} });
+    expect((await listener.ask("/")).status).toBe(404);
+    expect((await listener.ask("/MCP")).status).toBe(404);
+    expect((await listener.ask("/mcp/")).status).toBe(404);
+    const put = await listener.ask("/mcp", { method: "PUT", body: {} });
     expect([put.status, put.headers.allow]).toEqual([405, "GET, POST, DELETE"]);
-    expect((await door.ask("/mcp", { body: {}, headers: { "content-type": "text/plain" } })).status).toBe(415);
-    expect((await door.ask("/messages", { body: {}, headers: { "content-encoding": "gzip" } })).status).toBe(415);
+    expect((await listener.ask("/mcp", { body: {}, headers: { "content-type": "text/plain" } })).status).toBe(415);
+    expect((await listener.ask("/messages", { body: {}, headers: { "content-encoding": "gzip" } })).status).toBe(415);
   });
 
   it("nobody who comes with an address and the token", async () => {
     for (const host of ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"]) {
-      const answer = await door.ask("/health", { headers: { host: `${host}:${door.port}` } });
+      const answer = await listener.ask("/health", { headers: { host: `${host}:${listener.port}` } });
       expect([host, answer.status, JSON.parse(answer.text)]).toEqual([host, 200, { ok: true, version: "0.0.0-test" }]);
     }
-    const own = await door.ask("/health", { headers: { origin: `http://localhost:${door.port}` } });
-    expect([own.status, own.headers["access-control-allow-origin"]]).toEqual([200, `http://localhost:${door.port}`]);
+    const own = await listener.ask("/health", { headers: { origin: `http://localhost:${listener.port}` } });
+    expect([own.status, own.headers["access-control-allow-origin"]]).toEqual([
+      200,
+      `http://localhost:${listener.port}`,
+    ]);
   });
 });
 
 describe("the lists of the settings", () => {
-  let door: DoorUnderTest;
+  let listener: TestListener;
   beforeAll(async () => {
-    door = await startDoor({
+    listener = await startListener({
       settings: { allowedHosts: ["box.example", "named.example:99"], allowedOrigins: ["https://app.example"] },
     });
   });
-  afterAll(() => door.close());
+  afterAll(() => listener.close());
 
   it("let in the Hosts that they name, and none that looks like them", async () => {
-    const statusOf = async (host: string) => (await door.ask("/health", { headers: { host } })).status;
+    const statusOf = async (host: string) => (await listener.ask("/health", { headers: { host } })).status;
     expect(await statusOf("box.example")).toBe(200);
-    expect(await statusOf(`box.example:${door.port}`)).toBe(200);
+    expect(await statusOf(`box.example:${listener.port}`)).toBe(200);
     expect(await statusOf("named.example:99")).toBe(200);
     expect(await statusOf("named.example")).toBe(403);
     expect(await statusOf("box.example:98")).toBe(403);
@@ -138,7 +141,7 @@ describe("the lists of the settings", () => {
   });
 
   it("can't let in every page", async () => {
-    const everybody = await startDoor({ settings: { allowedOrigins: ["null", "*", "https://app.example/"] } });
+    const everybody = await startListener({ settings: { allowedOrigins: ["null", "*", "https://app.example/"] } });
     const statusOf = async (origin: string) => (await everybody.ask("/health", { headers: { origin } })).status;
     expect([await statusOf("null"), await statusOf("*"), await statusOf("https://app.example")]).toEqual([
       403, 403, 200,
@@ -149,7 +152,7 @@ describe("the lists of the settings", () => {
 
   it("answer the preflight of the Origins that they name, by name and never with a star", async () => {
     const preflight = (origin: string) =>
-      door.ask("/mcp", {
+      listener.ask("/mcp", {
         method: "OPTIONS",
         headers: { origin, authorization: undefined, "access-control-request-method": "POST" },
       });
@@ -164,69 +167,70 @@ describe("the lists of the settings", () => {
 });
 
 describe("the token", () => {
-  let door: DoorUnderTest | undefined;
+  let listener: TestListener | undefined;
   afterEach(async () => {
-    await door?.close();
-    door = undefined;
+    await listener?.close();
+    listener = undefined;
   });
 
   it("lies in a file for its user alone, 32 random bytes long", async () => {
-    door = await startDoor();
-    expect(Buffer.from(door.token, "base64url")).toHaveLength(32);
-    expect(door.door.tokenFile).toBe(httpTokenFile(door.home));
-    if (process.platform !== "win32") expect((await stat(door.door.tokenFile)).mode & 0o777).toBe(0o600);
+    listener = await startListener();
+    expect(Buffer.from(listener.token, "base64url")).toHaveLength(32);
+    expect(listener.listener.tokenFile).toBe(httpTokenFile(listener.home));
+    if (process.platform !== "win32") expect((await stat(listener.listener.tokenFile)).mode & 0o777).toBe(0o600);
   });
 
   it("is obeyed at once when it is replaced, and what the old one opened is closed", async () => {
-    door = await startDoor();
-    const session = await beginSession(door);
-    const stream = door.ask("/mcp", { headers: { "mcp-session-id": session } });
+    listener = await startListener();
+    const session = await beginSession(listener);
+    const stream = listener.ask("/mcp", { headers: { "mcp-session-id": session } });
     const cut = expect(stream).rejects.toThrow();
-    await door.ask("/health");
-    const fresh = rotateHttpToken(door.home);
-    expect((await door.ask("/health")).status).toBe(401);
-    expect((await ask(door.port, "/health", fresh, {})).status).toBe(200);
+    await listener.ask("/health");
+    const fresh = rotateHttpToken(listener.home);
+    expect((await listener.ask("/health")).status).toBe(401);
+    expect((await ask(listener.port, "/health", fresh, {})).status).toBe(200);
     await cut;
-    const gone = await ask(door.port, "/mcp", fresh, { headers: { "mcp-session-id": session } });
+    const gone = await ask(listener.port, "/mcp", fresh, { headers: { "mcp-session-id": session } });
     expect(gone.status).toBe(404);
   });
 
   it("opens nothing when its file is emptied", async () => {
-    door = await startDoor();
-    await writeFile(door.door.tokenFile, "");
-    expect((await door.ask("/health")).status).toBe(401);
-    expect((await door.ask("/health", { headers: { authorization: "Bearer " } })).status).toBe(401);
+    listener = await startListener();
+    await writeFile(listener.listener.tokenFile, "");
+    expect((await listener.ask("/health")).status).toBe(401);
+    expect((await listener.ask("/health", { headers: { authorization: "Bearer " } })).status).toBe(401);
   });
 
   it("can be left out on loopback, where Host and Origin are still checked, and nowhere else", async () => {
-    door = await startDoor({ isWithoutToken: true });
+    listener = await startListener({ isWithoutToken: true });
     const open = { authorization: undefined };
-    expect((await door.ask("/health", { headers: open })).status).toBe(200);
-    expect((await door.ask("/health", { headers: { ...open, origin: "https://evil.example" } })).status).toBe(403);
-    expect((await door.ask("/health", { headers: { ...open, host: "evil.example" } })).status).toBe(403);
-    await expect(startDoor({ isWithoutToken: true, bind: "0.0.0.0" })).rejects.toThrow(InvalidRequest);
+    expect((await listener.ask("/health", { headers: open })).status).toBe(200);
+    expect((await listener.ask("/health", { headers: { ...open, origin: "https://evil.example" } })).status).toBe(403);
+    expect((await listener.ask("/health", { headers: { ...open, host: "evil.example" } })).status).toBe(403);
+    await expect(startListener({ isWithoutToken: true, bind: "0.0.0.0" })).rejects.toThrow(InvalidRequest);
   });
 
   it("can't be left out where localhost leads to an address that other machines reach", async () => {
     const lookup = async () => ({ address: "192.0.2.1" });
-    await expect(startDoor({ isWithoutToken: true, bind: "localhost", lookup })).rejects.toThrow(
+    await expect(startListener({ isWithoutToken: true, bind: "localhost", lookup })).rejects.toThrow(
       "localhost (192.0.2.1) needs a token",
     );
-    door = await startDoor({ isWithoutToken: true, bind: "box", lookup: async () => ({ address: "127.0.0.1" }) });
-    expect(door.door.url).toContain("http://127.0.0.1:");
+    listener = await startListener({
+      isWithoutToken: true,
+      bind: "box",
+      lookup: async () => ({ address: "127.0.0.1" }),
+    });
+    expect(listener.listener.url).toContain("http://127.0.0.1:");
   });
 
-  it.each(["", " ", "[]"])(
-    "keeps no door from being refused at no address (%j), which would be all of them",
-    async (bind) => {
-      await expect(startDoor({ bind })).rejects.toThrow("the address to bind to is empty");
-    },
-  );
+  it.each(["", " ", "[]"])("refuses an empty address (%j), which would be all of them", async (bind) => {
+    await expect(startListener({ bind })).rejects.toThrow("the address to bind to is empty");
+  });
 
   it("is asked for at an address that other machines reach, which is served under the numbers that were dialled", () => {
     const token = "0123456789012345678901234567890123456789012";
     const settings = { allowedHosts: [], allowedOrigins: [] };
-    const policy: DoorPolicy = { ...doorLists("0.0.0.0", 7411, settings), token: digestOf(token) };
+    const policy: AccessPolicy = { ...accessLists("0.0.0.0", 7411, settings), token: digestOf(token) };
     const verdict = (host: string, authorization?: string) =>
       judge(
         {
@@ -246,34 +250,34 @@ describe("the token", () => {
 });
 
 it("takes no more than a few requests at once on one connection", async () => {
-  const door = await startDoor();
-  const session = await beginSession(door);
+  const listener = await startListener();
+  const session = await beginSession(listener);
   const head = (method: string, target: string, extra = "") =>
-    `${method} ${target} HTTP/1.1\r\nHost: localhost:${door.port}\r\nAuthorization: Bearer ${door.token}\r\n${extra}\r\n`;
+    `${method} ${target} HTTP/1.1\r\nHost: localhost:${listener.port}\r\nAuthorization: Bearer ${listener.token}\r\n${extra}\r\n`;
   // An open stream keeps all that stand behind it waiting.
   const stream = head("GET", "/mcp", `Accept: text/event-stream\r\nMcp-Session-Id: ${session}\r\n`);
-  const socket = connect(door.port, "127.0.0.1", () => socket.write(stream + head("GET", "/health").repeat(200)));
+  const socket = connect(listener.port, "127.0.0.1", () => socket.write(stream + head("GET", "/health").repeat(200)));
   socket.on("error", () => undefined);
   socket.resume();
-  await expect.poll(() => door.logged.some((line) => line.includes("requests at once"))).toBe(true);
+  await expect.poll(() => listener.logged.some((line) => line.includes("requests at once"))).toBe(true);
   socket.destroy();
-  expect((await door.ask("/health")).status).toBe(200);
-  await door.close();
+  expect((await listener.ask("/health")).status).toBe(200);
+  await listener.close();
 });
 
 describe("a body", () => {
-  let door: DoorUnderTest;
+  let listener: TestListener;
   beforeAll(async () => {
-    door = await startDoor();
+    listener = await startListener();
   });
-  afterAll(() => door.close());
+  afterAll(() => listener.close());
 
   it.each(["/mcp", "/messages"])(
     "of 5 MiB is refused with 413 at %s, said or not said how long it is",
     async (target) => {
       const large = Buffer.alloc(5 * 1024 * 1024, "x");
-      expect((await door.ask(target, { raw: large })).status).toBe(413);
-      const chunked = await door.ask(target, {
+      expect((await listener.ask(target, { raw: large })).status).toBe(413);
+      const chunked = await listener.ask(target, {
         raw: large,
         headers: { "content-length": undefined, "transfer-encoding": "chunked" },
       });
@@ -281,20 +285,22 @@ describe("a body", () => {
       expect(JSON.parse(chunked.text)).toMatchObject({
         error: { message: expect.stringContaining("4 MiB") as string },
       });
-      expect((await door.ask("/health")).status).toBe(200);
+      expect((await listener.ask("/health")).status).toBe(200);
     },
   );
 
   it("is not asked for before its head was judged", async () => {
     const head = (extra: string) =>
-      `POST /mcp HTTP/1.1\r\nHost: localhost:${door.port}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n` +
+      `POST /mcp HTTP/1.1\r\nHost: localhost:${listener.port}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n` +
       `Expect: 100-continue\r\n${extra}\r\n`;
-    expect(await raw(door.port, head(""))).toMatch(/^HTTP\/1\.1 401 /);
-    expect(await raw(door.port, `${head(`Authorization: Bearer ${door.token}\r\n`)}{}`)).toMatch(/^HTTP\/1\.1 100 /);
+    expect(await raw(listener.port, head(""))).toMatch(/^HTTP\/1\.1 401 /);
+    expect(await raw(listener.port, `${head(`Authorization: Bearer ${listener.token}\r\n`)}{}`)).toMatch(
+      /^HTTP\/1\.1 100 /,
+    );
   });
 
-  it("of any bytes is answered with an error or an HTTP error status, and the door goes on", async () => {
-    const session = await beginSession(door);
+  it("of any bytes is answered with an error or an HTTP error status, and the listener keeps running", async () => {
+    const session = await beginSession(listener);
     const shapes = fc.oneof(
       fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
       fc.json().map((text) => Buffer.from(text)),
@@ -320,7 +326,7 @@ describe("a body", () => {
           { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/list" },
         ),
         async (body, target, headers) => {
-          const { status, text } = await door.ask(target, { raw: body, headers });
+          const { status, text } = await listener.ask(target, { raw: body, headers });
           // Notifications and answers to nothing are accepted and come to nothing; nothing else is.
           if (status === 202) expect(text).toBe("");
           else if (status === 200) expect(text).toContain('"error"');
@@ -333,27 +339,27 @@ describe("a body", () => {
       ),
       { numRuns: 300 },
     );
-    expect((await door.ask("/health")).status).toBe(200);
+    expect((await listener.ask("/health")).status).toBe(200);
   });
 
   it.each(["/mcp", "/messages"])("that nests a million deep is refused at %s before it is parsed", async (target) => {
-    const answer = await door.ask(target, { raw: "[".repeat(1_000_000) + "]".repeat(1_000_000) });
+    const answer = await listener.ask(target, { raw: "[".repeat(1_000_000) + "]".repeat(1_000_000) });
     expect([answer.status, JSON.parse(answer.text)]).toEqual([
       400,
       { jsonrpc: "2.0", id: null, error: { code: -32_600, message: "the body nests deeper than 128 levels" } },
     ]);
-    expect((await door.ask("/health")).status).toBe(200);
+    expect((await listener.ask("/health")).status).toBe(200);
   });
 });
 
 it("keeps the token out of what it says and logs", async () => {
-  const door = await startDoor();
-  await beginSession(door);
-  await door.ask("/health");
-  await door.ask("/mcp", { headers: { authorization: "Bearer wrong" } });
-  expect(door.logged.join("\n")).not.toContain(door.token);
-  expect(await readFile(door.door.tokenFile, "utf8")).toContain(door.token);
-  await door.close();
+  const listener = await startListener();
+  await beginSession(listener);
+  await listener.ask("/health");
+  await listener.ask("/mcp", { headers: { authorization: "Bearer wrong" } });
+  expect(listener.logged.join("\n")).not.toContain(listener.token);
+  expect(await readFile(listener.listener.tokenFile, "utf8")).toContain(listener.token);
+  await listener.close();
 });
 
 /** What comes back until the server closes or has said enough. */

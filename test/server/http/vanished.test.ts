@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { PullResult } from "../../../src/orchestrator/facade.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeOrchestrator, drivenOperation } from "../../support/fake-orchestrator.ts";
-import { startDoor } from "./door-fixture.ts";
+import { startListener } from "./listener-fixture.ts";
 
 const modern = {
   headers: { "mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "pull_model" },
@@ -18,14 +18,14 @@ describe("a modern HTTP client that vanishes in the middle of a pull", () => {
   it("leaves it to go on as a job", async () => {
     const operation = { ...drivenOperation<PullResult>("pull smollm2:135m"), kind: "pull" as const, id: "pull-1" };
     const orchestrator = createFakeOrchestrator({ pullModel: async () => operation });
-    const door = await startDoor({ orchestrator });
+    const listener = await startListener({ orchestrator });
     const asked = request({
       host: "127.0.0.1",
-      port: door.port,
+      port: listener.port,
       path: "/mcp",
       method: "POST",
       headers: {
-        authorization: `Bearer ${door.token}`,
+        authorization: `Bearer ${listener.token}`,
         accept: "application/json, text/event-stream",
         "content-type": "application/json",
         ...modern.headers,
@@ -37,6 +37,6 @@ describe("a modern HTTP client that vanishes in the middle of a pull", () => {
     await eventually(() => expect(operation.followers()).toBe(1));
     asked.destroy();
     await eventually(() => expect([operation.ends, orchestrator.jobs.list({} as never).length]).toEqual([[], 1]));
-    await door.close();
+    await listener.close();
   });
 });

@@ -11,21 +11,21 @@ import type { ServerHost } from "../host.ts";
 import { readBody } from "./body.ts";
 import { limitConnections } from "./connections.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
-import { createListening } from "./listening.ts";
+import { createStatelessSubscriptions } from "./stateless-subscriptions.ts";
 import { listen, type ListenOptions } from "./listen.ts";
-import { doorLists, hostAndPort, judge, type DoorPolicy, type Verdict } from "./policy.ts";
+import { accessLists, hostAndPort, judge, type AccessPolicy, type Verdict } from "./policy.ts";
 import { answerError, answerJson, sendWebResponse, streamLimits, type StreamLimits } from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
 import { createStreamableRoute } from "./streamable.ts";
 import { createTokenKeeper, type TokenKeeper } from "./token-keeper.ts";
 import { allowOrigin, preflightHeaders, webRequest } from "./web-request.ts";
 
-export interface DoorOptions {
+export interface HttpListenerOptions {
   /** Address to listen on: `127.0.0.1`. */
   readonly bind: string;
   /** 0 picks a free one. */
   readonly port: number;
-  /** `OLLM_HOME`, whose `run/http-token` opens the door. */
+  /** `OLLM_HOME`, whose `run/http-token` callers must present. */
   readonly home: string;
   /** Lets everybody in who passes the lists of Host and Origin; on loopback addresses only. */
   readonly isWithoutToken?: boolean;
@@ -46,7 +46,7 @@ export interface DoorOptions {
   readonly lookup?: ListenOptions["lookup"];
 }
 
-export interface Door {
+export interface HttpListener {
   /** `http://127.0.0.1:7411`; MCP is at `/mcp`, and at `/sse` for old clients. */
   readonly url: string;
   readonly tokenFile: string;
@@ -62,14 +62,14 @@ const maxHeaderBytes = 16 * 1024;
 const maxRequestsAtOnce = 16;
 /** Longer than a client takes to come back over a broken network, shorter than anyone waits for memory to be free. */
 const defaultGraceMs = 30_000;
-/** What was written last may still leave when the door closes. */
+/** What was written last may still leave when the listener closes. */
 const flushMs = 300;
 
 /**
- * Opens the network door: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`.
+ * Opens the HTTP listener: Streamable HTTP of both protocol eras at `/mcp`, HTTP+SSE at `/sse` and `/messages`, `/health`.
  * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be had.
  */
-export async function openDoor(options: DoorOptions): Promise<Door> {
+export async function openHttpListener(options: HttpListenerOptions): Promise<HttpListener> {
   const { home, log, settings, lookup } = options;
   const { warning } = ensureHttpToken(home);
   if (warning !== undefined) log.warn(warning);
@@ -92,7 +92,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   const streamable = createStreamableRoute(sessionHost);
   const sse = createLegacySseRoute(sessionHost, limits);
   const stateless = options.hostFor("http");
-  const listening = createListening(stateless);
+  const listening = createStatelessSubscriptions(stateless);
   const modern = createMcpHandler(() => makeServer(stateless), {
     legacy: "reject",
     maxSubscriptions: settings().maxSessions,
@@ -142,16 +142,16 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     listening.close();
     throw error;
   }
-  // Such as no free descriptors: the door goes on, and with it the process.
+  // Such as no free descriptors: the listener keeps running, and with it the process.
   server.on("error", (error) => log.warn(`http: ${error.message}`));
   const { address, port } = server.address() as AddressInfo;
   const url = `http://${hostAndPort(address, port)}`;
-  let known: { readonly of: Settings["http"]; readonly lists: ReturnType<typeof doorLists> } | undefined;
+  let known: { readonly of: Settings["http"]; readonly lists: ReturnType<typeof accessLists> } | undefined;
   /** Of the settings as they are now. */
-  function currentLists(): ReturnType<typeof doorLists> {
+  function currentLists(): ReturnType<typeof accessLists> {
     const now = settings();
     if (known?.of === now) return known.lists;
-    const made = doorLists(address, port, now);
+    const made = accessLists(address, port, now);
     for (const origin of made.ignoredOrigins) {
       log.warn(`http.allowedOrigins: ${JSON.stringify(origin)} names no page in particular and is not obeyed`);
     }
@@ -162,7 +162,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { socket } = request;
-    const policy: DoorPolicy = { ...currentLists(), token: keeper?.current() ?? "none" };
+    const policy: AccessPolicy = { ...currentLists(), token: keeper?.current() ?? "none" };
     const verdict = judge(
       {
         method: request.method ?? "",

@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import { createChangeFeed } from "../change-feed.ts";
 import type { ServerHost } from "../host.ts";
 
-export interface Listening {
+export interface StatelessSubscriptions {
   /** What the SDK's `subscriptions/listen` streams hear. */
   readonly bus: ServerEventBus;
   /** Looks at what a request listens to for as long as its answer is open; nothing for other requests. */
@@ -11,8 +11,8 @@ export interface Listening {
   close(): void;
 }
 
-/** The changes that a door's sessionless clients listen to. Sessions have their own. */
-export function createListening(host: ServerHost): Listening {
+/** Change notifications for clients without a session; each session has its own feed. */
+export function createStatelessSubscriptions(host: ServerHost): StatelessSubscriptions {
   const feed = createChangeFeed(async () => (await host.open()).orchestrator, host.log);
   return {
     bus: {

@@ -4,33 +4,33 @@ import { controlPrefix, type Farewell, type Hello } from "../../ipc/protocol.ts"
 import { startOwner } from "../../ipc/start-daemon.ts";
 import { OwnerUnavailable } from "../../orchestrator/errors.ts";
 
-export interface DoorRequest {
+export interface ListenerRequest {
   readonly home: string;
   readonly program: { readonly folder: string; readonly version: string };
   readonly node: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly workingDirectory: string;
-  readonly door: NonNullable<Hello["door"]>;
+  readonly http: NonNullable<Hello["http"]>;
   /** Sentences for the user. */
   say(text: string): void;
   readonly signal: AbortSignal;
 }
 
-/** A door that the owner holds open for us. */
-export interface DoorLease {
+/** An HTTP listener that the owner holds open for us. */
+export interface ListenerLease {
   readonly url: string;
   readonly tokenFile: string;
   /** What the owner said before it closed the connection; `lost` when it said nothing. Not of our own `release`. */
   readonly ended: Promise<Farewell["reason"] | "lost">;
-  /** Closes the door; resolves when the owner has done so, or has not within two seconds. */
+  /** Closes the listener; resolves when the owner has done so, or has not within two seconds. */
   release(): Promise<void>;
 }
 
 const connectMs = 3_000;
 const releaseMs = 2_000;
 
-/** Asks the owner of `home`, started when there is none, for a door. Throws `OwnerUnavailable` with what it answered. */
-export async function leaseDoor(request: DoorRequest): Promise<DoorLease> {
+/** Asks the owner of `home`, started when there is none, for an HTTP listener. Throws `OwnerUnavailable` with what it answered. */
+export async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
   const { socket, welcome } = await reachOwner(request);
   const said = await welcome;
   if (!said.ok) {
@@ -38,9 +38,11 @@ export async function leaseDoor(request: DoorRequest): Promise<DoorLease> {
     throw new OwnerUnavailable(said.message, said.hint === undefined ? {} : { hint: said.hint });
   }
   for (const notice of said.notices ?? []) request.say(notice);
-  if (said.door === undefined) {
+  if (said.http === undefined) {
     socket.destroy();
-    throw new OwnerUnavailable("the owner opened no door", { hint: "ollm daemon restart starts one of this version." });
+    throw new OwnerUnavailable("the owner opened no HTTP listener", {
+      hint: "ollm daemon restart starts one of this version.",
+    });
   }
   let reason: Farewell["reason"] | "lost" = "lost";
   const lines = createLineSplitter({
@@ -52,10 +54,10 @@ export async function leaseDoor(request: DoorRequest): Promise<DoorLease> {
   });
   socket.on("data", (chunk: Buffer) => lines.push(chunk));
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
-  // The other side's end is the door's end: nothing more is sent on this connection.
+  // The other side's end is the listener's end: nothing more is sent on this connection.
   socket.once("end", () => socket.destroy());
   return {
-    ...said.door,
+    ...said.http,
     ended: closed.then(() => reason),
     async release() {
       socket.end();
@@ -66,11 +68,11 @@ export async function leaseDoor(request: DoorRequest): Promise<DoorLease> {
   };
 }
 
-async function reachOwner(request: DoorRequest): Promise<OwnerConnection> {
-  const { home, program, environment, workingDirectory, door, say, signal } = request;
+async function reachOwner(request: ListenerRequest): Promise<OwnerConnection> {
+  const { home, program, environment, workingDirectory, http, say, signal } = request;
   const hello = {
     version: program.version,
-    purpose: "door" as const,
+    purpose: "http" as const,
     workingDirectory,
     arguments: [],
     environment: Object.fromEntries(
@@ -78,7 +80,7 @@ async function reachOwner(request: DoorRequest): Promise<OwnerConnection> {
         return entry[0].startsWith("OLLM_") && entry[1] !== undefined;
       }),
     ),
-    door,
+    http,
   };
   try {
     return await connectOwner(home, hello, { timeoutMs: connectMs });

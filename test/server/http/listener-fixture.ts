@@ -13,7 +13,7 @@ import { readHttpToken } from "../../../src/ipc/http-token.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { Orchestrator } from "../../../src/orchestrator/facade.ts";
 import { createLog } from "../../../src/orchestrator/log.ts";
-import { openDoor, type Door, type DoorOptions } from "../../../src/server/http/door.ts";
+import { openHttpListener, type HttpListener, type HttpListenerOptions } from "../../../src/server/http/listener.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 
@@ -32,9 +32,9 @@ export interface AskOptions {
   readonly raw?: string | Buffer;
 }
 
-/** A door with a fake brain, on a free port, in a home of its own. */
-export interface DoorUnderTest {
-  readonly door: Door;
+/** An HTTP listener with a fake brain, on a free port, in a home of its own. */
+export interface TestListener {
+  readonly listener: HttpListener;
   readonly home: string;
   readonly port: number;
   readonly token: string;
@@ -46,24 +46,27 @@ export interface DoorUnderTest {
   close(): Promise<void>;
 }
 
-export interface DoorSetup extends Partial<
-  Pick<DoorOptions, "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup" | "problems">
+export interface TestListenerSetup extends Partial<
+  Pick<
+    HttpListenerOptions,
+    "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "lookup" | "problems"
+  >
 > {
   readonly orchestrator?: Orchestrator;
-  readonly settings?: Partial<ReturnType<DoorOptions["settings"]>>;
+  readonly settings?: Partial<ReturnType<HttpListenerOptions["settings"]>>;
 }
 
-export async function startDoor({
+export async function startListener({
   orchestrator = createFakeOrchestrator(),
   settings,
   ...options
-}: DoorSetup = {}): Promise<DoorUnderTest> {
-  const home = await mkdtemp(path.join(tmpdir(), "ollm-door-"));
+}: TestListenerSetup = {}): Promise<TestListener> {
+  const home = await mkdtemp(path.join(tmpdir(), "ollm-http-"));
   const logged: string[] = [];
   const callers: string[] = [];
   const log = createLog("debug", (line) => logged.push(line));
   const http = { ...settingsSchema.parse({}).http, ...settings };
-  const door = await openDoor({
+  const listener = await openHttpListener({
     bind: "127.0.0.1",
     port: 0,
     home,
@@ -87,10 +90,10 @@ export async function startDoor({
     },
     ...options,
   });
-  const port = Number(new URL(door.url).port);
+  const port = Number(new URL(listener.url).port);
   const token = readHttpToken(home) ?? "";
   return {
-    door,
+    listener,
     home,
     port,
     token,
@@ -98,7 +101,7 @@ export async function startDoor({
     callers,
     ask: (target, asked = {}) => ask(port, target, token, asked),
     async close() {
-      await door.close();
+      await listener.close();
       await rm(home, { recursive: true, force: true });
     },
   };
@@ -157,8 +160,8 @@ export const initializeMessage = {
 } as const;
 
 /** Begins a legacy session and answers its id. */
-export async function beginSession(door: DoorUnderTest): Promise<string> {
-  const { headers } = await door.ask("/mcp", { body: initializeMessage });
+export async function beginSession(listener: TestListener): Promise<string> {
+  const { headers } = await listener.ask("/mcp", { body: initializeMessage });
   return String(headers["mcp-session-id"]);
 }
 
@@ -178,7 +181,7 @@ export interface OpenStream {
 
 /** A request whose answer is read while it comes. Its connection ends with `destroySockets`. */
 export function openStream(
-  door: DoorUnderTest,
+  listener: TestListener,
   headers: Readonly<Record<string, string>>,
   body?: unknown,
   target = "/mcp",
@@ -187,12 +190,12 @@ export function openStream(
     const request = httpRequest(
       {
         host: "127.0.0.1",
-        port: door.port,
+        port: listener.port,
         path: target,
         method: body === undefined ? "GET" : "POST",
         agent: false,
         headers: {
-          authorization: `Bearer ${door.token}`,
+          authorization: `Bearer ${listener.token}`,
           accept: "application/json, text/event-stream",
           ...(body !== undefined && { "content-type": "application/json" }),
           ...headers,
@@ -234,17 +237,17 @@ export function idleConnection(port: number): Promise<Socket> {
   });
 }
 
-/** `startDoor`, whose doors and connections are closed after each test of the file. */
-export function startDoors(): typeof startDoor {
-  let opened: DoorUnderTest[] = [];
+/** `startListener`, which closes its listeners and connections after each test of the file. */
+export function startListeners(): typeof startListener {
+  let opened: TestListener[] = [];
   afterEach(async () => {
     destroySockets();
-    await Promise.all(opened.map((door) => door.close()));
+    await Promise.all(opened.map((listener) => listener.close()));
     opened = [];
   });
   return async (setup) => {
-    const door = await startDoor(setup);
-    opened.push(door);
-    return door;
+    const listener = await startListener(setup);
+    opened.push(listener);
+    return listener;
   };
 }

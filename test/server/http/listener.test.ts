@@ -2,9 +2,16 @@ import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../../support/fake-orchestrator.ts";
 import type { GenerateResult } from "../../../src/orchestrator/facade.ts";
-import { beginSession, eventsOf, initializeMessage, openStream, startDoor, startDoors } from "./door-fixture.ts";
+import {
+  beginSession,
+  eventsOf,
+  initializeMessage,
+  openStream,
+  startListener,
+  startListeners,
+} from "./listener-fixture.ts";
 
-const start = startDoors();
+const start = startListeners();
 
 const list = { jsonrpc: "2.0", id: 1, method: "tools/list" } as const;
 const call = (name: string, input: object, id = 1, meta?: object) => ({
@@ -14,36 +21,36 @@ const call = (name: string, input: object, id = 1, meta?: object) => ({
   params: { name, arguments: input, ...(meta !== undefined && { _meta: meta }) },
 });
 
-describe("the door", () => {
+describe("the HTTP listener", () => {
   it("says which port is taken, and what to do", async () => {
-    const door = await start();
-    const taken: unknown = await startDoor({ port: door.port }).catch((error: unknown) => error);
+    const listener = await start();
+    const taken: unknown = await startListener({ port: listener.port }).catch((error: unknown) => error);
     expect(taken).toBeInstanceOf(InvalidRequest);
-    expect(String(taken)).toContain(`127.0.0.1 port ${door.port} is taken`);
+    expect(String(taken)).toContain(`127.0.0.1 port ${listener.port} is taken`);
     expect((taken as InvalidRequest).hint).toContain("--port");
   });
 
   it("takes no connection any more once it is closed, and ends those that are open", async () => {
-    const door = await startDoor();
-    const session = await beginSession(door);
-    const stream = door.ask("/mcp", { headers: { "mcp-session-id": session } });
+    const listener = await startListener();
+    const session = await beginSession(listener);
+    const stream = listener.ask("/mcp", { headers: { "mcp-session-id": session } });
     const ended = stream.then(
       ({ text }) => text,
       () => "cut",
     );
-    await door.ask("/health");
-    await door.close();
+    await listener.ask("/health");
+    await listener.close();
     expect(await ended).not.toContain("error");
-    await expect(door.ask("/health")).rejects.toThrow("ECONNREFUSED");
+    await expect(listener.ask("/health")).rejects.toThrow("ECONNREFUSED");
   });
 });
 
 describe("a session", () => {
   it("begins with initialize under an id that we draw, and any other id is unknown", async () => {
-    const door = await start();
-    const ids = await Promise.all([beginSession(door), beginSession(door)]);
+    const listener = await start();
+    const ids = await Promise.all([beginSession(listener), beginSession(listener)]);
     expect(new Set(ids).size).toBe(2);
-    const own = await door.ask("/mcp", { body: list, headers: { "mcp-session-id": ids[0] } });
+    const own = await listener.ask("/mcp", { body: list, headers: { "mcp-session-id": ids[0] } });
     expect(own.status).toBe(200);
     for (const [method, body] of [
       ["POST", list],
@@ -56,20 +63,20 @@ describe("a session", () => {
         ...(body !== undefined && { body }),
         headers: { "mcp-session-id": "chosen-by-an-attacker" },
       };
-      expect([method, (await door.ask("/mcp", given)).status]).toEqual([method, 404]);
+      expect([method, (await listener.ask("/mcp", given)).status]).toEqual([method, 404]);
     }
-    expect((await door.ask("/mcp", { body: list })).status).toBe(400);
-    expect((await door.ask("/messages?sessionId=chosen", { body: list })).status).toBe(404);
-    expect((await door.ask("/messages", { body: list })).status).toBe(404);
+    expect((await listener.ask("/mcp", { body: list })).status).toBe(400);
+    expect((await listener.ask("/messages?sessionId=chosen", { body: list })).status).toBe(404);
+    expect((await listener.ask("/messages", { body: list })).status).toBe(404);
     // Ids of one kind of session open nothing of the other.
-    expect((await door.ask(`/messages?sessionId=${ids[0]}`, { body: list })).status).toBe(404);
+    expect((await listener.ask(`/messages?sessionId=${ids[0]}`, { body: list })).status).toBe(404);
   });
 
   it("has a caller of its own, whose id is not the session's", async () => {
-    const door = await start();
-    const ids = [await beginSession(door), await beginSession(door)];
-    expect(new Set(door.callers).size).toBe(3);
-    expect(door.callers.some((id) => ids.some((session) => id.includes(session)))).toBe(false);
+    const listener = await start();
+    const ids = [await beginSession(listener), await beginSession(listener)];
+    expect(new Set(listener.callers).size).toBe(3);
+    expect(listener.callers.some((id) => ids.some((session) => id.includes(session)))).toBe(false);
   });
 
   it("sees nothing of another's: the same request ids, streams and event ids stay apart", async () => {
@@ -84,12 +91,18 @@ describe("a session", () => {
     });
     const started = new Map<string, () => void>();
     const begun = (prompt: string) => new Promise<void>((resolve) => started.set(prompt, resolve));
-    const door = await start({ orchestrator });
-    const [one, other] = await Promise.all([beginSession(door), beginSession(door)]);
+    const listener = await start({ orchestrator });
+    const [one, other] = await Promise.all([beginSession(listener), beginSession(listener)]);
     const both = ["alpha", "beta"].map((prompt) => begun(prompt));
     const answers = [
-      door.ask("/mcp", { body: call("route_and_generate", { prompt: "alpha" }), headers: { "mcp-session-id": one } }),
-      door.ask("/mcp", { body: call("route_and_generate", { prompt: "beta" }), headers: { "mcp-session-id": other } }),
+      listener.ask("/mcp", {
+        body: call("route_and_generate", { prompt: "alpha" }),
+        headers: { "mcp-session-id": one },
+      }),
+      listener.ask("/mcp", {
+        body: call("route_and_generate", { prompt: "beta" }),
+        headers: { "mcp-session-id": other },
+      }),
     ] as const;
     await Promise.all(both);
     operations.get("beta")?.succeed({ ...generated, text: "for beta" });
@@ -100,103 +113,104 @@ describe("a session", () => {
     expect(second.text).toContain("for beta");
     const foreignEvent = eventsOf(first.text)[0]?.id ?? "";
     expect(foreignEvent).not.toBe("");
-    const replay = await door.ask("/mcp", { headers: { "mcp-session-id": other, "last-event-id": foreignEvent } });
+    const replay = await listener.ask("/mcp", { headers: { "mcp-session-id": other, "last-event-id": foreignEvent } });
     expect(replay.status).toBe(400);
     expect(replay.text).not.toContain("for alpha");
   });
 
   it("is resumed after a broken connection: the answer waits and is sent again by Last-Event-ID", async () => {
     const operation = drivenOperation<GenerateResult>();
-    const door = await start({ orchestrator: createFakeOrchestrator({ generate: async () => operation }) });
-    const session = await beginSession(door);
+    const listener = await start({ orchestrator: createFakeOrchestrator({ generate: async () => operation }) });
+    const session = await beginSession(listener);
     const headers = { "mcp-session-id": session, "mcp-protocol-version": "2025-11-25" };
-    const broken = await openStream(door, headers, call("route_and_generate", { prompt: "Hi" }));
+    const broken = await openStream(listener, headers, call("route_and_generate", { prompt: "Hi" }));
     const firstId = await broken.firstEventId;
     const gone = new Promise((resolve) => broken.response.once("close", resolve));
     broken.response.destroy();
     await gone;
     operation.succeed(generated);
     await expect
-      .poll(async () => (await door.ask("/mcp", { headers: { ...headers, "last-event-id": firstId } })).text)
+      .poll(async () => (await listener.ask("/mcp", { headers: { ...headers, "last-event-id": firstId } })).text)
       .toContain("The capital of France is Paris.");
     expect(operation.ends).toEqual([]);
   });
 
   it("whose client does not come back lets go of its calls after the grace, and is forgotten", async () => {
     const operation = drivenOperation<GenerateResult>();
-    const door = await start({
+    const listener = await start({
       orchestrator: createFakeOrchestrator({ generate: async () => operation }),
       graceMs: 50,
     });
-    const session = await beginSession(door);
+    const session = await beginSession(listener);
     const headers = { "mcp-session-id": session };
-    const stream = await openStream(door, headers, call("route_and_generate", { prompt: "Hi" }));
+    const stream = await openStream(listener, headers, call("route_and_generate", { prompt: "Hi" }));
     await expect.poll(() => operation.followers()).toBe(1);
     stream.response.destroy();
     await expect.poll(() => operation.ends).toEqual(["disconnected"]);
-    expect((await door.ask("/mcp", { body: list, headers })).status).toBe(404);
+    expect((await listener.ask("/mcp", { body: list, headers })).status).toBe(404);
   });
 
   it("that nobody uses ends after the idle time, and one with an open stream does not", async () => {
-    const door = await start({ settings: { idleTimeout: 3 } });
-    const idle = await beginSession(door);
-    const used = await beginSession(door);
-    const stream = await openStream(door, { "mcp-session-id": used });
+    const listener = await start({ settings: { idleTimeout: 3 } });
+    const idle = await beginSession(listener);
+    const used = await beginSession(listener);
+    const stream = await openStream(listener, { "mcp-session-id": used });
     await expect
       .poll(
-        async () => (await door.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": `${idle}x` } })).status,
+        async () =>
+          (await listener.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": `${idle}x` } })).status,
       )
       .toBe(404);
-    await expect.poll(() => door.logged.filter((line) => line.includes("nobody used it")).length).toBe(1);
-    expect((await door.ask("/mcp", { body: list, headers: { "mcp-session-id": idle } })).status).toBe(404);
-    expect((await door.ask("/mcp", { body: list, headers: { "mcp-session-id": used } })).status).toBe(200);
+    await expect.poll(() => listener.logged.filter((line) => line.includes("nobody used it")).length).toBe(1);
+    expect((await listener.ask("/mcp", { body: list, headers: { "mcp-session-id": idle } })).status).toBe(404);
+    expect((await listener.ask("/mcp", { body: list, headers: { "mcp-session-id": used } })).status).toBe(200);
     stream.response.destroy();
   });
 
   it("ends at DELETE", async () => {
-    const door = await start();
-    const headers = { "mcp-session-id": await beginSession(door) };
-    expect((await door.ask("/mcp", { method: "DELETE", headers })).status).toBe(200);
-    expect((await door.ask("/mcp", { body: list, headers })).status).toBe(404);
+    const listener = await start();
+    const headers = { "mcp-session-id": await beginSession(listener) };
+    expect((await listener.ask("/mcp", { method: "DELETE", headers })).status).toBe(200);
+    expect((await listener.ask("/mcp", { body: list, headers })).status).toBe(404);
   });
 
   it("is refused with a clear 503 while all, of either kind, are at work", async () => {
-    const door = await start({ settings: { maxSessions: 2 } });
-    const session = await beginSession(door);
-    const stream = await openStream(door, { "mcp-session-id": session });
-    const sse = await openStream(door, {}, undefined, "/sse");
-    const third = await door.ask("/mcp", { body: initializeMessage });
+    const listener = await start({ settings: { maxSessions: 2 } });
+    const session = await beginSession(listener);
+    const stream = await openStream(listener, { "mcp-session-id": session });
+    const sse = await openStream(listener, {}, undefined, "/sse");
+    const third = await listener.ask("/mcp", { body: initializeMessage });
     expect([third.status, third.headers["retry-after"]]).toEqual([503, "30"]);
     expect(JSON.parse(third.text)).toMatchObject({
       error: { message: expect.stringContaining("maxSessions") as string },
     });
-    expect((await door.ask("/sse")).status).toBe(503);
+    expect((await listener.ask("/sse")).status).toBe(503);
     const closed = new Promise((resolve) => sse.response.once("close", resolve));
     sse.response.destroy();
     await closed;
-    await expect.poll(async () => (await door.ask("/mcp", { body: initializeMessage })).status).toBe(200);
+    await expect.poll(async () => (await listener.ask("/mcp", { body: initializeMessage })).status).toBe(200);
     stream.response.destroy();
-    await door.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": session } });
-    expect((await door.ask("/mcp", { body: initializeMessage })).status).toBe(200);
+    await listener.ask("/mcp", { method: "DELETE", headers: { "mcp-session-id": session } });
+    expect((await listener.ask("/mcp", { body: initializeMessage })).status).toBe(200);
   });
 
   it("that was abandoned gives way to new ones, oldest first, and one with a call under way never does", async () => {
     const operation = drivenOperation<GenerateResult>();
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });
-    const door = await start({ orchestrator, settings: { maxSessions: 8 } });
-    const working = { "mcp-session-id": await beginSession(door) };
-    const answered = door.ask("/mcp", { headers: working, body: call("route_and_generate", { prompt: "Hi" }) });
+    const listener = await start({ orchestrator, settings: { maxSessions: 8 } });
+    const working = { "mcp-session-id": await beginSession(listener) };
+    const answered = listener.ask("/mcp", { headers: working, body: call("route_and_generate", { prompt: "Hi" }) });
     await expect.poll(() => operation.followers()).toBe(1);
     const ids: string[] = [];
     const statuses = new Set<number>();
     for (let count = 0; count < 130; count += 1) {
-      const { status, headers } = await door.ask("/mcp", { body: initializeMessage });
+      const { status, headers } = await listener.ask("/mcp", { body: initializeMessage });
       statuses.add(status);
       ids.push(String(headers["mcp-session-id"]));
     }
     expect(statuses).toEqual(new Set([200]));
     const statusOf = async (id: string | undefined) =>
-      (await door.ask("/mcp", { body: list, headers: { "mcp-session-id": id } })).status;
+      (await listener.ask("/mcp", { body: list, headers: { "mcp-session-id": id } })).status;
     expect([await statusOf(ids[0]), await statusOf(ids.at(-8)), await statusOf(ids.at(-7))]).toEqual([404, 404, 200]);
     operation.succeed(generated);
     expect((await answered).text).toContain("The capital of France is Paris.");
@@ -206,8 +220,8 @@ describe("a session", () => {
 describe("/health", () => {
   it("tells what is wrong, beside that we live: an engine may answer everything and give no token", async () => {
     let problems: readonly string[] = [];
-    const door = await start({ problems: () => problems });
-    const health = async () => JSON.parse((await door.ask("/health")).text) as unknown;
+    const listener = await start({ problems: () => problems });
+    const health = async () => JSON.parse((await listener.ask("/health")).text) as unknown;
     expect(await health()).toEqual({ ok: true, version: "0.0.0-test" });
     problems = ["ollama answers, but gave no token within 60 s: restart it"];
     expect(await health()).toEqual({ ok: true, version: "0.0.0-test", problems });
@@ -224,14 +238,14 @@ describe("a client that does not read", () => {
       operation.succeed({ ...generated, text: big });
       return operation;
     }
-    const door = await start({ orchestrator, streamLimits: { maxUnreadBytes: 1_000_000, maxStallMs: 60_000 } });
+    const listener = await start({ orchestrator, streamLimits: { maxUnreadBytes: 1_000_000, maxStallMs: 60_000 } });
     const isSse = kind === "/sse";
-    const headers: Record<string, string> = isSse ? {} : { "mcp-session-id": await beginSession(door) };
+    const headers: Record<string, string> = isSse ? {} : { "mcp-session-id": await beginSession(listener) };
     const stream = isSse
-      ? await openStream(door, headers, undefined, "/sse")
+      ? await openStream(listener, headers, undefined, "/sse")
       : // Answers to a batch share one stream, which nobody reads.
         await openStream(
-          door,
+          listener,
           { ...headers, "mcp-protocol-version": "2025-03-26" },
           Array.from({ length: 90 }, (_, id) => call("route_and_generate", { prompt: "Hi" }, id + 1)),
         );
@@ -239,47 +253,47 @@ describe("a client that does not read", () => {
     stream.response.pause();
     if (isSse) {
       for (let id = 1; id <= 90; id += 1) {
-        const { status } = await door.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, id) });
+        const { status } = await listener.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, id) });
         if (status === 404) break;
       }
     }
     await expect
-      .poll(() => door.logged.some((line) => line.includes("a stream was cut")), { timeout: 10_000 })
+      .poll(() => listener.logged.some((line) => line.includes("a stream was cut")), { timeout: 10_000 })
       .toBe(true);
-    expect((await door.ask("/health")).status).toBe(200);
+    expect((await listener.ask("/health")).status).toBe(200);
   });
 });
 
 describe("too many requests of one session", () => {
   it("are refused with 429 too when they come in one body, or all under one id", async () => {
     const orchestrator = createFakeOrchestrator({ generate: async () => drivenOperation<GenerateResult>() });
-    const door = await start({ orchestrator });
-    const session = await beginSession(door);
+    const listener = await start({ orchestrator });
+    const session = await beginSession(listener);
     const headers = { "mcp-session-id": session, "mcp-protocol-version": "2025-03-26" };
     const many = Array.from({ length: 257 }, (_, id) => call("route_and_generate", { prompt: "Hi" }, id + 1));
-    expect((await door.ask("/mcp", { headers, body: many })).status).toBe(429);
-    const sse = await openStream(door, {}, undefined, "/sse");
+    expect((await listener.ask("/mcp", { headers, body: many })).status).toBe(429);
+    const sse = await openStream(listener, {}, undefined, "/sse");
     const endpoint = await sse.endpoint;
-    await door.ask(endpoint, { body: initializeMessage });
+    await listener.ask(endpoint, { body: initializeMessage });
     const statuses = [];
     for (let count = 1; count <= 258; count += 1) {
-      statuses.push((await door.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, 7) })).status);
+      statuses.push((await listener.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, 7) })).status);
     }
     expect(statuses.at(-1)).toBe(429);
     // What ends requests is taken all the same.
     const cancelled = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: 7 } };
-    expect((await door.ask(endpoint, { body: cancelled })).status).toBe(202);
+    expect((await listener.ask(endpoint, { body: cancelled })).status).toBe(202);
   });
 
   it("are refused with 429 while the others wait", async () => {
     const orchestrator = createFakeOrchestrator({ generate: async () => drivenOperation<GenerateResult>() });
-    const door = await start({ orchestrator });
-    const stream = await openStream(door, {}, undefined, "/sse");
+    const listener = await start({ orchestrator });
+    const stream = await openStream(listener, {}, undefined, "/sse");
     const endpoint = await stream.endpoint;
-    await door.ask(endpoint, { body: initializeMessage });
+    await listener.ask(endpoint, { body: initializeMessage });
     const statuses = [];
     for (let id = 1; id <= 258; id += 1) {
-      statuses.push((await door.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, id) })).status);
+      statuses.push((await listener.ask(endpoint, { body: call("route_and_generate", { prompt: "Hi" }, id) })).status);
     }
     expect(new Set(statuses)).toEqual(new Set([202, 429]));
     expect(statuses.at(-1)).toBe(429);
