@@ -33,7 +33,7 @@ import { createProjects } from "./projects/projects.ts";
 import { createMemories } from "./recall/memories.ts";
 import { createTemplates } from "./templates/templates.ts";
 import { createOperations } from "./operations/operations.ts";
-import { createLines } from "./queue/request-queues.ts";
+import { createRequestQueues } from "./queue/request-queues.ts";
 import { obeyChanges } from "./settings-changes.ts";
 import { describeModel } from "./status/description.ts";
 import { listModels, type ListingSource } from "./status/listing.ts";
@@ -90,7 +90,7 @@ export function createOrchestrator(world: World): Orchestrator {
   });
   const { publish } = changes;
   const decisions = createDecisions({ now, log, publish });
-  const lines = createLines({
+  const queues = createRequestQueues({
     loader: () => loader,
     observations,
     decisions,
@@ -100,9 +100,9 @@ export function createOrchestrator(world: World): Orchestrator {
   const loader = createLoader({
     inventory,
     decisions,
-    isAwaited: lines.isAwaited,
-    inLine: lines.load,
-    changed: lines.wake,
+    isAwaited: queues.isAwaited,
+    enqueue: queues.load,
+    changed: queues.wake,
     operations,
     observations,
     probe,
@@ -158,7 +158,7 @@ export function createOrchestrator(world: World): Orchestrator {
     steady,
     log,
     probe,
-    lines,
+    queues,
     liveness: { begin: (...asked) => lifecycle.liveness.begin(...asked) },
     copies: createCopies(() => settings().models),
     conversations: createConversations(() => settings().conversations, steady),
@@ -184,7 +184,7 @@ export function createOrchestrator(world: World): Orchestrator {
   const overview = {
     ...status,
     world,
-    lines,
+    queues,
     operations,
     jobs,
     remoteRequests: () => remoteRequests,

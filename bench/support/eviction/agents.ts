@@ -70,7 +70,7 @@ export function runAgents(
   const state = (turns: ReadonlyMap<TurnTaker, number>): QueueState => ({
     nowMs,
     maxOvertakeMs,
-    slots: 1,
+    embeddedSlots: 1,
     mayLoad: true,
     waiting: waiting.map((request) => ({ ...request, turn: turns.get(request) ?? 0 })),
     models: new Map(

@@ -9,7 +9,7 @@ export interface ContentionWatch {
 }
 
 /** `domain`: of the engine that answers. Its own request may be the only one there. */
-export function watchContention(world: Pick<GenerationWorld, "lines">, domain: string): ContentionWatch {
+export function watchContention(world: Pick<GenerationWorld, "queues">, domain: string): ContentionWatch {
   let wasContended = false;
   return {
     look() {
@@ -19,8 +19,8 @@ export function watchContention(world: Pick<GenerationWorld, "lines">, domain: s
   };
 }
 
-function runningIn({ lines }: Pick<GenerationWorld, "lines">, domain: string): number {
-  return lines
+function runningIn({ queues }: Pick<GenerationWorld, "queues">, domain: string): number {
+  return queues
     .snapshot()
     .filter(({ located }) => located.engine.memoryDomain === domain)
     .reduce((sum, { running }) => sum + running, 0);

@@ -7,8 +7,8 @@ import type { GenerateRequest } from "../facade.ts";
 import { modelId } from "../inventory/model-id.ts";
 import type { Liveness, Sign } from "../liveness/liveness.ts";
 import type { OperationContext } from "../operations/operations.ts";
-import type { Place } from "../queue/queue-world.ts";
-import type { Lines } from "../queue/request-queues.ts";
+import type { RequestSlot } from "../queue/queue-world.ts";
+import type { RequestQueues } from "../queue/request-queues.ts";
 import type { CallerContext } from "../types.ts";
 import { type BoundedAnswer, boundedAnswer } from "./bounded-answer.ts";
 import { requestBudget, type TokenBudget } from "./budget.ts";
@@ -21,7 +21,7 @@ import { messagesFor, sizePrompt } from "./prompt-size.ts";
 import type { Route, RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
-  readonly lines: Lines;
+  readonly queues: RequestQueues;
   /** Which of several hosts answers. */
   readonly copies: Copies;
   /** Its requests go after those of all others. */
@@ -142,37 +142,37 @@ async function answerOnce(
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
     const budget = requestBudget(caller, request, entry, prompt, own);
-    const place = await makeReady(world, ask, budget, context);
-    waitedMs += place.waitedMs;
+    const slot = await makeReady(world, ask, budget, context);
+    waitedMs += slot.waitedMs;
     try {
-      const contextBudget = { ...budget, contextTokens: place.resident?.contextTokens ?? budget.contextTokens };
+      const contextBudget = { ...budget, contextTokens: slot.resident?.contextTokens ?? budget.contextTokens };
       const { generation, notes } = await send(world, ask, messages, { ...contextBudget, own }, context);
       return {
         generation,
         notes: [...budget.notes, ...notes],
         queueMs: waitedMs + (generation.queueMs ?? 0),
-        loadMs: place.loadMs + generation.loadMs,
+        loadMs: slot.loadMs + generation.loadMs,
       };
     } catch (error) {
       // The engine counted: the context grows once, up to the model's window.
       if (!(error instanceof PromptTooLong) || isRetry) throw error;
       prompt = { promptTokens: error.promptTokens, isExact: true };
     } finally {
-      place.release();
+      slot.release();
     }
   }
 }
 
-/** A place in front of the model. How long that stays is said with the answer: a load that keeps nothing would be none. */
+/** A slot on the model. How long that stays is said with the answer: a load that keeps nothing would be none. */
 function makeReady(
-  { lines, isBackground = false }: GenerationWorld,
+  { queues, isBackground = false }: GenerationWorld,
   { caller, entry }: Ask,
   { neededTokens, contextTokens }: TokenBudget,
   { signal, report }: OperationContext,
-): Promise<Place> {
+): Promise<RequestSlot> {
   const { located } = entry;
   const { maxWaitMs } = caller.settings;
-  return lines.answer({
+  return queues.answer({
     located,
     caller: caller.id,
     isBackground,

@@ -116,7 +116,7 @@ export function createLoader(parts: {
   /** Whether somebody waits for an answer of the model of this id. */
   readonly isAwaited: (id: string) => boolean;
   /** Calls `loadNow` when it is the asker's turn. */
-  readonly inLine: TakeTurn;
+  readonly enqueue: TakeTurn;
   /** A model was let go of, a load began or ended, something was evicted. */
   readonly changed: () => void;
   readonly now: () => number;
@@ -205,7 +205,7 @@ export function createLoader(parts: {
           if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
             await installation.install(report, signal);
           }
-          return parts.inLine(place, options, asker, report, signal);
+          return parts.enqueue(place, options, asker, report, signal);
         };
         return firstThatKnows([located, ...elsewhere], loadAt, (place, error, next) => {
           inventory.forget(place.engine);

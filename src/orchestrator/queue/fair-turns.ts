@@ -6,7 +6,7 @@ interface Flow {
   readonly priority: number;
 }
 
-/** A request in the line. */
+/** A waiting request. */
 export interface TurnTaker extends Flow {
   /** `now()` at its arrival. */
   readonly arrivedTurn: number;

@@ -2,11 +2,11 @@ import type { LocatedModel } from "../inventory/located-model.ts";
 import type { QueuedModel, QueueState } from "../scheduler/queue-order.ts";
 import { countAhead, expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { ResidentModel } from "../types.ts";
-import type { LineRequest, LineWorld } from "./queue-world.ts";
+import type { QueueRequest, QueueWorld } from "./queue-world.ts";
 import type { Running } from "./running.ts";
 
-/** A request in the line. */
-export interface Waiting extends LineRequest {
+/** A waiting request. */
+export interface Waiting extends QueueRequest {
   /** Of its arrival. */
   readonly number: string;
   readonly arrivedMs: number;
@@ -32,9 +32,9 @@ interface SeenPlan {
   readonly atMemoryEvent: number;
 }
 
-/** A line at one moment. */
-export interface LineView {
-  readonly world: LineWorld;
+/** A queue at one moment. */
+export interface QueueView {
+  readonly world: QueueWorld;
   readonly nowMs: number;
   readonly waiting: readonly Waiting[];
   readonly seen: ReadonlyMap<string, Seen>;
@@ -50,7 +50,7 @@ export interface LineView {
  * The model that a request is queued for, in the terms of the scheduler: one that is there with too little context is
  * another one, which is absent and replaces it.
  */
-export function keyOf({ seen, loading }: LineView, request: Waiting): string {
+export function keyOf({ seen, loading }: QueueView, request: Waiting): string {
   const grown = `${request.id} +`;
   if (loading?.id === request.id) return loading.contextTokens >= request.neededTokens ? request.id : grown;
   const { contextTokens } = seen.get(request.id)?.resident ?? {};
@@ -58,7 +58,7 @@ export function keyOf({ seen, loading }: LineView, request: Waiting): string {
 }
 
 /** What `nextToServe` decides on. */
-export function queueState(view: LineView): QueueState {
+export function queueState(view: QueueView): QueueState {
   const { world, nowMs, waiting, turns, seen, running, loading } = view;
   const models = new Map<string, QueuedModel>();
   for (const request of waiting) {
@@ -79,7 +79,7 @@ export function queueState(view: LineView): QueueState {
   return {
     nowMs,
     maxOvertakeMs: world.maxOvertakeMs(),
-    slots: world.slots,
+    embeddedSlots: world.embeddedSlots,
     mayLoad: loading === undefined,
     waiting: waiting.map((request) => ({
       id: request.number,
@@ -100,7 +100,7 @@ export function queueState(view: LineView): QueueState {
 /** Nobody waits for it. */
 const unknownModel = { state: "resident", maxParallel: 1, loadMs: 0, answerMs: 0, hasOwnThreads: true } as const;
 
-function queuedModel(view: LineView, { id, located }: Waiting, key: string): QueuedModel {
+function queuedModel(view: QueueView, { id, located }: Waiting, key: string): QueuedModel {
   const { world, seen, loading } = view;
   const known = seen.get(id);
   const base = baseOf(view, id, located);
@@ -114,7 +114,7 @@ function queuedModel(view: LineView, { id, located }: Waiting, key: string): Que
   return { ...base, state: "absent", evicts: known?.plan?.evicts ?? others().map(([other]) => other) };
 }
 
-function baseOf(view: LineView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
+function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
   const { world } = view;
   const lossSeconds = world.lossSeconds(located);
   return {
@@ -127,11 +127,11 @@ function baseOf(view: LineView, id: string, located: LocatedModel): Omit<QueuedM
   };
 }
 
-function isGoing({ world, loading }: LineView, id: string): boolean {
+function isGoing({ world, loading }: QueueView, id: string): boolean {
   return loading !== undefined && !world.isLoading(loading.id) && loading.evicts.includes(id);
 }
 
-function usesOf({ world, running }: LineView, id: string): number {
+function usesOf({ world, running }: QueueView, id: string): number {
   return Math.max(running.of(id), world.usesOf(id));
 }
 
@@ -140,7 +140,7 @@ function usesOf({ world, running }: LineView, id: string): number {
  * more in the end. Were that now one model and now another, whichever is used less, each would be in use again whenever
  * the other is idle, and the load would never begin.
  */
-export function isPlanKept({ world, waiting, seen }: LineView, id: string, found: SeenPlan): boolean {
+export function isPlanKept({ world, waiting, seen }: QueueView, id: string, found: SeenPlan): boolean {
   const before = seen.get(id)?.plan;
   const isSame = before?.atMemoryEvent === found.atMemoryEvent && before.contextTokens === found.contextTokens;
   const isOvertaken = waiting.some((request) => request.id === id && request.overtakenSinceMs !== undefined);
@@ -148,13 +148,13 @@ export function isPlanKept({ world, waiting, seen }: LineView, id: string, found
   return isSame && isOvertaken && before.evicts.some(isBusy) && found.evicts.some(isBusy);
 }
 
-/** Its place among those who wait for its model, and how long that takes, for people. */
+/** Its position among the requests for its model, and the expected wait, for people. */
 export function outlook(state: QueueState, request: Waiting): string {
   const waiting = state.waiting.find(({ id }) => id === request.number);
   if (waiting === undefined) return "";
   const ahead = countAhead(state, waiting);
-  const place = ahead === 0 ? "next in line" : `${ahead} before it`;
-  return `${place}, about ${duration(expectedWaitMs(state, waiting))}`;
+  const position = ahead === 0 ? "next in the queue" : `${ahead} before it`;
+  return `${position}, about ${duration(expectedWaitMs(state, waiting))}`;
 }
 
 /** `40 s`, `3 min`: rounded up. */
@@ -165,7 +165,7 @@ export function duration(ms: number): string {
 
 /** What keeps a request waiting, for people; undefined where that is over within a moment, or its load tells itself. */
 export function whyWaiting(
-  view: LineView,
+  view: QueueView,
   state: QueueState,
   request: Waiting,
 ): { readonly text: string; readonly isForMemory: boolean } | undefined {

@@ -5,7 +5,7 @@ import type { LocatedModel } from "../inventory/located-model.ts";
 import type { ResidentModel } from "../types.ts";
 
 /** Who wants an answer of a model, or only that it is loaded. */
-export interface LineRequest {
+export interface QueueRequest {
   /** `modelId`: the key under which the model is queued, leased and observed. */
   readonly id: string;
   readonly located: LocatedModel;
@@ -31,8 +31,8 @@ export interface Use {
   release(): void;
 }
 
-/** A place in front of a model. */
-export interface Place extends Use {
+/** A slot to generate on a model, until it is released. */
+export interface RequestSlot extends Use {
   /** Milliseconds waited, without those of its load. */
   readonly waitedMs: number;
   readonly loadMs: number;
@@ -45,15 +45,15 @@ export interface QueuedRequests {
   readonly waiting: number;
 }
 
-/** What a line can see and do. Ids are those of requests. */
-export interface LineWorld {
+/** What a queue can see and do. Ids are those of requests. */
+export interface QueueWorld {
   readonly timers: Timers;
   /** `queue.maxWaiting`, asked anew each time. */
   readonly maxWaiting: () => number;
   /** `queue.maxOvertakeMs`, asked anew each time. */
   readonly maxOvertakeMs: () => number;
   /** Answers that children of this program compute at a time. */
-  readonly slots: number;
+  readonly embeddedSlots: number;
   maxParallel(located: LocatedModel): number;
   hasOwnThreads(located: LocatedModel): boolean;
   /** Undefined: not in memory. Rather remembered than asked for anew. */

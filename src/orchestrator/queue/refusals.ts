@@ -2,10 +2,10 @@ import { QueueFull } from "../errors.ts";
 import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { QueueState } from "../scheduler/queue-order.ts";
 import { duration, type Waiting } from "./queue-view.ts";
-import type { LineRequest } from "./queue-world.ts";
+import type { QueueRequest } from "./queue-world.ts";
 
 /** One more, behind `ahead` that wait for its model already. */
-export function full(state: QueueState, { id, located, priority }: LineRequest, ahead: number): QueueFull {
+export function full(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
   const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
   const wait = duration(expectedWaitMs(state, newcomer));
   const waiting = ahead === 1 ? "1 request already waits" : `${ahead} requests already wait`;

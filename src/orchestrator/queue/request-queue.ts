@@ -6,8 +6,8 @@ import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "../scheduler/queue-order.ts";
 import type { Progress } from "../types.ts";
 import { createFairTurns } from "./fair-turns.ts";
-import { isPlanKept, keyOf, type LineView, outlook, queueState, type Seen, whyWaiting } from "./queue-view.ts";
-import type { LineRequest, LineWorld, Place, QueuedRequests, Use } from "./queue-world.ts";
+import { isPlanKept, keyOf, type QueueView, outlook, queueState, type Seen, whyWaiting } from "./queue-view.ts";
+import type { QueueRequest, QueueWorld, RequestSlot, QueuedRequests, Use } from "./queue-world.ts";
 import { full, tooLate } from "./refusals.ts";
 import { createRunning } from "./running.ts";
 import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
@@ -23,10 +23,10 @@ import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
  * | load     | one at a time; all who wait for the model hear of it and fail with it; who asked for it is served first  |
  * | wait     | until the next event; every 2 s for memory, since another program may free or take some without a word   |
  */
-export interface Line {
+export interface RequestQueue {
   /** Throws `QueueFull`, `Cancelled`, and what the load of the model throws. */
-  answer(request: LineRequest): Promise<Place>;
-  load(request: LineRequest): Promise<LoadResult>;
+  answer(request: QueueRequest): Promise<RequestSlot>;
+  load(request: QueueRequest): Promise<LoadResult>;
   /** Something changed: a lease was released, a load began or ended, a model was evicted. */
   wake(): void;
   isAwaited(id: string): boolean;
@@ -47,7 +47,7 @@ interface Loading {
 
 const pollMs = 2_000;
 
-export function createLine(world: LineWorld): Line {
+export function createRequestQueue(world: QueueWorld): RequestQueue {
   const { timers } = world;
   const waiters = createWaiters();
   const seen = new Map<string, Seen>();
@@ -110,7 +110,7 @@ export function createLine(world: LineWorld): Line {
     );
   }
 
-  function view(): LineView {
+  function view(): QueueView {
     const waiting = waiters.all();
     return { world, nowMs: timers.now(), waiting, turns: fair.of(waiting), seen, running, loading };
   }
@@ -122,7 +122,7 @@ export function createLine(world: LineWorld): Line {
       const { models } = queueState(view());
       for (const waiter of waiters.all()) if (waiter.grant === undefined && isThere(models, waiter)) reload(waiter);
       for (const due of owed) {
-        if (!running.hasPlace(due.waiter.id, due.waiter.located)) continue;
+        if (!running.hasFreeSlot(due.waiter.id, due.waiter.located)) continue;
         owed = owed.filter((each) => each !== due);
         give(due.waiter, due.use);
       }
@@ -334,14 +334,14 @@ export function createLine(world: LineWorld): Line {
     wake();
   }
 
-  function checkBound(request: LineRequest): void {
+  function checkBound(request: QueueRequest): void {
     const { id, located } = request;
     const ahead = waiters.ofModel(id).length;
     const free = Math.max(0, world.maxParallel(located) - running.of(id));
     if (ahead >= world.maxWaiting() + free) throw full(queueState(view()), request, ahead);
   }
 
-  function place(waiter: Waiter, use: Use): Place {
+  function slotFor(waiter: Waiter, use: Use): RequestSlot {
     const startedMs = timers.now();
     const { id, located, caller, loadMs } = waiter;
     const end = running.begin(id, located, caller);
@@ -362,7 +362,7 @@ export function createLine(world: LineWorld): Line {
   }
 
   async function enqueue<Result>(
-    request: LineRequest,
+    request: QueueRequest,
     answers: (waiter: () => Waiter, resolve: (result: Result) => void) => Pick<Waiter, "grant" | "loaded">,
   ): Promise<Result> {
     checkBound(request);
@@ -374,8 +374,8 @@ export function createLine(world: LineWorld): Line {
 
   return {
     answer: (request) =>
-      enqueue<Place>(request, (waiter, resolve) => ({
-        grant: (use) => resolve(place(waiter(), use)),
+      enqueue<RequestSlot>(request, (waiter, resolve) => ({
+        grant: (use) => resolve(slotFor(waiter(), use)),
         loaded: () => undefined,
       })),
     load: (request) => enqueue<LoadResult>(request, (_waiter, loaded) => ({ grant: undefined, loaded })),
@@ -393,6 +393,6 @@ export function createLine(world: LineWorld): Line {
   };
 }
 
-function loadOptions({ keepAliveSeconds }: LineRequest, contextTokens: number): LoadOptions {
+function loadOptions({ keepAliveSeconds }: QueueRequest, contextTokens: number): LoadOptions {
   return { contextTokens, ...(keepAliveSeconds === undefined ? {} : { keepAliveSeconds }) };
 }

@@ -8,8 +8,8 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Asker, LoaderQueueing, TakeTurn } from "../loading/queueing.ts";
 import type { Observations } from "../observations/observations.ts";
 import type { ModelOverrides } from "../types.ts";
-import { createLine, type Line } from "./request-queue.ts";
-import type { LineWorld, Place, QueuedRequests } from "./queue-world.ts";
+import { createRequestQueue, type RequestQueue } from "./request-queue.ts";
+import type { QueueWorld, RequestSlot, QueuedRequests } from "./queue-world.ts";
 
 export interface AnswerRequest extends Asker {
   readonly located: LocatedModel;
@@ -23,13 +23,13 @@ export interface AnswerRequest extends Asker {
   readonly signal: AbortSignal;
 }
 
-/** The lines of all memory domains. Models that take no memory here have places, but nothing to load. */
-export interface Lines {
+/** The queues of all memory domains. Models that take no memory here have slots, but nothing to load. */
+export interface RequestQueues {
   /**
-   * Waits until the model is in memory with enough context and has a free place. Throws `QueueFull`, `Cancelled`, and
+   * Waits until the model is in memory with enough context and has a free slot. Throws `QueueFull`, `Cancelled`, and
    * what its load throws.
    */
-  answer(request: AnswerRequest): Promise<Place>;
+  answer(request: AnswerRequest): Promise<RequestSlot>;
   readonly load: TakeTurn;
   /** Something changed that somebody may wait for. */
   wake(): void;
@@ -60,23 +60,27 @@ export const assumedBytesPerMs = 1e6;
 
 const elsewhere = "elsewhere";
 
-export function createLines(parts: {
+export function createRequestQueues(parts: {
   readonly loader: () => LoaderQueueing;
   readonly observations: Pick<Observations, "of" | "answered">;
   readonly decisions: Pick<Decisions, "note">;
   /** Asked anew each time. */
   readonly settings: () => Pick<Settings, "queue" | "models">;
   readonly timers: Timers;
-}): Lines {
+}): RequestQueues {
   const { loader, observations, decisions, settings, timers } = parts;
-  let queues: readonly { readonly domain: string; readonly line: Line; readonly engines: Map<string, Engine> }[] = [];
-  const lines = () => queues.map(({ line }) => line);
+  let domains: readonly {
+    readonly domain: string;
+    readonly requests: RequestQueue;
+    readonly engines: Map<string, Engine>;
+  }[] = [];
+  const queues = () => domains.map(({ requests }) => requests);
 
   const own = {
     timers,
     maxWaiting: () => settings().queue.maxWaiting,
     maxOvertakeMs: () => settings().queue.maxOvertakeMs,
-    slots: embeddedSlots,
+    embeddedSlots,
     maxParallel: (located) => maxParallelOf(settings().models, located),
     hasOwnThreads: ({ engine }) => engine.kind !== "llama-cpp",
     loadMs({ engine, model }) {
@@ -103,7 +107,7 @@ export function createLines(parts: {
     isLoading: (id) => loader().isLoading(id),
     isEvicting: (id) => loader().isEvicting(id),
     lossSeconds: (located) => loader().lossSeconds(located),
-  } satisfies LineWorld;
+  } satisfies QueueWorld;
 
   /** Always there, and nothing goes for it. */
   const remote = {
@@ -111,21 +115,25 @@ export function createLines(parts: {
     resident: ({ model }) => Promise.resolve({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
     use: () => Promise.resolve({ release: () => undefined }),
     usesOf: () => 0,
-  } satisfies LineWorld;
+  } satisfies QueueWorld;
 
   /**
    * An engine that was replaced has the id of its successor, and other models in memory: those who wait for it stay in a
-   * line of their own.
+   * queue of their own.
    */
-  function lineOf(located: LocatedModel): Line {
+  function queueOf(located: LocatedModel): RequestQueue {
     const { engine } = located;
     const domain = takesNoMemory(located) ? elsewhere : engine.memoryDomain;
     const isSame = (known: Engine | undefined) => known === undefined || known === engine;
-    const found = queues.find((queue) => queue.domain === domain && isSame(queue.engines.get(engine.id)));
-    const queue = found ?? { domain, line: createLine(domain === elsewhere ? remote : own), engines: new Map() };
-    queue.engines.set(engine.id, engine);
-    if (found === undefined) queues = [...queues.filter(({ line }) => line.snapshot().length > 0), queue];
-    return queue.line;
+    const found = domains.find((known) => known.domain === domain && isSame(known.engines.get(engine.id)));
+    const entry = found ?? {
+      domain,
+      requests: createRequestQueue(domain === elsewhere ? remote : own),
+      engines: new Map(),
+    };
+    entry.engines.set(engine.id, engine);
+    if (found === undefined) domains = [...domains.filter(({ requests }) => requests.snapshot().length > 0), entry];
+    return entry.requests;
   }
 
   const idOf = ({ engine, model }: LocatedModel) => modelId(engine.id, model.name);
@@ -133,9 +141,9 @@ export function createLines(parts: {
 
   return {
     answer: (request) =>
-      lineOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
+      queueOf(request.located).answer({ ...request, id: idOf(request.located), priority: priorityOf(request) }),
     load: (located, { contextTokens, keepAliveSeconds }, asker, report, signal) =>
-      lineOf(located).load({
+      queueOf(located).load({
         id: idOf(located),
         located,
         caller: asker.caller,
@@ -147,9 +155,9 @@ export function createLines(parts: {
         signal,
       }),
     wake() {
-      for (const line of lines()) line.wake();
+      for (const queue of queues()) queue.wake();
     },
-    isAwaited: (id) => lines().some((line) => line.isAwaited(id)),
-    snapshot: () => lines().flatMap((line) => line.snapshot()),
+    isAwaited: (id) => queues().some((queue) => queue.isAwaited(id)),
+    snapshot: () => queues().flatMap((queue) => queue.snapshot()),
   };
 }

@@ -1,5 +1,5 @@
 import type { LocatedModel } from "../inventory/located-model.ts";
-import type { LineWorld } from "./queue-world.ts";
+import type { QueueWorld } from "./queue-world.ts";
 
 /** A model with answers under way. */
 export interface RunningModel {
@@ -7,7 +7,7 @@ export interface RunningModel {
   readonly count: number;
 }
 
-/** Answers under way in one line. */
+/** Answers under way in one queue. */
 export interface Running {
   readonly models: ReadonlyMap<string, RunningModel>;
   /** By caller. */
@@ -17,7 +17,7 @@ export interface Running {
   /** How many the model answers now. */
   of(id: string): number;
   /** Whether the model, and the cores if it takes ours, could take one more. */
-  hasPlace(id: string, located: LocatedModel): boolean;
+  hasFreeSlot(id: string, located: LocatedModel): boolean;
   /** Another one begins; the answer ends it, and is to be called once. */
   begin(id: string, located: LocatedModel, caller: string): () => void;
 }
@@ -26,11 +26,11 @@ export interface Running {
 const rememberedMs = 1_000;
 
 export function createRunning({
-  slots,
+  embeddedSlots,
   maxParallel,
   hasOwnThreads,
   timers,
-}: Pick<LineWorld, "slots" | "maxParallel" | "hasOwnThreads" | "timers">): Running {
+}: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">): Running {
   const models = new Map<string, RunningModel>();
   const callers = new Map<string, number>();
   const answeredMs = new Map<string, number>();
@@ -50,11 +50,11 @@ export function createRunning({
     callers,
     answeredMs,
     of,
-    hasPlace(id, located) {
+    hasFreeSlot(id, located) {
       if (of(id) >= maxParallel(located)) return false;
       if (hasOwnThreads(located)) return true;
       const sharing = [...models.values()].filter((each) => !hasOwnThreads(each.located));
-      return sharing.reduce((sum, { count }) => sum + count, 0) < slots;
+      return sharing.reduce((sum, { count }) => sum + count, 0) < embeddedSlots;
     },
     begin(id, located, caller) {
       change(id, located, caller, 1);

@@ -1,9 +1,9 @@
 import { Cancelled } from "../errors.ts";
 import type { LoadResult } from "../facade.ts";
 import type { Waiting } from "./queue-view.ts";
-import type { LineRequest, Use } from "./queue-world.ts";
+import type { QueueRequest, Use } from "./queue-world.ts";
 
-/** A request in the line, and whom it answers. */
+/** A waiting request, and the callbacks that answer it. */
 export interface Waiter extends Waiting {
   /** Undefined: its model is only to be loaded. */
   readonly grant: ((use: Use) => void) | undefined;
@@ -23,7 +23,7 @@ export interface Waiters {
   has(waiter: Waiter): boolean;
   /** The answer rejects at once when the signal is aborted already, and calls `onAbort` when it is while it waits. */
   add<Result>(
-    request: LineRequest,
+    request: QueueRequest,
     arrival: Pick<Waiter, "arrivedMs" | "arrivedTurn">,
     onAbort: (waiter: Waiter) => void,
     /** How the waiter that is being made answers. */
@@ -88,6 +88,6 @@ export function createWaiters(): Waiters {
 }
 
 /** What a request is told that was cancelled while it waited. */
-export function cancelled({ located, signal }: LineRequest): Cancelled {
+export function cancelled({ located, signal }: QueueRequest): Cancelled {
   return new Cancelled(`waiting for ${located.model.name} was cancelled`, { cause: signal.reason });
 }

@@ -38,7 +38,7 @@ function loadingMs(
   return Math.max(busyMs, Math.min(patienceMs, answerMs)) + loadMs;
 }
 
-/** Until one of its places, or of the slots, is free. */
+/** Until one of its slots, or of the embedded slots, is free. */
 function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: readonly WaitingRequest[]): number {
   const isOwn = model.hasOwnThreads === true;
   let [count, sharedMs] = [0, 0];
@@ -48,7 +48,7 @@ function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: 
     if (hasOwnThreads !== true) sharedMs += answers * answerMs;
   }
   const turnsMs = Math.floor(count / Math.max(1, model.maxParallel)) * model.answerMs;
-  return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.slots);
+  return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);
 }
 
 /** Whether `other` is expected to be served before the request; one that is yet to come is behind its equals. */

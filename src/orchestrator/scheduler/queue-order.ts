@@ -31,7 +31,7 @@ export interface QueuedModel {
   readonly evicts?: readonly string[];
   /** Of an absent one: itself with too little context, which goes as well; nobody misses it. */
   readonly replaces?: string;
-  /** Its engine grants threads by itself: it takes none of `slots`. */
+  /** Its engine grants threads by itself: it takes none of `embeddedSlots`. */
   readonly hasOwnThreads?: boolean;
 }
 
@@ -44,7 +44,7 @@ export interface QueueState {
    * Answers that the thread budget allows at a time. With one, loads and answers delay each other, too. Engines with
    * threads of their own take no part.
    */
-  readonly slots: number;
+  readonly embeddedSlots: number;
   /** False while another load takes the disk and the memory. */
   readonly mayLoad: boolean;
   /** In the order of arrival. */
@@ -90,7 +90,7 @@ interface Option {
  * What to do next. Pure: apply the answer (`afterDecision`, and its effects), then ask again, until it is `wait`.
  *
  * 1. A request that can't begin before its deadline any more expires.
- * 2. A request can start when its model is resident and has a free place, or is absent and may be loaded now: what has
+ * 2. A request can start when its model is resident and has a free slot, or is absent and may be loaded now: what has
  *    to go is idle. One whose model is being loaded joins that load: there is nothing to do for it. A load that evicts
  *    waits while answers are under way, and a moment after them for those who were answered and aren't back (`returnMs`),
  *    no longer than `maxOvertakeMs` after its request came: those who are answered come again and would miss what went.
@@ -230,7 +230,7 @@ function waitFor(state: QueueState): QueueDecision {
   return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
 }
 
-/** Whether `other` would wait longer for what it needs: a slot, its model's place, the loader, or room in memory. */
+/** Whether `other` would wait longer for what it needs: an embedded slot, a slot of its model, the loader, or room in memory. */
 function hinders(
   state: QueueState,
   option: Pick<Option, "kind" | "request" | "model">,
@@ -239,9 +239,9 @@ function hinders(
   if (other.id === option.request.id) return false;
   if (other.model === option.request.model) return true;
   const wanted = state.models.get(other.model);
-  if (wanted === undefined) return state.slots === 1;
+  if (wanted === undefined) return state.embeddedSlots === 1;
   const shareSlots = wanted.hasOwnThreads !== true && option.model.hasOwnThreads !== true;
-  if (shareSlots && state.slots === 1) return true;
+  if (shareSlots && state.embeddedSlots === 1) return true;
   if (option.kind === "load") {
     return wanted.state === "absent"
       ? wanted.evicts !== undefined
@@ -297,7 +297,7 @@ function hasSlot(state: QueueState, model: QueuedModel): boolean {
 function freeSlots(state: QueueState): number {
   let running = 0;
   for (const model of state.models.values()) if (model.hasOwnThreads !== true) running += model.running;
-  return state.slots - running;
+  return state.embeddedSlots - running;
 }
 
 /** All that goes when it is loaded. */

@@ -1,4 +1,4 @@
-/** One place that holds a model, as seen by a request that could go there. */
+/** An engine that holds a model, as seen by a request that could go there. */
 export interface Copy {
   /** Requests that are there already, waiting or answered. */
   readonly assigned: number;

@@ -2,7 +2,7 @@ import { settingsProblem } from "../config/problem-text.ts";
 import type { SystemStatus } from "../facade-status.ts";
 import type { Jobs } from "../facade.ts";
 import type { Operations } from "../operations/operations.ts";
-import type { Lines } from "../queue/request-queues.ts";
+import type { RequestQueues } from "../queue/request-queues.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { CallerContext } from "../types.ts";
 import type { World } from "../world.ts";
@@ -10,7 +10,7 @@ import { engineStatus, ramStatus, type StatusSource } from "./system.ts";
 
 export interface OverviewSource extends StatusSource {
   readonly world: Pick<World, "settings" | "version" | "home">;
-  readonly lines: Pick<Lines, "snapshot">;
+  readonly queues: Pick<RequestQueues, "snapshot">;
   readonly operations: Pick<Operations, "running">;
   readonly jobs: Pick<Jobs, "list">;
   /** Prompts sent to engines whose trust is not local, since the start. */
@@ -21,7 +21,7 @@ export interface OverviewSource extends StatusSource {
 
 /** Everything that goes on in this process, and what is wrong with it. */
 export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
-  const { world, inventory, lines, operations, jobs } = source;
+  const { world, inventory, queues, operations, jobs } = source;
   const [ram, engines] = await Promise.all([
     ramStatus(source),
     Promise.all(inventory.engines.map((engine) => engineStatus(inventory, engine, caller.signal))),
@@ -33,7 +33,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     privacy: caller.settings.privacy,
     ram,
     engines,
-    queue: lines.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
+    queue: queues.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
     operations: operations.running().map((operation) => {
       const message = operation.progress()?.message;
       const isJob = jobIds.has(operation.id);

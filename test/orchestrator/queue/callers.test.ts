@@ -7,7 +7,7 @@ const a = { loadMs: 2 * seconds };
 
 describe("a request that waits no longer than so long", () => {
   it("is refused at once, with the expected wait, when it would take longer", async () => {
-    const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { places: 1 });
+    const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const refused = machine.ask("a", { maxWaitMs: 15 * seconds });
     await expect(refused).rejects.toBeInstanceOf(QueueFull);
@@ -23,7 +23,7 @@ describe("a request that waits no longer than so long", () => {
   });
 
   it("is refused later when what it waits for takes longer than it did before", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const refused = expect(machine.ask("a", { maxWaitMs: 15 * seconds })).rejects.toMatchObject({
       message:
@@ -35,9 +35,9 @@ describe("a request that waits no longer than so long", () => {
     expectQuiet(machine);
   });
 
-  it("holds nothing when its model was loaded for it, and no place is free in time", async () => {
+  it("holds nothing when its model was loaded for it, and no slot is free in time", async () => {
     const embedded = { ...a, isEmbedded: true };
-    const machine = handMachine({ a: embedded, b: embedded }, { places: 2 });
+    const machine = handMachine({ a: embedded, b: embedded }, { capacity: 2 });
     const busy = await loaded(machine, "a");
     const late = expect(machine.ask("b", { maxWaitMs: 5 * seconds })).rejects.toBeInstanceOf(QueueFull);
     await machine.pass(3 * seconds);
@@ -52,7 +52,7 @@ describe("a request that waits no longer than so long", () => {
   it("is refused before its load begins in vain; a load under way ends, for whoever asks again", async () => {
     const machine = handMachine(
       { a: { loadMs: 20 * seconds } },
-      { places: 1, world: { loadMs: () => expectedLoadMs } },
+      { capacity: 1, world: { loadMs: () => expectedLoadMs } },
     );
     let expectedLoadMs = 20 * seconds;
     await expect(machine.ask("a", { maxWaitMs: 10 * seconds })).rejects.toBeInstanceOf(QueueFull);
@@ -70,7 +70,7 @@ describe("a request that waits no longer than so long", () => {
 
 describe("what a caller is told while it waits", () => {
   it("is why, how many are before it and how long that takes, anew when somebody before it is done", async () => {
-    const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { places: 1 });
+    const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const heard: string[] = [];
     const second = machine.ask("a", { caller: "2" });
@@ -79,7 +79,7 @@ describe("what a caller is told while it waits", () => {
     first.release();
     await machine.pass(5 * seconds);
     const why = "waiting for a, which answers others first";
-    expect(heard).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in line, about 20 s`]);
+    expect(heard).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in the queue, about 20 s`]);
     (await second).release();
     (await third).release();
     expectQuiet(machine);
@@ -88,7 +88,7 @@ describe("what a caller is told while it waits", () => {
 
 describe("turns of callers", () => {
   it("aren't used up by requests that are cancelled", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const call = new AbortController();
     const gone = Array.from({ length: 9 }, () => machine.ask("a", { caller: "many", signal: call.signal }));
@@ -104,7 +104,7 @@ describe("turns of callers", () => {
   });
 
   it("are not used up by what a caller has in the background", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const order: string[] = [];
     const all = [

@@ -4,13 +4,13 @@ import { handMachine, type HandModel } from "./hand-machine.ts";
 const names = ["a", "b", "c", "d", "e", "f"] as const;
 
 /** Fewest loads in which the requests can be served one by one in this order: Belady's, for models of one size. */
-function fewestLoads(order: readonly string[], places: number): number {
+function fewestLoads(order: readonly string[], capacity: number): number {
   const resident = new Set<string>();
   let loads = 0;
   for (const [index, model] of order.entries()) {
     if (resident.has(model)) continue;
     loads += 1;
-    if (resident.size === places) {
+    if (resident.size === capacity) {
       const nextUse = (key: string) => {
         const next = order.indexOf(key, index);
         return next < 0 ? Number.MAX_VALUE : next;
@@ -23,7 +23,7 @@ function fewestLoads(order: readonly string[], places: number): number {
 }
 
 function machineFor(model: HandModel) {
-  return handMachine(Object.fromEntries(names.map((name) => [name, model])), { places: 2 });
+  return handMachine(Object.fromEntries(names.map((name) => [name, model])), { capacity: 2 });
 }
 
 /** Everybody asks at its moment, is answered for `answerMs` and goes; numbers of the requests in the order of service. */
@@ -34,14 +34,14 @@ async function serveAll(
 ) {
   const served: number[] = [];
   const { clock } = machine;
-  const places: Promise<unknown>[] = [];
+  const slots: Promise<unknown>[] = [];
   for (const [index, { model, atMs }] of requests.entries()) {
     clock.after(atMs, () => {
-      const place = machine.ask(model, { caller: `caller ${index}` }).then((given) => {
+      const slot = machine.ask(model, { caller: `caller ${index}` }).then((given) => {
         served.push(index);
         clock.after(answerMs, given.release);
       });
-      places.push(place);
+      slots.push(slot);
     });
   }
   for (let step = 0; served.length < requests.length; step += 1) {
@@ -49,7 +49,7 @@ async function serveAll(
     await machine.pass(1_000);
   }
   await machine.pass(answerMs);
-  await Promise.all(places);
+  await Promise.all(slots);
   return served;
 }
 
@@ -72,7 +72,7 @@ describe("50 callers for 6 models on memory for 2", () => {
         2,
       );
       expect(machine.loadCount()).toBeLessThanOrEqual(optimum);
-      expect(machine.line.snapshot()).toEqual([]);
+      expect(machine.queue.snapshot()).toEqual([]);
       expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
     },
   );

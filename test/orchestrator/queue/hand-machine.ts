@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { Cancelled, LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
-import type { LineRequest, LineWorld, Place, Use } from "../../../src/orchestrator/queue/queue-world.ts";
-import { createLine, type Line } from "../../../src/orchestrator/queue/request-queue.ts";
+import type { QueueRequest, QueueWorld, RequestSlot, Use } from "../../../src/orchestrator/queue/queue-world.ts";
+import { createRequestQueue, type RequestQueue } from "../../../src/orchestrator/queue/request-queue.ts";
 import type { LoadPlan, ResidentModel } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { type HandClock, handClock } from "../../support/hand-clock.ts";
@@ -12,12 +12,12 @@ export interface HandModel {
   readonly maxParallel?: number;
   /** Computes on the cores that all embedded models share. */
   readonly isEmbedded?: boolean;
-  /** Takes this many of the machine's places. */
+  /** Takes this much of the capacity of the machine. */
   readonly size?: number;
 }
 
 export interface HandMachine {
-  readonly line: Line;
+  readonly queue: RequestQueue;
   readonly clock: HandClock;
   /** `load a 4096`, `evict b`, in order. */
   readonly log: string[];
@@ -28,25 +28,25 @@ export interface HandMachine {
   /** A load of one of these fails once it is done; an instance is thrown as it is. */
   readonly failing: Map<string, Error>;
   loadCount(): number;
-  /** What the line says is running and waiting. */
+  /** What the queue says is running and waiting. */
   counts(): readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
-  ask(model: string, more?: Partial<LineRequest>): Promise<Place>;
-  load(model: string, more?: Partial<LineRequest>): ReturnType<Line["load"]>;
+  ask(model: string, more?: Partial<QueueRequest>): Promise<RequestSlot>;
+  load(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["load"]>;
   /** Lets everything happen that needs no time. */
   settle(): Promise<void>;
   /** Turns the clock in steps, so that what a moment causes happens before the next one. */
   pass(ms: number): Promise<void>;
 }
 
-/** A line on a machine whose memory has `places`, with loads that take their time by the hand clock. */
+/** A queue on a machine whose memory has room for `capacity` models, with loads that take their time by the hand clock. */
 export function handMachine(
   models: Readonly<Record<string, HandModel>>,
   options: {
-    readonly places: number;
+    readonly capacity: number;
     readonly maxWaiting?: number;
     readonly maxOvertakeMs?: number;
-    readonly world?: Partial<LineWorld>;
-    /** Holds back each answer that the line waits for. */
+    readonly world?: Partial<QueueWorld>;
+    /** Holds back each answer that the queue waits for. */
     readonly slow?: <Value>(work: () => Promise<Value>) => Promise<Value>;
   },
 ): HandMachine {
@@ -66,11 +66,11 @@ export function handMachine(
   function victims(id: string): readonly string[] {
     const others = [...resident.keys()].filter((key) => key !== id);
     const used = others.reduce((sum, key) => sum + sizeOf(key), 0) + sizeOf(id);
-    let missing = used - options.places;
+    let missing = used - options.capacity;
     const order = others.toSorted(
       (a, b) =>
         Math.min(1, usesOf(a)) - Math.min(1, usesOf(b)) ||
-        Number(line.isAwaited(a)) - Number(line.isAwaited(b)) ||
+        Number(queue.isAwaited(a)) - Number(queue.isAwaited(b)) ||
         (lastUsedMs.get(a) ?? 0) - (lastUsedMs.get(b) ?? 0),
     );
     return order.filter((key) => {
@@ -95,11 +95,11 @@ export function handMachine(
   }
 
   const slow = options.slow ?? (<Value>(work: () => Promise<Value>) => work());
-  const world: LineWorld = {
+  const world: QueueWorld = {
     timers: clock,
     maxWaiting: () => options.maxWaiting ?? 64,
     maxOvertakeMs: () => options.maxOvertakeMs ?? 30_000,
-    slots: 1,
+    embeddedSlots: 1,
     maxParallel: ({ model }) => modelOf(model.name).maxParallel ?? 1,
     hasOwnThreads: ({ model }) => modelOf(model.name).isEmbedded !== true,
     resident: ({ model }) => slow(() => Promise.resolve(resident.get(model.name))),
@@ -119,7 +119,7 @@ export function handMachine(
         log.push(`keep ${name}`);
         return { ...result, loadMs: 0, wasLoaded: true };
       }
-      if (sizeOf(name) > options.places) throw new ModelDoesNotFit(`${name} does not fit`);
+      if (sizeOf(name) > options.capacity) throw new ModelDoesNotFit(`${name} does not fit`);
       loadingIds.add(name);
       for (const victim of [...victims(name), ...(there === undefined ? [] : [name])]) {
         if (usesOf(victim) > 0) throw new Error(`${victim} is evicted while it answers`);
@@ -155,9 +155,9 @@ export function handMachine(
     waits: (_located, why) => void waits.push(why),
     ...options.world,
   };
-  const line = createLine(world);
+  const queue = createRequestQueue(world);
 
-  const requestOf = (model: string, more: Partial<LineRequest>): LineRequest => ({
+  const requestOf = (model: string, more: Partial<QueueRequest>): QueueRequest => ({
     id: model,
     located: { engine, model: fakeModel(model, 1) },
     caller: "someone",
@@ -172,7 +172,7 @@ export function handMachine(
     for (let turn = 0; turn < 4; turn += 1) await new Promise((resolve) => setImmediate(resolve));
   };
   return {
-    line,
+    queue,
     clock,
     log,
     resident,
@@ -180,9 +180,9 @@ export function handMachine(
     waits,
     failing,
     loadCount: () => log.filter((entry) => entry.startsWith("load ")).length,
-    counts: () => line.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
-    ask: (model, more = {}) => line.answer(requestOf(model, more)),
-    load: (model, more = {}) => line.load(requestOf(model, more)),
+    counts: () => queue.snapshot().map(({ located, ...counts }) => ({ model: located.model.name, ...counts })),
+    ask: (model, more = {}) => queue.answer(requestOf(model, more)),
+    load: (model, more = {}) => queue.load(requestOf(model, more)),
     settle,
     async pass(ms) {
       const untilMs = clock.now() + ms;
@@ -214,27 +214,27 @@ export function planOf({ contextTokens }: { readonly contextTokens: number }): L
 }
 
 /** Loaded and in use. */
-export async function loaded(machine: HandMachine, model: string): Promise<Place> {
-  const place = machine.ask(model);
+export async function loaded(machine: HandMachine, model: string): Promise<RequestSlot> {
+  const slot = machine.ask(model);
   await machine.pass(2_000);
-  return place;
+  return slot;
 }
 
 /** Loaded and idle. */
 export async function free(machine: HandMachine, model: string): Promise<void> {
-  const place = machine.ask(model);
+  const slot = machine.ask(model);
   await machine.pass(10_000);
-  (await place).release();
+  (await slot).release();
 }
 
 /** Notes in `order` when it is served; answers at once, or when it is told to. */
 export function asked(
   order: string[],
   name: string,
-  place: Promise<Place>,
+  slot: Promise<RequestSlot>,
   answerMs?: { readonly machine: HandMachine; readonly ms: number },
-): Promise<Place> {
-  return place.then((given) => {
+): Promise<RequestSlot> {
+  return slot.then((given) => {
     order.push(name);
     if (answerMs === undefined) given.release();
     else answerMs.machine.clock.after(answerMs.ms, given.release);
@@ -244,6 +244,6 @@ export function asked(
 
 /** Nothing is held for anybody. */
 export function expectQuiet(machine: HandMachine): void {
-  expect(machine.line.snapshot()).toEqual([]);
+  expect(machine.queue.snapshot()).toEqual([]);
   expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
 }

@@ -8,15 +8,15 @@ const a = { loadMs: 2 * seconds };
 
 describe("who is cancelled", () => {
   it("before anything is done takes nothing", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     await expect(machine.ask("a", { signal: AbortSignal.abort("cancelled") })).rejects.toBeInstanceOf(Cancelled);
     await machine.settle();
     expect(machine.log).toEqual([]);
     expectQuiet(machine);
   });
 
-  it("while it waits leaves the line, and the one behind moves up", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+  it("while it waits leaves the queue, and the one behind moves up", async () => {
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
@@ -30,7 +30,7 @@ describe("who is cancelled", () => {
   });
 
   it("while its model is loaded ends the load, and no work is left when it is told", async () => {
-    const machine = handMachine({ a, b: a }, { places: 1 });
+    const machine = handMachine({ a, b: a }, { capacity: 1 });
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
     const next = machine.ask("b");
@@ -44,7 +44,7 @@ describe("who is cancelled", () => {
   });
 
   it("while others wait for the same load leaves it to them", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
     const other = machine.ask("a");
@@ -57,7 +57,7 @@ describe("who is cancelled", () => {
   });
 
   it("whoever comes while a load is being aborted has it loaded anew", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
     await machine.pass(1 * seconds);
@@ -77,7 +77,7 @@ describe("who is cancelled", () => {
     const machine = handMachine(
       { a },
       {
-        places: 1,
+        capacity: 1,
         world: {
           async use() {
             await taking.pass();
@@ -102,16 +102,16 @@ describe("who is cancelled", () => {
 
 describe("a model that its engine doesn't show after it was loaded", () => {
   it("answers all the same, once for each load", async () => {
-    const machine = handMachine({ a }, { places: 1, world: { resident: () => Promise.resolve(undefined) } });
-    const both = [machine.ask("a"), machine.ask("a")].map(async (place) => (await place).release());
+    const machine = handMachine({ a }, { capacity: 1, world: { resident: () => Promise.resolve(undefined) } });
+    const both = [machine.ask("a"), machine.ask("a")].map(async (slot) => (await slot).release());
     await machine.pass(3 * seconds);
     await Promise.all(both);
     expectQuiet(machine);
   });
 
-  it("is let go of when who had it loaded leaves before there is a place", async () => {
+  it("is let go of when who had it loaded leaves before there is a slot", async () => {
     const embedded = { ...a, isEmbedded: true };
-    const machine = handMachine({ a: embedded, b: embedded }, { places: 2 });
+    const machine = handMachine({ a: embedded, b: embedded }, { capacity: 2 });
     const busy = await loaded(machine, "a");
     const call = new AbortController();
     const gone = machine.ask("b", { signal: call.signal });
@@ -125,9 +125,9 @@ describe("a model that its engine doesn't show after it was loaded", () => {
   });
 });
 
-describe("a line that is full", () => {
+describe("a full queue", () => {
   it("refuses one more with the number that waits and the expected wait", async () => {
-    const machine = handMachine({ a: { ...a, answerMs: 4 * seconds } }, { places: 1, maxWaiting: 1 });
+    const machine = handMachine({ a: { ...a, answerMs: 4 * seconds } }, { capacity: 1, maxWaiting: 1 });
     const first = await loaded(machine, "a");
     const second = machine.ask("a");
     const refused = machine.ask("a");
@@ -142,7 +142,7 @@ describe("a line that is full", () => {
   });
 
   it("does not count those who could be answered at once", async () => {
-    const machine = handMachine({ a: { ...a, maxParallel: 3 } }, { places: 1, maxWaiting: 1 });
+    const machine = handMachine({ a: { ...a, maxParallel: 3 } }, { capacity: 1, maxWaiting: 1 });
     const four = [1, 2, 3, 4].map(() => machine.ask("a"));
     await expect(machine.ask("a")).rejects.toThrow(/^4 requests already wait for a; /u);
     await machine.pass(2 * seconds);
@@ -152,12 +152,12 @@ describe("a line that is full", () => {
 });
 
 describe("a defect", () => {
-  it("is told to all who wait, and the line goes on", async () => {
+  it("is told to all who wait, and the queue goes on", async () => {
     let isBroken = true;
     const machine: HandMachine = handMachine(
       { a },
       {
-        places: 1,
+        capacity: 1,
         world: {
           wouldEvict: () => (isBroken ? Promise.reject(new LoadFailed("no plan")) : Promise.resolve([])),
         },

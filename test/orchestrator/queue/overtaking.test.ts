@@ -39,7 +39,7 @@ interface Answer {
 it("on one core nobody is overtaken for more than the bound by agents that come again, loads included", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(arbitraryAgent, { minLength: 2, maxLength: 6 }), async (agents) => {
-      const machine = handMachine(models, { places: 2 });
+      const machine = handMachine(models, { capacity: 2 });
       const { clock } = machine;
       const answers: Answer[] = [];
       /** Loads after which nobody was served yet. */
@@ -54,14 +54,14 @@ it("on one core nobody is overtaken for more than the bound by agents that come 
             loadedAtMs.set(each.model, clock.now());
         };
         const { contextTokens } = each;
-        void machine.ask(each.model, { caller, priority, contextTokens, report }).then((place) => {
+        void machine.ask(each.model, { caller, priority, contextTokens, report }).then((slot) => {
           const servedMs = clock.now();
           const beganMs = loadedAtMs.get(each.model) ?? servedMs;
           loadedAtMs.delete(each.model);
           const endMs = servedMs + Math.round(each.share * models[each.model].answerMs);
           answers.push({ number, arrivedMs, servedMs, beganMs, endMs });
           clock.after(endMs - servedMs, () => {
-            place.release();
+            slot.release();
             clock.after(each.returnMs, () => ask({ asks, priority, atMs: 0 }, caller, position + 1));
           });
         });

@@ -6,31 +6,31 @@ import { asked, damaged, expectQuiet, free, handMachine, loaded, planOf } from "
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
 
-describe("a place in front of a model", () => {
+describe("a slot on a model", () => {
   it("is given when the model is loaded, with the time of the load apart from the wait", async () => {
-    const machine = handMachine({ a }, { places: 1 });
-    const place = machine.ask("a");
+    const machine = handMachine({ a }, { capacity: 1 });
+    const slot = machine.ask("a");
     await machine.pass(2 * seconds);
-    expect(await place).toMatchObject({ waitedMs: 0, loadMs: 2 * seconds, resident: { contextTokens: 4_096 } });
+    expect(await slot).toMatchObject({ waitedMs: 0, loadMs: 2 * seconds, resident: { contextTokens: 4_096 } });
     expect(machine.counts()).toEqual([{ model: "a", running: 1, waiting: 0 }]);
-    (await place).release();
-    (await place).release();
+    (await slot).release();
+    (await slot).release();
     expectQuiet(machine);
   });
 
   it("is given to as many as the model answers at a time; a newcomer doesn't overtake those who wait", async () => {
-    const machine = handMachine({ a: { ...a, maxParallel: 2 } }, { places: 1 });
-    const places = ["1", "2", "3", "4"].map((caller) => machine.ask("a", { caller }));
+    const machine = handMachine({ a: { ...a, maxParallel: 2 } }, { capacity: 1 });
+    const slots = ["1", "2", "3", "4"].map((caller) => machine.ask("a", { caller }));
     await machine.pass(2 * seconds);
     expect(machine.counts()).toEqual([{ model: "a", running: 2, waiting: 2 }]);
-    (await places[0])?.release();
+    (await slots[0])?.release();
     await machine.settle();
     expect(machine.counts()).toEqual([{ model: "a", running: 2, waiting: 1 }]);
-    expect((await places[2])?.waitedMs).toBe(0);
+    expect((await slots[2])?.waitedMs).toBe(0);
   });
 
   it("tells how long one waited", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const second = machine.ask("a");
     await machine.pass(3 * seconds);
@@ -39,7 +39,7 @@ describe("a place in front of a model", () => {
   });
 
   it("is given to callers in turn, and last to what is in the background", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const order: string[] = [];
     const all = [
@@ -56,7 +56,7 @@ describe("a place in front of a model", () => {
 
   it("is not given to two embedded models at once: they would decode on the same cores", async () => {
     const embedded = { ...a, isEmbedded: true };
-    const machine = handMachine({ a: embedded, b: embedded, c: a }, { places: 3 });
+    const machine = handMachine({ a: embedded, b: embedded, c: a }, { capacity: 3 });
     await Promise.all([free(machine, "a"), free(machine, "b"), free(machine, "c")]);
     const first = machine.ask("a");
     const [second, other] = [machine.ask("b"), machine.ask("c")];
@@ -75,7 +75,7 @@ describe("a place in front of a model", () => {
 
 describe("a load", () => {
   it("is joined by all who want the model, and holds up nobody whose model is loaded", async () => {
-    const machine = handMachine({ a: { ...a, maxParallel: 4 }, b: a }, { places: 2 });
+    const machine = handMachine({ a: { ...a, maxParallel: 4 }, b: a }, { capacity: 2 });
     await free(machine, "b");
     const heard: string[] = [];
     const both = [machine.ask("a"), machine.ask("a", { report: ({ message }) => void heard.push(message) })];
@@ -83,14 +83,14 @@ describe("a load", () => {
     (await machine.ask("b")).release();
     const late = machine.ask("a", { report: ({ message }) => void heard.push(message) });
     await machine.pass(1 * seconds);
-    for (const place of await Promise.all([...both, late])) place.release();
+    for (const slot of await Promise.all([...both, late])) slot.release();
     expect(machine.log).toEqual(["load b 4096", "load a 4096"]);
     expect(heard).toEqual(["loading a", "loading a"]);
     expectQuiet(machine);
   });
 
   it("takes the most context that anybody waits for; a smaller request uses it", async () => {
-    const machine = handMachine({ a: { ...a, maxParallel: 4 } }, { places: 1 });
+    const machine = handMachine({ a: { ...a, maxParallel: 4 } }, { capacity: 1 });
     const all = [machine.ask("a"), machine.ask("a", { contextTokens: 16_384 }), machine.ask("a")];
     await machine.pass(2 * seconds);
     await Promise.all(all);
@@ -98,7 +98,7 @@ describe("a load", () => {
   });
 
   it("for more context waits until the answers of the model are done, and small requests don't starve it", async () => {
-    const machine = handMachine({ a: { ...a, maxParallel: 2, answerMs: 1_000 } }, { places: 1 });
+    const machine = handMachine({ a: { ...a, maxParallel: 2, answerMs: 1_000 } }, { capacity: 1 });
     await free(machine, "a");
     const order: string[] = [];
     let [count, isOver] = [0, false];
@@ -113,19 +113,19 @@ describe("a load", () => {
     for (let agent = 0; agent < 3; agent += 1) keepAsking();
     const holding = machine.ask("a", { caller: "busy" });
     await machine.settle();
-    machine.clock.after(500, () => void holding.then((place) => place.release()));
+    machine.clock.after(500, () => void holding.then((slot) => slot.release()));
     const large = machine.ask("a", { caller: "large", contextTokens: 16_384 });
     await machine.pass(33 * seconds);
-    const place = await large;
-    expect(place.resident?.contextTokens).toBe(16_384);
+    const slot = await large;
+    expect(slot.resident?.contextTokens).toBe(16_384);
     isOver = true;
-    place.release();
+    slot.release();
     await machine.pass(3 * seconds);
     expect(machine.log).toEqual(["load a 4096", "evict a", "load a 16384"]);
   });
 
   it("only asked for is told how long the model stays when it is loaded already", async () => {
-    const machine = handMachine({ a }, { places: 1 });
+    const machine = handMachine({ a }, { capacity: 1 });
     const first = machine.load("a");
     await machine.pass(2 * seconds);
     expect(await first).toMatchObject({ wasLoaded: false });
@@ -135,7 +135,7 @@ describe("a load", () => {
   });
 
   it("that fails is told to all who waited for it, and the next one goes on", async () => {
-    const machine = handMachine({ a, b: a }, { places: 1 });
+    const machine = handMachine({ a, b: a }, { capacity: 1 });
     machine.failing.set("a", damaged);
     const failed = Promise.allSettled([machine.ask("a"), machine.ask("a"), machine.load("a")]);
     const next = machine.ask("b");
@@ -146,7 +146,7 @@ describe("a load", () => {
   });
 
   it("that can't fit is refused, and the next one goes on", async () => {
-    const machine = handMachine({ a: { ...a, size: 3 }, b: a }, { places: 1 });
+    const machine = handMachine({ a: { ...a, size: 3 }, b: a }, { capacity: 1 });
     const refused = machine.ask("a");
     const next = machine.ask("b");
     await expect(refused).rejects.toBeInstanceOf(ModelDoesNotFit);
@@ -156,18 +156,18 @@ describe("a load", () => {
   });
 
   it("evicts only what is idle, and says what it waits for", async () => {
-    const machine = handMachine({ a, b: a }, { places: 1 });
+    const machine = handMachine({ a, b: a }, { capacity: 1 });
     const busy = await loaded(machine, "a");
     const heard: string[] = [];
-    const place = machine.ask("b", { report: ({ message }) => void heard.push(message) });
+    const slot = machine.ask("b", { report: ({ message }) => void heard.push(message) });
     await machine.pass(60 * seconds);
     expect(machine.log).toEqual(["load a 4096"]);
     const why = "waiting for memory: b fits when the models that are answering now are done";
-    expect(heard).toEqual([`${why}; next in line, about 3 s`]);
+    expect(heard).toEqual([`${why}; next in the queue, about 3 s`]);
     expect(machine.waits).toEqual([why]);
     busy.release();
     await machine.pass(2 * seconds);
-    (await place).release();
+    (await slot).release();
     expect(machine.log).toEqual(["load a 4096", "evict a", "load b 4096"]);
     expectQuiet(machine);
   });
@@ -175,16 +175,16 @@ describe("a load", () => {
 
 describe("nobody waits for good", () => {
   it("constant requests for a loaded model let another one be loaded once the bound is over", async () => {
-    const machine = handMachine({ a: { ...a, answerMs: 1_000 }, b: a }, { places: 1 });
+    const machine = handMachine({ a: { ...a, answerMs: 1_000 }, b: a }, { capacity: 1 });
     await free(machine, "a");
     let isOver = false;
     let servedAfter = 0;
     const keepAsking = (caller: string) => {
       if (isOver) return;
-      void machine.ask("a", { caller }).then((place) => {
+      void machine.ask("a", { caller }).then((slot) => {
         servedAfter += 1;
         machine.clock.after(900, () => {
-          place.release();
+          slot.release();
           keepAsking(caller);
         });
       });
@@ -194,11 +194,11 @@ describe("nobody waits for good", () => {
     await machine.pass(1 * seconds);
     const startedMs = machine.clock.now();
     let servedAtMs = 0;
-    const waited = machine.ask("b", { caller: "z" }).then((place) => {
+    const waited = machine.ask("b", { caller: "z" }).then((slot) => {
       servedAtMs = machine.clock.now();
       isOver = true;
-      place.release();
-      return place;
+      slot.release();
+      return slot;
     });
     servedAfter = 0;
     await machine.pass(40 * seconds);
@@ -212,7 +212,7 @@ describe("nobody waits for good", () => {
     // The load takes far longer than it was thought to: by its end nobody may be overtaken any more.
     const machine = handMachine(
       { a: { loadMs: 50 * seconds }, large: { ...a, size: 2 }, busy: a },
-      { places: 2, world: { loadMs: () => 1 * seconds } },
+      { capacity: 2, world: { loadMs: () => 1 * seconds } },
     );
     const busy = await loaded(machine, "busy");
     const first = machine.ask("a");
@@ -238,7 +238,7 @@ describe("nobody waits for good", () => {
     const machine = handMachine(
       { a: { ...a, maxParallel: 4 }, b: a, other: a },
       {
-        places: 3,
+        capacity: 3,
         world: {
           // Another program took memory: unlike its plan, the load has to wait for `a`, and hasn't begun.
           isLoading: () => false,
@@ -274,7 +274,7 @@ describe("nobody waits for good", () => {
   it("who takes over a load from somebody who left it is served before the model can be evicted again", async () => {
     const machine = handMachine(
       { a: { loadMs: 50 * seconds }, large: { ...a, size: 2 } },
-      { places: 2, world: { loadMs: () => 1 * seconds } },
+      { capacity: 2, world: { loadMs: () => 1 * seconds } },
     );
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });

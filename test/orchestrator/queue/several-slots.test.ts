@@ -15,7 +15,7 @@ interface Later {
 const boundMs = 10 * seconds;
 
 /**
- * Milliseconds that a request for `first` waits on a machine whose two places are taken by models that answer, while
+ * Milliseconds that a request for `first` waits on a machine whose memory is taken by two models that answer, while
  * `later` come.
  */
 async function waitOfFirst(
@@ -26,16 +26,16 @@ async function waitOfFirst(
   busy: readonly Name[],
 ): Promise<number> {
   const machine = handMachine(Object.fromEntries(names.map((name) => [name, model])), {
-    places: 2,
+    capacity: 2,
     maxOvertakeMs: boundMs,
-    world: { slots },
+    world: { embeddedSlots: slots },
   });
   const { clock } = machine;
   const waitedMs: number[] = [];
   const go = (name: Name, caller: string, answerMs: number, onServed: () => void = () => undefined) => {
-    void machine.ask(name, { caller }).then((place) => {
+    void machine.ask(name, { caller }).then((slot) => {
       onServed();
-      clock.after(answerMs, place.release);
+      clock.after(answerMs, slot.release);
     });
   };
   for (const name of ["a", "b"] as const) {

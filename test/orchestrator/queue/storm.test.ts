@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { Cancelled, ModelDoesNotFit, QueueFull } from "../../../src/orchestrator/errors.ts";
-import type { Place } from "../../../src/orchestrator/queue/queue-world.ts";
+import type { RequestSlot } from "../../../src/orchestrator/queue/queue-world.ts";
 import { damaged, expectQuiet, handMachine } from "./hand-machine.ts";
 
 const models = {
@@ -42,14 +42,14 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** What the line asks of its world is answered after so many turns of the event loop, in turn. */
+/** What the queue asks of its world is answered after so many turns of the event loop, in turn. */
 function slowMachine(delays: readonly number[]) {
   let asked = 0;
   const late = async <Value>(work: () => Promise<Value>): Promise<Value> => {
     await turns(delays[(asked += 1) % delays.length] ?? 0);
     return work();
   };
-  return handMachine(models, { places: 2, maxWaiting: 1_000, slow: late });
+  return handMachine(models, { capacity: 2, maxWaiting: 1_000, slow: late });
 }
 
 it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told once, and nothing is held at the end", async () => {
@@ -85,10 +85,10 @@ it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told on
             const note = (end: "answered" | "failed") => ended[index]?.push(end);
             const work = isOnlyLoaded
               ? machine.load(model, asked).then(() => void note("answered"))
-              : machine.ask(model, asked).then((place: Place) => {
+              : machine.ask(model, asked).then((slot: RequestSlot) => {
                   if (call.signal.aborted) grantedAfterCancel.push(index);
                   note("answered");
-                  machine.clock.after(answerMs, place.release);
+                  machine.clock.after(answerMs, slot.release);
                 });
             outcomes.push(
               work.catch((error: unknown) => {

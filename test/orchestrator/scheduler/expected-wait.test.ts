@@ -28,7 +28,7 @@ function queue(waiting: readonly WaitingRequest[], models: Readonly<Record<strin
   return {
     nowMs: 0,
     maxOvertakeMs: 30 * seconds,
-    slots: 1,
+    embeddedSlots: 1,
     mayLoad: true,
     waiting,
     models: new Map(Object.entries(models)),
@@ -51,7 +51,7 @@ describe("the expected wait of a request", () => {
     expect(expectedWaitMs(queue(waiting, models), newcomer("a"))).toBe(3 * 2 * seconds);
   });
 
-  it("of a model with threads of its own has only the turns of its own places", () => {
+  it("of a model with threads of its own has only the turns of its own slots", () => {
     const own = { hasOwnThreads: true, maxParallel: 2 };
     const models = { a: resident({ ...own, running: 2 }), b: resident({ ...own, running: 2 }) };
     expect(expectedWaitMs(queue([], models), newcomer("a"))).toBe(2 * seconds);

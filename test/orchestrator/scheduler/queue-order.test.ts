@@ -32,7 +32,7 @@ function queue(
   return {
     nowMs: 0,
     maxOvertakeMs: 30 * seconds,
-    slots: 2,
+    embeddedSlots: 2,
     mayLoad: true,
     waiting,
     models: new Map(Object.entries(models)),
@@ -71,7 +71,7 @@ describe("who is served next", () => {
   it("what keeps busy a model that has to go waits, too, when the bound is reached; other loaded models serve on", () => {
     const waiting = [request("1", "b", { overtakenSinceMs: 0 }), request("2", "a"), request("3", "c")];
     const models = { a: resident({ running: 1, maxParallel: 4 }), b: absent(["a"]), c: resident() };
-    const state = queue(waiting, models, { nowMs: 30 * seconds, slots: 4 });
+    const state = queue(waiting, models, { nowMs: 30 * seconds, embeddedSlots: 4 });
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "3" });
     expect(nextToServe({ ...state, waiting: waiting.slice(0, 2) })).toEqual({ kind: "wait" });
   });
@@ -79,7 +79,7 @@ describe("who is served next", () => {
   it("who waits behind somebody that is kept waiting is overtaken as well", () => {
     const waiting = [request("1", "b"), request("2", "c"), request("3", "a")];
     const models = { a: resident({ running: 1, maxParallel: 4 }), b: absent(["a"]), c: absent(["idle"]) };
-    const state = queue(waiting, models, { slots: 4 });
+    const state = queue(waiting, models, { embeddedSlots: 4 });
     // A load at a time: the one of c comes after that of b, for which a has to go.
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "3", overtakes: ["1", "2"] });
     expect(nextToServe({ ...state, waiting: waiting.slice(1), nowMs: 30 * seconds })).toMatchObject({ overtakes: [] });
@@ -94,9 +94,9 @@ describe("who is served next", () => {
 
   it("a full model and a full thread budget let wait", () => {
     const one = [request("1", "a")];
-    expect(nextToServe(queue(one, { a: resident({ running: 1 }) }, { slots: 2 }))).toEqual({ kind: "wait" });
+    expect(nextToServe(queue(one, { a: resident({ running: 1 }) }, { embeddedSlots: 2 }))).toEqual({ kind: "wait" });
     const busy = { a: resident({ maxParallel: 4 }), b: resident({ running: 2, maxParallel: 2 }) };
-    expect(nextToServe(queue(one, busy, { slots: 2 }))).toEqual({ kind: "wait" });
+    expect(nextToServe(queue(one, busy, { embeddedSlots: 2 }))).toEqual({ kind: "wait" });
   });
 
   it("callers take turns, however many requests one of them has", () => {
@@ -222,8 +222,8 @@ describe("a model that is loaded with too little context", () => {
   it("grows when its answers are done, without waiting for those of others", () => {
     const one = [request("1", "a+")];
     const models = { a: resident({ running: 1 }), b: resident({ running: 1 }), "a+": grown };
-    expect(nextToServe(queue(one, models, { slots: 4 })).kind).toBe("wait");
-    expect(nextToServe(queue(one, { ...models, a: resident() }, { slots: 4 }))).toMatchObject({
+    expect(nextToServe(queue(one, models, { embeddedSlots: 4 })).kind).toBe("wait");
+    expect(nextToServe(queue(one, { ...models, a: resident() }, { embeddedSlots: 4 }))).toMatchObject({
       kind: "load",
       id: "1",
     });
@@ -232,7 +232,7 @@ describe("a model that is loaded with too little context", () => {
   it("is not kept from growing by its small requests beyond the bound", () => {
     const waiting = [request("1", "a+"), request("2", "a")];
     const models = { a: resident({ running: 1, maxParallel: 4 }), "a+": grown };
-    const state = queue(waiting, models, { slots: 4 });
+    const state = queue(waiting, models, { embeddedSlots: 4 });
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "2", overtakes: ["1"] });
     const late = { ...state, waiting: [request("1", "a+", { overtakenSinceMs: 0 }), request("2", "a")] };
     expect(nextToServe({ ...late, nowMs: 29 * seconds }).kind).toBe("wait");
@@ -244,10 +244,10 @@ describe("models of engines with threads of their own", () => {
 
   it("take no slot and wait for none", () => {
     const models = { a: resident({ running: 1 }), b: resident({ ...own, running: 3 }), c: resident() };
-    const state = queue([request("1", "c"), request("2", "b")], models, { slots: 1 });
+    const state = queue([request("1", "c"), request("2", "b")], models, { embeddedSlots: 1 });
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "2", overtakes: [] });
-    const free = { ...models, a: resident() };
-    expect(nextToServe(queue([request("1", "c")], free, { slots: 1 }))).toMatchObject({ kind: "serve", id: "1" });
+    const last = queue([request("1", "c")], { ...models, a: resident() }, { embeddedSlots: 1 });
+    expect(nextToServe(last)).toMatchObject({ kind: "serve", id: "1" });
   });
 });
 
@@ -279,7 +279,7 @@ interface Job {
 
 const answerMs: Readonly<Record<string, number>> = { a: 1_000, b: 3_000, c: 6_000, d: 2_000 };
 const loadMs: Readonly<Record<string, number>> = { a: 2_000, b: 9_000, c: 4_000, d: 12_000 };
-const places = 2;
+const capacity = 2;
 
 /**
  * A machine with room for two models that does one thing at a time, or answers with several slots while it loads. Logs
@@ -313,7 +313,7 @@ function simulate(jobs: readonly Job[], slots: number) {
         const base = { running: count(key), maxParallel: 2, loadMs: loadMs[key] ?? 0, answerMs: answerMs[key] ?? 0 };
         if (load?.model === key) return [key, { ...base, state: "loading" }];
         if (lru.includes(key)) return [key, { ...base, state: "resident", lossSeconds: lru.indexOf(key) }];
-        const isFull = lru.length + Number(load !== undefined) >= places;
+        const isFull = lru.length + Number(load !== undefined) >= capacity;
         const victim = lru.find((other) => count(other) === 0) ?? lru[0];
         return [key, { ...base, state: "absent", evicts: isFull && victim !== undefined ? [victim] : [] }];
       }),
@@ -322,7 +322,7 @@ function simulate(jobs: readonly Job[], slots: number) {
     for (const { caller } of running) runningOf.set(caller, (runningOf.get(caller) ?? 0) + 1);
     const isAlone = slots === 1;
     const mayLoad = load === undefined && (!isAlone || running.length === 0);
-    const state = { nowMs, maxOvertakeMs: 30_000, slots, mayLoad, waiting, models, runningOf };
+    const state = { nowMs, maxOvertakeMs: 30_000, embeddedSlots: slots, mayLoad, waiting, models, runningOf };
     const decision = isAlone && load !== undefined ? ({ kind: "wait" } as const) : nextToServe(state);
     waiting = afterDecision(waiting, decision, nowMs);
     if (decision.kind === "serve") {

@@ -10,7 +10,7 @@ function state(more: Partial<QueueState> = {}): QueueState {
   return {
     nowMs: 1_000,
     maxOvertakeMs: 30_000,
-    slots: 1,
+    embeddedSlots: 1,
     mayLoad: true,
     waiting: [ofX],
     models: new Map([
