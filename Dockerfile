@@ -18,7 +18,7 @@ RUN npm run build
 
 # Debian and not Alpine: the embedded engine's binaries need glibc.
 FROM node:22-bookworm-slim
-ENV NODE_ENV=production OLLM_HOME=/data OLLM_OWNER_IDLE_TIMEOUT=-1
+ENV NODE_ENV=production OLLM_HOME=/data OLLM_DAEMON_IDLE_TIMEOUT=-1
 WORKDIR /app
 COPY --from=build /source/package.json /source/LICENSE ./
 COPY --from=build /source/dist ./dist

@@ -72,7 +72,7 @@ describe("the Dockerfile", () => {
     const { of } = await image();
     expect(of("VOLUME")).toEqual(["/data"]);
     const variables = Object.fromEntries(of("ENV").flatMap((line) => line.split(" ").map((pair) => pair.split("="))));
-    expect(variables).toMatchObject({ OLLM_HOME: "/data", OLLM_OWNER_IDLE_TIMEOUT: "-1" });
+    expect(variables).toMatchObject({ OLLM_HOME: "/data", OLLM_DAEMON_IDLE_TIMEOUT: "-1" });
     const known = [...settingPaths(settingsSchema).map(({ environmentName }) => environmentName), "OLLM_HOME"];
     for (const name of Object.keys(variables).filter((each) => each.startsWith("OLLM_"))) expect(known).toContain(name);
   });

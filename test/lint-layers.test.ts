@@ -118,6 +118,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
         [`src/orchestrator/${kept}/a.ts`, "../files/replace-file.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../facade-recall.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../generation/runner.ts", "refused"],
+        [`src/orchestrator/${kept}/a.ts`, "../config/renamed.ts", "allowed"],
         [`src/orchestrator/${kept}/a.ts`, "../config/live.ts", "refused"],
       ] as const,
   ),

@@ -75,7 +75,7 @@ export interface CallerSettings {
   readonly provider?: string;
   /** `models`: pattern of model names → what holds for them; the last match wins, setting by setting. */
   readonly models: Readonly<Record<string, ModelOverrides>>;
-  /** `memory.injectTokens`: most tokens of remembered entries in a prompt; 0: none. */
+  /** `recall.injectTokens`: most tokens of remembered entries in a prompt; 0: none. */
   readonly injectTokens: number;
   /** `systemPrompt` of a trusted project; stands before a model's own. */
   readonly systemPrompt?: string;

@@ -95,7 +95,7 @@ describe.each(["legacy", "modern"] as const)("what is remembered, in a prompt (%
     const without = await host.data("route_and_generate", { prompt: question, use_memory: false, explain: true });
     expect(without).not.toHaveProperty("memory_used");
     expect(systemPrompt()).toBe("");
-    const none = await hostIn("a", { era, env: { ...owner.environment, OLLM_MEMORY_INJECT_TOKENS: "0" } });
+    const none = await hostIn("a", { era, env: { ...owner.environment, OLLM_RECALL_INJECT_TOKENS: "0" } });
     expect(await none.data("route_and_generate", { prompt: question, explain: true })).not.toHaveProperty(
       "memory_used",
     );

@@ -3,7 +3,14 @@ import type { CallerProject } from "../facade-projects.ts";
 import type { CallerSettings, ConfiguredSettings } from "../types.ts";
 import type { Flags } from "./flags.ts";
 import { callerSettings, fileOf, type SettingsFile } from "./load.ts";
-import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
+import {
+  addRoots,
+  environmentValues,
+  flagValues,
+  refuseRenamedVariables,
+  unknownNames,
+  type Environment,
+} from "./environment.ts";
 import { shownValue } from "./mask.ts";
 import { settingsNotes } from "./notes.ts";
 import { formatPath, settingPaths } from "./paths.ts";
@@ -45,6 +52,7 @@ export async function callerSettingsFrom(from: {
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);
   addProject(tree, from.project, sources);
+  refuseRenamedVariables(from.environment);
   const projectSource = from.project?.settings.model === undefined ? undefined : sources.get("model.default");
   const warnings: string[] = [];
   const given = [

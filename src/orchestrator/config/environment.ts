@@ -3,7 +3,8 @@ import { InvalidConfig } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { cacheTypes } from "../types.ts";
 import type { Flags } from "./flags.ts";
-import type { SettingPath } from "./paths.ts";
+import { environmentName, type SettingPath } from "./paths.ts";
+import { renamedSettings } from "./renamed.ts";
 import { isTree, put, type Sources, type Tree } from "./tree.ts";
 import { parseJson } from "../text/parse-json.ts";
 
@@ -28,6 +29,14 @@ const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
   OLLAMA_KV_CACHE_TYPE: (value) => cacheTypes.find((type) => type === value.toLowerCase()),
   OLLAMA_FLASH_ATTENTION: (value) => !/^(0|f|false)$/i.test(value),
 };
+
+/** Variables of renamed settings, each with its new name. */
+const renamedVariables: ReadonlyMap<string, string> = new Map(
+  [...renamedSettings]
+    // Sections have none.
+    .filter(([old]) => old.includes("."))
+    .map(([old, name]) => [environmentName(old.split(".")), environmentName(name.split("."))]),
+);
 
 /** `OLLM_*` names that are no settings of this schema. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
@@ -68,8 +77,20 @@ export function ownersVariables(environment: Environment, known: readonly Settin
   );
   const paths = pathsByName(known);
   return Object.fromEntries(
-    Object.entries(environment).filter(([name]) => !callers.has(paths.get(name)?.join(".") ?? "")),
+    Object.entries(environment).filter(([name]) => {
+      const path = paths.get(renamedVariables.get(name) ?? name)?.join(".");
+      return path === undefined || !callers.has(path);
+    }),
   );
+}
+
+/** Throws `InvalidConfig` for a variable of a setting that was renamed. */
+export function refuseRenamedVariables(environment: Environment): void {
+  for (const [old, name] of renamedVariables) {
+    const value = environment[old]?.trim();
+    if (value === undefined || value === "") continue;
+    throw new InvalidConfig(`${old} is now ${name}`, { hint: "rename the variable where it is set" });
+  }
 }
 
 /** A sentence for each variable that looks like a setting and is none. */
@@ -78,7 +99,12 @@ export function unknownNames(environment: Environment, known: readonly SettingPa
   return Object.keys(environment)
     .filter((name) => name.startsWith("OLLM_") && !name.startsWith("OLLM_TEST_"))
     .filter((name) => !paths.has(name) && !otherNames.has(name))
-    .map((name) => `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
+    .map((name) => {
+      const renamed = renamedVariables.get(name);
+      return renamed === undefined
+        ? `${name} is not a setting${didYouMean(name, [...paths.keys()])}`
+        : `${name} is now ${renamed}`;
+    });
 }
 
 function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonly string[]> {

@@ -1,7 +1,14 @@
 import { join } from "node:path";
 import type { CallerProject } from "../facade-projects.ts";
 import type { CallerSettings } from "../types.ts";
-import { addRoots, environmentValues, flagValues, unknownNames, type Environment } from "./environment.ts";
+import {
+  addRoots,
+  environmentValues,
+  flagValues,
+  refuseRenamedVariables,
+  unknownNames,
+  type Environment,
+} from "./environment.ts";
 import { readConfigFile } from "./file.ts";
 import type { Flags } from "./flags.ts";
 import { settingsNotes } from "./notes.ts";
@@ -55,6 +62,7 @@ export async function loadSettings(from: {
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);
   addProject(tree, from.project, sources);
+  refuseRenamedVariables(from.environment);
   for (const { name, path, read } of environmentValues(from.environment, known)) {
     // Ollama's own variables are ambient: what was set for us, even in the file, is meant more.
     if (name.startsWith("OLLAMA_") && sources.has(path.join("."))) continue;
@@ -89,7 +97,7 @@ export async function fileOf(file: string, read: SettingsFile | undefined): Prom
 
 /** The part of the settings that travels with a caller. Without `sources` all of them count as set. */
 export function callerSettings(settings: Settings, sources?: Sources): CallerSettings {
-  const { model, models, options, providers, privacy, jobs, memory, queue, tools } = settings;
+  const { model, models, options, providers, privacy, jobs, recall, queue, tools } = settings;
   const unset = (["temperature", "maxTokens"] as const).filter((name) => sources?.has(`options.${name}`) === false);
   return {
     privacy,
@@ -108,7 +116,7 @@ export function callerSettings(settings: Settings, sources?: Sources): CallerSet
     ...(model.provider === undefined ? {} : { provider: model.provider }),
     // zod's optional keys may be undefined; ours are absent then, and JSON leaves those out.
     models: JSON.parse(JSON.stringify(models)) as CallerSettings["models"],
-    injectTokens: memory.injectTokens,
+    injectTokens: recall.injectTokens,
     tools: { sets: tools.sets, disabled: tools.disabled, ...(tools.enabled && { enabled: tools.enabled }) },
     ...(queue.maxWaitMs === undefined ? {} : { maxWaitMs: queue.maxWaitMs }),
     patienceSeconds: jobs.patience,

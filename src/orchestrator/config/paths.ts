@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
+import { renamedText } from "./renamed.ts";
 import type { Scope } from "./scope.ts";
 
 /** One setting of the schema. */
@@ -99,7 +100,8 @@ export function formatPath(path: readonly string[]): string {
 
 /**
  * The path that somebody wrote: `models["qwen*"].contextTokens`, which a shell may have made `models[qwen*].contextTokens`,
- * or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` that names the nearest setting.
+ * or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` that names the nearest setting, or the new name of a
+ * renamed one.
  */
 export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
   const written = split(text.trim());
@@ -107,6 +109,8 @@ export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
     const found = findSetting(schema, written) ?? inRecord(schema, written);
     if (found !== undefined && written.length > 0) return found;
   }
+  const renamed = written && renamedText(written);
+  if (renamed !== undefined) throw new InvalidRequest(renamed);
   throw new InvalidRequest(`${JSON.stringify(text)} is not a setting${nearestTo(schema, text, written)}`, {
     hint: "ollm config show lists them all",
   });
@@ -172,7 +176,7 @@ export function nearestTo(schema: z.ZodObject, text: string, path?: readonly str
 }
 
 /** `memory.availableBytes` → `OLLM_MEMORY_AVAILABLE_BYTES`. */
-function environmentName(path: readonly string[]): string {
+export function environmentName(path: readonly string[]): string {
   const words = path.map((key) => key.replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2").toUpperCase());
   return ["OLLM", ...words].join("_");
 }

@@ -4,6 +4,7 @@ import { nearestNames } from "../text/nearest.ts";
 import { allowedText, schemaNodeAt } from "./allowed.ts";
 import { shownValue } from "./mask.ts";
 import { formatPath, nearestTo } from "./paths.ts";
+import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { at, type Sources, type Tree } from "./tree.ts";
 
@@ -30,10 +31,13 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
   const path = issue.path.map(String);
   const where = sourceOf(path, sources) ?? file;
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key, index) => {
+    return issue.keys.flatMap((key, index) => {
       const full = [...path, key];
+      const renamed = renamedBelow(full, (old) => at(tree, old) !== undefined);
+      if (renamed.length > 0)
+        return renamed.map((old) => `${sources.get(formatPath(old)) ?? where}: ${renamedText(old)}`);
       const nearest = index < maxProblems ? nearestTo(settingsSchema, key, full) : "";
-      return `${sources.get(formatPath(full)) ?? where}: ${formatPath(full)} is not a setting${nearest}`;
+      return [`${sources.get(formatPath(full)) ?? where}: ${formatPath(full)} is not a setting${nearest}`];
     });
   }
   const value = at(tree, path);

@@ -73,6 +73,10 @@ export const settingsSchema = z.strictObject({
         .default(5 * 1024 ** 3)
         .meta(owner)
         .describe("Between evictions whose cost is about the same (within a tenth), models below this size stay."),
+    })
+    .prefault({}),
+  recall: z
+    .strictObject({
       injectTokens: z
         .number()
         .int()
@@ -153,7 +157,7 @@ export const settingsSchema = z.strictObject({
       maxCount: z.number().int().min(1).default(100).meta(owner).describe("Most conversations that are kept."),
     })
     .prefault({}),
-  owner: z
+  daemon: z
     .strictObject({
       idleTimeout: z
         .number()
@@ -161,7 +165,7 @@ export const settingsSchema = z.strictObject({
         .min(-1)
         .default(1800)
         .meta(owner)
-        .describe("Seconds without clients, pins and jobs after which the owner ends; -1 never."),
+        .describe("Seconds without clients, pins and jobs after which the daemon exits; -1 never."),
     })
     .prefault({}),
   jobs: z

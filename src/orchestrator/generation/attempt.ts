@@ -122,7 +122,7 @@ function memoryTokens(caller: CallerContext, { candidate }: LocatedCandidate): n
 function leftOutNotes({ caller, entry }: Ask, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];
   const tokens = memoryTokens(caller, entry);
-  const limit = tokens < caller.settings.injectTokens ? "an eighth of the context" : "memory.injectTokens";
+  const limit = tokens < caller.settings.injectTokens ? "an eighth of the context" : "recall.injectTokens";
   const named = keys.slice(0, maxNamedKeys).map((key) => `"${key}"`);
   const more = keys.length > named.length ? ` and ${keys.length - named.length} more` : "";
   return [`pinned memories were left out: ${named.join(", ")}${more}; ${tokens} tokens are for memories (${limit})`];

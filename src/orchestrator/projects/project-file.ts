@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { ProjectFile } from "../facade-projects.ts";
+import { renamedSettings } from "../config/renamed.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../text/parse-yaml.ts";
 import { kindOf, profileOfKind, projectKinds } from "./detect.ts";
@@ -43,6 +44,7 @@ const usersOwn: ReadonlySet<string> = new Set([
   "host",
   "keys",
   "memory",
+  "recall",
   "http",
   "registry",
   "store",
@@ -51,7 +53,7 @@ const usersOwn: ReadonlySet<string> = new Set([
   "options",
   "queue",
   "jobs",
-  "owner",
+  "daemon",
   "log",
   "projects",
   "conversations",
@@ -168,6 +170,8 @@ function wrongName(key: Key, value: unknown, profiles: readonly string[]): strin
 function reasonAgainst(path: readonly string[]): string {
   const [first = ""] = path;
   const [close] = nearestNames(path.join("."), Object.keys(keys), 1);
+  const renamed = renamedSettings.get(path.join("."));
+  if (renamed !== undefined) return `is now ${renamed}, which is the user's to set, not a project's`;
   if (usersOwn.has(first)) return "is the user's to set, not a project's";
   return `is no key of a project${close === undefined ? "" : `, did you mean ${close}?`}`;
 }

@@ -88,7 +88,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
       if (isStandalone) return -1;
       // The next one may be started with other variables.
       if (brain.isHopeless()) return hopelessSeconds;
-      return brain.current()?.settings.owner.idleTimeout ?? defaultIdleSeconds;
+      return brain.current()?.settings.daemon.idleTimeout ?? defaultIdleSeconds;
     },
     now: () => performance.now(),
     wallNow: Date.now,

@@ -246,7 +246,7 @@ describe("pinned memories", () => {
     const { code, stderr } = await ollm(["run", "Why?"]);
     expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: `pinned memories were left out: "style guide"; 512 tokens are for memories (memory.injectTokens)\n`,
+      stderr: `pinned memories were left out: "style guide"; 512 tokens are for memories (recall.injectTokens)\n`,
     });
     expect(JSON.parse((await ollm(["run", "--json", "Why?"])).stdout)).toHaveProperty("notes");
     expect((await ollm(["run", "--no-memory", "Why?"])).stderr).toBe("");

@@ -69,7 +69,7 @@ describe("callerSettingsFrom", () => {
   });
 
   it("says nothing about an owner setting that is the one obeyed", async () => {
-    const same = { OLLM_HOST: "http://127.0.0.1:7", OLLM_OWNER_IDLE_TIMEOUT: "60" };
+    const same = { OLLM_HOST: "http://127.0.0.1:7", OLLM_DAEMON_IDLE_TIMEOUT: "60" };
     expect((await caller(same, {}, same)).warnings).toEqual([]);
   });
 

@@ -224,8 +224,8 @@ describe("a front", () => {
 });
 
 describe("an owner", () => {
-  it("ends when it was idle for owner.idleTimeout, with its claim ended and its models unloaded", async () => {
-    place.environment["OLLM_OWNER_IDLE_TIMEOUT"] = "1";
+  it("ends when it was idle for daemon.idleTimeout, with its claim ended and its models unloaded", async () => {
+    place.environment["OLLM_DAEMON_IDLE_TIMEOUT"] = "1";
     const client = await front();
     await client.callTool("route_and_generate", generate);
     const { pid } = place.claim();
@@ -239,7 +239,7 @@ describe("an owner", () => {
   });
 
   it("stays while a client is there, however idle", async () => {
-    place.environment["OLLM_OWNER_IDLE_TIMEOUT"] = "1";
+    place.environment["OLLM_DAEMON_IDLE_TIMEOUT"] = "1";
     const client = await front();
     const { pid } = place.claim();
     const startedAt = Date.now();

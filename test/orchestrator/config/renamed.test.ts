@@ -1,0 +1,141 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createSettingsAccess } from "../../../src/orchestrator/config/access.ts";
+import { callerSettingsFrom } from "../../../src/orchestrator/config/caller.ts";
+import { changeConfig } from "../../../src/orchestrator/config/change.ts";
+import { fixedSettings, followSettings } from "../../../src/orchestrator/config/live.ts";
+import { loadSettings } from "../../../src/orchestrator/config/load.ts";
+import { environmentName, findSetting } from "../../../src/orchestrator/config/paths.ts";
+import { renamedSettings } from "../../../src/orchestrator/config/renamed.ts";
+import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
+import { shownSetting, shownSettings } from "../../../src/orchestrator/config/shown.ts";
+import { InvalidConfig, InvalidRequest } from "../../../src/orchestrator/errors.ts";
+import { createLog } from "../../../src/orchestrator/log.ts";
+import { readProjectFile } from "../../../src/orchestrator/projects/project-file.ts";
+
+let home: string;
+let file: string;
+beforeEach(async () => {
+  home = await mkdtemp(join(tmpdir(), "ollm-renamed-"));
+  file = join(home, "config.yaml");
+});
+afterEach(() => rm(home, { recursive: true }));
+
+const defaults = settingsSchema.parse({});
+const all = [...renamedSettings].map(([old, name]) => ({ old, name }));
+const settings = all.filter(({ old }) => old.includes("."));
+const variableOf = (path: string) => environmentName(path.split("."));
+/** `memory: {injectTokens: 7}` */
+const yamlOf = (path: string) => {
+  const [section, key] = path.split(".");
+  return key === undefined ? `${section}: 7\n` : `${section}: {${key}: 7}\n`;
+};
+
+function follow(environment: Record<string, string> = {}) {
+  return followSettings({
+    home,
+    environment,
+    flags: {},
+    stamp: () => readFile(file, "utf8").catch(() => "none"),
+    check: () => undefined,
+    pause: () => Promise.resolve(),
+    log: createLog("silent", () => undefined),
+  });
+}
+
+async function errorOf(work: Promise<unknown>): Promise<unknown> {
+  return work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+describe.each(all)("$old", ({ old, name }) => {
+  const message = `${old} is now ${name}`;
+
+  it("is no setting, and its new name is one", () => {
+    expect(findSetting(settingsSchema, old.split("."))).toBeUndefined();
+    expect(findSetting(settingsSchema, name.split("."))).toBeDefined();
+  });
+
+  it("is refused in config.yaml with its line", async () => {
+    await writeFile(file, `privacy: local_only\n${yamlOf(old)}`);
+    const error = await errorOf(loadSettings({ home, environment: {}, flags: {} }));
+    expect(error).toBeInstanceOf(InvalidConfig);
+    expect((error as Error).message).toBe(`${file}:2: ${message}`);
+  });
+
+  it("leaves the settings of a running daemon as they are, like any invalid file", async () => {
+    await writeFile(file, "queue: {maxWaiting: 3}\n");
+    const { settings: live } = await follow();
+    await writeFile(file, `queue: {maxWaiting: 4}\n${yamlOf(old)}`);
+    await live.look();
+    expect(live.problem()).toBe(`${file}:2: ${message}`);
+    expect(live.current().queue.maxWaiting).toBe(3);
+    await writeFile(file, `queue: {maxWaiting: 4}\n`);
+    await live.look();
+    expect(live.problem()).toBeUndefined();
+  });
+
+  it("is refused by config set, get, show and unset", async () => {
+    const attempts: readonly (() => unknown)[] = [
+      () => changeConfig(home, old, "7"),
+      () => changeConfig(home, old),
+      () => shownSetting(defaults, new Map(), old),
+      () => shownSettings(defaults, new Map(), old),
+    ];
+    for (const attempt of attempts) {
+      const error = await errorOf(Promise.resolve().then(attempt));
+      expect(error).toBeInstanceOf(InvalidRequest);
+      expect((error as Error).message).toBe(message);
+    }
+    await expect(readFile(file)).rejects.toThrow("ENOENT");
+  });
+
+  it("is refused by update_config, before the user is asked", () => {
+    const access = createSettingsAccess({ home, live: fixedSettings(defaults) });
+    expect(() => access.isGuarded(old)).toThrow(message);
+    expect(access.isGuarded(name)).toBe(false);
+  });
+
+  it("is ignored in a project file, with the new name", async () => {
+    const { notes } = await readProjectFile("project.yaml", yamlOf(old), []);
+    expect(notes).toEqual([`project.yaml:1: ${message}, which is the user's to set, not a project's; it is ignored`]);
+    const { notes: newNotes } = await readProjectFile("project.yaml", yamlOf(name), []);
+    expect(newNotes).toEqual([`project.yaml:1: ${name} is the user's to set, not a project's; it is ignored`]);
+  });
+});
+
+describe.each(settings)("the variable of $old", ({ old, name }) => {
+  const message = `${variableOf(old)} is now ${variableOf(name)}`;
+
+  it("is refused with the new name, unless it is empty", async () => {
+    const load = (value: string) => loadSettings({ home, environment: { [variableOf(old)]: value }, flags: {} });
+    const error = await errorOf(load("7"));
+    expect(error).toBeInstanceOf(InvalidConfig);
+    expect((error as Error).message).toBe(message);
+    expect((await load(" ")).warnings).toEqual([message]);
+  });
+
+  it("is refused of a caller", async () => {
+    const environment = { [variableOf(old)]: "7" };
+    const error = await errorOf(callerSettingsFrom({ home, environment, flags: {}, owner: defaults }));
+    expect(error).toBeInstanceOf(InvalidConfig);
+    expect((error as Error).message).toBe(message);
+  });
+
+  it("stops a daemon only where the setting is the daemon's", async () => {
+    const error = await errorOf(follow({ [variableOf(old)]: "7" }));
+    const isCallers = findSetting(settingsSchema, name.split("."))?.scope !== "owner";
+    expect(error instanceof InvalidConfig).toBe(!isCallers);
+  });
+});
+
+it("of a renamed section, each setting in it is named", async () => {
+  await writeFile(file, "owner:\n  # long\n  idleTimeout: 60\n");
+  await expect(loadSettings({ home, environment: {}, flags: {} })).rejects.toThrow(
+    `${file}:3: owner.idleTimeout is now daemon.idleTimeout`,
+  );
+});
