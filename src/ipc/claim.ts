@@ -67,7 +67,7 @@ const defaultCheckMs = 1_000;
  * nothing; the next owner sets it aside as `owner.<number>.json.<random>.aside`.
  *
  * Afterwards a timer looks each second that token, claim and socket are still there: makes the token anew, listens at
- * another place under the next generation, or says that the claim is lost.
+ * a new socket under the next generation, or says that the claim is lost.
  */
 export async function claimHome(options: ClaimOptions): Promise<Claim> {
   const home = realHomeMade(options.home);

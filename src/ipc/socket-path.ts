@@ -10,7 +10,7 @@ import { runFolder } from "./run-folder.ts";
 const maxSocketPathBytes = 100;
 
 /**
- * A fresh place to listen at for the owner of `home` (links resolved): in its run folder, or where that is too long in
+ * A fresh socket path for the owner of `home` (links resolved): in its run folder, or where that is too long in
  * a folder below /tmp that is checked to be this user's alone; a pipe's name on Windows. Never the temporary folder of
  * the environment: hosts start us with different ones.
  */
@@ -21,13 +21,13 @@ export function freshSocketPath(home: string, platform: NodeJS.Platform = proces
   return Buffer.byteLength(path) <= maxSocketPathBytes ? path : sharedSocketPath(home);
 }
 
-/** A fresh place outside the home; throws `OwnerUnavailable` when the folder below /tmp is not this user's alone. */
+/** A fresh socket path outside the home; throws `OwnerUnavailable` when the folder below /tmp is not this user's alone. */
 function sharedSocketPath(home: string): string {
   return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${randomHex(4)}.sock`);
 }
 
 /**
- * Listens at a fresh place and returns it: at `freshSocketPath`, else outside the home, whose file system may know no
+ * Listens at a fresh path and returns it: at `freshSocketPath`, else outside the home, whose file system may know no
  * sockets (exFAT, folders that a virtual machine shares). Rejects with what the system says.
  */
 export async function listenFresh(server: Server, home: string): Promise<string> {

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { InvalidConfig } from "../orchestrator/errors.ts";
 
 /** What decides about a file or folder. */
-export interface PlaceFacts {
+export interface PathFacts {
   readonly uid: number;
   readonly gid: number;
   /** Permission bits with the sticky bit. */
@@ -18,7 +18,7 @@ export interface HomeSystem {
   /** In a user namespace (containers without root, sandboxes) root's files outside show this owner. */
   readonly unmappedRootUid: number | undefined;
   /** Without following a link; undefined where there is nothing, or nothing that we may see. */
-  look(path: string): PlaceFacts | undefined;
+  look(path: string): PathFacts | undefined;
   /** Undefined where it can't be read. */
   readLink(path: string): string | undefined;
   list(folder: string): readonly string[];
@@ -43,7 +43,7 @@ const ownFolders: readonly string[] = ["app", "engines", "jobs", "logs", "run", 
 const dataFolder = "models";
 
 /**
- * Throws `InvalidConfig` that names the place and the command that mends it, unless only this user (and root) could have
+ * Throws `InvalidConfig` that names the path and the command that mends it, unless only this user (and root) could have
  * put anything into `home`. Called before anything in a home is read, run or connected to:
  *
  * 1. Every folder and link on the way must belong to us or root, and be writable by no one else: another user could put
@@ -67,8 +67,8 @@ export function homeProblem(home: string, options: TrustOptions = {}): InvalidCo
 /** The same for any file system, whose folders it may close. */
 export function judgeHome(home: string, options: TrustOptions, system: HomeSystem): InvalidConfig | undefined {
   const { passed, end } = walk(resolve(home), system);
-  for (const place of passed) {
-    const problem = placeProblem(place, home, system);
+  for (const step of passed) {
+    const problem = pathProblem(step, home, system);
     if (problem !== undefined) return problem;
   }
   // What isn't there, is no folder or can't be seen can't be used either: making it fails, or it is looked at again.
@@ -76,21 +76,21 @@ export function judgeHome(home: string, options: TrustOptions, system: HomeSyste
   return ownerProblem(end, system) ?? contentProblem(end, options, system);
 }
 
-interface Place {
+interface PathStep {
   readonly path: string;
-  readonly facts: PlaceFacts;
+  readonly facts: PathFacts;
 }
 
 /** Every folder and link that leads to `path`, and what it leads to: `end` is undefined where that isn't there. */
-function walk(path: string, system: HomeSystem): { readonly passed: readonly Place[]; readonly end?: Place } {
-  const passed: Place[] = [];
+function walk(path: string, system: HomeSystem): { readonly passed: readonly PathStep[]; readonly end?: PathStep } {
+  const passed: PathStep[] = [];
   let left = partsOf(path);
-  let at: Place | undefined = placeAt("/", system);
+  let at: PathStep | undefined = stepAt("/", system);
   let links = 0;
   while (at !== undefined && left.length > 0) {
     passed.push(at);
     const [name = "", ...rest] = left;
-    const next = placeAt(join(at.path, name), system);
+    const next = stepAt(join(at.path, name), system);
     left = rest;
     if (next?.facts.kind !== "link") {
       at = next;
@@ -101,12 +101,12 @@ function walk(path: string, system: HomeSystem): { readonly passed: readonly Pla
     const target = links > maxLinks ? undefined : system.readLink(next.path);
     if (target === undefined) return { passed };
     left = [...partsOf(target), ...left];
-    if (target.startsWith("/")) at = placeAt("/", system);
+    if (target.startsWith("/")) at = stepAt("/", system);
   }
   return { passed, ...(at && { end: at }) };
 }
 
-function placeAt(path: string, system: HomeSystem): Place | undefined {
+function stepAt(path: string, system: HomeSystem): PathStep | undefined {
   const facts = system.look(path);
   return facts && { path, facts };
 }
@@ -116,7 +116,7 @@ function partsOf(path: string): string[] {
 }
 
 /** 1. */
-function placeProblem({ path, facts }: Place, home: string, system: HomeSystem): InvalidConfig | undefined {
+function pathProblem({ path, facts }: PathStep, home: string, system: HomeSystem): InvalidConfig | undefined {
   const { uid, gid, mode, kind } = facts;
   const elsewhere = "set OLLM_HOME to a folder below your own home folder";
   if (isForeign(uid, system)) {
@@ -134,7 +134,7 @@ function placeProblem({ path, facts }: Place, home: string, system: HomeSystem):
 }
 
 /** 2. */
-function ownerProblem({ path, facts: { uid, mode } }: Place, system: HomeSystem): InvalidConfig | undefined {
+function ownerProblem({ path, facts: { uid, mode } }: PathStep, system: HomeSystem): InvalidConfig | undefined {
   // Closing it would shut all users out.
   if (path === "/" || ((mode & stickyBit) !== 0 && (mode & writableByOthers) !== 0)) {
     return new InvalidConfig(`${path} is shared by all users (mode ${octal(mode)})`, {
@@ -155,7 +155,7 @@ function ownerProblem({ path, facts: { uid, mode } }: Place, system: HomeSystem)
 
 /** 3. */
 function contentProblem(
-  { path: home, facts }: Place,
+  { path: home, facts }: PathStep,
   { isWhole = false, closes = true }: TrustOptions,
   system: HomeSystem,
 ): InvalidConfig | undefined {
@@ -214,7 +214,7 @@ function isForeign(uid: number, system: HomeSystem): boolean {
   return uid !== system.uid && uid !== 0 && uid !== system.unmappedRootUid;
 }
 
-/** What a command on a place of that owner has to begin with. */
+/** What a command on a path of that owner has to begin with. */
 function shell(owner: number, { uid }: HomeSystem): string {
   return uid === 0 || owner === uid ? "" : "sudo ";
 }

@@ -236,15 +236,15 @@ export function createOrchestrator(world: World): Orchestrator {
   }
 
   async function setPinned(caller: CallerContext, name: string, isPinned: boolean): Promise<string> {
-    const places = await inventory.locate(name);
-    const held = places.filter((place) => !takesNoMemory(place));
+    const found = await inventory.locate(name);
+    const held = found.filter((located) => !takesNoMemory(located));
     const [first] = held;
     if (first === undefined) {
       throw new InvalidRequest(`${name} runs elsewhere: there is nothing to keep here`, {
         hint: "name a local model (list_models)",
       });
     }
-    for (const place of held) await loader.setPinned(place, isPinned, caller.signal);
+    for (const located of held) await loader.setPinned(located, isPinned, caller.signal);
     lifecycle.changed();
     return first.model.name;
   }

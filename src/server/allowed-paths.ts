@@ -18,7 +18,7 @@ export function checkName(name: string): void {
 }
 
 /** A file or folder inside the roots. */
-export interface PlaceInside {
+export interface AllowedPath {
   /** Its real path. */
   readonly real: string;
   /** As it is called inside its root. */
@@ -26,7 +26,7 @@ export interface PlaceInside {
 }
 
 /** What `name` names inside the roots. What lies outside is refused alike whether it exists or not. */
-export async function findInside(name: string, roots: AllowedRoots): Promise<PlaceInside> {
+export async function findInside(name: string, roots: AllowedRoots): Promise<AllowedPath> {
   checkName(name);
   const candidates = candidatesOf(name, roots);
   if (candidates.length === 0) throw noFolderYet(name, roots);

@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
-import type { ProjectPlace } from "./project-view.ts";
+import type { ProjectLocation } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 import { isWholeDiskBySlip } from "../orchestrator/config/expand-home.ts";
@@ -49,10 +49,10 @@ export interface ServerClient {
 }
 
 /** The project of a working directory, read without an owner; undefined where there is none. */
-export async function viewProject(place: ProjectPlace): Promise<ProjectAtRest | undefined> {
+export async function viewProject(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
   // With the readers of project files: most commands need none.
   const { readProjectView } = await import("./project-view.ts");
-  return readProjectView(place);
+  return readProjectView(location);
 }
 
 /**

@@ -69,8 +69,8 @@ async function closeToOthers(home: string, log: Log): Promise<void> {
 }
 
 /** Whether others had rights there. */
-async function closeOne(place: string, mode: number): Promise<boolean> {
-  if (((await stat(place)).mode & 0o077) === 0) return false;
-  await chmod(place, mode);
+async function closeOne(folder: string, mode: number): Promise<boolean> {
+  if (((await stat(folder)).mode & 0o077) === 0) return false;
+  await chmod(folder, mode);
   return true;
 }

@@ -19,7 +19,7 @@ export async function openOutput(
   how: { readonly beforeOpen?: () => Promise<void>; readonly hasHandlePaths?: boolean } = {},
 ): Promise<OutputFile> {
   checkName(name);
-  const file = await findPlace(name, roots);
+  const file = await findTarget(name, roots);
   await refuseExisting(name, file);
   return {
     path: file,
@@ -46,7 +46,7 @@ export async function openOutput(
   };
 }
 
-async function findPlace(name: string, roots: AllowedRoots): Promise<string> {
+async function findTarget(name: string, roots: AllowedRoots): Promise<string> {
   const candidates = candidatesOf(name, roots);
   if (candidates.length === 0) throw noFolderYet(name, roots);
   let outside: string | undefined;
@@ -103,8 +103,8 @@ async function openFolder(folder: string, hasHandlePaths: boolean): Promise<Open
   };
 }
 
-async function isSame(place: string, { ino, dev }: Pick<BigIntStats, "ino" | "dev">): Promise<boolean> {
-  const found = await lstat(place, { bigint: true }).catch(() => undefined);
+async function isSame(file: string, { ino, dev }: Pick<BigIntStats, "ino" | "dev">): Promise<boolean> {
+  const found = await lstat(file, { bigint: true }).catch(() => undefined);
   return found !== undefined && found.ino === ino && found.dev === dev;
 }
 
@@ -122,13 +122,13 @@ async function create(
     if (await folder.isStillThere()) return;
     throw new InvalidRequest(`The folder of output_path ${name} was replaced while the answer was written`);
   };
-  const places = [temporary, target];
+  const files = [temporary, target];
   let handle: FileHandle | undefined;
   try {
     handle = await open(temporary, "wx");
     // By path it may have been made elsewhere: looked at before the first byte.
     const real = await realpath(temporary);
-    places.push(real);
+    files.push(real);
     if (!isAllowed(real, roots)) throw outsideRoots(name, file, roots);
     await checkFolder();
     await handle.writeFile(content);
@@ -137,7 +137,7 @@ async function create(
     await putInPlace(name, temporary, target);
     await checkFolder();
   } catch (error) {
-    if (handle !== undefined) await removeMade(handle, places);
+    if (handle !== undefined) await removeMade(handle, files);
     throw error;
   } finally {
     await handle?.close();
@@ -148,11 +148,11 @@ async function create(
 const maxRemovals = 100;
 
 /** Removes what was made, and only that: behind a swapped folder another's file may have the same name. */
-async function removeMade(handle: FileHandle, places: readonly string[]): Promise<void> {
+async function removeMade(handle: FileHandle, files: readonly string[]): Promise<void> {
   for (let tries = 0; tries < maxRemovals; tries += 1) {
     const made = await handle.stat({ bigint: true });
     if (made.nlink === 0n) return;
-    for (const place of places) if (await isSame(place, made)) await rm(place, { force: true }).catch(() => undefined);
+    for (const file of files) if (await isSame(file, made)) await rm(file, { force: true }).catch(() => undefined);
   }
 }
 

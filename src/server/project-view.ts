@@ -3,8 +3,8 @@ import { createDocumentFiles } from "../orchestrator/documents/files.ts";
 import { readProjectAtRest, type ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 import { findProjectFolder } from "./project-folder.ts";
 
-/** Where somebody stands who wants to know of the project there. */
-export interface ProjectPlace {
+/** The folders that decide which project a command works in. */
+export interface ProjectLocation {
   /** `OLLM_HOME` */
   readonly home: string;
   readonly workingDirectory: string;
@@ -14,8 +14,8 @@ export interface ProjectPlace {
 }
 
 /** The project of a working directory as a server started there would have it; undefined where there is none. */
-export async function readProjectView(place: ProjectPlace): Promise<ProjectAtRest | undefined> {
-  const { home, workingDirectory, userHome, detects } = place;
+export async function readProjectView(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
+  const { home, workingDirectory, userHome, detects } = location;
   const folder = await findProjectFolder({ workingDirectory, homeDirectory: userHome }, home, () =>
     Promise.resolve([]),
   );

@@ -84,9 +84,9 @@ async function use(
   folder: string | undefined,
 ): Promise<ToolAnswer<z.input<typeof output>>> {
   const { projects } = orchestrator;
-  const place = folder === undefined ? undefined : await files.findFolder(folder);
+  const realFolder = folder === undefined ? undefined : await files.findFolder(folder);
   // Another folder's files are asked about as if it were the caller's project already.
-  const seen = place === undefined ? caller : { ...caller, project: await projects.detect(caller, place) };
+  const seen = realFolder === undefined ? caller : { ...caller, project: await projects.detect(caller, realFolder) };
   const question = profile === undefined && seen.project !== undefined ? await projects.trustQuestion(seen) : undefined;
   if (question !== undefined) {
     const isApproved = approvalIn(answers ?? {}, question.digest);
@@ -96,7 +96,7 @@ async function use(
     }
     await projects.trust(seen, question.digest);
   }
-  const project = await projects.use(caller, present({ profile, folder: place }));
+  const project = await projects.use(caller, present({ profile, folder: realFolder }));
   if (project === undefined) throw new InvalidRequest("this connection works in no project");
   return { data: shown(project, true) };
 }

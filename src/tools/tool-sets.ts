@@ -1,6 +1,6 @@
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 
-/** What one place says of the tools on offer: the caller's settings, or its project's file. */
+/** What one source says of the tools on offer: the caller's settings, or its project's file. */
 export interface ToolFilter {
   /** For people, after the name of the setting: ` in /project/.ollm/project.yaml`; empty for the settings themselves. */
   readonly where: string;

@@ -7,7 +7,7 @@ import { checkLaunch } from "../../src/cli/setup/check-launch.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";
 
-/** The built command on a machine whose home is a temporary folder: Linux's places, whatever runs the tests. */
+/** The built command on a machine whose home is a temporary folder: Linux's locations, whatever runs the tests. */
 let home: string;
 
 beforeEach(async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { judgeHome, type HomeSystem, type PlaceFacts } from "../../src/ipc/trusted-home.ts";
+import { judgeHome, type HomeSystem, type PathFacts } from "../../src/ipc/trusted-home.ts";
 
 const me = 1000;
 const other = 1001;
@@ -19,7 +19,7 @@ function disk(places: Readonly<Record<string, Kind>>, more: Partial<HomeSystem> 
     uid: me,
     gid: me,
     unmappedRootUid: undefined,
-    look(path): PlaceFacts | undefined {
+    look(path): PathFacts | undefined {
       const found = all[path];
       if (found === undefined) return undefined;
       const { uid = 0, gid = uid, mode = 0o755, link, isFile } = found;

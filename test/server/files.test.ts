@@ -80,7 +80,7 @@ describe("reading inside the roots", () => {
     ]);
   });
 
-  it("names a file that a link outside leads to by its place in the root", async () => {
+  it("names a file that a link outside leads to by its path in the root", async () => {
     await symlink(root, path.join(base, "alias"));
     const [file] = await files().readText([path.join(base, "alias", "notes.txt")]);
     expect(file?.path).toBe("notes.txt");

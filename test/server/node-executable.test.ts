@@ -10,7 +10,7 @@ describe("findNode", () => {
     expect(findNode(program, () => false)).toBe("/usr/bin/node");
   });
 
-  it("is never an Electron helper, but a Node on the PATH or in its usual places", () => {
+  it("is never an Electron helper, but a Node on the PATH or in its usual folders", () => {
     const program = { ...inElectron, searchPath: "/a:/b" };
     expect(findNode(program, only("/b/node"))).toBe("/b/node");
     expect(findNode(program, only("/opt/homebrew/bin/node"))).toBe("/opt/homebrew/bin/node");

@@ -22,7 +22,7 @@ const modelList = z
 
 /**
  * A trace (one model name a line; empty lines don't count) and its models (a JSON array of name, bytes as needed and
- * load_seconds) on a memory of `capacity` bytes, taken as it is. Throws `InvalidRequest` that names file, place and reason.
+ * load_seconds) on a memory of `capacity` bytes, taken as it is. Throws `InvalidRequest` that names file, line and reason.
  */
 export async function readRecordedTrace(options: Readonly<Record<string, string | undefined>>): Promise<RecordedTrace> {
   const { trace, models, capacity } = options;

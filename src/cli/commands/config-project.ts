@@ -34,7 +34,7 @@ export function shownProject(
   wanted: string | undefined,
 ): ShownProject {
   const holds = project.settings;
-  const places = { ...sources, ...project.sources };
+  const allSources = { ...sources, ...project.sources };
   const values: readonly (readonly [key: string, value: unknown])[] = [
     ["profile", written.profile ?? holds.profile],
     ["routing.defaultProfile", sources["routing.defaultProfile"] && written.routing?.defaultProfile],
@@ -47,7 +47,7 @@ export function shownProject(
     const setting = settingOf[key];
     const isAsked = wanted === undefined || (setting !== undefined && `${setting}.`.startsWith(`${wanted}.`));
     if (value === undefined || !isAsked) return [];
-    const source = places[key] ?? project.file ?? project.folder;
+    const source = allSources[key] ?? project.file ?? project.folder;
     const reason = reasonAgainst(key, source);
     return [{ key, value, source, inForce: reason === undefined, ...(reason !== undefined && { reason }) }];
   });

@@ -1,7 +1,7 @@
 import { addEntry } from "../setup/document.ts";
 import { isFolder } from "../setup/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Program } from "../setup/launch.ts";
-import { placeOf, type AddPlan } from "../setup/plan.ts";
+import { entryLocation, type AddPlan } from "../setup/plan.ts";
 import { showDiff } from "../setup/show-diff.ts";
 import { clientTable, type ClientFacts } from "../setup/table.ts";
 
@@ -38,12 +38,12 @@ export function closing(plans: readonly AddPlan[], again: string): string {
 export function nothingFound(facts: ClientFacts, program: Program, roots: readonly string[], again: string): string {
   const clients = clientTable(facts);
   const launch = createLaunch(program, roots, undefined);
-  const looked = clients.flatMap(({ name, places }) => places.map(({ file }) => `  ${name}: ${file}`));
+  const looked = clients.flatMap(({ name, locations }) => locations.map(({ file }) => `  ${name}: ${file}`));
   const [first] = clients;
   const entry =
     first === undefined
       ? ""
-      : addEntry("", placeOf({ client: first, file: "", isFound: false }), first.entry(launch))
+      : addEntry("", entryLocation({ client: first, file: "", isFound: false }), first.entry(launch))
           .replaceAll(/^/gm, "  ")
           .trimEnd();
   return [

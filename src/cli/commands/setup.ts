@@ -10,7 +10,7 @@ import { allTargets, findTargets, gatherFacts, type ClientTarget } from "../setu
 import { checkFolders } from "../setup/folders.ts";
 import { readEntry } from "../setup/document.ts";
 import type { Launch, Program } from "../setup/launch.ts";
-import { currentEntry, placeOf, planAdd, type AddPlan } from "../setup/plan.ts";
+import { currentEntry, entryLocation, planAdd, type AddPlan } from "../setup/plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript } from "../setup/program-files.ts";
 import { isYes, removeEntries, removeEntryOf } from "../setup/remove-entries.ts";
 import { mentionedCopies, tidyCopies } from "../setup/tidy-copies.ts";
@@ -246,7 +246,7 @@ async function takeBack({ plan, backup }: Written): Promise<void> {
   try {
     await restoreConfigFile(plan.file, plan.text, backup);
   } catch (error) {
-    const hadEntry = readEntry(plan.file.text, placeOf(plan.target)) !== undefined;
+    const hadEntry = readEntry(plan.file.text, entryLocation(plan.target)) !== undefined;
     if (!(error instanceof ChangedMeanwhile) || hadEntry) throw error;
     // Its client wrote on top of us: what it wrote stays, our entry goes.
     await removeEntryOf(plan.target);

@@ -30,10 +30,10 @@ async function checkTarget({ client, file }: ClientTarget): Promise<Check> {
     return problem === undefined ? ok(name, file) : fail(name, `${problem}, in ${file}`, `${setUp} mends it`);
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    const place = error instanceof BrokenConfig ? `:${error.position.line}:${error.position.column}` : "";
+    const position = error instanceof BrokenConfig ? `:${error.position.line}:${error.position.column}` : "";
     return fail(
       name,
-      `${file}${place}: ${error.message}`,
+      `${file}${position}: ${error.message}`,
       error.hint ?? "Mend the file; its client can't read it either.",
     );
   }

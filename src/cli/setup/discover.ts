@@ -50,10 +50,10 @@ export function findTargets(
   return clients
     .filter(({ id }) => ids.length === 0 || ids.includes(id))
     .flatMap((client) => {
-      const found = client.places
+      const found = client.locations
         .filter(({ signs }) => signs.some((sign) => exists(sign)))
         .map(({ file }) => ({ client, file, isFound: true }));
-      const [first] = client.places;
+      const [first] = client.locations;
       if (found.length > 0 || first === undefined || ids.length === 0) return found;
       return [{ client, file: first.file, isFound: false }];
     });
@@ -65,7 +65,7 @@ export function allTargets(
   exists: (path: string) => boolean = existsSync,
 ): readonly ClientTarget[] {
   return clientTable(facts).flatMap((client) =>
-    client.places.filter(({ file }) => exists(file)).map(({ file }) => ({ client, file, isFound: true })),
+    client.locations.filter(({ file }) => exists(file)).map(({ file }) => ({ client, file, isFound: true })),
   );
 }
 

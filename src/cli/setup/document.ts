@@ -8,7 +8,7 @@ import { addTomlEntry, readToml, removeTomlEntry, setTomlValue } from "./toml-ed
 export type ConfigFormat = "json" | "jsonc" | "toml";
 
 /** Where in a file an entry stands. */
-export interface EntryPlace {
+export interface EntryLocation {
   readonly format: ConfigFormat;
   readonly container: string;
   readonly name: string;
@@ -17,31 +17,31 @@ export interface EntryPlace {
 type Values = Readonly<Record<string, unknown>>;
 
 /** The entry, undefined when there is none. Throws `BrokenConfig` for a text that can't be read. */
-export function readEntry(text: string, { format, container, name }: EntryPlace): Values | undefined {
+export function readEntry(text: string, { format, container, name }: EntryLocation): Values | undefined {
   const entries = tableAt(read(text, format), container, container);
   return entries === undefined ? undefined : tableAt(entries, name, `${container}.${name}`);
 }
 
 /** Whether the file has the object that holds entries, be it empty. */
-export function hasContainer(text: string, { format, container }: EntryPlace): boolean {
+export function hasContainer(text: string, { format, container }: EntryLocation): boolean {
   return tableAt(read(text, format), container, container) !== undefined;
 }
 
 /** The text with a new entry. Every edit is read back, and refused when anything but the entry changed. */
-export function addEntry(text: string, place: EntryPlace, entry: Values): string {
-  const { format, container, name } = place;
+export function addEntry(text: string, location: EntryLocation, entry: Values): string {
+  const { format, container, name } = location;
   const after =
     format === "toml"
       ? addTomlEntry(text, container, name, entry)
       : setJson(text, [container, name], entry, format === "json");
-  return checked(text, after, place, entry);
+  return checked(text, after, location, entry);
 }
 
 /** The text with some values of the entry changed. */
-export function changeEntry(text: string, place: EntryPlace, changes: readonly EntryChange[]): string {
-  const { format, container, name } = place;
+export function changeEntry(text: string, location: EntryLocation, changes: readonly EntryChange[]): string {
+  const { format, container, name } = location;
   let after = text;
-  let entry = readEntry(text, place) ?? {};
+  let entry = readEntry(text, location) ?? {};
   for (const { key, value } of changes) {
     if (format === "toml") after = setTomlValue(after, container, name, key, value, entry);
     else {
@@ -52,15 +52,15 @@ export function changeEntry(text: string, place: EntryPlace, changes: readonly E
     const { [key]: _old, ...others } = entry;
     entry = value === undefined ? others : { ...others, [key]: value };
   }
-  return checked(text, after, place, entry);
+  return checked(text, after, location, entry);
 }
 
 /** The text without the entry, and without the object that held it when `dropContainer` and nothing else is in it. */
-export function removeEntry(text: string, place: EntryPlace, dropContainer: boolean): string {
-  const { format, container, name } = place;
-  if (format === "toml") return checked(text, removeTomlEntry(text, container, name), place, undefined);
+export function removeEntry(text: string, location: EntryLocation, dropContainer: boolean): string {
+  const { format, container, name } = location;
+  if (format === "toml") return checked(text, removeTomlEntry(text, container, name), location, undefined);
   const isStrict = format === "json";
-  const after = checked(text, removeJson(text, [container, name], isStrict), place, undefined);
+  const after = checked(text, removeJson(text, [container, name], isStrict), location, undefined);
   const rest = tableAt(readJson(after, isStrict), container, container);
   const isEmpty = rest !== undefined && Object.keys(rest).length === 0;
   return dropContainer && isEmpty ? removeJson(after, [container], isStrict) : after;
@@ -84,14 +84,14 @@ function isTable(value: unknown): value is Values {
 }
 
 /** `after`, when reading it gives what `before` gave but for the entry. */
-function checked(before: string, after: string, place: EntryPlace, entry: Values | undefined): string {
-  const { format, container, name } = place;
+function checked(before: string, after: string, location: EntryLocation, entry: Values | undefined): string {
+  const { format, container, name } = location;
   const old = read(before, format) ?? {};
   const entries = tableAt(old, container, container) ?? {};
   const { [name]: _old, ...others } = entries;
   const wanted = { ...others, ...(entry !== undefined && { [name]: entry }) };
   const { [container]: _container, ...rest } = old as Values;
-  const isContainerKept = entry !== undefined || hasContainer(after, place);
+  const isContainerKept = entry !== undefined || hasContainer(after, location);
   const expected = { ...rest, ...(isContainerKept && { [container]: wanted }) };
   if (isDeepStrictEqual(plain(read(after, format)), plain(expected))) return after;
   throw new BrokenConfig(

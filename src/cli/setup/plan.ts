@@ -2,7 +2,7 @@ import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { assertWritable, backupsOf, readConfigFile, type ConfigFile } from "./config-file.ts";
 import { BrokenConfig } from "./config-text.ts";
 import type { ClientTarget } from "./discover.ts";
-import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryPlace } from "./document.ts";
+import { addEntry, changeEntry, hasContainer, readEntry, removeEntry, type EntryLocation } from "./document.ts";
 import { createLaunch, entryChanges, entryName, isOurEntry, type Launch, type Program } from "./launch.ts";
 
 /** What set-up would do to one file. Nothing is written while planning. */
@@ -40,14 +40,14 @@ interface Problem {
   readonly hint?: string;
 }
 
-export function placeOf({ client }: ClientTarget): EntryPlace {
+export function entryLocation({ client }: ClientTarget): EntryLocation {
   return { format: client.format, container: client.container, name: entryName };
 }
 
 /** The entry of ours that a client has now; undefined also where the file can't be read (planning says why). */
 export async function currentEntry(target: ClientTarget): Promise<Readonly<Record<string, unknown>> | undefined> {
   try {
-    const entry = readEntry((await readConfigFile(target.file)).text, placeOf(target));
+    const entry = readEntry((await readConfigFile(target.file)).text, entryLocation(target));
     return entry !== undefined && isOurEntry(entry) ? entry : undefined;
   } catch (error) {
     if (error instanceof OrchestratorError) return undefined;
@@ -63,8 +63,8 @@ export async function planAdd(
 ): Promise<AddPlan> {
   return orProblem(target, async () => {
     const file = await readConfigFile(target.file);
-    const place = placeOf(target);
-    const existing = readEntry(file.text, place);
+    const location = entryLocation(target);
+    const existing = readEntry(file.text, location);
     if (existing !== undefined && !isOurEntry(existing)) {
       return {
         kind: "problem",
@@ -76,12 +76,12 @@ export async function planAdd(
     const launch = createLaunch(program, roots, existing);
     if (existing === undefined) {
       await assertWritable(file);
-      return { kind: "change", target, launch, file, text: addEntry(file.text, place, target.client.entry(launch)) };
+      return { kind: "change", target, launch, file, text: addEntry(file.text, location, target.client.entry(launch)) };
     }
     const changes = entryChanges(existing, launch);
     if (changes.length === 0) return { kind: "same", target, launch };
     await assertWritable(file);
-    return { kind: "change", target, launch, file, text: changeEntry(file.text, place, changes) };
+    return { kind: "change", target, launch, file, text: changeEntry(file.text, location, changes) };
   });
 }
 
@@ -92,19 +92,19 @@ export async function planAdd(
 export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
   return orProblem(target, async () => {
     const file = await readConfigFile(target.file);
-    const place = placeOf(target);
+    const location = entryLocation(target);
     // A broken file that doesn't even have the word is none of our business.
     if (!file.text.includes(entryName)) return { kind: "absent", target };
-    const entry = readEntry(file.text, place);
+    const entry = readEntry(file.text, location);
     if (entry === undefined || !isOurEntry(entry)) return { kind: "absent", target };
     await assertWritable(file);
     const backups = await backupsOf(file);
     let hadContainer: boolean | undefined;
     for (const [index, name] of backups.entries()) {
-      const before = await readBackup(name, place);
+      const before = await readBackup(name, location);
       if (before === undefined || before.hasEntry) continue;
       hadContainer ??= before.hasContainer;
-      if (textWith(before.file.text, place, entry) !== file.text) continue;
+      if (textWith(before.file.text, location, entry) !== file.text) continue;
       return {
         kind: "change",
         target,
@@ -114,10 +114,10 @@ export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
         obsolete: backups.slice(0, index + 1),
       };
     }
-    if (backups.length === 0 && textWith("", place, entry) === file.text) {
+    if (backups.length === 0 && textWith("", location, entry) === file.text) {
       return { kind: "change", target, file, text: "", bytes: undefined, obsolete: [] };
     }
-    const text = removeEntry(file.text, place, hadContainer === false);
+    const text = removeEntry(file.text, location, hadContainer === false);
     const bytes = Buffer.from((file.hasByteOrderMark ? "\uFEFF" : "") + text);
     return { kind: "change", target, file, text, bytes, obsolete: [] };
   });
@@ -125,14 +125,14 @@ export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
 
 async function readBackup(
   name: string,
-  place: EntryPlace,
+  location: EntryLocation,
 ): Promise<{ readonly file: ConfigFile; readonly hasEntry: boolean; readonly hasContainer: boolean } | undefined> {
   try {
     const file = await readConfigFile(name);
     return {
       file,
-      hasEntry: readEntry(file.text, place) !== undefined,
-      hasContainer: hasContainer(file.text, place),
+      hasEntry: readEntry(file.text, location) !== undefined,
+      hasContainer: hasContainer(file.text, location),
     };
   } catch (error) {
     // A backup that somebody changed restores nothing; the entry is taken out of the text instead.
@@ -141,9 +141,9 @@ async function readBackup(
   }
 }
 
-function textWith(text: string, place: EntryPlace, entry: Readonly<Record<string, unknown>>): string | undefined {
+function textWith(text: string, location: EntryLocation, entry: Readonly<Record<string, unknown>>): string | undefined {
   try {
-    return addEntry(text, place, entry);
+    return addEntry(text, location, entry);
   } catch (error) {
     if (error instanceof OrchestratorError) return undefined;
     throw error;

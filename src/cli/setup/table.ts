@@ -14,7 +14,7 @@ export interface ClientFacts {
 }
 
 /** One file in which a client looks for its servers. */
-export interface ClientPlace {
+export interface ConfigLocation {
   readonly file: string;
   /** Any of these paths means that the client is installed and reads `file`. */
   readonly signs: readonly string[];
@@ -29,7 +29,7 @@ export interface Client {
   /** Key of the object (TOML: table) that holds one entry a server. */
   readonly container: string;
   /** More than one where installations differ; the first is the one of a new installation. */
-  readonly places: readonly ClientPlace[];
+  readonly locations: readonly ConfigLocation[];
   /** The entry as that client writes it. */
   entry(launch: Launch): Readonly<Record<string, unknown>>;
   /** What makes it read its file again. */
@@ -63,7 +63,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
   /** Electron's `appData`. */
   const appData = isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig;
   const macApp = (name: string): readonly string[] => (isMac ? [`/Applications/${name}.app`] : []);
-  const inFolder = (folder: string, file: string, signs: readonly string[] = []): ClientPlace => ({
+  const inFolder = (folder: string, file: string, signs: readonly string[] = []): ConfigLocation => ({
     file: join(folder, file),
     signs: [folder, ...signs],
   });
@@ -79,7 +79,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Claude Desktop",
       format: "json",
       container: "mcpServers",
-      places: [
+      locations: [
         // As a Windows app package it sees its own copy of %APPDATA%, and never the real one.
         ...(isWindows ? (facts.claudePackages ?? []) : []).map((name) => ({
           file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
@@ -97,7 +97,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Claude Code",
       format: "json",
       container: "mcpServers",
-      places: [
+      locations: [
         claudeConfig === undefined
           ? { file: inHome(".claude.json"), signs: [inHome(".claude.json"), inHome(".claude")] }
           : inFolder(claudeConfig, ".claude.json"),
@@ -112,7 +112,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Cursor",
       format: "jsonc",
       container: "mcpServers",
-      places: [inFolder(inHome(".cursor"), "mcp.json", macApp("Cursor"))],
+      locations: [inFolder(inHome(".cursor"), "mcp.json", macApp("Cursor"))],
       entry: plain,
       restart: "Restart Cursor, or switch the server on in its MCP settings.",
       source: "https://cursor.com/docs/mcp",
@@ -122,7 +122,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "VS Code",
       format: "jsonc",
       container: "servers",
-      places: [
+      locations: [
         inFolder(join(appData, "Code", "User"), "mcp.json", macApp("Visual Studio Code")),
         inFolder(join(appData, "Code - Insiders", "User"), "mcp.json", macApp("Visual Studio Code - Insiders")),
       ],
@@ -135,7 +135,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Codex",
       format: "toml",
       container: "mcp_servers",
-      places: [inFolder(codex, "config.toml")],
+      locations: [inFolder(codex, "config.toml")],
       // Its defaults are 10 s and 60 s: a first start on a cold disk and the answer of a slow model take longer.
       entry: ({ command, args, env }) => ({
         command,
@@ -152,7 +152,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Zed",
       format: "jsonc",
       container: "context_servers",
-      places: [inFolder(isWindows ? join(roaming, "Zed") : join(dotConfig, "zed"), "settings.json", macApp("Zed"))],
+      locations: [inFolder(isWindows ? join(roaming, "Zed") : join(dotConfig, "zed"), "settings.json", macApp("Zed"))],
       // Without `source`, which older versions wanted and newer ones migrate away.
       entry: plain,
       restart: "Zed reads it at once; its agent settings show the server.",
@@ -163,7 +163,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Windsurf (Devin Desktop)",
       format: "jsonc",
       container: "mcpServers",
-      places: [
+      locations: [
         // The editor was renamed in 2026; older versions read the second file.
         inFolder(devin, "mcp_config.json"),
         inFolder(inHome(".codeium", "windsurf"), "mcp_config.json", macApp("Windsurf")),
@@ -178,7 +178,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "LM Studio",
       format: "jsonc",
       container: "mcpServers",
-      places: [inFolder(lmStudio, "mcp.json", macApp("LM Studio"))],
+      locations: [inFolder(lmStudio, "mcp.json", macApp("LM Studio"))],
       entry: plain,
       restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
       source: "https://lmstudio.ai/docs/app/mcp",
@@ -188,7 +188,7 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
       name: "Gemini CLI",
       format: "jsonc",
       container: "mcpServers",
-      places: [inFolder(inHome(".gemini"), "settings.json")],
+      locations: [inFolder(inHome(".gemini"), "settings.json")],
       entry: plain,
       restart: "Start a new Gemini CLI session; /mcp lists the server.",
       source: "https://geminicli.com/docs/tools/mcp-server",

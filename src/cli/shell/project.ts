@@ -35,9 +35,9 @@ export async function detectProject(
   options: ProjectOptions,
   io: CommandIo,
 ): Promise<number> {
-  const place = await placeOf(folder ?? ".", io);
-  return withSession(io, { roots: [place] }, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", { action: "detect", folder: place });
+  const projectFolder = await projectFolderOf(folder ?? ".", io);
+  return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
+    const { structured } = await call<ShownProject>("project_profile", { action: "detect", folder: projectFolder });
     show(structured, options, io, (project) => renderProject(project, io));
     return 0;
   });
@@ -45,9 +45,9 @@ export async function detectProject(
 
 /** `ollm project show [folder]`: what holds there, for the shell as for assistants. */
 export async function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
-  const place = folder === undefined ? undefined : await placeOf(folder, io);
-  return withSession(io, place === undefined ? {} : { roots: [place] }, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", { action: "show", folder: place });
+  const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
+  return withSession(io, projectFolder === undefined ? {} : { roots: [projectFolder] }, async ({ call }) => {
+    const { structured } = await call<ShownProject>("project_profile", { action: "show", folder: projectFolder });
     show(structured, options, io, (project) => renderProject(project, io));
     return 0;
   });
@@ -59,11 +59,11 @@ export async function initProject(
   options: ProjectOptions & { readonly profile?: string },
   io: CommandIo,
 ): Promise<number> {
-  const place = await placeOf(folder ?? ".", io);
-  return withSession(io, { roots: [place] }, async ({ call }) => {
+  const projectFolder = await projectFolderOf(folder ?? ".", io);
+  return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
     const { structured } = await call<ShownProject>("project_profile", {
       action: "init",
-      folder: place,
+      folder: projectFolder,
       profile: options.profile,
     });
     show(
@@ -85,7 +85,7 @@ export async function trustProject(
   options: ProjectOptions & { readonly yes?: boolean },
   io: CommandIo,
 ): Promise<number> {
-  const place = folder === undefined ? undefined : await placeOf(folder, io);
+  const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
   let hasAsked = false;
   const agree = (question: Question): Promise<Answers> => {
     hasAsked = true;
@@ -93,12 +93,12 @@ export async function trustProject(
     return Promise.resolve(Object.fromEntries(question.fields.map(({ name }) => [name, true])));
   };
   const session = {
-    ...(place !== undefined && { roots: [place] }),
+    ...(projectFolder !== undefined && { roots: [projectFolder] }),
     ...(options.yes === true && { ask: agree }),
     noTerminalHint: "Look at it, then add --yes; or run it in a terminal.",
   };
   return withSession(io, session, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", { action: "use", folder: place });
+    const { structured } = await call<ShownProject>("project_profile", { action: "use", folder: projectFolder });
     show(structured, options, io, (project) => {
       if (project.file === undefined && !hasAsked) return `${oneLine(project.folder)} has nothing to approve.\n`;
       return `${oneLine(project.folder)} is approved as it is now.\n`;
@@ -108,19 +108,19 @@ export async function trustProject(
 }
 
 /** A home folder is no project: its `.ollm` is where all settings lie. */
-async function placeOf(folder: string, io: CommandIo): Promise<string> {
-  const place = resolve(io.workingDirectory, folder);
-  if (place === resolve(io.userHome)) {
-    throw new InvalidRequest(`${place} is your home folder, not a project`, {
+async function projectFolderOf(folder: string, io: CommandIo): Promise<string> {
+  const projectFolder = resolve(io.workingDirectory, folder);
+  if (projectFolder === resolve(io.userHome)) {
+    throw new InvalidRequest(`${projectFolder} is your home folder, not a project`, {
       hint: "Name a project's folder; settings for everything: ollm config",
     });
   }
-  const isFolder = await stat(place).then(
+  const isFolder = await stat(projectFolder).then(
     (found) => found.isDirectory(),
     () => false,
   );
-  if (isFolder) return place;
-  throw new InvalidRequest(`${place} is not a folder`, { hint: "Name the folder of a project." });
+  if (isFolder) return projectFolder;
+  throw new InvalidRequest(`${projectFolder} is not a folder`, { hint: "Name the folder of a project." });
 }
 
 function renderProject(project: ShownProject, io: CommandIo): string {

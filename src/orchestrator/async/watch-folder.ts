@@ -44,7 +44,7 @@ export function watchFolder(options: {
     watched = undefined;
   }
 
-  const currentTarget = async () => (await place(folder)) ?? (await place(dirname(folder)));
+  const currentTarget = async () => (await identityOf(folder)) ?? (await identityOf(dirname(folder)));
 
   async function adjust(): Promise<void> {
     const target = await currentTarget();
@@ -81,7 +81,7 @@ export function watchFolder(options: {
 }
 
 /** A folder and what tells it from another one of the same name; undefined where there is none. */
-async function place(path: string): Promise<{ readonly path: string; readonly id: string } | undefined> {
+async function identityOf(path: string): Promise<{ readonly path: string; readonly id: string } | undefined> {
   try {
     const facts = await stat(path, { bigint: true });
     return facts.isDirectory() ? { path, id: `${facts.dev} ${facts.ino}` } : undefined;

@@ -21,11 +21,11 @@ export interface Sample {
  * something else computed count only when there is no other. The load is what the first run paid.
  */
 export function aggregate(
-  place: { readonly model: string; readonly engine: string },
+  contestant: { readonly model: string; readonly engine: string },
   samples: readonly Sample[],
   more: { readonly memoryBytes?: number | undefined; readonly error?: string | undefined } = {},
 ): ComparedModel {
-  const { model, engine } = place;
+  const { model, engine } = contestant;
   const memory = more.memoryBytes === undefined ? {} : { memoryBytes: more.memoryBytes };
   const [first] = samples;
   if (first === undefined) return { model, engine, text: "", error: more.error ?? "it was not asked", ...memory };

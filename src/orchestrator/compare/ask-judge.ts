@@ -57,9 +57,12 @@ export async function askJudge(
  */
 export async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: string): Promise<void> {
   if (judge === "auto") return;
-  const places = await world.inventory.locate(judge);
+  const located = await world.inventory.locate(judge);
   // What models wrote of a private prompt is as private, whatever `privacy` allows.
-  if (places.length > 0 && places.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")) {
+  if (
+    located.length > 0 &&
+    located.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")
+  ) {
     throw new InvalidRequest(`${judge} can't judge: it would read every answer, and it doesn't run on this machine`, {
       hint: 'Name a local model as judge (list_models), or "auto".',
     });

@@ -86,16 +86,16 @@ async function lookAt(
 ): Promise<Entrant> {
   try {
     const { plan, engine: engineId, model: name } = await planGeneration(world, caller, request);
-    const places = await world.inventory.locate(model);
-    const place = places.find(({ engine }) => engine.id === engineId);
-    const isElsewhere = place !== undefined && takesNoMemory(place);
+    const located = await world.inventory.locate(model);
+    const chosen = located.find(({ engine }) => engine.id === engineId);
+    const isElsewhere = chosen !== undefined && takesNoMemory(chosen);
     return {
       model: name,
       contestant: {
         model: name,
         engine: engineId,
         // What runs in a cloud shares cores with nothing here, not even with another cloud model.
-        domain: isElsewhere ? `cloud ${engineId} ${name}` : (place?.engine.memoryDomain ?? "local"),
+        domain: isElsewhere ? `cloud ${engineId} ${name}` : (chosen?.engine.memoryDomain ?? "local"),
         isLoaded: plan.isLoaded,
         fits: plan.fits,
         evicts: plan.evict.map((victim) => victim.name).filter((victim) => !sameModel(victim, name)),

@@ -51,7 +51,7 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
   const insertLines = (position: number, lines: string): string =>
     replace(position, position, position > 0 && text[position - 1] !== "\n" ? lineEnd + lines : lines);
 
-  interface Place {
+  interface MapEntry {
     readonly map: YAMLMap;
     readonly pair: Pair;
   }
@@ -138,27 +138,31 @@ function createSplicer(text: string, yaml: Yaml): (document: Document.Parsed, ed
   }
 
   function remove(contents: unknown, path: readonly string[]): string | undefined {
-    const places: Place[] = [];
+    const ancestors: MapEntry[] = [];
     let node = contents;
     for (const key of path) {
       const pair = yaml.isMap(node) ? find(node, key) : undefined;
       if (pair === undefined || !yaml.isMap(node)) return text;
-      places.push({ map: node, pair });
+      ancestors.push({ map: node, pair });
       node = pair.value;
     }
     // A section with nothing left in it goes too, unless somebody wrote something there.
-    let place = places.pop();
-    for (let outer = places.pop(); outer !== undefined && place?.map.items.length === 1; outer = places.pop()) {
+    let outermost = ancestors.pop();
+    for (
+      let outer = ancestors.pop();
+      outer !== undefined && outermost?.map.items.length === 1;
+      outer = ancestors.pop()
+    ) {
       const range = yaml.isNode(outer.pair.value) ? outer.pair.value.range : undefined;
       const start = keyRange(outer.pair)?.[0];
       if (!range || start === undefined || text.slice(start, nextLine(range[1])).includes("#")) break;
       if (outer.map === contents && /^\s*#/.test(text.slice(range[1], range[2]))) break;
-      place = outer;
+      outermost = outer;
     }
-    return place === undefined ? undefined : cut(place);
+    return outermost === undefined ? undefined : cut(outermost);
   }
 
-  function cut({ map, pair }: Place): string | undefined {
+  function cut({ map, pair }: MapEntry): string | undefined {
     const key = keyRange(pair);
     const end = endOf(pair);
     if (key === undefined || end === undefined) return undefined;

@@ -169,7 +169,7 @@ function isBranch(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** With the places of its values, which messages name. */
+/** With the positions of its values, which messages name. */
 function isSameFile(a: SettingsFile, b: SettingsFile): boolean {
   return isSame(a.tree, b.tree) && isSame([...a.sources], [...b.sources]);
 }

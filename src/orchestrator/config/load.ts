@@ -32,7 +32,7 @@ export type { Flags } from "./flags.ts";
 /** `config.yaml` as it was read; settings of others are laid over a copy of it. */
 export interface SettingsFile {
   readonly tree: Tree;
-  /** Each value's path to its place in the file. */
+  /** Each value's path to its position in the file. */
   readonly sources: Sources;
 }
 

@@ -15,7 +15,7 @@ export function settingsNotes({ model }: Settings, sources: Sources): readonly s
       const where = sources.get(formatPath(path)) ?? sources.get(formatPath(path.slice(0, -1)));
       const [nearest] = nearestNames(key, tasks, 1);
       const meant = nearest === undefined ? "" : `; did you mean ${nearest}?`;
-      const place = where === undefined ? "" : `${where}: `;
-      return `${place}${formatPath(path)} is never used: the tasks are ${tasks.join(", ")}${meant}`;
+      const prefix = where === undefined ? "" : `${where}: `;
+      return `${prefix}${formatPath(path)} is never used: the tasks are ${tasks.join(", ")}${meant}`;
     });
 }

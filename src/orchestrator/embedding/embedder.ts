@@ -24,16 +24,16 @@ export function createEmbedder(parts: {
   const { inventory, loader, log } = parts;
 
   async function embeddingModels(signal: AbortSignal): Promise<readonly LocatedModel[]> {
-    const places = await inventory.places(await inventory.recentLists());
+    const models = await inventory.uniqueModels(await inventory.recentLists());
     const able = await Promise.all(
-      places.map(async (located) => {
+      models.map(async (located) => {
         const { engine, model } = located;
         if (engine.trust !== "local" || model.trust !== "local" || takesNoMemory(located)) return false;
         if (engine.embedding === undefined) return false;
         return (model.capabilities ?? (await capabilitiesOf(located, signal))).includes("embedding");
       }),
     );
-    return places.filter((_place, index) => able[index] === true);
+    return models.filter((_model, index) => able[index] === true);
   }
 
   async function capabilitiesOf(located: LocatedModel, signal: AbortSignal) {

@@ -3,7 +3,7 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import { Cancelled, OrchestratorError } from "../errors.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import type { LocatedModel, ModelPlace } from "../inventory/located-model.ts";
+import type { LocatedModel, ModelReference } from "../inventory/located-model.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { estimateBySize } from "../memory/estimate.ts";
 import { computedEstimate, weightBytesOf } from "../memory/predict.ts";
@@ -60,7 +60,7 @@ export function createEstimates(parts: {
     return { method: "configured", predictedBytes: sizeBytes, margin: 0, processBytes: 0 };
   }
 
-  const simulationKey = ({ engine, model }: ModelPlace, contextTokens: number) =>
+  const simulationKey = ({ engine, model }: ModelReference, contextTokens: number) =>
     JSON.stringify([engine.id, model.name, model.digest, contextTokens, engine.serverOptions]);
 
   async function simulated(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
@@ -97,7 +97,7 @@ export function createEstimates(parts: {
   }
 
   /** Undefined until it was simulated. */
-  function fromElsewhere(where: ModelPlace, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
+  function fromElsewhere(where: ModelReference, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
     const { engine } = where;
     const bytes = elsewhere.get(simulationKey(where, contextTokens));
     const load = loadShapeOf(engine, facts, contextTokens);
@@ -118,7 +118,7 @@ export function createEstimates(parts: {
 
   /** Empty without metadata that the formula knows. */
   function described(
-    { engine, model }: ModelPlace,
+    { engine, model }: ModelReference,
     contextTokens: number,
     facts: ModelFacts,
     version?: string,
@@ -167,14 +167,14 @@ export function createEstimates(parts: {
   }
 
   /** A server of which everything was seen in RAM uses no graphics card. */
-  function placed(engine: Engine, estimate: MemoryEstimate): MemoryEstimate {
+  function withObservedCards(engine: Engine, estimate: MemoryEstimate): MemoryEstimate {
     const version = engine.kind === "ollama" ? learning.lastVersion(engine) : undefined;
     if (version === undefined || estimate.vramShare !== undefined || !learning.usesNoCards(engine, version))
       return estimate;
     return { ...estimate, vramShare: 0 };
   }
 
-  function known(where: ModelPlace, contextTokens: number): MemoryEstimate | undefined {
+  function known(where: ModelReference, contextTokens: number): MemoryEstimate | undefined {
     const { engine } = where;
     const facts = inventory.knownFacts(where);
     const from = facts && described(where, contextTokens, facts, learning.lastVersion(engine));
@@ -183,7 +183,7 @@ export function createEstimates(parts: {
       simulations.get(simulationKey(where, contextTokens)) ??
       (facts && fromElsewhere(where, contextTokens, facts)) ??
       from?.computed;
-    return estimate && placed(engine, estimate);
+    return estimate && withObservedCards(engine, estimate);
   }
 
   const quick: Estimates["quick"] = (model, at) =>
@@ -202,9 +202,9 @@ export function createEstimates(parts: {
       if (reported?.learned !== undefined) return reported.learned;
       const simulation =
         (await simulated(located, contextTokens, signal)) ?? (await simulatedThere(located, contextTokens, signal));
-      if (simulation !== undefined) return placed(engine, simulation);
+      if (simulation !== undefined) return withObservedCards(engine, simulation);
       const { computed } = reported ?? (await learnAndDescribe(located, contextTokens, signal));
-      return placed(engine, computed ?? quick(model));
+      return withObservedCards(engine, computed ?? quick(model));
     },
   };
 }

@@ -115,7 +115,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
         const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
         if (!sizes.observe(reading)) continue;
         calibrations = new Map();
-        // What nobody can find again after a restart is not worth a place.
+        // What nobody can find again after a restart is not worth keeping.
         if (engine.address !== undefined && version !== "unknown") kept?.noteSize(reading);
       }
     },

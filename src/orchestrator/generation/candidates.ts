@@ -46,7 +46,7 @@ export async function listCandidates(
   await source.observations.ready?.();
   const answering = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
   const lists = engineFirst(answering, provider);
-  const located = await source.inventory.places(lists);
+  const located = await source.inventory.uniqueModels(lists);
   const states = new Map<string, MemoryState | undefined>();
   const silent = new Map(lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])));
   for (const { engine, models } of withMemory ? lists : []) {
@@ -89,7 +89,7 @@ async function toCandidate(
   const facts = await factsOf(source, located, signal);
   const merged = describeFromDatabase(model.name, facts);
   const isLoaded = await source.inventory.isLoaded(located, 60_000);
-  const isPlaced = isLoaded || source.loader.isLoading(id) || takesNoMemory(located);
+  const needsNoMemory = isLoaded || source.loader.isLoading(id) || takesNoMemory(located);
   const observed = source.observations.of(id);
   const { tokensPerSecond, loadSeconds, error } = observed;
   const coolDown =
@@ -107,7 +107,7 @@ async function toCandidate(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    ...(isPlaced || state === undefined ? { fits: "now" } : fitOf(source, located, state)),
+    ...(needsNoMemory || state === undefined ? { fits: "now" } : fitOf(source, located, state)),
     ...(loadSeconds === undefined ? {} : { reloadSeconds: loadSeconds }),
     expectedLoadSeconds: loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000,
     ...(tokensPerSecond === undefined ? {} : { tokensPerSecond }),

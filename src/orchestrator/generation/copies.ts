@@ -59,27 +59,27 @@ export function createCopies(models: () => Settings["models"]): Copies {
       const mustWait = count(idOf(entry.located)) >= maxParallelOf(models(), entry.located);
       const stay = take(idOf(entry.located));
       if (!hasOthers(source, entry.located)) return { entry, request, release: stay };
-      const open = await openPlaces(source, entry.located, privacy, tried, mustWait, signal).finally(stay);
+      const open = await openCopies(source, entry.located, privacy, tried, mustWait, signal).finally(stay);
       const chosen = chooseCopy(
-        open.map(({ place, isLoaded }) => {
-          const id = idOf(place);
+        open.map(({ located, isLoaded }) => {
+          const id = idOf(located);
           const { loadSeconds } = source.observations.of(id);
           return {
             assigned: count(id),
-            parallel: maxParallelOf(models(), place),
+            parallel: maxParallelOf(models(), located),
             isLoaded: isLoaded || count(id) > 0,
-            loadMs: loadSeconds === undefined ? place.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
+            loadMs: loadSeconds === undefined ? located.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
           };
         }),
         source.observations.of(idOf(entry.located)).answerMs ?? assumedAnswerMs,
       );
-      const { place, isLoaded } = open[chosen] ?? { place: entry.located, isLoaded: false };
-      const id = idOf(place);
+      const { located, isLoaded } = open[chosen] ?? { located: entry.located, isLoaded: false };
+      const id = idOf(located);
       const release = take(id);
-      if (place === entry.located) return { entry, request, release };
+      if (located === entry.located) return { entry, request, release };
       const { keepAliveSeconds = copyKeepAliveSeconds } = request;
       return {
-        entry: atPlace(entry, place),
+        entry: onEngine(entry, located),
         // One that is loaded keeps what it was told: a copy its minute, and somebody else's load that one's time.
         request: isLoaded ? request : { ...request, keepAliveSeconds },
         release,
@@ -92,33 +92,33 @@ function hasOthers({ inventory }: CandidateSource, { engine }: LocatedModel): bo
   return inventory.engines.some((other) => other !== engine && other.kind === engine.kind);
 }
 
-interface OpenPlace {
-  readonly place: LocatedModel;
+interface OpenCopy {
+  readonly located: LocatedModel;
   readonly isLoaded: boolean;
 }
 
 /** The routed one, those where it is loaded and, if it must wait, those that have room for it. */
-async function openPlaces(
+async function openCopies(
   source: CandidateSource,
   routed: LocatedModel,
   privacy: Privacy,
   tried: ReadonlySet<string>,
   mustWait: boolean,
   signal: AbortSignal,
-): Promise<readonly OpenPlace[]> {
-  const places = await placesOf(source, routed, privacy, tried);
+): Promise<readonly OpenCopy[]> {
+  const copies = await copiesOf(source, routed, privacy, tried);
   const looked = await Promise.all(
-    places.map(async (place) => {
-      const isLoaded = await source.inventory.isLoaded(place, 60_000);
-      const isOpen = place === routed || isLoaded || (mustWait && (await isThereRoom(source, place, signal)));
-      return { place, isLoaded, isOpen };
+    copies.map(async (located) => {
+      const isLoaded = await source.inventory.isLoaded(located, 60_000);
+      const isOpen = located === routed || isLoaded || (mustWait && (await isThereRoom(source, located, signal)));
+      return { located, isLoaded, isOpen };
     }),
   );
   return looked.filter(({ isOpen }) => isOpen);
 }
 
 /** The routed one first; the others in the configured order, one of each memory domain. */
-async function placesOf(
+async function copiesOf(
   { inventory, observations, now }: CandidateSource,
   routed: LocatedModel,
   privacy: Privacy,
@@ -136,10 +136,10 @@ async function placesOf(
     return model === undefined ? [] : [{ engine, model }];
   });
   const domains = new Set([routed.engine.memoryDomain]);
-  const free = others.filter((place) => {
-    const { memoryDomain } = place.engine;
-    if (domains.has(memoryDomain) || takesNoMemory(place)) return false;
-    if (isCooling(observations.of(idOf(place)), now())) return false;
+  const free = others.filter((located) => {
+    const { memoryDomain } = located.engine;
+    if (domains.has(memoryDomain) || takesNoMemory(located)) return false;
+    if (isCooling(observations.of(idOf(located)), now())) return false;
     domains.add(memoryDomain);
     return true;
   });
@@ -147,18 +147,18 @@ async function placesOf(
 }
 
 /** Whether a copy fits there with everything staying. */
-async function isThereRoom({ loader, log }: CandidateSource, place: LocatedModel, signal: AbortSignal) {
+async function isThereRoom({ loader, log }: CandidateSource, located: LocatedModel, signal: AbortSignal) {
   try {
-    const { fits, evict } = await loader.plan(place, defaultContextTokens, signal);
+    const { fits, evict } = await loader.plan(located, defaultContextTokens, signal);
     return fits && evict.length === 0;
   } catch (error) {
     // The request is answered without it.
-    log.debug(`no copy of ${place.model.name} on ${place.engine.id}: ${String(error)}`);
+    log.debug(`no copy of ${located.model.name} on ${located.engine.id}: ${String(error)}`);
     return false;
   }
 }
 
-function atPlace(entry: LocatedCandidate, located: LocatedModel): LocatedCandidate {
+function onEngine(entry: LocatedCandidate, located: LocatedModel): LocatedCandidate {
   const { id, trust } = located.engine;
   return { ...entry, located, candidate: { ...entry.candidate, engine: id, trust } };
 }

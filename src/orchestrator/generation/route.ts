@@ -77,8 +77,8 @@ export async function chooseRoute(
 
   if (explicit !== undefined) {
     const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
-    const places = engineFirst(await givingTokens(source, held), settings.provider);
-    const entries = await Promise.all(places.map((place) => locatedCandidate(source, place, signal)));
+    const located = engineFirst(await givingTokens(source, held), settings.provider);
+    const entries = await Promise.all(located.map((each) => locatedCandidate(source, each, signal)));
     // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
     const named = warmed(entries);
     const asked = { ...ask, model: explicit, promptTokens: 0, outputTokens: 1 };
@@ -88,7 +88,7 @@ export async function chooseRoute(
       const all = candidatesOf(await listCandidates(source, false, signal));
       throw refusal(chooseModel(asked, all).failure ?? choice.failure);
     }
-    const { chain, considered } = placed(choice, named);
+    const { chain, considered } = routeOf(choice, named);
     const told = chain.map(({ entry, reason }) => ({
       entry,
       reason: request.model === undefined ? reason.replace("asked for", defaultModelWords(settings)) : reason,
@@ -113,7 +113,7 @@ export async function chooseRoute(
     const tried = first.failure === undefined ? entries : warmed(entries);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw refusal(choice.failure);
-    const route = placed(choice, tried);
+    const route = routeOf(choice, tried);
     return { task, because, ...profileOf(choice), ...route, promptTokens, notes };
   }
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
@@ -148,7 +148,7 @@ export function choiceOf(
 /** Those whose engine is not stuck, while there are any: it answers, but gives no tokens. */
 async function givingTokens(source: RouteSource, held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
   const stuck = (await source.inventory.recentLists()).filter((list) => list.message !== undefined && !list.staleSince);
-  const others = held.filter((place) => !stuck.some(({ engine }) => engine === place.engine));
+  const others = held.filter((each) => !stuck.some(({ engine }) => engine === each.engine));
   return others.length > 0 ? others : held;
 }
 
@@ -214,7 +214,7 @@ export function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy 
 
 type Choice = ReturnType<typeof chooseModel>;
 
-function placed(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Route, "chain" | "considered"> {
+function routeOf(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Route, "chain" | "considered"> {
   const chain = choice.chain.flatMap(({ candidate, reason }) => {
     const entry = entries.find((known) => known.candidate === candidate);
     return entry === undefined ? [] : [{ entry, reason }];

@@ -87,7 +87,7 @@ async function walk(
   for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
     const { reason } = next;
     context.clearText();
-    const place = await world.copies.assign(
+    const assigned = await world.copies.assign(
       world,
       next.entry,
       request,
@@ -95,10 +95,10 @@ async function walk(
       new Set(attempts.map((tried) => tried.engine)),
       context.signal,
     );
-    const { entry } = place;
+    const { entry } = assigned;
     const { engine, model } = entry.located;
     try {
-      const ask = { caller, request: place.request, history: thread?.history ?? [], route, entry };
+      const ask = { caller, request: assigned.request, history: thread?.history ?? [], route, entry };
       const answered = await attempt(world, ask, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });
       // What of the project's file is not used, until the user approves it.
@@ -146,7 +146,7 @@ async function walk(
         context.report({ message: `${said}; trying the next model` });
       }
     } finally {
-      place.release();
+      assigned.release();
     }
   }
   const last = failures.at(-1);

@@ -153,19 +153,19 @@ function reasonIn(text: string): string {
   return reason === undefined ? "" : `: ${reason}`;
 }
 
-/** Lets `places` callers in at once, in order of arrival. The answer is called to leave. */
-function createGate(places: number): (signal: AbortSignal) => Promise<() => void> {
+/** Lets `slots` callers in at once, in order of arrival. The answer is called to leave. */
+function createGate(slots: number): (signal: AbortSignal) => Promise<() => void> {
   let taken = 0;
   const waiting: (() => void)[] = [];
   const leave = (): void => {
     const next = waiting.shift();
-    // A place is handed over, not given back: nobody who arrives meanwhile can take it.
+    // A slot is handed over, not given back: nobody who arrives meanwhile can take it.
     if (next === undefined) taken -= 1;
     else next();
   };
   return async (signal) => {
     throwIfCancelled(signal, "reading a GGUF header");
-    if (taken < places) taken += 1;
+    if (taken < slots) taken += 1;
     else
       await new Promise<void>((resolve, reject) => {
         const enter = (): void => {

@@ -7,7 +7,7 @@ import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, ModelFacts, ResidentModel } from "../types.ts";
 import { createKnownFacts } from "./known-facts.ts";
 import { modelId } from "./model-id.ts";
-import type { EngineModels, LocatedModel, ModelPlace } from "./located-model.ts";
+import type { EngineModels, LocatedModel, ModelReference } from "./located-model.ts";
 import { createRunners, type Runners, sharedResident } from "./runners.ts";
 import { unknownModel } from "./unknown-model.ts";
 import { listChange, residencyChanges } from "./differences.ts";
@@ -20,11 +20,11 @@ export interface Inventory {
   /** The lists as they are, refreshed behind the caller's back when older than a few seconds. */
   recentLists(): Promise<readonly EngineModels[]>;
   /** Every model once: where it is loaded, else at the first engine that holds it and answers. */
-  places(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
+  uniqueModels(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
   /** Facts of one model, remembered by its digest; a file that can't be read, for a minute. Throws what `Engine.describe` throws. */
-  facts(where: ModelPlace, signal: AbortSignal): Promise<ModelFacts>;
+  facts(where: ModelReference, signal: AbortSignal): Promise<ModelFacts>;
   /** Those of `facts`, where they are known already. */
-  knownFacts(where: ModelPlace): ModelFacts | undefined;
+  knownFacts(where: ModelReference): ModelFacts | undefined;
   /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
   /**
@@ -50,7 +50,7 @@ export interface Inventory {
   /** What the engine had in memory when it was last looked at; nothing is waited for. */
   lastResident(engine: Engine): readonly ResidentModel[];
   /**
-   * Every place that holds the model, in the engines' configured order; one where it is loaded comes first, those of
+   * The model at every engine that holds it, in the engines' configured order; one where it is loaded comes first, those of
    * engines that don't answer come last.
    * Throws `UnknownModel` with the nearest names.
    */
@@ -268,14 +268,14 @@ export function createInventory(world: {
     return named ?? (await sharedResident(located, loaded, listCache.get(engine)?.value ?? [], describedIfPossible));
   }
 
-  async function describedIfPossible(where: ModelPlace): Promise<ModelFacts | undefined> {
+  async function describedIfPossible(where: ModelReference): Promise<ModelFacts | undefined> {
     return await facts.of(where, world.signal).catch(() => undefined);
   }
 
   const isLoaded = async (located: LocatedModel, maxAgeMs: number): Promise<boolean> =>
     (await residentOf(located, maxAgeMs)) !== undefined;
 
-  async function places(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
+  async function uniqueModels(all: readonly EngineModels[]): Promise<readonly LocatedModel[]> {
     const byName = new Map<string, LocatedModel[]>();
     for (const { engine, models } of all) {
       for (const model of models) {
@@ -288,7 +288,7 @@ export function createInventory(world: {
         if (held.length === 1) return held[0];
         return (await inOrderOfUse(held))[0];
       }),
-    ).then((found) => found.filter((place) => place !== undefined));
+    ).then((found) => found.filter((located) => located !== undefined));
   }
 
   async function locate(name: string, engineId?: string): Promise<readonly LocatedModel[]> {
@@ -308,12 +308,13 @@ export function createInventory(world: {
   /** Loaded first, engines that don't answer last; otherwise the engines' configured order stays. */
   async function inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
     const ranked = await Promise.all(
-      held.map(async (place) => {
-        const isDown = listCache.get(place.engine)?.failure !== undefined || world.stuck?.(place.engine) !== undefined;
-        return { place, order: isDown ? 2 : (await isLoaded(place, freshMs)) ? 0 : 1 };
+      held.map(async (located) => {
+        const isDown =
+          listCache.get(located.engine)?.failure !== undefined || world.stuck?.(located.engine) !== undefined;
+        return { located, order: isDown ? 2 : (await isLoaded(located, freshMs)) ? 0 : 1 };
       }),
     );
-    return ranked.toSorted((a, b) => a.order - b.order).map(({ place }) => place);
+    return ranked.toSorted((a, b) => a.order - b.order).map(({ located }) => located);
   }
 
   function forget(engine: Engine): void {
@@ -327,7 +328,7 @@ export function createInventory(world: {
     },
     lists,
     recentLists,
-    places,
+    uniqueModels,
     facts: facts.of,
     knownFacts: facts.known,
     resident,

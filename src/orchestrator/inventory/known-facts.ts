@@ -1,14 +1,14 @@
 import { createBoundedMap } from "../async/bounded-map.ts";
 import { LoadFailed } from "../errors.ts";
 import type { ModelFacts } from "../types.ts";
-import type { ModelPlace } from "./located-model.ts";
+import type { ModelReference } from "./located-model.ts";
 import type { Runners } from "./runners.ts";
 
 /** What engines said of their models, remembered; see `Inventory.facts`. */
 export interface KnownFacts {
-  of(where: ModelPlace, signal: AbortSignal): Promise<ModelFacts>;
+  of(where: ModelReference, signal: AbortSignal): Promise<ModelFacts>;
   /** Without asking. */
-  known(where: ModelPlace): ModelFacts | undefined;
+  known(where: ModelReference): ModelFacts | undefined;
   /** What could not be read may be readable now. */
   forgetUnreadable(): void;
 }
@@ -57,7 +57,7 @@ export function createKnownFacts(
   };
 }
 
-function keyOf({ engine, model }: ModelPlace): string {
+function keyOf({ engine, model }: ModelReference): string {
   // The embedded engine's digest is that of the weights: a model that was made anew of the same ones has another time.
   return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
 }

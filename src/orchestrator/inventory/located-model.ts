@@ -23,7 +23,7 @@ export function takesNoMemory({ engine, model }: LocatedModel): boolean {
 }
 
 /** Which model of which engine. */
-export interface ModelPlace {
+export interface ModelReference {
   readonly engine: Engine;
   readonly model: Pick<InstalledModel, "name" | "digest" | "modifiedAt">;
 }

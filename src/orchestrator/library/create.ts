@@ -93,12 +93,12 @@ interface Checked {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
-function baseOf(places: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {
-  const here = places.filter((place) => !takesNoMemory(place));
+function baseOf(located: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {
+  const here = located.filter((found) => !takesNoMemory(found));
   if (here.length === 0) {
-    const [place] = places;
-    if (place === undefined) throw new UnknownModel(`no model ${base}`, { hint: "call list_models" });
-    throw new InvalidRequest(`${place.model.name} runs on ${place.engine.id}'s cloud: nothing can be made of it here`, {
+    const [found] = located;
+    if (found === undefined) throw new UnknownModel(`no model ${base}`, { hint: "call list_models" });
+    throw new InvalidRequest(`${found.model.name} runs on ${found.engine.id}'s cloud: nothing can be made of it here`, {
       hint: "name a local model as base (list_models)",
     });
   }

@@ -3,7 +3,7 @@ import { type JournaledDocument, openDocument } from "../documents/document.ts";
 import type { DocumentFiles } from "../documents/files.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import { placeKey } from "../inventory/engine-key.ts";
+import { engineKey } from "../inventory/engine-key.ts";
 import type { Log } from "../log.ts";
 import { sameModel } from "../store/model-name.ts";
 import { isForever } from "../loading/expiry.ts";
@@ -23,7 +23,7 @@ export interface OwnedModelsStore {
 }
 
 const load = z.object({
-  /** `placeOf` it. */
+  /** Its `persistentKey`. */
   engine: z.string(),
   name: z.string(),
   digest: z.string().optional(),
@@ -33,7 +33,7 @@ const load = z.object({
   activeMs: z.number(),
 });
 /** With an address it is found again whatever its id is by then. */
-const placeOf = (engine: Engine): string => placeKey(engine) ?? engine.id;
+const persistentKey = (engine: Engine): string => engineKey(engine) ?? engine.id;
 
 const state = z.object({ loads: z.array(load) });
 
@@ -83,7 +83,7 @@ export function createOwnedModelsStore(parts: {
           const activeMs = lastMs - (lastMs % activityStepMs);
           // Keep-alives differ a little from answer to answer (`withEvictionBias`), which is not worth a write each.
           const told = own.told === undefined ? undefined : Math.floor(own.told);
-          return { engine: placeOf(engine), ...own, told, activeMs };
+          return { engine: persistentKey(engine), ...own, told, activeMs };
         }),
     );
     return { loads: [...loads, ...unseen.filter(({ engine }) => !loads.some((own) => own.engine === engine))] };
@@ -117,7 +117,7 @@ export function createOwnedModelsStore(parts: {
       try {
         const kept = [...(await open()).state.loads];
         for (const engine of inventory.engines) {
-          const own = kept.filter(({ engine: place }) => place === placeOf(engine));
+          const own = kept.filter(({ engine: key }) => key === persistentKey(engine));
           if (own.length === 0) continue;
           const residents = await inventory.resident(engine, 0);
           if (inventory.isUnresponsive(engine)) unseen = [...unseen, ...own];

@@ -200,15 +200,15 @@ export function createLoader(parts: {
     return operations.start<LoadResult>(
       { kind: "load", title: `load ${model.name}`, key: `load ${id} ${options.contextTokens} ${mayInstall}` },
       async ({ signal, report }) => {
-        const loadAt = async (place: LocatedModel): Promise<LoadResult> => {
-          const { installation } = place.engine;
+        const loadAt = async (target: LocatedModel): Promise<LoadResult> => {
+          const { installation } = target.engine;
           if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
             await installation.install(report, signal);
           }
-          return parts.enqueue(place, options, asker, report, signal);
+          return parts.enqueue(target, options, asker, report, signal);
         };
-        return firstThatKnows([located, ...elsewhere], loadAt, (place, error, next) => {
-          inventory.forget(place.engine);
+        return firstThatKnows([located, ...elsewhere], loadAt, (target, error, next) => {
+          inventory.forget(target.engine);
           report({ message: `${error.message}; ${next.engine.id} holds it, too` });
         });
       },

@@ -1,6 +1,6 @@
 import type { Engine } from "../engines/engine.ts";
 import { modelId } from "../inventory/model-id.ts";
-import { placeKey } from "../inventory/engine-key.ts";
+import { engineKey } from "../inventory/engine-key.ts";
 import type { KeptLearning, KeptLoad } from "../estimates/kept-learning.ts";
 import { keyOfName } from "../store/model-name.ts";
 import type { InstalledModel } from "../types.ts";
@@ -34,7 +34,7 @@ export function withKeptLoadSeconds(
     key: string,
   ): { readonly host: string; readonly name: string; readonly digest: string } | undefined {
     const engine = engineOf(key);
-    const host = engine && placeKey(engine);
+    const host = engine && engineKey(engine);
     if (engine === undefined || host === undefined) return undefined;
     const model = lastList(engine).find(({ name }) => modelId(engine.id, name) === key);
     if (model?.digest === undefined) return undefined;
@@ -75,7 +75,7 @@ export function withKeptLoadSeconds(
     },
     forget(key) {
       const engine = engineOf(key);
-      const host = engine && placeKey(engine);
+      const host = engine && engineKey(engine);
       const name = nameIn(key);
       before.set(
         name,

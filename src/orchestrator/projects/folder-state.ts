@@ -91,10 +91,10 @@ export function createFolderStates(now: () => number, profiles: readonly string[
 
 /** Names that come and go change the folder's own time; what they hold is of no interest but for `package.json`. */
 async function stampOf(folder: string): Promise<string> {
-  const places = [folder, path.join(folder, "package.json")];
+  const paths = [folder, path.join(folder, "package.json")];
   const stamps = await Promise.all(
-    places.map((place) =>
-      stat(place, { bigint: true }).then(
+    paths.map((each) =>
+      stat(each, { bigint: true }).then(
         ({ mtimeNs, ino }) => `${mtimeNs} ${ino}`,
         () => "-",
       ),

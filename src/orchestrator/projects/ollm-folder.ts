@@ -92,14 +92,14 @@ export async function stampOfOllm(folder: string): Promise<string> {
   const own = path.join(folder, ollmName);
   const templatesFolder = path.join(own, templatesName);
   const names = await readdir(templatesFolder).catch(() => []);
-  const places = [own, path.join(own, projectFileName), templatesFolder];
+  const paths = [own, path.join(own, projectFileName), templatesFolder];
   const templates = names
     .filter(isTemplateName)
     .toSorted()
     .slice(0, maxTemplates + 1);
   const stamps = await Promise.all(
-    [...places, ...templates.map((name) => path.join(templatesFolder, name))].map(async (place) => {
-      const found = await stat(place, { bigint: true }).catch(() => undefined);
+    [...paths, ...templates.map((name) => path.join(templatesFolder, name))].map(async (file) => {
+      const found = await stat(file, { bigint: true }).catch(() => undefined);
       // A folder's own times change with every file in it; what counts are the files.
       if (found === undefined) return "-";
       return found.isDirectory() ? `${found.ino}` : `${found.mtimeNs} ${found.ctimeNs} ${found.size} ${found.ino}`;

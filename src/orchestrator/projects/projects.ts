@@ -182,23 +182,23 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       }
       if (profile !== undefined) checkProfile(profile, [noProfile]);
       const chosen = folder === undefined ? before.folder : (await freshState(folder)).folder;
-      const place = chosen ?? caller.project?.folder;
-      if (place === undefined) folderOf(caller);
+      const current = chosen ?? caller.project?.folder;
+      if (current === undefined) folderOf(caller);
       callers.set(caller.id, {
         ...(chosen !== undefined && { folder: chosen }),
         ...(profile === undefined ? {} : { profile }),
       });
       toolsChanged();
       if (folder !== undefined) templatesChanged();
-      return place === undefined ? undefined : view(await states.of(place), true, profile);
+      return current === undefined ? undefined : view(await states.of(current), true, profile);
     },
     async projectAt(callerId, folder, detects) {
       const choice = callers.get(callerId) ?? {};
       callers.set(callerId, choice);
-      const place = choice.folder ?? folder;
-      if (place === undefined) return undefined;
-      watches.see(place);
-      return view(await states.of(place), detects, choice.profile);
+      const current = choice.folder ?? folder;
+      if (current === undefined) return undefined;
+      watches.see(current);
+      return view(await states.of(current), detects, choice.profile);
     },
     problems: trust.problems,
     forgetCaller: (callerId) => void callers.delete(callerId),

@@ -1,4 +1,4 @@
-/** How much a place in a ranking counts: `1 / (60 + rank)`. */
+/** How much a rank counts: `1 / (60 + rank)`. */
 const k = 60;
 
 /**
@@ -9,7 +9,7 @@ const k = 60;
 export function fuseRankings(rankings: readonly (readonly string[])[]): readonly string[] {
   const scores = new Map<string, number>();
   for (const ranking of rankings) {
-    ranking.forEach((id, place) => scores.set(id, (scores.get(id) ?? 0) + 1 / (k + place + 1)));
+    ranking.forEach((id, index) => scores.set(id, (scores.get(id) ?? 0) + 1 / (k + index + 1)));
   }
   return [...scores].toSorted(([, a], [, b]) => b - a).map(([id]) => id);
 }

@@ -196,8 +196,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
       const entries = chosen(caller, store, request);
       throwIfCancelled(caller.signal, "forget");
       if (entries.length === 0) return [];
-      const places = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
-      const { removed } = await write(store, { type: "forget", places });
+      const keys = entries.map(({ key, project }) => ({ key, ...(project === undefined ? {} : { project }) }));
+      const { removed } = await write(store, { type: "forget", keys });
       const gone = new Set(removed);
       return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
     },

@@ -11,7 +11,7 @@ export interface MemoryState {
   readonly entries: Map<MemoryId, MemoryEntry>;
 }
 
-const place = z.object({ key: z.string(), project: z.string().exactOptional() });
+const scopedKey = z.object({ key: z.string(), project: z.string().exactOptional() });
 
 const rememberedSchema = z.object({
   type: z.literal("remember"),
@@ -23,8 +23,8 @@ const rememberedSchema = z.object({
 /** What happens to memory; one line of the journal each. What an event leaves out stays as the key had it. */
 export const memoryEventSchema = z.discriminatedUnion("type", [
   rememberedSchema,
-  z.object({ type: z.literal("forget"), places: z.array(place) }),
-  z.object({ type: z.literal("access"), places: z.array(place.extend({ count: z.int().positive() })) }),
+  z.object({ type: z.literal("forget"), keys: z.array(scopedKey) }),
+  z.object({ type: z.literal("access"), keys: z.array(scopedKey.extend({ count: z.int().positive() })) }),
   z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(entrySchema) }),
 ]);
 export type MemoryEvent = z.infer<typeof memoryEventSchema>;
@@ -56,11 +56,11 @@ export function applyToMemory(state: MemoryState, event: MemoryEvent): MemoryCha
       return { put: [entry], removed: [], isListChanged: existing === undefined };
     }
     case "forget": {
-      const removed = event.places.map(({ project, key }) => idOf(project, key)).filter((id) => entries.delete(id));
+      const removed = event.keys.map(({ project, key }) => idOf(project, key)).filter((id) => entries.delete(id));
       return { put: [], removed, isListChanged: removed.length > 0 };
     }
     case "access": {
-      for (const { project, key, count } of event.places) {
+      for (const { project, key, count } of event.keys) {
         const entry = entries.get(idOf(project, key));
         if (entry === undefined) continue;
         entries.set(idOf(project, key), { ...entry, accessCount: entry.accessCount + count });

@@ -75,13 +75,13 @@ export async function openMemoryStore(parts: {
     if (touched.size === 0) return;
     const written = touched;
     touched = new Map();
-    const places = [...written.values()].map(({ entry: { key, project }, count }) => ({
+    const keys = [...written.values()].map(({ entry: { key, project }, count }) => ({
       key,
       ...(project === undefined ? {} : { project }),
       count,
     }));
     try {
-      await document.append({ type: "access", places });
+      await document.append({ type: "access", keys });
     } catch (error) {
       log.debug(`how often entries were recalled is not written: ${String(error)}`);
     }

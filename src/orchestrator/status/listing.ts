@@ -47,9 +47,9 @@ export async function listModels(
   for (const { engine, models } of lists) {
     if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
   }
-  const places = await source.inventory.places(lists);
+  const found = await source.inventory.uniqueModels(lists);
   const everything = await Promise.all(
-    places.map((place) => toListed(source, caller, place, states.get(place.engine.id), request)),
+    found.map((located) => toListed(source, caller, located, states.get(located.engine.id), request)),
   );
   const pulling = source.library
     .pulling()
@@ -183,10 +183,10 @@ async function fitOf(
     { model: model.name, engine: engine.id, contextTokens, estimate, fileBytes: model.sizeBytes, isLoaded },
     allIdle(state),
   );
-  const isPlaced = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
+  const hasMemory = isLoaded || source.loader.isLoading(modelId(engine.id, model.name));
   const { predictedBytes, method, margin } = plan.estimate;
   const { neededBytes, freeBytes } = plan;
-  return { fits: isPlaced || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
+  return { fits: hasMemory || plan.fits, numbers: { predictedBytes, neededBytes, freeBytes, method, margin } };
 }
 
 function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {

@@ -59,7 +59,7 @@ export async function engineStatus(inventory: Inventory, engine: Engine, signal:
   const answering = stuck === undefined ? "ok" : "stuck";
   const status = !isInstalled ? "not_installed" : health.isReachable ? answering : "unreachable";
   const message = isInstalled
-    ? withPlace(health.message ?? stuck, placeAmongOthers(inventory, engine))
+    ? withAddress(health.message ?? stuck, ambiguousAddress(inventory, engine))
     : `installed on demand (${formatBytes(engine.installation?.downloadBytes ?? 0)}) by pull_model or smart_load`;
   return {
     id: engine.id,
@@ -84,11 +84,11 @@ async function otherNames(inventory: Inventory, engine: Engine): Promise<Readonl
 }
 
 /** Which of several of its kind it is: their ids alone don't tell. Addresses hold no credentials (`parseOllamaHost`). */
-function placeAmongOthers({ engines }: Pick<Inventory, "engines">, { kind, address }: Engine): string | undefined {
+function ambiguousAddress({ engines }: Pick<Inventory, "engines">, { kind, address }: Engine): string | undefined {
   return engines.filter((other) => other.kind === kind).length > 1 ? address : undefined;
 }
 
-function withPlace(message: string | undefined, address: string | undefined): string | undefined {
+function withAddress(message: string | undefined, address: string | undefined): string | undefined {
   if (address === undefined || message?.includes(address.replace(/^https?:\/\//, "")) === true) return message;
   return message === undefined ? `at ${address}` : `at ${address}: ${message}`;
 }

@@ -9,7 +9,7 @@ import { commitManifest } from "./commit.ts";
 import type { StoreContext } from "./context.ts";
 import { asPullError } from "./download.ts";
 import { makePrivateFolder, readSmallFile, writeFileDurably } from "./files.ts";
-import { bringIn, checkSource, place, removeTemporary } from "./import.ts";
+import { bringIn, checkSource, storeBlob, removeTemporary } from "./import.ts";
 import { layersOf, type Layer, type Manifest, MAX_MANIFEST_BYTES, MEDIA_TYPES, parseManifest } from "./manifest.ts";
 import { formatModelName, type ModelName, parseModelName } from "./model-name.ts";
 import { pulled } from "./pull.ts";
@@ -42,7 +42,7 @@ export async function createModel(
         : await takeAdapter(context, recipe.adapterFile, temporary, report, signal);
     const outcome = await context.lock(async () => {
       const before = await ownManifest(context, parseModelName(base.name), base);
-      if (adapter !== undefined) await place(layout, temporary, adapter);
+      if (adapter !== undefined) await storeBlob(layout, temporary, adapter);
       const layers = await layersWith(context, before, recipe, base, adapter);
       const manifest = {
         schemaVersion: 2,

@@ -61,7 +61,7 @@ export async function importModel(
       layers: [{ mediaType: MEDIA_TYPES.model, digest: `sha256:${digest}`, size: sizeBytes }],
     };
     const outcome = await context.lock(async () => {
-      await place(layout, temporary, { mediaType: MEDIA_TYPES.model, digest, size: sizeBytes });
+      await storeBlob(layout, temporary, { mediaType: MEDIA_TYPES.model, digest, size: sizeBytes });
       await writeFileDurably(layout.blobFile(configDigest), config, layout.platform);
       return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
     });
@@ -242,7 +242,7 @@ async function hashFile(
  * Over whatever is there of that digest, unless it is certainly right: our own file, or the very same one. (Windows
  * can't replace a blob that a loaded model has open.)
  */
-export async function place(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {
+export async function storeBlob(layout: StoreLayout, temporary: string, blob: Layer): Promise<void> {
   const file = layout.blobFile(blob.digest);
   const state = await blobState(layout, blob);
   if (state === "there") return;

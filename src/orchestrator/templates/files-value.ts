@@ -2,8 +2,8 @@ import { frameFile } from "../text/file-frame.ts";
 import type { Piece } from "./render.ts";
 
 /**
- * What files put in the place of a variable: of one file its text, as if it had been typed there, of several each in a
- * frame with its name. A text that holds what ends its place in the template (`</text>`) stands in a frame, too.
+ * What files put in for a variable: of one file its text, as if it had been typed there, of several each in a
+ * frame with its name. A text that holds what ends the variable in the template (`</text>`) stands in a frame, too.
  */
 export function filesValue(
   files: readonly { readonly path: string; readonly text: string }[],
@@ -17,8 +17,8 @@ export function filesValue(
 }
 
 /**
- * What stands behind each place of the variable and may be taken for its end: the next line with something on it where
- * the place ends its own line, else marks on the same line. Words there end nothing.
+ * What stands behind each use of the variable and may be taken for its end: the next line with something on it where
+ * the variable ends its own line, else marks on the same line. Words there end nothing.
  */
 function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
   return pieces.flatMap((piece, index) => {

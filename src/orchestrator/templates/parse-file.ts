@@ -115,13 +115,13 @@ export async function parseTemplate(
 
 function problemOfIssue(issue: z.core.$ZodIssue | undefined, data: object): Problem {
   if (issue === undefined) return { problem: "is no template", path: [] };
-  const place = issue.path.map(String).join(".");
+  const field = issue.path.map(String).join(".");
   if (issue.code === "unrecognized_keys") {
     const [key = ""] = issue.keys;
     const [close] = nearestNames(key, fieldsAt(issue.path), 1);
     const advice = close === undefined ? `allowed: ${fieldsAt(issue.path).join(", ")}` : `did you mean ${close}?`;
     return {
-      problem: `unknown field ${[place, key].filter(Boolean).join(".")}, ${advice}`,
+      problem: `unknown field ${[field, key].filter(Boolean).join(".")}, ${advice}`,
       path: [...issue.path, key],
     };
   }
@@ -129,8 +129,8 @@ function problemOfIssue(issue: z.core.$ZodIssue | undefined, data: object): Prob
     (at, key) => (typeof at === "object" && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined),
     data,
   );
-  if (value === undefined) return { problem: `${place} is missing`, path: issue.path };
-  return { problem: `${place} ${expectation(issue)}, got ${shown(value)}`, path: issue.path };
+  if (value === undefined) return { problem: `${field} is missing`, path: issue.path };
+  return { problem: `${field} ${expectation(issue)}, got ${shown(value)}`, path: issue.path };
 }
 
 function expectation(issue: z.core.$ZodIssue): string {

@@ -14,7 +14,7 @@ export type Piece = string | Hole;
 /** Many holes for one long value multiply it, and no model reads so much. */
 const maxFilledCharacters = 16 * 1024 ** 2;
 
-/** Every place where something may happen. Linear: what stands in a hole can't hold the start of another. */
+/** Every position where something may happen. Linear: what stands in a hole can't hold the start of another. */
 const marks = /\{\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::([^{}\n\r]*))?\}|[{}]/g;
 
 /**

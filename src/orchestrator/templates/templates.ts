@@ -140,7 +140,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
       });
     }
     refuseDoubledBraces(request);
-    const { path, inside } = placeOf(caller, scope, folder);
+    const { path, inside } = locationOf(caller, scope, folder);
     const text = await templateYaml(fileOf(request));
     const parsed = await parseTemplate(text, name);
     if ("problem" in parsed) {
@@ -222,7 +222,7 @@ function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): 
   }
 }
 
-function placeOf(
+function locationOf(
   { project }: CallerContext,
   scope: "user" | "project",
   folder: string,

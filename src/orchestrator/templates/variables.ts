@@ -36,19 +36,19 @@ export function variablesOf(
   declared: readonly DeclaredVariable[],
   parts: TemplateParts,
 ): { readonly variables: readonly TemplateVariable[] } | VariableProblem {
-  const found = new Map<string, { readonly default?: string; readonly place: string }>();
+  const found = new Map<string, { readonly default?: string; readonly position: string }>();
   for (const part of ["template", "system"] as const) {
     for (const hole of parts[part].filter(isHole)) {
       const at = { part, line: hole.line };
-      const place = `${part} line ${hole.line}`;
+      const position = `${part} line ${hole.line}`;
       if (hole.name === "__proto__") return { problem: "a variable can't be named __proto__", at };
       const known = found.get(hole.name);
       if (known?.default !== undefined && hole.default !== undefined && known.default !== hole.default) {
-        const both = `${JSON.stringify(known.default)} (${known.place}) and ${JSON.stringify(hole.default)} (${place})`;
+        const both = `${JSON.stringify(known.default)} (${known.position}) and ${JSON.stringify(hole.default)} (${position})`;
         return { problem: `variable ${hole.name} has two defaults, ${both}: keep one`, at };
       }
       if (known === undefined || (known.default === undefined && hole.default !== undefined)) {
-        found.set(hole.name, { place, ...(hole.default !== undefined && { default: hole.default }) });
+        found.set(hole.name, { position, ...(hole.default !== undefined && { default: hole.default }) });
       }
     }
   }
@@ -64,7 +64,7 @@ export function variablesOf(
       return { problem: `variable ${name} stands nowhere in the text; ${advice}`, at };
     }
     if (variable.default !== undefined && inText.default !== undefined && variable.default !== inText.default) {
-      const both = `${JSON.stringify(variable.default)} (declared) and ${JSON.stringify(inText.default)} (${inText.place})`;
+      const both = `${JSON.stringify(variable.default)} (declared) and ${JSON.stringify(inText.default)} (${inText.position})`;
       return { problem: `variable ${name} has two defaults, ${both}: keep one`, at };
     }
     const fallback = variable.default ?? inText.default;

@@ -18,7 +18,7 @@ export interface CallerOrigin {
   readonly userHome: string;
 }
 
-interface Place {
+interface KnownFolder {
   readonly folder: string | undefined;
   /** Those that were asked for; undefined when the working directory was enough. */
   readonly roots: readonly string[] | undefined;
@@ -42,7 +42,7 @@ export function createCallerHome(
   let lookedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Where the caller works, looked for as seldom as settings are. */
-  let place: Place | undefined;
+  let lastFolder: KnownFolder | undefined;
 
   async function load(brain: Brain, configFile: string): Promise<OpenHome> {
     const { home, detectsProjects } = await loadIn(brain, configFile);
@@ -64,9 +64,9 @@ export function createCallerHome(
     brain: Brain,
     clientRoots: () => Promise<readonly string[]>,
   ): Promise<string | undefined> {
-    if (place !== undefined && now() - place.seenAtMs < freshMs) {
-      // Other roots are another place at once; the list is the same object until the client says that it changed.
-      if (place.roots === undefined || place.roots === (await clientRoots())) return place.folder;
+    if (lastFolder !== undefined && now() - lastFolder.seenAtMs < freshMs) {
+      // Other roots take effect at once; the list is the same object until the client says that it changed.
+      if (lastFolder.roots === undefined || lastFolder.roots === (await clientRoots())) return lastFolder.folder;
     }
     const seenAtMs = now();
     let roots: readonly string[] | undefined;
@@ -75,7 +75,7 @@ export function createCallerHome(
       brain.home,
       async () => (roots = await clientRoots()),
     );
-    place = { folder, roots, seenAtMs };
+    lastFolder = { folder, roots, seenAtMs };
     return folder;
   }
 

@@ -21,7 +21,7 @@ export function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean
   return requests.length > 0 && lease.pending() + requests.length > maxPendingRequests;
 }
 
-/** One session's place among those that may be open, and what is known of its traffic. */
+/** One of the sessions that may be open, and what is known of its traffic. */
 export interface Lease {
   /** An HTTP exchange of the session begins; the answer is called at its end. */
   exchange(): () => void;
@@ -46,7 +46,7 @@ export interface SessionSlots {
  * |----------------|--------------------|------------|
  * | some           | any                | never      |
  * | none           | some               | `graceMs`  |
- * | none           | none               | `idleMs`, or at once when a new session needs its place: the longest idle first |
+ * | none           | none               | `idleMs`, or at once when a new session needs room: the longest idle first |
  */
 export function createSessionSlots(limits: SessionLimits, timers: Timers): SessionSlots {
   /** Those at work have no way to make room. In the order in which they were used last. */
@@ -72,7 +72,7 @@ export function createSessionSlots(limits: SessionLimits, timers: Timers): Sessi
 
       const giveWay = (): void => {
         lease.release();
-        onExpire("it was idle, and a new session needed its place");
+        onExpire("it was idle, and a new session needed room");
       };
       const arm = (): void => {
         cancelTimer();

@@ -70,14 +70,14 @@ test("the table lists the clients of set-up and no others", () => {
 
 test.each(cases)("$id on $platform keeps its servers in the documented file", ({ platform, id }) => {
   const client = clientTable(machines[platform]).find((one) => one.id === id);
-  expect(client?.places.map(({ file }) => file)).toEqual(files[platform][id]);
+  expect(client?.locations.map(({ file }) => file)).toEqual(files[platform][id]);
   expect(client?.source).toMatch(/^https:\/\//);
 });
 
 test.each(cases)("$id on $platform is found by a sign of it, and not without", ({ platform, id }) => {
   const facts = machines[platform];
   const client = clientTable(facts).find((one) => one.id === id);
-  for (const { file, signs } of client?.places ?? []) {
+  for (const { file, signs } of client?.locations ?? []) {
     for (const sign of signs) {
       const found = findTargets(facts, [], (path) => path === sign).filter((target) => target.client.id === id);
       expect(found.map((target) => target.file)).toEqual([file]);
@@ -113,7 +113,7 @@ test.each([
 
 describe("where a machine differs", () => {
   const fileOf = (facts: ClientFacts, id: string) =>
-    clientTable(facts).find((client) => client.id === id)?.places[0]?.file;
+    clientTable(facts).find((client) => client.id === id)?.locations[0]?.file;
 
   test("variables of the clients move their files", () => {
     const environment = { CODEX_HOME: "/c", CLAUDE_CONFIG_DIR: "/d", XDG_CONFIG_HOME: "/x" };
@@ -172,7 +172,7 @@ test("docs/clients.md has every file and source of the table", async () => {
   ];
   const rows = page.split("\n").map((line) => line.replaceAll(/ +/g, " "));
   for (const [index, client] of clientTable(machines.linux).entries()) {
-    const cells = withNames.map((clients) => clients[index]?.places.map(({ file }) => `\`${file}\``).join(" or "));
+    const cells = withNames.map((clients) => clients[index]?.locations.map(({ file }) => `\`${file}\``).join(" or "));
     expect(rows).toContain(
       `| ${client.name} (\`${client.id}\`) | ${cells.join(" | ")} | \`${client.container}\`, ${client.format} |`,
     );

@@ -65,7 +65,7 @@ describe("settings that follow their file", () => {
     expect(settings.current().queue.maxWaiting).toBe(64);
   });
 
-  it("stay the same object when a file says the same in other words, but its places are new", async () => {
+  it("stay the same object when a file says the same in other words, but its positions are new", async () => {
     await write("queue: {maxWaiting: 3}\n");
     const { settings, heard } = await follow();
     const before = { settings: settings.current(), file: settings.file() };

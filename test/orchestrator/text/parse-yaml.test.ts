@@ -5,7 +5,7 @@ import { maxForeignTokens, parseYaml } from "../../../src/orchestrator/text/pars
 const limit = 64 * 1024;
 
 describe("parseYaml", () => {
-  it("gives plain data with the places of its nodes", async () => {
+  it("gives plain data with the positions of its nodes", async () => {
     const parsed = await parseYaml("a: 1\nb: [x, {c: true}]\nd: 2026-11-21\n", limit);
     expect(parsed).toMatchObject({ value: { a: 1, b: ["x", { c: true }], d: "2026-11-21" } });
   });

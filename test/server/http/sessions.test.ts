@@ -43,9 +43,9 @@ it("at the cap the session that is idle for the longest time gives way, never on
   first?.received(request(2));
   first?.sent(answer(2));
   expect(take("third")).toBeDefined();
-  expect(gone).toEqual(["second: it was idle, and a new session needed its place"]);
+  expect(gone).toEqual(["second: it was idle, and a new session needed room"]);
   expect(take("fourth")).toBeDefined();
-  expect(gone.slice(1)).toEqual(["first: it was idle, and a new session needed its place"]);
+  expect(gone.slice(1)).toEqual(["first: it was idle, and a new session needed room"]);
   expect([working?.pending(), taken.count()]).toEqual([1, 3]);
 });
 

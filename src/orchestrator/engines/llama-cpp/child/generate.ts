@@ -1,6 +1,6 @@
 import { whileEvaluatedAnew } from "./evaluated-anew.ts";
 import type { Prefill } from "./prefill.ts";
-import { chooseSequence, createDisplacedPrompts } from "./sequences.ts";
+import { chooseSequence, createEvictedPrompts } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { promptOf } from "./chat-template.ts";
 import type {
@@ -40,10 +40,10 @@ const worthKeepingTokens = 64;
 export function createGenerator(parts: GeneratorParts) {
   const { library, llama, model, contextTokens } = parts;
   const sequences = [{ sequence: parts.firstSequence, lastUse: 0 }];
-  const displaced = createDisplacedPrompts();
+  const evicted = createEvictedPrompts();
   let uses = 0;
 
-  async function place(prompt: Token[], mostSequences: number, signal: AbortSignal): Promise<ContextSequence> {
+  async function claimSequence(prompt: Token[], mostSequences: number, signal: AbortSignal): Promise<ContextSequence> {
     const states = sequences.map(({ sequence, lastUse }) => ({
       commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
       heldTokens: sequence.nextTokenIndex,
@@ -99,13 +99,13 @@ export function createGenerator(parts: GeneratorParts) {
     const reading = () => emit({ type: "phase", phase: "prefill" });
     reading();
     const startedAt = performance.now();
-    const sequence = await place(prompt, request.sequences, signal);
+    const sequence = await claimSequence(prompt, request.sequences, signal);
     const beforeLast = prompt.slice(0, -1);
     const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
-    displaced.note(sequence.contextTokens, firstDifferentIndex);
+    evicted.note(sequence.contextTokens, firstDifferentIndex);
     await whileEvaluatedAnew(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reading);
     const cachedPromptTokens = sequence.nextTokenIndex;
-    const recomputedTokens = displaced.missedTokens(beforeLast, cachedPromptTokens);
+    const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
     await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, reading);
 
     emit({ type: "phase", phase: "decode" });

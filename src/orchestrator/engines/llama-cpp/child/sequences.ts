@@ -1,4 +1,4 @@
-/** What is known of one sequence when a prompt looks for its place. */
+/** What is known of one sequence when a prompt is assigned to one. */
 export interface SequenceState {
   /** Tokens it shares with the prompt, from the first on. */
   readonly commonTokens: number;
@@ -8,7 +8,7 @@ export interface SequenceState {
   readonly lastUse: number;
 }
 
-/** How likely a conversation is to go on when another one wants its place: a guess. */
+/** How likely a conversation is to go on when another one wants its sequence: a guess. */
 const returnChance = 0.5;
 
 /**
@@ -26,29 +26,29 @@ export function chooseSequence(states: readonly SequenceState[]): number {
   return chosen;
 }
 
-/** Conversations that lost their place in the cache and are remembered as text: four of them take next to nothing. */
-const mostDisplaced = 4;
+/** Conversations that were evicted from the cache and are remembered as text: four of them take next to nothing. */
+const maxEvicted = 4;
 
 /** What another conversation overwrote, so that a return shows what one more sequence would have saved. */
-export interface DisplacedPrompts {
+export interface EvictedPrompts {
   /** `tokens`: all that the sequence held; the first `keptTokens` stay. */
   note(tokens: readonly number[], keptTokens: number): void;
   /** Tokens that `prompt` would have found in the cache, beyond the `cachedTokens` that it finds. */
   missedTokens(prompt: readonly number[], cachedTokens: number): number;
 }
 
-export function createDisplacedPrompts(): DisplacedPrompts {
-  let displaced: (readonly number[])[] = [];
+export function createEvictedPrompts(): EvictedPrompts {
+  let evicted: (readonly number[])[] = [];
   return {
     note(tokens, keptTokens) {
-      if (tokens.length > keptTokens) displaced = [tokens, ...displaced].slice(0, mostDisplaced);
+      if (tokens.length > keptTokens) evicted = [tokens, ...evicted].slice(0, maxEvicted);
     },
     missedTokens(prompt, cachedTokens) {
-      const shared = displaced.map((tokens) => commonLength(tokens, prompt));
+      const shared = evicted.map((tokens) => commonLength(tokens, prompt));
       const most = Math.max(0, ...shared);
       if (most <= cachedTokens) return 0;
       // It is back.
-      displaced = displaced.filter((_, index) => shared[index] !== most);
+      evicted = evicted.filter((_, index) => shared[index] !== most);
       return most - cachedTokens;
     },
   };

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import {
   chooseSequence,
-  createDisplacedPrompts,
+  createEvictedPrompts,
 } from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
 
 describe("the sequence of a prompt", () => {
@@ -66,25 +66,25 @@ describe("a conversation whose cache was overwritten", () => {
   const file = tokens(1_000, 300);
 
   it("misses, when it is back, what it held beyond what is cached now", () => {
-    const displaced = createDisplacedPrompts();
+    const displaced = createEvictedPrompts();
     displaced.note([1, 2, 3, ...file, 7], 3);
     expect(displaced.missedTokens([1, 2, 3, ...file, 8, 9], 3)).toBe(300);
   });
   it("misses nothing a second time: it is cached again", () => {
-    const displaced = createDisplacedPrompts();
+    const displaced = createEvictedPrompts();
     displaced.note(file, 0);
     displaced.missedTokens(file, 0);
     expect(displaced.missedTokens(file, 0)).toBe(0);
   });
   it("misses nothing while it continues, and others have nothing to miss", () => {
-    const displaced = createDisplacedPrompts();
+    const displaced = createEvictedPrompts();
     displaced.note(file, file.length);
     expect(displaced.missedTokens(file, file.length)).toBe(0);
     displaced.note(file, 0);
     expect(displaced.missedTokens(tokens(9_000, 300), 0)).toBe(0);
   });
   it("is forgotten after four others", () => {
-    const displaced = createDisplacedPrompts();
+    const displaced = createEvictedPrompts();
     displaced.note(file, 0);
     for (let other = 1; other <= 4; other += 1) displaced.note(tokens(other * 10_000, 300), 0);
     expect(displaced.missedTokens(file, 0)).toBe(0);
