@@ -30,8 +30,8 @@ const listener = await openHttpListener({
   settings: () => brain.settings.http,
   version,
   log,
-  hostFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),
-  makeServer: (host) => mountFixtures(createServer(host)),
+  partsFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),
+  makeServer: (parts) => mountFixtures(createServer(parts)),
 });
 process.stdout.write(`${JSON.stringify({ url: listener.url, token_file: listener.tokenFile })}\n`);
 await once(process, "SIGTERM");

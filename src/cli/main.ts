@@ -1,4 +1,4 @@
-import { openHostStreams } from "../ipc/host-streams.ts";
+import { openClientStreams } from "../ipc/client-streams.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { build } from "../version.ts";
 import { runFront } from "./front/front.ts";
@@ -29,7 +29,7 @@ if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => (await import("./front/rescue.ts")).rescue,
     serveAlone: () => runAlone(["--standalone", ...words]),
-    openStreams: openHostStreams,
+    openStreams: openClientStreams,
     exit: (code) => process.exit(code),
   });
 } else if (words.includes("--standalone")) {

@@ -141,7 +141,7 @@ function heldBy({ home, pid, version, socket, isStandalone }: ClaimRecord): Owne
   const what = isStandalone ? "a standalone server" : "an owner";
   return new OwnerUnavailable(`${home} is held by ${what} of version ${version} (pid ${pid}, ${socket})`, {
     hint: isStandalone
-      ? "Close the host that started it, or set another OLLM_HOME."
+      ? "Close the client that started it, or set another OLLM_HOME."
       : "Run `ollm` without --standalone, stop it with `ollm daemon stop`, or set another OLLM_HOME.",
   });
 }

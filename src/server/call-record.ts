@@ -1,5 +1,5 @@
 import * as errors from "../orchestrator/errors.ts";
-import type { CallRecord } from "./host.ts";
+import type { CallRecord } from "./server-parts.ts";
 
 /** How a call ended, for the log of calls. */
 export type CallOutcome = Pick<CallRecord, "outcome" | "error" | "model" | "answer">;

@@ -2,7 +2,7 @@ import type { Server } from "@modelcontextprotocol/server";
 import type { RequestFacts } from "./call-facts.ts";
 import { createChangeFeed } from "./change-feed.ts";
 import { CheckedServer } from "./checked-server.ts";
-import type { ServerHost } from "./host.ts";
+import type { ServerParts } from "./server-parts.ts";
 import { serverIcon } from "./icons.ts";
 import { instructions } from "./instructions.ts";
 import type { ChangeEvent } from "./list-events.ts";
@@ -15,14 +15,14 @@ import { createToolWatch } from "./tool-watch.ts";
 const listTtlMs = 300_000;
 
 /**
- * One MCP server for one connection, of either protocol era. Hosts wait for `initialize`, so it imports what that
+ * One MCP server for one connection, of either protocol era. Clients wait for `initialize`, so it imports what that
  * needs and nothing else: tools, resources and the brain itself are loaded by the first request for them.
  * `listens` are the modern streams of a connection that lasts; without them a modern server tells of no changes.
  */
-export function createServer(givenHost: ServerHost, listens?: Listens): Server {
+export function createServer(givenParts: ServerParts, listens?: Listens): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
   const server = new CheckedServer(
-    { name: "ollm-mcp", title: "ollm: local language models", version: givenHost.version, icons: [serverIcon] },
+    { name: "ollm-mcp", title: "ollm: local language models", version: givenParts.version, icons: [serverIcon] },
     {
       instructions,
       capabilities: {
@@ -34,21 +34,21 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
       },
       cacheHints: { "tools/list": hint, "server/discover": hint, "resources/templates/list": hint },
     },
-    givenHost.log,
+    givenParts.log,
   );
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
-  server.onerror = (error) => givenHost.log.debug(`protocol: ${error.message}`);
+  server.onerror = (error) => givenParts.log.debug(`protocol: ${error.message}`);
 
-  const feed = createChangeFeed(async () => (await givenHost.open()).orchestrator, givenHost.log);
+  const feed = createChangeFeed(async () => (await givenParts.open()).orchestrator, givenParts.log);
   // Modern clients without a stream, and legacy ones before their handshake ends, have asked for nothing.
   let isTold = listens !== undefined;
-  const knownRoots = createKnownRoots((message) => givenHost.log.debug(message), Date.now);
-  const host: ServerHost = {
-    ...givenHost,
+  const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
+  const parts: ServerParts = {
+    ...givenParts,
     knownRoots,
     askedProjects: new Set(),
     async open() {
-      const home = await givenHost.open();
+      const home = await givenParts.open();
       if (isTold) feed.attach(home.orchestrator);
       return home;
     },
@@ -59,21 +59,21 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
       return await answer;
     } finally {
       // Before it leaves: who reads it may kill us at once.
-      host.noteAnswered?.();
+      parts.noteAnswered?.();
     }
   }
 
   const calls = once(() => import("./handle-tools.ts"));
   const toolWatch = createToolWatch<RequestFacts>({
-    offered: async (facts) => (await calls()).offeredNames(host, facts),
+    offered: async (facts) => (await calls()).offeredNames(parts, facts),
     tell: () => server.sendToolListChanged(),
     after: later,
-    log: host.log,
+    log: parts.log,
   });
   feed.subscribe((event) => {
     // Of all callers' tools: whether this one's are others now is found out first.
     if (event.kind === "tools_list_changed") return toolWatch.recheck(true);
-    tell(server, event).catch((error: unknown) => host.log.debug(`protocol: ${String(error)}`));
+    tell(server, event).catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
   });
   listens?.onOpen((uris) => feed.watch(uris));
   // Only the legacy era has this notification.
@@ -84,15 +84,15 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
   server.onclose = () => {
     feed.close();
     toolWatch.close();
-    givenHost.forget?.();
+    givenParts.forget?.();
   };
 
   server.setRequestHandler("tools/list", async ({ params }, context) =>
-    answering((await calls()).listTools(server, context, host, params?.cursor, toolWatch)),
+    answering((await calls()).listTools(server, context, parts, params?.cursor, toolWatch)),
   );
   server.setRequestHandler("tools/call", async ({ params }, context) => {
     try {
-      return await answering((await calls()).handleCall(server, context, params, host));
+      return await answering((await calls()).handleCall(server, context, params, parts));
     } finally {
       toolWatch.recheck();
     }
@@ -102,22 +102,22 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
     toolWatch.recheck();
   });
 
-  offerTasks(server, host);
+  offerTasks(server, parts);
 
   const reads = once(() => import("./handle-resources.ts"));
   server.setRequestHandler("resources/list", async ({ params }, context) =>
-    answering((await reads()).listResources(server, context, host, params?.cursor)),
+    answering((await reads()).listResources(server, context, parts, params?.cursor)),
   );
   server.setRequestHandler("resources/templates/list", async ({ params }) =>
     (await reads()).listTemplates(params?.cursor),
   );
   server.setRequestHandler("resources/read", async ({ params }, context) =>
-    answering((await reads()).readResource(server, context, params.uri, host)),
+    answering((await reads()).readResource(server, context, params.uri, parts)),
   );
 
   const subscriptions = once(async () => (await import("./subscriptions.ts")).createSubscriptions(feed));
   server.setRequestHandler("resources/subscribe", async ({ params }, context) =>
-    (await subscriptions()).subscribe(server, context, params.uri, host),
+    (await subscriptions()).subscribe(server, context, params.uri, parts),
   );
   server.setRequestHandler("resources/unsubscribe", async ({ params }) =>
     (await subscriptions()).unsubscribe(params.uri),
@@ -125,14 +125,14 @@ export function createServer(givenHost: ServerHost, listens?: Listens): Server {
 
   const prompts = once(() => import("./handle-prompts.ts"));
   server.setRequestHandler("prompts/list", async ({ params }, context) =>
-    answering((await prompts()).listPrompts(server, context, host, params?.cursor)),
+    answering((await prompts()).listPrompts(server, context, parts, params?.cursor)),
   );
   server.setRequestHandler("prompts/get", async ({ params }, context) =>
-    answering((await prompts()).getPrompt(server, context, params, host)),
+    answering((await prompts()).getPrompt(server, context, params, parts)),
   );
 
   server.setRequestHandler("completion/complete", async ({ params }, context) =>
-    answering((await import("./handle-completions.ts")).complete(server, context, params, host)),
+    answering((await import("./handle-completions.ts")).complete(server, context, params, parts)),
   );
   return server;
 }

@@ -14,7 +14,7 @@ import type { PromptContext } from "../prompts/definition.ts";
 import type { ResourceContext } from "../resources/definition.ts";
 import { promptContext, valuesOfPrompt } from "./handle-prompts.ts";
 import { resourceContext } from "./handle-resources.ts";
-import type { ServerHost } from "./host.ts";
+import type { ServerParts } from "./server-parts.ts";
 
 /** As many as the protocol allows in one answer. */
 const maxValues = 100;
@@ -30,13 +30,13 @@ export async function complete(
   server: Server,
   context: ServerContext,
   { ref, argument }: CompleteRequestParams,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<CompleteResult> {
-  const reading = (): Promise<ResourceContext> => resourceContext(server, context, host);
+  const reading = (): Promise<ResourceContext> => resourceContext(server, context, parts);
   const known =
     ref.type === "ref/resource"
       ? await membersOf(ref.uri, argument.name, reading)
-      : await valuesOfArgument(ref.name, argument.name, await promptContext(server, context, host), host);
+      : await valuesOfArgument(ref.name, argument.name, await promptContext(server, context, parts), parts);
   const values = matching(argument.value, known);
   return {
     completion: {
@@ -70,9 +70,9 @@ async function valuesOfArgument(
   prompt: string,
   name: string,
   context: PromptContext,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<readonly string[]> {
-  const known = await valuesOfPrompt(prompt, name, context, host);
+  const known = await valuesOfPrompt(prompt, name, context, parts);
   if (known !== undefined) return known;
   const { orchestrator, caller } = context;
   switch (name) {

@@ -22,7 +22,7 @@ import { callFacts, requestFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
 import { filesOfCaller } from "./caller-files.ts";
 import { textFor } from "./hide-paths.ts";
-import { callerContext, homeOf, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type ServerParts } from "./server-parts.ts";
 import { promptIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
 
@@ -35,10 +35,10 @@ interface KnownPrompt {
 export async function listPrompts(
   server: Server,
   context: ServerContext,
-  host: ServerHost,
+  parts: ServerParts,
   cursor?: string,
 ): Promise<ListPromptsResult> {
-  const known = await knownPrompts(await promptContext(server, context, host), host);
+  const known = await knownPrompts(await promptContext(server, context, parts), parts);
   const { entries, ...next } = pageOf("prompts", known, cursor);
   return { prompts: entries.map(({ prompt }) => entryOf(prompt)), ...next };
 }
@@ -51,11 +51,11 @@ export async function getPrompt(
   server: Server,
   context: ServerContext,
   params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<GetPromptResult | InputRequiredResult> {
-  const asking = await promptContext(server, context, host);
-  const { source, prompt } = await findPrompt(params.name, asking, host);
-  // Hosts send an empty text for what their user left out.
+  const asking = await promptContext(server, context, parts);
+  const { source, prompt } = await findPrompt(params.name, asking, parts);
+  // Clients send an empty text for what their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
   const { canAsk, inputResponses } = callFacts(server, context, given);
   try {
@@ -72,7 +72,7 @@ export async function getPrompt(
     if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
     throw missingInput(`prompt ${prompt.name}`, again.needsInput);
   } catch (error) {
-    const text = textFor(host, undefined, given)(errorText(error, `prompt ${prompt.name}`, host.log));
+    const text = textFor(parts, undefined, given)(errorText(error, `prompt ${prompt.name}`, parts.log));
     const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
     throw new ProtocolError(code, text);
   }
@@ -83,26 +83,30 @@ export async function valuesOfPrompt(
   name: string,
   argument: string,
   asking: PromptContext,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<readonly string[] | undefined> {
-  const { source } = await findPrompt(name, asking, host);
+  const { source } = await findPrompt(name, asking, parts);
   return source.valuesOf?.(name, argument, asking);
 }
 
 /** The brain, the caller and its files, as prompts see them. */
-export async function promptContext(server: Server, context: ServerContext, host: ServerHost): Promise<PromptContext> {
+export async function promptContext(
+  server: Server,
+  context: ServerContext,
+  parts: ServerParts,
+): Promise<PromptContext> {
   const facts = requestFacts(server, context);
-  const home = await homeOf(host, facts);
-  const files = filesOfCaller(facts, host, home);
+  const home = await homeOf(parts, facts);
+  const files = filesOfCaller(facts, parts, home);
   return {
     orchestrator: home.orchestrator,
-    caller: callerContext(facts, host, home),
+    caller: callerContext(facts, parts, home),
     readText: (paths) => files.readText(paths),
   };
 }
 
-async function findPrompt(name: string, asking: PromptContext, host: ServerHost): Promise<KnownPrompt> {
-  const known = await knownPrompts(asking, host);
+async function findPrompt(name: string, asking: PromptContext, parts: ServerParts): Promise<KnownPrompt> {
+  const known = await knownPrompts(asking, parts);
   const found = known.find(({ prompt }) => prompt.name === name);
   if (found !== undefined) return found;
   const names = known.map(({ prompt }) => prompt.name);
@@ -112,7 +116,7 @@ async function findPrompt(name: string, asking: PromptContext, host: ServerHost)
 }
 
 /** Of all sources, each name once. A source that fails keeps nothing from the others. */
-async function knownPrompts(asking: PromptContext, host: ServerHost): Promise<readonly KnownPrompt[]> {
+async function knownPrompts(asking: PromptContext, parts: ServerParts): Promise<readonly KnownPrompt[]> {
   const known = new Map<string, KnownPrompt>();
   for (const source of promptSources) {
     try {
@@ -120,7 +124,7 @@ async function knownPrompts(asking: PromptContext, host: ServerHost): Promise<re
         if (!known.has(prompt.name)) known.set(prompt.name, { prompt, source });
       }
     } catch (error) {
-      host.log.warn(`prompts: ${errorText(error, source.name, host.log)}`);
+      parts.log.warn(`prompts: ${errorText(error, source.name, parts.log)}`);
     }
   }
   return [...known.values()];

@@ -22,7 +22,7 @@ import { isTemplate, matchResource } from "../resources/match.ts";
 import { requestFacts } from "./call-facts.ts";
 import { errorText } from "./error-text.ts";
 import { textFor } from "./hide-paths.ts";
-import { callerContext, homeOf, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type ServerParts } from "./server-parts.ts";
 import { resourceIcon } from "./icons.ts";
 import { pageOf } from "./pagination.ts";
 
@@ -34,18 +34,18 @@ const absences = [UnknownModel, UnknownJob, UnknownTemplate, UnknownMemory, Unkn
 export async function listResources(
   server: Server,
   context: ServerContext,
-  host: ServerHost,
+  parts: ServerParts,
   cursor?: string,
 ): Promise<ListResourcesResult> {
   const entries = resources.filter((definition) => !isTemplate(definition)).map((definition) => entryOf(definition));
   for (const definition of resources) {
     if (definition.list === undefined) continue;
     try {
-      const members = await definition.list(await resourceContext(server, context, host));
+      const members = await definition.list(await resourceContext(server, context, parts));
       entries.push(...members.map((member) => ({ ...entryOf(definition), ...member, title: member.name })));
     } catch (error) {
       // The fixed resources are still worth listing; the reason is in the log and in system_status.
-      host.log.warn(`resources/list: ${errorText(error, definition.name, host.log)}`);
+      parts.log.warn(`resources/list: ${errorText(error, definition.name, parts.log)}`);
     }
   }
   const { entries: page, ...next } = pageOf("resources", entries, cursor);
@@ -70,16 +70,16 @@ export async function readResource(
   server: Server,
   context: ServerContext,
   uri: string,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<ReadResourceResult> {
   const match = matchResource(resources, uri);
   if (match === undefined) throw new ResourceNotFoundError(uri);
   const { definition, variables } = match;
   try {
-    const content = await definition.read(variables, await resourceContext(server, context, host));
+    const content = await definition.read(variables, await resourceContext(server, context, parts));
     return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
   } catch (error) {
-    const text = textFor(host, undefined, uri)(errorText(error, uri, host.log));
+    const text = textFor(parts, undefined, uri)(errorText(error, uri, parts.log));
     if (absences.some((absence) => error instanceof absence)) throw new ResourceNotFoundError(uri, text);
     const isInvalid = error instanceof InvalidRequest;
     throw new ProtocolError(isInvalid ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, text);
@@ -91,22 +91,22 @@ export async function checkResource(
   server: Server,
   context: ServerContext,
   uri: string,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<void> {
   const match = matchResource(resources, uri);
   if (match !== undefined && !isTemplate(match.definition)) return;
-  await readResource(server, context, uri, host);
+  await readResource(server, context, uri, parts);
 }
 
 /** The brain and the caller of one request, as resources see them. */
 export async function resourceContext(
   server: Server,
   context: ServerContext,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<ResourceContext> {
   const facts = requestFacts(server, context);
-  const home = await homeOf(host, facts);
-  return { orchestrator: home.orchestrator, caller: callerContext(facts, host, home) };
+  const home = await homeOf(parts, facts);
+  return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home) };
 }
 
 /** Only the modern era knows how long an answer keeps; without a word of ours the SDK says "not at all". */

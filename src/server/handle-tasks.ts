@@ -11,7 +11,7 @@ import { UnknownJob } from "../orchestrator/errors.ts";
 import type { Job } from "../orchestrator/facade.ts";
 import { tools } from "../tools/index.ts";
 import { requestFacts } from "./call-facts.ts";
-import { callerContext, type ServerHost } from "./host.ts";
+import { callerContext, type ServerParts } from "./server-parts.ts";
 import { taskOf } from "./task-data.ts";
 import { resultOf } from "./tool-result.ts";
 import { tasksExtension, type TaskMethod } from "./tasks.ts";
@@ -25,16 +25,16 @@ export async function handleTask(
   id: string,
   server: Server,
   context: ServerContext,
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<Result> {
   const facts = requestFacts(server, context);
   if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
   if (!facts.takesTasks) {
     throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });
   }
-  const home = await host.open();
+  const home = await parts.open();
   const { jobs } = home.orchestrator;
-  const caller = callerContext(facts, host, home);
+  const caller = callerContext(facts, parts, home);
   try {
     const job = await (method === "tasks/cancel" ? jobs.cancel(caller, id) : jobs.get(caller, id));
     return method === "tasks/get" ? { ...taskOf(job, jobs.keepHours), ...endOf(job) } : {};

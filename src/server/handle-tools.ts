@@ -8,7 +8,7 @@ import type {
 import { OrchestratorError } from "../orchestrator/errors.ts";
 import { tools } from "../tools/index.ts";
 import { callFacts, requestFacts, type RequestFacts } from "./call-facts.ts";
-import { homeOf, type ServerHost } from "./host.ts";
+import { homeOf, type ServerParts } from "./server-parts.ts";
 import { isShell, noSuchTool, offerOf, plainOffer } from "./offer.ts";
 import { pageOf } from "./pagination.ts";
 import { callTool } from "./pipeline.ts";
@@ -19,12 +19,12 @@ import type { ToolWatch } from "./tool-watch.ts";
 export async function listTools(
   server: Server,
   context: ServerContext,
-  host: ServerHost,
+  parts: ServerParts,
   cursor?: string,
   watch?: ToolWatch<RequestFacts>,
 ): Promise<ListToolsResult> {
   const facts = requestFacts(server, context);
-  const names = await offeredNames(host, facts);
+  const names = await offeredNames(parts, facts);
   watch?.listed(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
   const { entries, ...next } = pageOf("tools", offered, cursor);
@@ -33,12 +33,12 @@ export async function listTools(
 
 /** Names of the tools on offer, in their order. */
 export async function offeredNames(
-  host: ServerHost,
+  parts: ServerParts,
   facts: Pick<RequestFacts, "client" | "clientRoots">,
 ): Promise<readonly string[]> {
   if (isShell(facts.client)) return tools.map(({ name }) => name);
   try {
-    return offerOf(await homeOf(host, facts)).names;
+    return offerOf(await homeOf(parts, facts)).names;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     return plainOffer().names;
@@ -50,9 +50,9 @@ export async function handleCall(
   server: Server,
   context: ServerContext,
   params: { readonly name: string; readonly arguments?: unknown },
-  host: ServerHost,
+  parts: ServerParts,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
   if (tool === undefined) throw noSuchTool(params.name);
-  return callTool(tool, callFacts(server, context, params.arguments), host);
+  return callTool(tool, callFacts(server, context, params.arguments), parts);
 }

@@ -1,5 +1,5 @@
 import path from "node:path";
-import type { OpenHome, ServerHost } from "./host.ts";
+import type { OpenHome, ServerParts } from "./server-parts.ts";
 import { isInside } from "./paths.ts";
 
 /** Stands for a path of the server's machine. */
@@ -41,8 +41,8 @@ function startsWithFolder(text: string, at: number, folder: string): boolean {
 }
 
 /** How texts are shown to the caller of one request: over HTTP, where it may be on another machine, without its paths. */
-export function textFor(host: ServerHost, home: OpenHome | undefined, given: unknown): (text: string) => string {
-  if (host.caller.mayOfferRoots) return (text) => text;
+export function textFor(parts: ServerParts, home: OpenHome | undefined, given: unknown): (text: string) => string {
+  if (parts.caller.mayOfferRoots) return (text) => text;
   const known = { roots: home?.fileRoots ?? [], given: textsIn(given) };
   return (text) => hidePaths(text, home === undefined ? known : { ...known, home: path.dirname(home.configFile) });
 }

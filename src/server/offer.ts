@@ -3,7 +3,7 @@ import { neededTools } from "../orchestrator/facade-projects.ts";
 import { nearestNames } from "../orchestrator/text/nearest.ts";
 import { tools } from "../tools/index.ts";
 import { toolsOnOffer, type ToolsOnOffer } from "../tools/tool-sets.ts";
-import type { OpenHome } from "./host.ts";
+import type { OpenHome } from "./server-parts.ts";
 
 const all = (): readonly string[] => tools.map(({ name }) => name);
 

@@ -9,7 +9,7 @@ import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from ".
 import { errorText } from "./error-text.ts";
 import { filesOfCaller } from "./caller-files.ts";
 import { textFor, withErrors } from "./hide-paths.ts";
-import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { jobAnswer } from "./job-answer.ts";
 import { createTie, type Tie } from "./let-go.ts";
 import { checkOffered } from "./offer.ts";
@@ -35,7 +35,7 @@ type Ended =
 export async function callTool(
   tool: ToolDefinition,
   facts: CallFacts,
-  host: ServerHost,
+  parts: ServerParts,
   timers: Timers = systemTimers,
 ): Promise<CallResult> {
   const startedAtMs = timers.now();
@@ -47,29 +47,29 @@ export async function callTool(
   try {
     const input = validateInput(tool, facts.arguments);
     asked = promptOf(input);
-    const home = await homeOf(host, facts);
+    const home = await homeOf(parts, facts);
     opened = home;
     checkOffered(tool.name, facts.client, home);
-    const asking = await askAboutProject(tool, facts, host, home);
+    const asking = await askAboutProject(tool, facts, parts, home);
     if ("asks" in asking) {
       ended = { outcome: "asked" };
       return asking.asks;
     }
-    const { result, outcome } = await runCall(tool, input, { facts, host, home: asking.home, progress, timers });
+    const { result, outcome } = await runCall(tool, input, { facts, parts, home: asking.home, progress, timers });
     ended = outcome;
     return result;
   } catch (error) {
     ended = failureOf(error);
     if (error instanceof ProtocolError) throw error;
-    const text = textFor(host, opened, facts.arguments)(errorText(error, tool.name, host.log));
+    const text = textFor(parts, opened, facts.arguments)(errorText(error, tool.name, parts.log));
     return { content: [{ type: "text", text }], isError: true };
   } finally {
     progress?.stop();
-    host.noteCall?.({
+    parts.noteCall?.({
       client: facts.client,
       tool: tool.name,
       durationMs: timers.now() - startedAtMs,
-      ...(host.notesPrompts?.() === true ? { ...asked, ...ended } : withoutText(ended)),
+      ...(parts.notesPrompts?.() === true ? { ...asked, ...ended } : withoutText(ended)),
     });
   }
 }
@@ -79,23 +79,23 @@ async function runCall(
   input: Record<string, unknown>,
   call: {
     readonly facts: CallFacts;
-    readonly host: ServerHost;
+    readonly parts: ServerParts;
     readonly home: OpenHome;
     readonly progress: Reporter | undefined;
     readonly timers: Timers;
   },
 ): Promise<{ readonly result: CallResult; readonly outcome: CallOutcome }> {
-  const { facts, host, home, progress, timers } = call;
+  const { facts, parts, home, progress, timers } = call;
   const patience = patienceMs({
     client: facts.client,
     hasProgressToken: facts.notifyProgress !== undefined,
     configuredSeconds: home.callerSettings.patienceSeconds,
   });
   const tie = createTie({ signal: facts.signal, patienceMs: patience, timers });
-  const caller = callerContext({ client: facts.client, signal: tie.signal }, host, home);
-  const shown = textFor(host, home, facts.arguments);
+  const caller = callerContext({ client: facts.client, signal: tie.signal }, parts, home);
+  const shown = textFor(parts, home, facts.arguments);
   try {
-    const answer = runTool(tool, input, facts, createContext({ facts, host, home, progress, caller, tie, patience }));
+    const answer = runTool(tool, input, facts, createContext({ facts, parts, home, progress, caller, tie, patience }));
     const ended = await Promise.race<Ended>([
       answer.then((given) => ({ answer: given })),
       tie.letGo.then((operation) => ({ letGo: operation })),
@@ -105,7 +105,7 @@ async function runCall(
         tool: tool.name,
         operation: ended.letGo,
         outcome: answer.then((given) => finalData(tool, given)),
-        errorText: (error) => shown(errorText(error, tool.name, host.log)),
+        errorText: (error) => shown(errorText(error, tool.name, parts.log)),
       });
       const { keepHours } = home.orchestrator.jobs;
       return { result: facts.takesTasks ? taskAnswer(job, keepHours) : jobAnswer(job), outcome: { outcome: "job" } };
@@ -113,7 +113,7 @@ async function runCall(
     if ("needsInput" in ended.answer) {
       return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
     }
-    const data = host.caller.mayOfferRoots ? ended.answer.data : (withErrors(ended.answer.data, shown) as Data);
+    const data = parts.caller.mayOfferRoots ? ended.answer.data : (withErrors(ended.answer.data, shown) as Data);
     return { result: resultOf(tool, data), outcome: successOf(data) };
   } finally {
     tie.end();
@@ -158,18 +158,18 @@ function rawObject(value: unknown): object {
 
 function createContext(call: {
   readonly facts: CallFacts;
-  readonly host: ServerHost;
+  readonly parts: ServerParts;
   readonly home: OpenHome;
   readonly progress: Reporter | undefined;
   readonly caller: CallerContext;
   readonly tie: Tie;
   readonly patience: number | undefined;
 }): ToolContext {
-  const { facts, host, home, progress, caller, tie, patience } = call;
+  const { facts, parts, home, progress, caller, tie, patience } = call;
   return {
     orchestrator: home.orchestrator,
     caller,
-    files: filesOfCaller(facts, host, home),
+    files: filesOfCaller(facts, parts, home),
     ...(patience !== undefined && { patienceMs: patience }),
     report: (step) => progress?.report(step),
     async follow(operation) {

@@ -1,7 +1,7 @@
 import { lstat, realpath } from "node:fs/promises";
 import path from "node:path";
 import { realFolder } from "../orchestrator/files/real-folder.ts";
-import type { CallerFacts } from "./host.ts";
+import type { CallerFacts } from "./server-parts.ts";
 import { isTooBroad } from "./paths.ts";
 import { foldersOfUris, isProject } from "./roots.ts";
 

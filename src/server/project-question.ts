@@ -3,7 +3,7 @@ import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts
 import type { ToolDefinition } from "../tools/definition.ts";
 import { formOf, question } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
-import { callerContext, homeOf, type OpenHome, type ServerHost } from "./host.ts";
+import { callerContext, homeOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { isShell } from "./offer.ts";
 
 /** Apart from a tool's own questions: each call may have both. */
@@ -17,10 +17,10 @@ const projectKey = "project";
 export async function askAboutProject(
   tool: ToolDefinition,
   facts: CallFacts,
-  host: ServerHost,
+  parts: ServerParts,
   home: OpenHome,
 ): Promise<{ readonly asks: InputRequiredResult } | { readonly home: OpenHome }> {
-  const { askedProjects: asked } = host;
+  const { askedProjects: asked } = parts;
   const digest = home.project?.waitingDigest;
   if (tool.usesProject !== true || digest === undefined || asked === undefined) return { home };
   if (!facts.canAsk || isShell(facts.client)) return { home };
@@ -28,14 +28,14 @@ export async function askAboutProject(
   if (asked.has(digest) && response === undefined) return { home: withoutNote(home) };
 
   const { projects } = home.orchestrator;
-  const caller = callerContext(facts, host, home);
+  const caller = callerContext(facts, parts, home);
   // As it is at this moment: only what is shown can be approved.
   const waiting = await projects.trustQuestion(caller);
-  if (waiting === undefined) return { home: await homeOf(host, facts) };
+  if (waiting === undefined) return { home: await homeOf(parts, facts) };
   const isApproved = approvalIn(contentOf(response), waiting.digest);
   if (isApproved === true) {
     await projects.trust(caller, waiting.digest);
-    return { home: await homeOf(host, facts) };
+    return { home: await homeOf(parts, facts) };
   }
   if (isApproved === false || asked.has(waiting.digest)) return { home: withoutNote(home) };
   asked.add(waiting.digest);
@@ -43,11 +43,11 @@ export async function askAboutProject(
   if (response !== undefined || facts.askNow === undefined) return { asks: question(needs, projectKey) };
   // As a request of its own, so that a form that fails doesn't fail the call.
   const answer = await facts.askNow(formOf(needs)).catch((error: unknown) => {
-    host.log.info(`${facts.client} could not ask about the project: ${String(error)}`);
+    parts.log.info(`${facts.client} could not ask about the project: ${String(error)}`);
     return {};
   });
   const answered = { ...facts, inputResponses: { ...facts.inputResponses, [projectKey]: answer } };
-  return askAboutProject(tool, answered, host, home);
+  return askAboutProject(tool, answered, parts, home);
 }
 
 /** Who was asked need not be told with every answer. */

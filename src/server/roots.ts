@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { expandHome } from "../orchestrator/config/expand-home.ts";
 import { realFolder } from "../orchestrator/files/real-folder.ts";
 import type { Log } from "../orchestrator/log.ts";
-import type { CallerFacts } from "./host.ts";
+import type { CallerFacts } from "./server-parts.ts";
 import { isTooBroad, projectMarkers } from "./paths.ts";
 
 /** Folders whose files a caller may name, resolved (`realpath`). */

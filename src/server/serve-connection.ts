@@ -1,14 +1,14 @@
 import type { Transport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { createServer } from "./create-server.ts";
-import type { ServerHost } from "./host.ts";
+import type { ServerParts } from "./server-parts.ts";
 import { createListens } from "./listens.ts";
 
 /** Serves one lasting connection (stdio, the owner's socket) in whichever era its client speaks. */
-export function serveConnection(host: ServerHost, transport: Transport): { close(): Promise<void> } {
+export function serveConnection(parts: ServerParts, transport: Transport): { close(): Promise<void> } {
   const listens = createListens();
-  return serveStdio(() => createServer(host, listens), {
+  return serveStdio(() => createServer(parts, listens), {
     transport: listens.tap(transport),
-    onerror: (error) => host.log.debug(`protocol: ${error.message}`),
+    onerror: (error) => parts.log.debug(`protocol: ${error.message}`),
   });
 }

@@ -1,20 +1,20 @@
 import { homedir } from "node:os";
 import type { Writable } from "node:stream";
-import { openHostStreams } from "../ipc/host-streams.ts";
+import { openClientStreams } from "../ipc/client-streams.ts";
 import type { Flags } from "../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { InvalidConfig, OwnerUnavailable } from "../orchestrator/errors.ts";
 import { createLog, type Log, type LogLevel } from "../orchestrator/log.ts";
 import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
-import type { ServerHost } from "./host.ts";
+import type { ServerParts } from "./server-parts.ts";
 import { ensureHome, removeTemporary } from "./home-folder.ts";
-import { callerHost } from "./daemon/caller-host.ts";
+import { callerParts } from "./daemon/caller-parts.ts";
 import { runHome } from "./daemon/run.ts";
 
-/** With the transport's half second for last answers, below the 2 s that hosts wait before they kill. */
+/** With the transport's half second for last answers, below the 2 s that clients wait before they kill. */
 const exitBoundMs = 1_000;
-/** For the last bytes on their way to a host that may not read them. */
+/** For the last bytes on their way to a client that may not read them. */
 const flushMs = 300;
 /** Tells this process's own client from those that come over the socket. */
 const ownClientId = "stdio";
@@ -43,7 +43,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const home = await ensureHome(wanted, log).catch((error: unknown) => refuse(error, writeLine));
   if (home !== wanted) process.once("exit", () => removeTemporary(home));
   let running: Awaited<ReturnType<typeof runHome>>;
-  let streams: ReturnType<typeof openHostStreams> | undefined;
+  let streams: ReturnType<typeof openClientStreams> | undefined;
   try {
     running = await runHome({
       home,
@@ -66,16 +66,16 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 
   const { brain, calls, claim, owner, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
-  const host = withWarnings(callerHost({ version, log, brain, calls, claim }, ownClientId, origin), log);
+  const parts = withWarnings(callerParts({ version, log, brain, calls, claim }, ownClientId, origin), log);
   const { serveClient } = await serving;
-  streams = openHostStreams();
-  const served = serveClient(streams, host, () => end("host", 0), { areScriptsAnswered: true });
+  streams = openClientStreams();
+  const served = serveClient(streams, parts, () => end("client", 0), { areScriptsAnswered: true });
   // Farewells are for fronts.
   const client = { ...served, say: () => Promise.resolve() };
   owner.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });
-  process.once("SIGTERM", () => end("host", 143));
-  process.once("SIGINT", () => end("host", 130));
-  process.once("SIGHUP", () => end("host", 129));
+  process.once("SIGTERM", () => end("client", 143));
+  process.once("SIGINT", () => end("client", 130));
+  process.once("SIGHUP", () => end("client", 129));
 }
 
 /** Ends the process with 1: the home is another's, or held. */
@@ -92,12 +92,12 @@ function exitWhenWritten(output: Writable | undefined, code: number): void {
 }
 
 /** A front's user sees them in the owner's welcome; here the first call knows them. */
-function withWarnings(host: ServerHost, log: Log): ServerHost {
+function withWarnings(parts: ServerParts, log: Log): ServerParts {
   let told: readonly string[] | undefined;
   return {
-    ...host,
+    ...parts,
     async open() {
-      const home = await host.open();
+      const home = await parts.open();
       if (told !== home.warnings) {
         for (const warning of home.warnings) if (told?.includes(warning) !== true) log.warn(warning);
         told = home.warnings;

@@ -7,12 +7,12 @@ import {
 } from "@modelcontextprotocol/server";
 import type { ChangeFeed } from "./change-feed.ts";
 import { checkResource } from "./handle-resources.ts";
-import type { ServerHost } from "./host.ts";
+import type { ServerParts } from "./server-parts.ts";
 
 /** What one legacy connection has subscribed to, one address at a time. */
 export interface Subscriptions {
   /** Throws `ResourceNotFoundError` for an address that does not exist. Twice is as good as once. */
-  subscribe(server: Server, context: ServerContext, uri: string, host: ServerHost): Promise<EmptyResult>;
+  subscribe(server: Server, context: ServerContext, uri: string, parts: ServerParts): Promise<EmptyResult>;
   /** Of what was never subscribed to: nothing happens. */
   unsubscribe(uri: string): EmptyResult;
 }
@@ -25,8 +25,8 @@ export function createSubscriptions(feed: ChangeFeed): Subscriptions {
   const stops = new Map<string, () => void>();
 
   return {
-    async subscribe(server, context, uri, host) {
-      await checkResource(server, context, uri, host);
+    async subscribe(server, context, uri, parts) {
+      await checkResource(server, context, uri, parts);
       if (stops.has(uri)) return {};
       if (stops.size >= maxSubscriptions) {
         throw new ProtocolError(

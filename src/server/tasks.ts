@@ -1,5 +1,5 @@
 import type { ClientCapabilities, Server, ServerContext, StandardSchemaV1 } from "@modelcontextprotocol/server";
-import type { ServerHost } from "./host.ts";
+import type { ServerParts } from "./server-parts.ts";
 
 /** The protocol's own tasks (SEP-2663), an extension of revision 2026-07-28. */
 export const tasksExtension = "io.modelcontextprotocol/tasks";
@@ -25,11 +25,11 @@ const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
 };
 
 /** Lets clients that take tasks ask for them: a task is a job, its id the job's. */
-export function offerTasks(server: Server, host: ServerHost): void {
+export function offerTasks(server: Server, parts: ServerParts): void {
   for (const method of methods) {
     server.setRequestHandler(method, { params: taskParams }, async ({ taskId }, context: ServerContext) => {
       const { handleTask } = await import("./handle-tasks.ts");
-      return handleTask(method, taskId, server, context, host);
+      return handleTask(method, taskId, server, context, parts);
     });
   }
 }

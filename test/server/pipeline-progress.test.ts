@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { GenerateResult } from "../../src/orchestrator/facade.ts";
-import type { OpenHome, ServerHost } from "../../src/server/host.ts";
+import type { OpenHome, ServerParts } from "../../src/server/server-parts.ts";
 import { callTool } from "../../src/server/pipeline.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { createFakeOrchestrator, drivenOperation, generated } from "../support/fake-orchestrator.ts";
@@ -14,7 +14,7 @@ describe("a client that listens to progress", () => {
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });
     let open: (home: OpenHome) => void = () => undefined;
     const opened = new Promise<OpenHome>((resolve) => (open = resolve));
-    const host: ServerHost = {
+    const parts: ServerParts = {
       version: "0.0.0-test",
       log: { debug: () => undefined, info: () => undefined, warn: () => undefined },
       caller: { id: "1", mayOfferRoots: false, homeDirectory: "/nonexistent" },
@@ -33,7 +33,7 @@ describe("a client that listens to progress", () => {
         notifyProgress: ({ message, progress }) => void heard.push({ atMs: clock.now(), message, progress }),
         clientRoots: async () => [],
       },
-      host,
+      parts,
       clock,
     );
     clock.advance(12_000);

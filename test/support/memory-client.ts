@@ -2,7 +2,7 @@ import { Client, type CallToolResult } from "@modelcontextprotocol/client";
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import { createLog } from "../../src/orchestrator/log.ts";
 import type { Orchestrator } from "../../src/orchestrator/facade.ts";
-import type { CallRecord } from "../../src/server/host.ts";
+import type { CallRecord } from "../../src/server/server-parts.ts";
 import { serveConnection } from "../../src/server/serve-connection.ts";
 import { plainSettings } from "./caller-settings.ts";
 
@@ -56,7 +56,7 @@ export async function connectMemoryClient(
   const logged: string[] = [];
   const questions: string[] = [];
   const noted: CallRecord[] = [];
-  const host = {
+  const parts = {
     version: "0.0.0-test",
     log: createLog("warn", (line) => logged.push(line)),
     noteCall: (record: CallRecord) => noted.push(record),
@@ -82,7 +82,7 @@ export async function connectMemoryClient(
       })),
   };
   const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();
-  serveConnection(host, serverSide);
+  serveConnection(parts, serverSide);
 
   const { elicit, roots, answerRoots } = options;
   const client = new Client(

@@ -1,4 +1,4 @@
-import type { CallRecord } from "../host.ts";
+import type { CallRecord } from "../server-parts.ts";
 
 /** Of prompt and answer each. */
 const maxTextLength = 2_000;

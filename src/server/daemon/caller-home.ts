@@ -4,7 +4,7 @@ import { expandHome, isWholeDiskBySlip } from "../../orchestrator/config/expand-
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { InvalidConfig } from "../../orchestrator/errors.ts";
 import type { CallerProject } from "../../orchestrator/facade-projects.ts";
-import type { OpenHome } from "../host.ts";
+import type { OpenHome } from "../server-parts.ts";
 import { findProjectFolder } from "../project-folder.ts";
 import type { Brain } from "../world.ts";
 

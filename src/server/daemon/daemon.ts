@@ -4,7 +4,7 @@ import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
 import type { HttpListener } from "../http/listener.ts";
-import { callerHost, noticesFor } from "./caller-host.ts";
+import { callerParts, noticesFor } from "./caller-parts.ts";
 import type { CallerOrigin } from "./caller-home.ts";
 import type { Business } from "./decide.ts";
 import type { Client, OwnerParts } from "./parts.ts";
@@ -27,7 +27,7 @@ export interface Owner {
   closeListeners(): Promise<void>;
 }
 
-/** Beyond this something is broken: a host that starts servers in a loop, say. */
+/** Beyond this something is broken: a client that starts servers in a loop, say. */
 const maxClients = 256;
 /** With those that are shaking hands. */
 const maxSockets = maxClients + 64;
@@ -89,8 +89,8 @@ export function createOwner(parts: OwnerParts): Owner {
       case "handover": {
         const { purpose } = hello;
         if (purpose === "handover" && parts.isStandalone) {
-          throw new OwnerUnavailable("a standalone server can't hand its host's connection over", {
-            hint: `Close the host that started pid ${process.pid}.`,
+          throw new OwnerUnavailable("a standalone server can't hand its client's connection over", {
+            hint: `Close the client that started pid ${process.pid}.`,
           });
         }
         log.info(`${purpose} asked for by version ${hello.version}`);
@@ -108,14 +108,14 @@ export function createOwner(parts: OwnerParts): Owner {
   async function serveMcp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
     if (clients.size >= maxClients) {
       throw new OwnerUnavailable(`the owner serves ${maxClients} clients already, the most it takes`, {
-        hint: '"ollm daemon status" lists them; close hosts that are not used.',
+        hint: '"ollm daemon status" lists them; close clients that are not in use.',
       });
     }
     const origin = originOf(hello, parts.userHome);
     counter += 1;
     const id = `client-${counter}`;
-    const host = callerHost(parts, id, origin);
-    const [serveClient, notices] = await Promise.all([parts.serveClient(), noticesFor(host, origin, parts.brain)]);
+    const caller = callerParts(parts, id, origin);
+    const [serveClient, notices] = await Promise.all([parts.serveClient(), noticesFor(caller, origin, parts.brain)]);
     if (isClosed || socket.destroyed) return void socket.destroy();
     welcome({ ok: true, ...(notices.length > 0 && { notices }) });
     let remove = (): void => undefined;
@@ -125,7 +125,7 @@ export function createOwner(parts: OwnerParts): Owner {
       socket.end();
       setTimeout(() => socket.destroy(), farewellMs).unref();
     };
-    const served = serveClient({ input: socket, output: socket }, host, onEnd);
+    const served = serveClient({ input: socket, output: socket }, caller, onEnd);
     remove = addClient(id, { served, connectedAt: new Date().toISOString() });
     // It came while this owner leaves: the next one serves it.
     if (isPaused) served.pause();
@@ -136,12 +136,12 @@ export function createOwner(parts: OwnerParts): Owner {
     if (wanted === undefined) throw new OwnerUnavailable("an HTTP listener was requested without address and port");
     const brain = await parts.brain.open();
     const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
-    const notices = await noticesFor(callerHost(parts, "http", origin), origin, parts.brain);
+    const notices = await noticesFor(callerParts(parts, "http", origin), origin, parts.brain);
     const listener = await parts.openHttpListener({
       bind: wanted.bind,
       port: wanted.port,
       home: parts.home,
-      hostFor: (id) => callerHost(parts, id, origin),
+      partsFor: (id) => callerParts(parts, id, origin),
       settings: () => brain.settings.http,
       version: parts.version,
       problems: () => parts.brain.current()?.orchestrator.problems() ?? [],

@@ -42,7 +42,7 @@ export interface RunningOwner {
   end(reason: EndReason, exitCode: number): void;
 }
 
-export type EndReason = Farewell["reason"] | "host" | "restart";
+export type EndReason = Farewell["reason"] | "client" | "restart";
 
 /** Until the settings are read, or while they are wrong. */
 const defaultIdleSeconds = 1_800;
@@ -154,7 +154,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   }
   claim.onLost((reason, how) => {
     log.warn(reason);
-    // Fronts find the newer owner; of a home that was deleted none makes another before its host asks for something.
+    // Fronts find the newer owner; of a home that was deleted none makes another before its client asks for something.
     end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
@@ -167,6 +167,6 @@ function isSafe(claim: Claim | undefined): boolean {
 
 /** What fronts are told: a restart has a next owner, for which they wait. */
 function farewellOf(reason: EndReason): Farewell["reason"] {
-  if (reason === "host") return "stop";
+  if (reason === "client") return "stop";
   return reason === "restart" ? "handover" : reason;
 }

@@ -6,7 +6,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { Readable, Writable } from "node:stream";
 import type { Farewell } from "../../ipc/protocol.ts";
-import type { ServerHost } from "../host.ts";
+import type { ServerParts } from "../server-parts.ts";
 import { serveConnection } from "../serve-connection.ts";
 import { createStdioTransport, type StdioTransport } from "../stdio-transport.ts";
 
@@ -26,11 +26,11 @@ export interface ServedClient {
 
 /**
  * Serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` as for the stdio transport: a front
- * keeps its connection for as long as its host waits.
+ * keeps its connection for as long as its client waits.
  */
 export function serveClient(
   streams: { readonly input: Readable; readonly output: Writable },
-  host: ServerHost,
+  parts: ServerParts,
   onEnd: () => void,
   { areScriptsAnswered = false } = {},
 ): ServedClient {
@@ -38,10 +38,10 @@ export function serveClient(
   const inner: StdioTransport = createStdioTransport(input, output, {
     areScriptsAnswered,
     onEnd,
-    onLost: (message) => host.log.warn(message),
+    onLost: (message) => parts.log.warn(message),
   });
   const watched = watchRequests(inner);
-  const connection = serveConnection(host, watched.transport);
+  const connection = serveConnection(parts, watched.transport);
   return {
     name: watched.clientName,
     unanswered: watched.unanswered,

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
 import { isTooMany, maxPendingRequests, observe, type Lease } from "./sessions.ts";
-import type { SessionHost } from "./streamable.ts";
+import type { SessionParts } from "./streamable.ts";
 
 export interface LegacySseRoute {
   /** `GET /sse`: the stream, which is the session. */
@@ -27,7 +27,7 @@ interface Session {
  * HTTP+SSE of 2024-11-05, for clients that know nothing newer, on the version 1 SDK's transport (loaded with the first
  * such client). The session lives as long as its stream.
  */
-export function createLegacySseRoute({ makeServer, slots, log }: SessionHost, limits: StreamLimits): LegacySseRoute {
+export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, limits: StreamLimits): LegacySseRoute {
   const sessions = new Map<string, Session>();
 
   return {

@@ -7,7 +7,7 @@ import { systemTimers, type Timers } from "../../orchestrator/async/timers.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import { createServer } from "../create-server.ts";
-import type { ServerHost } from "../host.ts";
+import type { ServerParts } from "../server-parts.ts";
 import { readBody } from "./body.ts";
 import { limitConnections } from "./connections.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
@@ -30,7 +30,7 @@ export interface HttpListenerOptions {
   /** Lets everybody in who passes the lists of Host and Origin; on loopback addresses only. */
   readonly isWithoutToken?: boolean;
   /** Facts and brain of one caller: each session is one, and all sessionless requests together. */
-  hostFor(callerId: string): ServerHost;
+  partsFor(callerId: string): ServerParts;
   /** As they are now. All hold at once but the most listens of clients of the modern era, which are of the start. */
   readonly settings: () => Settings["http"];
   readonly version: string;
@@ -38,7 +38,7 @@ export interface HttpListenerOptions {
   readonly problems?: () => readonly string[];
   readonly log: Log;
   /** Makes the MCP server of one caller; our own when absent. */
-  readonly makeServer?: (host: ServerHost) => Server;
+  readonly makeServer?: (parts: ServerParts) => Server;
   readonly timers?: Timers;
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;
@@ -88,10 +88,10 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     },
     options.timers ?? systemTimers,
   );
-  const sessionHost = { makeServer: (callerId: string) => makeServer(options.hostFor(callerId)), slots, log };
-  const streamable = createStreamableRoute(sessionHost);
-  const sse = createLegacySseRoute(sessionHost, limits);
-  const stateless = options.hostFor("http");
+  const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
+  const streamable = createStreamableRoute(sessionParts);
+  const sse = createLegacySseRoute(sessionParts, limits);
+  const stateless = options.partsFor("http");
   const listening = createStatelessSubscriptions(stateless);
   const modern = createMcpHandler(() => makeServer(stateless), {
     legacy: "reject",

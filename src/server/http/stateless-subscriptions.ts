@@ -1,7 +1,7 @@
 import type { ServerEventBus } from "@modelcontextprotocol/server";
 import type { ServerResponse } from "node:http";
 import { createChangeFeed } from "../change-feed.ts";
-import type { ServerHost } from "../host.ts";
+import type { ServerParts } from "../server-parts.ts";
 
 export interface StatelessSubscriptions {
   /** What the SDK's `subscriptions/listen` streams hear. */
@@ -12,8 +12,8 @@ export interface StatelessSubscriptions {
 }
 
 /** Change notifications for clients without a session; each session has its own feed. */
-export function createStatelessSubscriptions(host: ServerHost): StatelessSubscriptions {
-  const feed = createChangeFeed(async () => (await host.open()).orchestrator, host.log);
+export function createStatelessSubscriptions(parts: ServerParts): StatelessSubscriptions {
+  const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
   return {
     bus: {
       // The brain alone says what has changed.
@@ -25,9 +25,9 @@ export function createStatelessSubscriptions(host: ServerHost): StatelessSubscri
       if (uris === undefined || answer.destroyed) return;
       answer.once("close", feed.watch(uris));
       // Lists are told of too, whether or not an address is watched.
-      host.open().then(
+      parts.open().then(
         ({ orchestrator }) => feed.attach(orchestrator),
-        (error: unknown) => host.log.warn(`watching: ${error instanceof Error ? error.message : String(error)}`),
+        (error: unknown) => parts.log.warn(`watching: ${error instanceof Error ? error.message : String(error)}`),
       );
     },
     close: () => feed.close(),

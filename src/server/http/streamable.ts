@@ -10,7 +10,7 @@ import { createEventStore } from "./event-store.ts";
 import { errorBody } from "./respond.ts";
 import { isTooMany, maxPendingRequests, observe, type Lease, type SessionSlots } from "./sessions.ts";
 
-export interface SessionHost {
+export interface SessionParts {
   /** A server for one session; `callerId` is not the session's id, which only its client knows. */
   makeServer(callerId: string): Server;
   readonly slots: SessionSlots;
@@ -34,7 +34,7 @@ interface Session {
  * messages. Sessions start with `initialize` under an id that we draw; any other id is unknown. What a session was sent
  * can be asked for again by `Last-Event-ID`, for as long as the event store holds it.
  */
-export function createStreamableRoute({ makeServer, slots, log }: SessionHost): SessionRoute {
+export function createStreamableRoute({ makeServer, slots, log }: SessionParts): SessionRoute {
   const sessions = new Map<string, Session>();
 
   async function open(request: Request, body: unknown, exchange: ServerResponse): Promise<Response> {

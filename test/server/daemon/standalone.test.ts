@@ -87,6 +87,6 @@ describe("a standalone server", () => {
     const alone = raw(["--standalone"]);
     alone.send(initialize);
     await alone.next();
-    expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the host") });
+    expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the client") });
   });
 });

@@ -73,7 +73,7 @@ export async function startListener({
     settings: () => http,
     version: "0.0.0-test",
     log,
-    hostFor(id) {
+    partsFor(id) {
       callers.push(id);
       return {
         version: "0.0.0-test",

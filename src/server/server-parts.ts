@@ -6,7 +6,7 @@ import type { KnownRoots } from "./known-roots.ts";
 import { offerOf } from "./offer.ts";
 
 /** What a server instance is given: the brain behind it, and what is known of whoever connects. */
-export interface ServerHost {
+export interface ServerParts {
   readonly version: string;
   readonly log: Log;
   readonly caller: CallerFacts;
@@ -47,7 +47,7 @@ export interface CallRecord {
 export interface CallerFacts {
   /** One per connection. */
   readonly id: string;
-  /** Where the host started us; counts only when it carries a project marker. Absent over HTTP. */
+  /** Where the client started us; counts only when it carries a project marker. Absent over HTTP. */
   readonly workingDirectory?: string;
   /** Whether the roots that this client offers count: not over HTTP, where configured roots are all there is. */
   readonly mayOfferRoots: boolean;
@@ -74,29 +74,29 @@ export interface OpenHome {
 
 /** The home as one request sees it: in its caller's project, never over HTTP. `clientRoots` asks the client for URIs. */
 export async function homeOf(
-  host: ServerHost,
+  parts: ServerParts,
   { clientRoots }: { clientRoots(): Promise<readonly string[]> },
 ): Promise<OpenHome> {
-  const home = await host.open();
-  if (home.inProject === undefined || !host.caller.mayOfferRoots) return home;
-  return home.inProject(() => rootsOf(host, clientRoots));
+  const home = await parts.open();
+  if (home.inProject === undefined || !parts.caller.mayOfferRoots) return home;
+  return home.inProject(() => rootsOf(parts, clientRoots));
 }
 
 /** URIs of the client's roots. A client that answers with an error, something odd or nothing has none. */
-export function rootsOf(host: ServerHost, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
-  return host.knownRoots?.get(ask) ?? ask();
+export function rootsOf(parts: ServerParts, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
+  return parts.knownRoots?.get(ask) ?? ask();
 }
 
 /** Whoever makes one request, as the orchestrator sees them. */
 export function callerContext(
   { client, signal }: Pick<CallerContext, "client" | "signal">,
-  host: ServerHost,
+  parts: ServerParts,
   home: OpenHome,
 ): CallerContext {
   const { callerSettings: settings, fileRoots: roots, project } = home;
   const warnings = [...home.warnings, ...(project?.notes ?? []), ...offerOf(home).warnings];
   return {
-    id: host.caller.id,
+    id: parts.caller.id,
     client,
     roots,
     settings,

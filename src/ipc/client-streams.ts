@@ -6,7 +6,7 @@ import type { Readable, Writable } from "node:stream";
  * Our standard streams. As pipes they are opened as sockets, which costs less than `process.stdin` and `process.stdout`.
  * Opened once, when there is somebody to serve.
  */
-export function openHostStreams(): { readonly input: Readable; readonly output: Writable } {
+export function openClientStreams(): { readonly input: Readable; readonly output: Writable } {
   return {
     input: isPipe(0) ? new Socket({ fd: 0, readable: true, writable: false }) : process.stdin,
     output: isPipe(1) ? new Socket({ fd: 1, readable: false, writable: true }) : process.stdout,

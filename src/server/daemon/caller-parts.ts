@@ -1,15 +1,15 @@
 import { OrchestratorError } from "../../orchestrator/errors.ts";
-import type { ServerHost } from "../host.ts";
+import type { ServerParts } from "../server-parts.ts";
 import type { BrainKeeper } from "./brain-keeper.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
 import type { OwnerParts } from "./parts.ts";
 
 /** What the server of one caller is given. */
-export function callerHost(
+export function callerParts(
   parts: Pick<OwnerParts, "version" | "log" | "brain" | "calls" | "claim">,
   id: string,
   origin: CallerOrigin,
-): ServerHost {
+): ServerParts {
   return {
     version: parts.version,
     log: parts.log,
@@ -35,7 +35,7 @@ const noticesWaitMs = 2_000;
  * is answered before the brain is open.
  */
 export async function noticesFor(
-  host: ServerHost,
+  parts: ServerParts,
   origin: CallerOrigin,
   brain: BrainKeeper,
 ): Promise<readonly string[]> {
@@ -50,7 +50,7 @@ export async function noticesFor(
   const told = async (): Promise<readonly string[]> => {
     try {
       await brain.open();
-      const { warnings } = await host.open();
+      const { warnings } = await parts.open();
       return problem === undefined ? warnings : [problem, ...warnings];
     } catch (error) {
       // Calls show it as well, and obey once it is mended.
