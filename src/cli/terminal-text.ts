@@ -1,4 +1,7 @@
 import { randomInt } from "node:crypto";
+import { commandSteps } from "../next-steps/commands.ts";
+import { renderSteps, type StepTable } from "../next-steps/render.ts";
+import type { NextStep } from "../orchestrator/next-step.ts";
 import { withoutControls } from "../orchestrator/text/control-characters.ts";
 
 /** Marks our own control sequences until they are written. Drawn by each process anew, so no text can imitate it. */
@@ -33,9 +36,23 @@ export function terminalText(text: string): string {
 
 /** An error for people. Lines behind the first are indented, so that no name in it can look like a line of ours. */
 export function errorText(
-  { message, hint }: { readonly message: string; readonly hint?: string | undefined },
-  inWords: (line: string) => string = (line) => line,
+  error: { readonly message: string; readonly hint?: string | undefined; readonly next?: readonly NextStep[] },
+  steps: StepTable = commandSteps,
 ): string {
-  const lines = [message, ...(hint === undefined ? [] : [hint])].flatMap((part) => part.split(/\r?\n/));
-  return `ollm: ${lines.map(inWords).join("\n  ")}\n`;
+  const lines = [error.message, nextText(error, steps)].filter((part) => part !== "").join("\n");
+  return `ollm: ${lines.split(/\r?\n/).join("\n  ")}\n`;
+}
+
+/** `nextText` as an indented line of its own; empty where there is nothing to do. */
+export function hintLine(error: { readonly hint?: string | undefined; readonly next?: readonly NextStep[] }): string {
+  const text = nextText(error);
+  return text === "" ? "" : `  ${text}\n`;
+}
+
+/** What to do about an error, as a sentence; empty where it says nothing. */
+export function nextText(
+  { hint, next = [] }: { readonly hint?: string | undefined; readonly next?: readonly NextStep[] },
+  steps: StepTable = commandSteps,
+): string {
+  return hint ?? renderSteps(next, steps);
 }

@@ -1,3 +1,4 @@
+import type { NextStep } from "../orchestrator/next-step.ts";
 /**
  * What is said on the owner's socket before MCP is spoken: one JSON object a line, both ways.
  *
@@ -62,6 +63,8 @@ export type Welcome =
   | {
       readonly ok: false;
       readonly message: string;
+      readonly next?: readonly NextStep[];
+      /** Being replaced by `next`. */
       readonly hint?: string;
       /** The caller's own arguments are wrong, so asking again is no use: the front ends with exit code 2. */
       readonly isUsage?: boolean;

@@ -1,22 +1,29 @@
+import { stepsOf, type NextStep, type NextSteps } from "./next-step.ts";
+
 /**
  * Errors that a caller can act on.
  *
- * `message` states the fact with its values; `hint` is one next step and names the tool, command or setting.
+ * `message` states the fact with its values; `next` is what to do about it, as data that each surface renders.
  * Adapters translate foreign errors at their edge (with `cause`); the server's pipeline is the only place that
  * formats them. Anything that is not an `OrchestratorError` is a defect and is shown as "internal error".
  */
-export interface ErrorOptionsWithHint {
+export interface OrchestratorErrorOptions {
+  readonly next?: NextSteps | undefined;
+  /** Being replaced by `next`. */
   readonly hint?: string;
   readonly cause?: unknown;
 }
 
 export class OrchestratorError extends Error {
+  readonly next: readonly NextStep[];
+  /** Being replaced by `next`. */
   readonly hint: string | undefined;
 
-  constructor(message: string, options: ErrorOptionsWithHint = {}) {
+  constructor(message: string, options: OrchestratorErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     // For stacks and tests only: the bundle shortens the names of classes.
     this.name = new.target.name;
+    this.next = stepsOf(options.next);
     this.hint = options.hint;
   }
 }
@@ -42,7 +49,7 @@ export class OutOfMemory extends LoadFailed {
 
   constructor(
     message: string,
-    options: ErrorOptionsWithHint & {
+    options: OrchestratorErrorOptions & {
       readonly allocationBytes?: number | undefined;
       readonly wasKilled?: boolean;
     } = {},
@@ -69,7 +76,7 @@ export class PromptTooLong extends OrchestratorError {
   constructor(
     message: string,
     counts: { readonly promptTokens: number; readonly contextTokens: number; readonly isExact?: boolean },
-    options: ErrorOptionsWithHint = {},
+    options: OrchestratorErrorOptions = {},
   ) {
     super(message, options);
     this.promptTokens = counts.promptTokens;

@@ -9,6 +9,7 @@ import {
   type ServerContext,
 } from "@modelcontextprotocol/server";
 import type { CallEnd } from "../orchestrator/types.ts";
+import { errorKey } from "./error-data.ts";
 import type { ProgressNote } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
 import { streamKey } from "./text-notes.ts";
@@ -23,6 +24,8 @@ export interface RequestFacts {
   readonly isModern: boolean;
   /** The client takes a task of the protocol for an answer; never in the legacy era. */
   readonly takesTasks: boolean;
+  /** The caller takes errors as data (`error-data.ts`). */
+  readonly wantsErrorData?: boolean;
   /** URIs of the client's roots, asked for now; none when it offers none. */
   clientRoots(): Promise<readonly string[]>;
 }
@@ -55,6 +58,7 @@ export function requestFacts(server: Server, context: ServerContext): RequestFac
     signal: callSignal(context.mcpReq.signal),
     isModern: claims !== undefined,
     takesTasks: takesTasks(claims?.capabilities),
+    wantsErrorData: context.mcpReq._meta?.[errorKey] === true,
     async clientRoots() {
       // The modern era asks for roots by another way, and deprecates them: there the working directory must do.
       if (claims !== undefined || server.getClientCapabilities()?.roots === undefined) return [];

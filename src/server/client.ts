@@ -5,9 +5,11 @@ import type { Readable } from "node:stream";
 import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 import type { ProjectLocation } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
+import { errorKey } from "./error-data.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 import { isWholeDiskBySlip } from "../orchestrator/config/expand-home.ts";
 
+export { errorDataIn, type ErrorData } from "./error-data.ts";
 export type { TextNote } from "./text-notes.ts";
 export type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 
@@ -59,6 +61,8 @@ export async function viewProject(location: ProjectLocation): Promise<ProjectAtR
  * Silence for this long means that the server hangs: it sends progress at least every five seconds.
  */
 const stallMs = 60_000;
+
+const asksForErrors = { [errorKey]: true };
 
 /** What a front may take to end after its host has closed its end; then it is killed. */
 const endMs = 3_000;
@@ -125,7 +129,7 @@ export async function startServer(options: {
   return {
     callTool: (name, input, { signal, onProgress, onText }) =>
       client.callTool(
-        { name, arguments: { ...input }, ...(onText && { _meta: { [streamKey]: true } }) },
+        { name, arguments: { ...input }, _meta: { ...asksForErrors, ...(onText && { [streamKey]: true }) } },
         {
           signal,
           resetTimeoutOnProgress: true,
@@ -139,11 +143,14 @@ export async function startServer(options: {
       ),
     listTools: async (signal) => (await client.listTools(undefined, { signal })).tools,
     async readResource(uri, signal) {
-      const { contents } = await client.readResource({ uri }, { signal });
+      const { contents } = await client.readResource({ uri, _meta: asksForErrors }, { signal });
       return contents.map((content) => ("text" in content ? content.text : "")).join("\n");
     },
     async getPrompt(name, variables, signal) {
-      const { messages } = await client.getPrompt({ name, arguments: { ...variables } }, { signal });
+      const { messages } = await client.getPrompt(
+        { name, arguments: { ...variables }, _meta: asksForErrors },
+        { signal },
+      );
       return messages.map(({ content }) => (content.type === "text" ? content.text : "")).join("\n\n");
     },
     close,

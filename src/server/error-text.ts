@@ -1,15 +1,49 @@
+import type { ServerContext } from "@modelcontextprotocol/server";
+import { commandSteps } from "../next-steps/commands.ts";
+import { renderSteps, type StepTable } from "../next-steps/render.ts";
+import { toolSteps } from "../next-steps/tools.ts";
 import { OrchestratorError } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
+import { errorKey, type ErrorData } from "./error-data.ts";
 
 /**
- * What a caller reads of a failure: message and hint of our own errors, "internal error" of anything else, whose stack
- * goes to stderr. The only place that turns errors into text.
+ * What an assistant reads of a failure: message and next steps of our own errors, "internal error" of anything else,
+ * whose stack goes to stderr.
  */
 export function errorText(error: unknown, what: string, log: Log): string {
   if (error instanceof OrchestratorError) {
     if (error.cause instanceof Error) log.debug(`${what}: ${error.message} <- ${error.cause.message}`);
-    return error.hint === undefined ? error.message : `${error.message}\n${error.hint}`;
+    return [error.message, ...nextText(error, toolSteps)].join("\n");
   }
   log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return `internal error in ${what}; the server's log (stderr) has the details`;
+}
+
+/** One of our own errors in the words of a terminal or a log, on `separator`-ed lines. */
+export function errorAtTerminal(error: OrchestratorError, separator = "\n  "): string {
+  return [error.message, ...nextText(error, commandSteps)].join(separator);
+}
+
+/** A failure as data, for a caller that words it itself: each text as `shown` makes it. Absent for defects. */
+export function errorDataOf(error: unknown, shown: (text: string) => string): ErrorData | undefined {
+  if (!(error instanceof OrchestratorError) || error.hint !== undefined) return undefined;
+  const next = JSON.parse(JSON.stringify(error.next), (_key, value: unknown) =>
+    typeof value === "string" ? shown(value) : value,
+  ) as ErrorData["next"];
+  return { message: shown(error.message), next };
+}
+
+/** The `data` of a protocol error, where its caller takes errors as data. */
+export function protocolData(
+  error: unknown,
+  { mcpReq }: ServerContext,
+  shown: (text: string) => string,
+): Readonly<Record<string, ErrorData>> | undefined {
+  const data = mcpReq._meta?.[errorKey] === true ? errorDataOf(error, shown) : undefined;
+  return data && { [errorKey]: data };
+}
+
+function nextText(error: OrchestratorError, table: StepTable): readonly string[] {
+  const text = error.hint ?? renderSteps(error.next, table);
+  return text === "" ? [] : [text];
 }

@@ -19,7 +19,7 @@ import type {
 import { promptSources } from "../prompts/index.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "./ask-user.ts";
 import { callFacts, requestFacts } from "./call-facts.ts";
-import { errorText } from "./error-text.ts";
+import { errorText, protocolData } from "./error-text.ts";
 import { filesOfCaller } from "./caller-files.ts";
 import { textFor } from "./hide-paths.ts";
 import { callerContext, homeOf, type ServerParts } from "./server-parts.ts";
@@ -72,9 +72,10 @@ export async function getPrompt(
     if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
     throw missingInput(`prompt ${prompt.name}`, again.needsInput);
   } catch (error) {
-    const text = textFor(parts, undefined, given)(errorText(error, `prompt ${prompt.name}`, parts.log));
+    const shown = textFor(parts, undefined, given);
+    const text = shown(errorText(error, `prompt ${prompt.name}`, parts.log));
     const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
-    throw new ProtocolError(code, text);
+    throw new ProtocolError(code, text, protocolData(error, context, shown));
   }
 }
 

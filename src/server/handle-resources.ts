@@ -20,7 +20,7 @@ import type { ResourceContext, ResourceDefinition } from "../resources/definitio
 import { resources } from "../resources/index.ts";
 import { isTemplate, matchResource } from "../resources/match.ts";
 import { requestFacts } from "./call-facts.ts";
-import { errorText } from "./error-text.ts";
+import { errorText, protocolData } from "./error-text.ts";
 import { textFor } from "./hide-paths.ts";
 import { callerContext, homeOf, type ServerParts } from "./server-parts.ts";
 import { resourceIcon } from "./icons.ts";
@@ -79,10 +79,15 @@ export async function readResource(
     const content = await definition.read(variables, await resourceContext(server, context, parts));
     return { contents: [{ uri, mimeType, text: JSON.stringify(content) }], ...cacheHint(definition, context) };
   } catch (error) {
-    const text = textFor(parts, undefined, uri)(errorText(error, uri, parts.log));
+    const shown = textFor(parts, undefined, uri);
+    const text = shown(errorText(error, uri, parts.log));
     if (absences.some((absence) => error instanceof absence)) throw new ResourceNotFoundError(uri, text);
     const isInvalid = error instanceof InvalidRequest;
-    throw new ProtocolError(isInvalid ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError, text);
+    throw new ProtocolError(
+      isInvalid ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError,
+      text,
+      protocolData(error, context, shown),
+    );
   }
 }
 

@@ -6,7 +6,8 @@ import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definitio
 import { answersTo, isAnswered, leftOut, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
-import { errorText } from "./error-text.ts";
+import { errorKey } from "./error-data.ts";
+import { errorDataOf, errorText } from "./error-text.ts";
 import { filesOfCaller } from "./caller-files.ts";
 import { textFor, withErrors } from "./hide-paths.ts";
 import { callerContext, homeOf, type OpenHome, type ServerParts } from "./server-parts.ts";
@@ -61,8 +62,14 @@ export async function callTool(
   } catch (error) {
     ended = failureOf(error);
     if (error instanceof ProtocolError) throw error;
-    const text = textFor(parts, opened, facts.arguments)(errorText(error, tool.name, parts.log));
-    return { content: [{ type: "text", text }], isError: true };
+    const shown = textFor(parts, opened, facts.arguments);
+    const text = shown(errorText(error, tool.name, parts.log));
+    const data = facts.wantsErrorData === true ? errorDataOf(error, shown) : undefined;
+    return {
+      content: [{ type: "text", text }],
+      isError: true,
+      ...(data !== undefined && { _meta: { [errorKey]: data } }),
+    };
   } finally {
     progress?.stop();
     parts.noteCall?.({

@@ -1,3 +1,4 @@
+import { errorAtTerminal } from "./error-text.ts";
 import { homedir } from "node:os";
 import type { Writable } from "node:stream";
 import { openClientStreams } from "../ipc/client-streams.ts";
@@ -81,7 +82,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 /** Ends the process with 1: the home is another's, or held. */
 function refuse(error: unknown, writeLine: (line: string) => void): never {
   if (!(error instanceof OwnerUnavailable || error instanceof InvalidConfig)) throw error;
-  writeLine(`ollm: ${[error.message, error.hint].filter((part) => part !== undefined).join("\n  ")}`);
+  writeLine(`ollm: ${errorAtTerminal(error)}`);
   process.exit(1);
 }
 

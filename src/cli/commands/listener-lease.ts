@@ -35,7 +35,7 @@ export async function leaseListener(request: ListenerRequest): Promise<ListenerL
   const said = await welcome;
   if (!said.ok) {
     socket.destroy();
-    throw new OwnerUnavailable(said.message, said.hint === undefined ? {} : { hint: said.hint });
+    throw new OwnerUnavailable(said.message, { next: said.next, ...(said.hint !== undefined && { hint: said.hint }) });
   }
   for (const notice of said.notices ?? []) request.say(notice);
   if (said.http === undefined) {

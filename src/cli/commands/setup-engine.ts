@@ -1,3 +1,4 @@
+import { hintLine } from "../terminal-text.ts";
 import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { EmbeddedEngine } from "../engine/embedded-engine.ts";
@@ -58,7 +59,7 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   } catch (error) {
     line.end();
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ Embedded engine: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+    io.stderr(`✗ Embedded engine: ${error.message}\n${hintLine(error)}`);
     return error instanceof Cancelled ? 130 : 1;
   } finally {
     process.off("SIGINT", onSignal);

@@ -1,3 +1,4 @@
+import { hintLine, nextText } from "../terminal-text.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -186,7 +187,7 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
       return checkFolders([answer], io);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`${error.message}; ${error.hint ?? ""}\n`);
+      io.stderr(`${error.message}; ${nextText(error)}\n`);
     }
   }
 }
@@ -218,7 +219,7 @@ async function apply(
     return true;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(`✗ ${client.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+    io.stderr(`✗ ${client.name}: ${error.message}\n${hintLine(error)}`);
     return false;
   }
 }

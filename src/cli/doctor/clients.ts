@@ -1,3 +1,4 @@
+import { nextText } from "../terminal-text.ts";
 import { accessSync, constants, existsSync } from "node:fs";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
@@ -34,7 +35,7 @@ async function checkTarget({ client, file }: ClientTarget): Promise<Check> {
     return fail(
       name,
       `${file}${position}: ${error.message}`,
-      error.hint ?? "Mend the file; its client can't read it either.",
+      nextText(error) || "Mend the file; its client can't read it either.",
     );
   }
 }

@@ -1,3 +1,4 @@
+import { nextText } from "../terminal-text.ts";
 import path from "node:path";
 import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/installed.ts";
 import {
@@ -58,7 +59,7 @@ async function askOllama(
     }
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return fail(name, error.message, error.hint ?? "Set providers.ollama.host to where Ollama listens.");
+    return fail(name, error.message, nextText(error) || "Set providers.ollama.host to where Ollama listens.");
   }
 }
 

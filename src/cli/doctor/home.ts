@@ -1,3 +1,4 @@
+import { nextText } from "../terminal-text.ts";
 import { constants } from "node:fs";
 import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
@@ -10,7 +11,8 @@ import { type Check, type Checker, fail, ok, warn } from "./check.ts";
 /** The home: there, its user's alone, and writable. One that is not there yet is made at the first start. */
 export const checkHome: Checker = async ({ home, io }) => {
   const refusal = homeProblem(home, { closes: false, isWhole: true });
-  if (refusal !== undefined) return [fail("home", refusal.message, refusal.hint ?? "Set OLLM_HOME to another folder.")];
+  if (refusal !== undefined)
+    return [fail("home", refusal.message, nextText(refusal) || "Set OLLM_HOME to another folder.")];
   const facts = await stat(home).catch((error: NodeJS.ErrnoException) => error);
   if (facts instanceof Error) {
     if (facts.code !== "ENOENT") return [unusable(home, facts.message)];
@@ -77,7 +79,7 @@ export const checkSettings: Checker = async ({ home, io, owner }) => {
     return told.length > 0 ? told : [ok("settings", "config.yaml and OLLM_* variables are valid")];
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    const hint = error.hint ?? "Mend the value where it was set.";
+    const hint = nextText(error) || "Mend the value where it was set.";
     const isHeld = owner.status?.settingsProblem !== undefined;
     const held = isHeld ? `${error.message}; the owner goes on with the settings before` : error.message;
     return [fail("settings", held, hint)];

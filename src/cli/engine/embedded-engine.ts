@@ -1,3 +1,4 @@
+import { nextText } from "../terminal-text.ts";
 import path from "node:path";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
@@ -57,7 +58,7 @@ export function createEmbeddedEngine(from: {
         if (!(error instanceof OrchestratorError)) throw error;
         return {
           kind: "impossible",
-          reason: [error.message, error.hint].filter((part) => part !== undefined).join("; "),
+          reason: [error.message, nextText(error)].filter((part) => part !== "").join("; "),
         };
       }
     },

@@ -4,6 +4,9 @@ import { newestClaim } from "../../ipc/claim-record.ts";
 import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
+import { renderSteps } from "../../next-steps/render.ts";
+import type { NextStep } from "../../orchestrator/next-step.ts";
 import { uptimeMs } from "../../ipc/uptime.ts";
 import { createRelay } from "./relay.ts";
 import type { RescueOptions, Rescue } from "./rescue.ts";
@@ -141,7 +144,8 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): void {
     owner = undefined;
     socket.destroy();
-    const text = said.hint === undefined ? said.message : `${said.message}\n  ${said.hint}`;
+    const hint = said.hint ?? renderSteps(said.next ?? [], commandSteps);
+    const text = hint === "" ? said.message : `${said.message}\n  ${hint}`;
     options.say(text);
     // Who has closed its end has all that it will get with the next line.
     if (said.isUsage === true) endCode = 2;
@@ -298,6 +302,7 @@ function helloOf(options: FrontOptions, purpose: Purpose): Omit<Hello, "proof"> 
 /** With the hint of our own errors, whichever bundle they come from. */
 function textOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const hint = "hint" in error && typeof error.hint === "string" ? error.hint : undefined;
-  return hint === undefined ? error.message : `${error.message}\n  ${hint}`;
+  const next = "next" in error && Array.isArray(error.next) ? (error.next as readonly NextStep[]) : [];
+  const hint = "hint" in error && typeof error.hint === "string" ? error.hint : renderSteps(next, commandSteps);
+  return hint === "" ? error.message : `${error.message}\n  ${hint}`;
 }

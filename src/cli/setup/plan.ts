@@ -1,3 +1,4 @@
+import { nextText } from "../terminal-text.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import { assertWritable, backupsOf, readConfigFile, type ConfigFile } from "./config-file.ts";
 import { BrokenConfig } from "./config-text.ts";
@@ -156,9 +157,10 @@ async function orProblem<Plan>(target: ClientTarget, work: () => Promise<Plan>):
   } catch (error) {
     if (error instanceof RangeError) return { kind: "problem", target, message: `${target.file} is nested too deeply` };
     if (!(error instanceof OrchestratorError)) throw error;
-    const { message, hint } = error;
+    const { message } = error;
+    const hint = nextText(error);
     const where =
       error instanceof BrokenConfig ? `${target.file}:${error.position.line}:${error.position.column}: ` : "";
-    return { kind: "problem", target, message: where + message, ...(hint !== undefined && { hint }) };
+    return { kind: "problem", target, message: where + message, ...(hint !== "" && { hint }) };
   }
 }

@@ -1,3 +1,4 @@
+import { hintLine } from "../terminal-text.ts";
 import { rm } from "node:fs/promises";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { CommandIo } from "../commands/io.ts";
@@ -34,7 +35,7 @@ export async function applyRemovals(
       io.stdout(`✓ ${target.client.name}: taken out of ${target.file}\n`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`✗ ${target.client.name}: ${error.message}\n${error.hint === undefined ? "" : `  ${error.hint}\n`}`);
+      io.stderr(`✗ ${target.client.name}: ${error.message}\n${hintLine(error)}`);
       failures += 1;
     }
   }

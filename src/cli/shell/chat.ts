@@ -12,6 +12,7 @@ import { noModels } from "./models.ts";
 import type { RamReading } from "./ps.ts";
 import { said, type Generated } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
+import { chatSteps } from "../../next-steps/commands.ts";
 import { inChatWords, inShellWords } from "./shell-words.ts";
 import { styled } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
@@ -110,7 +111,7 @@ async function converse(context: ChatContext): Promise<number> {
     } catch (error) {
       if (session.signal.aborted) throw error;
       // The chat goes on: an answer that was cancelled, a model that failed.
-      if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, inChatWords);
+      if (!(error instanceof Cancelled)) exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
       else if (isTerminal) io.stderr(`${styled("(cancelled)", "dim", io)}\n`);
     }
     if (input.hasLeft() && isTerminal) break;
@@ -167,7 +168,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
       answered = (
         await ask(talk.continueId).catch((error: unknown) => {
           // The owner keeps conversations in memory, and was restarted or has forgotten this one.
-          if (talk.continueId === "new" || !/there is no conversation/.test(String(error))) throw error;
+          if (talk.continueId === "new" || !isConversationLost(error)) throw error;
           io.stderr("ollm: the conversation so far is lost (the owner was restarted); this begins a new one\n");
           return ask("new");
         })
@@ -203,6 +204,10 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     data: <Data extends object>(name: string, given: Readonly<Record<string, unknown>>) =>
       cancellable(async (signal) => (await session.call<Data>(name, given, { signal })).structured),
   };
+}
+
+function isConversationLost(error: unknown): boolean {
+  return error instanceof OrchestratorError && error.next.some(({ step }) => step === "startConversation");
 }
 
 /** Who answered, what is loaded, what is free: one dim line, as wide as the terminal. */

@@ -1,5 +1,15 @@
 import { Cancelled, InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
-import { startServer, type Answers, type Question, type ServerClient, type TextNote } from "../../server/client.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
+import type { StepTable } from "../../next-steps/render.ts";
+import {
+  errorDataIn,
+  startServer,
+  type Answers,
+  type ErrorData,
+  type Question,
+  type ServerClient,
+  type TextNote,
+} from "../../server/client.ts";
 import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createProgressLine } from "../progress-line.ts";
@@ -121,16 +131,16 @@ export async function withSession(
 }
 
 /**
- * Says an error on stderr, as every command does, in other words where `inWords` has them; answers its exit code. What
+ * Prints an error on stderr, as every command does, its next steps in the words of `steps`; answers its exit code. What
  * isn't ours is thrown on. Of what a notice said already (what is wrong with a variable is both) only the hint is said.
  */
 export function report(
   error: unknown,
   io: Pick<CommandIo, "stderr"> & Partial<Pick<Session, "isNews">>,
-  inWords: (text: string) => string = (text) => text,
+  steps: StepTable = commandSteps,
 ): number {
   if (!(error instanceof OrchestratorError)) throw error;
-  const text = errorText(error, inWords);
+  const text = errorText(error, steps);
   io.stderr(io.isNews?.(error.message) === false ? text.slice(text.indexOf("\n") + 1) : text);
   return error instanceof InvalidRequest ? 2 : error instanceof Cancelled ? 130 : 1;
 }
@@ -288,7 +298,11 @@ function createSession(
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
         if (result.isError === true)
-          throw asked.cancelled ?? notDone(asked, options.noTerminalHint) ?? toolError(tool, text);
+          throw (
+            asked.cancelled ??
+            notDone(asked, options.noTerminalHint) ??
+            toolError(tool, text, errorDataIn(result._meta))
+          );
         return { structured: (result.structuredContent ?? {}) as Data, text };
       } finally {
         clearTimeout(workingTimer);
@@ -303,16 +317,22 @@ function createSession(
   };
 }
 
-/** What a tool answered with `isError`: its message, without the tool's own name before it, and the hint behind it. */
-function toolError(tool: string, text: string): OrchestratorError {
-  const said = text.startsWith(`${tool}: `) ? text.slice(tool.length + 2) : text;
-  const [message = "", ...hint] = said.split("\n").map(inShellWords);
+/** What a tool answered with `isError`: as data, or its text without the tool's own name. */
+function toolError(tool: string, text: string, data: ErrorData | undefined): OrchestratorError {
+  if (data !== undefined) return new OrchestratorError(withoutName(tool, data.message), { next: data.next });
+  const [message = "", ...hint] = withoutName(tool, text).split("\n").map(inShellWords);
   return new OrchestratorError(message, hint.length === 0 ? {} : { hint: hint.join("\n") });
+}
+
+function withoutName(tool: string, text: string): string {
+  return text.startsWith(`${tool}: `) ? text.slice(tool.length + 2) : text;
 }
 
 /** An answer of the protocol that is an error (no such tool, resource, prompt), or a connection that broke. */
 function unreachable(error: unknown): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
+  const data = error instanceof Error && "data" in error ? errorDataIn(error.data) : undefined;
+  if (data !== undefined) return new OrchestratorError(data.message, { next: data.next, cause: error });
   const text = error instanceof Error ? error.message : String(error);
   const isAnswer = error instanceof Error && error.name === "ProtocolError";
   const said = text.replace(/^MCP error -?\d+: /, "").split("\n");
@@ -320,7 +340,7 @@ function unreachable(error: unknown): OrchestratorError {
   if (isAnswer)
     return new OrchestratorError(message, { cause: error, ...(hint.length > 0 && { hint: hint.join("\n") }) });
   return new OwnerUnavailable(`the owner of the models did not answer (${message})`, {
-    hint: "ollm doctor says what is wrong; ollm daemon restart starts it anew",
+    next: [{ step: "checkInstallation" }, { step: "restartDaemon" }],
     cause: error,
   });
 }

@@ -84,7 +84,7 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
 export function failureText(error: unknown, world: Pick<GenerationWorld, "log">, signal: AbortSignal): string {
   if (signal.aborted) throw new Cancelled("the comparison was cancelled", { cause: signal.reason });
   if (error instanceof OrchestratorError) {
-    return error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
+    return error.message;
   }
   // A defect spoils one model's row, and must be found all the same.
   world.log.warn(`compare: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);

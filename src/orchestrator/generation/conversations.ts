@@ -1,3 +1,4 @@
+import { advice } from "../next-step.ts";
 import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
@@ -81,13 +82,16 @@ export function createConversations(
     }
     const found = kept.get(continueId);
     if (found === undefined) {
-      throw new InvalidRequest(`there is no conversation "${continueId.slice(0, shownCharacters)}"`, {
-        hint: 'It was not used for too long, or the owner was restarted: begin one with continue_id "new".',
-      });
+      throw new InvalidRequest(
+        `there is no conversation "${continueId.slice(0, shownCharacters)}": conversations end when they are unused for long, or when the daemon restarts`,
+        {
+          next: { step: "startConversation" },
+        },
+      );
     }
     if (found.isAnswering) {
       throw new InvalidRequest(`the conversation ${continueId} is being answered already`, {
-        hint: "Wait for that answer, or open another one.",
+        next: [advice("wait for that answer"), { step: "startConversation" }],
       });
     }
     return found;

@@ -1,3 +1,4 @@
+import { advice } from "../next-step.ts";
 import { InvalidRequest } from "../errors.ts";
 import type { JsonSchema } from "../types.ts";
 
@@ -33,13 +34,13 @@ export function checkFormat(format: "json" | JsonSchema): void {
   const endless = endlessReference(format);
   if (endless !== undefined)
     throw new InvalidRequest(`the JSON schema in format never ends: ${endless} needs itself`, {
-      hint: "Let the reference be optional: a property that is not required, or an anyOf with another member.",
+      next: advice("make the reference optional: a property that is not required, or an anyOf with another member"),
     });
 }
 
 function beyond(what: string, count: number, limit: number): InvalidRequest {
   return new InvalidRequest(`the JSON schema in format has ${count} ${what}, and at most ${limit} are allowed`, {
-    hint: "Ask for less at once, or use a string with a description of what it may be.",
+    next: advice("ask for less at once, or use a string with a description of what it may be"),
   });
 }
 

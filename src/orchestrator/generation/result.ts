@@ -71,6 +71,7 @@ export function failureOf(attempts: readonly Attempt[], failures: readonly Orche
   if (failures.length === 1) return last;
   const told = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
   return new GenerationFailed(`${failures.length} models were tried and failed: ${told}`, {
+    next: last.next,
     ...(last.hint === undefined ? {} : { hint: last.hint }),
     cause: last,
   });

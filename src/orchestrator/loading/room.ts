@@ -145,7 +145,7 @@ export function createRoomMaker(parts: {
     const smallerTokens = await smallerContext(made, (tokens) => wouldFitWhenIdle(located, tokens, signal, true));
     const { bufferBytes } = source.memory();
     const refusal = doesNotFit(made, lists, bufferBytes, inTheWay, parts.quickEstimate, smallerTokens);
-    note(located, "refuse", [...made.steps, refusal.hint ?? ""].filter(Boolean), made);
+    note(located, "refuse", made.steps, made);
     throw refusal;
   }
 

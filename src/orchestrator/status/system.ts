@@ -60,7 +60,7 @@ export async function engineStatus(inventory: Inventory, engine: Engine, signal:
   const status = !isInstalled ? "not_installed" : health.isReachable ? answering : "unreachable";
   const message = isInstalled
     ? withAddress(health.message ?? stuck, ambiguousAddress(inventory, engine))
-    : `installed on demand (${formatBytes(engine.installation?.downloadBytes ?? 0)}) by pull_model or smart_load`;
+    : `installed on demand (a ${formatBytes(engine.installation?.downloadBytes ?? 0)} download)`;
   return {
     id: engine.id,
     kind: engine.kind,

@@ -225,6 +225,7 @@ function refusal(error: unknown): Welcome {
   return {
     ok: false,
     message: error.message,
+    next: error.next,
     ...(error.hint !== undefined && { hint: error.hint }),
     ...(error instanceof InvalidRequest && { isUsage: true }),
   };

@@ -1,3 +1,4 @@
+import { errorAtTerminal } from "../error-text.ts";
 import { homedir } from "node:os";
 import { ownerLogFile } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
@@ -40,7 +41,7 @@ export async function runOwner(
   const wanted = resolveHome(process.env, userHome);
   const home = await ensureHome(wanted, log).catch((error: unknown) => {
     if (!(error instanceof InvalidConfig)) throw error;
-    log.warn([error.message, error.hint].filter((part) => part !== undefined).join(" "));
+    log.warn(errorAtTerminal(error, " "));
     process.exit(1);
   });
   if (home !== wanted) {

@@ -166,7 +166,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       const isInstalled = await installation.isInstalled().catch(() => false);
       const latencyMs = steady() - startedAt;
       if (isInstalled) return { isReachable: true, version: engineVersion, latencyMs };
-      return { isReachable: false, latencyMs, message: `${notInstalled().message}; ${notInstalled().hint}` };
+      return { isReachable: false, latencyMs, message: notInstalled().message };
     },
     async list(signal) {
       throwIfCancelled(signal, "listing the embedded engine's models");

@@ -9,7 +9,7 @@ import {
   QueueFull,
   UnknownModel,
   UnsupportedCapability,
-  type ErrorOptionsWithHint,
+  type OrchestratorErrorOptions,
 } from "../../errors.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
@@ -20,7 +20,7 @@ export interface Attempt {
   readonly model?: string;
   /** The next step when `otherwise` is thrown. */
   readonly hint?: string;
-  readonly otherwise: new (message: string, options?: ErrorOptionsWithHint) => OrchestratorError;
+  readonly otherwise: new (message: string, options?: OrchestratorErrorOptions) => OrchestratorError;
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;

@@ -79,8 +79,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
       );
       return { isReachable: true, version, latencyMs: options.now() - startedAt };
     } catch (error) {
-      const message =
-        error instanceof OrchestratorError ? [error.message, error.hint].filter(Boolean).join(". ") : String(error);
+      const message = error instanceof OrchestratorError ? error.message : String(error);
       return { isReachable: false, latencyMs: options.now() - startedAt, message };
     }
   };

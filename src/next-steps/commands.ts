@@ -1,0 +1,101 @@
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { common, modelThat, type ArgumentNames, type StepTable } from "./render.ts";
+
+const flags: ArgumentNames = {
+  base: "the base model",
+  confirm: "--yes",
+  context: "--context-size",
+  continue: "the conversation",
+  engine: "--engine",
+  files: "--file",
+  folder: "the folder",
+  force: "--force",
+  format: "--format",
+  from: "the file",
+  images: "--image",
+  judge: "--judge",
+  keepAlive: "--keep-alive",
+  key: "the key",
+  maxTokens: "--max-tokens",
+  model: "--model",
+  models: "the models",
+  outputPath: "--output",
+  overwrite: "--overwrite",
+  privacy: "--privacy",
+  profile: "--profile",
+  prompt: "the prompt",
+  scope: "--project",
+  template: "--template",
+  think: "--think",
+  value: "the value",
+  variables: "--var",
+};
+
+/** Steps for a person at a shell: commands and flags. */
+export const commandSteps: StepTable = {
+  ...common,
+  pullModel: ({ model, engine, because }) =>
+    `run \`ollm pull ${model}${engine === undefined ? "" : ` --engine ${engine}`}\`${because === undefined ? "" : ` (${because})`}`,
+  pullModelThat: ({ that, example }) => `pull ${modelThat(that, example)} (\`ollm pull NAME\`)`,
+  resumePull: ({ model = "NAME" }) => `run \`ollm pull ${model}\` again: it continues from what has arrived`,
+  importModel: () => "download the GGUF file in a browser and run `ollm import FILE NAME`",
+  listModels: ({ capability }) =>
+    capability === undefined
+      ? "run `ollm models` to see the installed models"
+      : `run \`ollm models --verbose\` to see which models have ${capability}`,
+  chooseModel: ({ that }) =>
+    `choose ${that === undefined ? "another model" : modelThat(that, undefined)} (\`ollm models\` lists them)`,
+  deleteModel: ({ model }) =>
+    model === undefined ? "delete models that you don't use (`ollm rm NAME`)" : `run \`ollm rm ${model}\``,
+  pullModelAfresh: ({ model }) => `run \`ollm rm ${model}\` and \`ollm pull ${model}\``,
+  unpinModels: ({ models }) => `run ${models.map((model) => `\`ollm unpin ${model}\``).join(", ")}`,
+  unloadModel: ({ model }) => `run \`ollm unload ${model ?? "--all"}\``,
+  planLoad: ({ model }) => `run \`ollm load ${model} --dry-run\` to see the numbers`,
+  installEngine: ({ downloadBytes }) => `run \`ollm setup --engine\` (a ${formatBytes(downloadBytes)} download)`,
+  retry: () => "try again",
+  startConversation: () => "start a new conversation",
+  correctArguments: () => "correct it and try again",
+  setArgument: ({ argument, to }) =>
+    to === undefined
+      ? `give ${flags[argument]}`
+      : to === true
+        ? `add ${flags[argument]}`
+        : `use ${flags[argument]} ${to}`,
+  omitArgument: ({ argument }) => `leave out ${flags[argument]}`,
+  lowerArgument: ({ argument, to }) => `lower ${flags[argument]}${to === undefined ? "" : ` to ${to}`}`,
+  raiseArgument: ({ argument, to }) => `raise ${flags[argument]}${to === undefined ? "" : ` to ${to}`}`,
+  listMemories: () => "run `ollm memory list` to see the keys",
+  forgetMemory: ({ key }) => `run \`ollm memory forget ${key ?? "KEY"}\``,
+  exportMemories: () => "run `ollm memory export`",
+  listTemplates: () => "run `ollm template list` to see the templates",
+  compareModels: () => "run `ollm compare PROMPT` first",
+  pickWinner: ({ comparison }) =>
+    `run \`ollm winners --pick MODEL${comparison === undefined ? "" : ` --comparison ${comparison}`}\``,
+  listWinners: () => "run `ollm winners` to see the comparisons",
+  listJobs: () => "run `ollm status` to see what is running",
+  approveProject: ({ folder }) => `run \`ollm project trust\`${folder === undefined ? "" : ` in ${folder}`}`,
+  openProject: () => "change to the project's folder",
+  changeSetting: ({ setting, to }) => `run \`ollm config set ${setting} ${to ?? "VALUE"}\``,
+  raiseSetting: ({ setting }) => `raise ${setting} (\`ollm config set ${setting} NUMBER\`)`,
+  listSettings: () => "run `ollm config show` to see the settings",
+  editSettings: () => "correct the file (`ollm config edit`)",
+  showStatus: () => "run `ollm status` to see what is wrong",
+  restartDaemon: () => "run `ollm daemon restart`",
+  stopDaemon: () => "run `ollm daemon stop`",
+  checkInstallation: () => "run `ollm doctor`",
+};
+
+/** Steps for a person in `ollm chat`: the commands that a chat has itself, else those of the shell. */
+export const chatSteps: StepTable = {
+  ...commandSteps,
+  listModels: (step) => (step.capability === undefined ? "type /model list" : commandSteps.listModels(step)),
+  chooseModel: ({ that }) =>
+    `choose ${that === undefined ? "another model" : modelThat(that, undefined)} (/model list, /model use NAME)`,
+  unpinModels: ({ models }) => `type ${models.map((model) => `/model unpin ${model}`).join(", ")}`,
+  unloadModel: ({ model }) =>
+    model === undefined ? commandSteps.unloadModel({ step: "unloadModel" }) : `type /model unload ${model}`,
+  listMemories: () => "type /memory list",
+  forgetMemory: ({ key }) => `type /memory forget ${key ?? "KEY"}`,
+  listTemplates: () => "type /template list",
+  compareModels: () => "type /compare PROMPT first",
+};

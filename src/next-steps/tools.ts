@@ -1,0 +1,90 @@
+import { formatBytes } from "../orchestrator/text/format-bytes.ts";
+import { common, modelThat, type ArgumentNames, type StepTable } from "./render.ts";
+
+const names: ArgumentNames = {
+  base: "base",
+  confirm: "confirm",
+  context: "context_tokens",
+  continue: "continue_id",
+  engine: "engine",
+  files: "files",
+  folder: "folder",
+  force: "force",
+  format: "format",
+  from: "from",
+  images: "images",
+  judge: "judge",
+  keepAlive: "keep_alive",
+  key: "key",
+  maxTokens: "max_tokens",
+  model: "model",
+  models: "models",
+  outputPath: "output_path",
+  overwrite: "overwrite",
+  privacy: "privacy",
+  profile: "profile",
+  prompt: "prompt",
+  scope: "scope",
+  template: "template",
+  think: "think",
+  value: "value",
+  variables: "variables",
+};
+
+/** Steps for an assistant: tools and their arguments; commands where only the user can act. */
+export const toolSteps: StepTable = {
+  ...common,
+  pullModel: ({ model, engine, because }) =>
+    `call pull_model with model "${model}"${engine === undefined ? "" : ` and engine "${engine}"`}${because === undefined ? "" : ` (${because})`}`,
+  pullModelThat: ({ that, example }) => `call pull_model with ${modelThat(that, example)}`,
+  resumePull: () => "call pull_model again: it continues from what has arrived",
+  importModel: () => "download the GGUF file in a browser and call pull_model with from",
+  listModels: ({ capability }) =>
+    capability === undefined
+      ? "call list_models to see the installed models"
+      : `call list_models with capability ${capability} to see models that can`,
+  chooseModel: ({ argument = "model", that }) =>
+    `name ${that === undefined ? "a model" : modelThat(that, undefined)} in ${names[argument]} (list_models shows them)`,
+  deleteModel: ({ model }) =>
+    `call manage_model with action delete${model === undefined ? " for a model that you don't use" : ` and model "${model}"`}`,
+  pullModelAfresh: ({ model }) =>
+    `delete the model (manage_model with action delete) and call pull_model with model "${model}" again`,
+  unpinModels: ({ models }) => `call manage_model with action unpin for ${models.join(", ")}`,
+  unloadModel: ({ model }) =>
+    model === undefined
+      ? "unload models (manage_model with action unload_all)"
+      : `call manage_model with action unload and model "${model}"`,
+  planLoad: ({ model }) => `call smart_load with model "${model}" and dry_run to see the numbers`,
+  installEngine: ({ downloadBytes }) =>
+    `call smart_load or pull_model: either installs it (a ${formatBytes(downloadBytes)} download)`,
+  retry: () => "call again",
+  startConversation: () => 'start a conversation with continue_id "new"',
+  correctArguments: () => "correct the arguments and call again",
+  setArgument: ({ argument, to }) =>
+    to === undefined
+      ? `give ${names[argument]}`
+      : `set ${names[argument]} to ${typeof to === "string" ? `"${to}"` : to}`,
+  omitArgument: ({ argument }) => `leave out ${names[argument]}`,
+  lowerArgument: ({ argument, to }) => `lower ${names[argument]}${to === undefined ? "" : ` to ${to}`}`,
+  raiseArgument: ({ argument, to }) => `raise ${names[argument]}${to === undefined ? "" : ` to ${to}`}`,
+  listMemories: () => "call recall without a key to see what is remembered",
+  forgetMemory: ({ key }) => (key === undefined ? "call forget" : `call forget with key "${key}"`),
+  exportMemories: () => "call transfer_memories with action export",
+  listTemplates: () => "call list_templates to see the templates",
+  compareModels: () => "call compare first",
+  pickWinner: ({ comparison }) =>
+    `call pick_winner${comparison === undefined ? "" : ` with comparison_id "${comparison}"`}`,
+  listWinners: () => "call pick_winner with action list to see the comparisons",
+  listJobs: () => "call job with action list to see the jobs",
+  approveProject: ({ folder }) =>
+    `ask the user to run \`ollm project trust\`${folder === undefined ? " in the project's folder" : ` in ${folder}`}`,
+  openProject: () => "start the client in the project's folder, or name the folder in folder",
+  changeSetting: ({ setting, to }) => (to === undefined ? `change the setting ${setting}` : `set ${setting} to ${to}`),
+  raiseSetting: ({ setting }) => `raise the setting ${setting}`,
+  listSettings: () => "call update_config with action show to see the settings",
+  editSettings: () => "correct config.yaml (`ollm config edit` opens it)",
+  showStatus: () => "call system_status to see what is wrong",
+  restartDaemon: () => "run `ollm daemon restart`",
+  stopDaemon: () => "run `ollm daemon stop`",
+  checkInstallation: () => "run `ollm doctor`",
+};

@@ -1,0 +1,105 @@
+/** A parameter of a request, under a name of its own: each surface calls it otherwise (`max_tokens`, `--max-tokens`). */
+export type Argument =
+  | "base"
+  | "confirm"
+  | "context"
+  | "continue"
+  | "engine"
+  | "files"
+  | "folder"
+  | "force"
+  | "format"
+  | "from"
+  | "images"
+  | "judge"
+  | "keepAlive"
+  | "key"
+  | "maxTokens"
+  | "model"
+  | "models"
+  | "outputPath"
+  | "overwrite"
+  | "privacy"
+  | "profile"
+  | "prompt"
+  | "scope"
+  | "template"
+  | "think"
+  | "value"
+  | "variables";
+
+/**
+ * What a caller can do about an error, as data: it names no tool and no command. Each surface renders it by a table of
+ * its own (`src/next-steps/`), whose type keeps it complete. Sizes are in bytes, windows and prompts in tokens.
+ */
+export type NextStep =
+  // Models.
+  | { readonly step: "pullModel"; readonly model: string; readonly engine?: string; readonly because?: string }
+  /** `that` completes "a model": `that has vision`, `below 3.2 GB`. */
+  | { readonly step: "pullModelThat"; readonly that: string; readonly example?: string }
+  /** What has arrived is kept. */
+  | { readonly step: "resumePull"; readonly model?: string }
+  /** From a GGUF file. */
+  | { readonly step: "importModel" }
+  | { readonly step: "listModels"; readonly capability?: string }
+  /** `that` completes "a model": `on this machine`, `with a longer context window`. */
+  | { readonly step: "chooseModel"; readonly argument?: Argument; readonly that?: string }
+  | { readonly step: "deleteModel"; readonly model?: string }
+  /** Its file may be damaged. */
+  | { readonly step: "pullModelAfresh"; readonly model: string }
+  | { readonly step: "unpinModels"; readonly models: readonly string[] }
+  /** All that are loaded when `model` is absent. */
+  | { readonly step: "unloadModel"; readonly model?: string }
+  /** Shows what a load would take, without loading. */
+  | { readonly step: "planLoad"; readonly model: string }
+  | { readonly step: "installEngine"; readonly downloadBytes: number }
+  // The request.
+  | { readonly step: "shortenPrompt"; readonly byTokens?: number }
+  | { readonly step: "retry" }
+  | { readonly step: "startConversation" }
+  | { readonly step: "correctArguments" }
+  | { readonly step: "setArgument"; readonly argument: Argument; readonly to?: string | number | boolean }
+  | { readonly step: "omitArgument"; readonly argument: Argument }
+  | { readonly step: "lowerArgument"; readonly argument: Argument; readonly to?: number }
+  | { readonly step: "raiseArgument"; readonly argument: Argument; readonly to?: number }
+  /** The nearest of the names there are. */
+  | { readonly step: "didYouMean"; readonly names: readonly string[] }
+  | { readonly step: "chooseOneOf"; readonly names: readonly string[] }
+  // What ollm keeps.
+  | { readonly step: "listMemories" }
+  | { readonly step: "forgetMemory"; readonly key?: string }
+  | { readonly step: "exportMemories" }
+  | { readonly step: "listTemplates" }
+  | { readonly step: "compareModels" }
+  | { readonly step: "pickWinner"; readonly comparison?: string }
+  | { readonly step: "listWinners" }
+  | { readonly step: "listJobs" }
+  // Projects and settings.
+  | { readonly step: "approveProject"; readonly folder?: string }
+  | { readonly step: "openProject" }
+  | { readonly step: "changeSetting"; readonly setting: string; readonly to?: string }
+  | { readonly step: "raiseSetting"; readonly setting: string }
+  | { readonly step: "listSettings" }
+  | { readonly step: "editSettings" }
+  // The daemon and the machine.
+  | { readonly step: "showStatus" }
+  | { readonly step: "restartDaemon" }
+  | { readonly step: "stopDaemon" }
+  | { readonly step: "checkInstallation" }
+  /**
+   * The same for every surface: an imperative without a full stop (`free some disk space`). It names no tool, no
+   * command, no argument of ours.
+   */
+  | { readonly step: "advice"; readonly text: string };
+
+/** One step, or several of which one suffices, the best first. */
+export type NextSteps = NextStep | readonly NextStep[];
+
+export function stepsOf(given: NextSteps | undefined): readonly NextStep[] {
+  if (given === undefined) return [];
+  return "step" in given ? [given] : given;
+}
+
+export function advice(text: string): NextStep {
+  return { step: "advice", text };
+}
