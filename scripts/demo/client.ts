@@ -13,7 +13,7 @@ export interface DemoClient {
 /** As it introduces itself to the server. */
 export const demoClientName = "ollm-demo";
 
-/** Longest silence of a server that sends progress at least every five seconds. */
+/** A server that sends nothing for this long hangs: it sends progress at least every five seconds. */
 const stallMs = 60_000;
 
 /** What the demo reads of the tool `job`. */

@@ -16,7 +16,7 @@ export interface ResourceDefinition {
   read(variables: Readonly<Record<string, string>>, context: ResourceContext): Promise<object>;
   /** Whether subscribers of one address are to read it again; absent: what it says never changes. */
   isTouchedBy?(change: Change, variables: Readonly<Record<string, string>>): boolean;
-  /** What must be looked at while somebody is subscribed, because it changes without anybody telling. */
+  /** What must be looked at while somebody is subscribed, because it changes without notice. */
   readonly watch?: "memory" | "models";
   /** How long a client may keep what it read, in milliseconds; absent: not at all. */
   readonly ttlMs?: number;

@@ -57,9 +57,7 @@ export async function viewProject(location: ProjectLocation): Promise<ProjectAtR
   return readProjectView(location);
 }
 
-/**
- * Silence for this long means that the server hangs: it sends progress at least every five seconds.
- */
+/** A server that sends nothing for this long hangs: it sends progress at least every five seconds. */
 const stallMs = 60_000;
 
 const asksForErrors = { [errorKey]: true };

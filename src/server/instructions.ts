@@ -7,5 +7,5 @@ export const instructions =
   "Keep for yourself what needs your full reasoning, the conversation so far or current knowledge; " +
   "check what a small model returns before relying on it. " +
   "With no model yet, list_models suggests one and pull_model gets it. " +
-  "Unasked, remember lasting facts and preferences that the user states or corrects, under short stable keys, and never " +
-  "secrets; recall before asking the user for what they may have told in an earlier session.";
+  "Proactively remember lasting facts and preferences that the user states or corrects, under short stable keys, and " +
+  "never secrets; recall before asking the user for what they may have told in an earlier session.";

@@ -143,7 +143,7 @@ describe("ollm setup", () => {
     const file = await write(".claude.json", old);
     const check = (): LaunchCheck => {
       writeFileSync(file, readFileSync(file, "utf8").replace('"n": 1', '"n": 2'));
-      return { ok: false, reason: "silence" };
+      return { ok: false, reason: "no answer" };
     };
     const { code, stderr } = await run({ yes: true }, { check });
     expect(code).toBe(1);
@@ -155,7 +155,7 @@ describe("ollm setup", () => {
     const file = await write(".claude.json", '{\n  "numStartups": 1\n}');
     const check = (): LaunchCheck => {
       writeFileSync(file, readFileSync(file, "utf8").replace("1", "2"));
-      return { ok: false, reason: "silence" };
+      return { ok: false, reason: "no answer" };
     };
     expect((await run({ yes: true }, { check })).code).toBe(1);
     expect(await read(".claude.json")).toBe('{\n  "numStartups": 2\n}');

@@ -26,7 +26,7 @@ describe("createProgressReporter", () => {
     expect(notes.at(-1)?.message).toBe("decoding, 100 tokens");
   });
 
-  it("repeats the newest message every five seconds of silence, the title before any", () => {
+  it("repeats the newest message every five seconds without a new one, the title before any", () => {
     const { clock, notes, progress } = reporter();
     clock.advance(5_000);
     progress.report({ message: "waiting for 2 others" });

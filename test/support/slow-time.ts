@@ -39,9 +39,9 @@ export async function settle(): Promise<void> {
   for (let turn = 0; turn < 60; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Ends of stays as Ollama tells and keeps them: each request moves its model's to "now + keep-alive". */
+/** Expiry as Ollama reports and applies it: each request moves its model's to "now + keep-alive". */
 export interface KeepAliveClock {
-  /** A request of another program; without seconds under the keep-alive that is told already. */
+  /** A request of another program; without seconds under the current keep-alive. */
   touch(name: string, seconds?: number): void;
   /** Whether its engine unloads what is over; true unless said otherwise. */
   keepsTime: boolean;

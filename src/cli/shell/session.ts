@@ -36,9 +36,9 @@ import { inShellWords } from "./shell-words.ts";
  *
  * Throw an `OrchestratorError` for what is wrong: it becomes `ollm: message` and the hint on stderr, with exit code 2
  * for `InvalidRequest` (wrong usage), 130 for `Cancelled`, else 1. A tool's own error is thrown by `call` already, and
- * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `noTerminalHint` as the
- * hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`, which drops control characters); a name
- * or a message within a line through `oneLine`. Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
+ * its questions (delete? which value?) are asked at the terminal; without one they end with 2 and `noTerminalHint` as
+ * the hint. Tables: table.ts. Results to stdout, everything for people to stderr (`io`, which drops control characters); a
+ * name or a message within a line through `oneLine`. Ctrl-C cancels what runs and ends with 130; a second one leaves at once.
  */
 export interface Session {
   readonly io: CommandIo;
@@ -91,7 +91,7 @@ export interface SessionOptions {
   readonly handlesSignals?: boolean;
 }
 
-/** Longer than this nobody looks at a terminal on which nothing happens. */
+/** A call that takes longer shows `working ...`. */
 const workingDelayMs = 700;
 
 /** Runs `work` with a connection to the owner, starting one where there is none. Answers the exit code; never throws ours. */

@@ -3,7 +3,7 @@ import type { Change } from "../facade.ts";
 import type { RamStatus } from "../facade-status.ts";
 import type { Log } from "../log.ts";
 
-/** What may change without anybody telling us: other programs use this memory, and these engines. */
+/** What may change without notice: other programs use this memory, and these engines. */
 export type Watched = "memory" | "models";
 
 export interface Watcher {
@@ -17,7 +17,7 @@ const intervalMs = 3_000;
 const notableBytes = 256 * 1024 ** 2;
 const notableShare = 0.05;
 
-/** Whether free memory moved so far that it is worth telling: by 5 % of what was told, or by 256 MiB. */
+/** Whether free memory changed enough to be reported: by 5 % of what was reported last, or by 256 MiB. */
 export function isNotable(toldBytes: number, nowBytes: number): boolean {
   const movedBytes = Math.abs(nowBytes - toldBytes);
   return movedBytes >= Math.min(notableBytes, toldBytes * notableShare) && movedBytes > 0;

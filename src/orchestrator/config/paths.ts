@@ -152,7 +152,7 @@ function inRecord(schema: z.ZodObject, written: readonly string[]): FoundSetting
       (below) => below.length < rest.length && below.join("\0") === rest.slice(rest.length - below.length).join("\0"),
     )
     .toSorted((a, b) => b.length - a.length)[0];
-  // Without a tail there is no telling a key with dots from a misspelt tail, unless nothing can follow the key.
+  // Without a tail a key with dots looks like a misspelt tail, unless nothing can follow the key.
   if (tail === undefined || (tail.length === 0 && pathsInRecord(schema, record.path).length > 1 && rest.length > 1))
     return undefined;
   const key = rest.slice(0, rest.length - tail.length).join(".");

@@ -10,7 +10,7 @@ export function listChange(before: readonly InstalledModel[], after: readonly In
   return [{ kind: "models", isListChanged: names(before) !== names(after) }];
 }
 
-/** A process's memory is another with every answer: what differs by less is not worth telling. */
+/** A process's memory is another with every answer: smaller differences are not reported. */
 const notableBytes = 16 * 1024 ** 2;
 
 /**

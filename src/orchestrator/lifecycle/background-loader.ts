@@ -4,9 +4,9 @@ import type { Inventory } from "../inventory/inventory.ts";
 import { takesNoMemory } from "../inventory/located-model.ts";
 import type { Loader } from "../loading/loader.ts";
 
-/** Loads that nobody asked for: they make no room and install nothing. */
+/** Background loads (preloads, lost pins): they evict nothing and install nothing. */
 export interface BackgroundLoader {
-  /** Never throws. Without `contextTokens` it is loaded as if somebody had asked for it now. */
+  /** Never throws. Without `contextTokens` the model gets the context that a request would give it now. */
   load(
     name: string,
     options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
@@ -48,7 +48,7 @@ export function createBackgroundLoader(parts: {
             : "it does not fit now";
           return leftOut(`not loaded: ${what}`, engine.id);
         }
-        // Swapping, or with more work than cores: whoever asks for something comes first.
+        // Swapping, or with more work than cores: requests come first.
         if (plan.warnings !== undefined) return leftOut(`not loaded yet: ${plan.warnings.join("; ")}`, engine.id, true);
         decisions.note({
           kind: "preload",

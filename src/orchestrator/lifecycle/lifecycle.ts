@@ -13,12 +13,12 @@ import { createBackgroundLoader } from "./background-loader.ts";
 import { createMaintenance } from "./maintenance.ts";
 import type { Log } from "../log.ts";
 
-/** What happens to models in memory, and is asked of engines, without anybody asking for it. */
+/** Background maintenance of loaded models, and health checks of their engines. */
 export interface Lifecycle {
   readonly liveness: Liveness;
   /** Takes over what an owner before left in memory, then preloads; after a safe start nothing is. Never throws. */
   start(isSafeStart: boolean): Promise<void>;
-  /** Something of ours may be in memory now, or stays for another time. */
+  /** A model of ours may have been loaded, or its keep-alive changed. */
   changed(): void;
   /** After a sleep, before anything expires. Never throws. */
   wokeUp(): Promise<void>;

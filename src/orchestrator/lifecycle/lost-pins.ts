@@ -9,13 +9,13 @@ import { defaultContextTokens } from "../memory/context-size.ts";
 import type { Loader } from "../loading/loader.ts";
 import type { BackgroundLoader } from "./background-loader.ts";
 
-/** Pinned models that their engine let go of. */
+/** Pinned models that their engine no longer holds. */
 export interface LostPins {
-  /** It didn't answer at this look. */
+  /** The engine did not respond to this poll. */
   wasUnresponsive(engine: Engine): void;
-  /** What it has in memory now; loads again what it lost when it was restarted. Never throws. */
+  /** Compares what the engine has in memory; reloads what it lost in a restart. Never throws. */
   check(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
-  /** Whether a look saw the model while it was pinned: only then is it missed. */
+  /** Whether a poll saw the model while it was pinned: only then is it missed. */
   hasSeen(engine: Engine, name: string): boolean;
   /** Whether a pinned model is, or should be, in its memory. */
   isExpecting(engine: Engine): boolean;
@@ -39,11 +39,11 @@ interface EngineState {
 const againMs = 10 * 60_000;
 
 /**
- * | a pinned model is gone, and                                | then                                         |
- * |------------------------------------------------------------|----------------------------------------------|
- * | its engine was silent, or has nothing in memory any more    | it was restarted: loaded again, if that evicts nothing |
- * | that within ten minutes after the last time                 | said; its next use loads it                    |
- * | its engine has other models in memory                       | another program made it leave: said, not fought |
+ * | a pinned model is gone, and                          | then                                                      |
+ * |------------------------------------------------------|-----------------------------------------------------------|
+ * | its engine did not respond, or has nothing in memory | it was restarted: reloaded, if that evicts nothing        |
+ * | the same again within ten minutes                    | reported; its next use loads it                           |
+ * | its engine has other models in memory                | another program displaced it: reported, and not reloaded |
  */
 export function createLostPins(parts: {
   readonly inventory: Inventory;
@@ -84,7 +84,7 @@ export function createLostPins(parts: {
     if (outcome.isLoaded) state.restoredAtMs.set(key, now());
     else if (!outcome.isWorthAnotherTry) report(engine, pin, `${engine.id} was restarted or emptied; ${outcome.why}`);
     else {
-      // Still starting, or the machine has too much to do: tried again at the next look.
+      // Still starting, or the machine has too much to do: tried again at the next poll.
       state.missing.set(key, { name: pin.name, why: outcome.why });
       state.seen.set(key, pin);
       state.wasUnresponsive = true;

@@ -1,6 +1,6 @@
 import { isForever } from "../loading/expiry.ts";
 
-/** What an engine has in memory, as far as its upkeep goes. Pure. */
+/** A model in an engine's memory, as background maintenance sees it. */
 export interface MaintainedModel {
   readonly name: string;
   /** As the engine says; undefined where it doesn't. */
@@ -8,9 +8,9 @@ export interface MaintainedModel {
   readonly isPinned: boolean;
   /** Answering, loading or on its way out: left alone. */
   readonly isBusy: boolean;
-  /** Loaded here, and nobody else uses it. */
+  /** Loaded by this program, and no other program uses it. */
   readonly isOurs: boolean;
-  /** Keep-alive that its engine was told, in seconds; negative: never unloaded. */
+  /** Keep-alive last sent to its engine, in seconds; negative: never unloaded. */
   readonly toldSeconds: number | undefined;
   readonly lastActivityMs: number;
 }
@@ -18,7 +18,7 @@ export interface MaintainedModel {
 export interface MaintenancePlan {
   /** Pinned ones whose keep-alive is renewed. `isLosing`: their engine would unload them. */
   readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
-  /** Those whose time is over, and that their engine keeps all the same. */
+  /** Models whose keep-alive has expired, but that their engine still holds. */
   readonly expire: readonly string[];
 }
 
@@ -26,8 +26,8 @@ export interface MaintenancePlan {
 const graceMs = 30_000;
 
 /**
- * What is to be done for what is in memory. `awakeSinceMs`: nothing grows idle while the machine sleeps, so the time
- * before the last waking doesn't count.
+ * Which keep-alives to renew, and which models to unload. Pure. `awakeSinceMs`: time asleep is not idle time, so only
+ * the time since the last wake-up counts.
  */
 export function planMaintenance(
   models: readonly MaintainedModel[],

@@ -13,11 +13,11 @@ import { planMaintenance, type MaintainedModel, touchIntervalMs } from "./mainte
 import type { Loader } from "../loading/loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 
-/** Looks now and then at what is in memory, as long as something of ours is. */
+/** Background maintenance of loaded models: polls the engines while a model of ours is in memory. */
 export interface Maintenance {
   /** Something of ours may be in memory now. */
   begin(): void;
-  /** One look, now. Never throws. */
+  /** Polls all engines once, now. Never throws. */
   poll(): Promise<void>;
   /** The machine slept: nothing has grown idle meanwhile. */
   wokeUp(): void;
@@ -25,7 +25,7 @@ export interface Maintenance {
 }
 
 const pollIntervalMs = 20_000;
-/** Whoever loads is about to use it. */
+/** A model that was just loaded is about to be used. */
 const firstPollMs = 2_000;
 /** Engines unload a little after the end of a keep-alive. */
 const endSlackMs = 1_000;
@@ -33,8 +33,8 @@ const endSlackMs = 1_000;
 const sleepGapMs = 30_000;
 
 /**
- * Pinned models are told again to stay, what its engine should have unloaded is unloaded, and what others do to our
- * models is noticed. Only what an engine has in memory is touched: a touch must load nothing.
+ * Renews the keep-alive of pinned models, unloads what an engine should have unloaded, and notices what other programs
+ * do to our models. Touches only models in memory: a touch must load nothing.
  */
 export function createMaintenance(parts: {
   readonly inventory: Inventory;
@@ -46,7 +46,7 @@ export function createMaintenance(parts: {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Log;
-  /** A look has ended. */
+  /** A poll has ended. */
   readonly polled: () => void;
   /** Asks the engines whether they are alive, before anything expires. */
   readonly afterSleep: () => Promise<void>;
@@ -58,7 +58,7 @@ export function createMaintenance(parts: {
   let awakeSinceMs = now();
   let wasDueAtMs: number | undefined;
   let polling: Promise<void> | undefined;
-  /** Pinned models that somebody else loaded are touched too. */
+  /** Pinned models that another program loaded are touched too. */
   const touchedAtMs = new Map<string, number>();
 
   function schedule(delayMs: number): void {
@@ -98,7 +98,7 @@ export function createMaintenance(parts: {
     owned.observe(engine, resident, isBusy);
     for (const { name, told } of owned.all(engine)) {
       if (isBusy(name) || resident.some((model) => sameModel(model.name, name))) continue;
-      // What becomes of a pinned one is noted by `lost`.
+      // Pinned models are reported by `lost`.
       if (!loader.maintenance.isRunnerPinned(engine, name)) {
         const idleMs = now() - owned.lastActivityMs(engine, name);
         decisions.note({ kind: "expire", model: name, engine: engine.id, steps: [whyGone(engine.id, told, idleMs)] });
@@ -106,7 +106,7 @@ export function createMaintenance(parts: {
       owned.forget(engine, name);
     }
     await lost.check(engine, resident, signal);
-    // The embedded engine's children belong to nobody else, and it keeps their time itself.
+    // The embedded engine's children serve only us, and it tracks their keep-alive itself.
     if (engine.kind !== "llama-cpp") await maintain(engine, resident);
   }
 
@@ -150,7 +150,7 @@ export function createMaintenance(parts: {
     if (inventory.engines.some(isNeeded)) schedule(nextPollMs());
   }
 
-  /** Until the next keep-alive of ours has ended; one that is over already is no reason to look more often. */
+  /** Until our next keep-alive ends; one that has already ended is no reason to poll more often. */
   function nextPollMs(): number {
     const ends = inventory.engines.flatMap((engine) =>
       owned.all(engine).flatMap(({ name, told = -1 }) => {
@@ -168,7 +168,7 @@ export function createMaintenance(parts: {
     return polling;
   }
 
-  /** A pin that goes before the next look would not be missed. */
+  /** A pinned model that disappears before the next poll would not be missed. */
   function hasUnseenPin(): boolean {
     return inventory.engines.some((engine) =>
       owned.all(engine).some(({ name }) => loader.isPinned(name) && !lost.hasSeen(engine, name)),
@@ -181,7 +181,7 @@ export function createMaintenance(parts: {
       if (cancel === undefined && polling === undefined) schedule(firstPollMs);
       else if (isLate && hasUnseenPin()) schedule(firstPollMs);
       else if (isLate && nextPollMs() < (wasDueAtMs ?? 0) - now()) schedule(nextPollMs());
-      // What came during a look may have come too late for it.
+      // A change during a poll may have come too late for it.
       else if (cancel === undefined) void polling?.finally(() => cancel === undefined && schedule(firstPollMs));
     },
     poll,
@@ -196,13 +196,13 @@ export function createMaintenance(parts: {
   };
 }
 
-/** A look comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */
+/** A poll comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */
 const clockSlackMs = 5_000;
 
 /** Why a model of ours is not in its engine's memory any more, when nothing here unloaded it. */
 function whyGone(engine: string, told: number | undefined, idleMs: number): string {
   const idle = `not used for ${formatDuration(idleMs)}`;
-  // Without a keep-alive of ours the engine's own idle time holds.
+  // Without a keep-alive of ours the engine's own idle timeout applies.
   if (told === undefined) return `${idle}: unloaded by ${engine}`;
   if (told >= 0 && idleMs + clockSlackMs >= told * 1_000) {
     return `${idle}: its keep-alive of ${formatDuration(told * 1_000)} ended, unloaded by ${engine}`;

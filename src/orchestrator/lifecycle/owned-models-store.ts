@@ -10,9 +10,9 @@ import { isForever } from "../loading/expiry.ts";
 import type { OwnedModels } from "../loading/owned-models.ts";
 import type { KeepAliveUpdates } from "../loading/keep-alive-updates.ts";
 
-/** What was loaded here, kept over the end of this process: without it a killed owner's models would stay for ever. */
+/** The models loaded by this program, on disk: without it the pins of a killed daemon would stay loaded forever. */
 export interface OwnedModelsStore {
-  /** Writes down what is loaded now and was used of late, where that is other than before, behind the caller's back. */
+  /** Saves in the background what is loaded now and when it was last used, if that changed. */
   changed(): void;
   /**
    * Models of an owner before that are still in memory are ours again, and are told how long they stay now: a pin of
@@ -39,7 +39,7 @@ const state = z.object({ loads: z.array(load) });
 
 type State = z.output<typeof state>;
 
-/** What an engine says of the end of a stay, and what it was told, differ by the length of a request. */
+/** An engine's expiry and the keep-alive sent to it differ by the length of a request. */
 const tolerantMs = 60_000;
 /** A use changes what is written down so often at most. */
 const activityStepMs = 300_000;
@@ -147,13 +147,13 @@ export function createOwnedModelsStore(parts: {
   };
 }
 
-/** When its time began anew, by its end: later, that end would look like the use of somebody else. */
+/** Start of the keep-alive period, derived from expires_at: a later start would look like another program's request. */
 function keepAliveStartMs(told: number | undefined, expiresAt: string | undefined, nowMs: number): number {
   const beganMs = Date.parse(expiresAt ?? "") - (told ?? 0) * 1_000;
   return told === undefined || told < 0 || Number.isNaN(beganMs) ? nowMs : Math.min(nowMs, beganMs);
 }
 
-/** Whether it can be the same load still, and nobody else has said since how long it stays. */
+/** Whether it can still be the same load, with no keep-alive set by another program since. */
 function isUnchanged(
   { told, activeMs }: State["loads"][number],
   expiresAt: string | undefined,

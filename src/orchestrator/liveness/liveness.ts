@@ -23,7 +23,7 @@ export interface Liveness {
   begin(engine: Engine, model: string, promptTokens: number): Sign;
   /** Why it is taken to be stuck, in a sentence. */
   problem(engine: Engine): string | undefined;
-  /** A sentence for each that is stuck, or has a model that is silent while others answer. */
+  /** A sentence for each that is stuck, or has a model that gives no token while others answer. */
   problems(engines: readonly Engine[]): readonly string[];
   /** Asks all for a token, at most every few minutes. Never throws. */
   checkAll(engines: readonly Engine[]): Promise<void>;
@@ -148,7 +148,7 @@ export function createLiveness(parts: {
     const orBusy = engine.kind === "ollama" ? ", or busy with another program" : "";
     const why = `${engine.id} answers, but has given no token for ${seconds} s: it is stuck${orBusy}`;
     void suspect(engine, why).then(() => {
-      // Once more after the next such timeout.
+      // Asked again after the next timeout.
       state.lastSignMs = timers.now();
       watch(engine);
     });

@@ -2,11 +2,11 @@ import type { Timers } from "../async/timers.ts";
 import { modelId } from "../inventory/model-id.ts";
 
 /**
- * Models of which requests wait, and that give no token, while their engine may answer for others: one of its processes
- * may hang alone.
+ * Stall detection by model: requests wait for it and it gives no token, while its engine may answer for other models.
+ * One process of an engine may hang alone.
  */
 export interface StallDetector {
-  /** A request is sent to the model; it may take so long to its first token. */
+  /** A request was sent to the model; its first token may take `patienceMs`. */
   begin(engineId: string, model: string, patienceMs: number): Waiting;
   /** A sentence each. */
   problems(engineId: string): readonly string[];
@@ -14,7 +14,7 @@ export interface StallDetector {
 }
 
 export interface Waiting {
-  /** It was heard of. */
+  /** The model made progress. */
   progress(): void;
   end(): void;
 }

@@ -80,7 +80,7 @@ export function createTokenProbe(parts: {
   }
 
   return async (engine) => {
-    // Its models compute one at a time: another one would only wait behind the one that is silent.
+    // Its models compute one at a time: another one would only wait behind the one that stalled.
     if (engine.kind === "llama-cpp") return unknown;
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
       const isIdle = !loader.isBusy(modelId(engine.id, name));

@@ -8,7 +8,7 @@ import type { ResidentModel } from "../types.ts";
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
 
-/** The eviction policy of each memory domain, and what it is told. */
+/** The eviction policy of each memory domain, and its inputs. */
 export interface EvictionPolicies {
   /** A model begins to answer a request. Pinned ones are left out: they can't be evicted. */
   served(engine: Engine, resident: Model): void;

@@ -1,4 +1,4 @@
-/** What the end of a model's stay, as its engine tells it, says about who used it last. Pure. */
+/** Which program used a model last, inferred from the expiry that its engine reports. Pure. */
 
 /** A model as it was last seen while idle. */
 export interface Sighting {
@@ -14,8 +14,8 @@ export interface Sighting {
  * | verdict   | what happened since                                                                     |
  * |-----------|------------------------------------------------------------------------------------------|
  * | `ours`    | nothing that we don't know of                                                             |
- * | `touched` | somebody else used it, under the keep-alive that we told                                   |
- * | `taken`   | somebody else used it and said how long it stays: that is not for us to undo               |
+ * | `touched` | another program used it, under our keep-alive                                              |
+ * | `taken`   | another program used it and set a keep-alive of its own, which we must not override        |
  */
 export type Verdict = "ours" | "touched" | "taken";
 
@@ -34,10 +34,10 @@ export function isForever(expiresAtMs: number, nowMs: number): boolean {
 }
 
 /**
- * Ollama moves the end of a stay to "now + keep-alive" with every request, so an end that moved without us is somebody
- * else's request (`/api/ps` tells nothing more of it). Two sightings with nothing of ours between them need no common
- * clock. After a use of ours the end must be what we told; that is compared on this machine's clock alone.
- * `toldSeconds`: keep-alive that the engine was told last; negative: never unloaded; undefined: nothing.
+ * Ollama moves the expiry to "now + keep-alive" with every request, so an expiry that moved without us is another
+ * program's request (`/api/ps` says nothing more about it). Two sightings with nothing of ours between them need no
+ * common clock. After a use of ours the end must be what we told; that is compared on this machine's clock alone.
+ * `toldSeconds`: keep-alive last sent to the engine; negative: never unloaded; undefined: none.
  */
 export function judge(
   own: { readonly toldSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },

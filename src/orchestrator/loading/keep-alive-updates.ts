@@ -11,19 +11,19 @@ import type { Pins } from "./pins.ts";
 import type { OwnedModels } from "./owned-models.ts";
 import type { KeepAlive } from "./keep-alive.ts";
 
-/** How long what is in memory stays there: what engines are told after a load. */
+/** Applies pins and changed keep-alives to models in memory, and unloads our models at exit. */
 export interface KeepAliveUpdates {
-  /** Tells the engine how long a model in memory stays now; one that isn't there is told when it is loaded. */
+  /** Sends the current keep-alive of a model in memory; any other model gets it when it is loaded. */
   apply(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
-  /** Pins it or lets go of it; where it is in memory its engine is told. Throws `InvalidRequest` where pins are off. */
+  /** Pins or unpins a model; applied at once if it is in memory. Throws `InvalidRequest` where pins are off. */
   setPinned(located: LocatedModel, isPinned: boolean, signal: AbortSignal): Promise<void>;
-  /** Pinned models in memory, as the last looks at the engines saw them. */
+  /** Pinned models in memory, as of the last poll of the engines. */
   pinnedCount(): number;
-  /** Settings changed: engines are told of models loaded here what they would be told now. Never throws. */
+  /** After a change of settings: sends the new keep-alives of models loaded by this program. Never throws. */
   refresh(signal: AbortSignal): Promise<void>;
   /**
-   * Unloads what was loaded here, from those of the engines (all of them) that live on after us. Never throws: what
-   * stays leaves in its own time.
+   * Unloads models loaded by this program, from those of `engines` (default: all) that outlive it. Never throws: a model
+   * that remains is unloaded when its keep-alive ends.
    */
   unloadOwned(signal: AbortSignal, engines?: readonly Engine[]): Promise<void>;
 }
@@ -37,7 +37,7 @@ export function createKeepAliveUpdates(parts: {
   readonly keepAlive: Pick<KeepAlive, "forLoad" | "isStale">;
   readonly owned: OwnedModels;
   readonly isEvicting: (id: string) => boolean;
-  /** Whether it, or what shares its process, is pinned. */
+  /** Whether the model, or another name served by its process, is pinned. */
   readonly isRunnerPinned: (engine: Engine, name: string) => boolean;
   /** Alone among the plans and evictions of a memory domain. */
   readonly inTurn: (memoryDomain: string, work: () => Promise<void>) => Promise<void>;
@@ -54,13 +54,13 @@ export function createKeepAliveUpdates(parts: {
     const told = keepAlive.forLoad(engine, name, own?.asked);
     const contextTokens = resident?.contextTokens ?? defaultContextTokens;
     if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, resident.name))) return;
-    // A load of what is loaded is cheap and only restarts its time.
+    // Loading a loaded model is cheap: it only restarts its keep-alive.
     await engine.residency?.load(resident.name, { contextTokens, keepAliveSeconds: told }, () => undefined, signal);
     if (own !== undefined) owned.note(engine, { ...own, told });
     inventory.forgetResidency(engine);
   }
 
-  /** What somebody else uses as well stays, but not for ever on our account. */
+  /** A model that another program uses too stays loaded, but no longer pinned by us. */
   async function unloadOrRelease(
     engine: Engine,
     { name, contextTokens }: ResidentModel,
@@ -102,7 +102,7 @@ export function createKeepAliveUpdates(parts: {
           await parts
             .inTurn(engine.memoryDomain, () => apply(engine, name, signal))
             .catch((error: unknown) =>
-              log.warn(`how long ${name} stays: ${error instanceof Error ? error.message : String(error)}`),
+              log.warn(`keep-alive of ${name}: ${error instanceof Error ? error.message : String(error)}`),
             );
         }
       }

@@ -5,23 +5,23 @@ import type { Pins } from "./pins.ts";
 import type { OwnedModel, OwnedModels } from "./owned-models.ts";
 
 /**
- * What engines are told of how long models stay, in seconds; negative: never unloaded. Names that one process answers for
- * stay together: a pin of one of them holds it, and whichever of them it was loaded by, it is that load that stays.
+ * The keep-alive to send to engines, in seconds; negative: never unloaded. Names that one process serves share it: a pin
+ * of any of them pins the process, under whichever name it was loaded.
  */
 export interface KeepAlive {
-  /** With a load where its request names `asked`. Undefined: the engine decides. */
+  /** For a load; `asked` is what its request names. Undefined: the engine decides. */
   forLoad(engine: Engine, name: string, asked: number | undefined): number | undefined;
   /**
-   * With an answer where its request names `asked`, 0 being at once; counts as told from here on, since an engine knows
-   * it also of an answer that is cancelled. Said again with every answer: an engine that loads the model anew meanwhile
-   * would otherwise take its own default. Undefined: as it is.
+   * For an answer; `asked` is what its request names (0: unload at once). Recorded right away, since an engine applies
+   * it even if the answer is cancelled. Sent with every answer: an engine that reloads the model meanwhile would
+   * otherwise use its own default. Undefined: unchanged.
    */
   forAnswer(engine: Engine, name: string, asked: number | undefined): number | undefined;
-  /** An answer that was asked for with `told` has ended well. */
+  /** An answer requested with the keep-alive `told` has completed. */
   answered(engine: Engine, name: string, told: number | undefined): void;
-  /** A load of what was loaded already has told its engine so. */
+  /** A load request for a loaded model has sent its engine this keep-alive. */
   renewed(engine: Engine, name: string, asked: number | undefined, told: number): void;
-  /** It would be told something else now. */
+  /** Its keep-alive would be different now. */
   isStale(own: OwnedModel): boolean;
 }
 
@@ -82,15 +82,15 @@ export function createKeepAlive(parts: {
   };
 }
 
-/** At most so much longer than it is set: nobody is to notice. */
+/** Largest part by which the configured keep-alive is lengthened: too little to be noticed. */
 const maxBiasShare = 1 / 20;
-/** A loss of so many seconds gets half of that. */
+/** A reload of this many seconds gets half of that. */
 const halfBiasLossSeconds = 10;
 
 /**
  * Where Ollama makes room by itself (it holds three models on a machine without a graphics card, however small they
- * are), the one that was told to stay the shortest goes first, whoever was used last. So the keep-alives of our models
- * differ a little, in the order in which they may be lost. To the millisecond, because Ollama takes fractions.
+ * are), it evicts the model with the shortest keep-alive first, whichever was used last. So the keep-alives of our
+ * models differ slightly, in the order in which they should be evicted. To the millisecond: Ollama accepts fractions.
  */
 export function withEvictionBias(seconds: number, lossSeconds: number): number {
   if (seconds <= 0) return seconds;

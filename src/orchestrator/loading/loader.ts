@@ -67,11 +67,11 @@ export interface Loader extends LoaderQueueing {
   refreshKeepAlive: KeepAliveUpdates["refresh"];
   /** Whether a model that is in memory stays there. */
   isPinned(name: string): boolean;
-  /** What engines are told with answers of how long models stay. */
+  /** The keep-alive sent to engines with answers. */
   readonly keepAlive: Pick<KeepAlive, "forAnswer" | "answered">;
   isBusy(id: string): boolean;
   readonly sequences: MoreSequences;
-  /** What looks after models in memory works with. */
+  /** For background maintenance. */
   readonly maintenance: LoaderMaintenance;
   estimate: Estimates["of"];
   quickEstimate: Estimates["quick"];
@@ -89,11 +89,11 @@ export interface Unloaded {
 
 export interface LoaderMaintenance {
   readonly owned: OwnedModels;
-  /** Tells the engine once more how long a model in memory stays. No use: its last one stays what it was. */
+  /** Renews the keep-alive of a model in memory. Not a use: the time of its last use is unchanged. */
   touch(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
-  /** Whether it, or what shares its process, is to stay. */
+  /** Whether the model, or another name served by its process, is pinned. */
   isRunnerPinned(engine: Engine, name: string): boolean;
-  /** Unloads what its engine keeps beyond its time, unless somebody uses it by now. */
+  /** Unloads a model that its engine holds beyond its keep-alive, unless it is in use again. */
   expire(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
   /** A lease that is no use. */
   hold(id: string): Lease;
@@ -126,7 +126,7 @@ export function createLoader(parts: {
   readonly signal: AbortSignal;
   readonly log: Log;
   readonly publish: (change: Change) => void;
-  /** What was loaded here, or what its engine was told of it, is other than before. */
+  /** The models loaded by this program, or their keep-alives, changed. */
   readonly ownedModelsChanged: () => void;
 }): Loader {
   const { inventory, operations, observations, settings, pins, decisions, now, steady, log, publish } = parts;

@@ -10,25 +10,25 @@ export interface OwnedModel {
   readonly digest?: string | undefined;
   /** Keep-alive that the request named, in seconds. */
   readonly asked: number | undefined;
-  /** Keep-alive that the engine was told last. */
+  /** Keep-alive last sent to the engine. */
   readonly told: number | undefined;
 }
 
-/** What was loaded here, engine by engine; everything else in memory is somebody else's. */
+/** Which models in memory this program loaded, by engine; all others belong to other programs. */
 export interface OwnedModels {
-  /** Its engine was told so just now, or at `atMs` since the epoch. */
+  /** Loaded, or its keep-alive sent, just now or at `atMs` since the epoch. */
   note(engine: Engine, load: OwnedModel, atMs?: number): void;
-  /** Something of ours that is no use restarted its time: a touch, a probe. */
+  /** Something of ours other than a use restarted its keep-alive: a touch, a probe. */
   acted(engine: Engine, name: string): void;
   forget(engine: Engine, name: string): void;
   of(engine: Engine, name: string): OwnedModel | undefined;
-  /** Whether it is still loaded is for the engine to say. */
+  /** Including models that their engine may have unloaded since. */
   all(engine: Engine): readonly OwnedModel[];
-  /** Compares what an engine has in memory with what it was told; a busy model is not judged. */
+  /** Detects use by other programs: compares each model's expiry with the keep-alive sent. Skips busy models. */
   observe(engine: Engine, resident: readonly ResidentModel[], isBusy: (name: string) => boolean): void;
-  /** Loaded, or used a short while ago, by somebody else: it goes last, and not for being idle. */
+  /** Loaded, or recently used, by another program: evicted last, and never for being idle. */
   isForeign(engine: Engine, name: string): boolean;
-  /** Milliseconds since the epoch of the last thing that restarted its time, by whomever. */
+  /** Milliseconds since the epoch when its keep-alive last restarted, by any program. */
   lastActivityMs(engine: Engine, name: string): number;
 }
 
@@ -37,7 +37,7 @@ interface Entry {
   actedAtMs: number;
   sighting: Sighting | undefined;
   touchedAtMs: number | undefined;
-  /** Somebody else said how long it stays. */
+  /** Another program set its keep-alive. */
   isTaken: boolean;
 }
 

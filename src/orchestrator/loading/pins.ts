@@ -5,12 +5,12 @@ import type { Settings } from "../config/schema.ts";
 import type { ModelOverrides } from "../types.ts";
 
 /**
- * How long models stay, and which are pinned. A pinned model is not evicted, and its engine is told never to unload it.
+ * Which models are pinned, and the keep-alive of each. A pinned model is not evicted, and its keep-alive never ends.
  *
  * | what                                  | pins it                                                      |
  * |---------------------------------------|--------------------------------------------------------------|
- * | `pin`                                 | until `release`, or the end of the process                   |
- * | a pattern of `model.keepAlive.models` | until `release`; again from its next load, or other patterns |
+ * | `pin`                                 | until `unpin`, or the end of the process                     |
+ * | a pattern of `model.keepAlive.models` | until `unpin`; again from its next load, or other patterns   |
  * | `model.keepAlive.enabled: false`      | nothing is, whatever else is said                            |
  */
 export interface Pins {
@@ -20,21 +20,21 @@ export interface Pins {
   unpin(name: string): void;
   /** It was not in memory before and is now. */
   wasLoaded(name: string): void;
-  /** Seconds without use that a load is told; negative: never unloaded. Undefined: the engine decides. */
+  /** Keep-alive of a load, in seconds; negative: never unloaded. Undefined: the engine decides. */
   keepAliveForLoad(name: string, asked?: number): number | undefined;
-  /** The same of an answer, 0 being at once. Undefined: as its load was told. */
+  /** The same for an answer; 0: unload at once. Undefined: the keep-alive of its load. */
   keepAliveForAnswer(name: string, asked?: number): number | undefined;
 }
 
-/** More is for ever: Ollama counts nanoseconds in 64 bits, and what is too long for those would be unloaded at once. */
+/** Longer is forever: Ollama counts nanoseconds in 64 bits, and would unload at once what overflows them. */
 const longestSeconds = 10 * 365 * 86_400;
-/** A load that keeps nothing would be none: the answer that follows says 0, and without one it goes soon. */
+/** A load with keep-alive 0 would be undone at once: the answer that follows sends 0; without one it ends soon. */
 const shortestLoadSeconds = 60;
 
 /** `settings` is asked anew each time. */
 export function createPins(settings: () => Settings): Pins {
   const pinned = new Set<string>();
-  /** Model → the patterns that it was released from. */
+  /** Model → the patterns in force when it was unpinned. */
   const unpinned = new Map<string, string>();
 
   function isPinned(name: string): boolean {

@@ -15,7 +15,7 @@ export interface Asker {
   readonly isBackground: boolean;
 }
 
-/** Loads when it is the asker's turn; of a model that is loaded it only says how long that stays. */
+/** Loads when it is the asker's turn; for a loaded model it only restarts its keep-alive. */
 export type TakeTurn = (
   located: LocatedModel,
   options: LoadOptions,

@@ -1,11 +1,11 @@
-/** Models that were told to leave and were not seen to. Ids name engine and model. */
+/** Models whose unload was requested but not confirmed. Ids name engine and model. */
 export interface UnconfirmedUnloads {
   note(id: string): void;
   forget(id: string): void;
   has(id: string): boolean;
 }
 
-/** So long nobody's load waits for it again; after that it may be chosen once more. */
+/** No load waits for such a model during this time; after it the model may be evicted again. */
 const retryAfterMs = 600_000;
 
 /** `now`: milliseconds of a clock that nobody sets. */

@@ -23,7 +23,7 @@ export interface ResidentEntry {
   readonly isForeign: boolean;
   /** Somebody waits for it: evicted after those that nobody waits for. */
   readonly isAwaited?: boolean;
-  /** Told to leave a while ago and still there: stays, and its memory counts as taken. */
+  /** Its unload was not confirmed: it is not evicted again for a while, and its memory counts as taken. */
   readonly hasUnconfirmedUnload?: boolean;
 }
 

@@ -271,7 +271,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     }
   }
 
-  /** Cheap: it is loaded, and only told how long it stays. */
+  /** Cheap: it is loaded, and only its keep-alive restarts. */
   function reload(waiter: Waiter): void {
     const { located, contextTokens, report, signal } = waiter;
     waiters.leave(waiter);

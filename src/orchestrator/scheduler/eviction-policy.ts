@@ -41,9 +41,10 @@ export const initialPolicy: PolicyState = {
 };
 
 /**
- * The policy after a use. Reference "Eviction": each simple policy runs on a shadow cache; the one whose decayed reload cost is
- * least leads, with a small hysteresis; a use in a row with the last one is no news, since nothing could be evicted in
- * between. There is no clock but the number of uses: a night without work, a sleep, or a clock that jumps change nothing.
+ * The policy after a use. Each simple policy runs on a shadow cache (`docs/decisions/0017-eviction-by-shadow-caches.md`);
+ * the one with the least decayed reload cost leads, with a small hysteresis. A second use of the same model in a row is
+ * no news, since nothing could be evicted in between. The only clock is the number of uses: a night without work, a sleep,
+ * or a clock that jumps change nothing.
  */
 export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
   const { key, capacityBytes } = use;
@@ -73,8 +74,8 @@ export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
 
 /**
  * Seconds of reloading that eviction is expected to cost, per hundred uses: its rate × its load time; and once more its
- * load time where the leading shadow cache holds it, as if every use were of it: those go last. Undefined for a model that was
- * not used. For `chooseEviction`, only the proportions count.
+ * load time where the leading shadow cache holds it, as if every use were of it: those go last. Undefined for a model
+ * that was not used. For `chooseEviction`, only the proportions count.
  */
 export function expectedLossSeconds(state: PolicyState, key: string): number | undefined {
   const model = state.models.get(key);

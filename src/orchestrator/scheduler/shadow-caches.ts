@@ -13,8 +13,7 @@ export interface KnownModel {
 }
 
 /**
- * The imaginary memory of one simple policy: what would be resident had it decided alone, and what that would have
- * cost.
+ * The shadow cache of one simple policy: what would be resident had it decided alone, and what that would have cost.
  *
  * | name      | gives up                                                                                              |
  * |-----------|-------------------------------------------------------------------------------------------------------|

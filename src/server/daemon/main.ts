@@ -35,7 +35,7 @@ export async function runOwner(
     writeLine(`ollm: unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
   });
   const given = process.env["OLLM_LOG_LEVEL"];
-  // Starts and ends of an owner are worth their lines unless somebody wants silence.
+  // The start and end of a daemon are logged unless the level is `silent`.
   const log = createLog(isLogLevel(given) && given !== "warn" ? given : "info", writeLine);
   const userHome = homedir();
   const wanted = resolveHome(process.env, userHome);

@@ -86,7 +86,7 @@ describe("checking an entry", () => {
     expect(await start(good.replace(/\[\{.*\}\]/, "[]"))).toMatchObject({ ok: false, reason: "it lists no tools" });
   });
 
-  test("silence is bounded, and the program is ended", async () => {
+  test("a program that answers nothing is ended", async () => {
     const result = await start("", "setInterval(() => {}, 1000);", 300);
     expect(result).toMatchObject({ ok: false, reason: "no answer within 0.3 s" });
     expect(isRunning((await seen()).pid)).toBe(false);

@@ -164,7 +164,7 @@ describe("run", () => {
     expect(stdout).toMatch(/The sky is blue\.\n$/);
   });
 
-  it.each(["closes at the first words", "never reads"])("ends in silence when who reads it %s", async (how) => {
+  it.each(["closes at the first words", "never reads"])("ends without a message when its reader %s", async (how) => {
     // More than any pipe holds, though the window cuts it to 8,000 words: without a reader it can't be written.
     const reply = Array.from({ length: 9_000 }, (_, index) => String(index).padStart(28, "word")).join(" ");
     home.ollama.models.set("smollm2:135m", { name: "smollm2:135m", reply });

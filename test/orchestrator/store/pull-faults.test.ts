@@ -351,7 +351,7 @@ test("partials and blobs that nobody came back for are pruned after a week, youn
 test("a partial that another live process works on is waited for, and claimed once that one is silent", async () => {
   const { folder, store, ranges } = await fixture();
   await mkdir(path.join(folder, "blobs"), { recursive: true });
-  // On another machine, as far as the name tells: only its silence shows that it is gone.
+  // On another machine, as far as the name tells: only the old time of its file shows that it is gone.
   const foreign = path.join(folder, "blobs", `sha256-${digest}-partial-01234567-1-89abcdef`);
   await writeFile(foreign, data.subarray(0, 4000));
   const { report, until } = recorder();

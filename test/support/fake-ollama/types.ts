@@ -57,7 +57,7 @@ export interface Misbehaviour {
   /**
    * | kind       | what happens                                                                             |
    * |------------|------------------------------------------------------------------------------------------|
-   * | hang       | silence, after `afterLines` lines; for ever, or until `until`                             |
+   * | hang       | nothing more is sent after `afterLines` lines; forever, or until `until`                  |
    * | drop       | the connection is reset before any answer                                                 |
    * | cut        | the connection is cut after `afterLines` lines, in the middle of the next                 |
    * | garbage    | a line that isn't JSON, after `afterLines` lines                                          |

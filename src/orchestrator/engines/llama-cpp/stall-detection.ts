@@ -2,13 +2,13 @@ import { ChildFailure } from "./child/failure.ts";
 import type { ChildEvent, ChildRequest, DoneOf } from "./child/protocol.ts";
 import type { ChildSession } from "./child-session.ts";
 
-/** In so many parts a silence is counted: the machine may sleep in one of them. */
+/** `stallMs` is counted in this many parts: the machine may sleep during one of them. */
 const parts = 10;
 
 /**
- * A call of `session`, whose process is ended when nothing is heard of it for `stallMs` of waking time: one that is
- * dead-locked, or was stopped, would hold the cores of all others for ever. A prompt is heard chunk by chunk, an answer
- * token by token. Throws what `ChildSession.call` throws, and `ChildFailure`.
+ * A call of `session` with stall detection: its process is ended when it reports nothing for `stallMs` of waking time,
+ * since one that is dead-locked or stopped would hold the cores of all others forever. A process reports each chunk of a
+ * prompt and each token of an answer. Throws what `ChildSession.call` throws, and `ChildFailure`.
  */
 export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   session: ChildSession,

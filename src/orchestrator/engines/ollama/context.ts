@@ -58,7 +58,7 @@ export function control(
   };
 }
 
-/** A call that may take minutes on a connection of its own, bounded by silence. */
+/** A call that may take minutes on a connection of its own, with stall detection. */
 export function lasting(
   timeouts: OllamaTimeouts,
   what: string,

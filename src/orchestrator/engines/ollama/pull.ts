@@ -45,7 +45,7 @@ export function createPull(context: OllamaContext) {
       if (advance === lastAdvance) return;
       lastAdvance = advance;
       clearTimeout(timer);
-      // Checking gigabytes takes minutes of silence.
+      // Checking gigabytes takes minutes in which nothing is sent.
       timer = setTimeout(() => stall.abort(), line.digest ? timeouts.pullStallMs : timeouts.stallMs);
     };
 

@@ -38,7 +38,7 @@ describe("loading", () => {
     async () => {
       await subject.residency.unload(tiny, never);
       const controller = new AbortController();
-      const stays = subject.load(tiny);
+      const kept = subject.load(tiny);
       const leaves = subject.residency.load(
         tiny,
         { contextTokens: 2_048 },
@@ -46,7 +46,7 @@ describe("loading", () => {
         controller.signal,
       );
       await expect(leaves).rejects.toBeInstanceOf(Cancelled);
-      expect((await stays).name).toBe(tiny);
+      expect((await kept).name).toBe(tiny);
     },
     testLimitMs,
   );

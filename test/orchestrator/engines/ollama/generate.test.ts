@@ -89,8 +89,8 @@ describe("a generation with Ollama", () => {
     ["a reset before the answer", { kind: "drop" }, EngineUnreachable, "cut the connection"],
     ["a cut in mid-stream", { kind: "cut", afterLines: 3 }, EngineUnreachable, "cut the connection"],
     ["a line that isn't JSON", { kind: "garbage", afterLines: 2 }, GenerationFailed, "makes no sense"],
-    ["silence", { kind: "hang", afterLines: 0 }, EngineUnreachable, "silent for 0.5 s"],
-    ["silence in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "silent for 0.5 s"],
+    ["a stall", { kind: "hang", afterLines: 0 }, EngineUnreachable, "silent for 0.5 s"],
+    ["a stall in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "silent for 0.5 s"],
     [
       "an error line in a 200 stream",
       { kind: "error_line", error: vendorErrors.runnerStopped },
@@ -115,7 +115,7 @@ describe("a generation with Ollama", () => {
     expect((await engine.generate(chatRequest(), createRecorder(), never)).text).not.toBe("");
   });
 
-  it("lets a slow stream run on: the bound is on silence, not on the whole", async () => {
+  it("lets a slow stream run on: the timeout is between bytes, not on the whole", async () => {
     const { fake, engine } = await startPair({}, { stallMs: 1_000 });
     fake.misbehave({ kind: "slow", delayMs: 150 });
     const { totalMs } = await engine.generate(chatRequest(), createRecorder(), never);

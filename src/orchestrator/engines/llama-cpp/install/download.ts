@@ -8,9 +8,9 @@ import type { RegistryFetch, RegistryResponse } from "./transport.ts";
 
 /** How patient a download is; tests are less so. */
 export interface Patience {
-  /** Longest silence of the registry, before and between bytes. */
+  /** Longest wait for the first byte, and between bytes. */
   readonly stallMs: number;
-  /** Attempts after the first, for failures that may pass (no connection, cut, silence, 408, 429, 5xx). */
+  /** Attempts after the first, for failures that may pass (no connection, cut, stall, 408, 429, 5xx). */
   readonly retries: number;
   /** Wait before the first retry; doubles up to `longestWaitMs`. */
   readonly firstWaitMs: number;
@@ -31,7 +31,7 @@ export interface DownloadOptions {
 
 /**
  * Downloads one package into `file` and returns when its sha512 is the lock's. Throws `PullFailed` (the file is then
- * worthless) and `Cancelled`. Silence is noticed, and what may pass is tried again.
+ * worthless) and `Cancelled`. Stalls are detected; failures that may pass are retried.
  */
 export async function downloadPackage(entry: LockedPackage, file: string, options: DownloadOptions): Promise<void> {
   const { ExponentialBackoff, handleType, retry } = await import("cockatiel");

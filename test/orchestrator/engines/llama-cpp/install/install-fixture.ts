@@ -34,9 +34,9 @@ export interface InstallFixture {
   close(): Promise<void>;
 }
 
-/** Tries again at once; silence is borne for long, because a busy machine is silent, too. */
+/** Retries at once; stalls may be long, because a busy machine is slow, too. */
 export const eager: InstallPatience = { stallMs: 30_000, retries: 2, firstWaitMs: 1, longestWaitMs: 2, pollMs: 5 };
-/** For what is about silence. */
+/** For tests of stalls. */
 export const impatient: InstallPatience = { ...eager, stallMs: 1_000 };
 
 export const folderName = "node-llama-cpp-3.21.1-linux-x64-glibc";

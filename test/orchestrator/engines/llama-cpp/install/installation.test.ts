@@ -74,7 +74,7 @@ describe("a good installation", () => {
 describe("a registry that misbehaves", () => {
   test.each([
     ["a cut", "cut"],
-    ["silence", "stall"],
+    ["a stall", "stall"],
     ["no answer at all", "hang"],
     ["status 503", 503],
     ["status 429", 429],
@@ -87,7 +87,7 @@ describe("a registry that misbehaves", () => {
 
   test.each<[string, Parameters<InstallFixture["registry"]["misbehave"]>[1][], RegExp, number]>([
     [
-      "silence that does not end",
+      "a stall that does not end",
       ["hang", "hang", "hang"],
       /ms 2\.1\.3 could not be downloaded from 127\.0\.0\.1:\d+ in 3 attempts: no byte arrived for 1 s/,
       3,
@@ -112,7 +112,7 @@ describe("a registry that misbehaves", () => {
 
   test("slow is not silent: a download that moves is left alone, however long it takes", async () => {
     const { install, registry } = await start();
-    registry.misbehave("node-llama-cpp", "slow"); // longer than the bound on silence, in all
+    registry.misbehave("node-llama-cpp", "slow"); // longer in all than the stall timeout
     await install({ patience: impatient });
     expect(registry.asked.filter((name) => name === "node-llama-cpp")).toHaveLength(1);
   });
@@ -350,7 +350,7 @@ describe("cut installations are repaired by the next", () => {
     await once(cut, "exit");
     expect(await leftovers()).toEqual([`${folderName}.staging`]);
     open();
-    await install({ patience: { ...eager, pollMs: 600_000 } }); // seen at the first look, not by its silence
+    await install({ patience: { ...eager, pollMs: 600_000 } }); // seen at the first look, not by a timeout
     expect(await leftovers()).toEqual([folderName]);
   });
 
