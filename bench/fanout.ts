@@ -2,7 +2,7 @@ import { echoOf } from "../test/support/fake-ollama/echo.ts";
 import type { Bench } from "./bench.ts";
 import { withCleanEnvironment } from "./support/environment.ts";
 import type { LineClient } from "./support/line-client.ts";
-import { onlyEngine, withFakeEngine, withOwner, withServer } from "./support/programs.ts";
+import { onlyEngine, withFakeEngine, withDaemon, withServer } from "./support/programs.ts";
 import { median, rounded } from "./support/statistics.ts";
 
 const fronts = 8;
@@ -25,7 +25,7 @@ export const fanout: Bench = {
       const args = [...pace, "--echo-models", String(models), "--echo-tokens", String(tokens)];
       return withFakeEngine(args, (url) => {
         const env = { ...environment, ...onlyEngine(url) };
-        return withOwner(env, () => withFronts(fronts, env, (clients) => measure(url, clients)));
+        return withDaemon(env, () => withFronts(fronts, env, (clients) => measure(url, clients)));
       });
     }),
 };
@@ -34,7 +34,7 @@ async function measure(url: string, clients: readonly LineClient[]) {
   const ways = [
     { way: "direct", seconds: [] as number[], ask: (stream: number, text: string) => askDirectly(url, stream, text) },
     {
-      way: "8 fronts, one owner",
+      way: "8 fronts, one daemon",
       seconds: [] as number[],
       ask: (stream: number, text: string) => askFront(clients[stream % fronts], stream, text),
     },

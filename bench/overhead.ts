@@ -3,7 +3,7 @@ import { startFakeOllama } from "../test/support/fake-ollama.ts";
 import type { Bench } from "./bench.ts";
 import { withCleanEnvironment } from "./support/environment.ts";
 import type { LineClient } from "./support/line-client.ts";
-import { onlyEngine, withFakeEngine, withOwner, withServer } from "./support/programs.ts";
+import { onlyEngine, withFakeEngine, withDaemon, withServer } from "./support/programs.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
 
 const calls = 300;
@@ -19,7 +19,7 @@ const prompt = "Name three colours.";
 
 export const overhead: Bench = {
   name: "overhead",
-  summary: `route_and_generate through front and owner, and standalone, beside a direct request to the same engine: at most +${bars.medianMs} ms (median) and +${bars.p99Ms} ms (p99)`,
+  summary: `route_and_generate through front and daemon, and standalone, beside a direct request to the same engine: at most +${bars.medianMs} ms (median) and +${bars.p99Ms} ms (p99)`,
   run: () =>
     withCleanEnvironment(async (environment) => {
       const requestsPerCall = await countRequests(environment);
@@ -36,11 +36,11 @@ export const overhead: Bench = {
         })),
       );
       const judged = measured[0]?.ways ?? [];
-      const [front, standalone] = [over(judged, "front and owner"), over(judged, "standalone")];
+      const [front, standalone] = [over(judged, "front and daemon"), over(judged, "standalone")];
       const told = ({ medianMs, p99Ms }: Over): string => `+${medianMs.toFixed(3)} ms, p99 +${p99Ms.toFixed(3)} ms`;
       return {
         rows,
-        verdict: `call by call: front and owner ${told(front)} (bars +${bars.medianMs} and +${bars.p99Ms}); standalone ${told(standalone)} (bar +${bars.medianMs}); medians of ${calls}; ${requestsPerCall} backend requests per call, bar 1`,
+        verdict: `call by call: front and daemon ${told(front)} (bars +${bars.medianMs} and +${bars.p99Ms}); standalone ${told(standalone)} (bar +${bars.medianMs}); medians of ${calls}; ${requestsPerCall} backend requests per call, bar 1`,
         passed:
           front.medianMs <= bars.medianMs &&
           front.p99Ms <= bars.p99Ms &&
@@ -51,7 +51,7 @@ export const overhead: Bench = {
 };
 
 interface Way {
-  readonly way: "direct fetch" | "standalone" | "front and owner";
+  readonly way: "direct fetch" | "standalone" | "front and daemon";
   readonly times: number[];
 }
 
@@ -77,7 +77,7 @@ function timePhases(
         const ways: readonly (Way & { ask(): Promise<void> })[] = [
           { way: "direct fetch", times: [], ask: () => askDirectly(url) },
           { way: "standalone", times: [], ask: () => askServer(standalone) },
-          { way: "front and owner", times: [], ask: () => askServer(front) },
+          { way: "front and daemon", times: [], ask: () => askServer(front) },
         ];
         for (let call = -warmUpCalls; call < calls; call += turn) {
           for (const { ask, times } of ways) {
@@ -115,13 +115,13 @@ async function countRequests(environment: Record<string, string>): Promise<numbe
   }
 }
 
-/** A front with its owner, and a standalone server in a home of its own. */
+/** A front with its daemon, and a standalone server in a home of its own. */
 function withBoth<Result>(
   environment: Record<string, string>,
   run: (front: LineClient, standalone: LineClient) => Promise<Result>,
 ): Promise<Result> {
   const apart = { ...environment, OLLM_HOME: `${environment["OLLM_HOME"]}-standalone` };
-  return withOwner(environment, () =>
+  return withDaemon(environment, () =>
     withServer([], environment, (front) => withServer(["--standalone"], apart, (standalone) => run(front, standalone))),
   );
 }

@@ -4,7 +4,7 @@ import { newestClaim } from "../src/ipc/claim-record.ts";
 import type { Bench } from "./bench.ts";
 import { withCleanEnvironment } from "./support/environment.ts";
 import type { LineClient } from "./support/line-client.ts";
-import { onlyEngine, withFakeEngine, withOwner, withServer } from "./support/programs.ts";
+import { onlyEngine, withFakeEngine, withDaemon, withServer } from "./support/programs.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
 
 const kills = 30;
@@ -24,7 +24,7 @@ export const restart: Bench = {
       withFakeEngine([], async (url) => {
         const home = environment["OLLM_HOME"] ?? "";
         const own = { ...environment, ...onlyEngine(url) };
-        const times = await withOwner(own, () => withServer([], own, (client) => killAgainAndAgain(home, client)));
+        const times = await withDaemon(own, () => withServer([], own, (client) => killAgainAndAgain(home, client)));
         const row = {
           kills,
           fastest_ms: rounded(Math.min(...times)),

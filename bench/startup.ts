@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { command, withCleanEnvironment } from "./support/environment.ts";
 import { introduction } from "./support/line-client.ts";
-import { withOwner } from "./support/programs.ts";
+import { withDaemon } from "./support/programs.ts";
 import { median, rounded } from "./support/statistics.ts";
 import type { Bench } from "./bench.ts";
 
@@ -20,7 +20,7 @@ const startLimitMs = 10_000;
 const bareProgram = 'process.stdin.once("data", (line) => process.stdout.write(line));\n';
 /** The least a front can do: it knows where to connect, proves nothing and understands nothing. */
 const twoLineFront = (socket: string): string => `import { connect } from "node:net";
-const owner = connect(${JSON.stringify(socket)}); process.stdin.pipe(owner); owner.pipe(process.stdout);
+const daemon = connect(${JSON.stringify(socket)}); process.stdin.pipe(daemon); daemon.pipe(process.stdout);
 `;
 
 const initialize = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params: introduction });
@@ -36,7 +36,7 @@ export const startup: Bench = {
   summary: `spawn to the answer to initialize, beside a bare Node program: front at most ${bars.front} ×, standalone ${bars.standalone} ×`,
   run: () =>
     withCleanEnvironment(async (environment) => {
-      // Standalone is refused where an owner lives.
+      // Standalone is refused where a daemon lives.
       const apart = { ...environment, OLLM_HOME: join(environment["HOME"] ?? "", "standalone") };
       const folder = environment["HOME"] ?? "";
       const [bare, small] = [join(folder, "bare.mjs"), join(folder, "front.mjs")];
@@ -49,12 +49,12 @@ export const startup: Bench = {
         { program: "bare Node", args: [bare], environment },
         { program: "bare Node, --eval", args: ["--input-type=module", "--eval", bareProgram], environment },
         { program: "two-line front", args: [small], environment },
-        { program: "ollm, front with the owner up", args: [command], environment },
+        { program: "ollm, front with the daemon up", args: [command], environment },
         { program: "ollm --standalone", args: [command, "--standalone"], environment: apart },
       ] as const;
       const starts: readonly Start[][] = programs.map(() => []);
       await withEcho(socket, () =>
-        withOwner(environment, async () => {
+        withDaemon(environment, async () => {
           // One of each in turn, so that a busy moment of the machine touches all; the first round warms the file cache.
           for (let run = 0; run <= runs; run += 1) {
             for (const [index, program] of programs.entries()) {

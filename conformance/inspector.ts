@@ -1,6 +1,6 @@
 /**
  * `npm run inspector`: MCP Inspector's command line drives the built command as a host would: over stdio through front
- * and owner, over stdio alone, over HTTP and over SSE, with the schemas judged strictly. Exits with 1 when a call fails.
+ * and daemon, over stdio alone, over HTTP and over SSE, with the schemas judged strictly. Exits with 1 when a call fails.
  */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -52,7 +52,7 @@ await withTemporaryHome(async (environment) => {
     await listener.stop();
   }
 });
-// Refused while an owner lives, so in a home of its own.
+// Refused while a daemon lives, so in a home of its own.
 await withTemporaryHome(async (environment) => {
   const target = [process.execPath, command, "--standalone"];
   const call = ["--method", "tools/list", "--strict"];

@@ -31,7 +31,7 @@ export async function withTemporaryHome<Result>(
   try {
     return await work(environment);
   } finally {
-    // An owner outlives those who needed it, and would write into a home that is being removed.
+    // A daemon outlives those who needed it, and would write into a home that is being removed.
     const stopping = spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" });
     await once(stopping, "exit");
     await rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });

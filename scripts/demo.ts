@@ -1,6 +1,6 @@
 /**
  * `npm run demo`: from nothing to a real answer of a real local model about a real file, through the built front and
- * owner and a real MCP client. Says sizes before it downloads, and leaves no process behind that it started.
+ * daemon and a real MCP client. Says sizes before it downloads, and leaves no process behind that it started.
  */
 import { homedir } from "node:os";
 import path from "node:path";
@@ -14,7 +14,7 @@ import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
-import { demoOwner } from "./demo/daemon.ts";
+import { demoDaemon } from "./demo/daemon.ts";
 import { describePlan, heading, hostEntry, say, type Download } from "./demo/print.ts";
 import { ensureStarter } from "./demo/starter.ts";
 
@@ -47,8 +47,8 @@ async function main(): Promise<void> {
   say(`Engine and models lie in ${home} (OLLM_HOME).`);
 
   heading("1. Start the server, as an assistant would");
-  const owner = demoOwner(process.execPath, script);
-  const ownerBefore = await owner.pid();
+  const daemon = demoDaemon(process.execPath, script);
+  const daemonBefore = await daemon.pid();
   let left = "";
   try {
     const client = await connectDemoClient({
@@ -59,13 +59,13 @@ async function main(): Promise<void> {
     });
     try {
       say(`connected to ${client.server} over stdio`);
-      say(`the owner, which all assistants share, is pid ${await owner.pid()}`);
+      say(`the daemon, which all assistants share, is pid ${await daemon.pid()}`);
       await show(client, { settings, signal: interrupt.signal });
     } finally {
       await client.close();
     }
   } finally {
-    left = await owner.leave(ownerBefore);
+    left = await daemon.leave(daemonBefore);
   }
   say("");
   say(`Done in ${((Date.now() - startedAtMs) / 1000).toFixed(1)} s; ${left}.`);

@@ -117,7 +117,7 @@ export function settingsPage(): string {
     "Written by a test from the schema itself.",
     "",
     "Precedence: default < `config.yaml` in `OLLM_HOME` < `.ollm/project.yaml` < `OLLM_*` variables < flags < a request's own",
-    "inputs. `ollm config show` says where each value comes from. Scope `owner` holds for all clients of a home, `caller`",
+    "inputs. `ollm config show` says where each value comes from. Scope `daemon` holds for all clients of a home, `caller`",
     "for the client that brings it, `request` can also be given with a request. A change of the file holds at once.",
     "",
     "`ollm config set 'models[\"qwen2.5*\"].contextTokens' 16384` sets what holds for models by pattern; `*` stands for any",

@@ -46,7 +46,7 @@ afterAll(async () => {
 const command = (...args: readonly string[]) =>
   run(process.execPath, [path.join(place, "dist", "cli.mjs"), ...args], { env: environment });
 
-async function ownerStatus(): Promise<{ running: boolean; isStandalone?: boolean }> {
+async function daemonStatus(): Promise<{ running: boolean; isStandalone?: boolean }> {
   return JSON.parse((await command("daemon", "status", "--json")).stdout) as { running: boolean };
 }
 
@@ -111,7 +111,7 @@ describe("the desktop bundle", () => {
     expect(await readFile(lock, "utf8")).toContain('"integrity": "sha512-');
   });
 
-  it("starts in Node as it is: through the owner, with the folders that the user chose", async () => {
+  it("starts in Node as it is: through the daemon, with the folders that the user chose", async () => {
     const client = await connect([], { folders: [folder, path.join(folder, "gone")], model: "smollm2:135m" });
     const answer = await client.call("route_and_generate", { prompt: "What colour is the sky?" });
     expect(answer.structuredContent).toMatchObject({ text: "The sky is blue." });
@@ -119,7 +119,7 @@ describe("the desktop bundle", () => {
     const file = path.join(place, "manifest.json");
     const read = await client.call("route_and_generate", { prompt: "Summarise.", files: [file] });
     expect(read.isError).toBeFalsy();
-    expect(await ownerStatus()).toMatchObject({ running: true, isStandalone: false });
+    expect(await daemonStatus()).toMatchObject({ running: true, isStandalone: false });
     await client.close();
     await command("daemon", "stop");
   }, 60_000);
@@ -129,7 +129,7 @@ describe("the desktop bundle", () => {
     const answer = await client.call("route_and_generate", { prompt: "What colour is the sky?" });
     expect(answer.structuredContent).toMatchObject({ text: "The sky is blue." });
     // What is in the helper's own process would be standalone.
-    expect(await ownerStatus()).toMatchObject({ running: true, isStandalone: false });
+    expect(await daemonStatus()).toMatchObject({ running: true, isStandalone: false });
     await client.close();
     await command("daemon", "stop");
   }, 60_000);
@@ -137,12 +137,12 @@ describe("the desktop bundle", () => {
   it("serves from inside Electron, without the embedded engine, where there is no Node", async () => {
     const client = await connect(before(pretendElectron + pretendNoNode));
     expect(client.stderr()).toContain("no Node was found");
-    expect(await ownerStatus()).toMatchObject({ running: true, isStandalone: true });
+    expect(await daemonStatus()).toMatchObject({ running: true, isStandalone: true });
     const status = await client.call("system_status", {});
     expect(JSON.stringify(status.structuredContent)).toContain('"ollama"');
     expect(JSON.stringify(status.structuredContent)).not.toContain('"llama-cpp"');
     await client.close();
-    expect(await ownerStatus()).toMatchObject({ running: false });
+    expect(await daemonStatus()).toMatchObject({ running: false });
   }, 60_000);
 
   it("says what is missing where Node is too old, and ends with 1", async () => {

@@ -91,7 +91,7 @@ test("it is installed without any other package", async () => {
   expect(Object.keys(scripts).filter((name) => /^(pre|post)?install$/.test(name))).toEqual([]);
 });
 
-test("the installed command serves a client through an owner of its own, and daemon stop ends it", async () => {
+test("the installed command serves a client through a daemon of its own, and daemon stop ends it", async () => {
   const transport = new StdioClientTransport({
     ...(isWindows ? { command: "cmd", args: ["/c", command] } : { command }),
     env: environment,
@@ -116,7 +116,7 @@ test("the installed command serves a client through an owner of its own, and dae
   };
   expect(ok).toBe(true);
   expect(
-    checks.filter(({ name }) => ["owner", "ollama", "socket"].includes(name)).map((check) => check.status),
+    checks.filter(({ name }) => ["daemon", "ollama", "socket"].includes(name)).map((check) => check.status),
   ).toEqual(["ok", "ok", "ok"]);
 
   await client.close();

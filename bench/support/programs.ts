@@ -55,8 +55,8 @@ export async function withServer<Result>(
   }
 }
 
-/** Keeps an owner of the home alive while `run` runs: a front of our own holds it. The owner is stopped afterwards. */
-export async function withOwner<Result>(
+/** Keeps a daemon of the home alive while `run` runs: a front of our own holds it. The daemon is stopped afterwards. */
+export async function withDaemon<Result>(
   environment: Record<string, string>,
   run: (client: LineClient) => Promise<Result>,
   workingDirectory?: string,

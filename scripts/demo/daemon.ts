@@ -4,37 +4,37 @@ import { demoClientName } from "./client.ts";
 
 const run = promisify(execFile);
 
-interface OwnerFacts {
+interface DaemonFacts {
   readonly running: boolean;
   readonly pid?: number;
   readonly clients?: readonly { readonly client: string }[];
   readonly listeners?: readonly unknown[];
 }
 
-/** The owner of the home, through the built command. */
-export interface DemoOwner {
+/** The daemon of the home, through the built command. */
+export interface DemoDaemon {
   /** Its process, or undefined while none runs. Starts nothing. */
   pid(): Promise<number | undefined>;
   /** Ends it unless `before` is its process or somebody else uses it by now; says what became of it. */
   leave(before: number | undefined): Promise<string>;
 }
 
-export function demoOwner(node: string, script: string): DemoOwner {
+export function demoDaemon(node: string, script: string): DemoDaemon {
   const daemon = async (...words: readonly string[]): Promise<string> =>
     (await run(node, [script, "daemon", ...words])).stdout;
-  const status = async (): Promise<OwnerFacts> => JSON.parse(await daemon("status", "--json")) as OwnerFacts;
+  const status = async (): Promise<DaemonFacts> => JSON.parse(await daemon("status", "--json")) as DaemonFacts;
 
   return {
     pid: async () => (await status()).pid,
     async leave(before) {
       const { running, pid, clients = [], listeners = [] } = await status();
-      if (!running) return "the owner has ended and left nothing running";
-      if (pid === before) return `the owner (pid ${pid}) ran before and goes on`;
+      if (!running) return "the daemon has ended and left nothing running";
+      if (pid === before) return `the daemon (pid ${pid}) ran before and goes on`;
       // Our own may take a moment to leave.
       const others = clients.filter(({ client }) => client !== demoClientName);
-      if (others.length + listeners.length > 0) return `the owner (pid ${pid}) goes on: others use it`;
+      if (others.length + listeners.length > 0) return `the daemon (pid ${pid}) goes on: others use it`;
       await daemon("stop");
-      return "the owner was stopped and left nothing running";
+      return "the daemon was stopped and left nothing running";
     },
   };
 }

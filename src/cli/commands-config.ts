@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 
-/** The commands over `OLLM_HOME/config.yaml`; none of them needs the owner. */
+/** The commands over `OLLM_HOME/config.yaml`; none of them needs the daemon. */
 export function addConfig(program: Command, run: Run): void {
   program.commandsGroup("Set up:");
   const config = program

@@ -179,7 +179,7 @@ function addMemory(program: Command, run: Run): void {
     withJson(
       program
         .command("decisions")
-        .description("what was loaded, unloaded or refused since the owner started, and why")
+        .description("what was loaded, unloaded or refused since the daemon started, and why")
         .option("-n, --limit <number>", "only the newest so many", wholeNumber(1, 200)),
       "decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]",
     ),

@@ -28,8 +28,8 @@ Examples:
   ollm serve --port 7411                 let programs connect over HTTP, with a token
   claude mcp add ollm -- ollm --root ~/projects
 
-Without arguments, where stdin is not a terminal, this is the MCP server that an assistant starts: it connects to the
-one owner of the models, and starts it when there is none.
+Without arguments, where stdin is not a terminal, this is the MCP server that an assistant starts: it connects to
+the daemon, and starts it when none is running.
 
 Settings: OLLM_HOME/config.yaml and OLLM_* variables; OLLM_HOME is ~/.ollm unless that variable names another folder.
 
@@ -109,7 +109,7 @@ function addSetUp(program: Command, run: Run): void {
   ]);
   const doctor = program
     .command("doctor")
-    .description("check Node, home, disk, memory, owner, engines, models and assistants, and say what to do")
+    .description("check Node, home, disk, memory, daemon, engines, models and assistants, and say what to do")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
     .addHelpText("after", "\nExit code 1 when a check fails; warnings alone are 0. It starts nothing.\n")
     .action((options: JsonOption) =>
@@ -118,7 +118,7 @@ function addSetUp(program: Command, run: Run): void {
   withExamples(doctor, [["ollm doctor", "what is missing, and what to do about it"]]);
   const uninstall = program
     .command("uninstall")
-    .description("take the server out of every assistant and end the owner; models and settings stay")
+    .description("take the server out of every assistant and end the daemon; models and settings stay")
     .option("--purge", "also delete the home with models, engine and settings, after saying what goes")
     .option("-y, --yes", "do it without asking")
     .action((options: UninstallOptions) =>
@@ -169,7 +169,7 @@ function addRunning(program: Command, run: Run): void {
 function addDaemon(program: Command, run: Run): void {
   const daemon = program
     .command("daemon")
-    .description("the owner: the one process that holds models, queue and stores for all assistants")
+    .description("the process that holds models, queue and stores for all assistants")
     .helpCommand(false);
   withExamples(daemon, [
     ["ollm daemon status", "whether it runs, for whom, and what is loaded"],
@@ -230,7 +230,7 @@ function serverOptions(): readonly Option[] {
     new Option("--max-tokens <number>", "most tokens of one answer (default: 4096)"),
     new Option("--context-size <tokens>", "at least this much context (default: what the prompt needs)"),
     new Option("--tools <names>", "tools on offer: default, all, or names with commas between them"),
-    new Option("--standalone", "owner and server in this one process, sharing with nobody"),
+    new Option("--standalone", "daemon and server in this one process, sharing with nobody"),
   ];
 }
 

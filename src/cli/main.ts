@@ -5,7 +5,7 @@ import { runFront } from "./front/front.ts";
 import { isServerCall } from "./front/words.ts";
 
 /**
- * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the owner needs nothing but the front,
+ * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the daemon needs nothing but the front,
  * which it holds.
  * All else lies in other files of `dist/`, loaded when it is asked for.
  */

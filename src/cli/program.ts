@@ -6,16 +6,16 @@ import { build, version } from "../version.ts";
 import { errorText, terminalText } from "./terminal-text.ts";
 
 /**
- * Everything the command `ollm` does but being a host's stdio server through the owner: `words` are its arguments. Thin:
+ * Everything the command `ollm` does but being a host's stdio server through the daemon: `words` are its arguments. Thin:
  * what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve. Exit codes:
  * 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
  */
 export async function runProgram(words: readonly string[]): Promise<void> {
   try {
-    // Hidden: fronts start it, with its output in the owner's log.
-    if (words[0] === "owner") {
-      const flags = parseFlags(words.slice(1));
-      await (await import("../server/daemon/main.ts")).runOwner({ version, build }, flags);
+    // Hidden: fronts start it, with its output in the daemon's log.
+    if (words[0] === "daemon" && words[1] === "run") {
+      const flags = parseFlags(words.slice(2));
+      await (await import("../server/daemon/main.ts")).runDaemon({ version, build }, flags);
       return;
     }
     if (isServer(words))

@@ -17,11 +17,11 @@ export interface ClaimRecord {
   /** ISO 8601. */
   readonly startedAt: string;
   readonly isStandalone: boolean;
-  /** It ended as it should; the next owner doesn't count a death. */
+  /** It ended as it should; the next daemon doesn't count a death. */
   readonly ended?: boolean;
   /** It answered a request beyond the handshake, so its death delays no start. */
   readonly hasAnswered?: boolean;
-  /** When owners before it died within the minute before it started, ISO 8601, oldest first. */
+  /** When daemons before it died within the minute before it started, ISO 8601, oldest first. */
   readonly deaths: readonly string[];
   /** The last of these deaths, in a row, that came before anything was answered; absent in claims of older versions. */
   readonly failedStarts?: readonly string[];
@@ -32,7 +32,7 @@ export const deathWindowMs = 60_000;
 
 /** The file of one generation. */
 export function claimFile(home: string, generation: number): string {
-  return join(runFolder(home), `owner.${generation}.json`);
+  return join(runFolder(home), `daemon.${generation}.json`);
 }
 
 /** Numbers go up by one a start: with a start each second it takes thirty years to get here. */
@@ -58,7 +58,7 @@ export function claimFiles(home: string): readonly ClaimFile[] {
   }
   return entries
     .flatMap((entry) => {
-      const digits = /^owner\.(\d+)\.json$/.exec(entry.name)?.[1];
+      const digits = /^daemon\.(\d+)\.json$/.exec(entry.name)?.[1];
       if (digits === undefined) return [];
       const generation = Number(digits);
       // Not `007`, nor what a number can't hold: they would be read and written under another name.

@@ -1,7 +1,7 @@
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
-import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../orchestrator/errors.ts";
 import {
   claimFile,
   claimFiles,
@@ -12,7 +12,7 @@ import {
   type ClaimRecord,
 } from "./claim-record.ts";
 import { createExclusively, errorCode } from "./exclusive-file.ts";
-import { OwnerUnreachable, probeClaim } from "./handshake.ts";
+import { DaemonUnreachable, probeClaim } from "./handshake.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, realHome, runFolder } from "./run-folder.ts";
 import { listenFresh } from "./socket-path.ts";
@@ -32,7 +32,7 @@ export interface ClaimOptions {
   readonly checkMs?: number;
 }
 
-/** The right to be the owner of a home. */
+/** The right to serve a home as its daemon. */
 export interface Claim {
   /** As it stands in the file; another one after the claim healed. */
   readonly record: ClaimRecord;
@@ -40,21 +40,21 @@ export interface Claim {
   markAnswered(): void;
   /** Stops listening and marks the claim as ended, so that the next start counts no death. Twice does nothing more. */
   release(): void;
-  /** The home has a newer owner, or is gone; `reason` is a sentence. This process must stop using it. Told once. */
+  /** The home has a newer daemon, or is gone; `reason` is a sentence. This process must stop using it. Told once. */
   onLost(listener: LostListener): void;
 }
 
 export type LostListener = (reason: string, how: "newer" | "gone") => void;
 
-/** Owners heal within a second or two of a deleted socket; a machine under load takes longer. */
+/** Daemons heal within a second or two of a deleted socket; a machine under load takes longer. */
 const healMs = 3_000;
 const probeMs = 3_000;
 const pollMs = 100;
 const defaultCheckMs = 1_000;
 
 /**
- * Makes this process the owner of a home: listens on a fresh socket and puts a claim of the next generation beside it.
- * Throws `OwnerUnavailable` that names the holder when a living one answers, also when it is only a moment quicker.
+ * Makes this process the daemon of a home: listens on a fresh socket and puts a claim of the next generation beside it.
+ * Throws `DaemonUnavailable` that names the holder when a living one answers, also when it is only a moment quicker.
  *
  * 1. The newest claim has not ended: its socket is asked. An authenticated answer means that the home is held. Nobody
  *    listens: dead. The file is missing or the answer isn't ours: it has some seconds to heal, then counts as dead. It
@@ -64,7 +64,7 @@ const defaultCheckMs = 1_000;
  * 4. A higher claim beside ours (we judged by a list that was old): ours gives way, from 1. again.
  *
  * What has a claim's name and is none (a FIFO, a folder, a link, a far number with something else in it) counts for
- * nothing; the next owner sets it aside as `owner.<number>.json.<random>.aside`.
+ * nothing; the next daemon sets it aside as `daemon.<number>.json.<random>.aside`.
  *
  * Afterwards a timer looks each second that token, claim and socket are still there: makes the token anew, listens at
  * a new socket under the next generation, or says that the claim is lost.
@@ -132,14 +132,14 @@ async function stateOf(home: string, claim: ClaimRecord): Promise<"held" | "dead
     await probeClaim(home, claim, probeMs);
     return "held";
   } catch (error) {
-    if (!(error instanceof OwnerUnreachable)) throw error;
+    if (!(error instanceof DaemonUnreachable)) throw error;
     return error.reason === "dead" || error.reason === "silent" ? error.reason : "unclear";
   }
 }
 
-function heldBy({ home, pid, version, socket, isStandalone }: ClaimRecord): OwnerUnavailable {
-  const what = isStandalone ? "a standalone server" : "an owner";
-  return new OwnerUnavailable(`${home} is held by ${what} of version ${version} (pid ${pid}, ${socket})`, {
+function heldBy({ home, pid, version, socket, isStandalone }: ClaimRecord): DaemonUnavailable {
+  const what = isStandalone ? "a standalone server" : "a daemon";
+  return new DaemonUnavailable(`${home} is held by ${what} of version ${version} (pid ${pid}, ${socket})`, {
     hint: isStandalone
       ? "Close the client that started it, or set another OLLM_HOME."
       : "Run `ollm` without --standalone, stop it with `ollm daemon stop`, or set another OLLM_HOME.",
@@ -155,7 +155,7 @@ async function tryClaim(
 ): Promise<ClaimRecord | undefined> {
   const socket = await listenFresh(options.server, home).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new OwnerUnavailable(`can't listen for the owner of ${home}: ${reason}`, { cause: error });
+    throw new DaemonUnavailable(`can't listen for the daemon of ${home}: ${reason}`, { cause: error });
   });
   const record: ClaimRecord = {
     generation,
@@ -236,7 +236,10 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
 
   function loseTo(generation: number): void {
     const newer = readClaim(home, generation);
-    lose(`${home} has a newer owner (pid ${newer?.pid ?? "unknown"}, version ${newer?.version ?? "unknown"})`, "newer");
+    lose(
+      `${home} has a newer daemon (pid ${newer?.pid ?? "unknown"}, version ${newer?.version ?? "unknown"})`,
+      "newer",
+    );
   }
 
   const timer = setInterval(() => void check(), options.checkMs ?? defaultCheckMs);
@@ -273,7 +276,7 @@ function markEnded(home: string, record: ClaimRecord): void {
 
 function rewrite(home: string, record: ClaimRecord): void {
   const file = claimFile(home, record.generation);
-  // A newer owner has tidied it away, or the home is gone with it.
+  // A newer daemon has tidied it away, or the home is gone with it.
   if (!existsSync(file)) return;
   const temporary = `${file}.${randomHex(6)}.new`;
   writeFileSync(temporary, `${JSON.stringify(record)}\n`, { mode: 0o600, flag: "wx" });

@@ -1,4 +1,4 @@
-/** Variables that hold for the owner's life, whoever starts it; a host's own secrets never reach it. */
+/** Variables that hold for the daemon's life, whoever starts it; a host's own secrets never reach it. */
 const names: ReadonlySet<string> = new Set([
   "PATH",
   "HOME",
@@ -37,10 +37,10 @@ const names: ReadonlySet<string> = new Set([
 const prefixes: readonly string[] = ["NPM_CONFIG_", "OLLAMA_", "OLLM_"];
 
 /**
- * What of a front's environment the owner is started with. Names count in any case, as on Windows and as with proxies;
+ * What of a front's environment the daemon is started with. Names count in any case, as on Windows and as with proxies;
  * `home` is named in full, because a relative `OLLM_HOME` would mean another folder there.
  */
-export function ownerEnvironment(
+export function daemonEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
   home: string,
 ): Record<string, string> {

@@ -1,7 +1,7 @@
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { connect, type Socket } from "node:net";
-import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../orchestrator/errors.ts";
 import { newestClaim, type ClaimRecord } from "./claim-record.ts";
 import { errorCode } from "./exclusive-file.ts";
 import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
@@ -14,20 +14,20 @@ import { uptimeMs } from "./uptime.ts";
 import { parseJson } from "../orchestrator/text/parse-json.ts";
 
 /**
- * Why an owner could not be reached:
+ * Why a daemon could not be reached:
  *
- * | reason      | what was seen                                                          | may it still live?            |
- * |-------------|------------------------------------------------------------------------|-------------------------------|
- * | `absent`    | no claim, or the newest one has ended                                  | no                            |
- * | `dead`      | nobody listens on the claim's socket                                   | no                            |
- * | `gone`      | the socket's file is missing                                           | yes: owners heal in a second  |
- * | `silent`    | it took the connection and gave no answer in time, or closed it        | yes                           |
- * | `untrusted` | the token can't be read, the proof is wrong, or another home answered  | perhaps, but it isn't ours    |
+ * | reason      | what was seen                                                         | may it still live?            |
+ * | ----------- | --------------------------------------------------------------------- | ----------------------------- |
+ * | `absent`    | no claim, or the newest one has ended                                 | no                            |
+ * | `dead`      | nobody listens on the claim's socket                                  | no                            |
+ * | `gone`      | the socket's file is missing                                          | yes: it heals within a second |
+ * | `silent`    | it took the connection and gave no answer in time, or closed it       | yes                           |
+ * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps, but it isn't ours    |
  */
 export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
 
-/** No owner of this home answered; `reason` says how far it went. */
-export class OwnerUnreachable extends OwnerUnavailable {
+/** No daemon of this home answered; `reason` says how far it went. */
+export class DaemonUnreachable extends DaemonUnavailable {
   readonly reason: UnreachableReason;
 
   constructor(reason: UnreachableReason, message: string, options: { readonly cause?: unknown } = {}) {
@@ -36,43 +36,43 @@ export class OwnerUnreachable extends OwnerUnavailable {
   }
 }
 
-/** A connection whose owner has proved itself. */
-export interface OwnerConnection {
+/** A connection whose daemon has proved itself. */
+export interface DaemonConnection {
   /** Nothing is read from it before `welcome` settles; writing may begin at once. */
   readonly socket: Socket;
   readonly introduction: Introduction;
   readonly claim: ClaimRecord;
-  /** Rejects with `OwnerUnreachable` when the owner doesn't want us after all. */
+  /** Rejects with `DaemonUnreachable` when the daemon doesn't want us after all. */
   readonly welcome: Promise<Welcome>;
 }
 
 export interface ConnectOptions {
-  /** Bounds connecting and the owner's introduction. */
+  /** Bounds connecting and the daemon's introduction. */
   readonly timeoutMs: number;
   /** Bounds its welcome, which with some purposes comes after work; 30 s when absent. */
   readonly welcomeTimeoutMs?: number;
-  /** Called while the owner's introduction is on its way: what has to be done anyway costs no time then. */
+  /** Called while the daemon's introduction is on its way: what has to be done anyway costs no time then. */
   onKnock?(): void;
 }
 
 const defaultWelcomeTimeoutMs = 30_000;
 const maxKnockBytes = 4_096;
-/** Command line and environment of a front, or an owner's status. */
+/** Command line and environment of a front, or a daemon's status. */
 const maxHelloBytes = 1024 * 1024;
 
 /**
- * Connects to the owner of `home` and says hello, once the owner has proved that it can read the home's token and named
- * the same home. Throws `OwnerUnreachable`, and `InvalidConfig` for a home that other users could have changed.
+ * Connects to the daemon of `home` and says hello, once the daemon has proved that it can read the home's token and named
+ * the same home. Throws `DaemonUnreachable`, and `InvalidConfig` for a home that other users could have changed.
  */
-export async function connectOwner(
+export async function connectDaemon(
   home: string,
   hello: Omit<Hello, "proof">,
   { timeoutMs, welcomeTimeoutMs = defaultWelcomeTimeoutMs, onKnock }: ConnectOptions,
-): Promise<OwnerConnection> {
+): Promise<DaemonConnection> {
   requireTrustedHome(home);
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) {
-    throw new OwnerUnreachable("absent", `no owner holds ${home}`);
+    throw new DaemonUnreachable("absent", `no daemon holds ${home}`);
   }
   const { socket, introduction, proof } = await knock(home, claim, timeoutMs, onKnock);
   const full: Hello = { ...hello, proof };
@@ -81,7 +81,7 @@ export async function connectOwner(
     (line) => parseLine(line) as Welcome,
     (error: unknown) => {
       socket.destroy();
-      throw new OwnerUnreachable("silent", `the owner (pid ${introduction.pid}) gave no welcome: ${textOf(error)}`, {
+      throw new DaemonUnreachable("silent", `the daemon (pid ${introduction.pid}) gave no welcome: ${textOf(error)}`, {
         cause: error,
       });
     },
@@ -91,7 +91,7 @@ export async function connectOwner(
   return { socket, introduction, claim, welcome };
 }
 
-/** Whether the process of a claim lives and is ours: resolves when it proves itself, throws `OwnerUnreachable` if not. */
+/** Whether the process of a claim lives and is ours: resolves when it proves itself, throws `DaemonUnreachable` if not. */
 export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: number): Promise<void> {
   const { socket } = await knock(home, claim, timeoutMs);
   socket.destroy();
@@ -103,9 +103,9 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
   const said: Knock = { ollm: 1, nonce };
   const socket = await open(claim, timeoutMs, `${JSON.stringify(said)}\n`);
   try {
-    // While the owner introduces itself.
+    // While the daemon introduces itself.
     const token = readToken(home);
-    if (token === undefined) throw new OwnerUnreachable("untrusted", `${tokenFile(home)} can't be read`);
+    if (token === undefined) throw new DaemonUnreachable("untrusted", `${tokenFile(home)} can't be read`);
     const makeProofs = proofsUnder(token);
     const ownHome = realHome(home);
     onKnock?.();
@@ -114,8 +114,8 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
     return { socket, introduction, proof: checkIntroduction(introduction, ownHome, makeProofs, nonce) };
   } catch (error) {
     socket.destroy();
-    if (error instanceof OwnerUnreachable) throw error;
-    throw new OwnerUnreachable("silent", `the owner (pid ${claim.pid}) did not answer: ${textOf(error)}`, {
+    if (error instanceof DaemonUnreachable) throw error;
+    throw new DaemonUnreachable("silent", `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`, {
       cause: error,
     });
   }
@@ -129,10 +129,10 @@ function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise
     const fail = (reason: UnreachableReason, text: string, cause?: unknown): void => {
       clearTimeout(timer);
       socket.destroy();
-      reject(new OwnerUnreachable(reason, text, { cause }));
+      reject(new DaemonUnreachable(reason, text, { cause }));
     };
     const timer = setTimeout(
-      () => fail("silent", `the owner (pid ${claim.pid}) took no connection within ${timeoutMs} ms`),
+      () => fail("silent", `the daemon (pid ${claim.pid}) took no connection within ${timeoutMs} ms`),
       timeoutMs,
     );
     socket.once("connect", () => {
@@ -160,14 +160,14 @@ function reasonOf(code: string | undefined): UnreachableReason {
 /** Returns the front's own proof. */
 function checkIntroduction(said: Introduction, home: string, makeProofs: MakeProofs, nonce: string): string {
   if (said.ollm !== 1 || !isNonce(said.nonce) || typeof said.home !== "string") {
-    throw new OwnerUnreachable("untrusted", "what answers on the socket is no owner");
+    throw new DaemonUnreachable("untrusted", "the process on the socket is not an ollm daemon");
   }
   if (said.home !== home) {
-    throw new OwnerUnreachable("untrusted", `the owner that answered holds ${said.home}, not ${home}`);
+    throw new DaemonUnreachable("untrusted", `the daemon that answered holds ${said.home}, not ${home}`);
   }
   const proofs = makeProofs(nonce, said.nonce, home);
-  if (!isEqual(said.proof, proofs.owner)) {
-    throw new OwnerUnreachable("untrusted", `what answers for ${home} can't read its token`);
+  if (!isEqual(said.proof, proofs.daemon)) {
+    throw new DaemonUnreachable("untrusted", `what answers for ${home} can't read its token`);
   }
   return proofs.front;
 }
@@ -189,7 +189,7 @@ export interface AcceptedConnection {
 }
 
 /**
- * The owner's side. Rejects, with the socket destroyed, when the caller ends, dawdles or can't prove that it reads the
+ * The daemon's side. Rejects, with the socket destroyed, when the caller ends, dawdles or can't prove that it reads the
  * home's token, which is read anew for every connection. A probe ends after the introduction: also a rejection.
  */
 export async function acceptConnection(socket: Socket, options: AcceptOptions): Promise<AcceptedConnection> {
@@ -198,12 +198,12 @@ export async function acceptConnection(socket: Socket, options: AcceptOptions): 
   socket.on("error", () => undefined);
   try {
     const knocked = parseLine(await readLine(socket, { maxBytes: maxKnockBytes, timeoutMs: left() })) as Knock;
-    if (knocked.ollm !== 1 || !isNonce(knocked.nonce)) throw new OwnerUnavailable("no knock");
+    if (knocked.ollm !== 1 || !isNonce(knocked.nonce)) throw new DaemonUnavailable("no knock");
     const token = readToken(options.home);
-    if (token === undefined) throw new OwnerUnavailable(`${tokenFile(options.home)} can't be read`);
+    if (token === undefined) throw new DaemonUnavailable(`${tokenFile(options.home)} can't be read`);
     const home = realHome(options.home);
     const nonce = randomHex(16);
-    // An owner has node:crypto in memory anyway, and answers quicker with it from its first connection on.
+    // A daemon has node:crypto in memory anyway, and answers quicker with it from its first connection on.
     const proofs = halves(
       process
         .getBuiltinModule("crypto")
@@ -217,12 +217,12 @@ export async function acceptConnection(socket: Socket, options: AcceptOptions): 
       version: options.version,
       pid: options.pid,
       nonce,
-      proof: proofs.owner,
+      proof: proofs.daemon,
     };
     socket.write(`${JSON.stringify(introduction)}\n`);
     const hello = parseLine(await readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: left() })) as Hello;
     if (!isEqual(hello.proof, proofs.front)) {
-      throw new OwnerUnavailable("a caller can't read the home's token");
+      throw new DaemonUnavailable("a caller can't read the home's token");
     }
     return { hello: checkedHello(hello), welcome: (said) => void socket.write(`${JSON.stringify(said)}\n`) };
   } catch (error) {
@@ -242,7 +242,7 @@ function checkedHello(hello: Hello): Hello {
     words.every((word) => typeof word === "string") &&
     typeof environment === "object" &&
     Object.values(environment).every((value) => typeof value === "string");
-  if (!isComplete) throw new OwnerUnavailable("a caller's hello lacks what it needs");
+  if (!isComplete) throw new DaemonUnavailable("a caller's hello lacks what it needs");
   return hello;
 }
 
@@ -254,31 +254,31 @@ function parseLine(line: string): object {
 }
 
 interface Proofs {
-  readonly owner: string;
+  readonly daemon: string;
   readonly front: string;
 }
 
-type MakeProofs = (frontNonce: string, ownerNonce: string, home: string) => Proofs;
+type MakeProofs = (frontNonce: string, daemonNonce: string, home: string) => Proofs;
 
 /**
- * HMAC-SHA-256 over both nonces and the home; its first half is the owner's proof, its second half the front's, 128 bits
+ * HMAC-SHA-256 over both nonces and the home; its first half is the daemon's proof, its second half the front's, 128 bits
  * each, and neither tells the other. One hash and not two: V8 would take so much hashing as a reason to start its
  * optimizing compiler, which costs a front 4 MB. The token's part is done before the nonces are known. Usable once.
  */
 function proofsUnder(token: string): MakeProofs {
   const mac = hmac.create(sha256, Buffer.from(token));
-  return (frontNonce, ownerNonce, home) => {
-    const text = Buffer.from(proofText(frontNonce, ownerNonce, home));
+  return (frontNonce, daemonNonce, home) => {
+    const text = Buffer.from(proofText(frontNonce, daemonNonce, home));
     return halves(Buffer.from(mac.update(text).digest()).toString("hex"));
   };
 }
 
-function proofText(frontNonce: string, ownerNonce: string, home: string): string {
-  return `${frontNonce} ${ownerNonce} ${home}`;
+function proofText(frontNonce: string, daemonNonce: string, home: string): string {
+  return `${frontNonce} ${daemonNonce} ${home}`;
 }
 
 function halves(hex: string): Proofs {
-  return { owner: hex.slice(0, 32), front: hex.slice(32) };
+  return { daemon: hex.slice(0, 32), front: hex.slice(32) };
 }
 
 /** In constant time: how much of a proof is right must not show. */

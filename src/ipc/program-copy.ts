@@ -1,15 +1,15 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
-import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../orchestrator/errors.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, runFolder } from "./run-folder.ts";
 
 /**
- * The owner's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files from
- * under an owner that runs. Whole or absent, also when several processes copy at once. One whose bytes are not those of `program`
+ * The daemon's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files from
+ * under a running daemon. Whole or absent, also when several processes copy at once. One whose bytes are not those of `program`
  * is replaced before anything of it runs. Returns the folder.
  *
- * `keep` are versions whose copies stay; other copies, of owners long gone, are removed when a new one is made.
+ * `keep` are versions whose copies stay; other copies, of daemons long gone, are removed when a new one is made.
  */
 export function ensureProgramCopy(
   home: string,
@@ -17,10 +17,10 @@ export function ensureProgramCopy(
   keep: readonly string[],
 ): string {
   const copy = join(runFolder(home), program.version);
-  // The owner itself, or a command that it runs, starts another.
+  // The daemon itself, or a command that it runs, starts another.
   if (program.folder === copy || isSameProgram(program.folder, copy)) return copy;
   if (!existsSync(join(program.folder, "commands.mjs"))) {
-    throw new OwnerUnavailable(`${program.folder} holds no built program to run as the owner`, {
+    throw new DaemonUnavailable(`${program.folder} holds no built program to run as the daemon`, {
       hint: "Run `npm run build` and start dist/cli.mjs, or start with --standalone.",
     });
   }

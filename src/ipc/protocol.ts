@@ -1,16 +1,16 @@
 import type { NextStep } from "../orchestrator/next-step.ts";
 /**
- * What is said on the owner's socket before MCP is spoken: one JSON object a line, both ways.
+ * What is said on the daemon's socket before MCP is spoken: one JSON object a line, both ways.
  *
- * | line | from → to     | says                                                                              |
- * |------|---------------|-----------------------------------------------------------------------------------|
- * | 1    | front → owner | `Knock`: a nonce                                                                  |
- * | 2    | owner → front | `Introduction`: its home and version, a nonce, proof that it reads the home's token |
- * | 3    | front → owner | `Hello`: the same proof from the other side, then who it is and what it wants     |
- * | 4    | owner → front | `Welcome`                                                                         |
+ * | line | from → to      | says                                                                                |
+ * | ---- | -------------- | ----------------------------------------------------------------------------------- |
+ * | 1    | front → daemon | `Knock`: a nonce                                                                    |
+ * | 2    | daemon → front | `Introduction`: its home and version, a nonce, proof that it reads the home's token |
+ * | 3    | front → daemon | `Hello`: the same proof from the other side, then who it is and what it wants       |
+ * | 4    | daemon → front | `Welcome`                                                                           |
  *
- * HMAC-SHA-256 under the home's token over both nonces and the home proves both: the owner shows its first half, the
- * front its second. The front says nothing of itself before the owner has proved itself, and may send what follows right
+ * HMAC-SHA-256 under the home's token over both nonces and the home proves both: the daemon shows its first half, the
+ * front its second. The front says nothing of itself before the daemon has proved itself, and may send what follows right
  * behind its hello. With purpose `mcp`, MCP messages follow; `Farewell` may come between them. With `http` the connection
  * is the lease: its end closes the listener.
  */
@@ -30,7 +30,7 @@ export interface Introduction {
   readonly proof: string;
 }
 
-/** `restart`: stop at once, but whoever asks starts the next owner, so listeners and fronts wait for that one. */
+/** `restart`: stop at once, but whoever asks starts the next daemon, so listeners and fronts wait for that one. */
 export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "http";
 
 export interface Hello {
@@ -55,9 +55,9 @@ export interface Hello {
 export type Welcome =
   | {
       readonly ok: true;
-      /** Sentences for the user, on stderr: owner settings that are ignored, and the like. */
+      /** Sentences for the user, on stderr: daemon settings that are ignored, and the like. */
       readonly notices?: readonly string[];
-      readonly status?: OwnerStatus;
+      readonly status?: DaemonStatus;
       readonly http?: { readonly url: string; readonly tokenFile: string };
     }
   | {
@@ -71,7 +71,7 @@ export type Welcome =
     };
 
 /** What `ollm daemon status --json` prints, beside `running`. */
-export interface OwnerStatus {
+export interface DaemonStatus {
   readonly pid: number;
   readonly version: string;
   readonly socket: string;
@@ -88,23 +88,23 @@ export interface OwnerStatus {
   readonly problems?: readonly string[];
   /** Why `config.yaml` as it is now is not obeyed, and what holds instead; absent while it is. */
   readonly settingsProblem?: string;
-  /** Settings that the owner's own variables and flags set, before the file: path to name. Absent until it has read them. */
+  /** Settings that the daemon's own variables and flags set, before the file: path to name. Absent until it has read them. */
   readonly fixedSettings?: Readonly<Record<string, string>>;
   /** Their values, passwords masked. */
   readonly fixedValues?: Readonly<Record<string, unknown>>;
 }
 
-/** A line of the owner between MCP messages: it is about to close, and why. MCP messages never start like this. */
+/** A line of the daemon between MCP messages: it is about to close, and why. MCP messages never start like this. */
 export interface Farewell {
   readonly ollm: "farewell";
-  /** `handover`: a newer owner comes; wait for it before starting one. */
+  /** `handover`: a newer daemon comes; wait for it before starting one. */
   readonly reason: "handover" | "stop" | "idle";
   /**
-   * Ids of the requests that this owner has read and not answered. Whatever else is open it has never seen, so the next
+   * Ids of the requests that this daemon has read and not answered. Whatever else is open it has never seen, so the next
    * one may be asked. Absent: nothing is known.
    */
   readonly unanswered?: readonly (string | number)[];
 }
 
-/** Every line of the owner that is not MCP starts like this. */
+/** Every line of the daemon that is not MCP starts like this. */
 export const controlPrefix = '{"ollm":';

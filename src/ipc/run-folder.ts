@@ -1,7 +1,7 @@
 import { mkdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 
-/** Where the processes of one home meet: claims, sockets, token, the owner's own copy of the program. */
+/** Where the processes of one home meet: claims, sockets, token, the daemon's own copy of the program. */
 export function runFolder(home: string): string {
   return join(home, "run");
 }
@@ -16,9 +16,9 @@ export function httpTokenFile(home: string): string {
   return join(runFolder(home), "http-token");
 }
 
-/** What the owner says that nobody sees: its stderr. */
-export function ownerLogFile(home: string): string {
-  return join(home, "logs", "owner.log");
+/** What the daemon says that nobody sees: its stderr. */
+export function daemonLogFile(home: string): string {
+  return join(home, "logs", "daemon.log");
 }
 
 /** A line for each call of a tool: time, client, tool, model, duration, outcome. */
@@ -33,7 +33,7 @@ export function ensureRunFolder(home: string): string {
   return folder;
 }
 
-/** The home with links resolved, so that two names of one folder mean one owner; as given while it doesn't exist. */
+/** The home with links resolved, so that two names of one folder mean one daemon; as given while it doesn't exist. */
 export function realHome(home: string): string {
   try {
     return realpathSync(home);

@@ -2,7 +2,7 @@ import { chmodSync, lstatSync, mkdirSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../orchestrator/errors.ts";
 import { randomHex } from "./random.ts";
 import { runFolder } from "./run-folder.ts";
 
@@ -10,7 +10,7 @@ import { runFolder } from "./run-folder.ts";
 const maxSocketPathBytes = 100;
 
 /**
- * A fresh socket path for the owner of `home` (links resolved): in its run folder, or where that is too long in
+ * A fresh socket path for the daemon of `home` (links resolved): in its run folder, or where that is too long in
  * a folder below /tmp that is checked to be this user's alone; a pipe's name on Windows. Never the temporary folder of
  * the environment: hosts start us with different ones.
  */
@@ -21,7 +21,7 @@ export function freshSocketPath(home: string, platform: NodeJS.Platform = proces
   return Buffer.byteLength(path) <= maxSocketPathBytes ? path : sharedSocketPath(home);
 }
 
-/** A fresh socket path outside the home; throws `OwnerUnavailable` when the folder below /tmp is not this user's alone. */
+/** A fresh socket path outside the home; throws `DaemonUnavailable` when the folder below /tmp is not this user's alone. */
 function sharedSocketPath(home: string): string {
   return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${randomHex(4)}.sock`);
 }
@@ -73,7 +73,7 @@ function sharedFolder(uid: number): string {
   const facts = lstatSync(folder);
   // Anybody may make folders in /tmp, also under our name.
   if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o077) !== 0) {
-    throw new OwnerUnavailable(`${folder} does not belong to this user alone`, {
+    throw new DaemonUnavailable(`${folder} does not belong to this user alone`, {
       hint: "Remove it, or set OLLM_HOME to a shorter path.",
     });
   }

@@ -1,15 +1,15 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { OwnerUnavailable } from "../orchestrator/errors.ts";
+import { DaemonUnavailable } from "../orchestrator/errors.ts";
 import { isProcessAlive } from "../orchestrator/files/process-alive.ts";
 import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
 import { createExclusively } from "./exclusive-file.ts";
-import { OwnerUnreachable, probeClaim } from "./handshake.ts";
-import { ownerEnvironment } from "./daemon-environment.ts";
+import { DaemonUnreachable, probeClaim } from "./handshake.ts";
+import { daemonEnvironment } from "./daemon-environment.ts";
 import { readOwnFile } from "./own-file.ts";
 import { ensureProgramCopy } from "./program-copy.ts";
-import { ensureRunFolder, ownerLogFile, realHome, runFolder } from "./run-folder.ts";
+import { ensureRunFolder, daemonLogFile, realHome, runFolder } from "./run-folder.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
 import { uptimeMs } from "./uptime.ts";
 
@@ -19,13 +19,13 @@ export interface StartOptions {
   readonly program: { readonly folder: string; readonly version: string };
   /** An executable that runs Node programs. */
   readonly node: string;
-  /** Of which the owner gets a part: `ownerEnvironment`. */
+  /** Of which the daemon gets a part: `daemonEnvironment`. */
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Flags of the server that the owner obeys; none when absent. */
+  /** Flags of the server that the daemon obeys; none when absent. */
   readonly flags?: readonly string[];
   /** Sentences for the user. */
   say(text: string): void;
-  /** Bounds the wait for the owner's socket; 20 s when absent: a machine that swaps takes long to start anything. */
+  /** Bounds the wait for the daemon's socket; 20 s when absent: a machine that swaps takes long to start anything. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -35,18 +35,18 @@ const pollMs = 20;
 /** How long another front's start is waited for. */
 const maxTurnMs = 4_000;
 const probeMs = 3_000;
-/** After so many deaths within a minute the owner starts without preloads, and users are told where it says why. */
+/** After so many deaths within a minute the daemon starts without preloads, and users are told where it says why. */
 export const deathsToReport = 3;
 
 /**
- * Starts an owner of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
- * one that another process started meanwhile, answers. Owners that died within the last minute before they had answered
- * anything delay it: 0, 0.25, 1, then 4 s. Throws `OwnerUnavailable` that names the owner's log, or what to do about a full disk, and
+ * Starts a daemon of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
+ * one that another process started meanwhile, answers. Daemons that died within the last minute before they had answered
+ * anything delay it: 0, 0.25, 1, then 4 s. Throws `DaemonUnavailable` that names the daemon's log, or what to do about a full disk, and
  * `InvalidConfig` for a home that other users could have changed.
  */
-export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
+export async function startDaemon(options: StartOptions): Promise<ClaimRecord> {
   const { signal, say } = options;
-  // All that the owner will run or obey: it would refuse the home itself, but only its log would say why.
+  // All that the daemon will run or obey: it would refuse the home itself, but only its log would say why.
   requireTrustedHome(options.home, { isWhole: true });
   ensureRunFolder(options.home);
   // It may have been made just now, in a folder where others may put another in its place.
@@ -54,8 +54,8 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   const home = realHome(options.home);
   const before = newestClaim(home);
   const deaths = deathCount(before);
-  const log = ownerLogFile(home);
-  if (deaths >= deathsToReport) say(`the owner of ${home} died ${deaths} times within a minute; ${log} says why`);
+  const log = daemonLogFile(home);
+  if (deaths >= deathsToReport) say(`the daemon of ${home} died ${deaths} times within a minute; ${log} says why`);
   const failures = failedStartCount(before);
   await wait([0, 0, 250, 1_000][failures] ?? 4_000, signal);
 
@@ -63,7 +63,7 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   let isOurTurn = false;
   try {
     for (;;) {
-      const living = await livingOwner(home);
+      const living = await livingDaemon(home);
       if (living !== undefined) return living;
       isOurTurn = createExclusively(turnFile(home), `${process.pid}\n`);
       if (isOurTurn || uptimeMs() >= deadline) break;
@@ -71,8 +71,8 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
       else await wait(pollMs * 2, signal);
     }
     const generation = claimGenerations(home).at(-1) ?? 0;
-    const child = spawnOwner(home, log, options, before === undefined ? [] : [before.version]);
-    return await ownerAfter(home, generation, child, options.timeoutMs ?? defaultTimeoutMs, signal);
+    const child = spawnDaemon(home, log, options, before === undefined ? [] : [before.version]);
+    return await daemonAfter(home, generation, child, options.timeoutMs ?? defaultTimeoutMs, signal);
   } catch (error) {
     throw startFailure(home, log, error);
   } finally {
@@ -80,32 +80,32 @@ export async function startOwner(options: StartOptions): Promise<ClaimRecord> {
   }
 }
 
-/** What kept an owner from being started, for people; what is nobody's fault but ours passes as it is. */
+/** What kept a daemon from being started, for people; what is nobody's fault but ours passes as it is. */
 export function startFailure(home: string, log: string, error: unknown): unknown {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "ENOSPC" || code === "EDQUOT") {
     const what = code === "ENOSPC" ? "its disk is full" : "its disk quota is used up";
-    return new OwnerUnavailable(`no owner of ${home} could be started: ${what}`, {
+    return new DaemonUnavailable(`the daemon of ${home} could not be started: ${what}`, {
       hint: "Free some space there (a few megabytes will do), or set OLLM_HOME to a folder on another disk.",
       cause: error,
     });
   }
-  if (!(error instanceof OwnerUnavailable)) return error;
-  return new OwnerUnavailable(`no owner of ${home} could be started: ${error.message}`, {
-    hint: `${log} says why; \`ollm --standalone\` works without an owner.`,
+  if (!(error instanceof DaemonUnavailable)) return error;
+  return new DaemonUnavailable(`the daemon of ${home} could not be started: ${error.message}`, {
+    hint: `${log} says why; \`ollm --standalone\` works without a daemon.`,
     cause: error,
   });
 }
 
 /**
- * Made by the front that starts an owner, so that ten fronts don't start ten processes of which nine give way. Only an
+ * Made by the front that starts a daemon, so that ten fronts don't start ten processes of which nine give way. Only an
  * economy: the claim decides, and who has waited long enough for another's start starts one too.
  */
 function turnFile(home: string): string {
   return join(runFolder(home), "starting");
 }
 
-/** Removes the turn of a front that was killed. Two fronts that see it at once may both start an owner, as after the wait. */
+/** Removes the turn of a front that was killed. Two fronts that see it at once may both start a daemon, as after the wait. */
 function isTurnLeftBehind(home: string): boolean {
   try {
     const [, pid] = /^(\d+)\n$/.exec(readOwnFile(turnFile(home))) ?? [];
@@ -116,20 +116,20 @@ function isTurnLeftBehind(home: string): boolean {
   }
 }
 
-/** The owner that somebody else has started meanwhile. */
-async function livingOwner(home: string): Promise<ClaimRecord | undefined> {
+/** The daemon that somebody else has started meanwhile. */
+async function livingDaemon(home: string): Promise<ClaimRecord | undefined> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return undefined;
   try {
     await probeClaim(home, claim, probeMs);
     return claim;
   } catch (error) {
-    if (error instanceof OwnerUnreachable) return undefined;
+    if (error instanceof DaemonUnreachable) return undefined;
     throw error;
   }
 }
 
-/** Deaths of the last minute, with that of the newest owner itself when it hasn't said goodbye. */
+/** Deaths of the last minute, with that of the newest daemon itself when it hasn't said goodbye. */
 function deathCount(newest: ClaimRecord | undefined): number {
   if (newest === undefined) return 0;
   return recentDeaths(newest.deaths, Date.now()).length + (newest.ended === true ? 0 : 1);
@@ -147,19 +147,19 @@ interface Child {
   end(): string | undefined;
 }
 
-function spawnOwner(home: string, log: string, options: StartOptions, keep: readonly string[]): Child {
+function spawnDaemon(home: string, log: string, options: StartOptions, keep: readonly string[]): Child {
   const folder = ensureProgramCopy(home, options.program, keep);
   mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
   const output = openSync(log, "a", 0o600);
   let child: ChildProcess;
   let ended: string | undefined;
   try {
-    child = spawn(options.node, [join(folder, "cli.mjs"), "owner", ...(options.flags ?? [])], {
+    child = spawn(options.node, [join(folder, "cli.mjs"), "daemon", "run", ...(options.flags ?? [])], {
       cwd: home,
       detached: true,
       windowsHide: true,
       stdio: ["ignore", output, output],
-      env: ownerEnvironment(options.environment, home),
+      env: daemonEnvironment(options.environment, home),
     });
   } finally {
     closeSync(output);
@@ -171,11 +171,11 @@ function spawnOwner(home: string, log: string, options: StartOptions, keep: read
 }
 
 /**
- * The claim of a living owner of another generation than `generation`: a later one, or a lower one where that was a far
+ * The claim of a living daemon of another generation than `generation`: a later one, or a lower one where that was a far
  * number. A child that has ended may have lost the race
  * for the home, so the winner gets its second to show itself.
  */
-async function ownerAfter(
+async function daemonAfter(
   home: string,
   generation: number,
   child: Child,
@@ -192,7 +192,7 @@ async function ownerAfter(
         await probeClaim(home, claim, Math.min(probeMs, Math.max(1, deadline - uptimeMs())));
         return claim;
       } catch (error) {
-        if (!(error instanceof OwnerUnreachable)) throw error;
+        if (!(error instanceof DaemonUnreachable)) throw error;
         problem = error.message;
       }
     }
@@ -204,7 +204,7 @@ async function ownerAfter(
     }
     await wait(pollMs, signal);
   }
-  throw new OwnerUnavailable(`${problem} (waited ${timeoutMs} ms at most)`);
+  throw new DaemonUnavailable(`${problem} (waited ${timeoutMs} ms at most)`);
 }
 
 function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
@@ -212,7 +212,7 @@ function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
       clearTimeout(timer);
-      reject(new OwnerUnavailable("the wait for the owner was given up"));
+      reject(new DaemonUnavailable("the wait for the daemon was given up"));
     };
     const timer = setTimeout(() => {
       signal?.removeEventListener("abort", onAbort);

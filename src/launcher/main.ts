@@ -2,12 +2,12 @@
  * `launcher.mjs` of the desktop bundle. The host may start it inside an Electron helper, whose executable can't run our
  * child programs and whose checks of native libraries refuse the embedded engine's. So:
  *
- * | we run in            | a real Node is found | then                                                            |
- * |----------------------|----------------------|-----------------------------------------------------------------|
- * | Node, new enough     | –                    | the command goes on in this process                             |
- * | Electron, or too old | yes                  | the command runs in that Node; its streams are passed on        |
- * | Electron             | no                   | owner and server in this process, without the embedded engine   |
- * | too old              | no                   | a message, exit code 1                                          |
+ * | we run in            | a real Node is found | then                                                           |
+ * | -------------------- | -------------------- | -------------------------------------------------------------- |
+ * | Node, new enough     | –                    | the command goes on in this process                            |
+ * | Electron, or too old | yes                  | the command runs in that Node; its streams are passed on       |
+ * | Electron             | no                   | daemon and server in this process, without the embedded engine |
+ * | too old              | no                   | a message, exit code 1                                         |
  */
 import { execFileSync, spawn } from "node:child_process";
 import { accessSync, constants, readdirSync, statSync } from "node:fs";

@@ -97,7 +97,7 @@ export class UnknownComparison extends OrchestratorError {}
 /** A store can't be written (full disk, no permission) or was set aside; nothing is lost, and nothing was acknowledged. */
 export class StoreFailed extends OrchestratorError {}
 /** Another process holds the home, or the one that does can't be reached. */
-export class OwnerUnavailable extends OrchestratorError {}
+export class DaemonUnavailable extends OrchestratorError {}
 /** A file or an argument of a request cannot be used (missing, too large, outside the roots, wrong type). */
 export class InvalidRequest extends OrchestratorError {}
 /** The privacy lock forbids sending this anywhere that is not local. */

@@ -8,7 +8,7 @@ export interface ShownSetting {
   readonly value: unknown;
   /** `default`, `OLLM_MODEL`, `--model`, `/home/me/.ollm/config.yaml:3`, `/project/.ollm/project.yaml:2` */
   readonly source: string;
-  readonly scope: "owner" | "caller" | "request";
+  readonly scope: "daemon" | "caller" | "request";
 }
 
 /** `OLLM_HOME/config.yaml`, changed with its comments kept. */

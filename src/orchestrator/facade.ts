@@ -352,7 +352,7 @@ export interface Orchestrator {
   readonly comparisons: Comparisons;
   readonly settings: SettingsAccess;
   /**
-   * Takes up what earlier owners of this home left: their jobs, and the pulls that ran. Called once, before the first
+   * Takes up what earlier daemons of this home left: their jobs, and the pulls that ran. Called once, before the first
    * request. `answers` give a pull's result and an error the form in which `pull_model` would have answered. Models are
    * preloaded behind its back, unless `isSafeStart`.
    */
@@ -368,7 +368,7 @@ export interface Orchestrator {
    * called: other programs use this memory, and these engines. `onChange` alone looks at nothing.
    */
   watch(what: "memory" | "models"): () => void;
-  /** What is under way that an owner must not leave: running operations (jobs included), by kind. */
+  /** What is under way that a daemon must not leave: running operations (jobs included), by kind. */
   activity(): { readonly operations: number; readonly pulls: number; readonly pinned: number };
   /** Limits for files that tools read on a caller's behalf. */
   readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };

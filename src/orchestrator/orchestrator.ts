@@ -43,9 +43,9 @@ import type { GenerateRequest, Orchestrator } from "./facade.ts";
 import type { CallerContext } from "./types.ts";
 import type { World } from "./world.ts";
 
-/** An owner that ends must not be kept by an engine that doesn't let go. */
+/** A daemon that ends must not be kept by an engine that doesn't let go. */
 const unloadOwnedMs = 1_000;
-/** Pinned models keep an owner alive, so whether they are still there is looked at so often. */
+/** Pinned models keep a daemon alive, so whether they are still there is looked at so often. */
 const pinnedLookMs = 60_000;
 
 /**
@@ -225,7 +225,7 @@ export function createOrchestrator(world: World): Orchestrator {
     signal: closing.signal,
     ...kept,
     async contextTokensOf(model, signal) {
-      const own = { id: "owner", client: "ollm", roots: [], settings: callerSettings(settings()), signal };
+      const own = { id: "daemon", client: "ollm", roots: [], settings: callerSettings(settings()), signal };
       return (await loadTarget(generation, own, { model })).contextTokens;
     },
   });

@@ -50,7 +50,7 @@ export interface ServerClient {
   close(): Promise<void>;
 }
 
-/** The project of a working directory, read without an owner; undefined where there is none. */
+/** The project of a working directory, read without a daemon; undefined where there is none. */
 export async function viewProject(location: ProjectLocation): Promise<ProjectAtRest | undefined> {
   // With the readers of project files: most commands need none.
   const { readProjectView } = await import("./project-view.ts");
@@ -66,7 +66,7 @@ const asksForErrors = { [errorKey]: true };
 const endMs = 3_000;
 
 /**
- * Starts `script` with `node` as a host would, so through the owner, and connects to it; what it says goes to `say`.
+ * Starts `script` with `node` as a host would, so through the daemon, and connects to it; what it says goes to `say`.
  * In a process group of its own: an interrupt at the terminal is for us, who then cancel the call before it ends.
  */
 export async function startServer(options: {
@@ -155,10 +155,10 @@ export async function startServer(options: {
   };
 }
 
-/** What a host's log wants to know is noise at a terminal: that an owner was started. All else is shown. */
+/** What a host's log wants to know is noise at a terminal: that a daemon was started. All else is shown. */
 function relayStderr(output: Readable, say: (line: string) => void): void {
   createInterface({ input: output }).on("line", (line) => {
-    if (!/^ollm: (no owner holds .*; starting one|connected to the owner \(pid )/.test(line)) {
+    if (!/^ollm: (no daemon holds .*; starting one|connected to the daemon \(pid )/.test(line)) {
       say(`${line}\n`);
     }
   });

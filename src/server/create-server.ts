@@ -53,7 +53,7 @@ export function createServer(givenParts: ServerParts, listens?: Listens): Server
       return home;
     },
   };
-  /** Not of what a front says again to each new owner (subscriptions), nor of what the SDK answers by itself. */
+  /** Not of what a front says again to each new daemon (subscriptions), nor of what the SDK answers by itself. */
   async function answering<Answer>(answer: Promise<Answer>): Promise<Answer> {
     try {
       return await answer;

@@ -147,7 +147,7 @@ function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
   return createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
 }
 
-/** What the owner names as a registry is named; a name to pull, and whatever it leads to, is not. */
+/** What the daemon names as a registry is named; a name to pull, and whatever it leads to, is not. */
 function registryGuard({ network, registry }: Pick<Settings, "network" | "registry">) {
   return createAddressGuard({
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],

@@ -64,7 +64,7 @@ async function closeToOthers(home: string, log: Log): Promise<void> {
   await closeOne(home, 0o700);
   await closeOne(runFolder(home), 0o700);
   if (await closeOne(tokenFile(home), 0o600)) {
-    log.warn(`${tokenFile(home)} could be read by other users; delete it while no owner runs, and a new one is made`);
+    log.warn(`${tokenFile(home)} could be read by other users; delete it while no daemon runs, and a new one is made`);
   }
 }
 

@@ -4,7 +4,7 @@ import { createServer } from "./create-server.ts";
 import type { ServerParts } from "./server-parts.ts";
 import { createListens } from "./listens.ts";
 
-/** Serves one lasting connection (stdio, the owner's socket) in whichever era its client speaks. */
+/** Serves one lasting connection (stdio, the daemon's socket) in whichever era its client speaks. */
 export function serveConnection(parts: ServerParts, transport: Transport): { close(): Promise<void> } {
   const listens = createListens();
   return serveStdio(() => createServer(parts, listens), {

@@ -62,7 +62,7 @@ export interface OpenHome {
   readonly configured?: ConfiguredSettings;
   /** `files.roots` of the settings and of this caller, its `--root` included. */
   readonly fileRoots: readonly string[];
-  /** Owner settings that this caller brought along and that are not obeyed, a sentence each. */
+  /** Daemon settings that this caller brought along and that are not obeyed, a sentence each. */
   readonly warnings: readonly string[];
   /** The file that the refusal of a path names: `OLLM_HOME/config.yaml`. */
   readonly configFile: string;

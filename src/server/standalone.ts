@@ -4,7 +4,7 @@ import type { Writable } from "node:stream";
 import { openClientStreams } from "../ipc/client-streams.ts";
 import type { Flags } from "../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
-import { InvalidConfig, OwnerUnavailable } from "../orchestrator/errors.ts";
+import { InvalidConfig, DaemonUnavailable } from "../orchestrator/errors.ts";
 import { createLog, type Log, type LogLevel } from "../orchestrator/log.ts";
 import { build } from "../version.ts";
 import { redirectConsole } from "./console-guard.ts";
@@ -21,7 +21,7 @@ const flushMs = 300;
 const ownClientId = "stdio";
 
 /**
- * Owner and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
+ * Daemon and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
  * under way, closes the brain and ends the process, within two seconds; a script that pipes its requests in and closes
  * has its answers before. While another process holds the home, or where other users could have changed it, it ends with 1
  * before a client is answered.
@@ -65,7 +65,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
     refuse(error, writeLine);
   }
 
-  const { brain, calls, claim, owner, end } = running;
+  const { brain, calls, claim, daemon, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
   const parts = withWarnings(callerParts({ version, log, brain, calls, claim }, ownClientId, origin), log);
   const { serveClient } = await serving;
@@ -73,7 +73,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   const served = serveClient(streams, parts, () => end("client", 0), { areScriptsAnswered: true });
   // Farewells are for fronts.
   const client = { ...served, say: () => Promise.resolve() };
-  owner.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });
+  daemon.addClient(ownClientId, { served: client, connectedAt: new Date().toISOString() });
   process.once("SIGTERM", () => end("client", 143));
   process.once("SIGINT", () => end("client", 130));
   process.once("SIGHUP", () => end("client", 129));
@@ -81,7 +81,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 
 /** Ends the process with 1: the home is another's, or held. */
 function refuse(error: unknown, writeLine: (line: string) => void): never {
-  if (!(error instanceof OwnerUnavailable || error instanceof InvalidConfig)) throw error;
+  if (!(error instanceof DaemonUnavailable || error instanceof InvalidConfig)) throw error;
   writeLine(`ollm: ${errorAtTerminal(error)}`);
   process.exit(1);
 }
@@ -92,7 +92,7 @@ function exitWhenWritten(output: Writable | undefined, code: number): void {
   output.once("drain", () => process.exit(code));
 }
 
-/** A front's user sees them in the owner's welcome; here the first call knows them. */
+/** A front's user sees them in the daemon's welcome; here the first call knows them. */
 function withWarnings(parts: ServerParts, log: Log): ServerParts {
   let told: readonly string[] | undefined;
   return {

@@ -19,7 +19,7 @@ export interface BrainOptions {
   readonly home: string;
   /** The home in whose place that one is until the end, because it can't be written: what is there is used. */
   readonly unusableHome?: string;
-  /** Of the process that holds the home: its settings of scope owner are the ones that count. */
+  /** Of the process that holds the home: its settings of scope `daemon` are the ones that count. */
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly flags: Flags;
   /** The user's home folder. */

@@ -155,7 +155,7 @@ function summaryOf({ action, model, details, freed_bytes, unloaded, created }: z
   }
   if (details !== undefined) return detailsText(model, details);
   return action === "keep"
-    ? `${model} is pinned: once in memory it stays there until it is released or the owner ends`
+    ? `${model} is pinned: once in memory it stays there until it is released or the daemon ends`
     : `${model} is not pinned any more`;
 }
 

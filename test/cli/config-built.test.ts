@@ -3,22 +3,22 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { builtCommand, connectStdio, type StdioClient } from "../support/stdio-client.ts";
 
 const run = promisify(execFile);
 
-describe("the settings of a living owner", () => {
-  let owner: OwnerHome | undefined;
+describe("the settings of a living daemon", () => {
+  let daemon: DaemonHome | undefined;
   let server: StdioClient | undefined;
   afterEach(async () => {
     await server?.close();
-    await owner?.close();
+    await daemon?.close();
   });
 
   it("are shown with each source, and changed by command and by tool, in force at once", async () => {
-    owner = await makeOwnerHome({ OLLM_TOOLS_SETS: "all" });
-    const { home, environment } = owner;
+    daemon = await makeDaemonHome({ OLLM_TOOLS_SETS: "all" });
+    const { home, environment } = daemon;
     server = await connectStdio("legacy", { ...environment, OLLM_MAX_TOKENS: "77" }, []);
     const { callTool } = server;
     const call = async (input: Record<string, unknown>) => {
@@ -32,7 +32,7 @@ describe("the settings of a living owner", () => {
     await call({ action: "show", path: "options" });
     const { stdout } = await ollm("set", "options.temperature", "0.2");
     expect(stdout).toBe(`options.temperature is 0.2 (${file}:2); in force at once\n`);
-    await owner.until("the caller sees it", async () => {
+    await daemon.until("the caller sees it", async () => {
       const { settings } = await call({ action: "show", path: "options.temperature" });
       return settings[0]?.value === 0.2 && settings[0].source === `${file}:2`;
     });
@@ -51,14 +51,12 @@ describe("the settings of a living owner", () => {
       'options:\n  temperature: 0.2\nmodels:\n  "smollm2*":\n    keepAlive: 60\n',
     );
 
-    // What the owner obeys, where a shell with other variables would not.
+    // What the daemon obeys, where a shell with other variables would not.
     const { OLLM_HOST: host, ...others } = environment;
     const elsewhere = { env: { ...others, OLLM_QUEUE_MAX_WAITING: "5" } };
     const there = await run(process.execPath, [builtCommand, "config", "show"], elsewhere);
-    expect(there.stderr).toContain(
-      `providers.ollama.host is "${host}": the owner that runs was started with OLLM_HOST`,
-    );
-    expect(there.stderr).toContain("OLLM_QUEUE_MAX_WAITING is not obeyed by the owner that runs");
+    expect(there.stderr).toContain(`providers.ollama.host is "${host}": the running daemon was started with OLLM_HOST`);
+    expect(there.stderr).toContain("OLLM_QUEUE_MAX_WAITING is not obeyed by the running daemon");
     expect((await ollm("show")).stderr).toBe("");
 
     await expect(ollm("set", "options.temperature", "9")).rejects.toMatchObject({ code: 1 });

@@ -5,12 +5,12 @@ import { daemonLogs, daemonRestart, daemonStart, daemonStatus, daemonStop } from
 import type { CommandIo } from "../../src/cli/commands/io.ts";
 import { inOrder } from "../../src/cli/commands/daemon-logs.ts";
 import { isRunning } from "../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { connectStdio, startRaw } from "../support/stdio-client.ts";
 
-let place: OwnerHome;
+let place: DaemonHome;
 beforeEach(async () => {
-  place = await makeOwnerHome();
+  place = await makeDaemonHome();
 });
 afterEach(() => place.close());
 
@@ -24,7 +24,7 @@ async function run(
 }
 
 describe("ollm daemon", () => {
-  it("starts an owner once, shows it, and stops it", async () => {
+  it("starts a daemon once, shows it, and stops it", async () => {
     expect(await run(daemonStatus, { json: true })).toEqual({
       code: 0,
       out: `${JSON.stringify({ running: false, home: place.home })}\n`,
@@ -54,8 +54,8 @@ describe("ollm daemon", () => {
 
     expect(await run(daemonStop)).toEqual({ code: 0, out: `stopped: pid ${pid}\n`, err: "" });
     expect(isRunning(pid)).toBe(false);
-    expect(await run(daemonStop)).toEqual({ code: 0, out: `no owner runs for ${place.home}\n`, err: "" });
-    expect((await run(daemonStatus)).out).toBe(`no owner runs for ${place.home}\n`);
+    expect(await run(daemonStop)).toEqual({ code: 0, out: `no daemon runs for ${place.home}\n`, err: "" });
+    expect((await run(daemonStatus)).out).toBe(`no daemon runs for ${place.home}\n`);
   });
 
   it("restarts under a host that stays connected", async () => {
@@ -80,7 +80,7 @@ describe("ollm daemon", () => {
     }
     expect((await run(daemonStart)).err).toContain("died 3 times within a minute");
     expect(place.claim().deaths).toHaveLength(3);
-    await place.until("the log", async () => (await place.ownerLog()).includes("smollm2:135m is not preloaded"));
+    await place.until("the log", async () => (await place.daemonLog()).includes("smollm2:135m is not preloaded"));
   });
 
   it("says why a home can't be used", async () => {
@@ -89,25 +89,25 @@ describe("ollm daemon", () => {
     await expect(run(daemonStart)).rejects.toThrow(`${place.home} can't be used (`);
   });
 
-  it("knows stop and status as commands, and hides the owner itself", async () => {
+  it("knows stop and status as commands, and hides the daemon itself", async () => {
     await run(daemonStart);
     const stop = startRaw(place.environment, ["daemon", "stop"]);
     expect(await stop.exited).toBe(0);
-    const help = startRaw(place.environment, ["--help"]);
+    const help = startRaw(place.environment, ["daemon", "--help"]);
     let text = "";
     help.process.stdout?.on("data", (chunk: Buffer) => (text += chunk.toString()));
     expect(await help.exited).toBe(0);
-    expect(text).toContain("daemon");
-    expect(text).not.toMatch(/^ {2}owner\b/m);
+    expect(text).toContain("restart");
+    expect(text).not.toMatch(/^ {2}run\b/m);
   });
 });
 
 describe("ollm daemon logs", () => {
-  it("shows the newest lines of owner and calls in order of time, stacks with the line before them", async () => {
+  it("shows the newest lines of daemon and calls in order of time, stacks with the line before them", async () => {
     await mkdir(path.join(place.home, "logs"), { recursive: true });
-    const owner =
+    const daemon =
       "2026-11-21T11:00:01.000Z ollm warn: first\n    at stack\n2026-11-21T11:00:03.000Z ollm warn: third\n";
-    await writeFile(path.join(place.home, "logs", "owner.log"), owner);
+    await writeFile(path.join(place.home, "logs", "daemon.log"), daemon);
     await writeFile(path.join(place.home, "logs", "calls.log"), "2026-11-21T11:00:02.000Z host tool - 3ms ok\n");
     expect((await run(daemonLogs)).out.split("\n").map((line) => line.slice(-6).trim())).toEqual([
       "first",

@@ -10,7 +10,7 @@ import type { Check, DoctorWorld } from "../../src/cli/doctor/check.ts";
 import { checkSettings, checkTokens } from "../../src/cli/doctor/home.ts";
 import { checkDisk, checkMemory, checkNode } from "../../src/cli/doctor/machine.ts";
 import { checkModels } from "../../src/cli/doctor/models.ts";
-import { checkOwner } from "../../src/cli/doctor/daemon.ts";
+import { checkDaemon } from "../../src/cli/doctor/daemon.ts";
 import { report } from "../../src/cli/doctor/report.ts";
 import { runChecks } from "../../src/cli/doctor/run-checks.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
@@ -60,7 +60,7 @@ function world(changes: Partial<DoctorWorld>): DoctorWorld {
     home,
     build: "1.0.0+a",
     runtime: { nodeVersion: "v22.1.0", isElectron: false },
-    owner: {},
+    daemon: {},
     settings: settingsSchema.parse({}),
     memory: () => Promise.resolve({ totalBytes: 16e9, availableBytes: 8e9, swapUsedBytes: 0 }),
     freeBytes: () => Promise.resolve(50e9),
@@ -77,7 +77,7 @@ describe("ollm doctor", () => {
     const { exitCode, ok, checks, of } = await diagnose();
     expect({ exitCode, ok }).toEqual({ exitCode: 0, ok: true });
     expect(of("models")[0]).toMatchObject({ status: "warn", message: "none is installed" });
-    expect(of("owner")[0]?.message).toContain("not running");
+    expect(of("daemon")[0]?.message).toContain("not running");
     expect(checks.every(({ status, hint }) => (status === "ok") === (hint === undefined))).toBe(true);
     expect(await readdir(home)).toEqual([]);
   });
@@ -264,9 +264,9 @@ describe("checks", () => {
     expect(statuses(await checkMemory(world({ memory: () => Promise.resolve(facts) }), signal))).toEqual([status]);
   });
 
-  it("says that an owner which lives goes on with the settings before while the file is broken", async () => {
+  it("says that a daemon which lives goes on with the settings before while the file is broken", async () => {
     await writeFile(path.join(home, "config.yaml"), "log: { level: info }\n");
-    const owner = (settingsProblem?: string): DoctorWorld["owner"] => ({
+    const daemon = (settingsProblem?: string): DoctorWorld["daemon"] => ({
       status: {
         pid: 7,
         version: "1.0.0+a",
@@ -281,16 +281,16 @@ describe("checks", () => {
         ...(settingsProblem !== undefined && { settingsProblem }),
       },
     });
-    const found = (settingsProblem?: string) => checkSettings(world({ owner: owner(settingsProblem) }), signal);
+    const found = (settingsProblem?: string) => checkSettings(world({ daemon: daemon(settingsProblem) }), signal);
     expect(statuses(await found())).toEqual(["ok"]);
     expect(await found("config.yaml:1: no")).toMatchObject([
-      { status: "warn", message: "the owner: config.yaml:1: no" },
+      { status: "warn", message: "the daemon: config.yaml:1: no" },
     ]);
     await writeFile(path.join(home, "config.yaml"), "log: { level: loud }\n");
     const [broken] = await found("config.yaml:1: no");
     expect(broken).toMatchObject({ status: "fail" });
     expect(broken?.message).toMatch(
-      /config\.yaml:1: log\.level is "loud".*; the owner goes on with the settings before$/,
+      /config\.yaml:1: log\.level is "loud".*; the daemon goes on with the settings before$/,
     );
     expect((await found())[0]?.message).not.toContain("goes on");
   });
@@ -305,7 +305,7 @@ describe("checks", () => {
     ]);
   });
 
-  it("tells an owner of another build, one that died, and deaths before it", async () => {
+  it("tells a daemon of another build, one that died, and deaths before it", async () => {
     const claim = {
       generation: 1,
       socket: "s",
@@ -317,7 +317,7 @@ describe("checks", () => {
       deaths: [],
     };
     const status = { ...claim, clients: [], listeners: [], loaded: [], jobs: 0 };
-    const found = (owner: DoctorWorld["owner"]) => checkOwner(world({ owner }), signal);
+    const found = (daemon: DoctorWorld["daemon"]) => checkDaemon(world({ daemon }), signal);
     expect(statuses(await found({ claim, status: { ...status, version: "1.0.0+a" } }))).toEqual(["ok"]);
     expect((await found({ claim, status }))[0]).toMatchObject({
       status: "warn",
@@ -331,7 +331,7 @@ describe("checks", () => {
     });
     const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "nobody listens" });
     expect(statuses(died)).toEqual(["warn", "warn"]);
-    expect(died[1]?.hint).toContain(path.join(home, "logs", "owner.log"));
+    expect(died[1]?.hint).toContain(path.join(home, "logs", "daemon.log"));
   });
 
   it("makes a finding of a check that hangs or throws, and keeps the others", async () => {

@@ -3,20 +3,20 @@ import { once } from "node:events";
 import { truncate } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
 import { writeTinyGguf } from "../support/tiny-gguf.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 
 beforeEach(async () => {
-  home = await makeOwnerHome({ OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "true", OLLM_PROVIDERS_OLLAMA_ENABLED: "false" });
+  home = await makeDaemonHome({ OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "true", OLLM_PROVIDERS_OLLAMA_ENABLED: "false" });
 });
 
 afterEach(async () => home.close());
 
 it.skipIf(process.platform === "win32")(
-  "an interrupted import ends with 130 and is cancelled at the owner",
+  "an interrupted import ends with 130 and is cancelled at the daemon",
   async () => {
     const file = path.join(home.folder, "large.gguf");
     await writeTinyGguf(file);

@@ -123,7 +123,7 @@ describe("ollm serve", () => {
     expect(said).not.toContain((await readFile(httpTokenFile(home), "utf8")).trim());
   });
 
-  it("says which of its settings a running owner ignores", async () => {
+  it("says which of its settings a running daemon ignores", async () => {
     await serve();
     environment = { ...environment, OLLM_HTTP_ALLOWED_HOSTS: "box.lan:7411" };
     const second = await serve();
@@ -158,14 +158,17 @@ describe("ollm serve", () => {
   it.each([
     ["killed", (pid: number) => process.kill(pid, "SIGKILL")],
     ["restarted", () => finished(["daemon", "restart"])],
-  ])("opens the listener again at the next owner, at the same address, when the owner is %s", async (_how, replace) => {
-    const serving = await serve();
-    const before = newestClaim(home);
-    await replace(before?.pid ?? 0);
-    await expect.poll(() => serving.stderr(), { timeout: 20_000 }).toContain(`listening again at ${serving.url}`);
-    expect(await health(serving)).toBe(200);
-    expect(newestClaim(home)?.pid).not.toBe(before?.pid);
-  });
+  ])(
+    "opens the listener again at the next daemon, at the same address, when the daemon is %s",
+    async (_how, replace) => {
+      const serving = await serve();
+      const before = newestClaim(home);
+      await replace(before?.pid ?? 0);
+      await expect.poll(() => serving.stderr(), { timeout: 20_000 }).toContain(`listening again at ${serving.url}`);
+      expect(await health(serving)).toBe(200);
+      expect(newestClaim(home)?.pid).not.toBe(before?.pid);
+    },
+  );
 
   it.each([
     ["modern", "http"],
@@ -189,12 +192,12 @@ describe("ollm serve", () => {
     },
   );
 
-  it("ends when the owner is stopped, and starts no other", async () => {
+  it("ends when the daemon is stopped, and starts no other", async () => {
     const serving = await serve();
     const { pid } = newestClaim(home) ?? { pid: 0 };
     expect((await finished(["daemon", "stop"])).code).toBe(0);
     expect(await serving.exited).toBe(1);
-    expect(serving.stderr()).toContain("the owner was stopped");
+    expect(serving.stderr()).toContain("the daemon was stopped");
     expect(newestClaim(home)).toMatchObject({ pid, ended: true });
   });
 });

@@ -49,18 +49,18 @@ async function run(
     node: process.execPath,
     script: join(user, "cli.mjs"),
   };
-  const stopOwner = async (): Promise<number> => {
+  const stopDaemon = async (): Promise<number> => {
     output.stops += 1;
     return given.stopped ?? 0;
   };
-  const code = await uninstall(options, io, { stopOwner });
+  const code = await uninstall(options, io, { stopDaemon });
   return { code, ...output };
 }
 
 const entries = async (name: string) => (await readdir(join(user, name))).toSorted();
 
 describe("ollm uninstall", () => {
-  test("takes the entries out, ends the owner, removes what runs, and keeps models and settings", async () => {
+  test("takes the entries out, ends the daemon, removes what runs, and keeps models and settings", async () => {
     const { code, stdout, stops } = await run({ yes: true });
     expect({ code, stops }).toEqual({ code: 0, stops: 1 });
     expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toBe('{"mcpServers":{"a":{}}}');
@@ -94,8 +94,8 @@ describe("ollm uninstall", () => {
     expect(await entries(".")).toEqual([".cursor"]);
   });
 
-  test("--purge deletes a home in another place that an owner has used", async () => {
-    await write("data/logs/owner.log", "started");
+  test("--purge deletes a home in another place that a daemon has used", async () => {
+    await write("data/logs/daemon.log", "started");
     await run({ purge: true, yes: true }, { home: join(user, "data") });
     expect(await entries(".")).toEqual([".cursor", ".ollm"]);
   });
@@ -107,7 +107,7 @@ describe("ollm uninstall", () => {
     expect(await entries(".ollm")).toEqual(["photos"]);
   });
 
-  test("an owner that won't end keeps its files", async () => {
+  test("a daemon that won't end keeps its files", async () => {
     const { code, stderr } = await run({ purge: true, yes: true }, { stopped: 1 });
     expect(code).toBe(1);
     expect(stderr).toContain("could not be ended");

@@ -16,7 +16,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimFile, newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
 import { claimHome, type Claim } from "../../src/ipc/claim.ts";
-import { connectOwner } from "../../src/ipc/handshake.ts";
+import { connectDaemon } from "../../src/ipc/handshake.ts";
 import { runFolder, tokenFile } from "../../src/ipc/run-folder.ts";
 import { ensureToken } from "../../src/ipc/token.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
@@ -93,10 +93,10 @@ describe("claimHome", () => {
   it("lets exactly one of ten processes that start together hold the home", async () => {
     const outcomes = await Promise.all(Array.from({ length: 10 }, () => claimElsewhere().outcome));
     expect(outcomes.filter((line) => line.startsWith("held"))).toHaveLength(1);
-    expect(outcomes.filter((line) => / is held by an owner of version .* \(pid \d+/.test(line))).toHaveLength(9);
+    expect(outcomes.filter((line) => / is held by a daemon of version .* \(pid \d+/.test(line))).toHaveLength(9);
   }, 60_000);
 
-  it("lets exactly one of ten take over from an owner that was killed, and counts the death", async () => {
+  it("lets exactly one of ten take over from a daemon that was killed, and counts the death", async () => {
     const first = claimElsewhere();
     expect(await first.outcome).toBe("held 1");
     await ended(first.child);
@@ -112,7 +112,7 @@ describe("claimHome", () => {
     );
   });
 
-  it("takes a home at once whose claim names a living process that isn't its owner: pids are recycled", async () => {
+  it("takes a home at once whose claim names a living process that isn't its daemon: pids are recycled", async () => {
     const server = createServer();
     const socket = `${runFolder(place.home)}/old.sock`;
     ensureToken(place.home);
@@ -126,14 +126,14 @@ describe("claimHome", () => {
     expect(existsSync(socket)).toBe(false);
   });
 
-  it("waits for an owner whose socket was deleted, and takes over when it doesn't heal", async () => {
+  it("waits for a daemon whose socket was deleted, and takes over when it doesn't heal", async () => {
     pretend({});
     const started = Date.now();
     expect((await claim()).record.generation).toBe(2);
     expect(Date.now() - started).toBeGreaterThanOrEqual(2_900);
   }, 20_000);
 
-  it("counts no death of an owner that ended as it should, and forgets deaths after a minute or when the clock was set back", async () => {
+  it("counts no death of a daemon that ended as it should, and forgets deaths after a minute or when the clock was set back", async () => {
     const old = new Date(Date.now() - 61_000).toISOString();
     const recent = new Date(Date.now() - 30_000).toISOString();
     const future = new Date(Date.now() + 3_600_000).toISOString();
@@ -145,7 +145,7 @@ describe("claimHome", () => {
     (await claim()).release();
     (await claim()).release();
     expect(newestClaim(place.home)).toMatchObject({ generation: 2, ended: true });
-    expect(readdirSync(runFolder(place.home)).toSorted()).toEqual(["owner.2.json", "token"]);
+    expect(readdirSync(runFolder(place.home)).toSorted()).toEqual(["daemon.2.json", "token"]);
   });
 
   it("takes a home whose newest claim is no claim", async () => {
@@ -165,16 +165,16 @@ describe("claimHome", () => {
     const held = await claim();
     expect(held.record.generation).toBe(8);
     plant(claimFile(place.home, 9));
-    await expect(claim()).rejects.toThrow("is held by an owner");
+    await expect(claim()).rejects.toThrow("is held by a daemon");
     expect(newestClaim(place.home)?.generation).toBe(8);
     held.release();
     expect((await claim()).record.generation).toBe(10);
     expect(performance.now() - started).toBeLessThan(2_900);
-    const names = readdirSync(runFolder(place.home)).filter((name) => name.startsWith("owner."));
+    const names = readdirSync(runFolder(place.home)).filter((name) => name.startsWith("daemon."));
     expect(names.toSorted()).toEqual([
-      "owner.10.json",
-      expect.stringMatching(/^owner\.7\.json\.[0-9a-f]+\.aside$/),
-      expect.stringMatching(/^owner\.9\.json\.[0-9a-f]+\.aside$/),
+      "daemon.10.json",
+      expect.stringMatching(/^daemon\.7\.json\.[0-9a-f]+\.aside$/),
+      expect.stringMatching(/^daemon\.9\.json\.[0-9a-f]+\.aside$/),
     ]);
   });
 
@@ -182,13 +182,13 @@ describe("claimHome", () => {
     "is neither held up nor outnumbered by a file with the number %s",
     async (digits) => {
       ensureToken(place.home);
-      const file = path.join(runFolder(place.home), `owner.${digits}.json`);
+      const file = path.join(runFolder(place.home), `daemon.${digits}.json`);
       for (const content of ["", "{}", JSON.stringify({ ...pretend({ ended: true }), generation: Number(digits) })]) {
         writeFileSync(file, content);
         const held = await claim();
         expect(held.record.generation).toBeLessThan(10);
         writeFileSync(file, "{");
-        await expect(claim()).rejects.toThrow("is held by an owner");
+        await expect(claim()).rejects.toThrow("is held by a daemon");
         expect(newestClaim(place.home)?.pid).toBe(process.pid);
         held.release();
       }
@@ -199,10 +199,10 @@ describe("claimHome", () => {
   it("asks the claim below one that can't be read", async () => {
     const held = await claim();
     writeFileSync(claimFile(place.home, held.record.generation + 1), "{");
-    await expect(claim()).rejects.toThrow("is held by an owner");
+    await expect(claim()).rejects.toThrow("is held by a daemon");
   }, 20_000);
 
-  it("has its starts delayed by owners that died before they answered, not by those that had", async () => {
+  it("has its starts delayed by daemons that died before they answered, not by those that had", async () => {
     const recent = new Date(Date.now() - 1_000).toISOString();
     pretend({ deaths: [recent, recent], failedStarts: [recent] });
     const first = await claim();
@@ -217,7 +217,7 @@ describe("claimHome", () => {
   it("keeps two homes apart", async () => {
     const [one, two] = await Promise.all([claim(), claim(`${place.home}-two`)]);
     expect(one.record.socket).not.toBe(two.record.socket);
-    const { introduction, socket } = await connectOwner(`${place.home}-two`, hello, { timeoutMs: 10_000 });
+    const { introduction, socket } = await connectDaemon(`${place.home}-two`, hello, { timeoutMs: 10_000 });
     expect(introduction.home).toBe(`${place.home}-two`);
     socket.destroy();
   });
@@ -226,7 +226,7 @@ describe("claimHome", () => {
     const home = `${place.home}/${"long/".repeat(30)}`.slice(0, -1);
     const { record } = await claim(home);
     expect(Buffer.byteLength(record.socket)).toBeLessThanOrEqual(100);
-    const { socket } = await connectOwner(home, hello, { timeoutMs: 10_000 });
+    const { socket } = await connectDaemon(home, hello, { timeoutMs: 10_000 });
     socket.destroy();
   });
 });
@@ -238,11 +238,11 @@ describe("a claim that is held", () => {
   ])("heals when its %s is deleted: the next generation, connections kept", async (_what, fileOf) => {
     const held = await claim(place.home, { checkMs: 20 });
     const before = held.record;
-    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
+    const { socket } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
     rmSync(fileOf(before));
     await expect.poll(() => held.record.generation, patience).toBe(before.generation + 1);
     expect(held.record.deaths).toEqual([]);
-    const again = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
+    const again = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
     expect(await again.welcome).toEqual({ ok: true });
     expect(socket.destroyed).toBe(false);
     again.socket.destroy();
@@ -253,7 +253,7 @@ describe("a claim that is held", () => {
     await claim(place.home, { checkMs: 20 });
     rmSync(tokenFile(place.home));
     await expect.poll(() => existsSync(tokenFile(place.home)), patience).toBe(true);
-    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
+    const { socket } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
     socket.destroy();
   });
 
@@ -264,7 +264,7 @@ describe("a claim that is held", () => {
     pretend({ generation: held.record.generation + 5, pid: 77 });
     await expect
       .poll(() => said, patience)
-      .toEqual([`newer: ${place.home} has a newer owner (pid 77, version 1.0.0+a)`]);
+      .toEqual([`newer: ${place.home} has a newer daemon (pid 77, version 1.0.0+a)`]);
     held.release();
     expect(newestClaim(place.home)?.ended).toBeUndefined();
   });
@@ -301,7 +301,7 @@ describe("a claim that is held", () => {
     });
     const { record } = await claim(place.home, { server });
     expect(record.socket).toMatch(/^\/tmp\/ollm-\d+\//);
-    const { socket } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
+    const { socket } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
     socket.destroy();
   });
 

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from "node:net";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimHome, type Claim } from "../../src/ipc/claim.ts";
-import { connectOwner, type UnreachableReason } from "../../src/ipc/handshake.ts";
+import { connectDaemon, type UnreachableReason } from "../../src/ipc/handshake.ts";
 import { tokenFile } from "../../src/ipc/run-folder.ts";
 import { ensureToken, readToken } from "../../src/ipc/token.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
@@ -43,8 +43,8 @@ function reasonOf(connecting: Promise<unknown>): Promise<UnreachableReason | und
   );
 }
 
-describe("connectOwner", () => {
-  it("says hello to the owner of the home, and what is sent right behind it arrives", async () => {
+describe("connectDaemon", () => {
+  it("says hello to the daemon of the home, and what is sent right behind it arrives", async () => {
     const got: unknown[] = [];
     await hold(
       place.home,
@@ -56,7 +56,7 @@ describe("connectOwner", () => {
         });
       }),
     );
-    const { socket, introduction, welcome } = await connectOwner(place.home, hello, { timeoutMs: 10_000 });
+    const { socket, introduction, welcome } = await connectDaemon(place.home, hello, { timeoutMs: 10_000 });
     socket.write("first\n");
     expect(introduction).toMatchObject({ home: place.home, version: "1.0.0+a", pid: process.pid });
     expect(await welcome).toEqual({ ok: true, notices: ["a"] });
@@ -65,10 +65,10 @@ describe("connectOwner", () => {
     socket.destroy();
   });
 
-  it("knows no owner where none was, or where it has ended", async () => {
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
+  it("knows no daemon where none was, or where it has ended", async () => {
+    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
     (await hold(place.home)).release();
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
+    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("absent");
   });
 
   it("refuses what answers on the socket without having read the token, before it says anything of itself", async () => {
@@ -85,24 +85,24 @@ describe("connectOwner", () => {
       });
     });
     await hold(place.home, Object.assign(impostor, { refused: [] }));
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
+    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
     expect(received.map((text) => Object.keys(JSON.parse(text) as object))).toEqual([["ollm", "nonce"]]);
     for (const socket of sockets) socket.destroy();
   });
 
-  it("refuses an owner that holds another home, though it has the same token", async () => {
+  it("refuses a daemon that holds another home, though it has the same token", async () => {
     const other = `${place.home}-other`;
     const token = ensureToken(other);
     mkdirSync(path.join(place.home, "run"), { recursive: true });
     writeFileSync(tokenFile(place.home), token, { mode: 0o600 });
     await hold(place.home, introducingServer(other));
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
+    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
   it("can't be made without the token", async () => {
     await hold(place.home);
     rmSync(tokenFile(place.home));
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
+    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 10_000 }))).toBe("untrusted");
   });
 
   it("gives up on one that takes the connection and says nothing", async () => {
@@ -114,13 +114,13 @@ describe("connectOwner", () => {
         { refused: [] },
       ),
     );
-    expect(await reasonOf(connectOwner(place.home, hello, { timeoutMs: 100 }))).toBe("silent");
+    expect(await reasonOf(connectDaemon(place.home, hello, { timeoutMs: 100 }))).toBe("silent");
     for (const socket of sockets) socket.destroy();
   });
 });
 
 describe("acceptConnection", () => {
-  /** What the owner does with a caller that writes these lines. */
+  /** What the daemon does with a caller that writes these lines. */
   async function knockWith(write: (socket: Socket, introduction: string) => void, knock: string): Promise<string> {
     const server = introducingServer(place.home);
     const claim = await hold(place.home, server);
@@ -137,7 +137,7 @@ describe("acceptConnection", () => {
   it.each([
     ["another proof", () => "0".repeat(32)],
     [
-      "the owner's own proof thrown back",
+      "the daemon's own proof thrown back",
       (introduction: string) => (JSON.parse(introduction) as { proof: string }).proof,
     ],
     ["no proof", () => undefined],

@@ -4,7 +4,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ensureRunFolder, runFolder } from "../../src/ipc/run-folder.ts";
-import { startOwner } from "../../src/ipc/start-daemon.ts";
+import { startDaemon } from "../../src/ipc/start-daemon.ts";
 import { temporaryHome } from "../support/ipc-home.ts";
 
 let place: ReturnType<typeof temporaryHome>;
@@ -21,7 +21,7 @@ async function turnsSeen(left: string): Promise<readonly string[]> {
   for (const name of ["cli.mjs", "commands.mjs"]) writeFileSync(path.join(program.folder, name), "process.exit(3);");
   const turn = path.join(runFolder(place.home), "starting");
   writeFileSync(turn, left);
-  const started = startOwner({ home: place.home, program, node: process.execPath, environment: {}, say() {} }).then(
+  const started = startDaemon({ home: place.home, program, node: process.execPath, environment: {}, say() {} }).then(
     () => "started",
     (error: unknown) => String(error),
   );
@@ -29,7 +29,7 @@ async function turnsSeen(left: string): Promise<readonly string[]> {
   for (;;) {
     const now = textOf(turn);
     if (now !== undefined && seen.at(-1) !== now) seen.push(now);
-    // As often as `startOwner` itself looks: its own turn lasts a second here.
+    // As often as `startDaemon` itself looks: its own turn lasts a second here.
     const outcome = await Promise.race([started, delay(20)]);
     if (outcome === undefined) continue;
     expect(outcome).toContain("it ended with code 3");

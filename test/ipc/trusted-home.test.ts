@@ -136,9 +136,9 @@ describe("a home is refused, with what mends it", () => {
         ...own,
         "/home/me/.ollm": mine,
         "/home/me/.ollm/run": mine,
-        "/home/me/.ollm/run/owner.1.json": { uid: other, isFile: true },
+        "/home/me/.ollm/run/daemon.1.json": { uid: other, isFile: true },
       },
-      "run/owner.1.json belongs to another user",
+      "run/daemon.1.json belongs to another user",
     ],
     [
       "that was open, with something of another user deep in it",

@@ -222,7 +222,7 @@ describe("after a restart", () => {
   const model = fakeModel("smollm2:135m", 98_362_432);
   const shape = fittedShapes.find(({ name }) => name === "SmolLM2 135M");
 
-  /** Ollama as it reports sizes; it lives on when an owner ends. */
+  /** Ollama as it reports sizes; it lives on when a daemon ends. */
   function server(): FakeEngine {
     const engine = createFakeEngine("ollama", [model], { address: "http://127.0.0.1:11434" });
     const { residency } = engine;

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { FakeOllamaOptions } from "../support/fake-ollama.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { connectStdio, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
 
 /** `count` pieces that differ, or they would be taken for a loop. */
@@ -14,7 +14,7 @@ const models = [
 const prompt = "Write a TypeScript function that adds two numbers.";
 const similar = "Write a TypeScript function that sorts a list.";
 
-let home: OwnerHome;
+let home: DaemonHome;
 const hosts: StdioClient[] = [];
 
 afterEach(async () => {
@@ -23,7 +23,7 @@ afterEach(async () => {
 });
 
 async function start(engine: FakeOllamaOptions = {}, environment: Record<string, string> = {}): Promise<void> {
-  home = await makeOwnerHome(environment, { models, ...engine });
+  home = await makeDaemonHome(environment, { models, ...engine });
 }
 
 async function host(kind: ClientKind = "modern"): Promise<StdioClient> {
@@ -145,7 +145,7 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
 });
 
 describe("what was compared and picked", () => {
-  it("is there for another host, and after the owner was killed", async () => {
+  it("is there for another host, and after the daemon was killed", async () => {
     await start();
     const first = await host();
     const names = ["llama3.2:3b", "qwen2.5:7b"];
@@ -182,7 +182,7 @@ describe("a generation of another host meanwhile", () => {
     expect(await speeds()).toEqual([undefined, undefined]);
     controller.abort("enough");
     await other;
-    // The owner hears of it on another connection than of the next comparison.
+    // The daemon hears of it on another connection than of the next comparison.
     await disturbing.closed;
     const quiet = await data<Compared>(client.callTool("compare", { prompt, models: names }));
     expect(quiet.results.map((result) => result["is_contended"])).toEqual([undefined, undefined]);

@@ -48,7 +48,7 @@ async function importModel(
   let stdout = "";
   command.process.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
   const code = await command.exited;
-  // It went through an owner, who stays; what follows holds the home alone.
+  // It went through a daemon, which stays; what follows holds the home alone.
   expect(await startRaw(environment, ["daemon", "stop"]).exited).toBe(0);
   return { code, stdout, stderr: command.stderr() };
 }

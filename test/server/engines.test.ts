@@ -44,7 +44,7 @@ describe("several Ollama servers", () => {
     expect([sameFirst === first, sameSecond === second, third?.id]).toEqual([true, true, "ollama-3"]);
   });
 
-  it("load as the owner says of the first; one that is set otherwise is another engine", () => {
+  it("load as the settings say of the first; one that is set otherwise is another engine", () => {
     const [first, second] = make(settings({ hosts: ["box.lan"], parallel: 2, cacheType: "q8_0" }));
     expect(first?.serverOptions).toEqual({ parallel: 2, cacheType: "q8_0", hasFlashAttention: true });
     expect(second?.serverOptions).toBeUndefined();

@@ -91,7 +91,7 @@ async function plant(uid: number, at = home): Promise<void> {
   await writeFile(path.join(runFolder(at), "token"), `${"a".repeat(64)}\n`);
   const claim = { generation: 1, socket, pid: 1, version: build, home: at, startedAt: new Date().toISOString() };
   await writeFile(
-    path.join(runFolder(at), "owner.1.json"),
+    path.join(runFolder(at), "daemon.1.json"),
     JSON.stringify({ ...claim, isStandalone: false, deaths: [] }),
   );
   for (const entry of await readdir(at, { recursive: true })) await chown(path.join(at, entry), uid, uid);
@@ -111,7 +111,7 @@ async function expectRefused(what: RegExp): Promise<void> {
   });
   for (const args of [
     ["--standalone"],
-    ["owner"],
+    ["daemon", "run"],
     ["config", "get", "log.level"],
     ["config", "set", "log.level", "debug"],
     ["daemon", "start"],
@@ -190,7 +190,7 @@ describe.skipIf(whyNot !== undefined)(
       // With the bit that keeps others from renaming it is what /tmp is. The claim and the copy are not the victim's own.
       await chmod(parent, 0o1777);
       await rm(path.join(home, "config.yaml"));
-      await rm(path.join(runFolder(home), "owner.1.json"));
+      await rm(path.join(runFolder(home), "daemon.1.json"));
       const answered = await front();
       expect(JSON.parse(answered.out)).toMatchObject({ id: 0, result: { serverInfo: { name: "ollm-mcp" } } });
       expect(await exists(proof)).toBe(false);
@@ -207,7 +207,7 @@ describe.skipIf(whyNot !== undefined)(
   },
 );
 
-describe.skipIf(process.platform === "win32")("the owner's copy of the program", () => {
+describe.skipIf(process.platform === "win32")("the daemon's copy of the program", () => {
   it("is compared with the program that starts it, and replaced before it runs", async () => {
     const own = await mkdtemp(path.join(tmpdir(), "ollm-copy-"));
     try {

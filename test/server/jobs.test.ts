@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startFakeOllama, type FakeOllama } from "../support/fake-ollama.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { connectStdio, serverEnvironment, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
 
 let folder = "";
@@ -58,10 +58,10 @@ describe.each(kinds)("a long generation for a %s client", (kind) => {
 });
 
 describe("a job", () => {
-  let place: OwnerHome;
+  let place: DaemonHome;
   const hosts: StdioClient[] = [];
   beforeEach(async () => {
-    place = await makeOwnerHome({ OLLM_JOBS_PATIENCE: "1" });
+    place = await makeDaemonHome({ OLLM_JOBS_PATIENCE: "1" });
     ollama = place.ollama;
   });
   afterEach(async () => {
@@ -92,7 +92,7 @@ describe("a job", () => {
 });
 
 describe("a pull", () => {
-  it("goes on with the next owner of the home when this one is killed, under the same id", async () => {
+  it("goes on with the next daemon of the home when this one is killed, under the same id", async () => {
     const registry = [{ name: "smollm2:135m", sizeBytes: 100_000_000 }];
     ollama = await startFakeOllama({ models: [], registry, pullBytesPerSecond: 1_000_000 });
     client = await connectStdio("modern", environment());

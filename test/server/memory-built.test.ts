@@ -1,15 +1,15 @@
 import { mkdir, realpath } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { startProjectHost, writeFiles, type ProjectHost, type ProjectHostOptions } from "../support/project-host.ts";
 
-let owner: OwnerHome;
+let daemon: DaemonHome;
 let folder: string;
 let hosts: ProjectHost[];
 beforeEach(async () => {
   hosts = [];
-  owner = await makeOwnerHome(
+  daemon = await makeDaemonHome(
     { OLLM_PRIVACY: "allow_remote" },
     {
       models: [
@@ -18,24 +18,24 @@ beforeEach(async () => {
       ],
     },
   );
-  folder = await realpath(owner.folder);
+  folder = await realpath(daemon.folder);
 });
 afterEach(async () => {
   for (const host of hosts) await host.close();
-  await owner.close();
+  await daemon.close();
 });
 
 async function hostIn(name: string, options: Partial<ProjectHostOptions> = {}): Promise<ProjectHost> {
   const cwd = path.join(folder, name);
   await mkdir(cwd, { recursive: true });
-  const host = await startProjectHost({ env: owner.environment, cwd, ...options });
+  const host = await startProjectHost({ env: daemon.environment, cwd, ...options });
   hosts.push(host);
   return host;
 }
 
 /** What the engine was sent by the last generation: the system prompt, "" for none. */
 function systemPrompt(): string {
-  const request = owner.ollama.requests.findLast(({ path: at }) => at === "/api/chat");
+  const request = daemon.ollama.requests.findLast(({ path: at }) => at === "/api/chat");
   if (request === undefined) throw new Error("nothing was generated");
   const { messages } = request.body as {
     readonly messages: readonly { readonly role: string; readonly content: string }[];
@@ -95,7 +95,7 @@ describe.each(["legacy", "modern"] as const)("what is remembered, in a prompt (%
     const without = await host.data("route_and_generate", { prompt: question, use_memory: false, explain: true });
     expect(without).not.toHaveProperty("memory_used");
     expect(systemPrompt()).toBe("");
-    const none = await hostIn("a", { era, env: { ...owner.environment, OLLM_RECALL_INJECT_TOKENS: "0" } });
+    const none = await hostIn("a", { era, env: { ...daemon.environment, OLLM_RECALL_INJECT_TOKENS: "0" } });
     expect(await none.data("route_and_generate", { prompt: question, explain: true })).not.toHaveProperty(
       "memory_used",
     );
@@ -145,7 +145,7 @@ describe("a host that shows what is remembered", () => {
     };
     expect((await host.client.listPrompts()).prompts.map(({ name }) => name)).toContain("memory");
     await other.data("remember", { key: "shell", value: "fish" });
-    await owner.until("the host is told", () => updated.length > 0 && listChanges > 0);
+    await daemon.until("the host is told", () => updated.length > 0 && listChanges > 0);
     expect(new Set(updated)).toEqual(new Set(["ollm://memory"]));
     expect(await prompt({ action: "add", key: "tone", value: "short" })).toContain('"key":"tone"');
     expect(await prompt({})).toMatch(/"key":"tone".*\n.*"key":"shell"/);

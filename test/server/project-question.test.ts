@@ -1,17 +1,17 @@
 import { realpath, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { startProjectHost, writeFiles, type ProjectHost } from "../support/project-host.ts";
 
-let owner: OwnerHome;
+let daemon: DaemonHome;
 let project: string;
 const hosts: ProjectHost[] = [];
 const file = ".ollm/project.yaml";
 
 beforeEach(async () => {
-  owner = await makeOwnerHome();
-  project = await writeFiles(path.join(await realpath(owner.folder), "cloned"), {
+  daemon = await makeDaemonHome();
+  project = await writeFiles(path.join(await realpath(daemon.folder), "cloned"), {
     [file]: "systemPrompt: Be brief.\n",
     ".ollm/templates/greet.yaml": "template: Greet {who}.\n",
   });
@@ -19,12 +19,12 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await Promise.all(hosts.splice(0).map((host) => host.close()));
-  await owner.close();
+  await daemon.close();
 });
 
 /** System prompts of all chats with the engine, in their order. */
 function systemPrompts(): readonly (string | undefined)[] {
-  return owner.ollama.requests
+  return daemon.ollama.requests
     .filter(({ path: asked }) => asked === "/api/chat")
     .map(({ body }) => {
       const { messages } = body as {
@@ -36,7 +36,7 @@ function systemPrompts(): readonly (string | undefined)[] {
 
 describe.each(["legacy", "modern"] as const)("what a project brings along (%s)", (era) => {
   async function hostThatSays(answer: () => boolean): Promise<ProjectHost> {
-    const host = await startProjectHost({ env: owner.environment, cwd: project, era, answer });
+    const host = await startProjectHost({ env: daemon.environment, cwd: project, era, answer });
     hosts.push(host);
     return host;
   }
@@ -62,7 +62,7 @@ describe.each(["legacy", "modern"] as const)("what a project brings along (%s)",
     await host.data("route_and_generate", { prompt: "Why?" });
     expect(host.questions).toHaveLength(1);
     await writeFile(path.join(project, file), "systemPrompt: Be long.\n");
-    await owner.until("the change is asked about", async () => {
+    await daemon.until("the change is asked about", async () => {
       await host.data("route_and_generate", { prompt: "Why?" });
       return host.questions.length === 2;
     });
@@ -90,7 +90,7 @@ it("fails no call of a client whose form fails", async () => {
   const answer = (): never => {
     throw new Error("nobody is there");
   };
-  const host = await startProjectHost({ env: owner.environment, cwd: project, answer });
+  const host = await startProjectHost({ env: daemon.environment, cwd: project, answer });
   hosts.push(host);
   expect(await host.data("route_and_generate", { prompt: "Why?" })).toMatchObject({ text: "The sky is blue." });
   await host.data("route_and_generate", { prompt: "Why?" });
@@ -99,7 +99,7 @@ it("fails no call of a client whose form fails", async () => {
 
 it("is asked about anew when it changes under its form", async () => {
   const host = await startProjectHost({
-    env: owner.environment,
+    env: daemon.environment,
     cwd: project,
     async answer() {
       if (host.questions.length === 1) await writeFile(path.join(project, file), "systemPrompt: Be evil.\n");
@@ -113,7 +113,7 @@ it("is asked about anew when it changes under its form", async () => {
 });
 
 it("never holds up the shell, which names its command", async () => {
-  const shell = await startProjectHost({ env: owner.environment, cwd: project, name: "ollm", answer: () => true });
+  const shell = await startProjectHost({ env: daemon.environment, cwd: project, name: "ollm", answer: () => true });
   hosts.push(shell);
   const { notes } = await shell.data("route_and_generate", { prompt: "Why?" });
   expect(shell.questions).toEqual([]);

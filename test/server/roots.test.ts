@@ -58,7 +58,7 @@ describe("allowedRoots", () => {
     });
   });
 
-  it("takes what the owner names, the home folder included", async () => {
+  it("takes configured folders, the home folder included", async () => {
     expect(await roots("/", { configured: [homeDirectory, "~/project"] })).toEqual({
       folders: [homeDirectory, project],
     });

@@ -4,13 +4,13 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { makeOwnerHome, type OwnerHome } from "../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 let client: Client | undefined;
 beforeEach(async () => {
-  home = await makeOwnerHome();
+  home = await makeDaemonHome();
 });
 afterEach(async () => {
   await client?.close();
@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 it.each(["legacy", "modern"] as const)(
-  "a template that is saved beside the running owner is a prompt at once, and hosts are told (%s)",
+  "a template that is saved beside the running daemon is a prompt at once, and hosts are told (%s)",
   async (era) => {
     client = new Client(
       { name: "test", version: "1" },

@@ -55,7 +55,7 @@ describe("stdio, standalone", () => {
   });
 });
 
-describe("the owner", () => {
+describe("the daemon", () => {
   beforeAll(() => {
     environment = environmentOf("shared");
   });

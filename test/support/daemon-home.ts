@@ -2,29 +2,29 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { newestClaim, type ClaimRecord } from "../../src/ipc/claim-record.ts";
-import { connectOwner } from "../../src/ipc/handshake.ts";
-import type { Hello, OwnerStatus, Welcome } from "../../src/ipc/protocol.ts";
+import { connectDaemon } from "../../src/ipc/handshake.ts";
+import type { Hello, DaemonStatus, Welcome } from "../../src/ipc/protocol.ts";
 import type { CommandIo } from "../../src/cli/commands/io.ts";
-import { callLogFile, ownerLogFile } from "../../src/ipc/run-folder.ts";
+import { callLogFile, daemonLogFile } from "../../src/ipc/run-folder.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "./fake-ollama.ts";
 import { isRunning } from "./is-running.ts";
 import { noteWarnings } from "./leak-warnings.ts";
 import { builtCommand, serverEnvironment } from "./stdio-client.ts";
 
-/** A home of its own with an engine of its own; owners that live in it are ended with it. */
-export interface OwnerHome {
+/** A home of its own with an engine of its own; daemons that live in it are ended with it. */
+export interface DaemonHome {
   readonly folder: string;
   readonly home: string;
   readonly ollama: FakeOllama;
   /** Of fronts and commands. */
   readonly environment: Record<string, string>;
-  /** Of the newest owner. Throws when there is none. */
+  /** Of the newest daemon. Throws when there is none. */
   claim(): ClaimRecord;
   ask(purpose: Hello["purpose"], hello?: Partial<Hello>): Promise<Welcome>;
-  status(): Promise<OwnerStatus>;
-  ownerLog(): Promise<string>;
+  status(): Promise<DaemonStatus>;
+  daemonLog(): Promise<string>;
   callLog(): Promise<string>;
-  /** Waits until `holds`; every 20 ms, for 20 s. Fails with `what` and the owner's log. */
+  /** Waits until `holds`; every 20 ms, for 20 s. Fails with `what` and the daemon's log. */
   until(what: string, holds: () => boolean | Promise<boolean>): Promise<void>;
   /** A command's view of the machine, with what it printed. */
   io(): CommandIo & { readonly out: string[]; readonly err: string[] };
@@ -33,11 +33,11 @@ export interface OwnerHome {
 
 const untilMs = 20_000;
 
-export async function makeOwnerHome(
+export async function makeDaemonHome(
   more: Record<string, string> = {},
   engine: FakeOllamaOptions = {},
-): Promise<OwnerHome> {
-  const folder = await mkdtemp(path.join(tmpdir(), "ollm-owner-"));
+): Promise<DaemonHome> {
+  const folder = await mkdtemp(path.join(tmpdir(), "ollm-daemon-"));
   const home = path.join(folder, "home");
   const ollama = await startFakeOllama({
     models: [{ name: "smollm2:135m", reply: "The sky is blue." }],
@@ -52,12 +52,12 @@ export async function makeOwnerHome(
     OLLM_MEMORY_AVAILABLE_BYTES: "16000000000",
     ...more,
   });
-  /** Every owner that was seen, so that none outlives the test. */
+  /** Every daemon that was seen, so that none outlives the test. */
   const pids = new Set<number>();
 
   function claim(): ClaimRecord {
     const found = newestClaim(home);
-    if (found === undefined) throw new Error(`no owner claimed ${home}`);
+    if (found === undefined) throw new Error(`no daemon claimed ${home}`);
     pids.add(found.pid);
     return found;
   }
@@ -65,7 +65,7 @@ export async function makeOwnerHome(
   async function ask(purpose: Hello["purpose"], hello: Partial<Hello> = {}): Promise<Welcome> {
     claim();
     const said = { version: "test", purpose, workingDirectory: folder, arguments: [], environment: {}, ...hello };
-    const { socket, welcome } = await connectOwner(home, said, { timeoutMs: 5_000 });
+    const { socket, welcome } = await connectDaemon(home, said, { timeoutMs: 5_000 });
     try {
       return await welcome;
     } finally {
@@ -87,13 +87,13 @@ export async function makeOwnerHome(
       if (!welcome.ok || welcome.status === undefined) throw new Error(`no status: ${JSON.stringify(welcome)}`);
       return welcome.status;
     },
-    ownerLog: () => read(ownerLogFile(home)),
+    daemonLog: () => read(daemonLogFile(home)),
     callLog: () => read(callLogFile(home)),
     async until(what, holds) {
       const deadline = Date.now() + untilMs;
       while (!(await holds())) {
         if (Date.now() > deadline)
-          throw new Error(`not within ${untilMs} ms: ${what}\n${await read(ownerLogFile(home))}`);
+          throw new Error(`not within ${untilMs} ms: ${what}\n${await read(daemonLogFile(home))}`);
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     },
@@ -119,7 +119,7 @@ export async function makeOwnerHome(
     async close() {
       if (newestClaim(home) !== undefined) claim();
       for (const pid of pids) if (isRunning(pid)) process.kill(pid, "SIGKILL");
-      noteWarnings(await read(ownerLogFile(home)));
+      noteWarnings(await read(daemonLogFile(home)));
       await ollama.close();
       await rm(folder, { recursive: true, force: true, maxRetries: 5 });
     },

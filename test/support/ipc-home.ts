@@ -10,7 +10,7 @@ export function temporaryHome(): { readonly home: string; remove(): void } {
   return { home: path.join(folder, "home"), remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** A server that introduces itself as an owner of `home` does. */
+/** A server that introduces itself as a daemon of `home` does. */
 export function introducingServer(
   home: string,
   onAccepted: (connection: AcceptedConnection, socket: Socket) => void = ({ welcome }) => welcome({ ok: true }),

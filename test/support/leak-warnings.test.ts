@@ -26,12 +26,12 @@ const inChild = `
 const inDaemon = `
   import { mkdir, writeFile } from "node:fs/promises";
   import { dirname } from "node:path";
-  import { ownerLogFile } from ${address("src/ipc/run-folder.ts")};
-  import { makeOwnerHome } from ${address("test/support/daemon-home.ts")};
+  import { daemonLogFile } from ${address("src/ipc/run-folder.ts")};
+  import { makeDaemonHome } from ${address("test/support/daemon-home.ts")};
   it("passes", async () => {
-    const place = await makeOwnerHome();
-    await mkdir(dirname(ownerLogFile(place.home)), { recursive: true });
-    await writeFile(ownerLogFile(place.home), "(node:7) MaxListenersExceededWarning: planted in a log\\n");
+    const place = await makeDaemonHome();
+    await mkdir(dirname(daemonLogFile(place.home)), { recursive: true });
+    await writeFile(daemonLogFile(place.home), "(node:7) MaxListenersExceededWarning: planted in a log\\n");
     await place.close();
   });`;
 

@@ -21,7 +21,7 @@ describe("manage_model", () => {
       content: [
         {
           type: "text",
-          text: "smollm2:135m is pinned: once in memory it stays there until it is released or the owner ends",
+          text: "smollm2:135m is pinned: once in memory it stays there until it is released or the daemon ends",
         },
       ],
       structuredContent: { action: "keep", model: "smollm2:135m" },

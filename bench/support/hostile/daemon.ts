@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { command } from "../environment.ts";
 import type { Answer, LineClient } from "../line-client.ts";
-import { withOwner } from "../programs.ts";
+import { withDaemon } from "../programs.ts";
 
 /** A daemon of its own under attack, and what an attacker may do to it. */
 export interface Target {
@@ -67,7 +67,7 @@ export async function underAttack(
       for (const each of opened) each.kill();
     }
   };
-  return await withOwner(environment, run, workingDirectory);
+  return await withDaemon(environment, run, workingDirectory);
 }
 
 /** Said of an attack that succeeded. */

@@ -15,7 +15,7 @@ import { type ProjectAtRest, viewProject } from "../../server/client.ts";
 import { show } from "../shell/show.ts";
 import { renderTable } from "../shell/table.ts";
 import { cutTo } from "../shell/width.ts";
-import { differences, ownerNotes } from "./config-daemon.ts";
+import { differences, daemonNotes } from "./config-daemon.ts";
 import { shownProject } from "./config-project.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
@@ -32,7 +32,7 @@ export async function configShow(wanted: string | undefined, options: JsonOption
   const settings = shownSettings(loaded.settings, loaded.sources, wanted);
   for (const warning of loaded.warnings) io.stderr(`ollm: ${warning}\n`);
   if (problem !== undefined) {
-    io.stderr(`ollm: ${problem.message}\n  shown are the defaults; an owner that runs keeps the settings before\n`);
+    io.stderr(`ollm: ${problem.message}\n  shown are the defaults; a running daemon keeps the settings before\n`);
   }
   for (const note of await differences(homeOf(io), settings, io)) io.stderr(`ollm: ${note}\n`);
   const project = view && shownProject(view, loaded.sources, wanted);
@@ -104,7 +104,7 @@ export async function configSet(
   const where = change.value === undefined ? change.file : change.source;
   const notes = [
     ...(winner === undefined ? [] : [`${winner.source} goes before it here: ${shownValue([], winner.value)}`]),
-    ...(await ownerNotes(home, change, io)),
+    ...(await daemonNotes(home, change, io)),
     ...(change.isChanged ? [] : ["it was so before"]),
   ];
   const result = {

@@ -1,5 +1,5 @@
 import { open, readFile, stat } from "node:fs/promises";
-import { callLogFile, ownerLogFile } from "../../ipc/run-folder.ts";
+import { callLogFile, daemonLogFile } from "../../ipc/run-folder.ts";
 import { type CommandIo, homeOf } from "./io.ts";
 
 export interface LogOptions {
@@ -13,10 +13,10 @@ export interface LogOptions {
 const defaultLines = 50;
 const followMs = 300;
 
-/** `ollm daemon logs`: what the owner said and the calls it served, in order of time. */
+/** `ollm daemon logs`: what the daemon said and the calls it served, in order of time. */
 export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
   const home = homeOf(io);
-  const files = [ownerLogFile(home), callLogFile(home)];
+  const files = [daemonLogFile(home), callLogFile(home)];
   const read = await Promise.all(files.map(readWhole));
   const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));
   if (lines.length > 0) io.stdout(`${lines.join("\n")}\n`);

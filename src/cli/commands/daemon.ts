@@ -1,10 +1,10 @@
 import path from "node:path";
 import { newestClaim, type ClaimRecord } from "../../ipc/claim-record.ts";
-import { connectOwner, OwnerUnreachable, probeClaim } from "../../ipc/handshake.ts";
-import type { Hello, OwnerStatus, Welcome } from "../../ipc/protocol.ts";
-import { ownerLogFile } from "../../ipc/run-folder.ts";
-import { startOwner } from "../../ipc/start-daemon.ts";
-import { OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { connectDaemon, DaemonUnreachable, probeClaim } from "../../ipc/handshake.ts";
+import type { Hello, DaemonStatus, Welcome } from "../../ipc/protocol.ts";
+import { daemonLogFile } from "../../ipc/run-folder.ts";
+import { startDaemon } from "../../ipc/start-daemon.ts";
+import { OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import { isProcessAlive } from "../../orchestrator/files/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
@@ -15,17 +15,17 @@ import { type CommandIo, homeOf } from "./io.ts";
 export { daemonLogs } from "./daemon-logs.ts";
 
 const connectMs = 5_000;
-/** An owner goes within three seconds; a machine that swaps takes longer. */
+/** A daemon goes within three seconds; a machine that swaps takes longer. */
 const stopMs = 15_000;
 const pollMs = 50;
-/** After its claim has ended an owner has little left to do. */
+/** After its claim has ended a daemon has little left to do. */
 const processMs = 2_000;
 
 interface Shown {
   readonly json?: boolean;
 }
 
-/** `ollm daemon start`: exit code 0 when an owner runs, also when it ran before. Throws `OwnerUnavailable`. */
+/** `ollm daemon start`: exit code 0 when a daemon runs, also when it ran before. Throws `DaemonUnavailable`. */
 export async function daemonStart({ json = false }: Shown, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const say = (words: string, { pid, version }: ClaimRecord): void =>
@@ -35,7 +35,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
     say("running already", living);
     return 0;
   }
-  const claim = await startOwner({
+  const claim = await startDaemon({
     home,
     program: { folder: path.dirname(io.script), version: build },
     node: io.node,
@@ -43,7 +43,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
     say: (text) => io.stderr(`ollm: ${text}\n`),
   }).catch((error: unknown) => {
     if (error instanceof OrchestratorError || !(error instanceof Error)) throw error;
-    throw new OwnerUnavailable(`${home} can't be used (${error.message})`, {
+    throw new DaemonUnavailable(`${home} can't be used (${error.message})`, {
       hint: "Set OLLM_HOME to a folder that can be written.",
       cause: error,
     });
@@ -52,7 +52,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
   return 0;
 }
 
-/** `ollm daemon stop`: resolves when the owner is gone, with 1 when it is still there after a quarter of a minute. */
+/** `ollm daemon stop`: resolves when the daemon is gone, with 1 when it is still there after a quarter of a minute. */
 export function daemonStop({ json = false }: Shown, io: CommandIo): Promise<number> {
   return end("stop", io, (words, pid) => (json ? `${jsonText({ running: false, pid })}\n` : words));
 }
@@ -65,10 +65,10 @@ async function end(
 ): Promise<number> {
   const home = homeOf(io);
   let asked = await ask(home, purpose, io);
-  // An owner of an older version knows stops only.
+  // A daemon of an older version knows stops only.
   if (purpose === "restart" && asked?.welcome.ok === false) asked = await ask(home, "stop", io);
   if (asked === undefined) {
-    io.stdout(told(`no owner runs for ${home}\n`));
+    io.stdout(told(`no daemon runs for ${home}\n`));
     return 0;
   }
   const { claim, welcome } = asked;
@@ -77,8 +77,8 @@ async function end(
   while (await isThere(home, claim)) {
     if (Date.now() >= deadline) {
       io.stderr(
-        `ollm: the owner (pid ${claim.pid}) is still there after ${stopMs / 1_000} s\n` +
-          `  ${ownerLogFile(home)} may say why; end pid ${claim.pid} yourself if it hangs.\n`,
+        `ollm: the daemon (pid ${claim.pid}) is still there after ${stopMs / 1_000} s\n` +
+          `  ${daemonLogFile(home)} may say why; end pid ${claim.pid} yourself if it hangs.\n`,
       );
       return 1;
     }
@@ -92,27 +92,27 @@ async function end(
 
 /** `ollm daemon restart`: hosts and listeners stay, and calls under way end with an error that says to try again. */
 export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
-  // Of --json's one value the owner that starts is the last word.
+  // Of --json's one value the daemon that starts is the last word.
   const stopped = await end("restart", io, (words) => (options.json === true ? "" : words));
   return stopped === 0 ? daemonStart(options, io) : stopped;
 }
 
-/** `ollm daemon status`: starts nothing. Exit code 0 also when no owner runs; 1 when one can't be reached. */
+/** `ollm daemon status`: starts nothing. Exit code 0 also when no daemon runs; 1 when one can't be reached. */
 export async function daemonStatus({ json = false }: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const asked = await ask(home, "status", io);
   if (asked === undefined) {
-    io.stdout(json ? `${jsonText({ running: false, home })}\n` : `no owner runs for ${home}\n`);
+    io.stdout(json ? `${jsonText({ running: false, home })}\n` : `no daemon runs for ${home}\n`);
     return 0;
   }
   const { welcome } = asked;
   if (!welcome.ok) return refused(welcome, io);
-  if (welcome.status === undefined) throw new OwnerUnavailable(`the owner of ${home} told nothing of itself`);
+  if (welcome.status === undefined) throw new DaemonUnavailable(`the daemon of ${home} sent no status`);
   io.stdout(json ? `${jsonText({ running: true, ...welcome.status })}\n` : describe(welcome.status));
   return 0;
 }
 
-function describe(status: OwnerStatus): string {
+function describe(status: DaemonStatus): string {
   const {
     pid,
     version,
@@ -140,7 +140,7 @@ function describe(status: OwnerStatus): string {
   return facts.map(([name, value]) => `${`${name}:`.padEnd(8)} ${oneLine(value)}\n`).join("");
 }
 
-/** Undefined when no owner lives. Throws `OwnerUnreachable` when one may, and can't be talked to. */
+/** Undefined when no daemon lives. Throws `DaemonUnreachable` when one may, and can't be talked to. */
 async function ask(
   home: string,
   purpose: Hello["purpose"],
@@ -148,7 +148,7 @@ async function ask(
 ): Promise<{ readonly claim: ClaimRecord; readonly welcome: Welcome } | undefined> {
   const hello = { version: build, purpose, workingDirectory: io.workingDirectory, arguments: [], environment: {} };
   try {
-    const { socket, claim, welcome } = await connectOwner(home, hello, { timeoutMs: connectMs });
+    const { socket, claim, welcome } = await connectDaemon(home, hello, { timeoutMs: connectMs });
     try {
       return { claim, welcome: await welcome };
     } finally {
@@ -166,7 +166,7 @@ async function livingClaim(home: string): Promise<ClaimRecord | undefined> {
   return (await stateOf(home, claim)) === "alive" ? claim : undefined;
 }
 
-/** Whether the owner that was told to stop still holds the home. */
+/** Whether the daemon that was told to stop still holds the home. */
 async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
   const newest = newestClaim(home);
   if (newest === undefined || newest.generation !== claim.generation || newest.ended === true) return false;
@@ -175,18 +175,18 @@ async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
   return state === "alive" || state === "silent";
 }
 
-async function stateOf(home: string, claim: ClaimRecord): Promise<"alive" | OwnerUnreachable["reason"]> {
+async function stateOf(home: string, claim: ClaimRecord): Promise<"alive" | DaemonUnreachable["reason"]> {
   try {
     await probeClaim(home, claim, connectMs);
     return "alive";
   } catch (error) {
-    if (!(error instanceof OwnerUnreachable)) throw error;
+    if (!(error instanceof DaemonUnreachable)) throw error;
     return error.reason;
   }
 }
 
 function isAbsence(error: unknown): boolean {
-  return error instanceof OwnerUnreachable && ["absent", "dead", "gone"].includes(error.reason);
+  return error instanceof DaemonUnreachable && ["absent", "dead", "gone"].includes(error.reason);
 }
 
 function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {

@@ -12,7 +12,7 @@ import { checkHome, checkSettings, checkTokens } from "../doctor/home.ts";
 import { checkClients } from "../doctor/clients.ts";
 import { checkDisk, checkMemory, checkNode } from "../doctor/machine.ts";
 import { checkModels } from "../doctor/models.ts";
-import { checkOwner, checkSocket, viewOwner } from "../doctor/daemon.ts";
+import { checkDaemon, checkSocket, viewDaemon } from "../doctor/daemon.ts";
 import { jsonReport, report } from "../doctor/report.ts";
 import { runChecks } from "../doctor/run-checks.ts";
 import type { CommandIo } from "./io.ts";
@@ -29,7 +29,7 @@ const checkers: Readonly<Record<string, Checker>> = {
   disk: checkDisk,
   memory: checkMemory,
   socket: checkSocket,
-  owner: checkOwner,
+  daemon: checkDaemon,
   engines: checkEngines,
   models: checkModels,
   clients: checkClients,
@@ -76,7 +76,7 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
     build,
     ...(projectModel && { projectModel }),
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
-    owner: isTrusted ? await viewOwner(home, build, io.workingDirectory, boundMs / 2) : {},
+    daemon: isTrusted ? await viewDaemon(home, build, io.workingDirectory, boundMs / 2) : {},
     settings,
     async memory() {
       const { default: systemInformation } = await import("systeminformation");

@@ -1,8 +1,8 @@
-import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
+import { connectDaemon, DaemonUnreachable, type DaemonConnection } from "../../ipc/handshake.ts";
 import { createLineSplitter } from "../../ipc/lines.ts";
 import { controlPrefix, type Farewell, type Hello } from "../../ipc/protocol.ts";
-import { startOwner } from "../../ipc/start-daemon.ts";
-import { OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { startDaemon } from "../../ipc/start-daemon.ts";
+import { DaemonUnavailable } from "../../orchestrator/errors.ts";
 
 export interface ListenerRequest {
   readonly home: string;
@@ -16,31 +16,31 @@ export interface ListenerRequest {
   readonly signal: AbortSignal;
 }
 
-/** An HTTP listener that the owner holds open for us. */
+/** An HTTP listener that the daemon holds open for us. */
 export interface ListenerLease {
   readonly url: string;
   readonly tokenFile: string;
-  /** What the owner said before it closed the connection; `lost` when it said nothing. Not of our own `release`. */
+  /** What the daemon said before it closed the connection; `lost` when it said nothing. Not of our own `release`. */
   readonly ended: Promise<Farewell["reason"] | "lost">;
-  /** Closes the listener; resolves when the owner has done so, or has not within two seconds. */
+  /** Closes the listener; resolves when the daemon has done so, or has not within two seconds. */
   release(): Promise<void>;
 }
 
 const connectMs = 3_000;
 const releaseMs = 2_000;
 
-/** Asks the owner of `home`, started when there is none, for an HTTP listener. Throws `OwnerUnavailable` with what it answered. */
+/** Asks the daemon of `home`, started when there is none, for an HTTP listener. Throws `DaemonUnavailable` with what it answered. */
 export async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
-  const { socket, welcome } = await reachOwner(request);
+  const { socket, welcome } = await reachDaemon(request);
   const said = await welcome;
   if (!said.ok) {
     socket.destroy();
-    throw new OwnerUnavailable(said.message, { next: said.next, ...(said.hint !== undefined && { hint: said.hint }) });
+    throw new DaemonUnavailable(said.message, { next: said.next, ...(said.hint !== undefined && { hint: said.hint }) });
   }
   for (const notice of said.notices ?? []) request.say(notice);
   if (said.http === undefined) {
     socket.destroy();
-    throw new OwnerUnavailable("the owner opened no HTTP listener", {
+    throw new DaemonUnavailable("the daemon opened no HTTP listener", {
       hint: "ollm daemon restart starts one of this version.",
     });
   }
@@ -68,7 +68,7 @@ export async function leaseListener(request: ListenerRequest): Promise<ListenerL
   };
 }
 
-async function reachOwner(request: ListenerRequest): Promise<OwnerConnection> {
+async function reachDaemon(request: ListenerRequest): Promise<DaemonConnection> {
   const { home, program, environment, workingDirectory, http, say, signal } = request;
   const hello = {
     version: program.version,
@@ -83,10 +83,10 @@ async function reachOwner(request: ListenerRequest): Promise<OwnerConnection> {
     http,
   };
   try {
-    return await connectOwner(home, hello, { timeoutMs: connectMs });
+    return await connectDaemon(home, hello, { timeoutMs: connectMs });
   } catch (error) {
-    if (!(error instanceof OwnerUnreachable) || error.reason === "untrusted") throw error;
-    await startOwner({ home, program, node: request.node, environment, say, signal });
-    return await connectOwner(home, hello, { timeoutMs: connectMs });
+    if (!(error instanceof DaemonUnreachable) || error.reason === "untrusted") throw error;
+    await startDaemon({ home, program, node: request.node, environment, say, signal });
+    return await connectDaemon(home, hello, { timeoutMs: connectMs });
   }
 }

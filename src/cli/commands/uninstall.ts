@@ -19,16 +19,16 @@ export interface UninstallOptions {
 
 /** What tests replace. */
 export interface UninstallWorld {
-  /** Ends the owner of the home and waits until it is gone; its exit code. */
-  stopOwner(io: CommandIo): Promise<number>;
+  /** Ends the daemon of the home and waits until it is gone; its exit code. */
+  stopDaemon(io: CommandIo): Promise<number>;
 }
 
 const realWorld: UninstallWorld = {
-  stopOwner: async (io) => (await import("./daemon.ts")).daemonStop({}, io),
+  stopDaemon: async (io) => (await import("./daemon.ts")).daemonStop({}, io),
 };
 
 /**
- * `ollm uninstall`: takes our entries out of every client, ends the owner, removes what runs. The home with its models
+ * `ollm uninstall`: takes our entries out of every client, ends the daemon, removes what runs. The home with its models
  * stays unless `purge`, and so does one that other users could have changed. Exit codes as `ollm setup`. Throws
  * `OrchestratorError` for a home that isn't ours to delete, before anything is changed.
  */
@@ -61,7 +61,7 @@ export async function uninstall(
     io.stderr(`ollm: ${home} is left as it is: ${refusal.message}\n`);
     return failures > 0 ? 1 : 0;
   }
-  const stopped = await world.stopOwner(io);
+  const stopped = await world.stopDaemon(io);
   if (stopped !== 0) {
     io.stderr(`ollm: the program that holds ${home} could not be ended; its files are left\n`);
     return 1;

@@ -1,4 +1,4 @@
-import type { OwnerStatus } from "../../ipc/protocol.ts";
+import type { DaemonStatus } from "../../ipc/protocol.ts";
 import type { ClaimRecord } from "../../ipc/claim-record.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import type { CommandIo } from "../commands/io.ts";
@@ -12,12 +12,12 @@ export interface Check {
   readonly hint?: string;
 }
 
-/** The owner of the home, as far as it could be reached. Nothing of it: no claim that still stands. */
-export interface OwnerView {
-  readonly status?: OwnerStatus;
+/** The daemon of the home, as far as it could be reached. Nothing of it: no claim that still stands. */
+export interface DaemonView {
+  readonly status?: DaemonStatus;
   /** Why there is no status, although a claim stands. */
   readonly problem?: string;
-  /** The newest claim: also of an owner that has died. */
+  /** The newest claim: also of a daemon that has died. */
   readonly claim?: ClaimRecord;
 }
 
@@ -28,7 +28,7 @@ export interface DoctorWorld {
   /** This program's, version and build. */
   readonly build: string;
   readonly runtime: { readonly nodeVersion: string; readonly isElectron: boolean };
-  readonly owner: OwnerView;
+  readonly daemon: DaemonView;
   /** The defaults when the configured ones can't be read. */
   readonly settings: Settings;
   /** The model that the project of this folder asks for, and where. */

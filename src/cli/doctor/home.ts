@@ -68,20 +68,21 @@ export const checkTokens: Checker = async ({ home, io }) => {
   return problems.length > 0 ? problems : [ok("tokens", "readable by you alone")];
 };
 
-/** Settings from `config.yaml` and `OLLM_*`, as the owner would read them. */
-export const checkSettings: Checker = async ({ home, io, owner }) => {
+/** Settings from `config.yaml` and `OLLM_*`, as the daemon would read them. */
+export const checkSettings: Checker = async ({ home, io, daemon }) => {
   try {
     const { warnings } = await loadSettings({ home, environment: io.environment, flags: {} });
     const told = warnings.map((message) => warn("settings", message, "Correct the name, or unset it."));
     // It reads the file under other variables than ours.
-    const problem = owner.status?.settingsProblem;
-    if (problem !== undefined) told.push(warn("settings", `the owner: ${problem}`, "Mend the value where it was set."));
+    const problem = daemon.status?.settingsProblem;
+    if (problem !== undefined)
+      told.push(warn("settings", `the daemon: ${problem}`, "Mend the value where it was set."));
     return told.length > 0 ? told : [ok("settings", "config.yaml and OLLM_* variables are valid")];
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     const hint = nextText(error) || "Mend the value where it was set.";
-    const isHeld = owner.status?.settingsProblem !== undefined;
-    const held = isHeld ? `${error.message}; the owner goes on with the settings before` : error.message;
+    const isHeld = daemon.status?.settingsProblem !== undefined;
+    const held = isHeld ? `${error.message}; the daemon goes on with the settings before` : error.message;
     return [fail("settings", held, hint)];
   }
 };

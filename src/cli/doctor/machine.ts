@@ -45,13 +45,13 @@ function nearestFolder(folder: string): string {
   return existsSync(folder) || parent === folder ? folder : nearestFolder(parent);
 }
 
-/** What a model could have now. Little of it is no failure: the owner makes room, or says what would fit. */
-export const checkMemory: Checker = async ({ memory, settings, owner }) => {
+/** What a model could have now. Little of it is no failure: the daemon makes room, or says what would fit. */
+export const checkMemory: Checker = async ({ memory, settings, daemon }) => {
   const { totalBytes, availableBytes, swapUsedBytes } = await memory();
   const swap = swapUsedBytes > 0 ? `, ${formatBytes(swapUsedBytes)} of swap used` : "";
   const text = `${formatBytes(availableBytes)} of ${formatBytes(totalBytes)} available${swap}`;
   const { bufferBytes } = settings.memory;
-  const loaded = owner.status?.loaded.map(({ name }) => name) ?? [];
+  const loaded = daemon.status?.loaded.map(({ name }) => name) ?? [];
   if (availableBytes < bufferBytes) {
     const hint =
       loaded.length > 0

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { newestClaim } from "../../ipc/claim-record.ts";
-import { connectOwner, OwnerUnreachable, type OwnerConnection } from "../../ipc/handshake.ts";
+import { connectDaemon, DaemonUnreachable, type DaemonConnection } from "../../ipc/handshake.ts";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
@@ -19,28 +19,28 @@ export interface HostStreams {
 
 export interface FrontOptions extends RescueOptions {
   readonly workingDirectory: string;
-  /** What starts owners; loaded when one is missing. */
+  /** What starts daemons; loaded when one is missing. */
   loadRescue(): Promise<Rescue>;
-  /** Serves this host without an owner; the streams have not been touched. */
+  /** Serves this host without a daemon; the streams have not been touched. */
   serveAlone(): Promise<void>;
   openStreams(): HostStreams;
   /** Ends the process. */
   exit(code: number): void;
 }
 
-/** Bounds an owner's introduction: it may be busy, and on a machine that swaps everything takes long. */
+/** Bounds a daemon's introduction: it may be busy, and on a machine that swaps everything takes long. */
 const connectMs = 5_000;
 const pollMs = 100;
 const maxStarts = 2;
-/** An owner sends whole messages: as long as its longest answer. */
-const maxOwnerLineBytes = 64 * 1024 * 1024;
+/** A daemon sends whole messages: as long as its longest answer. */
+const maxDaemonLineBytes = 64 * 1024 * 1024;
 /** What the host hasn't read of our own answers before we stop reading its requests. */
 const maxUnreadBytes = 1024 * 1024;
 /** For the last bytes on their way to a host that may not read them. */
 const flushMs = 300;
 
 /**
- * A host's stdio server: relays between the host and the owner of the home, starting one where there is none. Resolves
+ * A host's stdio server: relays between the host and the daemon of the home, starting one where there is none. Resolves
  * when it relays; the process ends through `exit`.
  */
 export async function runFront(options: FrontOptions): Promise<void> {
@@ -53,18 +53,18 @@ export async function runFront(options: FrontOptions): Promise<void> {
 }
 
 interface RelayedHost {
-  /** From now on this is the owner. */
-  adopt(connection: OwnerConnection): void;
-  /** No owner can be had for now. */
+  /** From now on this is the daemon. */
+  adopt(connection: DaemonConnection): void;
+  /** No daemon can be had for now. */
   fail(error: unknown): void;
 }
 
-/** Reads the host at once; what it sends waits for the first owner. */
+/** Reads the host at once; what it sends waits for the first daemon. */
 function relayHost(options: FrontOptions, { input, output }: HostStreams): RelayedHost {
   let isUpgradeAsked = false;
   let isStarting = true;
-  let owner: Socket | undefined;
-  const holds = { queue: false, owner: false, host: false };
+  let daemon: Socket | undefined;
+  const holds = { queue: false, daemon: false, host: false };
   let drainTimer: NodeJS.Timeout | undefined;
   let isEnding = false;
   /** Each request is answered with it, but stderr says it once. */
@@ -77,12 +77,12 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   const relay = createRelay({
     toHost(text) {
       if (output.write(`${text}\n`)) return;
-      // The owner's answers wait in the owner; those of our own are few, unless somebody makes us give many.
-      owner?.pause();
+      // The daemon's answers wait in the daemon; those of our own are few, unless somebody makes us give many.
+      daemon?.pause();
       if (output.writableLength > maxUnreadBytes) holdHost("host", true);
     },
-    toOwner(text) {
-      if (owner?.write(`${text}\n`) === false) holdHost("owner", true);
+    toDaemon(text) {
+      if (daemon?.write(`${text}\n`) === false) holdHost("daemon", true);
     },
     connect: (patienceMs) => void connectAgain(patienceMs),
     holdHost: (isHeld) => holdHost("queue", isHeld),
@@ -95,33 +95,33 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
 
   function holdHost(why: keyof typeof holds, isHeld: boolean): void {
     holds[why] = isHeld;
-    if (holds.queue || holds.owner || holds.host) input.pause();
+    if (holds.queue || holds.daemon || holds.host) input.pause();
     else input.resume();
   }
 
-  function adopt(connection: OwnerConnection): void {
+  function adopt(connection: DaemonConnection): void {
     if (isEnding) return void connection.socket.destroy();
     const { socket, introduction, welcome } = connection;
-    owner = socket;
+    daemon = socket;
     lastFailure = "";
-    holdHost("owner", false);
-    // First of all: the owner works on what waits while the rest is made ready.
+    holdHost("daemon", false);
+    // First of all: the daemon works on what waits while the rest is made ready.
     relay.connected();
     const lines = createLineSplitter({
-      maxLineBytes: maxOwnerLineBytes,
-      onLine: relay.ownerLine,
-      onRefused: ({ why }) => options.say(`an answer of the owner is lost: ${why}`),
+      maxLineBytes: maxDaemonLineBytes,
+      onLine: relay.daemonLine,
+      onRefused: ({ why }) => options.say(`an answer of the daemon is lost: ${why}`),
     });
     let isGone = false;
     const gone = (): void => {
-      if (isGone || owner !== socket) return;
+      if (isGone || daemon !== socket) return;
       isGone = true;
-      owner = undefined;
+      daemon = undefined;
       socket.destroy();
-      holdHost("owner", false);
-      relay.ownerGone(uptimeMs());
+      holdHost("daemon", false);
+      relay.daemonGone(uptimeMs());
     };
-    socket.on("drain", () => holdHost("owner", false));
+    socket.on("drain", () => holdHost("daemon", false));
     welcome.then(
       (said) => {
         if (!said.ok) return refuse(socket, said);
@@ -142,7 +142,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   }
 
   function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): void {
-    owner = undefined;
+    daemon = undefined;
     socket.destroy();
     const hint = said.hint ?? renderSteps(said.next ?? [], commandSteps);
     const text = hint === "" ? said.message : `${said.message}\n  ${hint}`;
@@ -153,10 +153,10 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     if (said.isUsage === true) end(endCode);
   }
 
-  /** On a second connection; this one is served until the owner says farewell. */
+  /** On a second connection; this one is served until the daemon says farewell. */
   async function askForHandover(theirs: string): Promise<void> {
-    options.say(`an owner of version ${theirs} is asked to hand over to ${options.program.version}`);
-    const { socket, welcome } = await connectOwner(options.home, helloOf(options, "handover"), {
+    options.say(`a daemon of version ${theirs} is asked to hand over to ${options.program.version}`);
+    const { socket, welcome } = await connectDaemon(options.home, helloOf(options, "handover"), {
       timeoutMs: connectMs,
     });
     const said = await welcome;
@@ -166,8 +166,8 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
 
   async function connectAgain(patienceMs: number): Promise<void> {
     try {
-      // Who asked for the handover is who starts the next owner; the others wait for it.
-      adopt(await obtainOwner(options, isUpgradeAsked ? 0 : patienceMs));
+      // Who asked for the handover is who starts the next daemon; the others wait for it.
+      adopt(await obtainDaemon(options, isUpgradeAsked ? 0 : patienceMs));
     } catch (error) {
       fail(error);
     }
@@ -186,7 +186,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     isEnding = true;
     clearTimeout(drainTimer);
     input.pause();
-    owner?.destroy();
+    daemon?.destroy();
     if (output.writableLength === 0 || output.destroyed) return options.exit(code);
     isLeftUnread = isAwaited;
     if (!isAwaited) setTimeout(() => options.exit(code), flushMs);
@@ -202,7 +202,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   }
 
   output.on("drain", () => {
-    owner?.resume();
+    daemon?.resume();
     holdHost("host", false);
   });
   // EPIPE and the like: nobody listens any more.
@@ -225,20 +225,20 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
 }
 
 /**
- * Before anything of the host is read: it may still be served without an owner. Somebody who takes connections is
- * taken for an owner, so reading begins while it introduces itself.
+ * Before anything of the host is read: it may still be served without a daemon. Somebody who takes connections is
+ * taken for a daemon, so reading begins while it introduces itself.
  */
-async function firstConnection(options: FrontOptions, begin: () => void): Promise<OwnerConnection | "alone" | Error> {
+async function firstConnection(options: FrontOptions, begin: () => void): Promise<DaemonConnection | "alone" | Error> {
   let isBegun = false;
   const onKnock = (): void => {
     isBegun = true;
     begin();
   };
   try {
-    return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
+    return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs, onKnock });
   } catch (error) {
     // A home that others could have changed: each request is answered with what mends it.
-    if (!(error instanceof OwnerUnreachable)) return asError(error);
+    if (!(error instanceof DaemonUnreachable)) return asError(error);
   }
   try {
     const unusable = isBegun ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
@@ -246,26 +246,26 @@ async function firstConnection(options: FrontOptions, begin: () => void): Promis
       options.say(`${unusable}; serving this host alone`);
       return "alone";
     }
-    // From here on the host's end must be seen while an owner starts.
+    // From here on the host's end must be seen while a daemon starts.
     begin();
-    return await obtainOwner(options, 0);
+    return await obtainDaemon(options, 0);
   } catch (error) {
     return asError(error);
   }
 }
 
 /**
- * Connects, after waiting so long for an owner that somebody else starts; starts one if none comes, and another if that
+ * Connects, after waiting so long for a daemon that somebody else starts; starts one if none comes, and another if that
  * one was killed before it served anybody.
  */
-async function obtainOwner(options: FrontOptions, patienceMs: number): Promise<OwnerConnection> {
+async function obtainDaemon(options: FrontOptions, patienceMs: number): Promise<DaemonConnection> {
   const deadline = uptimeMs() + patienceMs;
   let starts = 0;
   for (;;) {
     try {
-      return await connectOwner(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
+      return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: connectMs });
     } catch (error) {
-      if (!(error instanceof OwnerUnreachable) || starts === maxStarts) throw error;
+      if (!(error instanceof DaemonUnreachable) || starts === maxStarts) throw error;
     }
     if (uptimeMs() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, pollMs));

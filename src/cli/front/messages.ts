@@ -10,7 +10,7 @@ export type Message =
 
 export type Params = Readonly<Record<string, unknown>>;
 
-/** Never throws: `undefined` is no JSON, `other` is JSON that the owner may judge. */
+/** Never throws: `undefined` is no JSON, `other` is JSON that the daemon may judge. */
 export function readMessage(text: string): Message | undefined {
   let value: unknown;
   try {
@@ -68,10 +68,10 @@ export const repeatable: ReadonlySet<string> = new Set([
   "tasks/get",
 ]);
 
-/** What a caller is told of a call that died with its owner. */
+/** What a caller is told of a call that died with its daemon. */
 export function interruptedText(method: string, params: Params): string {
   const tool = typeof params["name"] === "string" && method === "tools/call" ? params["name"] : undefined;
-  return `The ollm owner was restarted while ${tool ?? method} was under way, and its answer is lost. ${next(tool, params)}`;
+  return `The ollm daemon was restarted while ${tool ?? method} was under way, and its answer is lost. ${next(tool, params)}`;
 }
 
 /**

@@ -16,8 +16,8 @@ import {
 export interface RelayEffects {
   /** One line, without its end. */
   toHost(text: string): void;
-  toOwner(text: string): void;
-  /** Find an owner, or start one after waiting so long for somebody else's; then `connected` or `failed`. */
+  toDaemon(text: string): void;
+  /** Find a daemon, or start one after waiting so long for somebody else's; then `connected` or `failed`. */
   connect(patienceMs: number): void;
   /** Stop or go on reading what the host sends. */
   holdHost(isHeld: boolean): void;
@@ -33,17 +33,17 @@ export interface Relay {
   hostOversized(id: MessageId | undefined, message: string): void;
   /** The host closed its end. */
   hostEnd(): void;
-  /** An owner has proved itself and takes messages. */
+  /** A daemon has proved itself and takes messages. */
   connected(): void;
-  /** No owner can be had, or it refused us; a sentence for whoever waits. */
+  /** No daemon can be had, or it refused us; a sentence for whoever waits. */
   failed(message: string): void;
-  ownerLine(text: string): void;
-  /** The connection to the owner has ended. `now` in milliseconds. */
-  ownerGone(now: number): void;
+  daemonLine(text: string): void;
+  /** The connection to the daemon has ended. `now` in milliseconds. */
+  daemonGone(now: number): void;
   drained(): void;
 }
 
-/** What has been sent to the owner and not been answered. */
+/** What has been sent to the daemon and not been answered. */
 interface OpenRequest {
   readonly id: MessageId;
   readonly method: string;
@@ -56,49 +56,49 @@ interface OpenRequest {
   isSwallowing?: boolean;
 }
 
-/** What waits for an owner, and what is kept to be asked again: then the host is not read, or no copy is kept. */
+/** What waits for a daemon, and what is kept to be asked again: then the host is not read, or no copy is kept. */
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
-/** As the stdio transport does when a host closes; the owner may only be starting. Below the 2 s in which we must end. */
+/** As the stdio transport does when a host closes; the daemon may only be starting. Below the 2 s in which we must end. */
 const drainMs = 1_500;
 const handoverPatienceMs = 5_000;
-/** An owner that dies at once whoever connects is started anew only when somebody needs it. */
+/** A daemon that dies at once whoever connects is started anew only when somebody needs it. */
 const maxDeathsPerMinute = 3;
 /** Ids of the relay's own requests: their answers go no further. */
 const ownId = "ollm:";
 
 /**
- * Between a host and whichever owner there is, one message a line, so that the host never notices a new owner.
+ * Between a host and whichever daemon there is, one message a line, so that the host never notices a new daemon.
  *
- * States of the link: `down` (no owner, none wanted), `connecting`, `up`, `leaving` (the owner said farewell).
+ * States of the link: `down` (no daemon, none wanted), `connecting`, `up`, `leaving` (the daemon said farewell).
  *
- * | #  | event                            | what happens                                                              |
- * |----|----------------------------------|---------------------------------------------------------------------------|
- * | 1  | host: any line, `up`             | passed on; a request is noted as open                                     |
- * | 2  | host: any line, not `up`         | waits, in order; too much: host held. In `down` a request connects to an  |
- * |    |                                  | owner, and nothing else counts                                            |
- * | 3  | host: handshake, (un)subscribe   | beside 1 and 2 kept for the next owner                                    |
- * | 4  | host: cancels a request          | not open any more; one that still waits is dropped with its cancellation  |
- * | 5  | host: answers the owner          | passed on under the owner's own id, if it is this owner's question        |
- * | 6  | connected                        | kept handshake, subscriptions, listens; what is open again; what waited   |
- * | 7  | owner: answer                    | passed on, not open any more; swallowed when the request was the relay's, |
- * |    |                                  | or ends a listen because the owner leaves                                 |
- * | 8  | owner: request                   | passed on with an id that names this owner: `"<generation>:<json id>"`    |
- * | 9  | owner: notification              | passed on; a repeated listen's acknowledgement is swallowed               |
- * | 10 | owner: farewell                  | `leaving`: answers still come, the host's lines wait                      |
- * | 11 | owner gone                       | its questions are cancelled; open calls get a retryable error; reads, and |
- * |    |                                  | what the farewell says was never seen, stay open. Handover: connect, with |
- * |    |                                  | patience. Stop, idle: connect only if something waits. Else connect,      |
- * |    |                                  | unless owners die one after the other                                     |
- * | 12 | failed                           | whatever is open or waits is answered with the sentence; `down`           |
- * | 13 | host ends                        | open requests have `drainMs`, then the end; no new owner any more. Who    |
- * |    |                                  | pipes requests in and closes waits for the answers, and so does the relay |
+ * | #  | event                          | what happens                                                              |
+ * | -- | ------------------------------ | ------------------------------------------------------------------------- |
+ * | 1  | host: any line, `up`           | passed on; a request is noted as open                                     |
+ * | 2  | host: any line, not `up`       | waits, in order; too much: host held. In `down` a request connects to a   |
+ * |    |                                | daemon, and nothing else counts                                           |
+ * | 3  | host: handshake, (un)subscribe | beside 1 and 2 kept for the next daemon                                   |
+ * | 4  | host: cancels a request        | not open any more; one that still waits is dropped with its cancellation  |
+ * | 5  | host: answers the daemon       | passed on under the daemon's own id, if it is this daemon's question      |
+ * | 6  | connected                      | kept handshake, subscriptions, listens; what is open again; what waited   |
+ * | 7  | daemon: answer                 | passed on, not open any more; swallowed when the request was the relay's, |
+ * |    |                                | or ends a listen because the daemon leaves                                |
+ * | 8  | daemon: request                | passed on with an id that names this daemon: `"<generation>:<json id>"`   |
+ * | 9  | daemon: notification           | passed on; a repeated listen's acknowledgement is swallowed               |
+ * | 10 | daemon: farewell               | `leaving`: answers still come, the host's lines wait                      |
+ * | 11 | daemon gone                    | its questions are cancelled; open calls get a retryable error; reads, and |
+ * |    |                                | what the farewell says was never seen, stay open. Handover: connect, with |
+ * |    |                                | patience. Stop, idle: connect only if something waits. Else connect,      |
+ * |    |                                | unless daemons die one after the other                                    |
+ * | 12 | failed                         | whatever is open or waits is answered with the sentence; `down`           |
+ * | 13 | host ends                      | open requests have `drainMs`, then the end; no new daemon any more. Who   |
+ * |    |                                | pipes requests in and closes waits for the answers, and so does the relay |
  */
 export function createRelay(effects: RelayEffects): Relay {
   let state: "down" | "connecting" | "up" | "leaving" = "connecting";
   let farewell: Farewell["reason"] | undefined;
-  /** What the leaving owner has seen and not answered; undefined when nobody knows. */
+  /** What the leaving daemon has seen and not answered; undefined when nobody knows. */
   let seenOpen: ReadonlySet<string> | undefined;
   let isEnding = false;
   /** What ends is a script that waits for its answers. */
@@ -112,7 +112,7 @@ export function createRelay(effects: RelayEffects): Relay {
   let initialized: string | undefined;
   const subscriptions = new Map<string, string>();
   const open = new Map<string, OpenRequest>();
-  /** Id that the host sees → id that the owner gave. */
+  /** Id that the host sees → id that the daemon gave. */
   const questions = new Map<string, MessageId>();
   let waiting: { readonly text: string; readonly message: Message | undefined }[] = [];
   let waitingBytes = 0;
@@ -126,7 +126,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (state === "up") return send(text, message);
     if (dropCancelled(message)) return;
     if (state === "down") {
-      // Only a request is a reason to start an owner; a new one asks for itself what notifications would tell it.
+      // Only a request is a reason to start a daemon; a new one asks for itself what notifications would tell it.
       if (message?.kind === "notification" && message.method === "notifications/initialized") initialized = text;
       if (message?.kind !== "request") return;
       connect(0);
@@ -141,20 +141,20 @@ export function createRelay(effects: RelayEffects): Relay {
     switch (message?.kind) {
       case "request":
         note(text, message);
-        return effects.toOwner(text);
+        return effects.toDaemon(text);
       case "notification":
         if (message.method === "notifications/initialized") initialized = text;
         if (message.method === "notifications/cancelled") forget(message.params["requestId"]);
-        return effects.toOwner(text);
+        return effects.toDaemon(text);
       case "answer": {
         const id = typeof message.id === "string" ? questions.get(message.id) : undefined;
         if (id === undefined) return;
         questions.delete(String(message.id));
-        return effects.toOwner(JSON.stringify({ ...message.body, id }));
+        return effects.toDaemon(JSON.stringify({ ...message.body, id }));
       }
       case "other":
       case undefined:
-        return effects.toOwner(text);
+        return effects.toDaemon(text);
     }
   }
 
@@ -212,14 +212,14 @@ export function createRelay(effects: RelayEffects): Relay {
     const again = [...open.values()];
     // An initialize that is open is asked again as it was; an answered one is the relay's own question now.
     if (initialize !== undefined && !again.some(({ method }) => method === "initialize")) {
-      effects.toOwner(withId(initialize, `${ownId}initialize`));
+      effects.toDaemon(withId(initialize, `${ownId}initialize`));
     }
-    if (initialized !== undefined) effects.toOwner(initialized);
-    for (const [uri, text] of subscriptions) effects.toOwner(withId(text, `${ownId}subscribe:${uri}`));
+    if (initialized !== undefined) effects.toDaemon(initialized);
+    for (const [uri, text] of subscriptions) effects.toDaemon(withId(text, `${ownId}subscribe:${uri}`));
     for (const request of again) {
       if (request.text === undefined) continue;
       if (request.isAcknowledged === true) request.isSwallowing = true;
-      effects.toOwner(request.text);
+      effects.toDaemon(request.text);
     }
     const lines = waiting;
     waiting = [];
@@ -229,7 +229,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isEnding) settle();
   }
 
-  function ownerLine(text: string): void {
+  function daemonLine(text: string): void {
     if (isOver) return;
     if (text.startsWith(controlPrefix)) return control(text);
     const message = readMessage(text);
@@ -301,9 +301,9 @@ export function createRelay(effects: RelayEffects): Relay {
   }
 
   /** 11. */
-  function ownerGone(now: number): void {
+  function daemonGone(now: number): void {
     if (isOver) return;
-    for (const id of questions.keys()) effects.toHost(cancelled(id, "the ollm owner was restarted"));
+    for (const id of questions.keys()) effects.toHost(cancelled(id, "the ollm daemon was restarted"));
     questions.clear();
     for (const request of open.values()) {
       const isUnseen = seenOpen?.has(idKey(request.id)) === false;
@@ -324,7 +324,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (isNeeded || (reason === undefined && deaths.length < maxDeathsPerMinute)) connect(0);
   }
 
-  /** 12. Open listens stay: they are asked again when an owner comes. */
+  /** 12. Open listens stay: they are asked again when a daemon comes. */
   function failed(message: string): void {
     if (isOver) return;
     state = "down";
@@ -379,8 +379,8 @@ export function createRelay(effects: RelayEffects): Relay {
     hostEnd,
     connected,
     failed,
-    ownerLine,
-    ownerGone,
+    daemonLine,
+    daemonGone,
     drained: over,
   };
 }

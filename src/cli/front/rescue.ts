@@ -2,7 +2,7 @@ import { accessSync, chmodSync, constants, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
 import { listenFresh } from "../../ipc/socket-path.ts";
-import { startOwner, type StartOptions } from "../../ipc/start-daemon.ts";
+import { startDaemon, type StartOptions } from "../../ipc/start-daemon.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { ensureToken } from "../../ipc/token.ts";
 
@@ -11,11 +11,11 @@ export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "
   readonly words: readonly string[];
 }
 
-/** What a front needs when no owner answers; a file of its own, because most starts find one. */
+/** What a front needs when no daemon answers; a file of its own, because most starts find one. */
 export interface Rescue {
-  /** Why no owner can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing; throws as `requireTrustedHome`. */
+  /** Why no daemon can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing; throws as `requireTrustedHome`. */
   whyUnusable(home: string): Promise<string | undefined>;
-  /** Resolves when an owner answers, ours or somebody else's. Throws `OwnerUnavailable` that names the log. */
+  /** Resolves when a daemon answers, ours or somebody else's. Throws `DaemonUnavailable` that names the log. */
   start(options: RescueOptions): Promise<void>;
 }
 
@@ -40,17 +40,17 @@ export const rescue: Rescue = {
   },
 
   async start(options) {
-    options.say(`no owner holds ${options.home}; starting one`);
-    const { pid, version } = await startOwner({ ...options, flags: ownerFlags(options.words) });
-    options.say(`connected to the owner (pid ${pid}, version ${version})`);
+    options.say(`no daemon holds ${options.home}; starting one`);
+    const { pid, version } = await startDaemon({ ...options, flags: daemonFlags(options.words) });
+    options.say(`connected to the daemon (pid ${pid}, version ${version})`);
   },
 };
 
 /**
- * Flags that set what is the owner's: who starts an owner is obeyed by it. Later callers are told that theirs are
+ * Flags that set what is the daemon's: who starts a daemon is obeyed by it. Later callers are told that theirs are
  * ignored. The last one counts, as `parseArgs` has it.
  */
-export function ownerFlags(words: readonly string[]): readonly string[] {
+export function daemonFlags(words: readonly string[]): readonly string[] {
   let host: string | undefined;
   for (const [at, word] of words.entries()) {
     if (word === "--host") host = words[at + 1];

@@ -8,7 +8,7 @@ export type LaunchCheck =
   | { readonly ok: true; readonly version: string; readonly tools: readonly string[]; readonly tookMs: number }
   | { readonly ok: false; readonly reason: string };
 
-/** A cold start with an owner that has to be started takes two or three seconds. */
+/** A cold start with a daemon that has to be started takes two or three seconds. */
 const boundMs = 20_000;
 /** After its input has ended the server gets this long. */
 const endMs = 3_000;

@@ -25,7 +25,7 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
  * Any of these makes a folder one of ours. A `models`, an `app` or a `config.yaml` many programs have: Ollama's own home
  * has `models/manifests`.
  */
-const markers = ["run/token", "run/http-token", "logs/owner.log", "logs/calls.log"];
+const markers = ["run/token", "run/http-token", "logs/daemon.log", "logs/calls.log"];
 
 export interface HomePart {
   readonly path: string;

@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
 import type { CommandIo } from "../commands/io.ts";
 import type { ChatInput } from "./chat-input.ts";
@@ -247,7 +247,7 @@ async function mayReplace(name: string, { read }: Session, input: ChatInput): Pr
     return /^y(es)?$/i.test(await input.ask(`There is a template ${name} in ${file}. Replace it? [y/N] `));
   } catch (error) {
     // There is none; a name that can't be one is refused with the text.
-    if (error instanceof OrchestratorError && !(error instanceof OwnerUnavailable)) return undefined;
+    if (error instanceof OrchestratorError && !(error instanceof DaemonUnavailable)) return undefined;
     throw error;
   }
 }

@@ -167,9 +167,9 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     try {
       answered = (
         await ask(talk.continueId).catch((error: unknown) => {
-          // The owner keeps conversations in memory, and was restarted or has forgotten this one.
+          // The daemon keeps conversations in memory, and was restarted or has forgotten this one.
           if (talk.continueId === "new" || !isConversationLost(error)) throw error;
-          io.stderr("ollm: the conversation so far is lost (the owner was restarted); this begins a new one\n");
+          io.stderr("ollm: the conversation so far is lost (the daemon was restarted); this begins a new one\n");
           return ask("new");
         })
       ).structured;

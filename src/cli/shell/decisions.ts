@@ -30,9 +30,9 @@ export function listDecisions(
   });
 }
 
-/** The day is said where it isn't today's: an owner that is used lives for weeks. */
+/** The day is said where it isn't today's: a daemon that is used lives for weeks. */
 export function renderDecisions(decisions: readonly DecisionRow[], io: CommandIo, nowMs: number): string {
-  if (decisions.length === 0) return "Nothing was loaded or unloaded since the owner started.\n";
+  if (decisions.length === 0) return "Nothing was loaded or unloaded since the daemon started.\n";
   return decisions
     .toReversed()
     .map(({ at, kind, model, steps }) => {

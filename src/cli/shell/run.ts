@@ -98,7 +98,7 @@ export async function run(words: readonly string[], flags: RunFlags, io: Command
 export const missingVariableHint =
   "Give it with --var name=value (a text also with --var text=... or --file), or run this in a terminal.";
 
-/** A message to the owner has at most 4 MiB; a file is read there, and has no such bound. */
+/** A message to the daemon has at most 4 MiB; a file is read there, and has no such bound. */
 const maxInputBytes = 3 * 1024 * 1024;
 
 /** What was piped in. Throws `InvalidRequest` for what no model reads. */

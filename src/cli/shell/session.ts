@@ -1,4 +1,4 @@
-import { Cancelled, InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { Cancelled, InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import type { StepTable } from "../../next-steps/render.ts";
 import {
@@ -44,7 +44,7 @@ export interface Session {
   readonly io: CommandIo;
   /** Aborted by Ctrl-C, by SIGTERM, and when nobody reads stdout any more. */
   readonly signal: AbortSignal;
-  /** Calls a tool; undefined values of `input` are left out. Throws its error, `Cancelled`, `OwnerUnavailable`. */
+  /** Calls a tool; undefined values of `input` are left out. Throws its error, `Cancelled`, `DaemonUnavailable`. */
   call<Data extends object = Readonly<Record<string, unknown>>>(
     tool: string,
     input?: Readonly<Record<string, unknown>>,
@@ -94,7 +94,7 @@ export interface SessionOptions {
 /** A call that takes longer shows `working ...`. */
 const workingDelayMs = 700;
 
-/** Runs `work` with a connection to the owner, starting one where there is none. Answers the exit code; never throws ours. */
+/** Runs `work` with a connection to the daemon, starting one where there is none. Answers the exit code; never throws ours. */
 export async function withSession(
   io: CommandIo,
   options: SessionOptions,
@@ -275,7 +275,7 @@ function createSession(
         clearTimeout(workingTimer);
         if (isShown && !isQuiet) line.show(message, fraction);
       };
-      // The first word of the owner may take seconds: it starts, or looks at a model it has never seen.
+      // The first word of the daemon may take seconds: it starts, or looks at a model it has never seen.
       const workingTimer =
         io.errorColumns === undefined || onProgress !== undefined
           ? undefined
@@ -339,7 +339,7 @@ function unreachable(error: unknown): OrchestratorError {
   const [message = "", ...hint] = said.map(inShellWords);
   if (isAnswer)
     return new OrchestratorError(message, { cause: error, ...(hint.length > 0 && { hint: hint.join("\n") }) });
-  return new OwnerUnavailable(`the owner of the models did not answer (${message})`, {
+  return new DaemonUnavailable(`the daemon did not answer (${message})`, {
     next: [{ step: "checkInstallation" }, { step: "restartDaemon" }],
     cause: error,
   });

@@ -5,7 +5,7 @@ const what = /(an?(?:other)? [^,;()]+?)(?=\s*[,;(]|\.(?:\s|$)|$)/.source;
 
 /** What assistants read → what somebody at a terminal types; each is looked for in what the ones before have left. */
 const words: readonly Word[] = [
-  // The owner.
+  // The daemon.
   [/\bwhile \S+ was under way, and its answer is lost\b/g, "meanwhile, and the answer is lost"],
   [/\bCalling again is safe\b/g, "Trying again is safe"],
   // Models.

@@ -25,7 +25,7 @@ export interface TemplateData {
   readonly hides?: string;
 }
 
-/** As the owner has it now. */
+/** As the daemon has it now. */
 export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
   return read<TemplateData>(`ollm://templates/${encodeURIComponent(name)}`);
 }

@@ -88,7 +88,7 @@ export function failureText(error: unknown, world: Pick<GenerationWorld, "log">,
   }
   // A defect spoils one model's row, and must be found all the same.
   world.log.warn(`compare: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-  return "internal error; see the owner's log";
+  return "internal error; see the daemon's log";
 }
 
 async function residentBytes(world: GenerationWorld, engineId: string, model: string): Promise<number | undefined> {

@@ -36,7 +36,7 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
   /** Newest first; those that the disk didn't take. */
   let unkept: readonly Comparison[] = [];
 
-  /** A comparison that took minutes is worth more than its place on the disk: it is there while the owner lives. */
+  /** A comparison that took minutes is worth more than its place on the disk: it is there while the daemon lives. */
   async function keep(found: Comparison): Promise<Comparison> {
     try {
       const document = await comparisons.get();

@@ -75,14 +75,14 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
   const inTurn = createMutex();
 
   function show(caller: CallerContext, path?: string): readonly ShownSetting[] {
-    const owners = shownSettings(live.current(), live.sources(), path);
+    const daemonSettings = shownSettings(live.current(), live.sources(), path);
     const { configured } = caller;
-    if (configured === undefined) return owners;
+    if (configured === undefined) return daemonSettings;
     const own = shownSettings(configured.settings as Settings, configured.sources, path).filter(
-      ({ scope }) => scope !== "owner",
+      ({ scope }) => scope !== "daemon",
     );
     // Both are in the order of the schema, but their records may hold different keys.
-    return [...owners.filter(({ scope }) => scope === "owner"), ...own];
+    return [...daemonSettings.filter(({ scope }) => scope === "daemon"), ...own];
   }
 
   async function change(caller: CallerContext, path: string, value?: unknown): Promise<ShownSetting> {
@@ -98,7 +98,7 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     const { setting, source } = changed;
     const name = formatPath(setting.path);
     // What this caller was started with goes before the file; `show` says so by its source.
-    const shown = (setting.scope === "owner" ? live.sources() : caller.configured?.sources)?.get(name);
+    const shown = (setting.scope === "daemon" ? live.sources() : caller.configured?.sources)?.get(name);
     if (shown !== undefined && !shown.startsWith(file))
       return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
     // Of a section there are several; each has its default again.

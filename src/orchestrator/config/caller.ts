@@ -27,25 +27,25 @@ export interface LoadedCallerSettings {
   readonly detectsProjects: boolean;
   /** What of the caller's settings is not obeyed, and why: a sentence each. */
   readonly warnings: readonly string[];
-  /** All of them, with where each comes from; those of scope owner as the file has them. */
+  /** All of them, with where each comes from; those of scope `daemon` as the file has them. */
   readonly configured: ConfiguredSettings;
 }
 
 /**
- * One caller's own settings under an owner that lives already: defaults < `home/config.yaml` < its project < the
- * caller's variables < its flags. Settings of scope owner that it brings along are compared with `owner`, reported
+ * One caller's own settings under a daemon that lives already: defaults < `home/config.yaml` < its project < the
+ * caller's variables < its flags. Settings of scope `daemon` that it brings along are compared with `daemon`, reported
  * where they differ, and never obeyed. Throws `InvalidConfig` like `loadSettings`.
  */
 export async function callerSettingsFrom(from: {
   readonly home: string;
   readonly environment: Environment;
   readonly flags: Flags;
-  readonly owner: Settings;
+  readonly daemon: Settings;
   /** Where it works; what its file may not say is no part of its `settings`. */
   readonly project?: CallerProject;
   /** In place of what stands on disk, which may be broken. */
   readonly read?: SettingsFile;
-  /** Paths (`memory.bufferBytes`) that the file can't change, because the owner was started with another value. */
+  /** Paths (`memory.bufferBytes`) that the file can't change, because the daemon was started with another value. */
   readonly isFixed?: (path: string) => boolean;
 }): Promise<LoadedCallerSettings> {
   const known = settingPaths(settingsSchema);
@@ -61,22 +61,22 @@ export async function callerSettingsFrom(from: {
   ];
   for (const { name, path, read } of given) {
     const setting = path.join(".");
-    const isOwners = known.find((candidate) => candidate.path.join(".") === setting)?.scope === "owner";
-    if (!isOwners) {
+    const isDaemonScope = known.find((candidate) => candidate.path.join(".") === setting)?.scope === "daemon";
+    if (!isDaemonScope) {
       put(tree, path, read(), name, sources);
       continue;
     }
-    const obeyed = at(from.owner, path);
+    const obeyed = at(from.daemon, path);
     if (JSON.stringify(readQuietly(read)) === JSON.stringify(obeyed)) continue;
     // A password in an address is refused by whoever connects; until then it must not be told to every caller.
     const now = shownValue(path, obeyed);
     const isFixed = from.isFixed?.(setting) === true;
-    const how = isFixed ? `was given to the owner at its start; run "ollm daemon restart"` : `set it in ${file}`;
+    const how = isFixed ? `was given to the daemon at its start; run "ollm daemon restart"` : `set it in ${file}`;
     warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home; ${how}`);
   }
   addRoots(tree, from.flags, sources);
   const settings = parseSettings(tree, sources, file);
-  warnings.push(...ownersPart(settings.models, from.owner.models, sources.get("models"), file));
+  warnings.push(...daemonPart(settings.models, from.daemon.models, sources.get("models"), file));
   const systemPrompt = from.project?.settings.systemPrompt;
   const isProjectModel = projectSource !== undefined && sources.get("model.default") === projectSource;
   return {
@@ -92,8 +92,8 @@ export async function callerSettingsFrom(from: {
   };
 }
 
-/** Models are shared: what one takes, how long it stays, how many it answers is the owner's; other options are the caller's. */
-function ownersPart(
+/** Models are shared: what one takes, how long it stays, how many it answers is the daemon's; other options are the caller's. */
+function daemonPart(
   own: Settings["models"],
   obeyed: Settings["models"],
   source: string | undefined,

@@ -71,9 +71,9 @@ export function environmentValues(
  * Without the settings that each caller brings along for itself: what one of them has wrong must not stand in the way of
  * all others. `models` stays, for what it says of memory.
  */
-export function ownersVariables(environment: Environment, known: readonly SettingPath[]): Environment {
+export function daemonVariables(environment: Environment, known: readonly SettingPath[]): Environment {
   const callers = new Set(
-    known.flatMap(({ path, scope }) => (scope === "owner" || path[0] === "models" ? [] : [path.join(".")])),
+    known.flatMap(({ path, scope }) => (scope === "daemon" || path[0] === "models" ? [] : [path.join(".")])),
   );
   const paths = pathsByName(known);
   return Object.fromEntries(

@@ -11,7 +11,7 @@ const waitMs = 15_000;
 const pollMs = 15;
 
 /**
- * Runs `work` while no other process that asks here changes `file`: the owner, other owners' shells. What a process that
+ * Runs `work` while no other process that asks here changes `file`: the daemon and other commands. What a process that
  * died leaves behind is taken away. Throws `StoreFailed` when the folder can't be written or somebody never lets go.
  */
 export async function whileLocked<Result>(

@@ -1,6 +1,6 @@
 import { createMutex } from "../async/mutex.ts";
 import type { Log } from "../log.ts";
-import { ownersVariables } from "./environment.ts";
+import { daemonVariables } from "./environment.ts";
 import { loadSettings, readSettingsFile } from "./load.ts";
 import type { Environment, Flags, LoadedSettings, SettingsFile } from "./load.ts";
 import { settingsProblem } from "./problem-text.ts";
@@ -69,7 +69,7 @@ interface Loaded extends LoadedSettings {
 
 /**
  * Defaults < `home/config.yaml` < environment < flags, read now and whenever the file changes; of variables and flags
- * those of scope owner. Throws `InvalidConfig` only now: later a broken file leaves everything as it is.
+ * those of scope `daemon`. Throws `InvalidConfig` only now: later a broken file leaves everything as it is.
  */
 export async function followSettings(
   source: SettingsSource,
@@ -149,7 +149,7 @@ async function load({ home, environment, flags, check }: SettingsSource): Promis
   const file = await readSettingsFile(home);
   const loaded = await loadSettings({
     home,
-    environment: ownersVariables(environment, settingPaths(settingsSchema)),
+    environment: daemonVariables(environment, settingPaths(settingsSchema)),
     flags: flags.host === undefined ? {} : { host: flags.host },
     read: file,
   });

@@ -55,7 +55,7 @@ export async function loadSettings(from: {
   readonly flags: Flags;
   /** In place of what stands on disk. */
   readonly read?: SettingsFile;
-  /** Of whoever works there; the owner works in none. */
+  /** Of whoever works there; the daemon works in none. */
   readonly project?: CallerProject;
 }): Promise<LoadedSettings> {
   const known = settingPaths(settingsSchema);

@@ -27,7 +27,7 @@ export function settingPaths(schema: z.ZodObject, prefix: readonly string[] = []
     const { inner, scope, separator } = unwrap(value as z.ZodType);
     if (inner instanceof z.ZodObject) return settingPaths(inner, path);
     const type = separator === "comma" ? "commaList" : typeOf(inner);
-    return [{ path, environmentName: environmentName(path), type, scope: scope ?? "owner" }];
+    return [{ path, environmentName: environmentName(path), type, scope: scope ?? "daemon" }];
   });
 }
 
@@ -52,7 +52,7 @@ export function findSetting(schema: z.ZodObject, path: readonly string[]): Found
     separator = unwrapped.separator;
   }
   const type = node instanceof z.ZodObject ? "section" : separator === "comma" ? "commaList" : typeOf(node);
-  return { path, type, scope: scope ?? "owner" };
+  return { path, type, scope: scope ?? "daemon" };
 }
 
 /** The paths below a record's key, `[]` among them: of `models`, `options.temperature`, `contextTokens`, ... */

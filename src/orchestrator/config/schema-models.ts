@@ -2,7 +2,7 @@ import * as z from "zod";
 import { OrchestratorError } from "../errors.ts";
 import { parseOllamaHost } from "../text/ollama-host.ts";
 import { cacheTypes } from "../types.ts";
-import { bytes, caller, owner, ownerNames, request } from "./scope.ts";
+import { bytes, caller, daemon, daemonNames, request } from "./scope.ts";
 
 /** Settings of models and engines: parts of the one schema in `schema.ts`. */
 export const modelSettings = {
@@ -48,26 +48,26 @@ export const modelSettings = {
           enabled: z
             .boolean()
             .default(true)
-            .meta(owner)
+            .meta(daemon)
             .describe("false leaves it to each engine how long a model stays, and pins none."),
           models: z
             .array(z.string())
             .default([])
-            .meta(ownerNames)
+            .meta(daemonNames)
             .describe(
               "Patterns of models that stay once they are loaded: neither evicted nor unloaded for being idle.",
             ),
           preload: z
             .array(z.string().min(1))
             .default([])
-            .meta(ownerNames)
+            .meta(daemonNames)
             .describe("Names of models that are loaded at the start, as far as they fit without unloading others."),
           timeout: z
             .number()
             .int()
             .min(-1)
             .default(900)
-            .meta(owner)
+            .meta(daemon)
             .describe("Seconds a model stays loaded without use; -1 keeps it."),
         })
         .prefault({}),
@@ -124,24 +124,24 @@ export const modelSettings = {
     .strictObject({
       ollama: z
         .strictObject({
-          enabled: z.boolean().default(true).meta(owner).describe("Use an Ollama server when it answers."),
+          enabled: z.boolean().default(true).meta(daemon).describe("Use an Ollama server when it answers."),
           host: z
             .string()
             .min(1)
             .superRefine(isOllamaAddress)
             .default("http://127.0.0.1:11434")
-            .meta(owner)
+            .meta(daemon)
             .describe("Address of the Ollama server."),
           hosts: z
             .array(z.string().min(1).superRefine(isOllamaAddress))
             .default([])
-            .meta(ownerNames)
+            .meta(daemonNames)
             .describe(
               "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... Commas between them in the variable.",
             ),
           memoryBytes: bytes
             .optional()
-            .meta(owner)
+            .meta(daemon)
             .describe(
               "Memory that this server's models have for themselves, where it isn't all of this machine's: in a container, a virtual machine, another computer.",
             ),
@@ -150,19 +150,19 @@ export const modelSettings = {
             .int()
             .min(1)
             .default(1)
-            .meta(owner)
+            .meta(daemon)
             .describe(
               "OLLAMA_NUM_PARALLEL of the server at host, which it doesn't tell: conversations that each model keeps room for.",
             ),
           cacheType: z
             .enum(cacheTypes)
             .default("f16")
-            .meta(owner)
+            .meta(daemon)
             .describe("OLLAMA_KV_CACHE_TYPE of the server at host: how it keeps the context in memory."),
           flashAttention: z
             .boolean()
             .default(true)
-            .meta(owner)
+            .meta(daemon)
             .describe("OLLAMA_FLASH_ATTENTION of the server at host; false also where its graphics card can't."),
           options: z
             .strictObject({
@@ -179,13 +179,13 @@ export const modelSettings = {
         .prefault({}),
       llamaCpp: z
         .strictObject({
-          enabled: z.boolean().default(true).meta(owner).describe("Use the embedded engine (installed on demand)."),
+          enabled: z.boolean().default(true).meta(daemon).describe("Use the embedded engine (installed on demand)."),
           threads: z
             .number()
             .int()
             .min(1)
             .optional()
-            .meta(owner)
+            .meta(daemon)
             .describe("Threads for all embedded models together; the machine's cores when absent."),
         })
         .prefault({}),

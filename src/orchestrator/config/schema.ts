@@ -2,7 +2,7 @@ import { isAbsolute } from "node:path";
 import * as z from "zod";
 import { isWholeDiskBySlip } from "./expand-home.ts";
 import { modelSettings } from "./schema-models.ts";
-import { bytes, caller, callerNames, owner, ownerNames } from "./scope.ts";
+import { bytes, caller, callerNames, daemon, daemonNames } from "./scope.ts";
 
 /** Why a root is refused, in words that follow its name. */
 export const wholeDisk = 'that is the whole disk (an unset variable?); name a narrower folder, or "/." if it is meant';
@@ -12,7 +12,7 @@ export const wholeDisk = 'that is the whole disk (an unset variable?); name a na
  * the names; `timeout`s, `keepAlive`s and `patience` are seconds.
  */
 export const settingsSchema = z.strictObject({
-  schemaVersion: z.literal(1).default(1).meta(owner).describe("Version of this file's format."),
+  schemaVersion: z.literal(1).default(1).meta(daemon).describe("Version of this file's format."),
   ...modelSettings,
   privacy: z
     .enum(["local_only", "allow_remote"])
@@ -25,12 +25,12 @@ export const settingsSchema = z.strictObject({
         .string()
         .min(1)
         .optional()
-        .meta(owner)
+        .meta(daemon)
         .describe("Folder of our own models; OLLM_HOME/models when absent."),
       readOllama: z
         .boolean()
         .default(true)
-        .meta(owner)
+        .meta(daemon)
         .describe("Read models of an Ollama store on this machine, never writing to it."),
     })
     .prefault({}),
@@ -41,12 +41,12 @@ export const settingsSchema = z.strictObject({
         .int()
         .min(100)
         .default(30_000)
-        .meta(owner)
+        .meta(daemon)
         .describe("A download without a byte for this long is tried again, then given up."),
       insecureHosts: z
         .array(z.string())
         .default([])
-        .meta(ownerNames)
+        .meta(daemonNames)
         .describe(
           "Registry hosts (host:port) spoken to over plain http; for private networks and tests. Commas between them in the variable.",
         ),
@@ -54,7 +54,7 @@ export const settingsSchema = z.strictObject({
         .string()
         .min(1)
         .default("registry.ollama.ai")
-        .meta(owner)
+        .meta(daemon)
         .describe("Registry of names without a host."),
     })
     .prefault({}),
@@ -62,16 +62,16 @@ export const settingsSchema = z.strictObject({
     .strictObject({
       bufferBytes: bytes
         .default(2 * 1024 ** 3)
-        .meta(owner)
+        .meta(daemon)
         .describe("Stays free beside every load."),
-      maxBytes: bytes.optional().meta(owner).describe("Most bytes that models may use in all."),
+      maxBytes: bytes.optional().meta(daemon).describe("Most bytes that models may use in all."),
       availableBytes: bytes
         .optional()
-        .meta(owner)
+        .meta(daemon)
         .describe("Overrides the measured available memory (remote hosts, tests)."),
       smallModelBytes: bytes
         .default(5 * 1024 ** 3)
-        .meta(owner)
+        .meta(daemon)
         .describe("Between evictions whose cost is about the same (within a tenth), models below this size stay."),
     })
     .prefault({}),
@@ -88,13 +88,13 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   queue: z
     .strictObject({
-      maxWaiting: z.number().int().min(1).default(64).meta(owner).describe("Most requests that wait for one model."),
+      maxWaiting: z.number().int().min(1).default(64).meta(daemon).describe("Most requests that wait for one model."),
       maxOvertakeMs: z
         .number()
         .int()
         .min(0)
         .default(30_000)
-        .meta(owner)
+        .meta(daemon)
         .describe("Longest time that later requests, whose model is loaded already, are served before an earlier one."),
       maxWaitMs: z
         .number()
@@ -119,11 +119,11 @@ export const settingsSchema = z.strictObject({
         ),
       maxFileBytes: bytes
         .default(2 * 1024 ** 2)
-        .meta(owner)
+        .meta(daemon)
         .describe("Largest file that is read."),
       maxTotalBytes: bytes
         .default(8 * 1024 ** 2)
-        .meta(owner)
+        .meta(daemon)
         .describe("Most bytes of all files of one request."),
     })
     .prefault({}),
@@ -153,8 +153,8 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   conversations: z
     .strictObject({
-      keepHours: z.number().min(0).default(24).meta(owner).describe("Hours without use that a conversation is kept."),
-      maxCount: z.number().int().min(1).default(100).meta(owner).describe("Most conversations that are kept."),
+      keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours without use that a conversation is kept."),
+      maxCount: z.number().int().min(1).default(100).meta(daemon).describe("Most conversations that are kept."),
     })
     .prefault({}),
   daemon: z
@@ -164,7 +164,7 @@ export const settingsSchema = z.strictObject({
         .int()
         .min(-1)
         .default(1800)
-        .meta(owner)
+        .meta(daemon)
         .describe("Seconds without clients, pins and jobs after which the daemon exits; -1 never."),
     })
     .prefault({}),
@@ -177,35 +177,35 @@ export const settingsSchema = z.strictObject({
         .default(45)
         .meta(caller)
         .describe("Seconds after which a call is answered with a job, for clients not known to wait longer."),
-      keepHours: z.number().min(0).default(24).meta(owner).describe("Hours that the result of a job is kept."),
+      keepHours: z.number().min(0).default(24).meta(daemon).describe("Hours that the result of a job is kept."),
       maxBytes: bytes
         .default(256 * 1024 ** 2)
-        .meta(owner)
+        .meta(daemon)
         .describe("Most bytes of all kept results; the oldest go first."),
     })
     .prefault({}),
   http: z
     .strictObject({
-      maxSessions: z.number().int().min(1).default(128).meta(owner).describe("Most open sessions over HTTP and SSE."),
-      maxConnections: z.number().int().min(1).default(512).meta(owner).describe("Most open HTTP connections."),
+      maxSessions: z.number().int().min(1).default(128).meta(daemon).describe("Most open sessions over HTTP and SSE."),
+      maxConnections: z.number().int().min(1).default(512).meta(daemon).describe("Most open HTTP connections."),
       idleTimeout: z
         .number()
         .int()
         .min(1)
         .default(1800)
-        .meta(owner)
+        .meta(daemon)
         .describe("Seconds after which a session without traffic is closed."),
       allowedOrigins: z
         .array(z.string())
         .default([])
-        .meta(ownerNames)
+        .meta(daemonNames)
         .describe(
           "Origins (https://host:port), besides the server's own, whose pages may call it. Commas between them in the variable.",
         ),
       allowedHosts: z
         .array(z.string())
         .default([])
-        .meta(ownerNames)
+        .meta(daemonNames)
         .describe(
           "Host headers (host or host:port), besides the server's own address, that are answered. Commas between them in the variable.",
         ),
@@ -216,7 +216,7 @@ export const settingsSchema = z.strictObject({
       allowedHosts: z
         .array(z.string())
         .default([])
-        .meta(ownerNames)
+        .meta(daemonNames)
         .describe(
           "Private addresses (host or host:port) that engines and registries may have beside this machine's. Commas between them in the variable.",
         ),
@@ -224,11 +224,11 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   log: z
     .strictObject({
-      prompts: z.boolean().default(false).meta(owner).describe("Write prompts and answers into the log of calls."),
+      prompts: z.boolean().default(false).meta(daemon).describe("Write prompts and answers into the log of calls."),
       level: z
         .enum(["debug", "info", "warn", "silent"])
         .default("warn")
-        .meta(owner)
+        .meta(daemon)
         .describe("What is written to stderr."),
     })
     .prefault({}),

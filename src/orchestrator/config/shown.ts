@@ -43,7 +43,7 @@ export function shownSetting(settings: Settings, sources: ReadonlyMap<string, st
 }
 
 function shown(path: readonly string[], value: unknown, sources: ReadonlyMap<string, string>): ShownSetting {
-  const scope = findSetting(settingsSchema, path)?.scope ?? "owner";
+  const scope = findSetting(settingsSchema, path)?.scope ?? "daemon";
   return { path: formatPath(path), value: masked(path, value), source: sourceOf(path, value, sources), scope };
 }
 

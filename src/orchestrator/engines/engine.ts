@@ -45,9 +45,9 @@ export interface Engine {
   readonly trust: Trust;
   /** Engines with the same id share one set of memory capacities; `local` is this machine. */
   readonly memoryDomain: string;
-  /** What all models of that domain may use, where the owner says so; absent: this machine's memory, or nobody knows. */
+  /** What all models of that domain may use, where the settings say so; absent: this machine's memory, or nobody knows. */
   readonly memoryBytes?: number;
-  /** How an Ollama server loads, where the owner says so; absent: as it does by itself. */
+  /** How an Ollama server loads, where the settings say so; absent: as it does by itself. */
   readonly serverOptions?: OllamaServerOptions;
   /** Where its models run. What was learned of one address says nothing of another, and without one it isn't kept. */
   readonly address?: string;

@@ -31,7 +31,7 @@ export interface Turn {
   readonly isLocalOnly: boolean;
 }
 
-/** The conversations of all callers of a home, in memory: they end with the owner. */
+/** The conversations of all callers of a home, in memory: they end with the daemon. */
 export interface Conversations {
   /** `new`, or an id. Throws `InvalidRequest` for one that isn't there, or answers already. */
   begin(continueId: string): Thread;

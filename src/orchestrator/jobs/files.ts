@@ -5,7 +5,7 @@ import path from "node:path";
 export interface JobFiles {
   /** Ids of the files that are there. */
   list(): Promise<readonly string[]>;
-  /** What writes of a killed owner left behind. Before the first write: it would take that one's file away as well. */
+  /** What writes of a killed daemon left behind. Before the first write: it would take that one's file away as well. */
   removeLeftovers(): Promise<void>;
   read(id: string): Promise<string>;
   /** In one step and on disk when it resolves: nobody ever reads half a file. */

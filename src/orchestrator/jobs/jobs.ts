@@ -21,10 +21,10 @@ export interface JobsOptions {
 
 /** The facade's jobs, and what the orchestrator alone asks of them. */
 export interface KeptJobs extends Jobs {
-  /** Writes a pull down before anybody lets go of it, so that it survives the owner. `ended` resolves with its end. */
+  /** Writes a pull down before anybody lets go of it, so that it survives the daemon. `ended` resolves with its end. */
   keepPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
   /**
-   * Reads what earlier owners left: ended jobs are there again, pulls that ran are started again by `startPull` under
+   * Reads what earlier daemons left: ended jobs are there again, pulls that ran are started again by `startPull` under
    * their old ids, everything else that ran has failed. A file that can't be read is set aside.
    */
   restore(
@@ -34,7 +34,7 @@ export interface KeptJobs extends Jobs {
       readonly ofError: (error: unknown, tool: string) => string;
     },
   ): Promise<void>;
-  /** From here on what ends by being aborted has not ended: the next owner takes it up. */
+  /** From here on what ends by being aborted has not ended: the next daemon takes it up. */
   suspend(): void;
   /** Resolves when everything is written that will be. */
   settled(): Promise<void>;
@@ -95,7 +95,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
           if (entry.record === record) keepOnDiskAlone(entry);
         },
         (error: unknown) =>
-          log.warn(`job ${record.id} is not on disk and will not survive the owner: ${reason(error)}`),
+          log.warn(`job ${record.id} is not on disk and will not survive the daemon: ${reason(error)}`),
       );
     entry.writing = writes.count(written);
   }
@@ -136,7 +136,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
   function end(entry: Entry, ending: Partial<JobRecord> & Pick<JobRecord, "state">): void {
     entry.record = { ...entry.record, ...ending, endedAt: isoNow() };
     entry.operation = undefined;
-    // The next owner reads "running", and takes a pull up again.
+    // The next daemon reads "running", and takes a pull up again.
     if (!isLeftToNext(entry, ending.state === "succeeded")) save(entry);
     tidy();
     changed(entry.record.id, false);
@@ -304,14 +304,14 @@ export function createJobs(options: JobsOptions): KeptJobs {
           save(entry);
           follow(entry, start(), (error) => answers.ofError(error, job.tool));
         } else {
-          end(entry, { state: "failed", error: `the owner ended while it ran\ncall ${job.tool} again` });
+          end(entry, { state: "failed", error: `the daemon ended while it ran\ncall ${job.tool} again` });
         }
       }
       tidy();
     },
     suspend() {
       isSuspended = true;
-      // What somebody ended before, and that stops only now, is nothing for the next owner.
+      // What somebody ended before, and that stops only now, is nothing for the next daemon.
       for (const entry of entries.values()) entry.isCancelRequested ||= entry.operation?.isAborted() === true;
     },
     async settled() {

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { parseJson } from "../text/parse-json.ts";
 
-/** Raised when a field changes its meaning; a file with a higher one is a newer owner's and is left alone. */
+/** Raised when a field changes its meaning; a file with a higher one is a newer daemon's and is left alone. */
 export const schemaVersion = 1;
 
 const kinds = ["pull", "load", "generate", "unload", "delete", "compare"] as const;
@@ -25,7 +25,7 @@ export const jobRecord = z.object({
   note: z.string().optional(),
   /** Of a pull: enough to start it again. */
   pull: z.object({ model: z.string(), from: z.string().optional(), engine: z.string() }).optional(),
-  /** A pull whose call still waits for it: no job yet, kept only so that it survives the owner. */
+  /** A pull whose call still waits for it: no job yet, kept only so that it survives the daemon. */
   isAwaited: z.boolean().optional(),
 });
 
@@ -33,7 +33,7 @@ const newerDocument = z.object({ schemaVersion: z.number().gt(schemaVersion) });
 
 export type JobRecord = z.output<typeof jobRecord>;
 
-/** What a file holds: a record, a newer owner's record (to be left alone), or neither (to be set aside). */
+/** What a file holds: a record, a newer daemon's record (to be left alone), or neither (to be set aside). */
 export function readRecord(text: string): { readonly record: JobRecord } | "newer" | "broken" {
   let document: unknown;
   try {

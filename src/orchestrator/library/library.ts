@@ -11,7 +11,7 @@ import type { CallerContext, Operation } from "../types.ts";
 
 export interface Library {
   pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
-  /** Starts a pull of an earlier owner again, under its id; `pull.engine` is the engine that was chosen then. */
+  /** Starts a pull of an earlier daemon again, under its id; `pull.engine` is the engine that was chosen then. */
   resume(kept: { readonly id: string; readonly pull: PullRequest }): Operation<PullResult>;
   remove(
     caller: CallerContext,

@@ -16,7 +16,7 @@ import type { Log } from "../log.ts";
 /** Background maintenance of loaded models, and health checks of their engines. */
 export interface Lifecycle {
   readonly liveness: Liveness;
-  /** Takes over what an owner before left in memory, then preloads; after a safe start nothing is. Never throws. */
+  /** Takes over what an earlier daemon left in memory, then preloads; after a safe start nothing is. Never throws. */
   start(isSafeStart: boolean): Promise<void>;
   /** A model of ours may have been loaded, or its keep-alive changed. */
   changed(): void;

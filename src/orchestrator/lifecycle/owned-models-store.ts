@@ -15,8 +15,8 @@ export interface OwnedModelsStore {
   /** Saves in the background what is loaded now and when it was last used, if that changed. */
   changed(): void;
   /**
-   * Models of an owner before that are still in memory are ours again, and are told how long they stay now: a pin of
-   * that owner ends. What somebody else was given meanwhile stays somebody else's.
+   * Models of an earlier daemon that are still in memory are ours again, and are told how long they stay now: a pin of
+   * that daemon ends. What somebody else was given meanwhile stays somebody else's.
    */
   adopt(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -57,7 +57,7 @@ export function createOwnedModelsStore(parts: {
   let writing: Promise<void> | undefined;
   let isStale = false;
   let wasAdopted = false;
-  /** Of engines that did not answer at the start: for the owner after this one. */
+  /** Of engines that did not answer at the start: for the daemon after this one. */
   let unseen: State["loads"] = [];
 
   const open = () =>
@@ -73,7 +73,7 @@ export function createOwnedModelsStore(parts: {
     }));
 
   function current(): State {
-    // The embedded engine's children end with their owner.
+    // The embedded engine's children end with their daemon.
     const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
     const loads = lasting.flatMap((engine) =>
       owned()
@@ -133,7 +133,7 @@ export function createOwnedModelsStore(parts: {
         }
         await parts.refresh(signal);
       } catch (error) {
-        log.warn(`models of an owner before: ${error instanceof Error ? error.message : String(error)}`);
+        log.warn(`models of an earlier daemon: ${error instanceof Error ? error.message : String(error)}`);
       } finally {
         wasAdopted = true;
         changed();

@@ -7,7 +7,7 @@ import type { BackgroundLoader } from "./background-loader.ts";
 export interface Preload {
   /** Begins; an engine that doesn't answer yet is asked again for a while. Never throws. */
   run(names: readonly string[], signal: AbortSignal): Promise<void>;
-  /** After owners that died again and again, perhaps of one of them: none is loaded, and that is said. */
+  /** After daemons that died again and again, perhaps of one of them: none is loaded, and that is said. */
   leaveOut(names: readonly string[]): void;
 }
 
@@ -48,7 +48,7 @@ export function createPreload(parts: {
     },
     leaveOut(names) {
       for (const name of names) {
-        const steps = [because, "not loaded: owners before this one died again and again (a safe start)"];
+        const steps = [because, "not loaded: the daemons before this one died again and again (a safe start)"];
         decisions.note({ kind: "preload", model: name, engine: "", steps });
       }
       if (names.length > 0) log.warn(`a safe start: ${names.join(", ")} is not preloaded`);

@@ -18,7 +18,7 @@ export interface OperationSpec {
   readonly title: string;
   /** A second start with the key of a running operation joins it instead. Absent: never joined. */
   readonly key?: string;
-  /** Of one that an earlier owner began, and that goes on under its name. Absent: a new id. */
+  /** Of one that an earlier daemon began, and that goes on under its name. Absent: a new id. */
   readonly id?: string;
 }
 

@@ -15,7 +15,7 @@ export interface ProjectAtRest {
   readonly sources: Readonly<Record<string, string>>;
 }
 
-/** Without an owner. Writes nothing: approvals are read through `files`, and one that can't be read is none. */
+/** Without a daemon. Writes nothing: approvals are read through `files`, and one that can't be read is none. */
 export async function readProjectAtRest(
   folder: string,
   rules: { readonly profiles: readonly string[]; readonly detects: boolean; readonly files: DocumentFiles },
@@ -41,12 +41,12 @@ async function approvedIn(files: DocumentFiles, folder: string, digest: string):
   }
 }
 
-/** What the owner would mend stays as it is: it may be writing at this moment. */
+/** What the daemon would mend stays as it is: it may be writing at this moment. */
 function readOnly(files: DocumentFiles): DocumentFiles {
-  const refuse = (): Promise<never> => Promise.reject(new Error("only the owner writes"));
+  const refuse = (): Promise<never> => Promise.reject(new Error("only the daemon writes"));
   return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
 }
 
 function nothing(): void {
-  // Who shows a project has nothing to add to what the owner's log says.
+  // Who shows a project has nothing to add to what the daemon's log says.
 }

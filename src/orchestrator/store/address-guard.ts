@@ -3,7 +3,7 @@ import { BlockList, isIP, type LookupFunction } from "node:net";
 import type { OrchestratorError } from "../errors.ts";
 
 export interface GuardOptions {
-  /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and what the owner named elsewhere. */
+  /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
   readonly allowedHosts: readonly string[];
   /** This machine's own addresses are no secret to whoever configured them: for engines, not for names to pull. */
   readonly isLoopbackAllowed?: boolean;
@@ -18,7 +18,7 @@ export interface GuardOptions {
  * hexadecimal, IPv4 in IPv6 clothes), and a name by every address that it resolves to at the moment of connecting.
  */
 export interface AddressGuard {
-  /** Named by the owner: connected to without a look at its address. */
+  /** Named in the settings: connected to without a look at its address. */
   isNamed(url: URL): boolean;
   /** Throws the refusal of a number address. Names are judged by `lookup`. */
   check(url: URL): void;
@@ -43,7 +43,7 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
     const what = host === address ? `${host} is` : `${host} ${leads}`;
     return options.refuse(
       `${what} a private address, which is not connected to`,
-      `If it is meant, name ${host} in network.allowedHosts (OLLM_NETWORK_ALLOWED_HOSTS) where the owner is configured.`,
+      `If it is meant, name ${host} in network.allowedHosts (OLLM_NETWORK_ALLOWED_HOSTS) in the daemon's settings.`,
     );
   }
 

@@ -23,12 +23,12 @@ export interface BrainKeeperOptions extends BrainOptions {
   readonly isStandalone: boolean;
   /** Whether somebody is there who would notice that a setting changed. */
   readonly isNeeded: () => boolean;
-  /** Nothing is loaded before somebody asks for it: owners before died again and again. */
+  /** Nothing is loaded before somebody asks for it: daemons before died again and again. */
   readonly isSafeStart: () => boolean;
 }
 
 /**
- * Loads the brain's code with the first `open`. Jobs and pulls of earlier owners are taken up before it is handed out.
+ * Loads the brain's code with the first `open`. Jobs and pulls of earlier daemons are taken up before it is handed out.
  * From then on its settings follow `config.yaml`; one that was broken from the start opens the brain once it is mended.
  */
 export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
@@ -47,7 +47,7 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
     }
     const opened = await openBrain(options);
     await resumeJobs(opened.orchestrator, opened.log, options.isSafeStart()).catch((error: unknown) => {
-      log.warn(`jobs of earlier owners: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`jobs of earlier daemons: ${error instanceof Error ? error.message : String(error)}`);
     });
     brain = opened;
     return opened;
@@ -64,7 +64,7 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
       failure = message;
       if (!(error instanceof InvalidConfig) || options.isStandalone || !isOurs(message)) throw error;
       throw new InvalidConfig(error.message, {
-        hint: "the owner was started with it: correct it there, then run `ollm daemon restart`",
+        hint: "the daemon was started with it: correct it there, then run `ollm daemon restart`",
         cause: error,
       });
     }

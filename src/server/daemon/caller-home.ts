@@ -38,7 +38,7 @@ export function createCallerHome(
   openBrain: () => Promise<Brain>,
   now: () => number,
 ): () => Promise<OpenHome> {
-  let known: { readonly home: OpenHome; readonly file: unknown; readonly owner: unknown } | undefined;
+  let known: { readonly home: OpenHome; readonly file: unknown; readonly daemon: unknown } | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
 
   /** Where the caller works, looked for as seldom as settings are. */
@@ -95,7 +95,7 @@ export function createCallerHome(
       home: brain.home,
       environment,
       flags,
-      owner: brain.settings,
+      daemon: brain.settings,
       isFixed: brain.live.isFixed,
       ...(file && { read: file }),
       ...(project && { project }),
@@ -129,10 +129,10 @@ export function createCallerHome(
     }
     // Of a file that is broken now, these are those before.
     const file = brain.live.file();
-    const owner = brain.settings;
-    if (known?.file === file && known?.owner === owner) return known.home;
+    const daemon = brain.settings;
+    if (known?.file === file && known?.daemon === daemon) return known.home;
     const home = await load(brain, path.join(brain.home, "config.yaml"));
-    known = { home, file, owner };
+    known = { home, file, daemon };
     return home;
   };
 }

@@ -2,11 +2,11 @@ import { OrchestratorError } from "../../orchestrator/errors.ts";
 import type { ServerParts } from "../server-parts.ts";
 import type { BrainKeeper } from "./brain-keeper.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
-import type { OwnerParts } from "./parts.ts";
+import type { DaemonParts } from "./parts.ts";
 
 /** What the server of one caller is given. */
 export function callerParts(
-  parts: Pick<OwnerParts, "version" | "log" | "brain" | "calls" | "claim">,
+  parts: Pick<DaemonParts, "version" | "log" | "brain" | "calls" | "claim">,
   id: string,
   origin: CallerOrigin,
 ): ServerParts {
@@ -27,7 +27,7 @@ export function callerParts(
   };
 }
 
-/** The first caller of an owner is not kept waiting for its notices. */
+/** The first caller of a daemon is not kept waiting for its notices. */
 const noticesWaitMs = 2_000;
 
 /**

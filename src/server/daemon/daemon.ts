@@ -2,15 +2,15 @@ import type { Socket } from "node:net";
 import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.ts";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
-import { InvalidRequest, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import type { HttpListener } from "../http/listener.ts";
 import { callerParts, noticesFor } from "./caller-parts.ts";
 import type { CallerOrigin } from "./caller-home.ts";
 import type { Business } from "./decide.ts";
-import type { Client, OwnerParts } from "./parts.ts";
+import type { Client, DaemonParts } from "./parts.ts";
 
-export interface Owner {
-  /** Takes one connection on the owner's socket; never throws. */
+export interface Daemon {
+  /** Takes one connection on the daemon's socket; never throws. */
   accept(socket: Socket): void;
   /** Counts a client of its own streams, in a standalone server. */
   addClient(id: string, client: Client): () => void;
@@ -18,7 +18,7 @@ export interface Owner {
   /** Reads no more of what clients send. */
   pauseClients(): void;
   /**
-   * Tells clients that this owner leaves, and which of their requests it has read: nothing is read from here on, and
+   * Tells clients that this daemon leaves, and which of their requests it has read: nothing is read from here on, and
    * what is answered yet still reaches them.
    */
   sayFarewell(reason: Farewell["reason"]): Promise<void>;
@@ -32,11 +32,11 @@ const maxClients = 256;
 /** With those that are shaking hands. */
 const maxSockets = maxClients + 64;
 const handshakeMs = 10_000;
-/** A client that doesn't read must not keep its owner. */
+/** A client that doesn't read must not keep its daemon. */
 const farewellMs = 300;
 
-/** The part of an owner that speaks with its callers: who they are, what they want, and what they are told at the end. */
-export function createOwner(parts: OwnerParts): Owner {
+/** The part of a daemon that speaks with its callers: who they are, what they want, and what they are told at the end. */
+export function createDaemon(parts: DaemonParts): Daemon {
   const { log } = parts;
   const sockets = new Set<Socket>();
   const clients = new Map<string, Client>();
@@ -61,7 +61,7 @@ export function createOwner(parts: OwnerParts): Owner {
       log.debug(`a connection ended in its handshake: ${textOf(error)}`);
       return;
     }
-    // A front that sees its connection closed waits for the next owner.
+    // A front that sees its connection closed waits for the next daemon.
     if (isClosed) return void socket.destroy();
     try {
       await serve(socket, accepted);
@@ -79,8 +79,8 @@ export function createOwner(parts: OwnerParts): Owner {
       case "http":
         return serveHttp(socket, hello, welcome);
       case "status": {
-        const { ownerStatus } = await import("./status.ts");
-        welcome({ ok: true, status: await ownerStatus(parts, [...clients.values()], [...listeners]) });
+        const { daemonStatus } = await import("./status.ts");
+        welcome({ ok: true, status: await daemonStatus(parts, [...clients.values()], [...listeners]) });
         socket.end();
         return;
       }
@@ -89,7 +89,7 @@ export function createOwner(parts: OwnerParts): Owner {
       case "handover": {
         const { purpose } = hello;
         if (purpose === "handover" && parts.isStandalone) {
-          throw new OwnerUnavailable("a standalone server can't hand its client's connection over", {
+          throw new DaemonUnavailable("a standalone server can't hand its client's connection over", {
             hint: `Close the client that started pid ${process.pid}.`,
           });
         }
@@ -99,15 +99,18 @@ export function createOwner(parts: OwnerParts): Owner {
         return;
       }
       default:
-        throw new OwnerUnavailable(`this owner (version ${parts.build}) knows no purpose "${String(hello.purpose)}"`, {
-          hint: 'Run "ollm daemon restart".',
-        });
+        throw new DaemonUnavailable(
+          `this daemon (version ${parts.build}) knows no purpose "${String(hello.purpose)}"`,
+          {
+            hint: 'Run "ollm daemon restart".',
+          },
+        );
     }
   }
 
   async function serveMcp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
     if (clients.size >= maxClients) {
-      throw new OwnerUnavailable(`the owner serves ${maxClients} clients already, the most it takes`, {
+      throw new DaemonUnavailable(`the daemon serves ${maxClients} clients already, the most it takes`, {
         hint: '"ollm daemon status" lists them; close clients that are not in use.',
       });
     }
@@ -127,13 +130,13 @@ export function createOwner(parts: OwnerParts): Owner {
     };
     const served = serveClient({ input: socket, output: socket }, caller, onEnd);
     remove = addClient(id, { served, connectedAt: new Date().toISOString() });
-    // It came while this owner leaves: the next one serves it.
+    // It came while this daemon leaves: the next one serves it.
     if (isPaused) served.pause();
   }
 
   async function serveHttp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
     const wanted = hello.http;
-    if (wanted === undefined) throw new OwnerUnavailable("an HTTP listener was requested without address and port");
+    if (wanted === undefined) throw new DaemonUnavailable("an HTTP listener was requested without address and port");
     const brain = await parts.brain.open();
     const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
     const notices = await noticesFor(callerParts(parts, "http", origin), origin, parts.brain);

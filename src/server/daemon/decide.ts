@@ -1,4 +1,4 @@
-/** What an owner has to do, apart from how it ends. */
+/** What a daemon has to do, apart from how it ends. */
 export interface Business {
   readonly clients: number;
   readonly listeners: number;
@@ -10,18 +10,18 @@ export interface Business {
   readonly pinned: number;
 }
 
-/** Whether anything keeps an owner that nobody has told to end. */
+/** Whether anything keeps a daemon that nobody has told to end. */
 export function isIdle({ clients, listeners, operations, pinned }: Business): boolean {
   return clients + listeners + operations + pinned === 0;
 }
 
-/** How long an owner that is to hand over works on as if nothing were. */
+/** How long a daemon that is to hand over works on as if nothing were. */
 export const handoverPatienceMs = 10 * 60_000;
 /** How long it then waits, without reading new requests, for those under way. */
 export const handoverDrainMs = 60_000;
 
 /**
- * What an owner does that was asked to hand over `elapsedMs` ago:
+ * What a daemon does that was asked to hand over `elapsedMs` ago:
  *
  * | requests and work under way | elapsed              | step                                    |
  * |-----------------------------|----------------------|-----------------------------------------|
@@ -30,7 +30,7 @@ export const handoverDrainMs = 60_000;
  * | some                        | up to a minute later | `drain`: new requests are read no more  |
  * | some                        | later                | `go`: what runs is cut                  |
  *
- * Pulls don't hold it up: the next owner takes them up where they were.
+ * Pulls don't hold it up: the next daemon takes them up where they were.
  */
 export function handoverStep(business: Business, elapsedMs: number): "work" | "drain" | "go" {
   if (business.requests === 0 && business.operations - business.pulls === 0) return "go";

@@ -1,24 +1,24 @@
 import { errorAtTerminal } from "../error-text.ts";
 import { homedir } from "node:os";
-import { ownerLogFile } from "../../ipc/run-folder.ts";
+import { daemonLogFile } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { InvalidConfig, OrchestratorError, OwnerUnavailable } from "../../orchestrator/errors.ts";
+import { InvalidConfig, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import { createLog, type LogLevel } from "../../orchestrator/log.ts";
 import { redirectConsole } from "../console-guard.ts";
 import { ensureHome, removeTemporary } from "../home-folder.ts";
 import { rotateByCopy } from "./rotating-file.ts";
 import { runHome } from "./run.ts";
 
-/** Fronts and `ollm daemon stop` are told that an owner goes within three seconds. */
+/** Fronts and `ollm daemon stop` are told that a daemon goes within three seconds. */
 const exitBoundMs = 2_500;
 const rotationLookMs = 60_000;
 
 /**
- * The owner process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/owner.log`, to which whoever started
+ * The daemon process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/daemon.log`, to which whoever started
  * it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
  */
-export async function runOwner(
+export async function runDaemon(
   program: { readonly version: string; readonly build: string },
   flags: Flags,
 ): Promise<void> {
@@ -27,7 +27,7 @@ export async function runOwner(
     process.stderr.write(`${new Date().toISOString()} ${line}\n`);
   };
   process.on("uncaughtException", (error) => {
-    // Nothing is known of the state that it left: fronts start the next owner.
+    // Nothing is known of the state that it left: fronts start the next daemon.
     writeLine(`ollm: uncaught: ${error.stack ?? error.message}`);
     process.exit(1);
   });
@@ -46,7 +46,7 @@ export async function runOwner(
   });
   if (home !== wanted) {
     removeTemporary(home);
-    writeLine("ollm: an owner needs a home that can be written");
+    writeLine("ollm: the daemon needs a home that it can write to");
     process.exit(1);
   }
   try {
@@ -64,19 +64,19 @@ export async function runOwner(
       exit: (code) => process.exit(code),
     });
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => running.end("stop", 0));
-    // Before the first call: jobs and pulls of the owner before are taken up.
+    // Before the first call: jobs and pulls of the daemon before are taken up.
     running.brain.open().catch((error: unknown) => {
       // Wrong settings are told by whoever keeps the brain.
       if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
     });
     await import("./serve-client.ts");
   } catch (error) {
-    if (!(error instanceof OwnerUnavailable)) throw error;
+    if (!(error instanceof DaemonUnavailable)) throw error;
     log.info(error.message);
     process.exit(1);
   }
   const rotate = (): void => {
-    rotateByCopy(ownerLogFile(home)).catch((error: unknown) => log.warn(`${ownerLogFile(home)}: ${String(error)}`));
+    rotateByCopy(daemonLogFile(home)).catch((error: unknown) => log.warn(`${daemonLogFile(home)}: ${String(error)}`));
   };
   rotate();
   setInterval(rotate, rotationLookMs).unref();

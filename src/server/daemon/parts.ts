@@ -5,8 +5,8 @@ import type { BrainKeeper } from "./brain-keeper.ts";
 import type { CallLog } from "./call-log.ts";
 import type { serveClient, ServedClient } from "./serve-client.ts";
 
-/** What the parts of an owner share. */
-export interface OwnerParts {
+/** What the parts of a daemon share. */
+export interface DaemonParts {
   /** `OLLM_HOME`, links resolved. */
   readonly home: string;
   readonly version: string;
@@ -22,7 +22,7 @@ export interface OwnerParts {
   readonly openHttpListener: (options: HttpListenerOptions) => Promise<HttpListener>;
   /** Undefined while the home is being claimed. */
   readonly claim: () => Claim | undefined;
-  /** Somebody asks this owner to end, or to end as soon as its work allows. */
+  /** Somebody asks this daemon to end, or to end as soon as its work allows. */
   readonly onAsked: (what: "stop" | "restart" | "handover") => void;
 }
 

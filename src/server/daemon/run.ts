@@ -6,8 +6,8 @@ import type { Flags } from "../../orchestrator/config/flags.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import { createBrainKeeper, type BrainKeeper } from "./brain-keeper.ts";
 import { createCallLog, type CallLog } from "./call-log.ts";
-import { createOwner, type Owner } from "./daemon.ts";
-import type { OwnerParts } from "./parts.ts";
+import { createDaemon, type Daemon } from "./daemon.ts";
+import type { DaemonParts } from "./parts.ts";
 import { tidyRunFolder } from "./tidy.ts";
 import { watchBusiness } from "./watch.ts";
 
@@ -25,18 +25,18 @@ export interface RunOptions {
   readonly userHome: string;
   readonly log: Log;
   readonly writeLine: (line: string) => void;
-  readonly serveClient: OwnerParts["serveClient"];
+  readonly serveClient: DaemonParts["serveClient"];
   /** The end may take so long; then the process goes as it is. */
   readonly exitBoundMs: number;
   readonly exit: (code: number) => void;
 }
 
-export interface RunningOwner {
-  readonly owner: Owner;
+export interface RunningDaemon {
+  readonly daemon: Daemon;
   readonly brain: BrainKeeper;
   readonly calls: CallLog;
-  readonly claim: OwnerParts["claim"];
-  /** Owners before it died again and again: nothing is loaded before somebody asks for it. */
+  readonly claim: DaemonParts["claim"];
+  /** Daemons before it died again and again: nothing is loaded before somebody asks for it. */
   readonly isSafeStart: boolean;
   /** Says goodbye, ends what is under way and the process. Once. */
   end(reason: EndReason, exitCode: number): void;
@@ -53,9 +53,9 @@ const deathsOfSafeStart = 3;
 
 /**
  * Holds a home: claims it, answers on its socket, and ends when it is told to, has nothing to do any more, or loses the
- * home. The same for the owner and for a standalone server. Throws `OwnerUnavailable` while somebody else holds it.
+ * home. The same for the daemon and for a standalone server. Throws `DaemonUnavailable` while somebody else holds it.
  */
-export async function runHome(options: RunOptions): Promise<RunningOwner> {
+export async function runHome(options: RunOptions): Promise<RunningDaemon> {
   const { log, isStandalone, build } = options;
   const home = realHome(options.home);
   let claim: Claim | undefined;
@@ -65,13 +65,13 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     ...options,
     home,
     isNeeded: () => {
-      const { clients, listeners } = owner.business();
+      const { clients, listeners } = daemon.business();
       return clients + listeners > 0;
     },
     isSafeStart: () => isSafe(claim),
   });
   const calls = createCallLog(home, log);
-  const owner = createOwner({
+  const daemon = createDaemon({
     ...options,
     home,
     brain,
@@ -80,10 +80,10 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     openHttpListener: async (asked) => (await import("../http/listener.ts")).openHttpListener(asked),
     onAsked: (what) => (what === "handover" ? watch.startHandover() : end(what, 0)),
   });
-  const server = createSocketServer(owner.accept);
+  const server = createSocketServer(daemon.accept);
   server.on("error", (error) => log.warn(`socket: ${error.message}`));
   const watch = watchBusiness({
-    business: owner.business,
+    business: daemon.business,
     idleTimeoutSeconds: () => {
       if (isStandalone) return -1;
       // The next one may be started with other variables.
@@ -93,7 +93,7 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
     now: () => performance.now(),
     wallNow: Date.now,
     onIdle: () => end("idle", 0),
-    onDrain: owner.pauseClients,
+    onDrain: daemon.pauseClients,
     onHandover: () => end("handover", 0),
     onWake(gapMs) {
       log.info(`the machine slept for ${Math.round(gapMs / 1_000)} s: engines are probed`);
@@ -119,18 +119,18 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
       .finally(() => options.exit(exitCode));
   }
 
-  /** The claim goes last, so that no other owner meets our engines; but fronts must not wait for a handover twice. */
+  /** The claim goes last, so that no other daemon meets our engines; but fronts must not wait for a handover twice. */
   async function shutDown(reason: EndReason): Promise<void> {
     if (reason === "handover") {
-      // First of all: should the rest take too long, fronts know what has been read, and ask the next owner for it.
-      await owner.sayFarewell("handover");
-      await owner.closeListeners();
+      // First of all: should the rest take too long, fronts know what has been read, and ask the next daemon for it.
+      await daemon.sayFarewell("handover");
+      await daemon.closeListeners();
       await brain.close({ isLeaving: false });
       claim?.release();
-      await owner.closeClients("handover");
+      await daemon.closeClients("handover");
     } else {
       // In this order: the calls let go of their operations before the brain ends those that are left.
-      await Promise.all([owner.closeClients(farewellOf(reason)), owner.closeListeners()]);
+      await Promise.all([daemon.closeClients(farewellOf(reason)), daemon.closeListeners()]);
       await brain.close({ isLeaving: !isStandalone && reason !== "restart" });
       claim?.release();
     }
@@ -149,23 +149,23 @@ export async function runHome(options: RunOptions): Promise<RunningOwner> {
   const isSafeStart = isSafe(claim);
   log.info(`${build} holds ${home} (pid ${process.pid}, generation ${record.generation}, ${record.socket})`);
   if (deaths > 0) {
-    const times = deaths === 1 ? "an owner of" : `${deaths} owners of`;
+    const times = deaths === 1 ? "a daemon of" : `${deaths} daemons of`;
     log.warn(`${times} ${home} died within the last minute${isSafeStart ? ": a safe start" : ""}`);
   }
   claim.onLost((reason, how) => {
     log.warn(reason);
-    // Fronts find the newer owner; of a home that was deleted none makes another before its client asks for something.
+    // Fronts find the newer daemon; of a home that was deleted none makes another before its client asks for something.
     end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
-  return { owner, brain, calls, claim: () => claim, isSafeStart, end };
+  return { daemon, brain, calls, claim: () => claim, isSafeStart, end };
 }
 
 function isSafe(claim: Claim | undefined): boolean {
   return (claim?.record.deaths.length ?? 0) >= deathsOfSafeStart;
 }
 
-/** What fronts are told: a restart has a next owner, for which they wait. */
+/** What fronts are told: a restart has a next daemon, for which they wait. */
 function farewellOf(reason: EndReason): Farewell["reason"] {
   if (reason === "client") return "stop";
   return reason === "restart" ? "handover" : reason;

@@ -1,20 +1,20 @@
-import type { OwnerStatus } from "../../ipc/protocol.ts";
+import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { callerSettings } from "../../orchestrator/config/load.ts";
 import { shownSettings } from "../../orchestrator/config/shown.ts";
 import type { CallerContext } from "../../orchestrator/types.ts";
 import type { HttpListener } from "../http/listener.ts";
 import type { Brain } from "../world.ts";
-import type { Client, OwnerParts } from "./parts.ts";
+import type { Client, DaemonParts } from "./parts.ts";
 
 /** An engine that hangs must not hold the status up. */
 const engineWaitMs = 2_000;
 
 /** What `ollm daemon status` shows. */
-export async function ownerStatus(
-  parts: Pick<OwnerParts, "home" | "build" | "isStandalone" | "brain" | "claim" | "log">,
+export async function daemonStatus(
+  parts: Pick<DaemonParts, "home" | "build" | "isStandalone" | "brain" | "claim" | "log">,
   clients: readonly Client[],
   listeners: readonly HttpListener[],
-): Promise<OwnerStatus> {
+): Promise<DaemonStatus> {
   // Somebody may look right after a change.
   await parts.brain.current()?.live.look();
   const settingsProblem = parts.brain.problem();
@@ -39,7 +39,7 @@ export async function ownerStatus(
   };
 }
 
-function fixedSettings({ live }: Brain): Pick<OwnerStatus, "fixedSettings" | "fixedValues"> {
+function fixedSettings({ live }: Brain): Pick<DaemonStatus, "fixedSettings" | "fixedValues"> {
   const sources = new Map([...live.sources()].filter(([path]) => live.isFixed(path)));
   const shown = shownSettings(live.current(), sources).filter(({ path }) => sources.has(path));
   return {
@@ -48,7 +48,7 @@ function fixedSettings({ live }: Brain): Pick<OwnerStatus, "fixedSettings" | "fi
   };
 }
 
-async function loadedModels(brain: Brain, { log }: Pick<OwnerParts, "log">): Promise<OwnerStatus["loaded"]> {
+async function loadedModels(brain: Brain, { log }: Pick<DaemonParts, "log">): Promise<DaemonStatus["loaded"]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${engineWaitMs} ms`)), engineWaitMs);
@@ -64,10 +64,10 @@ async function loadedModels(brain: Brain, { log }: Pick<OwnerParts, "log">): Pro
   }
 }
 
-/** The owner itself, where the facade wants to know who asks. */
+/** The daemon itself, where the facade wants to know who asks. */
 function ownCaller({ settings }: Brain): CallerContext {
   return {
-    id: "owner",
+    id: "daemon",
     client: "ollm",
     roots: [],
     settings: callerSettings(settings),

@@ -6,7 +6,7 @@ import { runFolder } from "../../ipc/run-folder.ts";
 const minAgeMs = 24 * 60 * 60 * 1_000;
 
 /**
- * Removes what owners before us left in the run folder: copies of other versions and half-made files older than a day,
+ * Removes what daemons before us left in the run folder: copies of other versions and half-made files older than a day,
  * and sockets that nobody can listen on any more, because we hold the home.
  */
 export async function tidyRunFolder(

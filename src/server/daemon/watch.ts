@@ -16,7 +16,7 @@ export interface WatchParts {
 }
 
 export interface Watch {
-  /** From now on the first moment without work ends this owner; see `handoverStep`. */
+  /** From now on the first moment without work ends this daemon; see `handoverStep`. */
   startHandover(): void;
   stop(): void;
 }
@@ -25,7 +25,7 @@ const lookMs = 1_000;
 const sleepLookMs = 5_000;
 const handoverLookMs = 50;
 
-/** Looks when an owner has nothing to do any more, when it may hand over, and whether the machine slept. */
+/** Looks when a daemon has nothing to do any more, when it may hand over, and whether the machine slept. */
 export function watchBusiness(parts: WatchParts): Watch {
   let idleSince: number | undefined;
   let handoverSince: number | undefined;

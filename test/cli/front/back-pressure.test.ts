@@ -11,13 +11,13 @@ const patience = { timeout: 10_000, interval: 10 };
 
 let place: ReturnType<typeof temporaryHome>;
 let claim: Claim;
-let owners: Socket[];
+let daemons: Socket[];
 let purposes: string[];
 
 async function hold(welcomed: Welcome = { ok: true }): Promise<void> {
   const server = introducingServer(place.home, ({ hello, welcome }, socket) => {
     purposes.push(hello.purpose);
-    owners.push(socket);
+    daemons.push(socket);
     welcome(welcomed);
   });
   claim = await claimHome({ home: place.home, version: "1.0.0+a", isStandalone: false, server, checkMs: 60_000 });
@@ -25,12 +25,12 @@ async function hold(welcomed: Welcome = { ok: true }): Promise<void> {
 
 beforeEach(() => {
   place = temporaryHome();
-  owners = [];
+  daemons = [];
   purposes = [];
 });
 afterEach(() => {
   claim.release();
-  for (const socket of owners) socket.destroy();
+  for (const socket of daemons) socket.destroy();
   place.remove();
 });
 
@@ -59,7 +59,7 @@ async function start(more: Partial<FrontOptions> = {}) {
     workingDirectory: "/",
     say: (text) => void said.push(text),
     loadRescue: () => Promise.reject(new Error("nothing may be started")),
-    serveAlone: () => Promise.reject(new Error("an owner is there")),
+    serveAlone: () => Promise.reject(new Error("a daemon is there")),
     openStreams: () => ({ input, output }),
     exit: (code) => (exitCode = code),
     ...more,
@@ -81,26 +81,26 @@ async function start(more: Partial<FrontOptions> = {}) {
 const answer = (id: number, filler: string) => `${JSON.stringify({ jsonrpc: "2.0", id, result: { filler } })}\n`;
 
 describe("a front between a fast and a slow side", () => {
-  it("leaves the answers that its host doesn't read with the owner", async () => {
+  it("leaves the answers that its host doesn't read with the daemon", async () => {
     await hold();
     const { output, read, writtenBytes } = await start();
-    await expect.poll(() => owners, patience).toHaveLength(1);
+    await expect.poll(() => daemons, patience).toHaveLength(1);
     const filler = "x".repeat(10_000);
-    for (let id = 0; id < 3_000; id++) owners[0]?.write(answer(id, filler));
+    for (let id = 0; id < 3_000; id++) daemons[0]?.write(answer(id, filler));
     await expect.poll(() => output.writableNeedDrain, patience).toBe(true);
     // What the kernel's buffers and one read hold, of 30 MB.
     expect(output.writableLength).toBeLessThan(1024 * 1024);
-    expect(owners[0]?.writableLength).toBeGreaterThan(20 * 1024 * 1024);
+    expect(daemons[0]?.writableLength).toBeGreaterThan(20 * 1024 * 1024);
     read();
     await expect
       .poll(writtenBytes, patience)
       .toBe(Array.from({ length: 3_000 }, (_, id) => answer(id, filler).length).reduce((sum, length) => sum + length));
   }, 20_000);
 
-  it("reads no more from its host than its owner takes", async () => {
+  it("reads no more from its host than its daemon takes", async () => {
     await hold();
     const { input } = await start();
-    await expect.poll(() => owners, patience).toHaveLength(1);
+    await expect.poll(() => daemons, patience).toHaveLength(1);
     const line = `${JSON.stringify({ jsonrpc: "2.0", method: "notifications/x", params: { filler: "x".repeat(100_000) } })}\n`;
     let sent = 0;
     while (sent < 200 && input.write(line)) {
@@ -109,7 +109,7 @@ describe("a front between a fast and a slow side", () => {
     }
     await expect.poll(() => input.isPaused(), patience).toBe(true);
     let bytes = 0;
-    owners[0]?.on("data", (data) => (bytes += data.length));
+    daemons[0]?.on("data", (data) => (bytes += data.length));
     await expect.poll(() => input.isPaused(), patience).toBe(false);
     await expect.poll(() => bytes, patience).toBeGreaterThanOrEqual(sent * line.length);
   }, 20_000);
@@ -121,8 +121,8 @@ describe("a front whose script has closed its end, and reads slowly", () => {
     await hold();
     const front = await start();
     front.input.end('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
-    await expect.poll(() => owners, patience).toHaveLength(1);
-    owners[0]?.write(answer(1, "short"));
+    await expect.poll(() => daemons, patience).toHaveLength(1);
+    daemons[0]?.write(answer(1, "short"));
     await expect.poll(() => front.output.writableLength, patience).toBeGreaterThan(0);
     expect(front.exitCode()).toBeUndefined();
     return front;
@@ -148,14 +148,14 @@ describe("a front whose script has closed its end, and reads slowly", () => {
   });
 });
 
-describe("a front and its owner", () => {
-  it("shows the owner's notices, one line each", async () => {
+describe("a front and its daemon", () => {
+  it("shows the daemon's notices, one line each", async () => {
     await hold({ ok: true, notices: ["one", "two"] });
     const { said } = await start();
     await expect.poll(() => said, patience).toEqual(["one", "two"]);
   });
 
-  it("answers requests with what the owner refused it for, and ends with 2 when that is its arguments", async () => {
+  it("answers requests with what the daemon refused it for, and ends with 2 when that is its arguments", async () => {
     await hold({ ok: false, message: "not now", hint: "Come later.", isUsage: true });
     const { input, exitCode, text, read, said } = await start();
     read();
@@ -173,16 +173,16 @@ describe("a front and its owner", () => {
     await expect.poll(exitCode, patience).toBe(2);
   });
 
-  it("asks an older owner to hand over, once, and goes on being served by it", async () => {
+  it("asks an older daemon to hand over, once, and goes on being served by it", async () => {
     await hold();
     const { input } = await start({ program: { folder: "/nowhere", version: "1.1.0+b" } });
     await expect.poll(() => purposes.toSorted(), patience).toEqual(["handover", "mcp"]);
-    const served = new Promise((resolve) => owners[0]?.on("data", (data) => resolve(data.toString())));
+    const served = new Promise((resolve) => daemons[0]?.on("data", (data) => resolve(data.toString())));
     input.write('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
     expect(await served).toBe('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
   });
 
-  it("works with a newer owner as it is", async () => {
+  it("works with a newer daemon as it is", async () => {
     await hold();
     await start({ program: { folder: "/nowhere", version: "0.9.0+z" } });
     await expect.poll(() => purposes, patience).toEqual(["mcp"]);

@@ -5,13 +5,13 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimFile, newestClaim } from "../../../src/ipc/claim-record.ts";
 import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand, initialize, startRaw, type RawServer } from "../../support/stdio-client.ts";
 
-let place: OwnerHome;
+let place: DaemonHome;
 let fronts: RawServer[];
 beforeEach(async () => {
-  place = await makeOwnerHome();
+  place = await makeDaemonHome();
   fronts = [];
 });
 afterEach(async () => {
@@ -47,9 +47,9 @@ async function answerTo(server: RawServer, id: number): Promise<Record<string, u
 }
 
 describe("a front", () => {
-  it("goes on with a new owner when the old one is killed in the middle of calls of three hosts", async () => {
+  it("goes on with a new daemon when the old one is killed in the middle of calls of three hosts", async () => {
     await place.close();
-    place = await makeOwnerHome(
+    place = await makeDaemonHome(
       {},
       { tokensPerSecond: 0.5, models: [{ name: "smollm2:135m", reply: "one two three four" }] },
     );
@@ -67,7 +67,7 @@ describe("a front", () => {
         error: {
           code: -32000,
           message:
-            "The ollm owner was restarted while route_and_generate was under way, and its answer is lost. Calling again is safe.",
+            "The ollm daemon was restarted while route_and_generate was under way, and its answer is lost. Calling again is safe.",
           data: { retryable: true },
         },
       });
@@ -79,7 +79,7 @@ describe("a front", () => {
     expect(place.claim().pid).not.toBe(pid);
   }, 60_000);
 
-  it("has the next start delayed by an owner that was killed before it answered, not by one that had", async () => {
+  it("has the next start delayed by a daemon that was killed before it answered, not by one that had", async () => {
     const server = await opened();
     for (const id of [1, 2]) {
       server.send(request(id, "tools/list"));
@@ -95,7 +95,7 @@ describe("a front", () => {
     expect(place.claim()).toMatchObject({ deaths: { length: 3 }, failedStarts: { length: 1 } });
   }, 60_000);
 
-  it("finds the next owner at once whose number is lower, after one that a false claim had pushed far up", async () => {
+  it("finds the next daemon at once whose number is lower, after one that a false claim had pushed far up", async () => {
     await mkdir(runFolder(place.home), { recursive: true, mode: 0o700 });
     await writeFile(claimFile(place.home, 1_000_000_000), "{}");
     const server = await opened();
@@ -110,8 +110,8 @@ describe("a front", () => {
     expect(performance.now() - killedAt).toBeLessThan(15_000);
   }, 60_000);
 
-  it("answers with an error that names the log when no owner can be started, and tries again", async () => {
-    // A program of its own, because the owner runs from a copy that is the same as the program.
+  it("answers with an error that names the log when no daemon can be started, and tries again", async () => {
+    // A program of its own, because the daemon runs from a copy that is the same as the program.
     const program = path.join(place.folder, "dist");
     await cp(path.dirname(builtCommand), program, { recursive: true });
     const first = startRaw(place.environment, [], path.join(program, "cli.mjs"));
@@ -123,7 +123,9 @@ describe("a front", () => {
     expect(await answerTo(first, 1)).toMatchObject({
       error: {
         code: -32000,
-        message: expect.stringMatching(/no owner of .* could be started: it ended with code 3.*owner\.log says why/),
+        message: expect.stringMatching(
+          /the daemon of .* could not be started: it ended with code 3.*daemon\.log says why/,
+        ),
         data: { retryable: true },
       },
     });

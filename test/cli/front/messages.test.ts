@@ -4,7 +4,7 @@ import { tools } from "../../../src/tools/index.ts";
 
 const told = (name: string, input: object = {}) => interruptedText("tools/call", { name, arguments: input });
 
-describe("what a caller is told of a call that died with its owner", () => {
+describe("what a caller is told of a call that died with its daemon", () => {
   it("is that calling again is safe, of every tool that changes nothing the second time", () => {
     const safe = tools.map(({ name }) => name).filter((name) => told(name).endsWith(" Calling again is safe."));
     const expected = tools.filter(({ name, isIdempotent }) => isIdempotent && name !== "manage_model");

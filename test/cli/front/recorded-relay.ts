@@ -1,11 +1,11 @@
 import { createRelay } from "../../../src/cli/front/relay.ts";
 
-/** Effects are recorded in order: `>` to the owner, `<` to the host, others by name. */
+/** Effects are recorded in order: `>` to the daemon, `<` to the host, others by name. */
 export function createRecorded({ isConnected = true } = {}) {
   const effects: unknown[] = [];
   const relay = createRelay({
     toHost: (text) => void effects.push(["<", JSON.parse(text)]),
-    toOwner: (text) => void effects.push([">", parsed(text)]),
+    toDaemon: (text) => void effects.push([">", parsed(text)]),
     connect: (patienceMs) => void effects.push(["connect", patienceMs]),
     holdHost: (isHeld) => void effects.push(["hold", isHeld]),
     drain: (ms) => void effects.push(["drain", ms]),
@@ -15,7 +15,7 @@ export function createRecorded({ isConnected = true } = {}) {
   return {
     relay,
     host: (value: unknown) => relay.hostLine(JSON.stringify(value)),
-    owner: (value: unknown) => relay.ownerLine(JSON.stringify(value)),
+    daemon: (value: unknown) => relay.daemonLine(JSON.stringify(value)),
     /** What happened since it was asked last. */
     seen: () => effects.splice(0),
   };

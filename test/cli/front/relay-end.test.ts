@@ -8,16 +8,16 @@ const call = (id: number) => request(id, "tools/call", { name: "route_and_genera
 function createHost() {
   const all = createRecorded();
   all.host(initialize);
-  all.owner(answer(0));
+  all.daemon(answer(0));
   all.seen();
   return all;
 }
 
 describe("the relay when its host ends (13)", () => {
   it("ends at once when nothing is open, listens aside", () => {
-    const { relay, host, owner, seen } = createHost();
+    const { relay, host, daemon, seen } = createHost();
     host(request("l", "subscriptions/listen", { notifications: {} }));
-    owner(
+    daemon(
       notice("notifications/subscriptions/acknowledged", { _meta: { "io.modelcontextprotocol/subscriptionId": "l" } }),
     );
     seen();
@@ -26,43 +26,43 @@ describe("the relay when its host ends (13)", () => {
   });
 
   it("waits for the last answer", () => {
-    const { relay, host, owner, seen } = createHost();
+    const { relay, host, daemon, seen } = createHost();
     host(call(1));
     relay.hostEnd();
-    owner(answer(1));
+    daemon(answer(1));
     expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["<", answer(1)], ["end"]]);
   });
 
-  it("ends when the time is over, and starts no owner any more", () => {
+  it("ends when the time is over, and starts no daemon any more", () => {
     const { relay, host, seen } = createHost();
     host(call(1));
     relay.hostEnd();
     relay.drained();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["end"]]);
   });
 
   it("sets no time to a script, which pipes its requests in and waits for the answers, however long they take", () => {
-    const { relay, host, owner, seen } = createRecorded();
+    const { relay, host, daemon, seen } = createRecorded();
     host(initialize);
     host(call(1));
-    owner(answer(0));
+    daemon(answer(0));
     seen();
     relay.hostEnd();
     expect(seen()).toEqual([]);
-    owner(answer(1));
+    daemon(answer(1));
     expect(seen()).toEqual([
       ["<", answer(1)],
       ["end", "awaited"],
     ]);
   });
 
-  it("gives a script its answers when the owner is only being started, and tells it when there is none", () => {
-    const { relay, host, owner, seen } = createRecorded({ isConnected: false });
+  it("gives a script its answers when the daemon is only being started, and tells it when there is none", () => {
+    const { relay, host, daemon, seen } = createRecorded({ isConnected: false });
     host(call(1));
     relay.hostEnd();
     relay.connected();
-    owner(answer(1));
+    daemon(answer(1));
     expect(seen()).toEqual([
       [">", call(1)],
       ["<", answer(1)],
@@ -72,26 +72,26 @@ describe("the relay when its host ends (13)", () => {
     const alone = createRecorded({ isConnected: false });
     alone.host(call(1));
     alone.relay.hostEnd();
-    alone.relay.failed("no owner");
+    alone.relay.failed("no daemon");
     expect(alone.seen()).toMatchObject([
-      ["<", { id: 1, error: { message: "no owner" } }],
+      ["<", { id: 1, error: { message: "no daemon" } }],
       ["end", "awaited"],
     ]);
   });
 
-  it("finds another owner for what a script still waits for, and tells it of a call that was lost", () => {
-    const { relay, host, owner, seen } = createRecorded();
+  it("finds another daemon for what a script still waits for, and tells it of a call that was lost", () => {
+    const { relay, host, daemon, seen } = createRecorded();
     host(request(1, "tools/list"));
     host(call(2));
     relay.hostEnd();
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     expect(seen()).toMatchObject([
       ["<", { id: 2, error: { data: { retryable: true } } }],
       ["connect", 0],
     ]);
     relay.connected();
-    owner(answer(1));
+    daemon(answer(1));
     expect(seen()).toEqual([
       [">", request(1, "tools/list")],
       ["<", answer(1)],
@@ -99,12 +99,12 @@ describe("the relay when its host ends (13)", () => {
     ]);
   });
 
-  it("ends when the owner of a script is gone and nothing is open", () => {
+  it("ends when the daemon of a script is gone and nothing is open", () => {
     const { relay, host, seen } = createRecorded();
     host(call(1));
     relay.hostEnd();
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     expect(seen()).toMatchObject([
       ["<", { id: 1, error: {} }],
       ["end", "awaited"],

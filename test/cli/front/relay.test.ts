@@ -18,18 +18,18 @@ const retryable = (id: number, message: unknown = expect.any(String)) => [
 function withHandshake() {
   const all = createRecorded();
   all.host(initialize);
-  all.owner(answer(0));
+  all.daemon(answer(0));
   all.host(initialized);
   all.seen();
   return all;
 }
 
-describe("the relay with an owner", () => {
+describe("the relay with a daemon", () => {
   it("passes messages on as they are, both ways (1, 7)", () => {
-    const { host, owner, seen } = createRecorded();
+    const { host, daemon, seen } = createRecorded();
     host(call(1));
-    owner(notice("notifications/progress", { progress: 1 }));
-    owner(answer(1, { text: "x" }));
+    daemon(notice("notifications/progress", { progress: 1 }));
+    daemon(answer(1, { text: "x" }));
     expect(seen()).toEqual([
       [">", call(1)],
       ["<", notice("notifications/progress", { progress: 1 })],
@@ -38,15 +38,15 @@ describe("the relay with an owner", () => {
   });
 
   it("never lets a line that is no message reach the host", () => {
-    const { relay, owner, seen } = createRecorded();
-    for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.ownerLine(text);
-    owner({ jsonrpc: "2.0" });
+    const { relay, daemon, seen } = createRecorded();
+    for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.daemonLine(text);
+    daemon({ jsonrpc: "2.0" });
     expect(seen()).toEqual([]);
   });
 
-  it("gives the owner's questions ids that name this owner, and its answers back under the owner's own (8, 5)", () => {
-    const { host, owner, seen } = createRecorded();
-    owner(request(7, "elicitation/create"));
+  it("gives the daemon's questions ids that name this daemon, and its answers back under the daemon's own (8, 5)", () => {
+    const { host, daemon, seen } = createRecorded();
+    daemon(request(7, "elicitation/create"));
     host(answer("1:7", { action: "accept" }));
     host(answer("1:7", { action: "accept" }));
     host(answer(7));
@@ -56,11 +56,11 @@ describe("the relay with an owner", () => {
     ]);
   });
 
-  it("names a question that the owner takes back as the host knows it", () => {
-    const { owner, seen } = createRecorded();
-    owner(request("q", "roots/list"));
-    owner(notice("notifications/cancelled", { requestId: "q" }));
-    owner(notice("notifications/cancelled", { requestId: "unknown" }));
+  it("names a question that the daemon takes back as the host knows it", () => {
+    const { daemon, seen } = createRecorded();
+    daemon(request("q", "roots/list"));
+    daemon(notice("notifications/cancelled", { requestId: "q" }));
+    daemon(notice("notifications/cancelled", { requestId: "unknown" }));
     expect(seen().slice(1)).toEqual([["<", notice("notifications/cancelled", { requestId: '1:"q"' })]]);
   });
 
@@ -72,12 +72,12 @@ describe("the relay with an owner", () => {
   });
 });
 
-describe("the relay when its owner dies", () => {
+describe("the relay when its daemon dies", () => {
   it("replays the handshake without the host seeing its answer (6, 7)", () => {
-    const { relay, owner, host, seen } = withHandshake();
-    relay.ownerGone(0);
+    const { relay, daemon, host, seen } = withHandshake();
+    relay.daemonGone(0);
     relay.connected();
-    owner(answer("ollm:initialize", {}));
+    daemon(answer("ollm:initialize", {}));
     host(call(1));
     expect(seen()).toEqual([
       ["connect", 0],
@@ -88,14 +88,14 @@ describe("the relay when its owner dies", () => {
   });
 
   it("answers calls that were under way with an error that may be retried, and asks reads again (11, 6)", () => {
-    const { relay, host, owner, seen } = withHandshake();
+    const { relay, host, daemon, seen } = withHandshake();
     host(call(1));
     host(call(2, "manage_model"));
     host(request(3, "resources/read", { uri: "ollm://models" }));
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     relay.connected();
-    owner(answer(3));
+    daemon(answer(3));
     expect(seen()).toEqual([
       retryable(
         1,
@@ -111,11 +111,11 @@ describe("the relay when its owner dies", () => {
   });
 
   it("asks an initialize that had no answer again as it was", () => {
-    const { relay, host, owner, seen } = createRecorded();
+    const { relay, host, daemon, seen } = createRecorded();
     host(initialize);
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     relay.connected();
-    owner(answer(0));
+    daemon(answer(0));
     expect(seen().slice(1)).toEqual([
       ["connect", 0],
       [">", initialize],
@@ -124,29 +124,29 @@ describe("the relay when its owner dies", () => {
   });
 
   it("subscribes again to what was subscribed to and not given up since", () => {
-    const { relay, host, owner, seen } = withHandshake();
+    const { relay, host, daemon, seen } = withHandshake();
     for (const [id, uri] of ["a", "b", "c"].entries()) host(request(id, "resources/subscribe", { uri }));
-    owner(answer(0));
-    owner(answer(1));
-    owner({ jsonrpc: "2.0", id: 2, error: { code: -32002, message: "no" } });
+    daemon(answer(0));
+    daemon(answer(1));
+    daemon({ jsonrpc: "2.0", id: 2, error: { code: -32002, message: "no" } });
     host(request(4, "resources/unsubscribe", { uri: "a" }));
-    owner(answer(4));
+    daemon(answer(4));
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     relay.connected();
-    owner(answer("ollm:subscribe:b"));
+    daemon(answer("ollm:subscribe:b"));
     expect(seen().slice(3)).toEqual([[">", request("ollm:subscribe:b", "resources/subscribe", { uri: "b" })]]);
   });
 
   it("opens listens again and swallows the second acknowledgement, once", () => {
-    const { relay, host, owner, seen } = createRecorded();
+    const { relay, host, daemon, seen } = createRecorded();
     host(listen);
-    owner(acknowledged);
+    daemon(acknowledged);
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     relay.connected();
-    owner(acknowledged);
-    owner(notice("notifications/resources/updated", { uri: "x" }));
+    daemon(acknowledged);
+    daemon(notice("notifications/resources/updated", { uri: "x" }));
     expect(seen()).toEqual([
       ["connect", 0],
       [">", listen],
@@ -154,17 +154,17 @@ describe("the relay when its owner dies", () => {
     ]);
   });
 
-  it("takes back the dead owner's questions, and never shows an answer to the next one", () => {
-    const { relay, owner, host, seen } = createRecorded();
-    owner(request(7, "elicitation/create"));
+  it("takes back the dead daemon's questions, and never shows an answer to the next one", () => {
+    const { relay, daemon, host, seen } = createRecorded();
+    daemon(request(7, "elicitation/create"));
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     relay.connected();
-    owner(request(7, "elicitation/create"));
+    daemon(request(7, "elicitation/create"));
     host(answer("1:7"));
     host(answer("2:7"));
     expect(seen()).toEqual([
-      ["<", notice("notifications/cancelled", { requestId: "1:7", reason: "the ollm owner was restarted" })],
+      ["<", notice("notifications/cancelled", { requestId: "1:7", reason: "the ollm daemon was restarted" })],
       ["connect", 0],
       ["<", request("2:7", "elicitation/create")],
       [">", answer(7)],
@@ -173,7 +173,7 @@ describe("the relay when its owner dies", () => {
 
   it("lets what the host sends meanwhile wait, and drops what it takes back (2, 4)", () => {
     const { relay, host, seen } = createRecorded();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     host(call(1));
     host(call(2));
     host(notice("notifications/cancelled", { requestId: 1 }));
@@ -184,7 +184,7 @@ describe("the relay when its owner dies", () => {
     ]);
   });
 
-  it("stops reading the host when too much waits, until an owner takes it", () => {
+  it("stops reading the host when too much waits, until a daemon takes it", () => {
     const { relay, host, seen } = createRecorded({ isConnected: false });
     for (let id = 0; id < 256; id++) host(call(id));
     expect(seen()).toEqual([["hold", true]]);
@@ -192,10 +192,10 @@ describe("the relay when its owner dies", () => {
     expect(seen().at(-1)).toEqual(["hold", false]);
   });
 
-  it("starts no fourth owner within a minute until the host needs one", () => {
+  it("starts no fourth daemon within a minute until the host needs one", () => {
     const { relay, host, seen } = createRecorded();
     for (const now of [0, 1_000, 2_000]) {
-      relay.ownerGone(now);
+      relay.daemonGone(now);
       if (now < 2_000) relay.connected();
     }
     expect(seen()).toEqual([
@@ -208,7 +208,7 @@ describe("the relay when its owner dies", () => {
     expect(seen()).toEqual([["connect", 0]]);
   });
 
-  it("answers what waits when no owner can be had, and tries again at the next request (12)", () => {
+  it("answers what waits when no daemon can be had, and tries again at the next request (12)", () => {
     const { relay, host, seen } = createRecorded({ isConnected: false });
     host(initialize);
     host(call(1));
@@ -218,14 +218,14 @@ describe("the relay when its owner dies", () => {
   });
 });
 
-describe("the relay when its owner says farewell", () => {
-  it("waits for the next owner of a handover, with answers of the old one still coming (10)", () => {
-    const { relay, host, owner, seen } = createRecorded();
+describe("the relay when its daemon says farewell", () => {
+  it("waits for the next daemon of a handover, with answers of the old one still coming (10)", () => {
+    const { relay, host, daemon, seen } = createRecorded();
     host(call(1));
-    relay.ownerLine('{"ollm":"farewell","reason":"handover"}');
+    relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
     host(call(2));
-    owner(answer(1));
-    relay.ownerGone(0);
+    daemon(answer(1));
+    relay.daemonGone(0);
     relay.connected();
     expect(seen()).toEqual([
       [">", call(1)],
@@ -235,14 +235,14 @@ describe("the relay when its owner says farewell", () => {
     ]);
   });
 
-  it("asks the next owner what this one has not read, calls too, and never what it has (10, 11)", () => {
-    const { relay, host, owner, seen } = createRecorded();
+  it("asks the next daemon what this one has not read, calls too, and never what it has (10, 11)", () => {
+    const { relay, host, daemon, seen } = createRecorded();
     host(call(1));
     host(call(2));
     host(request("3", "tools/call", { name: "smart_load" }));
-    owner({ ollm: "farewell", reason: "handover", unanswered: [1, 3] });
+    daemon({ ollm: "farewell", reason: "handover", unanswered: [1, 3] });
     seen();
-    relay.ownerGone(0);
+    relay.daemonGone(0);
     relay.connected();
     expect(seen()).toEqual([
       retryable(1),
@@ -250,7 +250,7 @@ describe("the relay when its owner says farewell", () => {
       [">", call(2)],
       [">", request("3", "tools/call", { name: "smart_load" })],
     ]);
-    relay.ownerGone(1);
+    relay.daemonGone(1);
     expect(seen()).toEqual([
       retryable(2),
       ["<", expect.objectContaining({ id: "3", error: expect.any(Object) })],
@@ -259,12 +259,12 @@ describe("the relay when its owner says farewell", () => {
   });
 
   it.each(["stop", "idle"])("starts none after a %s until the host asks for something", (reason) => {
-    const { relay, host, owner, seen } = createRecorded();
+    const { relay, host, daemon, seen } = createRecorded();
     host(listen);
-    owner(acknowledged);
-    relay.ownerLine(JSON.stringify({ ollm: "farewell", reason }));
-    owner(answer("l"));
-    relay.ownerGone(0);
+    daemon(acknowledged);
+    relay.daemonLine(JSON.stringify({ ollm: "farewell", reason }));
+    daemon(answer("l"));
+    relay.daemonGone(0);
     expect(seen()).toEqual([
       [">", listen],
       ["<", acknowledged],
@@ -308,7 +308,7 @@ describe("the relay under any input", () => {
   );
   const step = fc.oneof(
     { weight: 6, arbitrary: fc.tuple(fc.constant("hostLine" as const), line) },
-    { weight: 6, arbitrary: fc.tuple(fc.constant("ownerLine" as const), line) },
+    { weight: 6, arbitrary: fc.tuple(fc.constant("daemonLine" as const), line) },
     fc.tuple(fc.constantFrom("lose" as const, "connected" as const, "failed" as const, "farewell" as const), line),
   );
 
@@ -318,22 +318,22 @@ describe("the relay under any input", () => {
         const given: unknown[] = [];
         const relay = createRelay({
           toHost: (text) => void given.push(JSON.parse(text)),
-          toOwner: () => undefined,
+          toDaemon: () => undefined,
           connect: () => undefined,
           holdHost: () => undefined,
           drain: () => undefined,
           end: () => undefined,
         });
         for (const [name, text] of steps) {
-          if (name === "hostLine" || name === "ownerLine") relay[name](text);
-          else if (name === "lose") relay.ownerGone(0);
+          if (name === "hostLine" || name === "daemonLine") relay[name](text);
+          else if (name === "lose") relay.daemonGone(0);
           else if (name === "failed") relay.failed("gone");
-          else if (name === "farewell") relay.ownerLine('{"ollm":"farewell","reason":"handover"}');
+          else if (name === "farewell") relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
           else relay.connected();
         }
         relay.hostLine('{"jsonrpc":"2.0","id":"probe","method":"tools/call"}');
         relay.connected();
-        relay.ownerGone(0);
+        relay.daemonGone(0);
         const answers = given.filter((value) => (value as { id?: unknown }).id === "probe");
         expect(answers).toHaveLength(1);
         for (const value of given) expect(value).toMatchObject({ jsonrpc: "2.0" });

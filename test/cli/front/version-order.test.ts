@@ -17,7 +17,7 @@ describe("isUpgrade", () => {
     ["1.0.0-rc.1+a", "1.0.0+a", false],
     ["1.0.0+source", "1.0.0+a", false],
     ["1.0.0+a", "1.0.0+source", false],
-  ])("a front of %s and an owner of %s: %s", (own, theirs, expected) => {
+  ])("a front of %s and a daemon of %s: %s", (own, theirs, expected) => {
     expect(isUpgrade(own, theirs, true)).toBe(expected);
   });
 

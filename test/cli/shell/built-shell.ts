@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
 
 interface Ran {
@@ -11,7 +11,7 @@ interface Ran {
 
 /** The built command in the environment of `home`, with `input` piped in. */
 export async function runBuilt(
-  home: OwnerHome,
+  home: DaemonHome,
   words: readonly string[],
   input = "",
   environment: Record<string, string> = {},
@@ -33,9 +33,9 @@ export async function runBuilt(
 }
 
 /** A home with two models that know one sentence, and one that can be pulled. */
-export function makeShellHome(): Promise<OwnerHome> {
+export function makeShellHome(): Promise<DaemonHome> {
   const reply = "The sky is blue.";
-  return makeOwnerHome(
+  return makeDaemonHome(
     {},
     {
       models: [
@@ -48,7 +48,7 @@ export function makeShellHome(): Promise<OwnerHome> {
 }
 
 /** What the last chat request ended with. */
-export function lastPromptAt(home: OwnerHome): string {
+export function lastPromptAt(home: DaemonHome): string {
   const chats = home.ollama.requests.filter((request) => request.path === "/api/chat");
   const messages = chats.at(-1)?.body["messages"] as readonly { readonly content: string }[] | undefined;
   return messages?.at(-1)?.content ?? "";

@@ -1,10 +1,10 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { OwnerHome } from "../../support/daemon-home.ts";
+import type { DaemonHome } from "../../support/daemon-home.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 
 const ollm = (words: readonly string[], input?: string, environment?: Record<string, string>, folder?: string) =>
   runBuilt(home, words, input, environment, folder);

@@ -3,7 +3,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createCommands } from "../../../src/cli/commands.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { runBuilt } from "./built-shell.ts";
 
 /** CSI, OSC, a C1 CSI, bidirectional override, and a line that looks like one of ours. */
@@ -18,12 +18,12 @@ const folderName = process.platform === "win32" ? "folder" : `folder${nasty.repl
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
 const steering = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/;
 
-let home: OwnerHome;
+let home: DaemonHome;
 let project: string;
 
 beforeAll(async () => {
   const facts = { architecture: words, parameterSize: words, quantization: words };
-  home = await makeOwnerHome(
+  home = await makeDaemonHome(
     { OLLM_MODEL: model, OLLM_PROJECTS_DETECT: "true" },
     {
       models: [

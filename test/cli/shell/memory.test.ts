@@ -10,16 +10,16 @@ import {
   searchMemory,
   showMemory,
 } from "../../../src/cli/shell/memory.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { writeFiles } from "../../support/project-host.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 beforeEach(async () => {
-  home = await makeOwnerHome();
+  home = await makeDaemonHome();
 });
 afterEach(() => home.close());
 
-type Io = ReturnType<OwnerHome["io"]>;
+type Io = ReturnType<DaemonHome["io"]>;
 
 /** What a command printed; `given` replaces parts of its terminal. */
 async function ran(work: (io: Io) => Promise<number>, given: Partial<Io> = {}) {

@@ -2,25 +2,25 @@ import { mkdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detectProject, initProject, showProject, trustProject } from "../../../src/cli/shell/project.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { writeFiles } from "../../support/project-host.ts";
 
-let owner: OwnerHome;
+let daemon: DaemonHome;
 let folder: string;
 
 beforeEach(async () => {
-  owner = await makeOwnerHome();
-  folder = path.join(await realpath(owner.folder), "work");
+  daemon = await makeDaemonHome();
+  folder = path.join(await realpath(daemon.folder), "work");
   await mkdir(folder);
 });
 
-afterEach(() => owner.close());
+afterEach(() => daemon.close());
 
 /** A terminal in `folder` whose user answers `answer`. */
 function terminal(answer?: string) {
   const questions: string[] = [];
   const io = {
-    ...owner.io(),
+    ...daemon.io(),
     workingDirectory: folder,
     isTerminal: answer !== undefined,
     ask(question: string) {
@@ -85,6 +85,6 @@ describe("ollm project", () => {
 
   it("takes no home folder for a project", async () => {
     const { io } = terminal();
-    await expect(initProject(owner.folder, {}, io)).rejects.toThrow("is your home folder");
+    await expect(initProject(daemon.folder, {}, io)).rejects.toThrow("is your home folder");
   });
 });

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { removeModels } from "../../../src/cli/shell/models.ts";
 import { Cancelled } from "../../../src/orchestrator/errors.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 
 beforeEach(async () => {
-  home = await makeOwnerHome();
+  home = await makeDaemonHome();
 });
 
 afterEach(async () => home.close());

@@ -3,11 +3,11 @@ import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { OwnerHome } from "../../support/daemon-home.ts";
+import type { DaemonHome } from "../../support/daemon-home.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 
 const ollm = (words: readonly string[], input?: string, environment?: Record<string, string>, folder?: string) =>
   runBuilt(home, words, input, environment, folder);
@@ -184,7 +184,7 @@ describe("run", () => {
     expect({ code: (await exited)[0] as unknown, stderr }).toEqual({ code: 0, stderr: "" });
   });
 
-  it.skipIf(process.platform === "win32")("an interrupt cancels it at the owner and ends with 130", async () => {
+  it.skipIf(process.platform === "win32")("an interrupt cancels it at the daemon and ends with 130", async () => {
     home.ollama.misbehave({ kind: "hang", afterLines: 2 });
     const command = spawn(process.execPath, [builtCommand, "run", "Why?"], {
       env: home.environment,
@@ -200,7 +200,7 @@ describe("run", () => {
 });
 
 describe.skipIf(process.platform === "win32")("an interrupted pull", () => {
-  it("ends with 130, is cancelled at the owner, and says how to go on", async () => {
+  it("ends with 130, is cancelled at the daemon, and says how to go on", async () => {
     home.ollama.misbehave({ kind: "hang", on: "/api/pull", afterLines: 3 });
     const command = spawn(process.execPath, [builtCommand, "pull", "qwen2.5:0.5b"], {
       env: home.environment,

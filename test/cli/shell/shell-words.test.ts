@@ -43,8 +43,8 @@ describe("what tools say to assistants", () => {
       "ollm winners --pick MODEL --comparison c1 makes routing prefer one",
     ],
     [
-      "The ollm owner was restarted while route_and_generate was under way, and its answer is lost. Calling again is safe.",
-      "The ollm owner was restarted meanwhile, and the answer is lost. Trying again is safe.",
+      "The ollm daemon was restarted while route_and_generate was under way, and its answer is lost. Calling again is safe.",
+      "The ollm daemon was restarted meanwhile, and the answer is lost. Trying again is safe.",
     ],
   ])("%s", (said, shown) => {
     expect(inShellWords(said)).toBe(shown);

@@ -9,15 +9,15 @@ import {
   showTemplate,
   templatePath,
 } from "../../../src/cli/shell/template.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 
-let home: OwnerHome;
+let home: DaemonHome;
 beforeAll(async () => {
-  home = await makeOwnerHome();
+  home = await makeDaemonHome();
 });
 afterAll(() => home.close());
 
-type Io = ReturnType<OwnerHome["io"]>;
+type Io = ReturnType<DaemonHome["io"]>;
 
 /** What a command printed; `piped` stands on its stdin. */
 async function ran(work: (io: Io) => Promise<number>, piped?: string) {

@@ -32,7 +32,7 @@ describe("suggestStarter", () => {
     });
   });
 
-  it("suggests more on smaller machines whose owner wants less kept free", () => {
+  it("suggests more on smaller machines where less memory is to stay free", () => {
     expect(suggestStarter(2.5 * GB, 0).name).toBe("llama3.2:3b");
   });
 

@@ -285,7 +285,7 @@ it("progress tells of every model, and the text so far of the one that answers",
 });
 
 describe("a comparison that the disk doesn't take", () => {
-  it("says so, and is there all the same while the owner lives, the newest five of them", async () => {
+  it("says so, and is there all the same while the daemon lives, the newest five of them", async () => {
     const full = {
       read: () => Promise.resolve(undefined),
       replace: () => Promise.reject(new Error("ENOSPC")),

@@ -94,7 +94,7 @@ describe("on the disk", () => {
     return createDocumentFiles(folder);
   }
 
-  it("comparisons and picks are there again, also after an owner that was killed", async () => {
+  it("comparisons and picks are there again, also after a daemon that was killed", async () => {
     const disk = await files();
     const comparisons = await openComparisons(log, disk);
     await comparisons.append({ type: "compared", comparison: comparison("compare-1") });

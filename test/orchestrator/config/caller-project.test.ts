@@ -35,7 +35,7 @@ const settingsUnder = async (
       home,
       environment,
       flags,
-      owner: settingsSchema.parse({}),
+      daemon: settingsSchema.parse({}),
       ...(own && { project: own }),
     })
   ).settings;

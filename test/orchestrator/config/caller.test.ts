@@ -12,10 +12,10 @@ beforeEach(async () => {
 });
 afterEach(() => rm(home, { recursive: true }));
 
-/** A caller under an owner that was started with other variables. */
-async function caller(environment: Record<string, string>, flags = {}, ownersEnvironment: Record<string, string> = {}) {
-  const { settings: owner } = await loadSettings({ home, environment: ownersEnvironment, flags: {} });
-  return callerSettingsFrom({ home, environment, flags, owner });
+/** A caller under a daemon that was started with other variables. */
+async function caller(environment: Record<string, string>, flags = {}, daemonVariables: Record<string, string> = {}) {
+  const { settings: daemon } = await loadSettings({ home, environment: daemonVariables, flags: {} });
+  return callerSettingsFrom({ home, environment, flags, daemon });
 }
 
 describe("callerSettingsFrom", () => {
@@ -30,13 +30,13 @@ describe("callerSettingsFrom", () => {
     expect(warnings).toEqual([]);
   });
 
-  it("takes nothing from the variables of whoever started the owner", async () => {
+  it("takes nothing from the variables of whoever started the daemon", async () => {
     const { settings } = await caller({}, {}, { OLLM_PRIVACY: "allow_remote", OLLM_MODEL: "theirs" });
     expect(settings.privacy).toBe("local_only");
     expect(settings.defaultModel).toBeUndefined();
   });
 
-  it("tells no password in what the owner obeys", async () => {
+  it("tells no password in what the daemon obeys", async () => {
     const obeyed = { OLLM_REGISTRY_DEFAULT_HOST: "http://ann:secret@box.lan" };
     const { warnings } = await caller({ OLLM_REGISTRY_DEFAULT_HOST: "mine" }, {}, obeyed);
     expect(warnings[0]).toContain("box.lan");
@@ -48,14 +48,14 @@ describe("callerSettingsFrom", () => {
     { environment: {}, flags: { host: "http://127.0.0.1:1" }, name: "--host", now: '"http://127.0.0.1:11434"' },
     { environment: { OLLM_MEMORY_MAX_BYTES: "5" }, flags: {}, name: "OLLM_MEMORY_MAX_BYTES", now: "unset" },
     { environment: { OLLM_STORE_READ_OLLAMA: "perhaps" }, flags: {}, name: "OLLM_STORE_READ_OLLAMA", now: "true" },
-  ])("reports that the owner's $name is ignored", async ({ environment, flags, name, now }) => {
+  ])("reports that the daemon's $name is ignored", async ({ environment, flags, name, now }) => {
     const { warnings } = await caller(environment, flags);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain(`${name} is ignored: `);
     expect(warnings[0]).toContain(` is ${now} for all clients of this home; set it in ${join(home, "config.yaml")}`);
   });
 
-  it("reports what its variable says of memory, which is the owner's, and obeys the rest of it", async () => {
+  it("reports what its variable says of memory, which is the daemon's, and obeys the rest of it", async () => {
     const models = { OLLM_MODELS: '{"q*": {"contextTokens": 512, "keepAlive": 5, "sizeBytes": 7}}' };
     const { settings, warnings } = await caller(models);
     expect(settings.models["q*"]?.contextTokens).toBe(512);
@@ -68,7 +68,7 @@ describe("callerSettingsFrom", () => {
     expect((await caller({})).warnings).toEqual([]);
   });
 
-  it("says nothing about an owner setting that is the one obeyed", async () => {
+  it("says nothing about a daemon setting that is the one obeyed", async () => {
     const same = { OLLM_HOST: "http://127.0.0.1:7", OLLM_DAEMON_IDLE_TIMEOUT: "60" };
     expect((await caller(same, {}, same)).warnings).toEqual([]);
   });

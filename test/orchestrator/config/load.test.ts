@@ -279,7 +279,7 @@ describe("settings", () => {
       path: ["memory", "availableBytes"],
       environmentName: "OLLM_MEMORY_AVAILABLE_BYTES",
       type: "number",
-      scope: "owner",
+      scope: "daemon",
     });
     expect(paths.find((setting) => setting.path.join(".") === "options.temperature")?.scope).toBe("request");
     expect(paths.find((setting) => setting.path.join(".") === "privacy")?.scope).toBe("caller");

@@ -121,14 +121,14 @@ describe.each(settings)("the variable of $old", ({ old, name }) => {
 
   it("is refused of a caller", async () => {
     const environment = { [variableOf(old)]: "7" };
-    const error = await errorOf(callerSettingsFrom({ home, environment, flags: {}, owner: defaults }));
+    const error = await errorOf(callerSettingsFrom({ home, environment, flags: {}, daemon: defaults }));
     expect(error).toBeInstanceOf(InvalidConfig);
     expect((error as Error).message).toBe(message);
   });
 
   it("stops a daemon only where the setting is the daemon's", async () => {
     const error = await errorOf(follow({ [variableOf(old)]: "7" }));
-    const isCallers = findSetting(settingsSchema, name.split("."))?.scope !== "owner";
+    const isCallers = findSetting(settingsSchema, name.split("."))?.scope !== "daemon";
     expect(error instanceof InvalidConfig).toBe(!isCallers);
   });
 });

@@ -273,7 +273,7 @@ describe("graphics cards", () => {
   });
 });
 
-describe("what the owner says of the environment of an Ollama server", () => {
+describe("what the settings say of the environment of an Ollama server", () => {
   const usual = { parallel: 1, cacheType: "f16", hasFlashAttention: true } as const;
   const set = (options: Partial<OllamaServerOptions>) => {
     const { engine } = place("ollama");

@@ -202,7 +202,7 @@ describe("a job", () => {
   });
 });
 
-describe("jobs of an earlier owner", () => {
+describe("jobs of an earlier daemon", () => {
   it("are there again with their answers", async () => {
     const first = setUp();
     const { job, finish } = first.letGo();
@@ -230,7 +230,7 @@ describe("jobs of an earlier owner", () => {
     for (const id of [job.id, other.job.id]) {
       expect(await next.jobs.get(next.caller, id)).toMatchObject({
         state: "failed",
-        error: "the owner ended while it ran\ncall route_and_generate again",
+        error: "the daemon ended while it ran\ncall route_and_generate again",
       });
     }
   });
@@ -298,7 +298,7 @@ describe("a pull", () => {
     await expect.poll(() => world.files.texts.size).toBe(0);
   });
 
-  it("that is cancelled is gone from the disk before its owner is", async () => {
+  it("that is cancelled is gone from the disk before its daemon is", async () => {
     const files = createMemoryJobFiles();
     const slow = createGate();
     const remove = async (id: string) => {
@@ -321,7 +321,7 @@ describe("a pull", () => {
     expect(files.texts.size).toBe(0);
   });
 
-  it("that is cancelled, and stops only when its owner ends, is not taken up", async () => {
+  it("that is cancelled, and stops only when its daemon ends, is not taken up", async () => {
     const world = setUp();
     const stopped = createGate();
     const { call, waiting } = pull(world, stopped.pass());
@@ -336,7 +336,7 @@ describe("a pull", () => {
     expect(world.files.texts.size).toBe(0);
   });
 
-  it("that is a job, is cancelled and stops only when its owner ends, stays cancelled", async () => {
+  it("that is a job, is cancelled and stops only when its daemon ends, stays cancelled", async () => {
     const world = setUp();
     const stopped = createGate();
     const { operation } = pull(world, stopped.pass());
@@ -354,7 +354,7 @@ describe("a pull", () => {
     expect(next.jobs.list(next.caller)).toMatchObject([{ id: operation.id, state: "cancelled" }]);
   });
 
-  it.each(["closed", "killed"])("goes on under its name at the next owner when this one is %s", async (how) => {
+  it.each(["closed", "killed"])("goes on under its name at the next daemon when this one is %s", async (how) => {
     const world = setUp();
     const { operation } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);

@@ -17,8 +17,8 @@ afterEach(() => rm(home, { recursive: true, force: true }));
 
 const answers = { ofPull: pullAnswer, ofError: (error: unknown) => String(error) };
 
-/** An owner of the home whose engine pulls until the gate opens. */
-function owner() {
+/** A daemon of the home whose engine pulls until the gate opens. */
+function daemon() {
   const gate = createGate();
   const engine: FakeEngine = createFakeEngine("ollama", []);
   const asked: string[] = [];
@@ -40,8 +40,8 @@ function owner() {
 }
 
 describe("a pull", () => {
-  it("that ran when its owner ended is taken up by the next one, under the same id", async () => {
-    const first = owner();
+  it("that ran when its daemon ended is taken up by the next one, under the same id", async () => {
+    const first = daemon();
     const caller = first.caller();
     const operation = await first.orchestrator.pullModel(caller, { model: "smollm2:135m" });
     const waiting = operation.follow(caller.signal);
@@ -49,7 +49,7 @@ describe("a pull", () => {
     await expect.poll(() => first.jobFiles.list()).toEqual([operation.id]);
     await Promise.all([first.orchestrator.close(), expect(waiting).rejects.toBeInstanceOf(Cancelled)]);
 
-    const second = owner();
+    const second = daemon();
     await second.orchestrator.resume(answers);
     await second.gate.entered;
     expect(second.asked).toEqual(["smollm2:135m"]);
@@ -65,7 +65,7 @@ describe("a pull", () => {
     expect(ended).toMatchObject({ state: "succeeded", result: { name: "smollm2:135m", engine: "ollama" } });
     await second.orchestrator.close();
 
-    const third = owner();
+    const third = daemon();
     await third.orchestrator.resume(answers);
     expect(third.asked).toEqual([]);
     expect(await third.orchestrator.jobs.get(third.caller(), operation.id)).toMatchObject({
@@ -76,7 +76,7 @@ describe("a pull", () => {
   });
 
   it("that was cancelled stays cancelled", async () => {
-    const first = owner();
+    const first = daemon();
     const call = new AbortController();
     const operation = await first.orchestrator.pullModel(first.caller(), { model: "smollm2:135m" });
     const waiting = operation.follow(call.signal);
@@ -84,7 +84,7 @@ describe("a pull", () => {
     call.abort("cancelled");
     await expect(waiting).rejects.toBeInstanceOf(Cancelled);
     await first.orchestrator.close();
-    const second = owner();
+    const second = daemon();
     await second.orchestrator.resume(answers);
     expect(second.asked).toEqual([]);
     expect(await second.jobFiles.list()).toEqual([]);
@@ -92,7 +92,7 @@ describe("a pull", () => {
   });
 
   it("of an engine that is not configured any more has failed, and says what to do", async () => {
-    const first = owner();
+    const first = daemon();
     const operation = await first.orchestrator.pullModel(first.caller(), { model: "smollm2:135m" });
     await expect.poll(() => first.jobFiles.list()).toEqual([operation.id]);
     await first.orchestrator.close();

@@ -21,14 +21,14 @@ function filesInMemory(texts: Map<string, string>) {
   return { ...files, asked, read };
 }
 
-/** An engine that outlives its owners. */
+/** An engine that outlives its daemons. */
 function place() {
   const texts = new Map<string, string>();
   const engine = createFakeEngine("ollama", [small]);
   const time = slowTime();
   const keepAlive = simulateKeepAlive(engine, time.now);
-  /** `onDisk`: what an owner that was killed had written. */
-  async function owner(onDisk = texts) {
+  /** `onDisk`: what a daemon that was killed had written. */
+  async function daemon(onDisk = texts) {
     const files = filesInMemory(onDisk);
     const brain = createTestBrain([engine], {
       live: createHandSettings({ memory: { bufferBytes: gigabyte } }),
@@ -45,7 +45,7 @@ function place() {
       (await brain.orchestrator.loadModel(brain.caller(), { model: small.name })).follow(brain.caller().signal);
     return { ...brain, load };
   }
-  return { engine, time, keepAlive, owner, texts };
+  return { engine, time, keepAlive, daemon, texts };
 }
 
 describe("what is loaded, and what its engine was told", () => {
@@ -101,68 +101,68 @@ describe("what is loaded, and what its engine was told", () => {
   });
 });
 
-describe("a model that an owner left in memory", () => {
+describe("a model that a daemon left in memory", () => {
   it("pinned by one that is gone gets an end from the next", async () => {
-    const { engine, time, owner } = place();
-    const first = await owner();
+    const { engine, time, daemon } = place();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.setPinned(first.caller(), small.name, true);
     // Nothing is unloaded by it: it hands over, or is killed.
     await first.orchestrator.close();
     expect(engine.keepAlives.get(small.name)).toBe(-1);
     await time.pass(minute);
-    const second = await owner();
+    const second = await daemon();
     expect(engine.keepAlives.get(small.name)).toBe(900);
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.resident.size).toBe(0);
   });
 
   it("is found again at its address when its engine has another id by then", async () => {
-    const { engine, time, owner } = place();
+    const { engine, time, daemon } = place();
     Object.assign(engine, { id: "ollama-3", address: "http://box" });
-    const first = await owner();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.close();
     Object.assign(engine, { id: "ollama-2" });
     await time.pass(minute);
-    const second = await owner();
+    const second = await daemon();
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.resident.size).toBe(0);
   });
 
   it("is unloaded by the next one that ends", async () => {
-    const { engine, time, owner } = place();
-    const first = await owner();
+    const { engine, time, daemon } = place();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.close();
     await time.pass(10 * minute);
-    const second = await owner();
+    const second = await daemon();
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
   it("is unloaded by it also after looks at what is in memory: its last use was nobody else's", async () => {
-    const { engine, time, owner } = place();
-    const first = await owner();
+    const { engine, time, daemon } = place();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.close();
     await time.pass(10 * minute);
-    const second = await owner();
+    const second = await daemon();
     await time.pass(minute);
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
-  it("is ours however long a killed owner used it after its load", async () => {
-    const { engine, time, owner, texts } = place();
-    const first = await owner();
+  it("is ours however long a killed daemon used it after its load", async () => {
+    const { engine, time, daemon, texts } = place();
+    const first = await daemon();
     for (let uses = 0; uses < 9; uses += 1) {
       await first.generate({ model: small.name });
       await time.pass(8 * minute);
     }
     const whenKilled = new Map(texts);
     await first.orchestrator.close();
-    const second = await owner(whenKilled);
+    const second = await daemon(whenKilled);
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls.filter((call) => !call.startsWith("generate"))).toEqual([
       `load ${small.name} 4096`,
@@ -170,29 +170,29 @@ describe("a model that an owner left in memory", () => {
     ]);
   });
 
-  it("in an engine that does not answer at the start is left to the owner after that", async () => {
-    const { engine, time, owner } = place();
-    const first = await owner();
+  it("in an engine that does not answer at the start is left to the daemon after that", async () => {
+    const { engine, time, daemon } = place();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.setPinned(first.caller(), small.name, true);
     await first.orchestrator.close();
     engine.down = new EngineUnreachable("busy");
-    const second = await owner();
+    const second = await daemon();
     await time.pass(minute);
     await second.orchestrator.close();
     engine.down = undefined;
-    await owner();
+    await daemon();
     expect(engine.keepAlives.get(small.name)).toBe(900);
   });
 
   it("is not the next one's when somebody said meanwhile how long it stays", async () => {
-    const { engine, time, keepAlive, owner } = place();
-    const first = await owner();
+    const { engine, time, keepAlive, daemon } = place();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.close();
     await time.pass(minute);
     keepAlive.touch(small.name, -1);
-    const second = await owner();
+    const second = await daemon();
     const calls = engine.calls.length;
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls.slice(calls)).toEqual([]);
@@ -200,13 +200,13 @@ describe("a model that an owner left in memory", () => {
   });
 
   it("and that another program loaded after its time is that program's", async () => {
-    const { engine, time, keepAlive, owner } = place();
-    const first = await owner();
+    const { engine, time, keepAlive, daemon } = place();
+    const first = await daemon();
     await first.load();
     await first.orchestrator.close();
     await time.pass(60 * minute);
     keepAlive.touch(small.name, 300);
-    const second = await owner();
+    const second = await daemon();
     await second.orchestrator.close({ unloadsOwned: true });
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
   });

@@ -37,7 +37,7 @@ async function rememberUntilKilled(first: number, killAfter: number): Promise<nu
   return acknowledged;
 }
 
-describe("an owner that is killed while it remembers", () => {
+describe("a daemon that is killed while it remembers", () => {
   it(
     `keeps every acknowledged entry, whole, over ${rounds} deaths in ${writes} writes`,
     { timeout: 120_000 },

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimGenerations } from "../../../src/ipc/claim-record.ts";
 import { isRunning } from "../../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import {
   builtCommand,
   connectStdio,
@@ -14,12 +14,12 @@ import {
   type StdioClient,
 } from "../../support/stdio-client.ts";
 
-let place: OwnerHome;
+let place: DaemonHome;
 const clients: StdioClient[] = [];
 const raws: RawServer[] = [];
 
 beforeEach(async () => {
-  place = await makeOwnerHome();
+  place = await makeDaemonHome();
 });
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
@@ -57,7 +57,7 @@ const textOf = (answer: { structuredContent?: unknown }) => (answer.structuredCo
 const generate = { prompt: "What colour is the sky?" };
 
 describe("fronts of one home", () => {
-  it("are served by one owner, which outlives them", async () => {
+  it("are served by one daemon, which outlives them", async () => {
     const [one, two] = [await front(), await front()];
     expect(textOf(await one.callTool("route_and_generate", generate))).toBe("The sky is blue.");
     expect(textOf(await two.callTool("route_and_generate", generate))).toBe("The sky is blue.");
@@ -70,16 +70,16 @@ describe("fronts of one home", () => {
     expect((await place.status()).pid).toBe(pid);
   });
 
-  it("start exactly one owner, ten at the same instant", async () => {
+  it("start exactly one daemon, ten at the same instant", async () => {
     const all = await Promise.all(Array.from({ length: 10 }, () => front()));
     const answers = await Promise.all(all.map((client) => client.callTool("system_status", {})));
     expect(answers.every(({ isError }) => isError !== true)).toBe(true);
     expect((await place.status()).clients).toHaveLength(10);
-    const holds = (await place.ownerLog()).match(/ holds .*pid \d+/g) ?? [];
+    const holds = (await place.daemonLog()).match(/ holds .*pid \d+/g) ?? [];
     expect(holds).toHaveLength(1);
   });
 
-  it("have each their own settings and roots; what is the owner's is ignored and reported to who brought it", async () => {
+  it("have each their own settings and roots; what is the daemon's is ignored and reported to who brought it", async () => {
     const notes = path.join(place.folder, "notes");
     await mkdir(notes);
     await writeFile(path.join(notes, "a.txt"), "Green.");
@@ -126,7 +126,7 @@ describe("fronts of one home", () => {
     await place.until("the notice", () => /the root .*none-of-that-name is not a folder/.test(wrong.stderr()));
   });
 
-  it("see a wrong setting in config.yaml in each call, and the owner obeys once it is mended", async () => {
+  it("see a wrong setting in config.yaml in each call, and the daemon obeys once it is mended", async () => {
     await mkdir(place.home, { recursive: true });
     const config = path.join(place.home, "config.yaml");
     await writeFile(config, "privacy: perhaps\n");
@@ -141,8 +141,8 @@ describe("fronts of one home", () => {
   });
 });
 
-describe("a front that starts its owner", () => {
-  it("is obeyed in what is the owner's, flags before variables; later callers are told that theirs are ignored", async () => {
+describe("a front that starts its daemon", () => {
+  it("is obeyed in what is the daemon's, flags before variables; later callers are told that theirs are ignored", async () => {
     const wrong = { OLLM_HOST: "http://127.0.0.1:1", OLLM_PROVIDERS_OLLAMA_HOST: "http://127.0.0.1:2" };
     const first = await front(["--host", place.ollama.url], wrong);
     expect(textOf(await first.callTool("route_and_generate", generate))).toBe("The sky is blue.");
@@ -158,8 +158,8 @@ describe("a front that starts its owner", () => {
   });
 });
 
-describe("what an owner was started with, where it is wrong", () => {
-  it("is told with what to do, and the owner makes room for another", async () => {
+describe("what a daemon was started with, where it is wrong", () => {
+  it("is told with what to do, and the daemon makes room for another", async () => {
     const wrong = await front([], { OLLM_HOST: "ftp://box" });
     const { pid } = place.claim();
     const told = JSON.stringify(await wrong.callTool("system_status", {}));
@@ -182,7 +182,7 @@ describe("what an owner was started with, where it is wrong", () => {
 });
 
 describe("a front", () => {
-  it("goes on with the next owner when its owner was killed in the middle of calls, three at once", async () => {
+  it("goes on with the next daemon when its daemon was killed in the middle of calls, three at once", async () => {
     place.ollama.misbehave({ kind: "hang", afterLines: 1, times: 3 });
     const all = [await front(), await front(), await front()];
     const calls = all.map((client) => client.callTool("route_and_generate", generate));
@@ -199,7 +199,7 @@ describe("a front", () => {
     expect(place.claim().deaths).toHaveLength(1);
   });
 
-  it("finds its owner again after the socket's file was deleted", async () => {
+  it("finds its daemon again after the socket's file was deleted", async () => {
     const first = await front();
     const { socket, pid } = place.claim();
     await rm(socket);
@@ -211,7 +211,7 @@ describe("a front", () => {
     expect((await place.status()).pid).toBe(pid);
   });
 
-  it("takes over from a claim that a dead owner left behind, whatever process has its pid now", async () => {
+  it("takes over from a claim that a dead daemon left behind, whatever process has its pid now", async () => {
     await front();
     const { pid, generation } = place.claim();
     process.kill(pid, "SIGKILL");
@@ -223,7 +223,7 @@ describe("a front", () => {
   });
 });
 
-describe("an owner", () => {
+describe("a daemon", () => {
   it("ends when it was idle for daemon.idleTimeout, with its claim ended and its models unloaded", async () => {
     place.environment["OLLM_DAEMON_IDLE_TIMEOUT"] = "1";
     const client = await front();
@@ -298,7 +298,7 @@ describe("an owner", () => {
       await place.until("the end", () => place.claim().ended === true);
       // Fronts that have not asked for it wait some seconds for the one that did to start the next.
       await (await front()).close();
-      await place.until("the next owner's answers", () => seen.has(generation));
+      await place.until("the next daemon's answers", () => seen.has(generation));
     }
     over.abort();
     for (const texts of await Promise.all(busy)) expect(new Set(texts)).toEqual(new Set(["The sky is blue."]));
@@ -313,7 +313,7 @@ describe("an owner", () => {
     const newer = await copyAs(`${version}+${hash}`, `9.0.0+${hash}`);
     const client = await connectStdio("legacy", place.environment, [], newer);
     clients.push(client);
-    await place.until("the newer owner", () => place.claim().version === `9.0.0+${hash}`);
+    await place.until("the newer daemon", () => place.claim().version === `9.0.0+${hash}`);
     for (const served of [old, client]) {
       expect((await served.callTool("system_status", {})).isError).not.toBe(true);
     }
@@ -337,7 +337,7 @@ describe("an owner", () => {
     expect(first).toMatch(/^\S+Z test-legacy route_and_generate smollm2:135m \d+ms ok$/);
     expect(second).toMatch(/^\S+Z test-legacy pull_model - \d+ms error InvalidRequest$/);
     expect(await place.callLog()).not.toContain("sky");
-    expect(await place.ownerLog()).not.toContain("sky");
+    expect(await place.daemonLog()).not.toContain("sky");
   });
 
   it("writes what was asked and answered where log.prompts asks for it", async () => {
@@ -348,8 +348,8 @@ describe("an owner", () => {
   });
 });
 
-it("a pull that was under way when its owner was stopped goes on with the next owner", async () => {
-  const pulling = await makeOwnerHome(
+it("a pull that was under way when its daemon was stopped goes on with the next daemon", async () => {
+  const pulling = await makeDaemonHome(
     {},
     { registry: [{ name: "qwen3:4b", sizeBytes: 40_000 }], pullBytesPerSecond: 10_000 },
   );
@@ -362,7 +362,7 @@ it("a pull that was under way when its owner was stopped goes on with the next o
     await started;
     expect(await pulling.ask("stop")).toEqual({ ok: true });
     await pulling.until("the end", () => pulling.claim().ended === true);
-    // The front has found the next owner, which nobody asked for the model.
+    // The front has found the next daemon, which nobody asked for the model.
     expect((await client.callTool("system_status", {})).isError).not.toBe(true);
     const ends = () =>
       pulling.ollama.requests.filter(({ path: at }) => at === "/api/pull").map((pull) => pull.wasCutByClient);
@@ -375,7 +375,7 @@ it("a pull that was under way when its owner was stopped goes on with the next o
 });
 
 it("two homes at once don't disturb each other", async () => {
-  const other = await makeOwnerHome();
+  const other = await makeDaemonHome();
   try {
     const here = await front();
     const there = await connectStdio("legacy", other.environment, []);

@@ -3,11 +3,11 @@ import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { engineLimitMs, installedEngine } from "../../support/engine.ts";
 import { isRunning } from "../../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 import { tinySentence, writeTinyGguf } from "../../support/tiny-gguf.ts";
 
-let place: OwnerHome | undefined;
+let place: DaemonHome | undefined;
 const clients: StdioClient[] = [];
 
 afterEach(async () => {
@@ -15,20 +15,20 @@ afterEach(async () => {
   await place?.close();
 });
 
-async function front({ environment }: OwnerHome): Promise<StdioClient> {
+async function front({ environment }: DaemonHome): Promise<StdioClient> {
   const client = await connectStdio("legacy", environment, []);
   clients.push(client);
   return client;
 }
 
-async function children({ home }: OwnerHome): Promise<readonly number[]> {
+async function children({ home }: DaemonHome): Promise<readonly number[]> {
   const text = await readFile(path.join(home, "run", "children.json"), "utf8").catch(() => '{"children":[]}');
   return (JSON.parse(text) as { children: { pid: number }[] }).children.map(({ pid }) => pid);
 }
 
-describe("an owner that is killed while it loads", { timeout: engineLimitMs + 90_000 }, () => {
-  it("leaves Ollama no connection to load for, and the next owner loads and answers as if nothing had been", async () => {
-    const here = (place = await makeOwnerHome());
+describe("a daemon that is killed while it loads", { timeout: engineLimitMs + 90_000 }, () => {
+  it("leaves Ollama no connection to load for, and the next daemon loads and answers as if nothing had been", async () => {
+    const here = (place = await makeDaemonHome());
     // The load is silent until the connection ends.
     here.ollama.misbehave({ kind: "hang", on: "/api/generate", afterLines: 0 });
     const first = await front(here);
@@ -49,7 +49,7 @@ describe("an owner that is killed while it loads", { timeout: engineLimitMs + 90
   });
 
   it("leaves no process of the embedded engine, and no list of any", async () => {
-    const here = (place = await makeOwnerHome({
+    const here = (place = await makeDaemonHome({
       OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
       OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "true",
       OLLM_STORE_READ_OLLAMA: "false",

@@ -3,14 +3,14 @@ import path from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { engineLimitMs, installedEngine } from "../../support/engine.ts";
 import { isRunning } from "../../support/is-running.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 import { tinySentence, writeTinyGguf } from "../../support/tiny-gguf.ts";
 
 /** The real embedded engine, whose settings change while it answers. */
 
 let enginesFolder = "";
-let place: OwnerHome;
+let place: DaemonHome;
 let client: StdioClient | undefined;
 
 beforeAll(async () => {
@@ -18,7 +18,7 @@ beforeAll(async () => {
 }, engineLimitMs + 10_000);
 
 beforeEach(async () => {
-  place = await makeOwnerHome({
+  place = await makeDaemonHome({
     OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
     OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "true",
     OLLM_STORE_READ_OLLAMA: "false",

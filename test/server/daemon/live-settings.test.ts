@@ -3,21 +3,21 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { daemonStatus } from "../../../src/cli/commands/daemon.ts";
 import { startFakeOllama, type FakeOllama } from "../../support/fake-ollama.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { connectStdio, type StdioClient } from "../../support/stdio-client.ts";
 
 const model = { name: "smollm2:135m", reply: "one two three four five six seven eight nine ten" };
 /** Half a second for each answer, and two at a time. */
 const slow = { models: [model], tokensPerSecond: 20, parallel: 2 };
 
-let place: OwnerHome;
+let place: DaemonHome;
 let config: string;
 const clients: StdioClient[] = [];
 const others: FakeOllama[] = [];
 
 beforeEach(async () => {
   // Nothing that the file is to change is fixed by a variable.
-  place = await makeOwnerHome({ OLLM_HOST: "", OLLM_MEMORY_AVAILABLE_BYTES: "" }, slow);
+  place = await makeDaemonHome({ OLLM_HOST: "", OLLM_MEMORY_AVAILABLE_BYTES: "" }, slow);
   config = path.join(place.home, "config.yaml");
   await mkdir(place.home, { recursive: true });
   await write({});
@@ -143,7 +143,7 @@ describe("a change of config.yaml", () => {
     const io = place.io();
     expect(await daemonStatus({}, io)).toBe(0);
     expect(io.out.join("")).toMatch(/settings: .*config\.yaml:3: privacy is "perhaps"/);
-    expect(await place.ownerLog()).toContain("the settings before hold");
+    expect(await place.daemonLog()).toContain("the settings before hold");
 
     await write({ available: 12e9 });
     await place.until("the mended setting", async () => (await warnings(client)).includes("12.0 GB"));
@@ -158,7 +158,7 @@ describe("a change of config.yaml", () => {
     await place.until("the default", async () => !(await warnings(client)).includes("availableBytes"));
   });
 
-  it("reaches an owner whose file was broken when it started, without a call", async () => {
+  it("reaches a daemon whose file was broken when it started, without a call", async () => {
     await write("privacy: perhaps\n");
     const client = await front();
     const refused = await client.callTool("system_status", {});
@@ -170,7 +170,7 @@ describe("a change of config.yaml", () => {
     expect(await warnings(client)).toContain("16.0 GB");
   });
 
-  it("pins and releases what a user keeps, and the owner counts it", async () => {
+  it("pins and releases what a user keeps, and the daemon counts it", async () => {
     const client = await front();
     await client.callTool("smart_load", { model: model.name });
     const kept = await client.callTool("manage_model", { action: "keep", model: model.name });

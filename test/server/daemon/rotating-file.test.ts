@@ -56,15 +56,15 @@ describe("createRotatingFile", () => {
 
 describe("rotateByCopy", () => {
   it("empties the file under whoever appends to it, and only beyond the limit", async () => {
-    const file = path.join(folder, "owner.log");
+    const file = path.join(folder, "daemon.log");
     await appendFile(file, "0123456789");
     await rotateByCopy(file, { maxBytes: 10, keep: 3 });
-    expect(await readdir(folder)).toEqual(["owner.log"]);
+    expect(await readdir(folder)).toEqual(["daemon.log"]);
     await appendFile(file, "+");
     await rotateByCopy(file, { maxBytes: 10, keep: 3 });
     await appendFile(file, "new");
     expect(await readFile(file, "utf8")).toBe("new");
-    expect(await readFile(path.join(folder, "owner.1.log"), "utf8")).toBe("0123456789+");
+    expect(await readFile(path.join(folder, "daemon.1.log"), "utf8")).toBe("0123456789+");
   });
 
   it("has nothing to do without a file", async () => {

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimGenerations } from "../../../src/ipc/claim-record.ts";
-import { makeOwnerHome, type OwnerHome } from "../../support/daemon-home.ts";
+import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import {
   builtCommand,
   connectStdio,
@@ -11,12 +11,12 @@ import {
   type StdioClient,
 } from "../../support/stdio-client.ts";
 
-let place: OwnerHome;
+let place: DaemonHome;
 const clients: StdioClient[] = [];
 const raws: RawServer[] = [];
 
 beforeEach(async () => {
-  place = await makeOwnerHome();
+  place = await makeDaemonHome();
 });
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
@@ -57,7 +57,7 @@ describe("a standalone server", () => {
     }
   });
 
-  it("is refused while an owner holds the home, naming it, before it answers anything", async () => {
+  it("is refused while a daemon holds the home, naming it, before it answers anything", async () => {
     await front();
     const { pid, version } = await place.status();
     const refused = raw(["--standalone"]);
@@ -69,7 +69,7 @@ describe("a standalone server", () => {
     expect(stdout).toBe("");
   });
 
-  it("serves fronts too; when it ends they start an owner", async () => {
+  it("serves fronts too; when it ends they start a daemon", async () => {
     const alone = raw(["--standalone"]);
     alone.send(initialize);
     await alone.next();

@@ -19,7 +19,7 @@ describe("a host that never reads", () => {
   it("is not listened to any more after a while, while a neighbour is served, and loses nothing", async () => {
     const neighbour = await machine.host();
     const answer = { result: { structuredContent: { text: "The sky is blue." } } };
-    // From here on the owner knows its models: a first look under this load may take longer than anybody waits for it.
+    // From here on the daemon knows its models: a first look under this load may take longer than anybody waits for it.
     neighbour.send(call(0, "route_and_generate", { prompt: "Hi" }));
     expect(await neighbour.next()).toMatchObject({ id: 0, ...answer });
     const deaf = spawn(process.execPath, [builtCommand], {
@@ -29,7 +29,7 @@ describe("a host that never reads", () => {
     try {
       deaf.stdin.on("error", () => undefined);
       deaf.stdin.write(`${JSON.stringify(initialize)}\n`);
-      // Answers are made as fast as requests are read once the owner has its settings: the first of them waits for these.
+      // Answers are made as fast as requests are read once the daemon has its settings: the first of them waits for these.
       deaf.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id: "first", method: "tools/list" })}\n`);
       deaf.stdout.setEncoding("utf8");
       let greeted = "";

@@ -27,7 +27,7 @@ describe("a home below a regular file", () => {
 });
 
 describe("a port that somebody else has", () => {
-  it("is named by ollm serve, which prints no address; the owner goes on", async () => {
+  it("is named by ollm serve, which prints no address; the daemon goes on", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as AddressInfo;

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { ownerLogFile } from "../../../src/ipc/run-folder.ts";
+import { daemonLogFile } from "../../../src/ipc/run-folder.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../support/fake-ollama.ts";
 import { noteWarnings } from "../../support/leak-warnings.ts";
 import { builtCommand, initialize, serverEnvironment, startRaw, type RawServer } from "../../support/stdio-client.ts";
@@ -20,7 +20,7 @@ export interface Machine {
   command(
     ...args: string[]
   ): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>;
-  /** Ends hosts, owner and engine, and removes the home. */
+  /** Ends hosts, daemon and engine, and removes the home. */
   close(): Promise<void>;
 }
 
@@ -67,7 +67,7 @@ export async function startMachine(options: FakeOllamaOptions = {}): Promise<Mac
       for (const host of hosts) host.process.kill("SIGKILL");
       await Promise.all(hosts.map(({ exited }) => exited));
       await command("daemon", "stop");
-      noteWarnings(await readFile(ownerLogFile(home), "utf8").catch(() => ""));
+      noteWarnings(await readFile(daemonLogFile(home), "utf8").catch(() => ""));
       await ollama.close();
       await rm(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     },

@@ -30,7 +30,7 @@ const piece = fc.oneof(
 );
 
 describe.each([
-  ["through front and owner", []],
+  ["through front and daemon", []],
   ["standalone", ["--standalone"]],
 ] as const)("any bytes on stdin, %s", (_, args) => {
   let machine: Machine;
@@ -56,7 +56,7 @@ describe.each([
       }),
       { numRuns: runs, endOnFailure: true, examples: [[[]]] },
     );
-    // The last one did not take the owner with it.
+    // The last one did not take the daemon with it.
     const after = await machine.host(args);
     after.send({ jsonrpc: "2.0", id: 1, method: "tools/list" });
     expect(await after.next()).toMatchObject({ id: 1, result: {} });

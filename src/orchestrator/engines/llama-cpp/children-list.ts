@@ -9,17 +9,17 @@ import { processStartTime } from "./process-facts.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
-const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ owner: identity })) });
+const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });
 type ListedChild = z.output<typeof fileSchema>["children"][number];
 
 /** How long a killed process may take to vanish before we go on without it. */
 const reapLimitMs = 2_000;
 
-/** The engine processes of this home, on disk, for the owner that comes after a crash. */
+/** The engine processes of this home, on disk, for the daemon that comes after a crash. */
 export interface ChildrenList {
   add(pid: number): Promise<void>;
   remove(pid: number): Promise<void>;
-  /** Ends children whose owner is gone. Answers how many there were. */
+  /** Ends children whose daemon is gone. Answers how many there were. */
   reapOrphans(): Promise<number>;
   /** Resolves when every change asked for so far is on disk. */
   idle(): Promise<void>;
@@ -27,7 +27,7 @@ export interface ChildrenList {
 
 /**
  * Keeps `children.json` in `folder`. A child is only ever killed when both its pid and its start time are the ones
- * listed, and its owner's are not: pids are used again.
+ * listed, and its daemon's are not: pids are used again.
  */
 export function createChildrenList(folder: string, log: Log): ChildrenList {
   const file = join(folder, "children.json");
@@ -55,11 +55,11 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
   return {
     add: (pid) =>
       inTurn(async () => {
-        const [startTime, ownerStart] = await Promise.all([processStartTime(pid), processStartTime(process.pid)]);
+        const [startTime, daemonStart] = await Promise.all([processStartTime(pid), processStartTime(process.pid)]);
         // Without both it could never be told from another process, so it would never be reaped either.
-        if (startTime === undefined || ownerStart === undefined) return;
+        if (startTime === undefined || daemonStart === undefined) return;
         const others = (await read()).filter((child) => child.pid !== pid);
-        await write([...others, { pid, startTime, owner: { pid: process.pid, startTime: ownerStart } }]);
+        await write([...others, { pid, startTime, daemon: { pid: process.pid, startTime: daemonStart } }]);
       }),
     remove: (pid) =>
       inTurn(async () => {
@@ -73,9 +73,9 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
         const kept: ListedChild[] = [];
         let reaped = 0;
         for (const child of children) {
-          if (await isRunning(child.owner)) kept.push(child);
+          if (await isRunning(child.daemon)) kept.push(child);
           else if (await isRunning(child)) {
-            log.warn(`ending engine process ${child.pid}, left by an owner that is gone`);
+            log.warn(`ending engine process ${child.pid}, left by a daemon that is gone`);
             await kill(child, log);
             reaped += 1;
           }

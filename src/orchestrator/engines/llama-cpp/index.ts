@@ -55,7 +55,7 @@ export interface LlamaCppOptions {
 const defaultStallMs = 300_000;
 
 export interface LlamaCppEngine extends Engine {
-  /** Ends engine processes whose owner is gone; also done before the first process is started. Answers how many. */
+  /** Ends engine processes whose daemon is gone; also done before the first process is started. Answers how many. */
   reapOrphans(): Promise<number>;
 }
 

@@ -34,22 +34,22 @@ async function startIdle(): Promise<number> {
   return child.pid ?? 0;
 }
 
-async function writeList(pid: number, startTime: string, owner: { pid: number; startTime: string }): Promise<void> {
-  const text = JSON.stringify({ schemaVersion: 1, children: [{ pid, startTime, owner }] });
+async function writeList(pid: number, startTime: string, daemon: { pid: number; startTime: string }): Promise<void> {
+  const text = JSON.stringify({ schemaVersion: 1, children: [{ pid, startTime, daemon }] });
   await writeFile(join(folder, "children.json"), text);
 }
 
-const deadOwner = { pid: 2 ** 22 + 7, startTime: "1" };
+const deadDaemon = { pid: 2 ** 22 + 7, startTime: "1" };
 const startTimeOf = async (pid: number) => (await processStartTime(pid)) ?? "";
 
 describe("children.json", () => {
-  it("lists a child with its start time and its owner, until it is removed", async () => {
+  it("lists a child with its start time and its daemon, until it is removed", async () => {
     const list = listIn();
     const pid = await startIdle();
     await list.add(pid);
     const { children } = JSON.parse(await readFile(join(folder, "children.json"), "utf8")) as { children: unknown };
-    const owner = { pid: process.pid, startTime: await startTimeOf(process.pid) };
-    expect(children).toEqual([{ pid, startTime: await startTimeOf(pid), owner }]);
+    const daemon = { pid: process.pid, startTime: await startTimeOf(process.pid) };
+    expect(children).toEqual([{ pid, startTime: await startTimeOf(pid), daemon }]);
     await list.remove(pid);
     expect(await listedChildren(folder)).toEqual([]);
   });
@@ -61,7 +61,7 @@ describe("children.json", () => {
   });
   it("an orphan is ended", async () => {
     const pid = await startIdle();
-    await writeList(pid, await startTimeOf(pid), deadOwner);
+    await writeList(pid, await startTimeOf(pid), deadDaemon);
     expect(await listIn().reapOrphans()).toBe(1);
     await expect.poll(() => isRunning(pid)).toBe(false);
     expect(await listedChildren(folder)).toEqual([]);
@@ -69,19 +69,19 @@ describe("children.json", () => {
   });
   it("a process that only got an orphan's pid is left alone", async () => {
     const pid = await startIdle();
-    await writeList(pid, "12345", deadOwner);
+    await writeList(pid, "12345", deadDaemon);
     expect(await listIn().reapOrphans()).toBe(0);
     expect(isRunning(pid)).toBe(true);
     expect(await listedChildren(folder)).toEqual([]);
   });
-  it("a child whose owner lives is left alone and stays listed", async () => {
+  it("a child whose daemon lives is left alone and stays listed", async () => {
     const pid = await startIdle();
     await writeList(pid, await startTimeOf(pid), { pid: process.pid, startTime: await startTimeOf(process.pid) });
     expect(await listIn().reapOrphans()).toBe(0);
     expect(isRunning(pid)).toBe(true);
     expect(await listedChildren(folder)).toEqual([pid]);
   });
-  it("an owner whose pid was used again is gone", async () => {
+  it("a daemon whose pid was used again is gone", async () => {
     const pid = await startIdle();
     await writeList(pid, await startTimeOf(pid), { pid: process.pid, startTime: "12345" });
     expect(await listIn().reapOrphans()).toBe(1);

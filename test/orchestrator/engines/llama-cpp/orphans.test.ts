@@ -19,30 +19,30 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 it.skipIf(process.platform === "win32")(
-  "a child in the middle of an answer does not outlive an owner that was killed with SIGKILL",
+  "a child in the middle of an answer does not outlive a daemon that was killed with SIGKILL",
   async () => {
     const file = join(folder, "endless.gguf");
     await writeTinyGguf(file, { isEndless: true, contextLength: 32_768 });
     const script = fileURLToPath(new URL("./daemon.ts", import.meta.url));
-    const owner = spawn(process.execPath, ["--import", "tsx", script, modulePath, file], {
+    const daemon = spawn(process.execPath, ["--import", "tsx", script, modulePath, file], {
       stdio: ["ignore", "ignore", "pipe"],
     });
     try {
       let runFolder: string | undefined;
-      for await (const line of createInterface({ input: owner.stderr })) {
+      for await (const line of createInterface({ input: daemon.stderr })) {
         if (!line.startsWith("RUN ")) continue;
         runFolder = line.slice(4);
         break;
       }
       const [pid = 0] = await listedChildren(runFolder ?? "");
       expect(isRunning(pid)).toBe(true);
-      owner.kill("SIGKILL");
-      await once(owner, "exit");
+      daemon.kill("SIGKILL");
+      await once(daemon, "exit");
       // Half a second, and patience with a busy machine.
       await until(() => !isRunning(pid), 2_000);
       await rm(dirname(runFolder ?? folder), { recursive: true, force: true });
     } finally {
-      owner.kill("SIGKILL");
+      daemon.kill("SIGKILL");
     }
   },
   60_000,

@@ -115,7 +115,7 @@ export function createGenerator(parts: GeneratorParts) {
     let text = "";
     let thinking = "";
     let firstTokenAt: number | undefined;
-    // A vocabulary may hold texts of any length: what is too long must not reach the channel to the owner.
+    // A vocabulary may hold texts of any length: what is too long must not reach the channel to the daemon.
     const tooLong = new AbortController();
     const limit = answerCharacters(request.maxTokens);
     try {

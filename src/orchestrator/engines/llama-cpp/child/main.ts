@@ -1,6 +1,6 @@
 /**
  * One model (or one estimate) per process: a corrupt file or a crash of llama.cpp never reaches the server.
- * Arguments: absolute path of node-llama-cpp's module, pid of the owner, threads. Everything else comes as messages.
+ * Arguments: absolute path of node-llama-cpp's module, pid of the daemon, threads. Everything else comes as messages.
  */
 import { pathToFileURL } from "node:url";
 import { estimate } from "./estimate.ts";
@@ -10,9 +10,9 @@ import { type ChildModel, loadModel, loadVocabulary } from "./load.ts";
 import { createLogRing, loadErrorIn } from "./log-ring.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
-import { watchOwner } from "./watch-daemon.ts";
+import { watchDaemon } from "./watch-daemon.ts";
 
-const [modulePath = "", ownerPid = "", threads = "1"] = process.argv.slice(2);
+const [modulePath = "", daemonPid = "", threads = "1"] = process.argv.slice(2);
 const log = createLogRing();
 const running = new Map<number, AbortController>();
 let model: ChildModel | undefined;
@@ -22,12 +22,12 @@ let collection: NodeJS.Timeout | undefined;
 const maxMessageCharacters = 2_000;
 
 process.on("disconnect", () => process.exit(0));
-watchOwner(Number(ownerPid));
-// Ctrl-C in a terminal reaches the whole group: the owner decides what ends, and ends this process in good order.
+watchDaemon(Number(daemonPid));
+// Ctrl-C in a terminal reaches the whole group: the daemon decides what ends, and ends this process in good order.
 process.on("SIGINT", () => undefined);
 
 function send(reply: ChildReply): void {
-  // The owner may be gone; `disconnect` follows.
+  // The daemon may be gone; `disconnect` follows.
   if (process.connected) process.send?.(reply, undefined, undefined, () => undefined);
 }
 
@@ -39,7 +39,7 @@ async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama:
     progressLogs: false,
     logLevel: "warn",
     maxThreads: Number(threads),
-    // The owner keeps what arrives on stderr, also when this process dies of it.
+    // The daemon keeps what arrives on stderr, also when this process dies of it.
     logger(level, message) {
       const line = `[${level}] ${message.trimEnd()}\n`;
       log.add(line);

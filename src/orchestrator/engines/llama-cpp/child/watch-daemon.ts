@@ -5,19 +5,19 @@ import { Worker } from "node:worker_threads";
  * its death, hence the second question. Plain JavaScript, because the bundle is one file.
  */
 const watcher = `
-const owner = Number(require("node:worker_threads").workerData);
+const daemon = Number(require("node:worker_threads").workerData);
 const isGone = () => {
-  if (process.platform !== "win32") return process.ppid !== owner;
-  try { process.kill(owner, 0); return false; } catch (error) { return error.code === "ESRCH"; }
+  if (process.platform !== "win32") return process.ppid !== daemon;
+  try { process.kill(daemon, 0); return false; } catch (error) { return error.code === "ESRCH"; }
 };
 setInterval(() => { if (isGone()) process.kill(process.pid, "SIGKILL"); }, 500);
 `;
 
-/** Kills this process within a second of the owner's death, however it died and whatever this process is doing. */
-export function watchOwner(ownerPid: number): void {
+/** Kills this process within a second of the daemon's death, however it died and whatever this process is doing. */
+export function watchDaemon(daemonPid: number): void {
   const worker = new Worker(watcher, {
     eval: true,
-    workerData: ownerPid,
+    workerData: daemonPid,
     stdout: false,
     resourceLimits: { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1 },
   });
