@@ -18,7 +18,7 @@ const outdir = join(root, "dist");
 /** Name in `dist/` → source. */
 const entries: Readonly<Record<string, string>> = {
   commands: "src/cli/program.ts",
-  standalone: "src/server/alone.ts",
+  standalone: "src/server/start-standalone.ts",
   "front-rescue": "src/cli/front/rescue.ts",
   "engine-child": "src/orchestrator/engines/llama-cpp/child/main.ts",
   "gguf-child": "src/orchestrator/gguf/child.ts",

@@ -326,9 +326,9 @@ export function describeEngineContract(contract: EngineContract): void {
         const both = await embed([first, second]);
         expect(both.vectors).toHaveLength(2);
         expect(both.promptTokens).toBeGreaterThan(0);
-        const alone = await embed([second]);
-        expect(cosine(both.vectors[1], alone.vectors[0])).toBeGreaterThan(0.99);
-        expect(cosine(both.vectors[0], alone.vectors[0])).toBeLessThan(cosine(both.vectors[1], alone.vectors[0]));
+        const single = await embed([second]);
+        expect(cosine(both.vectors[1], single.vectors[0])).toBeGreaterThan(0.99);
+        expect(cosine(both.vectors[0], single.vectors[0])).toBeLessThan(cosine(both.vectors[1], single.vectors[0]));
       },
       contract.models.embedding === undefined ? "no embedding model was given" : undefined,
     );

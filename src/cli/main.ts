@@ -2,7 +2,7 @@ import { openClientStreams } from "../ipc/client-streams.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { build } from "../version.ts";
 import { runFront } from "./front/front.ts";
-import { isServerCall } from "./front/words.ts";
+import { isServerCall } from "./front/server-flags.ts";
 
 /**
  * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the daemon needs nothing but the front,
@@ -12,8 +12,8 @@ import { isServerCall } from "./front/words.ts";
 const words = process.argv.slice(2);
 
 /** Not by way of the program: a host waits, and each file on the way takes a millisecond. */
-async function runAlone(given: readonly string[]): Promise<void> {
-  await (await import("../server/alone.ts")).runAlone(given, () => import("./program.ts"));
+async function startStandalone(given: readonly string[]): Promise<void> {
+  await (await import("../server/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }
 
 // Modules that a start needs seldom are asked for where they are: each import takes a tenth of a millisecond or two.
@@ -28,12 +28,12 @@ if (isServerCall(words, () => process.getBuiltinModule("tty").isatty(0))) {
     environment: process.env,
     say: (text) => void process.stderr.write(`ollm: ${text}\n`),
     loadRescue: async () => (await import("./front/rescue.ts")).rescue,
-    serveAlone: () => runAlone(["--standalone", ...words]),
+    serveStandalone: () => startStandalone(["--standalone", ...words]),
     openStreams: openClientStreams,
     exit: (code) => process.exit(code),
   });
 } else if (words.includes("--standalone")) {
-  await runAlone(words);
+  await startStandalone(words);
 } else {
   await (await import("./program.ts")).runProgram(words);
 }

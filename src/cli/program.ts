@@ -19,7 +19,9 @@ export async function runProgram(words: readonly string[]): Promise<void> {
       return;
     }
     if (isServer(words))
-      await (await import("../server/alone.ts")).runAlone(words, () => Promise.resolve({ runProgram, fail }));
+      await (
+        await import("../server/start-standalone.ts")
+      ).startStandalone(words, () => Promise.resolve({ runProgram, fail }));
     else await runCommand(words);
   } catch (error) {
     fail(error);

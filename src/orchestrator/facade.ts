@@ -253,7 +253,7 @@ export type Change =
   /** A job's state or progress; with `isListChanged` it is new or gone. */
   | { readonly kind: "job"; readonly id: string; readonly isListChanged: boolean };
 
-/** An operation that its call has let go of. Kept for `jobs.keepHours` after its end, also over restarts. */
+/** An operation that its call has detached from. Kept for `jobs.keepHours` after its end, also over restarts. */
 export interface Job {
   readonly id: string;
   readonly kind: OperationKind;
@@ -280,7 +280,7 @@ export interface Jobs {
   /** `jobs.keepHours`: how long after its end a job is kept. */
   readonly keepHours: number;
   /**
-   * Keeps what a call lets go of. `outcome` is the rest of the tool's run: it resolves with the tool's answer. From here
+   * Keeps what a call detaches from. `outcome` is the rest of the tool's run: it resolves with the tool's answer. From here
    * on only `cancel` aborts it.
    */
   adopt(

@@ -197,7 +197,7 @@ export function createOrchestrator(world: World): Orchestrator {
   };
 
   /** Whoever holds an engine that was replaced: calls of that moment, and the operations that they may have begun. */
-  async function letGoOf(engine: Engine): Promise<void> {
+  async function drainEngine(engine: Engine): Promise<void> {
     await calls.settled();
     await Promise.all(operations.running().map(({ id }) => operations.ended(id)));
     await loader.unloadOwned(AbortSignal.timeout(unloadOwnedMs), [engine]);
@@ -205,7 +205,7 @@ export function createOrchestrator(world: World): Orchestrator {
 
   const stopObeying = obeyChanges({
     world,
-    replaceEngines: (next) => engines.replace(next, letGoOf),
+    replaceEngines: (next) => engines.replace(next, drainEngine),
     inventory,
     observations,
     loader,

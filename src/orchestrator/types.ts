@@ -38,7 +38,7 @@ export interface CallerContext {
   readonly signal: AbortSignal;
 }
 
-/** Why a call ended early: a cancel aborts what it started, a vanished host only lets go of pulls and jobs. */
+/** Why a call ended early: a cancel aborts what it started, a host that disconnects only detaches from pulls and jobs. */
 export type CallEnd = "cancelled" | "disconnected";
 
 /** All settings as one caller has them, with where each value comes from. */
@@ -128,13 +128,13 @@ export interface PartialText {
 }
 
 /**
- * A pull, load or generation under way; calls subscribe to it and may let go of it.
+ * A pull, load or generation under way; calls subscribe to it and may detach from it.
  *
  * | event                                  | while others follow it | when nobody else does     |
  * |----------------------------------------|------------------------|---------------------------|
  * | follower's call is cancelled           | goes on                | aborted                   |
  * | follower's host vanished               | goes on                | generation, load: aborted; pull: goes on |
- * | follower let go (`detach`, now a job)  | goes on                | goes on until `cancel()`  |
+ * | follower detached (now a job)          | goes on                | goes on until `cancel()`  |
  */
 export interface Operation<Result> {
   readonly id: string;

@@ -7,7 +7,7 @@ import { serverIcon } from "./icons.ts";
 import { instructions } from "./instructions.ts";
 import type { ChangeEvent } from "./list-events.ts";
 import { createKnownRoots } from "./known-roots.ts";
-import type { Listens } from "./listens.ts";
+import type { ListenStreams } from "./listen-streams.ts";
 import { offerTasks, tasksExtension } from "./tasks.ts";
 import { createToolWatch } from "./tool-watch.ts";
 
@@ -17,9 +17,9 @@ const listTtlMs = 300_000;
 /**
  * One MCP server for one connection, of either protocol era. Clients wait for `initialize`, so it imports what that
  * needs and nothing else: tools, resources and the brain itself are loaded by the first request for them.
- * `listens` are the modern streams of a connection that lasts; without them a modern server tells of no changes.
+ * `listenStreams` are the modern streams of a connection that lasts; without them a modern server tells of no changes.
  */
-export function createServer(givenParts: ServerParts, listens?: Listens): Server {
+export function createServer(givenParts: ServerParts, listenStreams?: ListenStreams): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
   const server = new CheckedServer(
     { name: "ollm-mcp", title: "ollm: local language models", version: givenParts.version, icons: [serverIcon] },
@@ -41,7 +41,7 @@ export function createServer(givenParts: ServerParts, listens?: Listens): Server
 
   const feed = createChangeFeed(async () => (await givenParts.open()).orchestrator, givenParts.log);
   // Modern clients without a stream, and legacy ones before their handshake ends, have asked for nothing.
-  let isTold = listens !== undefined;
+  let isTold = listenStreams !== undefined;
   const knownRoots = createKnownRoots((message) => givenParts.log.debug(message), Date.now);
   const parts: ServerParts = {
     ...givenParts,
@@ -75,7 +75,7 @@ export function createServer(givenParts: ServerParts, listens?: Listens): Server
     if (event.kind === "tools_list_changed") return toolWatch.recheck(true);
     tell(server, event).catch((error: unknown) => parts.log.debug(`protocol: ${String(error)}`));
   });
-  listens?.onOpen((uris) => feed.watch(uris));
+  listenStreams?.onOpen((uris) => feed.watch(uris));
   // Only the legacy era has this notification.
   server.oninitialized = () => {
     isTold = true;

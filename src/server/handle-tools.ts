@@ -9,7 +9,7 @@ import { OrchestratorError } from "../orchestrator/errors.ts";
 import { tools } from "../tools/index.ts";
 import { callFacts, requestFacts, type RequestFacts } from "./call-facts.ts";
 import { homeOf, type ServerParts } from "./server-parts.ts";
-import { isShell, noSuchTool, offerOf, plainOffer } from "./offer.ts";
+import { isShell, noSuchTool, offeredTools, defaultTools } from "./offered-tools.ts";
 import { pageOf } from "./pagination.ts";
 import { callTool } from "./pipeline.ts";
 import { toolEntry } from "./tool-list.ts";
@@ -38,10 +38,10 @@ export async function offeredNames(
 ): Promise<readonly string[]> {
   if (isShell(facts.client)) return tools.map(({ name }) => name);
   try {
-    return offerOf(await homeOf(parts, facts)).names;
+    return offeredTools(await homeOf(parts, facts)).names;
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return plainOffer().names;
+    return defaultTools().names;
   }
 }
 

@@ -2,7 +2,7 @@ import type { CallToolResult } from "@modelcontextprotocol/server";
 import type { Job } from "../orchestrator/facade.ts";
 import { progressText } from "./progress.ts";
 
-/** What a call answers that has let go of its work; the structured form alone must say what to do next, too. */
+/** The answer of a call that continues as a background job; the structured form must say what to do next, too. */
 export function jobAnswer(job: Job): CallToolResult {
   const now = job.progress === undefined ? job.title : progressText(job.progress);
   const next = `call job with action "wait" and job_id "${job.id}"`;

@@ -15,7 +15,7 @@
 const patientClients: readonly string[] = ["claude-code", "ollm"];
 
 /**
- * Milliseconds after which a call of `client` is let go of and answered with a job; undefined: no limit. A client that
+ * Milliseconds after which a call of `client` is detached and answered with a job; undefined: no limit. A client that
  * doesn't listen to progress sees nothing meanwhile, however patient it is.
  */
 export function patienceMs({

@@ -12,8 +12,8 @@ import { filesOfCaller } from "./caller-files.ts";
 import { textFor, withErrors } from "./hide-paths.ts";
 import { callerContext, homeOf, type OpenHome, type ServerParts } from "./server-parts.ts";
 import { jobAnswer } from "./job-answer.ts";
-import { createTie, type Tie } from "./let-go.ts";
-import { checkOffered } from "./offer.ts";
+import { createDetachableRun, type DetachableRun } from "./detachable-run.ts";
+import { checkOffered } from "./offered-tools.ts";
 import { patienceMs } from "./patience.ts";
 import { createProgressReporter } from "./progress.ts";
 import { askAboutProject } from "./project-question.ts";
@@ -26,8 +26,8 @@ type Reporter = ReturnType<typeof createProgressReporter>;
 type CallResult = CallToolResult | InputRequiredResult;
 type Ended =
   | { readonly answer: ToolAnswer<Record<string, unknown>> }
-  /** The client's patience is over: what it waits for goes on as a job. */
-  | { readonly letGo: Operation<unknown> };
+  /** The call was detached: its operation continues as a background job. */
+  | { readonly detached: Operation<unknown> };
 
 /**
  * One call of one tool, from raw arguments to an MCP result. A failure is a result with `isError`; throws only for a tool
@@ -98,19 +98,19 @@ async function runCall(
     hasProgressToken: facts.notifyProgress !== undefined,
     configuredSeconds: home.callerSettings.patienceSeconds,
   });
-  const tie = createTie({ signal: facts.signal, patienceMs: patience, timers });
-  const caller = callerContext({ client: facts.client, signal: tie.signal }, parts, home);
+  const run = createDetachableRun({ signal: facts.signal, patienceMs: patience, timers });
+  const caller = callerContext({ client: facts.client, signal: run.signal }, parts, home);
   const shown = textFor(parts, home, facts.arguments);
   try {
-    const answer = runTool(tool, input, facts, createContext({ facts, parts, home, progress, caller, tie, patience }));
+    const answer = runTool(tool, input, facts, createContext({ facts, parts, home, progress, caller, run, patience }));
     const ended = await Promise.race<Ended>([
       answer.then((given) => ({ answer: given })),
-      tie.letGo.then((operation) => ({ letGo: operation })),
+      run.detached.then((operation) => ({ detached: operation })),
     ]);
-    if ("letGo" in ended) {
+    if ("detached" in ended) {
       const job = home.orchestrator.jobs.adopt(caller, {
         tool: tool.name,
-        operation: ended.letGo,
+        operation: ended.detached,
         outcome: answer.then((given) => finalData(tool, given)),
         errorText: (error) => shown(errorText(error, tool.name, parts.log)),
       });
@@ -123,7 +123,7 @@ async function runCall(
     const data = parts.caller.mayOfferRoots ? ended.answer.data : (withErrors(ended.answer.data, shown) as Data);
     return { result: resultOf(tool, data), outcome: successOf(data) };
   } finally {
-    tie.end();
+    run.end();
   }
 }
 
@@ -169,10 +169,10 @@ function createContext(call: {
   readonly home: OpenHome;
   readonly progress: Reporter | undefined;
   readonly caller: CallerContext;
-  readonly tie: Tie;
+  readonly run: DetachableRun;
   readonly patience: number | undefined;
 }): ToolContext {
-  const { facts, parts, home, progress, caller, tie, patience } = call;
+  const { facts, parts, home, progress, caller, run, patience } = call;
   return {
     orchestrator: home.orchestrator,
     caller,
@@ -180,10 +180,10 @@ function createContext(call: {
     ...(patience !== undefined && { patienceMs: patience }),
     report: (step) => progress?.report(step),
     async follow(operation) {
-      tie.followed(operation);
+      run.followed(operation);
       const tellRest = facts.wantsText ? progress?.followText(() => operation.partial()) : undefined;
       try {
-        return await operation.follow(tie.signal, progress && ((step) => progress.report(step)));
+        return await operation.follow(run.signal, progress && ((step) => progress.report(step)));
       } finally {
         tellRest?.();
       }
@@ -191,7 +191,7 @@ function createContext(call: {
   };
 }
 
-/** A run that was let go of has nobody left to ask. */
+/** A detached run has no client left to ask. */
 function finalData(tool: ToolDefinition, answer: ToolAnswer<Record<string, unknown>>): Data {
   if ("needsInput" in answer) throw missingInput(tool.name, answer.needsInput);
   return answer.data;

@@ -4,7 +4,7 @@ import type { ToolDefinition } from "../tools/definition.ts";
 import { formOf, question } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { callerContext, homeOf, type OpenHome, type ServerParts } from "./server-parts.ts";
-import { isShell } from "./offer.ts";
+import { isShell } from "./offered-tools.ts";
 
 /** Apart from a tool's own questions: each call may have both. */
 const projectKey = "project";

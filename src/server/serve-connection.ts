@@ -2,13 +2,13 @@ import type { Transport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import { createServer } from "./create-server.ts";
 import type { ServerParts } from "./server-parts.ts";
-import { createListens } from "./listens.ts";
+import { createListenStreams } from "./listen-streams.ts";
 
 /** Serves one lasting connection (stdio, the daemon's socket) in whichever era its client speaks. */
 export function serveConnection(parts: ServerParts, transport: Transport): { close(): Promise<void> } {
-  const listens = createListens();
-  return serveStdio(() => createServer(parts, listens), {
-    transport: listens.tap(transport),
+  const listenStreams = createListenStreams();
+  return serveStdio(() => createServer(parts, listenStreams), {
+    transport: listenStreams.tap(transport),
     onerror: (error) => parts.log.debug(`protocol: ${error.message}`),
   });
 }

@@ -3,7 +3,7 @@ import type { Orchestrator } from "../orchestrator/facade.ts";
 import type { CallerProject } from "../orchestrator/facade-projects.ts";
 import type { CallerContext, CallerSettings, ConfiguredSettings } from "../orchestrator/types.ts";
 import type { KnownRoots } from "./known-roots.ts";
-import { offerOf } from "./offer.ts";
+import { offeredTools } from "./offered-tools.ts";
 
 /** What a server instance is given: the brain behind it, and what is known of whoever connects. */
 export interface ServerParts {
@@ -35,7 +35,7 @@ export interface CallRecord {
   readonly tool: string;
   readonly model?: string;
   readonly durationMs: number;
-  /** `asked`: answered with a question; `job`: let go of. */
+  /** `asked`: answered with a question; `job`: continues as a background job. */
   readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
   /** Class of the error. */
   readonly error?: string;
@@ -94,7 +94,7 @@ export function callerContext(
   home: OpenHome,
 ): CallerContext {
   const { callerSettings: settings, fileRoots: roots, project } = home;
-  const warnings = [...home.warnings, ...(project?.notes ?? []), ...offerOf(home).warnings];
+  const warnings = [...home.warnings, ...(project?.notes ?? []), ...offeredTools(home).warnings];
   return {
     id: parts.caller.id,
     client,

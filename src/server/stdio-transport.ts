@@ -9,7 +9,7 @@ import {
 import type { Readable, Writable } from "node:stream";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../ipc/lines.ts";
 import { createPipingWatch } from "../ipc/piping.ts";
-import { createOutbox, type OutboxLimits } from "./outbox.ts";
+import { createSendQueue, type SendQueueLimits } from "./send-queue.ts";
 
 export interface StdioOptions {
   /** Longer messages are refused, and never held in memory. */
@@ -22,7 +22,7 @@ export interface StdioOptions {
   readonly onEnd?: () => void;
   /** Why a client that does not read was given up. */
   readonly onLost?: (message: string) => void;
-  readonly limits?: OutboxLimits;
+  readonly limits?: SendQueueLimits;
   /** Requests under way at once; more are refused. */
   readonly maxPending?: number;
 }
@@ -42,7 +42,7 @@ const defaultMaxPending = 256;
 /**
  * MCP over a pair of streams, one JSON message a line. In place of the SDK's own: that one closes the connection over
  * a long line, leaves a malformed request without an answer, and drops what is under way when input ends. A client that
- * does not read what we write is not read from either, and is given up in the end: see `outbox.ts`.
+ * does not read what we write is not read from either, and is given up in the end: see `queue.ts`.
  */
 export function createStdioTransport(input: Readable, output: Writable, options: StdioOptions = {}): StdioTransport {
   const { maxLineBytes = defaultMaxLineBytes, drainMs = defaultDrainMs, maxPending = defaultMaxPending } = options;
@@ -54,7 +54,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   let isEnding = false;
   let drainTimer: NodeJS.Timeout | undefined;
 
-  const outbox = createOutbox(
+  const queue = createSendQueue(
     output,
     {
       onBehind(isBehind) {
@@ -97,7 +97,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
         settle(message.id);
         piping.answered();
       }
-      outbox.send(message);
+      queue.send(message);
       return sent;
     },
     stopReading() {
@@ -111,7 +111,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
       input.off("data", lines.push);
       input.pause();
       lines.clear();
-      outbox.close();
+      queue.close();
       transport.onclose?.();
       options.onEnd?.();
       return Promise.resolve();
@@ -163,19 +163,19 @@ export function createStdioTransport(input: Readable, output: Writable, options:
 
   function refuse(id: RequestId | undefined, code: number, message: string): void {
     if (id === undefined) return transport.onerror?.(new Error(message));
-    if (!isClosed) outbox.send({ jsonrpc: "2.0", id, error: { code, message } });
+    if (!isClosed) queue.send({ jsonrpc: "2.0", id, error: { code, message } });
   }
 
   function settle(id: RequestId | undefined): void {
     if (id === undefined) return;
     const token = pending.get(id);
-    if (token !== undefined) outbox.forget(token);
+    if (token !== undefined) queue.forget(token);
     pending.delete(id);
   }
 
   /** After the client has closed its end: nothing waits for an answer, and every answer has left. */
   function endWhenDone(): void {
-    if (isEnding && pending.size === 0 && outbox.isEmpty()) void transport.close();
+    if (isEnding && pending.size === 0 && queue.isEmpty()) void transport.close();
   }
 
   function onInputEnd(): void {
@@ -201,7 +201,7 @@ export function createStdioTransport(input: Readable, output: Writable, options:
   return transport;
 }
 
-/** Whoever sends is not told when its message has left: what that is good for, the outbox knows. */
+/** Whoever sends is not told when its message has left: what that is good for, the queue knows. */
 const sent = Promise.resolve();
 
 const messageKeys: ReadonlySet<string> = new Set(["jsonrpc", "id", "method", "params"]);

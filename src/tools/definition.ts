@@ -45,7 +45,7 @@ export interface ToolContext {
   readonly files: ToolFiles;
   /**
    * Waits for an operation on behalf of this call: relays its progress to the client and obeys the caller's signal.
-   * (When the client's patience ends the call lets go of it and answers with a job: see design section 7.)
+   * (When the client's patience ends the call detaches from it and answers with a job.)
    */
   follow<Result>(operation: Operation<Result>): Promise<Result>;
   /** Tells the client what is done now; a no-op where it doesn't listen. */

@@ -78,9 +78,9 @@ describe("ollm uninstall", () => {
   });
 
   test("without anybody to ask, or without a yes, nothing happens", async () => {
-    const alone = await run({ purge: true });
-    expect(alone).toMatchObject({ code: 2, stops: 0 });
-    expect(alone.stderr).toContain("--yes");
+    const unasked = await run({ purge: true });
+    expect(unasked).toMatchObject({ code: 2, stops: 0 });
+    expect(unasked.stderr).toContain("--yes");
     expect(await run({ purge: true }, { answers: ["n"] })).toMatchObject({ code: 0, stops: 0 });
     expect(await entries(".ollm")).toEqual(["app", "config.yaml", "models", "run"]);
     expect(await readFile(join(user, ".cursor/mcp.json"), "utf8")).toContain("ollm");

@@ -21,7 +21,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     return connection;
   }
 
-  async function letGo() {
+  async function detach() {
     const operation = drivenOperation<GenerateResult>();
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });
     const connection = await connect(orchestrator);
@@ -30,7 +30,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
   }
 
   it("is answered with a job and what to call next, in both forms", async () => {
-    const { answer } = await letGo();
+    const { answer } = await detach();
     expect(answer).toMatchObject({
       content: [
         {
@@ -44,7 +44,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
   });
 
   it("is worked on when its connection is gone, and another host reads the answer", async () => {
-    const { operation, orchestrator, connection } = await letGo();
+    const { operation, orchestrator, connection } = await detach();
     await connection.close();
     const other = await connect(orchestrator, 5);
     expect(await other.call("job", { action: "status", job_id: "generate-1" })).toMatchObject({
@@ -64,7 +64,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
   });
 
   it("is told what went wrong as the call would have been", async () => {
-    const { operation, connection } = await letGo();
+    const { operation, connection } = await detach();
     operation.fail(new ModelDoesNotFit("qwen3:32b needs 24 GB", { hint: "qwen3:4b fits" }));
     await expect
       .poll(async () => (await connection.call("job", { action: "status", job_id: "generate-1" })).structuredContent)
@@ -72,7 +72,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
   });
 
   it("shows a defect as an internal error, its stack in the log alone", async () => {
-    const { operation, connection } = await letGo();
+    const { operation, connection } = await detach();
     operation.fail(new TypeError("x is not a function"));
     await expect
       .poll(async () => (await connection.call("job", { action: "status", job_id: "generate-1" })).structuredContent)
@@ -97,7 +97,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     expect((await call).structuredContent).toMatchObject({ text: generated.text });
   });
 
-  it("lets go of a pull when its host vanishes: it is a job", async () => {
+  it("detaches from a pull when its host disconnects: it becomes a job", async () => {
     const operation = { ...drivenOperation<PullResult>("pull smollm2:135m"), kind: "pull" as const, id: "pull-1" };
     const orchestrator = createFakeOrchestrator({ pullModel: async () => operation });
     const connection = await connect(orchestrator, 45);
@@ -114,7 +114,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
   });
 
   it("is noted once, as a job", async () => {
-    const { connection, operation } = await letGo();
+    const { connection, operation } = await detach();
     operation.succeed(generated);
     expect(connection.noted).toEqual([
       {

@@ -61,7 +61,7 @@ describe("a client that takes the protocol's own tasks", () => {
   let close: (() => Promise<void>) | undefined;
   afterEach(() => close?.());
 
-  async function letGo() {
+  async function detach() {
     const client = await connect();
     close = client.close;
     const params = { name: "route_and_generate", arguments: { prompt: "Hi" } };
@@ -76,7 +76,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it("gets one in place of a job", async () => {
-    const { created } = await letGo();
+    const { created } = await detach();
     expect(created.result).toMatchObject({
       resultType: "task",
       taskId: "generate-1",
@@ -90,7 +90,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it("asks how far it is, and gets the tool's answer in the end", async () => {
-    const { request, operation } = await letGo();
+    const { request, operation } = await detach();
     operation.report({ message: "loading smollm2:135m" });
     const task = () => request("tasks/get", { taskId: "generate-1" });
     expect((await task()).result).toMatchObject({
@@ -111,7 +111,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it("reads a failure as the tool would have told it", async () => {
-    const { request, operation } = await letGo();
+    const { request, operation } = await detach();
     operation.fail(new LoadFailed("no memory", { hint: "call system_status" }));
     const task = () => request("tasks/get", { taskId: "generate-1" });
     await expect.poll(async () => (await task()).result?.["status"]).toBe("completed");
@@ -122,7 +122,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it("cancels it, once and again", async () => {
-    const { request, operation } = await letGo();
+    const { request, operation } = await detach();
     operation.cancel = () => operation.fail(new Error("aborted"));
     for (const _again of [1, 2]) {
       const { result } = await request("tasks/cancel", { taskId: "generate-1" });
@@ -132,7 +132,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it("may answer what was never asked", async () => {
-    const { request } = await letGo();
+    const { request } = await detach();
     const { result } = await request("tasks/update", { taskId: "generate-1", inputResponses: { x: {} } });
     expect(result).toMatchObject({ resultType: "complete" });
   });
@@ -140,7 +140,7 @@ describe("a client that takes the protocol's own tasks", () => {
   it.each(["tasks/get", "tasks/update", "tasks/cancel"])(
     "learns from %s that there is no such task",
     async (method) => {
-      const { request } = await letGo();
+      const { request } = await detach();
       expect((await request(method, { taskId: "generate-9" })).error?.code).toBe(-32602);
       expect((await request(method, { taskId: 9 })).error?.code).toBe(-32602);
       expect((await request(method)).error?.code).toBe(-32602);
@@ -148,7 +148,7 @@ describe("a client that takes the protocol's own tasks", () => {
   );
 
   it("has to say so with every request", async () => {
-    const { request, params } = await letGo();
+    const { request, params } = await detach();
     const { error } = await request("tasks/get", { taskId: "generate-1" }, {});
     expect(error).toMatchObject({ code: -32021, data: { requiredCapabilities: { extensions: { [extension]: {} } } } });
     const { result } = await request("tools/call", params, {});
@@ -156,7 +156,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it.each(["tasks/list", "tasks/result"])("knows that %s is no more", async (method) => {
-    const { request } = await letGo();
+    const { request } = await detach();
     expect((await request(method, { taskId: "generate-1" })).error?.code).toBe(-32601);
   });
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { tools as definitions } from "../../src/tools/index.ts";
-import { plainOffer } from "../../src/server/offer.ts";
+import { defaultTools } from "../../src/server/offered-tools.ts";
 import { toolEntry } from "../../src/server/tool-list.ts";
 import type { FakeOllama } from "../support/fake-ollama.ts";
 import type { ClientKind } from "../support/stdio-client.ts";
@@ -48,7 +48,7 @@ export function describeTransportContract({ kind, ollama, reach, protocolVersion
       const { name, title, description, inputSchema, annotations } = entry as Record<string, unknown>;
       return JSON.parse(JSON.stringify({ name, title, description, inputSchema, annotations })) as object;
     };
-    const { names } = plainOffer();
+    const { names } = defaultTools();
     const offered = definitions.filter(({ name }) => names.includes(name));
     expect(listed.map(shown)).toEqual(offered.map(toolEntry).map(shown));
   });

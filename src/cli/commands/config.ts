@@ -154,10 +154,10 @@ async function loadAnyway(io: CommandIo): Promise<{
   const home = homeOf(io);
   const { environment, workingDirectory, userHome } = io;
   try {
-    const alone = await loadSettings({ home, environment, flags: {} });
-    const { detect: detects } = alone.settings.projects;
+    const base = await loadSettings({ home, environment, flags: {} });
+    const { detect: detects } = base.settings.projects;
     const view = await viewProject({ home, workingDirectory, userHome, detects });
-    if (view === undefined) return { loaded: alone };
+    if (view === undefined) return { loaded: base };
     return { loaded: await loadSettings({ home, environment, flags: {}, project: view.project }), view };
   } catch (problem) {
     if (!(problem instanceof OrchestratorError)) throw problem;

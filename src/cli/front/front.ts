@@ -22,7 +22,7 @@ export interface FrontOptions extends RescueOptions {
   /** What starts daemons; loaded when one is missing. */
   loadRescue(): Promise<Rescue>;
   /** Serves this host without a daemon; the streams have not been touched. */
-  serveAlone(): Promise<void>;
+  serveStandalone(): Promise<void>;
   openStreams(): HostStreams;
   /** Ends the process. */
   exit(code: number): void;
@@ -47,7 +47,7 @@ export async function runFront(options: FrontOptions): Promise<void> {
   let relay: RelayedHost | undefined;
   const begin = (): RelayedHost => (relay ??= relayHost(options, options.openStreams()));
   const first = await firstConnection(options, begin);
-  if (first === "alone") await options.serveAlone();
+  if (first === "standalone") await options.serveStandalone();
   else if (first instanceof Error) begin().fail(first);
   else begin().adopt(first);
 }
@@ -228,7 +228,10 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
  * Before anything of the host is read: it may still be served without a daemon. Somebody who takes connections is
  * taken for a daemon, so reading begins while it introduces itself.
  */
-async function firstConnection(options: FrontOptions, begin: () => void): Promise<DaemonConnection | "alone" | Error> {
+async function firstConnection(
+  options: FrontOptions,
+  begin: () => void,
+): Promise<DaemonConnection | "standalone" | Error> {
   let isBegun = false;
   const onKnock = (): void => {
     isBegun = true;
@@ -243,8 +246,8 @@ async function firstConnection(options: FrontOptions, begin: () => void): Promis
   try {
     const unusable = isBegun ? undefined : await (await options.loadRescue()).whyUnusable(options.home);
     if (unusable !== undefined) {
-      options.say(`${unusable}; serving this host alone`);
-      return "alone";
+      options.say(`${unusable}; running standalone`);
+      return "standalone";
     }
     // From here on the host's end must be seen while a daemon starts.
     begin();

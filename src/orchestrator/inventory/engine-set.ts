@@ -7,10 +7,10 @@ export interface EngineSet {
   current(): readonly Engine[];
   leaving(): readonly Engine[];
   /**
-   * From here on `next` are asked. Those that are not among them are closed when `letGo` of them has resolved; the
+   * From here on `next` are asked. Those that are not among them are closed when `drain` has resolved for them; the
    * answer names them. Whoever holds one may go on using it until then.
    */
-  replace(next: readonly Engine[], letGo: (engine: Engine) => Promise<void>): readonly Engine[];
+  replace(next: readonly Engine[], drain: (engine: Engine) => Promise<void>): readonly Engine[];
   /** Closes all of them, those that leave too. */
   close(): Promise<void>;
 }
@@ -19,9 +19,9 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
   let current = first;
   const leaving = new Set<Engine>();
 
-  async function end(engine: Engine, letGo: (engine: Engine) => Promise<void>): Promise<void> {
+  async function end(engine: Engine, drain: (engine: Engine) => Promise<void>): Promise<void> {
     try {
-      await letGo(engine);
+      await drain(engine);
     } catch (error) {
       log.warn(`${engine.id}, which was replaced: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -40,12 +40,12 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
   return {
     current: () => current,
     leaving: () => [...leaving],
-    replace(next, letGo) {
+    replace(next, drain) {
       const replaced = current.filter((engine) => !next.includes(engine));
       current = next;
       for (const engine of replaced) {
         leaving.add(engine);
-        void end(engine, letGo);
+        void end(engine, drain);
       }
       return replaced;
     },

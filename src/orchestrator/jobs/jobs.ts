@@ -21,7 +21,7 @@ export interface JobsOptions {
 
 /** The facade's jobs, and what the orchestrator alone asks of them. */
 export interface KeptJobs extends Jobs {
-  /** Writes a pull down before anybody lets go of it, so that it survives the daemon. `ended` resolves with its end. */
+  /** Writes a pull down before its call detaches, so that it survives the daemon. `ended` resolves with its end. */
   keepPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
   /**
    * Reads what earlier daemons left: ended jobs are there again, pulls that ran are started again by `startPull` under
@@ -57,7 +57,7 @@ const maxResultBytes = 8 * 1024 ** 2;
 /** A cancelled work that does not end within this is reported as still running. */
 const cancelBoundMs = 10_000;
 
-/** Keeps what calls have let go of, in memory and in `files`; a disk that is full costs survival, never a job. */
+/** Keeps detached operations, in memory and in `files`; a disk that is full costs survival, never a job. */
 export function createJobs(options: JobsOptions): KeptJobs {
   const { now, log, files, publish } = options;
   const entries = new Map<string, Entry>();
@@ -92,7 +92,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
       .then(
         () => {
           // The disk holds the texts: memory needs them no more.
-          if (entry.record === record) keepOnDiskAlone(entry);
+          if (entry.record === record) dropTexts(entry);
         },
         (error: unknown) =>
           log.warn(`job ${record.id} is not on disk and will not survive the daemon: ${reason(error)}`),
@@ -100,7 +100,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     entry.writing = writes.count(written);
   }
 
-  function keepOnDiskAlone(entry: Entry): void {
+  function dropTexts(entry: Entry): void {
     const { result, partial, ...rest } = entry.record;
     if (result === undefined && partial === undefined) return;
     entry.record = rest;
@@ -293,7 +293,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
         const entry = add(job);
         if (job.state !== "running") {
           entry.bytes = Buffer.byteLength(JSON.stringify(job));
-          keepOnDiskAlone(entry);
+          dropTexts(entry);
         } else if (job.pull !== undefined) {
           const { pull } = job;
           const start = async (): Promise<Readonly<Record<string, unknown>>> => {

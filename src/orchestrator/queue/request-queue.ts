@@ -70,7 +70,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
   function ask(): void {
     cancelTimer?.();
     cancelTimer = undefined;
-    letGo();
+    releaseAbandoned();
     if (waiters.all().length === 0) return;
     isDirty = true;
     if (!isRunning) void run();
@@ -86,14 +86,14 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       } catch (error) {
         // A defect must not leave anybody waiting for good.
         for (const waiter of waiters.all()) waiters.fail(waiter, error);
-        letGo();
+        releaseAbandoned();
       }
     }
     isRunning = false;
   }
 
-  /** Of what is held for those who left. */
-  function letGo(): void {
+  /** Releases what is held for waiters that have left. */
+  function releaseAbandoned(): void {
     const left = owed.filter(({ waiter }) => !waiters.has(waiter));
     owed = owed.filter((due) => !left.includes(due));
     for (const { use } of left) use.release();
@@ -127,7 +127,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
         give(due.waiter, due.use);
       }
       weigh();
-      letGo();
+      releaseAbandoned();
       const state = queueState(view());
       const decision = nextToServe(state);
       if (decision.kind === "wait") return rest(decision.untilMs);

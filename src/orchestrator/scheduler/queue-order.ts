@@ -205,8 +205,8 @@ function keptPatient(state: QueueState, { kind, position, overtakes }: Option): 
 function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
   const evictsNothing = state.models.get(request.model)?.evicts?.length === 0;
   const isQuiet = [...state.models.values()].every(({ running }) => running === 0);
-  const isAlone = isQuiet && state.nowMs >= returnEndMs(state);
-  return evictsNothing || isAlone || state.nowMs >= patienceEndMs(state, request);
+  const isUncontested = isQuiet && state.nowMs >= returnEndMs(state);
+  return evictsNothing || isUncontested || state.nowMs >= patienceEndMs(state, request);
 }
 
 /** Until when somebody who was answered just now may come again. */

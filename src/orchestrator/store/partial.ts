@@ -172,7 +172,7 @@ async function hold({ layout, now }: PartialOptions, hex: string, file: string):
   await beat();
   const timer = setInterval(() => void beat().catch(() => (isLost = true)), HEARTBEAT_MS);
   timer.unref();
-  const letGo = async () => {
+  const closeHandle = async () => {
     clearInterval(timer);
     await handle.close();
   };
@@ -182,18 +182,18 @@ async function hold({ layout, now }: PartialOptions, hex: string, file: string):
     isLost: () => isLost,
     async keep() {
       const { size: arrived } = await handle.stat();
-      await letGo();
+      await closeHandle();
       if (isLost) return;
       if (arrived === 0) await rm(file, { force: true });
       else await renameOver(file, layout.partialFile(hex), layout.platform);
     },
     async discard() {
-      await letGo();
+      await closeHandle();
       if (!isLost) await rm(file, { force: true });
     },
     async publish() {
       await handle.sync();
-      await letGo();
+      await closeHandle();
       if (isLost) throw new PullFailed("another process took over the download");
       await renameOver(file, layout.blobFile(hex), layout.platform);
       await syncFolder(layout.blobsFolder, layout.platform);

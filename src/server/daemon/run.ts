@@ -129,7 +129,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
       claim?.release();
       await daemon.closeClients("handover");
     } else {
-      // In this order: the calls let go of their operations before the brain ends those that are left.
+      // In this order: the calls detach from their operations before the brain ends those that are left.
       await Promise.all([daemon.closeClients(farewellOf(reason)), daemon.closeListeners()]);
       await brain.close({ isLeaving: !isStandalone && reason !== "restart" });
       claim?.release();

@@ -50,7 +50,7 @@ export interface HttpListener {
   /** `http://127.0.0.1:7411`; MCP is at `/mcp`, and at `/sse` for old clients. */
   readonly url: string;
   readonly tokenFile: string;
-  /** Ends every session and connection. Calls that ran are let go of as when their client disconnects. */
+  /** Ends every session and connection. Running calls end as when their client disconnects. */
   close(): Promise<void>;
 }
 

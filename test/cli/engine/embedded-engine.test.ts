@@ -51,14 +51,14 @@ describe.skipIf(process.platform !== "linux" || process.arch !== "x64")("the emb
   });
 
   it("leaves nothing half installed when it is interrupted", async () => {
-    const letGo = registry.holdBack();
+    const release = registry.holdBack();
     const interrupt = new AbortController();
     const installed = engine().install(() => undefined, interrupt.signal);
     const outcome = expect(installed).rejects.toThrow("Installing the embedded engine was cancelled");
     await registry.arrival("node-llama-cpp");
     interrupt.abort();
     await outcome;
-    letGo();
+    release();
     expect(await readdir(join(home, "engines"))).toEqual([]);
   });
 });

@@ -59,7 +59,7 @@ async function start(more: Partial<FrontOptions> = {}) {
     workingDirectory: "/",
     say: (text) => void said.push(text),
     loadRescue: () => Promise.reject(new Error("nothing may be started")),
-    serveAlone: () => Promise.reject(new Error("a daemon is there")),
+    serveStandalone: () => Promise.reject(new Error("a daemon is there")),
     openStreams: () => ({ input, output }),
     exit: (code) => (exitCode = code),
     ...more,

@@ -142,7 +142,7 @@ describe("a front", () => {
     expect(await server.next()).toMatchObject({ id: 0, result: {} });
     server.send(request(1, "tools/call", { name: "system_status", arguments: {} }));
     expect(await answerTo(server, 1)).toMatchObject({ result: { structuredContent: expect.any(Object) } });
-    expect(server.stderr()).toContain("serving this host alone");
+    expect(server.stderr()).toContain("running standalone");
     server.process.stdin?.end();
     expect(await server.exited).toBe(0);
   }, 30_000);
@@ -152,7 +152,7 @@ describe("a front", () => {
     const server = front();
     server.send(initialize);
     expect(await server.next()).toMatchObject({ id: 0, result: {} });
-    expect(server.stderr()).toMatch(/serving this host alone[^]* until the end\. Set OLLM_HOME/);
+    expect(server.stderr()).toMatch(/running standalone[^]* until the end\. Set OLLM_HOME/);
   }, 30_000);
 
   // Windows doesn't let the folder go.

@@ -69,11 +69,11 @@ describe("the relay when its host ends (13)", () => {
       ["end", "awaited"],
     ]);
 
-    const alone = createRecorded({ isConnected: false });
-    alone.host(call(1));
-    alone.relay.hostEnd();
-    alone.relay.failed("no daemon");
-    expect(alone.seen()).toMatchObject([
+    const recorded = createRecorded({ isConnected: false });
+    recorded.host(call(1));
+    recorded.relay.hostEnd();
+    recorded.relay.failed("no daemon");
+    expect(recorded.seen()).toMatchObject([
       ["<", { id: 1, error: { message: "no daemon" } }],
       ["end", "awaited"],
     ]);

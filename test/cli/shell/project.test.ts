@@ -61,9 +61,9 @@ describe("ollm project", () => {
     await writeFiles(folder, { ".ollm/project.yaml": "systemPrompt: Be brief.\n" });
     const refusing = terminal("n");
     expect(await trustProject(undefined, {}, refusing.io)).toBe(1);
-    const alone = terminal();
-    expect(await trustProject(undefined, {}, alone.io)).toBe(2);
-    expect(alone.said()).toContain("add --yes");
+    const untyped = terminal();
+    expect(await trustProject(undefined, {}, untyped.io)).toBe(2);
+    expect(untyped.said()).toContain("add --yes");
     const agreeing = terminal("y");
     expect(await trustProject(undefined, {}, agreeing.io)).toBe(0);
     expect(agreeing.questions[0]).toContain("> Be brief.");

@@ -106,8 +106,8 @@ describe("a comparison", () => {
     const { results } = await compare(createTestBrain([engine]), { models: "auto" });
     expect(results).toHaveLength(3);
     expect(results.map(({ model }) => model)).not.toContain(huge.name);
-    const alone = createTestBrain([createFakeEngine("ollama", [small])]);
-    const error = await failureOf(compare(alone, { models: "auto" }));
+    const single = createTestBrain([createFakeEngine("ollama", [small])]);
+    const error = await failureOf(compare(single, { models: "auto" }));
     expect(error.message).toContain(`only ${small.name}`);
   });
 

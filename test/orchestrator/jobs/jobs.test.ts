@@ -29,8 +29,8 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
   const call = new AbortController();
   const caller = { id: "1", client: "test", signal: call.signal } as CallerContext;
 
-  /** An operation that the test ends, let go of by its call; `text` is what it has written so far. */
-  function letGo(kind: OperationKind = "generate", text?: string) {
+  /** An operation that the test ends, detached from its call; `text` is what it has written so far. */
+  function detach(kind: OperationKind = "generate", text?: string) {
     let finish!: (result: unknown) => void;
     let fail!: (error: Error) => void;
     const operation = operations.start<unknown>({ kind, title: `${kind} a` }, (context) => {
@@ -47,7 +47,7 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
     const job = jobs.adopt(caller, { tool: "route_and_generate", operation, outcome, errorText });
     return { job, operation, finish: (result: unknown) => finish(result), fail: (error: Error) => fail(error) };
   }
-  return { jobs, operations, clock, logged, changes, files, caller, call, letGo };
+  return { jobs, operations, clock, logged, changes, files, caller, call, detach };
 }
 
 const restored = {
@@ -60,8 +60,8 @@ const noPulls = () => {
 
 describe("a job", () => {
   it("tells how far it is, and what it has written so far", async () => {
-    const { jobs, caller, letGo } = setUp();
-    const { job } = letGo("generate", "Once upon");
+    const { jobs, caller, detach } = setUp();
+    const { job } = detach("generate", "Once upon");
     await Promise.resolve();
     expect(await jobs.get(caller, job.id)).toMatchObject({
       state: "running",
@@ -75,8 +75,8 @@ describe("a job", () => {
   });
 
   it("ends with the tool's own answer, which is then on disk and not in memory", async () => {
-    const { jobs, caller, letGo, files } = setUp();
-    const { job, finish } = letGo();
+    const { jobs, caller, detach, files } = setUp();
+    const { job, finish } = detach();
     await Promise.resolve();
     finish("Paris");
     const ended = await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
@@ -90,8 +90,8 @@ describe("a job", () => {
   });
 
   it("that fails says why as its call would have, and keeps what it had written on disk, not in memory", async () => {
-    const { jobs, caller, letGo, files } = setUp();
-    const { job, fail } = letGo("generate", "Once upon");
+    const { jobs, caller, detach, files } = setUp();
+    const { job, fail } = detach("generate", "Once upon");
     await Promise.resolve();
     fail(new LoadFailed("no memory"));
     const failed = { state: "failed", error: "shown: no memory", partial: { text: "Once upon" } };
@@ -102,9 +102,9 @@ describe("a job", () => {
     expect((await jobs.get(caller, job.id)).partial).toBeUndefined();
   });
 
-  it("goes on when the call that let go of it ends, and ends when it is cancelled", async () => {
-    const { jobs, caller, call, letGo, operations } = setUp();
-    const { job } = letGo();
+  it("continues when the call that detached from it ends, and ends when it is cancelled", async () => {
+    const { jobs, caller, call, detach, operations } = setUp();
+    const { job } = detach();
     call.abort("disconnected");
     await Promise.resolve();
     expect(operations.running()).toHaveLength(1);
@@ -114,9 +114,9 @@ describe("a job", () => {
     expect(await jobs.cancel(other, job.id)).toMatchObject({ state: "cancelled" });
   });
 
-  it("is one job when two calls let go of one operation", async () => {
-    const { jobs, caller, letGo } = setUp();
-    const { job, operation } = letGo();
+  it("is one job when two calls detach from one operation", async () => {
+    const { jobs, caller, detach } = setUp();
+    const { job, operation } = detach();
     const outcome = Promise.reject(new Error("the second call's own"));
     const second = jobs.adopt(caller, { tool: "smart_load", operation, outcome, errorText: String });
     expect(second).toMatchObject({ id: job.id, tool: "route_and_generate" });
@@ -124,8 +124,8 @@ describe("a job", () => {
   });
 
   it("is waited for no longer than was asked, with its progress", async () => {
-    const { jobs, caller, letGo } = setUp();
-    const { job } = letGo();
+    const { jobs, caller, detach } = setUp();
+    const { job } = detach();
     await Promise.resolve();
     const messages: string[] = [];
     const onProgress = ({ message }: { message: string }) => void messages.push(message);
@@ -134,8 +134,8 @@ describe("a job", () => {
   });
 
   it("goes on when the call that waits for it is cancelled", async () => {
-    const { jobs, caller, letGo, operations } = setUp();
-    const { job } = letGo();
+    const { jobs, caller, detach, operations } = setUp();
+    const { job } = detach();
     const call = new AbortController();
     const waiting = jobs.wait({ ...caller, signal: call.signal }, job.id, { maxWaitMs: 60_000 });
     call.abort("cancelled");
@@ -144,8 +144,8 @@ describe("a job", () => {
   });
 
   it("that nobody knows is answered with the nearest one", async () => {
-    const { jobs, caller, letGo } = setUp();
-    const { job } = letGo();
+    const { jobs, caller, detach } = setUp();
+    const { job } = detach();
     const wrong = `${job.id.slice(0, -1)}x`;
     const error: unknown = await jobs.get(caller, wrong).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(UnknownJob);
@@ -154,8 +154,8 @@ describe("a job", () => {
   });
 
   it("is told of as it comes, moves on and ends", async () => {
-    const { jobs, caller, letGo, changes } = setUp();
-    const { job, finish } = letGo();
+    const { jobs, caller, detach, changes } = setUp();
+    const { job, finish } = detach();
     await Promise.resolve();
     finish("done");
     await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
@@ -164,8 +164,8 @@ describe("a job", () => {
   });
 
   it("is forgotten a day after its end, its file too", async () => {
-    const { jobs, caller, letGo, clock, files } = setUp();
-    const { job, finish } = letGo();
+    const { jobs, caller, detach, clock, files } = setUp();
+    const { job, finish } = detach();
     await Promise.resolve();
     finish("done");
     await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
@@ -178,9 +178,9 @@ describe("a job", () => {
   });
 
   it("goes on in memory when the disk is full, with a warning", async () => {
-    const { jobs, caller, letGo, files, logged } = setUp();
+    const { jobs, caller, detach, files, logged } = setUp();
     files.failWith = new Error("ENOSPC: no space left on device");
-    const { job, finish } = letGo();
+    const { job, finish } = detach();
     await Promise.resolve();
     finish("Paris");
     await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
@@ -190,9 +190,9 @@ describe("a job", () => {
   });
 
   it("makes room by its age when all are larger than allowed", async () => {
-    const { jobs, caller, letGo, clock } = setUp(undefined, { maxBytes: 1500 });
+    const { jobs, caller, detach, clock } = setUp(undefined, { maxBytes: 1500 });
     for (const text of ["first", "second", "third"]) {
-      const { job, finish } = letGo();
+      const { job, finish } = detach();
       await Promise.resolve();
       finish(text.padEnd(400));
       await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
@@ -205,7 +205,7 @@ describe("a job", () => {
 describe("jobs of an earlier daemon", () => {
   it("are there again with their answers", async () => {
     const first = setUp();
-    const { job, finish } = first.letGo();
+    const { job, finish } = first.detach();
     await Promise.resolve();
     finish("Paris");
     await first.jobs.wait(first.caller, job.id, { maxWaitMs: 5000 });
@@ -218,9 +218,9 @@ describe("jobs of an earlier daemon", () => {
 
   it("have failed when they were generating as it ended, whether it said goodbye or not", async () => {
     const killed = setUp();
-    const { job } = killed.letGo();
+    const { job } = killed.detach();
     const closed = setUp(killed.files);
-    const other = closed.letGo();
+    const other = closed.detach();
     await Promise.resolve();
     closed.jobs.suspend();
     await closed.operations.close();
@@ -251,7 +251,7 @@ describe("jobs of an earlier daemon", () => {
 
   it("don't take a name that is in another file", async () => {
     const first = setUp();
-    const { job } = first.letGo();
+    const { job } = first.detach();
     await expect.poll(() => first.files.texts.has(job.id)).toBe(true);
     first.files.texts.set("generate-0", first.files.texts.get(job.id) ?? "");
     first.files.texts.delete(job.id);

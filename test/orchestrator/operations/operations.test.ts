@@ -83,7 +83,7 @@ describe("operations", () => {
     operation.cancel();
   });
 
-  it("an operation that was let go of goes on until it is cancelled itself", async () => {
+  it("a detached operation continues until it is cancelled itself", async () => {
     const controlled = controlledWork();
     const operation = createOperations(() => 0).start(generate, controlled.work);
     const call = new AbortController();

@@ -320,10 +320,10 @@ function simulate(jobs: readonly Job[], slots: number) {
     );
     const runningOf = new Map<string, number>();
     for (const { caller } of running) runningOf.set(caller, (runningOf.get(caller) ?? 0) + 1);
-    const isAlone = slots === 1;
-    const mayLoad = load === undefined && (!isAlone || running.length === 0);
+    const isSingleSlot = slots === 1;
+    const mayLoad = load === undefined && (!isSingleSlot || running.length === 0);
     const state = { nowMs, maxOvertakeMs: 30_000, embeddedSlots: slots, mayLoad, waiting, models, runningOf };
-    const decision = isAlone && load !== undefined ? ({ kind: "wait" } as const) : nextToServe(state);
+    const decision = isSingleSlot && load !== undefined ? ({ kind: "wait" } as const) : nextToServe(state);
     waiting = afterDecision(waiting, decision, nowMs);
     if (decision.kind === "serve") {
       const endMs = nowMs + (answerMs[decision.model] ?? 0);

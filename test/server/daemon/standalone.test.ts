@@ -38,22 +38,22 @@ function raw(args: readonly string[]): RawServer {
 
 describe("a standalone server", () => {
   it("serves fronts while its own host reads nothing", async () => {
-    const alone = spawn(process.execPath, [builtCommand, "--standalone"], {
+    const standalone = spawn(process.execPath, [builtCommand, "--standalone"], {
       env: place.environment,
       stdio: ["pipe", "pipe", "ignore"],
     });
     try {
-      alone.stdin.write(`${JSON.stringify(initialize)}\n`);
+      standalone.stdin.write(`${JSON.stringify(initialize)}\n`);
       await place.until("the claim", () => claimGenerations(place.home).length === 1);
       // Together more than a pipe holds.
       for (let id = 1; id <= 50; id += 1) {
-        alone.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id, method: "tools/list" })}\n`);
+        standalone.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id, method: "tools/list" })}\n`);
       }
       const client = await front();
       expect((await client.callTool("system_status", {})).isError).not.toBe(true);
-      expect((await place.status()).pid).toBe(alone.pid);
+      expect((await place.status()).pid).toBe(standalone.pid);
     } finally {
-      alone.kill("SIGKILL");
+      standalone.kill("SIGKILL");
     }
   });
 
@@ -70,23 +70,23 @@ describe("a standalone server", () => {
   });
 
   it("serves fronts too; when it ends they start a daemon", async () => {
-    const alone = raw(["--standalone"]);
-    alone.send(initialize);
-    await alone.next();
+    const standalone = raw(["--standalone"]);
+    standalone.send(initialize);
+    await standalone.next();
     const client = await front();
     expect((await client.callTool("system_status", {})).isError).not.toBe(true);
-    expect(await place.status()).toMatchObject({ pid: alone.process.pid, isStandalone: true });
+    expect(await place.status()).toMatchObject({ pid: standalone.process.pid, isStandalone: true });
     expect((await place.status()).clients.map(({ client: name }) => name).toSorted()).toEqual(["raw", "test-legacy"]);
-    alone.process.stdin?.end();
-    expect(await alone.exited).toBe(0);
+    standalone.process.stdin?.end();
+    expect(await standalone.exited).toBe(0);
     expect((await client.callTool("system_status", {})).isError).not.toBe(true);
     expect((await place.status()).isStandalone).toBe(false);
   });
 
   it("can't be told to hand over", async () => {
-    const alone = raw(["--standalone"]);
-    alone.send(initialize);
-    await alone.next();
+    const standalone = raw(["--standalone"]);
+    standalone.send(initialize);
+    await standalone.next();
     expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the client") });
   });
 });

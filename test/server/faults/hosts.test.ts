@@ -19,7 +19,7 @@ describe("a home below a regular file", () => {
     host.send(call(1, "route_and_generate", { prompt: "Hi" }));
     expect(await host.next()).toMatchObject({ id: 1, result: { structuredContent: { text: "The sky is blue." } } });
     expect(host.stderr()).toContain(file);
-    expect(host.stderr()).toContain("alone");
+    expect(host.stderr()).toContain("standalone");
     host.process.stdin?.end();
     expect(await host.exited).toBe(0);
     expect(await readFile(file, "utf8")).toBe("");

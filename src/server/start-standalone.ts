@@ -3,7 +3,7 @@ import { version } from "../version.ts";
 import { serveClient } from "./daemon/serve-client.ts";
 import { runStandalone } from "./standalone.ts";
 
-/** What the rest of the program does for a start that is none, or fails. */
+/** What the program does when these are not a server.s flags, or when the start fails. */
 export interface Program {
   runProgram(words: readonly string[]): Promise<void>;
   fail(error: unknown): void;
@@ -13,10 +13,10 @@ export interface Program {
 export { serveClient };
 
 /**
- * `ollm --standalone` with the server's flags, as hosts start it. Words that are no flags of the server are the
- * program's, which tells what is wrong with them, with the nearest name.
+ * `ollm --standalone` with the server's flags, as hosts start it. Other
+ * arguments go to the program, which reports them with the nearest valid name.
  */
-export async function runAlone(words: readonly string[], program: () => Promise<Program>): Promise<void> {
+export async function startStandalone(words: readonly string[], program: () => Promise<Program>): Promise<void> {
   let flags: Flags;
   try {
     flags = parseFlags(words);

@@ -6,14 +6,14 @@ import {
 } from "@modelcontextprotocol/server";
 
 /** The open `subscriptions/listen` streams of one connection. The SDK keeps them to itself, and we must know. */
-export interface Listens {
-  /** The transport with an ear on it: streams are seen as they are acknowledged and as they end. */
+export interface ListenStreams {
+  /** Wraps the transport, to see streams as they are acknowledged and as they end. */
   tap(transport: Transport): Transport;
   /** Called with the URIs of each stream as it opens; the answer is called as it ends. Replaces who was told before. */
   onOpen(opened: (uris: readonly string[]) => () => void): void;
 }
 
-export function createListens(): Listens {
+export function createListenStreams(): ListenStreams {
   const open = new Map<RequestId, { readonly uris: readonly string[]; end: () => void }>();
   /** Asked for and not acknowledged; one that is cancelled before that leaves it again. */
   const opening = new Set<RequestId>();

@@ -7,17 +7,17 @@ import {
 import type { Writable } from "node:stream";
 import { textNoteOf } from "./text-notes.ts";
 
-export interface OutboxLimits {
+export interface SendQueueLimits {
   /** With this much unread the client is behind: what can wait does, and nothing more is asked of us. */
   readonly behindBytes: number;
   /** With this much unread it is given up. */
   readonly lostBytes: number;
 }
 
-export const outboxLimits: OutboxLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
+export const sendQueueLimits: SendQueueLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
 
-/** Messages on their way to one client, who may be slow to read them. */
-export interface Outbox {
+/** Messages being sent to one client, which may be slow to read them. */
+export interface SendQueue {
   /**
    * Writes a message in one piece. To a client that is behind, progress and changes are held instead: the newest of each
    * token, one of each address; they follow when it has caught up.
@@ -38,7 +38,7 @@ export interface Outbox {
  * | nothing left           | what was held is written, `onBehind(false)`                                    |
  * | over `lostBytes`       | `onLost`: the client does not read                                             |
  */
-export function createOutbox(
+export function createSendQueue(
   output: Writable,
   events: {
     readonly onBehind: (isBehind: boolean) => void;
@@ -46,8 +46,8 @@ export function createOutbox(
     /** Called whenever the last of what was written has left. */
     readonly onEmpty: () => void;
   },
-  { behindBytes, lostBytes }: OutboxLimits = outboxLimits,
-): Outbox {
+  { behindBytes, lostBytes }: SendQueueLimits = sendQueueLimits,
+): SendQueue {
   const held = new Map<string, JSONRPCMessage>();
   let isBehind = false;
   let unwritten = 0;

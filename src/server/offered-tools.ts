@@ -7,8 +7,8 @@ import type { OpenHome } from "./server-parts.ts";
 
 const all = (): readonly string[] => tools.map(({ name }) => name);
 
-/** The tools on offer to whoever has these settings, in this project. */
-export function offerOf({ callerSettings, project }: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
+/** The tools offered under these settings, in this project. */
+export function offeredTools({ callerSettings, project }: Pick<OpenHome, "callerSettings" | "project">): ToolsOnOffer {
   const ofProject = project?.settings.tools;
   return toolsOnOffer(all(), [
     { ...callerSettings.tools, where: " (ollm config show tools)" },
@@ -24,8 +24,8 @@ export function offerOf({ callerSettings, project }: Pick<OpenHome, "callerSetti
   ]);
 }
 
-/** Of a caller whose settings can't be read: the default set, so that the tools can say what is wrong. */
-export function plainOffer(): ToolsOnOffer {
+/** For a caller whose settings can't be read: the default set, so that the tools can report what is wrong. */
+export function defaultTools(): ToolsOnOffer {
   return toolsOnOffer(all(), [{ sets: ["default"], where: "" }]);
 }
 
@@ -37,7 +37,7 @@ export function isShell(client: string): boolean {
 /** Throws a `ProtocolError` for a tool that this caller is not offered, saying what hides it. */
 export function checkOffered(name: string, client: string, home: Pick<OpenHome, "callerSettings" | "project">): void {
   if (isShell(client)) return;
-  const { hidden } = offerOf(home);
+  const { hidden } = offeredTools(home);
   const by = hidden.get(name);
   if (by !== undefined) throw unknownTool(name, `it is ${by}`);
 }

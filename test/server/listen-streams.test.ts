@@ -1,6 +1,6 @@
 import { SUBSCRIPTION_ID_META_KEY, type JSONRPCMessage, type Transport } from "@modelcontextprotocol/server";
 import { describe, expect, it } from "vitest";
-import { createListens } from "../../src/server/listens.ts";
+import { createListenStreams } from "../../src/server/listen-streams.ts";
 
 /** A connection whose messages the test writes itself, and the streams that are seen on it. */
 function connection() {
@@ -9,18 +9,18 @@ function connection() {
     send: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
-  const listens = createListens();
-  const tapped = listens.tap(transport);
+  const listenStreams = createListenStreams();
+  const tapped = listenStreams.tap(transport);
   void tapped.start();
   const open: (readonly string[])[] = [];
-  listens.onOpen((uris) => {
+  listenStreams.onOpen((uris) => {
     open.push(uris);
     return () => void open.splice(open.indexOf(uris), 1);
   });
   const receive = (message: JSONRPCMessage): void => transport.onmessage?.(message);
   return {
     open,
-    listens,
+    listenStreams,
     close: () => transport.onclose?.(),
     ask: (id: number) => receive({ jsonrpc: "2.0", id, method: "subscriptions/listen", params: {} }),
     cancel: (requestId: number) =>
@@ -69,11 +69,11 @@ describe("listen streams on a connection", () => {
   });
 
   it("are told to whoever asks last", async () => {
-    const { open, ask, acknowledge, listens } = connection();
+    const { open, ask, acknowledge, listenStreams } = connection();
     ask(1);
     await acknowledge(1, "ollm://models");
     const later: (readonly string[])[] = [];
-    listens.onOpen((uris) => {
+    listenStreams.onOpen((uris) => {
       later.push(uris);
       return () => undefined;
     });

@@ -2,7 +2,7 @@ import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import { createServer as createNetServer, connect, type AddressInfo, type Socket } from "node:net";
 import { Writable } from "node:stream";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { createOutbox } from "../../src/server/outbox.ts";
+import { createSendQueue } from "../../src/server/send-queue.ts";
 import { createStdioTransport } from "../../src/server/stdio-transport.ts";
 import { eventually } from "../support/eventually.ts";
 
@@ -20,13 +20,13 @@ function slowReader() {
   });
   const states: boolean[] = [];
   const lost: number[] = [];
-  const outbox = createOutbox(
+  const queue = createSendQueue(
     output,
     { onBehind: (isBehind) => states.push(isBehind), onLost: (bytes) => lost.push(bytes), onEmpty: () => undefined },
     { behindBytes: 20_000, lostBytes: 60_000 },
   );
   return {
-    outbox,
+    queue,
     written,
     states,
     lost,
@@ -54,19 +54,19 @@ const updated = (uri: string): JSONRPCMessage => ({
   params: { uri },
 });
 
-describe("the outbox of a client that is behind", () => {
+describe("the queue of a client that is behind", () => {
   it("holds the newest progress of each token and one change of each address, and sends them when it has caught up", async () => {
-    const { outbox, written, states, read } = slowReader();
-    outbox.send(answer(1, 30_000));
+    const { queue, written, states, read } = slowReader();
+    queue.send(answer(1, 30_000));
     for (let value = 1; value <= 1_000; value += 1) {
-      outbox.send(progress("a", value));
-      outbox.send(progress(7, value));
-      outbox.send(updated("ollm://status/ram"));
-      outbox.send({ jsonrpc: "2.0", method: "notifications/resources/list_changed" });
+      queue.send(progress("a", value));
+      queue.send(progress(7, value));
+      queue.send(updated("ollm://status/ram"));
+      queue.send({ jsonrpc: "2.0", method: "notifications/resources/list_changed" });
     }
-    outbox.send(answer(2, 10));
+    queue.send(answer(2, 10));
     expect(states).toEqual([true]);
-    expect(outbox.isEmpty()).toBe(false);
+    expect(queue.isEmpty()).toBe(false);
     await read();
     expect(states).toEqual([true, false]);
     expect(written.slice(1)).toEqual([
@@ -76,24 +76,24 @@ describe("the outbox of a client that is behind", () => {
       updated("ollm://status/ram"),
       { jsonrpc: "2.0", method: "notifications/resources/list_changed" },
     ]);
-    await eventually(() => expect(outbox.isEmpty()).toBe(true));
+    await eventually(() => expect(queue.isEmpty()).toBe(true));
   });
 
   it("drops the progress of a call that has ended: it would come after its answer", async () => {
-    const { outbox, written, read } = slowReader();
-    outbox.send(answer(1, 30_000));
-    outbox.send(progress("a", 1));
-    outbox.forget("a");
+    const { queue, written, read } = slowReader();
+    queue.send(answer(1, 30_000));
+    queue.send(progress("a", 1));
+    queue.forget("a");
     await read();
     expect(written).toEqual([answer(1, 30_000)]);
   });
 
   it("gives the client up when it leaves too much unread", () => {
-    const { outbox, lost } = slowReader();
-    outbox.send(answer(1, 30_000));
-    outbox.send(answer(2, 20_000));
+    const { queue, lost } = slowReader();
+    queue.send(answer(1, 30_000));
+    queue.send(answer(2, 20_000));
     expect(lost).toEqual([]);
-    outbox.send(answer(3, 20_000));
+    queue.send(answer(3, 20_000));
     expect(lost).toHaveLength(1);
     expect(lost[0]).toBeGreaterThan(60_000);
   });
