@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { resolve } from "node:path";
 import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Run } from "./command-options.ts";
 
@@ -138,15 +138,22 @@ function addMemory(program: Command, run: Run): void {
         .description("load a model, making room if need be")
         .option("--context-size <tokens>", "at least this much context", wholeNumber(1, 100_000_000))
         .option("--dry-run", "only say whether it fits and what would be unloaded")
-        .option("--keep", "and keep it, as ollm keep does"),
+        .option("--pin", "and pin it, as ollm pin does")
+        .addOption(new Option("--keep", "the old name of --pin").hideHelp()),
       "model, engine, loaded, load_ms, plan",
     ),
     [
       ["ollm load qwen2.5-coder:7b --dry-run", "does it fit, and what would go?"],
-      ["ollm load smollm2:135m --context-size 8192 --keep", "and let nothing unload it"],
+      ["ollm load smollm2:135m --context-size 8192 --pin", "and keep it loaded"],
     ],
-  ).action((name: string, options: { contextSize?: number; dryRun?: boolean; keep?: boolean; json?: boolean }) =>
-    run(async (io) => (await import("./shell/ps.ts")).loadModel(name, options, io)),
+  ).action(
+    (
+      name: string,
+      { keep, ...options }: { contextSize?: number; dryRun?: boolean; pin?: boolean; keep?: boolean; json?: boolean },
+    ) =>
+      run(async (io) =>
+        (await import("./shell/ps.ts")).loadModel(name, { ...options, pin: options.pin === true || keep === true }, io),
+      ),
   );
 
   withExamples(
@@ -163,16 +170,17 @@ function addMemory(program: Command, run: Run): void {
     run(async (io) => (await import("./shell/ps.ts")).unloadModels(name, options, io)),
   );
 
-  for (const [action, description] of [
-    ["keep", "let nothing unload a model: neither others that need room, nor idle time"],
-    ["release", "take keep back"],
+  for (const [action, oldName, description] of [
+    ["pin", "keep", "keep a model loaded: neither other loads nor idle time unload it"],
+    ["unpin", "release", "let a pinned model be unloaded again"],
   ] as const) {
+    const pin = (name: string, options: JsonOption): Promise<void> =>
+      run(async (io) => (await import("./shell/ps.ts")).pinModel(action, name, options, io));
     withExamples(
       withJson(program.command(action).argument("<name>", "a model").description(description), "action, model"),
       [[`ollm ${action} smollm2:135m`, description.split(":")[0] ?? ""]],
-    ).action((name: string, options: JsonOption) =>
-      run(async (io) => (await import("./shell/ps.ts")).pinModel(action, name, options, io)),
-    );
+    ).action(pin);
+    program.command(oldName, { hidden: true }).argument("<name>").option("--json").action(pin);
   }
 
   withExamples(

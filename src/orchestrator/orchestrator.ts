@@ -240,7 +240,7 @@ export function createOrchestrator(world: World): Orchestrator {
     const held = found.filter((located) => !takesNoMemory(located));
     const [first] = held;
     if (first === undefined) {
-      throw new InvalidRequest(`${name} runs elsewhere: there is nothing to keep here`, {
+      throw new InvalidRequest(`${name} runs elsewhere: there is nothing to pin here`, {
         hint: "name a local model (list_models)",
       });
     }

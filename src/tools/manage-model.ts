@@ -45,17 +45,27 @@ const output = z.object({
     .optional(),
 });
 
+/** Old names of actions: accepted, and not published. */
+const oldActions: ReadonlyMap<unknown, string> = new Map([
+  ["keep", "pin"],
+  ["release", "unpin"],
+]);
+
 export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
   description:
-    "unload frees memory, keep pins, release unpins. delete: from disk, after asking or with confirm true. " +
+    "unload frees memory; pin keeps a model loaded. delete: from disk, after asking or with confirm true. " +
     "create: a variant of base.",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
   input: z.strictObject({
-    action: z.enum(["show", "delete", "unload", "unload_all", "keep", "release", "create"]),
+    // The JSON schema of a preprocessed value is that of its result: the old names are not in it.
+    action: z.preprocess(
+      (given) => oldActions.get(given) ?? given,
+      z.enum(["show", "delete", "unload", "unload_all", "pin", "unpin", "create"]),
+    ),
     model: z.string().min(1).optional(),
     confirm: z.boolean().optional(),
     base: z.string().min(1).optional(),
@@ -84,9 +94,9 @@ export const manageModel = defineTool({
         const unloaded = await orchestrator.unloadModels(caller, model, report);
         return { data: { action, model, unloaded: unloaded.map(unloadedData) } };
       }
-      case "keep":
-      case "release":
-        return { data: { action, model: await orchestrator.setPinned(caller, model, action === "keep") } };
+      case "pin":
+      case "unpin":
+        return { data: { action, model: await orchestrator.setPinned(caller, model, action === "pin") } };
       case "create": {
         const { base, system, parameters, adapter, confirm } = input;
         if (base === undefined) {
@@ -154,8 +164,8 @@ function summaryOf({ action, model, details, freed_bytes, unloaded, created }: z
     return `Unloaded ${names}`;
   }
   if (details !== undefined) return detailsText(model, details);
-  return action === "keep"
-    ? `${model} is pinned: once in memory it stays there until it is released or the daemon ends`
+  return action === "pin"
+    ? `${model} is pinned: once in memory it stays there until it is unpinned or the daemon exits`
     : `${model} is not pinned any more`;
 }
 

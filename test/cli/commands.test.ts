@@ -100,6 +100,25 @@ describe("createCommands", () => {
     await expect(page).toMatchFileSnapshot("../../docs/commands.md");
   });
 
+  it("accepts old names of commands and options, and shows them nowhere", async () => {
+    const old = ["keep", "release"];
+    const paths = shown(program).map(({ path }) => path);
+    expect(old.filter((name) => paths.includes(name))).toEqual([]);
+    expect(helpOf(program, 100)).not.toMatch(/\b(?:keep|release) \[/);
+    const load = shown(program).find(({ path }) => path === "load");
+    expect(load && helpOf(load.command, 100)).not.toContain("--keep");
+    let ran = 0;
+    const quiet = createCommands(() => Promise.resolve(void (ran += 1)));
+    for (const words of [
+      ["keep", "a:1b", "--json"],
+      ["release", "a:1b"],
+      ["load", "a:1b", "--keep"],
+    ]) {
+      await quiet.parseAsync(words, { from: "user" });
+    }
+    expect(ran).toBe(3);
+  });
+
   it("tells help that was asked for from wrong usage", async () => {
     const outcome = (...words: string[]) => {
       const quiet = createCommands(() => Promise.resolve()).configureOutput({

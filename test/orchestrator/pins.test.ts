@@ -38,7 +38,7 @@ describe("a pinned model", () => {
     expect(orchestrator.activity().pinned).toBe(0);
   });
 
-  it("that answered while it was pinned has the setting's keep-alive after its release", async () => {
+  it("that answered while it was pinned has the setting's keep-alive once it is unpinned", async () => {
     const { engine, generate, pin } = place();
     await generate({ model: small.name });
     await pin(small.name, true);
@@ -98,7 +98,7 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
   });
 
-  it("is named with the way to release it when it is why a model does not fit", async () => {
+  it("is named with the way to unpin it when it is why a model does not fit", async () => {
     const { engine, load, pin, orchestrator, caller } = place({}, 12 * gigabyte);
     await load(other.name);
     await pin(other.name, true);
@@ -109,7 +109,7 @@ describe("a pinned model", () => {
     await expect(refused).rejects.toBeInstanceOf(ModelDoesNotFit);
     await expect(refused).rejects.toThrow(/gemma3:4b is pinned/);
     await expect(refused).rejects.toMatchObject({
-      hint: expect.stringMatching(/^call manage_model with action release for gemma3:4b/) as string,
+      hint: expect.stringMatching(/^call manage_model with action unpin for gemma3:4b/) as string,
     });
     await pin(other.name, false);
     await load(large.name);
@@ -127,7 +127,7 @@ describe("a pinned model", () => {
     const ask = async () => (await brain.orchestrator.generate(caller, { prompt: "hi" })).follow(caller.signal);
     await expect(ask()).rejects.toMatchObject({
       message: "qwen2.5:14b (9.0 GB) does not fit in memory while nomic-embed-text:latest is pinned",
-      hint: "Call manage_model with action release for nomic-embed-text:latest.",
+      hint: "Call manage_model with action unpin for nomic-embed-text:latest.",
     });
   });
 
@@ -138,7 +138,7 @@ describe("a pinned model", () => {
     await expect(load(large.name)).rejects.not.toThrow(/pinned/);
   });
 
-  it("is unloaded and released by the user's word", async () => {
+  it("is unloaded and unpinned by the user's word", async () => {
     const { engine, load, pin, orchestrator, caller } = place();
     await load(small.name);
     await pin(small.name, true);
@@ -169,7 +169,7 @@ describe("a pinned model", () => {
 describe("model.keepAlive.models", () => {
   const keepAlive = { models: ["llama3*"] };
 
-  it("pins what it matches once that is loaded; released, until it is loaded anew", async () => {
+  it("pins what it matches once that is loaded; unpinned, until it is loaded anew", async () => {
     const { engine, load, pin, orchestrator, caller } = place({ model: { keepAlive } });
     await load(small.name);
     await load(other.name);

@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { toolEntry } from "../../src/server/tool-list.ts";
+import { manageModel } from "../../src/tools/manage-model.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";
 
@@ -8,7 +10,7 @@ describe("manage_model", () => {
   let connection: MemoryClient | undefined;
   afterEach(async () => connection?.close());
 
-  it("keeps and releases, and says what that means", async () => {
+  it("pins and unpins, and says what that means", async () => {
     const pinned: [string, boolean][] = [];
     const orchestrator = createFakeOrchestrator({
       setPinned: async (_caller, name, isPinned) => {
@@ -17,22 +19,40 @@ describe("manage_model", () => {
       },
     });
     connection = await connectMemoryClient(orchestrator);
-    expect(await connection.call("manage_model", { action: "keep", model: "smollm2:135m" })).toEqual({
+    expect(await connection.call("manage_model", { action: "pin", model: "smollm2:135m" })).toEqual({
       content: [
         {
           type: "text",
-          text: "smollm2:135m is pinned: once in memory it stays there until it is released or the daemon ends",
+          text: "smollm2:135m is pinned: once in memory it stays there until it is unpinned or the daemon exits",
         },
       ],
-      structuredContent: { action: "keep", model: "smollm2:135m" },
+      structuredContent: { action: "pin", model: "smollm2:135m" },
     });
-    expect(await connection.call("manage_model", { action: "release", model: "smollm2:135m" })).toMatchObject({
+    expect(await connection.call("manage_model", { action: "unpin", model: "smollm2:135m" })).toMatchObject({
       content: [{ text: "smollm2:135m is not pinned any more" }],
     });
     expect(pinned).toEqual([
       ["smollm2:135m", true],
       ["smollm2:135m", false],
     ]);
+  });
+
+  it.each([
+    ["keep", "pin"],
+    ["release", "unpin"],
+  ])("accepts %s, the old name of %s, and publishes only the new one", async (old, action) => {
+    connection = await connectMemoryClient(createFakeOrchestrator({ setPinned: async (_caller, name) => name }));
+    expect(await connection.call("manage_model", { action: old, model: "smollm2:135m" })).toMatchObject({
+      structuredContent: { action, model: "smollm2:135m" },
+    });
+    expect(manageModel.input.parse({ action: old })).toEqual({ action });
+    const entry = JSON.stringify(toolEntry(manageModel));
+    expect(entry).toContain(`"${action}"`);
+    expect(entry).not.toMatch(new RegExp(`\\b${old}\\b`));
+    const refused = await connection.call("manage_model", { action: "hold", model: "smollm2:135m" });
+    expect(JSON.stringify(refused.content)).toContain(
+      "must be one of show, delete, unload, unload_all, pin, unpin, create",
+    );
   });
 
   it("shows what is known of a model", async () => {

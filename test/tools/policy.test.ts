@@ -48,7 +48,7 @@ describe("the list of tools", () => {
         "list_models(query capability engine loaded_only verbose limit) Lists local models: size, whether loaded, whether they fit in memory now. verbose adds capabilities, context window, profiles and memory figures.",
         "pull_model(model from engine) Downloads a model by Ollama name (qwen2.5:7b) or hf.co/org/repo:quant, resuming; or imports the local GGUF in from. Installs the embedded engine when nothing else runs models. Calling again joins the one that runs.",
         "smart_load(model context_tokens keep_alive dry_run) Loads a model into memory ahead of use, unloading idle models when it would not fit. dry_run only answers whether it fits and what would make room. route_and_generate loads by itself.",
-        "manage_model(action model confirm base system parameters adapter) unload frees memory, keep pins, release unpins. delete: from disk, after asking or with confirm true. create: a variant of base.",
+        "manage_model(action model confirm base system parameters adapter) unload frees memory; pin keeps a model loaded. delete: from disk, after asking or with confirm true. create: a variant of base.",
         "remember(key value category scope tags pinned ttl force) Keeps something over sessions. The same key replaces its value.",
         "recall(key query category scope limit) Finds what was remembered, by key, or by what query means; else the newest.",
         "forget(key all category scope confirm) Removes a key, or all that match: after asking the user, or with confirm true.",

@@ -69,8 +69,8 @@ const commands: readonly ChatCommand[] = [
     actions: [
       ["NAME", "it answers from now on; auto: the best that fits"],
       ["list", "the models on this machine"],
-      ["keep [NAME]", "let nothing unload it"],
-      ["release [NAME]", "take keep back"],
+      ["pin [NAME]", "keep it loaded"],
+      ["unpin [NAME]", "let it be unloaded again"],
       ["unload [NAME]", "free its memory"],
     ],
     run: model,
@@ -290,6 +290,9 @@ async function model(rest: string, { talk, tool, data, io }: ChatContext): Promi
       return io.stdout(
         renderModels(await data<ModelListing>("list_models", { limit: allModels }), undefined, false, io),
       );
+    case "pin":
+    case "unpin":
+    // The old names of pin and unpin.
     case "keep":
     case "release":
     case "unload": {

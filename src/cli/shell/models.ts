@@ -93,12 +93,12 @@ export function noModels({ suggestion, unreachable = [] }: Omit<ModelListing, "m
 function stateOf(model: ModelRow): string {
   if (model.error !== undefined) return `error: ${model.error}`;
   if (model.stale_since !== undefined) return "engine is down";
-  const kept = model.is_pinned === true ? "kept" : undefined;
-  if (model.is_loaded) return ["loaded", kept].filter(Boolean).join(", ");
+  const pinned = model.is_pinned === true ? "pinned" : undefined;
+  if (model.is_loaded) return ["loaded", pinned].filter(Boolean).join(", ");
   if (model.fits === false) return "does not fit";
   const status = model.status === "installed" ? undefined : model.status;
   // A pin outlives the model's stay in memory: without a word here nobody would know of it.
-  return [status, kept].filter(Boolean).join(", ");
+  return [status, pinned].filter(Boolean).join(", ");
 }
 
 function isBad(model: ModelRow): boolean {

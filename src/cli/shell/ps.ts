@@ -72,7 +72,7 @@ function usedText({ last_used_at }: LoadedRow, nowMs: number): string {
 }
 
 function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string {
-  if (is_pinned === true) return "kept";
+  if (is_pinned === true) return "pinned";
   if (expires_at === undefined) return "";
   const seconds = (Date.parse(expires_at) - nowMs) / 1_000;
   // An engine that never unloads says so with a date of centuries ahead.
@@ -86,7 +86,7 @@ export function loadModel(
   options: {
     readonly contextSize?: number;
     readonly dryRun?: boolean;
-    readonly keep?: boolean;
+    readonly pin?: boolean;
     readonly json?: boolean;
   },
   io: CommandIo,
@@ -94,10 +94,10 @@ export function loadModel(
   return withSession(io, {}, async ({ call }) => {
     const input = { model: name, context_tokens: options.contextSize, dry_run: options.dryRun };
     const { structured, text } = await call<PlannedLoad>("smart_load", input);
-    const isKept = options.keep === true && options.dryRun !== true;
-    if (isKept) await call("manage_model", { action: "keep", model: name });
+    const isPinning = options.pin === true && options.dryRun !== true;
+    if (isPinning) await call("manage_model", { action: "pin", model: name });
     show(structured, options, io, (answer) =>
-      options.dryRun === true ? renderPlannedLoad(answer, io) : `${oneLine(text)}${isKept ? ", and kept" : ""}\n`,
+      options.dryRun === true ? renderPlannedLoad(answer, io) : `${oneLine(text)}${isPinning ? ", and pinned" : ""}\n`,
     );
     return options.dryRun === true && structured.plan?.fits === false ? 1 : 0;
   });
@@ -120,9 +120,9 @@ export function unloadModels(
   });
 }
 
-/** `ollm keep NAME`, `ollm release NAME`. */
+/** `ollm pin NAME`, `ollm unpin NAME`. */
 export function pinModel(
-  action: "keep" | "release",
+  action: "pin" | "unpin",
   name: string,
   options: { readonly json?: boolean },
   io: CommandIo,

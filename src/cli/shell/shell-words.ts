@@ -19,9 +19,9 @@ const words: readonly Word[] = [
   [/\b(?:call )?list_models(?:,| with) (?:verbose|capability \w+)/gi, "ollm models --verbose"],
   [/\b(?:call )?list_models \{[^}]*\}/gi, "ollm models --verbose"],
   [/\b(?:call )?list_models\b/gi, "ollm models"],
-  [/\b(?:call )?manage_model with action release for (?=\S+, (?!or\b))/gi, "ollm release NAME for each of "],
-  [/\b(?:call )?manage_model with action release for\b/gi, "ollm release"],
-  [/\b(?:call )?manage_model with action (keep|release|unload|show)\b/gi, "ollm $1"],
+  [/\b(?:call )?manage_model with action unpin for (?=\S+, (?!or\b))/gi, "ollm unpin NAME for each of "],
+  [/\b(?:call )?manage_model with action unpin for\b/gi, "ollm unpin"],
+  [/\b(?:call )?manage_model with action (pin|unpin|unload|show)\b/gi, "ollm $1"],
   [/\b(?:call )?manage_model (?:with )?unload_all\b/gi, "ollm unload --all"],
   [/\b(?:call )?manage_model with action delete\b/gi, "ollm rm"],
   [/\b(?:call )?manage_model\b/gi, "ollm rm"],
@@ -79,7 +79,7 @@ export function inShellWords(text: string): string {
 /** Commands that a chat has itself, and may be typed there. */
 const chatWords: readonly Word[] = [
   [/\bollm models(?: --verbose)?/g, "/model list"],
-  [/\bollm (keep|release|unload)(?! --all)\b/g, "/model $1"],
+  [/\bollm (pin|unpin|unload)(?! --all)\b/g, "/model $1"],
   [/\bollm memory (list|forget)\b/g, "/memory $1"],
   [/\bollm template (list|create)\b/g, "/template $1"],
   [/\bollm compare\b/g, "/compare"],

@@ -58,7 +58,7 @@ export function renderStatus(now: Status, io: CommandIo): string {
       name: "loaded",
       value:
         now.loaded
-          .map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " (kept)" : ""}`)
+          .map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " (pinned)" : ""}`)
           .join(", ") || "nothing",
     },
     ...now.engines.map(({ id, health, version, message, model_count }) => ({

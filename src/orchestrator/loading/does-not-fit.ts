@@ -57,9 +57,9 @@ export function doesNotFit(
     return method === "configured" ? predictedBytes + besideBytes <= freeBytes : model.sizeBytes <= largestBytes;
   });
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
-  const kept = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
+  const pins = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
   const remedies = [
-    ...(pinned.length === 0 ? [] : [`call manage_model with action release for ${pinned.join(", ")}`]),
+    ...(pinned.length === 0 ? [] : [`call manage_model with action unpin for ${pinned.join(", ")}`]),
     ...remediesOfContext(smallerTokens),
     ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
     ...(isCapped ? ["raise memory.maxBytes"] : []),
@@ -67,7 +67,7 @@ export function doesNotFit(
       ? [...(isCapped ? [] : ["free memory"]), ...(largestBytes > 0 ? [pullBelow(largestBytes)] : [])]
       : [`use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`]),
   ];
-  return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${kept}`, { hint: remedies.join(", or ") });
+  return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${pins}`, { hint: remedies.join(", or ") });
 }
 
 function pullBelow(bytes: number): string {

@@ -55,7 +55,7 @@ export function createPins(settings: () => Settings): Pins {
     isPinned,
     pin(name) {
       if (!settings().model.keepAlive.enabled) {
-        throw new InvalidRequest(`${name} can't be kept: model.keepAlive.enabled is false`, {
+        throw new InvalidRequest(`${name} can't be pinned: model.keepAlive.enabled is false`, {
           hint: "set model.keepAlive.enabled to true",
         });
       }

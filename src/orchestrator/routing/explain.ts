@@ -173,7 +173,7 @@ export function explainFailure(
         return {
           kind,
           message: `${held.model} (${formatBytes(held.sizeBytes)}) does not fit in memory${whilePinned(held)}`,
-          hint: `Call manage_model with action release for ${held.pinnedInTheWay?.join(", ")}.`,
+          hint: `Call manage_model with action unpin for ${held.pinnedInTheWay?.join(", ")}.`,
         };
       }
       return {

@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { chatWords } from "../../../src/cli/shell/chat-commands.ts";
 import type { DaemonHome } from "../../support/daemon-home.ts";
 import { lastPromptAt, makeShellHome, runBuilt } from "./built-shell.ts";
 
@@ -62,6 +63,19 @@ describe("chat without a terminal", () => {
     expect(stderr).toContain("ollm: Template echo needs text. Needed: text. Nobody can answer here\n");
     expect(stderr).toContain("files=PATH");
     expect(stderr).toContain("{{text}} in template line 1 is no variable: write {text}");
+  });
+
+  it("pins and unpins a model, also by the old names, which are not listed", async () => {
+    const pinned = "smollm2:135m is pinned: once in memory it stays there until it is unpinned or the daemon exits\n";
+    const unpinned = "smollm2:135m is not pinned any more\n";
+    const lines = ["pin", "unpin", "keep", "release"].map((action) => `/model ${action} smollm2:135m\n`);
+    const { stdout, stderr } = await ollm(["chat"], lines.join(""));
+    expect({ stdout, stderr }).toEqual({ stdout: pinned + unpinned + pinned + unpinned, stderr: "" });
+    const { stdout: help } = await ollm(["chat"], "/help\n");
+    expect(help).toContain("/model unpin [NAME]");
+    expect(help).not.toMatch(/\/model (?:keep|release)/);
+    expect(chatWords).toEqual(expect.arrayContaining(["/model pin", "/model unpin"]));
+    expect(chatWords.filter((word) => /keep|release/.test(word))).toEqual([]);
   });
 
   it("remembers under keys of several words, and forgets them", async () => {

@@ -53,8 +53,11 @@ const views: readonly (readonly string[])[] = [
   ["show", model],
   ["load", model, "--dry-run"],
   ["load", model],
-  ["keep", model],
+  ["pin", model],
   ["ps"],
+  ["unpin", model],
+  // The old names of pin and unpin.
+  ["keep", model],
   ["release", model],
   ["run", "--model", other, "--explain", "Hi"],
   ["run", "--model", `near${nasty}:7b`, "Hi"],

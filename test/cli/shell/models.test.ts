@@ -17,11 +17,11 @@ it("a pin is shown whether its model is in memory or not", () => {
     model("d:1b", {}),
   ];
   expect(renderModels({ models, total: 4 }, undefined, false, io)).toMatchInlineSnapshot(`
-    "NAME    SIZE  STATE         ENGINE
-    a:1b  1.0 GB  loaded, kept  ollama
-    b:1b  1.0 GB  kept          ollama
-    c:1b  1.0 GB  loaded        ollama
-    d:1b  1.0 GB                ollama
+    "NAME    SIZE  STATE           ENGINE
+    a:1b  1.0 GB  loaded, pinned  ollama
+    b:1b  1.0 GB  pinned          ollama
+    c:1b  1.0 GB  loaded          ollama
+    d:1b  1.0 GB                  ollama
     "
   `);
 });

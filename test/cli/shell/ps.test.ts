@@ -15,7 +15,7 @@ it("loaded models are shown with how long they stay and when they were last used
   const ram = { total_bytes: 32e9, available_bytes: 18e9, swap_used_bytes: 0, loaded };
   expect(renderLoaded(ram, io, nowMs)).toMatchInlineSnapshot(`
     "NAME        MEMORY  UNTIL      USED           CONTEXT  ENGINE
-    a:1b        1.5 GB  kept       2 h 0 min ago     4096  ollama
+    a:1b        1.5 GB  pinned     2 h 0 min ago     4096  ollama
     b:7b        5.0 GB  in 10 min  5 min ago         8192  ollama
     c:3b        2.0 GB  in 15 min  now               4096  llama-cpp
     foreign:8b  5.0 GB  always                             ollama

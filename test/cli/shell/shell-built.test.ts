@@ -73,15 +73,15 @@ describe("models", () => {
     expect(home.ollama.models.has("big:7b")).toBe(false);
   });
 
-  it("are loaded, kept, shown and unloaded", async () => {
+  it("are loaded, pinned, shown and unloaded", async () => {
     expect((await ollm(["load", "smollm2:135m", "--dry-run"])).stdout).toMatch(/^smollm2:135m fits\n {2}available /);
     expect((await ollm(["ps"])).stdout).toMatch(/^Nothing is loaded\.\n/);
-    expect((await ollm(["load", "smollm2:135m", "--keep"])).stdout).toMatch(
-      /^Loaded smollm2:135m in [\d.]+ m?s, and kept\n/,
+    expect((await ollm(["load", "smollm2:135m", "--pin"])).stdout).toMatch(
+      /^Loaded smollm2:135m in [\d.]+ m?s, and pinned\n/,
     );
     const { loaded } = JSON.parse((await ollm(["ps", "--json"])).stdout) as { loaded: unknown };
     expect(loaded).toMatchObject([{ name: "smollm2:135m", engine: "ollama", is_pinned: true }]);
-    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +kept/);
+    expect((await ollm(["ps"])).stdout).toMatch(/smollm2:135m +\S+ \S+ +pinned/);
     expect((await ollm(["unload", "--all"])).stdout).toMatch(/^Unloaded smollm2:135m/);
     expect(await ollm(["unload"])).toMatchObject({ code: 2, stdout: "" });
     expect((await ollm(["show", "smollm2:135m"])).stdout).toMatch(/^name +smollm2:135m\n/);

@@ -25,8 +25,8 @@ describe("what tools say to assistants", () => {
       "ollm pull NAME gets one; ollm models names a model that fits.",
     ],
     [
-      "call manage_model with action release for a:1, b:2, or lower context_tokens",
-      "ollm release NAME for each of a:1, b:2, or lower --context-size",
+      "call manage_model with action unpin for a:1, b:2, or lower context_tokens",
+      "ollm unpin NAME for each of a:1, b:2, or lower --context-size",
     ],
     [
       'Call smart_load with model "a:1" and dry_run to see the numbers, or pull_model with a smaller one.',

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { renderStatus } from "../../../src/cli/shell/status.ts";
 import { silentIo as io } from "../../support/silent-io.ts";
 
-it("every warning is shown once, and what is loaded with whether it is kept", () => {
+it("every warning is shown once, and what is loaded with whether it is pinned", () => {
   const warning = "the processor has 3.0 times the work it can do at once: models will be slow";
   const now = {
     version: "1.2.3",
@@ -19,7 +19,7 @@ it("every warning is shown once, and what is loaded with whether it is kept", ()
   };
   expect(renderStatus(now, io)).toMatchInlineSnapshot(`
     "memory   18.0 GB of 32.0 GB available
-    loaded   a:1b 1.5 GB (kept), b:7b 5.0 GB
+    loaded   a:1b 1.5 GB (pinned), b:7b 5.0 GB
     ollama   ok; 0.33.0; 2 models
     privacy  local only; 0 prompts left this machine
     home     /home/ann/.ollm (version 1.2.3)

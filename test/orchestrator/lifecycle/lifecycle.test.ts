@@ -115,7 +115,7 @@ describe("a pinned model", () => {
     expect(await warnings()).toEqual([]);
   });
 
-  it("that was released while it was gone stays away", async () => {
+  it("that was unpinned while it was gone stays away", async () => {
     const { engine, time, load, pin, warnings } = place();
     await load(small.name);
     await pin(small.name);

@@ -104,7 +104,7 @@ describe("the hierarchy", () => {
       failure: {
         kind: "memory",
         message: "llama3.1:70b (40.0 GB) does not fit in memory while bge-m3, llava:7b are pinned",
-        hint: "Call manage_model with action release for bge-m3, llava:7b.",
+        hint: "Call manage_model with action unpin for bge-m3, llava:7b.",
       },
     });
   });

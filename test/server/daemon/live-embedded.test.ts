@@ -79,13 +79,13 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
     const file = path.join(place.folder, "tiny.gguf");
     await writeTinyGguf(file);
     await connected.callTool("pull_model", { model: "tiny", from: file });
-    await connected.callTool("manage_model", { action: "keep", model: "tiny" });
+    await connected.callTool("manage_model", { action: "pin", model: "tiny" });
     await connected.callTool("smart_load", { model: "tiny" });
     const [pid = 0] = await children();
     const loadedAt = performance.now();
     await place.until("twice its time", () => performance.now() - loadedAt > 2_000);
     expect(isRunning(pid)).toBe(true);
-    await connected.callTool("manage_model", { action: "release", model: "tiny" });
+    await connected.callTool("manage_model", { action: "unpin", model: "tiny" });
     await place.until("the end of its process", () => !isRunning(pid));
   });
 });

@@ -173,14 +173,14 @@ describe("a change of config.yaml", () => {
   it("pins and releases what a user keeps, and the daemon counts it", async () => {
     const client = await front();
     await client.callTool("smart_load", { model: model.name });
-    const kept = await client.callTool("manage_model", { action: "keep", model: model.name });
-    expect(kept.structuredContent).toEqual({ action: "keep", model: model.name });
+    const pinned = await client.callTool("manage_model", { action: "pin", model: model.name });
+    expect(pinned.structuredContent).toEqual({ action: "pin", model: model.name });
     const status = await client.callTool("system_status", {});
     expect(status.structuredContent).toMatchObject({ loaded: [{ name: model.name, is_pinned: true }] });
     const sent = () =>
       place.ollama.requests.map(({ body }) => body["keep_alive"]).findLast((each) => each !== undefined);
     expect(sent()).toBe(-1);
-    await client.callTool("manage_model", { action: "release", model: model.name });
+    await client.callTool("manage_model", { action: "unpin", model: model.name });
     // Up to a twentieth longer, by what losing it would cost.
     expect(Number(sent())).toSatisfy((seconds: number) => seconds >= 900 && seconds <= 945, "about 900 s");
     await write({ more: "model: {keepAlive: {models: [smollm*]}}\n" });
