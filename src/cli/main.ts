@@ -5,9 +5,8 @@ import { runFront } from "./front/front.ts";
 import { isServerCall } from "./front/server-flags.ts";
 
 /**
- * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the daemon needs nothing but the front,
- * which it holds.
- * All else lies in other files of `dist/`, loaded when it is asked for.
+ * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the daemon needs nothing but the
+ * front, which it holds. All else lies in other files of `dist/`, loaded when it is asked for.
  */
 const words = process.argv.slice(2);
 

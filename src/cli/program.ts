@@ -6,9 +6,9 @@ import { build, version } from "../version.ts";
 import { errorText, terminalText } from "./terminal-text.ts";
 
 /**
- * Everything the command `ollm` does but being a host's stdio server through the daemon: `words` are its arguments. Thin:
- * what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve. Exit codes:
- * 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
+ * Everything the command `ollm` does but being a host's stdio server through the daemon: `words` are its arguments.
+ * Thin: what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve. Exit
+ * codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
  */
 export async function runProgram(words: readonly string[]): Promise<void> {
   try {

@@ -20,9 +20,9 @@ import { parseJson } from "../orchestrator/text/parse-json.ts";
  * | ----------- | --------------------------------------------------------------------- | ----------------------------- |
  * | `absent`    | no claim, or the newest one has ended                                 | no                            |
  * | `dead`      | nobody listens on the claim's socket                                  | no                            |
- * | `gone`      | the socket's file is missing                                          | yes: it heals within a second |
+ * | `gone`      | the socket's file is missing                                          | yes: it heals within 1 s |
  * | `silent`    | it took the connection and gave no answer in time, or closed it       | yes                           |
- * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps, but it isn't ours    |
+ * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps; it isn't ours    |
  */
 export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
 
@@ -61,8 +61,8 @@ const maxKnockBytes = 4_096;
 const maxHelloBytes = 1024 * 1024;
 
 /**
- * Connects to the daemon of `home` and says hello, once the daemon has proved that it can read the home's token and named
- * the same home. Throws `DaemonUnreachable`, and `InvalidConfig` for a home that other users could have changed.
+ * Connects to the daemon of `home` and says hello, once the daemon has proved that it can read the home's token and
+ * named the same home. Throws `DaemonUnreachable`, and `InvalidConfig` for a home that other users could have changed.
  */
 export async function connectDaemon(
   home: string,
@@ -91,7 +91,9 @@ export async function connectDaemon(
   return { socket, introduction, claim, welcome };
 }
 
-/** Whether the process of a claim lives and is ours: resolves when it proves itself, throws `DaemonUnreachable` if not. */
+/**
+ * Whether the process of a claim lives and is ours: resolves when it proves itself, throws `DaemonUnreachable` if not.
+ */
 export async function probeClaim(home: string, claim: ClaimRecord, timeoutMs: number): Promise<void> {
   const { socket } = await knock(home, claim, timeoutMs);
   socket.destroy();
@@ -261,8 +263,8 @@ interface Proofs {
 type MakeProofs = (frontNonce: string, daemonNonce: string, home: string) => Proofs;
 
 /**
- * HMAC-SHA-256 over both nonces and the home; its first half is the daemon's proof, its second half the front's, 128 bits
- * each, and neither tells the other. One hash and not two: V8 would take so much hashing as a reason to start its
+ * HMAC-SHA-256 over both nonces and the home; its first half is the daemon's proof, its second half the front's, 128
+ * bits each, and neither tells the other. One hash and not two: V8 would take so much hashing as a reason to start its
  * optimizing compiler, which costs a front 4 MB. The token's part is done before the nonces are known. Usable once.
  */
 function proofsUnder(token: string): MakeProofs {

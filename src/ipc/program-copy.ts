@@ -5,9 +5,9 @@ import { randomHex } from "./random.ts";
 import { ensureRunFolder, runFolder } from "./run-folder.ts";
 
 /**
- * The daemon's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files from
- * under a running daemon. Whole or absent, also when several processes copy at once. One whose bytes are not those of `program`
- * is replaced before anything of it runs. Returns the folder.
+ * The daemon's own copy of the program, `OLLM_HOME/run/<version>`, made once: an upgrade in place doesn't pull files
+ * from under a running daemon. Whole or absent, also when several processes copy at once. One whose bytes are not those
+ * of `program` is replaced before anything of it runs. Returns the folder.
  *
  * `keep` are versions whose copies stay; other copies, of daemons long gone, are removed when a new one is made.
  */

@@ -10,9 +10,9 @@ import type { NextStep } from "../orchestrator/next-step.ts";
  * | 4    | daemon → front | `Welcome`                                                                           |
  *
  * HMAC-SHA-256 under the home's token over both nonces and the home proves both: the daemon shows its first half, the
- * front its second. The front says nothing of itself before the daemon has proved itself, and may send what follows right
- * behind its hello. With purpose `mcp`, MCP messages follow; `Farewell` may come between them. With `http` the connection
- * is the lease: its end closes the listener.
+ * front its second. The front says nothing of itself before the daemon has proved itself, and may send what follows
+ * right behind its hello. With purpose `mcp`, MCP messages follow; `Farewell` may come between them. With `http` the
+ * connection is the lease: its end closes the listener.
  */
 export interface Knock {
   readonly ollm: 1;
@@ -88,7 +88,10 @@ export interface DaemonStatus {
   readonly problems?: readonly string[];
   /** Why `config.yaml` as it is now is not obeyed, and what holds instead; absent while it is. */
   readonly settingsProblem?: string;
-  /** Settings that the daemon's own variables and flags set, before the file: path to name. Absent until it has read them. */
+  /**
+   * Settings that the daemon's own variables and flags set, before the file: path to name. Absent until it has read
+   * them.
+   */
   readonly fixedSettings?: Readonly<Record<string, string>>;
   /** Their values, passwords masked. */
   readonly fixedValues?: Readonly<Record<string, unknown>>;
@@ -100,8 +103,8 @@ export interface Farewell {
   /** `handover`: a newer daemon comes; wait for it before starting one. */
   readonly reason: "handover" | "stop" | "idle";
   /**
-   * Ids of the requests that this daemon has read and not answered. Whatever else is open it has never seen, so the next
-   * one may be asked. Absent: nothing is known.
+   * Ids of the requests that this daemon has read and not answered. Whatever else is open it has never seen, so the
+   * next one may be asked. Absent: nothing is known.
    */
   readonly unanswered?: readonly (string | number)[];
 }

@@ -21,7 +21,9 @@ export function freshSocketPath(home: string, platform: NodeJS.Platform = proces
   return Buffer.byteLength(path) <= maxSocketPathBytes ? path : sharedSocketPath(home);
 }
 
-/** A fresh socket path outside the home; throws `DaemonUnavailable` when the folder below /tmp is not this user's alone. */
+/**
+ * A fresh socket path outside the home; throws `DaemonUnavailable` when the folder below /tmp is not this user's alone.
+ */
 function sharedSocketPath(home: string): string {
   return join(sharedFolder(process.getuid?.() ?? 0), `${shortHash(home)}-${randomHex(4)}.sock`);
 }

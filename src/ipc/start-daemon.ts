@@ -40,9 +40,9 @@ export const deathsToReport = 3;
 
 /**
  * Starts a daemon of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
- * one that another process started meanwhile, answers. Daemons that died within the last minute before they had answered
- * anything delay it: 0, 0.25, 1, then 4 s. Throws `DaemonUnavailable` that names the daemon's log, or what to do about a full disk, and
- * `InvalidConfig` for a home that other users could have changed.
+ * one that another process started meanwhile, answers. Daemons that died within the last minute before they had
+ * answered anything delay it: 0, 0.25, 1, then 4 s. Throws `DaemonUnavailable` that names the daemon's log, or what to
+ * do about a full disk, and `InvalidConfig` for a home that other users could have changed.
  */
 export async function startDaemon(options: StartOptions): Promise<ClaimRecord> {
   const { signal, say } = options;
@@ -105,7 +105,10 @@ function turnFile(home: string): string {
   return join(runFolder(home), "starting");
 }
 
-/** Removes the turn of a front that was killed. Two fronts that see it at once may both start a daemon, as after the wait. */
+/**
+ * Removes the turn of a front that was killed. Two fronts that see it at once may both start a daemon, as after the
+ * wait.
+ */
 function isTurnLeftBehind(home: string): boolean {
   try {
     const [, pid] = /^(\d+)\n$/.exec(readOwnFile(turnFile(home))) ?? [];
@@ -171,9 +174,8 @@ function spawnDaemon(home: string, log: string, options: StartOptions, keep: rea
 }
 
 /**
- * The claim of a living daemon of another generation than `generation`: a later one, or a lower one where that was a far
- * number. A child that has ended may have lost the race
- * for the home, so the winner gets its second to show itself.
+ * The claim of a living daemon of another generation than `generation`: a later one, or a lower one where that was a
+ * far number. A child that has ended may have lost the race for the home, so the winner gets its second to show itself.
  */
 async function daemonAfter(
   home: string,

@@ -27,7 +27,9 @@ export async function daemonNotes(home: string, change: ConfigChange, io: Comman
   return [`not in force: the daemon was started with ${winner[1]}; ollm daemon restart without it`];
 }
 
-/** Where a daemon that holds the home obeys something else than a shell like this would; nothing where there is none. */
+/**
+ * Where a daemon that holds the home obeys something else than a shell like this would; nothing where there is none.
+ */
 export async function differences(
   home: string,
   settings: ReturnType<typeof shownSettings>,

@@ -29,7 +29,10 @@ export interface ListenerLease {
 const connectMs = 3_000;
 const releaseMs = 2_000;
 
-/** Asks the daemon of `home`, started when there is none, for an HTTP listener. Throws `DaemonUnavailable` with what it answered. */
+/**
+ * Asks the daemon of `home`, started when there is none, for an HTTP listener. Throws `DaemonUnavailable` with what it
+ * answered.
+ */
 export async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
   const { socket, welcome } = await reachDaemon(request);
   const said = await welcome;

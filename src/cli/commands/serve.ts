@@ -18,15 +18,18 @@ export interface ServeOptions {
   readonly isWithoutToken?: boolean;
 }
 
-/** Waits between attempts to open the listener again when the daemon is gone: 9 s in all, and a port that is being freed. */
+/**
+ * Waits between attempts to open the listener again when the daemon is gone: 9 s in all, and a port that is being
+ * freed.
+ */
 const retryMs: readonly number[] = [0, 250, 500, 1_000, 2_000, 5_000];
 /** A listener that was open for so long gets all its attempts anew. */
 const settledMs = 60_000;
 
 /**
- * `ollm serve`: serves MCP over HTTP from the daemon until SIGTERM or SIGINT, which end it with exit
- * code 0. When the daemon dies or is replaced the listener is opened again at the next one, under the same address. Answers
- * 1 when it can't be, or when the daemon was stopped on purpose.
+ * `ollm serve`: serves MCP over HTTP from the daemon until SIGTERM or SIGINT, which end it with exit code 0. When the
+ * daemon dies or is replaced the listener is opened again at the next one, under the same address. Answers 1 when it
+ * can't be, or when the daemon was stopped on purpose.
  */
 export async function serve(options: ServeOptions, io: CommandIo): Promise<number> {
   const interrupt = new AbortController();

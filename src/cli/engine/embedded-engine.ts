@@ -18,8 +18,8 @@ export type EngineState =
 export interface EmbeddedEngine {
   look(): Promise<EngineState>;
   /**
-   * Downloads and tries it; at once when it is there. No daemon is needed, and one that lives may be installing too: the
-   * second waits for the first. Throws `OrchestratorError`, `Cancelled` among them when `signal` ends it.
+   * Downloads and tries it; at once when it is there. No daemon is needed, and one that lives may be installing too:
+   * the second waits for the first. Throws `OrchestratorError`, `Cancelled` among them when `signal` ends it.
    */
   install(report: (message: string, fraction: number | undefined) => void, signal: AbortSignal): Promise<void>;
 }

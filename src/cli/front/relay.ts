@@ -60,7 +60,9 @@ interface OpenRequest {
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
-/** As the stdio transport does when a host closes; the daemon may only be starting. Below the 2 s in which we must end. */
+/**
+ * As the stdio transport does when a host closes; the daemon may only be starting. Below the 2 s in which we must end.
+ */
 const drainMs = 1_500;
 const handoverPatienceMs = 5_000;
 /** A daemon that dies at once whoever connects is started anew only when somebody needs it. */

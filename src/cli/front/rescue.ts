@@ -13,7 +13,10 @@ export interface RescueOptions extends Pick<StartOptions, "home" | "program" | "
 
 /** What a front needs when no daemon answers; a file of its own, because most starts find one. */
 export interface Rescue {
-  /** Why no daemon can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing; throws as `requireTrustedHome`. */
+  /**
+   * Why no daemon can hold this home, ever: it can't be written, or sockets can't be made. Makes what is missing;
+   * throws as `requireTrustedHome`.
+   */
   whyUnusable(home: string): Promise<string | undefined>;
   /** Resolves when a daemon answers, ours or somebody else's. Throws `DaemonUnavailable` that names the log. */
   start(options: RescueOptions): Promise<void>;

@@ -11,8 +11,8 @@ const valueFlags: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a command line means "be a host's stdio server through the daemon": nothing but the server's own flags, and no
- * person at a terminal. Commands, `--standalone`, `--help` and whatever is wrong belong to the program.
+ * Whether a command line means "be a host's stdio server through the daemon": nothing but the server's own flags, and
+ * no person at a terminal. Commands, `--standalone`, `--help` and whatever is wrong belong to the program.
  */
 export function isServerCall(words: readonly string[], isTerminal: () => boolean): boolean {
   if (words.length === 0) return !isTerminal();

@@ -15,7 +15,10 @@ export function pullModel(name: string, options: PullFlags, io: CommandIo): Prom
   return pull({ model: name, engine: options.engine }, onInterrupt, options, io);
 }
 
-/** `ollm import FILE NAME`: takes a GGUF (absolute path) into the model store, through the daemon, which alone writes to it. */
+/**
+ * `ollm import FILE NAME`: takes a GGUF (absolute path) into the model store, through the daemon, which alone writes to
+ * it.
+ */
 export function importModel(
   file: string,
   name: string,

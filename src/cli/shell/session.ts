@@ -94,7 +94,10 @@ export interface SessionOptions {
 /** A call that takes longer shows `working ...`. */
 const workingDelayMs = 700;
 
-/** Runs `work` with a connection to the daemon, starting one where there is none. Answers the exit code; never throws ours. */
+/**
+ * Runs `work` with a connection to the daemon, starting one where there is none. Answers the exit code; never throws
+ * ours.
+ */
 export async function withSession(
   io: CommandIo,
   options: SessionOptions,

@@ -92,7 +92,10 @@ export async function callerSettingsFrom(from: {
   };
 }
 
-/** Models are shared: what one takes, how long it stays, how many it answers is the daemon's; other options are the caller's. */
+/**
+ * Models are shared: what one takes, how long it stays, how many it answers is the daemon's; other options are the
+ * caller's.
+ */
 function daemonPart(
   own: Settings["models"],
   obeyed: Settings["models"],

@@ -1,8 +1,8 @@
 import * as z from "zod";
 
 /**
- * Who may set a setting: `daemon` (the process that holds the home), `caller` (each connection its own), `request` (also
- * a tool's input). `.meta({ scope })` of the schema says it.
+ * Who may set a setting: `daemon` (the process that holds the home), `caller` (each connection its own), `request`
+ * (also a tool's input). `.meta({ scope })` of the schema says it.
  */
 export type Scope = "daemon" | "caller" | "request";
 

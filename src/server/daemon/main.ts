@@ -15,8 +15,8 @@ const exitBoundMs = 2_500;
 const rotationLookMs = 60_000;
 
 /**
- * The daemon process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/daemon.log`, to which whoever started
- * it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
+ * The daemon process: holds `OLLM_HOME` until nobody needs it. Its stderr is `logs/daemon.log`, to which whoever
+ * started it has connected it. Resolves once it serves; ends the process with 1 when somebody else holds the home.
  */
 export async function runDaemon(
   program: { readonly version: string; readonly build: string },
