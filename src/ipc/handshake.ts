@@ -16,13 +16,13 @@ import { parseJson } from "../orchestrator/text/parse-json.ts";
 /**
  * Why a daemon could not be reached:
  *
- * | reason      | what was seen                                                         | may it still live?            |
- * | ----------- | --------------------------------------------------------------------- | ----------------------------- |
- * | `absent`    | no claim, or the newest one has ended                                 | no                            |
- * | `dead`      | nobody listens on the claim's socket                                  | no                            |
+ * | reason      | what was seen                                                         | may it still live?       |
+ * | ----------- | --------------------------------------------------------------------- | ------------------------ |
+ * | `absent`    | no claim, or the newest one has ended                                 | no                       |
+ * | `dead`      | nobody listens on the claim's socket                                  | no                       |
  * | `gone`      | the socket's file is missing                                          | yes: it heals within 1 s |
- * | `silent`    | it took the connection and gave no answer in time, or closed it       | yes                           |
- * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps; it isn't ours    |
+ * | `silent`    | it took the connection and gave no answer in time, or closed it       | yes                      |
+ * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps; it isn't ours   |
  */
 export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "untrusted";
 
