@@ -44,7 +44,7 @@ export const startup: Bench = {
         process.platform === "win32" ? `\\\\.\\pipe\\ollm-bench-${process.pid}` : join(folder, "echo.sock");
       await writeFile(bare, bareProgram);
       await writeFile(small, twoLineFront(socket));
-      // The reference is a program in a file, as hosts start them; without reading one, Node is a tenth quicker.
+      // The reference is a program in a file, as clients start them; without reading one, Node is a tenth quicker.
       const programs = [
         { program: "bare Node", args: [bare], environment },
         { program: "bare Node, --eval", args: ["--input-type=module", "--eval", bareProgram], environment },
@@ -127,7 +127,7 @@ async function timeFirstAnswer(args: readonly string[], environment: Record<stri
     const residentBytes = await residentBytesOf(child.pid ?? 0);
     return { ms, ...(residentBytes !== undefined && { residentBytes }) };
   } finally {
-    // As a host ends it: a server that is killed leaves a death behind, which the next start would have to look into.
+    // As a client ends it: a server that is killed leaves a death behind, which the next start would have to look into.
     child.stdin.end();
     const kill = setTimeout(() => child.kill("SIGKILL"), startLimitMs);
     await exited;

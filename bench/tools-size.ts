@@ -20,7 +20,7 @@ const typicalCalls: readonly (readonly [tool: string, input: Readonly<Record<str
   ["pull_model", { model: "smollm2:135m" }],
 ];
 
-/** Every conversation of every host pays for it. */
+/** Every conversation of every client pays for it. */
 export const listBar = 2_500;
 /** Design section 7: what an answer may cost beyond the model's own text. */
 export const textBar = 25;
@@ -45,7 +45,7 @@ async function measure(environment: Record<string, string>): Promise<BenchResult
       }),
     );
     const { tools } = await client.listTools();
-    // What hosts put before their model.
+    // What clients put before their model.
     const read = measured("tools/list without output schemas and icons", {
       json: tools.map(({ outputSchema: _checked, icons: _shown, ...tool }) => tool),
     });

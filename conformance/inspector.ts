@@ -1,5 +1,5 @@
 /**
- * `npm run inspector`: MCP Inspector's command line drives the built command as a host would: over stdio through front
+ * `npm run inspector`: MCP Inspector's command line drives the built command as a client would: over stdio through front
  * and daemon, over stdio alone, over HTTP and over SSE, with the schemas judged strictly. Exits with 1 when a call fails.
  */
 import { readFile } from "node:fs/promises";

@@ -1,7 +1,7 @@
 /**
  * Bundles the program into `dist/`: the entries below with lazy chunks, so that nothing has to be installed beside the
  * package and a start reads no more than it runs; and `cli.mjs` with the front in a pass of its own, a small file
- * without chunks, because it starts with every host and is all that most starts read.
+ * without chunks, because it starts with every client and is all that most starts read.
  */
 import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 import { createHash, randomUUID } from "node:crypto";

@@ -1,5 +1,5 @@
 /**
- * `npm run bundle`: packs `ollm-mcp-VERSION.mcpb`, the one file that a desktop host installs with a click: the program,
+ * `npm run bundle`: packs `ollm-mcp-VERSION.mcpb`, the one file that a desktop client installs with a click: the program,
  * the launcher that finds a Node for it, and a manifest. Validated against the format's own schema; nothing is fetched.
  */
 import { packExtension, validateManifest } from "@anthropic-ai/mcpb";

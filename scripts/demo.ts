@@ -15,7 +15,7 @@ import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
 import { demoDaemon } from "./demo/daemon.ts";
-import { describePlan, heading, hostEntry, say, type Download } from "./demo/print.ts";
+import { describePlan, heading, clientEntry, say, type Download } from "./demo/print.ts";
 import { ensureStarter } from "./demo/starter.ts";
 
 const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
@@ -70,7 +70,7 @@ async function main(): Promise<void> {
   say("");
   say(`Done in ${((Date.now() - startedAtMs) / 1000).toFixed(1)} s; ${left}.`);
   heading("Put it into your assistant");
-  for (const line of hostEntry(process.execPath, script, repository)) say(line);
+  for (const line of clientEntry(process.execPath, script, repository)) say(line);
 }
 
 async function show(

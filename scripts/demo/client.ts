@@ -68,7 +68,7 @@ export async function connectDemoClient(options: {
     return result.structuredContent;
   }
 
-  /** Long work is answered with a job, as every host's is: its answer is asked for until it is there. */
+  /** Long work is answered with a job, as every client's is: its answer is asked for until it is there. */
   async function endOfJob(id: string, startedAtMs: number): Promise<unknown> {
     for (;;) {
       const job = (await callOnce("job", { action: "wait", job_id: id }, startedAtMs)) as JobAnswer;

@@ -39,8 +39,8 @@ export function describePlan(answer: {
   ];
 }
 
-/** The lines that put the server into a host. Absolute paths: hosts start programs in `/` with a bare PATH. */
-export function hostEntry(node: string, script: string, root: string): readonly string[] {
+/** The lines that put the server into a client. Absolute paths: clients start programs in `/` with a bare PATH. */
+export function clientEntry(node: string, script: string, root: string): readonly string[] {
   const entry = { command: node, args: [script, "--root", root] };
   const shown = (parts: readonly string[]): string =>
     parts.map((part) => (part.includes(" ") ? JSON.stringify(part) : part)).join(" ");

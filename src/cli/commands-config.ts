@@ -53,7 +53,7 @@ export function addConfig(program: Command, run: Run): void {
       "path, value, source, changed",
     ),
     [
-      ["ollm config set options.temperature 0.2", "in force at once, also in hosts that run"],
+      ["ollm config set options.temperature 0.2", "in force at once, also in clients that run"],
       ["ollm config set files.roots ~/notes,~/work", "a list"],
       [`ollm config set "models['qwen*'].contextTokens" 16384`, "of models by pattern"],
     ],

@@ -42,7 +42,7 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
  */
 export function createCommands(run: Run): Command {
   const program = new Command("ollm")
-    .description("The brain for the local language models of this machine, for MCP hosts.")
+    .description("The brain for the local language models of this machine, for MCP clients.")
     .usage("[server options]\n       ollm <command> [options]")
     .version(version, "-v, --version", "print the version")
     .helpOption("-h, --help", "show help, also of a command")
@@ -193,7 +193,7 @@ function addDaemon(program: Command, run: Run): void {
     .action((options: JsonOption) =>
       run(async (io) => (await import("./commands/daemon.ts")).daemonRestart(options, io)),
     );
-  withExamples(withJson(restart, "running, pid, version"), [["ollm daemon restart", "hosts stay connected"]]);
+  withExamples(withJson(restart, "running, pid, version"), [["ollm daemon restart", "clients stay connected"]]);
   const status = daemon
     .command("status")
     .description("say whether it runs, for whom, and what is loaded; starts nothing")

@@ -5,12 +5,12 @@ import { runFront } from "./front/front.ts";
 import { isServerCall } from "./front/server-flags.ts";
 
 /**
- * The entry of `dist/cli.mjs`, which starts with every host: a stdio server through the daemon needs nothing but the
+ * The entry of `dist/cli.mjs`, which starts with every client: a stdio server through the daemon needs nothing but the
  * front, which it holds. All else lies in other files of `dist/`, loaded when it is asked for.
  */
 const words = process.argv.slice(2);
 
-/** Not by way of the program: a host waits, and each file on the way takes a millisecond. */
+/** Not by way of the program: a client waits, and each file on the way takes a millisecond. */
 async function startStandalone(given: readonly string[]): Promise<void> {
   await (await import("../server/start-standalone.ts")).startStandalone(given, () => import("./program.ts"));
 }

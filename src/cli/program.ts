@@ -6,7 +6,7 @@ import { build, version } from "../version.ts";
 import { errorText, terminalText } from "./terminal-text.ts";
 
 /**
- * Everything the command `ollm` does but being a host's stdio server through the daemon: `words` are its arguments.
+ * Everything the command `ollm` does but being a client's stdio server through the daemon: `words` are its arguments.
  * Thin: what a command needs is loaded by that command alone. Resolves when it has nothing left to do but serve. Exit
  * codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
  */
@@ -28,7 +28,7 @@ export async function runProgram(words: readonly string[]): Promise<void> {
   }
 }
 
-/** Nothing but flags of the server: that is how hosts start it, and they wait. All else is a command's. */
+/** Nothing but flags of the server: that is how clients start it, and they wait. All else is a command's. */
 function isServer(words: readonly string[]): boolean {
   if (words.length === 0) return !process.stdin.isTTY;
   try {

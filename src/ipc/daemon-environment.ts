@@ -1,4 +1,4 @@
-/** Variables that hold for the daemon's life, whoever starts it; a host's own secrets never reach it. */
+/** Variables that hold for the daemon's life, whoever starts it; a client's own secrets never reach it. */
 const names: ReadonlySet<string> = new Set([
   "PATH",
   "HOME",

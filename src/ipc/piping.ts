@@ -9,8 +9,8 @@ export interface PipingWatch {
 }
 
 /**
- * Tells a script, which pipes its requests in and closes, from a host. Both look the same at the end of input with calls
- * under way, and want the opposite: the script its answers, the host an end within two seconds. A host has waited for
+ * Tells a script, which pipes its requests in and closes, from a client. Both look the same at the end of input with calls
+ * under way, and want the opposite: the script its answers, the client an end within two seconds. A client has waited for
  * the answer to its first request (`initialize`, `server/discover`) before it sent another; a script has waited for nothing.
  */
 export function createPipingWatch(): PipingWatch {

@@ -37,7 +37,7 @@ export interface Hello {
   readonly proof: string;
   readonly version: string;
   readonly purpose: Purpose;
-  /** Folder in which the host started the front. */
+  /** Folder in which the client started the front. */
   readonly workingDirectory: string;
   /** The front's command line, without node and script. */
   readonly arguments: readonly string[];

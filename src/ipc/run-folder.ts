@@ -11,7 +11,7 @@ export function tokenFile(home: string): string {
   return join(runFolder(home), "token");
 }
 
-/** The bearer token of HTTP callers; another than the one on the socket, because it is copied into hosts. */
+/** The bearer token of HTTP callers; another than the one on the socket, because it is copied into clients. */
 export function httpTokenFile(home: string): string {
   return join(runFolder(home), "http-token");
 }

@@ -12,7 +12,7 @@ const maxSocketPathBytes = 100;
 /**
  * A fresh socket path for the daemon of `home` (links resolved): in its run folder, or where that is too long in
  * a folder below /tmp that is checked to be this user's alone; a pipe's name on Windows. Never the temporary folder of
- * the environment: hosts start us with different ones.
+ * the environment: clients start us with different ones.
  */
 export function freshSocketPath(home: string, platform: NodeJS.Platform = process.platform): string {
   const name = randomHex(4);

@@ -39,7 +39,7 @@ const probeMs = 3_000;
 export const deathsToReport = 3;
 
 /**
- * Starts a daemon of `home` as a process of its own, which outlives us and our host's terminal, and waits until it, or
+ * Starts a daemon of `home` as a process of its own, which outlives us and our client's terminal, and waits until it, or
  * one that another process started meanwhile, answers. Daemons that died within the last minute before they had
  * answered anything delay it: 0, 0.25, 1, then 4 s. Throws `DaemonUnavailable` that names the daemon's log, or what to
  * do about a full disk, and `InvalidConfig` for a home that other users could have changed.

@@ -2,8 +2,8 @@
 const foldersFollow = "--folders";
 
 /**
- * The server's arguments for those of the bundle's manifest: `--folders A B` becomes `--root A --root B`, since a host
- * can only put a list's items side by side. Left out, and named in `missing`, are folders that are gone. A placeholder that the host left as it is (`${user_config...}`) means none chosen.
+ * The server's arguments for those of the bundle's manifest: `--folders A B` becomes `--root A --root B`, since a client
+ * can only put a list's items side by side. Left out, and named in `missing`, are folders that are gone. A placeholder that the client left as it is (`${user_config...}`) means none chosen.
  */
 export function serverArguments(
   words: readonly string[],

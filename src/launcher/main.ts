@@ -1,5 +1,5 @@
 /**
- * `launcher.mjs` of the desktop bundle. The host may start it inside an Electron helper, whose executable can't run our
+ * `launcher.mjs` of the desktop bundle. The client may start it inside an Electron helper, whose executable can't run our
  * child programs and whose checks of native libraries refuse the embedded engine's. So:
  *
  * | we run in            | a real Node is found | then                                                           |

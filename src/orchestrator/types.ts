@@ -38,7 +38,7 @@ export interface CallerContext {
   readonly signal: AbortSignal;
 }
 
-/** Why a call ended early: a cancel aborts what it started, a host that disconnects only detaches from pulls and jobs. */
+/** Why a call ended early: a cancel aborts what it started, a client that disconnects only detaches from pulls and jobs. */
 export type CallEnd = "cancelled" | "disconnected";
 
 /** All settings as one caller has them, with where each value comes from. */
@@ -133,7 +133,7 @@ export interface PartialText {
  * | event                                  | while others follow it | when nobody else does     |
  * |----------------------------------------|------------------------|---------------------------|
  * | follower's call is cancelled           | goes on                | aborted                   |
- * | follower's host vanished               | goes on                | generation, load: aborted; pull: goes on |
+ * | follower's client vanished             | goes on                | generation, load: aborted; pull: goes on |
  * | follower detached (now a job)          | goes on                | goes on until `cancel()`  |
  */
 export interface Operation<Result> {

@@ -16,7 +16,7 @@ export interface PromptArgument {
   readonly isRequired: boolean;
 }
 
-/** A prompt as hosts show it, often as a slash command. */
+/** A prompt as clients show it, often as a slash command. */
 export interface ListedPrompt {
   readonly name: string;
   readonly title?: string;
@@ -41,7 +41,7 @@ export interface PromptQuestion {
   readonly otherwise?: PromptText;
 }
 
-/** Values of arguments: hosts send strings, answers of a user may be numbers and booleans. An empty one wasn't given. */
+/** Values of arguments: clients send strings, answers of a user may be numbers and booleans. An empty one wasn't given. */
 export type PromptArguments = Readonly<Record<string, string | number | boolean>>;
 
 /** Where prompts come from; plain data out, the server turns it into MCP. */

@@ -8,7 +8,7 @@ const maxListed = 50;
 const maxCharacters = 500;
 
 /**
- * `/memory list | add | forget | clear` where a host shows prompts as slash commands. What the user typed is done at
+ * `/memory list | add | forget | clear` where a client shows prompts as slash commands. What the user typed is done at
  * once, as they expect of a command; the message tells the assistant what was done, so that it doesn't do it again.
  */
 export const memoryPrompt: PromptSource = {
@@ -107,7 +107,7 @@ async function clear(
 ): Promise<PromptAnswer> {
   const keys = await orchestrator.memories.matching(caller, { isAll: true });
   if (keys.length === 0) return said("Nothing is remembered, so there is nothing to clear. Tell me so.");
-  // Only a user's answer is one: a host may fill in arguments of its own accord.
+  // Only a user's answer is one: a client may fill in arguments of its own accord.
   if (confirmation !== true) {
     return {
       needsInput: {

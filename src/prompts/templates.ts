@@ -62,7 +62,7 @@ function promptOf(template: Template): ListedPrompt {
     arguments: [
       ...variables.map((variable) => ({
         name: variable.name,
-        // Hosts would insist on what files can give.
+        // Clients would insist on what files can give.
         isRequired: variable.isRequired && variable.name !== fromFiles,
         ...describe(variable),
       })),
@@ -79,7 +79,7 @@ function promptOf(template: Template): ListedPrompt {
   };
 }
 
-/** Hosts show one line per argument and no enum. */
+/** Clients show one line per argument and no enum. */
 function describe(variable: TemplateVariable): { readonly description?: string } {
   const parts = [
     variable.description,

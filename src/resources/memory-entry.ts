@@ -2,7 +2,7 @@ import { UnknownMemory } from "../orchestrator/errors.ts";
 import type { ResourceContext, ResourceDefinition } from "./definition.ts";
 import { memoryData } from "./memories.ts";
 
-/** Hosts show every resource in their menus. */
+/** Clients show every resource in their menus. */
 const maxListed = 200;
 
 export const memoryEntry: ResourceDefinition = {

@@ -62,11 +62,11 @@ const stallMs = 60_000;
 
 const asksForErrors = { [errorKey]: true };
 
-/** What a front may take to end after its host has closed its end; then it is killed. */
+/** What a front may take to end after its client has closed its end; then it is killed. */
 const endMs = 3_000;
 
 /**
- * Starts `script` with `node` as a host would, so through the daemon, and connects to it; what it says goes to `say`.
+ * Starts `script` with `node` as a client would, so through the daemon, and connects to it; what it says goes to `say`.
  * In a process group of its own: an interrupt at the terminal is for us, who then cancel the call before it ends.
  */
 export async function startServer(options: {
@@ -155,7 +155,7 @@ export async function startServer(options: {
   };
 }
 
-/** What a host's log wants to know is noise at a terminal: that a daemon was started. All else is shown. */
+/** What a client's log wants to know is noise at a terminal: that a daemon was started. All else is shown. */
 function relayStderr(output: Readable, say: (line: string) => void): void {
   createInterface({ input: output }).on("line", (line) => {
     if (!/^ollm: (no daemon holds .*; starting one|connected to the daemon \(pid )/.test(line)) {

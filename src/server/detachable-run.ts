@@ -14,7 +14,7 @@ export interface DetachableRun {
 }
 
 /**
- * A run is detached when `patienceMs` have passed (undefined: never) and it waits for an operation, or when the host
+ * A run is detached when `patienceMs` have passed (undefined: never) and it waits for an operation, or when the client
  * disconnects during a pull, which continues regardless. Any other end of the call ends the run.
  */
 export function createDetachableRun(options: {

@@ -1,7 +1,7 @@
 import type { Icon } from "@modelcontextprotocol/server";
 import type { ToolEffect } from "../tools/definition.ts";
 
-/** The server's own: a chip. Drawn in one stroke each, because some hosts pass icons on to their model. */
+/** The server's own: a chip. Drawn in one stroke each, because some clients pass icons on to their model. */
 export const serverIcon = icon("M7 7h10v10H7zM9 3v4M15 3v4M9 17v4M15 17v4M3 9h4M3 15h4M17 9h4M17 15h4");
 
 /** Of all resources: they are documents. */

@@ -1,4 +1,4 @@
-/** Shown to the assistant by most hosts at the start of a session: when to offload, and when not; what to remember. */
+/** Shown to the assistant by most clients at the start of a session: when to offload, and when not; what to remember. */
 export const instructions =
   "Local language models on the user's machine: free, private, offline. " +
   "Offload with route_and_generate: summaries, extraction, classification, translation, first drafts, boilerplate, " +

@@ -17,7 +17,7 @@ export function findNode(
   if (!program.isElectron) return program.execPath;
   const { join, delimiter } = program.platform === "win32" ? path.win32 : path.posix;
   const name = program.platform === "win32" ? "node.exe" : "node";
-  // Desktop hosts start us with a bare PATH: the usual folders of installers come after it.
+  // Desktop clients start us with a bare PATH: the usual folders of installers come after it.
   const usual =
     program.platform === "win32"
       ? ["C:\\Program Files\\nodejs"]

@@ -25,9 +25,9 @@ export interface ProgressReporter {
 
 /** As often as a terminal is read; each note costs a message. */
 const textIntervalMs = 50;
-/** At most four notes a second: more only costs the host's attention. */
+/** At most four notes a second: more only costs the client's attention. */
 const intervalMs = 250;
-/** Hosts cut a call that is silent for 60 s, some sooner; they are fed well before. */
+/** Clients cut a call that is silent for 60 s, some sooner; they are fed well before. */
 const heartbeatMs = 5_000;
 
 /**

@@ -9,11 +9,11 @@ export interface Program {
   fail(error: unknown): void;
 }
 
-/** What `runStandalone` loads last; named here because its host waits for it: all files of a start are read at once. */
+/** What `runStandalone` loads last; named here because its client waits for it: all files of a start are read at once. */
 export { serveClient };
 
 /**
- * `ollm --standalone` with the server's flags, as hosts start it. Other
+ * `ollm --standalone` with the server's flags, as clients start it. Other
  * arguments go to the program, which reports them with the nearest valid name.
  */
 export async function startStandalone(words: readonly string[], program: () => Promise<Program>): Promise<void> {

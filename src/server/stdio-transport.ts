@@ -32,11 +32,11 @@ export interface StdioTransport extends Transport {
   stopReading(): void;
 }
 
-/** For answers that are about to come when a host closes its end; below the 2 s in which we must end. */
+/** For answers that are about to come when a client closes its end; below the 2 s in which we must end. */
 const defaultDrainMs = 1_000;
 /** Between each two of them the event loop goes round: where others take the cores, time alone brings no answer. */
 const drainTurns = 20;
-/** More than any host has under way, and few enough that their answers can be held. */
+/** More than any client has under way, and few enough that their answers can be held. */
 const defaultMaxPending = 256;
 
 /**

@@ -22,7 +22,7 @@ export interface ToolsOnOffer {
   readonly warnings: readonly string[];
 }
 
-/** In no set but `all`: seldom needed, and every host would pay for their descriptions. */
+/** In no set but `all`: seldom needed, and every client would pay for their descriptions. */
 const extraTools: ReadonlySet<string> = new Set(["create_template", "update_config", "transfer_memories"]);
 
 /**

@@ -90,7 +90,7 @@ async function end(
   return 0;
 }
 
-/** `ollm daemon restart`: hosts and listeners stay, and calls under way end with an error that says to try again. */
+/** `ollm daemon restart`: clients and listeners stay, and calls under way end with an error that says to try again. */
 export async function daemonRestart(options: Shown, io: CommandIo): Promise<number> {
   // Of --json's one value the daemon that starts is the last word.
   const stopped = await end("restart", io, (words) => (options.json === true ? "" : words));

@@ -29,7 +29,7 @@ export async function viewDaemon(
   }
 }
 
-/** The one process that holds models, queue and stores; none is fine, since the first host starts it. */
+/** The one process that holds models, queue and stores; none is fine, since the first client starts it. */
 export const checkDaemon: Checker = async ({ home, build, daemon }) => {
   const { status, claim, problem } = daemon;
   const log = daemonLogFile(home);

@@ -10,7 +10,7 @@ const littleDiskBytes = 5e9;
 /** Not even the embedded engine fits. */
 const noDiskBytes = 0.5e9;
 
-/** The Node that runs us, which is also the one that set-up writes into hosts. */
+/** The Node that runs us, which is also the one that set-up writes into clients. */
 export const checkNode: Checker = async ({ io, runtime }) => {
   const { nodeVersion, isElectron } = runtime;
   const [major = 0, minor = 0] = nodeVersion.replace(/^v/, "").split(".").map(Number);

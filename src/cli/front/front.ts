@@ -12,7 +12,7 @@ import { createRelay } from "./relay.ts";
 import type { RescueOptions, Rescue } from "./rescue.ts";
 import { isUpgrade } from "./version-order.ts";
 
-export interface HostStreams {
+export interface ClientStreams {
   readonly input: Readable;
   readonly output: Writable;
 }
@@ -21,9 +21,9 @@ export interface FrontOptions extends RescueOptions {
   readonly workingDirectory: string;
   /** What starts daemons; loaded when one is missing. */
   loadRescue(): Promise<Rescue>;
-  /** Serves this host without a daemon; the streams have not been touched. */
+  /** Serves this client without a daemon; the streams have not been touched. */
   serveStandalone(): Promise<void>;
-  openStreams(): HostStreams;
+  openStreams(): ClientStreams;
   /** Ends the process. */
   exit(code: number): void;
 }
@@ -34,37 +34,37 @@ const pollMs = 100;
 const maxStarts = 2;
 /** A daemon sends whole messages: as long as its longest answer. */
 const maxDaemonLineBytes = 64 * 1024 * 1024;
-/** What the host hasn't read of our own answers before we stop reading its requests. */
+/** What the client hasn't read of our own answers before we stop reading its requests. */
 const maxUnreadBytes = 1024 * 1024;
-/** For the last bytes on their way to a host that may not read them. */
+/** For the last bytes on their way to a client that may not read them. */
 const flushMs = 300;
 
 /**
- * A host's stdio server: relays between the host and the daemon of the home, starting one where there is none. Resolves
+ * A client's stdio server: relays between the client and the daemon of the home, starting one where there is none. Resolves
  * when it relays; the process ends through `exit`.
  */
 export async function runFront(options: FrontOptions): Promise<void> {
-  let relay: RelayedHost | undefined;
-  const begin = (): RelayedHost => (relay ??= relayHost(options, options.openStreams()));
+  let relay: RelayedClient | undefined;
+  const begin = (): RelayedClient => (relay ??= relayClient(options, options.openStreams()));
   const first = await firstConnection(options, begin);
   if (first === "standalone") await options.serveStandalone();
   else if (first instanceof Error) begin().fail(first);
   else begin().adopt(first);
 }
 
-interface RelayedHost {
+interface RelayedClient {
   /** From now on this is the daemon. */
   adopt(connection: DaemonConnection): void;
   /** No daemon can be had for now. */
   fail(error: unknown): void;
 }
 
-/** Reads the host at once; what it sends waits for the first daemon. */
-function relayHost(options: FrontOptions, { input, output }: HostStreams): RelayedHost {
+/** Reads the client at once; what it sends waits for the first daemon. */
+function relayClient(options: FrontOptions, { input, output }: ClientStreams): RelayedClient {
   let isUpgradeAsked = false;
   let isStarting = true;
   let daemon: Socket | undefined;
-  const holds = { queue: false, daemon: false, host: false };
+  const holds = { queue: false, daemon: false, client: false };
   let drainTimer: NodeJS.Timeout | undefined;
   let isEnding = false;
   /** Each request is answered with it, but stderr says it once. */
@@ -75,17 +75,17 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
   let isLeftUnread = false;
 
   const relay = createRelay({
-    toHost(text) {
+    toClient(text) {
       if (output.write(`${text}\n`)) return;
       // The daemon's answers wait in the daemon; those of our own are few, unless somebody makes us give many.
       daemon?.pause();
-      if (output.writableLength > maxUnreadBytes) holdHost("host", true);
+      if (output.writableLength > maxUnreadBytes) holdClient("client", true);
     },
     toDaemon(text) {
-      if (daemon?.write(`${text}\n`) === false) holdHost("daemon", true);
+      if (daemon?.write(`${text}\n`) === false) holdClient("daemon", true);
     },
     connect: (patienceMs) => void connectAgain(patienceMs),
-    holdHost: (isHeld) => holdHost("queue", isHeld),
+    holdClient: (isHeld) => holdClient("queue", isHeld),
     drain(ms) {
       clearTimeout(drainTimer);
       drainTimer = setTimeout(relay.drained, ms);
@@ -93,9 +93,9 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     end: (isAwaited) => end(endCode, isAwaited),
   });
 
-  function holdHost(why: keyof typeof holds, isHeld: boolean): void {
+  function holdClient(why: keyof typeof holds, isHeld: boolean): void {
     holds[why] = isHeld;
-    if (holds.queue || holds.daemon || holds.host) input.pause();
+    if (holds.queue || holds.daemon || holds.client) input.pause();
     else input.resume();
   }
 
@@ -104,7 +104,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
     const { socket, introduction, welcome } = connection;
     daemon = socket;
     lastFailure = "";
-    holdHost("daemon", false);
+    holdClient("daemon", false);
     // First of all: the daemon works on what waits while the rest is made ready.
     relay.connected();
     const lines = createLineSplitter({
@@ -118,10 +118,10 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
       isGone = true;
       daemon = undefined;
       socket.destroy();
-      holdHost("daemon", false);
+      holdClient("daemon", false);
       relay.daemonGone(uptimeMs());
     };
-    socket.on("drain", () => holdHost("daemon", false));
+    socket.on("drain", () => holdClient("daemon", false));
     welcome.then(
       (said) => {
         if (!said.ok) return refuse(socket, said);
@@ -203,19 +203,19 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
 
   output.on("drain", () => {
     daemon?.resume();
-    holdHost("host", false);
+    holdClient("client", false);
   });
   // EPIPE and the like: nobody listens any more.
   output.on("error", () => end(0));
   const lines = createLineSplitter({
     maxLineBytes: defaultMaxLineBytes,
-    onLine: relay.hostLine,
-    onRefused: ({ why, head, tail }) => relay.hostOversized(idInEdge(head) ?? idInEdge(tail), why),
+    onLine: relay.clientLine,
+    onRefused: ({ why, head, tail }) => relay.clientOversized(idInEdge(head) ?? idInEdge(tail), why),
   });
   input.on("data", lines.push);
-  input.on("error", relay.hostEnd);
-  input.on("end", relay.hostEnd);
-  input.on("close", relay.hostEnd);
+  input.on("error", relay.clientEnd);
+  input.on("end", relay.clientEnd);
+  input.on("close", relay.clientEnd);
   setImmediate(() => {
     process.once("SIGTERM", () => stop(143));
     process.once("SIGINT", () => stop(130));
@@ -225,7 +225,7 @@ function relayHost(options: FrontOptions, { input, output }: HostStreams): Relay
 }
 
 /**
- * Before anything of the host is read: it may still be served without a daemon. Somebody who takes connections is
+ * Before anything of the client is read: it may still be served without a daemon. Somebody who takes connections is
  * taken for a daemon, so reading begins while it introduces itself.
  */
 async function firstConnection(
@@ -249,7 +249,7 @@ async function firstConnection(
       options.say(`${unusable}; running standalone`);
       return "standalone";
     }
-    // From here on the host's end must be seen while a daemon starts.
+    // From here on the client's end must be seen while a daemon starts.
     begin();
     return await obtainDaemon(options, 0);
   } catch (error) {

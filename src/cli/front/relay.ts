@@ -15,24 +15,24 @@ import {
 /** What the relay does to the world. Nothing here may call back into the relay before it returns. */
 export interface RelayEffects {
   /** One line, without its end. */
-  toHost(text: string): void;
+  toClient(text: string): void;
   toDaemon(text: string): void;
   /** Find a daemon, or start one after waiting so long for somebody else's; then `connected` or `failed`. */
   connect(patienceMs: number): void;
-  /** Stop or go on reading what the host sends. */
-  holdHost(isHeld: boolean): void;
+  /** Stop or go on reading what the client sends. */
+  holdClient(isHeld: boolean): void;
   /** Call `drained` after this time; a second call starts it anew. */
   drain(ms: number): void;
-  /** The host has what it will get: close the connection and end, `isAwaited` not before all of it was read. */
+  /** The client has what it will get: close the connection and end, `isAwaited` not before all of it was read. */
   end(isAwaited: boolean): void;
 }
 
 export interface Relay {
-  hostLine(text: string): void;
-  /** The host sent a line too long to be read; its id is known when it stood at one of the edges. */
-  hostOversized(id: MessageId | undefined, message: string): void;
-  /** The host closed its end. */
-  hostEnd(): void;
+  clientLine(text: string): void;
+  /** The client sent a line too long to be read; its id is known when it stood at one of the edges. */
+  clientOversized(id: MessageId | undefined, message: string): void;
+  /** The client closed its end. */
+  clientEnd(): void;
   /** A daemon has proved itself and takes messages. */
   connected(): void;
   /** No daemon can be had, or it refused us; a sentence for whoever waits. */
@@ -56,12 +56,12 @@ interface OpenRequest {
   isSwallowing?: boolean;
 }
 
-/** What waits for a daemon, and what is kept to be asked again: then the host is not read, or no copy is kept. */
+/** What waits for a daemon, and what is kept to be asked again: then the client is not read, or no copy is kept. */
 const maxWaitingLines = 256;
 const maxKeptBytes = 8 * 1024 * 1024;
 const maxSubscriptions = 1_000;
 /**
- * As the stdio transport does when a host closes; the daemon may only be starting. Below the 2 s in which we must end.
+ * As the stdio transport does when a client closes; the daemon may only be starting. Below the 2 s in which we must end.
  */
 const drainMs = 1_500;
 const handoverPatienceMs = 5_000;
@@ -71,30 +71,30 @@ const maxDeathsPerMinute = 3;
 const ownId = "ollm:";
 
 /**
- * Between a host and whichever daemon there is, one message a line, so that the host never notices a new daemon.
+ * Between a client and whichever daemon there is, one message a line, so that the client never notices a new daemon.
  *
  * States of the link: `down` (no daemon, none wanted), `connecting`, `up`, `leaving` (the daemon said farewell).
  *
  * | #  | event                          | what happens                                                              |
  * | -- | ------------------------------ | ------------------------------------------------------------------------- |
- * | 1  | host: any line, `up`           | passed on; a request is noted as open                                     |
- * | 2  | host: any line, not `up`       | waits, in order; too much: host held. In `down` a request connects to a   |
+ * | 1  | client: any line, `up`         | passed on; a request is noted as open                                     |
+ * | 2  | client: any line, not `up`     | waits, in order; too much: client held. In `down` a request connects to a |
  * |    |                                | daemon, and nothing else counts                                           |
- * | 3  | host: handshake, (un)subscribe | beside 1 and 2 kept for the next daemon                                   |
- * | 4  | host: cancels a request        | not open any more; one that still waits is dropped with its cancellation  |
- * | 5  | host: answers the daemon       | passed on under the daemon's own id, if it is this daemon's question      |
+ * | 3  | client: handshake, (un)subscribe | beside 1 and 2 kept for the next daemon                                   |
+ * | 4  | client: cancels a request      | not open any more; one that still waits is dropped with its cancellation  |
+ * | 5  | client: answers the daemon     | passed on under the daemon's own id, if it is this daemon's question      |
  * | 6  | connected                      | kept handshake, subscriptions, listens; what is open again; what waited   |
  * | 7  | daemon: answer                 | passed on, not open any more; swallowed when the request was the relay's, |
  * |    |                                | or ends a listen because the daemon leaves                                |
  * | 8  | daemon: request                | passed on with an id that names this daemon: `"<generation>:<json id>"`   |
  * | 9  | daemon: notification           | passed on; a repeated listen's acknowledgement is swallowed               |
- * | 10 | daemon: farewell               | `leaving`: answers still come, the host's lines wait                      |
+ * | 10 | daemon: farewell               | `leaving`: answers still come, the client's lines wait                    |
  * | 11 | daemon gone                    | its questions are cancelled; open calls get a retryable error; reads, and |
  * |    |                                | what the farewell says was never seen, stay open. Handover: connect, with |
  * |    |                                | patience. Stop, idle: connect only if something waits. Else connect,      |
  * |    |                                | unless daemons die one after the other                                    |
  * | 12 | failed                         | whatever is open or waits is answered with the sentence; `down`           |
- * | 13 | host ends                      | open requests have `drainMs`, then the end; no new daemon any more. Who   |
+ * | 13 | client ends                    | open requests have `drainMs`, then the end; no new daemon any more. Who   |
  * |    |                                | pipes requests in and closes waits for the answers, and so does the relay |
  */
 export function createRelay(effects: RelayEffects): Relay {
@@ -114,14 +114,14 @@ export function createRelay(effects: RelayEffects): Relay {
   let initialized: string | undefined;
   const subscriptions = new Map<string, string>();
   const open = new Map<string, OpenRequest>();
-  /** Id that the host sees → id that the daemon gave. */
+  /** Id that the client sees → id that the daemon gave. */
   const questions = new Map<string, MessageId>();
   let waiting: { readonly text: string; readonly message: Message | undefined }[] = [];
   let waitingBytes = 0;
   let keptBytes = 0;
   let isHeld = false;
 
-  function hostLine(text: string): void {
+  function clientLine(text: string): void {
     if (isOver) return;
     const message = readMessage(text);
     if (message?.kind === "request") piping.requested();
@@ -196,7 +196,7 @@ export function createRelay(effects: RelayEffects): Relay {
     const isFull = waiting.length >= maxWaitingLines || waitingBytes >= maxKeptBytes;
     if (isFull === isHeld) return;
     isHeld = isFull;
-    effects.holdHost(isFull);
+    effects.holdClient(isFull);
   }
 
   function connect(patienceMs: number): void {
@@ -241,13 +241,13 @@ export function createRelay(effects: RelayEffects): Relay {
       case "request": {
         const id = `${generation}:${idKey(message.id)}`;
         questions.set(id, message.id);
-        return effects.toHost(withId(text, id));
+        return effects.toClient(withId(text, id));
       }
       case "notification":
         return notification(text, message);
       case "other":
       case undefined:
-        // Nothing that isn't a message may reach a host.
+        // Nothing that isn't a message may reach a client.
         return;
     }
   }
@@ -263,7 +263,7 @@ export function createRelay(effects: RelayEffects): Relay {
       if (request.text !== undefined) subscriptions.set(String(request.params["uri"]), request.text);
     }
     piping.answered();
-    effects.toHost(text);
+    effects.toClient(text);
     if (isEnding) settle();
   }
 
@@ -272,7 +272,7 @@ export function createRelay(effects: RelayEffects): Relay {
     if (method === "notifications/cancelled" && isId(params["requestId"])) {
       const id = `${generation}:${idKey(params["requestId"])}`;
       if (!questions.delete(id)) return;
-      return effects.toHost(cancelled(id, params["reason"]));
+      return effects.toClient(cancelled(id, params["reason"]));
     }
     if (method === "notifications/subscriptions/acknowledged") {
       const meta = params["_meta"] as Params | undefined;
@@ -285,7 +285,7 @@ export function createRelay(effects: RelayEffects): Relay {
         if (isRepeated) return;
       }
     }
-    effects.toHost(text);
+    effects.toClient(text);
   }
 
   /** 10. Control lines of later versions are passed over. */
@@ -305,13 +305,13 @@ export function createRelay(effects: RelayEffects): Relay {
   /** 11. */
   function daemonGone(now: number): void {
     if (isOver) return;
-    for (const id of questions.keys()) effects.toHost(cancelled(id, "the ollm daemon was restarted"));
+    for (const id of questions.keys()) effects.toClient(cancelled(id, "the ollm daemon was restarted"));
     questions.clear();
     for (const request of open.values()) {
       const isUnseen = seenOpen?.has(idKey(request.id)) === false;
       if (request.text !== undefined && (isUnseen || repeatable.has(request.method))) continue;
       forget(request.id);
-      effects.toHost(retryableError(request.id, interruptedText(request.method, request.params)));
+      effects.toClient(retryableError(request.id, interruptedText(request.method, request.params)));
     }
     const reason = farewell;
     farewell = undefined;
@@ -335,14 +335,14 @@ export function createRelay(effects: RelayEffects): Relay {
       if (request.isAcknowledged === true) continue;
       forget(request.id);
       if (request.method === "initialize") initialize = undefined;
-      effects.toHost(retryableError(request.id, message));
+      effects.toClient(retryableError(request.id, message));
     }
     const lines = waiting;
     waiting = [];
     waitingBytes = 0;
     for (const line of lines) {
-      if (line.message?.kind === "request") effects.toHost(retryableError(line.message.id, message));
-      // The host won't say it again.
+      if (line.message?.kind === "request") effects.toClient(retryableError(line.message.id, message));
+      // The client won't say it again.
       else if (line.message?.kind === "notification" && line.message.method === "notifications/initialized") {
         initialized = line.text;
       }
@@ -352,7 +352,7 @@ export function createRelay(effects: RelayEffects): Relay {
   }
 
   /** 13. */
-  function hostEnd(): void {
+  function clientEnd(): void {
     if (isEnding || isOver) return;
     isEnding = true;
     isAwaited = piping.ended();
@@ -373,12 +373,12 @@ export function createRelay(effects: RelayEffects): Relay {
   }
 
   return {
-    hostLine,
-    hostOversized(id, message) {
+    clientLine,
+    clientOversized(id, message) {
       if (isOver || id === undefined) return;
-      effects.toHost(JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } }));
+      effects.toClient(JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32600, message } }));
     },
-    hostEnd,
+    clientEnd,
     connected,
     failed,
     daemonLine,

@@ -1,4 +1,4 @@
-/** Flags with a value that hosts start the server with; the daemon reads and judges them. */
+/** Flags with a value that clients start the server with; the daemon reads and judges them. */
 const valueFlags: ReadonlySet<string> = new Set([
   "--root",
   "--model",
@@ -11,7 +11,7 @@ const valueFlags: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a command line means "be a host's stdio server through the daemon": nothing but the server's own flags, and
+ * Whether a command line means "be a client's stdio server through the daemon": nothing but the server's own flags, and
  * no person at a terminal. Commands, `--standalone`, `--help` and whatever is wrong belong to the program.
  */
 export function isServerCall(words: readonly string[], isTerminal: () => boolean): boolean {

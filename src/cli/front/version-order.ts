@@ -1,7 +1,7 @@
 /**
  * Whether a front of build `own` asks a daemon of build `theirs` to hand over: a later version, or another build of the
  * same version. Of two builds nobody can say which is later, so only a front that `isStarting` takes its own for that:
- * else two hosts with different builds would take the home from each other. Unbundled sources have no build and ask nothing.
+ * else two clients with different builds would take the home from each other. Unbundled sources have no build and ask nothing.
  */
 export function isUpgrade(own: string, theirs: string, isStarting: boolean): boolean {
   const [ownVersion = "", ownBuild = ""] = own.split("+");

@@ -63,7 +63,7 @@ export interface Session {
 export interface ToolResult<Data extends object> {
   /** `structuredContent`: what `--json` prints. */
   readonly structured: Data;
-  /** The short text form, as tools render it for hosts. */
+  /** The short text form, as tools render it for clients. */
   readonly text: string;
 }
 

@@ -10,7 +10,7 @@ import type { GgufHeader, InspectGguf } from "./inspect.ts";
 export interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */
   readonly childEntry: string;
-  /** A Node that can be spawned; not every host's `process.execPath` is one. */
+  /** A Node that can be spawned; not every client's `process.execPath` is one. */
   readonly nodeExecutable: string;
   /** For one file, from the start of its process. A healthy header takes 50 ms, mostly Node's start. Default 5,000. */
   readonly timeoutMs?: number;

@@ -177,7 +177,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
       const before = callers.get(caller.id);
       if (before === undefined) {
         throw new InvalidRequest("no project can be used over this connection", {
-          hint: "Projects hold for hosts that start the server on this machine, not over HTTP.",
+          hint: "Projects hold for clients that start the server on this machine, not over HTTP.",
         });
       }
       if (profile !== undefined) checkProfile(profile, [noProfile]);

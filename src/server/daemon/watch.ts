@@ -46,7 +46,7 @@ export function watchBusiness(parts: WatchParts): Watch {
     const elapsedMs = wall - lastWall;
     lastWall = wall;
     if (!hasSlept(sleepLookMs, elapsedMs)) return;
-    // Hosts that slept as well get their time to come back.
+    // Clients that slept as well get their time to come back.
     idleSince = undefined;
     parts.onWake(elapsedMs);
   };

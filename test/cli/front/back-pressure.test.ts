@@ -81,7 +81,7 @@ async function start(more: Partial<FrontOptions> = {}) {
 const answer = (id: number, filler: string) => `${JSON.stringify({ jsonrpc: "2.0", id, result: { filler } })}\n`;
 
 describe("a front between a fast and a slow side", () => {
-  it("leaves the answers that its host doesn't read with the daemon", async () => {
+  it("leaves the answers that its client doesn't read with the daemon", async () => {
     await hold();
     const { output, read, writtenBytes } = await start();
     await expect.poll(() => daemons, patience).toHaveLength(1);
@@ -97,7 +97,7 @@ describe("a front between a fast and a slow side", () => {
       .toBe(Array.from({ length: 3_000 }, (_, id) => answer(id, filler).length).reduce((sum, length) => sum + length));
   }, 20_000);
 
-  it("reads no more from its host than its daemon takes", async () => {
+  it("reads no more from its client than its daemon takes", async () => {
     await hold();
     const { input } = await start();
     await expect.poll(() => daemons, patience).toHaveLength(1);

@@ -47,7 +47,7 @@ async function answerTo(server: RawServer, id: number): Promise<Record<string, u
 }
 
 describe("a front", () => {
-  it("goes on with a new daemon when the old one is killed in the middle of calls of three hosts", async () => {
+  it("goes on with a new daemon when the old one is killed in the middle of calls of three clients", async () => {
     await place.close();
     place = await makeDaemonHome(
       {},
@@ -71,7 +71,7 @@ describe("a front", () => {
           data: { retryable: true },
         },
       });
-      // No new initialize: the host has noticed nothing.
+      // No new initialize: the client has noticed nothing.
       server.send(request(2, "tools/list"));
       expect(await answerTo(server, 2)).toMatchObject({ result: { tools: expect.any(Array) } });
     }
@@ -157,7 +157,7 @@ describe("a front", () => {
 
   // Windows doesn't let the folder go.
   it.skipIf(process.platform === "win32")(
-    "serves a host whose folder was deleted",
+    "serves a client whose folder was deleted",
     async () => {
       const deleted = path.join(place.folder, "deleted");
       await mkdir(deleted);

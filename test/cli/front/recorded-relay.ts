@@ -1,20 +1,20 @@
 import { createRelay } from "../../../src/cli/front/relay.ts";
 
-/** Effects are recorded in order: `>` to the daemon, `<` to the host, others by name. */
+/** Effects are recorded in order: `>` to the daemon, `<` to the client, others by name. */
 export function createRecorded({ isConnected = true } = {}) {
   const effects: unknown[] = [];
   const relay = createRelay({
-    toHost: (text) => void effects.push(["<", JSON.parse(text)]),
+    toClient: (text) => void effects.push(["<", JSON.parse(text)]),
     toDaemon: (text) => void effects.push([">", parsed(text)]),
     connect: (patienceMs) => void effects.push(["connect", patienceMs]),
-    holdHost: (isHeld) => void effects.push(["hold", isHeld]),
+    holdClient: (isHeld) => void effects.push(["hold", isHeld]),
     drain: (ms) => void effects.push(["drain", ms]),
     end: (isAwaited) => void effects.push(isAwaited ? ["end", "awaited"] : ["end"]),
   });
   if (isConnected) relay.connected();
   return {
     relay,
-    host: (value: unknown) => relay.hostLine(JSON.stringify(value)),
+    client: (value: unknown) => relay.clientLine(JSON.stringify(value)),
     daemon: (value: unknown) => relay.daemonLine(JSON.stringify(value)),
     /** What happened since it was asked last. */
     seen: () => effects.splice(0),

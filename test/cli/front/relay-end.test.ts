@@ -4,51 +4,51 @@ import { answer, createRecorded, notice, request } from "./recorded-relay.ts";
 const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
 const call = (id: number) => request(id, "tools/call", { name: "route_and_generate", arguments: {} });
 
-/** A host: it has waited for the answer to its handshake. */
-function createHost() {
+/** A client: it has waited for the answer to its handshake. */
+function createClient() {
   const all = createRecorded();
-  all.host(initialize);
+  all.client(initialize);
   all.daemon(answer(0));
   all.seen();
   return all;
 }
 
-describe("the relay when its host ends (13)", () => {
+describe("the relay when its client ends (13)", () => {
   it("ends at once when nothing is open, listens aside", () => {
-    const { relay, host, daemon, seen } = createHost();
-    host(request("l", "subscriptions/listen", { notifications: {} }));
+    const { relay, client, daemon, seen } = createClient();
+    client(request("l", "subscriptions/listen", { notifications: {} }));
     daemon(
       notice("notifications/subscriptions/acknowledged", { _meta: { "io.modelcontextprotocol/subscriptionId": "l" } }),
     );
     seen();
-    relay.hostEnd();
+    relay.clientEnd();
     expect(seen()).toEqual([["drain", 1_500], ["end"]]);
   });
 
   it("waits for the last answer", () => {
-    const { relay, host, daemon, seen } = createHost();
-    host(call(1));
-    relay.hostEnd();
+    const { relay, client, daemon, seen } = createClient();
+    client(call(1));
+    relay.clientEnd();
     daemon(answer(1));
     expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["<", answer(1)], ["end"]]);
   });
 
   it("ends when the time is over, and starts no daemon any more", () => {
-    const { relay, host, seen } = createHost();
-    host(call(1));
-    relay.hostEnd();
+    const { relay, client, seen } = createClient();
+    client(call(1));
+    relay.clientEnd();
     relay.drained();
     relay.daemonGone(0);
     expect(seen()).toEqual([[">", call(1)], ["drain", 1_500], ["end"]]);
   });
 
   it("sets no time to a script, which pipes its requests in and waits for the answers, however long they take", () => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(initialize);
-    host(call(1));
+    const { relay, client, daemon, seen } = createRecorded();
+    client(initialize);
+    client(call(1));
     daemon(answer(0));
     seen();
-    relay.hostEnd();
+    relay.clientEnd();
     expect(seen()).toEqual([]);
     daemon(answer(1));
     expect(seen()).toEqual([
@@ -58,9 +58,9 @@ describe("the relay when its host ends (13)", () => {
   });
 
   it("gives a script its answers when the daemon is only being started, and tells it when there is none", () => {
-    const { relay, host, daemon, seen } = createRecorded({ isConnected: false });
-    host(call(1));
-    relay.hostEnd();
+    const { relay, client, daemon, seen } = createRecorded({ isConnected: false });
+    client(call(1));
+    relay.clientEnd();
     relay.connected();
     daemon(answer(1));
     expect(seen()).toEqual([
@@ -70,8 +70,8 @@ describe("the relay when its host ends (13)", () => {
     ]);
 
     const recorded = createRecorded({ isConnected: false });
-    recorded.host(call(1));
-    recorded.relay.hostEnd();
+    recorded.client(call(1));
+    recorded.relay.clientEnd();
     recorded.relay.failed("no daemon");
     expect(recorded.seen()).toMatchObject([
       ["<", { id: 1, error: { message: "no daemon" } }],
@@ -80,10 +80,10 @@ describe("the relay when its host ends (13)", () => {
   });
 
   it("finds another daemon for what a script still waits for, and tells it of a call that was lost", () => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(request(1, "tools/list"));
-    host(call(2));
-    relay.hostEnd();
+    const { relay, client, daemon, seen } = createRecorded();
+    client(request(1, "tools/list"));
+    client(call(2));
+    relay.clientEnd();
     seen();
     relay.daemonGone(0);
     expect(seen()).toMatchObject([
@@ -100,9 +100,9 @@ describe("the relay when its host ends (13)", () => {
   });
 
   it("ends when the daemon of a script is gone and nothing is open", () => {
-    const { relay, host, seen } = createRecorded();
-    host(call(1));
-    relay.hostEnd();
+    const { relay, client, seen } = createRecorded();
+    client(call(1));
+    relay.clientEnd();
     seen();
     relay.daemonGone(0);
     expect(seen()).toMatchObject([

@@ -17,17 +17,17 @@ const retryable = (id: number, message: unknown = expect.any(String)) => [
 
 function withHandshake() {
   const all = createRecorded();
-  all.host(initialize);
+  all.client(initialize);
   all.daemon(answer(0));
-  all.host(initialized);
+  all.client(initialized);
   all.seen();
   return all;
 }
 
 describe("the relay with a daemon", () => {
   it("passes messages on as they are, both ways (1, 7)", () => {
-    const { host, daemon, seen } = createRecorded();
-    host(call(1));
+    const { client, daemon, seen } = createRecorded();
+    client(call(1));
     daemon(notice("notifications/progress", { progress: 1 }));
     daemon(answer(1, { text: "x" }));
     expect(seen()).toEqual([
@@ -37,7 +37,7 @@ describe("the relay with a daemon", () => {
     ]);
   });
 
-  it("never lets a line that is no message reach the host", () => {
+  it("never lets a line that is no message reach the client", () => {
     const { relay, daemon, seen } = createRecorded();
     for (const text of ["oops", "", "[]", "null", '{"ollm":"later"}', '{"ollm":']) relay.daemonLine(text);
     daemon({ jsonrpc: "2.0" });
@@ -45,18 +45,18 @@ describe("the relay with a daemon", () => {
   });
 
   it("gives the daemon's questions ids that name this daemon, and its answers back under the daemon's own (8, 5)", () => {
-    const { host, daemon, seen } = createRecorded();
+    const { client, daemon, seen } = createRecorded();
     daemon(request(7, "elicitation/create"));
-    host(answer("1:7", { action: "accept" }));
-    host(answer("1:7", { action: "accept" }));
-    host(answer(7));
+    client(answer("1:7", { action: "accept" }));
+    client(answer("1:7", { action: "accept" }));
+    client(answer(7));
     expect(seen()).toEqual([
       ["<", request("1:7", "elicitation/create")],
       [">", answer(7, { action: "accept" })],
     ]);
   });
 
-  it("names a question that the daemon takes back as the host knows it", () => {
+  it("names a question that the daemon takes back as the client knows it", () => {
     const { daemon, seen } = createRecorded();
     daemon(request("q", "roots/list"));
     daemon(notice("notifications/cancelled", { requestId: "q" }));
@@ -66,19 +66,19 @@ describe("the relay with a daemon", () => {
 
   it("refuses a line that was too long by its id, and says nothing without one", () => {
     const { relay, seen } = createRecorded();
-    relay.hostOversized(3, "too long");
-    relay.hostOversized(undefined, "too long");
+    relay.clientOversized(3, "too long");
+    relay.clientOversized(undefined, "too long");
     expect(seen()).toEqual([["<", { jsonrpc: "2.0", id: 3, error: { code: -32600, message: "too long" } }]]);
   });
 });
 
 describe("the relay when its daemon dies", () => {
-  it("replays the handshake without the host seeing its answer (6, 7)", () => {
-    const { relay, daemon, host, seen } = withHandshake();
+  it("replays the handshake without the client seeing its answer (6, 7)", () => {
+    const { relay, daemon, client, seen } = withHandshake();
     relay.daemonGone(0);
     relay.connected();
     daemon(answer("ollm:initialize", {}));
-    host(call(1));
+    client(call(1));
     expect(seen()).toEqual([
       ["connect", 0],
       [">", { ...initialize, id: "ollm:initialize" }],
@@ -88,10 +88,10 @@ describe("the relay when its daemon dies", () => {
   });
 
   it("answers calls that were under way with an error that may be retried, and asks reads again (11, 6)", () => {
-    const { relay, host, daemon, seen } = withHandshake();
-    host(call(1));
-    host(call(2, "manage_model"));
-    host(request(3, "resources/read", { uri: "ollm://models" }));
+    const { relay, client, daemon, seen } = withHandshake();
+    client(call(1));
+    client(call(2, "manage_model"));
+    client(request(3, "resources/read", { uri: "ollm://models" }));
     seen();
     relay.daemonGone(0);
     relay.connected();
@@ -111,8 +111,8 @@ describe("the relay when its daemon dies", () => {
   });
 
   it("asks an initialize that had no answer again as it was", () => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(initialize);
+    const { relay, client, daemon, seen } = createRecorded();
+    client(initialize);
     relay.daemonGone(0);
     relay.connected();
     daemon(answer(0));
@@ -124,12 +124,12 @@ describe("the relay when its daemon dies", () => {
   });
 
   it("subscribes again to what was subscribed to and not given up since", () => {
-    const { relay, host, daemon, seen } = withHandshake();
-    for (const [id, uri] of ["a", "b", "c"].entries()) host(request(id, "resources/subscribe", { uri }));
+    const { relay, client, daemon, seen } = withHandshake();
+    for (const [id, uri] of ["a", "b", "c"].entries()) client(request(id, "resources/subscribe", { uri }));
     daemon(answer(0));
     daemon(answer(1));
     daemon({ jsonrpc: "2.0", id: 2, error: { code: -32002, message: "no" } });
-    host(request(4, "resources/unsubscribe", { uri: "a" }));
+    client(request(4, "resources/unsubscribe", { uri: "a" }));
     daemon(answer(4));
     seen();
     relay.daemonGone(0);
@@ -139,8 +139,8 @@ describe("the relay when its daemon dies", () => {
   });
 
   it("opens listens again and swallows the second acknowledgement, once", () => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(listen);
+    const { relay, client, daemon, seen } = createRecorded();
+    client(listen);
     daemon(acknowledged);
     seen();
     relay.daemonGone(0);
@@ -155,14 +155,14 @@ describe("the relay when its daemon dies", () => {
   });
 
   it("takes back the dead daemon's questions, and never shows an answer to the next one", () => {
-    const { relay, daemon, host, seen } = createRecorded();
+    const { relay, daemon, client, seen } = createRecorded();
     daemon(request(7, "elicitation/create"));
     seen();
     relay.daemonGone(0);
     relay.connected();
     daemon(request(7, "elicitation/create"));
-    host(answer("1:7"));
-    host(answer("2:7"));
+    client(answer("1:7"));
+    client(answer("2:7"));
     expect(seen()).toEqual([
       ["<", notice("notifications/cancelled", { requestId: "1:7", reason: "the ollm daemon was restarted" })],
       ["connect", 0],
@@ -171,12 +171,12 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("lets what the host sends meanwhile wait, and drops what it takes back (2, 4)", () => {
-    const { relay, host, seen } = createRecorded();
+  it("lets what the client sends meanwhile wait, and drops what it takes back (2, 4)", () => {
+    const { relay, client, seen } = createRecorded();
     relay.daemonGone(0);
-    host(call(1));
-    host(call(2));
-    host(notice("notifications/cancelled", { requestId: 1 }));
+    client(call(1));
+    client(call(2));
+    client(notice("notifications/cancelled", { requestId: 1 }));
     relay.connected();
     expect(seen()).toEqual([
       ["connect", 0],
@@ -184,16 +184,16 @@ describe("the relay when its daemon dies", () => {
     ]);
   });
 
-  it("stops reading the host when too much waits, until a daemon takes it", () => {
-    const { relay, host, seen } = createRecorded({ isConnected: false });
-    for (let id = 0; id < 256; id++) host(call(id));
+  it("stops reading the client when too much waits, until a daemon takes it", () => {
+    const { relay, client, seen } = createRecorded({ isConnected: false });
+    for (let id = 0; id < 256; id++) client(call(id));
     expect(seen()).toEqual([["hold", true]]);
     relay.connected();
     expect(seen().at(-1)).toEqual(["hold", false]);
   });
 
-  it("starts no fourth daemon within a minute until the host needs one", () => {
-    const { relay, host, seen } = createRecorded();
+  it("starts no fourth daemon within a minute until the client needs one", () => {
+    const { relay, client, seen } = createRecorded();
     for (const now of [0, 1_000, 2_000]) {
       relay.daemonGone(now);
       if (now < 2_000) relay.connected();
@@ -202,28 +202,28 @@ describe("the relay when its daemon dies", () => {
       ["connect", 0],
       ["connect", 0],
     ]);
-    host(notice("notifications/roots/list_changed"));
+    client(notice("notifications/roots/list_changed"));
     expect(seen()).toEqual([]);
-    host(call(1));
+    client(call(1));
     expect(seen()).toEqual([["connect", 0]]);
   });
 
   it("answers what waits when no daemon can be had, and tries again at the next request (12)", () => {
-    const { relay, host, seen } = createRecorded({ isConnected: false });
-    host(initialize);
-    host(call(1));
+    const { relay, client, seen } = createRecorded({ isConnected: false });
+    client(initialize);
+    client(call(1));
     relay.failed("see the log");
-    host(call(2));
+    client(call(2));
     expect(seen()).toEqual([retryable(0, "see the log"), retryable(1, "see the log"), ["connect", 0]]);
   });
 });
 
 describe("the relay when its daemon says farewell", () => {
   it("waits for the next daemon of a handover, with answers of the old one still coming (10)", () => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(call(1));
+    const { relay, client, daemon, seen } = createRecorded();
+    client(call(1));
     relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
-    host(call(2));
+    client(call(2));
     daemon(answer(1));
     relay.daemonGone(0);
     relay.connected();
@@ -236,10 +236,10 @@ describe("the relay when its daemon says farewell", () => {
   });
 
   it("asks the next daemon what this one has not read, calls too, and never what it has (10, 11)", () => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(call(1));
-    host(call(2));
-    host(request("3", "tools/call", { name: "smart_load" }));
+    const { relay, client, daemon, seen } = createRecorded();
+    client(call(1));
+    client(call(2));
+    client(request("3", "tools/call", { name: "smart_load" }));
     daemon({ ollm: "farewell", reason: "handover", unanswered: [1, 3] });
     seen();
     relay.daemonGone(0);
@@ -258,9 +258,9 @@ describe("the relay when its daemon says farewell", () => {
     ]);
   });
 
-  it.each(["stop", "idle"])("starts none after a %s until the host asks for something", (reason) => {
-    const { relay, host, daemon, seen } = createRecorded();
-    host(listen);
+  it.each(["stop", "idle"])("starts none after a %s until the client asks for something", (reason) => {
+    const { relay, client, daemon, seen } = createRecorded();
+    client(listen);
     daemon(acknowledged);
     relay.daemonLine(JSON.stringify({ ollm: "farewell", reason }));
     daemon(answer("l"));
@@ -269,7 +269,7 @@ describe("the relay when its daemon says farewell", () => {
       [">", listen],
       ["<", acknowledged],
     ]);
-    host(call(2));
+    client(call(2));
     relay.connected();
     expect(seen()).toEqual([
       ["connect", 0],
@@ -307,31 +307,31 @@ describe("the relay under any input", () => {
       .map((value) => JSON.stringify(value)),
   );
   const step = fc.oneof(
-    { weight: 6, arbitrary: fc.tuple(fc.constant("hostLine" as const), line) },
+    { weight: 6, arbitrary: fc.tuple(fc.constant("clientLine" as const), line) },
     { weight: 6, arbitrary: fc.tuple(fc.constant("daemonLine" as const), line) },
     fc.tuple(fc.constantFrom("lose" as const, "connected" as const, "failed" as const, "farewell" as const), line),
   );
 
-  it("writes only messages to the host, and every call of it is answered exactly once", () => {
+  it("writes only messages to the client, and every call of it is answered exactly once", () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const given: unknown[] = [];
         const relay = createRelay({
-          toHost: (text) => void given.push(JSON.parse(text)),
+          toClient: (text) => void given.push(JSON.parse(text)),
           toDaemon: () => undefined,
           connect: () => undefined,
-          holdHost: () => undefined,
+          holdClient: () => undefined,
           drain: () => undefined,
           end: () => undefined,
         });
         for (const [name, text] of steps) {
-          if (name === "hostLine" || name === "daemonLine") relay[name](text);
+          if (name === "clientLine" || name === "daemonLine") relay[name](text);
           else if (name === "lose") relay.daemonGone(0);
           else if (name === "failed") relay.failed("gone");
           else if (name === "farewell") relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
           else relay.connected();
         }
-        relay.hostLine('{"jsonrpc":"2.0","id":"probe","method":"tools/call"}');
+        relay.clientLine('{"jsonrpc":"2.0","id":"probe","method":"tools/call"}');
         relay.connected();
         relay.daemonGone(0);
         const answers = given.filter((value) => (value as { id?: unknown }).id === "probe");

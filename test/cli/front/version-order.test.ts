@@ -21,7 +21,7 @@ describe("isUpgrade", () => {
     expect(isUpgrade(own, theirs, true)).toBe(expected);
   });
 
-  it("judges by versions alone once a front serves its host: two builds would hand the home to and fro", () => {
+  it("judges by versions alone once a front serves its client: two builds would hand the home to and fro", () => {
     expect(isUpgrade("1.0.0+a", "1.0.0+b", false)).toBe(false);
     expect(isUpgrade("1.1.0+a", "1.0.0+b", false)).toBe(true);
   });

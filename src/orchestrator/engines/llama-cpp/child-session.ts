@@ -7,7 +7,7 @@ import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from 
 export interface ChildOptions {
   /** Absolute path of the child's program (`dist/engine-child.mjs`). */
   readonly entry: string;
-  /** A real Node: `process.execPath` is none in some desktop hosts. */
+  /** A real Node: `process.execPath` is none in some desktop clients. */
   readonly nodeExecutable: string;
   /** Absolute path of node-llama-cpp's module. */
   readonly modulePath: string;

@@ -10,7 +10,7 @@ export interface PlatformFacts {
   /** Linux only. Version as the C library prints it: `2.36`. */
   readonly libc?: { readonly kind: "glibc" | "musl"; readonly version?: string };
   readonly node: {
-    /** A program that runs JavaScript modules, for the trial run; inside a desktop host it may not be Node by name. */
+    /** A program that runs JavaScript modules, for the trial run; inside a desktop client it may not be Node by name. */
     readonly execPath: string;
   };
 }

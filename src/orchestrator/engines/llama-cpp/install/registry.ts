@@ -29,7 +29,7 @@ export const publicRegistry = "https://registry.npmjs.org/";
 
 /**
  * Reads npm's configuration: `npm_config_*` variables, then the user's and the global npmrc. The npmrc of the working
- * directory is left out on purpose: it belongs to whatever project a host happens to have open, not to this program.
+ * directory is left out on purpose: it belongs to whatever project a client happens to have open, not to this program.
  */
 export async function readRegistrySettings(
   environment: Environment,

@@ -43,7 +43,7 @@ export async function runTrial(options: TrialOptions): Promise<void> {
     windowsHide: true,
     killSignal: "SIGKILL",
     signal: AbortSignal.any([signal, limit]),
-    // A desktop host's own program runs JavaScript only when told to.
+    // A desktop client's own program runs JavaScript only when told to.
     env: { ...options.environment, ELECTRON_RUN_AS_NODE: "1" },
   });
   let output = "";
