@@ -1,6 +1,6 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 
-export const comparison: ResourceDefinition = {
+export const comparison = defineResource({
   name: "comparison",
   title: "Comparison",
   description: "Models side by side on one prompt: whole answers, figures, the order they ran in, judgement and pick.",
@@ -37,4 +37,4 @@ export const comparison: ResourceDefinition = {
   },
   list: async ({ orchestrator, caller }) =>
     (await orchestrator.comparisons.list(caller)).map(({ id }) => ({ uri: `ollm://comparisons/${id}`, name: id })),
-};
+});

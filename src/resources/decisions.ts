@@ -1,7 +1,7 @@
 import type { Decision } from "../orchestrator/facade-decisions.ts";
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 
-export const decisions: ResourceDefinition = {
+export const decisions = defineResource({
   name: "decisions",
   title: "Decisions about the memory",
   description: "What was loaded, evicted, unloaded or refused since the start, and why; newest first, the last 200.",
@@ -10,9 +10,9 @@ export const decisions: ResourceDefinition = {
   async read(_variables, { orchestrator, caller }) {
     return { decisions: orchestrator.decisions(caller).map(decisionData) };
   },
-};
+});
 
-function decisionData({ at, kind, model, engine, steps, plan }: Decision): object {
+function decisionData({ at, kind, model, engine, steps, plan }: Decision) {
   return {
     at,
     kind,

@@ -7,13 +7,13 @@ export interface ResourceContext {
 }
 
 /** One resource or template of resources (JSON), one file. Plain data out; the server turns it into MCP. */
-export interface ResourceDefinition {
+export interface ResourceDefinition<Data extends object = object, Uri extends string = string> {
   readonly name: string;
   readonly title: string;
   readonly description: string;
   /** `ollm://status/ram`, or with one variable: `ollm://models/{name}`. */
-  readonly uri: string;
-  read(variables: Readonly<Record<string, string>>, context: ResourceContext): Promise<object>;
+  readonly uri: Uri;
+  read(variables: Readonly<Record<string, string>>, context: ResourceContext): Promise<Data>;
   /** Whether subscribers of one address are to read it again; absent: what it says never changes. */
   isTouchedBy?(change: Change, variables: Readonly<Record<string, string>>): boolean;
   /** What must be looked at while somebody is subscribed, because it changes without notice. */
@@ -25,3 +25,21 @@ export interface ResourceDefinition {
   /** Every value of a template's variable, where `list` shows the first ones only; for completions. */
   values?(context: ResourceContext): Promise<readonly string[]>;
 }
+
+/** Infers the types of the address and of the data. */
+export function defineResource<Data extends object, Uri extends string>(
+  definition: ResourceDefinition<Data, Uri>,
+): ResourceDefinition<Data, Uri> {
+  return definition;
+}
+
+/** `Data` as a client reads it from JSON: properties whose value is undefined are absent. */
+export type JsonOf<Data> = Data extends readonly (infer Item)[]
+  ? readonly JsonOf<Item>[]
+  : Data extends object
+    ? { readonly [Key in keyof Data as undefined extends Data[Key] ? never : Key]: JsonOf<Data[Key]> } & {
+        readonly [Key in keyof Data as undefined extends Data[Key] ? Key : never]?: JsonOf<
+          Exclude<Data[Key], undefined>
+        >;
+      }
+    : Data;

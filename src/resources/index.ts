@@ -1,4 +1,4 @@
-import type { ResourceDefinition } from "./definition.ts";
+import type { JsonOf, ResourceDefinition } from "./definition.ts";
 import { comparison } from "./comparison.ts";
 import { decisions } from "./decisions.ts";
 import { job } from "./job.ts";
@@ -10,8 +10,7 @@ import { models } from "./models.ts";
 import { ramStatus } from "./ram-status.ts";
 import { template } from "./template.ts";
 
-/** Every resource, in the order of `resources/list`; exact addresses before templates. */
-export const resources: readonly ResourceDefinition[] = [
+const definitions = [
   ramStatus,
   decisions,
   models,
@@ -22,4 +21,14 @@ export const resources: readonly ResourceDefinition[] = [
   template,
   job,
   comparison,
-];
+] as const;
+
+/** Every resource, in the order of `resources/list`; exact addresses before templates. */
+export const resources: readonly ResourceDefinition[] = definitions;
+
+/** What each resource holds, by its address or template of addresses. */
+export type ResourceData = {
+  readonly [Resource in (typeof definitions)[number] as Resource["uri"]]: JsonOf<
+    Awaited<ReturnType<Resource["read"]>>
+  >;
+};

@@ -1,6 +1,6 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 
-export const job: ResourceDefinition = {
+export const job = defineResource({
   name: "job",
   title: "Job",
   description: "Work that outlasted its call: state, progress, the text so far, and once it has ended its result.",
@@ -33,4 +33,4 @@ export const job: ResourceDefinition = {
   },
   list: async ({ orchestrator, caller }) =>
     orchestrator.jobs.list(caller).map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
-};
+});

@@ -1,12 +1,12 @@
 import type { MemoryEntry } from "../orchestrator/facade-recall.ts";
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 
 /** Entries of one reading; more than these are found by asking for them. */
 const maxEntries = 200;
 /** Of their values: what is larger is no message that a client would take. */
 const maxCharacters = 1_000_000;
 
-export const memories: ResourceDefinition = {
+export const memories = defineResource({
   name: "memory",
   title: "What is remembered",
   description: `Facts, preferences and context kept over sessions; the newest ${maxEntries}.`,
@@ -16,7 +16,7 @@ export const memories: ResourceDefinition = {
     const { entries, total } = await orchestrator.memories.recall(caller, { limit: maxEntries });
     return { entries: entries.slice(0, fitting(entries)).map(memoryData), total };
   },
-};
+});
 
 /** How many of them `maxCharacters` have room for. */
 function fitting(entries: readonly MemoryEntry[]): number {
@@ -29,7 +29,7 @@ function fitting(entries: readonly MemoryEntry[]): number {
 }
 
 /** An entry as resources show it: everything. */
-export function memoryData(entry: MemoryEntry): object {
+export function memoryData(entry: MemoryEntry) {
   return {
     key: entry.key,
     value: entry.value,

@@ -1,11 +1,11 @@
 import { UnknownMemory } from "../orchestrator/errors.ts";
-import type { ResourceContext, ResourceDefinition } from "./definition.ts";
+import { defineResource, type ResourceContext } from "./definition.ts";
 import { memoryData } from "./memories.ts";
 
 /** Clients show every resource in their menus. */
 const maxListed = 200;
 
-export const memoryEntry: ResourceDefinition = {
+export const memoryEntry = defineResource({
   name: "memory-entry",
   title: "Remembered",
   description: "One thing that is remembered, by its percent-encoded key, with what the key held before.",
@@ -21,7 +21,7 @@ export const memoryEntry: ResourceDefinition = {
     return keys.slice(0, maxListed).map((key) => ({ uri: `ollm://memory/${encodeURIComponent(key)}`, name: key }));
   },
   values: keysOf,
-};
+});
 
 /** Keys that the caller sees, newest first; the same one in the project and globally counts once. */
 async function keysOf({ orchestrator, caller }: ResourceContext): Promise<readonly string[]> {

@@ -1,7 +1,7 @@
 import type { DatabaseEntry, ListedModel } from "../orchestrator/facade.ts";
 
 /** A listed model in the resources' words; absent values vanish when it becomes JSON. */
-export function modelData(model: ListedModel, staleSince?: string): object {
+export function modelData(model: ListedModel, staleSince?: string) {
   return {
     name: model.name,
     engine: model.engine,
@@ -24,7 +24,7 @@ export function modelData(model: ListedModel, staleSince?: string): object {
   };
 }
 
-export function databaseData(entry: DatabaseEntry): object {
+export function databaseData(entry: DatabaseEntry) {
   return {
     pattern: entry.pattern,
     family: entry.family,

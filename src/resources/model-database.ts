@@ -1,7 +1,7 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 import { databaseData } from "./model-data.ts";
 
-export const modelDatabase: ResourceDefinition = {
+export const modelDatabase = defineResource({
   name: "model-database",
   title: "Model database",
   description: "What is known of model families by name pattern: context window, capabilities, profiles, source.",
@@ -11,4 +11,4 @@ export const modelDatabase: ResourceDefinition = {
   read: async (_variables, { orchestrator, caller }) => ({
     entries: orchestrator.database(caller).map(databaseData),
   }),
-};
+});

@@ -1,7 +1,7 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 import { databaseData, modelData } from "./model-data.ts";
 
-export const model: ResourceDefinition = {
+export const model = defineResource({
   name: "model",
   title: "Model",
   description: "One model: what its file says, and what the database adds. Names are percent-encoded.",
@@ -33,4 +33,4 @@ export const model: ResourceDefinition = {
     const list = await orchestrator.listModels(caller, { isInstalledOnly: true });
     return list.models.map(({ name }) => ({ uri: `ollm://models/${encodeURIComponent(name)}`, name }));
   },
-};
+});

@@ -1,7 +1,7 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 import { modelData } from "./model-data.ts";
 
-export const models: ResourceDefinition = {
+export const models = defineResource({
   name: "models",
   title: "Models",
   description: "Every model of every engine on this machine.",
@@ -17,4 +17,4 @@ export const models: ResourceDefinition = {
       total: list.total,
     };
   },
-};
+});

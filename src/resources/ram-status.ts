@@ -1,6 +1,6 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 
-export const ramStatus: ResourceDefinition = {
+export const ramStatus = defineResource({
   name: "ram-status",
   title: "Memory",
   description: "RAM, swap, GPU memory and what each loaded model holds, in bytes, measured now.",
@@ -30,4 +30,4 @@ export const ramStatus: ResourceDefinition = {
       sampled_at: ram.sampledAt,
     };
   },
-};
+});

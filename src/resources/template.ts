@@ -1,6 +1,6 @@
-import type { ResourceDefinition } from "./definition.ts";
+import { defineResource } from "./definition.ts";
 
-export const template: ResourceDefinition = {
+export const template = defineResource({
   name: "template",
   title: "Prompt template",
   description: "One prompt template: its text, its variables, and how it is answered.",
@@ -27,4 +27,4 @@ export const template: ResourceDefinition = {
     const { templates } = await orchestrator.templates.list(caller);
     return templates.map(({ name }) => ({ uri: `ollm://templates/${encodeURIComponent(name)}`, name }));
   },
-};
+});

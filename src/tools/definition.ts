@@ -57,9 +57,13 @@ export interface ToolContext {
 }
 
 /** One tool, one object, one file. The pipeline in `server/` does everything that is common to all of them. */
-export interface ToolDefinition<Input extends z.ZodObject = z.ZodObject, Output extends z.ZodObject = z.ZodObject> {
+export interface ToolDefinition<
+  Input extends z.ZodObject = z.ZodObject,
+  Output extends z.ZodObject = z.ZodObject,
+  Name extends string = string,
+> {
   /** `verb_noun`; the file has the same name in kebab-case. */
-  readonly name: string;
+  readonly name: Name;
   readonly title: string;
   /** Static, for an assistant to act on. */
   readonly description: string;
@@ -88,9 +92,12 @@ export interface ToolDefinition<Input extends z.ZodObject = z.ZodObject, Output 
   render(output: z.output<Output>): string | readonly string[];
 }
 
-/** Keeps the schemas' types while the list of tools forgets them. */
-export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject>(
-  definition: ToolDefinition<Input, Output>,
-): ToolDefinition<Input, Output> {
+/** Infers the types of the name and the schemas. */
+export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject, Name extends string>(
+  definition: ToolDefinition<Input, Output, Name>,
+): ToolDefinition<Input, Output, Name> {
   return definition;
 }
+
+/** `Data` with everything in it read-only. */
+export type ReadonlyDeep<Data> = Data extends object ? { readonly [Key in keyof Data]: ReadonlyDeep<Data[Key]> } : Data;

@@ -1,5 +1,6 @@
+import type { z } from "zod";
 import { createTemplate } from "./create-template.ts";
-import type { ToolDefinition } from "./definition.ts";
+import type { ReadonlyDeep, ToolDefinition } from "./definition.ts";
 import { compare } from "./compare.ts";
 import { forget } from "./forget.ts";
 import { createJobTool } from "./job.ts";
@@ -18,8 +19,7 @@ import { systemStatus } from "./system-status.ts";
 import { transferMemories } from "./transfer-memories.ts";
 import { updateConfig } from "./update-config.ts";
 
-/** Every tool, in the order that `tools/list` shows them: the main job first. */
-export const tools: readonly ToolDefinition[] = [
+const definitions = [
   routeAndGenerate,
   listModels,
   pullModel,
@@ -38,4 +38,17 @@ export const tools: readonly ToolDefinition[] = [
   createJobTool([routeAndGenerate, compare, pullModel, smartLoad, renderTemplate]),
   systemStatus,
   updateConfig,
-];
+] as const;
+
+/** Every tool, in the order that `tools/list` shows them: the main job first. */
+export const tools: readonly ToolDefinition[] = definitions;
+
+type Definition = (typeof definitions)[number];
+
+export type ToolName = Definition["name"];
+
+/** What a caller passes to each tool, by the tool's name. */
+export type ToolInputs = { readonly [Tool in Definition as Tool["name"]]: ReadonlyDeep<z.input<Tool["input"]>> };
+
+/** The structured answer of each tool, by the tool's name. */
+export type ToolAnswers = { readonly [Tool in Definition as Tool["name"]]: ReadonlyDeep<z.output<Tool["output"]>> };

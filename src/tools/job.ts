@@ -37,8 +37,7 @@ const output = z.object({
 type Output = z.output<typeof output>;
 
 /** The tool `job`, over the tools whose calls may become one: a finished job is told in their own words. */
-export function createJobTool(tools: readonly ToolDefinition[]): ToolDefinition {
-  // The list of tools forgets the types of their schemas.
+export function createJobTool(tools: readonly ToolDefinition[]) {
   return defineTool({
     name: "job",
     title: "Long work",
