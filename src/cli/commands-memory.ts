@@ -3,7 +3,7 @@ import { repeated, wholeNumber, withExamples, withJson, type JsonOption, type Ru
 import type { AddFlags } from "./shell/memory.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
-const categories = ["fact", "preference", "context"];
+const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
 
 /** `ollm memory ...`: what is remembered over sessions. */
 export function addMemory(program: Command, run: Run): void {
@@ -33,7 +33,7 @@ export function addMemory(program: Command, run: Run): void {
       "entries[{key, value, updated_at}], total, method",
     ),
     [["ollm memory search database port", "typing errors are forgiven"]],
-  ).action((words: readonly string[], options: JsonOption & { category?: string; limit?: number }) =>
+  ).action((words: readonly string[], options: JsonOption & Pick<AddFlags, "category"> & { limit?: number }) =>
     run(async (io) => (await import("./shell/memory.ts")).searchMemory(words, options, io)),
   );
 

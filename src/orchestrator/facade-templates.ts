@@ -28,6 +28,11 @@ export interface Template {
   readonly hides?: Template["source"];
 }
 
+/** One that lies in a file. */
+export interface SavedTemplate extends Template {
+  readonly file: string;
+}
+
 export interface TemplateList {
   readonly templates: readonly Template[];
   /** Files that are no templates, a sentence each with file, line and what to do; untrusted folders too. */
@@ -86,5 +91,5 @@ export interface Templates {
     files?: ReadFiles,
   ): Promise<RenderOutcome>;
   /** Throws `InvalidRequest` (not valid, or there already). */
-  create(caller: CallerContext, request: CreateTemplateRequest): Promise<Template>;
+  create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate>;
 }

@@ -28,7 +28,5 @@ export const resources: readonly ResourceDefinition[] = definitions;
 
 /** What each resource holds, by its address or template of addresses. */
 export type ResourceData = {
-  readonly [Resource in (typeof definitions)[number] as Resource["uri"]]: JsonOf<
-    Awaited<ReturnType<Resource["read"]>>
-  >;
+  readonly [Resource in (typeof definitions)[number] as Resource["uri"]]: JsonOf<Awaited<ReturnType<Resource["read"]>>>;
 };

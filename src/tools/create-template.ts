@@ -38,7 +38,7 @@ export const createTemplate = defineTool({
   }),
   output: z.object({
     name: z.string(),
-    file: z.string().optional(),
+    file: z.string(),
     variables: z.array(z.string()),
     hides: z.string().optional(),
     note: z.string().optional(),
@@ -65,7 +65,7 @@ export const createTemplate = defineTool({
   render({ name, file, variables, hides, note }) {
     const hidden = hides === undefined ? "" : `; it hides the ${hides} one`;
     const found = variables.length === 0 ? "It has no variables." : `Variables: ${variables.join(", ")}`;
-    return [`Saved template ${name} in ${file ?? "memory"}${hidden}`, found, note].filter(Boolean).join("\n");
+    return [`Saved template ${name} in ${file}${hidden}`, found, note].filter(Boolean).join("\n");
   },
 });
 

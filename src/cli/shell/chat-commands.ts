@@ -2,16 +2,16 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
 import { nearestNames } from "../../orchestrator/text/nearest.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { ChatContext } from "./chat.ts";
 import { compareAndShow, pick } from "./compare.ts";
-import type { MemoryRow } from "./memory.ts";
-import { allModels, renderModels, type ModelListing } from "./models.ts";
+import { allModels, renderModels } from "./models.ts";
 import type { Session } from "./session.ts";
 import { renderTable, styled } from "./table.ts";
 import { readTemplate } from "./template-input.ts";
-import { renderTemplates, type TemplateListing } from "./template.ts";
+import { renderTemplates } from "./template.ts";
 
 interface ChatCommand {
   readonly name: string;
@@ -192,13 +192,9 @@ async function memory(rest: string, { tool, data, io }: ChatContext): Promise<vo
   }
 }
 
-function renderMemories(
-  found: { readonly entries: readonly MemoryRow[]; readonly total: number },
-  io: CommandIo,
-): string {
-  const { entries, total } = found;
+function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
   if (entries.length === 0) return "Nothing is remembered.\n";
-  const table = renderTable<MemoryRow>(
+  const table = renderTable(
     entries,
     [
       { title: "KEY", text: ({ key }) => key },
@@ -215,7 +211,7 @@ async function template(rest: string, { tool, data, session, io, input, answer }
   switch (action) {
     case "":
     case "list":
-      return io.stdout(renderTemplates((await data<TemplateListing>("list_templates", {})).templates, io));
+      return io.stdout(renderTemplates((await data("list_templates", {})).templates, io));
     case "use": {
       if (name === "") throw new InvalidRequest("/template use needs a name", { hint: "/template list shows them" });
       const { variables, prompt } = splitVariables(behind);
@@ -241,7 +237,7 @@ async function template(rest: string, { tool, data, session, io, input, answer }
 /** Whether one of that name is replaced: before its text is typed. Undefined where there is none yet. */
 async function mayReplace(name: string, { read }: Session, input: ChatInput): Promise<boolean | undefined> {
   try {
-    const { file } = await read<{ readonly file?: string }>(`ollm://templates/${encodeURIComponent(name)}`);
+    const { file } = await read("ollm://templates/{name}", name);
     // A built-in one is hidden by the new one, not replaced.
     if (file === undefined) return undefined;
     return /^y(es)?$/i.test(await input.ask(`There is a template ${name} in ${file}. Replace it? [y/N] `));
@@ -287,9 +283,7 @@ async function model(rest: string, { talk, tool, data, io }: ChatContext): Promi
   switch (action) {
     case "":
     case "list":
-      return io.stdout(
-        renderModels(await data<ModelListing>("list_models", { limit: allModels }), undefined, false, io),
-      );
+      return io.stdout(renderModels(await data("list_models", { limit: allModels }), undefined, false, io));
     case "pin":
     case "unpin":
     // The old names of pin and unpin.
@@ -317,7 +311,7 @@ async function compare(
 ): Promise<void> {
   const words = rest.split(/\s+/).filter((word) => word !== "");
   // Names come first; the prompt begins with the first word that can't be one.
-  const { models: held } = await data<ModelListing>("list_models", { limit: allModels });
+  const { models: held } = await data("list_models", { limit: allModels });
   const known = held.map(({ name }) => name);
   const isName = (word: string): boolean => known.includes(word) || known.includes(`${word}:latest`);
   const count = words.findIndex((word) => !isName(word));

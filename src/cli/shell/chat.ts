@@ -2,14 +2,13 @@ import path from "node:path";
 import { Cancelled, OrchestratorError } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 import type { Answers, Question } from "../../server/client.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
 import { askAtTerminal } from "./ask.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
 import { createChatInput, type ChatInput } from "./chat-input.ts";
-import type { ModelListing } from "./models.ts";
 import { noModels } from "./models.ts";
-import type { RamReading } from "./ps.ts";
 import { said, type Generated } from "./run.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { chatSteps } from "../../next-steps/commands.ts";
@@ -50,11 +49,11 @@ export interface ChatContext {
   /** Somebody sees it: decorations are shown. */
   readonly isTerminal: boolean;
   /** Asks a model, as a plain message does, with more of the request. */
-  answer(question: string, more?: Readonly<Record<string, unknown>>): Promise<void>;
+  answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
   /** Calls a tool, which Ctrl-C ends; its short text, as one reads it in a chat. */
-  tool(name: string, input: Readonly<Record<string, unknown>>): Promise<string>;
+  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
   /** Likewise; its structured answer. */
-  data<Data extends object>(name: string, input: Readonly<Record<string, unknown>>): Promise<Data>;
+  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
   /** Work that Ctrl-C ends, and nothing else. */
   cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
 }
@@ -121,7 +120,7 @@ async function converse(context: ChatContext): Promise<number> {
 
 /** Says whom one talks with, and what to do where there is no model. False: nobody to talk with. */
 async function greet({ session, talk, io }: ChatContext): Promise<boolean> {
-  const { structured } = await session.call<ModelListing>("list_models", { limit: 1 });
+  const { structured } = await session.call("list_models", { limit: 1 });
   if (structured.models.length === 0) {
     io.stdout(noModels(structured));
     return false;
@@ -145,11 +144,11 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     );
   }
 
-  async function answer(question: string, more: Readonly<Record<string, unknown>> = {}): Promise<void> {
+  async function answer(question: string, more: ToolInputs["route_and_generate"] = {}): Promise<void> {
     const stream = createAnswerStream(io);
     const ask = (continueId: string) =>
       cancellable((signal) =>
-        session.call<Generated>(
+        session.call(
           "route_and_generate",
           {
             ...(question !== "" && { prompt: question }),
@@ -182,7 +181,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     talk.continueId = answered.continue_id ?? talk.continueId;
     talk.answeredBy = answered.model;
     talk.turns.push({
-      question: question === "" ? `(template ${String(more["template"])})` : question,
+      question: question === "" ? `(template ${more.template})` : question,
       answer: text,
       model: answered.model,
     });
@@ -201,8 +200,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     cancellable,
     tool: (name, given) =>
       cancellable(async (signal) => inChatWords(inShellWords((await session.call(name, given, { signal })).text))),
-    data: <Data extends object>(name: string, given: Readonly<Record<string, unknown>>) =>
-      cancellable(async (signal) => (await session.call<Data>(name, given, { signal })).structured),
+    data: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).structured),
   };
 }
 
@@ -212,7 +210,7 @@ function isConversationLost(error: unknown): boolean {
 
 /** Who answered, what is loaded, what is free: one dim line, as wide as the terminal. */
 async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
-  const ram = await session.read<RamReading>("ollm://status/ram").catch((error: unknown) => {
+  const ram = await session.read("ollm://status/ram").catch((error: unknown) => {
     if (error instanceof OrchestratorError) return undefined;
     throw error;
   });

@@ -2,6 +2,8 @@ import path from "node:path";
 import { plain, sideBySide, wrap } from "../../orchestrator/text/columns.ts";
 import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createLiveColumns } from "./live-columns.ts";
 import { located, withInput } from "./run.ts";
@@ -22,33 +24,9 @@ export interface CompareFlags {
   readonly json?: boolean;
 }
 
-/** `ollm://comparisons/{id}` */
-export interface ComparisonData {
-  readonly id: string;
-  readonly task: string;
-  readonly results: readonly ResultData[];
-  readonly order: string;
-  readonly judgement?: {
-    readonly judge: string;
-    readonly ranking: readonly (readonly string[])[];
-    readonly reason: string;
-    readonly note: string;
-  };
-  readonly notes?: readonly string[];
-}
-
-interface ResultData {
-  readonly model: string;
-  readonly text?: string;
-  readonly completion_tokens?: number;
-  readonly tokens_per_second?: number;
-  readonly first_token_ms?: number;
-  readonly total_ms?: number;
-  readonly load_ms?: number;
-  readonly memory_bytes?: number;
-  readonly is_contended?: boolean;
-  readonly error?: string;
-}
+type ComparisonData = ResourceData["ollm://comparisons/{id}"];
+type ResultData = ComparisonData["results"][number];
+type CompareInput = ToolInputs["compare"];
 
 /** Longer answers are cut at a terminal, and `--json` has them whole. */
 const shownLines = 60;
@@ -85,23 +63,23 @@ export async function compare(
 
 /** Columns that grow, then figures and answers. `models`: empty for those that routing ranks first. */
 export async function compareAndShow(
-  request: Readonly<Record<string, unknown>>,
+  request: Omit<CompareInput, "models">,
   models: readonly string[],
   flags: { readonly json?: boolean },
   session: Session,
   signal: AbortSignal = session.signal,
 ): Promise<ComparisonData> {
   const { io } = session;
-  const asked = { ...request, models: models.length === 0 ? "auto" : models };
+  const asked: CompareInput = { ...request, models: models.length === 0 ? "auto" : models };
   const isLive = io.errorColumns !== undefined && flags.json !== true;
   const id = await ask(asked, models, isLive, session, signal);
-  const comparison = await session.read<ComparisonData>(`ollm://comparisons/${encodeURIComponent(id)}`);
+  const comparison = await session.read("ollm://comparisons/{id}", id);
   show(comparison, flags, io, (found) => text(found, io));
   return comparison;
 }
 
 async function ask(
-  request: Readonly<Record<string, unknown>>,
+  request: CompareInput,
   models: readonly string[],
   isLive: boolean,
   { call, io }: Session,
@@ -115,7 +93,7 @@ async function ask(
       })
     : undefined;
   try {
-    const { structured } = await call<{ readonly comparison_id: string }>("compare", request, {
+    const { structured } = await call("compare", request, {
       signal,
       ...(live !== undefined && {
         onText: (note) => live.onText(note),

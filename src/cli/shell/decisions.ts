@@ -1,3 +1,4 @@
+import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
@@ -5,17 +6,7 @@ import { show } from "./show.ts";
 import { hanging, styled } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-interface DecisionRow {
-  readonly at: string;
-  readonly kind: string;
-  readonly model: string;
-  readonly engine: string;
-  readonly steps: readonly string[];
-}
-
-interface Decisions {
-  readonly decisions: readonly DecisionRow[];
-}
+type DecisionRow = ResourceData["ollm://decisions"]["decisions"][number];
 
 /** `ollm decisions`: newest last, as in a log. `limit`: of the newest. */
 export function listDecisions(
@@ -23,7 +14,7 @@ export function listDecisions(
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
-    const { decisions } = await read<Decisions>("ollm://decisions");
+    const { decisions } = await read("ollm://decisions");
     const wanted = { decisions: decisions.slice(0, options.limit) };
     show(wanted, options, io, (found) => renderDecisions(found.decisions, io, Date.now()));
     return 0;

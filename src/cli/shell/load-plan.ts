@@ -1,24 +1,8 @@
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { hanging } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
-
-/** What `smart_load` with `dry_run` answers, as far as people are shown it. */
-export interface PlannedLoad {
-  readonly model: string;
-  readonly loaded: boolean;
-  readonly method: string;
-  /** Relative. */
-  readonly margin: number;
-  /** Bytes by name. */
-  readonly parts?: Readonly<Record<string, number>>;
-  readonly plan?: {
-    readonly fits: boolean;
-    readonly needed_bytes: number;
-    readonly steps: readonly string[];
-    readonly warnings?: readonly string[];
-  };
-}
 
 /** Where a figure came from. */
 const origins: Readonly<Record<string, string>> = {
@@ -31,13 +15,15 @@ const origins: Readonly<Record<string, string>> = {
 
 /** The verdict, the arithmetic a step a line, and how the figures came about. */
 export function renderPlannedLoad(
-  { model, loaded, method, margin, parts, plan }: PlannedLoad,
+  { model, loaded, method, margin, parts, plan }: ToolAnswers["smart_load"],
   io: Pick<CommandIo, "columns">,
 ): string {
   if (plan === undefined) return "";
   // Loaded, elsewhere or not measured: one sentence says it all.
   if (loaded || plan.needed_bytes === 0 || plan.steps.length === 1) return `${oneLine(plan.steps.join("; "))}\n`;
-  const made = Object.entries(parts ?? {}).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
+  const made = Object.entries(parts ?? {}).flatMap(([name, bytes]) =>
+    bytes === undefined ? [] : [`${name} ${formatBytes(bytes)}`],
+  );
   const estimate = `${origins[method] ?? method}${margin > 0 ? `, ±${Math.round(margin * 1_000) / 10} %` : ""}`;
   return [
     `${oneLine(model)} ${plan.fits ? "fits" : "does not fit"}`,

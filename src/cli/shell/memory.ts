@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { agree } from "./ask.ts";
 import { joinPages, splitExport } from "./memory-pages.ts";
@@ -9,29 +11,11 @@ import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** One entry of `ollm://memory` and, with fewer fields, of `recall`. */
-export interface MemoryRow {
-  readonly key: string;
-  readonly value: string;
-  readonly category?: string;
-  readonly scope?: string;
-  readonly tags?: readonly string[];
-  readonly pinned?: boolean;
-  readonly updated_at: string;
-  readonly created_at?: string;
-  readonly expires_at?: string;
-  readonly project?: string;
-  readonly source?: string;
-  readonly access_count?: number;
-  readonly previous?: { readonly value: string; readonly updated_at: string };
-}
+type Entry = ResourceData["ollm://memory"]["entries"][number];
+/** As `recall` answers it, with fewer fields. */
+type FoundEntry = ToolAnswers["recall"]["entries"][number];
 
-interface Listing {
-  readonly entries: readonly MemoryRow[];
-  readonly total: number;
-}
-
-const columns: readonly Column<MemoryRow>[] = [
+const columns: readonly Column<Entry | FoundEntry>[] = [
   { title: "KEY", text: ({ key }) => oneLine(key), style: ({ pinned }) => (pinned === true ? "cyan" : undefined) },
   { title: "VALUE", text: ({ value }) => oneLine(value) },
   { title: "KIND", text: kindOf, isExtra: 1 },
@@ -41,7 +25,7 @@ const columns: readonly Column<MemoryRow>[] = [
 /** `ollm memory list`: the newest. */
 export function listMemory(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
-    show(await read<Listing>("ollm://memory"), options, io, (listing) => {
+    show(await read("ollm://memory"), options, io, (listing) => {
       if (listing.entries.length === 0) return "Nothing is remembered.\n";
       return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
     });
@@ -52,13 +36,12 @@ export function listMemory(options: { readonly json?: boolean }, io: CommandIo):
 /** `ollm memory search WORDS`. Finding nothing ends with 1, as in grep. */
 export function searchMemory(
   words: readonly string[],
-  options: { readonly category?: string; readonly limit?: number; readonly json?: boolean },
+  options: Pick<AddFlags, "category" | "json"> & { readonly limit?: number },
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { category, limit } = options;
-    const input = { query: words.join(" "), category, limit };
-    const { structured } = await call<Listing & { readonly method: string }>("recall", input);
+    const { structured } = await call("recall", { query: words.join(" "), category, limit });
     show(structured, options, io, (found) => {
       const how = found.method === "hybrid" ? "by words and meaning" : "by words";
       if (found.entries.length === 0) return `Nothing remembered fits, ${how}.\n`;
@@ -71,7 +54,7 @@ export function searchMemory(
 /** `ollm memory show KEY`: the value as it is, and what is known of it on stderr's side of a terminal. */
 export function showMemory(key: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
-    show(await read<MemoryRow>(uriOf(key)), options, io, (row) => {
+    show(await read("ollm://memory/{key}", key), options, io, (row) => {
       const facts = [
         kindOf(row),
         row.pinned === true ? "pinned" : "",
@@ -91,7 +74,7 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
 
 /** Of `ollm memory add`, under the names of its flags. */
 export interface AddFlags {
-  readonly category?: string;
+  readonly category?: NonNullable<ToolInputs["remember"]["category"]>;
   readonly project?: boolean;
   readonly tag?: readonly string[];
   readonly pin?: boolean;
@@ -134,10 +117,7 @@ export function forgetMemory(
     const forgotten: string[] = [];
     let total = 0;
     for (const request of requests) {
-      const { structured, text } = await call<{ readonly forgotten: readonly string[]; readonly total: number }>(
-        "forget",
-        request,
-      );
+      const { structured, text } = await call("forget", request);
       forgotten.push(...structured.forgotten);
       total += structured.total;
       if (options.json !== true) io.stdout(`${oneLine(text)}\n`);
@@ -165,7 +145,7 @@ async function exported({ call }: Session, isMarkdown: boolean): Promise<string>
   const pages: string[] = [];
   let after: string | undefined;
   do {
-    const { structured } = await call<{ readonly text?: string; readonly next?: string }>("transfer_memories", {
+    const { structured } = await call("transfer_memories", {
       action: "export",
       format: isMarkdown ? "markdown" : "json",
       after,
@@ -191,11 +171,13 @@ export function importMemory(
     let imported = 0;
     const refused: string[] = [];
     for (const piece of splitExport(text.replace(/^\uFEFF/, ""), isMarkdown)) {
-      const { structured } = await call<{ readonly imported: number; readonly refused?: readonly string[] }>(
-        "transfer_memories",
-        { action: "import", format: isMarkdown ? "markdown" : "json", text: piece, force: options.force },
-      );
-      imported += structured.imported;
+      const { structured } = await call("transfer_memories", {
+        action: "import",
+        format: isMarkdown ? "markdown" : "json",
+        text: piece,
+        force: options.force,
+      });
+      imported += structured.imported ?? 0;
       refused.push(...(structured.refused ?? []));
     }
     for (const reason of refused) io.stderr(`not taken: ${oneLine(reason)}\n`);
@@ -222,14 +204,14 @@ async function textOf(file: string, io: CommandIo): Promise<string> {
   }
 }
 
-function kindOf({ category = "fact", scope = "global" }: MemoryRow): string {
+function kindOf({ category = "fact", scope = "global" }: Entry | FoundEntry): string {
   return scope === "global" ? category : `${category}, ${scope}`;
 }
 
-function restOf({ entries, total }: Listing, advice: string, io: CommandIo): string {
+function restOf(
+  { entries, total }: ToolAnswers["recall"] | ResourceData["ollm://memory"],
+  advice: string,
+  io: CommandIo,
+): string {
   return total > entries.length ? `${styled(`${entries.length} of ${total}; ${advice}`, "dim", io)}\n` : "";
-}
-
-function uriOf(key: string): string {
-  return `ollm://memory/${encodeURIComponent(key)}`;
 }

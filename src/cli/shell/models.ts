@@ -1,34 +1,13 @@
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderFacts, renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** One model of `list_models`. */
-export interface ModelRow {
-  readonly name: string;
-  readonly engine: string;
-  readonly size_bytes: number;
-  readonly is_loaded: boolean;
-  readonly is_pinned?: boolean;
-  readonly fits?: boolean;
-  readonly status?: string;
-  readonly stale_since?: string;
-  readonly error?: string;
-  readonly is_remote?: boolean;
-  readonly parameter_size?: string;
-  readonly quantization?: string;
-  readonly context_tokens?: number;
-  readonly tokens_per_second?: number;
-}
-
-export interface ModelListing {
-  readonly models: readonly ModelRow[];
-  readonly total: number;
-  readonly suggestion?: { readonly model: string; readonly reason: string };
-  readonly unreachable?: readonly string[];
-}
+type ModelListing = ToolAnswers["list_models"];
+type ModelRow = ModelListing["models"][number];
 
 /** More than anybody has. */
 export const allModels = 1_000;
@@ -62,7 +41,7 @@ export function listModels(
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
-    const { structured } = await call<ModelListing>("list_models", {
+    const { structured } = await call("list_models", {
       query,
       verbose: options.verbose,
       limit: options.all === true ? allModels : undefined,
@@ -105,13 +84,6 @@ function isBad(model: ModelRow): boolean {
   return model.error !== undefined || model.stale_since !== undefined || model.fits === false;
 }
 
-interface Managed {
-  readonly model: string;
-  readonly freed_bytes?: number;
-  readonly note?: string;
-  readonly details?: Readonly<Record<string, unknown>>;
-}
-
 /** `ollm rm NAME...`: one after the other; ends at the first that fails. */
 export function removeModels(
   names: readonly string[],
@@ -119,9 +91,9 @@ export function removeModels(
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
-    const deleted: Managed[] = [];
+    const deleted: ToolAnswers["manage_model"][] = [];
     for (const name of names) {
-      const { structured, text } = await call<Managed>("manage_model", {
+      const { structured, text } = await call("manage_model", {
         action: "delete",
         model: name,
         confirm: options.yes,
@@ -137,7 +109,7 @@ export function removeModels(
 /** `ollm show NAME`. */
 export function showModel(name: string, options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
-    const { structured } = await call<Managed>("manage_model", { action: "show", model: name });
+    const { structured } = await call("manage_model", { action: "show", model: name });
     show(structured, options, io, ({ model, details: known = {} }) =>
       renderFacts(
         Object.entries({ name: model, ...known }).map(([key, value]) => ({

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import type { Answers, Question } from "../../server/client.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
@@ -9,21 +10,7 @@ import { show } from "./show.ts";
 import { renderFacts } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** A project, as `project_profile` answers. */
-export interface ShownProject {
-  readonly folder: string;
-  readonly kind?: string;
-  readonly evidence?: readonly string[];
-  readonly file?: string;
-  readonly profile?: string;
-  readonly model?: string;
-  readonly system_prompt?: string;
-  readonly default_profile?: string;
-  readonly enabled?: readonly string[];
-  readonly disabled?: readonly string[];
-  readonly is_trusted?: boolean;
-  readonly notes?: readonly string[];
-}
+type ShownProject = ToolAnswers["project_profile"];
 
 interface ProjectOptions {
   readonly json?: boolean;
@@ -37,7 +24,7 @@ export async function detectProject(
 ): Promise<number> {
   const projectFolder = await projectFolderOf(folder ?? ".", io);
   return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", { action: "detect", folder: projectFolder });
+    const { structured } = await call("project_profile", { action: "detect", folder: projectFolder });
     show(structured, options, io, (project) => renderProject(project, io));
     return 0;
   });
@@ -47,7 +34,7 @@ export async function detectProject(
 export async function showProject(folder: string | undefined, options: ProjectOptions, io: CommandIo): Promise<number> {
   const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
   return withSession(io, projectFolder === undefined ? {} : { roots: [projectFolder] }, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", { action: "show", folder: projectFolder });
+    const { structured } = await call("project_profile", { action: "show", folder: projectFolder });
     show(structured, options, io, (project) => renderProject(project, io));
     return 0;
   });
@@ -61,7 +48,7 @@ export async function initProject(
 ): Promise<number> {
   const projectFolder = await projectFolderOf(folder ?? ".", io);
   return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", {
+    const { structured } = await call("project_profile", {
       action: "init",
       folder: projectFolder,
       profile: options.profile,
@@ -98,7 +85,7 @@ export async function trustProject(
     noTerminalHint: "Look at it, then add --yes; or run it in a terminal.",
   };
   return withSession(io, session, async ({ call }) => {
-    const { structured } = await call<ShownProject>("project_profile", { action: "use", folder: projectFolder });
+    const { structured } = await call("project_profile", { action: "use", folder: projectFolder });
     show(structured, options, io, (project) => {
       if (project.file === undefined && !hasAsked) return `${oneLine(project.folder)} has nothing to approve.\n`;
       return `${oneLine(project.folder)} is approved as it is now.\n`;

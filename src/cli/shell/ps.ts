@@ -1,42 +1,22 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { duration } from "../progress-line.ts";
-import { type PlannedLoad, renderPlannedLoad } from "./load-plan.ts";
+import { renderPlannedLoad } from "./load-plan.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { hanging, renderTable, styled, type Column } from "./table.ts";
 import { oneLine } from "../../orchestrator/text/control-characters.ts";
 
-/** `ollm://status/ram`. */
-export interface RamReading {
-  readonly total_bytes: number;
-  readonly available_bytes: number;
-  readonly swap_used_bytes: number;
-  readonly warning?: string;
-  readonly loaded: readonly LoadedRow[];
-}
-
-export interface LoadedRow {
-  readonly name: string;
-  readonly engine: string;
-  readonly bytes: number;
-  /** Other names of the same weights. */
-  readonly also_answers_for?: readonly string[];
-  readonly context_tokens?: number;
-  /** ISO 8601; absent: until somebody needs the room. */
-  readonly expires_at?: string;
-  /** ISO 8601, through ollm; absent: not since it started. */
-  readonly last_used_at?: string;
-  readonly is_pinned?: boolean;
-}
-
-const ramUri = "ollm://status/ram";
+type RamReading = ResourceData["ollm://status/ram"];
+type LoadedRow = RamReading["loaded"][number];
 
 /** `ollm ps`. */
 export function listLoaded(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
-    show(await read<RamReading>(ramUri), options, io, (ram) => renderLoaded(ram, io, Date.now()));
+    show(await read("ollm://status/ram"), options, io, (ram) => renderLoaded(ram, io, Date.now()));
     return 0;
   });
 }
@@ -93,7 +73,7 @@ export function loadModel(
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const input = { model: name, context_tokens: options.contextSize, dry_run: options.dryRun };
-    const { structured, text } = await call<PlannedLoad>("smart_load", input);
+    const { structured, text } = await call("smart_load", input);
     const isPinning = options.pin === true && options.dryRun !== true;
     if (isPinning) await call("manage_model", { action: "pin", model: name });
     show(structured, options, io, (answer) =>
@@ -113,7 +93,8 @@ export function unloadModels(
     if ((name === undefined) === (options.all !== true)) {
       throw new InvalidRequest("unload needs either a model or --all", { hint: "ollm ps shows what is loaded" });
     }
-    const input = name === undefined ? { action: "unload_all" } : { action: "unload", model: name };
+    const input: ToolInputs["manage_model"] =
+      name === undefined ? { action: "unload_all" } : { action: "unload", model: name };
     const { structured, text } = await call("manage_model", input);
     show(structured, options, io, () => `${oneLine(text)}\n`);
     return 0;

@@ -1,3 +1,4 @@
+import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { show } from "./show.ts";
@@ -29,7 +30,7 @@ export function importModel(
 }
 
 function pull(
-  input: Readonly<Record<string, unknown>>,
+  input: ToolInputs["pull_model"],
   onInterrupt: string,
   options: { readonly json?: boolean },
   io: CommandIo,

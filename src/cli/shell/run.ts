@@ -3,9 +3,9 @@ import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
 import { formatDuration } from "../../orchestrator/text/format-duration.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createAnswerStream } from "./answer-stream.ts";
-import type { ModelListing } from "./models.ts";
 import { report, withSession, type Session } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
@@ -20,7 +20,7 @@ export interface RunFlags {
   readonly file?: readonly string[];
   readonly image?: readonly string[];
   readonly system?: string;
-  readonly task?: string;
+  readonly task?: NonNullable<GenerateInput["task"]>;
   readonly profile?: string;
   readonly template?: string;
   readonly var?: readonly string[];
@@ -37,28 +37,8 @@ export interface RunFlags {
   readonly output?: string;
 }
 
-/** What `route_and_generate` answers, as far as people are told. */
-export interface Generated {
-  readonly text?: string;
-  readonly model: string;
-  readonly reason: string;
-  readonly finish_reason?: string;
-  readonly completion_tokens?: number;
-  readonly tokens_per_second?: number;
-  readonly notes?: readonly string[];
-  readonly continue_id?: string;
-  readonly conversation_tokens?: number;
-  readonly route?: {
-    readonly task: string;
-    readonly because: string;
-    readonly profile: string;
-    readonly fallback?: string;
-    readonly considered: readonly { readonly model: string; readonly rejected?: string }[];
-    readonly attempts: readonly { readonly model: string; readonly outcome: string }[];
-  };
-  readonly timing?: { readonly queue_ms: number; readonly load_ms: number; readonly first_token_ms: number };
-  readonly memory_used?: { readonly keys: readonly string[]; readonly tokens: number };
-}
+type GenerateInput = ToolInputs["route_and_generate"];
+export type Generated = ToolAnswers["route_and_generate"];
 
 /** `ollm run [model] prompt...`: the answer to stdout as it comes, or to a file. A model alone, at a terminal, is a chat. */
 export async function run(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
@@ -120,7 +100,7 @@ interface NamedFiles {
   /** Their folders: naming a file allows it. */
   readonly roots: readonly string[];
   /** A JSON Schema, or `json`. */
-  readonly format: unknown;
+  readonly format: GenerateInput["format"];
   readonly output: string | undefined;
 }
 
@@ -163,12 +143,12 @@ async function checkTarget(output: string, io: CommandIo): Promise<void> {
   if (isFolder) throw new InvalidRequest(`${output} is a folder`, { hint: "name a file: --output answer.txt" });
 }
 
-async function readSchema(file: string, io: CommandIo): Promise<unknown> {
+async function readSchema(file: string, io: CommandIo): Promise<Readonly<Record<string, unknown>>> {
   const text = await readFile(path.resolve(io.workingDirectory, file), "utf8").catch((error: unknown) => {
     throw unreadable(file, error);
   });
   try {
-    return parseJson(text);
+    return parseJson(text) as Readonly<Record<string, unknown>>;
   } catch (error) {
     throw new InvalidRequest(`${file} is no JSON Schema (${String(error)})`, { hint: "--format json needs no file" });
   }
@@ -198,15 +178,13 @@ async function splitWords(
 /** Also one that isn't there, where it can hardly mean anything else: the answer names the nearest, or how to pull it. */
 async function namesModel(first: string, rest: readonly string[], { call, read }: Session): Promise<boolean> {
   if (/^[\w.-]+(\/[\w.-]+)*:[\w.-]+$/.test(first)) return true;
-  const { structured } = await call<ModelListing>("list_models", { query: first, limit: 1_000 });
+  const { structured } = await call("list_models", { query: first, limit: 1_000 });
   const held = structured.models.map(({ name }) => name);
   if (held.includes(first) || held.includes(`${first}:latest`)) return true;
   // "solar" may begin a sentence; "llama3.2" doesn't, nor does a word alone or before a prompt in quotes.
   const isApart = rest.length === 0 || rest.some((word) => /\s/.test(word)) || /\d/.test(first);
   if (!isApart) return false;
-  const { entries } = await read<{ readonly entries: readonly { readonly pattern: string }[] }>(
-    "ollm://models/database",
-  );
+  const { entries } = await read("ollm://models/database");
   const families = [...held, ...entries.map(({ pattern }) => pattern)].map((name) => name.replace(/:.*/, ""));
   return families.includes(first.toLowerCase());
 }
@@ -221,7 +199,7 @@ export function withInput(prompt: string | undefined, input: string | undefined)
   return `Input:\n${fence}\n${text}\n${fence}\n\n${prompt}`;
 }
 
-function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Readonly<Record<string, unknown>> {
+function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): GenerateInput {
   return {
     files: files.length === 0 ? undefined : files,
     images: images.length === 0 ? undefined : images,
@@ -240,7 +218,7 @@ function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): Read
 }
 
 async function generate(
-  request: Readonly<Record<string, unknown>>,
+  request: GenerateInput,
   flags: RunFlags,
   target: string | undefined,
   { call, io }: Session,
@@ -248,7 +226,7 @@ async function generate(
   const stream = flags.json === true || target !== undefined ? undefined : createAnswerStream(io);
   let answer: Generated;
   try {
-    const result = await call<Generated>("route_and_generate", request, {
+    const result = await call("route_and_generate", request, {
       ...(stream && { onText: (note) => stream.onText(note) }),
     });
     answer = result.structured;
@@ -294,7 +272,7 @@ export function summary({ model, tokens_per_second, reason }: Generated): string
   return `${model}${tokens_per_second === undefined ? "" : `, ${tokens_per_second} tokens/s`}: ${reason}`;
 }
 
-function profileWords({ profile, fallback }: { readonly profile: string; readonly fallback?: string }): string {
+function profileWords({ profile, fallback }: NonNullable<Generated["route"]>): string {
   return `profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`;
 }
 

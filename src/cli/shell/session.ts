@@ -10,6 +10,8 @@ import {
   type ServerClient,
   type TextNote,
 } from "../../server/client.ts";
+import type { ResourceData } from "../../resources/index.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { version } from "../../version.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { createProgressLine } from "../progress-line.ts";
@@ -45,13 +47,13 @@ export interface Session {
   /** Aborted by Ctrl-C, by SIGTERM, and when nobody reads stdout any more. */
   readonly signal: AbortSignal;
   /** Calls a tool; undefined values of `input` are left out. Throws its error, `Cancelled`, `DaemonUnavailable`. */
-  call<Data extends object = Readonly<Record<string, unknown>>>(
-    tool: string,
-    input?: Readonly<Record<string, unknown>>,
+  call<Name extends ToolName>(
+    tool: Name,
+    input: ToolInputs[Name],
     options?: SessionCallOptions,
-  ): Promise<ToolResult<Data>>;
-  /** What a resource says, parsed. Throws as `call`. */
-  read<Data>(uri: string): Promise<Data>;
+  ): Promise<ToolResult<ToolAnswers[Name]>>;
+  /** What a resource says, parsed; for a template of addresses with the value of its variable. Throws as `call`. */
+  read<Uri extends keyof ResourceData>(uri: Uri, ...value: ValueOf<Uri>): Promise<ResourceData[Uri]>;
   /** The text of an MCP prompt. Throws as `call`. */
   prompt(name: string, variables?: Readonly<Record<string, string>>): Promise<string>;
   /** Names of the tools on offer here. */
@@ -59,6 +61,9 @@ export interface Session {
   /** False for what the connection's notices on stderr have said, or will not say any more because this view does. */
   isNews(text: string): boolean;
 }
+
+/** One value for `ollm://models/{name}`, none for `ollm://models`. */
+type ValueOf<Uri> = Uri extends `${string}{${string}}` ? [value: string] : [];
 
 export interface ToolResult<Data extends object> {
   /** `structuredContent`: what `--json` prints. */
@@ -253,11 +258,11 @@ function createSession(
     io,
     signal: sessionSignal,
     isNews,
-    async call<Data extends object>(
-      tool: string,
-      input: Readonly<Record<string, unknown>> = {},
+    async call<Name extends ToolName>(
+      tool: Name,
+      input: ToolInputs[Name],
       { onText, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
-    ): Promise<ToolResult<Data>> {
+    ): Promise<ToolResult<ToolAnswers[Name]>> {
       const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
       const line = createProgressLine({
         write: io.stderr,
@@ -306,7 +311,7 @@ function createSession(
             notDone(asked, options.noTerminalHint) ??
             toolError(tool, text, errorDataIn(result._meta))
           );
-        return { structured: (result.structuredContent ?? {}) as Data, text };
+        return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
         clearTimeout(workingTimer);
         asked.pause = () => undefined;
@@ -314,7 +319,10 @@ function createSession(
         else line.clear();
       }
     },
-    read: async <Data>(uri: string) => JSON.parse(await guarded(server.readResource(uri, sessionSignal))) as Data,
+    async read<Uri extends keyof ResourceData>(uri: Uri, ...[value = ""]: ValueOf<Uri>) {
+      const address = uri.replace(/\{\w+\}$/, () => encodeURIComponent(value));
+      return JSON.parse(await guarded(server.readResource(address, sessionSignal))) as ResourceData[Uri];
+    },
     prompt: (name, variables = {}) => guarded(server.getPrompt(name, variables, sessionSignal)),
     tools: async () => (await guarded(server.listTools(sessionSignal))).map(({ name }) => name),
   };

@@ -1,43 +1,17 @@
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession } from "./session.ts";
 import { inShellWords } from "./shell-words.ts";
 import { show } from "./show.ts";
 import { hanging, renderFacts, styled, type Fact } from "./table.ts";
 
-/** `system_status`. */
-interface Status {
-  readonly version: string;
-  readonly home: string;
-  readonly privacy: string;
-  readonly ram: {
-    readonly total_bytes: number;
-    readonly available_bytes: number;
-    readonly swap_used_bytes: number;
-  };
-  readonly loaded: readonly {
-    readonly name: string;
-    readonly engine: string;
-    readonly bytes: number;
-    readonly is_pinned?: boolean;
-  }[];
-  readonly queue?: readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
-  readonly operations?: readonly { readonly title: string; readonly message?: string }[];
-  readonly engines: readonly {
-    readonly id: string;
-    readonly health: string;
-    readonly version?: string;
-    readonly message?: string;
-    readonly model_count: number;
-  }[];
-  readonly remote_requests: number;
-  readonly warnings?: readonly string[];
-}
+type Status = ToolAnswers["system_status"];
 
 /** `ollm status`. */
 export function status(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call, isNews }) => {
-    const { structured } = await call<Status>("system_status");
+    const { structured } = await call("system_status", {});
     show(structured, options, io, (now) =>
       renderStatus({ ...now, warnings: (now.warnings ?? []).filter((warning) => isNews(warning)) }, io),
     );

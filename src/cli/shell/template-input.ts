@@ -1,33 +1,13 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
 import { openVariable } from "../../orchestrator/text/open-variable.ts";
+import type { ResourceData } from "../../resources/index.ts";
 import type { Session } from "./session.ts";
 
-/** What `ollm://templates/{name}` says. */
-export interface TemplateData {
-  readonly name: string;
-  readonly description: string;
-  readonly template: string;
-  readonly variables: readonly {
-    readonly name: string;
-    readonly type: string;
-    readonly required: boolean;
-    readonly default?: string;
-    readonly description?: string;
-    readonly enum?: readonly string[];
-  }[];
-  readonly system?: string;
-  readonly model?: string;
-  readonly profile?: string;
-  readonly options?: Readonly<Record<string, number>>;
-  readonly format?: unknown;
-  readonly source: string;
-  readonly file?: string;
-  readonly hides?: string;
-}
+export type TemplateData = ResourceData["ollm://templates/{name}"];
 
 /** As the daemon has it now. */
 export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
-  return read<TemplateData>(`ollm://templates/${encodeURIComponent(name)}`);
+  return read("ollm://templates/{name}", name);
 }
 
 /** `name=value` each. Throws `InvalidRequest`. */

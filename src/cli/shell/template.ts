@@ -1,8 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
-import { foldersOf, located, said, missingVariableHint, type Generated } from "./run.ts";
+import { foldersOf, located, said, missingVariableHint } from "./run.ts";
 import { report, withSession } from "./session.ts";
 import { show } from "./show.ts";
 import { renderTable, styled, type Column } from "./table.ts";
@@ -24,20 +25,7 @@ export interface CreateFlags extends Shown {
   readonly overwrite?: boolean;
 }
 
-/** One template of `list_templates`. */
-interface TemplateRow {
-  readonly name: string;
-  readonly description: string;
-  readonly variables?: readonly string[];
-  readonly source?: string;
-  readonly hides?: string;
-}
-
-/** What `list_templates` answers. */
-export interface TemplateListing {
-  readonly templates: readonly TemplateRow[];
-  readonly problems?: readonly string[];
-}
+type TemplateRow = ToolAnswers["list_templates"]["templates"][number];
 
 const rows: readonly Column<TemplateRow>[] = [
   { title: "NAME", text: ({ name }) => name },
@@ -58,7 +46,7 @@ export function renderTemplates(templates: readonly TemplateRow[], io: CommandIo
 /** `ollm template list`; files that are no templates are named on stderr. */
 export function listTemplates(query: string | undefined, options: Shown, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
-    const { structured } = await call<TemplateListing>("list_templates", { query });
+    const { structured } = await call("list_templates", { query });
     show(structured, options, io, ({ templates }) => renderTemplates(templates, io));
     if (options.json !== true) for (const problem of structured.problems ?? []) io.stderr(`${oneLine(problem)}\n`);
     return 0;
@@ -98,14 +86,13 @@ export async function renderTemplate(
       });
     }
     const variables = { ...given, ...filled };
-    const { structured, text } = await session.call<Pick<Generated, "text" | "finish_reason" | "notes">>(
-      "render_template",
-      { name, variables, files: files.length === 0 ? undefined : files, generate: flags.generate },
-    );
-    show(structured, flags, { stdout: io.content }, (rendered) => {
-      const whole = rendered.text ?? text;
-      return whole.endsWith("\n") ? whole : `${whole}\n`;
+    const { structured } = await session.call("render_template", {
+      name,
+      variables,
+      files: files.length === 0 ? undefined : files,
+      generate: flags.generate,
     });
+    show(structured, flags, { stdout: io.content }, ({ text }) => (text.endsWith("\n") ? text : `${text}\n`));
     if (flags.generate === true && flags.json !== true) {
       for (const note of said(structured, "the template's maxTokens sets how many")) {
         io.stderr(`${styled(oneLine(note), "dim", io)}\n`);
@@ -131,8 +118,16 @@ export function createTemplate(
     }
     const { description, system, model, profile, overwrite } = flags;
     const scope = flags.project === true ? "project" : undefined;
-    const input = { name, template, description, system, model, profile, scope, overwrite };
-    const created = await call("create_template", input);
+    const created = await call("create_template", {
+      name,
+      template,
+      description,
+      system,
+      model,
+      profile,
+      scope,
+      overwrite,
+    });
     show(created.structured, flags, io, () => `${created.text}\n`);
     return 0;
   });
@@ -146,8 +141,7 @@ export function templatePath(name: string, options: Shown, io: CommandIo): Promi
     if (file === undefined) {
       const { source: _source, hides: _hides, options: how = {}, ...rest } = found;
       const { temperature, topP: top_p, maxTokens: max_tokens } = how;
-      const input = { ...rest, temperature, top_p, max_tokens };
-      const copy = await session.call<{ readonly file: string }>("create_template", input);
+      const copy = await session.call("create_template", { ...rest, temperature, top_p, max_tokens });
       file = copy.structured.file;
       io.stderr(`Copied the built-in template; the copy is used from now on, until it is removed.\n`);
     }

@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../commands/io.ts";
 import { withSession, type Session } from "./session.ts";
 import { show } from "./show.ts";
@@ -14,14 +15,7 @@ export interface WinnersFlags {
   readonly json?: boolean;
 }
 
-interface Picks {
-  readonly preferences: readonly {
-    readonly task: string;
-    readonly model: string;
-    readonly comparison_id: string;
-    readonly picked_at: string;
-  }[];
-}
+type Preferences = ToolAnswers["pick_winner"]["preferences"];
 
 /** `ollm winners`: what was picked in comparisons; picks one, or takes the newest back. */
 export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
@@ -30,13 +24,13 @@ export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
       throw new InvalidRequest("--undo and --pick don't go together", { hint: "ollm winners --undo" });
     }
     if (flags.undo === true) {
-      const { structured, text } = await session.call<Picks>("pick_winner", { action: "undo", task: flags.task });
+      const { structured, text } = await session.call("pick_winner", { action: "undo", task: flags.task });
       show(structured, flags, io, () => `${oneLine(text)}\n`);
     } else if (flags.pick !== undefined) {
       const { comparison, task, pick } = flags;
       await pickAndTell({ comparison_id: comparison, model: pick, task }, flags, session);
     } else {
-      const { structured } = await session.call<Picks>("pick_winner", { action: "list" });
+      const { structured } = await session.call("pick_winner", { action: "list" });
       show(structured, flags, io, ({ preferences }) => list(preferences, io));
     }
     return 0;
@@ -45,21 +39,19 @@ export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
 
 /** Makes a model the choice for its kind of task, and says how to undo it. */
 export async function pickAndTell(
-  choice: { readonly comparison_id?: string | undefined; readonly model: string; readonly task?: string | undefined },
+  choice: ToolInputs["pick_winner"],
   options: { readonly json?: boolean },
   { call, io }: Session,
 ): Promise<void> {
-  const { structured } = await call<Picks & { readonly picked: Picks["preferences"][number] }>("pick_winner", choice);
-  show(
-    structured,
-    options,
-    io,
-    ({ picked }) =>
-      `${oneLine(picked.task)} tasks go to ${oneLine(picked.model)} from now on; ollm winners --undo takes it back\n`,
+  const { structured, text } = await call("pick_winner", choice);
+  show(structured, options, io, ({ picked }) =>
+    picked === undefined
+      ? `${oneLine(text)}\n`
+      : `${oneLine(picked.task)} tasks go to ${oneLine(picked.model)} from now on; ollm winners --undo takes it back\n`,
   );
 }
 
-function list(preferences: Picks["preferences"], io: CommandIo): string {
+function list(preferences: Preferences, io: CommandIo): string {
   if (preferences.length === 0) return 'Nothing was picked yet: ollm compare "..." ends with a pick.\n';
   return renderTable(
     preferences,

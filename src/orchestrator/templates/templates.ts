@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { createMutex } from "../async/mutex.ts";
 import { systemTimers } from "../async/timers.ts";
 import { InvalidRequest, UnknownTemplate } from "../errors.ts";
-import type { CreateTemplateRequest, Template, TemplateList, Templates } from "../facade-templates.ts";
+import type { CreateTemplateRequest, SavedTemplate, Template, TemplateList, Templates } from "../facade-templates.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
 import { nearestNames } from "../text/nearest.ts";
@@ -128,7 +128,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     });
   }
 
-  async function create(caller: CallerContext, request: CreateTemplateRequest): Promise<Template> {
+  async function create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
     const { name, scope = "user", mayOverwrite = false } = request;
     const wrongName = nameProblem(name);
     if (wrongName !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${wrongName}`);
@@ -165,7 +165,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     await read(path, inside);
     const { templates } = await list(caller);
     const stored = templates.find((template) => template.file === file);
-    if (stored !== undefined) return stored;
+    if (stored !== undefined) return { ...stored, file };
     // The project as this caller still sees it doesn't have it.
     const hidden = templates.find((template) => template.name === name && template.source !== scope);
     return { ...parsed.template, source: scope, file, ...(hidden !== undefined && { hides: hidden.source }) };

@@ -5,7 +5,7 @@ import { silentIo as io } from "../../support/silent-io.ts";
 it("decisions are shown newest last, those of another day with its date", () => {
   const now = new Date(2026, 10, 21, 12, 0, 0);
   const at = (day: number) => new Date(2026, 10, day, 9, 5, 7).toISOString();
-  const decisions = [
+  const decisions: Parameters<typeof renderDecisions>[0] = [
     { at: at(21), kind: "unload", model: "a:1b", engine: "ollama", steps: ["asked for: 1.5 GB are free again"] },
     { at: at(20), kind: "load", model: "a:1b", engine: "ollama", steps: ["available 8.0 GB", "load a:1b"] },
   ];
@@ -25,7 +25,7 @@ it("what to do is said as it is typed in a shell", () => {
     "does not fit: b:7b is pinned",
     "call manage_model with action unpin for b:7b, or lower context_tokens",
   ];
-  const refused = { at: now.toISOString(), kind: "refuse", model: "a:1b", engine: "ollama", steps };
+  const refused = { at: now.toISOString(), kind: "refuse" as const, model: "a:1b", engine: "ollama", steps };
   expect(renderDecisions([refused], io, now.getTime())).toContain(
     "          ollm unpin b:7b, or lower --context-size\n",
   );

@@ -8,8 +8,15 @@ const steps = [
   "23.7 GB free",
   "load qwen3:32b",
 ];
-const plan = { fits: true, needed_bytes: 22.8e9, steps };
-const answer = { model: "qwen3:32b", loaded: false, method: "size_rule", margin: 0.287, plan };
+const plan = {
+  fits: true,
+  predicted_bytes: 19e9,
+  needed_bytes: 22.8e9,
+  free_bytes: 18e9,
+  evict: [{ name: "qwen3:8b", bytes: 5.7e9 }],
+  steps,
+};
+const answer = { model: "qwen3:32b", engine: "ollama", loaded: false, method: "size_rule", margin: 0.287, plan };
 
 it("a dry run shows the verdict, each step with its numbers, and where the estimate comes from", () => {
   expect(renderPlannedLoad(answer, {})).toBe(

@@ -12,7 +12,16 @@ it("loaded models are shown with how long they stay and when they were last used
     { name: "c:3b", engine: "llama-cpp", bytes: 2e9, context_tokens: 4096, expires_at: at(900), last_used_at: at(0) },
     { name: "foreign:8b", engine: "ollama", bytes: 5e9, expires_at: at(3e9) },
   ];
-  const ram = { total_bytes: 32e9, available_bytes: 18e9, swap_used_bytes: 0, loaded };
+  const ram = {
+    total_bytes: 32e9,
+    available_bytes: 18e9,
+    loaded_bytes: 13.5e9,
+    swap_total_bytes: 0,
+    swap_used_bytes: 0,
+    gpus: [],
+    loaded,
+    sampled_at: at(0),
+  };
   expect(renderLoaded(ram, io, nowMs)).toMatchInlineSnapshot(`
     "NAME        MEMORY  UNTIL      USED           CONTEXT  ENGINE
     a:1b        1.5 GB  pinned     2 h 0 min ago     4096  ollama
