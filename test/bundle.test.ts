@@ -4,6 +4,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { buildAll } from "../scripts/build.ts";
+import { resources } from "../src/resources/index.ts";
+import { tools } from "../src/tools/index.ts";
 
 const dist = fileURLToPath(new URL("../dist", import.meta.url));
 
@@ -35,6 +37,23 @@ test("a front is one small file: it asks for Node's own modules, and for the res
   const imported = [...cli.matchAll(/(?:from|import)"([^"]+)"/g)].map(([, name]) => name);
   expect(imported).toContain("node:net");
   expect(imported.filter((name) => !name?.startsWith("node:"))).toEqual([]);
+});
+
+test("no command of the shell loads the definition of a tool or a resource: it has their types alone", async () => {
+  const descriptions = [...tools, ...resources].map(({ description }) => description);
+  const defined = async (file: string): Promise<readonly string[]> => {
+    const text = [...(await closure(file)).values()].join("\n");
+    return descriptions.filter((description) => text.includes(description));
+  };
+  const chunks = await readdir(join(dist, "chunks"));
+  const shell = (await readdir(new URL("../src/cli/shell", import.meta.url))).map((name) => name.replace(/\.ts$/, ""));
+  const commands = chunks.filter((chunk) =>
+    shell.some((name) => new RegExp(`^${name}-[A-Z0-9]{8}\\.mjs$`).test(chunk)),
+  );
+  expect(commands.length).toBeGreaterThan(10);
+  for (const command of commands) expect(await defined(join(dist, "chunks", command)), command).toEqual([]);
+  const everywhere = await Promise.all(chunks.map((chunk) => defined(join(dist, "chunks", chunk))));
+  expect(everywhere.flat()).toEqual(expect.arrayContaining([tools[0]?.description, resources[0]?.description]));
 });
 
 test("a build takes away what an earlier one left, so that it is not packed", async () => {

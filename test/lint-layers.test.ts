@@ -43,6 +43,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/cli/shell/a.ts", "../../orchestrator/text/columns.ts", "allowed"],
   ["src/cli/shell/a.ts", "../../server/pipeline.ts", "refused"],
   ["src/cli/shell/a.ts", "../../tools/compare.ts", "refused"],
+  ["src/cli/shell/a.ts", "../../resources/models.ts", "refused"],
   ["src/cli/shell/a.ts", "../../orchestrator/recall/memories.ts", "refused"],
   ["src/cli/shell/a.ts", "@modelcontextprotocol/client", "refused"],
   ["src/cli/setup/a.ts", "jsonc-parser", "allowed"],
@@ -158,6 +159,24 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ),
 ];
 
+/** [file, what it may import the types of, and nothing else] */
+const typeImports: readonly (readonly [string, string])[] = [
+  ["src/cli/shell/types.ts", "../../tools/index.ts"],
+  ["src/cli/shell/more-types.ts", "../../resources/index.ts"],
+];
+
+/** [statement, whether it stays when the types are taken away] */
+const waysToImport: readonly (readonly [statement: (specifier: string) => string, "type" | "value"])[] = [
+  [(specifier) => `import type { A } from "${specifier}"; export type B = A;`, "type"],
+  [(specifier) => `export type { C } from "${specifier}";`, "type"],
+  // Stays as `import "..."`.
+  [(specifier) => `import { type L } from "${specifier}"; export type M = L;`, "value"],
+  [(specifier) => `import { d } from "${specifier}"; export const e = d;`, "value"],
+  [(specifier) => `export { f } from "${specifier}";`, "value"],
+  [(specifier) => `export * as g from "${specifier}";`, "value"],
+  [(specifier) => `export const h = (): Promise<unknown> => import("${specifier}");`, "value"],
+];
+
 interface Diagnostic {
   readonly code: string;
   readonly filename: string;
@@ -193,6 +212,10 @@ beforeAll(async () => {
     await mkdir(dirname(join(folder, file)), { recursive: true });
     await writeFile(join(folder, file), `${lines.join("\n")}\n`);
   }
+  for (const [file, specifier] of typeImports) {
+    await mkdir(dirname(join(folder, file)), { recursive: true });
+    await writeFile(join(folder, file), waysToImport.map(([statement]) => `${statement(specifier)}\n`).join(""));
+  }
   const oxlint = join(root, "node_modules/oxlint/bin/oxlint");
   // Exits with 1 because there are findings: the report is what counts.
   const { stdout } = await promisify(execFile)(process.execPath, [oxlint, "--format", "json", "--threads", "1"], {
@@ -202,7 +225,7 @@ beforeAll(async () => {
   const { diagnostics } = JSON.parse(stdout) as { diagnostics: readonly Diagnostic[] };
   refused = new Set(
     diagnostics
-      .filter(({ code }) => code.includes("no-restricted-imports"))
+      .filter(({ code }) => /no-restricted-imports|no-import-type-side-effects/.test(code))
       .map(({ filename, labels }) => `${filename.replaceAll("\\", "/")}:${labels[0]?.span.line}`),
   );
 });
@@ -211,4 +234,10 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 test.each(imports)("%s importing %s is %s", (file, specifier, verdict) => {
   expect(refused.has(`${file}:${lineOf(file, specifier)}`)).toBe(verdict === "refused");
+});
+
+test.each(typeImports)("%s may import the types of %s, not its values", (file) => {
+  expect(waysToImport.map((_way, index) => (refused.has(`${file}:${index + 1}`) ? "value" : "type"))).toEqual(
+    waysToImport.map(([, kind]) => kind),
+  );
 });

@@ -57,7 +57,7 @@ export function showMemory(key: string, options: { readonly json?: boolean }, io
     show(await read("ollm://memory/{key}", key), options, io, (row) => {
       const facts = [
         kindOf(row),
-        row.pinned === true ? "pinned" : "",
+        row.pinned ? "pinned" : "",
         row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
         `from ${row.source ?? "unknown"}`,
         `changed ${row.updated_at}`,

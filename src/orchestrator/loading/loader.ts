@@ -28,7 +28,7 @@ import { createOccupancy } from "./occupancy.ts";
 import { createMoreSequences, type MoreSequences } from "./more-sequences.ts";
 import { createOwnedModels, type OwnedModels } from "./owned-models.ts";
 import { createEvictionPolicies } from "./eviction-policies.ts";
-import { type Asker, type LoaderQueueing, type TakeTurn } from "./queueing.ts";
+import type { Asker, LoaderQueueing, TakeTurn } from "./queueing.ts";
 import { createPlans } from "./plans.ts";
 import { createRoomMaker } from "./room.ts";
 import { createLoadRetry } from "./load-retry.ts";
