@@ -13,6 +13,7 @@ import { readEngineSize } from "../src/orchestrator/engines/llama-cpp/install/lo
 import { currentPlatform, lockName } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { formatBytes } from "../src/orchestrator/text/format-bytes.ts";
 import { formatDuration } from "../src/orchestrator/text/format-duration.ts";
+import type { ToolAnswers } from "../src/tools/index.ts";
 import { connectDemoClient, type DemoClient } from "./demo/client.ts";
 import { demoDaemon } from "./demo/daemon.ts";
 import { describePlan, heading, clientEntry, say, type Download } from "./demo/print.ts";
@@ -24,15 +25,7 @@ const script = path.join(repository, "dist", "cli.mjs");
 /** A demo is short, and a small model is best in its first sentences. */
 const maxTokens = 60;
 
-interface ListedModel {
-  readonly name: string;
-  readonly engine: string;
-  readonly size_bytes: number;
-  readonly is_loaded: boolean;
-  readonly is_remote?: boolean;
-  readonly fits?: boolean;
-  readonly capabilities?: readonly string[];
-}
+type ListedModel = ToolAnswers["list_models"]["models"][number];
 
 async function main(): Promise<void> {
   const startedAtMs = Date.now();
@@ -86,19 +79,19 @@ async function show(
   say(starter.told);
 
   heading("3. What is installed (list_models)");
-  const { models } = await client.call<{ models: readonly ListedModel[] }>("list_models", { verbose: true });
+  const { models } = await client.call("list_models", { verbose: true });
   for (const model of models) {
     const size = model.is_remote === true ? "runs in the cloud" : formatBytes(model.size_bytes);
     say(`- ${model.name} on ${model.engine}, ${size}${model.is_loaded ? ", loaded" : ""}`);
   }
 
   heading("4. Does it fit? (smart_load, dry_run)");
-  const dryRun = await client.call<Parameters<typeof describePlan>[0]>("smart_load", {
+  const dryRun = await client.call("smart_load", {
     model: starter.model,
     dry_run: true,
   });
   for (const line of describePlan(dryRun)) say(line);
-  const load = await client.call<{ load_ms?: number }>("smart_load", { model: starter.model });
+  const load = await client.call("smart_load", { model: starter.model });
   say(`loaded in ${formatDuration(load.load_ms ?? 0)}`);
 
   heading("5. A question about a real file (route_and_generate)");
@@ -107,10 +100,7 @@ async function show(
   await askOllama(client, others);
 
   heading("6. Memory (system_status)");
-  const status = await client.call<{
-    ram: { available_bytes: number; total_bytes: number };
-    loaded: readonly { name: string; bytes: number }[];
-  }>("system_status", {});
+  const status = await client.call("system_status", {});
   for (const model of status.loaded) say(`- ${model.name} holds ${formatBytes(model.bytes)}`);
   say(`${formatBytes(status.ram.available_bytes)} of ${formatBytes(status.ram.total_bytes)} are available`);
   if (starter.model === "smollm2:135m") {
@@ -123,7 +113,7 @@ async function show(
 
 /** The engine as a download, when it is not installed yet; sizes come from the lock that ships with us. */
 async function missingEngine(client: DemoClient): Promise<Download | undefined> {
-  const { engines } = await client.call<{ engines: readonly { id: string; health: string }[] }>("system_status", {});
+  const { engines } = await client.call("system_status", {});
   const name = lockName(currentPlatform());
   const isMissing = engines.some(({ id, health }) => id === "llama-cpp" && health === "not_installed");
   if (!isMissing || name === undefined) return undefined;
@@ -152,16 +142,7 @@ async function askOllama(client: DemoClient, models: readonly ListedModel[]): Pr
 async function ask(client: DemoClient, model: string, engine: string): Promise<void> {
   const prompt = "What is the purpose of ollm-mcp, as described in the README above?";
   say(`> ${prompt}  [README.md, read by the server: it costs the assistant no tokens]`);
-  const answer = await client.call<{
-    text?: string;
-    model: string;
-    finish_reason: string;
-    reason: string;
-    tokens_per_second: number;
-    prompt_tokens: number;
-    completion_tokens: number;
-    timing: { load_ms: number; first_token_ms: number };
-  }>("route_and_generate", {
+  const answer = await client.call("route_and_generate", {
     prompt,
     model,
     files: ["README.md"],
@@ -174,7 +155,7 @@ async function ask(client: DemoClient, model: string, engine: string): Promise<v
   say("");
   say(
     `${answer.model} on ${engine}: ${answer.prompt_tokens} tokens read, ${answer.completion_tokens} written at ` +
-      `${answer.tokens_per_second} tokens/s, first token after ${(answer.timing.first_token_ms / 1000).toFixed(1)} s; chosen because: ${answer.reason}`,
+      `${answer.tokens_per_second} tokens/s, first token after ${((answer.timing?.first_token_ms ?? 0) / 1000).toFixed(1)} s; chosen because: ${answer.reason}`,
   );
 }
 

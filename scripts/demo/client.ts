@@ -1,12 +1,13 @@
 import { Client } from "@modelcontextprotocol/client";
 import { StdioClientTransport } from "@modelcontextprotocol/client/stdio";
 import { createProgressLine } from "../../src/cli/progress-line.ts";
+import type { ToolAnswers, ToolInputs, ToolName } from "../../src/tools/index.ts";
 
 export interface DemoClient {
   /** Name and version of the server. */
   readonly server: string;
   /** The structured answer of a tool; progress is shown as it comes. Throws with the tool's own words when it fails. */
-  call<Answer>(tool: string, input: Readonly<Record<string, unknown>>): Promise<Answer>;
+  call<Name extends ToolName>(tool: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
   close(): Promise<void>;
 }
 
@@ -15,13 +16,6 @@ export const demoClientName = "ollm-demo";
 
 /** A server that sends nothing for this long hangs: it sends progress at least every five seconds. */
 const stallMs = 60_000;
-
-/** What the demo reads of the tool `job`. */
-interface JobAnswer {
-  readonly state: string;
-  readonly result?: unknown;
-  readonly error?: string;
-}
 
 export async function connectDemoClient(options: {
   readonly node: string;
@@ -71,7 +65,7 @@ export async function connectDemoClient(options: {
   /** Long work is answered with a job, as every client's is: its answer is asked for until it is there. */
   async function endOfJob(id: string, startedAtMs: number): Promise<unknown> {
     for (;;) {
-      const job = (await callOnce("job", { action: "wait", job_id: id }, startedAtMs)) as JobAnswer;
+      const job = (await callOnce("job", { action: "wait", job_id: id }, startedAtMs)) as ToolAnswers["job"];
       if (job.state === "succeeded") return job.result;
       if (job.state !== "running") throw new Error(job.error ?? `${id} was ${job.state}`);
     }
@@ -79,12 +73,12 @@ export async function connectDemoClient(options: {
 
   return {
     server: `${name} ${version}`,
-    async call<Answer>(tool: string, input: Readonly<Record<string, unknown>>): Promise<Answer> {
+    async call<Name extends ToolName>(tool: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]> {
       const startedAtMs = Date.now();
       try {
         const answer = await callOnce(tool, input, startedAtMs);
         const { job } = answer as { readonly job?: string };
-        return (job === undefined ? answer : await endOfJob(job, startedAtMs)) as Answer;
+        return (job === undefined ? answer : await endOfJob(job, startedAtMs)) as ToolAnswers[Name];
       } finally {
         line.end();
       }

@@ -1,4 +1,5 @@
 import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
+import type { ToolAnswers } from "../../src/tools/index.ts";
 
 /** What the demo says, as text; nothing here knows of servers. */
 
@@ -27,12 +28,8 @@ export function describeDownloads(downloads: readonly Download[]): string {
 }
 
 /** The plan of `smart_load`, in words. */
-export function describePlan(answer: {
-  readonly method: string;
-  readonly margin: number;
-  readonly plan: { readonly fits: boolean; readonly steps: readonly string[] };
-}): readonly string[] {
-  const { plan, method, margin } = answer;
+export function describePlan({ plan, method, margin }: ToolAnswers["smart_load"]): readonly string[] {
+  if (plan === undefined) return [];
   return [
     `${plan.fits ? "yes" : "no"} (${method}, ±${Math.round(margin * 100)} %)`,
     ...plan.steps.map((step) => `  ${step}`),

@@ -29,7 +29,7 @@ export async function ensureStarter(
 ): Promise<Starter> {
   const { registry, signal } = options;
   const engine = options.engine === undefined ? [] : [options.engine];
-  const { models } = await client.call<{ models: readonly { name: string }[] }>("list_models", {
+  const { models } = await client.call("list_models", {
     engine: "llama-cpp",
     capability: "completion",
   });
