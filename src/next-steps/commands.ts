@@ -45,6 +45,7 @@ export const commandSteps: StepTable = {
       : `run \`ollm models --verbose\` to see which models have ${capability}`,
   chooseModel: ({ that }) =>
     `choose ${that === undefined ? "another model" : modelThat(that, undefined)} (\`ollm models\` lists them)`,
+  useModel: ({ model, because }) => `use ${model}${because === undefined ? "" : ` (${because})`}`,
   deleteModel: ({ model }) =>
     model === undefined ? "delete models that you don't use (`ollm rm NAME`)" : `run \`ollm rm ${model}\``,
   pullModelAfresh: ({ model }) => `run \`ollm rm ${model}\` and \`ollm pull ${model}\``,
@@ -91,6 +92,7 @@ export const chatSteps: StepTable = {
   listModels: (step) => (step.capability === undefined ? "type /model list" : commandSteps.listModels(step)),
   chooseModel: ({ that }) =>
     `choose ${that === undefined ? "another model" : modelThat(that, undefined)} (/model list, /model use NAME)`,
+  useModel: ({ model, because }) => `type /model use ${model}${because === undefined ? "" : ` (${because})`}`,
   unpinModels: ({ models }) => `type ${models.map((model) => `/model unpin ${model}`).join(", ")}`,
   unloadModel: ({ model }) =>
     model === undefined ? commandSteps.unloadModel({ step: "unloadModel" }) : `type /model unload ${model}`,

@@ -45,6 +45,7 @@ export const toolSteps: StepTable = {
       : `call list_models with capability ${capability} to see models that can`,
   chooseModel: ({ argument = "model", that }) =>
     `name ${that === undefined ? "a model" : modelThat(that, undefined)} in ${names[argument]} (list_models shows them)`,
+  useModel: ({ model, because }) => `use model "${model}"${because === undefined ? "" : ` (${because})`}`,
   deleteModel: ({ model }) =>
     `call manage_model with action delete${model === undefined ? " for a model that you don't use" : ` and model "${model}"`}`,
   pullModelAfresh: ({ model }) =>

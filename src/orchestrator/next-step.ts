@@ -44,6 +44,8 @@ export type NextStep =
   | { readonly step: "listModels"; readonly capability?: string }
   /** `that` completes "a model": `on this machine`, `with a longer context window`. */
   | { readonly step: "chooseModel"; readonly argument?: Argument; readonly that?: string }
+  /** `because` completes the name: `3.0 GB, fits`. */
+  | { readonly step: "useModel"; readonly model: string; readonly because?: string }
   | { readonly step: "deleteModel"; readonly model?: string }
   /** Its file may be damaged. */
   | { readonly step: "pullModelAfresh"; readonly model: string }

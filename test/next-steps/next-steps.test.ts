@@ -13,6 +13,7 @@ const each: { readonly [Name in NextStep["step"]]: Extract<NextStep, { readonly 
   importModel: { step: "importModel" },
   listModels: { step: "listModels" },
   chooseModel: { step: "chooseModel", that: "on this machine" },
+  useModel: { step: "useModel", model: "llama3.2:3b", because: "2.0 GB, fits" },
   deleteModel: { step: "deleteModel", model: "qwen2.5:7b" },
   pullModelAfresh: { step: "pullModelAfresh", model: "qwen2.5:7b" },
   unpinModels: { step: "unpinModels", models: ["a:1b", "b:1b"] },

@@ -200,6 +200,9 @@ describe("list_models while things change", () => {
     const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
     const listing = orchestrator.listModels(caller(), { engine: "olama" });
     await expect(listing).rejects.toBeInstanceOf(InvalidRequest);
-    await expect(listing).rejects.toMatchObject({ message: "no engine olama", hint: "engines: ollama" });
+    await expect(listing).rejects.toMatchObject({
+      message: "no engine olama",
+      next: [{ step: "chooseOneOf", names: ["ollama"] }],
+    });
   });
 });

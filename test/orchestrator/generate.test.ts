@@ -78,7 +78,7 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [small]);
     const error = await failureOf(createTestBrain([engine]).generate({ model: "lama3.2:3b" }));
     expect(error).toBeInstanceOf(UnknownModel);
-    expect(error.hint).toContain("llama3.2:3b");
+    expect(error.next[0]).toEqual({ step: "didYouMean", names: ["llama3.2:3b"] });
     expect(engine.calls).toEqual([]);
   });
 
@@ -260,7 +260,7 @@ describe("generate", () => {
     const error = await failureOf(generate({ model: large.name }));
     expect(error).toBeInstanceOf(ModelDoesNotFit);
     expect(error.message).toContain("qwen2.5:14b needs 11.0 GB at 4096 tokens of context; 8.0 GB are free");
-    expect(error.hint).toContain("use llama3.2:3b (2.0 GB), which fits");
+    expect(error.next).toContainEqual({ step: "useModel", model: "llama3.2:3b", because: "2.0 GB, fits" });
     expect(engine.calls).toEqual([]);
   });
 

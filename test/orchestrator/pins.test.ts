@@ -98,7 +98,7 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
   });
 
-  it("is named with the way to unpin it when it is why a model does not fit", async () => {
+  it("is named, with the step to unpin it, when it is why a model does not fit", async () => {
     const { engine, load, pin, orchestrator, caller } = place({}, 12 * gigabyte);
     await load(other.name);
     await pin(other.name, true);
@@ -109,7 +109,10 @@ describe("a pinned model", () => {
     await expect(refused).rejects.toBeInstanceOf(ModelDoesNotFit);
     await expect(refused).rejects.toThrow(/gemma3:4b is pinned/);
     await expect(refused).rejects.toMatchObject({
-      hint: expect.stringMatching(/^call manage_model with action unpin for gemma3:4b/) as string,
+      next: [
+        { step: "unpinModels", models: ["gemma3:4b"] },
+        { step: "useModel", model: "gemma3:4b" },
+      ],
     });
     await pin(other.name, false);
     await load(large.name);

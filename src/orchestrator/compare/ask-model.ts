@@ -84,7 +84,9 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
 export function failureText(error: unknown, world: Pick<GenerationWorld, "log">, signal: AbortSignal): string {
   if (signal.aborted) throw new Cancelled("the comparison was cancelled", { cause: signal.reason });
   if (error instanceof OrchestratorError) {
-    return error.message;
+    // The result is stored as text: of the next steps only the nearest names are facts that it can hold.
+    const meant = error.next.flatMap((step) => (step.step === "didYouMean" ? step.names : []));
+    return meant.length === 0 ? error.message : `${error.message} (nearest: ${meant.join(", ")})`;
   }
   // A defect spoils one model's row, and must be found all the same.
   world.log.warn(`compare: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);

@@ -2,7 +2,7 @@ import { UnknownModel } from "../errors.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { EngineModels } from "./located-model.ts";
 
-/** The error of a name that no engine lists: the nearest ones that are, and which engines could not be asked. */
+/** The error for a name that no engine lists: engines that did not respond, and as next step the nearest names. */
 export function unknownModel(name: string, all: readonly EngineModels[], engineId: string | undefined): UnknownModel {
   const searched = all.filter(({ engine }) => engineId === undefined || engine.id === engineId);
   const names = [...new Set(searched.flatMap(({ models }) => models.map((model) => model.name)))];
@@ -12,9 +12,8 @@ export function unknownModel(name: string, all: readonly EngineModels[], engineI
     .map(({ engine, message }) => `${engine.id}: ${message}`);
   const where = engineId === undefined ? "" : ` on ${engineId}`;
   const message = [`no model ${name}${where}`, ...down].join("; ");
-  if (nearest.length > 0)
-    return new UnknownModel(message, { hint: `nearest: ${nearest.join(", ")}; or call pull_model` });
+  const pull = { step: "pullModel", model: name } as const;
   return new UnknownModel(message, {
-    hint: `call pull_model with model "${name}", or list_models to see what is there`,
+    next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, pull] : [pull, { step: "listModels" }],
   });
 }

@@ -1,4 +1,5 @@
 import { ModelDoesNotFit } from "../errors.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { InstalledModel, LoadPlan } from "../types.ts";
@@ -6,7 +7,7 @@ import type { Estimates } from "../estimates/estimates.ts";
 
 type Lists = readonly { readonly models: readonly InstalledModel[] }[];
 
-/** The largest local model other than `except` whose size, or what is configured of it, is at most `bytes`. */
+/** The largest local model other than `except` whose estimated or configured size is at most `bytes`. */
 export function largestWithin(
   lists: Lists,
   bytes: number,
@@ -28,15 +29,15 @@ function largestOther(
     .toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0];
 }
 
-/** What a smaller need begins with; `smallerTokens` as of `smallerContext`. */
-export function remediesOfContext(smallerTokens: number | undefined): readonly string[] {
-  return smallerTokens === undefined ? [] : [`lower context_tokens to ${smallerTokens}`];
+/** The step that lowers the context to the result of `smallerContext`; none for undefined. */
+export function lowerContext(smallerTokens: number | undefined): readonly NextStep[] {
+  return smallerTokens === undefined ? [] : [{ step: "lowerArgument", argument: "context", to: smallerTokens }];
 }
 
 /**
- * The error of a plan that can't be made to fit: both numbers, and what would fit instead once idle models are gone.
- * `pinned` are models that would make room if nobody had pinned them; `estimateOf` knows what is configured of others;
- * with `smallerTokens` of context the model itself fits.
+ * The error for a plan that doesn't fit: the needed and the available bytes, and as next steps what would fit once idle
+ * models are unloaded. Unpinning `pinned` would make room. `estimateOf` includes configured sizes. `smallerTokens`: the
+ * largest context with which the model fits.
  */
 export function doesNotFit(
   plan: LoadPlan,
@@ -48,9 +49,9 @@ export function doesNotFit(
 ): ModelDoesNotFit {
   const { freeBytes, limit } = plan.atMost ?? { freeBytes: plan.freeBytes, limit: "memory" };
   const isCapped = limit === "memory.maxBytes";
-  // The buffer is kept of the memory, not of what the user allows.
+  // The buffer is part of the measured memory, not of the limit that the user set.
   const besideBytes = isCapped ? 0 : bufferBytes;
-  // The rule of models without metadata, read backwards (`estimateBySize`).
+  // The inverse of `estimateBySize`, the rule for models without metadata.
   const largestBytes = Math.max(0, Math.min(freeBytes / 1.2, freeBytes - besideBytes));
   const smaller = largestOther(lists, plan.model, (model) => {
     const { method, predictedBytes } = estimateOf(model);
@@ -58,20 +59,20 @@ export function doesNotFit(
   });
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
   const pins = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
-  const remedies = [
-    ...(pinned.length === 0 ? [] : [`call manage_model with action unpin for ${pinned.join(", ")}`]),
-    ...remediesOfContext(smallerTokens),
-    ...(plan.estimate.method === "configured" ? ["correct its sizeBytes in the settings"] : []),
-    ...(isCapped ? ["raise memory.maxBytes"] : []),
+  const next: NextStep[] = [
+    ...(pinned.length === 0 ? [] : [{ step: "unpinModels", models: pinned } as const]),
+    ...lowerContext(smallerTokens),
+    ...(plan.estimate.method === "configured" ? [advice("correct the sizeBytes configured for it")] : []),
+    ...(isCapped ? [{ step: "raiseSetting", setting: "memory.maxBytes" } as const] : []),
     ...(smaller === undefined
-      ? [...(isCapped ? [] : ["free memory"]), ...(largestBytes > 0 ? [pullBelow(largestBytes)] : [])]
-      : [`use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which fits`]),
+      ? [...(isCapped ? [] : [advice("free memory")]), ...(largestBytes > 0 ? [pullBelow(largestBytes)] : [])]
+      : [{ step: "useModel", model: smaller.name, because: `${formatBytes(smaller.sizeBytes)}, fits` } as const]),
   ];
-  return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${pins}`, { hint: remedies.join(", or ") });
+  return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${pins}`, { next });
 }
 
-function pullBelow(bytes: number): string {
-  return `pull_model a model below ${formatBytes(bytes)}`;
+function pullBelow(bytes: number): NextStep {
+  return { step: "pullModelThat", that: `below ${formatBytes(bytes)}` };
 }
 
 function roomInWords({ freeBytes, atMost }: LoadPlan): string {

@@ -1,11 +1,12 @@
 import type { Decisions } from "../decisions/decisions.ts";
 import type { Report } from "../engines/engine.ts";
 import { LoadFailed, OutOfMemory } from "../errors.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import type { LocatedModel } from "../inventory/located-model.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
-import { largestWithin, remediesOfContext } from "./does-not-fit.ts";
+import { largestWithin, lowerContext } from "./does-not-fit.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { RoomMaker } from "./room.ts";
@@ -56,14 +57,14 @@ export function createLoadRetry(parts: {
     const predicted = formatBytes(made.estimate.predictedBytes);
     const also = went.length === 0 ? "" : `, also after ${went.join(", ")} made room`;
     const numbers = `predicted ${predicted} at ${made.contextTokens} tokens of context, free ${formatBytes(made.freeBytes)}`;
-    const remedies = [
-      ...remediesOfContext(smallerTokens),
-      smaller === undefined
-        ? "free memory, or pull_model a smaller model"
-        : `use ${smaller.name} (${formatBytes(smaller.sizeBytes)}), which needs less`,
+    const next: NextStep[] = [
+      ...lowerContext(smallerTokens),
+      ...(smaller === undefined
+        ? [advice("free memory"), { step: "pullModelThat", that: "that is smaller" } as const]
+        : [{ step: "useModel", model: smaller.name, because: `${formatBytes(smaller.sizeBytes)}, smaller` } as const]),
     ];
     return new OutOfMemory(`memory ran out loading ${made.model}${also} (${numbers}): ${error.message}`, {
-      hint: remedies.join(", or "),
+      next,
       allocationBytes: error.allocationBytes,
       cause: error,
     });
@@ -108,7 +109,10 @@ function killed({ model, estimate }: LoadPlan, freeBytes: number, error: OutOfMe
   return new LoadFailed(
     `the process that loaded ${model} was killed, not for lack of memory (${numbers}): ${error.message}`,
     {
-      hint: "Try again; if it is killed again, look for a memory limit on the engine's container or service, or for who ends it.",
+      next: [
+        { step: "retry" },
+        advice("look for a memory limit on the engine's container or service, or for a program that ends the process"),
+      ],
       cause: error,
     },
   );

@@ -56,7 +56,7 @@ export function createPins(settings: () => Settings): Pins {
     pin(name) {
       if (!settings().model.keepAlive.enabled) {
         throw new InvalidRequest(`${name} can't be pinned: model.keepAlive.enabled is false`, {
-          hint: "set model.keepAlive.enabled to true",
+          next: { step: "changeSetting", setting: "model.keepAlive.enabled", to: "true" },
         });
       }
       pinned.add(keyOfName(name));

@@ -1,20 +1,21 @@
 import { QueueFull } from "../errors.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import { expectedWaitMs } from "../scheduler/expected-wait.ts";
 import type { QueueState } from "../scheduler/queue-order.ts";
 import { duration, type Waiting } from "./queue-view.ts";
 import type { QueueRequest } from "./queue-world.ts";
 
-/** One more, behind `ahead` that wait for its model already. */
+/** The error for a request that would be one too many behind the `ahead` requests that wait for its model. */
 export function full(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
   const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
   const wait = duration(expectedWaitMs(state, newcomer));
   const waiting = ahead === 1 ? "1 request already waits" : `${ahead} requests already wait`;
   return new QueueFull(`${waiting} for ${located.model.name}; one more would wait about ${wait}`, {
-    hint: "try again later, name another model, or raise queue.maxWaiting",
+    next: stepsRaising("queue.maxWaiting"),
   });
 }
 
-/** One that can't be answered within its `maxWaitMs`, at its arrival or, because things took longer, later. */
+/** The error for a request whose answer can't begin within its `maxWaitMs`, found on arrival or while it waits. */
 export function tooLate(state: QueueState, { number, located, arrivedMs, maxWaitMs = 0 }: Waiting): QueueFull {
   const waiting = state.waiting.find(({ id }) => id === number);
   const waitedMs = state.nowMs - arrivedMs;
@@ -23,6 +24,10 @@ export function tooLate(state: QueueState, { number, located, arrivedMs, maxWait
   return new QueueFull(
     `${located.model.name} can't begin to answer within the ${duration(maxWaitMs)} of queue.maxWaitMs: ` +
       `${waited}it would take about ${expected}${waited === "" ? "" : " more"}`,
-    { hint: "try again later, name another model, or raise queue.maxWaitMs" },
+    { next: stepsRaising("queue.maxWaitMs") },
   );
+}
+
+function stepsRaising(setting: string): readonly NextStep[] {
+  return [advice("try again later"), { step: "chooseModel" }, { step: "raiseSetting", setting }];
 }

@@ -6,7 +6,7 @@ import type { CallerContext, ModelFacts } from "../types.ts";
 import { listOne, type ListingSource, staleSinceOf } from "./listing.ts";
 
 /**
- * Everything that is known of one model.
+ * Everything known about one model.
  *
  * @throws UnknownModel where no engine has it.
  */
@@ -16,7 +16,7 @@ export async function describeModel(
   name: string,
 ): Promise<ModelDescription> {
   const [located] = await source.inventory.locate(name);
-  if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
+  if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
   const [model, known, staleSince] = await Promise.all([
     listOne(source, caller, located),
     readableFacts(source, caller, located),
@@ -33,7 +33,7 @@ export async function describeModel(
   };
 }
 
-/** A file that can't be read must be seen to be deleted: its reason stands in for its facts. */
+/** A file that can't be read is described by its error in place of its facts, so that the user can delete it. */
 async function readableFacts(
   { inventory }: ListingSource,
   caller: CallerContext,

@@ -39,7 +39,7 @@ export async function listModels(
   const isAskedFor = (engineId: string) => request.engine === undefined || request.engine === engineId;
   const engines = source.inventory.engines.map(({ id }) => id);
   if (!engines.some(isAskedFor)) {
-    throw new InvalidRequest(`no engine ${String(request.engine)}`, { hint: `engines: ${engines.join(", ")}` });
+    throw new InvalidRequest(`no engine ${String(request.engine)}`, { next: { step: "chooseOneOf", names: engines } });
   }
   const everywhere = await source.inventory.lists(maxListAgeMs);
   const lists = everywhere.filter(({ engine }) => isAskedFor(engine.id));

@@ -97,7 +97,7 @@ describe("models", () => {
   it("are meant by a family's name without a tag before a prompt in quotes, and not by the word in a sentence", async () => {
     const near = await ollm(["run", "smollm2", "Hi there"]);
     expect(near).toMatchObject({ code: 1, stdout: "" });
-    expect(near.stderr).toMatch(/^ollm: no model smollm2\n {2}nearest: smollm2:135m/);
+    expect(near.stderr).toMatch(/^ollm: no model smollm2\n {2}Did you mean smollm2:135m\?/);
     expect((await ollm(["run", "llama3.2", "Hi"])).stderr).toContain("ollm pull llama3.2");
     expect((await ollm(["run", "mistral", "Why is it windy?"])).stderr).toContain("ollm pull mistral");
     expect(await ollm(["run", "solar", "panels"])).toMatchObject({ code: 0 });

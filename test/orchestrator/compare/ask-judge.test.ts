@@ -80,7 +80,7 @@ describe("a judge", () => {
     const brain = createTestBrain([engine], { settings: { privacy: "allow_remote" } });
     const missing = await failureOf(compare(brain, { models: [small.name, coder.name], judge: "lama3.2:3b" }));
     expect(missing).toBeInstanceOf(UnknownModel);
-    expect(`${missing.message} ${missing.hint}`).toContain(`nearest: ${small.name}`);
+    expect(missing.next[0]).toEqual({ step: "didYouMean", names: [small.name] });
     const remote = await failureOf(compare(brain, { models: [small.name, coder.name], judge: cloud.name }));
     // Not the user's privacy, which allows it.
     expect(remote).toBeInstanceOf(InvalidRequest);

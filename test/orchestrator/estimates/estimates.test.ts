@@ -181,7 +181,7 @@ describe("what answers", () => {
     facts = () => bare;
     expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("size_rule");
     facts = () => {
-      throw new EngineUnreachable("down", { hint: "start it" });
+      throw new EngineUnreachable("down");
     };
     expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("size_rule");
     facts = () => described;
@@ -231,7 +231,7 @@ describe("without asking the engine", () => {
 
   it("the formula answers where the model's facts are known already", () => {
     facts = () => {
-      throw new EngineUnreachable("nobody is asked", { hint: "" });
+      throw new EngineUnreachable("not asked");
     };
     known = described;
     expect(estimates.quick(model, at("ollama"))).toMatchObject({

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { LoadFailed, OutOfMemory } from "../../../src/orchestrator/errors.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 
@@ -80,7 +81,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect(error.message).toBe(
       `memory ran out loading large:14b, also after idle:3b made room (predicted 12.0 GB at 4096 tokens of context, free 61.0 GB): could not run large:14b: ${said}`,
     );
-    expect(error.hint).toBe("use other:3b (4.0 GB), which needs less");
+    expect(error.next).toEqual([{ step: "useModel", model: "other:3b", because: "4.0 GB, smaller" }]);
     expect(engine.calls.filter((call) => call.startsWith("load large"))).toHaveLength(2);
     expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", model: large.name });
     expect((await orchestrator.planLoad(caller(), { model: other.name })).freeBytes).toBe(64 * gigabyte);
@@ -89,7 +90,9 @@ describe("a load that runs out of memory although its plan fitted", () => {
   it("names nothing that needs as much, however large the buffer is", async () => {
     const { engine, load } = place(() => false, { memory: { bufferBytes: 20 * gigabyte } });
     engine.beforeLoad = () => Promise.reject(new OutOfMemory(said));
-    await expect(load(idle.name)).rejects.toMatchObject({ hint: "free memory, or pull_model a smaller model" });
+    await expect(load(idle.name)).rejects.toMatchObject({
+      next: [advice("free memory"), { step: "pullModelThat", that: "that is smaller" }],
+    });
   });
 
   it("is not tried again when nothing may go: pinned and answering models stay", async () => {
@@ -111,7 +114,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect(error).toMatchObject({
       message:
         "the process that loaded large:14b was killed, not for lack of memory (61.0 GB are available, and it needs about 12.0 GB): the engine process ended (SIGKILL)",
-      hint: expect.stringContaining("Try again") as string,
+      next: [{ step: "retry" }, { step: "advice" }],
     });
     expect([...engine.resident.keys()]).toEqual([idle.name]);
     expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", model: large.name });

@@ -62,7 +62,7 @@ it("a size that was whole is left as it is", async () => {
 
 it("a model that can't be described keeps what was said, and is not asked about again and again", async () => {
   const { look, asked } = place(() => {
-    throw new EngineUnreachable("gone", { hint: "" });
+    throw new EngineUnreachable("gone");
   });
   for (const _ of [1, 2]) expect(await look()).toEqual([reported]);
   expect(asked()).toBe(1);

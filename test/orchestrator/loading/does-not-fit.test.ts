@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { doesNotFit } from "../../../src/orchestrator/loading/does-not-fit.ts";
 import { UnknownModel } from "../../../src/orchestrator/errors.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createEstimates } from "../../../src/orchestrator/estimates/estimates.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { InstalledModel, LoadPlan, MemoryEstimate } from "../../../src/orchestrator/types.ts";
@@ -31,7 +32,7 @@ function refusal(
   const lists = [{ models: [model("big:1b", GB), model("fat:3b", 3 * GB), model("small:1b", GB)] }];
   const inventory = {
     engines: [],
-    facts: () => Promise.reject(new UnknownModel("nobody is asked")),
+    facts: () => Promise.reject(new UnknownModel("not asked")),
     knownFacts: () => undefined,
     lastResident: () => [],
   };
@@ -39,42 +40,49 @@ function refusal(
   return doesNotFit(plan, lists, settings.memory.bufferBytes, [], quick, smallerTokens);
 }
 
-const hintOf = (...given: Parameters<typeof refusal>) => refusal(...given).hint;
+const stepsOf = (...given: Parameters<typeof refusal>) => refusal(...given).next;
+const useFat = { step: "useModel", model: "fat:3b", because: "3.0 GB, fits" };
+const useSmall = { step: "useModel", model: "small:1b", because: "1.0 GB, fits" };
+const raiseLimit = { step: "raiseSetting", setting: "memory.maxBytes" };
 
-describe("the hint of a model that does not fit", () => {
-  it("names the largest other one that does", () => {
-    expect(hintOf("simulated", {})).toBe("use fat:3b (3.0 GB), which fits");
+describe("the error of a model that does not fit", () => {
+  it("offers the largest other model that fits", () => {
+    expect(stepsOf("simulated", {})).toEqual([useFat]);
   });
 
-  it("begins with the context that does fit, where one does", () => {
-    expect(hintOf("simulated", {}, undefined, 2048)).toBe(
-      "lower context_tokens to 2048, or use fat:3b (3.0 GB), which fits",
-    );
+  it("offers first the context with which the model fits", () => {
+    expect(stepsOf("simulated", {}, undefined, 2048)).toEqual([
+      { step: "lowerArgument", argument: "context", to: 2048 },
+      useFat,
+    ]);
   });
 
-  it("goes by the sizes that are configured, and never names the model itself", () => {
+  it("uses configured sizes and never offers the model itself", () => {
     const models = { "big*": { sizeBytes: 99 * GB }, "fat*": { sizeBytes: 7 * GB } };
-    expect(hintOf("configured", models)).toBe(
-      "correct its sizeBytes in the settings, or use small:1b (1.0 GB), which fits",
-    );
-    expect(hintOf("configured", { "{fat,small}*": { sizeBytes: 7 * GB } })).toContain("free memory, or pull_model");
+    const correctSize = advice("correct the sizeBytes configured for it");
+    expect(stepsOf("configured", models)).toEqual([correctSize, useSmall]);
+    expect(stepsOf("configured", { "{fat,small}*": { sizeBytes: 7 * GB } })).toEqual([
+      correctSize,
+      advice("free memory"),
+      { step: "pullModelThat", that: expect.stringMatching(/^below \d/) as string },
+    ]);
   });
 
-  it("counts what idle models give back, which is unloaded before anything is refused", () => {
+  it("counts the memory of idle models as free: they are unloaded before a load is refused", () => {
     const refused = refusal("simulated", {}, { freeBytes: 20 * GB, limit: "memory" });
     expect(refused.message).toContain("8.0 GB are free, 20.0 GB with everything idle unloaded");
-    const tight = hintOf("simulated", {}, { freeBytes: 4.5 * GB, limit: "memory" });
-    expect(tight).toBe("use small:1b (1.0 GB), which fits");
+    expect(stepsOf("simulated", {}, { freeBytes: 4.5 * GB, limit: "memory" })).toEqual([useSmall]);
   });
 
-  it("is to raise memory.maxBytes where that is the limit: no memory that is freed would help", () => {
+  it("offers to raise memory.maxBytes where that is the limit: freeing memory would not help", () => {
     const refused = refusal("simulated", {}, { freeBytes: 3.7 * GB, limit: "memory.maxBytes" });
     expect(refused.message).toBe(
       "big:1b needs 99.0 GB at 4096 tokens of context; memory.maxBytes leaves at most 3.7 GB",
     );
-    expect(refused.hint).toBe("raise memory.maxBytes, or use fat:3b (3.0 GB), which fits");
-    expect(hintOf("size_rule", {}, { freeBytes: 0.6 * GB, limit: "memory.maxBytes" })).toBe(
-      "raise memory.maxBytes, or pull_model a model below 500.0 MB",
-    );
+    expect(refused.next).toEqual([raiseLimit, useFat]);
+    expect(stepsOf("size_rule", {}, { freeBytes: 0.6 * GB, limit: "memory.maxBytes" })).toEqual([
+      raiseLimit,
+      { step: "pullModelThat", that: "below 500.0 MB" },
+    ]);
   });
 });

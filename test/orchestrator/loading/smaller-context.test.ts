@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { smallerContext } from "../../../src/orchestrator/loading/smaller-context.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
@@ -34,7 +35,7 @@ describe("a smaller context", () => {
   });
 });
 
-describe("the hint of a load that does not fit", () => {
+describe("the error of a load that does not fit", () => {
   /** A gigabyte of weights, and one more for each 1024 tokens. */
   const perContext = async (_model: string, { contextTokens }: { readonly contextTokens: number }) => ({
     method: "simulated" as const,
@@ -52,13 +53,19 @@ describe("the hint of a load that does not fit", () => {
     return operation.follow(asking.signal).catch((error: unknown) => error);
   };
 
-  it("names the context with which it fits", async () => {
+  it("offers the context with which it fits", async () => {
     expect(await refusal(8 * gigabyte)).toMatchObject({
-      hint: "lower context_tokens to 4096, or free memory, or pull_model a model below 6.0 GB",
+      next: [
+        { step: "lowerArgument", argument: "context", to: 4096 },
+        advice("free memory"),
+        { step: "pullModelThat", that: "below 6.0 GB" },
+      ],
     });
   });
 
-  it("says nothing of the context where no smaller one fits", async () => {
-    expect(await refusal(3 * gigabyte)).toMatchObject({ hint: "free memory, or pull_model a model below 1.0 GB" });
+  it("offers no smaller context where none fits", async () => {
+    expect(await refusal(3 * gigabyte)).toMatchObject({
+      next: [advice("free memory"), { step: "pullModelThat", that: "below 1.0 GB" }],
+    });
   });
 });

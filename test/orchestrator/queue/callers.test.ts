@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { QueueFull } from "../../../src/orchestrator/errors.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import { asked, expectQuiet, handMachine, loaded } from "./hand-machine.ts";
 
 const seconds = 1_000;
@@ -13,7 +14,7 @@ describe("a request that waits no longer than so long", () => {
     await expect(refused).rejects.toBeInstanceOf(QueueFull);
     await expect(refused).rejects.toMatchObject({
       message: "a can't begin to answer within the 15 s of queue.maxWaitMs: it would take about 20 s",
-      hint: "try again later, name another model, or raise queue.maxWaitMs",
+      next: [advice("try again later"), { step: "chooseModel" }, { step: "raiseSetting", setting: "queue.maxWaitMs" }],
     });
     const waits = machine.ask("a", { maxWaitMs: 25 * seconds });
     await machine.pass(24 * seconds);

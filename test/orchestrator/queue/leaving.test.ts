@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, QueueFull } from "../../../src/orchestrator/errors.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createGate } from "../../support/fake-engine.ts";
 import { expectQuiet, handMachine, type HandMachine, loaded } from "./hand-machine.ts";
 
@@ -134,7 +135,7 @@ describe("a full queue", () => {
     await expect(refused).rejects.toBeInstanceOf(QueueFull);
     await expect(refused).rejects.toMatchObject({
       message: "1 request already waits for a; one more would wait about 8 s",
-      hint: "try again later, name another model, or raise queue.maxWaiting",
+      next: [advice("try again later"), { step: "chooseModel" }, { step: "raiseSetting", setting: "queue.maxWaiting" }],
     });
     first.release();
     (await second).release();
