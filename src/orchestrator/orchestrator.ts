@@ -232,7 +232,7 @@ export function createOrchestrator(world: World): Orchestrator {
 
   function checkPrompt(request: GenerateRequest): void {
     if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
-    throw new InvalidRequest("prompt is empty", { hint: "say what the model is to do" });
+    throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
   }
 
   async function setPinned(caller: CallerContext, name: string, isPinned: boolean): Promise<string> {
@@ -240,8 +240,8 @@ export function createOrchestrator(world: World): Orchestrator {
     const held = found.filter((located) => !takesNoMemory(located));
     const [first] = held;
     if (first === undefined) {
-      throw new InvalidRequest(`${name} runs elsewhere: there is nothing to pin here`, {
-        hint: "name a local model (list_models)",
+      throw new InvalidRequest(`${name} does not use this machine's memory, so it can't be pinned or unpinned`, {
+        next: { step: "chooseModel", that: "on this machine" },
       });
     }
     for (const located of held) await loader.setPinned(located, isPinned, caller.signal);
@@ -269,8 +269,11 @@ export function createOrchestrator(world: World): Orchestrator {
     loadModel: counted(async (caller, request) => {
       const { keepAliveSeconds: seconds } = request;
       if (seconds === 0) {
-        throw new InvalidRequest("keep_alive 0 would unload the model as soon as it is loaded", {
-          hint: "leave keep_alive out, or call manage_model with action unload",
+        throw new InvalidRequest("a keep-alive of 0 would unload the model as soon as it is loaded", {
+          next: [
+            { step: "omitArgument", argument: "keepAlive" },
+            { step: "unloadModel", model: request.model },
+          ],
         });
       }
       const { located, elsewhere, contextTokens } = await loadTarget(generation, caller, request);

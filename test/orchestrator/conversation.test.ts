@@ -61,8 +61,8 @@ describe("a conversation", () => {
   it("that isn't there is refused with what to do", async () => {
     const { engine } = countingEngine();
     await expect(createTestBrain([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
-      message: 'there is no conversation "12345678"',
-      hint: expect.stringContaining('continue_id "new"'),
+      message: expect.stringMatching(/^there is no conversation "12345678": conversations end when /) as string,
+      next: [{ step: "startConversation" }],
     });
   });
 
@@ -160,8 +160,10 @@ describe("a plan", () => {
     const asking = { prompt: "one", maxTokens: 99_999, contextTokens: 65_536, model: "small:1b" };
     const { notes } = await orchestrator.planGeneration(caller(), asking);
     expect(notes).toEqual([
-      expect.stringMatching(/^max_tokens 99999 lowered to \d+: the window of small:1b has 4096 tokens/),
-      "context_tokens 65536 lowered to 4096, the window of small:1b",
+      expect.stringMatching(
+        /^answer limited to \d+ tokens instead of 99999: the window of small:1b has 4096, the prompt about \d+$/,
+      ),
+      "context limited to 4096 tokens instead of 65536: the window of small:1b",
     ]);
   });
 });

@@ -17,7 +17,11 @@ describe("settings that name a model", () => {
     const without = brain({ routing: { enabled: false } }).generate({});
     await expect(without).rejects.toBeInstanceOf(InvalidConfig);
     await expect(without).rejects.toMatchObject({
-      hint: "set model.default, name a model, or set model.routing.enabled to true",
+      next: [
+        { step: "changeSetting", setting: "model.default" },
+        { step: "chooseModel" },
+        { step: "changeSetting", setting: "model.routing.enabled", to: "true" },
+      ],
     });
   });
 
@@ -56,5 +60,5 @@ describe("settings that name a model", () => {
 it("context_tokens beyond the window is lowered, and said so", async () => {
   const { generate } = brain({});
   const answer = await generate({ model: small.name, contextTokens: 100_000 });
-  expect(answer.notes).toEqual(["context_tokens 100000 lowered to 32768, the window of llama3.2:3b"]);
+  expect(answer.notes).toEqual(["context limited to 32768 tokens instead of 100000: the window of llama3.2:3b"]);
 });

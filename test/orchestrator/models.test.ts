@@ -204,7 +204,9 @@ describe("loadModel", () => {
   it("a window beyond the model's own is refused with both numbers", async () => {
     const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
     const loading = orchestrator.loadModel(caller(), { model: small.name, contextTokens: 100_000 });
-    await expect(loading).rejects.toThrow("context_tokens 100000 is more than the 32768 tokens that llama3.2:3b reads");
+    await expect(loading).rejects.toThrow(
+      "a context of 100000 tokens exceeds the window of llama3.2:3b, which has 32768",
+    );
   });
 });
 

@@ -130,7 +130,7 @@ describe("a pinned model", () => {
     const ask = async () => (await brain.orchestrator.generate(caller, { prompt: "hi" })).follow(caller.signal);
     await expect(ask()).rejects.toMatchObject({
       message: "qwen2.5:14b (9.0 GB) does not fit in memory while nomic-embed-text:latest is pinned",
-      hint: "Call manage_model with action unpin for nomic-embed-text:latest.",
+      next: [{ step: "unpinModels", models: ["nomic-embed-text:latest"] }],
     });
   });
 

@@ -192,10 +192,10 @@ describe("a generation of another host meanwhile", () => {
 
 describe("what can't be compared", () => {
   it.each([
-    ["one model", { models: ["llama3.2:3b"] }, "models has 1 name"],
-    ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "models has 6 names"],
-    ["one twice", { models: ["llama3.2:3b", "llama3.2:3b"] }, "names llama3.2:3b twice"],
-    ["an empty name", { models: ["llama3.2:3b", " "] }, "models has an empty name"],
+    ["one model", { models: ["llama3.2:3b"] }, "takes 2 to 5 models, not 1"],
+    ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "takes 2 to 5 models, not 6"],
+    ["one twice", { models: ["llama3.2:3b", "llama3.2:3b"] }, "duplicate model"],
+    ["an empty name", { models: ["llama3.2:3b", " "] }, "contains an empty name"],
     ["no runs", { runs: 0 }, "runs"],
     ["a hundred runs", { runs: 100 }, "runs"],
     ["nothing to do", { prompt: "" }, "prompt is empty"],

@@ -188,7 +188,7 @@ describe("job", () => {
     });
     expect(await client.call("job", { action: "status", job_id: "pull-3f9a2c1c" })).toMatchObject({
       isError: true,
-      content: [{ text: expect.stringContaining("did you mean pull-3f9a2c1b?") }],
+      content: [{ text: expect.stringContaining("Did you mean pull-3f9a2c1b?") }],
     });
   });
 

@@ -108,17 +108,21 @@ describe("route_and_generate", () => {
     connection = await connectMemoryClient(
       createFakeOrchestrator({
         generate: async () =>
-          doneOperation({ ...generated, finishReason: "length", notes: ["max_tokens 9000 lowered to 8192"] }),
+          doneOperation({
+            ...generated,
+            finishReason: "length",
+            notes: ["answer limited to 8192 tokens instead of 9000"],
+          }),
       }),
     );
     const result = await connection.call("route_and_generate", { prompt: "Hi" });
     expect(result.content[1]).toEqual({
       type: "text",
-      text: "smollm2:135m, 92.3 tokens/s, cut at max_tokens\nnote: max_tokens 9000 lowered to 8192",
+      text: "smollm2:135m, 92.3 tokens/s, cut at max_tokens\nnote: answer limited to 8192 tokens instead of 9000",
     });
     expect(result.structuredContent).toMatchObject({
       finish_reason: "length",
-      notes: ["max_tokens 9000 lowered to 8192"],
+      notes: ["answer limited to 8192 tokens instead of 9000"],
     });
   });
 
@@ -304,12 +308,12 @@ describe("route_and_generate", () => {
     it("that a conversation was cut, and limits lowered", async () => {
       const notes = [
         "the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens,\n  x reads at most 8192",
-        "context_tokens 65536 lowered to 8192, the window of smollm2:135m",
+        "context limited to 8192 tokens instead of 65536: the window of smollm2:135m",
       ];
       expect(await textOf({ notes })).toEqual([
         "smollm2:135m, 92.3 tokens/s",
         "note: the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens, x reads at most 8192",
-        "note: context_tokens 65536 lowered to 8192, the window of smollm2:135m",
+        "note: context limited to 8192 tokens instead of 65536: the window of smollm2:135m",
       ]);
     });
 
@@ -363,7 +367,7 @@ describe("route_and_generate", () => {
   });
 
   it("says of a plan what would be lowered, and with explain what was considered", async () => {
-    const notes = ["max_tokens 9000 lowered to 8192: the window of qwen2.5-coder:7b has 8192 tokens"];
+    const notes = ["answer limited to 8192 tokens instead of 9000: the window of qwen2.5-coder:7b has 8192"];
     const planGeneration = async () => ({ ...routePlan, notes });
     connection = await connectMemoryClient(createFakeOrchestrator({ planGeneration }));
     const { content, structuredContent } = await connection.call("route_and_generate", {

@@ -64,7 +64,10 @@ export async function checkJudge(world: GenerationWorld, caller: CallerContext, 
     located.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")
   ) {
     throw new InvalidRequest(`${judge} can't judge: it would read every answer, and it doesn't run on this machine`, {
-      hint: 'Name a local model as judge (list_models), or "auto".',
+      next: [
+        { step: "chooseModel", argument: "judge", that: "on this machine" },
+        { step: "setArgument", argument: "judge", to: "auto" },
+      ],
     });
   }
   await planGeneration(world, caller, {

@@ -83,14 +83,16 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
 /** Throws when it is the comparison that was cancelled, or when the failure is none of the model's. */
 export function failureText(error: unknown, world: Pick<GenerationWorld, "log">, signal: AbortSignal): string {
   if (signal.aborted) throw new Cancelled("the comparison was cancelled", { cause: signal.reason });
-  if (error instanceof OrchestratorError) {
-    // The result is stored as text: of the next steps only the nearest names are facts that it can hold.
-    const meant = error.next.flatMap((step) => (step.step === "didYouMean" ? step.names : []));
-    return meant.length === 0 ? error.message : `${error.message} (nearest: ${meant.join(", ")})`;
-  }
+  if (error instanceof OrchestratorError) return withNearest(error);
   // A defect spoils one model's row, and must be found all the same.
   world.log.warn(`compare: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return "internal error; see the daemon's log";
+}
+
+/** The message, with the nearest names: of the next steps, the only part that is a fact and fits into a stored text. */
+function withNearest({ message, next }: OrchestratorError): string {
+  const names = next.flatMap((step) => (step.step === "didYouMean" ? step.names : []));
+  return names.length === 0 ? message : `${message} (nearest: ${names.join(", ")})`;
 }
 
 async function residentBytes(world: GenerationWorld, engineId: string, model: string): Promise<number | undefined> {

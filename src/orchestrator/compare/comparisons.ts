@@ -3,11 +3,12 @@ import { InvalidRequest, StoreFailed, UnknownComparison } from "../errors.ts";
 import type { Comparison, Comparisons, Preference } from "../facade-compare.ts";
 import type { Task } from "../facade.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
+import type { NextStep } from "../next-step.ts";
 import type { Operations } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { checkRequest } from "./contestants.ts";
-import { bounded, openComparisons, openPreferences } from "./kept.ts";
+import { bounded, maxComparisons, openComparisons, openPreferences } from "./kept.ts";
 import { newComparisonId, runComparison } from "./run-comparison.ts";
 
 export interface ComparisonParts {
@@ -74,11 +75,13 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
     if (found !== undefined) return found;
     const known = held.map((entry) => entry.id);
     const nearest = nearestNames(id, known, 3);
-    const hint =
+    const next: NextStep =
       known.length === 0
-        ? "call compare first"
-        : `${nearest.length > 0 ? `nearest: ${nearest.join(", ")}` : `newest: ${known.slice(0, 3).join(", ")}`}; the newest 100 are kept`;
-    throw new UnknownComparison(`no comparison ${id}`, { hint });
+        ? { step: "compareModels" }
+        : nearest.length > 0
+          ? { step: "didYouMean", names: nearest }
+          : { step: "listWinners" };
+    throw new UnknownComparison(`no comparison ${id}; the newest ${maxComparisons} are kept`, { next });
   }
 
   return {
@@ -139,15 +142,15 @@ function chosen({ id, results }: Comparison, model: string): string {
   if (found === undefined) {
     const [nearest] = nearestNames(model, answered, 1);
     throw new InvalidRequest(`${model} is none of the models of ${id}`, {
-      hint:
-        nearest === undefined
-          ? `pick one of ${answered.join(", ")}`
-          : `nearest: ${nearest}; there are ${answered.join(", ")}`,
+      next: [
+        ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
+        { step: "chooseOneOf", names: answered },
+      ],
     });
   }
   if (found.error !== undefined) {
     throw new InvalidRequest(`${found.model} did not answer in ${id}: ${found.error}`, {
-      hint: `pick one of ${answered.join(", ")}`,
+      next: { step: "chooseOneOf", names: answered },
     });
   }
   return found.model;

@@ -4,6 +4,7 @@ import type { GenerateRequest } from "../facade.ts";
 import { planGeneration } from "../generation/plan-generation.ts";
 import { chooseRoute } from "../generation/route.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
+import { advice } from "../next-step.ts";
 import { takesNoMemory } from "../inventory/located-model.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext } from "../types.ts";
@@ -22,24 +23,24 @@ export type Entrant =
 /** Refuses what can't be compared, before anything is looked at. Throws `InvalidRequest`. */
 export function checkRequest({ prompt, files, models, runs = 1 }: CompareRequest): void {
   if (prompt.trim() === "" && (files?.length ?? 0) === 0) {
-    throw new InvalidRequest("prompt is empty", { hint: "say what the models are to do" });
+    throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
   }
   if (!Number.isInteger(runs) || runs < 1 || runs > mostRuns) {
-    throw new InvalidRequest(`runs is ${runs}`, { hint: `1 to ${mostRuns}` });
+    throw new InvalidRequest(`a comparison asks each model 1 to ${mostRuns} times, not ${runs}`);
   }
   if (models === "auto") return;
   if (models.length < 2 || models.length > most) {
-    throw new InvalidRequest(`models has ${models.length} ${models.length === 1 ? "name" : "names"}`, {
-      hint: `name 2 to ${most} models (list_models), or "auto"`,
+    throw new InvalidRequest(`a comparison takes 2 to ${most} models, not ${models.length}`, {
+      next: { step: "listModels" },
     });
   }
   if (models.some((name) => name.trim() === "")) {
-    throw new InvalidRequest("models has an empty name", { hint: "list_models has the names" });
+    throw new InvalidRequest("the list of models contains an empty name", { next: { step: "listModels" } });
   }
   const twice = models.find((name, index) => models.slice(0, index).some((other) => sameModel(other, name)));
   if (twice !== undefined) {
-    throw new InvalidRequest(`models names ${twice} twice`, {
-      hint: "name each once; runs asks every model several times",
+    throw new InvalidRequest(`duplicate model "${twice}"`, {
+      next: advice("name each model once"),
     });
   }
 }
@@ -70,9 +71,12 @@ export async function findContestants(
     if (found.length === mostAutomatic) break;
   }
   if (found.length < 2) {
-    const only = found[0] === undefined ? "no model that fits" : `only ${found[0].model}`;
-    throw new InvalidRequest(`auto finds ${only} for this prompt: there is nothing to compare`, {
-      hint: "call pull_model for another one, or name the models (list_models)",
+    const only = found[0] === undefined ? "none fits" : `only ${found[0].model} fits`;
+    throw new InvalidRequest(`a comparison takes at least two models, and ${only} for this prompt`, {
+      next: [
+        { step: "pullModelThat", that: "that fits this machine" },
+        { step: "chooseModel", argument: "models" },
+      ],
     });
   }
   return found;

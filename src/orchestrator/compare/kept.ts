@@ -77,7 +77,7 @@ export interface PreferencesState {
 
 /** What a comparison's texts may have in all, so that the document stays quick to read. In characters. */
 const maxKeptCharacters = 8_000_000;
-const maxComparisons = 100;
+export const maxComparisons = 100;
 /** Of one prompt and one answer; longer ones are kept with their beginning and a word about it. */
 export const maxTextCharacters = 100_000;
 /** Of one task; older picks can't be gone back to. */

@@ -113,8 +113,19 @@ function resultOf(entrant: Entrant, answered: ReadonlyMap<string, ComparedModel>
 
 function refuseIfAllFailed(results: readonly ComparedModel[]): void {
   if (results.some(({ error }) => error === undefined)) return;
-  const told = results.map(({ model, error }) => `${model}: ${error}`).join("; ");
-  throw new GenerationFailed(`none of the ${results.length} models answered: ${told}`, {
-    hint: "call list_models for what is there, and compare again",
+  throw new GenerationFailed(`none of the ${results.length} models answered: ${allErrors(results)}`, {
+    next: { step: "listModels" },
   });
+}
+
+/** The error of each model; what all of them have in common (an engine that is down) is stated once, at the end. */
+function allErrors(results: readonly ComparedModel[]): string {
+  const separator = "; ";
+  const clauses = results.map(({ error = "" }) => error.split(separator));
+  const shared = (clauses[0] ?? []).filter((clause) => clauses.every((others) => others.includes(clause)));
+  const own = results.flatMap(({ model }, index) => {
+    const rest = (clauses[index] ?? []).filter((clause) => !shared.includes(clause));
+    return rest.length === 0 ? [] : [`${model}: ${rest.join(separator)}`];
+  });
+  return [...own, ...shared].join(separator);
 }

@@ -6,6 +6,7 @@ import {
   type GenerationSink,
 } from "../engines/generation.ts";
 import { GenerationFailed } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
 
 /** An answer that we ended has no counts by the engine: absent, what only it knows. */
@@ -101,14 +102,13 @@ export async function boundedAnswer(
 
 function tooLong({ model, maxTokens }: GenerationRequest, limit: number): GenerationFailed {
   return new GenerationFailed(
-    `the answer of ${model} has more than ${limit} characters, and was asked for at most ${maxTokens} tokens`,
-    { hint: "The engine doesn't keep to max_tokens: use another model or engine, or ask for less." },
+    `the answer of ${model} exceeds ${limit} characters: its engine ignores the limit of ${maxTokens} tokens`,
+    { next: [{ step: "chooseModel" }, { step: "lowerArgument", argument: "maxTokens" }] },
   );
 }
 
 function halfJson(model: string, circles: string): GenerationFailed {
-  return new GenerationFailed(
-    `${model} repeated itself (${circles}) before its JSON was complete, so there is no valid JSON to answer with`,
-    { hint: "Use a larger model, a simpler schema, or a higher temperature." },
-  );
+  return new GenerationFailed(`${model} repeated itself (${circles}) before its JSON was complete`, {
+    next: advice("use a larger model, a simpler schema or a higher temperature"),
+  });
 }

@@ -72,7 +72,7 @@ export function tokenBudget(ask: {
   let maxTokens = ask.maxTokens ?? ask.defaultMaxTokens;
   if (outputTokens !== undefined && maxTokens > outputTokens) {
     if (ask.maxTokens !== undefined)
-      notes.push(`max_tokens ${maxTokens} lowered to ${outputTokens}, the most ${model} answers with`);
+      notes.push(`answer limited to ${outputTokens} tokens instead of ${maxTokens}: the most that ${model} generates`);
     maxTokens = outputTokens;
   }
   // The engine stops at the end of the window by itself; a limit is only worth a note where the numbers are sure.
@@ -80,13 +80,13 @@ export function tokenBudget(ask: {
   if (maxTokens > room) {
     if (ask.maxTokens !== undefined) {
       notes.push(
-        `max_tokens ${maxTokens} lowered to ${room}: the window of ${model} has ${String(windowTokens)} tokens, the prompt about ${promptTokens}`,
+        `answer limited to ${room} tokens instead of ${maxTokens}: the window of ${model} has ${String(windowTokens)}, the prompt about ${promptTokens}`,
       );
     }
     maxTokens = room;
   }
   if (windowTokens !== undefined && ask.contextTokens !== undefined && ask.contextTokens > windowTokens) {
-    notes.push(`context_tokens ${ask.contextTokens} lowered to ${windowTokens}, the window of ${model}`);
+    notes.push(`context limited to ${windowTokens} tokens instead of ${ask.contextTokens}: the window of ${model}`);
   }
   const leastTokens = ask.contextTokens ?? ask.defaultContextTokens;
   const answerTokens = ask.maxTokens === undefined ? Math.min(maxTokens, defaultAnswerTokens) : maxTokens;

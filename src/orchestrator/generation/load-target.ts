@@ -22,11 +22,11 @@ export async function loadTarget(
   readonly contextTokens: number;
 }> {
   const [located, ...others] = await source.inventory.locate(request.model);
-  if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { hint: "call list_models" });
+  if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { next: { step: "listModels" } });
   const { engine, model } = located;
   if (takesNoMemory(located)) {
-    throw new InvalidRequest(`${model.name} runs on ${engine.id}'s cloud: there is nothing to load here`, {
-      hint: "name a local model (list_models)",
+    throw new InvalidRequest(`${model.name} runs in the cloud of ${engine.id}, so it can't be loaded here`, {
+      next: { step: "chooseModel", that: "on this machine" },
     });
   }
   const facts = await factsOf(source, located, caller.signal);
@@ -36,8 +36,8 @@ export async function loadTarget(
   const atLeastTokens = request.contextTokens ?? forModel ?? caller.settings.contextTokens ?? own.contextTokens;
   if (request.contextTokens !== undefined && request.contextTokens > windowTokens) {
     throw new InvalidRequest(
-      `context_tokens ${request.contextTokens} is more than the ${windowTokens} tokens that ${model.name} reads`,
-      { hint: `ask for at most ${windowTokens}` },
+      `a context of ${request.contextTokens} tokens exceeds the window of ${model.name}, which has ${windowTokens}`,
+      { next: { step: "lowerArgument", argument: "context", to: windowTokens } },
     );
   }
   const elsewhere = others.filter((other) => !takesNoMemory(other));

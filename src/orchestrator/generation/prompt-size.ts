@@ -2,6 +2,7 @@ import { overridesOf } from "../catalog/model-overrides.ts";
 import { needsCount } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { PromptTooLong } from "../errors.ts";
+import type { NextStep } from "../next-step.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { chooseModel } from "../routing/choose.ts";
 import { leaveOut } from "../routing/explain.ts";
@@ -58,7 +59,7 @@ export async function sizePrompt(
   return counted === undefined ? estimated : { promptTokens: counted, isExact: true };
 }
 
-/** Models that a hint names. */
+/** How many models are suggested. */
 const mostNamed = 3;
 
 /**
@@ -83,12 +84,11 @@ export async function withWayOut(
         candidate.contextTokens >= promptTokens + leastAnswerTokens &&
         !tried.some((name) => sameModel(name, candidate.model)),
     );
-  const names = [...new Map(able.map((candidate) => [candidate.model, candidate])).values()]
+  const wider = [...new Map(able.map((candidate) => [candidate.model, candidate])).values()]
     .slice(0, mostNamed)
-    .map((candidate) => `${candidate.model} (${candidate.contextTokens} tokens)`);
-  const hint =
-    names.length > 0
-      ? `use a model with a longer window: ${names.join(", ")}`
-      : leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
-  return new PromptTooLong(error.message, { promptTokens, contextTokens, isExact }, { hint, cause: error });
+    .map(({ model, contextTokens: tokens }): NextStep => {
+      return { step: "useModel", model, because: `a window of ${tokens} tokens` };
+    });
+  const next = wider.length > 0 ? wider : leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
+  return new PromptTooLong(error.message, { promptTokens, contextTokens, isExact }, { next, cause: error });
 }

@@ -72,6 +72,7 @@ export function failureOf(attempts: readonly Attempt[], failures: readonly Orche
   const told = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
   return new GenerationFailed(`${failures.length} models were tried and failed: ${told}`, {
     next: last.next,
+    // Until every error has `next`.
     ...(last.hint === undefined ? {} : { hint: last.hint }),
     cause: last,
   });

@@ -84,7 +84,7 @@ export async function chooseRoute(
     const asked = { ...ask, model: explicit, promptTokens: 0, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
-      // Seen beside the others, the hint can name one that would do.
+      // With all candidates, the next step can name a model that would serve.
       const all = candidatesOf(await listCandidates(source, false, signal));
       throw refusal(chooseModel(asked, all).failure ?? choice.failure);
     }
@@ -155,12 +155,13 @@ async function givingTokens(source: RouteSource, held: readonly LocatedModel[]):
 /** `model.default`, which everything goes to while routing is off. */
 function onlyModel({ defaultModel }: CallerSettings): string {
   if (defaultModel !== undefined) return defaultModel;
-  throw new InvalidConfig(
-    "model.routing.enabled is false and model.default is not set: nothing says which model to use",
-    {
-      hint: "set model.default, name a model, or set model.routing.enabled to true",
-    },
-  );
+  throw new InvalidConfig("model.routing.enabled is false and model.default is not set, so no model is selected", {
+    next: [
+      { step: "changeSetting", setting: "model.default" },
+      { step: "chooseModel" },
+      { step: "changeSetting", setting: "model.routing.enabled", to: "true" },
+    ],
+  });
 }
 
 /** Why `defaultModel` was taken. */
@@ -236,21 +237,21 @@ function warmed(entries: readonly LocatedCandidate[]): readonly LocatedCandidate
   return entries.map(({ candidate: { coolDown: _coolDown, ...candidate }, ...rest }) => ({ ...rest, candidate }));
 }
 
-function refusal({ kind, message, hint }: ChoiceFailure): OrchestratorError {
+function refusal({ kind, message, next }: ChoiceFailure): OrchestratorError {
   switch (kind) {
     case "privacy":
-      return new PrivacyLocked(message, { hint });
+      return new PrivacyLocked(message, { next });
     case "memory":
-      return new ModelDoesNotFit(message, { hint });
+      return new ModelDoesNotFit(message, { next });
     case "unknown_model":
-      return new UnknownModel(message, { hint });
+      return new UnknownModel(message, { next });
     case "unknown_profile":
     case "context":
-      return new InvalidRequest(message, { hint });
+      return new InvalidRequest(message, { next });
     case "capability":
-      return new UnsupportedCapability(message, { hint });
+      return new UnsupportedCapability(message, { next });
     case "cool_down":
-      return new EngineUnreachable(message, { hint });
+      return new EngineUnreachable(message, { next });
   }
 }
 
@@ -262,6 +263,6 @@ async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
     message === undefined ? [] : [message],
   );
   return new UnknownModel(["no model is installed", ...silent].join("; "), {
-    hint: `call pull_model with model "${starter.name}" (${starter.reason}), then call this again`,
+    next: { step: "pullModel", model: starter.name, because: starter.reason },
   });
 }

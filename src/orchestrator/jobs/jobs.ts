@@ -202,8 +202,10 @@ export function createJobs(options: JobsOptions): KeptJobs {
     if (found !== undefined) return found;
     const ids = jobs.map(({ record }) => record.id);
     const [nearest] = nearestNames(id, ids, 1);
-    const hint = nearest === undefined ? "call job with action list" : `did you mean ${nearest}? job list shows all`;
-    throw new UnknownJob(`no job ${id}; results are kept ${options.keepHours} hours`, { hint });
+    const list = { step: "listJobs" } as const;
+    throw new UnknownJob(`no job ${id}; results are kept for ${options.keepHours} hours`, {
+      next: nearest === undefined ? list : [{ step: "didYouMean", names: [nearest] }, list],
+    });
   }
 
   /** Until the job has ended, the caller's signal aborts, or the time is over. */
@@ -304,7 +306,10 @@ export function createJobs(options: JobsOptions): KeptJobs {
           save(entry);
           follow(entry, start(), (error) => answers.ofError(error, job.tool));
         } else {
-          end(entry, { state: "failed", error: `the daemon ended while it ran\ncall ${job.tool} again` });
+          const error = new OrchestratorError("the daemon exited while the job was running", {
+            next: { step: "retry" },
+          });
+          end(entry, { state: "failed", error: answers.ofError(error, job.tool) });
         }
       }
       tidy();

@@ -1,4 +1,5 @@
 import type { Task } from "../facade.ts";
+import type { NextSteps } from "../next-step.ts";
 import type { Capability, Privacy, Trust } from "../types.ts";
 
 /** A model of one engine, with everything that choosing needs to know about it. */
@@ -81,9 +82,9 @@ export interface Rejection {
   readonly text: string;
 }
 
-/** Why nothing can be chosen; the hint is one next step. */
+/** Why no model can be chosen, and what to do about it. */
 export interface ChoiceFailure {
   readonly kind: FailureKind;
   readonly message: string;
-  readonly hint: string;
+  readonly next: NextSteps;
 }

@@ -44,7 +44,7 @@ export interface Choice {
  * To match a profile is to carry its name and have its minimum window; models that the database doesn't know carry none.
  * Order inside a step: `rank`. Under `complexity: high` a loaded model gives up step 1 to a local one that matches as
  * well and is more than twice as large. A model named by the request is the only candidate: on every engine that holds
- * it, and nothing is put in its place silently; the failure's hint names what could take the request.
+ * it, and nothing is put in its place silently; the failure's next step names what could take the request.
  */
 export function chooseModel(request: ChoiceRequest, candidates: readonly Candidate[]): Choice {
   const profile = findProfile(request.profile);
@@ -96,6 +96,6 @@ function unknownProfile(name: string): ChoiceFailure {
   return {
     kind: "unknown_profile",
     message: `There is no profile "${name}"; there are ${names.join(", ")}`,
-    hint: `Call route_and_generate with profile "${nearest}".`,
+    next: { step: "setArgument", argument: "profile", to: nearest },
   };
 }

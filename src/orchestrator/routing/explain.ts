@@ -1,4 +1,5 @@
 import type { Profile } from "../catalog/profiles.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import { sameModel } from "../store/model-name.ts";
 import { nearestNames } from "../text/nearest.ts";
@@ -60,13 +61,13 @@ export function leaveOut(
     readonly files?: readonly PromptFile[] | undefined;
   },
   windowTokens: number,
-): string {
+): NextStep {
   const { promptTokens, isExact, files = [] } = prompt;
   const excess = Math.max(1, promptTokens + leastAnswerTokens - windowTokens);
-  const howMuch = `${isExact ? "" : "about "}${excess} tokens`;
-  if (files.length === 0) return `shorten the prompt by ${howMuch}`;
+  if (files.length === 0) return { step: "shortenPrompt", byTokens: excess };
   const [enough] = files.filter(({ tokens }) => tokens >= excess).toSorted((a, b) => a.tokens - b.tokens);
-  return `leave out ${howMuch} of the files${enough === undefined || files.length === 1 ? "" : `: ${enough.path} has about ${enough.tokens}`}`;
+  const smallest = enough === undefined || files.length === 1 ? "" : `: ${enough.path} has about ${enough.tokens}`;
+  return advice(`leave out ${isExact ? "" : "about "}${excess} tokens of the files${smallest}`);
 }
 
 function profileWords({ level, better, step }: Match, request: ChoiceRequest, profile: Profile) {
@@ -113,8 +114,10 @@ export function explainFailure(
     request.model !== undefined ? furthest.candidate.model : stuck.length === 1 ? (stuck[0]?.model ?? "") : undefined;
   const substitute =
     request.model === undefined ? undefined : largestThatServes(request, candidates, furthest.candidate);
-  const instead =
-    substitute === undefined ? undefined : `Use model "${substitute.model}", which can take this request.`;
+  const instead: NextStep | undefined =
+    substitute === undefined
+      ? undefined
+      : { step: "useModel", model: substitute.model, because: "can take this request" };
   const none = named.length === 1 ? "The only model" : `None of ${named.length} models`;
 
   switch (kind) {
@@ -132,30 +135,39 @@ export function explainFailure(
               ? `The only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
               : `${none} has ${wanted.join(" and ")}`
             : `${request.model} ${furthest.rejection.text}`,
-        hint: instead ?? `Call pull_model with a model that has ${wanted.join(" and ")}, such as ${suggested}.`,
+        next: instead ?? { step: "pullModelThat", that: `that has ${wanted.join(" and ")}`, example: suggested },
       };
     }
     case "privacy":
       return {
         kind,
         message: `${subject ?? `${stuck.length} models`} could take this, but would send it off this machine, and privacy is local_only`,
-        hint: instead ?? "Call pull_model with a local model, or set privacy to allow_remote in the settings.",
+        next: instead ?? [
+          { step: "pullModelThat", that: "that runs on this machine" },
+          { step: "changeSetting", setting: "privacy", to: "allow_remote" },
+        ],
       };
     case "context": {
       const widest = stuck.reduce((a, b) => (b.contextTokens > a.contextTokens ? b : a));
       const { promptTokens, files } = request;
       const shorter = leaveOut({ promptTokens, isExact: false, files }, widest.contextTokens);
-      const sentence = `${shorter.slice(0, 1).toUpperCase()}${shorter.slice(1)}`;
       return {
         kind,
         message: `The prompt has about ${request.promptTokens} tokens, and ${
           request.model === undefined && named.length > 1 ? "the widest window" : "the window"
         } has ${widest.contextTokens} (${widest.model})`,
-        hint:
+        next:
           instead ??
           (promptTokens + leastAnswerTokens <= wideModel.contextTokens
-            ? `${sentence}, or call pull_model with a model of a wider window, such as ${wideModel.name} (${wideModel.contextTokens} tokens).`
-            : `${sentence}.`),
+            ? [
+                shorter,
+                {
+                  step: "pullModelThat",
+                  that: `that has a window of ${wideModel.contextTokens} tokens`,
+                  example: wideModel.name,
+                },
+              ]
+            : shorter),
       };
     }
     case "cool_down":
@@ -164,7 +176,7 @@ export function explainFailure(
         message: `${subject ?? `All ${stuck.length} models that could take this`} ${
           subject === undefined ? "are cooling down" : furthest.rejection.text
         }`,
-        hint: instead ?? "Try again later; system_status shows what is wrong.",
+        next: instead ?? [advice("try again later"), { step: "showStatus" }],
       };
     default: {
       const smallest = stuck.reduce((a, b) => (b.sizeBytes < a.sizeBytes ? b : a));
@@ -173,7 +185,7 @@ export function explainFailure(
         return {
           kind,
           message: `${held.model} (${formatBytes(held.sizeBytes)}) does not fit in memory${whilePinned(held)}`,
-          hint: `Call manage_model with action unpin for ${held.pinnedInTheWay?.join(", ")}.`,
+          next: { step: "unpinModels", models: held.pinnedInTheWay ?? [] },
         };
       }
       return {
@@ -182,9 +194,10 @@ export function explainFailure(
           stuck.length === 1
             ? `${smallest.model} (${formatBytes(smallest.sizeBytes)}) does not fit in memory, even with all idle models unloaded`
             : `None of ${stuck.length} models fits in memory, even with all idle ones unloaded; the smallest is ${smallest.model} (${formatBytes(smallest.sizeBytes)})`,
-        hint:
-          instead ??
-          `Call smart_load with model "${smallest.model}" and dry_run to see the numbers, or pull_model with a smaller one.`,
+        next: instead ?? [
+          { step: "planLoad", model: smallest.model },
+          { step: "pullModelThat", that: "that is smaller" },
+        ],
       };
     }
   }
@@ -196,19 +209,17 @@ function explainAbsence(request: ChoiceRequest, candidates: readonly Candidate[]
     return {
       kind,
       message: "No model is installed",
-      hint: "Call pull_model; list_models names a model that fits this machine.",
+      next: [{ step: "pullModelThat", that: "that fits this machine" }, { step: "listModels" }],
     };
   }
   const model = request.model ?? "";
   const names = [...new Set(candidates.map((candidate) => candidate.model))];
   const near = nearestNames(model, names, 3);
+  const pull: NextStep = { step: "pullModel", model };
   return {
     kind,
     message: `No engine holds a model named ${model}`,
-    hint:
-      near.length > 0
-        ? `Did you mean ${near.join(", ")}? Else call pull_model with model "${model}".`
-        : `Call pull_model with model "${model}", or list_models for the names there are.`,
+    next: near.length > 0 ? [{ step: "didYouMean", names: near }, pull] : [pull, { step: "listModels" }],
   };
 }
 

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { InvalidConfig } from "../errors.ts";
+import { advice } from "../next-step.ts";
 
 /** Where an Ollama server listens. */
 export interface OllamaHost {
@@ -14,8 +15,7 @@ export interface OllamaHost {
   readonly isLoopback: boolean;
 }
 
-const hint =
-  "Write host, host:port or http(s)://host:port in providers.ollama.host (OLLAMA_HOST): http://127.0.0.1:11434";
+const next = advice("use host, host:port or http(s)://host:port, such as http://127.0.0.1:11434");
 
 /**
  * Reads every shape that Ollama itself accepts for `OLLAMA_HOST` (its `envconfig.Host`): `host`, `host:port`, `:port`,
@@ -34,16 +34,18 @@ export function parseOllamaHost(value: string): OllamaHost {
   const path = slash === -1 ? "" : (rest ?? "").slice(slash).replace(/\/+$/, "");
   // Anywhere: a password may hold a slash, and messages below repeat the address.
   if (text.includes("@"))
-    throw new InvalidConfig("the Ollama address holds a user name or password, which Ollama does not use", { hint });
+    throw new InvalidConfig("the Ollama address contains a user name or password, which Ollama does not use", { next });
   if (scheme !== "http" && scheme !== "https")
-    throw new InvalidConfig(`the Ollama address ${text} starts with ${scheme}://, only http and https work`, { hint });
+    throw new InvalidConfig(`the Ollama address ${text} has the scheme ${scheme}; only http and https are allowed`, {
+      next,
+    });
 
   const { name, port } = splitPort(authority);
   const defaultPort = isCloud || explicitScheme ? { http: 80, https: 443 }[scheme] : 11_434;
   const usedPort = port === undefined ? defaultPort : Number(port);
   const host = reachable(name);
   if (!/^\d*$/.test(port ?? "") || usedPort > 65_535 || !URL.canParse(`${scheme}://${host}`))
-    throw new InvalidConfig(`the Ollama address ${text} cannot be read`, { hint });
+    throw new InvalidConfig(`the Ollama address ${text} is malformed`, { next });
 
   const label = `${host}:${usedPort}`;
   return { baseUrl: `${scheme}://${label}${path}`, label, isLoopback: isLoopback(host) };

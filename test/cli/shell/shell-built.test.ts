@@ -109,7 +109,7 @@ describe("models", () => {
     home.ollama.models.clear();
     const { code, stdout, stderr } = await ollm(["run", "Hi"]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
-    expect(stderr).toMatch(/^ollm: no model is installed\n {2}ollm pull \S+ \(.*\), then try again\n$/);
+    expect(stderr).toMatch(/^ollm: no model is installed\n {2}Run `ollm pull \S+` \(.*\)\.\n$/);
   });
 });
 

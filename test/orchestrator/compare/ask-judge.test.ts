@@ -87,7 +87,10 @@ describe("a judge", () => {
     expect(remote.message).toBe(
       "kimi-k2:cloud can't judge: it would read every answer, and it doesn't run on this machine",
     );
-    expect(remote.hint).toBe('Name a local model as judge (list_models), or "auto".');
+    expect(remote.next).toEqual([
+      { step: "chooseModel", argument: "judge", that: "on this machine" },
+      { step: "setArgument", argument: "judge", to: "auto" },
+    ]);
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([]);
   });
 

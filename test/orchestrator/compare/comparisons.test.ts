@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { quietObservations } from "../../../src/orchestrator/compare/contention.ts";
-import { Cancelled, GenerationFailed, InvalidRequest, StoreFailed } from "../../../src/orchestrator/errors.ts";
+import {
+  Cancelled,
+  EngineUnreachable,
+  GenerationFailed,
+  InvalidRequest,
+  StoreFailed,
+} from "../../../src/orchestrator/errors.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
@@ -112,12 +118,12 @@ describe("a comparison", () => {
   });
 
   it.each([
-    ["one model", { models: ["a"] }, "models has 1 name"],
-    ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "models has 6 names"],
-    ["one twice", { models: ["a", "b", "a:latest"] }, "models names a:latest twice"],
-    ["an empty name", { models: ["a", " "] }, "models has an empty name"],
+    ["one model", { models: ["a"] }, "a comparison takes 2 to 5 models, not 1"],
+    ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "a comparison takes 2 to 5 models, not 6"],
+    ["one twice", { models: ["a", "b", "a:latest"] }, 'duplicate model "a:latest"'],
+    ["an empty name", { models: ["a", " "] }, "the list of models contains an empty name"],
     ["nothing to do", { prompt: " " }, "prompt is empty"],
-    ["no runs", { runs: 0 }, "runs is 0"],
+    ["no runs", { runs: 0 }, "a comparison asks each model 1 to 9 times, not 0"],
   ])("refuses %s before anything is done", async (_what, request, message) => {
     const engine = createFakeEngine("ollama", [small]);
     const error = await failureOf(compare(createTestBrain([engine]), request));
@@ -139,7 +145,7 @@ describe("a model that fails", () => {
     const models = ["lama3.2:3b", huge.name, coder.name, large.name, small.name];
     const { results } = await compare(createTestBrain([engine]), { models });
     expect(results.map(({ model }) => model)).toEqual(models);
-    expect(results[0]?.error).toContain(`nearest: ${small.name}`);
+    expect(results[0]?.error).toContain(`no model lama3.2:3b (nearest: ${small.name}`);
     expect(results[1]?.error).toContain("GB");
     expect(results[2]?.error).toBe("the engine process was killed");
     expect(results[3]?.error).toBe("somebody unloaded it");
@@ -180,6 +186,16 @@ describe("a model that fails", () => {
     const { results, notes } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], runs: 2 });
     expect(results[1]?.error).toBeUndefined();
     expect(notes).toEqual([`${coder.name} failed in run 2 of 2: cut`]);
+  });
+
+  it("because its engine is down gets one sentence about it together with all others", async () => {
+    const engine = createFakeEngine("ollama", [small, coder]);
+    engine.down = new EngineUnreachable("Ollama does not answer at http://127.0.0.1:1");
+    const error = await failureOf(compare(createTestBrain([engine]), { models: ["nothing:1b", "nothing:2b"] }));
+    expect(error.message).toBe(
+      "none of the 2 models answered: nothing:1b: no model nothing:1b; nothing:2b: no model nothing:2b; " +
+        "ollama: Ollama does not answer at http://127.0.0.1:1",
+    );
   });
 
   it("together with all others is an error that tells of each, and nothing is kept", async () => {
@@ -306,7 +322,9 @@ describe("a comparison that the disk doesn't take", () => {
     const [oldest = "", second = ""] = ids;
     expect(await comparisons.get(brain.caller(), second)).toMatchObject({ id: second, results: [{}, {}] });
     expect((await comparisons.list(brain.caller())).map(({ id }) => id)).toEqual(ids.slice(1).toReversed());
-    expect((await failureOf(comparisons.get(brain.caller(), oldest))).message).toBe(`no comparison ${oldest}`);
+    expect((await failureOf(comparisons.get(brain.caller(), oldest))).message).toBe(
+      `no comparison ${oldest}; the newest 100 are kept`,
+    );
     // A pick that isn't on disk is none.
     await expect(comparisons.pick(brain.caller(), second, small.name)).rejects.toBeInstanceOf(StoreFailed);
     expect(await comparisons.preferences(brain.caller())).toEqual([]);

@@ -85,10 +85,13 @@ describe("a pick", () => {
     const id = `${comparison.id.slice(0, -1)}_`;
     const unknown = await failureOf(comparisons.pick(caller, id, small.name));
     expect(unknown).toBeInstanceOf(UnknownComparison);
-    expect(unknown.hint).toContain(comparison.id);
+    expect(unknown.next).toEqual([{ step: "didYouMean", names: [comparison.id] }]);
     const model = await failureOf(comparisons.pick(caller, comparison.id, "lama3.2:3b"));
     expect(model).toBeInstanceOf(InvalidRequest);
-    expect(model.hint).toContain(`nearest: ${small.name}`);
+    expect(model.next).toEqual([
+      { step: "didYouMean", names: [small.name] },
+      { step: "chooseOneOf", names: [small.name, coder.name] },
+    ]);
   });
 
   it("of a model that did not answer is refused", async () => {

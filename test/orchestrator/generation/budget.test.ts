@@ -65,7 +65,7 @@ describe("tokenBudget", () => {
   it("clamps max_tokens to what the model answers with, and says so", () => {
     const budget = tokenBudget({ ...ask, maxTokens: 9000, outputTokens: 8192 });
     expect(budget.maxTokens).toBe(8192);
-    expect(budget.notes).toEqual(["max_tokens 9000 lowered to 8192, the most m answers with"]);
+    expect(budget.notes).toEqual(["answer limited to 8192 tokens instead of 9000: the most that m generates"]);
   });
 
   it("a limit from the settings is lowered without a word", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
 import { InvalidRequest, type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/errors.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestBrain } from "../../support/orchestrator.ts";
 
@@ -69,7 +70,10 @@ describe("a prompt that is estimated to be longer than every window", () => {
     const error = await refusalOf(createTestBrain([engine]).generate({ prompt: textOf(20_000) }));
     expect(error).toBeInstanceOf(InvalidRequest);
     expect(error.message).toMatch(/^The prompt has about 2\d{4} tokens, and the window has 8192 \(llama3\.2:3b\)$/);
-    expect(error.hint).toMatch(/^Shorten the prompt by about 1\d{4} tokens, or call pull_model /);
+    expect(error.next).toEqual([
+      { step: "shortenPrompt", byTokens: expect.closeTo(15_000, -4) as number },
+      { step: "pullModelThat", that: "that has a window of 128000 tokens", example: "llama3.1:8b" },
+    ]);
     expect([counted, engine.calls]).toEqual([[], []]);
   });
 });
@@ -88,7 +92,7 @@ describe("a prompt that its model's tokenizer counts", () => {
     const error = await refusalOf(brain.generate({ model: narrow.name, prompt: textOf(9000) }));
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
-    expect(error.hint).toBe("shorten the prompt by 1095 tokens");
+    expect(error.next).toEqual([{ step: "shortenPrompt", byTokens: 1095 }]);
     gate.open();
     await first;
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toHaveLength(1);
@@ -137,22 +141,22 @@ describe("a prompt beyond a model's whole window", () => {
     const error = await refusalOf(createTestBrain([engine]).generate({ model: narrow.name, prompt: textOf(7000) }));
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
-    expect(error.hint).toBe("use a model with a longer window: mistral:7b (32768 tokens)");
+    expect(error.next).toEqual([{ step: "useModel", model: "mistral:7b", because: "a window of 32768 tokens" }]);
   });
 
   it("else says what to leave out, and by how much", async () => {
     const { generate } = createTestBrain([refusingEngine(9031)]);
     const ask = { model: narrow.name, prompt: "Why?" };
     const file = (path: string, tokens: number) => ({ path, text: textOf(tokens) });
-    expect((await refusalOf(generate({ ...ask, prompt: textOf(7000) }))).hint).toBe(
-      "shorten the prompt by 1095 tokens",
-    );
+    expect((await refusalOf(generate({ ...ask, prompt: textOf(7000) }))).next).toEqual([
+      { step: "shortenPrompt", byTokens: 1095 },
+    ]);
     const files = [file("long.txt", 4000), file("short.txt", 1500), file("tiny.txt", 100)];
-    expect((await refusalOf(generate({ ...ask, files }))).hint).toMatch(
-      /^leave out 1095 tokens of the files: short\.txt has about 15\d\d$/,
-    );
-    expect((await refusalOf(generate({ ...ask, files: [file("long.txt", 7000)] }))).hint).toBe(
-      "leave out 1095 tokens of the files",
-    );
+    expect((await refusalOf(generate({ ...ask, files }))).next).toEqual([
+      advice(expect.stringMatching(/^leave out 1095 tokens of the files: short\.txt has about 15\d\d$/) as string),
+    ]);
+    expect((await refusalOf(generate({ ...ask, files: [file("long.txt", 7000)] }))).next).toEqual([
+      advice("leave out 1095 tokens of the files"),
+    ]);
   });
 });

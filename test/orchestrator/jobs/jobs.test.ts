@@ -52,7 +52,7 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
 
 const restored = {
   ofPull: (result: PullResult) => ({ name: result.name }),
-  ofError: (error: unknown) => String(error),
+  ofError: (error: unknown, tool: string) => `Error in ${tool}: ${(error as Error).message}`,
 };
 const noPulls = () => {
   throw new Error("nothing is to be pulled");
@@ -149,8 +149,8 @@ describe("a job", () => {
     const wrong = `${job.id.slice(0, -1)}x`;
     const error: unknown = await jobs.get(caller, wrong).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(UnknownJob);
-    expect(error).toMatchObject({ hint: expect.stringContaining(job.id) });
-    await expect(jobs.get(caller, "zzz")).rejects.toMatchObject({ hint: "call job with action list" });
+    expect(error).toMatchObject({ next: [{ step: "didYouMean", names: [job.id] }, { step: "listJobs" }] });
+    await expect(jobs.get(caller, "zzz")).rejects.toMatchObject({ next: [{ step: "listJobs" }] });
   });
 
   it("is told of as it comes, moves on and ends", async () => {
@@ -230,7 +230,7 @@ describe("jobs of an earlier daemon", () => {
     for (const id of [job.id, other.job.id]) {
       expect(await next.jobs.get(next.caller, id)).toMatchObject({
         state: "failed",
-        error: "the daemon ended while it ran\ncall route_and_generate again",
+        error: "Error in route_and_generate: the daemon exited while the job was running",
       });
     }
   });

@@ -89,7 +89,10 @@ describe("the hierarchy", () => {
       failure: {
         kind: "memory",
         message: "llama3.1:70b (40.0 GB) does not fit in memory, even with all idle models unloaded",
-        hint: 'Call smart_load with model "llama3.1:70b" and dry_run to see the numbers, or pull_model with a smaller one.',
+        next: [
+          { step: "planLoad", model: "llama3.1:70b" },
+          { step: "pullModelThat", that: "that is smaller" },
+        ],
       },
     });
   });
@@ -104,7 +107,7 @@ describe("the hierarchy", () => {
       failure: {
         kind: "memory",
         message: "llama3.1:70b (40.0 GB) does not fit in memory while bge-m3, llava:7b are pinned",
-        hint: "Call manage_model with action unpin for bge-m3, llava:7b.",
+        next: { step: "unpinModels", models: ["bge-m3", "llava:7b"] },
       },
     });
   });
@@ -143,7 +146,7 @@ describe("profiles", () => {
       failure: {
         kind: "unknown_profile",
         message: 'There is no profile "creativ"; there are fast, general, code, creative',
-        hint: 'Call route_and_generate with profile "creative".',
+        next: { step: "setArgument", argument: "profile", to: "creative" },
       },
     });
     expect(chooseModel(request({ profile: "constructor" }), [candidate("mistral:7b")]).failure?.kind).toBe(
@@ -227,7 +230,7 @@ describe("hard filters", () => {
     expect(chooseModel(request({ task: "vision" }), [text, loaded("llama2:7b")]).failure).toEqual({
       kind: "capability",
       message: "None of 2 models has vision",
-      hint: "Call pull_model with a model that has vision, such as llava:7b.",
+      next: { step: "pullModelThat", that: "that has vision", example: "llava:7b" },
     });
     expect(chooseModel(request({ task: "vision" }), [text]).failure?.message).toBe(
       "The only model, mistral:7b, lacks vision",
@@ -260,12 +263,15 @@ describe("hard filters", () => {
     expect(choice.failure).toEqual({
       kind: "context",
       message: "The prompt has about 300000 tokens, and the widest window has 128000 (llama3.1:8b)",
-      hint: "Shorten the prompt by about 172256 tokens.",
+      next: { step: "shortenPrompt", byTokens: 172_256 },
     });
     expect(chooseModel(request({ promptTokens: 70_000 }), [loaded("mistral:7b")]).failure).toEqual({
       kind: "context",
       message: "The prompt has about 70000 tokens, and the window has 32768 (mistral:7b)",
-      hint: "Shorten the prompt by about 37488 tokens, or call pull_model with a model of a wider window, such as llama3.1:8b (128000 tokens).",
+      next: [
+        { step: "shortenPrompt", byTokens: 37_488 },
+        { step: "pullModelThat", that: "that has a window of 128000 tokens", example: "llama3.1:8b" },
+      ],
     });
   });
 
@@ -280,7 +286,10 @@ describe("hard filters", () => {
     expect(chooseModel(request(), [remote]).failure).toEqual({
       kind: "privacy",
       message: "kimi-k2:1t-cloud could take this, but would send it off this machine, and privacy is local_only",
-      hint: "Call pull_model with a local model, or set privacy to allow_remote in the settings.",
+      next: [
+        { step: "pullModelThat", that: "that runs on this machine" },
+        { step: "changeSetting", setting: "privacy", to: "allow_remote" },
+      ],
     });
   });
 
@@ -323,13 +332,13 @@ describe("a model named by the request", () => {
     expect(order(request({ model: "Mistral" }), candidates)).toEqual(["mistral:latest"]);
   });
 
-  it("that does not fit is not replaced silently: the hint names what could", () => {
+  it("that does not fit is not replaced silently: the next step names what could", () => {
     expect(chooseModel(request({ model: "qwen2.5:32b" }), candidates)).toMatchObject({
       chain: [],
       failure: {
         kind: "memory",
         message: "qwen2.5:32b (20.0 GB) does not fit in memory, even with all idle models unloaded",
-        hint: 'Use model "qwen2.5:7b", which can take this request.',
+        next: { step: "useModel", model: "qwen2.5:7b", because: "can take this request" },
       },
     });
   });
@@ -340,7 +349,7 @@ describe("a model named by the request", () => {
     ).toEqual({
       kind: "capability",
       message: "mistral lacks vision",
-      hint: 'Use model "llava:7b", which can take this request.',
+      next: { step: "useModel", model: "llava:7b", because: "can take this request" },
     });
   });
 
@@ -348,11 +357,15 @@ describe("a model named by the request", () => {
     expect(chooseModel(request({ model: "qwen2.5:7" }), candidates).failure).toEqual({
       kind: "unknown_model",
       message: "No engine holds a model named qwen2.5:7",
-      hint: 'Did you mean qwen2.5:7b, qwen2.5:32b? Else call pull_model with model "qwen2.5:7".',
+      next: [
+        { step: "didYouMean", names: ["qwen2.5:7b", "qwen2.5:32b"] },
+        { step: "pullModel", model: "qwen2.5:7" },
+      ],
     });
-    expect(chooseModel(request({ model: "zzz" }), candidates).failure?.hint).toBe(
-      'Call pull_model with model "zzz", or list_models for the names there are.',
-    );
+    expect(chooseModel(request({ model: "zzz" }), candidates).failure?.next).toEqual([
+      { step: "pullModel", model: "zzz" },
+      { step: "listModels" },
+    ]);
   });
 });
 
@@ -373,7 +386,7 @@ describe("a preferred model", () => {
   });
 });
 
-it("with no model at all the failure says what to call", () => {
+it("with no model at all the failure names a model to pull", () => {
   expect(chooseModel(request(), [])).toEqual({
     chain: [],
     considered: [],
@@ -381,7 +394,7 @@ it("with no model at all the failure says what to call", () => {
     failure: {
       kind: "unknown_model",
       message: "No model is installed",
-      hint: "Call pull_model; list_models names a model that fits this machine.",
+      next: [{ step: "pullModelThat", that: "that fits this machine" }, { step: "listModels" }],
     },
   });
 });
