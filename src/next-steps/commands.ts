@@ -78,12 +78,14 @@ export const commandSteps: StepTable = {
   openProject: () => "change to the project's folder",
   changeSetting: ({ setting, to }) => `run \`ollm config set ${setting} ${to ?? "VALUE"}\``,
   raiseSetting: ({ setting }) => `raise ${setting} (\`ollm config set ${setting} NUMBER\`)`,
+  unsetSetting: ({ setting }) => `run \`ollm config unset '${setting}'\``,
   listSettings: () => "run `ollm config show` to see the settings",
   editSettings: () => "correct the file (`ollm config edit`)",
   showStatus: () => "run `ollm status` to see what is wrong",
-  restartDaemon: () => "run `ollm daemon restart`",
+  restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
   stopDaemon: () => "run `ollm daemon stop`",
   checkInstallation: () => "run `ollm doctor`",
+  showHelp: () => "run `ollm --help` to see the options",
 };
 
 /** Steps for a person in `ollm chat`: the commands that a chat has itself, else those of the shell. */

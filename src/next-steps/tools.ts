@@ -82,10 +82,12 @@ export const toolSteps: StepTable = {
   openProject: () => "start the client in the project's folder, or name the folder in folder",
   changeSetting: ({ setting, to }) => (to === undefined ? `change the setting ${setting}` : `set ${setting} to ${to}`),
   raiseSetting: ({ setting }) => `raise the setting ${setting}`,
+  unsetSetting: ({ setting }) => `call update_config with action unset and path ${setting}`,
   listSettings: () => "call update_config with action show to see the settings",
   editSettings: () => "correct config.yaml (`ollm config edit` opens it)",
   showStatus: () => "call system_status to see what is wrong",
-  restartDaemon: () => "run `ollm daemon restart`",
+  restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
   stopDaemon: () => "run `ollm daemon stop`",
   checkInstallation: () => "run `ollm doctor`",
+  showHelp: () => "run `ollm --help`",
 };

@@ -81,13 +81,17 @@ export type NextStep =
   | { readonly step: "openProject" }
   | { readonly step: "changeSetting"; readonly setting: string; readonly to?: string }
   | { readonly step: "raiseSetting"; readonly setting: string }
+  /** Back to its default. */
+  | { readonly step: "unsetSetting"; readonly setting: string }
   | { readonly step: "listSettings" }
   | { readonly step: "editSettings" }
   // The daemon and the machine.
   | { readonly step: "showStatus" }
-  | { readonly step: "restartDaemon" }
+  /** `after` is what the user does first: `move trust.json away`. */
+  | { readonly step: "restartDaemon"; readonly after?: string }
   | { readonly step: "stopDaemon" }
   | { readonly step: "checkInstallation" }
+  | { readonly step: "showHelp" }
   /**
    * The same for every surface: an imperative without a full stop (`free some disk space`). It names no tool, no
    * command, no argument of ours.

@@ -42,11 +42,13 @@ const each: { readonly [Name in NextStep["step"]]: Extract<NextStep, { readonly 
   openProject: { step: "openProject" },
   changeSetting: { step: "changeSetting", setting: "model.default", to: "qwen2.5:7b" },
   raiseSetting: { step: "raiseSetting", setting: "queue.maxWaiting" },
+  unsetSetting: { step: "unsetSetting", setting: "model.default" },
   listSettings: { step: "listSettings" },
   editSettings: { step: "editSettings" },
   showStatus: { step: "showStatus" },
-  restartDaemon: { step: "restartDaemon" },
+  restartDaemon: { step: "restartDaemon", after: "move trust.json away" },
   stopDaemon: { step: "stopDaemon" },
+  showHelp: { step: "showHelp" },
   checkInstallation: { step: "checkInstallation" },
   advice: { step: "advice", text: "free some disk space" },
 };
@@ -69,6 +71,7 @@ describe("next steps", () => {
       "`ollm config edit`",
       "`ollm daemon restart`",
       "`ollm daemon stop`",
+      "`ollm --help`",
       "`ollm doctor`",
       "`ollm project trust`",
     ];

@@ -99,7 +99,7 @@ describe("a project file from somebody else", () => {
     expect(await silent.data("project_profile", { action: "show" })).toMatchObject({ is_trusted: false });
     const { warnings } = await silent.data("system_status");
     expect(String(warnings)).toContain(
-      `${project} brings along its system prompt, its model (qwen3:0.6b): not used until the user approves`,
+      `${project} sets a system prompt, a model (qwen3:0.6b): not used until the user approves`,
     );
     // Who can't ask its user gets no way to answer for them.
     const refused = await silent.call("project_profile", { action: "use" });
@@ -155,7 +155,7 @@ describe("a project file from somebody else", () => {
       expect(before).toEqual(expect.arrayContaining([...neededTools, "system_status"]));
       expect(before).not.toContain("manage_model");
       const { warnings } = await asking.data("system_status");
-      expect(String(warnings)).toContain("what it hides (list_models, pull_model, smart_load, route_and_generate");
+      expect(String(warnings)).toContain("hidden tools (list_models, pull_model, smart_load, route_and_generate");
       await asking.call("route_and_generate", { prompt: "Why?" });
       expect(asking.questions[0]).toContain("Tools that it hides from assistants: list_models, pull_model");
       await daemon.until("the client is told", () => asking.listChanges() > 0);
@@ -249,7 +249,7 @@ describe("which project", () => {
     const starting = await hostIn(project);
     expect(await starting.data("project_profile", { action: "init" })).toMatchObject({ profile: "go", kind: "go" });
     const again = await starting.call("project_profile", { action: "init" });
-    expect(JSON.stringify(again.content)).toContain("is there already");
+    expect(JSON.stringify(again.content)).toContain("already exists");
   });
 });
 

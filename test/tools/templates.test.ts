@@ -200,7 +200,10 @@ describe("create_template", () => {
     const rendered = await call("render_template", { name: "haiku" });
     expect(rendered.structuredContent).toEqual({ text: "A haiku about 5." });
     const again = await call("create_template", { ...input, template: "Other: {topic}" });
-    expect(again).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("overwrite: true") }] });
+    expect(again).toMatchObject({
+      isError: true,
+      content: [{ text: expect.stringContaining("set overwrite to true") }],
+    });
     const text = await readFile(file, "utf8");
     expect(text).toContain("A haiku about {topic}.");
     expect(text).toContain("options:\n  topP: 0.9\n  maxTokens: 90\n");
@@ -218,9 +221,9 @@ describe("create_template", () => {
   });
 
   it.each([
-    [{ template: "A haiku about {{topic}}." }, "{{topic}} in template line 1 is no variable: write {topic}"],
-    [{ template: "x\n{{ topic }}" }, "{{ topic }} in template line 2 is no variable: write {topic}"],
-    [{ template: "x", system: "Be {{tone}}." }, "{{tone}} in system line 1 is no variable: write {tone}"],
+    [{ template: "A haiku about {{topic}}." }, "{{topic}} in line 1 of template is not a variable\nWrite {topic}"],
+    [{ template: "x\n{{ topic }}" }, "{{ topic }} in line 2 of template is not a variable\nWrite {topic}"],
+    [{ template: "x", system: "Be {{tone}}." }, "{{tone}} in line 1 of system is not a variable\nWrite {tone}"],
   ])("refuses %j, which other programs take for a variable", async (input, message) => {
     const { call } = await connect();
     const result = await call("create_template", { name: "haiku", ...input });
@@ -253,7 +256,7 @@ describe("create_template", () => {
   it.each([
     [{ name: "../x", template: "x" }, "is no name"],
     [{ name: "x", template: "{a:1}{a:2}" }, "has two defaults"],
-    [{ name: "x", template: "x", scope: "project" }, "there is no project here"],
+    [{ name: "x", template: "x", scope: "project" }, "scope project needs a project"],
     [{ name: "x", template: "x", temperature: 9 }, "options.temperature must be at most 2"],
     [{ name: "x" }, '"template" is required'],
   ])("refuses %j", async (input, message) => {

@@ -93,7 +93,7 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
       if (problem === undefined) return written;
       await written.undo();
       await live.reload();
-      throw new InvalidConfig(problem, { hint: "nothing was changed" });
+      throw new InvalidConfig(`nothing was changed: ${problem}`, { next: { step: "correctArguments" } });
     });
     const { setting, source } = changed;
     const name = formatPath(setting.path);

@@ -71,8 +71,8 @@ export async function callerSettingsFrom(from: {
     // A password in an address is refused by whoever connects; until then it must not be told to every caller.
     const now = shownValue(path, obeyed);
     const isFixed = from.isFixed?.(setting) === true;
-    const how = isFixed ? `was given to the daemon at its start; run "ollm daemon restart"` : `set it in ${file}`;
-    warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home; ${how}`);
+    const by = isFixed ? "set when the daemon started" : `set in ${file}`;
+    warnings.push(`${name} is ignored: ${setting} is ${now} for all clients of this home, ${by}`);
   }
   addRoots(tree, from.flags, sources);
   const settings = parseSettings(tree, sources, file);

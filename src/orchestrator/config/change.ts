@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { parseYaml } from "../text/parse-yaml.ts";
 import { editText } from "./edit.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./file.ts";
@@ -38,7 +39,7 @@ export async function changeConfig(home: string, path: string, value?: unknown):
   const setting = parsePath(settingsSchema, path);
   if (value !== undefined && setting.type === "section" && !isInRecord(setting.path)) {
     throw new InvalidRequest(`${formatPath(setting.path)} is a section, not a setting`, {
-      hint: `set one of ${namesBelow(setting.path).join(", ")}`,
+      next: { step: "chooseOneOf", names: namesBelow(setting.path) },
     });
   }
   const meant = value === undefined ? undefined : await typed(setting, value);
@@ -48,7 +49,7 @@ export async function changeConfig(home: string, path: string, value?: unknown):
     // Between reading and writing somebody may have written: what they did must not be lost.
     if (text !== before && !(await replaceText(file, before, text))) {
       if (tries < maxTries) continue;
-      throw new StoreFailed(`${file} is being written to by somebody else`, { hint: "try again" });
+      throw new StoreFailed(`nothing was changed: other programs keep changing ${file}`, { next: { step: "retry" } });
     }
     return {
       file,
@@ -91,7 +92,10 @@ async function edited(
   } catch (error) {
     if (!(error instanceof InvalidConfig)) throw error;
     if (problem !== undefined) throw broken(file, problem);
-    throw new InvalidConfig(error.message, { hint: "nothing was changed; give an allowed value", cause: error });
+    throw new InvalidConfig(`nothing was changed: ${error.message}`, {
+      next: advice("give an allowed value"),
+      cause: error,
+    });
   }
   return { text, source };
 }
@@ -129,7 +133,7 @@ async function isReadable(file: string, text: string): Promise<boolean> {
 
 function broken(file: string, problem: OrchestratorError): InvalidConfig {
   return new InvalidConfig(`${file} is broken, and nothing was changed: ${problem.message}`, {
-    hint: "mend it first: ollm config edit",
+    next: { step: "editSettings" },
     cause: problem,
   });
 }
@@ -137,7 +141,8 @@ function broken(file: string, problem: OrchestratorError): InvalidConfig {
 /** A text as the setting's type wants it, where it can be that; the schema judges. Other data as it is. */
 async function typed(setting: FoundSetting, value: unknown): Promise<unknown> {
   if (value === null) {
-    throw new InvalidRequest(`${formatPath(setting.path)} can't be null`, { hint: "unset takes a setting out" });
+    const name = formatPath(setting.path);
+    throw new InvalidRequest(`${name} can't be null`, { next: { step: "unsetSetting", setting: name } });
   }
   if (typeof value !== "string") return value;
   const text = value.trim();
@@ -165,6 +170,6 @@ async function structured(setting: FoundSetting, text: string): Promise<unknown>
   if ("value" in parsed && typeof parsed.value === "object" && parsed.value !== null) return parsed.value;
   const example = setting.type === "record" ? '{"code": "name"}' : setting.type === "section" ? '{"key": 1}' : '["a"]';
   throw new InvalidRequest(`${formatPath(setting.path)} needs JSON, and ${JSON.stringify(text)} is none`, {
-    hint: `write it like '${example}'`,
+    next: advice(`write it like '${example}'`),
   });
 }

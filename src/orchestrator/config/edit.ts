@@ -31,7 +31,7 @@ export async function editText(text: string, edit: Edit, maxBytes: number): Prom
   const rewritten = rewrite(before.document, edit, yaml);
   if (rewritten !== undefined && (await isRight(rewritten))) return rewritten;
   throw new InvalidConfig(`${edit.path.join(".")} can't be changed in a file written like this`, {
-    hint: "change it with ollm config edit",
+    next: { step: "editSettings" },
   });
 }
 

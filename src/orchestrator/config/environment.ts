@@ -1,5 +1,6 @@
 import { delimiter } from "node:path";
 import { InvalidConfig } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { cacheTypes } from "../types.ts";
 import type { Flags } from "./flags.ts";
@@ -89,7 +90,7 @@ export function refuseRenamedVariables(environment: Environment): void {
   for (const [old, name] of renamedVariables) {
     const value = environment[old]?.trim();
     if (value === undefined || value === "") continue;
-    throw new InvalidConfig(`${old} is now ${name}`, { hint: "rename the variable where it is set" });
+    throw new InvalidConfig(`${old} is now ${name}`, { next: advice("rename the variable where it is set") });
   }
 }
 
@@ -144,7 +145,7 @@ export function parseText(value: string, type: SettingPath["type"], name: string
       if (/^(1|true|yes|on)$/i.test(value)) return true;
       if (/^(0|false|no|off)$/i.test(value)) return false;
       throw new InvalidConfig(`${name} is ${JSON.stringify(value)}, which is neither true nor false`, {
-        hint: `set ${name} to true or false`,
+        next: advice(`set ${name} to true or false`),
       });
     case "list":
       // An empty one is an unset variable: the schema refuses it, and doesn't guess.
@@ -156,7 +157,7 @@ export function parseText(value: string, type: SettingPath["type"], name: string
         return parseJson(value);
       } catch (error) {
         throw new InvalidConfig(`${name} is not JSON: ${value}`, {
-          hint: `write it like {"code": "name"}`,
+          next: advice('write it like {"code": "name"}'),
           cause: error,
         });
       }

@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { StoreFailed } from "../errors.ts";
 import { isProcessAlive } from "../files/process-alive.ts";
+import { advice, type NextStep } from "../next-step.ts";
 
 /** A change takes milliseconds: a lock that is older was left behind, whoever has its process id now. */
 const staleMs = 10_000;
@@ -28,11 +29,11 @@ export async function whileLocked<Result>(
   }
 }
 
-const cannotWrite = "nothing was changed; make room, or make the folder writable";
+const makeWritable = advice("free some disk space, or make the folder writable");
 
-function notTaken(lock: string, cause: unknown, hint: string): StoreFailed {
+function notTaken(lock: string, cause: unknown, next: NextStep): StoreFailed {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new StoreFailed(`${lock} can't be taken: ${reason}`, { hint, cause });
+  return new StoreFailed(`nothing was changed: ${lock} can't be created: ${reason}`, { next, cause });
 }
 
 async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
@@ -40,7 +41,7 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
   for (;;) {
     // Its EEXIST says that the folder is a file: nothing to wait for.
     await mkdir(path.dirname(lock), { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-      throw notTaken(lock, error, cannotWrite);
+      throw notTaken(lock, error, makeWritable);
     });
     try {
       const handle = await open(lock, "wx", 0o600);
@@ -58,9 +59,12 @@ async function take(lock: string, platform: NodeJS.Platform): Promise<void> {
       const code = error instanceof Error && "code" in error ? String(error.code) : "";
       // On Windows a file that is being deleted is neither there nor free.
       const isTaken = code === "EEXIST" || (platform === "win32" && /^(?:EPERM|EACCES|EBUSY)$/.test(code));
-      if (!isTaken) throw notTaken(lock, error, cannotWrite);
+      if (!isTaken) throw notTaken(lock, error, makeWritable);
       if (Date.now() >= deadline) {
-        throw notTaken(lock, error, "nothing was changed; another process writes there: try again");
+        throw new StoreFailed(`nothing was changed: another process holds ${lock}`, {
+          next: { step: "retry" },
+          cause: error,
+        });
       }
     }
     if (!(await removeStale(lock))) await pause(pollMs);

@@ -2,12 +2,14 @@ import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { InvalidConfig, StoreFailed } from "../errors.ts";
 import { replaceFile } from "../files/replace-file.ts";
+import { advice } from "../next-step.ts";
 import { parseYaml, type ParsedYaml } from "../text/parse-yaml.ts";
 import { formatPath } from "./paths.ts";
 import { isTree, type Sources, type Tree } from "./tree.ts";
 
 /** Far more than all settings take. */
 export const maxConfigBytes = 256 * 1024;
+const useDefaults = advice("move the file away to start with the defaults");
 
 /** The file's text, "" when there is none. Throws `InvalidConfig`. */
 export async function readConfigText(file: string): Promise<string> {
@@ -16,7 +18,7 @@ export async function readConfigText(file: string): Promise<string> {
   } catch (error) {
     if (isMissing(error)) return "";
     throw new InvalidConfig(`${file} can't be read: ${error instanceof Error ? error.message : String(error)}`, {
-      hint: "make it readable, or move it away to start with the defaults",
+      next: [advice("make it readable"), useDefaults],
       cause: error,
     });
   }
@@ -31,8 +33,9 @@ export async function writeConfigText(file: string, text: string): Promise<void>
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
     await replaceFile(file, text, { mode: 0o600 });
   } catch (error) {
-    throw new StoreFailed(`${file} can't be written: ${error instanceof Error ? error.message : String(error)}`, {
-      hint: "nothing was changed; make room, or make the folder writable",
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new StoreFailed(`nothing was changed: ${file} can't be written: ${reason}`, {
+      next: advice("free some disk space, or make the folder writable"),
       cause: error,
     });
   }
@@ -49,13 +52,13 @@ export async function parseConfigText(text: string, file: string, sources: Sourc
   if ("problem" in parsed) {
     const where = parsed.line === undefined ? file : `${file}:${parsed.line}:`;
     throw new InvalidConfig(`${where} ${parsed.problem}`, {
-      hint: "mend that line (ollm config edit), or move the file away to start with the defaults",
+      next: [{ step: "editSettings" }, useDefaults],
     });
   }
   if (parsed.value === null || parsed.value === undefined) return {};
   if (!isTree(parsed.value)) {
     throw new InvalidConfig(`${file} holds no settings: expected lines like "privacy: local_only"`, {
-      hint: "mend the file (ollm config edit), or move it away to start with the defaults",
+      next: [{ step: "editSettings" }, useDefaults],
     });
   }
   await noteLines(parsed, file, sources);

@@ -56,6 +56,6 @@ export function parseFlags(words: readonly string[]): Flags {
     return flagsOf(parseArgs({ args: [...words], options: flagOptions, strict: true }).values);
   } catch (error) {
     const message = error instanceof Error ? (error.message.split(". ")[0] ?? "") : String(error);
-    throw new InvalidRequest(message, { hint: "ollm --help lists the options", cause: error });
+    throw new InvalidRequest(message, { next: { step: "showHelp" }, cause: error });
   }
 }

@@ -112,7 +112,7 @@ export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
   const renamed = written && renamedText(written);
   if (renamed !== undefined) throw new InvalidRequest(renamed);
   throw new InvalidRequest(`${JSON.stringify(text)} is not a setting${nearestTo(schema, text, written)}`, {
-    hint: "ollm config show lists them all",
+    next: { step: "listSettings" },
   });
 }
 

@@ -1,5 +1,6 @@
 import type { z } from "zod";
 import { InvalidConfig } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { allowedText, schemaNodeAt } from "./allowed.ts";
 import { shownValue } from "./mask.ts";
@@ -22,7 +23,10 @@ export function parseSettings(tree: Tree, sources: Sources, file: string): Setti
   );
   const problems = issues.slice(0, maxProblems).flatMap((issue) => problemsOf(issue, tree, sources, file));
   const told = [...problems.slice(0, maxProblems), ...(count > maxProblems ? [`and ${count - maxProblems} more`] : [])];
-  throw new InvalidConfig(told.join("; "), { hint: "mend the value where it was set", cause: parsed.error });
+  throw new InvalidConfig(told.join("; "), {
+    next: advice("correct the value where it is set"),
+    cause: parsed.error,
+  });
 }
 
 type Issue = z.ZodError["issues"][number];

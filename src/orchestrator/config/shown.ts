@@ -36,7 +36,7 @@ export function shownSetting(settings: Settings, sources: ReadonlyMap<string, st
   const found = parsePath(settingsSchema, path);
   if (found.type === "section" && !isInRecord(found.path)) {
     throw new InvalidRequest(`${formatPath(found.path)} is a section, not a setting`, {
-      hint: `its settings: ${namesBelow(found.path).join(", ")}`,
+      next: { step: "chooseOneOf", names: namesBelow(found.path) },
     });
   }
   return shown(found.path, at(settings, found.path), sources);

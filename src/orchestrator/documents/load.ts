@@ -3,6 +3,7 @@ import * as z from "zod";
 import { StoreFailed } from "../errors.ts";
 import type { DocumentOptions } from "./document.ts";
 import type { DocumentFiles } from "./files.ts";
+import { advice } from "../next-step.ts";
 import { type JournalLine, readJournal } from "./journal.ts";
 import { documentAdapter, type Stored, UnreadableDocument } from "./stored.ts";
 
@@ -123,7 +124,7 @@ function replay<State extends object, Event, Result>(
 
 function unreadable(name: string, error: unknown): StoreFailed {
   return new StoreFailed(`${name} can't be read: ${reasonOf(error)}`, {
-    hint: "see that this user may read the files of the home folder, then try again",
+    next: advice("make the files of the home folder readable, then try again"),
     cause: error,
   });
 }

@@ -1,5 +1,6 @@
 import { createMutex } from "../async/mutex.ts";
 import { StoreFailed } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import type { DocumentOptions } from "./document.ts";
 import type { DocumentFiles } from "./files.ts";
 import { journalText, type JournalLine } from "./journal.ts";
@@ -50,11 +51,11 @@ export function createWriter<State extends object, Event, Result>(
   let foldAtChars = 0;
 
   function append(event: Event): Promise<Result> {
-    if (isClosed) return Promise.reject(new StoreFailed(`${options.name} is closed`, { hint: "call again" }));
+    if (isClosed) return Promise.reject(new StoreFailed(`${options.name} is closed`, { next: { step: "retry" } }));
     if (loaded.refusal !== undefined) {
       return Promise.reject(
         new StoreFailed(`${options.name} is not written: ${loaded.refusal}`, {
-          hint: `move ${options.name}.json and ${journalName} away yourself, then run "ollm daemon restart"`,
+          next: { step: "restartDaemon", after: `move ${options.name}.json and ${journalName} out of the home folder` },
         }),
       );
     }
@@ -94,8 +95,8 @@ export function createWriter<State extends object, Event, Result>(
   }
 
   function writeFailure(error: unknown): StoreFailed {
-    return new StoreFailed(`${options.name} can't be written: ${reasonOf(error)}`, {
-      hint: "nothing was stored: see that the disk has room and the home folder can be written, then try again",
+    return new StoreFailed(`nothing was stored: ${options.name} can't be written: ${reasonOf(error)}`, {
+      next: advice("free some disk space or make the home folder writable, then try again"),
       cause: error,
     });
   }

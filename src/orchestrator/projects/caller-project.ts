@@ -23,9 +23,7 @@ export function callerProject(
   const { folder, ollm, read, detected } = state;
   const parts = waitingParts(read.settings, ollm);
   const isTrusted = parts === undefined || rules.isApproved;
-  const waiting = isTrusted
-    ? undefined
-    : `${folder} brings along ${parts}: not used until the user approves with "ollm project trust" or project_profile use`;
+  const waiting = isTrusted ? undefined : `${folder} sets ${parts}: not used until the user approves the project`;
   const { settings, sources } = settingsOf(state, isTrusted, rules);
   return {
     folder,

@@ -7,6 +7,7 @@ import { realFolder } from "../files/real-folder.ts";
 import type { CallerProject, Projects } from "../facade-projects.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
+import { advice } from "../next-step.ts";
 import { nearestNames } from "../text/nearest.ts";
 import type { CallerContext } from "../types.ts";
 import { callerProject, isProfile, noProfile, profileNames, profileToWrite } from "./caller-project.ts";
@@ -102,7 +103,7 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
   async function freshState(folder: string): Promise<FolderState> {
     const real = await realFolder(folder);
     if (real === undefined) {
-      throw new InvalidRequest(`${folder} is not a folder`, { hint: "Name the folder of a project." });
+      throw new InvalidRequest(`${folder} is not a folder`, { next: advice("name the folder of a project") });
     }
     states.forget(real);
     return states.of(real);
@@ -112,16 +113,14 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     if (also.includes(profile) || isProfile(profile, profiles)) return;
     const allowed = [...profileNames(profiles), ...also];
     const [close] = nearestNames(profile, allowed, 1);
-    throw new InvalidRequest(`no profile ${JSON.stringify(profile.slice(0, 100))}`, {
-      hint: close === undefined ? `Profiles: ${allowed.join(", ")}.` : `Did you mean ${close}?`,
+    throw new InvalidRequest(`there is no profile ${JSON.stringify(profile.slice(0, 100))}`, {
+      next: close === undefined ? { step: "chooseOneOf", names: allowed } : { step: "didYouMean", names: [close] },
     });
   }
 
   function folderOf(caller: CallerContext): string {
     if (caller.project !== undefined) return caller.project.folder;
-    throw new InvalidRequest("this connection works in no project", {
-      hint: "Start it in the project's folder, or name one in folder.",
-    });
+    throw new InvalidRequest("this connection has no project", { next: { step: "openProject" } });
   }
 
   const watches = createProjectWatches({
@@ -165,9 +164,10 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     async trust(caller, digest) {
       const state = await freshState(folderOf(caller));
       if (state.ollm.digest !== digest) {
-        throw new InvalidRequest(`the files of ${state.folder} have changed since they were shown`, {
-          hint: "Nothing was approved; look at them again.",
-        });
+        throw new InvalidRequest(
+          `nothing was approved: the files of ${state.folder} have changed since they were shown`,
+          { next: advice("look at them again") },
+        );
       }
       await trust.approve(state.folder, digest);
       templatesChanged();
@@ -176,8 +176,8 @@ export function createProjects(parts: ProjectParts): ProjectsOfCallers {
     async use(caller, { profile, folder }) {
       const before = callers.get(caller.id);
       if (before === undefined) {
-        throw new InvalidRequest("no project can be used over this connection", {
-          hint: "Projects hold for clients that start the server on this machine, not over HTTP.",
+        throw new InvalidRequest("this connection can't use projects: it comes over HTTP", {
+          next: advice("use a client that starts the server itself on this machine"),
         });
       }
       if (profile !== undefined) checkProfile(profile, [noProfile]);
@@ -220,7 +220,9 @@ async function createFile(folder: string, file: string, text: string): Promise<v
     await mkdir(own, { recursive: true });
     const real = await realFolder(own);
     if (real === undefined || !isWithin(folder, real)) {
-      throw new InvalidRequest(`${own} leads out of the project`, { hint: "Nothing was written." });
+      throw new InvalidRequest(`nothing was written: ${own} is a link to a folder outside the project`, {
+        next: advice("replace the link with a folder"),
+      });
     }
     const handle = await open(file, "wx");
     try {
@@ -232,10 +234,10 @@ async function createFile(folder: string, file: string, text: string): Promise<v
     if (error instanceof InvalidRequest) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     if (code === "EEXIST") {
-      throw new InvalidRequest(`${file} is there already`, { hint: "It was left as it is; edit it.", cause: error });
+      throw new InvalidRequest(`${file} already exists and was not changed`, { next: advice("edit it"), cause: error });
     }
     throw new InvalidRequest(`${file} can't be written (${code})`, {
-      hint: "Make the folder writable, or write the file yourself.",
+      next: advice("make the folder writable, or create the file yourself"),
       cause: error,
     });
   }

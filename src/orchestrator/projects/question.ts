@@ -28,12 +28,12 @@ export function questionFor(folder: string, settings: ProjectFile, { templates }
 /** What of it waits for an approval, in a few words; undefined when nothing does. */
 export function waitingParts(settings: ProjectFile, { templates }: OllmFolder): string | undefined {
   const parts = [
-    ...(settings.systemPrompt === undefined ? [] : ["its system prompt"]),
-    ...(settings.model === undefined ? [] : [`its model (${quotedName(settings.model)})`]),
-    ...(templates.length === 0 ? [] : [`its ${templates.length === 1 ? "template" : "templates"}`]),
+    ...(settings.systemPrompt === undefined ? [] : ["a system prompt"]),
+    ...(settings.model === undefined ? [] : [`a model (${quotedName(settings.model)})`]),
+    ...(templates.length === 0 ? [] : [templates.length === 1 ? "a template" : "templates"]),
   ];
   const tools = toolsItHides(settings);
-  if (tools.length > 0) parts.push(`what it hides (${tools.join(", ")})`);
+  if (tools.length > 0) parts.push(`hidden tools (${tools.join(", ")})`);
   return parts.length === 0 ? undefined : parts.join(", ");
 }
 

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../errors.ts";
 import type { MemoryEntry } from "../facade-recall.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { MemoryId } from "./search.ts";
 
@@ -45,48 +46,49 @@ export function isExpired(entry: MemoryEntry, nowMs: number): boolean {
 
 /** The key as it is kept: trimmed, and composed (NFC), so that `é` is one key however it was typed. Throws `InvalidRequest`. */
 export function normaliseKey(given: string): string {
-  const hint = `a key is 1 to ${maxKeyLength} characters on one line, like "preferred editor"`;
+  const next = advice(`use a key of 1 to ${maxKeyLength} characters on one line, such as "preferred editor"`);
   // Before anything is done with it: a key of a megabyte costs nothing.
-  if (given.length > 4 * maxKeyLength) throw tooLong(given.length, hint);
+  if (given.length > 4 * maxKeyLength) throw tooLong(given.length, next);
   const key = given.trim().normalize("NFC");
-  if (key === "") throw new InvalidRequest("the key is empty", { hint });
-  if (key.length > maxKeyLength) throw tooLong(key.length, hint);
+  if (key === "") throw new InvalidRequest("the key is empty", { next });
+  if (key.length > maxKeyLength) throw tooLong(key.length, next);
   if (control.test(key)) {
-    throw new InvalidRequest("the key has a line break or another control character in it", { hint });
+    throw new InvalidRequest("the key contains a line break or another control character", { next });
   }
   return key;
 }
 
-function tooLong(length: number, hint: string): InvalidRequest {
-  return new InvalidRequest(`the key has ${length} characters; at most ${maxKeyLength} are taken`, { hint });
+function tooLong(length: number, next: NextStep): InvalidRequest {
+  return new InvalidRequest(`the key has ${length} characters; at most ${maxKeyLength} are allowed`, { next });
 }
 
 /** Throws `InvalidRequest` for a value that is blank or larger than `maxValueBytes`. */
 export function checkValue(value: string): string {
   if (value.trim() === "") {
-    throw new InvalidRequest("the value is empty", { hint: "say what is to be remembered, or call forget" });
+    throw new InvalidRequest("the value is empty", { next: [advice("give a value"), { step: "forgetMemory" }] });
   }
   const bytes = Buffer.byteLength(value);
   if (bytes > maxValueBytes) {
-    throw new InvalidRequest(
-      `the value has ${formatBytes(bytes)}; at most ${maxValueBytes / 1024} KiB are remembered`,
-      {
-        hint: "remember what matters of it, or where the file is that holds it",
-      },
-    );
+    throw new InvalidRequest(`the value has ${formatBytes(bytes)}; at most ${maxValueBytes / 1024} KiB are allowed`, {
+      next: advice("save its essential part, or the path of a file that has all of it"),
+    });
   }
   return value;
 }
 
 /** Trimmed, composed, each once. Throws `InvalidRequest`. */
 export function normaliseTags(given: readonly string[]): readonly string[] {
-  const hint = `at most ${maxTags} tags of 1 to ${maxTagLength} characters, without commas and line breaks`;
-  if (given.length > maxTags) throw new InvalidRequest(`${given.length} tags were given`, { hint });
+  const next = advice(
+    `give at most ${maxTags} tags of 1 to ${maxTagLength} characters, without commas and line breaks`,
+  );
+  if (given.length > maxTags) {
+    throw new InvalidRequest(`${given.length} tags were given; at most ${maxTags} are allowed`, { next });
+  }
   const tags = given.map((each) => each.trim().normalize("NFC"));
   const wrong = tags.find((tag) => tag === "" || tag.length > maxTagLength || tag.includes(",") || control.test(tag));
   if (wrong !== undefined) {
-    throw new InvalidRequest(wrong === "" ? "a tag is empty" : "a tag is too long or has a comma or line break", {
-      hint,
+    throw new InvalidRequest(wrong === "" ? "a tag is empty" : "a tag is too long, or contains a comma or line break", {
+      next,
     });
   }
   return [...new Set(tags)];
@@ -95,8 +97,8 @@ export function normaliseTags(given: readonly string[]): readonly string[] {
 /** When an entry of `ttlSeconds` ends, ISO 8601. Throws `InvalidRequest`. */
 export function expiryOf(ttlSeconds: number, nowMs: number): string {
   if (!Number.isFinite(ttlSeconds) || ttlSeconds <= 0 || ttlSeconds > maxTtlSeconds) {
-    throw new InvalidRequest(`ttl ${ttlSeconds} is no time to live`, {
-      hint: `give seconds, at most ${maxTtlSeconds} (100 years); 0 for no end`,
+    throw new InvalidRequest(`ttl must be between 1 and ${maxTtlSeconds} seconds (100 years), not ${ttlSeconds}`, {
+      next: advice("give 0 for an entry that never expires"),
     });
   }
   return new Date(nowMs + ttlSeconds * 1_000).toISOString();

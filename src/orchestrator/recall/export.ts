@@ -1,8 +1,9 @@
 import * as z from "zod";
 import { InvalidRequest } from "../errors.ts";
 import type { ExportPage, MemoryEntry, MemoryFormat } from "../facade-recall.ts";
+import { advice } from "../next-step.ts";
 import { idOf } from "./entry.ts";
-import { parseMarkdown, writeMarkdown } from "./markdown.ts";
+import { importExport, parseMarkdown, writeMarkdown } from "./markdown.ts";
 import { parseJson } from "../text/parse-json.ts";
 import { jsonText } from "../text/control-characters.ts";
 
@@ -27,8 +28,8 @@ export function pageOf(
   const nameOf = ({ project, key }: MemoryEntry): string => idOf(project, key);
   const from = after === undefined ? 0 : entries.findIndex((entry) => nameOf(entry) === after) + 1;
   if (after !== undefined && from === 0) {
-    throw new InvalidRequest("what the page before ended with is not remembered any more", {
-      hint: "export from the beginning again",
+    throw new InvalidRequest("the last entry of the previous page no longer exists", {
+      next: advice("start the export again"),
     });
   }
   let to = from;
@@ -49,20 +50,20 @@ export function parseExport(text: string, format: MemoryFormat): readonly unknow
   try {
     json = parseJson(text);
   } catch (error) {
-    throw new InvalidRequest(`that is no JSON: ${error instanceof Error ? error.message : String(error)}`, {
-      hint: "import what ollm memory export wrote",
+    throw new InvalidRequest(`the text is not JSON: ${error instanceof Error ? error.message : String(error)}`, {
+      next: importExport,
       cause: error,
     });
   }
   const read = exportSchema.safeParse(json);
   if (!read.success) {
-    throw new InvalidRequest("that is JSON, but no exported memory: version and entries are missing", {
-      hint: "import what ollm memory export wrote",
+    throw new InvalidRequest("the JSON is not an export of memories: version or entries are missing", {
+      next: importExport,
     });
   }
   if (read.data.version > version) {
-    throw new InvalidRequest(`that was exported in version ${read.data.version}; this program knows ${version}`, {
-      hint: "update ollm-mcp, or export as Markdown",
+    throw new InvalidRequest(`the export has version ${read.data.version}; this program reads up to ${version}`, {
+      next: advice("update ollm-mcp, or export as Markdown"),
     });
   }
   return read.data.entries;

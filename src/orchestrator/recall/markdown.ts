@@ -1,5 +1,9 @@
 import { InvalidRequest } from "../errors.ts";
 import type { MemoryCategory, MemoryEntry } from "../facade-recall.ts";
+import { advice } from "../next-step.ts";
+
+/** What to do about a text that isn't an export. */
+export const importExport = advice("import a text that an export of memories produced");
 
 const headings: readonly (readonly [MemoryCategory, string])[] = [
   ["preference", "Preferences"],
@@ -56,8 +60,8 @@ export function parseMarkdown(text: string): readonly unknown[] {
     } else if (fact !== null) draft?.facts.set(fact[1] ?? "", fact[2] ?? "");
   }
   if (entries.length === 0) {
-    throw new InvalidRequest("no entries were found: each stands under a heading of its own, ### key", {
-      hint: "import what ollm memory export wrote",
+    throw new InvalidRequest("the Markdown has no entries: each entry needs a heading, ### key", {
+      next: importExport,
     });
   }
   return entries.map(entryOf);

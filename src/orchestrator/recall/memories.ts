@@ -12,6 +12,7 @@ import type {
 } from "../facade-recall.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
+import { advice } from "../next-step.ts";
 import type { CallerContext } from "../types.ts";
 import { checkValue, expiryAgain, expiryOf, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import type { Embed } from "./embedding.ts";
@@ -150,7 +151,9 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
   async function recall(caller: CallerContext, request: RecallRequest): Promise<Recalled> {
     const { key, query, limit } = request;
     if (limit !== undefined && (!Number.isInteger(limit) || limit < 1)) {
-      throw new InvalidRequest(`limit ${limit} is no count`, { hint: "give 1 or more, or leave it out" });
+      throw new InvalidRequest(`limit must be a whole number of at least 1, not ${limit}`, {
+        next: { step: "correctArguments" },
+      });
     }
     const store = await open();
     const found = await find();
@@ -178,8 +181,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
   function chosen(caller: CallerContext, store: MemoryStore, request: ForgetRequest): readonly MemoryEntry[] {
     if (request.key !== undefined) return [findByKey(caller, request.key, request, store)];
     if (request.isAll !== true && request.category === undefined && request.scope === undefined) {
-      throw new InvalidRequest("nothing says what to forget", {
-        hint: "give a key, a category or a scope, or say that everything is meant",
+      throw new InvalidRequest("no key, category or scope was given", {
+        next: advice("give one of them, or state that all entries are to be deleted"),
       });
     }
     return inOrder(visible(caller, store, request));
@@ -254,8 +257,8 @@ export function createMemories(parts: MemoryParts): MemoriesWithInjection {
 function refuseSecret(key: string, value: string): void {
   const secret = findSecret(`${key}=${value}`);
   if (secret === undefined) return;
-  throw new InvalidRequest(`the value looks like ${secret}; secrets are not remembered: they would go into prompts`, {
-    hint: "remember where it is kept instead; if it is none, store it with force",
+  throw new InvalidRequest(`the value looks like ${secret}; secrets are not saved, since they would go into prompts`, {
+    next: [advice("save where the secret is kept"), { step: "setArgument", argument: "force", to: true }],
   });
 }
 

@@ -25,7 +25,7 @@ export function passes(entry: MemoryEntry, { category, scope }: Filter): boolean
 export function projectOf(caller: CallerContext): string {
   if (caller.project !== undefined) return caller.project.folder;
   throw new InvalidRequest("scope project needs a project, and this client works in none", {
-    hint: "leave scope out to remember it everywhere, or open a project's folder in the client",
+    next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
   });
 }
 
@@ -51,7 +51,7 @@ export function findByKey(
   const near = nearestNames(key, [...new Set(known.slice(-maxCompared).map((entry) => entry.key))], 3);
   const of = [filter.category, filter.scope].filter((each) => each !== undefined).join(", ");
   throw new UnknownMemory(`nothing is remembered under "${key}"${of === "" ? "" : ` (${of})`}`, {
-    hint: near.length > 0 ? `did you mean ${near.map((each) => `"${each}"`).join(", ")}?` : "call recall without a key",
+    next: near.length > 0 ? { step: "didYouMean", names: near.map((each) => `"${each}"`) } : { step: "listMemories" },
   });
 }
 

@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../errors.ts";
+import { advice } from "../next-step.ts";
 
 /** A hole: `{name}`, or `{name:default}` with a default that may be empty. */
 export interface Hole {
@@ -82,10 +83,8 @@ export function fill(pieces: readonly Piece[], valueOf: (name: string) => string
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   if (length > maxFilledCharacters) {
     throw new InvalidRequest(
-      `the filled template would have ${length} characters, and ${maxFilledCharacters} are the most`,
-      {
-        hint: "Give shorter values.",
-      },
+      `the filled template would have ${length} characters; at most ${maxFilledCharacters} are allowed`,
+      { next: advice("give shorter values") },
     );
   }
   return parts.join("");

@@ -5,6 +5,7 @@ import { InvalidRequest, UnknownTemplate } from "../errors.ts";
 import type { CreateTemplateRequest, SavedTemplate, Template, TemplateList, Templates } from "../facade-templates.ts";
 import type { Change } from "../facade.ts";
 import type { Log } from "../log.ts";
+import { advice } from "../next-step.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { openVariable } from "../text/open-variable.ts";
 import type { CallerContext } from "../types.ts";
@@ -16,7 +17,7 @@ import { filesValue } from "./files-value.ts";
 import { doubledHole, fill, piecesOf } from "./render.ts";
 import { valuesOf } from "./variables.ts";
 import { watchFolder, type FolderWatch } from "../async/watch-folder.ts";
-import { sayOverwrite, templateYaml, writeTemplate } from "./write.ts";
+import { renameOrOverwrite, templateYaml, writeTemplate } from "./write.ts";
 
 export interface TemplateParts {
   /** `OLLM_HOME/templates`. */
@@ -99,7 +100,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
         }
         const { template, file, sha256 } = entry;
         if (source === "project" && !isApproved(project, file, sha256)) {
-          problems.push(`${file}: it has changed since it was approved: run \`ollm project trust\``);
+          problems.push(`${file} is not used: it has changed since the user approved it`);
           continue;
         }
         const hidden = known.get(template.name);
@@ -121,10 +122,14 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     const names = templates.map((template) => template.name);
     const near = nearestNames(name, names, 3);
     const broken = problems.find((problem) => /[^/\\]+(?=\.ya?ml\b)/i.exec(problem)?.[0] === name);
-    // One of those it may be.
-    const why = broken ?? waitingTemplates(caller.project);
-    throw new UnknownTemplate(`no template ${JSON.stringify(name)}${why === undefined ? "" : `: ${why}`}`, {
-      hint: near.length > 0 ? `Did you mean ${near.join(", ")}?` : `There are ${names.join(", ")}.`,
+    // It may be one of the project's.
+    const waiting = waitingTemplates(caller.project);
+    const why = broken ?? waiting;
+    throw new UnknownTemplate(`there is no template ${JSON.stringify(name)}${why === undefined ? "" : `: ${why}`}`, {
+      next: [
+        ...(broken === undefined && waiting !== undefined ? [{ step: "approveProject" } as const] : []),
+        near.length > 0 ? { step: "didYouMean", names: near } : { step: "chooseOneOf", names },
+      ],
     });
   }
 
@@ -136,7 +141,7 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     if (profile !== undefined && profiles !== undefined && !profiles.includes(profile)) {
       const [close] = nearestNames(profile, profiles, 1);
       throw new InvalidRequest(`there is no profile ${JSON.stringify(profile)}`, {
-        hint: close === undefined ? `There are ${profiles.join(", ")}.` : `Did you mean ${close}?`,
+        next: close === undefined ? { step: "chooseOneOf", names: profiles } : { step: "didYouMean", names: [close] },
       });
     }
     refuseDoubledBraces(request);
@@ -144,15 +149,13 @@ export function createTemplates({ folder, log, publish, profiles, asOwn }: Templ
     const text = await templateYaml(fileOf(request));
     const parsed = await parseTemplate(text, name);
     if ("problem" in parsed) {
-      throw new InvalidRequest(`the template ${parsed.problem}`, { hint: "Correct it and call again." });
+      throw new InvalidRequest(`the template ${parsed.problem}`, { next: { step: "correctArguments" } });
     }
     const own = (await read(path, inside)).find(
       (entry) => "template" in entry && entry.template.name.toLowerCase() === name.toLowerCase(),
     );
     if (own !== undefined && !mayOverwrite) {
-      throw new InvalidRequest(`there is a template ${name} already, in ${own.file}`, {
-        hint: sayOverwrite,
-      });
+      throw new InvalidRequest(`there is already a template ${name}, in ${own.file}`, { next: renameOrOverwrite });
     }
     const file = own?.file ?? join(path, `${name}.yaml`);
     const writeIt = async () => {
@@ -216,8 +219,10 @@ function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): 
     const doubled = doubledHole(text);
     if (doubled === undefined) continue;
     const { written, name, line } = doubled;
-    throw new InvalidRequest(`${written} in ${part} line ${line} is no variable: write {${name}}`, {
-      hint: `For the literal text {${name}} save it without, then write {{${name}}} into its file: there {{ is a brace.`,
+    throw new InvalidRequest(`${written} in line ${line} of ${part} is not a variable`, {
+      next: advice(
+        `write {${name}} for a variable; for the literal text {${name}}, edit the template's file afterwards`,
+      ),
     });
   }
 }
@@ -229,8 +234,8 @@ function locationOf(
 ): { readonly path: string; readonly inside?: string } {
   if (scope === "user") return { path: folder };
   if (project === undefined) {
-    throw new InvalidRequest("there is no project here to keep a template in", {
-      hint: "Leave scope out to keep it for yourself.",
+    throw new InvalidRequest("scope project needs a project, and this connection has none", {
+      next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
     });
   }
   return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
@@ -239,7 +244,7 @@ function locationOf(
 /** What is said of a project's templates until the user approves them. */
 function waitingTemplates(project: CallerContext["project"]): string | undefined {
   if (project?.templatesFolder === undefined || project.isTrusted) return undefined;
-  return `${project.templatesFolder}: its templates are not used until you trust the project: run \`ollm project trust\``;
+  return `the templates in ${project.templatesFolder} are not used until the user approves the project`;
 }
 
 /** What goes into the file: nothing that is absent or says what holds anyway. */

@@ -116,7 +116,7 @@ export function valuesOf(
     else problems.push(wrong);
   }
   if (problems.length > 0) {
-    throw new InvalidRequest(problems.join("; "), { hint: "Correct the variables and call again." });
+    throw new InvalidRequest(problems.join("; "), { next: { step: "correctArguments" } });
   }
   const missing = variables.filter(({ name, isRequired }) => isRequired && !values.has(name));
   if (missing.length > 0) return { missing };

@@ -2,10 +2,14 @@ import { lstat, mkdir, open, realpath, rm } from "node:fs/promises";
 import { dirname, isAbsolute, relative, sep } from "node:path";
 import { InvalidRequest, StoreFailed } from "../errors.ts";
 import { replaceFile } from "../files/replace-file.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import type { TemplateFile } from "./parse-file.ts";
 
-/** How a template that is there is replaced; the shell says it in its own words (`shell-words.ts`). */
-export const sayOverwrite = "Choose another name, or call again with overwrite: true to replace it.";
+/** What to do when a template of the same name exists. */
+export const renameOrOverwrite: readonly NextStep[] = [
+  advice("choose another name"),
+  { step: "setArgument", argument: "overwrite", to: true },
+];
 
 /** A template's file, its texts as blocks that are pleasant to edit. Reading it gives the same template. */
 export async function templateYaml(file: TemplateFile): Promise<string> {
@@ -33,10 +37,10 @@ export async function writeTemplate(
     if (error instanceof InvalidRequest) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     if (code === "EEXIST") {
-      throw new InvalidRequest(`${file} is there already`, { hint: sayOverwrite });
+      throw new InvalidRequest(`${file} already exists`, { next: renameOrOverwrite });
     }
     throw new StoreFailed(`${file} can't be written (${code})`, {
-      hint: code === "ENOSPC" ? "Free some space on that disk." : "Make the folder writable.",
+      next: advice(code === "ENOSPC" ? "free some disk space" : "make the folder writable"),
       cause: error,
     });
   }
@@ -53,7 +57,9 @@ async function checkInside(folder: string, inside: string): Promise<void> {
   }
   const way = relative(root, real);
   if (way === ".." || way.startsWith(`..${sep}`) || isAbsolute(way)) {
-    throw new InvalidRequest(`${existing} leads out of ${inside}`, { hint: "Put a folder there instead of the link." });
+    throw new InvalidRequest(`${existing} is a link out of ${inside}`, {
+      next: advice("replace the link with a folder"),
+    });
   }
 }
 
@@ -61,7 +67,9 @@ async function checkInside(folder: string, inside: string): Promise<void> {
 async function checkTarget(file: string): Promise<void> {
   const facts = await lstat(file).catch(() => undefined);
   if (facts?.isSymbolicLink() !== true) return;
-  throw new InvalidRequest(`${file} is a link, and is not overwritten`, { hint: "Remove it, then call again." });
+  throw new InvalidRequest(`${file} is a link and is not overwritten`, {
+    next: advice("remove the link, then try again"),
+  });
 }
 
 async function realOf(path: string): Promise<string | undefined> {

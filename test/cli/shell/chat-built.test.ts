@@ -62,7 +62,7 @@ describe("chat without a terminal", () => {
     expect(lastPrompt()).toBe("Say Dear reader in English.");
     expect(stderr).toContain("ollm: Template echo needs text. Needed: text. Nobody can answer here\n");
     expect(stderr).toContain("files=PATH");
-    expect(stderr).toContain("{{text}} in template line 1 is no variable: write {text}");
+    expect(stderr).toContain("{{text}} in line 1 of template is not a variable");
   });
 
   it("pins and unpins a model, also by the old names, which are not listed", async () => {

@@ -56,7 +56,7 @@ describe("ollm memory", () => {
     expect(shown.out).toContain("before: make ship, region fra\n");
     expect(await ran((io) => showMemory("deplo", {}, io))).toMatchObject({
       code: 1,
-      err: expect.stringContaining('did you mean "deploy"?') as string,
+      err: expect.stringContaining('Did you mean "deploy"?') as string,
     });
     expect((await ran((io) => forgetMemory(["deploy"], {}, io))).out).toBe("Forgot deploy\n");
     expect(JSON.parse((await ran((io) => listMemory({ json: true }, io))).out)).toMatchObject({
@@ -152,7 +152,7 @@ describe("ollm memory", () => {
     expect(`${imported.out}${imported.err}`).toMatch(/Imported 1[^]*"b": /);
     const none = await ran((io) => importMemory(undefined, {}, io), { readInput: () => Promise.resolve("no json") });
     expect(none.code).not.toBe(0);
-    expect(none.err).toContain("that is no JSON");
+    expect(none.err).toContain("the text is not JSON");
     const missing = await ran((io) => importMemory("nowhere.json", {}, io));
     expect(missing).toMatchObject({ code: 2, err: expect.stringContaining("nowhere.json can't be read") as string });
   });

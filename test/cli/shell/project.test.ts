@@ -46,7 +46,7 @@ describe("ollm project", () => {
     expect(await readFile(path.join(folder, ".ollm", "project.yaml"), "utf8")).toContain("profile: documentation");
     const again = terminal();
     expect(await initProject(undefined, {}, again.io)).toBe(1);
-    expect(again.said()).toContain("is there already");
+    expect(again.said()).toContain("already exists");
     const showing = terminal();
     expect(await showProject(undefined, {}, showing.io)).toBe(0);
     expect(showing.printed()).toContain("default profile  general");

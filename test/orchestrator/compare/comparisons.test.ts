@@ -172,7 +172,7 @@ describe("a model that fails", () => {
 
   it("says once what of the project is not used, whoever answers", async () => {
     const brain = createTestBrain([createFakeEngine("ollama", [small, coder])]);
-    const waiting = `/p brings along its model (${small.name}): not used until the user approves`;
+    const waiting = `/p sets a model (${small.name}): not used until the user approves the project`;
     const project = { folder: "/p", evidence: [], isTrusted: false, settings: {}, waiting, notes: [] };
     const { notes } = await compare(brain, { models: [small.name, coder.name] }, brain.caller({ project }));
     expect(notes).toEqual([waiting]);

@@ -52,7 +52,7 @@ describe("callerSettingsFrom", () => {
     const { warnings } = await caller(environment, flags);
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain(`${name} is ignored: `);
-    expect(warnings[0]).toContain(` is ${now} for all clients of this home; set it in ${join(home, "config.yaml")}`);
+    expect(warnings[0]).toContain(` is ${now} for all clients of this home, set in ${join(home, "config.yaml")}`);
   });
 
   it("reports what its variable says of memory, which is the daemon's, and obeys the rest of it", async () => {

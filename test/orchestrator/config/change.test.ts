@@ -158,8 +158,8 @@ describe("changeConfig", () => {
     const change = changeConfig(join(home, "blocked"), "options.topP", 1);
     await expect(change).rejects.toMatchObject({
       constructor: StoreFailed,
-      // Not "another process writes there": that it would wait for.
-      hint: expect.stringContaining("make the folder writable"),
+      // Not "another process holds": that it would wait for.
+      next: [{ step: "advice", text: expect.stringContaining("make the folder writable") }],
     });
   });
 

@@ -175,7 +175,7 @@ describe("an import", () => {
           "entry 2: the key is empty",
           ""blank": the value is empty",
           ""good": the same key came before",
-          ""huge": the value has 65.5 kB; at most 64 KiB are remembered",
+          ""huge": the value has 65.5 kB; at most 64 KiB are allowed",
           ""over": it expired at 2026-01-01T00:00:00.000Z",
           ""mood": Invalid option: expected one of "fact"|"preference"|"context" → at category",
           ""token": it looks like a GitHub token (ghp_…)",
@@ -201,10 +201,10 @@ describe("an import", () => {
   });
 
   it.each([
-    ["json", "{", "that is no JSON"],
-    ["json", "[]", "no exported memory"],
-    ["json", '{"version":2,"entries":[]}', "exported in version 2; this program knows 1"],
-    ["markdown", "# Notes\n\nhello", "no entries were found"],
+    ["json", "{", "the text is not JSON"],
+    ["json", "[]", "not an export of memories"],
+    ["json", '{"version":2,"entries":[]}', "the export has version 2; this program reads up to 1"],
+    ["markdown", "# Notes\n\nhello", "the Markdown has no entries"],
   ] as const)("refuses a text that is no export (%s %j)", async (format, broken, message) => {
     const { memories } = openMemories();
     await expect(memories.import(shell, broken, format)).rejects.toThrow(InvalidRequest);

@@ -109,16 +109,16 @@ describe("remember", () => {
     ["a blank key", { key: " \t", value: "v" }, "the key is empty"],
     ["a key of 1 MiB", { key: "k".repeat(1024 ** 2), value: "v" }, "the key has 1048576 characters; at most 200"],
     ["a key of 201 characters", { key: "k".repeat(201), value: "v" }, "the key has 201 characters"],
-    ["a line break in a key", { key: "a\nb", value: "v" }, "the key has a line break"],
-    ["a line separator in a key", { key: "a\u2028b", value: "v" }, "the key has a line break"],
-    ["a NUL in a key", { key: "a\0b", value: "v" }, "the key has a line break or another control character"],
+    ["a line break in a key", { key: "a\nb", value: "v" }, "the key contains a line break"],
+    ["a line separator in a key", { key: "a\u2028b", value: "v" }, "the key contains a line break"],
+    ["a NUL in a key", { key: "a\0b", value: "v" }, "the key contains a line break or another control character"],
     ["an empty value", { key: "k", value: "" }, "the value is empty"],
     ["a blank value", { key: "k", value: " \n " }, "the value is empty"],
     ["a huge value", { key: "k", value: "é".repeat(32_769) }, "the value has 65.5 kB; at most 64 KiB"],
     ["too many tags", { key: "k", value: "v", tags: Array.from({ length: 21 }, (_, i) => `t${i}`) }, "21 tags"],
-    ["a tag with a comma", { key: "k", value: "v", tags: ["a,b"] }, "a tag is too long or has a comma"],
-    ["no time to live", { key: "k", value: "v", ttlSeconds: -1 }, "ttl -1 is no time to live"],
-    ["an endless time to live", { key: "k", value: "v", ttlSeconds: 1e12 }, "ttl 1000000000000 is no time"],
+    ["a tag with a comma", { key: "k", value: "v", tags: ["a,b"] }, "a tag is too long, or contains a comma"],
+    ["no time to live", { key: "k", value: "v", ttlSeconds: -1 }, "ttl must be between 1 and"],
+    ["an endless time to live", { key: "k", value: "v", ttlSeconds: 1e12 }, "ttl must be between 1 and"],
     ["a project without one", { key: "k", value: "v", scope: "project" as const }, "works in none"],
   ])("refuses %s, and stores nothing", async (_name, request, message) => {
     await expect(test.memories.remember(caller, request)).rejects.toThrow(InvalidRequest);
@@ -191,7 +191,7 @@ describe("recall", () => {
     await test.memories.remember(caller, { key: "preferred editor", value: "helix" });
     await expect(test.memories.recall(caller, { key: "prefered editor" })).rejects.toMatchObject({
       message: 'nothing is remembered under "prefered editor"',
-      hint: 'did you mean "preferred editor"?',
+      next: [{ step: "didYouMean", names: ['"preferred editor"'] }],
     });
   });
 
@@ -206,7 +206,7 @@ describe("recall", () => {
   });
 
   it.each([0, -1, 1.5, Number.NaN])("refuses limit %d", async (limit) => {
-    await expect(test.memories.recall(caller, { limit })).rejects.toThrow(/is no count/);
+    await expect(test.memories.recall(caller, { limit })).rejects.toThrow(/limit must be a whole number of at least 1/);
   });
 });
 
@@ -224,8 +224,8 @@ describe("forget", () => {
     expect(await test.memories.forget(caller, { isAll: true })).toEqual([]);
   });
 
-  it("refuses to forget what nobody named", async () => {
-    await expect(test.memories.forget(caller, {})).rejects.toThrow("nothing says what to forget");
+  it("refuses a request that names no entries", async () => {
+    await expect(test.memories.forget(caller, {})).rejects.toThrow("no key, category or scope was given");
     await expect(test.memories.matching(caller, {})).rejects.toThrow(InvalidRequest);
     await expect(test.memories.forget(caller, { key: "c" })).rejects.toThrow(UnknownMemory);
     expect((await test.memories.recall(caller, {})).total).toBe(2);

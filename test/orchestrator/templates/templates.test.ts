@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/facade.ts";
 import type { CallerProject } from "../../../src/orchestrator/facade-projects.ts";
 import { createTemplates, type ClosableTemplates } from "../../../src/orchestrator/templates/templates.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
@@ -83,16 +84,21 @@ describe("which template of a name counts", () => {
     await writeFile(join(project, ".ollm", "templates", "translate.yaml"), "template: theirs");
     expect(await templates.get(caller(true), "translate")).toMatchObject({ template: "mine" });
     const { problems } = await templates.list(caller(true));
-    expect(problems).toEqual([expect.stringContaining("translate.yaml: it has changed since it was approved")]);
+    expect(problems).toEqual([
+      expect.stringContaining("translate.yaml is not used: it has changed since the user approved it"),
+    ]);
   });
 
-  it("is the user's without a project, and for a project that isn't trusted, which is told with what to do", async () => {
+  it("is the user's without a project, and in a project that waits for approval, which is reported", async () => {
     expect(await templates.get(caller(), "translate")).toMatchObject({ source: "user", hides: "built-in" });
     expect(await templates.get(caller(false), "translate")).toMatchObject({ template: "mine" });
     const { problems } = await templates.list(caller(false));
-    expect(problems).toEqual([expect.stringMatching(/templates: its templates are not used .* `ollm project trust`$/)]);
+    expect(problems).toEqual([expect.stringMatching(/^the templates in .* are not used until the user approves/)]);
     expect((await templates.list(caller())).problems).toEqual([]);
-    await expect(templates.get(caller(false), "theirs")).rejects.toThrow(/^no template "theirs": .*ollm project trust/);
+    await expect(templates.get(caller(false), "theirs")).rejects.toMatchObject({
+      message: expect.stringMatching(/^there is no template "theirs": the templates in .* are not used/),
+      next: [{ step: "approveProject" }, { step: "chooseOneOf", names: expect.arrayContaining(["translate"]) }],
+    });
   });
 
   it("is the built-in one again when the others are gone, and every list says so at once", async () => {
@@ -109,8 +115,8 @@ describe("which template of a name counts", () => {
 describe("a template that isn't there", () => {
   it("is refused with the nearest names", async () => {
     await expect(templates.get(caller(), "tranlsate")).rejects.toMatchObject({
-      message: 'no template "tranlsate"',
-      hint: expect.stringContaining("translate"),
+      message: 'there is no template "tranlsate"',
+      next: [{ step: "didYouMean", names: expect.arrayContaining(["translate"]) }],
     });
     await expect(templates.get(caller(), "__proto__")).rejects.toThrow("no template");
   });
@@ -118,7 +124,7 @@ describe("a template that isn't there", () => {
   it("because its file is wrong is refused with the reason", async () => {
     await mine("mine.yaml", "template: x\nzzz: 1\n");
     await expect(templates.get(caller(), "mine")).rejects.toThrow(
-      /no template "mine": .*mine\.yaml:2: unknown field zzz/,
+      /there is no template "mine": .*mine\.yaml:2: unknown field zzz/,
     );
   });
 });
@@ -141,7 +147,9 @@ describe("rendering", () => {
 describe("creating one", () => {
   it("takes no profile that there isn't", async () => {
     const request = { name: "a", template: "x", profile: "cod" };
-    await expect(templates.create(caller(), request)).rejects.toMatchObject({ hint: "Did you mean code?" });
+    await expect(templates.create(caller(), request)).rejects.toMatchObject({
+      next: [{ step: "didYouMean", names: ["code"] }],
+    });
     expect(await templates.create(caller(), { ...request, profile: "code" })).toMatchObject({ profile: "code" });
   });
 
@@ -202,7 +210,7 @@ describe("creating one", () => {
     await mine("other.yaml", "name: greet\ntemplate: old\n");
     await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toMatchObject({
       message: expect.stringContaining("other.yaml"),
-      hint: expect.stringContaining("overwrite: true"),
+      next: [expect.anything(), { step: "setArgument", argument: "overwrite", to: true }],
     });
     await expect(templates.create(caller(), { name: "GREET", template: "new" })).rejects.toThrow("already");
     const created = await templates.create(caller(), { name: "greet", template: "new", mayOverwrite: true });
@@ -212,7 +220,7 @@ describe("creating one", () => {
 
   it("doesn't overwrite a broken file of that name either", async () => {
     await mine("greet.yaml", "templat: old\n");
-    await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toThrow("is there already");
+    await expect(templates.create(caller(), { name: "greet", template: "new" })).rejects.toThrow("already exists");
     expect(await readFile(join(folder, "greet.yaml"), "utf8")).toBe("templat: old\n");
   });
 
@@ -259,7 +267,7 @@ describe("creating one", () => {
     const first = await templates.create(caller(true, undefined), { name: "hi", template: "x", scope: "project" });
     expect(first.file).toBe(join(project, ".ollm", "templates", "hi.yaml"));
     await expect(templates.create(caller(), { name: "hi", template: "x", scope: "project" })).rejects.toThrow(
-      "no project",
+      "scope project needs a project",
     );
   });
 
@@ -269,7 +277,7 @@ describe("creating one", () => {
     await rm(join(project, ".ollm"), { recursive: true });
     await symlink(outside, join(project, ".ollm"));
     const creating = templates.create(caller(true, undefined), { name: "a", template: "x", scope: "project" });
-    await expect(creating).rejects.toThrow("leads out of");
+    await expect(creating).rejects.toThrow("is a link out of");
     expect(await readdir(outside, { recursive: true })).toEqual([]);
   });
 
@@ -280,7 +288,7 @@ describe("creating one", () => {
     await mkdir(own, { recursive: true });
     await symlink(outside, join(own, "a.yaml"));
     const request = { name: "a", template: "x", scope: "project", mayOverwrite: true } as const;
-    await expect(templates.create(caller(true), request)).rejects.toThrow("a.yaml is a link, and is not overwritten");
+    await expect(templates.create(caller(true), request)).rejects.toThrow("a.yaml is a link and is not overwritten");
     expect(await readFile(outside, "utf8")).toBe("export PATH");
   });
 
@@ -288,7 +296,7 @@ describe("creating one", () => {
     await chmod(folder, 0o500);
     await expect(templates.create(caller(), { name: "a", template: "x" })).rejects.toMatchObject({
       message: expect.stringContaining("EACCES"),
-      hint: "Make the folder writable.",
+      next: [advice("make the folder writable")],
     });
     await chmod(folder, 0o700);
   });
