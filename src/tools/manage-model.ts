@@ -26,6 +26,10 @@ const detailsOutput = z.object({
   system: z.string().optional(),
 });
 
+const actions = ["show", "delete", "unload", "unload_all", "pin", "unpin", "create"] as const;
+/** The old names too. */
+type GivenAction = (typeof actions)[number] | "keep" | "release";
+
 const output = z.object({
   action: z.string(),
   model: z.string().optional(),
@@ -62,10 +66,7 @@ export const manageModel = defineTool({
   isOpenWorld: false,
   input: z.strictObject({
     // The JSON schema of a preprocessed value is that of its result: the old names are not in it.
-    action: z.preprocess(
-      (given) => oldActions.get(given) ?? given,
-      z.enum(["show", "delete", "unload", "unload_all", "pin", "unpin", "create"]),
-    ),
+    action: z.preprocess((given: GivenAction) => oldActions.get(given) ?? given, z.enum(actions)),
     model: z.string().min(1).optional(),
     confirm: z.boolean().optional(),
     base: z.string().min(1).optional(),
