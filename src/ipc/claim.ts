@@ -2,6 +2,7 @@ import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { join } from "node:path";
 import { DaemonUnavailable } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import {
   claimFile,
   claimFiles,
@@ -140,9 +141,9 @@ async function stateOf(home: string, claim: ClaimRecord): Promise<"held" | "dead
 function heldBy({ home, pid, version, socket, isStandalone }: ClaimRecord): DaemonUnavailable {
   const what = isStandalone ? "a standalone server" : "a daemon";
   return new DaemonUnavailable(`${home} is held by ${what} of version ${version} (pid ${pid}, ${socket})`, {
-    hint: isStandalone
-      ? "Close the client that started it, or set another OLLM_HOME."
-      : "Run `ollm` without --standalone, stop it with `ollm daemon stop`, or set another OLLM_HOME.",
+    next: isStandalone
+      ? [advice("close the client that started it"), { step: "setHome" }]
+      : [{ step: "shareDaemon" }, { step: "stopDaemon" }, { step: "setHome" }],
   });
 }
 

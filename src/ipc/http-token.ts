@@ -1,8 +1,11 @@
 import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { InvalidConfig } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import { createExclusively, errorCode } from "./exclusive-file.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, httpTokenFile } from "./run-folder.ts";
+
+const deleteIt = advice("delete it: the next start creates another");
 
 /** The bearer token of HTTP callers: 32 random bytes in base64url; undefined when there is none, or no usable one. */
 export function readHttpToken(home: string): string | undefined {
@@ -28,7 +31,7 @@ export function ensureHttpToken(home: string): { readonly token: string; readonl
   if (!createExclusively(file, `${newToken()}\n`) && readHttpToken(home) === undefined)
     return { token: rotateHttpToken(home) };
   const made = readHttpToken(home);
-  if (made === undefined) throw new InvalidConfig(`${file} can't be read`, { hint: "Delete it: a new one is made." });
+  if (made === undefined) throw new InvalidConfig(`${file} can't be read`, { next: deleteIt });
   return { token: made };
 }
 
@@ -58,7 +61,7 @@ function closeToOthers(file: string): string | undefined {
     const { mode, uid } = statSync(file);
     if (uid !== process.getuid?.()) {
       throw new InvalidConfig(`${file} belongs to another user (uid ${uid})`, {
-        hint: "Delete it: a new one is made.",
+        next: deleteIt,
       });
     }
     if ((mode & 0o077) === 0) return undefined;

@@ -1,6 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join, relative } from "node:path";
 import { DaemonUnavailable } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import { randomHex } from "./random.ts";
 import { ensureRunFolder, runFolder } from "./run-folder.ts";
 
@@ -21,7 +22,7 @@ export function ensureProgramCopy(
   if (program.folder === copy || isSameProgram(program.folder, copy)) return copy;
   if (!existsSync(join(program.folder, "commands.mjs"))) {
     throw new DaemonUnavailable(`${program.folder} holds no built program to run as the daemon`, {
-      hint: "Run `npm run build` and start dist/cli.mjs, or start with --standalone.",
+      next: [advice("run `npm run build` and start dist/cli.mjs"), { step: "startStandalone" }],
     });
   }
   ensureRunFolder(home);

@@ -64,8 +64,6 @@ export type Welcome =
       readonly ok: false;
       readonly message: string;
       readonly next?: readonly NextStep[];
-      /** Being replaced by `next`. */
-      readonly hint?: string;
       /** The caller's own arguments are wrong, so asking again is no use: the front ends with exit code 2. */
       readonly isUsage?: boolean;
     };

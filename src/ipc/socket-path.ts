@@ -3,6 +3,7 @@ import type { Server } from "node:net";
 import { join } from "node:path";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { DaemonUnavailable } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import { randomHex } from "./random.ts";
 import { runFolder } from "./run-folder.ts";
 
@@ -76,7 +77,7 @@ function sharedFolder(uid: number): string {
   // Anybody may make folders in /tmp, also under our name.
   if (!facts.isDirectory() || facts.uid !== uid || (facts.mode & 0o077) !== 0) {
     throw new DaemonUnavailable(`${folder} does not belong to this user alone`, {
-      hint: "Remove it, or set OLLM_HOME to a shorter path.",
+      next: [advice("remove it"), { step: "setHome", to: "a shorter path" }],
     });
   }
   return folder;

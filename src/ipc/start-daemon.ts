@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DaemonUnavailable } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import { isProcessAlive } from "../orchestrator/files/process-alive.ts";
 import { claimGenerations, newestClaim, recentDeaths, type ClaimRecord } from "./claim-record.ts";
 import { createExclusively } from "./exclusive-file.ts";
@@ -86,13 +87,16 @@ export function startFailure(home: string, log: string, error: unknown): unknown
   if (code === "ENOSPC" || code === "EDQUOT") {
     const what = code === "ENOSPC" ? "its disk is full" : "its disk quota is used up";
     return new DaemonUnavailable(`the daemon of ${home} could not be started: ${what}`, {
-      hint: "Free some space there (a few megabytes will do), or set OLLM_HOME to a folder on another disk.",
+      next: [
+        advice("free some space on it (a few megabytes are enough)"),
+        { step: "setHome", to: "a folder on another disk" },
+      ],
       cause: error,
     });
   }
   if (!(error instanceof DaemonUnavailable)) return error;
   return new DaemonUnavailable(`the daemon of ${home} could not be started: ${error.message}`, {
-    hint: `${log} says why; \`ollm --standalone\` works without a daemon.`,
+    next: [advice(`read ${log} for the reason`), { step: "startStandalone" }],
     cause: error,
   });
 }

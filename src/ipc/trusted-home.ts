@@ -1,6 +1,7 @@
 import { chmodSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { InvalidConfig } from "../orchestrator/errors.ts";
+import { advice, type NextStep } from "../orchestrator/next-step.ts";
 
 /** What decides about a file or folder. */
 export interface PathFacts {
@@ -118,18 +119,19 @@ function partsOf(path: string): string[] {
 /** 1. */
 function pathProblem({ path, facts }: PathStep, home: string, system: HomeSystem): InvalidConfig | undefined {
   const { uid, gid, mode, kind } = facts;
-  const elsewhere = "set OLLM_HOME to a folder below your own home folder";
+  const elsewhere: NextStep = { step: "setHome", to: "a folder below your own home folder" };
   if (isForeign(uid, system)) {
-    return new InvalidConfig(`${path} belongs to another user (uid ${uid}), who could replace ${home}`, {
-      hint: `Nothing of ${home} is used: ${elsewhere}.`,
-    });
+    return new InvalidConfig(
+      `${path} belongs to another user (uid ${uid}), who could replace ${home}; nothing in it is used`,
+      { next: elsewhere },
+    );
   }
   if (kind === "link" || (mode & stickyBit) !== 0) return undefined;
   // A group with the user's own number has no other member; that of root (0) has root's trust.
   const isOwnGroup = gid === 0 || (gid === system.gid && gid === system.uid);
   if ((mode & (isOwnGroup ? 0o002 : writableByOthers)) === 0) return undefined;
   return new InvalidConfig(`${path} can be written by other users (mode ${octal(mode)}), who could replace ${home}`, {
-    hint: `Run ${shell(uid, system)}chmod ${isOwnGroup ? "o-w" : "go-w"} ${quoted(path)}, or ${elsewhere}.`,
+    next: [runCommand(`${shell(uid, system)}chmod ${isOwnGroup ? "o-w" : "go-w"} ${quoted(path)}`), elsewhere],
   });
 }
 
@@ -138,18 +140,18 @@ function ownerProblem({ path, facts: { uid, mode } }: PathStep, system: HomeSyst
   // Closing it would shut all users out.
   if (path === "/" || ((mode & stickyBit) !== 0 && (mode & writableByOthers) !== 0)) {
     return new InvalidConfig(`${path} is shared by all users (mode ${octal(mode)})`, {
-      hint: "Set OLLM_HOME to a folder of its own.",
+      next: { step: "setHome", to: "a folder of its own" },
     });
   }
   if (uid === system.uid) return undefined;
   if (isForeign(uid, system)) {
     return new InvalidConfig(`${path} belongs to another user (uid ${uid}), so nothing in it is used`, {
-      hint: `Set OLLM_HOME to a folder of your own; or, if you know everything in it, run ${shell(0, system)}chown -R ${system.uid} ${quoted(path)}.`,
+      next: [ownHome, takeOver(path, system, "if you know everything in it")],
     });
   }
   if ((mode & writableByOthers) === 0) return undefined;
   return new InvalidConfig(`${path} belongs to root and can be written by other users (mode ${octal(mode)})`, {
-    hint: `Run sudo chown -R ${system.uid} ${quoted(path)}, or set OLLM_HOME to a folder of your own.`,
+    next: [runCommand(`sudo chown -R ${system.uid} ${quoted(path)}`), ownHome],
   });
 }
 
@@ -162,7 +164,7 @@ function contentProblem(
   const isOpen = (facts.mode & anyRightOfOthers) !== 0 && facts.uid === system.uid;
   if (isOpen && !closes && (facts.mode & writableByOthers) !== 0) {
     return new InvalidConfig(`${home} can be written by other users (mode ${octal(facts.mode)})`, {
-      hint: `Run chmod 700 ${quoted(home)}.`,
+      next: runCommand(`chmod 700 ${quoted(home)}`),
     });
   }
   if (isOpen && closes) tryClosing(home, system);
@@ -197,7 +199,7 @@ function isSearched(path: string, system: HomeSystem): boolean {
 function foreignContent(home: string, path: string, uid: number, wasOpen: boolean, system: HomeSystem): InvalidConfig {
   const how = wasOpen ? ", which others could enter until now" : "";
   return new InvalidConfig(`${path} belongs to another user (uid ${uid}), so nothing in ${home} is used${how}`, {
-    hint: `Delete it; or, if you know what is in it, run ${shell(0, system)}chown -R ${system.uid} ${quoted(path)}.`,
+    next: [advice("delete it"), takeOver(path, system, "if you know what is in it")],
   });
 }
 
@@ -212,6 +214,17 @@ function tryClosing(folder: string, system: HomeSystem): void {
 
 function isForeign(uid: number, system: HomeSystem): boolean {
   return uid !== system.uid && uid !== 0 && uid !== system.unmappedRootUid;
+}
+
+const ownHome: NextStep = { step: "setHome", to: "a folder of your own" };
+
+/** Makes all below `path` this user's, on a condition. */
+function takeOver(path: string, system: HomeSystem, condition: string): NextStep {
+  return runCommand(`${shell(0, system)}chown -R ${system.uid} ${quoted(path)}`, condition);
+}
+
+function runCommand(command: string, condition?: string): NextStep {
+  return advice(`${condition === undefined ? "" : `${condition}, `}run \`${command}\``);
 }
 
 /** What a command on a path of that owner has to begin with. */

@@ -54,6 +54,7 @@ export const commandSteps: StepTable = {
   planLoad: ({ model }) => `run \`ollm load ${model} --dry-run\` to see the numbers`,
   installEngine: ({ downloadBytes }) => `run \`ollm setup --engine\` (a ${formatBytes(downloadBytes)} download)`,
   retry: () => "try again",
+  retryWhenIdle: () => "try again when its requests are done",
   startConversation: () => "start a new conversation",
   correctArguments: () => "correct it and try again",
   setArgument: ({ argument, to }) =>
@@ -80,10 +81,12 @@ export const commandSteps: StepTable = {
   raiseSetting: ({ setting }) => `raise ${setting} (\`ollm config set ${setting} NUMBER\`)`,
   unsetSetting: ({ setting }) => `run \`ollm config unset '${setting}'\``,
   listSettings: () => "run `ollm config show` to see the settings",
+  allowHost: ({ host }) => `if it is meant, add ${host} to network.allowedHosts (\`ollm config edit\`)`,
   editSettings: () => "correct the file (`ollm config edit`)",
   showStatus: () => "run `ollm status` to see what is wrong",
   restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
   stopDaemon: () => "run `ollm daemon stop`",
+  listClients: () => "run `ollm daemon status` to see the clients",
   checkInstallation: () => "run `ollm doctor`",
   showHelp: () => "run `ollm --help` to see the options",
 };

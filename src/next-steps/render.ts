@@ -42,6 +42,10 @@ export const common = {
     byTokens === undefined ? "shorten the prompt" : `shorten the prompt by about ${byTokens} tokens`,
   didYouMean: ({ names }) => `did you mean ${either(names)}?`,
   chooseOneOf: ({ names }) => (names.length === 1 ? `use ${names.join("")}` : `choose one of ${names.join(", ")}`),
+  useModelName: () => "use a name like smollm2:135m, namespace/model:tag or hf.co/ORG/REPO:QUANT",
+  setHome: ({ to = "another folder" }) => `set OLLM_HOME to ${to}`,
+  shareDaemon: () => "start `ollm` without --standalone",
+  startStandalone: () => "start `ollm --standalone`, which needs no daemon",
   advice: ({ text }) => text,
 } as const satisfies Partial<StepTable>;
 

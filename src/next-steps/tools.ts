@@ -59,6 +59,7 @@ export const toolSteps: StepTable = {
   installEngine: ({ downloadBytes }) =>
     `call smart_load or pull_model: either installs it (a ${formatBytes(downloadBytes)} download)`,
   retry: () => "call again",
+  retryWhenIdle: () => "call again when its requests are done",
   startConversation: () => 'start a conversation with continue_id "new"',
   correctArguments: () => "correct the arguments and call again",
   setArgument: ({ argument, to }) =>
@@ -84,10 +85,12 @@ export const toolSteps: StepTable = {
   raiseSetting: ({ setting }) => `raise the setting ${setting}`,
   unsetSetting: ({ setting }) => `call update_config with action unset and path ${setting}`,
   listSettings: () => "call update_config with action show to see the settings",
+  allowHost: ({ host }) => `if it is meant, add ${host} to the setting network.allowedHosts`,
   editSettings: () => "correct config.yaml (`ollm config edit` opens it)",
   showStatus: () => "call system_status to see what is wrong",
   restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
   stopDaemon: () => "run `ollm daemon stop`",
+  listClients: () => "run `ollm daemon status` to see the clients",
   checkInstallation: () => "run `ollm doctor`",
   showHelp: () => "run `ollm --help`",
 };

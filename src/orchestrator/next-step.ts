@@ -55,9 +55,13 @@ export type NextStep =
   /** Shows what a load would take, without loading. */
   | { readonly step: "planLoad"; readonly model: string }
   | { readonly step: "installEngine"; readonly downloadBytes: number }
+  /** Shows the forms that a model's name may have. */
+  | { readonly step: "useModelName" }
   // The request.
   | { readonly step: "shortenPrompt"; readonly byTokens?: number }
   | { readonly step: "retry" }
+  /** When the model that the request would unload has no requests any more. */
+  | { readonly step: "retryWhenIdle" }
   | { readonly step: "startConversation" }
   | { readonly step: "correctArguments" }
   | { readonly step: "setArgument"; readonly argument: Argument; readonly to?: string | number | boolean }
@@ -85,6 +89,8 @@ export type NextStep =
   | { readonly step: "unsetSetting"; readonly setting: string }
   | { readonly step: "listSettings" }
   | { readonly step: "editSettings" }
+  /** Lets requests go to a private address. */
+  | { readonly step: "allowHost"; readonly host: string }
   // The daemon and the machine.
   | { readonly step: "showStatus" }
   /** `after` is what the user does first: `move trust.json away`. */
@@ -92,6 +98,14 @@ export type NextStep =
   | { readonly step: "stopDaemon" }
   | { readonly step: "checkInstallation" }
   | { readonly step: "showHelp" }
+  /** The clients that the daemon serves. */
+  | { readonly step: "listClients" }
+  /** Without `--standalone`. */
+  | { readonly step: "shareDaemon" }
+  /** With `--standalone`, in a process that needs no daemon. */
+  | { readonly step: "startStandalone" }
+  /** `to` completes "set OLLM_HOME to": `a folder on another disk`. */
+  | { readonly step: "setHome"; readonly to?: string }
   /**
    * The same for every surface: an imperative without a full stop (`free some disk space`). It names no tool, no
    * command, no argument of ours.

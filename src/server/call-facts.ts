@@ -9,7 +9,7 @@ import {
   type ServerContext,
 } from "@modelcontextprotocol/server";
 import type { CallEnd } from "../orchestrator/types.ts";
-import { errorKey } from "./error-data.ts";
+import { errorKey } from "../next-steps/error-data.ts";
 import type { ProgressNote } from "./progress.ts";
 import { takesTasks } from "./tasks.ts";
 import { streamKey } from "./text-notes.ts";

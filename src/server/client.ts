@@ -5,11 +5,11 @@ import type { Readable } from "node:stream";
 import type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 import type { ProjectLocation } from "./project-view.ts";
 import { createStdioTransport } from "./stdio-transport.ts";
-import { errorKey } from "./error-data.ts";
+import { errorKey } from "../next-steps/error-data.ts";
 import { streamKey, textNoteOf, type TextNote } from "./text-notes.ts";
 import { isWholeDiskBySlip } from "../orchestrator/config/expand-home.ts";
 
-export { errorDataIn, type ErrorData } from "./error-data.ts";
+export { errorDataIn, type ErrorData } from "../next-steps/error-data.ts";
 export type { TextNote } from "./text-notes.ts";
 export type { ProjectAtRest } from "../orchestrator/projects/at-rest.ts";
 

@@ -1,10 +1,9 @@
 import type { ServerContext } from "@modelcontextprotocol/server";
-import { commandSteps } from "../next-steps/commands.ts";
-import { renderSteps, type StepTable } from "../next-steps/render.ts";
+import { renderSteps } from "../next-steps/render.ts";
 import { toolSteps } from "../next-steps/tools.ts";
 import { OrchestratorError } from "../orchestrator/errors.ts";
 import type { Log } from "../orchestrator/log.ts";
-import { errorKey, type ErrorData } from "./error-data.ts";
+import { errorKey, type ErrorData } from "../next-steps/error-data.ts";
 
 /**
  * What an assistant reads of a failure: message and next steps of our own errors, "internal error" of anything else,
@@ -13,15 +12,10 @@ import { errorKey, type ErrorData } from "./error-data.ts";
 export function errorText(error: unknown, what: string, log: Log): string {
   if (error instanceof OrchestratorError) {
     if (error.cause instanceof Error) log.debug(`${what}: ${error.message} <- ${error.cause.message}`);
-    return [error.message, ...nextText(error, toolSteps)].join("\n");
+    return [error.message, ...nextText(error)].join("\n");
   }
   log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return `internal error in ${what}; the server's log (stderr) has the details`;
-}
-
-/** One of our own errors in the words of a terminal or a log, on `separator`-ed lines. */
-export function errorAtTerminal(error: OrchestratorError, separator = "\n  "): string {
-  return [error.message, ...nextText(error, commandSteps)].join(separator);
 }
 
 /** A failure as data, for a caller that words it itself: each text as `shown` makes it. Absent for defects. */
@@ -43,7 +37,7 @@ export function protocolData(
   return data && { [errorKey]: data };
 }
 
-function nextText(error: OrchestratorError, table: StepTable): readonly string[] {
-  const text = error.hint ?? renderSteps(error.next, table);
+function nextText(error: OrchestratorError): readonly string[] {
+  const text = error.hint ?? renderSteps(error.next, toolSteps);
   return text === "" ? [] : [text];
 }

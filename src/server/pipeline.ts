@@ -6,7 +6,7 @@ import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definitio
 import { answersTo, isAnswered, leftOut, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
-import { errorKey } from "./error-data.ts";
+import { errorKey } from "../next-steps/error-data.ts";
 import { errorDataOf, errorText } from "./error-text.ts";
 import { filesOfCaller } from "./caller-files.ts";
 import { textFor, withErrors } from "./hide-paths.ts";

@@ -1,4 +1,3 @@
-import { errorAtTerminal } from "./error-text.ts";
 import { homedir } from "node:os";
 import type { Writable } from "node:stream";
 import { openClientStreams } from "../ipc/client-streams.ts";
@@ -62,7 +61,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
       exit: (code) => exitWhenWritten(streams?.output, code),
     });
   } catch (error) {
-    refuse(error, writeLine);
+    return refuse(error, writeLine);
   }
 
   const { brain, calls, claim, daemon, end } = running;
@@ -80,8 +79,9 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
 }
 
 /** Ends the process with 1: the home is another's, or held. */
-function refuse(error: unknown, writeLine: (line: string) => void): never {
+async function refuse(error: unknown, writeLine: (line: string) => void): Promise<never> {
   if (!(error instanceof DaemonUnavailable || error instanceof InvalidConfig)) throw error;
+  const { errorAtTerminal } = await import("./error-at-terminal.ts");
   writeLine(`ollm: ${errorAtTerminal(error)}`);
   process.exit(1);
 }

@@ -11,13 +11,16 @@ describe("a daemon that could not be started", () => {
   ])("for want of room (%s) is said with what to do about it", (code, message) => {
     const error = startFailure("/home/a", "/home/a/daemon.log", failed(code));
     expect(error).toBeInstanceOf(DaemonUnavailable);
-    expect(error).toMatchObject({ message, hint: expect.stringMatching(/^Free some space .* OLLM_HOME/) as string });
+    expect(error).toMatchObject({
+      message,
+      next: [{ step: "advice" }, { step: "setHome", to: "a folder on another disk" }],
+    });
   });
 
   it("for another reason keeps it, and names the log", () => {
     expect(startFailure("/home/a", "/home/a/daemon.log", new DaemonUnavailable("it ended with code 1"))).toMatchObject({
       message: "the daemon of /home/a could not be started: it ended with code 1",
-      hint: "/home/a/daemon.log says why; `ollm --standalone` works without a daemon.",
+      next: [{ step: "advice", text: "read /home/a/daemon.log for the reason" }, { step: "startStandalone" }],
     });
     const other = failed("EMFILE");
     expect(startFailure("/home/a", "/home/a/daemon.log", other)).toBe(other);

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { judgeHome, type HomeSystem, type PathFacts } from "../../src/ipc/trusted-home.ts";
+import { commandSteps } from "../../src/next-steps/commands.ts";
+import { renderSteps } from "../../src/next-steps/render.ts";
 
 const me = 1000;
 const other = 1001;
@@ -44,7 +46,7 @@ const myFile = { uid: me, mode: 0o600, isFile: true } as const;
 
 function textOf(places: Readonly<Record<string, Kind>>, home = "/home/me/.ollm", more: Partial<HomeSystem> = {}) {
   const problem = judgeHome(home, {}, disk(places, more).system);
-  return problem === undefined ? undefined : `${problem.message}\n${problem.hint}`;
+  return problem === undefined ? undefined : `${problem.message}\n${renderSteps(problem.next, commandSteps)}`;
 }
 
 describe("a home is trusted", () => {
@@ -93,19 +95,19 @@ describe("a home is refused, with what mends it", () => {
     [
       "of another user",
       { ...own, "/home/me/.ollm": { uid: other, mode: 0o700 } },
-      "/home/me/.ollm belongs to another user (uid 1001), so nothing in it is used\nSet OLLM_HOME to a folder of your own; or, if you know everything in it, run sudo chown -R 1000 /home/me/.ollm.",
+      "/home/me/.ollm belongs to another user (uid 1001), so nothing in it is used\nSet OLLM_HOME to a folder of your own, or if you know everything in it, run `sudo chown -R 1000 /home/me/.ollm`.",
     ],
     [
       "of another user, to root too",
       { "/home/me": { mode: 0o700 }, "/home/me/.ollm": { uid: other } },
-      "run chown -R 0 /home/me/.ollm",
+      "run `chown -R 0 /home/me/.ollm`",
       undefined,
       { uid: 0, gid: 0 },
     ],
     [
       "of root that all may write to",
       { "/data/ollm": { mode: 0o777 } },
-      "/data/ollm belongs to root and can be written by other users (mode 777)\nRun sudo chown -R 1000 /data/ollm",
+      "/data/ollm belongs to root and can be written by other users (mode 777)\nRun `sudo chown -R 1000 /data/ollm`, or set OLLM_HOME to a folder of your own.",
       "/data/ollm",
     ],
     [
@@ -117,13 +119,13 @@ describe("a home is refused, with what mends it", () => {
     [
       "that isn't there yet, in a folder that all may write to",
       { "/data": { mode: 0o777 } },
-      "/data can be written by other users (mode 777), who could replace /data/ollm\nRun sudo chmod o-w /data",
+      "/data can be written by other users (mode 777), who could replace /data/ollm\nRun `sudo chmod o-w /data`, or set OLLM_HOME to a folder below your own home folder.",
       "/data/ollm",
     ],
     [
       "with a file of another user",
       { ...own, "/home/me/.ollm": mine, "/home/me/.ollm/config.yaml": { uid: other, isFile: true } },
-      "/home/me/.ollm/config.yaml belongs to another user (uid 1001), so nothing in /home/me/.ollm is used\nDelete it; or, if you know what is in it, run sudo chown -R 1000 /home/me/.ollm/config.yaml.",
+      "/home/me/.ollm/config.yaml belongs to another user (uid 1001), so nothing in /home/me/.ollm is used\nDelete it, or if you know what is in it, run `sudo chown -R 1000 /home/me/.ollm/config.yaml`.",
     ],
     [
       "with a link of another user",
@@ -164,13 +166,13 @@ describe("a home is refused, with what mends it", () => {
     [
       "in a folder that all may write to",
       { "/tmp/x": { uid: me, mode: 0o777 }, "/tmp/x/home": mine },
-      "/tmp/x can be written by other users (mode 777), who could replace /tmp/x/home\nRun chmod o-w /tmp/x,",
+      "/tmp/x can be written by other users (mode 777), who could replace /tmp/x/home\nRun `chmod o-w /tmp/x`,",
       "/tmp/x/home",
     ],
     [
       "in a folder that a shared group may write to",
       { "/srv/it's": { gid: 50, mode: 0o775 }, "/srv/it's/home": mine },
-      "Run sudo chmod go-w '/srv/it'\\''s', or set OLLM_HOME",
+      "Run `sudo chmod go-w '/srv/it'\\''s'`, or set OLLM_HOME",
       "/srv/it's/home",
     ],
     [
@@ -208,7 +210,7 @@ describe("a home is refused, with what mends it", () => {
   it("when it can be written by others and may not be closed: the doctor changes nothing", () => {
     const { system, closed } = disk({ "/home/me": mine, "/home/me/.ollm": { uid: me, mode: 0o777 } });
     expect(judgeHome("/home/me/.ollm", { closes: false }, system)).toMatchObject({
-      hint: "Run chmod 700 /home/me/.ollm.",
+      next: [{ step: "advice", text: "run `chmod 700 /home/me/.ollm`" }],
     });
     expect(closed).toEqual([]);
   });

@@ -20,8 +20,10 @@ const each: { readonly [Name in NextStep["step"]]: Extract<NextStep, { readonly 
   unloadModel: { step: "unloadModel" },
   planLoad: { step: "planLoad", model: "qwen2.5:7b" },
   installEngine: { step: "installEngine", downloadBytes: 48_000_000 },
+  useModelName: { step: "useModelName" },
   shortenPrompt: { step: "shortenPrompt", byTokens: 812 },
   retry: { step: "retry" },
+  retryWhenIdle: { step: "retryWhenIdle" },
   startConversation: { step: "startConversation" },
   correctArguments: { step: "correctArguments" },
   setArgument: { step: "setArgument", argument: "profile", to: "code" },
@@ -45,11 +47,16 @@ const each: { readonly [Name in NextStep["step"]]: Extract<NextStep, { readonly 
   unsetSetting: { step: "unsetSetting", setting: "model.default" },
   listSettings: { step: "listSettings" },
   editSettings: { step: "editSettings" },
+  allowHost: { step: "allowHost", host: "192.168.1.10" },
   showStatus: { step: "showStatus" },
   restartDaemon: { step: "restartDaemon", after: "move trust.json away" },
   stopDaemon: { step: "stopDaemon" },
   showHelp: { step: "showHelp" },
   checkInstallation: { step: "checkInstallation" },
+  listClients: { step: "listClients" },
+  shareDaemon: { step: "shareDaemon" },
+  startStandalone: { step: "startStandalone" },
+  setHome: { step: "setHome", to: "a folder on another disk" },
   advice: { step: "advice", text: "free some disk space" },
 };
 const steps = Object.values(each);
@@ -68,8 +75,10 @@ describe("next steps", () => {
   test.each(steps)("$step for an assistant names a command only where the user has to act", (step) => {
     const commands = renderSteps([step], toolSteps).match(/`ollm [^`]+`/g) ?? [];
     const ofUsers = [
+      "`ollm --standalone`",
       "`ollm config edit`",
       "`ollm daemon restart`",
+      "`ollm daemon status`",
       "`ollm daemon stop`",
       "`ollm --help`",
       "`ollm doctor`",

@@ -200,7 +200,7 @@ describe.skipIf(whyNot !== undefined)(
       await mkdir(home);
       await chown(home, attacker, attacker);
       const { err } = await run(["config", "get", "log.level"]);
-      const command = /run (?:sudo )?(chown -R \d+ \S+)\.\n/.exec(err)?.[1] ?? "";
+      const command = /run `(?:sudo )?(chown -R \d+ [^`]+)`/.exec(err)?.[1] ?? "";
       expect(spawnSync("sh", ["-c", command]).status).toBe(0);
       expect(await run(["config", "get", "log.level"])).toMatchObject({ code: 0, err: "" });
     });

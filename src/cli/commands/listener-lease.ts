@@ -38,13 +38,13 @@ export async function leaseListener(request: ListenerRequest): Promise<ListenerL
   const said = await welcome;
   if (!said.ok) {
     socket.destroy();
-    throw new DaemonUnavailable(said.message, { next: said.next, ...(said.hint !== undefined && { hint: said.hint }) });
+    throw new DaemonUnavailable(said.message, { next: said.next });
   }
   for (const notice of said.notices ?? []) request.say(notice);
   if (said.http === undefined) {
     socket.destroy();
-    throw new DaemonUnavailable("the daemon opened no HTTP listener", {
-      hint: "ollm daemon restart starts one of this version.",
+    throw new DaemonUnavailable("the daemon opened no HTTP listener: it is of another version", {
+      next: { step: "restartDaemon" },
     });
   }
   let reason: Farewell["reason"] | "lost" = "lost";

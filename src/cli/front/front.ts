@@ -4,8 +4,7 @@ import { newestClaim } from "../../ipc/claim-record.ts";
 import { connectDaemon, DaemonUnreachable, type DaemonConnection } from "../../ipc/handshake.ts";
 import { createLineSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
-import { commandSteps } from "../../next-steps/commands.ts";
-import { renderSteps } from "../../next-steps/render.ts";
+import type { ErrorData } from "../../next-steps/error-data.ts";
 import type { NextStep } from "../../orchestrator/next-step.ts";
 import { uptimeMs } from "../../ipc/uptime.ts";
 import { createRelay } from "./relay.ts";
@@ -48,7 +47,7 @@ export async function runFront(options: FrontOptions): Promise<void> {
   const begin = (): RelayedClient => (relay ??= relayClient(options, options.openStreams()));
   const first = await firstConnection(options, begin);
   if (first === "standalone") await options.serveStandalone();
-  else if (first instanceof Error) begin().fail(first);
+  else if (first instanceof Error) await begin().fail(first);
   else begin().adopt(first);
 }
 
@@ -56,7 +55,7 @@ interface RelayedClient {
   /** From now on this is the daemon. */
   adopt(connection: DaemonConnection): void;
   /** No daemon can be had for now. */
-  fail(error: unknown): void;
+  fail(error: unknown): Promise<void>;
 }
 
 /** Reads the client at once; what it sends waits for the first daemon. */
@@ -124,7 +123,7 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     socket.on("drain", () => holdClient("daemon", false));
     welcome.then(
       (said) => {
-        if (!said.ok) return refuse(socket, said);
+        if (!said.ok) return void refuse(socket, said);
         for (const notice of said.notices ?? []) options.say(notice);
         socket.on("data", lines.push);
         socket.on("end", gone);
@@ -136,20 +135,23 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
     );
     if (!isUpgradeAsked && isUpgrade(options.program.version, introduction.version, isStarting)) {
       isUpgradeAsked = true;
-      askForHandover(introduction.version).catch((error: unknown) => options.say(textOf(error)));
+      askForHandover(introduction.version).catch(async (error: unknown) =>
+        options.say((await textsOf(errorDataOf(error))).terminal),
+      );
     }
     isStarting = false;
   }
 
-  function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): void {
+  async function refuse(socket: Socket, said: Extract<Welcome, { ok: false }>): Promise<void> {
     daemon = undefined;
     socket.destroy();
-    const hint = said.hint ?? renderSteps(said.next ?? [], commandSteps);
-    const text = hint === "" ? said.message : `${said.message}\n  ${hint}`;
-    options.say(text);
-    // Who has closed its end has all that it will get with the next line.
+    const failure: ErrorData = { message: said.message, next: said.next ?? [] };
+    // A client that has closed its end is answered, and the front ended, by the relay.
     if (said.isUsage === true) endCode = 2;
-    relay.failed(text.replace("\n  ", " "));
+    const { terminal, client } = await textsOf(failure);
+    if (isEnding) return;
+    options.say(terminal);
+    relay.failed({ ...failure, text: client });
     if (said.isUsage === true) end(endCode);
   }
 
@@ -169,16 +171,26 @@ function relayClient(options: FrontOptions, { input, output }: ClientStreams): R
       // Who asked for the handover is who starts the next daemon; the others wait for it.
       adopt(await obtainDaemon(options, isUpgradeAsked ? 0 : patienceMs));
     } catch (error) {
-      fail(error);
+      await fail(error);
     }
   }
 
-  function fail(error: unknown): void {
+  async function fail(error: unknown): Promise<void> {
+    const failure = errorDataOf(error);
+    const { terminal, client } = await textsOf(failure);
     if (isEnding) return;
-    const text = textOf(error);
-    if (text !== lastFailure) options.say(text);
-    lastFailure = text;
-    relay.failed(text.replaceAll(/\.?\n {2}/g, ". "));
+    if (terminal !== lastFailure) options.say(terminal);
+    lastFailure = terminal;
+    relay.failed({ ...failure, text: client });
+  }
+
+  /** Without the next steps if an upgrade has removed the file that words them. */
+  async function textsOf(error: ErrorData): Promise<ReturnType<Rescue["textsOf"]>> {
+    try {
+      return (await options.loadRescue()).textsOf(error);
+    } catch {
+      return { terminal: error.message, client: error.message };
+    }
   }
 
   function end(code: number, isAwaited = false): void {
@@ -302,10 +314,9 @@ function helloOf(options: FrontOptions, purpose: Purpose): Omit<Hello, "proof"> 
   };
 }
 
-/** With the hint of our own errors, whichever bundle they come from. */
-function textOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
+/** The error as data; one of ours may come from another bundle, so its class can't be checked. */
+function errorDataOf(error: unknown): ErrorData {
+  if (!(error instanceof Error)) return { message: String(error), next: [] };
   const next = "next" in error && Array.isArray(error.next) ? (error.next as readonly NextStep[]) : [];
-  const hint = "hint" in error && typeof error.hint === "string" ? error.hint : renderSteps(next, commandSteps);
-  return hint === "" ? error.message : `${error.message}\n  ${hint}`;
+  return { message: error.message, next };
 }

@@ -1,16 +1,26 @@
-/** An id as JSON-RPC has it. */
+import { errorKey, type ErrorData } from "../../next-steps/error-data.ts";
+import { advice } from "../../orchestrator/next-step.ts";
+
+/** A JSON-RPC id. */
 export type MessageId = string | number;
 
-/** What the relay needs to know of a line; everything else travels unread. */
+/** What the relay reads of a line; the rest is passed on unread. */
 export type Message =
-  | { readonly kind: "request"; readonly id: MessageId; readonly method: string; readonly params: Params }
+  | Request
   | { readonly kind: "notification"; readonly method: string; readonly params: Params }
   | { readonly kind: "answer"; readonly id: MessageId; readonly isError: boolean; readonly body: object }
   | { readonly kind: "other" };
 
+export interface Request {
+  readonly kind: "request";
+  readonly id: MessageId;
+  readonly method: string;
+  readonly params: Params;
+}
+
 export type Params = Readonly<Record<string, unknown>>;
 
-/** Never throws: `undefined` is no JSON, `other` is JSON that the daemon may judge. */
+/** Never throws. Returns `undefined` for text that isn't JSON, `other` for JSON that isn't a message. */
 export function readMessage(text: string): Message | undefined {
   let value: unknown;
   try {
@@ -31,7 +41,7 @@ export function readMessage(text: string): Message | undefined {
   return { kind: "other" };
 }
 
-/** Tells `1` from `"1"`. */
+/** A key that differs for `1` and `"1"`. */
 export function idKey(id: MessageId): string {
   return JSON.stringify(id);
 }
@@ -44,12 +54,20 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A line with an error that the caller may simply try again; `message` says what to do. */
-export function retryableError(id: MessageId, message: string): string {
-  return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message, data: { retryable: true } } });
+/** Why a request was not answered by a daemon. */
+export interface Failure extends ErrorData {
+  /** Message and next steps as text, in the terms of tools. */
+  readonly text: string;
 }
 
-/** Methods that do no harm when they are asked twice. */
+/** The error answer to a request that no daemon answered; with the error as data if the request asks for it. */
+export function failureLine({ id, params }: Pick<Request, "id" | "params">, { message, next, text }: Failure): string {
+  const isDataWanted = isObject(params["_meta"]) && params["_meta"][errorKey] === true;
+  const data = { retryable: true, ...(isDataWanted && { [errorKey]: { message, next } satisfies ErrorData }) };
+  return JSON.stringify({ jsonrpc: "2.0", id, error: { code: -32000, message: text, data } });
+}
+
+/** Methods that can be repeated without harm. */
 export const repeatable: ReadonlySet<string> = new Set([
   "initialize",
   "ping",
@@ -68,15 +86,19 @@ export const repeatable: ReadonlySet<string> = new Set([
   "tasks/get",
 ]);
 
-/** What a caller is told of a call that died with its daemon. */
-export function interruptedText(method: string, params: Params): string {
+/** The failure of a request whose daemon ended before it answered. */
+export function interrupted({ method, params }: Pick<Request, "method" | "params">): Failure {
   const tool = typeof params["name"] === "string" && method === "tools/call" ? params["name"] : undefined;
-  return `The ollm daemon was restarted while ${tool ?? method} was under way, and its answer is lost. ${next(tool, params)}`;
+  const message = `the ollm daemon was restarted during ${tool ?? method}; its answer is lost`;
+  const check = checkBeforeRetry(tool, params);
+  // Worded here: the tables of all steps are longer than the rest of the front.
+  if (check === undefined) return { message, next: [{ step: "retry" }], text: `${message}. Call again.` };
+  return { message, next: [advice(check)], text: `${message}. ${check.charAt(0).toUpperCase()}${check.slice(1)}.` };
 }
 
 /**
- * These change nothing more when they are asked twice: a load finds its model loaded, a pull goes on where it was, what
- * is remembered or set has its value already. Nor do generations, unless they write a file.
+ * Tools that a second call does not change anything with: the model is loaded already, the pull continues, the value is
+ * the same. So are generations that write no file.
  */
 const safeTools: ReadonlySet<string | undefined> = new Set([
   undefined,
@@ -95,17 +117,18 @@ const safeTools: ReadonlySet<string | undefined> = new Set([
   "transfer_memories",
   "update_config",
 ]);
-/** Of the other tools: they look only. */
+/** Actions of the other tools that only read. */
 const safeActions: readonly unknown[] = ["show", "list", "detect"];
 
-function next(tool: string | undefined, params: Params): string {
+/** What to check before the call is repeated; undefined if it can be repeated at once. */
+function checkBeforeRetry(tool: string | undefined, params: Params): string | undefined {
   const input = isObject(params["arguments"]) ? params["arguments"] : {};
   const file = input["output_path"];
   if (tool === "route_and_generate" && typeof file === "string") {
-    return `${JSON.stringify(file)} may have been written: look, and call again if it is missing.`;
+    return `check whether ${JSON.stringify(file)} was written before trying again`;
   }
-  if (safeTools.has(tool) || safeActions.includes(input["action"])) return "Calling again is safe.";
+  if (safeTools.has(tool) || safeActions.includes(input["action"])) return undefined;
   return tool === "manage_model"
-    ? "Look with list_models at what was done, then call again if it is missing."
-    : "Look at what was done before you call again.";
+    ? "check the list of models before trying again"
+    : "check what was done before trying again";
 }

@@ -1,12 +1,13 @@
 import { createPipingWatch } from "../../ipc/piping.ts";
 import { controlPrefix, type Farewell } from "../../ipc/protocol.ts";
 import {
+  failureLine,
   idKey,
-  interruptedText,
+  interrupted,
   isId,
   readMessage,
   repeatable,
-  retryableError,
+  type Failure,
   type Message,
   type MessageId,
   type Params,
@@ -36,7 +37,7 @@ export interface Relay {
   /** A daemon has proved itself and takes messages. */
   connected(): void;
   /** No daemon can be had, or it refused us; a sentence for whoever waits. */
-  failed(message: string): void;
+  failed(failure: Failure): void;
   daemonLine(text: string): void;
   /** The connection to the daemon has ended. `now` in milliseconds. */
   daemonGone(now: number): void;
@@ -311,7 +312,7 @@ export function createRelay(effects: RelayEffects): Relay {
       const isUnseen = seenOpen?.has(idKey(request.id)) === false;
       if (request.text !== undefined && (isUnseen || repeatable.has(request.method))) continue;
       forget(request.id);
-      effects.toClient(retryableError(request.id, interruptedText(request.method, request.params)));
+      effects.toClient(failureLine(request, interrupted(request)));
     }
     const reason = farewell;
     farewell = undefined;
@@ -327,7 +328,7 @@ export function createRelay(effects: RelayEffects): Relay {
   }
 
   /** 12. Open listens stay: they are asked again when a daemon comes. */
-  function failed(message: string): void {
+  function failed(failure: Failure): void {
     if (isOver) return;
     state = "down";
     piping.answered();
@@ -335,13 +336,13 @@ export function createRelay(effects: RelayEffects): Relay {
       if (request.isAcknowledged === true) continue;
       forget(request.id);
       if (request.method === "initialize") initialize = undefined;
-      effects.toClient(retryableError(request.id, message));
+      effects.toClient(failureLine(request, failure));
     }
     const lines = waiting;
     waiting = [];
     waitingBytes = 0;
     for (const line of lines) {
-      if (line.message?.kind === "request") effects.toClient(retryableError(line.message.id, message));
+      if (line.message?.kind === "request") effects.toClient(failureLine(line.message, failure));
       // The client won't say it again.
       else if (line.message?.kind === "notification" && line.message.method === "notifications/initialized") {
         initialized = line.text;

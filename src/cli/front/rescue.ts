@@ -3,6 +3,10 @@ import { createServer } from "node:net";
 import { ensureRunFolder, realHome } from "../../ipc/run-folder.ts";
 import { listenFresh } from "../../ipc/socket-path.ts";
 import { startDaemon, type StartOptions } from "../../ipc/start-daemon.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
+import type { ErrorData } from "../../next-steps/error-data.ts";
+import { renderSteps, type StepTable } from "../../next-steps/render.ts";
+import { toolSteps } from "../../next-steps/tools.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { ensureToken } from "../../ipc/token.ts";
 
@@ -20,6 +24,8 @@ export interface Rescue {
   whyUnusable(home: string): Promise<string | undefined>;
   /** Resolves when a daemon answers, ours or somebody else's. Throws `DaemonUnavailable` that names the log. */
   start(options: RescueOptions): Promise<void>;
+  /** The error with its next steps, for a terminal and for a client. */
+  textsOf(error: ErrorData): { readonly terminal: string; readonly client: string };
 }
 
 /** The only implementation; an object, so that tests can hand the front another. */
@@ -47,7 +53,17 @@ export const rescue: Rescue = {
     const { pid, version } = await startDaemon({ ...options, flags: daemonFlags(options.words) });
     options.say(`connected to the daemon (pid ${pid}, version ${version})`);
   },
+
+  textsOf: (error) => ({
+    terminal: withNext(error, commandSteps, "\n  "),
+    client: withNext(error, toolSteps, ". "),
+  }),
 };
+
+function withNext({ message, next }: ErrorData, table: StepTable, separator: string): string {
+  const text = renderSteps(next, table);
+  return text === "" ? message : `${message}${separator}${text}`;
+}
 
 /**
  * Flags that set what is the daemon's: who starts a daemon is obeyed by it. Later callers are told that theirs are

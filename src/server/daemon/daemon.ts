@@ -3,6 +3,7 @@ import { acceptConnection, type AcceptedConnection } from "../../ipc/handshake.t
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { InvalidRequest, OrchestratorError, DaemonUnavailable } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import type { HttpListener } from "../http/listener.ts";
 import { callerParts, noticesFor } from "./caller-parts.ts";
 import type { CallerOrigin } from "./caller-home.ts";
@@ -92,7 +93,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
         const { purpose } = hello;
         if (purpose === "handover" && parts.isStandalone) {
           throw new DaemonUnavailable("a standalone server can't hand its client's connection over", {
-            hint: `Close the client that started pid ${process.pid}.`,
+            next: advice(`close the client that started pid ${process.pid}`),
           });
         }
         log.info(`${purpose} asked for by version ${hello.version}`);
@@ -103,9 +104,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
       default:
         throw new DaemonUnavailable(
           `this daemon (version ${parts.build}) knows no purpose "${String(hello.purpose)}"`,
-          {
-            hint: 'Run "ollm daemon restart".',
-          },
+          { next: { step: "restartDaemon" } },
         );
     }
   }
@@ -113,7 +112,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
   async function serveMcp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
     if (clients.size >= maxClients) {
       throw new DaemonUnavailable(`the daemon serves ${maxClients} clients already, the most it takes`, {
-        hint: '"ollm daemon status" lists them; close clients that are not in use.',
+        next: [advice("close clients that are not in use"), { step: "listClients" }],
       });
     }
     const origin = originOf(hello, parts.userHome);
@@ -230,8 +229,7 @@ function refusal(error: unknown): Welcome {
   return {
     ok: false,
     message: error.message,
-    next: error.next,
-    ...(error.hint !== undefined && { hint: error.hint }),
+    next: error.hint === undefined ? error.next : [advice(error.hint.replace(/\.$/, ""))],
     ...(error instanceof InvalidRequest && { isUsage: true }),
   };
 }

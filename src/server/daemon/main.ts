@@ -1,4 +1,3 @@
-import { errorAtTerminal } from "../error-text.ts";
 import { homedir } from "node:os";
 import { daemonLogFile } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
@@ -39,8 +38,9 @@ export async function runDaemon(
   const log = createLog(isLogLevel(given) && given !== "warn" ? given : "info", writeLine);
   const userHome = homedir();
   const wanted = resolveHome(process.env, userHome);
-  const home = await ensureHome(wanted, log).catch((error: unknown) => {
+  const home = await ensureHome(wanted, log).catch(async (error: unknown) => {
     if (!(error instanceof InvalidConfig)) throw error;
+    const { errorAtTerminal } = await import("../error-at-terminal.ts");
     log.warn(errorAtTerminal(error, " "));
     process.exit(1);
   });

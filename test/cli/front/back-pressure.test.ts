@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { PassThrough, Writable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runFront, type FrontOptions } from "../../../src/cli/front/front.ts";
+import { rescue } from "../../../src/cli/front/rescue.ts";
 import { claimHome, type Claim } from "../../../src/ipc/claim.ts";
 import type { Welcome } from "../../../src/ipc/protocol.ts";
 import { introducingServer, temporaryHome } from "../../support/ipc-home.ts";
@@ -156,13 +157,13 @@ describe("a front and its daemon", () => {
   });
 
   it("answers requests with what the daemon refused it for, and ends with 2 when that is its arguments", async () => {
-    await hold({ ok: false, message: "not now", hint: "Come later.", isUsage: true });
-    const { input, exitCode, text, read, said } = await start();
+    await hold({ ok: false, message: "not now", next: [{ step: "retry" }], isUsage: true });
+    const { input, exitCode, text, read, said } = await start({ loadRescue: () => Promise.resolve(rescue) });
     read();
     input.write('{"jsonrpc":"2.0","id":1,"method":"tools/list"}\n');
     await expect.poll(exitCode, patience).toBe(2);
-    expect(said).toEqual(["not now\n  Come later."]);
-    expect(text() === "" || text().includes("not now Come later.")).toBe(true);
+    expect(said).toEqual(["not now\n  Try again."]);
+    expect(text() === "" || text().includes("not now. Call again.")).toBe(true);
   });
 
   it("ends with 2 also where a script has closed its end by then", async () => {

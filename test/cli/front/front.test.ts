@@ -66,8 +66,7 @@ describe("a front", () => {
         id: 1,
         error: {
           code: -32000,
-          message:
-            "The ollm daemon was restarted while route_and_generate was under way, and its answer is lost. Calling again is safe.",
+          message: "the ollm daemon was restarted during route_and_generate; its answer is lost. Call again.",
           data: { retryable: true },
         },
       });
@@ -124,7 +123,7 @@ describe("a front", () => {
       error: {
         code: -32000,
         message: expect.stringMatching(
-          /the daemon of .* could not be started: it ended with code 3.*daemon\.log says why/,
+          /the daemon of .* could not be started: it ended with code 3.*Read .*daemon\.log for the reason/,
         ),
         data: { retryable: true },
       },

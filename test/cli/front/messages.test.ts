@@ -1,29 +1,65 @@
 import { describe, expect, it } from "vitest";
-import { interruptedText } from "../../../src/cli/front/messages.ts";
+import { failureLine, interrupted } from "../../../src/cli/front/messages.ts";
+import { renderSteps } from "../../../src/next-steps/render.ts";
+import { toolSteps } from "../../../src/next-steps/tools.ts";
 import { tools } from "../../../src/tools/index.ts";
 
-const told = (name: string, input: object = {}) => interruptedText("tools/call", { name, arguments: input });
+const nextAfter = (name: string, input: object = {}) =>
+  interrupted({ method: "tools/call", params: { name, arguments: input } }).next;
+const retry = [{ step: "retry" }];
 
-describe("what a caller is told of a call that died with its daemon", () => {
-  it("is that calling again is safe, of every tool that changes nothing the second time", () => {
-    const safe = tools.map(({ name }) => name).filter((name) => told(name).endsWith(" Calling again is safe."));
+describe("a request whose daemon ended before it answered", () => {
+  it("can be repeated if a second call changes nothing", () => {
+    const safe = tools.map(({ name }) => name).filter((name) => nextAfter(name)[0]?.step === "retry");
     const expected = tools.filter(({ name, isIdempotent }) => isIdempotent && name !== "manage_model");
     // Generations change nothing either, unless they write a file.
     const generations = ["route_and_generate", "render_template", "compare"];
     expect(safe.toSorted()).toEqual([...expected.map(({ name }) => name), ...generations].toSorted());
+    expect(nextAfter("manage_model", { action: "show" })).toEqual(retry);
+    expect(nextAfter("pick_winner", { action: "list" })).toEqual(retry);
+    expect(interrupted({ method: "tasks/cancel", params: {} })).toMatchObject({
+      message: "the ollm daemon was restarted during tasks/cancel; its answer is lost",
+      next: retry,
+    });
   });
 
-  it("is to look first where a file may have been written, a model deleted, or nobody knows", () => {
-    const file = told("route_and_generate", { prompt: "x", output_path: "a.md" });
-    expect(file).toMatch(/ "a\.md" may have been written: look, and call again if it is missing\.$/);
-    expect(told("manage_model", { action: "delete" })).toMatch(/ Look with list_models at what was done/);
-    expect(told("manage_model", { action: "show" })).toMatch(/ Calling again is safe\.$/);
-    expect(told("pick_winner", { action: "list" })).toMatch(/ Calling again is safe\.$/);
-    expect(told("pick_winner", { action: "undo" })).toMatch(/ Look at what was done before you call again\.$/);
-    expect(told("project_profile", { action: "init" })).toMatch(/ Look at what was done before you call again\.$/);
-    expect(told("a_tool_of_a_later_version")).toMatch(/ Look at what was done before you call again\.$/);
-    expect(interruptedText("tasks/cancel", {})).toMatch(
-      / while tasks\/cancel was under way.* Calling again is safe\.$/,
+  it("is followed by a check if it may have written a file, deleted a model, or is not known", () => {
+    const check = (text: string) => [{ step: "advice", text }];
+    expect(nextAfter("route_and_generate", { prompt: "x", output_path: "a.md" })).toEqual(
+      check('check whether "a.md" was written before trying again'),
     );
+    expect(nextAfter("manage_model", { action: "delete" })).toEqual(
+      check("check the list of models before trying again"),
+    );
+    const unknown = check("check what was done before trying again");
+    expect(nextAfter("pick_winner", { action: "undo" })).toEqual(unknown);
+    expect(nextAfter("project_profile", { action: "init" })).toEqual(unknown);
+    expect(nextAfter("a_tool_of_a_later_version")).toEqual(unknown);
+  });
+
+  it.each(["recall", "manage_model"])("is answered in the same terms as every error (%s)", (name) => {
+    const { message, next, text } = interrupted({ method: "tools/call", params: { name } });
+    expect(text).toBe(`${message}. ${renderSteps(next, toolSteps)}`);
+  });
+
+  it("is answered with text, and with the error as data if the request asks for it", () => {
+    const failure = interrupted({ method: "tools/call", params: { name: "recall" } });
+    const answerTo = (params: Readonly<Record<string, unknown>>) =>
+      JSON.parse(failureLine({ id: 1, params }, failure)) as object;
+    const message = "the ollm daemon was restarted during recall; its answer is lost. Call again.";
+    expect(answerTo({})).toEqual({
+      jsonrpc: "2.0",
+      id: 1,
+      error: { code: -32000, message, data: { retryable: true } },
+    });
+    expect(answerTo({ _meta: { "ollm/error": true } })).toEqual({
+      jsonrpc: "2.0",
+      id: 1,
+      error: {
+        code: -32000,
+        message,
+        data: { retryable: true, "ollm/error": { message: failure.message, next: failure.next } },
+      },
+    });
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answer, createRecorded, notice, request } from "./recorded-relay.ts";
+import { answer, createRecorded, failure, notice, request } from "./recorded-relay.ts";
 
 const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
 const call = (id: number) => request(id, "tools/call", { name: "route_and_generate", arguments: {} });
@@ -72,7 +72,7 @@ describe("the relay when its client ends (13)", () => {
     const recorded = createRecorded({ isConnected: false });
     recorded.client(call(1));
     recorded.relay.clientEnd();
-    recorded.relay.failed("no daemon");
+    recorded.relay.failed(failure("no daemon"));
     expect(recorded.seen()).toMatchObject([
       ["<", { id: 1, error: { message: "no daemon" } }],
       ["end", "awaited"],

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { createRelay } from "../../../src/cli/front/relay.ts";
-import { answer, createRecorded, notice, request } from "./recorded-relay.ts";
+import { answer, createRecorded, failure, notice, request } from "./recorded-relay.ts";
 
 const initialize = request(0, "initialize", { protocolVersion: "2025-11-25" });
 const initialized = notice("notifications/initialized");
@@ -97,11 +97,8 @@ describe("the relay when its daemon dies", () => {
     relay.connected();
     daemon(answer(3));
     expect(seen()).toEqual([
-      retryable(
-        1,
-        expect.stringContaining("route_and_generate was under way, and its answer is lost. Calling again is safe"),
-      ),
-      retryable(2, expect.stringContaining("Look with list_models")),
+      retryable(1, "the ollm daemon was restarted during route_and_generate; its answer is lost. Call again."),
+      retryable(2, expect.stringContaining("Check the list of models before trying again")),
       ["connect", 0],
       [">", { ...initialize, id: "ollm:initialize" }],
       [">", initialized],
@@ -212,7 +209,7 @@ describe("the relay when its daemon dies", () => {
     const { relay, client, seen } = createRecorded({ isConnected: false });
     client(initialize);
     client(call(1));
-    relay.failed("see the log");
+    relay.failed(failure("see the log"));
     client(call(2));
     expect(seen()).toEqual([retryable(0, "see the log"), retryable(1, "see the log"), ["connect", 0]]);
   });
@@ -327,7 +324,7 @@ describe("the relay under any input", () => {
         for (const [name, text] of steps) {
           if (name === "clientLine" || name === "daemonLine") relay[name](text);
           else if (name === "lose") relay.daemonGone(0);
-          else if (name === "failed") relay.failed("gone");
+          else if (name === "failed") relay.failed(failure("gone"));
           else if (name === "farewell") relay.daemonLine('{"ollm":"farewell","reason":"handover"}');
           else relay.connected();
         }

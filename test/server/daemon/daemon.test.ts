@@ -325,7 +325,7 @@ describe("a daemon", () => {
   it("refuses a purpose that it doesn't know, with what to do", async () => {
     await front();
     const welcome = await place.ask("nonsense" as "status");
-    expect(welcome).toMatchObject({ ok: false, hint: expect.stringContaining("daemon restart") });
+    expect(welcome).toMatchObject({ ok: false, next: [{ step: "restartDaemon" }] });
   });
 
   it("writes a line per call, and nothing of what was asked or answered", async () => {

@@ -87,6 +87,9 @@ describe("a standalone server", () => {
     const standalone = raw(["--standalone"]);
     standalone.send(initialize);
     await standalone.next();
-    expect(await place.ask("handover")).toMatchObject({ ok: false, hint: expect.stringContaining("Close the client") });
+    expect(await place.ask("handover")).toMatchObject({
+      ok: false,
+      next: [{ step: "advice", text: expect.stringContaining("close the client") }],
+    });
   });
 });
