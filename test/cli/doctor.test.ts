@@ -323,10 +323,10 @@ describe("checks", () => {
       status: "warn",
       hint: expect.stringContaining("restart"),
     });
-    const stuck = { ...status, version: "1.0.0+a", problems: ["ollama answers, but a:1b gave no token"] };
+    const stuck = { ...status, version: "1.0.0+a", problems: ["ollama responds, but a:1b produced no token"] };
     expect((await found({ claim, status: stuck }))[1]).toMatchObject({
       status: "warn",
-      message: "ollama answers, but a:1b gave no token",
+      message: "ollama responds, but a:1b produced no token",
       hint: expect.stringContaining("Restart"),
     });
     const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "nobody listens" });

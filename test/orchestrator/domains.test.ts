@@ -59,7 +59,7 @@ describe("memory domains", () => {
     const there = createFakeEngine("box", [code], { memoryDomain: "box:11434" });
     const { orchestrator, caller } = createTestBrain([there], { memoryBytes: gigabyte });
     const plan = await orchestrator.planLoad(caller(), { model: code.name });
-    expect(plan.steps).toEqual([expect.stringContaining("set providers.ollama.memoryBytes to plan it")]);
+    expect(plan.steps).toEqual([expect.stringContaining("providers.ollama.memoryBytes is not set")]);
   });
 
   it("memory.maxBytes caps what models use in all, however much is free", async () => {
@@ -187,11 +187,14 @@ describe("a machine with too much to do", () => {
 
   it("is named in the plan and in system_status", async () => {
     const { orchestrator, caller } = busyPlace();
-    const warnings = [expect.stringContaining("2.0 GB of 8.0 GB swap"), expect.stringContaining("3.0 times the work")];
+    const warnings = [
+      expect.stringContaining("2.0 GB of 8.0 GB swap"),
+      expect.stringContaining("CPU busy (load 3.0 per core)"),
+    ];
     const plan = await orchestrator.planLoad(caller(), { model: small.name });
     expect(plan).toMatchObject({ fits: true, warnings });
     const status = await orchestrator.systemStatus(caller());
-    expect(status.warnings.join("\n")).toContain("3.0 times the work");
+    expect(status.warnings.join("\n")).toContain("CPU busy (load 3.0 per core)");
     expect(status.ram.warning).toContain("2.0 GB of 8.0 GB swap");
   });
 
@@ -203,7 +206,7 @@ describe("a machine with too much to do", () => {
     await time.pass(2 * minute);
     expect(engine.calls).toEqual([]);
     expect(orchestrator.decisions(caller()).map(({ kind, steps }) => [kind, steps[1], steps[2]])).toEqual([
-      ["preload", expect.stringContaining("not loaded yet: "), "tried again every 30 s"],
+      ["preload", expect.stringContaining("not loaded yet: "), "retried every 30 s"],
     ]);
     calm();
     await time.pass(minute);

@@ -193,7 +193,7 @@ describe("list_models while things change", () => {
     ollama.down = gone;
     expect((await orchestrator.systemStatus(caller())).warnings).toEqual([]);
     embedded.down = gone;
-    expect((await orchestrator.systemStatus(caller())).warnings).toEqual(["no engine answers"]);
+    expect((await orchestrator.systemStatus(caller())).warnings).toEqual(["no engine responds"]);
   });
 
   it("an engine that is not configured is refused with those that are", async () => {

@@ -162,7 +162,7 @@ describe("generate", () => {
     const answered = second.follow(caller().signal, ({ message }) => void messages.push(message));
     await expect
       .poll(() => messages)
-      .toEqual([expect.stringContaining(`waiting for ${small.name}, which answers others first`)]);
+      .toEqual([expect.stringContaining(`waiting for ${small.name}, which is answering other requests`)]);
     gate.open();
     await Promise.all([first, answered]);
   });

@@ -47,7 +47,7 @@ describe("a second conversation's cache", () => {
     expect(await askTwice()).toEqual([undefined, 2]);
     const [decision] = orchestrator.decisions(caller());
     expect(decision).toMatchObject({ kind: "load", model });
-    expect(decision?.steps.join("; ")).toContain("memory is plentiful: 2.0 GB more for a second cache");
+    expect(decision?.steps.join("; ")).toContain("memory is plentiful: 2.0 GB granted for a second cache");
     await generate({ model });
     expect(requests.at(-1)?.sequences).toBeUndefined();
   });

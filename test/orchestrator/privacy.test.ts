@@ -80,6 +80,6 @@ it("a cloud model's dry run plans no memory here", async () => {
     fits: true,
     neededBytes: 0,
     evict: [],
-    steps: ["kimi-k2:cloud runs elsewhere: it takes no memory here"],
+    steps: ["kimi-k2:cloud is a cloud model: it uses no memory on this machine"],
   });
 });

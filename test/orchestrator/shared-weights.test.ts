@@ -45,7 +45,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     await load(base.name, 4_096);
     const { plan } = await load(pirate.name, 8_192);
     expect(plan.evict).toMatchObject([{ name: base.name }]);
-    expect(plan.steps.join("\n")).toContain("in its place: they have the same weights");
+    expect(plan.steps.join("\n")).toContain("to load pirate:1b, which has the same weights");
     await load(base.name, 4_096);
     expect(fake.loads.slice(1)).toEqual([{ name: pirate.name, contextTokens: 8_192 }]);
   });
@@ -55,7 +55,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     await load(base.name, 4_096);
     const plan = await orchestrator.planLoad(caller(), { model: pirate.name });
     expect(plan).toMatchObject({ isLoaded: true, neededBytes: 0, evict: [] });
-    expect(plan.steps[0]).toContain("pirate:1b is loaded already as base:1b");
+    expect(plan.steps[0]).toContain("pirate:1b is already loaded as base:1b");
   });
 
   it("lists show both as loaded", async () => {

@@ -107,7 +107,7 @@ describe("callers that wait for models", () => {
       .poll(() => messages)
       .toContainEqual(
         expect.stringMatching(
-          /^waiting: llama3\.2:3b grows to 16384 tokens when its present answer is done; next in the queue/,
+          /^waiting: llama3\.2:3b will be reloaded with 16384 tokens after the current request; next in the queue/,
         ),
       );
     expect(engine.calls).not.toContain(`unload ${small.name}`);

@@ -141,7 +141,7 @@ describe("smart_load", () => {
   });
 
   it("plans nothing for a cloud model, and says so", async () => {
-    const steps = ["gpt-oss:120b-cloud runs elsewhere: it takes no memory here"];
+    const steps = ["gpt-oss:120b-cloud is a cloud model: it uses no memory on this machine"];
     const estimate = { method: "configured" as const, predictedBytes: 0, margin: 0, processBytes: 0 };
     connection = await connectMemoryClient(
       createFakeOrchestrator({ planLoad: async () => ({ ...plan, estimate, neededBytes: 0, evict: [], steps }) }),
@@ -152,7 +152,7 @@ describe("smart_load", () => {
 
   it("shows where a load goes on a machine with graphics cards, and why the machine is slow", async () => {
     const placement = { ramBytes: 1e9, vramBytes: 4e9, cards: [{ name: "RTX", bytes: 4e9 }] };
-    const warnings = ["3.0 GB of 8.0 GB swap are in use"];
+    const warnings = ["3.0 GB of 8.0 GB swap in use"];
     connection = await connectMemoryClient(
       createFakeOrchestrator({ planLoad: async () => ({ ...plan, placement, warnings }) }),
     );
@@ -160,7 +160,7 @@ describe("smart_load", () => {
     expect(answer.structuredContent).toMatchObject({
       plan: { placement: { ram_bytes: 1e9, vram_bytes: 4e9, cards: [{ name: "RTX", bytes: 4e9 }] }, warnings },
     });
-    expect(JSON.stringify(answer.content)).toContain("load qwen2.5-coder:7b; 3.0 GB of 8.0 GB swap are in use");
+    expect(JSON.stringify(answer.content)).toContain("load qwen2.5-coder:7b; 3.0 GB of 8.0 GB swap in use");
   });
 
   it("shows in numbers and words what has to go, and both rules where only the size is known", async () => {

@@ -58,7 +58,7 @@ export function createOwnMachine({ models, capacityBytes }: Machine): OwnMachine
       reservedBytes: 0,
       resident: entries,
     };
-    policies.looked(engine, state);
+    policies.measured(engine, state);
     const plan = planLoad(
       {
         model: String(model),

@@ -2,15 +2,15 @@ import type { Change } from "../facade.ts";
 import type { Decision } from "../facade-decisions.ts";
 import type { Log } from "../log.ts";
 
-/** Where decisions about the memory are kept. */
+/** The log of load and unload decisions. */
 export interface Decisions {
-  /** Keeps it, tells subscribers and, at the level `debug`, the log. */
+  /** Adds a decision, notifies subscribers, and writes it to the log at level `debug`. */
   note(decision: Omit<Decision, "at">): void;
   /** Newest first. */
   list(): readonly Decision[];
 }
 
-/** A day of ordinary use; older ones are in the log file, at the level `debug`. */
+/** A day of ordinary use; older decisions are in the log file at level `debug`. */
 const kept = 200;
 
 /** `now`: milliseconds since the epoch. */
@@ -24,7 +24,7 @@ export function createDecisions(parts: {
     note(decision) {
       decisions.unshift({ at: new Date(parts.now()).toISOString(), ...decision });
       decisions.length = Math.min(decisions.length, kept);
-      parts.log.debug(`${decision.kind} ${decision.model}: ${decision.steps.join(" -> ")}`);
+      parts.log.debug(`decisions: ${decision.kind} ${decision.model}: ${decision.steps.join(" -> ")}`);
       parts.publish({ kind: "decisions" });
     },
     list: () => [...decisions],

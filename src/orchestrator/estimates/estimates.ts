@@ -14,17 +14,17 @@ import type { KeptLearning } from "./kept-learning.ts";
 import { createLearning, type Explained } from "./learning.ts";
 import { loadShapeOf } from "./load-shape.ts";
 
-/** What a model will take in memory. */
+/** Predicts how much memory a model takes. */
 export interface Estimates {
   /**
-   * The first of: `models.<glob>.sizeBytes`, the size that the engine last reported of this very load, the allocator
-   * (the engine's own, or the embedded one where it can read the same weights; remembered by digest), the formula over
-   * the model's metadata, the size rule.
+   * The first available of: `models.<glob>.sizeBytes`; the size that the engine last reported for the same load; a
+   * simulation by the allocator (the engine's own, or the embedded one if it can read the same weights; cached by
+   * digest); the formula over the model's metadata; the size rule.
    */
   of(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
   /**
-   * The same from what is known already, without asking the engine: for lists and routes. Without `at` only what is
-   * configured and the size rule.
+   * The same from cached data, without requests to the engine: for lists and routes. Without `at`, only the configured
+   * size and the size rule.
    */
   quick(
     model: Pick<InstalledModel, "name" | "sizeBytes" | "digest" | "modifiedAt">,
@@ -32,25 +32,25 @@ export interface Estimates {
   ): MemoryEstimate;
 }
 
-/** What can be said of a load from metadata, and from what the engine reported so far. */
+/** Estimates of a load from metadata, and from sizes that the engine reported. */
 interface Described {
   readonly computed?: MemoryEstimate;
   readonly learned?: MemoryEstimate;
 }
 
 export function createEstimates(parts: {
-  /** Asked anew each time. */
+  /** Called on each use. */
   readonly settings: () => Settings;
   readonly inventory: Pick<Inventory, "engines" | "facts" | "knownFacts" | "lastResident">;
-  /** Absent: nothing of what is learned outlives this process. */
+  /** Absent: what is learned ends with this process. */
   readonly kept?: KeptLearning;
   readonly now: () => number;
 }): Estimates {
   const { settings, inventory } = parts;
   const simulations = new Map<string, MemoryEstimate>();
-  /** Of loads of other engines, by the same key: what is learned of those moves the estimate. */
+  /** Simulated loads of other engines, by the same key; the estimate also depends on what is learned of them. */
   const elsewhere = new Map<string, AllocatorBytes>();
-  /** By engine too: the next one of the same server may be told that it loads otherwise. */
+  /** Also by engine: a new engine for the same server may have other server options. */
   const explanations = new WeakMap<Engine, WeakMap<ModelFacts, Explained | undefined>>();
   const learning = createLearning(parts.now, parts.kept);
 
@@ -78,7 +78,10 @@ export function createEstimates(parts: {
     return estimate;
   }
 
-  /** Through an engine that reads the same weights: an Ollama on this machine keeps them where the embedded one looks. */
+  /**
+   * A simulation by an engine that can read the same weights: the embedded one reads those of an Ollama on this
+   * machine.
+   */
   async function simulatedThere(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
     const { engine, model } = located;
     if (engine.kind !== "ollama" || model.digest === undefined) return undefined;
@@ -96,7 +99,7 @@ export function createEstimates(parts: {
     return fromElsewhere(located, contextTokens, facts);
   }
 
-  /** Undefined until it was simulated. */
+  /** Undefined until there is a simulation. */
   function fromElsewhere(where: ModelReference, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
     const { engine } = where;
     const bytes = elsewhere.get(simulationKey(where, contextTokens));
@@ -108,7 +111,7 @@ export function createEstimates(parts: {
     return simulatedElsewhere(bytes, load, explainedOnce(engine, facts)?.dimensions, otherBytes, calibration);
   }
 
-  /** A list asks for every model at once: metadata is taken apart once. */
+  /** Cached: a list requests all models at once. */
   function explainedOnce(engine: Engine, facts: ModelFacts): Explained | undefined {
     const its = explanations.get(engine) ?? new WeakMap<ModelFacts, Explained | undefined>();
     explanations.set(engine, its);
@@ -116,7 +119,7 @@ export function createEstimates(parts: {
     return its.get(facts);
   }
 
-  /** Empty without metadata that the formula knows. */
+  /** Empty without metadata that the formula supports. */
   function described(
     { engine, model }: ModelReference,
     contextTokens: number,
@@ -127,7 +130,7 @@ export function createEstimates(parts: {
     const load = explained?.loadFor(contextTokens);
     if (explained === undefined || load === undefined) return {};
     const { dimensions, weights } = explained;
-    // Only Ollama reports the sizes of its buffers; a process's memory grows as it is used.
+    // Only Ollama reports the sizes of its buffers; the memory of other processes grows with use.
     if (engine.kind !== "ollama" || model.digest === undefined || version === undefined)
       return { computed: computedEstimate(dimensions, load, weights) };
     learning.explain(engine, model.digest, explained);
@@ -147,7 +150,7 @@ export function createEstimates(parts: {
     if (facts === undefined) return {};
     if (engine.kind !== "ollama" || model.digest === undefined) return described(located, contextTokens, facts);
     const residents = inventory.lastResident(engine);
-    // Asking for the version would only delay the first load.
+    // Nothing to learn yet: a request for the version would only delay the first load.
     if (residents.length === 0 && !learning.hasObserved(engine)) return described(located, contextTokens, facts);
     const version = await learning.versionOf(engine, signal);
     const explained = explainedOnce(engine, facts);
@@ -156,7 +159,7 @@ export function createEstimates(parts: {
     return described(located, contextTokens, facts, version);
   }
 
-  /** Undefined when nobody can tell: then the size has to do. */
+  /** Undefined if the engine can't describe the model: the size rule applies then. */
   async function factsOf(located: LocatedModel, signal: AbortSignal): Promise<ModelFacts | undefined> {
     try {
       return await inventory.facts(located, signal);
@@ -166,7 +169,7 @@ export function createEstimates(parts: {
     }
   }
 
-  /** A server of which everything was seen in RAM uses no graphics card. */
+  /** A server whose models were always entirely in RAM uses no graphics cards. */
   function withObservedCards(engine: Engine, estimate: MemoryEstimate): MemoryEstimate {
     const version = engine.kind === "ollama" ? learning.lastVersion(engine) : undefined;
     if (version === undefined || estimate.vramShare !== undefined || !learning.usesNoCards(engine, version))
@@ -197,7 +200,7 @@ export function createEstimates(parts: {
       const { engine, model } = located;
       const stated = configured(model.name);
       if (stated !== undefined) return stated;
-      // Whoever reports the sizes of its buffers knows better than any prediction.
+      // A reported size is better than any prediction.
       const reported = engine.kind === "ollama" ? await learnAndDescribe(located, contextTokens, signal) : undefined;
       if (reported?.learned !== undefined) return reported.learned;
       const simulation =
@@ -209,7 +212,7 @@ export function createEstimates(parts: {
   };
 }
 
-/** Undefined without metadata that the formula knows. */
+/** Undefined without metadata that the formula supports. */
 function explainedBy(engine: Engine, facts: ModelFacts): Explained | undefined {
   const dimensions = dimensionsOf(facts);
   const usual = loadShapeOf(engine, facts, facts.contextTokens ?? defaultContextTokens);

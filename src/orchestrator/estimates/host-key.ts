@@ -2,8 +2,8 @@ import type { Engine } from "../engines/engine.ts";
 import { engineKey } from "../inventory/engine-key.ts";
 
 /**
- * Names what an engine's models run on: its kind and address. One without an address is told from every other, and not
- * found again after a restart.
+ * Identifies the host of an engine by kind and address. An engine without an address gets a unique key, which is not
+ * valid after a restart.
  */
 export function createHostKeys(): (engine: Engine) => string {
   const numbers = new WeakMap<Engine, number>();

@@ -5,23 +5,23 @@ import type { Log } from "../log.ts";
 import { cacheTypes } from "../types.ts";
 import { type LearnedReading, mostReadings, nameOfLoad } from "../memory/learned.ts";
 
-/** How long a model took to load somewhere. */
+/** The load time of a model on one host. */
 export interface KeptLoad {
   /** Engine and address. */
   readonly host: string;
   readonly name: string;
-  /** Other weights under that name load in another time. */
+  /** Other weights under the same name have another load time. */
   readonly digest: string;
   /** Smoothed. */
   readonly seconds: number;
 }
 
-/** What was learned of sizes and load times, kept over the end of this process; the first plan is as good as the last. */
+/** Learned sizes and load times, saved across restarts. */
 export interface KeptLearning {
-  /** Of earlier processes. Never rejects: what can't be read was never learned. */
+  /** Those of earlier processes; empty if they can't be read. Never rejects. */
   sizes(): Promise<readonly LearnedReading[]>;
   loads(): Promise<readonly KeptLoad[]>;
-  /** Written behind the caller's back; one that can't be written is learned anew another time. */
+  /** Saved in the background; errors are ignored. */
   noteSize(reading: LearnedReading): void;
   noteLoad(load: KeptLoad): void;
   /** Resolves when everything noted so far is on disk. */
@@ -36,11 +36,11 @@ const reading = z.object({
   digest: z.string(),
   contextTokens: z.int().positive(),
   parallel: z.int().positive(),
-  // Not written before it could be set.
+  // Absent in files of earlier versions.
   cacheType: z.enum(cacheTypes).default("f16"),
   sizeBytes: bytes,
   vramBytes: bytes,
-  // What is left for compute may come out below nothing.
+  // The remaining bytes may be negative.
   compute: z.object({ observedBytes: z.number(), batchBytes: bytes, sequencesBytes: bytes }).exactOptional(),
 }) satisfies z.ZodType<LearnedReading>;
 
@@ -60,7 +60,7 @@ type LearnedEvent = z.output<typeof event>;
 const state = z.object({ sizes: z.array(reading), loads: z.array(load) });
 type LearnedState = z.output<typeof state>;
 
-/** Of models that were ever loaded; oldest go first. */
+/** Maximum number of load times; the oldest are dropped. */
 const mostLoads = 512;
 
 export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }): KeptLearning {
@@ -84,7 +84,7 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
     try {
       return (await open()).state;
     } catch (error) {
-      log.warn(`what was learned of sizes and load times can't be read: ${messageOf(error)}`);
+      log.warn(`estimates: learned sizes and load times can't be read: ${messageOf(error)}`);
       return { sizes: [], loads: [] };
     }
   };
@@ -94,7 +94,7 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
       const document = await open();
       await document.append(next);
     } catch (error) {
-      log.debug(`not written down: ${messageOf(error)}`);
+      log.debug(`estimates: not saved: ${messageOf(error)}`);
     }
   }
 

@@ -7,10 +7,10 @@ import { withKeptLoadSeconds } from "../observations/kept-load-seconds.ts";
 import { createObservations, type Observations } from "../observations/observations.ts";
 import { createKeptLearning, type KeptLearning } from "./kept-learning.ts";
 
-/** What is seen of models, with what earlier processes saw; and sizes as they are, not as they are reported. */
+/** Observations of models, including those of earlier processes, and the correction of reported sizes. */
 export interface Knowledge {
   readonly observations: Observations;
-  /** Absent where nothing outlives the process. */
+  /** Absent if nothing is saved. */
   readonly kept?: KeptLearning;
   readonly completed: ReturnType<typeof createSizeCompletion>;
   close(): Promise<void>;
@@ -19,7 +19,7 @@ export interface Knowledge {
 export function createKnowledge(parts: {
   readonly files?: DocumentFiles;
   readonly engines: () => readonly Engine[];
-  /** Which is made with what is answered here. */
+  /** Called later: the inventory is created with the result. */
   readonly inventory: () => Inventory;
   readonly now: () => number;
   readonly log: Log;

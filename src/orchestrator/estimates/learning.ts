@@ -10,27 +10,27 @@ import type { MemoryEstimate, ResidentModel } from "../types.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { createHostKeys } from "./host-key.ts";
 
-/** What the formula needs of one model, kept so that a size seen later can be explained. */
+/** The inputs of the formula for one model, kept to derive its compute buffer from sizes reported later. */
 export interface Explained {
   readonly dimensions: ModelDimensions;
   readonly weights: WeightBytes;
   readonly loadFor: (contextTokens: number) => LoadShape;
 }
 
-/** Learns from the sizes that an engine reports; another address is another host, whatever its engine is called. */
+/** Learns from the sizes that engines report. Hosts are told apart by address, not by the id of the engine. */
 export interface Learning {
-  /** Takes up what earlier processes learned; at the first call, the others wait for it. Never rejects. */
+  /** Reads what earlier processes learned, once. Never rejects. */
   ready(): Promise<void>;
-  /** The version that `engine` says it is, asked for once a minute; `unknown` when it doesn't answer. */
+  /** The version of `engine`, requested at most once a minute; `unknown` if it doesn't respond. */
   versionOf(engine: Engine, signal: AbortSignal): Promise<string>;
-  /** What it answered last. */
+  /** The last known version. */
   lastVersion(engine: Engine): string | undefined;
-  /** Whether any size was reported, on whatever version. */
+  /** Whether any size was reported, on any version. */
   hasObserved(engine: Engine): boolean;
   explain(engine: Engine, digest: string, explained: Explained): void;
   observe(engine: Engine, version: string, residents: readonly ResidentModel[]): void;
   calibration(engine: Engine, version: string): ComputeCalibration;
-  /** The size of exactly this load as it was last reported. */
+  /** The size last reported for exactly this load. */
   learned(
     engine: Engine,
     version: string,
@@ -38,7 +38,9 @@ export interface Learning {
     contextTokens: number,
     computed: MemoryEstimate | undefined,
   ): MemoryEstimate | undefined;
-  /** Whether everything that was seen there lay in RAM: then loads are planned there, whatever cards the machine has. */
+  /**
+   * Whether all reported models were entirely in RAM, so that loads are planned in RAM even if the machine has cards.
+   */
   usesNoCards(engine: Engine, version: string): boolean;
 }
 
@@ -52,7 +54,7 @@ interface HostState {
 export function createLearning(now: () => number, kept?: KeptLearning): Learning {
   const hosts = new WeakMap<Engine, HostState>();
   const sizes = createLearnedSizes();
-  /** By host and version, until something new is seen. */
+  /** By host and version; dropped when a new size is observed. */
   let calibrations = new Map<string, ComputeCalibration>();
   const hostKey = createHostKeys();
   let taken: Promise<void> | undefined;
@@ -72,7 +74,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
     if (model === undefined) return undefined;
     const { dimensions, weights } = model;
     const load = model.loadFor(key.contextTokens);
-    // A model that wasn't described when it was seen may load otherwise than the server's others.
+    // The model may have been loaded with other parameters than the server's defaults.
     if (load.parallel !== key.parallel || load.cacheType !== key.cacheType) return undefined;
     return computeObservation(dimensions, load, weights, completeReading(dimensions, load, weights, sizeBytes));
   }
@@ -92,7 +94,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
         const asked: HostState["version"] = { value, atMs: now() };
         if (host.version?.answered !== undefined) asked.answered = host.version.answered;
         host.version = asked;
-        // Nobody is left with a version that wasn't answered.
+        // A failed request is not cached.
         void value.then((answer) => {
           if (answer !== "unknown") asked.answered = answer;
           else if (host.version?.value === value) host.version = undefined;
@@ -115,7 +117,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
         const reading = { ...key, sizeBytes: reportedBytes, vramBytes, ...(compute === undefined ? {} : { compute }) };
         if (!sizes.observe(reading)) continue;
         calibrations = new Map();
-        // What nobody can find again after a restart is not worth keeping.
+        // Without an address and a version it could not be identified after a restart.
         if (engine.address !== undefined && version !== "unknown") kept?.noteSize(reading);
       }
     },
@@ -126,7 +128,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       const server = engine.serverOptions ?? usualOllamaServer;
       const made = calibrate(
         sizes.readings(hostKey(engine), version).flatMap((reading) => {
-          // Seen while the server was set otherwise, or was taken to be.
+          // Observed with other server options.
           if (reading.parallel !== server.parallel || reading.cacheType !== server.cacheType) return [];
           const observed: ComputeObservation | undefined =
             explainedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;

@@ -4,7 +4,7 @@ import { ollamaLoad } from "../memory/ollama-load.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { ModelFacts } from "../types.ts";
 
-/** How an engine would load a model for a context of one conversation; undefined where that isn't known. */
+/** How an engine would load a model for one conversation with this context; undefined if that isn't known. */
 export function loadShapeOf(
   { kind, serverOptions }: Pick<Engine, "kind" | "serverOptions">,
   facts: ModelFacts,

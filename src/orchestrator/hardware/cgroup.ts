@@ -1,22 +1,22 @@
-/** Reads a small text file; undefined when there is none (or it may not be read). */
+/** Reads a small text file; undefined if it doesn't exist or can't be read. */
 export type ReadText = (file: string) => string | undefined;
 
-/** What control groups leave this process. Absent where nothing limits it. */
+/** The limits of this process's control groups; absent where there is no limit. */
 export interface CgroupLimits {
   /** The smallest limit over all nested groups. */
   readonly memoryLimitBytes?: number;
-  /** The least room that any of them leaves: limit − (usage − inactive file cache, which is given back at once). */
+  /** The smallest remaining memory of all groups: limit − (usage − inactive file cache, which is freed on demand). */
   readonly memoryRoomBytes?: number;
-  /** CPU time per time (1.5 = one and a half cores): the smallest quota. */
+  /** The smallest CPU quota, in cores (1.5: one and a half cores). */
   readonly cpuQuota?: number;
 }
 
-/** A group's own folder and those of the groups around it, up to the mount. */
+/** The folder of a group and those of its ancestors, up to the mount. */
 type Hierarchy = readonly string[];
 
 /**
- * The limits of this process's control groups, version 1 and 2, also mixed. Every group on the way up counts: a
- * container without a limit inside a limited pod is limited. Read anew each time; usage changes and processes move.
+ * Reads the limits of this process's control groups, version 1 and 2, also mixed. All ancestors count: a container
+ * without a limit may be inside a limited pod. Not cached, since usage changes and processes move.
  */
 export function readCgroupLimits(read: ReadText): CgroupLimits {
   const own = read("/proc/self/cgroup");
@@ -53,8 +53,8 @@ function hierarchyOf(controller: string, own: string, mounts: string): Hierarchy
   const group = groupPath(controller, own);
   const mount = findMount(controller, mounts);
   if (group === undefined || mount === undefined) return [];
-  // In a container the mount often shows only the container's part of the tree: what lies below its root counts.
-  // A path with `..`, or outside the root, is out of sight: then the mount itself is all we can read.
+  // In a container the mount often shows only a part of the tree: the path is relative to its root.
+  // A path with `..` or outside the root is not accessible: only the mount itself can be read then.
   const isBelow = mount.root === "/" || group === mount.root || group.startsWith(`${mount.root}/`);
   const below = isBelow && !group.includes("..") ? group.slice(mount.root === "/" ? 0 : mount.root.length) : "";
   const names = below.split("/").filter((name) => name !== "");
@@ -95,7 +95,7 @@ interface MemoryGroup {
 }
 
 function memoryV2(folder: string, read: ReadText): MemoryGroup | undefined {
-  // Above memory.high the kernel throttles until the process crawls: as good as a limit.
+  // Above memory.high the kernel throttles the process heavily, which amounts to a limit.
   const limits = [numberIn(read(`${folder}/memory.max`)), numberIn(read(`${folder}/memory.high`))];
   const limitBytes = Math.min(...limits.map((limit) => limit ?? Number.POSITIVE_INFINITY));
   if (!Number.isFinite(limitBytes)) return undefined;
@@ -111,7 +111,7 @@ function memoryV1(folder: string, read: ReadText): MemoryGroup | undefined {
   return { limitBytes, usedBytes: used - statOf(read(`${folder}/memory.stat`), "total_inactive_file") };
 }
 
-/** `200000 100000` is two cores; `max 100000` none. */
+/** `200000 100000` is two cores; `max 100000` is no limit. */
 function quotaV2(folder: string, read: ReadText): number | undefined {
   const [quota, period] = (read(`${folder}/cpu.max`) ?? "").trim().split(/\s+/);
   return quotient(numberIn(quota), numberIn(period));
@@ -125,7 +125,7 @@ function quotient(quota: number | undefined, period: number | undefined): number
   return quota === undefined || period === undefined || period === 0 ? undefined : quota / period;
 }
 
-/** Undefined for `max`, `-1` and anything else that is no limit. */
+/** Undefined for `max`, `-1` and anything else that is not a number. */
 function numberIn(text: string | undefined): number | undefined {
   const trimmed = text?.trim() ?? "";
   return /^\d+$/.test(trimmed) ? Number(trimmed) : undefined;

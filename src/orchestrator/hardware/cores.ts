@@ -3,16 +3,16 @@ import { readCgroupLimits, type ReadText } from "./cgroup.ts";
 export interface CoreFacts {
   readonly platform: NodeJS.Platform;
   readonly architecture: string;
-  /** Logical processors this process may run on (affinity counted). */
+  /** Logical processors that this process may run on, according to its affinity. */
   readonly parallelism: number;
 }
 
 /**
- * Physical cores this process may use, at least 1. Decoding is bound by memory and its threads wait for each other
- * spinning: a second thread on a core, or one more than the quota, makes it slower, not faster.
+ * Number of physical cores that this process may use, at least 1. Decoding is bound by memory bandwidth and its threads
+ * spin-wait for each other: a second thread per core, or more threads than the quota, make it slower.
  *
- * Linux says how many threads share a core. Elsewhere the process can't know without starting a program: ARM has no
- * shared cores, and x86 counts as llama.cpp does it (half of more than four).
+ * Linux reports how many threads share a core. Other systems don't without starting a program: ARM has no shared cores,
+ * and on x86 more than four logical processors count half, as in llama.cpp.
  */
 export function countCores(facts: CoreFacts, read: ReadText): number {
   const { platform, architecture, parallelism } = facts;
@@ -24,7 +24,7 @@ export function countCores(facts: CoreFacts, read: ReadText): number {
   return Math.max(1, Math.floor(Math.min(parallelism / threadsPerCore(read("/proc/cpuinfo")), cpuQuota)));
 }
 
-/** `siblings` ÷ `cpu cores` of the first package; 1 where it isn't said (ARM, some virtual machines). */
+/** `siblings` ÷ `cpu cores` of the first package; 1 if they are missing (ARM, some virtual machines). */
 function threadsPerCore(cpuInfo: string | undefined): number {
   const siblings = Number(/^siblings\s*:\s*(\d+)$/m.exec(cpuInfo ?? "")?.[1] ?? 1);
   const cores = Number(/^cpu cores\s*:\s*(\d+)$/m.exec(cpuInfo ?? "")?.[1] ?? 1);

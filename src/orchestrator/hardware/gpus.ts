@@ -2,24 +2,24 @@ import type { Log } from "../log.ts";
 import type { GpuMemory } from "./probe.ts";
 import type { SystemInformation } from "./system-information.ts";
 
-/** The driver's tools take 0.1–2 s: a running model's share changes slower than that matters. */
+/** Querying the drivers takes 0.1 to 2 s, and free memory changes slowly otherwise. */
 const refreshMs = 10_000;
 const mebibyte = 1024 ** 2;
-/** Display adapters of servers and virtual machines have a few megabytes, and no model runs on them. */
+/** Excludes display adapters of servers and virtual machines, which have a few megabytes. */
 const leastBytes = 512 * mebibyte;
 
-/** Memory of the graphics cards that have their own. */
+/** Reads the memory of dedicated graphics cards. */
 export interface GpuReader {
   /**
-   * As last heard. The answer is immediate, at first empty: asking the drivers goes on beside it, once at a time, and
-   * again after 10 s where there are cards.
+   * The last known values, without waiting; empty at first. Starts a query in the background, one at a time, and again
+   * after 10 s if there are cards.
    */
   last(): readonly GpuMemory[];
-  /** Waits for an answer to a question asked from now on, where cards are known; for `last` after 3 s. Never rejects. */
+  /** Queries the drivers if there are cards; resolves to the last known values after 3 s. Never rejects. */
   fresh(): Promise<readonly GpuMemory[]>;
 }
 
-/** What was loaded or unloaded a moment ago is to show; a driver that hangs must not hold up a plan. */
+/** A plan needs fresh values, but a driver that hangs must not delay it. */
 const freshMs = 3_000;
 
 export function createGpuReader(options: {
@@ -47,7 +47,7 @@ export function createGpuReader(options: {
         };
       });
     } catch (error) {
-      log.warn(`graphics cards unknown: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`hardware: graphics cards can't be queried: ${error instanceof Error ? error.message : String(error)}`);
     } finally {
       asking = undefined;
     }
@@ -61,9 +61,9 @@ export function createGpuReader(options: {
   };
 
   const askFromNowOn = async (): Promise<void> => {
-    // Begun before now, perhaps before what is to show.
+    // A query in progress may have started before the last load or unload.
     await asking;
-    // Another one who waited may have begun it.
+    // Another caller that waited may have started the next one.
     await (asking ?? ask());
   };
 

@@ -1,4 +1,4 @@
-/** What Linux says of the machine's memory. Bytes. */
+/** The machine's memory as reported by Linux, in bytes. */
 export interface MemInfo {
   readonly totalBytes: number;
   readonly availableBytes: number;
@@ -6,7 +6,7 @@ export interface MemInfo {
   readonly swapFreeBytes: number;
 }
 
-/** Reads `/proc/meminfo`; undefined when it has no total (not Linux, or something else under that name). */
+/** Parses `/proc/meminfo`; undefined if it has no total. */
 export function parseMemInfo(text: string): MemInfo | undefined {
   const kib = new Map<string, number>();
   for (const match of text.matchAll(/^(\w+):\s+(\d+) kB$/gm)) kib.set(match[1] ?? "", Number(match[2]));
@@ -14,7 +14,7 @@ export function parseMemInfo(text: string): MemInfo | undefined {
   if (bytes("MemTotal") === 0) return undefined;
   return {
     totalBytes: bytes("MemTotal"),
-    // Kernels before 3.14 don't estimate it; free and cached is what they would start from.
+    // Kernels before 3.14 have no MemAvailable.
     availableBytes: kib.has("MemAvailable") ? bytes("MemAvailable") : bytes("MemFree") + bytes("Cached"),
     swapTotalBytes: bytes("SwapTotal"),
     swapFreeBytes: bytes("SwapFree"),

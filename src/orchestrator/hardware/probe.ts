@@ -7,7 +7,7 @@ export interface MemorySample {
   readonly swapTotalBytes: number;
   readonly swapUsedBytes: number;
   readonly gpus: readonly GpuMemory[];
-  /** Runnable processes of the whole machine per core, over the last minute; absent where the system doesn't tell. */
+  /** Runnable processes of the whole machine per core over the last minute; absent on Windows. */
   readonly loadPerCore?: number;
   /** Milliseconds since the epoch. */
   readonly sampledAtMs: number;
@@ -19,10 +19,10 @@ export interface GpuMemory {
   readonly freeBytes?: number;
 }
 
-/** Measures; never cached longer than 250 ms, because plans are made from it. */
+/** Measures this machine. Samples are cached for at most 250 ms, since plans are made from them. */
 export interface MemoryProbe {
-  /** `maxAgeMs`: 250 unless given; with 0 it is measured anew. */
+  /** `maxAgeMs` defaults to 250; 0 measures again. */
   sample(maxAgeMs?: number): Promise<MemorySample>;
-  /** Physical cores this process may use (cgroup quota and affinity counted), at least 1. */
+  /** Number of physical cores that this process may use, limited by cgroup quota and affinity; at least 1. */
   cores(): number;
 }

@@ -1,4 +1,6 @@
-/** The part of the package `systeminformation` that we use, as it answers: sizes of `mem` in bytes, of `graphics` in MiB. */
+/**
+ * The part of the package `systeminformation` that is used. Sizes of `mem` are in bytes, those of `graphics` in MiB.
+ */
 export interface SystemInformation {
   mem(): Promise<{
     readonly total: number;
@@ -11,7 +13,7 @@ export interface SystemInformation {
       readonly model: string;
       readonly name?: string;
       readonly vram: number | null;
-      /** Borrowed from the main memory: no capacity of its own. */
+      /** Whether the memory is shared with main memory. */
       readonly vramDynamic: boolean;
       readonly memoryTotal?: number;
       readonly memoryFree?: number;
@@ -19,7 +21,7 @@ export interface SystemInformation {
   }>;
 }
 
-/** 15 ms to import and it starts programs: only when first needed. */
+/** Imported on first use: the import takes 15 ms, and the package starts programs. */
 export async function importSystemInformation(): Promise<SystemInformation> {
   const { default: systemInformation } = await import("systeminformation");
   return systemInformation;

@@ -8,7 +8,7 @@ import { parseMemInfo } from "./meminfo.ts";
 import type { MemoryProbe, MemorySample } from "./probe.ts";
 import { importSystemInformation, type SystemInformation } from "./system-information.ts";
 
-/** Everything that the probe asks of the system; each has its real default. */
+/** The system interfaces of the probe; defaults are the real ones. */
 export interface SystemProbeOptions {
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
@@ -23,13 +23,13 @@ export interface SystemProbeOptions {
 type Reading = Pick<MemorySample, "totalBytes" | "availableBytes" | "swapTotalBytes" | "swapUsedBytes">;
 
 const cacheMs = 250;
-/** Bounds `mem()` of systeminformation, which starts programs on macOS and Windows. */
+/** Timeout of `mem()` of systeminformation, which starts programs on macOS and Windows. */
 const systemInformationMs = 3000;
 
 /**
- * Measures this machine. Available memory is `/proc/meminfo`'s on Linux, `vm_stat`'s on macOS, the system call's on
- * Windows, and never more than control groups leave. Calls within 250 ms share a sample. Graphics cards are asked
- * in the background: the first samples don't have them. Never rejects.
+ * Measures this machine. Available memory is taken from `/proc/meminfo` on Linux, `vm_stat` on macOS and a system call
+ * on Windows, and is at most what control groups leave. Calls within 250 ms share a sample. Graphics cards are queried
+ * in the background: the first samples don't contain them. Never rejects.
  */
 export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe {
   const {
@@ -54,13 +54,13 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
       const memory = await within(systemInformationMs, (async () => (await load()).mem())());
       return {
         totalBytes: bare.totalBytes,
-        // Windows' own figure is exact and fresh; macOS' counts neither inactive nor purgeable pages.
+        // `freemem` is exact on Windows; on macOS it omits inactive and purgeable pages.
         availableBytes: platform === "win32" ? bare.availableBytes : memory.available,
         swapTotalBytes: memory.swaptotal,
         swapUsedBytes: memory.swapused,
       };
     } catch (error) {
-      log.warn(`memory measured without swap: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`hardware: memory measured without swap: ${error instanceof Error ? error.message : String(error)}`);
       return bare;
     }
   };
@@ -87,7 +87,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
     };
   };
 
-  /** Both figures are the machine's, also in a container; Windows answers zeros. */
+  /** Both values are those of the machine, even in a container; Windows returns zeros. */
   const loadOf = (): Pick<MemorySample, "loadPerCore"> => {
     const cores = system.cpus().length;
     return platform === "win32" || cores === 0 ? {} : { loadPerCore: (system.loadavg()[0] ?? 0) / cores };
@@ -96,7 +96,7 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
   let latest: { readonly sample: Promise<MemorySample>; readonly atMs: number } | undefined;
   return {
     sample(maxAgeMs = cacheMs) {
-      // The absolute difference: a clock that was set back must not freeze the sample.
+      // Absolute, so that a clock that was set back doesn't freeze the sample.
       const isFresh = latest !== undefined && maxAgeMs > 0 && Math.abs(now() - latest.atMs) <= maxAgeMs;
       if (latest === undefined || !isFresh) latest = { sample: measure(maxAgeMs === 0), atMs: now() };
       return latest.sample;
@@ -109,7 +109,7 @@ const readText: ReadText = (file) => {
   try {
     return readFileSync(file, "utf8");
   } catch {
-    // Missing or forbidden: both mean that this source says nothing, and there are others.
+    // Missing or not readable: other sources are used.
     return undefined;
   }
 };

@@ -8,9 +8,8 @@ import type { ModelFacts, ResidentModel } from "../types.ts";
 import type { Inventory } from "./inventory.ts";
 
 /**
- * Mends the sizes that Ollama reports of models with two caches, of which it counts one (`completeReading`): whoever
- * plans, evicts, caps or shows what is in memory gets the whole. The facts of a model are asked for once; one that can't
- * be described keeps the size that was reported.
+ * Corrects the sizes that Ollama reports for models with two caches, of which it counts only one (`completeReading`).
+ * The facts of a model are requested once; if that fails, the reported size is used.
  */
 export function createSizeCompletion(
   inventory: () => Pick<Inventory, "facts" | "knownFacts">,
@@ -26,7 +25,7 @@ export function createSizeCompletion(
     try {
       return await inventory().facts(where, signal);
     } catch {
-      // Deleted while it is loaded, most likely: asking at every look would change nothing.
+      // Most likely deleted while loaded: not requested again.
       undescribed.add(key);
       return undefined;
     }
@@ -36,7 +35,7 @@ export function createSizeCompletion(
     if (engine.kind !== "ollama") return residents;
     return await Promise.all(
       residents.map(async (resident) =>
-        // Without a digest its facts might be those of other weights.
+        // Without a digest, the facts may be those of other weights.
         resident.digest === undefined ? resident : completed(engine, await factsOf(engine, resident), resident),
       ),
     );

@@ -1,7 +1,7 @@
 import type { Change } from "../facade.ts";
 import type { InstalledModel, ResidentModel } from "../types.ts";
 
-/** What came of a new list of an engine's models: nothing, other weights under the same names, or other names. */
+/** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
 export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Change[] {
   const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
   const contents = (models: readonly InstalledModel[]) =>
@@ -10,12 +10,12 @@ export function listChange(before: readonly InstalledModel[], after: readonly In
   return [{ kind: "models", isListChanged: names(before) !== names(after) }];
 }
 
-/** A process's memory is another with every answer: smaller differences are not reported. */
+/** Smaller differences are not reported: the memory of a process changes with every answer. */
 const notableBytes = 16 * 1024 ** 2;
 
 /**
- * What came of a new look at what an engine has in memory; when it will expire is no change. How large each is concerns
- * the memory alone.
+ * The changes between two polls of an engine's loaded models. Expiries are ignored; a changed size is a change of the
+ * memory only.
  */
 export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Change[] {
   const loads = (models: readonly ResidentModel[]) =>
@@ -26,7 +26,7 @@ export function residencyChanges(before: readonly ResidentModel[], after: readon
   return sizes(before) === sizes(after) ? [] : [{ kind: "memory" }];
 }
 
-/** Equal for the same members in whatever order. */
+/** Independent of the order of the members. */
 function signature(members: readonly unknown[]): string {
   return members
     .map((member) => JSON.stringify(member))

@@ -1,8 +1,8 @@
 import type { Engine } from "../engines/engine.ts";
 
 /**
- * Names what an engine's models run on, over restarts: by kind and address, because ids are counted anew when a server
- * goes from `providers.ollama.hosts`. Undefined without an address: it isn't found again.
+ * Identifies an engine across restarts by kind and address: its id may change when `providers.ollama.hosts` does.
+ * Undefined without an address.
  */
 export function engineKey({ kind, address }: Pick<Engine, "kind" | "address">): string | undefined {
   return address === undefined ? undefined : `${kind} ${address}`;

@@ -1,17 +1,19 @@
 import type { Engine } from "../engines/engine.ts";
 import type { Log } from "../log.ts";
 
-/** The engines that are asked, and those whose settings changed and that only end what was under way. */
+/**
+ * The engines in use, and those that were replaced after a change of settings and only finish their active requests.
+ */
 export interface EngineSet {
-  /** In the order in which they are preferred. */
+  /** In order of preference. */
   current(): readonly Engine[];
   leaving(): readonly Engine[];
   /**
-   * From here on `next` are asked. Those that are not among them are closed when `drain` has resolved for them; the
-   * answer names them. Whoever holds one may go on using it until then.
+   * Uses `next` from now on. Returns the replaced engines; each is closed when `drain` has resolved for it, and can be
+   * used until then.
    */
   replace(next: readonly Engine[], drain: (engine: Engine) => Promise<void>): readonly Engine[];
-  /** Closes all of them, those that leave too. */
+  /** Closes all engines, including replaced ones. */
   close(): Promise<void>;
 }
 
@@ -23,7 +25,7 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
     try {
       await drain(engine);
     } catch (error) {
-      log.warn(`${engine.id}, which was replaced: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`engines: ${engine.id} was replaced: ${error instanceof Error ? error.message : String(error)}`);
     }
     await close(engine);
     leaving.delete(engine);
@@ -33,7 +35,7 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
     try {
       await engine.close();
     } catch (error) {
-      log.warn(`closing ${engine.id}: ${error instanceof Error ? error.message : String(error)}`);
+      log.warn(`engines: closing ${engine.id}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 

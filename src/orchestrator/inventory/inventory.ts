@@ -13,95 +13,99 @@ import { unknownModel } from "./unknown-model.ts";
 import { listChange, residencyChanges } from "./differences.ts";
 
 export interface Inventory {
-  /** As configured now: others after a change of their settings. */
+  /** The engines that are configured now. */
   readonly engines: readonly Engine[];
-  /** All lists, none older than `maxAgeMs`; an engine that doesn't answer within 2 s gives its last list. */
+  /**
+   * The lists of all engines, at most `maxAgeMs` old; the last known one for an engine that doesn't respond within 2 s.
+   */
   lists(maxAgeMs: number): Promise<readonly EngineModels[]>;
-  /** The lists as they are, refreshed behind the caller's back when older than a few seconds. */
+  /** The cached lists, refreshed in the background if they are older than a few seconds. */
   recentLists(): Promise<readonly EngineModels[]>;
-  /** Every model once: where it is loaded, else at the first engine that holds it and answers. */
+  /** Every model once: at the engine where it is loaded, else at the first one that holds it and responds. */
   uniqueModels(lists: readonly EngineModels[]): Promise<readonly LocatedModel[]>;
-  /** Facts of one model, remembered by its digest; a file that can't be read, for a minute. Throws what `Engine.describe` throws. */
+  /**
+   * Facts of a model, cached by digest; the error of an unreadable file, for a minute. Throws what `Engine.describe`
+   * throws.
+   */
   facts(where: ModelReference, signal: AbortSignal): Promise<ModelFacts>;
-  /** Those of `facts`, where they are known already. */
+  /** The cached facts of a model, if any. */
   knownFacts(where: ModelReference): ModelFacts | undefined;
-  /** What an engine has in memory, at most `maxAgeMs` old; empty where residency is not ours to see. */
+  /** The loaded models of an engine, at most `maxAgeMs` old; empty for engines without residency. */
   resident(engine: Engine, maxAgeMs: number): Promise<readonly ResidentModel[]>;
   /**
-   * What answers for the model without a load, as seen at most `maxAgeMs` ago: it has another name where that one shares
-   * its process (`Runners`). What it takes to know that is asked of the engine once.
+   * The loaded model that serves the given one, at most `maxAgeMs` old. It may have another name that shares the
+   * process (`Runners`); the facts needed to find it are requested once.
    */
   residentOf(located: LocatedModel, maxAgeMs: number): Promise<ResidentModel | undefined>;
-  /** Whether there is one. */
+  /** Whether `residentOf` finds one. */
   isLoaded(located: LocatedModel, maxAgeMs: number): Promise<boolean>;
-  /** As far as models were described. */
+  /** Based on the facts that were requested so far. */
   readonly runners: Omit<Runners, "note">;
-  /** `modelId` of a listed model, taken apart once. */
+  /** `modelId` of a listed model; cached. */
   idOf(located: LocatedModel): string;
-  /** After a sign that the engine is not as remembered: it did not answer, or misses a model. */
+  /** Drops the cached data of an engine that did not respond or lacks a listed model. */
   forget(engine: Engine): void;
-  /** After a pull or a delete: engines may read the same files, so every list is fetched anew. */
+  /** Drops the cached data of all engines after a pull or a delete: engines may share files. */
   forgetAll(): void;
   forgetResidency(engine: Engine): void;
-  /** Whether the last look at what it has in memory failed. */
+  /** Whether the last poll of its loaded models failed. */
   isUnresponsive(engine: Engine): boolean;
-  /** Its models as they were listed last; nothing is waited for. */
+  /** Its last known list, without waiting. */
   lastList(engine: Engine): readonly InstalledModel[];
-  /** What the engine had in memory when it was last looked at; nothing is waited for. */
+  /** Its last known loaded models, without waiting. */
   lastResident(engine: Engine): readonly ResidentModel[];
   /**
-   * The model at every engine that holds it, in the engines' configured order; one where it is loaded comes first, those of
-   * engines that don't answer come last.
-   * Throws `UnknownModel` with the nearest names.
+   * The model at every engine that holds it, in the configured order of the engines; engines where it is loaded come
+   * first, unresponsive ones last. Throws `UnknownModel` with the nearest names.
    */
   locate(name: string, engineId?: string): Promise<readonly LocatedModel[]>;
 }
 
-/** A list older than this is fetched again, behind the caller's back. */
+/** Cached data older than this is refreshed in the background. */
 const freshMs = 5_000;
 const listPatienceMs = 2_000;
 
 interface Remembered<Value> {
   value: Value;
-  /** Somebody was shown `value`, be it empty because nothing was fetched yet: from here on a change is news. */
+  /** Whether `value` was returned, even if it was still empty: from then on changes are published. */
   isShown: boolean;
   atMs: number;
   failure: { sinceMs: number; message: string } | undefined;
-  /** The fetch under way, and the epoch it began in: what it brings is old news once the epoch has moved on. */
+  /** The fetch in progress and its epoch: its result is outdated if the epoch has advanced. */
   pending: { readonly epoch: number; readonly sinceMs: number; readonly done: Promise<void> } | undefined;
   epoch: number;
 }
 
 type Cache<Value> = WeakMap<Engine, Remembered<Value>>;
 
-/** Where a remembered value comes from, and what its changes mean to those who watch. */
+/** How a cached value is fetched, and which changes to publish when it differs. */
 interface Source<Value> {
   readonly fetch: () => Promise<Value>;
   readonly differences: (before: Value, after: Value) => readonly Change[];
 }
 
-/** What is shown of models is other than before: an engine went down or came back. */
+/** Published when an engine became unreachable or reachable again. */
 const modelsChange: Change = { kind: "models", isListChanged: false };
 
 export function createInventory(world: {
   readonly engines: () => readonly Engine[];
   readonly now: () => number;
   readonly log: Log;
-  /** Ends background work at close. */
+  /** Aborts background work at close. */
   readonly signal: AbortSignal;
-  /** Why an engine that answers is taken to give no tokens, in a sentence. */
+  /** Why a responding engine is considered stuck, in one sentence. */
   readonly stuck?: (engine: Engine) => string | undefined;
-  /** Mends what an engine says of sizes in memory; the facts of those models may be asked for. */
+  /** Corrects the reported sizes of loaded models; may request their facts. */
   readonly completed?: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
-  /** Told what differs between one look at an engine and the next. */
+  /** Gets the changes between two polls of an engine. */
   readonly changes: Pick<Changes, "publish" | "isHeard">;
 }): Inventory {
   const { engines, now, log, changes } = world;
-  // By engine, not by its id: the one at another address has other models, and goes when its engine does.
+  // Keyed by engine, not by its id, which may move to another address.
   const listCache: Cache<readonly InstalledModel[]> = new WeakMap();
   const residencyCache: Cache<readonly ResidentModel[]> = new WeakMap();
 
-  /** The absolute difference: a clock that was set back must not keep anything fresh. */
+  /** Absolute, so that a clock that was set back doesn't keep data fresh. */
   const ageMs = (atMs: number): number => Math.abs(now() - atMs);
   const runners = createRunners();
   const facts = createKnownFacts(runners, now, ageMs);
@@ -122,13 +126,13 @@ export function createInventory(world: {
     return entry;
   }
 
-  /** One fetch at a time per engine; callers that come meanwhile share it. */
+  /** One fetch at a time per engine, which concurrent callers share. */
   function refresh<Value>(entry: Remembered<Value>, engine: Engine, source: Source<Value>): Promise<void> {
     const { epoch } = entry;
     if (entry.pending?.epoch === epoch) return entry.pending.done;
     const done = source.fetch().then(
       (value) => {
-        // Dropped meanwhile: who waits for this wants what is true after that.
+        // Dropped meanwhile: callers need data from after that.
         if (entry.epoch !== epoch) return refresh(entry, engine, source);
         const before = entry.value;
         const wasDown = entry.failure !== undefined;
@@ -144,7 +148,7 @@ export function createInventory(world: {
         const message = error instanceof Error ? error.message : String(error);
         if (entry.failure === undefined && entry.isShown) tell([modelsChange]);
         entry.failure ??= { sinceMs: now(), message };
-        if (!(error instanceof OrchestratorError)) log.warn(`${engine.id}: ${message}`);
+        if (!(error instanceof OrchestratorError)) log.warn(`engines: ${engine.id}: ${message}`);
         settle();
         return undefined;
       },
@@ -157,7 +161,7 @@ export function createInventory(world: {
     return done;
   }
 
-  /** As `refresh`, but an engine that hangs is waited for once, not by every call. */
+  /** Like `refresh`, but the patience for a hanging engine counts from the start of the fetch, not per call. */
   function refreshPatiently<Value>(entry: Remembered<Value>, engine: Engine, source: Source<Value>): Promise<void> {
     const done = refresh(entry, engine, source);
     const waitedMs = ageMs(entry.pending?.sinceMs ?? now());
@@ -187,7 +191,7 @@ export function createInventory(world: {
 
   const refreshList = (engine: Engine) => refresh(remembered(listCache, engine, []), engine, listSource(engine));
 
-  /** Those who watch are told what came of it although nobody asks. */
+  /** Fetches again so that subscribers get the changes. */
   function lookAgain(engine: Engine): void {
     if (!changes.isHeard() || world.signal.aborted) return;
     void refreshList(engine);
@@ -209,7 +213,7 @@ export function createInventory(world: {
     const waiting = entry.atMs === Number.NEGATIVE_INFINITY && entry.pending !== undefined;
     if (waiting) {
       entry.isShown = true;
-      const message = `${engine.id} did not answer within ${listPatienceMs / 1000} s`;
+      const message = `${engine.id} did not respond within ${listPatienceMs / 1000} s`;
       return { engine, models: entry.value, staleSince: new Date(now()).toISOString(), message };
     }
     const stuck = world.stuck?.(engine);
@@ -249,11 +253,11 @@ export function createInventory(world: {
     const entryAgeMs = ageMs(entry.atMs);
     if (entryAgeMs > maxAgeMs) await refreshPatiently(entry, engine, source);
     else if (entryAgeMs > freshMs) void refresh(entry, engine, source);
-    // An engine that doesn't answer holds nothing that could be used or evicted.
+    // The models of an unresponsive engine can't be used or evicted.
     return entry.failure === undefined ? entry.value : [];
   }
 
-  /** Every choice of a model looks at all of them: taking a hundred names apart anew would cost it a millisecond. */
+  /** Cached: parsing a hundred names for each choice of a model would take a millisecond. */
   const keys = new WeakMap<InstalledModel | ResidentModel, string>();
   function keyOf(model: InstalledModel | ResidentModel): string {
     const known = keys.get(model) ?? modelId("", model.name);
@@ -298,14 +302,14 @@ export function createInventory(world: {
         .flatMap(({ engine, models }) =>
           models.filter((model) => sameModel(model.name, name)).map((model) => ({ engine, model })),
         );
-    // Not in the remembered lists: another program may have pulled it since.
+    // If it isn't in the cached lists, another program may have pulled it since.
     let found = find(await recentLists());
     if (found.length === 0) found = find(await lists(0));
     if (found.length === 0) throw unknownModel(name, await recentLists(), engineId);
     return inOrderOfUse(found);
   }
 
-  /** Loaded first, engines that don't answer last; otherwise the engines' configured order stays. */
+  /** Loaded first, unresponsive engines last, otherwise in the configured order. */
   async function inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
     const ranked = await Promise.all(
       held.map(async (located) => {

@@ -4,25 +4,25 @@ import type { ModelFacts } from "../types.ts";
 import type { ModelReference } from "./located-model.ts";
 import type { Runners } from "./runners.ts";
 
-/** What engines said of their models, remembered; see `Inventory.facts`. */
+/** A cache of model facts; see `Inventory.facts`. */
 export interface KnownFacts {
   of(where: ModelReference, signal: AbortSignal): Promise<ModelFacts>;
-  /** Without asking. */
+  /** Cached facts only. */
   known(where: ModelReference): ModelFacts | undefined;
-  /** What could not be read may be readable now. */
+  /** Drops cached errors: the files may be readable now. */
   forgetUnreadable(): void;
 }
 
-/** A file that could not be read is left alone for so long: every choice of a model asks for the facts of all. */
+/** How long the error of an unreadable file is cached: every choice of a model requests the facts of all. */
 const unreadableMs = 60_000;
 
 /**
- * Of all facts together, as JSON: a model's have some 2,000 characters, and a hostile engine's as many as it likes. What
- * is forgotten is asked for anew.
+ * Maximum size of all cached facts as JSON: those of a model have about 2,000 characters, but a hostile engine may send
+ * any amount. Dropped facts are requested again.
  */
 const maxCharacters = 8 * 1024 ** 2;
 
-/** `ageMs`: since a time, never negative. */
+/** `ageMs`: milliseconds since a time, never negative. */
 export function createKnownFacts(
   runners: Pick<Runners, "note">,
   now: () => number,
@@ -36,7 +36,7 @@ export function createKnownFacts(
       const key = keyOf(where);
       const known = facts.get(key);
       if (known !== undefined) {
-        // The same weights may be back under a name that was forgotten.
+        // The name may have been forgotten by the runners since.
         runners.note(engine, model.name, known);
         return known;
       }
@@ -58,6 +58,6 @@ export function createKnownFacts(
 }
 
 function keyOf({ engine, model }: ModelReference): string {
-  // The embedded engine's digest is that of the weights: a model that was made anew of the same ones has another time.
+  // The embedded engine's digest covers only the weights: a model recreated from the same weights has another time.
   return `${engine.id}/${model.name}/${model.digest ?? ""}/${model.modifiedAt ?? ""}`;
 }

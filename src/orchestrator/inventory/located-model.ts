@@ -1,13 +1,15 @@
 import type { Engine } from "../engines/engine.ts";
 import type { InstalledModel } from "../types.ts";
 
-/** What one engine holds, as far as known. */
+/** The known models of one engine. */
 export interface EngineModels {
   readonly engine: Engine;
   readonly models: readonly InstalledModel[];
-  /** ISO 8601; set while the engine does not answer and `models` is remembered (or, never seen, empty). */
+  /**
+   * ISO 8601; set while the engine does not respond and `models` is the last known list (or empty if there is none).
+   */
   readonly staleSince?: string;
-  /** Why it does not answer, or, without `staleSince`, why it is not to be asked for tokens. */
+  /** Why it does not respond, or, without `staleSince`, why it is considered stuck. */
   readonly message?: string;
 }
 
@@ -17,12 +19,15 @@ export interface LocatedModel {
   readonly model: InstalledModel;
 }
 
-/** A cloud model that its engine only passes on: it can't be loaded. On another machine models do take its memory. */
+/**
+ * Whether the model is a cloud model that its engine only forwards to, and that is never loaded. Models of an engine on
+ * another machine do use that machine's memory.
+ */
 export function takesNoMemory({ engine, model }: LocatedModel): boolean {
   return model.trust === "remote" && (engine.trust === "local" || model.sizeBytes === 0);
 }
 
-/** Which model of which engine. */
+/** Identifies a model of an engine and its version. */
 export interface ModelReference {
   readonly engine: Engine;
   readonly model: Pick<InstalledModel, "name" | "digest" | "modifiedAt">;

@@ -1,6 +1,9 @@
 import { keyOfName } from "../store/model-name.ts";
 
-/** Identifies one model on one engine in queues, ledgers and observations; two spellings of a name give one id. */
+/**
+ * Identifies a model of an engine in queues, reservations and observations; spellings of the same name give the same
+ * id.
+ */
 export function modelId(engineId: string, name: string): string {
   return `${engineId} ${keyOfName(name)}`;
 }

@@ -5,18 +5,18 @@ import type { LocatedModel } from "./located-model.ts";
 import { modelId } from "./model-id.ts";
 
 /**
- * Which names an engine answers with one process. Ollama keeps one per file of weights (`server/sched.go`): a request by
- * another name of the same file is answered by it, or, where adapters or the runner's own options differ, replaces it.
- * The embedded engine keeps one per file of weights and adapters, whatever the options.
+ * Which names an engine serves with one process. Ollama runs one process per file of weights (`server/sched.go`): a
+ * request by another name of the same file is served by it, or replaces it if adapters or runner options differ. The
+ * embedded engine runs one process per file of weights and adapters, regardless of options.
  */
 export interface Runners {
-  /** The engine described the model so. */
+  /** Records the facts of a model. */
   note(engine: Engine, name: string, facts: ModelFacts): void;
-  /** Other weights may carry the name of this `modelId` now, or none. */
+  /** The name of this `modelId` may refer to other weights now, or to none. */
   forget(id: string): void;
-  /** Of a `modelId`: equal for models of which only one can be in memory. Itself where nothing else is known. */
+  /** The slot of a `modelId`: equal for models of which only one can be loaded at a time. The id itself if unknown. */
   slotOf(id: string): string;
-  /** All names known to be answered by the process that answers this one, itself first. */
+  /** All known names that the process of this name serves, this one first. */
   namesOf(engine: Pick<Engine, "id">, name: string): readonly string[];
 }
 
@@ -48,10 +48,10 @@ export function createRunners(): Runners {
   };
 }
 
-/** Options of Ollama's `Runner` that a model can bring along; its context comes with every request. */
+/** Options of Ollama's `Runner` that a model can set; the context is part of every request. */
 const runnerOptions = ["num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread"];
 
-/** Equal for models that one process answers at the same context; undefined where the engine has one for each name. */
+/** Equal for models that one process serves with the same context; undefined if that is unknown. */
 function runnerOf(engine: Pick<Engine, "kind">, facts: ModelFacts | undefined): string | undefined {
   if (facts?.weightsDigest === undefined) return undefined;
   const { weightsDigest, attachedDigests = [], parameters = {} } = facts;
@@ -60,8 +60,8 @@ function runnerOf(engine: Pick<Engine, "kind">, facts: ModelFacts | undefined): 
 }
 
 /**
- * Which of `loaded` answers for the model under another name. Only what looks the same in the engine's list is
- * described, and nothing where `describe` answers undefined.
+ * The model of `loaded` that serves the given one under another name, or undefined. Describes only models that look
+ * alike in the engine's list.
  */
 export async function sharedResident(
   located: LocatedModel,
@@ -72,10 +72,10 @@ export async function sharedResident(
   const { engine, model } = located;
   if (model.digest === undefined) return undefined;
   for (const resident of loaded) {
-    // Without this the name might mean other weights by now.
+    // The digest must match: the name may refer to other weights by now.
     const isIt = ({ name, digest }: InstalledModel) => digest === resident.digest && sameModel(name, resident.name);
     const row = installed.find(isIt);
-    // The embedded engine's digest is that of the weights, which labels of a manifest don't change.
+    // The embedded engine's digest covers only the weights, not the labels of a manifest.
     if (row === undefined || !(row.digest === model.digest || looksAlike(row, model))) continue;
     const wanted = runnerOf(engine, await describe(located));
     if (wanted !== undefined && wanted === runnerOf(engine, await describe({ engine, model: row }))) return resident;

@@ -4,7 +4,7 @@ import type { Inventory } from "../inventory/inventory.ts";
 import { takesNoMemory } from "../inventory/located-model.ts";
 import type { Loader } from "../loading/loader.ts";
 
-/** Background loads (preloads, lost pins): they evict nothing and install nothing. */
+/** Background loads (preloads, lost pins), which evict nothing and install nothing. */
 export interface BackgroundLoader {
   /** Never throws. Without `contextTokens` the model gets the context that a request would give it now. */
   load(
@@ -16,7 +16,7 @@ export interface BackgroundLoader {
 
 export type BackgroundLoadOutcome =
   | { readonly isLoaded: true }
-  /** `isWorthAnotherTry`: its engine doesn't answer yet, or the machine has too much to do. */
+  /** `isWorthAnotherTry`: the engine is unreachable, or the machine is under pressure. */
   | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
 
 const background = { caller: "preload", isBackground: true };
@@ -24,7 +24,7 @@ const background = { caller: "preload", isBackground: true };
 export function createBackgroundLoader(parts: {
   readonly inventory: Pick<Inventory, "locate" | "recentLists">;
   readonly loader: Pick<Loader, "plan" | "load">;
-  /** Context that a model would be loaded with. Throws what `Inventory.locate` throws. */
+  /** The context that a request would load the model with. Throws what `Inventory.locate` throws. */
   readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
   readonly decisions: Decisions;
 }): BackgroundLoader {
@@ -37,18 +37,19 @@ export function createBackgroundLoader(parts: {
       };
       try {
         const [located] = await inventory.locate(name, engineId);
-        if (located === undefined || takesNoMemory(located)) return leftOut("it takes no memory here", engineId ?? "");
+        if (located === undefined || takesNoMemory(located))
+          return leftOut("not loaded: cloud models use no memory here", engineId ?? "");
         const { engine, model } = located;
         const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
         const plan = await loader.plan(located, contextTokens, signal, 0);
         if (plan.isLoaded) return { isLoaded: true };
         if (!plan.fits || plan.evict.length > 0) {
           const what = plan.fits
-            ? `others would have to go for it: ${plan.evict.map((each) => each.name).join(", ")}`
+            ? `it would evict ${plan.evict.map((each) => each.name).join(", ")}`
             : "it does not fit now";
           return leftOut(`not loaded: ${what}`, engine.id);
         }
-        // Swapping, or with more work than cores: requests come first.
+        // The machine is swapping or its CPU is busy: requests go first.
         if (plan.warnings !== undefined) return leftOut(`not loaded yet: ${plan.warnings.join("; ")}`, engine.id, true);
         decisions.note({
           kind: "preload",
@@ -61,7 +62,7 @@ export function createBackgroundLoader(parts: {
         return { isLoaded: true };
       } catch (error) {
         if (!(error instanceof OrchestratorError)) throw error;
-        // Not known of an engine whose list could not be read: it may hold it all the same.
+        // An engine whose list could not be read may still hold the model.
         const lists = await inventory.recentLists();
         const isUnresponsive = lists.some(
           ({ engine, message }) => message !== undefined && (engineId ?? engine.id) === engine.id,

@@ -16,13 +16,13 @@ import type { Log } from "../log.ts";
 /** Background maintenance of loaded models, and health checks of their engines. */
 export interface Lifecycle {
   readonly liveness: Liveness;
-  /** Takes over what an earlier daemon left in memory, then preloads; after a safe start nothing is. Never throws. */
+  /** Takes over the models that an earlier daemon left loaded, then preloads, except in a safe start. Never throws. */
   start(isSafeStart: boolean): Promise<void>;
   /** A model of ours may have been loaded, or its keep-alive changed. */
   changed(): void;
-  /** After a sleep, before anything expires. Never throws. */
+  /** Call after a sleep, before keep-alives are checked. Never throws. */
   wokeUp(): Promise<void>;
-  /** A sentence each, for `system_status`. */
+  /** One sentence each, for the status. */
   problems(): readonly string[];
   close(): Promise<void>;
 }
@@ -38,7 +38,7 @@ export function createLifecycle(parts: {
   readonly now: () => number;
   readonly log: Log;
   readonly statusChanged: () => void;
-  /** Ends everything of it. */
+  /** Aborts all background work. */
   readonly signal: AbortSignal;
 }): Lifecycle {
   const { inventory, loader, settings, timers, signal } = parts;

@@ -13,13 +13,13 @@ import type { BackgroundLoader } from "./background-loader.ts";
 export interface LostPins {
   /** The engine did not respond to this poll. */
   wasUnresponsive(engine: Engine): void;
-  /** Compares what the engine has in memory; reloads what it lost in a restart. Never throws. */
+  /** Finds pinned models that are no longer loaded; reloads those that a restart of the engine lost. Never throws. */
   check(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
-  /** Whether a poll saw the model while it was pinned: only then is it missed. */
+  /** Whether a poll found the model while it was pinned; only then its loss is noticed. */
   hasSeen(engine: Engine, name: string): boolean;
-  /** Whether a pinned model is, or should be, in its memory. */
+  /** Whether the engine holds, or should hold, a pinned model. */
   isExpecting(engine: Engine): boolean;
-  /** A sentence for each that is gone. */
+  /** One sentence for each lost model. */
   problems(): readonly string[];
 }
 
@@ -35,15 +35,15 @@ interface EngineState {
   readonly restoredAtMs: Map<string, number>;
 }
 
-/** A model that is lost again so soon may be what ends its engine. */
+/** A model that is lost again within this time may be what crashes its engine. */
 const againMs = 10 * 60_000;
 
 /**
- * | a pinned model is gone, and                          | then                                                      |
- * |------------------------------------------------------|-----------------------------------------------------------|
- * | its engine did not respond, or has nothing in memory | it was restarted: reloaded, if that evicts nothing        |
- * | the same again within ten minutes                    | reported; its next use loads it                           |
- * | its engine has other models in memory                | another program displaced it: reported, and not reloaded |
+ * | a pinned model is no longer loaded, and              | then                                                       |
+ * |------------------------------------------------------|------------------------------------------------------------|
+ * | its engine did not respond, or has nothing in memory | the engine was restarted: reloaded, if that evicts nothing |
+ * | the same again within ten minutes                    | reported; its next use loads it                            |
+ * | its engine has other models in memory                | another program displaced it: reported, and not reloaded   |
  */
 export function createLostPins(parts: {
   readonly inventory: Inventory;
@@ -68,8 +68,13 @@ export function createLostPins(parts: {
 
   function report(engine: Engine, { name }: Pin, why: string): void {
     stateOf(engine).missing.set(keyOfName(name), { name, why });
-    decisions.note({ kind: "touch", model: name, engine: engine.id, steps: [`${name} is pinned and gone: ${why}`] });
-    log.warn(`${name} is pinned and not in memory any more: ${why}`);
+    decisions.note({
+      kind: "touch",
+      model: name,
+      engine: engine.id,
+      steps: [`${name} is pinned and no longer loaded: ${why}`],
+    });
+    log.warn(`pins: ${name} is no longer loaded: ${why}`);
   }
 
   async function restore(engine: Engine, pin: Pin, signal: AbortSignal): Promise<void> {
@@ -79,12 +84,13 @@ export function createLostPins(parts: {
     if (lastMs !== undefined && now() - lastMs < againMs) {
       return report(engine, pin, `${engine.id} lost it again within ${againMs / 60_000} minutes`);
     }
-    const because = `${engine.id} was restarted or emptied, and ${pin.name} is pinned`;
+    const because = `${engine.id} was restarted or unloaded all models, and ${pin.name} is pinned`;
     const outcome = await parts.backgroundLoader.load(pin.name, { because, engineId: engine.id, ...pin }, signal);
     if (outcome.isLoaded) state.restoredAtMs.set(key, now());
-    else if (!outcome.isWorthAnotherTry) report(engine, pin, `${engine.id} was restarted or emptied; ${outcome.why}`);
+    else if (!outcome.isWorthAnotherTry)
+      report(engine, pin, `${engine.id} was restarted or unloaded all models; ${outcome.why}`);
     else {
-      // Still starting, or the machine has too much to do: tried again at the next poll.
+      // The engine is still starting, or the machine is under pressure: tried again at the next poll.
       state.missing.set(key, { name: pin.name, why: outcome.why });
       state.seen.set(key, pin);
       state.wasUnresponsive = true;
@@ -114,7 +120,7 @@ export function createLostPins(parts: {
         state.seen.delete(key);
         if (!loader.isPinned(pin.name)) continue;
         if (wasRestarted) await restore(engine, pin, signal);
-        else report(engine, pin, `${engine.id} let it go for another program; its next use loads it again`);
+        else report(engine, pin, `${engine.id} evicted it for another program; its next use loads it again`);
       }
     },
     hasSeen: (engine, name) => stateOf(engine).seen.has(keyOfName(name)),

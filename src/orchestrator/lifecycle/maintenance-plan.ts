@@ -1,12 +1,12 @@
 import { isForever } from "../loading/expiry.ts";
 
-/** A model in an engine's memory, as background maintenance sees it. */
+/** A loaded model, as input of `planMaintenance`. */
 export interface MaintainedModel {
   readonly name: string;
-  /** As the engine says; undefined where it doesn't. */
+  /** As reported by the engine; undefined if it doesn't report one. */
   readonly expiresAtMs: number | undefined;
   readonly isPinned: boolean;
-  /** Answering, loading or on its way out: left alone. */
+  /** Answering, loading or being evicted: not touched. */
   readonly isBusy: boolean;
   /** Loaded by this program, and no other program uses it. */
   readonly isOurs: boolean;
@@ -16,18 +16,18 @@ export interface MaintainedModel {
 }
 
 export interface MaintenancePlan {
-  /** Pinned ones whose keep-alive is renewed. `isLosing`: their engine would unload them. */
+  /** Pinned models whose keep-alive is renewed. `isLosing`: the engine would unload it otherwise. */
   readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
-  /** Models whose keep-alive has expired, but that their engine still holds. */
+  /** Models that their engine still holds after their keep-alive has ended. */
   readonly expire: readonly string[];
 }
 
-/** An engine unloads by itself at about the same moment. */
+/** Time for the engine to unload the model by itself. */
 const graceMs = 30_000;
 
 /**
- * Which keep-alives to renew, and which models to unload. Pure. `awakeSinceMs`: time asleep is not idle time, so only
- * the time since the last wake-up counts.
+ * Which keep-alives to renew and which models to unload. Pure. Time asleep is not idle time: only the time since
+ * `awakeSinceMs`, the last wake-up, counts.
  */
 export function planMaintenance(
   models: readonly MaintainedModel[],
@@ -53,8 +53,8 @@ const longestTouchMs = 5 * 60_000;
 const shortestTouchMs = 30_000;
 
 /**
- * Milliseconds between two touches of a pinned model: a third of the time that models stay without use, so that two
- * touches may fail; between half a minute and five. `timeoutSeconds`: `model.keepAlive.timeout`; negative: for ever.
+ * Milliseconds between two touches of a pinned model: a third of the keep-alive, so that two touches may fail, but
+ * between 30 seconds and 5 minutes. `timeoutSeconds`: `model.keepAlive.timeout`; negative: never unloaded.
  */
 export function touchIntervalMs(timeoutSeconds: number): number {
   if (timeoutSeconds < 0) return longestTouchMs;

@@ -13,28 +13,28 @@ import { planMaintenance, type MaintainedModel, touchIntervalMs } from "./mainte
 import type { Loader } from "../loading/loader.ts";
 import type { LostPins } from "./lost-pins.ts";
 
-/** Background maintenance of loaded models: polls the engines while a model of ours is in memory. */
+/** Background maintenance of loaded models: polls the engines while a model of ours is loaded. */
 export interface Maintenance {
-  /** Something of ours may be in memory now. */
+  /** A model of ours may have been loaded: starts polling. */
   begin(): void;
   /** Polls all engines once, now. Never throws. */
   poll(): Promise<void>;
-  /** The machine slept: nothing has grown idle meanwhile. */
+  /** The machine slept: that time doesn't count as idle. */
   wokeUp(): void;
   close(): void;
 }
 
 const pollIntervalMs = 20_000;
-/** A model that was just loaded is about to be used. */
+/** Delay of the first poll: a model that was just loaded is about to be used. */
 const firstPollMs = 2_000;
-/** Engines unload a little after the end of a keep-alive. */
+/** Engines unload models slightly after the end of their keep-alive. */
 const endSlackMs = 1_000;
-/** So late a timer means that the machine slept; nobody may have told yet. */
+/** A timer this late means that the machine slept, even if `wokeUp` was not called yet. */
 const sleepGapMs = 30_000;
 
 /**
- * Renews the keep-alive of pinned models, unloads what an engine should have unloaded, and notices what other programs
- * do to our models. Touches only models in memory: a touch must load nothing.
+ * Renews the keep-alive of pinned models, unloads models that their engine should have unloaded, and detects what other
+ * programs do to our models. Touches only loaded models, so that a touch never loads one.
  */
 export function createMaintenance(parts: {
   readonly inventory: Inventory;
@@ -48,7 +48,7 @@ export function createMaintenance(parts: {
   readonly log: Log;
   /** A poll has ended. */
   readonly polled: () => void;
-  /** Asks the engines whether they are alive, before anything expires. */
+  /** Checks the engines, before keep-alives are. */
   readonly afterSleep: () => Promise<void>;
   readonly signal: AbortSignal;
 }): Maintenance {
@@ -58,7 +58,7 @@ export function createMaintenance(parts: {
   let awakeSinceMs = now();
   let wasDueAtMs: number | undefined;
   let polling: Promise<void> | undefined;
-  /** Pinned models that another program loaded are touched too. */
+  /** Includes pinned models that another program loaded. */
   const touchedAtMs = new Map<string, number>();
 
   function schedule(delayMs: number): void {
@@ -106,7 +106,7 @@ export function createMaintenance(parts: {
       owned.forget(engine, name);
     }
     await lost.check(engine, resident, signal);
-    // The embedded engine's children serve only us, and it tracks their keep-alive itself.
+    // The embedded engine tracks keep-alives itself, and no other program can use its processes.
     if (engine.kind !== "llama-cpp") await maintain(engine, resident);
   }
 
@@ -119,7 +119,7 @@ export function createMaintenance(parts: {
     );
     for (const { name, isLosing } of plan.touch) {
       if (isLosing) {
-        const steps = [`${engine.id} would have unloaded ${name}, which is pinned: told again to keep it`];
+        const steps = [`${engine.id} would have unloaded ${name}, which is pinned: keep-alive renewed`];
         decisions.note({ kind: "touch", model: name, engine: engine.id, steps });
       }
       touchedAtMs.set(modelId(engine.id, name), now());
@@ -133,24 +133,24 @@ export function createMaintenance(parts: {
       throwIfCancelled(signal, what);
       await work();
     } catch (error) {
-      if (!signal.aborted) log.warn(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+      if (!signal.aborted) log.warn(`maintenance: ${what}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
 
   async function pollOnce(): Promise<void> {
     if (wasDueAtMs !== undefined && now() - wasDueAtMs > sleepGapMs) {
       awakeSinceMs = now();
-      await attempt("looking at the engines after a sleep", parts.afterSleep);
+      await attempt("checking the engines after a sleep", parts.afterSleep);
     }
     wasDueAtMs = undefined;
-    for (const engine of inventory.engines) await attempt(`looking at ${engine.id}`, () => pollEngine(engine));
+    for (const engine of inventory.engines) await attempt(`polling ${engine.id}`, () => pollEngine(engine));
     parts.polled();
-    // With nothing of ours in memory nothing wakes the machine.
+    // No timers while no model of ours is loaded.
     const isNeeded = (engine: Engine) => owned.all(engine).length > 0 || lost.isExpecting(engine);
     if (inventory.engines.some(isNeeded)) schedule(nextPollMs());
   }
 
-  /** Until our next keep-alive ends; one that has already ended is no reason to poll more often. */
+  /** At most until our next keep-alive ends; those that have ended already don't count. */
   function nextPollMs(): number {
     const ends = inventory.engines.flatMap((engine) =>
       owned.all(engine).flatMap(({ name, told = -1 }) => {
@@ -168,7 +168,7 @@ export function createMaintenance(parts: {
     return polling;
   }
 
-  /** A pinned model that disappears before the next poll would not be missed. */
+  /** The loss of a pinned model that no poll has seen would not be noticed. */
   function hasUnseenPin(): boolean {
     return inventory.engines.some((engine) =>
       owned.all(engine).some(({ name }) => loader.isPinned(name) && !lost.hasSeen(engine, name)),
@@ -199,14 +199,14 @@ export function createMaintenance(parts: {
 /** A poll comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */
 const clockSlackMs = 5_000;
 
-/** Why a model of ours is not in its engine's memory any more, when nothing here unloaded it. */
+/** Why a model of ours is no longer loaded, although this program did not unload it. */
 function whyGone(engine: string, told: number | undefined, idleMs: number): string {
-  const idle = `not used for ${formatDuration(idleMs)}`;
-  // Without a keep-alive of ours the engine's own idle timeout applies.
+  const idle = `idle for ${formatDuration(idleMs)}`;
+  // Without a keep-alive of ours the engine's idle timeout applies.
   if (told === undefined) return `${idle}: unloaded by ${engine}`;
   if (told >= 0 && idleMs + clockSlackMs >= told * 1_000) {
     return `${idle}: its keep-alive of ${formatDuration(told * 1_000)} ended, unloaded by ${engine}`;
   }
-  const when = told < 0 ? "although it was to stay" : `before its keep-alive of ${formatDuration(told * 1_000)} ended`;
-  return `gone ${when}: ${engine} was restarted, made room or was asked by another program`;
+  const when = told < 0 ? "although it was pinned" : `before its keep-alive of ${formatDuration(told * 1_000)} ended`;
+  return `unloaded ${when}: ${engine} was restarted, evicted it, or was asked to by another program`;
 }

@@ -10,13 +10,13 @@ import { isForever } from "../loading/expiry.ts";
 import type { OwnedModels } from "../loading/owned-models.ts";
 import type { KeepAliveUpdates } from "../loading/keep-alive-updates.ts";
 
-/** The models loaded by this program, on disk: without it the pins of a killed daemon would stay loaded forever. */
+/** The models loaded by this program, on disk: the pins of a killed daemon would stay loaded forever without it. */
 export interface OwnedModelsStore {
-  /** Saves in the background what is loaded now and when it was last used, if that changed. */
+  /** Saves the loaded models and their last uses in the background, if they changed. */
   changed(): void;
   /**
-   * Models of an earlier daemon that are still in memory are ours again, and are told how long they stay now: a pin of
-   * that daemon ends. What somebody else was given meanwhile stays somebody else's.
+   * Takes over models of an earlier daemon that are still loaded and sends their current keep-alive, which ends pins of
+   * that daemon. A model that another program has used with its own keep-alive since is left to that program.
    */
   adopt(signal: AbortSignal): Promise<void>;
   close(): Promise<void>;
@@ -32,16 +32,16 @@ const load = z.object({
   /** Milliseconds since the epoch of its last known use, rounded down to `activityStepMs`. */
   activeMs: z.number(),
 });
-/** With an address it is found again whatever its id is by then. */
+/** The address identifies the engine even if its id changes. */
 const persistentKey = (engine: Engine): string => engineKey(engine) ?? engine.id;
 
 const state = z.object({ loads: z.array(load) });
 
 type State = z.output<typeof state>;
 
-/** An engine's expiry and the keep-alive sent to it differ by the length of a request. */
+/** The reported expiry and the keep-alive sent may differ by the length of a request. */
 const tolerantMs = 60_000;
-/** A use changes what is written down so often at most. */
+/** A use changes the saved state at most this often. */
 const activityStepMs = 300_000;
 
 export function createOwnedModelsStore(parts: {
@@ -57,7 +57,7 @@ export function createOwnedModelsStore(parts: {
   let writing: Promise<void> | undefined;
   let isStale = false;
   let wasAdopted = false;
-  /** Of engines that did not answer at the start: for the daemon after this one. */
+  /** Models of engines that did not respond at the start, kept for the next daemon. */
   let unseen: State["loads"] = [];
 
   const open = () =>
@@ -73,7 +73,7 @@ export function createOwnedModelsStore(parts: {
     }));
 
   function current(): State {
-    // The embedded engine's children end with their daemon.
+    // The embedded engine's processes end with the daemon.
     const lasting = inventory.engines.filter(({ kind }) => kind !== "llama-cpp");
     const loads = lasting.flatMap((engine) =>
       owned()
@@ -81,7 +81,7 @@ export function createOwnedModelsStore(parts: {
         .map((own) => {
           const lastMs = owned().lastActivityMs(engine, own.name);
           const activeMs = lastMs - (lastMs % activityStepMs);
-          // Keep-alives differ a little from answer to answer (`withEvictionBias`), which is not worth a write each.
+          // `withEvictionBias` changes keep-alives slightly with each answer, which is not worth a write.
           const told = own.told === undefined ? undefined : Math.floor(own.told);
           return { engine: persistentKey(engine), ...own, told, activeMs };
         }),
@@ -97,15 +97,15 @@ export function createOwnedModelsStore(parts: {
         const loads = current();
         if (JSON.stringify(loads) !== JSON.stringify({ loads: document.state.loads })) await document.append(loads);
       } catch (error) {
-        // Only who is killed would need it.
-        log.debug(`what is loaded was not written down: ${error instanceof Error ? error.message : String(error)}`);
+        // Needed only if this daemon is killed.
+        log.debug(`owned models: not saved: ${error instanceof Error ? error.message : String(error)}`);
       }
     }
     writing = undefined;
   }
 
   function changed(): void {
-    // Not before what is there was read: it would be overwritten.
+    // Saving before the file was read would overwrite it.
     if (!wasAdopted) return;
     isStale = true;
     writing ??= write();
@@ -133,7 +133,9 @@ export function createOwnedModelsStore(parts: {
         }
         await parts.refresh(signal);
       } catch (error) {
-        log.warn(`models of an earlier daemon: ${error instanceof Error ? error.message : String(error)}`);
+        log.warn(
+          `owned models: those of an earlier daemon were not taken over: ${error instanceof Error ? error.message : String(error)}`,
+        );
       } finally {
         wasAdopted = true;
         changed();
@@ -147,13 +149,13 @@ export function createOwnedModelsStore(parts: {
   };
 }
 
-/** Start of the keep-alive period, derived from expires_at: a later start would look like another program's request. */
+/** Start of the keep-alive, derived from the expiry: a later start would look like another program's request. */
 function keepAliveStartMs(told: number | undefined, expiresAt: string | undefined, nowMs: number): number {
   const beganMs = Date.parse(expiresAt ?? "") - (told ?? 0) * 1_000;
   return told === undefined || told < 0 || Number.isNaN(beganMs) ? nowMs : Math.min(nowMs, beganMs);
 }
 
-/** Whether it can still be the same load, with no keep-alive set by another program since. */
+/** Whether this can be the same load, with no keep-alive set by another program since. */
 function isUnchanged(
   { told, activeMs }: State["loads"][number],
   expiresAt: string | undefined,

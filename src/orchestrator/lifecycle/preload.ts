@@ -3,15 +3,15 @@ import type { Decisions } from "../decisions/decisions.ts";
 import type { Log } from "../log.ts";
 import type { BackgroundLoader } from "./background-loader.ts";
 
-/** Loads models at the start. */
+/** Loads the models of `model.keepAlive.preload` at the start. */
 export interface Preload {
-  /** Begins; an engine that doesn't answer yet is asked again for a while. Never throws. */
+  /** Loads one after the other; retries for a while if an engine doesn't respond yet. Never throws. */
   run(names: readonly string[], signal: AbortSignal): Promise<void>;
-  /** After daemons that died again and again, perhaps of one of them: none is loaded, and that is said. */
+  /** Records that none is loaded: after repeated crashes of the daemon, which one of them may have caused. */
   leaveOut(names: readonly string[]): void;
 }
 
-/** Ollama may be started by the same login, which also has much to do for a while. */
+/** Ollama may be starting at the same login, which keeps the machine busy for a while. */
 const againMs = 30_000;
 const tries = 40;
 
@@ -22,19 +22,19 @@ export function createPreload(parts: {
   readonly log: Log;
 }): Preload {
   const { backgroundLoader, decisions, timers, log } = parts;
-  const because = "model.keepAlive.preload names it";
+  const because = "listed in model.keepAlive.preload";
 
   async function load(name: string, signal: AbortSignal): Promise<void> {
     for (let left = tries; left > 0 && !signal.aborted; left -= 1) {
       const outcome = await backgroundLoader.load(name, { because }, signal);
       if (outcome.isLoaded) return;
       if (!outcome.isWorthAnotherTry || left === 1) {
-        log.warn(`preload ${name}: ${outcome.why}`);
+        log.warn(`preload: ${name}: ${outcome.why}`);
         return;
       }
       if (left === tries) {
-        log.info(`preload ${name}: ${outcome.why}`);
-        const steps = [because, outcome.why, `tried again every ${againMs / 1_000} s`];
+        log.info(`preload: ${name}: ${outcome.why}`);
+        const steps = [because, outcome.why, `retried every ${againMs / 1_000} s`];
         decisions.note({ kind: "preload", model: name, engine: "", steps });
       }
       await pause(timers, againMs, signal);
@@ -43,15 +43,15 @@ export function createPreload(parts: {
 
   return {
     async run(names, signal) {
-      // One after the other: each must see what the one before it left.
+      // In sequence: each plan must include the loads before it.
       for (const name of names) await load(name, signal);
     },
     leaveOut(names) {
       for (const name of names) {
-        const steps = [because, "not loaded: the daemons before this one died again and again (a safe start)"];
+        const steps = [because, "not loaded: safe start after repeated crashes of the daemon"];
         decisions.note({ kind: "preload", model: name, engine: "", steps });
       }
-      if (names.length > 0) log.warn(`a safe start: ${names.join(", ")} is not preloaded`);
+      if (names.length > 0) log.warn(`preload: safe start, not loaded: ${names.join(", ")}`);
     },
   };
 }

@@ -6,42 +6,42 @@ import { createStallDetector } from "./stall-detector.ts";
 import type { TokenProbe } from "./token-probe.ts";
 
 /**
- * Whether engines still give tokens. One that is dead-locked answers every other question (Ollama #17408), so what an
- * engine says of itself is no proof.
+ * Whether engines still produce tokens. A dead-locked engine answers all other requests (Ollama #17408), so its health
+ * endpoint proves nothing.
  *
- * | what happens                                              | then                                                |
- * |-----------------------------------------------------------|-----------------------------------------------------|
- * | requests wait, and no token came for so long as they may take | suspect: a token is asked of an idle model; without one it is stuck |
- * | a request fails, or is given up after 20 s without a token   | suspect                                             |
- * | the machine woke up                                       | suspect                                             |
- * | a suspect gives no token within a minute                  | stuck: told, others are preferred, asked again every three minutes |
- * | any token                                                 | alive                                               |
- * | of one model none comes, while others give some             | told of that model (`stall-detector.ts`)                  |
+ * | event                                                       | effect                                                          |
+ * |-------------------------------------------------------------|-----------------------------------------------------------------|
+ * | requests wait for a first token longer than they may        | suspect: an idle model is probed for a token; stuck without one |
+ * | a request fails, or is cancelled after 20 s without a token | suspect                                                         |
+ * | the machine woke up                                         | suspect                                                         |
+ * | a suspect produces no token within a minute                 | stuck: reported, others are preferred, probed every 3 minutes   |
+ * | any token                                                   | alive                                                           |
+ * | one model produces no token while others do                 | reported for that model (`stall-detector.ts`)                   |
  */
 export interface Liveness {
-  /** A request is sent to a model that is loaded. */
+  /** A request is sent to a loaded model. */
   begin(engine: Engine, model: string, promptTokens: number): Sign;
-  /** Why it is taken to be stuck, in a sentence. */
+  /** Why the engine is considered stuck, in one sentence; undefined if it isn't. */
   problem(engine: Engine): string | undefined;
-  /** A sentence for each that is stuck, or has a model that gives no token while others answer. */
+  /** One sentence for each engine that is stuck, or has a stalled model. */
   problems(engines: readonly Engine[]): readonly string[];
-  /** Asks all for a token, at most every few minutes. Never throws. */
+  /** Probes all engines for a token, each at most every three minutes. Never throws. */
   checkAll(engines: readonly Engine[]): Promise<void>;
   close(): void;
 }
 
 export interface Sign {
-  /** A part of the prompt was read. */
+  /** A part of the prompt was processed. */
   progress(): void;
-  /** A token came. */
+  /** A token was produced. */
   token(): void;
-  /** The request is over; `error` it failed with. */
+  /** The request has ended; `error` if it failed. */
   end(error?: unknown): void;
 }
 
 interface State {
   waiting: number;
-  /** The longest that those who wait may take to their first token. */
+  /** The longest time to the first token that any of the waiting requests may take. */
   patienceMs: number;
   lastSignMs: number;
   cancelWatch: (() => void) | undefined;
@@ -51,7 +51,7 @@ interface State {
   cancelAgain: (() => void) | undefined;
 }
 
-/** A large model on a slow machine reads twenty tokens a second, after a page fault or two. */
+/** A large model on a slow machine processes 20 prompt tokens a second. */
 const patienceMs = 60_000;
 const patienceMsPerToken = 50;
 const afterFailureMs = 1_000;
@@ -87,7 +87,7 @@ export function createLiveness(parts: {
   function alive(engine: Engine): void {
     const state = stateOf(engine);
     state.lastSignMs = timers.now();
-    if (state.stuck !== undefined) log.warn(`${engine.id} gives tokens again`);
+    if (state.stuck !== undefined) log.warn(`liveness: ${engine.id} produces tokens again`);
     forgive(engine);
   }
 
@@ -102,7 +102,7 @@ export function createLiveness(parts: {
   function markStuck(engine: Engine, why: string): void {
     const state = stateOf(engine);
     if (state.stuck === undefined) {
-      log.warn(why);
+      log.warn(`liveness: ${why}`);
       parts.changed();
     }
     state.stuck = why;
@@ -110,7 +110,7 @@ export function createLiveness(parts: {
     if (!isClosed) state.cancelAgain = timers.after(probeEveryMs, () => void suspect(engine, undefined));
   }
 
-  /** Asks for a token; `otherwise`: what is taken to be true where no idle model can be asked. */
+  /** Probes the engine. `otherwise`: why it counts as stuck if no idle model can be probed. */
   function suspect(engine: Engine, otherwise: string | undefined): Promise<void> {
     const state = stateOf(engine);
     if (isClosed) return Promise.resolve();
@@ -124,10 +124,10 @@ export function createLiveness(parts: {
         else if (outcome === "timeout") markStuck(engine, text);
         else if (otherwise !== undefined) markStuck(engine, otherwise);
         else if (state.stuck !== undefined && state.waiting > 0) markStuck(engine, state.stuck);
-        // Nobody can be asked and nobody waits: the next request will tell.
+        // No model to probe, and no request waits: the next request decides.
         else forgive(engine);
       })
-      .catch((error: unknown) => log.warn(`asking ${engine.id} for a token: ${String(error)}`))
+      .catch((error: unknown) => log.warn(`liveness: probing ${engine.id}: ${String(error)}`))
       .finally(() => {
         state.probing = undefined;
       });
@@ -146,9 +146,9 @@ export function createLiveness(parts: {
     }
     const seconds = Math.round(state.patienceMs / 1_000);
     const orBusy = engine.kind === "ollama" ? ", or busy with another program" : "";
-    const why = `${engine.id} answers, but has given no token for ${seconds} s: it is stuck${orBusy}`;
+    const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
     void suspect(engine, why).then(() => {
-      // Asked again after the next timeout.
+      // The next probe is due after another timeout.
       state.lastSignMs = timers.now();
       watch(engine);
     });
@@ -186,12 +186,12 @@ export function createLiveness(parts: {
           state.waiting -= 1;
           waiting.end();
           if (state.waiting === 0) watch(engine);
-          // Its process has answered, stopped computing or was ended: the next one is another.
+          // The process of the embedded engine has answered, stopped computing or was ended.
           if (state.waiting === 0 && engine.kind === "llama-cpp") return forgive(engine);
-          // Somebody's patience is often shorter than ours.
+          // Callers often give up before our own timeout.
           const wasGivenUp = error instanceof Cancelled && !hasToken && timers.now() - begunMs >= givenUpMs;
           if (wasGivenUp || error instanceof EngineUnreachable || error instanceof GenerationFailed) {
-            // It still holds its model, which then would not be idle.
+            // Delayed: the failed request still holds its model, which must be idle for the probe.
             timers.after(afterFailureMs, () => void suspect(engine, undefined));
           }
         },

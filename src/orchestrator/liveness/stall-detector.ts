@@ -2,13 +2,13 @@ import type { Timers } from "../async/timers.ts";
 import { modelId } from "../inventory/model-id.ts";
 
 /**
- * Stall detection by model: requests wait for it and it gives no token, while its engine may answer for other models.
- * One process of an engine may hang alone.
+ * Detects models that produce no token for waiting requests while their engine may still answer for others: a single
+ * process of an engine may hang.
  */
 export interface StallDetector {
   /** A request was sent to the model; its first token may take `patienceMs`. */
   begin(engineId: string, model: string, patienceMs: number): Waiting;
-  /** A sentence each. */
+  /** One sentence for each stalled model. */
   problems(engineId: string): readonly string[];
   close(): void;
 }
@@ -45,7 +45,7 @@ export function createStallDetector(parts: { readonly timers: Timers; readonly c
     if (leftMs > 0) watched.cancel = timers.after(leftMs, () => watch(watched));
     else {
       const { engineId, model, patienceMs } = watched;
-      setProblem(watched, `${model} has given no token for ${Math.round(patienceMs / 1_000)} s on ${engineId}`);
+      setProblem(watched, `${model} has produced no token for ${Math.round(patienceMs / 1_000)} s on ${engineId}`);
     }
   }
 

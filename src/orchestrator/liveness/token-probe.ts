@@ -8,15 +8,15 @@ import type { Loader } from "../loading/loader.ts";
 import { sameModel } from "../store/model-name.ts";
 
 /**
- * | outcome   | what is known                                                                          |
- * |-----------|-----------------------------------------------------------------------------------------|
- * | `token`   | it gave one, or somebody else was answered meanwhile                                      |
- * | `timeout` | an idle model gave none within a minute                                                   |
- * | `unknown` | nothing of ours is in memory and idle, or it doesn't answer at all, which others tell       |
+ * | outcome   | meaning                                                                                |
+ * |-----------|----------------------------------------------------------------------------------------|
+ * | `token`   | the model produced a token, or another program was answered meanwhile                  |
+ * | `timeout` | an idle model produced no token within a minute                                        |
+ * | `unknown` | no model of ours is loaded and idle, or the engine is unreachable (reported elsewhere) |
  */
 export interface ProbeResult {
   readonly outcome: "token" | "timeout" | "unknown";
-  /** A sentence for people. */
+  /** One sentence for the user. */
   readonly text: string;
 }
 
@@ -25,7 +25,7 @@ export type TokenProbe = (engine: Engine) => Promise<ProbeResult>;
 const boundMs = 60_000;
 const unknown: ProbeResult = { outcome: "unknown", text: "" };
 
-/** One token of a model that we have in memory anyhow, and that is idle: nothing is loaded for it, and it is no use. */
+/** Requests one token from an idle model of ours. Loads nothing, and doesn't count as a use. */
 export function createTokenProbe(parts: {
   readonly inventory: Inventory;
   readonly loader: Pick<Loader, "isBusy" | "maintenance">;
@@ -64,12 +64,12 @@ export function createTokenProbe(parts: {
     } catch (error) {
       if (hasToken) return { outcome: "token", text: "" };
       if (!(error instanceof OrchestratorError)) throw error;
-      // An error is an answer too, of this model and its own affair; an engine that is gone is told of elsewhere.
+      // An error is a response, too; an unreachable engine is reported elsewhere.
       if (!bound.signal.aborted || signal.aborted) return unknown;
-      // Its end moved: another program was answered before us.
+      // The expiry moved: another program was answered first.
       const after = await expiry(engine, name);
       if (after !== undefined && after !== before) return { outcome: "token", text: "" };
-      const text = `${engine.id} answers, but ${name} gave no token within ${boundMs / 1_000} s: restart it`;
+      const text = `${engine.id} responds, but ${name} produced no token within ${boundMs / 1_000} s: it is stuck and may need a restart`;
       return after === undefined ? unknown : { outcome: "timeout", text };
     } finally {
       cancel();
@@ -80,7 +80,7 @@ export function createTokenProbe(parts: {
   }
 
   return async (engine) => {
-    // Its models compute one at a time: another one would only wait behind the one that stalled.
+    // The embedded engine computes one model at a time: a probe would only wait behind the stalled one.
     if (engine.kind === "llama-cpp") return unknown;
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
       const isIdle = !loader.isBusy(modelId(engine.id, name));

@@ -71,6 +71,14 @@ export function doesNotFit(
   return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${pins}`, { next });
 }
 
+/** The next steps of a refusal that are facts about what fits, as text for the log of decisions. */
+export function whatWouldFit(next: readonly NextStep[]): readonly string[] {
+  return next.flatMap((step) => {
+    if (step.step === "useModel") return [`${step.model} would fit`];
+    return step.step === "lowerArgument" ? [`${step.to} tokens of context would fit`] : [];
+  });
+}
+
 function pullBelow(bytes: number): NextStep {
   return { step: "pullModelThat", that: `below ${formatBytes(bytes)}` };
 }
@@ -78,6 +86,6 @@ function pullBelow(bytes: number): NextStep {
 function roomInWords({ freeBytes, atMost }: LoadPlan): string {
   if (atMost?.limit === "memory.maxBytes") return `memory.maxBytes leaves at most ${formatBytes(atMost.freeBytes)}`;
   const idle = atMost !== undefined && atMost.freeBytes > freeBytes;
-  const more = idle ? `, ${formatBytes(atMost.freeBytes)} with everything idle unloaded` : "";
+  const more = idle ? `, ${formatBytes(atMost.freeBytes)} with all idle models unloaded` : "";
   return `${formatBytes(freeBytes)} are free${more}`;
 }

@@ -10,16 +10,16 @@ type Model = Pick<ResidentModel, "name" | "sizeBytes">;
 
 /** The eviction policy of each memory domain, and its inputs. */
 export interface EvictionPolicies {
-  /** A model begins to answer a request. Pinned ones are left out: they can't be evicted. */
+  /** A model starts serving a request. Pinned models are ignored: they can't be evicted. */
   served(engine: Engine, resident: Model): void;
-  /** How much there was to share at the last look. */
-  looked(engine: Engine, state: MemoryState): void;
+  /** Takes the capacity of the domain from a measured state of its memory. */
+  measured(engine: Engine, state: MemoryState): void;
   /**
-   * What losing each model is expected to cost, in seconds, by id; undefined before its first request. `next`: the model
-   * that a load is planned for, of that size where none was seen yet.
+   * The expected cost of losing each model in seconds, by id; undefined before its first request. `next` is the model
+   * that a load is planned for; its size is used if the policy knows none.
    */
   losses(engine: Engine, next?: Model): (id: string) => number | undefined;
-  /** Other weights may carry its name now. `id`: engine and model. */
+  /** The name may refer to other weights now. `id` is a `modelId`. */
   forget(id: string): void;
 }
 
@@ -29,12 +29,12 @@ export function createEvictionPolicies(parts: {
 }): EvictionPolicies {
   const domains = new Map<string, { readonly policy: EvictionPolicy; capacityBytes: number }>();
   const domainOf = (id: string) => {
-    // What serves before the first look, as what an earlier process loaded does, counts; nothing goes for it.
+    // Uses count before the first measurement, too (of models that an earlier process loaded); they evict nothing.
     const domain = domains.get(id) ?? { policy: createEvictionPolicy(), capacityBytes: Number.POSITIVE_INFINITY };
     domains.set(id, domain);
     return domain;
   };
-  /** Undefined: it can't be evicted. */
+  /** Undefined if it can't be evicted. */
   const useOf = (engine: Engine, { name, sizeBytes }: Model): ModelUse | undefined => {
     if (parts.isPinned(name)) return undefined;
     const { capacityBytes } = domainOf(engine.memoryDomain);
@@ -47,7 +47,7 @@ export function createEvictionPolicies(parts: {
       const use = useOf(engine, model);
       if (use !== undefined) domainOf(engine.memoryDomain).policy.used(use);
     },
-    looked(engine, state) {
+    measured(engine, state) {
       const evictable = state.resident.filter(({ isPinned }) => !isPinned);
       const released = evictable.reduce((sum, entry) => sum + Math.max(entry.sizeBytes, entry.mappedBytes), 0);
       domainOf(engine.memoryDomain).capacityBytes = freeBytes(state) + released;

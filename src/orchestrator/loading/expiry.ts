@@ -1,31 +1,33 @@
 /** Which program used a model last, inferred from the expiry that its engine reports. Pure. */
 
-/** A model as it was last seen while idle. */
+/** What the last poll that found the model idle reported. */
 export interface Sighting {
   /** When its engine would unload it, in milliseconds since the epoch of the engine's clock. */
   readonly expiresAtMs: number;
-  /** When it was seen. */
+  /** Time of the poll. */
   readonly atMs: number;
-  /** The last thing of ours before that moved its end. */
+  /** Our last activity before the poll that restarted the keep-alive. */
   readonly activityMs: number;
 }
 
 /**
- * | verdict   | what happened since                                                                     |
- * |-----------|------------------------------------------------------------------------------------------|
- * | `ours`    | nothing that we don't know of                                                             |
- * | `touched` | another program used it, under our keep-alive                                              |
- * | `taken`   | another program used it and set a keep-alive of its own, which we must not override        |
+ * | verdict   | what happened since the last poll                                                |
+ * |-----------|----------------------------------------------------------------------------------|
+ * | `ours`    | only our own requests, if any                                                    |
+ * | `touched` | another program used it and left our keep-alive in force                         |
+ * | `taken`   | another program used it with a keep-alive of its own, which we must not override |
  */
 export type Verdict = "ours" | "touched" | "taken";
 
-/** Ollama says "for ever" with a date 292 years ahead. */
+/** Ollama reports "never" as a date 292 years ahead. */
 const foreverMs = 10 * 365 * 86_400_000;
-/** An idle model's end stands still, but for what a clock that is set right does to it. */
+/** The expiry of an idle model is constant except for small corrections of the clock. */
 const stillMs = 1_500;
-/** From our last token to Ollama's own end of the request; a prompt that we gave up is read on to the end of its batch. */
+/**
+ * From our last token to Ollama's end of the request: a cancelled prompt is still processed to the end of its batch.
+ */
 const lateMs = 30_000;
-/** An engine that counts from the beginning of an answer is early by the length of the answer; told apart by minutes. */
+/** An engine that counts from the start of an answer is early by the length of the answer. */
 const earlyMs = 60_000;
 
 /** Whether the engine never unloads it for being idle. */
@@ -34,10 +36,11 @@ export function isForever(expiresAtMs: number, nowMs: number): boolean {
 }
 
 /**
- * Ollama moves the expiry to "now + keep-alive" with every request, so an expiry that moved without us is another
- * program's request (`/api/ps` says nothing more about it). Two sightings with nothing of ours between them need no
- * common clock. After a use of ours the end must be what we told; that is compared on this machine's clock alone.
- * `toldSeconds`: keep-alive last sent to the engine; negative: never unloaded; undefined: none.
+ * Every request sets Ollama's expiry to "now + keep-alive", so an expiry that moved without us means a request of
+ * another program (`/api/ps` has no other sign of it). Two sightings without activity of ours in between need no common
+ * clock. After a use of ours the expiry must match the keep-alive that we sent, which is checked only if the engine
+ * runs on this machine's clock. `toldSeconds` is the keep-alive last sent to the engine; negative: never unloaded;
+ * undefined: none.
  */
 export function judge(
   own: { readonly toldSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
@@ -54,7 +57,7 @@ export function judge(
   };
   if (before !== undefined && before.activityMs === activityMs) {
     if (Math.abs(expiresAtMs - before.expiresAtMs) <= stillMs) return "ours";
-    // The request that moved it came between the two looks.
+    // The request that moved it came between the two polls.
     return isTold(before.atMs, atMs) ? "touched" : "taken";
   }
   if (!own.hasSameClock || toldSeconds === undefined) return "ours";

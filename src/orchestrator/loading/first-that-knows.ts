@@ -1,7 +1,10 @@
 import { UnknownModel } from "../errors.ts";
 import type { LocatedModel } from "../inventory/located-model.ts";
 
-/** Tries the engines that list a model in turn, while they throw `UnknownModel`. Throws the first one's error. */
+/**
+ * Calls `use` with each engine that lists a model until one doesn't throw `UnknownModel`. Throws the first engine's
+ * error if all of them do. `passedOver` is called before the next engine is tried.
+ */
 export async function firstThatKnows<Result>(
   models: readonly LocatedModel[],
   use: (located: LocatedModel) => Promise<Result>,

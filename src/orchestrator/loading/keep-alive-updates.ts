@@ -11,24 +11,24 @@ import type { Pins } from "./pins.ts";
 import type { OwnedModels } from "./owned-models.ts";
 import type { KeepAlive } from "./keep-alive.ts";
 
-/** Applies pins and changed keep-alives to models in memory, and unloads our models at exit. */
+/** Applies pins and changed keep-alives to loaded models, and unloads our models at exit. */
 export interface KeepAliveUpdates {
-  /** Sends the current keep-alive of a model in memory; any other model gets it when it is loaded. */
+  /** Sends the current keep-alive of a loaded model; does nothing if it isn't loaded. */
   apply(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
-  /** Pins or unpins a model; applied at once if it is in memory. Throws `InvalidRequest` where pins are off. */
+  /** Pins or unpins a model; applied at once if it is loaded. Throws `InvalidRequest` if the settings disable pins. */
   setPinned(located: LocatedModel, isPinned: boolean, signal: AbortSignal): Promise<void>;
-  /** Pinned models in memory, as of the last poll of the engines. */
+  /** Number of pinned models in memory as of the last poll of the engines. */
   pinnedCount(): number;
-  /** After a change of settings: sends the new keep-alives of models loaded by this program. Never throws. */
+  /** After a change of settings: sends the new keep-alives of models that this program loaded. Never throws. */
   refresh(signal: AbortSignal): Promise<void>;
   /**
-   * Unloads models loaded by this program, from those of `engines` (default: all) that outlive it. Never throws: a model
-   * that remains is unloaded when its keep-alive ends.
+   * Unloads models that this program loaded from those of `engines` (default: all) that outlive it. Never throws: a
+   * model that could not be unloaded leaves when its keep-alive ends.
    */
   unloadOwned(signal: AbortSignal, engines?: readonly Engine[]): Promise<void>;
 }
 
-/** Ollama's own default. */
+/** Ollama's default keep-alive. */
 const exitSeconds = 300;
 
 export function createKeepAliveUpdates(parts: {
@@ -39,7 +39,7 @@ export function createKeepAliveUpdates(parts: {
   readonly isEvicting: (id: string) => boolean;
   /** Whether the model, or another name served by its process, is pinned. */
   readonly isRunnerPinned: (engine: Engine, name: string) => boolean;
-  /** Alone among the plans and evictions of a memory domain. */
+  /** Mutual exclusion with the plans and evictions of a memory domain. */
   readonly inTurn: (memoryDomain: string, work: () => Promise<void>) => Promise<void>;
   readonly log: Log;
   readonly publish: (change: Change) => void;
@@ -54,14 +54,14 @@ export function createKeepAliveUpdates(parts: {
     const told = keepAlive.forLoad(engine, name, own?.asked);
     const contextTokens = resident?.contextTokens ?? defaultContextTokens;
     if (resident === undefined || told === undefined || parts.isEvicting(modelId(engine.id, resident.name))) return;
-    // Loading a loaded model is cheap: it only restarts its keep-alive.
+    // A load request for a loaded model only restarts its keep-alive.
     await engine.residency?.load(resident.name, { contextTokens, keepAliveSeconds: told }, () => undefined, signal);
     if (own !== undefined) owned.note(engine, { ...own, told });
     inventory.forgetResidency(engine);
   }
 
-  /** A model that another program uses too stays loaded, but no longer pinned by us. */
-  async function unloadOrRelease(
+  /** Unloads the model, or, if another program uses it too, only ends our pin. */
+  async function unloadOrUnpin(
     engine: Engine,
     { name, contextTokens }: ResidentModel,
     signal: AbortSignal,
@@ -82,9 +82,9 @@ export function createKeepAliveUpdates(parts: {
       const { engine, model } = located;
       if (isPinned) pins.pin(model.name);
       else pins.unpin(model.name);
-      // What else its process answers for is known from here on.
+      // Also finds the other names that its process serves.
       await inventory.residentOf(located, 0);
-      // Nothing is evicted meanwhile: it would be loaded again.
+      // Excludes evictions: the request would load an evicted model again.
       await parts.inTurn(engine.memoryDomain, () => apply(engine, model.name, signal));
       parts.publish({ kind: "memory" });
       parts.publish({ kind: "models", isListChanged: false });
@@ -102,22 +102,22 @@ export function createKeepAliveUpdates(parts: {
           await parts
             .inTurn(engine.memoryDomain, () => apply(engine, name, signal))
             .catch((error: unknown) =>
-              log.warn(`keep-alive of ${name}: ${error instanceof Error ? error.message : String(error)}`),
+              log.warn(`keep-alive: ${name}: ${error instanceof Error ? error.message : String(error)}`),
             );
         }
       }
     },
 
     async unloadOwned(signal, engines = inventory.engines) {
-      // The embedded engine's models go with its processes.
+      // The embedded engine's models end with its processes.
       const lasting = engines.filter(({ kind }) => kind !== "llama-cpp");
       const work = lasting.map(async (engine) => {
         const resident = (await engine.residency?.loaded(signal)) ?? [];
         const own = resident.filter(({ name }) => owned.of(engine, name) !== undefined);
-        await Promise.all(own.map((model) => unloadOrRelease(engine, model, signal)));
+        await Promise.all(own.map((model) => unloadOrUnpin(engine, model, signal)));
       });
       for (const result of await Promise.allSettled(work)) {
-        if (result.status === "rejected") log.debug(`unloading at the end: ${String(result.reason)}`);
+        if (result.status === "rejected") log.debug(`shutdown: models were not unloaded: ${String(result.reason)}`);
       }
     },
   };

@@ -5,23 +5,23 @@ import type { Pins } from "./pins.ts";
 import type { OwnedModel, OwnedModels } from "./owned-models.ts";
 
 /**
- * The keep-alive to send to engines, in seconds; negative: never unloaded. Names that one process serves share it: a pin
- * of any of them pins the process, under whichever name it was loaded.
+ * The keep-alive to send to engines, in seconds; negative: never unloaded. Names served by one process share it:
+ * pinning one of them pins the process, whatever name it was loaded by.
  */
 export interface KeepAlive {
-  /** For a load; `asked` is what its request names. Undefined: the engine decides. */
+  /** For a load; `asked` is the keep-alive of the request. Undefined: the engine decides. */
   forLoad(engine: Engine, name: string, asked: number | undefined): number | undefined;
   /**
-   * For an answer; `asked` is what its request names (0: unload at once). Recorded right away, since an engine applies
-   * it even if the answer is cancelled. Sent with every answer: an engine that reloads the model meanwhile would
-   * otherwise use its own default. Undefined: unchanged.
+   * For an answer; `asked` is the keep-alive of the request (0: unload at once). Recorded before the answer, since an
+   * engine applies it even if the answer is cancelled. Sent with every answer: an engine that reloads the model
+   * meanwhile would use its own default otherwise. Undefined: unchanged.
    */
   forAnswer(engine: Engine, name: string, asked: number | undefined): number | undefined;
-  /** An answer requested with the keep-alive `told` has completed. */
+  /** An answer that was requested with the keep-alive `told` has completed. */
   answered(engine: Engine, name: string, told: number | undefined): void;
-  /** A load request for a loaded model has sent its engine this keep-alive. */
+  /** A load request for a loaded model has sent this keep-alive. */
   renewed(engine: Engine, name: string, asked: number | undefined, told: number): void;
-  /** Its keep-alive would be different now. */
+  /** Whether the keep-alive that was sent differs from the one that is configured now. */
   isStale(own: OwnedModel): boolean;
 }
 
@@ -30,7 +30,7 @@ export function createKeepAlive(parts: {
   readonly runners: Pick<Runners, "namesOf">;
   readonly owned: Pick<OwnedModels, "of" | "isForeign" | "note" | "forget">;
   readonly decisions: Pick<Decisions, "note">;
-  /** Seconds of reloading that losing the model is expected to cost; undefined: not known yet. */
+  /** Seconds of reloading that losing the model is expected to cost; undefined if not known yet. */
   readonly lossSeconds: (engine: Engine, name: string) => number | undefined;
 }): KeepAlive {
   const { pins, runners, owned } = parts;
@@ -54,7 +54,7 @@ export function createKeepAlive(parts: {
     forAnswer(engine, name, asked) {
       const named = pins.keepAliveForAnswer(pinnedName(engine, name), asked);
       const own = ownOf(engine, name);
-      // How long another program's model stays is for that program to say.
+      // The keep-alive of another program's model is not ours to change.
       if (named === 0 || own === undefined || (named === undefined && owned.isForeign(engine, own.name))) return named;
       const wanted = { ...own, asked: asked ?? own.asked };
       const told = named ?? forLoad(engine, name, wanted.asked);
@@ -67,7 +67,7 @@ export function createKeepAlive(parts: {
       const own = told === 0 ? ownOf(engine, name) : undefined;
       if (own === undefined) return;
       owned.forget(engine, own.name);
-      const steps = ["keep_alive 0: unloaded behind its answer"];
+      const steps = ["unloaded after its answer (keep-alive 0)"];
       parts.decisions.note({ kind: "expire", model: own.name, engine: engine.id, steps });
     },
     renewed(engine, name, asked, told) {
@@ -82,15 +82,16 @@ export function createKeepAlive(parts: {
   };
 }
 
-/** Largest part by which the configured keep-alive is lengthened: too little to be noticed. */
+/** Largest share by which the configured keep-alive is extended. */
 const maxBiasShare = 1 / 20;
-/** A reload of this many seconds gets half of that. */
+/** A model that takes this many seconds to reload gets half of it. */
 const halfBiasLossSeconds = 10;
 
 /**
- * Where Ollama makes room by itself (it holds three models on a machine without a graphics card, however small they
- * are), it evicts the model with the shortest keep-alive first, whichever was used last. So the keep-alives of our
- * models differ slightly, in the order in which they should be evicted. To the millisecond: Ollama accepts fractions.
+ * When Ollama makes room by itself (without a graphics card it holds at most three models, however small), it evicts
+ * the model with the shortest keep-alive first, regardless of last use. So the keep-alives of our models differ
+ * slightly, in the order in which they should be evicted. Rounded to milliseconds: Ollama accepts fractions of a
+ * second.
  */
 export function withEvictionBias(seconds: number, lossSeconds: number): number {
   if (seconds <= 0) return seconds;

@@ -3,7 +3,7 @@ import { modelId } from "../inventory/model-id.ts";
 import type { Runners } from "../inventory/runners.ts";
 import type { Observations } from "../observations/observations.ts";
 
-/** The end of the last use of what its process answers for, by whatever name; undefined before the first one. */
+/** End of the last use of any name that the model's process serves; undefined before the first use. */
 export function lastUseMs(
   observations: Pick<Observations, "of">,
   runners: Pick<Runners, "namesOf">,

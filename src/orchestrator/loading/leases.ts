@@ -4,23 +4,23 @@ export interface Lease {
 }
 
 /**
- * Who uses which model, and who waits for one to be let go of. Keys name engine and model; a model is taken while any of
- * its slot is (`Runners.slotOf`).
+ * Counts the users of each model, and wakes those who wait for a release. Ids are `modelId`s; a model is taken while
+ * any model of its slot is (`Runners.slotOf`).
  */
 export interface Leases {
-  /** Without `isUse` its end is not told. */
+  /** Without `isUse` the release is not reported to `onRelease`. */
   take(id: string, isUse?: boolean): Lease;
   isTaken(id: string): boolean;
   count(id: string): number;
-  /** Whether it is used by this name. */
+  /** Whether it is taken by this name, other names of its slot aside. */
   isTakenItself(id: string): boolean;
-  /** Resolves at the next `wake`: subscribe before looking. */
+  /** Resolves at the next `wake`: call it before reading the state. */
   nextRelease(): Promise<void>;
-  /** Whoever waits looks again. */
+  /** Resolves all pending `nextRelease`s. */
   wake(): void;
 }
 
-/** `onRelease` is called at the end of a use, before those that wait are woken; `onWake` with them. */
+/** `onRelease` is called at the end of a use, before the waiters are woken; `onWake` after them. */
 export function createLeases(
   onRelease: (id: string) => void,
   onWake: () => void,
@@ -38,7 +38,7 @@ export function createLeases(
 
   function count(id: string): number {
     let sum = 0;
-    // Compared at each look: which models share a slot may be known only after one was taken.
+    // Compared on each call: which models share a slot may become known after one was taken.
     for (const [other, taken] of counts) if (other === id || slotOf(other) === slotOf(id)) sum += taken;
     return sum;
   }
@@ -67,7 +67,7 @@ export function createLeases(
   };
 }
 
-/** Waits for `released`, or the abort; and no longer than 2 s, since another program may free memory without a word. */
+/** Waits for `released` or the abort, at most 2 s: memory freed by another program is not reported. */
 export async function untilReleased(released: Promise<void>, signal: AbortSignal): Promise<void> {
   let onAbort: (() => void) | undefined;
   let timer: NodeJS.Timeout | undefined;

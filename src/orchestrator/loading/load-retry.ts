@@ -13,9 +13,9 @@ import type { RoomMaker } from "./room.ts";
 import { smallerContext } from "./smaller-context.ts";
 
 /**
- * Runs `attempt`, a load whose room is made; when the engine runs out of memory all the same, once more after more was
- * evicted. Throws `OutOfMemory` with what would fit when nothing is left that may go, or it did not help, and
- * `LoadFailed` when the engine's process was killed while there was memory enough.
+ * Runs `attempt`, a load that room was made for. If the engine still runs out of memory, evicts more and runs it once
+ * more. Throws `OutOfMemory`, with what would fit, if nothing more can be evicted or the second attempt failed, and
+ * `LoadFailed` if the engine's process was killed while there was enough memory.
  */
 export type LoadWithRetry = (
   located: LocatedModel,
@@ -26,8 +26,8 @@ export type LoadWithRetry = (
 ) => Promise<void>;
 
 /**
- * The prediction was too low by an unknown amount. An engine that says which allocation failed gives a lower bound;
- * a prediction that is wrong by more than a quarter has not been seen.
+ * The prediction was too low by an unknown amount. The size of the failed allocation, if the engine reports it, is a
+ * lower bound; errors of more than a quarter have not been observed.
  */
 const missingShare = 1 / 4;
 
@@ -55,7 +55,7 @@ export function createLoadRetry(parts: {
       async (tokens) => (await parts.estimate(located, tokens, signal)).predictedBytes <= boundBytes,
     );
     const predicted = formatBytes(made.estimate.predictedBytes);
-    const also = went.length === 0 ? "" : `, also after ${went.join(", ")} made room`;
+    const also = went.length === 0 ? "" : `, even after ${went.join(", ")} was unloaded`;
     const numbers = `predicted ${predicted} at ${made.contextTokens} tokens of context, free ${formatBytes(made.freeBytes)}`;
     const next: NextStep[] = [
       ...lowerContext(smallerTokens),
@@ -63,7 +63,7 @@ export function createLoadRetry(parts: {
         ? [advice("free memory"), { step: "pullModelThat", that: "that is smaller" } as const]
         : [{ step: "useModel", model: smaller.name, because: `${formatBytes(smaller.sizeBytes)}, smaller` } as const]),
     ];
-    return new OutOfMemory(`memory ran out loading ${made.model}${also} (${numbers}): ${error.message}`, {
+    return new OutOfMemory(`out of memory while loading ${made.model}${also} (${numbers}): ${error.message}`, {
       next,
       allocationBytes: error.allocationBytes,
       cause: error,
@@ -71,13 +71,13 @@ export function createLoadRetry(parts: {
   }
 
   /**
-   * What is available once a process is gone that was killed for lack of memory is hardly more than it held. Undefined
-   * where it is as little as that, or can't be measured.
+   * The available bytes if they rule out a lack of memory: after a process was killed for it, hardly more is available
+   * than the process held. Undefined otherwise, or if they can't be measured.
    */
   async function ampleBytes({ engine, model }: LocatedModel, { estimate }: LoadPlan): Promise<number | undefined> {
     const state = await readMemoryState(parts.source, engine, model, 0);
     if (state === undefined || state.isOverridden) return undefined;
-    // An engine that stopped may have lacked a card's memory, which says nothing of the RAM.
+    // The engine may have run out of a graphics card's memory, whatever RAM is available.
     if (state.mayUseGpus === true && (state.gpus ?? []).length > 0) return undefined;
     const heldBytes = estimate.predictedBytes * (1 + missingShare);
     return state.availableBytes > heldBytes + state.bufferBytes ? state.availableBytes : undefined;
@@ -97,7 +97,7 @@ export function createLoadRetry(parts: {
         const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * missingShare);
         if (!isSecond) went = await rooms.evictMore(located, bytes, report, signal);
         if (isSecond || went.length === 0) throw await explained(located, made, error, went, signal);
-        const steps = [error.message, ...went.map((name) => `unload ${name}`), `load ${made.model} once more`];
+        const steps = [error.message, ...went.map((name) => `unload ${name}`), `load ${made.model} again`];
         decisions.note({ kind: "replan", model: made.model, engine: made.engine, steps, plan: made });
       }
     }
@@ -105,7 +105,7 @@ export function createLoadRetry(parts: {
 }
 
 function killed({ model, estimate }: LoadPlan, freeBytes: number, error: OutOfMemory): LoadFailed {
-  const numbers = `${formatBytes(freeBytes)} are available, and it needs about ${formatBytes(estimate.predictedBytes)}`;
+  const numbers = `${formatBytes(freeBytes)} available, about ${formatBytes(estimate.predictedBytes)} needed`;
   return new LoadFailed(
     `the process that loaded ${model} was killed, not for lack of memory (${numbers}): ${error.message}`,
     {

@@ -39,15 +39,14 @@ import { createKeepAlive, type KeepAlive } from "./keep-alive.ts";
 export type { Lease } from "./leases.ts";
 
 export interface Loader extends LoaderQueueing {
-  /** What a load would do, without doing it; a model that is loaded with `sufficientTokens` is used as it is. */
+  /** Dry run of a load. A model that is loaded with at least `sufficientTokens` counts as loaded. */
   plan(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
   /**
-   * Loads the model unless it is loaded with that context; loads of one model are joined. Installs the engine first
-   * when it is missing and `mayInstall` (a generation must not: 48 MB are no surprise to spring on a question).
-   * Without `keepAliveSeconds` a model that is loaded keeps its own, and one that isn't gets the setting's; a pinned one
-   * stays whatever is asked. Waits for its turn; without an `asker` it goes before what is in the background.
-   * An engine that lists the model and then knows nothing of it (its manifest is damaged) is passed over for the next of
-   * `elsewhere`.
+   * Loads the model unless it is loaded with that context; loads of one model are joined. Installs a missing engine
+   * first if `mayInstall` (not for a generation: a prompt must not start a 48 MB download). Without `keepAliveSeconds`
+   * a loaded model keeps its keep-alive, and another one gets the configured one; a pinned model stays loaded in any
+   * case. Waits for its turn; without an `asker` before background requests. If an engine lists the model but reports
+   * it as unknown (its manifest is damaged), the next of `elsewhere` is tried.
    */
   load(
     located: LocatedModel,
@@ -57,15 +56,15 @@ export interface Loader extends LoaderQueueing {
     elsewhere?: readonly LocatedModel[],
   ): Operation<LoadResult>;
   /**
-   * What was freed; undefined when the model is in use, and stays. Nothing pins it any more then. It may be loaded by
-   * another name (`Inventory.residentOf`), which leaves with it, or with `isOnlyItsName` stays.
+   * Unloads and unpins the model. Returns what was freed; undefined if the model is in use, which leaves it loaded and
+   * pinned. If it is loaded by another name (`Inventory.residentOf`), that one is unloaded too, unless `isOnlyItsName`.
    */
   unload(located: LocatedModel, signal: AbortSignal, isOnlyItsName?: boolean): Promise<Unloaded | undefined>;
   unloadOwned: KeepAliveUpdates["unloadOwned"];
   setPinned: KeepAliveUpdates["setPinned"];
   pinnedCount: KeepAliveUpdates["pinnedCount"];
   refreshKeepAlive: KeepAliveUpdates["refresh"];
-  /** Whether a model that is in memory stays there. */
+  /** Whether the model stays in memory once it is loaded. */
   isPinned(name: string): boolean;
   /** The keep-alive sent to engines with answers. */
   readonly keepAlive: Pick<KeepAlive, "forAnswer" | "answered">;
@@ -75,13 +74,13 @@ export interface Loader extends LoaderQueueing {
   readonly maintenance: LoaderMaintenance;
   estimate: Estimates["of"];
   quickEstimate: Estimates["quick"];
-  /** The memory that `engine` loads into, all loads in progress counted; undefined when it can't be measured. */
+  /** The memory that `engine` loads into, including loads in progress; undefined if it can't be measured. */
   state(engine: Engine): Promise<MemoryState | undefined>;
-  /** Other weights may carry the name now: it was pulled, imported or deleted. */
+  /** The name may refer to other weights now: it was pulled, imported or deleted. */
   forget(id: string): void;
 }
 
-/** `name`: as its engine listed it. 0 bytes: nothing was loaded. */
+/** `name`: as its engine lists it. 0 bytes: nothing was loaded. */
 export interface Unloaded {
   readonly bytes: number;
   readonly name: string;
@@ -89,44 +88,44 @@ export interface Unloaded {
 
 export interface LoaderMaintenance {
   readonly owned: OwnedModels;
-  /** Renews the keep-alive of a model in memory. Not a use: the time of its last use is unchanged. */
+  /** Renews the keep-alive of a loaded model, which doesn't count as a use. */
   touch(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
   /** Whether the model, or another name served by its process, is pinned. */
   isRunnerPinned(engine: Engine, name: string): boolean;
-  /** Unloads a model that its engine holds beyond its keep-alive, unless it is in use again. */
+  /** Unloads a model that its engine holds beyond its keep-alive, unless it is in use. */
   expire(engine: Engine, name: string, signal: AbortSignal): Promise<void>;
-  /** A lease that is no use. */
+  /** A lease that doesn't count as a use. */
   hold(id: string): Lease;
 }
 
-/** The runner of loads: plans are pure (`memory/plan.ts`), this is where their effects happen. */
+/** Executes loads and unloads; the plans are pure (`memory/plan.ts`). */
 export function createLoader(parts: {
   readonly inventory: Inventory;
   readonly operations: Operations;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
-  /** Asked anew each time. */
+  /** Called on each use. */
   readonly settings: () => Settings;
   readonly pins: Pins;
-  /** Engines that were replaced and still hold what was under way. */
+  /** Engines that were replaced and still have active requests. */
   readonly leaving: () => readonly Engine[];
   readonly decisions: Decisions;
-  /** Absent: nothing of what is learned outlives this process. */
+  /** Absent: what is learned ends with this process. */
   readonly kept?: KeptLearning;
-  /** Whether somebody waits for an answer of the model of this id. */
+  /** Whether requests wait for the model of this id. */
   readonly isAwaited: (id: string) => boolean;
   /** Calls `loadNow` when it is the asker's turn. */
   readonly enqueue: TakeTurn;
-  /** A model was let go of, a load began or ended, something was evicted. */
+  /** A lease was released, a load began or ended, or a model was evicted. */
   readonly changed: () => void;
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets, for durations. */
+  /** Milliseconds of a monotonic clock, for durations. */
   readonly steady: () => number;
-  /** Of the whole program. */
+  /** Aborted at shutdown. */
   readonly signal: AbortSignal;
   readonly log: Log;
   readonly publish: (change: Change) => void;
-  /** The models loaded by this program, or their keep-alives, changed. */
+  /** The set of models that this program loaded changed, or their keep-alives did. */
   readonly ownedModelsChanged: () => void;
 }): Loader {
   const { inventory, operations, observations, settings, pins, decisions, now, steady, log, publish } = parts;
@@ -180,7 +179,7 @@ export function createLoader(parts: {
   async function useResident(located: LocatedModel, contextTokens: number | undefined) {
     const id = modelId(located.engine.id, located.model.name);
     const resident = await plans.resident(located);
-    // Checked after the await and followed by the lease without another one: nothing can evict it in between.
+    // No await between these checks and the lease: nothing can evict it in between.
     if (resident === undefined || occupancy.isEvicting(id) || occupancy.isLoading(id)) return undefined;
     if (resident.contextTokens !== undefined && contextTokens !== undefined && resident.contextTokens < contextTokens)
       return undefined;
@@ -209,7 +208,7 @@ export function createLoader(parts: {
         };
         return firstThatKnows([located, ...elsewhere], loadAt, (target, error, next) => {
           inventory.forget(target.engine);
-          report({ message: `${error.message}; ${next.engine.id} holds it, too` });
+          report({ message: `${error.message}; trying ${next.engine.id}` });
         });
       },
     );
@@ -227,7 +226,7 @@ export function createLoader(parts: {
     const base = { model: model.name, engine: engine.id };
     const { plan: made, release } = await rooms.makeRoom(located, options.contextTokens, report, signal);
     if (made.isLoaded) {
-      // Cheap, and restarts the model's idle time.
+      // Cheap; restarts the keep-alive.
       const { contextTokens } = made;
       const asked = options.keepAliveSeconds;
       const told = asked === undefined ? undefined : keepAlive.forLoad(engine, model.name, asked);
@@ -255,7 +254,7 @@ export function createLoader(parts: {
       throw error;
     } finally {
       inventory.forgetResidency(engine);
-      // What graphics cards have free is told anew only when it is asked for.
+      // The free memory of graphics cards is measured again only on request.
       void parts.probe.sample(0);
       release();
     }
@@ -265,7 +264,7 @@ export function createLoader(parts: {
     owned.note(engine, own);
     observations.loaded(id, loadMs);
     policies.served(engine, { name: model.name, sizeBytes: made.estimate.predictedBytes });
-    // Pinned, or let go of, while it was on its way.
+    // Pinned or unpinned while it was loading.
     if (keepAlive.isStale(own)) await keepAliveUpdates.apply(engine, model.name, signal);
     return { ...base, loadMs, wasLoaded: false, plan: made };
   }
@@ -275,23 +274,23 @@ export function createLoader(parts: {
     const id = modelId(engine.id, model.name);
     return inTurn(engine.memoryDomain, async () => {
       throwIfCancelled(signal, `unloading ${model.name}`);
-      // Whoever loaded it this very turn either takes its lease or is done.
+      // Those who loaded it in this turn of the event loop take their leases now.
       if (occupancy.isSettling(id)) await nextTurn();
       const resident = await inventory.residentOf(located, 0);
       const { name } = resident ?? model;
       const isShared = !sameModel(name, model.name);
-      // Nothing is awaited between this check and the mark that keeps new answers away.
+      // No await between this check and the mark that prevents new answers.
       const isToStay = isShared && isOnlyItsName;
       if (isToStay ? leases.isTakenItself(id) : !occupancy.mayBeEvicted(id)) return undefined;
       const isOne = isOnlyItsName || resident === undefined;
       const wasPinned = pins.isPinned(model.name);
       for (const each of isOne ? [model.name] : runners.namesOf(engine, model.name)) pins.unpin(each);
-      // What stays for another name need not stay for ever.
+      // It stays loaded for another name, which may not be pinned.
       if (isToStay && wasPinned) await keepAliveUpdates.apply(engine, name, signal);
       if (isToStay || resident === undefined) return { bytes: 0, name: model.name };
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
-      const as = isShared ? ` for ${model.name}, which it was loaded for too` : "";
-      const steps = [`asked for${as}: ${formatBytes(resident.sizeBytes)} are free again`];
+      const as = isShared ? ` for ${model.name}, which it also served` : "";
+      const steps = [`unloaded on request${as}: ${formatBytes(resident.sizeBytes)} freed`];
       decisions.note({ kind: "unload", model: name, engine: engine.id, steps });
       return { bytes: resident.sizeBytes, name };
     });
@@ -304,7 +303,7 @@ export function createLoader(parts: {
       if (!isThere || isUsed || owned.isForeign(engine, name)) return;
       const told = owned.of(engine, name)?.told ?? 0;
       await rooms.evict({ name, engine: engine.id }, signal).finally(leases.wake);
-      const steps = [`not used for ${told} s, and ${engine.id} kept it: unloaded`];
+      const steps = [`unloaded: idle beyond its keep-alive of ${told} s, and ${engine.id} still held it`];
       decisions.note({ kind: "expire", model: name, engine: engine.id, steps });
     });
   }
@@ -375,7 +374,7 @@ export function createLoader(parts: {
     forget(id) {
       observations.forget(id);
       policies.forget(id);
-      // What answers by it is still the process that answered before.
+      // While the name is in use, the process that serves it is the old one.
       if (!leases.isTakenItself(id)) runners.forget(id);
     },
   };

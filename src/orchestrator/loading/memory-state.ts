@@ -12,7 +12,7 @@ import type { ResidentModel } from "../types.ts";
 import { lastUseMs } from "./last-use.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 
-/** The domain of this machine: the only one whose memory can be measured from here. */
+/** The memory domain of this machine, the only one that can be measured. */
 export const localDomain = "local";
 
 export interface MemoryStateSource {
@@ -21,27 +21,27 @@ export interface MemoryStateSource {
   readonly observations: Observations;
   readonly memory: () => Settings["memory"];
   readonly domains: (id: string) => MemoryDomain;
-  /** Engines that were replaced: what they hold stays until they end what was under way. */
+  /** Engines that were replaced: their models stay loaded until their active requests have ended. */
   readonly leaving: () => readonly Engine[];
   /** Busy models are never evicted. */
   readonly isBusy: (id: string) => boolean;
-  /** Nor are pinned ones. */
+  /** Pinned models are never evicted either. */
   readonly isPinned: (name: string) => boolean;
-  /** Somebody waits for an answer of it. */
+  /** Whether requests wait for the model. */
   readonly isAwaited: (id: string) => boolean;
   readonly losses: EvictionPolicies["losses"];
-  /** Told what is loaded, before it is asked which of it is foreign. */
+  /** Called with the loaded models before `isForeign` is. */
   readonly saw: (engine: Engine, resident: readonly ResidentModel[]) => void;
-  /** Loaded, or used of late, by somebody else: goes last. */
+  /** Loaded, or recently used, by another program: evicted last. */
   readonly isForeign: (engine: Engine, name: string) => boolean;
-  /** Told to leave, and not seen to. */
+  /** Whether an unload of the model was requested and not confirmed. */
   readonly hasUnconfirmedUnload: (id: string) => boolean;
 }
 
 /**
- * What is in the memory that `engine` loads into, now. Undefined when it can't be known: another machine's memory,
- * unless the settings state it. `loading` is the model whose load is planned: its own reservation doesn't count.
- * `maxAgeMs` of the measurement: the probe's own unless given.
+ * The current state of the memory that `engine` loads into. Undefined for the memory of another machine, unless the
+ * settings give its size. `loading` is the model whose load is planned: its own reservation doesn't count. `maxAgeMs`
+ * of the measurement defaults to the probe's.
  */
 export async function readMemoryState(
   source: MemoryStateSource,
@@ -52,12 +52,12 @@ export async function readMemoryState(
   const memory = source.memory();
   const isHere = engine.memoryDomain === localDomain;
   if (!isHere && engine.memoryBytes === undefined && memory.availableBytes === undefined) return undefined;
-  // Before the measurement: a load that ends meanwhile is rather counted twice than not at all.
+  // Read before measuring: a load that ends meanwhile is counted twice rather than not at all.
   const reserved = source.domains(engine.memoryDomain).reserved(loading && modelId(engine.id, loading.name));
   const neighbours = [...source.inventory.engines, ...source.leaving()].filter(
     (other) => other.memoryDomain === engine.memoryDomain,
   );
-  // Which times loads took is known only then.
+  // The losses depend on the load times of earlier processes.
   await source.observations.ready?.();
   const lossOf = source.losses(engine, loading);
   const sampled = source.probe.sample(maxAgeMs);
@@ -82,7 +82,7 @@ export async function readMemoryState(
   };
 }
 
-/** Stated for the engine's own domain, else stated for all, else measured. */
+/** The size configured for the engine's domain, else the one configured for all, else the measured one. */
 function capacity(
   { memoryBytes }: Engine,
   { availableBytes }: Settings["memory"],
@@ -105,7 +105,7 @@ async function residentEntries(
 ): Promise<readonly ResidentEntry[]> {
   const { inventory, observations } = source;
   const isLeaving = source.leaving().includes(engine);
-  // A plan is made from what is loaded now, not from what was loaded a while ago.
+  // Plans need the current state, not a remembered one.
   const [resident, lists, { gpus }] = await Promise.all([
     inventory.resident(engine, 0),
     inventory.recentLists(),
@@ -139,9 +139,9 @@ async function residentEntries(
 }
 
 /**
- * An engine that doesn't say what it maps is taken to do as Ollama does (`llm/server.go`, and seen in /proc): where there
- * is no graphics unit it reads the file into memory of its own, else it maps the file. What lies in RAM of that counts as
- * available, and is not.
+ * File-mapped bytes of the model in RAM, which MemAvailable counts as available although they aren't. An engine that
+ * doesn't report them is assumed to do as Ollama does (`llm/server.go`, and observed in /proc): without graphics cards
+ * it reads the file into anonymous memory, else it maps the file.
  */
 function mappedBytes(model: ResidentModel, fileBytes: number, hasCards: boolean): number {
   if (model.mappedBytes !== undefined) return model.mappedBytes;
@@ -149,7 +149,7 @@ function mappedBytes(model: ResidentModel, fileBytes: number, hasCards: boolean)
   return Math.min(fileBytes, Math.max(0, model.sizeBytes - model.vramBytes));
 }
 
-/** Two cards of one make carry one name. */
+/** Numbers cards of the same make, which have the same name. */
 function named(gpus: readonly GpuMemory[]): readonly GpuMemory[] {
   return gpus.map((gpu, index) => {
     const isTwin = gpus.filter(({ name }) => name === gpu.name).length > 1;

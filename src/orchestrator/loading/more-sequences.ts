@@ -9,22 +9,23 @@ import { formatBytes } from "../text/format-bytes.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 
 /**
- * Caches for conversations that alternate on one model. A load makes one; another costs as much again, so it is granted
- * where one conversation came back to find its cache overwritten, and only while memory is plentiful.
+ * A second cache for conversations that alternate on one model. A load allocates one cache; a second one costs the same
+ * again, so it is granted only after the cache of a conversation was overwritten by another, and while memory is
+ * plentiful.
  */
 export interface MoreSequences {
-  /** Before a request is sent; undefined leaves the engine at what it has. Call `release` when the request has ended. */
+  /** Call before a request is sent; undefined: no change. Call `release` when the request has ended. */
   grant(
     located: LocatedModel,
     contextTokens: number,
   ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined>;
-  /** Notes what an answer says of the cache. */
+  /** Records what an answer reports about the cache. */
   answered(located: LocatedModel, generation: Pick<Generation, "recomputedTokens" | "sequences">): void;
 }
 
-/** An assistant that works on a file, and a conversation that interrupts it. */
+/** For an assistant at work and one conversation that interrupts it. */
 const mostSequences = 2;
-/** Computing so many tokens again takes longer than anyone notices with hardly any model. */
+/** Recomputing this many tokens is not noticeable. */
 const fewTokens = 128;
 
 export function createMoreSequences(parts: {
@@ -35,7 +36,7 @@ export function createMoreSequences(parts: {
   readonly decisions: Decisions;
 }): MoreSequences {
   const { source, quickEstimate, domainOf, decisions } = parts;
-  /** Slots in which a conversation was computed again, with what was granted since. */
+  /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
   const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
   const slotOf = ({ engine, model }: LocatedModel) => source.inventory.runners.slotOf(modelId(engine.id, model.name));
 
@@ -50,8 +51,8 @@ export function createMoreSequences(parts: {
       const needed = bytes.cacheBytes + (bytes.stateBytes ?? 0) + bytes.computeBytes;
       if (!isPlentyFor(needed, state)) return undefined;
       const steps = [
-        "a conversation came back to find its cache overwritten by another",
-        `memory is plentiful: ${formatBytes(needed)} more for a second cache`,
+        "the cache of a conversation was overwritten by another conversation",
+        `memory is plentiful: ${formatBytes(needed)} granted for a second cache`,
       ];
       wanted.set(slot, { steps });
       const release = domainOf(engine.memoryDomain).reserve(modelId(engine.id, model.name), { ramBytes: needed });

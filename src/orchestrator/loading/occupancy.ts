@@ -1,20 +1,20 @@
 import type { Leases } from "./leases.ts";
 
 /**
- * Which models may not be taken out of memory now, and which are on their way out. Ids name engine and model; what is so
- * of one is so of all of its slot (`Runners.slotOf`).
+ * Which models are in use, loading or being evicted. Ids are `modelId`s; a state applies to all models of a slot
+ * (`Runners.slotOf`).
  */
 export interface Occupancy {
-  /** In use, or being loaded. */
+  /** In use or loading. */
   isBusy(id: string): boolean;
   isLoading(id: string): boolean;
   isEvicting(id: string): boolean;
   mayBeEvicted(id: string): boolean;
-  /** Loaded this very turn: whoever waited for the load is about to take a lease. */
+  /** Loaded in this turn of the event loop: those who waited for the load are about to take a lease. */
   isSettling(id: string): boolean;
-  /** Marks a model as loading, so that nobody evicts it; the answer undoes that and what `alsoRelease` stands for. */
+  /** Marks a model as loading, which prevents its eviction. The returned function ends that and calls `alsoRelease`. */
   occupy(id: string, alsoRelease: () => void): () => void;
-  /** Keeps new answers away from `ids` until `work` has ended. */
+  /** Prevents new answers of `ids` until `work` has ended. */
   whileEvicting<Result>(ids: readonly string[], work: () => Promise<Result>): Promise<Result>;
 }
 

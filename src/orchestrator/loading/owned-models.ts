@@ -8,7 +8,7 @@ import { localDomain } from "./memory-state.ts";
 export interface OwnedModel {
   readonly name: string;
   readonly digest?: string | undefined;
-  /** Keep-alive that the request named, in seconds. */
+  /** Keep-alive of the request, in seconds. */
   readonly asked: number | undefined;
   /** Keep-alive last sent to the engine. */
   readonly told: number | undefined;
@@ -16,9 +16,9 @@ export interface OwnedModel {
 
 /** Which models in memory this program loaded, by engine; all others belong to other programs. */
 export interface OwnedModels {
-  /** Loaded, or its keep-alive sent, just now or at `atMs` since the epoch. */
+  /** The model was loaded, or its keep-alive sent, now or at `atMs` (since the epoch). */
   note(engine: Engine, load: OwnedModel, atMs?: number): void;
-  /** Something of ours other than a use restarted its keep-alive: a touch, a probe. */
+  /** A touch or a probe of ours restarted its keep-alive. */
   acted(engine: Engine, name: string): void;
   forget(engine: Engine, name: string): void;
   of(engine: Engine, name: string): OwnedModel | undefined;
@@ -41,12 +41,12 @@ interface Entry {
   isTaken: boolean;
 }
 
-/** Who used a model a quarter of an hour ago, the time that models stay by default, is done with it. */
+/** Use by another program counts for this long: the default keep-alive. */
 const foreignUseMs = 15 * 60_000;
 
 /**
- * By engine, not by its id: what was loaded at another address is not here. `lastUsedMs`: end of the last use through
- * this program. `changed` is called when what is loaded, or what was told, is other than before.
+ * Keyed by engine, not by its id, which may have moved to another address. `lastUsedMs`: end of the last use through
+ * this program. `changed` is called when a model was loaded, unloaded or sent another keep-alive.
  */
 export function createOwnedModels(parts: {
   readonly now: () => number;
@@ -63,7 +63,7 @@ export function createOwnedModels(parts: {
     const expiresAtMs = Date.parse(resident.expiresAt ?? "");
     if (Number.isNaN(expiresAtMs)) return;
     const activityMs = ownActivityMs(engine, entry);
-    // What was seen in this very moment may be from before it.
+    // A poll in the same millisecond may predate the activity.
     if (activityMs >= now()) return;
     const seen = { expiresAtMs, atMs: now() };
     const own = { toldSeconds: entry.load.told, activityMs, hasSameClock: engine.memoryDomain === localDomain };
@@ -94,7 +94,7 @@ export function createOwnedModels(parts: {
     of: (engine, name) => entryOf(engine, name)?.load,
     all: (engine) => [...(byEngine.get(engine)?.values() ?? [])].map(({ load }) => load),
     observe(engine, resident, isBusy) {
-      // Nobody but us speaks to the embedded engine's children.
+      // No other program can reach the embedded engine's processes.
       if (engine.kind === "llama-cpp") return;
       for (const model of resident) {
         const entry = entryOf(engine, model.name);

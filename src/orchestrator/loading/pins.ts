@@ -5,33 +5,34 @@ import type { Settings } from "../config/schema.ts";
 import type { ModelOverrides } from "../types.ts";
 
 /**
- * Which models are pinned, and the keep-alive of each. A pinned model is not evicted, and its keep-alive never ends.
+ * Which models are pinned, and the keep-alive of each. A pinned model is not evicted and its keep-alive never ends.
  *
- * | what                                  | pins it                                                      |
- * |---------------------------------------|--------------------------------------------------------------|
- * | `pin`                                 | until `unpin`, or the end of the process                     |
- * | a pattern of `model.keepAlive.models` | until `unpin`; again from its next load, or other patterns   |
- * | `model.keepAlive.enabled: false`      | nothing is, whatever else is said                            |
+ * | pinned by                             | until                                                     |
+ * |---------------------------------------|-----------------------------------------------------------|
+ * | `pin`                                 | `unpin`, or the end of the process                        |
+ * | a pattern of `model.keepAlive.models` | `unpin`; pinned again by its next load or by new patterns |
+ *
+ * With `model.keepAlive.enabled: false` nothing is pinned.
  */
 export interface Pins {
   isPinned(name: string): boolean;
   /** Throws `InvalidRequest` while the settings forbid pins. */
   pin(name: string): void;
   unpin(name: string): void;
-  /** It was not in memory before and is now. */
+  /** The model was loaded, so that patterns pin it again. */
   wasLoaded(name: string): void;
   /** Keep-alive of a load, in seconds; negative: never unloaded. Undefined: the engine decides. */
   keepAliveForLoad(name: string, asked?: number): number | undefined;
-  /** The same for an answer; 0: unload at once. Undefined: the keep-alive of its load. */
+  /** Keep-alive of an answer, in seconds; 0: unload at once. Undefined: that of its load. */
   keepAliveForAnswer(name: string, asked?: number): number | undefined;
 }
 
-/** Longer is forever: Ollama counts nanoseconds in 64 bits, and would unload at once what overflows them. */
+/** Anything longer means "never": Ollama counts nanoseconds in 64 bits, and unloads at once on overflow. */
 const longestSeconds = 10 * 365 * 86_400;
-/** A load with keep-alive 0 would be undone at once: the answer that follows sends 0; without one it ends soon. */
+/** A load with keep-alive 0 would be undone at once; the answer that follows it sends 0. */
 const shortestLoadSeconds = 60;
 
-/** `settings` is asked anew each time. */
+/** `settings` is called on each use. */
 export function createPins(settings: () => Settings): Pins {
   const pinned = new Set<string>();
   /** Model → the patterns in force when it was unpinned. */

@@ -8,21 +8,21 @@ import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import { victimsOf } from "./queueing.ts";
 
-/** What loads would do, without doing it: the memory is looked at, the decision is `planLoad`'s. */
+/** Dry runs of loads: reads the state of the memory and calls `planLoad`. */
 export interface Plans {
-  /** A model that is loaded with `sufficientTokens` is used as it is. */
+  /** A model that is loaded with at least `sufficientTokens` counts as loaded. */
   of(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens?: number): Promise<LoadPlan>;
-  /** As it was last looked at, at most a minute ago; one whose time is over by now is looked for anew. */
+  /** At most a minute old; requested again if the keep-alive has ended since. */
   resident(located: LocatedModel): Promise<ResidentModel | undefined>;
   targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget>;
-  /** Ids of what would have to go; see `victimsOf`. */
+  /** Ids of the models that a load would evict; see `victimsOf`. */
   wouldEvict(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<readonly string[]>;
 }
 
 export function createPlans(parts: {
   readonly source: MemoryStateSource;
   readonly estimate: Estimates["of"];
-  readonly policies: Pick<EvictionPolicies, "looked">;
+  readonly policies: Pick<EvictionPolicies, "measured">;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }): Plans {
@@ -31,7 +31,7 @@ export function createPlans(parts: {
 
   async function targetOf(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<LoadTarget> {
     const { engine, model } = located;
-    // With it come the facts that tell whose slot it is.
+    // First: the estimate requests the facts that `slotOf` needs.
     const estimated = await estimate(located, contextTokens, signal);
     return {
       model: model.name,
@@ -55,7 +55,7 @@ export function createPlans(parts: {
         readMemoryState(source, engine, model),
         inventory.residentOf(located, 0),
       ]);
-      if (state !== undefined) policies.looked(engine, state);
+      if (state !== undefined) policies.measured(engine, state);
       const loadedTokens = resident && (resident.contextTokens ?? contextTokens);
       const isLoaded = loadedTokens !== undefined && loadedTokens >= sufficientTokens;
       const loadedAs = resident && !sameModel(resident.name, model.name) ? { loadedAs: resident.name } : {};
@@ -79,7 +79,7 @@ export function createPlans(parts: {
   };
 }
 
-/** Another machine's memory can't be measured from here: its engine decides, and the plan says so. */
+/** The memory of another machine can't be measured from here: the plan leaves the decision to its engine. */
 function unmeasuredPlan(target: LoadTarget): LoadPlan {
   return {
     model: target.model,
@@ -92,12 +92,12 @@ function unmeasuredPlan(target: LoadTarget): LoadPlan {
     freeBytes: 0,
     evict: [],
     steps: [
-      `the memory of ${target.engine} is on another machine and not measured; set providers.ollama.memoryBytes to plan it`,
+      `the memory of ${target.engine} is on another machine and can't be measured (providers.ollama.memoryBytes is not set)`,
     ],
   };
 }
 
-/** A cloud model needs nothing here. */
+/** The plan for a cloud model, which needs no memory here. */
 function elsewherePlan({ engine, model }: LocatedModel, contextTokens: number): LoadPlan {
   return {
     model: model.name,
@@ -109,6 +109,6 @@ function elsewherePlan({ engine, model }: LocatedModel, contextTokens: number): 
     neededBytes: 0,
     freeBytes: 0,
     evict: [],
-    steps: [`${model.name} runs elsewhere: it takes no memory here`],
+    steps: [`${model.name} is a cloud model: it uses no memory on this machine`],
   };
 }

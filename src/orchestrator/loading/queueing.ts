@@ -7,15 +7,15 @@ import { allIdle, isOfTarget, withoutReservations } from "../memory/state.ts";
 import type { ResidentModel } from "../types.ts";
 import type { Lease } from "./leases.ts";
 
-/** Whose turn it is. */
+/** The caller of a request, for the order of the queue. */
 export interface Asker {
-  /** Callers take turns: `id` of the caller's context. */
+  /** `id` of the caller's context; callers take turns. */
   readonly caller: string;
-  /** What nobody waits for in front of a screen: preloads, comparisons. Goes after everything else. */
+  /** Served after all other requests: preloads, comparisons. */
   readonly isBackground: boolean;
 }
 
-/** Loads when it is the asker's turn; for a loaded model it only restarts its keep-alive. */
+/** Loads when it is the asker's turn; for a loaded model only restarts its keep-alive. */
 export type TakeTurn = (
   located: LocatedModel,
   options: LoadOptions,
@@ -24,20 +24,20 @@ export type TakeTurn = (
   signal: AbortSignal,
 ) => Promise<LoadResult>;
 
-/** What the queue needs of the loader. */
+/** The part of the loader that the queue uses. */
 export interface LoaderQueueing {
-  /** As it was last looked at, at most a minute ago. */
+  /** At most a minute old. */
   resident(located: LocatedModel): Promise<ResidentModel | undefined>;
-  /** Takes a lease if the model is loaded with at least `contextTokens`; nothing is waited for but a list. */
+  /** Takes a lease if the model is loaded with at least `contextTokens`; waits for nothing but a list. */
   useResident(
     located: LocatedModel,
     contextTokens: number | undefined,
   ): Promise<(Lease & { readonly resident: ResidentModel }) | undefined>;
-  /** Protects a model that was loaded this very moment. */
+  /** Protects a model that was just loaded. */
   lease(id: string): Lease;
-  /** Makes room and loads, without asking whose turn it is. */
+  /** Makes room and loads, without queueing. */
   loadNow(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
-  /** Ids of what a load would evict; see `victimsOf`. */
+  /** Ids of the models that a load would evict; see `victimsOf`. */
   wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]>;
   usesOf(id: string): number;
   isLoading(id: string): boolean;
@@ -46,8 +46,8 @@ export interface LoaderQueueing {
 }
 
 /**
- * Ids of what has to go for a load, itself not counted: idle models if that does, else what would go if all were idle.
- * Nothing where nothing helps: whoever tries it is told why.
+ * Ids of the models that a load would evict, its own aside: idle models if they suffice, else what it would evict if
+ * all models were idle. Empty if no eviction helps: the load itself reports why.
  */
 export function victimsOf(target: LoadTarget, state: MemoryState): readonly string[] {
   const now = planLoad(target, state);

@@ -12,7 +12,7 @@ import { planLoad } from "../memory/plan.ts";
 import { allIdle, isSomeReserved, withoutReservations } from "../memory/state.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import type { LoadPlan } from "../types.ts";
-import { doesNotFit } from "./does-not-fit.ts";
+import { doesNotFit, whatWouldFit } from "./does-not-fit.ts";
 import type { Estimates } from "../estimates/estimates.ts";
 import { type Leases, untilReleased } from "./leases.ts";
 import { type MemoryStateSource, readMemoryState } from "./memory-state.ts";
@@ -21,7 +21,7 @@ import type { Plans } from "./plans.ts";
 import { smallerContext } from "./smaller-context.ts";
 import type { UnconfirmedUnloads } from "./unconfirmed-unloads.ts";
 
-/** A plan whose evictions are done and whose memory is set aside until `release`. */
+/** A plan whose evictions are done and whose memory is reserved until `release`. */
 export interface Room {
   readonly plan: LoadPlan;
   readonly release: () => void;
@@ -29,26 +29,26 @@ export interface Room {
 
 export interface RoomMaker {
   /**
-   * Evicts until the model fits and reserves its memory; waits while only busy models are in the way. Plans once more
-   * when another program took memory meanwhile, and without what was told to leave and did not. Throws
+   * Evicts models until the given one fits and reserves its memory; waits while only busy models are in the way. Plans
+   * again if another program took memory meanwhile, and without models whose unload was not confirmed. Throws
    * `ModelDoesNotFit`, `Cancelled`.
    */
   makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal): Promise<Room>;
   /**
-   * For a load whose room was made and did not suffice: evicts what frees `bytes` more, or all that may go. Answers the
-   * names of what went; what does not leave is passed over.
+   * For a load that ran out of memory: evicts models that free `bytes` more, or all evictable ones. Returns their
+   * names; skips models whose unload is not confirmed.
    */
   evictMore(located: LocatedModel, bytes: number, report: Report, signal: AbortSignal): Promise<readonly string[]>;
-  /** Takes a model out of memory; whether it may go is for the caller to know. */
+  /** Unloads a model; the caller checks that it may be evicted. */
   evict(victim: { readonly name: string; readonly engine: string }, signal: AbortSignal): Promise<void>;
 }
 
-/** A plan did not hold, and another is to be made at once. */
+/** The plan did not hold: make another one at once. */
 const planAgain = Symbol("plan again");
 
 /**
- * Measurements wobble, and what an engine gives back is not to the byte what it was thought to hold: memory counts as
- * taken by somebody else when more of the buffer than this is missing.
+ * Measurements vary, and an engine frees not exactly what it was estimated to hold: another program is assumed to have
+ * taken memory if more than this share of the buffer is missing.
  */
 const bufferThatMayBeMissing = 1 / 4;
 
@@ -59,12 +59,12 @@ export function createRoomMaker(parts: {
   readonly decisions: Decisions;
   readonly unconfirmed: UnconfirmedUnloads;
   readonly plans: Pick<Plans, "of" | "targetOf">;
-  /** Without asking an engine. */
+  /** Without requests to an engine. */
   readonly quickEstimate: Estimates["quick"];
   readonly domainOf: (id: string) => MemoryDomain;
-  /** Alone among the plans and evictions of a memory domain; loads themselves overlap, each with its memory reserved. */
+  /** Mutual exclusion of plans and evictions per memory domain; loads overlap, each with its memory reserved. */
   readonly inTurn: <Result>(memoryDomain: string, work: () => Promise<Result>) => Promise<Result>;
-  /** A model was taken out of an engine's memory. */
+  /** A model was unloaded. */
   readonly left: (engine: Engine, name: string) => void;
 }): RoomMaker {
   const { source, occupancy, leases, decisions, unconfirmed, plans, domainOf } = parts;
@@ -72,11 +72,11 @@ export function createRoomMaker(parts: {
   const { inventory } = source;
 
   async function makeRoom(located: LocatedModel, contextTokens: number, report: Report, signal: AbortSignal) {
-    // Remembered from here on: a simulation may take seconds, and others wait for their turn.
+    // Remembered by the estimates: a simulation may take seconds, and must not block the others in `inTurn`.
     await targetOf(located, contextTokens, signal);
     const seen = new Map<string, number>();
     for (let hasLookedAgain = false; ;) {
-      // Subscribed before looking, so that a release in between is not missed.
+      // Subscribed before the state is read, so that no release is missed.
       const released = leases.nextRelease();
       const outcome = await parts.inTurn(located.engine.memoryDomain, () =>
         tryToMakeRoom(located, contextTokens, report, signal, hasLookedAgain),
@@ -87,17 +87,17 @@ export function createRoomMaker(parts: {
       }
       if (typeof outcome !== "string") return outcome;
       report({ message: outcome });
-      // At the second look: what is over within a turn is no wait.
-      const looks = (seen.get(outcome) ?? 0) + 1;
-      seen.set(outcome, looks);
-      if (looks === 2) note(located, "wait", [outcome]);
+      // Not the first time: a wait that ends at once is not worth a decision.
+      const times = (seen.get(outcome) ?? 0) + 1;
+      seen.set(outcome, times);
+      if (times === 2) note(located, "wait", [outcome]);
       await untilReleased(released, signal);
     }
   }
 
   /**
-   * One look at the memory: room was made, or what to wait for, in words. Whether the room is still there after the
-   * evictions is looked at once. Throws `ModelDoesNotFit`.
+   * Returns the room, `planAgain`, or a text that says what the load waits for. Checks once after evictions whether the
+   * room is still there. Throws `ModelDoesNotFit`.
    */
   async function tryToMakeRoom(
     located: LocatedModel,
@@ -113,7 +113,7 @@ export function createRoomMaker(parts: {
     // Nothing is awaited between these checks and the marks they lead to.
     if (made.isLoaded) return { plan: made, release: occupancy.occupy(id, () => undefined) };
     if (occupancy.isBusy(id))
-      return `waiting: ${model.name} grows to ${contextTokens} tokens when its present answer is done`;
+      return `waiting: ${model.name} will be reloaded with ${contextTokens} tokens after the current request`;
     const areVictimsIdle = made.evict.every((victim) => occupancy.mayBeEvicted(modelId(victim.engine, victim.name)));
     if (made.fits && areVictimsIdle) {
       const release = occupancy.occupy(id, domainOf(engine.memoryDomain).reserve(id, setAside(made)));
@@ -125,10 +125,10 @@ export function createRoomMaker(parts: {
           note(located, "load", made.steps, made);
           return { plan: made, release };
         }
-        note(located, "replan", [...made.steps, "but another program took memory meanwhile"], made);
+        note(located, "replan", [...made.steps, "another program took memory meanwhile"], made);
       } catch (error) {
         release();
-        // The model itself was to go, to come back with more context: nothing else can go instead.
+        // The model itself was to be reloaded with more context: evicting another one does not help.
         if (!(error instanceof UnloadUnconfirmed) || unconfirmed.has(id)) throw error;
         note(located, "replan", [error.message], made);
         return planAgain;
@@ -137,7 +137,7 @@ export function createRoomMaker(parts: {
       return planAgain;
     }
     if (made.fits || (await wouldFitWhenIdle(located, contextTokens, signal))) {
-      return `waiting for memory: ${model.name} fits when the models that are answering now are done`;
+      return `waiting for memory: ${model.name} fits when the active requests are done`;
     }
     const state = await readMemoryState(source, engine, model);
     const inTheWay = state === undefined ? [] : pinnedInTheWay(await targetOf(located, contextTokens, signal), state);
@@ -145,7 +145,7 @@ export function createRoomMaker(parts: {
     const smallerTokens = await smallerContext(made, (tokens) => wouldFitWhenIdle(located, tokens, signal, true));
     const { bufferBytes } = source.memory();
     const refusal = doesNotFit(made, lists, bufferBytes, inTheWay, parts.quickEstimate, smallerTokens);
-    note(located, "refuse", made.steps, made);
+    note(located, "refuse", [...made.steps, ...whatWouldFit(refusal.next)], made);
     throw refusal;
   }
 
@@ -197,7 +197,7 @@ export function createRoomMaker(parts: {
     const { engine, model } = located;
     const went: string[] = [];
     await parts.inTurn(engine.memoryDomain, async () => {
-      // Whoever loaded something this very turn either takes its lease or is done.
+      // Those who loaded a model in this turn of the event loop take their leases now.
       await nextTurn();
       const state = await readMemoryState(source, engine, model);
       if (state === undefined) return;
@@ -209,7 +209,7 @@ export function createRoomMaker(parts: {
       for (const victim of moreToEvict(target, bytes, state)) {
         if (!occupancy.mayBeEvicted(modelId(victim.engine, victim.name))) continue;
         report({
-          message: `unloading ${victim.name} (${formatBytes(victim.bytes)}): memory ran out for ${model.name}`,
+          message: `unloading ${victim.name} (${formatBytes(victim.bytes)}): out of memory while loading ${model.name}`,
         });
         try {
           await evict(victim, signal);
@@ -222,18 +222,18 @@ export function createRoomMaker(parts: {
     return went;
   }
 
-  /** Measured anew: what was evicted is gone, and nobody else took it. */
+  /** Measures again: whether the evicted memory is free, and no other program took it. */
   async function isStillThere(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<boolean> {
     const { engine, model } = located;
     const state = await readMemoryState(source, engine, model, 0);
-    // What is configured doesn't change with what is loaded.
+    // A configured size doesn't change with what is loaded.
     if (state === undefined || state.isOverridden) return true;
     const bufferBytes = state.bufferBytes * (1 - bufferThatMayBeMissing);
     const again = planLoad(await targetOf(located, contextTokens, signal), { ...state, bufferBytes });
     return again.fits && again.evict.length === 0;
   }
 
-  /** `isAnother`: with a context that wasn't planned for, which may fit beside what is busy. */
+  /** `isAnother`: the context differs from the planned one, and may fit beside the busy models. */
   async function wouldFitWhenIdle(
     located: LocatedModel,
     contextTokens: number,
@@ -250,7 +250,7 @@ export function createRoomMaker(parts: {
   return { makeRoom, evictMore, evict };
 }
 
-/** What the load was given room for, the buffer apart, kind by kind. */
+/** The memory to reserve for the load, without the buffer. */
 function setAside({ estimate, placement }: LoadPlan): MemoryVector {
   if (placement === undefined) return { ramBytes: loadBytes(estimate) };
   const vramBytes = Object.fromEntries(placement.cards.map(({ name, bytes }) => [name, bytes]));

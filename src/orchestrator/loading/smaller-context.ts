@@ -1,21 +1,21 @@
 import type { MemoryEstimate } from "../types.ts";
 
-/** Less holds no question worth asking. */
+/** Anything less is too small to be useful. */
 const leastTokens = 1024;
 
-/** Under the size rule, or what is configured, the context changes nothing. */
+/** Estimates that don't depend on the context. */
 const contextFree: ReadonlySet<MemoryEstimate["method"]> = new Set(["size_rule", "configured"]);
 
 /**
- * The largest context below `refused` with which it would be otherwise, by halves; undefined where none helps.
- * `helps` is asked with tokens.
+ * The largest power-of-two context below the refused one for which `helps` resolves to true; undefined if there is
+ * none.
  */
 export async function smallerContext(
   refused: { readonly contextTokens: number; readonly estimate: Pick<MemoryEstimate, "method"> },
   helps: (contextTokens: number) => Promise<boolean>,
 ): Promise<number | undefined> {
   if (contextFree.has(refused.estimate.method) || refused.contextTokens <= leastTokens) return undefined;
-  // Asked first: mostly it is the weights that don't fit, and then no other question is needed.
+  // Checked first: mostly the weights alone don't fit.
   if (!(await helps(leastTokens))) return undefined;
   let tokens = leastTokens;
   while (tokens * 2 < refused.contextTokens && (await helps(tokens * 2))) tokens *= 2;

@@ -1,14 +1,14 @@
-/** Models whose unload was requested but not confirmed. Ids name engine and model. */
+/** Models whose unload was requested but not confirmed. Ids are `modelId`s. */
 export interface UnconfirmedUnloads {
   note(id: string): void;
   forget(id: string): void;
   has(id: string): boolean;
 }
 
-/** No load waits for such a model during this time; after it the model may be evicted again. */
+/** The model is not evicted again during this time. */
 const retryAfterMs = 600_000;
 
-/** `now`: milliseconds of a clock that nobody sets. */
+/** `now`: milliseconds of a monotonic clock. */
 export function createUnconfirmedUnloads(now: () => number): UnconfirmedUnloads {
   const sinceMs = new Map<string, number>();
   return {

@@ -1,20 +1,20 @@
 import type { CacheType } from "../types.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
-/** How a model is loaded, as far as memory depends on it. */
+/** The parameters of a load that its memory depends on. */
 export interface LoadShape {
-  /** Of one sequence. */
+  /** Context of one sequence. */
   readonly contextTokens: number;
-  /** Sequences that keep their cache side by side (Ollama: `OLLAMA_NUM_PARALLEL`). */
+  /** Number of sequences with a cache each (Ollama: `OLLAMA_NUM_PARALLEL`). */
   readonly parallel: number;
-  /** Tokens that are computed at once (`n_ubatch`). */
+  /** Tokens that are computed together (`n_ubatch`). */
   readonly batchTokens: number;
   readonly cacheType: CacheType;
-  /** Without it attention keeps its scores. */
+  /** Without flash attention, the attention scores are stored. */
   readonly hasFlashAttention: boolean;
 }
 
-/** Block layouts of ggml: bytes per number. */
+/** Bytes per number, from ggml's block layouts. */
 const bytesPerNumber: Readonly<Record<CacheType, number>> = {
   f32: 4,
   f16: 2,
@@ -27,19 +27,19 @@ const bytesPerNumber: Readonly<Record<CacheType, number>> = {
   iq4_nl: 18 / 32,
 };
 
-/** llama.cpp gives caches out in cells of this many tokens. */
+/** llama.cpp allocates caches in multiples of this many tokens. */
 const cellTokens = 256;
 
 const padded = (tokens: number): number => Math.ceil(tokens / cellTokens) * cellTokens;
 
-/** Tokens of context that one sequence gets. */
+/** Tokens of context that are allocated for one sequence. */
 export const paddedContext = ({ contextTokens }: LoadShape): number => padded(contextTokens);
 
-/** Tokens that are computed at once: never more than all sequences together hold. */
+/** Tokens that are computed together: at most those of all sequences. */
 export const batchOf = (load: LoadShape): number =>
   Math.max(1, Math.min(load.batchTokens, paddedContext(load) * load.parallel));
 
-/** Cells of a sliding layer: the window and the batch that moves it, never more than the context. */
+/** Cells of a sliding-window layer: the window plus one batch, at most the context. */
 export const slidingCells = ({ window }: ModelDimensions, load: LoadShape): number =>
   padded(Math.min(paddedContext(load), window + batchOf(load)));
 
@@ -57,7 +57,7 @@ export function cacheBytes(model: ModelDimensions, load: LoadShape): number {
   );
 }
 
-/** Bytes of the recurrent state, always in F32; it doesn't grow with the context. `llama_memory_recurrent`. */
+/** Bytes of the recurrent state, which is always F32 and independent of the context (`llama_memory_recurrent`). */
 export function stateBytes({ layers, recurrent }: ModelDimensions, { parallel }: Pick<LoadShape, "parallel">): number {
   if (recurrent === undefined) return 0;
   const each = recurrent.convolutionState + recurrent.state;

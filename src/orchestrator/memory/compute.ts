@@ -2,25 +2,25 @@ import { batchOf, type LoadShape, paddedContext, slidingCells } from "./cache.ts
 import type { ModelDimensions } from "./dimensions.ts";
 
 /**
- * For which tokens of a batch a build of the engine reserves logits: for all of them (embedded engine, llama.cpp through
- * mid-2026), or for one of each sequence (llama-server since). Vocabulary × batch × 4 bytes lie between the two.
+ * For which tokens of a batch an engine build reserves logits: all of them (embedded engine, llama.cpp until mid-2026),
+ * or one per sequence (llama-server since then). The difference is about vocabulary × batch × 4 bytes.
  */
 export type ReservedOutputs = "batch" | "sequences";
 
 /**
- * Bytes of the compute buffer: what llama.cpp's graph allocator reserves for the largest moment of a batch. A token takes
- * the same count of F32 numbers whatever the batch, so each moment below is numbers per token.
+ * Bytes of the compute buffer: what llama.cpp's graph allocator reserves for the largest phase of a batch. Each phase
+ * needs a fixed number of F32 values per token:
  *
- * | moment     | numbers per token |
- * |------------|-------------------|
- * | logits     | vocabulary + 3 × width |
- * | block      | 3 × feed-forward (of the experts that are used, all together) + 4 × width, see below |
- * | attention  | without flash attention: context × heads, and the projections |
- * | latent     | queries and results before and after they are unfolded |
- * | recurrent  | projections, convolution, scan with its state |
+ * | phase     | numbers per token                                                              |
+ * |-----------|--------------------------------------------------------------------------------|
+ * | logits    | vocabulary + 3 × width                                                         |
+ * | block     | 3 × feed-forward (sum over the active experts) + 4 × width, see `blockNumbers` |
+ * | attention | context × heads, and the projections; only without flash attention             |
+ * | latent    | queries and results before and after expansion                                 |
+ * | recurrent | projections, convolution, scan with its state                                  |
  *
- * Read off the allocator (`bench fit-grid`): most models take exactly the block's numbers, and one width more or less
- * where the allocator's holes don't fit.
+ * Determined from the allocator (`bench fit-grid`): most models need exactly the block's numbers, plus or minus one
+ * width due to fragmentation.
  */
 export function computeBytes(model: ModelDimensions, load: LoadShape, outputs: ReservedOutputs): number {
   const batch = roundedTo(batchOf(load), load.parallel);
@@ -28,18 +28,18 @@ export function computeBytes(model: ModelDimensions, load: LoadShape, outputs: R
   const logits = model.isEncoder ? 0 : (model.vocabulary * outputRows) / batch;
   const block = Math.max(blockNumbers(model), latentNumbers(model), recurrentNumbers(model, batch, load.parallel));
   const masks = maskNumbers(model, load);
-  const moments = [
+  const phases = [
     logits + 3 * model.width,
-    // With few outputs their rows lie beside the last block's.
+    // With few outputs, their rows are allocated beside those of the last block.
     masks + block + (outputs === "batch" ? 0 : logits + model.width),
     ...(load.hasFlashAttention ? [] : [2 * masks + scoreNumbers(model, load)]),
   ];
-  return Math.ceil(4 * batch * Math.max(...moments)) + (isQuantised(load) ? rotationBytes : 0);
+  return Math.ceil(4 * batch * Math.max(...phases)) + (isQuantised(load) ? rotationBytes : 0);
 }
 
 /**
- * Share by which the buffer is larger where the logits lie further behind: they begin where the last result ends, and
- * that goes into the hole that fits best. Seen with small vocabularies: up to the masks and one width more.
+ * Share by which the buffer may be larger due to fragmentation: the logits start where the last result ends, which is
+ * placed by best fit. Observed with small vocabularies: up to the masks plus one width.
  */
 export function outputSlack(model: ModelDimensions, load: LoadShape, outputs: ReservedOutputs): number {
   if (outputs === "sequences" || model.isEncoder) return 0;
@@ -48,7 +48,7 @@ export function outputSlack(model: ModelDimensions, load: LoadShape, outputs: Re
   return Math.max(0, (4 * batch * (model.vocabulary + behind)) / computeBytes(model, load, outputs) - 1);
 }
 
-/** Positions, indices and the masks of attention in F16: half a number for each cell that a token may look at. */
+/** Positions, indices and attention masks in F16: half a number for each cell that a token may attend to. */
 function maskNumbers(model: ModelDimensions, load: LoadShape): number {
   const attention = model.layers.filter(({ keyWidth }) => keyWidth > 0);
   const full = attention.some(({ isSliding }) => !isSliding) ? paddedContext(load) / 2 : 0;
@@ -57,8 +57,8 @@ function maskNumbers(model: ModelDimensions, load: LoadShape): number {
 }
 
 /**
- * Gate, up and their product, beside four copies of the stream. The results of all experts of a token go into the hole
- * that gate and up leave, or, where that is too small, behind everything.
+ * Gate, up and their product, plus four copies of the stream. The results of the active experts reuse the space of gate
+ * and up, or, if that is too small, are placed after everything else.
  */
 function blockNumbers({ feedForward, isGated, experts, width }: ModelDimensions): number {
   // Without a gate the activation is computed in place.
@@ -83,13 +83,13 @@ function recurrentNumbers(model: ModelDimensions, batch: number, parallel: numbe
   return projected + 2 * convolved + 2 * inner + (isHybrid ? 2 : 1) * width + (parallel * state) / batch;
 }
 
-/** Attention that keeps its scores: heads × cells, and queries, keys, values and results twice. */
+/** Attention that stores its scores: heads × cells, plus queries, keys, values and results twice. */
 function scoreNumbers({ heads, keyLength, layers, width }: ModelDimensions, load: LoadShape): number {
   const keyWidth = Math.max(...layers.map((layer) => layer.keyWidth));
   return paddedContext(load) * heads + 3 * width + 2 * heads * keyLength + 2 * keyWidth;
 }
 
-/** Matrices that turn keys before they are quantised. */
+/** Matrices that rotate keys before they are quantised. */
 const rotationBytes = 81_920;
 const isQuantised = ({ cacheType }: LoadShape): boolean => !["f32", "f16", "bf16"].includes(cacheType);
 

@@ -1,13 +1,12 @@
-/** What every model gets unless more is asked for: enough for a question about a page or two. */
+/** The default context: enough for a question about a page or two. */
 export const defaultContextTokens = 4096;
 
 /**
- * The one context window a model is loaded with, in tokens: at least what is asked for, rounded up to a power of two
- * (so that requests which differ a little share one load), never below what is loaded (it only grows), never beyond
- * the model's own window.
+ * The context to load a model with, in tokens: the requested size rounded up to a power of two (so that similar
+ * requests share one load), at least the loaded size, at most the model's own window.
  */
 export function canonicalContext(ask: {
-  /** Undefined: the default. */
+  /** Undefined: `defaultContextTokens`. */
   readonly atLeastTokens: number | undefined;
   readonly loadedTokens?: number | undefined;
   readonly windowTokens?: number | undefined;

@@ -1,69 +1,71 @@
 import type { ModelFacts } from "../types.ts";
 import { slidingLayers } from "./sliding-layers.ts";
 
-/** What one layer keeps while it decodes. */
+/** What one layer stores while it decodes. */
 export interface LayerDimensions {
-  /** Numbers that a token's key takes in this layer's cache; 0 without attention. */
+  /** Numbers per token for the key in this layer's cache; 0 without attention. */
   readonly keyWidth: number;
-  /** The same for its value; 0 for latent attention, whose value is a part of the key. */
+  /** Numbers per token for the value; 0 for latent attention, where the value is part of the key. */
   readonly valueWidth: number;
-  /** Remembers a window of tokens only. */
+  /** Caches only a sliding window of tokens. */
   readonly isSliding: boolean;
   readonly isRecurrent: boolean;
 }
 
-/** What a model's memory depends on, read from GGUF keys. Lengths are counts of numbers, not bytes. */
+/**
+ * The dimensions of a model that its memory depends on, from GGUF metadata. Lengths are counts of numbers, not bytes.
+ */
 export interface ModelDimensions {
   readonly architecture: string;
-  /** Turns text into vectors: it computes no logits and keeps no cache. */
+  /** An embedding model: it computes no logits and has no cache. */
   readonly isEncoder: boolean;
   readonly vocabulary: number;
   readonly width: number;
-  /** The largest of all layers. */
+  /** The largest feed-forward length of all layers. */
   readonly feedForward: number;
-  /** Its feed-forward multiplies two projections; without a gate there is only one. */
+  /** Whether the feed-forward is gated: two projections are multiplied instead of one. */
   readonly isGated: boolean;
-  /** Query heads, the most of all layers; 0 without attention. */
+  /** The largest number of query heads of all layers; 0 without attention. */
   readonly heads: number;
-  /** Numbers of one head's key and value as attention computes them. */
+  /** Lengths of one head's key and value in the attention computation. */
   readonly keyLength: number;
   readonly valueLength: number;
   readonly layers: readonly LayerDimensions[];
-  /** Tokens that a sliding layer sees. */
+  /** Window of the sliding layers, in tokens. */
   readonly window: number;
   readonly experts?: {
-    /** By one token. */
+    /** Active experts per token. */
     readonly used: number;
     readonly feedForward: number;
-    /** Some layers have none, and the model's own feed-forward instead. */
+    /** Whether some layers have a dense feed-forward instead. */
     readonly hasDenseLayers: boolean;
   };
-  /** Latent attention (MLA): of a key as it is unfolded. */
+  /** Latent attention (MLA): length of an expanded key. */
   readonly latent?: { readonly keyLength: number };
   readonly recurrent?: {
-    /** Numbers of the convolution's and of the recurrent state, per sequence and layer. */
+    /** Sizes of the convolution state and the recurrent state, per sequence and layer. */
     readonly convolutionState: number;
     readonly state: number;
-    /** Widths of a token's way through such a layer: what it is projected to, what is convolved, the inner stream. */
+    /** Widths per token: of the projection, of the convolution, of the inner stream. */
     readonly projected: number;
     readonly convolved: number;
     readonly inner: number;
   };
 }
 
-/** No cache (`llama_model::create_memory`): text goes in whole and comes out as vectors. */
+/** Embedding architectures, which have no cache (`llama_model::create_memory`). */
 const encoders: ReadonlySet<string> = new Set(
   `bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 modern-bert neo-bert nomic-bert nomic-bert-moe t5encoder`.split(
     " ",
   ),
 );
 
-/** `LLM_FFN_SEQ` without a gate in llama.cpp's `src/models`. */
+/** Architectures with `LLM_FFN_SEQ` and no gate in llama.cpp's `src/models`. */
 const ungated: ReadonlySet<string> = new Set(
   `bert bloom codeshell falcon gpt2 gptneox mpt nemotron nemotron_h phi2 starcoder starcoder2`.split(" "),
 );
 
-/** Their caches are of other kinds (indexers, compressed keys), or there is a second one for the encoder. */
+/** Architectures with caches of another kind (indexers, compressed keys) or a second one for the encoder. */
 const otherCaches: ReadonlySet<string> = new Set([
   "bailingmoe3",
   "deepseek32",
@@ -77,8 +79,8 @@ const otherCaches: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Undefined when the metadata doesn't say enough (without layers and width there is nothing to compute), or for caches
- * that the formula doesn't know. Defaults are those of llama.cpp's `llama_model_base::load_hparams`.
+ * Undefined if the metadata is incomplete (without layers and width there is nothing to compute), or for kinds of
+ * caches that the formula doesn't support. Defaults are those of llama.cpp's `llama_model_base::load_hparams`.
  */
 export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySize">): ModelDimensions | undefined {
   const metadata = facts.metadata ?? {};
@@ -125,7 +127,7 @@ export function dimensionsOf(facts: Pick<ModelFacts, "metadata" | "vocabularySiz
   const layers = Array.from({ length: layerCount }, (_, layer): LayerDimensions => {
     const isSliding = sliding.isSliding(layer);
     const isRecurrent = recurrentLayers(layer);
-    // Nemotron-H has layers that are a feed-forward and nothing else.
+    // Nemotron-H has layers that consist of a feed-forward only.
     const isFeedForward = architecture.startsWith("nemotron_h") && (feedForwards[layer] ?? 0) > 0;
     const isDraft = isHybrid && layer >= layerCount - drafts;
     const keepsNothing = isEncoder || layer >= ownCaches || (isHybrid && isRecurrent) || isFeedForward || isDraft;
@@ -228,12 +230,12 @@ function recurrentLayersOf(parts: {
   return (layer) => keyValueHeads[layer] === 0 && !(isNemotron && (feedForwards[layer] ?? 0) > 0);
 }
 
-/** gemma3n's layers from the 20th on use the caches of earlier ones. */
+/** In gemma3n, the layers from the 20th on share the caches of earlier ones. */
 function sharedByDefault(architecture: string, layerCount: number): number {
   return architecture === "gemma3n" ? Math.max(0, layerCount - 20) : 0;
 }
 
-/** A file may claim anything; no length of a real model comes near this. */
+/** Larger values in a file are rejected; lengths of real models are far smaller. */
 const mostNumbers = 1e9;
 
 function count(value: unknown): number | undefined {

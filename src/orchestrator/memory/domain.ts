@@ -1,23 +1,23 @@
-/** Memory of one domain, kind by kind. Bytes. */
+/** Bytes of RAM and of each graphics card. */
 export interface MemoryVector {
   readonly ramBytes: number;
-  /** By the name of the graphics card; those that it has nothing of are left out. */
+  /** By the name of the graphics card; cards with 0 bytes are left out. */
   readonly vramBytes?: Readonly<Record<string, number>>;
 }
 
-/** The ledger of one set of memory capacities: loads in progress, whose memory is not taken yet but spoken for. */
+/** The reservations of loads in progress in one memory domain. */
 export interface MemoryDomain {
   readonly id: string;
   /**
-   * Sets memory aside for the load named `key` (engine and model). The release may be called again without effect;
-   * call it when the load ended, well or not. Several reservations under one key add up.
+   * Reserves memory for the load `key` (engine and model). Call the returned function when the load has ended,
+   * successful or not; it is idempotent. Several reservations of one key add up.
    */
   reserve(key: string, memory: MemoryVector): () => void;
-  /** Sum of what is set aside; without the reservations of `exceptKey`, the load that is being planned. */
+  /** Sum of the reservations, without those of `exceptKey`, the load that is being planned. */
   reserved(exceptKey?: string): Required<MemoryVector>;
 }
 
-/** `id`: engines with the same `memoryDomain` share one ledger. */
+/** `id`: the `memoryDomain` of the engines that share it. */
 export function createMemoryDomain(id: string): MemoryDomain {
   const reservations = new Set<{ readonly key: string; readonly memory: MemoryVector }>();
   return {

@@ -1,11 +1,11 @@
 import type { CacheType, MemoryEstimate } from "../types.ts";
 import type { ComputeObservation } from "./calibration.ts";
 
-/** Which load a reading belongs to. */
+/** Identifies a load for learned sizes. */
 export interface LoadKey {
-  /** Engine and address: sizes of one host say nothing of another. */
+  /** Engine and address: sizes differ between hosts. */
   readonly host: string;
-  /** Of the engine that reported it; another one may take another size. */
+  /** Version of the engine: sizes differ between versions. */
   readonly version: string;
   readonly digest: string;
   readonly contextTokens: number;
@@ -13,30 +13,30 @@ export interface LoadKey {
   readonly cacheType: CacheType;
 }
 
-/** What an engine reported of one load. */
+/** The size that an engine reported for a load. */
 export interface LearnedSize {
   readonly sizeBytes: number;
-  /** The part of it on graphics cards. */
+  /** The part of `sizeBytes` on graphics cards. */
   readonly vramBytes: number;
-  /** What it said of the compute buffer, for when the model's metadata isn't at hand any more. */
+  /** The derived compute buffer, for when the model's metadata is no longer available. */
   readonly compute?: ComputeObservation;
 }
 
 export type LearnedReading = LoadKey & LearnedSize;
 
-/** The last size that was reported of each load. */
+/** The last reported size of each load. */
 export interface LearnedSizes {
-  /** Answers whether that is anything new. */
+  /** Returns whether the reading differs from the last one. */
   observe(reading: LearnedReading): boolean;
-  /** Undefined when that load was never seen on this version. */
+  /** Undefined if there is no reading of that load on this version. */
   find(key: LoadKey): LearnedSize | undefined;
-  /** Whether anything was seen on that host, on whatever version. */
+  /** Whether there is any reading of that host, on any version. */
   isSome(host: string): boolean;
-  /** Everything seen on one host and version, oldest first. */
+  /** All readings of a host and version, oldest first. */
   readings(host: string, version: string): readonly LearnedReading[];
 }
 
-/** Oldest go first; the last ones of some hundred models at a few contexts each. */
+/** The oldest readings are dropped beyond this: enough for a hundred models at several contexts each. */
 export const mostReadings = 512;
 
 export function nameOfLoad({ host, version, digest, contextTokens, parallel, cacheType }: LoadKey): string {
@@ -51,7 +51,7 @@ export function createLearnedSizes(): LearnedSizes {
       const name = nameOfLoad(reading);
       const before = sizes.get(name);
       sizes.delete(name);
-      // What was understood of it once stays understood.
+      // The derived compute buffer stays valid while the size is the same.
       const compute = reading.compute ?? (before?.sizeBytes === reading.sizeBytes ? before.compute : undefined);
       sizes.set(name, { ...reading, ...(compute === undefined ? {} : { compute }) });
       for (const oldest of sizes.keys()) {
@@ -71,12 +71,12 @@ export function createLearnedSizes(): LearnedSizes {
   };
 }
 
-/** The same load takes the same again: an engine reports its real buffers, which move by alignment at most. */
+/** Repeated loads differ at most by alignment: the engine reports its real buffers. */
 const learnedMargin = 0.01;
 
 /**
- * The learned tier. `computed`, where there is one, tells the parts apart: the reading goes before it in sum, so the
- * difference is put on the compute buffer, the part that engine builds disagree on.
+ * The estimate from a learned size. `computed` provides the parts if given; the difference to the learned sum is
+ * assigned to the compute buffer, the part that differs between engine builds.
  */
 export function learnedEstimate(
   { sizeBytes, vramBytes }: LearnedSize,

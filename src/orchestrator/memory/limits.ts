@@ -3,42 +3,42 @@ import { sizeRuleBytes } from "./estimate.ts";
 import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /**
- * Where a load is to go.
+ * Where a load is to be placed.
  *
- * | goal   | means                                                                                  |
- * |--------|----------------------------------------------------------------------------------------|
- * | memory | there is one memory, or the engine uses no other                                       |
- * | cards  | wholly on graphics cards: what Ollama unloads others for by itself (`server/sched.go`) |
- * | split  | what the cards don't hold goes to RAM                                                   |
+ * | goal   | means                                                                                     |
+ * |--------|-------------------------------------------------------------------------------------------|
+ * | memory | in the only memory, or the only one that the engine uses                                  |
+ * | cards  | entirely on graphics cards; Ollama itself unloads other models for it (`server/sched.go`) |
+ * | split  | on the cards as far as it fits, the rest in RAM                                           |
  */
 export type Goal = "memory" | "cards" | "split";
 
-/** What a load needs under one limit, and what that limit leaves; `freeBytes` may be negative. */
+/** What a load needs under one limit, and what is free under it; `freeBytes` may be negative. */
 export interface Limit {
   readonly kind: "memory" | "cards" | "both" | "cap";
   readonly freeBytes: number;
   readonly neededBytes: number;
   /** Smallest `freeBytes` that passes: one byte more than `neededBytes` where the rule says "more than". */
   readonly passesFrom: number;
-  /** What unloading adds to `freeBytes`. */
+  /** Bytes that unloading the model adds to `freeBytes`. */
   readonly releasedBy: (entry: ResidentEntry) => number;
 }
 
-/** A process that computes on a card needs this of it beside the model (300 to 500 MiB were seen). */
+/** Memory of a card that a process needs beside the model (300 to 500 MiB were observed). */
 const contextOfCardBytes = 512 * 1024 ** 2;
 
 export function hasCards(state: MemoryState): boolean {
   return !state.isOverridden && (state.gpus?.length ?? 0) > 0;
 }
 
-/** In the order in which they are tried; the first that can be reached is taken. */
+/** The goals in the order in which they are tried; the first that can be reached is taken. */
 export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[] {
   const share = target.estimate.vramShare ?? 1;
   if (!hasCards(state) || state.mayUseGpus !== true || share <= 0) return ["memory"];
   return share < 1 ? ["split"] : ["cards", "split"];
 }
 
-/** All of them must pass. */
+/** The limits that a load with this goal must pass, all of them. */
 export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): readonly Limit[] {
   const { estimate, fileBytes } = target;
   const isSizeRule = estimate.method === "size_rule";
@@ -63,7 +63,7 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
       ...caps,
     ];
   }
-  // Together they hold it; what never went onto a card, and the buffer, must find room in RAM.
+  // RAM and cards together hold the model; the part that is never on a card, and the buffer, must fit in RAM.
   const share = estimate.vramShare ?? 1;
   return [
     {
@@ -105,65 +105,65 @@ export function neededBytes(estimate: MemoryEstimate, fileBytes: number, state: 
   return ownBytes(estimate) + state.bufferBytes;
 }
 
-/** What the load itself is given, buffer apart: with its margin, which the size rule has in it. */
+/** What the load itself is granted, without the buffer; includes the margin, which the size rule contains already. */
 export function loadBytes(estimate: MemoryEstimate): number {
   return estimate.method === "size_rule" ? estimate.predictedBytes : ownBytes(estimate);
 }
 
-/** Weights, cache, state, compute, the process around them, and the error the estimate admits. */
+/** Weights, cache, state, compute buffer, process, and the margin of the estimate. */
 function ownBytes(estimate: MemoryEstimate): number {
   return Math.ceil(estimate.predictedBytes * (1 + estimate.margin)) + estimate.processBytes;
 }
 
-/** RAM: available − file-mapped bytes of residents − loads in progress. Design section 5. May be negative. */
+/** Free RAM: available − file-mapped bytes of loaded models − loads in progress. May be negative. */
 export function freeRam(state: MemoryState): number {
   return state.availableBytes - mappedBytes(state) - state.reservedBytes;
 }
 
-/** What is counted as available and is not: files that residents have mapped. 0 where nothing is measured. */
+/** Bytes that count as available but aren't: files mapped by loaded models. 0 if nothing is measured. */
 export function mappedBytes(state: MemoryState): number {
   return state.isOverridden ? 0 : sum(state.resident.map((entry) => entry.mappedBytes));
 }
 
-/** What `memory.maxBytes` leaves; may be negative. */
+/** What `memory.maxBytes` leaves; undefined if it isn't set. May be negative. */
 export function capFree(state: MemoryState): number | undefined {
   if (state.maxBytes === undefined) return undefined;
   const reserved = state.reservedBytes + sum((state.gpus ?? []).map((gpu) => gpu.reservedBytes));
   return state.maxBytes - sum(state.resident.map((entry) => entry.sizeBytes)) - reserved;
 }
 
-/** What an optional use of memory may take at most of what is free beyond the buffer. */
+/** Share of the memory beyond the buffer that an optional use may take. */
 const mostOfPlenty = 1 / 4;
 
 /**
- * Whether RAM is plentiful for `bytes` that an answer can do without: they take at most a quarter of what is free beyond
- * the buffer, and of what `memory.maxBytes` leaves.
+ * Whether there is plenty of RAM for an optional use of `bytes`: at most a quarter of what is free beyond the buffer,
+ * and of what `memory.maxBytes` leaves.
  */
 export function isPlentyFor(bytes: number, state: MemoryState): boolean {
   const free = Math.min(freeRam(state) - state.bufferBytes, capFree(state) ?? Number.POSITIVE_INFINITY);
   return bytes <= free * mostOfPlenty;
 }
 
-/** Over all cards; a process's own part of a card is left out. */
+/** Free memory of all cards, without the part that a process needs on each. */
 export function freeVram(state: MemoryState): number {
   return hasCards(state) ? sum((state.gpus ?? []).map((gpu) => freeOnCard(gpu, state))) : 0;
 }
 
-/** A card of which the driver doesn't say what is free is taken to hold everything that lies on cards. */
+/** Free memory of a card. If the driver doesn't report it, the card is assumed to hold everything that is on cards. */
 export function freeOnCard(gpu: GpuState, state: MemoryState): number {
   const free = gpu.freeBytes ?? gpu.totalBytes - sum(state.resident.map(vramOf));
   return Math.max(0, free - gpu.reservedBytes - contextOfCardBytes);
 }
 
 /**
- * Unloading adds the anonymous bytes to what is available, and ends the subtraction of the mapped ones: together the
- * full size, measured or overridden.
+ * Bytes that unloading frees: the anonymous bytes become available, and the mapped ones are no longer subtracted;
+ * together the full size, measured or overridden.
  */
 export function releasedBytes(entry: ResidentEntry): number {
   return Math.max(entry.sizeBytes, entry.mappedBytes);
 }
 
-/** Where there is one memory everything lies in it, whatever an engine calls it. */
+/** The part of `releasedBytes` in RAM: everything if there are no cards, whatever the engine reports. */
 function releasedRam(entry: ResidentEntry, state: MemoryState): number {
   return hasCards(state) ? Math.max(entry.sizeBytes - vramOf(entry), entry.mappedBytes) : releasedBytes(entry);
 }

@@ -5,8 +5,8 @@ import { candidateOf, isEvictable, keyOf } from "./plan.ts";
 import { isOfTarget, type LoadTarget, type MemoryState } from "./state.ts";
 
 /**
- * What goes when a load that fitted by its plan ran out of memory: the cheapest set that frees `bytes`, or all that may
- * go when they don't suffice; never the model of that load itself. Empty: nothing is left that may go.
+ * What to evict after a load ran out of memory although its plan fitted: the cheapest set that frees `bytes`, or all
+ * evictable models if they don't suffice; never the model of that load itself. Empty if nothing can be evicted.
  */
 export function moreToEvict(
   target: Pick<LoadTarget, "model" | "engine" | "slot">,

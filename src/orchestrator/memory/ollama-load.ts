@@ -3,7 +3,7 @@ import type { LoadShape } from "./cache.ts";
 
 export const usualOllamaServer: OllamaServerOptions = { parallel: 1, cacheType: "f16", hasFlashAttention: true };
 
-/** Architectures that Ollama gives one sequence, whatever its environment says. */
+/** Architectures that Ollama always loads with one sequence, regardless of its environment. */
 const sequential: ReadonlySet<string> = new Set(
   `mllama qwen3vl qwen3vlmoe qwen35 qwen35moe qwen3next lfm2 lfm2moe nemotron_h nemotron_h_moe nemotron_h_omni`.split(
     " ",
@@ -11,9 +11,9 @@ const sequential: ReadonlySet<string> = new Set(
 );
 
 /**
- * How Ollama would load a model (`server/sched.go`, `llm/llama_server.go` of 0.33): the context is cut to what the model
- * was trained for, `num_batch` is the model's own parameter or follows from the total context, models that only embed
- * have one sequence. Where memory is short it takes a smaller batch; the larger one is the careful guess.
+ * How Ollama would load a model (`server/sched.go`, `llm/llama_server.go` of 0.33): the context is limited to the
+ * model's trained context, `num_batch` is the model's own parameter or follows from the total context, embedding models
+ * have one sequence. If memory is short it uses a smaller batch; the larger one is assumed here.
  */
 export function ollamaLoad(
   facts: Pick<ModelFacts, "contextTokens" | "capabilities" | "parameters" | "architecture">,

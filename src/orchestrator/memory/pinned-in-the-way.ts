@@ -2,8 +2,8 @@ import { type LoadTarget, type MemoryState, planLoad } from "./plan.ts";
 import { allIdle, withoutReservations } from "./state.ts";
 
 /**
- * Names of pinned models that would make room for `target`, could they be unloaded; none when it wouldn't fit without
- * them either. Busy models count as idle and loads under way as done: they don't stay.
+ * Names of pinned models that would make room for `target` if they were unpinned; empty if it would not fit even then.
+ * Busy models count as idle and loads in progress as done.
  */
 export function pinnedInTheWay(target: LoadTarget, state: MemoryState): readonly string[] {
   const pinned = new Set(state.resident.filter(({ isPinned }) => isPinned).map(({ name }) => name));

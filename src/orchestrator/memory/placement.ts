@@ -3,9 +3,9 @@ import { freeOnCard, freeVram, type Goal, loadBytes, sum, vramOf } from "./limit
 import type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /**
- * Which part of a load goes onto graphics cards once `going` are unloaded, and onto which: the fullest one that takes it
- * all, else the emptiest first (Ollama does likewise). What is unloaded frees the cards that hold most, because engines
- * don't say where a model lies. Undefined where there is one memory.
+ * Which part of a load is placed on graphics cards once `going` are unloaded, and on which: on the fullest card that
+ * holds all of it, else on the emptiest first, as Ollama does. Engines don't report which card holds a model, so
+ * unloading is assumed to free the cards that hold most. Undefined without cards.
  */
 export function placementOf(
   target: LoadTarget,

@@ -12,31 +12,31 @@ export function situation(limit: Limit, state: MemoryState, others: readonly Res
 function whatIsFree(limit: Limit, state: MemoryState): string {
   if (limit.kind === "cap") {
     const left = `${formatBytes(limit.freeBytes)} left of memory.maxBytes ${formatBytes(state.maxBytes ?? 0)}`;
-    return state.reservedBytes > 0 ? `${left}, ${setAside(state)}` : left;
+    return state.reservedBytes > 0 ? `${left}, ${reservedText(state)}` : left;
   }
   const ram = whatIsAvailable(state);
   if (limit.kind === "memory") return ram;
   return `${ram} and ${formatBytes(freeVram(state))} on ${(state.gpus ?? []).map(({ name }) => name).join(", ")}`;
 }
 
-/** First what `free` and `ollm ps` say, then what of it is none: `available 20.0 GB - 5.0 GB mapped by ... = 15.0 GB`. */
+/** The measured memory, minus what isn't available: `available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB`. */
 function whatIsAvailable(state: MemoryState): string {
   const mapped = mappedBytes(state);
   const terms = [
     `available ${formatBytes(state.availableBytes)}`,
     ...(mapped > 0 ? [`${formatBytes(mapped)} mapped by loaded models`] : []),
-    ...(state.reservedBytes > 0 ? [setAside(state)] : []),
+    ...(state.reservedBytes > 0 ? [reservedText(state)] : []),
   ];
   const free = formatBytes(freeRam(state));
-  // A process maps a few megabytes of programs: no digit of what is told changes by it.
+  // Without the terms if they don't change a digit: a process maps a few megabytes of programs.
   return free === formatBytes(state.availableBytes) ? `available ${free}` : `${terms.join(" - ")} = ${free}`;
 }
 
-function setAside({ reservedBytes }: MemoryState): string {
-  return `${formatBytes(reservedBytes)} set aside for loads in progress`;
+function reservedText({ reservedBytes }: MemoryState): string {
+  return `${formatBytes(reservedBytes)} reserved for loads in progress`;
 }
 
-/** What the load needs under `limit`, and what that is made of: both rules where only the size is known. */
+/** What the load needs under `limit`, and how that is composed; both rules if only the size is known. */
 export function requirement(target: LoadTarget, state: MemoryState, limit: Limit): string {
   const { estimate, fileBytes } = target;
   const needed = `needed ${formatBytes(limit.neededBytes)}`;
@@ -64,18 +64,19 @@ export function whatIsLeft({ kind, freeBytes }: Limit): string {
   return `${formatBytes(freeBytes)} ${where}`;
 }
 
-/** How far everything that may go would have got. */
+/** What would be free at most, with all evictable models unloaded. */
 export function atMost(limit: Limit, evictableCount: number): string {
-  const free = limit.kind === "cap" ? "memory.maxBytes leaves" : "free is";
-  if (evictableCount === 0) return `${free} ${formatBytes(limit.freeBytes)}, and nothing idle can be unloaded`;
-  return `with everything idle unloaded ${free} ${formatBytes(limit.freeBytes)}, needed ${formatBytes(limit.neededBytes)}`;
+  const bytes = formatBytes(limit.freeBytes);
+  const free = limit.kind === "cap" ? `memory.maxBytes leaves ${bytes}` : `${bytes} free`;
+  if (evictableCount === 0) return `${free}, and no idle model can be unloaded`;
+  return `${free} with all idle models unloaded, ${formatBytes(limit.neededBytes)} needed`;
 }
 
 export function whatRemains(remaining: readonly ResidentEntry[]): string {
   if (remaining.length === 0) return "";
   const words = remaining.map((entry) =>
     entry.hasUnconfirmedUnload === true
-      ? `${entry.name} does not leave`
+      ? `the unload of ${entry.name} was not confirmed`
       : `${entry.name} is ${entry.isBusy ? "busy" : "pinned"}`,
   );
   return `; ${words.join(", ")}`;

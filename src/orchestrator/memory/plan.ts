@@ -22,32 +22,33 @@ export { neededBytes } from "./limits.ts";
 export type { LoadTarget, MemoryState, ResidentEntry } from "./state.ts";
 
 /**
- * What a load may take with everything staying: available − file-mapped bytes of residents − loads in progress, what
- * graphics cards have free, and no more than `memory.maxBytes` leaves. Design section 5. Never negative.
+ * What a load may take without evictions: available RAM − file-mapped bytes of loaded models − loads in progress, plus
+ * the free memory of graphics cards, at most what `memory.maxBytes` leaves. Never negative.
  */
 export function freeBytes(state: MemoryState): number {
   return Math.max(0, Math.min(freeRam(state) + freeVram(state), capFree(state) ?? Number.POSITIVE_INFINITY));
 }
 
 /**
- * Whether `target` fits, what must go for it, and the arithmetic in words. No effects.
+ * Whether `target` fits, what must be evicted for it, and the calculation as text. Pure.
  *
- * 1. Loaded already → nothing to do.
- * 2. Its own residency with too little context goes first: it is replaced. The runner waits for its requests to end.
- * 3. Fits beside everything → load.
- * 4. The cheapest set of idle, unpinned models goes (`chooseEviction`) → load.
- * 5. Otherwise it does not fit; nothing is evicted, and the steps say how far everything evictable would have got.
+ * 1. If it is loaded, there is nothing to do.
+ * 2. If it is loaded with too little context, that instance is replaced. The loader waits for its requests to end.
+ * 3. If it fits beside everything else, it is loaded.
+ * 4. Else the cheapest set of idle, unpinned models is evicted (`chooseEviction`), and it is loaded.
+ * 5. Else it does not fit: nothing is evicted, and the steps contain what would be free at most.
  *
- * With graphics cards 3 and 4 are tried for all of it on cards first, then for what the cards don't hold in RAM.
+ * With graphics cards, steps 3 and 4 are first tried for the whole model on cards, then for a split between cards and
+ * RAM.
  *
- * `neededBytes` and `freeBytes` of the answer belong to the limit with the least room: the memory, the cards, or
+ * `neededBytes` and `freeBytes` of the result belong to the tightest limit: the memory, the cards, or
  * `memory.maxBytes`, which the buffer does not count against. So `fits` without eviction means free ≥ needed.
  */
 export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   const { model, engine, contextTokens, estimate } = target;
   const { warnings = [] } = state;
-  const told = warnings.length === 0 || target.isLoaded ? {} : { warnings };
-  const base = { model, engine, contextTokens, isLoaded: target.isLoaded, estimate, ...told };
+  const shown = warnings.length === 0 || target.isLoaded ? {} : { warnings };
+  const base = { model, engine, contextTokens, isLoaded: target.isLoaded, estimate, ...shown };
   if (target.isLoaded) {
     return {
       ...base,
@@ -56,7 +57,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
       freeBytes: freeBytes(state),
       evict: [],
       steps: [
-        `${model} is loaded${target.loadedAs === undefined ? "" : ` already as ${target.loadedAs}, which has the same weights,`} with room for ${contextTokens} tokens: nothing to do`,
+        `${model} is already loaded${target.loadedAs === undefined ? "" : ` as ${target.loadedAs} (same weights)`} with ${contextTokens} tokens of context`,
       ],
     };
   }
@@ -110,7 +111,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
 }
 
 function replacing({ name }: ResidentEntry, model: string): string {
-  return name === model ? "it with more context" : `${model} in its place: they have the same weights`;
+  return name === model ? "it with more context" : `${model}, which has the same weights`;
 }
 
 function placementText({ ramBytes, cards }: NonNullable<LoadPlan["placement"]>): string {
@@ -133,9 +134,9 @@ function firstReached(
 }
 
 /**
- * What of `evictable` goes so that every limit passes once `replaced` are gone; undefined when all of it is not enough.
- * The cheapest set where one memory is short (`memory.maxBytes` is another limit on the same bytes). Where RAM and cards
- * both are, the cheapest for the one that lacks most, then for the other, less whatever turned out superfluous.
+ * Which of `evictable` to unload so that every limit passes once `replaced` are unloaded; undefined if all of them are
+ * not enough. The cheapest set if one memory is short (`memory.maxBytes` is another limit on the same bytes). If RAM
+ * and cards are short, the cheapest set for the one that lacks most, then for the other, without superfluous models.
  */
 function chooseFor(
   limits: readonly Limit[],
@@ -166,17 +167,17 @@ function chooseFor(
   }, chosen);
 }
 
-/** Whether a load may have it unloaded. */
+/** Whether a load may evict it. */
 export function isEvictable(entry: ResidentEntry): boolean {
   return !entry.isBusy && !entry.isPinned && entry.hasUnconfirmedUnload !== true;
 }
 
-/** Of `EvictionCandidate`. */
+/** The key of an `EvictionCandidate`. */
 export function keyOf({ engine, name }: ResidentEntry): string {
   return JSON.stringify([engine, name]);
 }
 
-/** `released`: bytes that its unloading makes available where they are missing. */
+/** `released`: bytes that unloading it frees under the limit in question. */
 export function candidateOf(entry: ResidentEntry, released: number): EvictionCandidate {
   return {
     key: keyOf(entry),

@@ -4,20 +4,20 @@ import { type ComputeCalibration, unobserved } from "./calibration.ts";
 import { computeBytes, outputSlack } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 
-/** What a file says of its own size. */
+/** Sizes of a model's file. */
 export interface WeightBytes {
-  /** Of all tensors. */
+  /** Bytes of all tensors. */
   readonly weightsBytes: number;
-  /** Projector and adapters, which lie in files of their own. */
+  /** Projector and adapters, which are stored in files of their own. */
   readonly otherBytes?: number;
 }
 
 /**
- * From an engine's description: its tensors where it lists them all, else the whole size, which a vision or audio model's
- * projector is a part of.
+ * From an engine's description: the tensors if it lists them all, else the whole size, which includes the projector of
+ * a vision or audio model.
  */
 export function weightBytesOf({ sizeBytes, weightsBytes, capabilities }: ModelFacts): WeightBytes {
-  // A list that leaves most of the file unexplained isn't one of all tensors.
+  // A list that covers less than half of the file is incomplete.
   if (weightsBytes === undefined || weightsBytes > sizeBytes || weightsBytes < sizeBytes / 2)
     return { weightsBytes: sizeBytes };
   const hasProjector = capabilities.includes("vision") || capabilities.includes("audio");
@@ -25,8 +25,8 @@ export function weightBytesOf({ sizeBytes, weightsBytes, capabilities }: ModelFa
 }
 
 /**
- * Architectures whose compute buffer was compared with llama.cpp's allocator (`bench fit-grid`): the formula was at most
- * 15 % short of it. Others are trusted less; so is LFM2, whose logits may lie behind a whole block (19 % were seen).
+ * Architectures whose compute buffer was compared with llama.cpp's allocator (`bench fit-grid`): the formula was at
+ * most 15 % too low. Others get a wider margin; so does LFM2, where 19 % were observed.
  */
 const measured: ReadonlySet<string> = new Set(
   `bert cohere2 command-r deepseek2 ernie4_5 exaone4 falcon falcon-h1 gemma2 gemma3 glm4 glm4moe gpt-oss gptoss granite
@@ -34,22 +34,27 @@ const measured: ReadonlySet<string> = new Set(
   phi2 phi3 qwen2 qwen2moe qwen3 qwen3moe qwen3next smollm3 stablelm starcoder2`.split(/\s+/),
 );
 
-/** Share of the compute buffer that the formula may be off; `scores`: without flash attention, where it was 17 % short. */
+/**
+ * Relative error of the formula for the compute buffer; `scores`: without flash attention, where it was 17 % too low.
+ */
 const computeError = { measured: 0.15, scores: 0.2, unmeasured: 0.4 };
-/** Share of everything: padding, alignment, keys that a converter left out. */
+/** Relative error of the whole: padding, alignment, metadata that a converter left out. */
 const generalError = { measured: 0.003, unmeasured: 0.03 };
-/** The same share while nothing was observed of this build. */
+/** Relative error of the compute buffer while nothing was observed of this build. */
 const unobservedError = 0.3;
 
-/** Around the buffers of an engine process: its program, and tables of the tokenizer per word (50 to 75 MiB for 128,000 to 150,000). */
+/**
+ * Memory of an engine process beside its buffers: the program, and per token the tables of the tokenizer (50 to 75 MiB
+ * for 128,000 to 150,000).
+ */
 const processBaseBytes = 64 * 1024 ** 2;
 const bytesPerWord = 512;
 
 /**
- * The computed tier: weights, cache, recurrent state and compute buffer from a model's metadata. The margin is the
- * compute buffer's share of the whole times what that part may be off, because the rest is exact: small for big models,
- * wider for small ones with a big batch, wider still for architectures that were never measured and before a size was
- * observed on that build of the engine.
+ * The estimate computed from a model's metadata: weights, cache, recurrent state and compute buffer. The margin is the
+ * compute buffer's share of the whole times its relative error, since the rest is exact. It is small for large models,
+ * wider for small ones with a large batch, and wider still for architectures that were never measured and before a size
+ * was observed on that build of the engine.
  */
 export function computedEstimate(
   model: ModelDimensions,
@@ -80,9 +85,9 @@ export function computedEstimate(
   };
 }
 
-/** Share of the compute buffer that one build may differ from another in. */
+/** Relative difference of the compute buffer between builds. */
 export const buildErrorOf = ({ observations, spread }: ComputeCalibration): number =>
   observations === 0 ? unobservedError : spread;
 
-/** What an engine process takes around its buffers. */
+/** Bytes that an engine process takes beside its buffers. */
 export const processBytesOf = (vocabulary: number): number => processBaseBytes + bytesPerWord * vocabulary;

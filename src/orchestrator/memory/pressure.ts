@@ -1,29 +1,29 @@
 import { formatBytes } from "../text/format-bytes.ts";
 
-/** What of a machine says that it has too much to do. */
+/** Load of the machine beside its memory. */
 export interface Pressure {
   readonly swapTotalBytes: number;
   readonly swapUsedBytes: number;
-  /** Runnable processes per core over the last minute; absent where the system doesn't tell (Windows). */
+  /** Runnable processes per core over the last minute; absent on Windows, which doesn't report it. */
   readonly loadPerCore?: number;
 }
 
-/** A little swap is normal; this much means that something was pushed out. */
+/** A little swap is normal; this much means that memory was short. */
 const notableSwapBytes = 256 * 1024 ** 2;
-/** One model that computes on every core makes 1; more than this is somebody else's work beside it. */
+/** A model that computes on every core makes 1; more than this is caused by other programs. */
 const notableLoad = 1.25;
 
-/** Why models will be slow now, a sentence each; empty when nothing is wrong. */
+/** Why answers will be slow now, one sentence each; empty if there is no reason. */
 export function pressureWarnings(pressure: Pressure): readonly string[] {
   return [swapWarning(pressure), loadWarning(pressure)].filter((warning) => warning !== undefined);
 }
 
 function swapWarning({ swapUsedBytes, swapTotalBytes }: Pressure): string | undefined {
   if (swapUsedBytes < notableSwapBytes) return undefined;
-  return `${formatBytes(swapUsedBytes)} of ${formatBytes(swapTotalBytes)} swap are in use: models will be slow; close programs or use a smaller model`;
+  return `${formatBytes(swapUsedBytes)} of ${formatBytes(swapTotalBytes)} swap in use: answers will be slow`;
 }
 
 function loadWarning({ loadPerCore = 0 }: Pressure): string | undefined {
   if (loadPerCore <= notableLoad) return undefined;
-  return `the processor has ${loadPerCore.toFixed(1)} times the work it can do at once: models will be slow`;
+  return `CPU busy (load ${loadPerCore.toFixed(1)} per core): answers will be slow`;
 }

@@ -4,7 +4,7 @@ import { computeBytes } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import type { WeightBytes } from "./predict.ts";
 
-/** What a size that an engine reported says of its compute buffer: the rest of the prediction is taken as right. */
+/** Derives the compute buffer from a size that an engine reported; the rest of the prediction is taken as exact. */
 export function computeObservation(
   model: ModelDimensions,
   load: LoadShape,
@@ -19,10 +19,10 @@ export function computeObservation(
 }
 
 /**
- * The size that an engine reported, with what it forgot. Ollama reads its runner's log and keeps one line of each kind,
- * so that of a model with sliding layers it counts only the cache of those (seen with 0.33: Gemma 3 270M at 8,192 tokens
- * is reported 24 MiB short). Whether the other cache is missing shows in what would be left for compute: of both
- * readings the one is taken that the formula explains better.
+ * Completes a size that an engine reported. Ollama parses the log of its runner and keeps one line of each kind, so for
+ * a model with sliding layers it counts only their cache (observed with 0.33: Gemma 3 270M at 8,192 tokens is reported
+ * 24 MiB too small). Whether the other cache is missing follows from the remaining compute buffer: of the two readings,
+ * the one that is closer to the formula is returned.
  */
 export function completeReading(
   model: ModelDimensions,

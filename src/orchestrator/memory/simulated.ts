@@ -5,24 +5,24 @@ import { computeBytes } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import { buildErrorOf, processBytesOf } from "./predict.ts";
 
-/** What llama.cpp's allocator reserves for a load. */
+/** Bytes that llama.cpp's allocator reserves for a load. */
 export interface AllocatorBytes {
   readonly weightsBytes: number;
-  /** With recurrent state. */
+  /** Includes the recurrent state. */
   readonly cacheBytes: number;
   readonly computeBytes: number;
 }
 
-/** Share of the compute buffer that two builds with the same habit differ in. */
+/** Relative difference of the compute buffer between builds with the same reserved outputs. */
 const buildDifference = 0.1;
-/** Of everything: alignment, and what one build keeps beside its buffers. */
+/** Relative error of the whole: alignment, and memory of a build beside its buffers. */
 const generalError = 0.003;
 
 /**
- * The simulated tier for another engine's load: its weights and cache are the same in every build of llama.cpp, while
- * the compute buffer is the one of *our* build. So that part is brought to the habit that was observed of the other
- * build, by what the formula says for either, and carries the margin. `model` is undefined where the formula doesn't
- * know it: then the buffers stand as they are.
+ * The estimate for another engine's load from a simulation by the embedded engine. Weights and cache are the same in
+ * every build of llama.cpp, but the compute buffer is that of *our* build: it is converted to the reserved outputs
+ * observed of the other build by the ratio of the formulas, and carries the margin. `model` is undefined if the formula
+ * doesn't support it; the buffers are used unchanged then.
  */
 export function simulatedElsewhere(
   bytes: AllocatorBytes,
@@ -32,7 +32,7 @@ export function simulatedElsewhere(
   calibration: ComputeCalibration = unobserved,
 ): MemoryEstimate {
   const split: Split = model === undefined ? bytes : splitBy(model, load, bytes);
-  const compute = Math.ceil(split.computeBytes * (model === undefined ? 1 : habitRatio(model, load, calibration)));
+  const compute = Math.ceil(split.computeBytes * (model === undefined ? 1 : outputsRatio(model, load, calibration)));
   const predictedBytes = bytes.weightsBytes + split.cacheBytes + (split.stateBytes ?? 0) + compute + otherBytes;
   const share = Math.max(buildDifference, buildErrorOf(calibration));
   return {
@@ -51,9 +51,9 @@ export function simulatedElsewhere(
 }
 
 /**
- * The embedded engine's own simulation, with what of its compute buffer becomes resident: llama.cpp reserves logits for
- * every token of a batch, and only those of the last one are computed, so their pages are never touched (25 MB of
- * SmolLM2 at a batch of 128). Unchanged where the formula doesn't know the model.
+ * The embedded engine's own simulation, reduced to the part of its compute buffer that becomes resident: llama.cpp
+ * reserves logits for every token of a batch, but computes only those of the last one, so most pages are never touched
+ * (25 MB of SmolLM2 at a batch of 128). Unchanged if the formula doesn't support the model.
  */
 export function residentPart(
   estimate: MemoryEstimate,
@@ -74,15 +74,15 @@ interface Split {
   readonly computeBytes: number;
 }
 
-/** Cache and state are exact in the formula; the allocator's own split is a guess from how they grow. */
+/** Splits the bytes by the formula, which is exact for cache and state; the allocator's own split is a guess. */
 function splitBy(model: ModelDimensions, load: LoadShape, bytes: AllocatorBytes): Split {
   const [cache, state] = [Math.ceil(cacheBytes(model, load)), stateBytes(model, load)];
   const computed = bytes.cacheBytes + bytes.computeBytes - cache - state;
-  // A cache that the formula misjudges would leave nothing for compute.
+  // The formula's cache is wrong for this model if nothing is left for compute.
   if (computed <= 0) return bytes;
   return { cacheBytes: cache, ...(state > 0 ? { stateBytes: state } : {}), computeBytes: computed };
 }
 
-function habitRatio(model: ModelDimensions, load: LoadShape, { outputs, scale }: ComputeCalibration): number {
+function outputsRatio(model: ModelDimensions, load: LoadShape, { outputs, scale }: ComputeCalibration): number {
   return (computeBytes(model, load, outputs) * scale) / computeBytes(model, load, "batch");
 }

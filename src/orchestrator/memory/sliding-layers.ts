@@ -1,6 +1,6 @@
 /**
- * Period of the layers that see everything, as llama.cpp's `load_arch_hparams` sets it where the file has no pattern:
- * every n-th layer is full, the last of its group or (negative) the first. `window` where the file may leave it out.
+ * Period of the full-attention layers, as set by llama.cpp's `load_arch_hparams` if the file has no pattern: one layer
+ * in `period` is full, the last of its group or (negative) the first. `window` is the default if the file may omit it.
  */
 const layouts: Readonly<Record<string, { readonly period: number; readonly window?: number }>> = {
   afmoe: { period: 4 },
@@ -25,16 +25,16 @@ const layouts: Readonly<Record<string, { readonly period: number; readonly windo
   smallthinker: { period: -4 },
 };
 
-/** Their files state a window that llama.cpp does not use (as of its build 10488). */
+/** Architectures whose files contain a window that llama.cpp ignores (as of build 10488). */
 const ignored: ReadonlySet<string> = new Set(["phi3", "phimoe", "llama", "mistral3", "qwen2", "qwen3", "qwen2moe"]);
 
-/** Which layers keep a window of tokens only, and how long it is. */
+/** Which layers cache only a window of tokens, and its length. */
 export interface SlidingLayers {
   readonly window: number;
   isSliding(layer: number): boolean;
 }
 
-/** `pattern` is a period or one truth value per layer; it goes before what is known of the architecture. */
+/** `pattern` is a period or one truth value per layer, and overrides the layout of the architecture. */
 export function slidingLayers(
   architecture: string,
   layerCount: number,
@@ -46,7 +46,7 @@ export function slidingLayers(
   if (window === 0 || ignored.has(architecture)) return none;
   const { pattern } = stated;
   if (Array.isArray(pattern)) return { window, isSliding: (layer) => Boolean(pattern[layer]) };
-  // Every attention layer of LFM2 slides when one does.
+  // If LFM2 has a window, all of its attention layers are sliding.
   if (architecture.startsWith("lfm2")) return { window, isSliding: () => true };
   const isDenseFirst = (layout?.period ?? 1) < 0;
   const period = typeof pattern === "number" ? pattern : Math.abs(layout?.period ?? 1);

@@ -1,27 +1,27 @@
 import type { MemoryEstimate } from "../types.ts";
 
-/** A model that occupies the memory domain now. */
+/** A model that is loaded in the memory domain. */
 export interface ResidentEntry {
   readonly name: string;
   readonly engine: string;
-  /** Equal for models of which only one can be in memory; absent: its name alone tells (`Runners.slotOf`). */
+  /** Equal for models of which only one can be loaded at a time (`Runners.slotOf`); absent: identified by its name. */
   readonly slot?: string;
-  /** Everything it occupies, file-mapped bytes and those on graphics cards included. */
+  /** All that it occupies, including file-mapped bytes and memory of graphics cards. */
   readonly sizeBytes: number;
-  /** The part of `sizeBytes` that lies on graphics cards; which of several is not known. */
+  /** The part of `sizeBytes` on graphics cards; which of several is not known. */
   readonly vramBytes?: number;
-  /** File-mapped part of `sizeBytes`: MemAvailable counts it as free, and it is not. 0 when nothing is mapped. */
+  /** The file-mapped part of `sizeBytes`, which MemAvailable counts as available although it isn't. */
   readonly mappedBytes: number;
-  /** Serving or loading: stays. */
+  /** Serving or loading: not evicted. */
   readonly isBusy: boolean;
-  /** Kept on purpose: stays. */
+  /** Not evicted. */
   readonly isPinned: boolean;
-  /** What evicting it is expected to cost (`expectedLossSeconds` of the policy), or its load time. */
+  /** The expected cost of evicting it (`expectedLossSeconds` of the policy), or its load time. */
   readonly reloadSeconds?: number;
   readonly lastUsedMs: number;
-  /** Another program loaded or touched it: evicted last. */
+  /** Loaded or used by another program: evicted last. */
   readonly isForeign: boolean;
-  /** Somebody waits for it: evicted after those that nobody waits for. */
+  /** Requests wait for it: evicted after models without waiting requests. */
   readonly isAwaited?: boolean;
   /** Its unload was not confirmed: it is not evicted again for a while, and its memory counts as taken. */
   readonly hasUnconfirmedUnload?: boolean;
@@ -29,55 +29,55 @@ export interface ResidentEntry {
 
 /** A graphics card with a memory of its own. */
 export interface GpuState {
-  /** Tells the cards of a machine apart. */
+  /** Unique among the cards of a machine. */
   readonly name: string;
   readonly totalBytes: number;
-  /** As its driver says, with everything that is loaded now; absent where it doesn't say. */
+  /** Free now, as reported by the driver; absent if it doesn't report it. */
   readonly freeBytes?: number;
-  /** Loads in progress. */
+  /** Reserved for loads in progress. */
   readonly reservedBytes: number;
 }
 
 /** One memory domain at the moment of planning. */
 export interface MemoryState {
-  /** Measured (MemAvailable, the cgroup's room), or `memory.availableBytes`. */
+  /** Measured (MemAvailable, what the cgroup leaves), or `memory.availableBytes`. */
   readonly availableBytes: number;
-  /** `availableBytes` is the setting: nothing is subtracted for mapped files, a loaded model gives back its full size. */
+  /** Whether `availableBytes` is configured: mapped files are not subtracted then. */
   readonly isOverridden: boolean;
   readonly bufferBytes: number;
-  /** `memory.maxBytes`: most that models may use in all. */
+  /** `memory.maxBytes`: the most that all models together may use. */
   readonly maxBytes?: number;
   readonly smallModelBytes: number;
-  /** Loads in progress, in RAM, without the one that is being planned. */
+  /** RAM reserved for loads in progress, without the one that is being planned. */
   readonly reservedBytes: number;
   readonly resident: readonly ResidentEntry[];
   /**
-   * Absent or empty: one memory for everything. So it is without cards, where a graphics unit shares the RAM (Apple,
-   * integrated ones), and where `memory.availableBytes` stands for all of it.
+   * Absent or empty if there is only one memory: without cards, if the GPU shares the RAM (Apple, integrated GPUs), and
+   * if `memory.availableBytes` is configured.
    */
   readonly gpus?: readonly GpuState[];
-  /** The engine that loads puts onto cards what it can. */
+  /** Whether the engine of the load uses graphics cards. */
   readonly mayUseGpus?: boolean;
-  /** Why the machine is slow now, a sentence each. */
+  /** Why the machine is slow now, one sentence each. */
   readonly warnings?: readonly string[];
 }
 
 export interface LoadTarget {
   readonly model: string;
   readonly engine: string;
-  /** Of `ResidentEntry`. */
+  /** As in `ResidentEntry`. */
   readonly slot?: string;
   readonly contextTokens: number;
   readonly estimate: MemoryEstimate;
-  /** Bytes on disk, for the rule of models without metadata. */
+  /** Bytes on disk, for the size rule. */
   readonly fileBytes: number;
-  /** Resident with enough context: nothing to do. */
+  /** Loaded with enough context. */
   readonly isLoaded: boolean;
-  /** The name under which it is, where that is another. */
+  /** The name that it is loaded by, if that is another. */
   readonly loadedAs?: string;
 }
 
-/** What a load of the target takes the place of. */
+/** Whether a load of the target replaces the entry. */
 export function isOfTarget(
   entry: Pick<ResidentEntry, "name" | "engine" | "slot">,
   { model, engine, slot }: Pick<LoadTarget, "model" | "engine" | "slot">,
@@ -89,12 +89,12 @@ export function isSomeReserved({ reservedBytes, gpus = [] }: MemoryState): boole
   return reservedBytes > 0 || gpus.some((gpu) => gpu.reservedBytes > 0);
 }
 
-/** As if all answers under way were given. */
+/** The state with all active answers done. */
 export function allIdle(state: MemoryState): MemoryState {
   return { ...state, resident: state.resident.map((entry) => ({ ...entry, isBusy: false })) };
 }
 
-/** As if all loads in progress were done and gone. */
+/** The state with all loads in progress done and unloaded. */
 export function withoutReservations(state: MemoryState): MemoryState {
   const { gpus } = state;
   return {

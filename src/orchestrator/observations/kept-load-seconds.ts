@@ -6,12 +6,12 @@ import { keyOfName } from "../store/model-name.ts";
 import type { InstalledModel } from "../types.ts";
 import type { Observations } from "./observations.ts";
 
-/** Weight of the newest sample, as with those of one process. */
+/** Weight of the newest sample, as in `createObservations`. */
 const smoothing = 0.3;
 
 /**
- * Observations that begin with the load times of earlier processes: until a model was loaded by this one, `of` answers
- * what was kept of the same weights at the same address. `ready` resolves once those are read.
+ * Observations that start with the load times of earlier processes: until this process has loaded a model, `of` returns
+ * the saved load time of the same weights at the same address. `ready` resolves once they are read.
  */
 export function withKeptLoadSeconds(
   observations: Observations,
@@ -22,14 +22,14 @@ export function withKeptLoadSeconds(
   },
 ): Observations {
   const { kept, engines, lastList } = parts;
-  /** By name, as in a `modelId`. */
+  /** By the name part of a `modelId`. */
   const before = new Map<string, KeptLoad[]>();
   let taken: Promise<void> | undefined;
 
   const engineOf = (key: string) => engines().find(({ id }) => key.startsWith(`${id} `));
   const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
 
-  /** Which weights at which address a key stands for now. */
+  /** The weights and the address that a key refers to now. */
   function weightsOf(
     key: string,
   ): { readonly host: string; readonly name: string; readonly digest: string } | undefined {

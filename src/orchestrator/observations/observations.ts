@@ -1,55 +1,55 @@
-/** What was seen of one model on one engine since the program started. */
+/** Measurements of one model on one engine since the program started. */
 export interface Observation {
   /** Smoothed decode speed. */
   readonly tokensPerSecond?: number;
-  /** Milliseconds of a long answer: what takes longer raises it at once, what is shorter lowers it slowly. */
+  /** Milliseconds of a long answer: a longer one raises it at once, a shorter one lowers it slowly. */
   readonly answerMs?: number;
   /** Smoothed load time, seconds. */
   readonly loadSeconds?: number;
   /** Milliseconds since the epoch of the last use. */
   readonly lastUsedMs?: number;
-  /** Message of the last load that failed; cleared by one that succeeds. */
+  /** Message of the last failed load; cleared by a successful one. */
   readonly error?: string;
-  /** Until then (milliseconds since the epoch) others are preferred, because it just failed. */
+  /** Milliseconds since the epoch until when others are preferred after a failure. */
   readonly coolsUntilMs?: number;
 }
 
 export interface Observations {
-  /** Resolves when what earlier processes saw is known; absent where that is nothing. */
+  /** Resolves when the observations of earlier processes are read; absent if there are none. */
   ready?(): Promise<void>;
   of(key: string): Observation;
   used(key: string): void;
   loaded(key: string, loadMs: number): void;
   generated(key: string, completionTokens: number, decodeMs: number): void;
-  /** From the beginning to the end of an answer, whatever came of it. */
+  /** Duration of an answer, successful or not. */
   answered(key: string, durationMs: number): void;
-  /** `isModelFault`: the model itself could not be loaded, so its status is error. */
+  /** `isModelFault`: the model itself could not be loaded, so its status becomes `error`. */
   failed(key: string, message: string, isModelFault: boolean): void;
-  /** Other weights may carry the name now: it was pulled, imported or deleted. */
+  /** The name may refer to other weights now: it was pulled, imported or deleted. */
   forget(key: string): void;
-  /** Another server may answer under its id now. */
+  /** The id of the engine may refer to another server now. */
   forgetEngine(engineId: string): void;
 }
 
-/** How long a model that failed is passed over while another can serve. */
+/** How long others are preferred after a failure. */
 const coolDownMs = 30_000;
-/** Whether it failed so recently that others are preferred; a clock that was set back doesn't prolong that. */
+/** Whether others are preferred because of a recent failure; setting the clock back doesn't prolong it. */
 export function isCooling({ coolsUntilMs }: Pick<Observation, "coolsUntilMs">, nowMs: number): boolean {
   return coolsUntilMs !== undefined && coolsUntilMs > nowMs && coolsUntilMs - nowMs <= coolDownMs;
 }
 
 /** Weight of the newest sample. */
 const smoothing = 0.3;
-/** Of one that is shorter than the longest lately. */
+/** Weight of an answer that is shorter than `answerMs`. */
 const slowSmoothing = 0.1;
 
-/** Keyed by engine and model: a failure of one model says nothing about its neighbours on the same host. */
+/** Keyed by `modelId`: a failure of one model doesn't affect others of the same engine. */
 export function createObservations(now: () => number): Observations {
   const observations = new Map<string, Observation>();
   const update = (key: string, change: Observation) => {
     observations.set(key, { ...observations.get(key), ...change });
   };
-  /** What is known, without the failures that a success ends. */
+  /** The observation without its failure, which a success clears. */
   const healed = (key: string): Observation => {
     const { error: _error, coolsUntilMs: _coolsUntilMs, ...known } = observations.get(key) ?? {};
     return known;
@@ -66,7 +66,7 @@ export function createObservations(now: () => number): Observations {
     },
     generated(key, completionTokens, decodeMs) {
       const cleared = { ...healed(key), lastUsedMs: now() };
-      // Two tokens are one interval: the first token's time belongs to the prompt.
+      // The time of the first token belongs to the prompt.
       if (completionTokens < 2 || decodeMs <= 0) observations.set(key, cleared);
       else {
         const speed = (completionTokens * 1000) / decodeMs;

@@ -2,23 +2,23 @@ import { randomUUID } from "node:crypto";
 import { Cancelled, throwIfCancelled } from "../errors.ts";
 import type { CallEnd, Operation, OperationKind, OperationState, PartialText, Progress } from "../types.ts";
 
-/** What the work of an operation gets to report with, and the signal it must obey. */
+/** The reporting functions and the abort signal of an operation's work. */
 export interface OperationContext {
   readonly signal: AbortSignal;
   report(progress: Progress): void;
   addText(delta: string): void;
   addThinking(delta: string): void;
-  /** Another model starts over: what the failed one wrote is none of its answer. */
+  /** Discards the partial text: another model starts over after a failure. */
   clearText(): void;
 }
 
 export interface OperationSpec {
   readonly kind: OperationKind;
-  /** For people: `pull smollm2:135m`. */
+  /** For the user: `pull smollm2:135m`. */
   readonly title: string;
-  /** A second start with the key of a running operation joins it instead. Absent: never joined. */
+  /** A start with the key of a running operation joins it. Absent: never joined. */
   readonly key?: string;
-  /** Of one that an earlier daemon began, and that goes on under its name. Absent: a new id. */
+  /** The id of an operation that an earlier daemon began and this one continues. Absent: a new id. */
   readonly id?: string;
 }
 
@@ -26,9 +26,9 @@ export interface Operations {
   start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result>;
   /** The running operations, oldest first. */
   running(): readonly Operation<unknown>[];
-  /** Resolves once the work of that operation has ended, however it did; at once when it isn't running. */
+  /** Resolves when the work of the operation has ended in any way; at once if it isn't running. */
   ended(id: string): Promise<void>;
-  /** Aborts everything and waits until all work has ended. */
+  /** Aborts all operations and resolves when their work has ended. */
   close(): Promise<void>;
 }
 
@@ -39,14 +39,14 @@ interface Running {
 }
 
 /**
- * Keeps every pull, load and generation under way; see `Operation` for who may end one. Ids (`pull-3f9a2c1b`) are
- * random: they outlive the process as names of jobs, and a counter would name two things alike.
+ * Runs all pulls, loads and generations; see `Operation` for what ends one. Ids (`pull-3f9a2c1b`) are random: they
+ * outlive the process as ids of jobs, where a counter would repeat itself.
  */
 export function createOperations(now: () => number): Operations {
   const running = new Map<string, Running>();
 
   function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
-    // One that is ending for somebody else's sake would hand its `Cancelled` to whoever joins.
+    // An operation that is being aborted would pass its `Cancelled` on to those who join.
     const joined = [...running.values()].find(
       (entry) => spec.key !== undefined && entry.spec.key === spec.key && !entry.operation.isAborted(),
     );
@@ -102,7 +102,7 @@ function createOperation<Result>(
     },
   };
 
-  // The work starts in a microtask, so that whoever started it can follow before the first report.
+  // The work starts in a microtask, so that the caller can follow before the first report.
   const outcome = Promise.resolve()
     .then(() => {
       throwIfCancelled(controller.signal, spec.title);

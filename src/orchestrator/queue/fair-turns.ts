@@ -1,6 +1,6 @@
 import { fairTurn } from "../scheduler/queue-order.ts";
 
-/** Whose turn counts as one: what a caller has in the background must not set back what it waits for. */
+/** Requests that share turns: background requests of a caller must not delay its others. */
 interface Flow {
   readonly caller: string;
   readonly priority: number;
@@ -13,20 +13,21 @@ export interface TurnTaker extends Flow {
 }
 
 /**
- * Turns of callers (`fairTurn`), reckoned with who waits now: whoever leaves without an answer hasn't used a turn up.
+ * Turns of callers (`fairTurn`), computed from the requests that wait now: one that leaves without an answer uses no
+ * turn.
  */
 export interface FairTurns {
-  /** The turn that was served last. */
+  /** The highest turn that was served. */
   now(): number;
   /** `waiting`: in the order of arrival. */
   of<Request extends TurnTaker>(waiting: readonly Request[]): ReadonlyMap<Request, number>;
-  /** One of `waiting` is served; its caller is charged the first turn that it had, whichever request that was for. */
+  /** A request of `waiting` is served; its caller is charged the first of its turns, whichever request that is for. */
   served(waiting: readonly TurnTaker[], request: TurnTaker): void;
 }
 
 export function createFairTurns(): FairTurns {
   let newest = 0;
-  /** Flow → the turn of its that was served last. */
+  /** Flow → its turn that was served last. */
   const last = new Map<string, number>();
   const keyOf = ({ caller, priority }: Flow) => `${priority} ${caller}`;
 
@@ -51,7 +52,7 @@ export function createFairTurns(): FairTurns {
       const turn = of([first]).get(first) ?? newest;
       newest = Math.max(newest, turn);
       last.set(key, turn);
-      // Who waits for nothing and is behind anyway begins anew.
+      // Flows that wait for nothing and are behind start over.
       const awaited = new Set(waiting.map(keyOf));
       for (const [flow, its] of last) if (its < newest && !awaited.has(flow)) last.delete(flow);
     },

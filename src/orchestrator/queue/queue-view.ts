@@ -7,24 +7,24 @@ import type { Running } from "./running.ts";
 
 /** A waiting request. */
 export interface Waiting extends QueueRequest {
-  /** Of its arrival. */
+  /** Counts arrivals. */
   readonly number: string;
   readonly arrivedMs: number;
-  /** `FairTurns.now()` of its arrival. */
+  /** `FairTurns.now()` at its arrival. */
   readonly arrivedTurn: number;
   overtakenSinceMs: number | undefined;
-  /** Milliseconds of the loads that it has waited for. */
+  /** Milliseconds of loads that it has waited for. */
   loadMs: number;
 }
 
-/** What was last seen of a model that somebody waits for. */
+/** What was last seen of a model that requests wait for. */
 export interface Seen {
   readonly located: LocatedModel;
   readonly resident: ResidentModel | undefined;
   readonly plan: SeenPlan | undefined;
 }
 
-/** What a load with `contextTokens` would evict, and after how many events that was found. */
+/** What a load with `contextTokens` would evict, and the event counts when that was planned. */
 interface SeenPlan {
   readonly contextTokens: number;
   readonly evicts: readonly string[];
@@ -40,15 +40,15 @@ export interface QueueView {
   readonly seen: ReadonlyMap<string, Seen>;
   readonly turns: ReadonlyMap<Waiting, number>;
   readonly running: Running;
-  /** The load under way, from its decision on. */
+  /** The load in progress, from its decision on. */
   readonly loading:
     | { readonly id: string; readonly contextTokens: number; readonly evicts: readonly string[] }
     | undefined;
 }
 
 /**
- * The model that a request is queued for, in the terms of the scheduler: one that is there with too little context is
- * another one, which is absent and replaces it.
+ * The model key that the scheduler sees for a request. A loaded model with too little context has another key than its
+ * reload with more: that one is absent and replaces it.
  */
 export function keyOf({ seen, loading }: QueueView, request: Waiting): string {
   const grown = `${request.id} +`;
@@ -57,7 +57,7 @@ export function keyOf({ seen, loading }: QueueView, request: Waiting): string {
   return contextTokens === undefined || contextTokens >= request.neededTokens ? request.id : grown;
 }
 
-/** What `nextToServe` decides on. */
+/** The input of `nextToServe`. */
 export function queueState(view: QueueView): QueueState {
   const { world, nowMs, waiting, turns, seen, running, loading } = view;
   const models = new Map<string, QueuedModel>();
@@ -65,7 +65,7 @@ export function queueState(view: QueueView): QueueState {
     const key = keyOf(view, request);
     if (seen.has(request.id) && !models.has(key)) models.set(key, queuedModel(view, request, key));
   }
-  // Those that nobody waits for count as well: they answer, or would have to go.
+  // Models without waiting requests are included, too, if they are answering or would be evicted.
   const victims = [...models.values()].flatMap(({ evicts, replaces }) => [
     ...(evicts ?? []),
     ...(replaces === undefined ? [] : [replaces]),
@@ -97,7 +97,7 @@ export function queueState(view: QueueView): QueueState {
   };
 }
 
-/** Nobody waits for it. */
+/** A model that no request waits for. */
 const unknownModel = { state: "resident", maxParallel: 1, loadMs: 0, answerMs: 0, hasOwnThreads: true } as const;
 
 function queuedModel(view: QueueView, { id, located }: Waiting, key: string): QueuedModel {
@@ -106,10 +106,10 @@ function queuedModel(view: QueueView, { id, located }: Waiting, key: string): Qu
   const base = baseOf(view, id, located);
   if (key !== id) return { ...base, running: 0, state: "absent", evicts: known?.plan?.evicts ?? [], replaces: id };
   if (loading?.id === id || world.isLoading(id) || world.isEvicting(id)) return { ...base, state: "loading" };
-  // About to go for the load under way: serving it would hold that up.
-  if (isGoing(view, id)) return { ...base, state: "absent", evicts: loading === undefined ? [] : [loading.id] };
+  // About to be evicted for the load in progress: serving it would delay that load.
+  if (isVictim(view, id)) return { ...base, state: "absent", evicts: loading === undefined ? [] : [loading.id] };
   if (known?.resident !== undefined) return { ...base, state: "resident" };
-  // As long as that isn't known, whatever is there may have to go.
+  // Until there is a plan, any loaded model may have to be evicted.
   const others = () => [...seen].filter(([other, { resident }]) => other !== id && resident !== undefined);
   return { ...base, state: "absent", evicts: known?.plan?.evicts ?? others().map(([other]) => other) };
 }
@@ -127,7 +127,7 @@ function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<Queued
   };
 }
 
-function isGoing({ world, loading }: QueueView, id: string): boolean {
+function isVictim({ world, loading }: QueueView, id: string): boolean {
   return loading !== undefined && !world.isLoading(loading.id) && loading.evicts.includes(id);
 }
 
@@ -136,9 +136,9 @@ function usesOf({ world, running }: QueueView, id: string): number {
 }
 
 /**
- * Whether the plan for a model stays what it was, whatever was `found` now. What is busy in its way is not served any
- * more in the end. Were that now one model and now another, whichever is used less, each would be in use again whenever
- * the other is idle, and the load would never begin.
+ * Whether the earlier plan for a model stays in force instead of `found`. The busy models that a plan would evict are
+ * no longer served in the end. If plans alternated between two models, each would be busy again while the other is
+ * idle, and the load would never begin.
  */
 export function isPlanKept({ world, waiting, seen }: QueueView, id: string, found: SeenPlan): boolean {
   const before = seen.get(id)?.plan;
@@ -148,7 +148,7 @@ export function isPlanKept({ world, waiting, seen }: QueueView, id: string, foun
   return isSame && isOvertaken && before.evicts.some(isBusy) && found.evicts.some(isBusy);
 }
 
-/** Its position among the requests for its model, and the expected wait, for people. */
+/** The position of a request among those for its model, and its expected wait, for the user. */
 export function outlook(state: QueueState, request: Waiting): string {
   const waiting = state.waiting.find(({ id }) => id === request.number);
   if (waiting === undefined) return "";
@@ -163,7 +163,7 @@ export function duration(ms: number): string {
   return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
 }
 
-/** What keeps a request waiting, for people; undefined where that is over within a moment, or its load tells itself. */
+/** Why a request waits, for the user; undefined if the wait is momentary, or its load reports progress. */
 export function whyWaiting(
   view: QueueView,
   state: QueueState,
@@ -176,23 +176,25 @@ export function whyWaiting(
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {
     const isFull = model.running >= model.maxParallel;
-    const text = isFull ? `waiting for ${name}, which answers others first` : `waiting for ${name}: others came first`;
+    const text = isFull
+      ? `waiting for ${name}, which is answering other requests`
+      : `waiting for ${name}: other requests go first`;
     return { text, isForMemory: false };
   }
   if (loading !== undefined) return { text: `waiting for ${name}: another model is being loaded`, isForMemory: false };
   if (model.replaces !== undefined && usesOf(view, id) > 0) {
-    const text = `waiting: ${name} grows to ${contextTokens} tokens when its present answer is done`;
+    const text = `waiting: ${name} will be reloaded with ${contextTokens} tokens after the current request`;
     return { text, isForMemory: true };
   }
   const { plan } = seen.get(id) ?? {};
-  const isAnybodyAnswered = [...state.models.values()].some(({ running }) => running > 0);
-  // Only until its plan is made.
-  if (plan === undefined || plan.evicts.length === 0 || !isAnybodyAnswered) return undefined;
+  const isAnyAnswering = [...state.models.values()].some(({ running }) => running > 0);
+  // Without a plan the wait lasts only until it is made.
+  if (plan === undefined || plan.evicts.length === 0 || !isAnyAnswering) return undefined;
   const isInTheWay = plan.evicts.some((other) => usesOf(view, other) > 0);
   if (isInTheWay) {
-    const text = `waiting for memory: ${name} fits when the models that are answering now are done`;
+    const text = `waiting for memory: ${name} fits when the active requests are done`;
     return { text, isForMemory: true };
   }
-  const text = `waiting to load ${name}: those who are answered now may need what would have to go`;
+  const text = `waiting to load ${name}: active requests still need the models it would evict`;
   return { text, isForMemory: true };
 }

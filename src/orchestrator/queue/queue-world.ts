@@ -4,7 +4,7 @@ import type { LoadResult } from "../facade.ts";
 import type { LocatedModel } from "../inventory/located-model.ts";
 import type { ResidentModel } from "../types.ts";
 
-/** Who wants an answer of a model, or only that it is loaded. */
+/** A request for an answer of a model, or for its load. */
 export interface QueueRequest {
   /** `modelId`: the key under which the model is queued, leased and observed. */
   readonly id: string;
@@ -13,69 +13,69 @@ export interface QueueRequest {
   readonly caller: string;
   /** Higher goes first. */
   readonly priority: number;
-  /** A model that is loaded with this much context is used as it is. */
+  /** A model that is loaded with at least this context is used as it is. */
   readonly neededTokens: number;
-  /** What it is loaded with if it must be loaded; of all who wait for it, the most counts. */
+  /** Context to load it with if necessary; the largest of all requests for the model is used. */
   readonly contextTokens: number;
   readonly keepAliveSeconds?: number;
-  /** Nobody wants the answer if it hasn't begun by then, in milliseconds from now. */
+  /** The request is refused if its answer can't begin within this time. */
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
 }
 
-/** A model in use: it stays in memory until `release`, which may be called again without effect. */
+/** A model in use, which stays in memory until `release`. `release` is idempotent. */
 export interface Use {
-  /** Absent: it takes no memory here. */
+  /** Absent for a model that uses no memory here. */
   readonly resident?: ResidentModel;
   release(): void;
 }
 
-/** A slot to generate on a model, until it is released. */
+/** A slot to generate on a model until `release`. */
 export interface RequestSlot extends Use {
-  /** Milliseconds waited, without those of its load. */
+  /** Milliseconds waited, without `loadMs`. */
   readonly waitedMs: number;
   readonly loadMs: number;
 }
 
-/** A model with something running or waiting. */
+/** A model with running or waiting requests. */
 export interface QueuedRequests {
   readonly located: LocatedModel;
   readonly running: number;
   readonly waiting: number;
 }
 
-/** What a queue can see and do. Ids are those of requests. */
+/** What a queue reads and calls. Ids are those of `QueueRequest`. */
 export interface QueueWorld {
   readonly timers: Timers;
-  /** `queue.maxWaiting`, asked anew each time. */
+  /** `queue.maxWaiting`, called on each use. */
   readonly maxWaiting: () => number;
-  /** `queue.maxOvertakeMs`, asked anew each time. */
+  /** `queue.maxOvertakeMs`, called on each use. */
   readonly maxOvertakeMs: () => number;
-  /** Answers that children of this program compute at a time. */
+  /** Answers that the embedded engine computes at a time. */
   readonly embeddedSlots: number;
   maxParallel(located: LocatedModel): number;
   hasOwnThreads(located: LocatedModel): boolean;
-  /** Undefined: not in memory. Rather remembered than asked for anew. */
+  /** Undefined if it isn't loaded. May be cached. */
   resident(located: LocatedModel): Promise<ResidentModel | undefined>;
-  /** Undefined when it is not there any more, or with too little context. */
+  /** Undefined if it is no longer loaded, or with too little context. */
   use(located: LocatedModel, neededTokens: number): Promise<Use | undefined>;
-  /** The same right after its load, without looking. */
+  /** The same right after its load, without a check. */
   hold(located: LocatedModel, loaded: LoadResult): Use;
   /** Makes room and loads; throws what a load throws. */
   load(located: LocatedModel, options: LoadOptions, report: Report, signal: AbortSignal): Promise<LoadResult>;
-  /** What would have to go for it, itself not counted; busy models only where idle ones don't do. */
+  /** Models that its load would evict, itself aside; busy ones only if the idle ones don't suffice. */
   wouldEvict(located: LocatedModel, contextTokens: number): Promise<readonly string[]>;
-  /** How many use the model now. */
+  /** Number of current uses of the model. */
   usesOf(id: string): number;
   isLoading(id: string): boolean;
   isEvicting(id: string): boolean;
-  /** What losing it is expected to cost; undefined before its first use. */
+  /** The expected cost of losing the model; undefined before its first use. */
   lossSeconds(located: LocatedModel): number | undefined;
-  /** Milliseconds of one load; of a long answer. */
+  /** Milliseconds of a load, and of a long answer. */
   loadMs(located: LocatedModel): number;
   answerMs(located: LocatedModel): number;
   answered(id: string, durationMs: number): void;
-  /** Somebody waits for memory, in words, for the log of decisions. */
+  /** Records in the log of decisions why a request waits for memory. */
   waits(located: LocatedModel, why: string): void;
 }

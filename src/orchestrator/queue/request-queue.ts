@@ -13,15 +13,14 @@ import { createRunning } from "./running.ts";
 import { cancelled, createWaiters, type Waiter } from "./waiters.ts";
 
 /**
- * Those who wait for the models of one memory domain. Whom it lets go on is decided by `nextToServe`, asked anew
- * whenever something arrives, ends or changes, and when the patience of somebody overtaken ends; this is where the
- * effects happen:
+ * The requests that wait for the models of one memory domain. `nextToServe` decides which one goes next: on every
+ * arrival, end or change, and when a request may not be overtaken any longer. The queue executes the decisions:
  *
- * | decision | effect                                                                                                   |
- * |----------|----------------------------------------------------------------------------------------------------------|
- * | serve    | its lease is taken before anything else is decided, so nothing evicts the model in between               |
- * | load     | one at a time; all who wait for the model hear of it and fail with it; who asked for it is served first  |
- * | wait     | until the next event; every 2 s for memory, since another program may free or take some without a word   |
+ * | decision | effect                                                                                                           |
+ * |----------|------------------------------------------------------------------------------------------------------------------|
+ * | serve    | the lease is taken before the next decision, so that nothing evicts the model in between                         |
+ * | load     | one at a time; all requests for the model get its progress and its error; the one that caused it is served first |
+ * | wait     | until the next event; for memory at most 2 s, since other programs free and take it unnoticed                    |
  */
 export interface RequestQueue {
   /** Throws `QueueFull`, `Cancelled`, and what the load of the model throws. */
@@ -37,7 +36,7 @@ interface Loading {
   readonly id: string;
   readonly located: LocatedModel;
   readonly contextTokens: number;
-  /** Other than planned where another program took memory before it had its room. */
+  /** Extended if another program takes memory before the load has its room. */
   evicts: readonly string[];
   readonly startedMs: number;
   readonly controller: AbortController;
@@ -55,9 +54,9 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
   const fair = createFairTurns();
   const planning = new Set<string>();
   let loading: Loading | undefined;
-  /** Whose models were loaded for them, and are held: they are served before anybody is asked. */
+  /** Requests that a model was loaded and is held for: served before the next decision. */
   let owed: readonly { readonly waiter: Waiter; readonly use: Use }[] = [];
-  /** Of everything that may change a plan; and of what changes what is in memory. */
+  /** Counts of events that may change a plan, and of those that change what is loaded. */
   let [events, memoryEvents] = [0, 0];
   let [isRunning, isDirty] = [false, false];
   let cancelTimer: (() => void) | undefined;
@@ -84,7 +83,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
         await look();
         await decide();
       } catch (error) {
-        // A defect must not leave anybody waiting for good.
+        // A defect must not leave requests waiting forever.
         for (const waiter of waiters.all()) waiters.fail(waiter, error);
         releaseAbandoned();
       }
@@ -115,7 +114,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     return { world, nowMs: timers.now(), waiting, turns: fair.of(waiting), seen, running, loading };
   }
 
-  /** Until there is nothing to do, or what was seen is old. */
+  /** Decides until there is nothing to do, or the state has changed. */
   async function decide(): Promise<void> {
     for (;;) {
       if (isDirty) return;
@@ -126,7 +125,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
         owed = owed.filter((each) => each !== due);
         give(due.waiter, due.use);
       }
-      weigh();
+      refuseHopeless();
       releaseAbandoned();
       const state = queueState(view());
       const decision = nextToServe(state);
@@ -149,11 +148,11 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     }
   }
 
-  /** Who just came, and is not expected to be served in time, is told at once. */
-  function weigh(): void {
+  /** Refuses new requests that are not expected to be served in time. */
+  function refuseHopeless(): void {
     for (const waiter of waiters.all()) {
-      if (waiter.isWeighed || !seen.has(waiter.id)) continue;
-      waiter.isWeighed = true;
+      if (waiter.isChecked || !seen.has(waiter.id)) continue;
+      waiter.isChecked = true;
       if (waiter.maxWaitMs === undefined) continue;
       const state = queueState(view());
       const asked = state.waiting.find(({ id }) => id === waiter.number);
@@ -162,10 +161,10 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     }
   }
 
-  /** Until the next event. Plans are made meanwhile. */
+  /** Waits for the next event. Plans are made meanwhile. */
   function rest(untilMs: number | undefined): void {
     const state = queueState(view());
-    for (const waiter of waiters.all()) tell(state, waiter);
+    for (const waiter of waiters.all()) reportWait(state, waiter);
     const nowMs = timers.now();
     const moments = untilMs === undefined ? [] : [untilMs];
     if (loading !== undefined ? followRoom(loading) : makePlans(state)) moments.push(nowMs + pollMs);
@@ -174,19 +173,19 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
   }
 
   /**
-   * What has to go for a load that still waits for its room isn't served any more; all others are. False: it has its
-   * room.
+   * Extends the victims of a load that still waits for its room, which are not served any more. Returns false once it
+   * has its room.
    */
   function followRoom(current: Loading): boolean {
     if (world.isLoading(current.id)) return false;
     const isSlow = timers.now() >= current.startedMs + pollMs;
     if (!isSlow || planning.has(current.id)) return true;
     planning.add(current.id);
-    // Where that can't be found out, its load tells why.
+    // If the plan fails, the load reports the reason.
     void world.wouldEvict(current.located, current.contextTokens).then(
       (evicts) => {
         planning.delete(current.id);
-        // Those that were in its way before go on letting it pass, as in `isPlanKept`.
+        // Earlier victims remain, as in `isPlanKept`.
         const others = evicts.filter((other) => !current.evicts.includes(other));
         if (others.length === 0) return;
         current.evicts = [...current.evicts, ...others];
@@ -197,7 +196,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     return true;
   }
 
-  /** Of all that is to be loaded, where the last plan is older than the last event; false: nothing is. */
+  /** Renews the plans of models to load that are older than the last event. Returns false if there are none to load. */
   function makePlans({ models }: QueueState): boolean {
     let isAnyMissing = false;
     for (const [id, { located, plan }] of seen) {
@@ -227,7 +226,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     ask();
   }
 
-  function tell(state: QueueState, waiter: Waiter): void {
+  function reportWait(state: QueueState, waiter: Waiter): void {
     const why = whyWaiting(view(), state, waiter);
     if (why === undefined) return;
     if (why.isForMemory && why.text !== waiter.noted && waiters.ofModel(waiter.id)[0] === waiter) {
@@ -235,8 +234,8 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       world.waits(waiter.located, why.text);
     }
     const message = `${why.text}; ${outlook(state, waiter)}`;
-    if (message === waiter.told) return;
-    waiter.told = message;
+    if (message === waiter.reported) return;
+    waiter.reported = message;
     waiter.report({ message });
   }
 
@@ -244,12 +243,12 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     return Math.max(...waiters.ofModel(id).map(({ contextTokens }) => contextTokens));
   }
 
-  /** In memory with enough context, and neither coming nor going. */
+  /** Whether it is loaded with enough context, and neither loading nor being evicted. */
   function isThere(models: QueueState["models"], waiter: Waiter): boolean {
     return models.get(keyOf(view(), waiter))?.state === "resident";
   }
 
-  /** False: it is not there any more, and is to be loaded. */
+  /** Returns false if the model is no longer loaded. */
   async function serve(waiter: Waiter): Promise<boolean> {
     const use = await world.use(waiter.located, waiter.neededTokens);
     if (use === undefined) {
@@ -262,7 +261,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
   }
 
   function give(waiter: Waiter, use: Use): void {
-    // Cancelled meanwhile.
+    // It was cancelled meanwhile.
     if (!waiters.has(waiter)) use.release();
     else {
       fair.served(waiters.all(), waiter);
@@ -271,7 +270,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     }
   }
 
-  /** Cheap: it is loaded, and only its keep-alive restarts. */
+  /** A load request for a loaded model, which only restarts its keep-alive. */
   function reload(waiter: Waiter): void {
     const { located, contextTokens, report, signal } = waiter;
     waiters.leave(waiter);
@@ -286,7 +285,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       for (const each of waiters.ofModel(id)) each.report(progress);
     };
     const startedMs = timers.now();
-    // In its own turn, so that it is noted before it reports.
+    // In a microtask, so that `loading` is set before the first report.
     const work = Promise.resolve().then(() =>
       world.load(located, loadOptions(waiter, contextTokens), report, controller.signal),
     );
@@ -294,9 +293,9 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
       (result) => {
         const joined = waiters.ofModel(id);
         for (const each of joined) each.loadMs += result.loadMs;
-        // Who asked for it may have left it to one that joined.
+        // The request that caused the load may have left; one that joined is served first then.
         const heir = waiters.has(waiter) ? waiter : joined.find(({ neededTokens }) => neededTokens <= contextTokens);
-        // Without looking whether it is there: an engine may not say so, and nobody is to have it loaded for ever.
+        // Without a check whether it is loaded: if an engine doesn't list it, the load would repeat forever.
         if (heir?.grant !== undefined) owed = [...owed, { waiter: heir, use: world.hold(located, result) }];
         else if (heir !== undefined) {
           waiters.leave(heir);
@@ -305,7 +304,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
         loadEnded();
       },
       (error: unknown) => {
-        // Who came while it was being aborted has it loaded anew; with less context it may fit.
+        // Requests that came during the abort load it again; those with less context may fit.
         const isTooLarge = error instanceof ModelDoesNotFit;
         for (const each of controller.signal.aborted ? [] : waiters.ofModel(id)) {
           if (!isTooLarge || each.contextTokens >= contextTokens) waiters.fail(each, error);
@@ -328,7 +327,7 @@ export function createRequestQueue(world: QueueWorld): RequestQueue {
     waiters.leave(waiter);
     if (loading?.id === waiter.id && waiters.ofModel(waiter.id).length === 0) {
       loading.controller.abort(waiter.signal.reason);
-      // No work is left behind when the caller is told.
+      // The load has ended when the caller gets the error.
       void loading.ended.then(() => waiter.reject(cancelled(waiter)));
     } else waiter.reject(cancelled(waiter));
     wake();

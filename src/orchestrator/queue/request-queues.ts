@@ -13,17 +13,17 @@ import type { QueueWorld, RequestSlot, QueuedRequests } from "./queue-world.ts";
 
 export interface AnswerRequest extends Asker {
   readonly located: LocatedModel;
-  /** A model that is loaded with this much context is used as it is. */
+  /** A model that is loaded with at least this context is used as it is. */
   readonly neededTokens: number;
-  /** What it is loaded with if it must be loaded. */
+  /** Context to load it with if necessary. */
   readonly contextTokens: number;
-  /** The answer is to begin within so many milliseconds, or to be refused. */
+  /** The request is refused if its answer can't begin within this time. */
   readonly maxWaitMs?: number;
   readonly report: Report;
   readonly signal: AbortSignal;
 }
 
-/** The queues of all memory domains. Models that take no memory here have slots, but nothing to load. */
+/** The queues of all memory domains. Models that use no memory here have slots, but are not loaded. */
 export interface RequestQueues {
   /**
    * Waits until the model is in memory with enough context and has a free slot. Throws `QueueFull`, `Cancelled`, and
@@ -31,18 +31,23 @@ export interface RequestQueues {
    */
   answer(request: AnswerRequest): Promise<RequestSlot>;
   readonly load: TakeTurn;
-  /** Something changed that somebody may wait for. */
+  /** Something changed that requests may wait for. */
   wake(): void;
-  /** Whether somebody waits for the model. */
+  /** Whether requests wait for the model. */
   isAwaited(id: string): boolean;
-  /** Models with something running or waiting. */
+  /** Models with running or waiting requests. */
   snapshot(): readonly QueuedRequests[];
 }
 
-/** Answers of one model at a time, by kind of engine: Ollama queues by itself, the embedded engine decodes one by one. */
+/**
+ * Concurrent answers of one model by kind of engine: Ollama has a queue itself, the embedded engine decodes one at a
+ * time.
+ */
 const maxParallel = { ollama: 4, "llama-cpp": 1, openai: 8 } as const;
 
-/** `models.<pattern>.maxParallel` where that is set, and the engine can do more than one. */
+/**
+ * `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine.
+ */
 export function maxParallelOf(models: Settings["models"], { engine, model }: LocatedModel): number {
   if (engine.kind === "llama-cpp") return maxParallel[engine.kind];
   return (
@@ -50,12 +55,12 @@ export function maxParallelOf(models: Settings["models"], { engine, model }: Loc
   );
 }
 
-/** Two decoders on the same cores are fifty times slower than one after the other. */
+/** Two decoders on the same cores are 50 times slower than one after the other. */
 const embeddedSlots = 1;
 
-/** Of one answer, before any was seen; rather long, because nobody is to be overtaken for more than the bound. */
+/** Assumed duration of an answer before one was measured; long, so that no request is overtaken beyond the limit. */
 export const assumedAnswerMs = 10_000;
-/** Of a load, before any was seen; as the eviction policy takes it. */
+/** Assumed speed of a load before one was measured; the same as in the eviction policy. */
 export const assumedBytesPerMs = 1e6;
 
 const elsewhere = "elsewhere";
@@ -64,7 +69,7 @@ export function createRequestQueues(parts: {
   readonly loader: () => LoaderQueueing;
   readonly observations: Pick<Observations, "of" | "answered">;
   readonly decisions: Pick<Decisions, "note">;
-  /** Asked anew each time. */
+  /** Called on each use. */
   readonly settings: () => Pick<Settings, "queue" | "models">;
   readonly timers: Timers;
 }): RequestQueues {
@@ -109,7 +114,7 @@ export function createRequestQueues(parts: {
     lossSeconds: (located) => loader().lossSeconds(located),
   } satisfies QueueWorld;
 
-  /** Always there, and nothing goes for it. */
+  /** For models that need no load. */
   const remote = {
     ...own,
     resident: ({ model }) => Promise.resolve({ name: model.name, sizeBytes: 0, vramBytes: 0 }),
@@ -118,8 +123,8 @@ export function createRequestQueues(parts: {
   } satisfies QueueWorld;
 
   /**
-   * An engine that was replaced has the id of its successor, and other models in memory: those who wait for it stay in a
-   * queue of their own.
+   * A replaced engine has the same id as its successor, but other loaded models: its requests stay in a queue of their
+   * own.
    */
   function queueOf(located: LocatedModel): RequestQueue {
     const { engine } = located;

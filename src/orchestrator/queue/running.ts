@@ -1,28 +1,28 @@
 import type { LocatedModel } from "../inventory/located-model.ts";
 import type { QueueWorld } from "./queue-world.ts";
 
-/** A model with answers under way. */
+/** A model with active answers. */
 export interface RunningModel {
   readonly located: LocatedModel;
   readonly count: number;
 }
 
-/** Answers under way in one queue. */
+/** The active answers of one queue. */
 export interface Running {
   readonly models: ReadonlyMap<string, RunningModel>;
   /** By caller. */
   readonly callers: ReadonlyMap<string, number>;
-  /** When the last answer of each caller ended; only those of this moment and the one before. */
+  /** When the last answer of each caller ended; older ones are dropped. */
   readonly answeredMs: ReadonlyMap<string, number>;
-  /** How many the model answers now. */
+  /** Number of active answers of the model. */
   of(id: string): number;
-  /** Whether the model, and the cores if it takes ours, could take one more. */
+  /** Whether the model, and the embedded slots if it needs one, have room for one more. */
   hasFreeSlot(id: string, located: LocatedModel): boolean;
-  /** Another one begins; the answer ends it, and is to be called once. */
+  /** An answer begins. The returned function ends it; call it once. */
   begin(id: string, located: LocatedModel, caller: string): () => void;
 }
 
-/** Longer than `nextToServe` waits for anybody to come again. */
+/** Longer than `nextToServe` waits for a caller to return. */
 const rememberedMs = 1_000;
 
 export function createRunning({

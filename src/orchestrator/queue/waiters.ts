@@ -5,28 +5,28 @@ import type { QueueRequest, Use } from "./queue-world.ts";
 
 /** A waiting request, and the callbacks that answer it. */
 export interface Waiter extends Waiting {
-  /** Undefined: its model is only to be loaded. */
+  /** Undefined if the model is only to be loaded. */
   readonly grant: ((use: Use) => void) | undefined;
   readonly loaded: (result: LoadResult) => void;
   readonly reject: (error: unknown) => void;
-  /** What its caller was told last of why it waits, and the log of decisions of the memory that it waits for. */
-  told: string | undefined;
+  /** The last reasons for the wait that its caller and the log of decisions got. */
+  reported: string | undefined;
   noted: string | undefined;
-  /** Whether it was asked, once what there is of its model was seen, if it can be served in time. */
-  isWeighed: boolean;
+  /** Whether it was checked if it can be served in time. */
+  isChecked: boolean;
 }
 
-/** Those who wait, in the order of their arrival. */
+/** The waiting requests, in the order of their arrival. */
 export interface Waiters {
   all(): readonly Waiter[];
   ofModel(id: string): readonly Waiter[];
   has(waiter: Waiter): boolean;
-  /** The answer rejects at once when the signal is aborted already, and calls `onAbort` when it is while it waits. */
+  /** Rejects at once if the signal is already aborted; calls `onAbort` if it is aborted during the wait. */
   add<Result>(
     request: QueueRequest,
     arrival: Pick<Waiter, "arrivedMs" | "arrivedTurn">,
     onAbort: (waiter: Waiter) => void,
-    /** How the waiter that is being made answers. */
+    /** Creates the callbacks of the new waiter. */
     answers: (waiter: () => Waiter, resolve: (result: Result) => void) => Pick<Waiter, "grant" | "loaded">,
   ): Promise<Result>;
   leave(waiter: Waiter): void;
@@ -60,9 +60,9 @@ export function createWaiters(): Waiters {
           ...arrival,
           overtakenSinceMs: undefined,
           loadMs: 0,
-          told: undefined,
+          reported: undefined,
           noted: undefined,
-          isWeighed: false,
+          isChecked: false,
           ...answers(
             () => waiter,
             (result) => {
@@ -87,7 +87,7 @@ export function createWaiters(): Waiters {
   };
 }
 
-/** What a request is told that was cancelled while it waited. */
+/** The error of a request that was cancelled while it waited. */
 export function cancelled({ located, signal }: QueueRequest): Cancelled {
   return new Cancelled(`waiting for ${located.model.name} was cancelled`, { cause: signal.reason });
 }

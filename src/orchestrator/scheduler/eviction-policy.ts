@@ -1,50 +1,53 @@
 import { createShadowCache, type ShadowCache, shadowCacheAfter, type KnownModel, lossScale } from "./shadow-caches.ts";
 
-/** A model served a request. */
+/** A request that a model serves, as input of the policy. */
 export interface ModelUse {
   readonly key: string;
-  /** Everything it occupies. */
+  /** All that the model occupies. */
   readonly sizeBytes: number;
-  /** Learned load time; without one it is derived from the size, at the speed of the models that have one. */
+  /** Measured load time; if absent, derived from the size at the speed of the measured models. */
   readonly loadSeconds?: number;
-  /** What all models that may be evicted share: free for loads, plus what unloading every one of them would give. */
+  /** Memory that all evictable models share: what is free, plus what unloading all of them would free. */
   readonly capacityBytes: number;
 }
 
-/** The value of a policy; `policyAfter` makes the next one. */
+/** The immutable state of a policy; `policyAfter` returns the next one. */
 export interface PolicyState {
-  /** Number of uses so far, those of the model that was used last not counted: the policy's clock. */
+  /** The policy's clock: number of uses so far, without repeated uses of the same model. */
   readonly uses: number;
   readonly lastKey?: string;
   readonly models: ReadonlyMap<string, KnownModel>;
   readonly shadowCaches: readonly ShadowCache[];
-  /** The shadow cache whose resident set is followed. */
+  /** The shadow cache that evictions follow. */
   readonly leader: ShadowCache["name"];
 }
 
-/** Uses after which what was seen counts half, for rates and for the costs of the shadow caches alike. */
+/** Half-life in uses, for the rates and for the costs of the shadow caches. */
 const halfLife = 120;
 const decay = 0.5 ** (1 / halfLife);
-/** Another shadow cache leads when its cost is below this part of the leader's: two that are alike don't take turns. */
+/**
+ * Another shadow cache becomes the leader if its cost is below this share of the leader's, so that similar ones don't
+ * alternate.
+ */
 const hysteresis = 0.95;
-/** Where nothing was ever loaded. An SSD reads more; the order of models is the same at any speed. */
+/** Load speed before any load was measured. Only the order of models matters, which is the same at any speed. */
 const assumedBytesPerSecond = 1e9;
-/** A model that no shadow cache holds and whose rate is below this is forgotten, so that the state stays bounded. */
+/** Models below this rate that no shadow cache holds are forgotten, which bounds the state. */
 const forgottenRate = 1e-5;
 
 export const initialPolicy: PolicyState = {
   uses: 0,
   models: new Map(),
   shadowCaches: [createShadowCache("rate"), createShadowCache("gdsf"), createShadowCache("recency")],
-  // The best of the three on its own, until costs tell them apart.
+  // The best single policy, until the costs differ.
   leader: "rate",
 };
 
 /**
- * The policy after a use. Each simple policy runs on a shadow cache (`docs/decisions/0017-eviction-by-shadow-caches.md`);
- * the one with the least decayed reload cost leads, with a small hysteresis. A second use of the same model in a row is
- * no news, since nothing could be evicted in between. The only clock is the number of uses: a night without work, a sleep,
- * or a clock that jumps change nothing.
+ * Returns the policy after a use. Each simple policy runs on a shadow cache
+ * (`docs/decisions/0017-eviction-by-shadow-caches.md`); the one with the least decayed reload cost is the leader, with
+ * a small hysteresis. Repeated uses of the same model are ignored, since nothing could be evicted in between. The only
+ * clock is the number of uses: idle nights, sleep and clock changes have no effect.
  */
 export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
   const { key, capacityBytes } = use;
@@ -73,20 +76,20 @@ export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
 }
 
 /**
- * Seconds of reloading that eviction is expected to cost, per hundred uses: its rate × its load time; and once more its
- * load time where the leading shadow cache holds it, as if every use were of it: those go last. Undefined for a model
- * that was not used. For `chooseEviction`, only the proportions count.
+ * The expected cost of evicting the model, in seconds of reloading per hundred uses: its rate × its load time. If the
+ * leading shadow cache holds it, a rate of 1 is added, so that it is evicted last. Undefined for a model that was never
+ * used. `chooseEviction` depends on the proportions only.
  */
 export function expectedLossSeconds(state: PolicyState, key: string): number | undefined {
   const model = state.models.get(key);
   if (model === undefined) return undefined;
-  // What came before the first use counts as nothing, not as uses of others.
+  // Corrects for the short history at the start.
   const rate = decayed(model, state.uses) / (1 - decay ** Math.max(1, state.uses));
   const isHeld = state.shadowCaches.some(({ name, resident }) => name === state.leader && resident.has(key));
   return (rate + Number(isHeld)) * model.loadSeconds * lossScale;
 }
 
-/** Without the model: it was deleted, or other weights carry its name now. */
+/** Returns the policy without the model, which was deleted or has other weights now. */
 export function policyWithout(state: PolicyState, key: string): PolicyState {
   const without = <Value>(map: ReadonlyMap<string, Value>) => new Map([...map].filter(([name]) => name !== key));
   const shadowCaches = state.shadowCaches.map((cache) => ({ ...cache, resident: without(cache.resident) }));
@@ -97,15 +100,15 @@ export function policyWithout(state: PolicyState, key: string): PolicyState {
 
 /** One policy per memory domain. */
 export interface EvictionPolicy {
-  /** Call when a model begins to serve, once a request. Pinned models are left out: they can't be evicted. */
+  /** Call once per request, when its model starts serving. Not for pinned models, which can't be evicted. */
   used(use: ModelUse): void;
   /**
-   * `expectedLossSeconds` of each key. `next`: whatever a load is planned for, taken as used already, since what the
-   * shadow caches give up for it has to be known before it evicts; its size counts where the policy knows none.
+   * `expectedLossSeconds` by key. `next`, the model that a load is planned for, counts as used already: what the shadow
+   * caches evict for it must be known before the load evicts. Its size is used if the policy knows none.
    */
   expectedLosses(next?: ModelUse): (key: string) => number | undefined;
   forget(key: string): void;
-  /** For the log of decisions. */
+  /** Name of the leading shadow cache. */
   leader(): ShadowCache["name"];
 }
 

@@ -1,38 +1,38 @@
 /** A resident model that may be unloaded: idle and not pinned. */
 export interface EvictionCandidate {
   readonly key: string;
-  /** What unloading it makes available. */
+  /** Bytes that unloading it frees. */
   readonly releasedBytes: number;
-  /** Expected seconds of reloading it later (`expectedLossSeconds`); absent where nothing was learned yet. */
+  /** Expected seconds of reloading it later (`expectedLossSeconds`); absent if nothing was learned yet. */
   readonly reloadSeconds?: number;
   readonly sizeBytes: number;
   readonly lastUsedMs: number;
-  /** Another program loaded or touched it. */
+  /** Loaded or used by another program. */
   readonly isForeign: boolean;
-  /** Somebody waits for it: it goes after all others but foreign ones. */
+  /** Requests wait for it: evicted after all others except foreign ones. */
   readonly isAwaited?: boolean;
 }
 
 export interface EvictionInput {
   readonly bytesToFree: number;
   readonly candidates: readonly EvictionCandidate[];
-  /** Between sets whose losses are about the same, models below this size stay (`memory.smallModelBytes`). */
+  /** Among sets with about the same loss, models below this size are kept (`memory.smallModelBytes`). */
   readonly smallModelBytes: number;
 }
 
-/** Losses within the same step of a tenth count as equal: load times that were measured differ by more. */
+/** Losses within the same step of 10 % count as equal: measured load times vary by more. */
 const lossStep = Math.log(1.1);
 
-/** The search doubles with every candidate; a machine holds fewer models than this at once. */
+/** The search is exponential in the number of candidates; a machine holds fewer models than this. */
 const exactLimit = 20;
 
 interface Item {
   readonly candidate: EvictionCandidate;
-  /** Milliseconds, or bytes where no time is known; whole, so that sums in different order are equal. */
+  /** Milliseconds, or bytes if no time is known; integers, so that sums don't depend on the order. */
   readonly loss: number;
 }
 
-/** What a set costs, compared field by field. Every field only grows when a model is added to the set. */
+/** The cost of a set, compared field by field. Adding a model to the set never lowers a field. */
 interface Cost {
   readonly foreign: number;
   readonly awaited: number;
@@ -41,17 +41,17 @@ interface Cost {
 }
 
 /**
- * The cheapest set of models whose unloading makes `bytesToFree` available, least recently used first; undefined when
- * all of them together would not, empty when nothing needs to go.
+ * The cheapest set of models whose unloading frees `bytesToFree`, least recently used first; undefined if all
+ * candidates together don't suffice, empty if nothing has to be freed.
  *
  * Sets are compared by (1) the number of foreign models, (2) the number of awaited ones, (3) the sum of expected reload
- * seconds in steps of a tenth, (4) the number of small models, (5) that sum itself, (6) recency of use: the set whose
- * most recently used member was used longest ago, then its second, ...
- * No proper subset of the answer suffices: a superset is never cheaper by any of these, and loses by (6).
+ * seconds in steps of 10 %, (4) the number of small models, (5) that sum itself, (6) recency: the set whose most
+ * recently used member was used longest ago, then its second, ... No proper subset of the result suffices: a superset
+ * is never cheaper by any of these, and loses by (6).
  *
- * Seconds that nobody has measured are derived from the size at the speed of the measured ones; with none measured,
- * bytes are the loss. The search is exact up to 20 candidates. Beyond, it is exact among the 20 that are cheapest per
- * byte, unless those don't suffice: then all are taken in that order until it is enough, and the superfluous dropped.
+ * Unknown seconds are derived from the size at the speed of the measured models; if none is measured, bytes are the
+ * loss. The search is exact for up to 20 candidates. With more, it is exact among the 20 that are cheapest per byte,
+ * unless those don't suffice: then all are taken in that order until it is enough, and superfluous ones dropped.
  */
 export function chooseEviction(input: EvictionInput): readonly string[] | undefined {
   const { bytesToFree, smallModelBytes } = input;
@@ -72,7 +72,7 @@ function releasedBy(candidates: readonly EvictionCandidate[]): number {
   return candidates.reduce((sum, candidate) => sum + candidate.releasedBytes, 0);
 }
 
-/** Reload seconds where known or derived, else bytes: see `chooseEviction`. */
+/** Reload seconds if known or derived, else bytes; see `chooseEviction`. */
 function withLosses(candidates: readonly EvictionCandidate[]): readonly Item[] {
   let measuredBytes = 0;
   let measuredSeconds = 0;
@@ -90,7 +90,7 @@ function withLosses(candidates: readonly EvictionCandidate[]): readonly Item[] {
   });
 }
 
-/** Foreign ones last, awaited ones before them, then least loss per released byte; equal ones side by side, oldest first. */
+/** Foreign models last, awaited ones before them, then by loss per released byte; equal ones adjacent, oldest first. */
 function byPrice(items: readonly Item[], smallModelBytes: number): readonly Item[] {
   const price = ({ candidate, loss }: Item) => loss / candidate.releasedBytes;
   return items.toSorted(
@@ -116,7 +116,7 @@ function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
   return a.lastUsedMs - b.lastUsedMs || (a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
 }
 
-/** Depth-first over take-or-leave, cut where the rest can't suffice or the cost so far is already beaten. */
+/** Depth-first search, pruned if the rest can't suffice or the cost exceeds the best so far. */
 function cheapestSet(
   items: readonly Item[],
   bytesToFree: number,
@@ -126,8 +126,7 @@ function cheapestSet(
   for (const { candidate } of items.toReversed())
     remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);
 
-  // Leaving a model but taking an interchangeable newer one can't be right: without this, twenty equal models take
-  // half a second.
+  // Never skips a model and takes an interchangeable newer one: without this, 20 equal models take half a second.
   const isSame = (a: Item, b: Item | undefined) =>
     b !== undefined &&
     a.loss === b.loss &&
@@ -176,12 +175,12 @@ function compareCosts(a: Cost, b: Cost): number {
   );
 }
 
-/** Never less for a larger loss. */
+/** Monotonic in the loss. */
 function stepOf(loss: number): number {
   return Math.floor(Math.log(1 + loss) / lossStep);
 }
 
-/** Compares the most recently used members, then the next ones; when one set runs out it is the smaller, and wins. */
+/** Compares the most recently used members, then the next ones; a set that runs out of members wins. */
 function isOlderSet(a: readonly EvictionCandidate[], b: readonly EvictionCandidate[]): boolean {
   const left = a.toSorted((x, y) => byAge(y, x));
   const right = b.toSorted((x, y) => byAge(y, x));
@@ -202,7 +201,7 @@ function enoughInOrder(items: readonly Item[], bytesToFree: number): readonly Ev
     taken.push(candidate);
     released += candidate.releasedBytes;
   }
-  // The dearest first: what was taken last may have made earlier, smaller ones superfluous.
+  // Most expensive first: the last ones taken may have made earlier, smaller ones superfluous.
   return taken.toReversed().reduce<readonly EvictionCandidate[]>((kept, candidate) => {
     const without = kept.filter((other) => other !== candidate);
     return releasedBy(without) >= bytesToFree ? without : kept;

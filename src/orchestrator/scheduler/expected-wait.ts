@@ -1,8 +1,8 @@
 import { type QueuedModel, type QueueState, victimsOf, type WaitingRequest } from "./queue-order.ts";
 
 /**
- * Milliseconds until the answer of a request is expected to begin, be it in `waiting` or yet to come: those that go
- * before it, and the loads. Rather too much: answers under way count as if they had just begun.
+ * Milliseconds until the answer of a request is expected to begin: the requests ahead of it and the loads. The request
+ * may be in `waiting` or new. An upper estimate: active answers count as if they had just begun.
  */
 export function expectedWaitMs(
   state: QueueState,
@@ -14,7 +14,7 @@ export function expectedWaitMs(
   return loadingMs(state, request, model, ahead) + answeringMs(state, request.model, model, ahead);
 }
 
-/** Until its model is in memory: what is answered in the way, the loads that come first, its own. */
+/** Milliseconds until its model is loaded: active answers of models to evict, earlier loads, and its own load. */
 function loadingMs(
   state: QueueState,
   { model: key, arrivedMs }: Pick<WaitingRequest, "model" | "arrivedMs">,
@@ -32,13 +32,13 @@ function loadingMs(
     if (other === key || its.state === "resident") continue;
     if (its.state === "loading" || wanted.has(other)) loadMs += its.loadMs;
   }
-  // Where something has to go, whatever is answered is waited for, for as long as anybody may be overtaken.
+  // A load that evicts waits for all active answers, at most for the time that a request may be overtaken.
   const mustEvict = model.state === "absent" && model.evicts?.length !== 0;
   const patienceMs = mustEvict ? Math.max(0, arrivedMs + state.maxOvertakeMs - state.nowMs) : 0;
   return Math.max(busyMs, Math.min(patienceMs, answerMs)) + loadMs;
 }
 
-/** Until one of its slots, or of the embedded slots, is free. */
+/** Milliseconds until one of its slots, or of the embedded slots, is free. */
 function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: readonly WaitingRequest[]): number {
   const isOwn = model.hasOwnThreads === true;
   let [count, sharedMs] = [0, 0];
@@ -51,7 +51,7 @@ function answeringMs(state: QueueState, key: string, model: QueuedModel, ahead: 
   return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);
 }
 
-/** Whether `other` is expected to be served before the request; one that is yet to come is behind its equals. */
+/** Whether `other` is expected to be served before the request; a new request is behind its equals. */
 function isAhead(
   { waiting }: QueueState,
   other: WaitingRequest,
@@ -64,7 +64,7 @@ function isAhead(
   return position < 0 || waiting.indexOf(other) < position;
 }
 
-/** How many wait for the same model and are expected to be served before the request. */
+/** Number of requests for the same model that are expected to be served before the request. */
 export function countAhead(state: QueueState, request: WaitingRequest): number {
   return state.waiting.filter((other) => other.model === request.model && isAhead(state, other, request)).length;
 }

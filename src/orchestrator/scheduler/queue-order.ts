@@ -1,106 +1,110 @@
-/** A request that has not begun to be answered. */
+/** A request whose answer has not begun. */
 export interface WaitingRequest {
   readonly id: string;
-  /** Requests of one caller take turns with those of others. */
+  /** Callers take turns. */
   readonly caller: string;
   readonly model: string;
   readonly arrivedMs: number;
   /** Higher goes first. */
   readonly priority: number;
-  /** Start tag of fair queueing (`fairTurn`): lower goes first among those that could start alike. */
+  /** Start tag of fair queueing (`fairTurn`): lower goes first, other things being equal. */
   readonly turn?: number;
-  /** Nobody wants the answer if it has not begun by then. */
+  /** The request expires if its answer has not begun by then. */
   readonly deadlineMs?: number;
-  /** When a later arrival was let ahead of it for the first time. */
+  /** When it was first overtaken by a later arrival. */
   readonly overtakenSinceMs?: number;
 }
 
-/** A model that requests wait for, or that is resident. */
+/** A model that is resident, or that requests wait for. */
 export interface QueuedModel {
   readonly state: "resident" | "loading" | "absent";
-  /** Requests that it answers now. */
+  /** Number of active answers. */
   readonly running: number;
-  /** `max_parallel`: most that it answers at a time. */
+  /** Maximum number of concurrent answers. */
   readonly maxParallel: number;
   readonly loadMs: number;
-  /** Time of one answer; take a long one, since nobody is overtaken for longer than these add up to. */
+  /** Time of a long answer: the limit for overtaking is computed from it. */
   readonly answerMs: number;
-  /** Of a resident model: `expectedLossSeconds` of the eviction policy. */
+  /** `expectedLossSeconds` of the eviction policy, for a resident model. */
   readonly lossSeconds?: number;
-  /** Of an absent model: what has to go for it. Undefined: no load is possible, whatever ends. */
+  /** The models that its load evicts, for an absent model. Undefined: it can't be loaded at all. */
   readonly evicts?: readonly string[];
-  /** Of an absent one: itself with too little context, which goes as well; nobody misses it. */
+  /** On a reload with a larger context: the instance it replaces. */
   readonly replaces?: string;
-  /** Its engine grants threads by itself: it takes none of `embeddedSlots`. */
+  /** Its engine manages its own threads: it uses none of `embeddedSlots`. */
   readonly hasOwnThreads?: boolean;
 }
 
-/** One memory domain and those who wait for its models. Times are of one clock that never goes back. */
+/** One memory domain and the requests for its models. Times are from one monotonic clock. */
 export interface QueueState {
   readonly nowMs: number;
   /** `queue.maxOvertakeMs`. */
   readonly maxOvertakeMs: number;
   /**
-   * Answers that the thread budget allows at a time. With one, loads and answers delay each other, too. Engines with
-   * threads of their own take no part.
+   * Concurrent answers that the thread budget allows. With 1, loads and answers delay each other, too. Engines with
+   * their own threads are not affected.
    */
   readonly embeddedSlots: number;
-  /** False while another load takes the disk and the memory. */
+  /** False while another load is in progress. */
   readonly mayLoad: boolean;
   /** In the order of arrival. */
   readonly waiting: readonly WaitingRequest[];
   readonly models: ReadonlyMap<string, QueuedModel>;
-  /** Requests of each caller that are answered now. */
+  /** Number of active answers of each caller. */
   readonly runningOf: ReadonlyMap<string, number>;
-  /** When each caller's last answer ended; who was answered long ago may be left out. */
+  /** When the last answer of each caller ended; old entries may be missing. */
   readonly answeredMs?: ReadonlyMap<string, number>;
 }
 
 export type QueueDecision =
-  /** Answer with the deadline error. */
+  /** Refuse it with the deadline error. */
   | { readonly kind: "expire"; readonly id: string }
-  /** `overtakes`: ids of those whom this lets wait though they came before. */
+  /** `overtakes`: ids of earlier requests that wait longer because of it. */
   | {
       readonly kind: "serve" | "load";
       readonly id: string;
       readonly model: string;
       readonly overtakes: readonly string[];
     }
-  /** Until something arrives, ends or is loaded, or until `untilMs`: a deadline, or the end of a load's patience. */
+  /**
+   * Wait until a request arrives, an answer or a load ends, or until `untilMs`: a deadline, or the end of a load's
+   * patience.
+   */
   | { readonly kind: "wait"; readonly untilMs?: number };
 
 /**
- * Agents ask again as soon as they were answered, and loads take seconds: what would go may be wanted a moment later
- * (anticipatory scheduling, Iyer and Druschel 2001).
+ * How long a load that evicts waits for the next request of a caller that was just answered: agents send it at once,
+ * and would need the evicted model again (anticipatory scheduling, Iyer and Druschel 2001).
  */
 const returnMs = 100;
 
 interface Option {
   readonly kind: "serve" | "load";
   readonly request: WaitingRequest;
-  /** Among those who wait. */
+  /** Index in `waiting`. */
   readonly position: number;
   readonly model: QueuedModel;
   readonly durationMs: number;
-  /** Requests that came before and would wait longer. */
+  /** Earlier requests that would wait longer. */
   readonly overtakes: readonly WaitingRequest[];
 }
 
 /**
- * What to do next. Pure: apply the answer (`afterDecision`, and its effects), then ask again, until it is `wait`.
+ * Decides what to do next. Pure: apply the decision (`afterDecision`, and its effects) and call it again, until it is
+ * `wait`.
  *
- * 1. A request that can't begin before its deadline any more expires.
- * 2. A request can start when its model is resident and has a free slot, or is absent and may be loaded now: what has
- *    to go is idle. One whose model is being loaded joins that load: there is nothing to do for it. A load that evicts
- *    waits while answers are under way, and a moment after them for those who were answered and aren't back (`returnMs`),
- *    no longer than `maxOvertakeMs` after its request came: those who are answered come again and would miss what went.
- *    Loading at once costs agents in a loop 1.6 times the reloads, where one answer is given at a time, too.
- * 3. Nobody is overtaken for more than `maxOvertakeMs`, from the first to the end of the last who went ahead, nor past
- *    the deadline: what would take longer waits. An answer that a load waits for by rule 2
- *    alone begins that time, too. The one who came first is held back by nobody.
- * 4. A higher priority that can start, and would be hindered, goes before a lower one.
- * 5. Those whose model is resident go first; callers take turns, then deadlines and arrival count.
- * 6. Then the load that evicts the fewest awaited models, and the least expected loss among those.
+ * 1. A request that can no longer begin before its deadline expires.
+ * 2. A request can start if its model is resident and has a free slot, or is absent and can be loaded now: the models
+ *    to evict are idle. A request whose model is loading joins that load. A load that evicts waits for active answers,
+ *    and `returnMs` longer for callers that were just answered, but at most until `maxOvertakeMs` after its request
+ *    came: those callers usually return and would need the evicted model again. Without this wait, agents in a loop
+ *    cause 1.6 times the reloads, even with one answer at a time.
+ * 3. No request is overtaken for more than `maxOvertakeMs`, from the start of the first overtaking request to the end
+ *    of the last, nor beyond its deadline; anything that would take longer waits. An answer that delays a load by rule
+ *    2 alone starts this time, too. Nothing holds back the request that came first.
+ * 4. A request that can start goes before one of lower priority that would hinder it.
+ * 5. Requests for resident models go first; callers take turns, then deadline and arrival decide.
+ * 6. Then the load that evicts the fewest awaited models, and among those the one with the least expected loss.
  */
 export function nextToServe(state: QueueState): QueueDecision {
   const expired = state.waiting.find((request) => latestStartMs(state, request) < state.nowMs);
@@ -120,19 +124,20 @@ export function nextToServe(state: QueueState): QueueDecision {
   const [first] = due.toSorted(byOrder(state));
   if (first === undefined) return waitFor(state);
   const { kind, request } = first;
-  const overtaken = [...first.overtakes, ...keptPatient(state, first)];
+  const overtaken = [...first.overtakes, ...delayedByPatience(state, first)];
   return { kind, id: request.id, model: request.model, overtakes: overtaken.map(({ id }) => id) };
 }
 
 /**
- * Start-time fair queueing (Goyal et al. 1996), each request of length one: a caller that asks for much takes turns with
- * others, and a new one begins where they are. `served`: tag of the last that was served; `previous`: of the same caller.
+ * Start tag by start-time fair queueing (Goyal et al. 1996) with requests of length 1: a caller with many requests
+ * takes turns with others, and a new caller starts at their tag. `served`: tag that was served last; `previous`: last
+ * tag of the caller.
  */
 export function fairTurn(served: number, previous: number | undefined): number {
   return previous === undefined ? served : Math.max(served, previous + 1);
 }
 
-/** Who waits after the decision; a request whose model is loaded for it waits on, until that is done. */
+/** The requests that wait after the decision; one that causes a load keeps waiting until it is done. */
 export function afterDecision<Request extends WaitingRequest>(
   waiting: readonly Request[],
   decision: QueueDecision,
@@ -150,8 +155,8 @@ export function afterDecision<Request extends WaitingRequest>(
 }
 
 /**
- * Models that must not go while others could: somebody waits for them. For `isAwaited` of the memory plan of `exceptId`,
- * the request whose model is loaded.
+ * Models with waiting requests, which are evicted after others. For `isAwaited` in the plan of a load; `exceptId` is
+ * the request that causes the load.
  */
 export function awaitedModels(waiting: readonly WaitingRequest[], exceptId?: string): ReadonlySet<string> {
   return new Set(waiting.filter(({ id }) => id !== exceptId).map(({ model }) => model));
@@ -173,7 +178,7 @@ function optionOf(state: QueueState, request: WaitingRequest, position: number):
   return [{ ...option, overtakes: overtakenBy(state, option) }];
 }
 
-/** Who came before and would wait longer: hindered itself, or behind somebody who is. */
+/** Earlier requests that would wait longer: hindered themselves, or behind one that is. */
 function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): readonly WaitingRequest[] {
   const overtaken: WaitingRequest[] = [];
   for (const other of state.waiting.slice(0, option.position)) {
@@ -188,10 +193,10 @@ function overtakenBy(state: QueueState, option: Omit<Option, "overtakes">): read
 }
 
 /**
- * Who came before and whose load waits for this answer by rule 2, though it needs nothing of it. That ends by itself, so it
- * forbids nothing, but the time of what does hinder them counts from here.
+ * Earlier requests whose load waits for this answer by rule 2, although it needs nothing that the answer uses. That
+ * wait is bounded, so it doesn't forbid the answer, but their time of being overtaken starts.
  */
-function keptPatient(state: QueueState, { kind, position, overtakes }: Option): readonly WaitingRequest[] {
+function delayedByPatience(state: QueueState, { kind, position, overtakes }: Option): readonly WaitingRequest[] {
   if (kind === "load") return [];
   return state.waiting.slice(0, position).filter((other) => {
     const wanted = state.models.get(other.model);
@@ -201,7 +206,7 @@ function keptPatient(state: QueueState, { kind, position, overtakes }: Option): 
   });
 }
 
-/** Rule 2: whether the load for the request may evict, if it has to. */
+/** Rule 2: whether the load for the request may evict now, if it has to. */
 function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
   const evictsNothing = state.models.get(request.model)?.evicts?.length === 0;
   const isQuiet = [...state.models.values()].every(({ running }) => running === 0);
@@ -209,7 +214,7 @@ function isPatienceOver(state: QueueState, request: WaitingRequest): boolean {
   return evictsNothing || isUncontested || state.nowMs >= patienceEndMs(state, request);
 }
 
-/** Until when somebody who was answered just now may come again. */
+/** Until when a caller that was just answered is expected to return. */
 function returnEndMs({ nowMs, waiting, runningOf, answeredMs = new Map<string, number>() }: QueueState): number {
   const isBack = (caller: string) => runningOf.has(caller) || waiting.some((request) => request.caller === caller);
   const ends = [...answeredMs].flatMap(([caller, atMs]) => (isBack(caller) ? [] : [atMs + returnMs]));
@@ -230,7 +235,7 @@ function waitFor(state: QueueState): QueueDecision {
   return ahead.length === 0 ? { kind: "wait" } : { kind: "wait", untilMs: Math.min(...ahead) };
 }
 
-/** Whether `other` would wait longer for what it needs: an embedded slot, a slot of its model, the loader, or room in memory. */
+/** Whether `other` would wait longer for an embedded slot, a slot of its model, the loader or memory. */
 function hinders(
   state: QueueState,
   option: Pick<Option, "kind" | "request" | "model">,
@@ -247,7 +252,7 @@ function hinders(
       ? wanted.evicts !== undefined
       : (victimsOf(option.model) ?? []).includes(other.model);
   }
-  // It keeps busy what has to go, or takes the last slot.
+  // The answer keeps a model busy that has to be evicted, or takes the last slot.
   if (wanted.state === "absent") return (victimsOf(wanted) ?? []).includes(option.request.model);
   const isStartable = wanted.state === "resident" && wanted.running < wanted.maxParallel;
   return shareSlots && isStartable && freeSlots(state) === 1;
@@ -257,7 +262,9 @@ function latestEndMs(state: QueueState, request: WaitingRequest): number {
   return Math.min((request.overtakenSinceMs ?? state.nowMs) + state.maxOvertakeMs, latestStartMs(state, request));
 }
 
-/** The last moment at which its answer, or the load before it, can begin in time. What is on its way is waited for. */
+/**
+ * The last moment at which its answer, or the load before it, can begin in time. Loads in progress are not subtracted.
+ */
 function latestStartMs(state: QueueState, { deadlineMs = Number.POSITIVE_INFINITY, model }: WaitingRequest): number {
   const wanted = state.models.get(model);
   return wanted?.state === "absent" ? deadlineMs - wanted.loadMs : deadlineMs;
@@ -300,7 +307,7 @@ function freeSlots(state: QueueState): number {
   return state.embeddedSlots - running;
 }
 
-/** All that goes when it is loaded. */
+/** All models that its load unloads. */
 export function victimsOf({ evicts, replaces }: QueuedModel): readonly string[] | undefined {
   return evicts === undefined || replaces === undefined ? evicts : [...evicts, replaces];
 }

@@ -1,34 +1,34 @@
 import { chooseEviction } from "./eviction.ts";
 
-/** What the policy knows of a model. */
+/** What the policy knows about a model. */
 export interface KnownModel {
   readonly sizeBytes: number;
   readonly loadSeconds: number;
-  /** False: derived from the size. */
+  /** Whether `loadSeconds` was measured; else it is derived from the size. */
   readonly isMeasured: boolean;
-  /** Share of the uses that were of it, 0–1, recent ones counting more; it decays from `ratedAt` on. */
+  /** Share of the uses, 0 to 1, weighted towards recent ones; decays from `ratedAt` on. */
   readonly rate: number;
-  /** Number of the use at which `rate` was brought up to date. */
+  /** Number of the use at which `rate` was last updated. */
   readonly ratedAt: number;
 }
 
 /**
- * The shadow cache of one simple policy: what would be resident had it decided alone, and what that would have cost.
+ * The shadow cache of one simple policy: what would be resident if this policy decided, and what that would have cost.
  *
- * | name      | gives up                                                                                              |
- * |-----------|-------------------------------------------------------------------------------------------------------|
- * | `gdsf`    | the least credit: frequency while resident × load seconds ÷ bytes, + the credit of the last to go     |
- * | `rate`    | the set with the least request rate × load seconds                                                    |
- * | `recency` | the least recently used; right when what is worked with changes, where the others hold on too long    |
+ * | name      | evicts                                                                                              |
+ * |-----------|-----------------------------------------------------------------------------------------------------|
+ * | `gdsf`    | the least credit: frequency while resident × load seconds ÷ bytes + the credit of the last eviction |
+ * | `rate`    | the set with the least request rate × load seconds                                                  |
+ * | `recency` | the least recently used; best when the working set changes, to which the others adapt too slowly    |
  *
  * `gdsf` is GreedyDual-Size-Frequency (Cherkasova 1998).
  */
 export interface ShadowCache {
   readonly name: "gdsf" | "rate" | "recency";
   readonly resident: ReadonlyMap<string, Held>;
-  /** Credit of the last to go: what comes later starts from there, so that old merits fade. */
+  /** Credit of the last eviction, which later entries start from, so that old credits fade. */
   readonly inflation: number;
-  /** Reload seconds it would have cost, exponentially decayed. */
+  /** Seconds of reloading that it would have cost, exponentially decayed. */
   readonly costSeconds: number;
 }
 
@@ -44,7 +44,7 @@ export interface ShadowCacheUse {
   readonly at: number;
   readonly models: ReadonlyMap<string, KnownModel>;
   readonly capacityBytes: number;
-  /** What a use later is worth of a second now: 0.5 after a half-life. */
+  /** Decay factor of costs per use. */
   readonly decay: number;
   readonly rateOf: (model: KnownModel) => number;
 }
@@ -53,7 +53,9 @@ export function createShadowCache(name: ShadowCache["name"]): ShadowCache {
   return { name, resident: new Map(), inflation: 0, costSeconds: 0 };
 }
 
-/** The shadow cache after the use: it loads what it lacks, pays for it, and gives up what has no room beside it. */
+/**
+ * Returns the shadow cache after the use: a missing model is loaded and paid for, and others are evicted if necessary.
+ */
 export function shadowCacheAfter(cache: ShadowCache, use: ShadowCacheUse): ShadowCache {
   const model = use.models.get(use.key);
   if (model === undefined) return cache;
@@ -79,7 +81,7 @@ export function shadowCacheAfter(cache: ShadowCache, use: ShadowCacheUse): Shado
   return { name: cache.name, resident, inflation, costSeconds: cache.costSeconds * use.decay + paid };
 }
 
-/** Credits are seconds per MiB: any unit would do. */
+/** Credits are in seconds per MiB. */
 const bytesPerCredit = 1024 ** 2;
 
 function victims(
@@ -114,5 +116,5 @@ function victims(
   return going;
 }
 
-/** Losses are told in seconds per so many uses: `chooseEviction` compares whole milliseconds. */
+/** Losses are in seconds per this many uses, since `chooseEviction` compares whole milliseconds. */
 export const lossScale = 100;

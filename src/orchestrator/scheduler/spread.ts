@@ -1,20 +1,20 @@
-/** An engine that holds a model, as seen by a request that could go there. */
+/** An engine that holds a model, as a possible destination of a request. */
 export interface Copy {
-  /** Requests that are there already, waiting or answered. */
+  /** Requests that wait there or are being answered. */
   readonly assigned: number;
-  /** Answers at a time. */
+  /** Concurrent answers. */
   readonly parallel: number;
-  /** In memory, or on its way there. */
+  /** Loaded or loading. */
   readonly isLoaded: boolean;
-  /** Milliseconds until it could answer if it isn't. */
+  /** Milliseconds of its load. */
   readonly loadMs: number;
 }
 
 /**
- * Index of the copy where a request is expected to be answered soonest: after its load, and after those before it. Of
- * equal ones the one with fewer requests, then the first, so that without a queue one copy does all the work and the
- * others go when their time is up. A copy that isn't loaded must save a whole answer: loading one costs somebody memory.
- * `copies[0]` is where the request goes anyway; `answerMs` is how long one answer takes.
+ * Index of the copy where a request is expected to be answered first, after its load and the requests ahead. Among
+ * equal copies the one with fewer requests, then the first: without a queue one copy does all the work, and the others
+ * are unloaded when their keep-alive ends. A copy that isn't loaded must save a whole answer, since loading it costs
+ * memory. `copies[0]` is the default; `answerMs` is the duration of an answer.
  */
 export function chooseCopy(copies: readonly Copy[], answerMs: number): number {
   const ranked = copies.map(({ assigned, parallel, isLoaded, loadMs }, index) => {

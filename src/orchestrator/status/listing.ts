@@ -28,7 +28,7 @@ export interface ListingSource {
   readonly log: Log;
 }
 
-/** A list shown to a person may be this old; somebody else's pull shows up within it. */
+/** Maximum age of a list shown to a user: pulls of other programs appear within it. */
 const maxListAgeMs = 1_000;
 
 export async function listModels(
@@ -75,7 +75,7 @@ export async function listModels(
   };
 }
 
-/** A model on its own, with everything known of it. */
+/** The verbose entry of one model. */
 export async function listOne(
   source: ListingSource,
   caller: CallerContext,
@@ -84,7 +84,10 @@ export async function listOne(
   return toListed(source, caller, located, await source.loader.state(located.engine), { isVerbose: true });
 }
 
-/** Since when (ISO 8601) what is known of the model is only remembered, because its engine does not answer. */
+/**
+ * Since when (ISO 8601) the engine of the model has not responded, so that its data may be stale; undefined if it
+ * responds.
+ */
 export async function staleSinceOf(
   { inventory }: ListingSource,
   { engine }: LocatedModel,
@@ -163,7 +166,9 @@ function statusOf(
   return model.hasFailed ? "error" : "installed";
 }
 
-/** A list is quick: only a verbose one asks what isn't known yet, the engine's allocator for one. */
+/**
+ * Whether the model fits. Only a verbose list requests unknown data, such as a simulation by the engine's allocator.
+ */
 async function fitOf(
   source: ListingSource,
   located: LocatedModel,
@@ -194,10 +199,10 @@ function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
   return { name: pull.name, engine: pull.engine, sizeBytes, isLoaded: false, status: "pulling", trust: "local" };
 }
 
-/** Only an engine that was seen alive has a list to be stale; one that never answered is simply absent. */
+/** An entry for an engine whose list is stale; none if the engine has never responded. */
 function toStale({ engine, models, staleSince, message }: EngineModels) {
   if (staleSince === undefined || models.length === 0) return [];
-  return [{ engine: engine.id, since: staleSince, message: message ?? "it does not answer" }];
+  return [{ engine: engine.id, since: staleSince, message: message ?? "the engine does not respond" }];
 }
 
 async function starter(source: ListingSource) {

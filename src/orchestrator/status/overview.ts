@@ -13,13 +13,13 @@ export interface OverviewSource extends StatusSource {
   readonly queues: Pick<RequestQueues, "snapshot">;
   readonly operations: Pick<Operations, "running">;
   readonly jobs: Pick<Jobs, "list">;
-  /** Prompts sent to engines whose trust is not local, since the start. */
+  /** Number of prompts sent to engines that are not trusted as local, since the start. */
   remoteRequests(): number;
-  /** What the parts have to say that no call of theirs told anybody. */
+  /** Background problems not yet reported. */
   problems(): readonly string[];
 }
 
-/** Everything that goes on in this process, and what is wrong with it. */
+/** The state of this process and its problems. */
 export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
   const { world, inventory, queues, operations, jobs } = source;
   const [ram, engines] = await Promise.all([
@@ -45,8 +45,8 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
       ...(ram.warning === undefined ? [] : [ram.warning]),
       ...(caller.warnings ?? []),
       ...source.problems(),
-      // Why is told with each engine.
-      ...(engines.every(({ health }) => health === "unreachable") ? ["no engine answers"] : []),
+      // The reasons are in `engines`.
+      ...(engines.every(({ health }) => health === "unreachable") ? ["no engine responds"] : []),
     ],
   };
 }
@@ -58,6 +58,6 @@ function settingsWarnings({ settings }: OverviewSource["world"]): readonly strin
     ...(problem === undefined ? [] : [settingsProblem(problem)]),
     ...(availableBytes === undefined
       ? []
-      : [`memory.availableBytes overrides what is measured: ${formatBytes(availableBytes)}`]),
+      : [`memory.availableBytes overrides the measured value: ${formatBytes(availableBytes)}`]),
   ];
 }

@@ -10,7 +10,7 @@ export interface StatusSource {
   readonly inventory: Inventory;
   readonly probe: MemoryProbe;
   readonly isPinned: (name: string) => boolean;
-  /** Of the last use of a model, milliseconds since the epoch. */
+  /** Time of the last use of a model, milliseconds since the epoch. */
   readonly lastUsedMs: (engine: Engine, name: string) => number | undefined;
 }
 
@@ -72,7 +72,7 @@ export async function engineStatus(inventory: Inventory, engine: Engine, signal:
   };
 }
 
-/** Models that are answered by a process which was loaded by another name: that name, and theirs. */
+/** The other names that each loaded model's process serves, by the name it was loaded by. */
 async function otherNames(inventory: Inventory, engine: Engine): Promise<ReadonlyMap<string, readonly string[]>> {
   const others = new Map<string, string[]>();
   for (const model of inventory.lastList(engine)) {
@@ -83,7 +83,7 @@ async function otherNames(inventory: Inventory, engine: Engine): Promise<Readonl
   return others;
 }
 
-/** Which of several of its kind it is: their ids alone don't tell. Addresses hold no credentials (`parseOllamaHost`). */
+/** The address of an engine if there are several of its kind. Addresses contain no credentials (`parseOllamaHost`). */
 function ambiguousAddress({ engines }: Pick<Inventory, "engines">, { kind, address }: Engine): string | undefined {
   return engines.filter((other) => other.kind === kind).length > 1 ? address : undefined;
 }

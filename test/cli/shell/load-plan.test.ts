@@ -33,19 +33,19 @@ estimate by the size of its file alone, ±28.7 %
 
 it("a dry run shows what the estimate is made of, and why the machine is slow", () => {
   const parts = { weights: 4.7e9, cache: 229e6, compute: 300e6, process: 141e6 };
-  const warnings = ["3.0 GB of 8.0 GB swap are in use"];
+  const warnings = ["3.0 GB of 8.0 GB swap in use"];
   const planned = { ...answer, method: "computed", margin: 0.03, parts, plan: { ...plan, fits: false, warnings } };
   const shown = renderPlannedLoad(planned, {});
   expect(shown.split("\n")[0]).toBe("qwen3:32b does not fit");
   expect(shown.split("\n").slice(-3)).toEqual([
     "estimate computed from the model's metadata, ±3 %: weights 4.7 GB, cache 229.0 MB, compute 300.0 MB, process 141.0 MB",
-    "! 3.0 GB of 8.0 GB swap are in use",
+    "! 3.0 GB of 8.0 GB swap in use",
     "",
   ]);
 });
 
 it("a dry run of what is loaded, elsewhere or not measured is one sentence", () => {
-  const text = "qwen3:32b is loaded with room for 4096 tokens: nothing to do";
+  const text = "qwen3:32b is already loaded with 4096 tokens of context";
   const loaded = { ...answer, loaded: true, plan: { ...plan, needed_bytes: 0, steps: [text] } };
   expect(renderPlannedLoad(loaded, {})).toBe(`${text}\n`);
 });

@@ -3,7 +3,7 @@ import { renderStatus } from "../../../src/cli/shell/status.ts";
 import { silentIo as io } from "../../support/silent-io.ts";
 
 it("every warning is shown once, and what is loaded with whether it is pinned", () => {
-  const warning = "the processor has 3.0 times the work it can do at once: models will be slow";
+  const warning = "CPU busy (load 3.0 per core): answers will be slow";
   const now = {
     version: "1.2.3",
     home: "/home/ann/.ollm",
@@ -23,7 +23,7 @@ it("every warning is shown once, and what is loaded with whether it is pinned", 
     ollama   ok; 0.33.0; 2 models
     privacy  local only; 0 prompts left this machine
     home     /home/ann/.ollm (version 1.2.3)
-    ! the processor has 3.0 times the work it can do at once: models will be slow
+    ! CPU busy (load 3.0 per core): answers will be slow
     "
   `);
 });

@@ -24,7 +24,7 @@ describe("the decision log", () => {
       ["2026-11-21T12:00:01.000Z", "load"],
     ]);
     expect(published).toEqual([{ kind: "decisions" }, { kind: "decisions" }]);
-    expect(debugged[0]).toBe("load a:1b: 1.2 GB free -> load a:1b");
+    expect(debugged[0]).toBe("decisions: load a:1b: 1.2 GB free -> load a:1b");
   });
 
   it("forgets the oldest beyond 200", () => {

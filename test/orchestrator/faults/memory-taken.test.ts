@@ -49,7 +49,7 @@ describe("memory that another program takes between the plan and the load", () =
     expect(engine.calls).toEqual(["unload first:3b", "unload second:4b", "load large:7b 4096"]);
     const [loaded, replanned] = orchestrator.decisions(caller());
     expect([replanned?.kind, loaded?.kind]).toEqual(["replan", "load"]);
-    expect(replanned?.steps.at(-1)).toBe("but another program took memory meanwhile");
+    expect(replanned?.steps.at(-1)).toBe("another program took memory meanwhile");
   });
 
   it("refuses the load when there is no room any more, instead of running into it", async () => {

@@ -53,11 +53,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     ]);
     const [replanned, planned] = orchestrator.decisions(caller());
     expect([planned?.kind, replanned?.kind]).toEqual(["load", "replan"]);
-    expect(replanned?.steps).toEqual([
-      `could not run large:14b: ${said}`,
-      "unload idle:3b",
-      "load large:14b once more",
-    ]);
+    expect(replanned?.steps).toEqual([`could not run large:14b: ${said}`, "unload idle:3b", "load large:14b again"]);
   });
 
   it("makes at least the room of the allocation that failed, where the engine says its size", async () => {
@@ -79,7 +75,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     await load(idle.name);
     const error = await failure();
     expect(error.message).toBe(
-      `memory ran out loading large:14b, also after idle:3b made room (predicted 12.0 GB at 4096 tokens of context, free 61.0 GB): could not run large:14b: ${said}`,
+      `out of memory while loading large:14b, even after idle:3b was unloaded (predicted 12.0 GB at 4096 tokens of context, free 61.0 GB): could not run large:14b: ${said}`,
     );
     expect(error.next).toEqual([{ step: "useModel", model: "other:3b", because: "4.0 GB, smaller" }]);
     expect(engine.calls.filter((call) => call.startsWith("load large"))).toHaveLength(2);
@@ -113,7 +109,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect(error).not.toBeInstanceOf(OutOfMemory);
     expect(error).toMatchObject({
       message:
-        "the process that loaded large:14b was killed, not for lack of memory (61.0 GB are available, and it needs about 12.0 GB): the engine process ended (SIGKILL)",
+        "the process that loaded large:14b was killed, not for lack of memory (61.0 GB available, about 12.0 GB needed): the engine process ended (SIGKILL)",
       next: [{ step: "retry" }, { step: "advice" }],
     });
     expect([...engine.resident.keys()]).toEqual([idle.name]);

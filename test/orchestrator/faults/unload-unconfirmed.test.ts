@@ -60,7 +60,7 @@ describe("a model that is told to leave and is not seen to", () => {
     await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
     expect(tries()).toBe(1);
     const { steps } = await orchestrator.planLoad(caller(), { model: next.name });
-    expect(steps.join("\n")).toContain("stuck:3b does not leave");
+    expect(steps.join("\n")).toContain("the unload of stuck:3b was not confirmed");
   });
 
   it("may be told again ten minutes later", async () => {

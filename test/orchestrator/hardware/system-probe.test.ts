@@ -161,7 +161,7 @@ describe("the system probe on macOS and Windows", () => {
   it("falls back to the system call and says so when the tools fail", async () => {
     const { probe, lines } = probeWith({}, { platform: "darwin" });
     expect(await probe.sample()).toMatchObject({ availableBytes: 5 * GiB, swapTotalBytes: 0 });
-    expect(lines).toEqual(["ollm warn: memory measured without swap: vm_stat is missing"]);
+    expect(lines).toEqual(["ollm warn: hardware: memory measured without swap: vm_stat is missing"]);
   });
 });
 
@@ -250,6 +250,6 @@ describe("graphics cards", () => {
     clock.ms += 60_000;
     await probe.sample();
     await settle();
-    expect(lines).toEqual(["ollm warn: graphics cards unknown: nvidia-smi crashed"]);
+    expect(lines).toEqual(["ollm warn: hardware: graphics cards can't be queried: nvidia-smi crashed"]);
   });
 });

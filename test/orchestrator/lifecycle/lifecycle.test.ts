@@ -64,7 +64,7 @@ describe("a pinned model", () => {
     expect(engine.resident.get(small.name)?.contextTokens).toBe(16_384);
     expect(engine.keepAlives.get(small.name)).toBe(-1);
     expect(decisions("preload").map(({ model, steps }) => [model, steps[0]])).toEqual([
-      [small.name, `ollama was restarted or emptied, and ${small.name} is pinned`],
+      [small.name, `ollama was restarted or unloaded all models, and ${small.name} is pinned`],
     ]);
     expect(await warnings()).toEqual([]);
   });
@@ -108,7 +108,7 @@ describe("a pinned model", () => {
     const before = engine.calls.length;
     await time.pass(10 * minute);
     expect(engine.calls.slice(before)).toEqual([]);
-    expect(await warnings()).toEqual([expect.stringContaining("let it go for another program")]);
+    expect(await warnings()).toEqual([expect.stringContaining("evicted it for another program")]);
     expect(decisions("touch")).toHaveLength(1);
     await generate({ model: small.name });
     await time.pass(minute);
@@ -139,7 +139,7 @@ describe("a pinned model", () => {
     engine.resident.set("foreign:5b", { name: "foreign:5b", sizeBytes: 5 * gigabyte, vramBytes: 0 });
     await time.pass(minute);
     expect([...engine.resident.keys()]).toEqual(["foreign:5b"]);
-    expect(await warnings()).toEqual([expect.stringContaining("would have to go")]);
+    expect(await warnings()).toEqual([expect.stringContaining("it would evict")]);
   });
 });
 
@@ -163,7 +163,7 @@ describe("a model whose time is over", () => {
     await time.pass(4_000);
     engine.resident.clear();
     await time.pass(2_000);
-    const steps = [expect.stringMatching(/^not used for [56](\.\d)? s: its keep-alive of 4\.0 s ended/)];
+    const steps = [expect.stringMatching(/^idle for [56](\.\d)? s: its keep-alive of 4\.0 s ended/)];
     expect(decisions("expire")).toMatchObject([{ model: small.name, steps }]);
   });
 
@@ -173,7 +173,7 @@ describe("a model whose time is over", () => {
     await time.pass(minute);
     engine.resident.clear();
     await time.pass(minute);
-    const steps = [expect.stringMatching(/^gone before its keep-alive of 3600 s ended: ollama was restarted/)];
+    const steps = [expect.stringMatching(/^unloaded before its keep-alive of 3600 s ended: ollama was restarted/)];
     expect(decisions("expire")).toMatchObject([{ model: small.name, steps }]);
   });
 
@@ -182,7 +182,7 @@ describe("a model whose time is over", () => {
     await load(small.name);
     await generate({ model: small.name, keepAliveSeconds: 0 });
     expect(decisions("expire")).toMatchObject([
-      { model: small.name, steps: ["keep_alive 0: unloaded behind its answer"] },
+      { model: small.name, steps: ["unloaded after its answer (keep-alive 0)"] },
     ]);
   });
 
@@ -283,7 +283,7 @@ describe("model.keepAlive.preload", () => {
     await settle();
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
     expect(decisions("preload").map(({ model, steps }) => [model, steps.at(1)])).toEqual([
-      [other.name, `not loaded: others would have to go for it: ${small.name}`],
+      [other.name, `not loaded: it would evict ${small.name}`],
       ["nobody:7b", expect.stringContaining("no model nobody:7b")],
       [small.name, expect.any(String)],
     ]);

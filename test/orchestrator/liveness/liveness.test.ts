@@ -48,7 +48,9 @@ describe("an engine that answers but gives no tokens", () => {
     waiting.catch(() => undefined);
     await time.pass(3 * minute);
     expect(await health()).toBe("stuck");
-    expect((await status()).warnings).toEqual([expect.stringMatching(/^ollama answers, but gemma3:4b gave no token/)]);
+    expect((await status()).warnings).toEqual([
+      expect.stringMatching(/^ollama responds, but gemma3:4b produced no token/),
+    ]);
     expect(orchestrator.problems()).toHaveLength(1);
     expect(first.calls.at(-1)).toBe(`generate ${two.name}`);
     expect((await generate({ model: two.name })).engine).toBe("second");
@@ -119,7 +121,7 @@ describe("a model that gives no tokens while another one of its engine does", ()
     const waiting = generate({ model: one.name }, caller());
     await time.pass(2 * minute);
     expect(orchestrator.problems()).toEqual([
-      expect.stringMatching(/^llama3.2:3b has given no token for 61 s on ollama/),
+      expect.stringMatching(/^llama3.2:3b has produced no token for 61 s on ollama/),
     ]);
     expect(await health()).toBe("ok");
     heard();

@@ -70,7 +70,7 @@ describe("the error of a model that does not fit", () => {
 
   it("counts the memory of idle models as free: they are unloaded before a load is refused", () => {
     const refused = refusal("simulated", {}, { freeBytes: 20 * GB, limit: "memory" });
-    expect(refused.message).toContain("8.0 GB are free, 20.0 GB with everything idle unloaded");
+    expect(refused.message).toContain("8.0 GB are free, 20.0 GB with all idle models unloaded");
     expect(stepsOf("simulated", {}, { freeBytes: 4.5 * GB, limit: "memory" })).toEqual([useSmall]);
   });
 

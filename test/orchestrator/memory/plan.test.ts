@@ -107,7 +107,7 @@ describe("what is available", () => {
       mapped: 5,
       reserved: 3,
       text:
-        "available 20.0 GB - 5.0 GB mapped by loaded models - 3.0 GB set aside for loads in progress = 12.0 GB, " +
+        "available 20.0 GB - 5.0 GB mapped by loaded models - 3.0 GB reserved for loads in progress = 12.0 GB, " +
         "loaded a 6.0 GB",
     },
   ])("is told as measured, and what of it is none: $text", ({ mapped, reserved, text }) => {
@@ -194,7 +194,7 @@ describe("planLoad", () => {
       state(0, [loaded("m", 10, { engine: "llama-cpp" })]),
     );
     expect(plan).toMatchObject({ fits: true, evict: [], isLoaded: true });
-    expect(plan.steps).toEqual(["m is loaded with room for 4096 tokens: nothing to do"]);
+    expect(plan.steps).toEqual(["m is already loaded with 4096 tokens of context"]);
   });
 
   it("gives back mapped and anonymous bytes of a model that goes", () => {
@@ -209,7 +209,7 @@ describe("planLoad", () => {
     const plan = planLoad(simulated("m", 10), state(5, resident));
     expect(plan).toMatchObject({ fits: false, evict: [] });
     expect(plan.steps.at(-1)).toBe(
-      "does not fit: with everything idle unloaded free is 6.0 GB, needed 12.0 GB; busy is busy, pinned is pinned",
+      "does not fit: 6.0 GB free with all idle models unloaded, 12.0 GB needed; busy is busy, pinned is pinned",
     );
   });
 
@@ -247,7 +247,7 @@ describe("planLoad", () => {
 
   it("says that nothing can go when nothing is loaded", () => {
     expect(planLoad(simulated("m", 100), state(10)).steps.at(-1)).toBe(
-      "does not fit: free is 10.0 GB, and nothing idle can be unloaded",
+      "does not fit: 10.0 GB free, and no idle model can be unloaded",
     );
   });
 });

@@ -14,7 +14,7 @@ it.each([
 
 it("used swap and too much work for the cores are a sentence each", () => {
   expect(pressureWarnings({ swapTotalBytes: 8e9, swapUsedBytes: 3e9, loadPerCore: 2.44 })).toEqual([
-    "3.0 GB of 8.0 GB swap are in use: models will be slow; close programs or use a smaller model",
-    "the processor has 2.4 times the work it can do at once: models will be slow",
+    "3.0 GB of 8.0 GB swap in use: answers will be slow",
+    "CPU busy (load 2.4 per core): answers will be slow",
   ]);
 });

@@ -79,7 +79,7 @@ describe("what a caller is told while it waits", () => {
     await machine.pass(5 * seconds);
     first.release();
     await machine.pass(5 * seconds);
-    const why = "waiting for a, which answers others first";
+    const why = "waiting for a, which is answering other requests";
     expect(heard).toEqual([`${why}; 1 before it, about 40 s`, `${why}; next in the queue, about 20 s`]);
     (await second).release();
     (await third).release();

@@ -162,7 +162,7 @@ describe("a load", () => {
     const slot = machine.ask("b", { report: ({ message }) => void heard.push(message) });
     await machine.pass(60 * seconds);
     expect(machine.log).toEqual(["load a 4096"]);
-    const why = "waiting for memory: b fits when the models that are answering now are done";
+    const why = "waiting for memory: b fits when the active requests are done";
     expect(heard).toEqual([`${why}; next in the queue, about 3 s`]);
     expect(machine.waits).toEqual([why]);
     busy.release();
