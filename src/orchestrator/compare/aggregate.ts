@@ -1,7 +1,7 @@
 import type { ComparedModel } from "../facade-compare.ts";
 import type { FinishReason } from "../types.ts";
 
-/** One answer of one model, with what was measured. */
+/** One answer of one model, with its measurements. */
 export interface Sample {
   readonly text: string;
   readonly finishReason: FinishReason;
@@ -17,8 +17,8 @@ export interface Sample {
 }
 
 /**
- * One row of the table from all runs of a model: its first answer, and the medians of its figures. Runs while
- * something else computed count only when there is no other. The load is what the first run paid.
+ * One row of the table from all runs of a model: the first answer and the medians of the figures. Contended runs count
+ * only when there are no others. `loadMs` is that of the first run.
  */
 export function aggregate(
   contestant: { readonly model: string; readonly engine: string },
@@ -28,7 +28,7 @@ export function aggregate(
   const { model, engine } = contestant;
   const memory = more.memoryBytes === undefined ? {} : { memoryBytes: more.memoryBytes };
   const [first] = samples;
-  if (first === undefined) return { model, engine, text: "", error: more.error ?? "it was not asked", ...memory };
+  if (first === undefined) return { model, engine, text: "", error: more.error ?? "not run", ...memory };
   const quiet = samples.filter((sample) => !sample.isContended);
   const counted = quiet.length > 0 ? quiet : samples;
   const speeds = counted.map((sample) => sample.tokensPerSecond).filter((speed) => speed > 0);
@@ -50,15 +50,15 @@ export function aggregate(
 }
 
 /**
- * A later run finds the prompt in the engine's cache, and few engines tell: its first token comes at once. So the first
- * token is the first run's, and what follows it the median of all.
+ * Later runs find the prompt in the engine's cache, which few engines report, so `firstTokenMs` is that of the first
+ * run. The time after the first token is the median of all runs.
  */
 function timesOf(first: Sample, samples: readonly Sample[]): { firstTokenMs: number; totalMs: number } {
   const restMs = median(samples.map((sample) => Math.max(0, sample.totalMs - sample.firstTokenMs))) ?? 0;
   return { firstTokenMs: first.firstTokenMs, totalMs: first.firstTokenMs + restMs };
 }
 
-/** Of an even number the mean of the two in the middle; undefined of none. */
+/** The mean of the two middle values for an even count; undefined for an empty list. */
 export function median(values: readonly number[]): number | undefined {
   const sorted = values.toSorted((a, b) => a - b);
   const upper = sorted[Math.floor(sorted.length / 2)];

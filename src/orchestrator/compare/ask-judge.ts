@@ -20,12 +20,12 @@ import {
 
 const judgeTokens = 700;
 
-/** A ranking, or why there is none: a judge that fails spoils nothing. */
+/** A ranking, or a note with the reason why there is none. */
 export type Judged = { readonly judgement: Judgement } | { readonly note: string };
 
 /**
- * Has a local model rank the answers, blind, in the order given and in the opposite one. Throws only when the
- * comparison itself is cancelled.
+ * Has a local model rank the anonymous answers, in the given order and in reverse. Throws only when the comparison
+ * itself is cancelled.
  */
 export async function askJudge(
   world: GenerationWorld,
@@ -37,12 +37,12 @@ export async function askJudge(
   if (answers.length < 2) return { note: "no judgement: fewer than two models answered" };
   try {
     const judge = await chooseJudge(world, caller, ask.judge, ask.results, context.signal);
-    if (judge === undefined) return { note: "no judgement: no local model fits that could judge" };
+    if (judge === undefined) return { note: "no judgement: no local model fits in memory" };
     const verdicts: Verdict[] = [];
     for (const order of [answers, answers.toReversed()]) {
-      context.report({ message: `${judge} judges, order ${verdicts.length + 1} of 2` });
+      context.report({ message: `${judge} is judging, order ${verdicts.length + 1} of 2` });
       const verdict = await askVerdict(world, caller, judge, ask.prompt, order, context);
-      if (verdict === undefined) return { note: `no judgement: ${judge} answered without a ranking that makes sense` };
+      if (verdict === undefined) return { note: `no judgement: ${judge} did not return a valid ranking` };
       verdicts.push(verdict);
     }
     return { judgement: judgementOf(judge, answers, verdicts, ask) };
@@ -52,18 +52,18 @@ export async function askJudge(
 }
 
 /**
- * A judge that can't judge is refused before the models are asked: they may take minutes. Throws `UnknownModel`,
- * `InvalidRequest` for one that isn't on this machine, and what else keeps it from answering at all.
+ * Refuses an unsuitable judge before the models run, which may take minutes. Throws `UnknownModel`, `InvalidRequest` for
+ * a model that is not on this machine, and whatever `planGeneration` throws.
  */
 export async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: string): Promise<void> {
   if (judge === "auto") return;
   const located = await world.inventory.locate(judge);
-  // What models wrote of a private prompt is as private, whatever `privacy` allows.
+  // Answers to a private prompt are private too, whatever `privacy` allows.
   if (
     located.length > 0 &&
     located.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")
   ) {
-    throw new InvalidRequest(`${judge} can't judge: it would read every answer, and it doesn't run on this machine`, {
+    throw new InvalidRequest(`${judge} can't be the judge: every answer would be sent off this machine`, {
       next: [
         { step: "chooseModel", argument: "judge", that: "on this machine" },
         { step: "setArgument", argument: "judge", to: "auto" },
@@ -79,7 +79,7 @@ export async function checkJudge(world: GenerationWorld, caller: CallerContext, 
   });
 }
 
-/** `auto`: the largest local model that fits and isn't compared, else the largest that is. */
+/** For `auto`: the largest local model that fits and is not compared, else the largest compared one. */
 async function chooseJudge(
   world: GenerationWorld,
   caller: CallerContext,
@@ -87,7 +87,7 @@ async function chooseJudge(
   results: readonly ComparedModel[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  // The name as the engine has it; a wrong one throws with the nearest.
+  // The name as the engine spells it. Throws `UnknownModel`.
   if (judge !== "auto") return (await world.inventory.locate(judge))[0]?.model.name;
   const candidates = (await listCandidates(world, true, signal))
     .map(({ candidate }) => candidate)
@@ -117,9 +117,9 @@ async function askVerdict(
     useMemory: false,
     privacy: "local_only" as const,
   };
-  // The judge's own text is none of the answers.
-  const unheard = { ...context, addText: () => undefined, addThinking: () => undefined, clearText: () => undefined };
-  const { result } = await askOnce(world, caller, request, "local", unheard);
+  // The judge's text must not appear among the answers.
+  const silenced = { ...context, addText: () => undefined, addThinking: () => undefined, clearText: () => undefined };
+  const { result } = await askOnce(world, caller, request, "local", silenced);
   return parseVerdict(result.text, answers);
 }
 
@@ -135,11 +135,11 @@ function judgementOf(
   );
   const isCut = [prompt, ...answers.map(({ text }) => text)].some((text) => text.length > judgedCharacters);
   const isParty = results.some(({ model }) => sameModel(model, judge));
-  const said = [
-    `a model's opinion, not a measurement; ${judge} saw the answers without names, in two opposite orders, and `,
-    isAgreed ? "ranked them alike both times" : "ranked them differently: what it disagreed on with itself is a tie",
-    ...(isParty ? ["; it judged an answer of its own, so its ranking says little"] : []),
+  const note = [
+    `a model's opinion, not a measurement; ${judge} read the anonymous answers in two opposite orders and `,
+    isAgreed ? "ranked them the same both times" : "ranked them differently: answers in conflicting positions are tied",
+    ...(isParty ? ["; one of the answers is its own, so the ranking is biased"] : []),
     ...(isCut ? [`; it read only the first ${judgedCharacters} characters of long texts`] : []),
   ];
-  return { judge, ranking, reason: verdicts[0]?.reason ?? "", note: said.join("") };
+  return { judge, ranking, reason: verdicts[0]?.reason ?? "", note: note.join("") };
 }

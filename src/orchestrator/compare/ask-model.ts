@@ -6,16 +6,16 @@ import type { OperationContext } from "../operations/operations.ts";
 import { sameModel } from "../store/model-name.ts";
 import type { CallerContext } from "../types.ts";
 import { aggregate, type Sample } from "./aggregate.ts";
-import { quietObservations, watchContention } from "./contention.ts";
+import { observationsWithoutContention, watchContention } from "./contention.ts";
 import type { Contestant } from "./order.ts";
 
-/** What became of one model, and what should be said beside its row. */
+/** The row of one model, and notes about it. */
 export interface Asked {
   readonly result: ComparedModel;
   readonly notes: readonly string[];
 }
 
-/** Asks one model, `runs` times. Throws only when the comparison itself is cancelled: its failure is its result. */
+/** Asks one model `runs` times; a failure becomes its result. Throws only when the comparison itself is cancelled. */
 export async function askModel(
   world: GenerationWorld,
   caller: CallerContext,
@@ -45,7 +45,7 @@ export async function askModel(
   return { result: aggregate({ model, engine }, samples, { memoryBytes }), notes };
 }
 
-/** One generation; what others compute meanwhile on its cores is noticed, and then routing doesn't learn its speed. */
+/** One generation. Routing does not learn its speed if other requests ran on the same cores at the time. */
 export async function askOnce(
   world: GenerationWorld,
   caller: CallerContext,
@@ -54,8 +54,12 @@ export async function askOnce(
   context: OperationContext,
 ): Promise<{ readonly result: GenerateResult; readonly isContended: boolean }> {
   const watch = watchContention(world, domain);
-  const quiet = { ...world, isBackground: true, observations: quietObservations(world.observations, watch) };
-  const result = await runGeneration(quiet, caller, request, {
+  const background = {
+    ...world,
+    isBackground: true,
+    observations: observationsWithoutContention(world.observations, watch),
+  };
+  const result = await runGeneration(background, caller, request, {
     ...context,
     report(progress) {
       watch.look();
@@ -80,16 +84,16 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
   };
 }
 
-/** Throws when it is the comparison that was cancelled, or when the failure is none of the model's. */
+/** The error text for one model's row. Throws `Cancelled` when the comparison itself was cancelled. */
 export function failureText(error: unknown, world: Pick<GenerationWorld, "log">, signal: AbortSignal): string {
   if (signal.aborted) throw new Cancelled("the comparison was cancelled", { cause: signal.reason });
   if (error instanceof OrchestratorError) return withNearest(error);
-  // A defect spoils one model's row, and must be found all the same.
+  // A defect: it fails only this model's row, but must be logged.
   world.log.warn(`compare: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   return "internal error; see the daemon's log";
 }
 
-/** The message, with the nearest names: of the next steps, the only part that is a fact and fits into a stored text. */
+/** The message with the nearest names, the only fact among the next steps: the result is stored as text. */
 function withNearest({ message, next }: OrchestratorError): string {
   const names = next.flatMap((step) => (step.step === "didYouMean" ? step.names : []));
   return names.length === 0 ? message : `${message} (nearest: ${names.join(", ")})`;

@@ -1,17 +1,17 @@
 import type { ComparedModel } from "../facade-compare.ts";
 import type { OperationContext } from "../operations/operations.ts";
 
-/** Tells how far every model is. */
+/** Progress and text of a comparison. */
 export interface Board {
-  /** What one model reports with. */
+  /** The context in which one model runs. */
   of(model: string): OperationContext;
   done(result: ComparedModel): void;
 }
 
 /**
- * Progress is one line over all models, in the order asked for: `a: done, 12.5 tokens/s | b: 40 tokens | c: waits`. The
- * text so far has a line `=== a ===` before the answer of each. Texts of models that answer at the same time would
- * mingle, so theirs are shown when they are done.
+ * Progress is one line for all models, in the requested order: `a: done, 12.5 tokens/s | b: 40 tokens | c: waits`. In
+ * the text, a line `=== a ===` precedes each answer. When models answer at the same time (`isOneByOne` is false), each
+ * answer is added once it is complete, so that they don't interleave.
  */
 export function createBoard(
   models: readonly { readonly model: string; readonly isRefused: boolean }[],
@@ -21,9 +21,9 @@ export function createBoard(
   const states = new Map(models.map(({ model, isRefused }) => [model, isRefused ? "failed" : "waits"]));
   const tokens = new Map<string, number>();
   const finished: string[] = [];
-  /** What was written since the last model was done. */
+  /** Text was added since the last model finished. */
   let isDirty = false;
-  const tell = () => {
+  const reportAll = () => {
     const message = [...states].map(([model, state]) => `${model}: ${state}`).join(" | ");
     const completionTokens = [...tokens.values()].reduce((sum, each) => sum + each, 0);
     context.report({ message, ...(completionTokens > 0 ? { completionTokens } : {}) });
@@ -42,7 +42,7 @@ export function createBoard(
         const part = totalBytes > 0 ? ` ${Math.floor((100 * completedBytes) / totalBytes)}%` : "";
         states.set(model, withoutName(message, model) + part);
         if (completionTokens !== undefined) tokens.set(model, completionTokens);
-        tell();
+        reportAll();
       },
       addText(delta) {
         if (!isOneByOne) return;
@@ -60,12 +60,12 @@ export function createBoard(
       const section = `${headOf(model)}${error === undefined ? text : `failed: ${error}`}\n\n`;
       finished.push(section);
       context.addText(section);
-      tell();
+      reportAll();
     },
   };
 }
 
-/** Its name stands before it already: `a: loading (2.1 GB)`. */
+/** The message without the model's name, which precedes it anyway: `a: loading (2.1 GB)`. */
 function withoutName(message: string, model: string): string {
   const own = [`${model}: `, `${model} `].find((head) => message.startsWith(head));
   if (own !== undefined) return message.slice(own.length);

@@ -12,32 +12,32 @@ import { bounded, maxComparisons, openComparisons, openPreferences } from "./kep
 import { newComparisonId, runComparison } from "./run-comparison.ts";
 
 export interface ComparisonParts {
-  /** Its clock, log, engines, loader and queue. */
+  /** Clock, log, engines, loader and queue. */
   readonly world: GenerationWorld;
   readonly operations: Operations;
   readonly files?: DocumentFiles;
 }
 
 export interface ComparisonsWithPreferences extends Comparisons {
-  /** What the user prefers for the task; undefined before any was picked. Never throws. */
+  /** The user's preference for the task; undefined when there is none. Never throws. */
   preferred(task: Task): Promise<Preference | undefined>;
-  /** What was set aside, and why. */
+  /** Files that were set aside, and why. */
   problems(): readonly string[];
   close(): Promise<void>;
 }
 
-/** How many are in memory alone while the disk takes none. */
-const mostUnkept = 5;
+/** How many comparisons are held in memory while the disk can't be written. */
+const maxUnsaved = 5;
 
-/** Comparisons and picks, kept in two documents that are read when they are first needed. */
+/** Comparisons and picks, stored in two documents that are read on first use. */
 export function createComparisons({ world, operations, files }: ComparisonParts): ComparisonsWithPreferences {
   const { log } = world;
   const comparisons = once(() => openComparisons(log, files));
   const preferences = once(() => openPreferences(log, files));
-  /** Newest first; those that the disk didn't take. */
-  let unkept: readonly Comparison[] = [];
+  /** Comparisons that could not be written to disk, newest first. */
+  let unsaved: readonly Comparison[] = [];
 
-  /** A comparison that took minutes is worth more than its place on the disk: it is there while the daemon lives. */
+  /** Stores a comparison; where the disk can't be written it stays in memory until the daemon exits. */
   async function keep(found: Comparison): Promise<Comparison> {
     try {
       const document = await comparisons.get();
@@ -46,19 +46,20 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
     } catch (error) {
       if (!(error instanceof StoreFailed)) throw error;
       log.warn(`compare: ${error.message}`);
-      const told = { ...found, notes: [...(found.notes ?? []), `it could not be kept: ${error.message}`] };
-      unkept = [bounded(told), ...unkept].slice(0, mostUnkept);
-      return told;
+      const notes = [...(found.notes ?? []), `the comparison was not saved: ${error.message}`];
+      const noted = { ...found, notes };
+      unsaved = [bounded(noted), ...unsaved].slice(0, maxUnsaved);
+      return noted;
     }
   }
 
   /** Newest first. */
   async function all(): Promise<readonly Comparison[]> {
     const { state } = await comparisons.get();
-    return [...unkept, ...state.comparisons.toReversed()].toSorted((a, b) => b.createdAt.localeCompare(a.createdAt));
+    return [...unsaved, ...state.comparisons.toReversed()].toSorted((a, b) => b.createdAt.localeCompare(a.createdAt));
   }
 
-  /** The pick itself holds whether or not the comparison can be marked with it. */
+  /** Marks the comparison with the pick. The pick is in force even if this fails. */
   async function mark(id: string, model: string | undefined): Promise<void> {
     try {
       const { append } = await comparisons.get();
@@ -70,7 +71,7 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
   }
 
   async function find(id: string): Promise<Comparison> {
-    const held = unkept.some((entry) => entry.id === id) ? unkept : await all();
+    const held = unsaved.some((entry) => entry.id === id) ? unsaved : await all();
     const found = held.find((entry) => entry.id === id);
     if (found !== undefined) return found;
     const known = held.map((entry) => entry.id);
@@ -122,7 +123,7 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
       try {
         return (await preferences.get()).state.preferences.findLast((entry) => entry.task === task);
       } catch (error) {
-        // Routing must go on without it.
+        // Routing must work without it.
         log.warn(`preferences: ${error instanceof Error ? error.message : String(error)}`);
         return undefined;
       }
@@ -135,13 +136,13 @@ export function createComparisons({ world, operations, files }: ComparisonParts)
   };
 }
 
-/** The name as the comparison has it. Throws `InvalidRequest`. */
+/** The name as the comparison spells it. Throws `InvalidRequest`. */
 function chosen({ id, results }: Comparison, model: string): string {
   const found = results.find((result) => sameModel(result.model, model));
   const answered = results.filter(({ error }) => error === undefined).map((result) => result.model);
   if (found === undefined) {
     const [nearest] = nearestNames(model, answered, 1);
-    throw new InvalidRequest(`${model} is none of the models of ${id}`, {
+    throw new InvalidRequest(`${model} is not among the models of ${id}`, {
       next: [
         ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
         { step: "chooseOneOf", names: answered },
@@ -156,12 +157,12 @@ function chosen({ id, results }: Comparison, model: string): string {
   return found.model;
 }
 
-/** What holds: the newest of each task, the newest first. */
+/** The preferences in force: the newest of each task, newest first. */
 function newestOfEach(all: readonly Preference[]): readonly Preference[] {
   return all.toReversed().filter((entry, index, rest) => rest.findIndex(({ task }) => task === entry.task) === index);
 }
 
-/** Opened at the first use, and again when that failed. */
+/** Opens at first use, and retries after a failure. */
 function once<Document>(open: () => Promise<Document>) {
   let pending: Promise<Document> | undefined;
   let document: Document | undefined;

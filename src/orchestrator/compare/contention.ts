@@ -1,14 +1,14 @@
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Observations } from "../observations/observations.ts";
 
-/** Watches, while one model answers, whether another one computes on the same cores. */
+/** Detects whether other requests run on the same cores while one model answers. */
 export interface ContentionWatch {
-  /** Looks now; called at each step of the generation. */
+  /** Checks now; called at each step of the generation. */
   look(): void;
   wasContended(): boolean;
 }
 
-/** `domain`: of the engine that answers. Its own request may be the only one there. */
+/** `domain` is the memory domain of the answering engine; more than one running request there is contention. */
 export function watchContention(world: Pick<GenerationWorld, "queues">, domain: string): ContentionWatch {
   let wasContended = false;
   return {
@@ -26,13 +26,13 @@ function runningIn({ queues }: Pick<GenerationWorld, "queues">, domain: string):
     .reduce((sum, { running }) => sum + running, 0);
 }
 
-/** Observations that forget speeds measured while others computed: routing would trust them for good. */
-export function quietObservations(observations: Observations, watch: ContentionWatch): Observations {
+/** Observations that ignore speeds measured under contention, which would mislead routing. */
+export function observationsWithoutContention(observations: Observations, watch: ContentionWatch): Observations {
   return {
     ...observations,
     generated(key, completionTokens, decodeMs) {
       watch.look();
-      // Without a time it counts as an answer all the same, and ends what failures before it began.
+      // A decode time of 0 still counts as an answer, which ends a cool-down after failures.
       if (watch.wasContended()) observations.generated(key, completionTokens, 0);
       else observations.generated(key, completionTokens, decodeMs);
     },

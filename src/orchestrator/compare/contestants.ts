@@ -11,26 +11,26 @@ import type { CallerContext } from "../types.ts";
 import { failureText } from "./ask-model.ts";
 import type { Contestant } from "./order.ts";
 
-const most = 5;
-const mostAutomatic = 3;
-const mostRuns = 9;
+const maxModels = 5;
+const maxAutomatic = 3;
+const maxRuns = 9;
 
-/** A model that is asked, or why it can't be. */
+/** A model that takes part, or the error that keeps it from taking part. */
 export type Entrant =
   | { readonly model: string; readonly contestant: Contestant }
   | { readonly model: string; readonly error: string };
 
-/** Refuses what can't be compared, before anything is looked at. Throws `InvalidRequest`. */
+/** Validates a request before anything is read. Throws `InvalidRequest`. */
 export function checkRequest({ prompt, files, models, runs = 1 }: CompareRequest): void {
   if (prompt.trim() === "" && (files?.length ?? 0) === 0) {
     throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
   }
-  if (!Number.isInteger(runs) || runs < 1 || runs > mostRuns) {
-    throw new InvalidRequest(`a comparison asks each model 1 to ${mostRuns} times, not ${runs}`);
+  if (!Number.isInteger(runs) || runs < 1 || runs > maxRuns) {
+    throw new InvalidRequest(`a comparison asks each model 1 to ${maxRuns} times, not ${runs}`);
   }
   if (models === "auto") return;
-  if (models.length < 2 || models.length > most) {
-    throw new InvalidRequest(`a comparison takes 2 to ${most} models, not ${models.length}`, {
+  if (models.length < 2 || models.length > maxModels) {
+    throw new InvalidRequest(`a comparison takes 2 to ${maxModels} models, not ${models.length}`, {
       next: { step: "listModels" },
     });
   }
@@ -46,8 +46,8 @@ export function checkRequest({ prompt, files, models, runs = 1 }: CompareRequest
 }
 
 /**
- * Looks at each model without touching any: where it would run, and what its load would do. Those of `auto` are what
- * routing ranks first and that fit, at most three. Throws `InvalidRequest` when `auto` finds fewer than two.
+ * Plans each model without side effects: where it would run and what its load would evict. `auto` takes the first
+ * models of the route that fit, three at most. Throws `InvalidRequest` when `auto` finds fewer than two.
  */
 export async function findContestants(
   world: GenerationWorld,
@@ -68,7 +68,7 @@ export async function findContestants(
     const { name } = entry.located.model;
     const entrant = await lookAt(world, looking, { ...request, model: name }, name);
     if ("contestant" in entrant && entrant.contestant.fits) found.push(entrant);
-    if (found.length === mostAutomatic) break;
+    if (found.length === maxAutomatic) break;
   }
   if (found.length < 2) {
     const only = found[0] === undefined ? "none fits" : `only ${found[0].model} fits`;
@@ -98,7 +98,7 @@ async function lookAt(
       contestant: {
         model: name,
         engine: engineId,
-        // What runs in a cloud shares cores with nothing here, not even with another cloud model.
+        // A cloud model shares cores with nothing here, not even with another cloud model.
         domain: isElsewhere ? `cloud ${engineId} ${name}` : (chosen?.engine.memoryDomain ?? "local"),
         isLoaded: plan.isLoaded,
         fits: plan.fits,

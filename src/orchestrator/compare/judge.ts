@@ -1,13 +1,13 @@
 import type { JsonSchema } from "../types.ts";
 import { parseJson } from "../text/parse-json.ts";
 
-/** An answer that is judged. `model` is never shown to the judge. */
+/** An answer to judge. `model` is never shown to the judge. */
 export interface JudgedAnswer {
   readonly model: string;
   readonly text: string;
 }
 
-/** What the judge said of answers in one order: a rank for each (1 is best, equal ranks are ties), and why. */
+/** One ranking by the judge: a rank for each model (1 is best, equal ranks are ties), and the reason. */
 export interface Verdict {
   readonly ranks: ReadonlyMap<string, number>;
   readonly reason: string;
@@ -15,7 +15,7 @@ export interface Verdict {
 
 const labels = ["A", "B", "C", "D", "E"] as const;
 
-/** Longer answers are cut for the judge: it has to read all of them at once. In characters. */
+/** Longer answers are cut, because the judge reads all of them at once. In characters. */
 export const judgedCharacters = 6_000;
 
 export const judgeSystem =
@@ -34,10 +34,10 @@ export function judgePrompt(request: string, answers: readonly JudgedAnswer[]): 
   return [asked, ...given, `Rank the answers ${labels.slice(0, answers.length).join(", ")}.`].join("\n\n");
 }
 
-/** A small model's reason would not end by itself. In characters. */
+/** Limit of the reason in characters: small models would not end it by themselves. */
 const reasonCharacters = 400;
 
-/** The reason, and then what follows from it: one rank per letter, so that no answer can be left out or named twice. */
+/** The reason first, then one rank per letter, so that no answer can be omitted or ranked twice. */
 export function judgeFormat(count: number): JsonSchema {
   const used = labels.slice(0, count);
   const rank = { type: "integer", enum: used.map((_label, index) => index + 1) };
@@ -52,25 +52,25 @@ export function judgeFormat(count: number): JsonSchema {
   };
 }
 
-/** The judge's JSON, its letters put back into names; undefined when it makes no sense. */
+/** The judge's JSON, with letters replaced by model names; undefined when it is invalid. */
 export function parseVerdict(text: string, answers: readonly JudgedAnswer[]): Verdict | undefined {
-  const said = parsed(text);
-  if (said === undefined) return undefined;
+  const verdict = parsed(text);
+  if (verdict === undefined) return undefined;
   const ranks = new Map<string, number>();
   for (const [index, { model }] of answers.entries()) {
-    const rank = said[labels[index] ?? ""];
+    const rank = verdict[labels[index] ?? ""];
     if (typeof rank !== "number" || !Number.isInteger(rank) || rank < 1) return undefined;
     ranks.set(model, rank);
   }
-  const reason = said["reason"];
-  // Without a word it is none: small models fill the string with signs.
+  const reason = verdict["reason"];
+  // A reason without a word is invalid: small models fill the string with punctuation.
   if (typeof reason !== "string" || !/\p{Letter}{2}/u.test(reason)) return undefined;
   return { ranks, reason: unblinded(reason.trim(), answers) };
 }
 
 /**
- * One ranking of verdicts in opposite orders, best first, ties in one inner list. One answer is better than another
- * only when both verdicts say so; whatever they disagree on is a tie, with all that stands between.
+ * Combines verdicts in opposite orders into one ranking, best first, with ties in one inner list. One answer is better
+ * than another only when all verdicts agree; answers they disagree on are tied, with everything ranked between them.
  */
 export function combine(
   models: readonly string[],
@@ -79,7 +79,7 @@ export function combine(
   const rankOf = (verdict: Verdict, model: string) => verdict.ranks.get(model) ?? Number.POSITIVE_INFINITY;
   const isBetter = (a: string, b: string) => verdicts.every((verdict) => rankOf(verdict, a) < rankOf(verdict, b));
   let groups: readonly (readonly string[])[] = models.map((model) => [model]);
-  // Whoever is neither better nor worse than a member of a group belongs to it.
+  // A model that is neither better nor worse than a member of a group joins that group.
   for (let isMerged = true; isMerged;) {
     isMerged = false;
     for (const [index, group] of groups.entries()) {
@@ -115,7 +115,7 @@ function isSameOrder(
   return new Set(signs).size <= 1;
 }
 
-/** Letters mean nothing to who reads the reason. A lone A may be the article, and stays. */
+/** The reason with letters replaced by model names. A single "A" may be the article and is left as it is. */
 function unblinded(reason: string, answers: readonly JudgedAnswer[]): string {
   const nameOf = (letter: string) => answers[labels.indexOf(letter as (typeof labels)[number])]?.model;
   return reason
@@ -128,7 +128,7 @@ function unblinded(reason: string, answers: readonly JudgedAnswer[]): string {
 
 function cut(text: string): string {
   if (text.length <= judgedCharacters) return text;
-  return `${text.slice(0, judgedCharacters)}\n[cut: ${text.length} characters in all]`;
+  return `${text.slice(0, judgedCharacters)}\n[cut: ${text.length} characters in total]`;
 }
 
 function parsed(text: string): Record<string, unknown> | undefined {

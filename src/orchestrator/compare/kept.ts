@@ -48,7 +48,7 @@ const preference = z.object({
 
 type ComparisonEvent =
   | { readonly type: "compared"; readonly comparison: Comparison }
-  /** Without a model: the pick was taken back. */
+  /** Without a model: the pick was undone. */
   | { readonly type: "picked"; readonly id: string; readonly model?: string };
 
 type PreferenceEvent =
@@ -71,16 +71,16 @@ export interface ComparisonsState {
 }
 
 export interface PreferencesState {
-  /** Oldest first; the newest of a task holds. */
+  /** Oldest first; the newest of a task is in force. */
   preferences: Preference[];
 }
 
-/** What a comparison's texts may have in all, so that the document stays quick to read. In characters. */
+/** Limit for the texts of all stored comparisons together, in characters, so that the document loads quickly. */
 const maxKeptCharacters = 8_000_000;
 export const maxComparisons = 100;
-/** Of one prompt and one answer; longer ones are kept with their beginning and a word about it. */
+/** Limit for one prompt or answer, in characters; longer ones are cut, with a note at the end. */
 export const maxTextCharacters = 100_000;
-/** Of one task; older picks can't be gone back to. */
+/** Picks stored per task; older ones can't be restored by undo. */
 const maxPicks = 20;
 
 export function openComparisons(
@@ -115,7 +115,7 @@ export function openPreferences(
   });
 }
 
-/** The newest hundred stay, fewer where they are large. */
+/** Keeps the newest hundred comparisons, fewer if they are large. */
 export function applyComparison(state: ComparisonsState, event: ComparisonEvent): void {
   if (event.type === "compared") {
     const known = [...state.comparisons.filter(({ id }) => id !== event.comparison.id), event.comparison];
@@ -146,7 +146,7 @@ export function applyPreference(state: PreferencesState, event: PreferenceEvent)
   state.preferences = state.preferences.filter((entry) => entry !== last);
 }
 
-/** As it is kept: texts beyond the limit are cut, and say so. */
+/** The comparison as it is stored, with texts beyond the limit cut. */
 export function bounded(whole: Comparison): Comparison {
   return {
     ...whole,
@@ -157,7 +157,7 @@ export function bounded(whole: Comparison): Comparison {
 
 function cut(text: string): string {
   if (text.length <= maxTextCharacters) return text;
-  return `${text.slice(0, maxTextCharacters)}\n[cut: ${text.length} characters in all]`;
+  return `${text.slice(0, maxTextCharacters)}\n[cut: ${text.length} characters in total]`;
 }
 
 function charactersOf({ prompt, results }: Comparison): number {

@@ -1,6 +1,6 @@
 import { formatBytes } from "../text/format-bytes.ts";
 
-/** What is known of a model before the comparison begins. */
+/** A model that takes part, as planned before the comparison begins. */
 export interface Contestant {
   readonly model: string;
   readonly engine: string;
@@ -8,26 +8,26 @@ export interface Contestant {
   readonly domain: string;
   readonly isLoaded: boolean;
   readonly fits: boolean;
-  /** Names of models that are unloaded to make room. */
+  /** Names of models that would be unloaded to make room. */
   readonly evicts: readonly string[];
-  /** What it will take in memory. */
+  /** Predicted memory. */
   readonly bytes: number;
 }
 
 export interface Order<Entry extends Contestant> {
-  /** Lanes run beside each other, the models of one lane one after the other. */
+  /** Lanes run in parallel; the models of one lane run in sequence. */
   readonly lanes: readonly (readonly Entry[])[];
-  /** Which order, and why. */
+  /** Describes the order and the reason for it. */
   readonly sentence: string;
 }
 
 /**
- * The order with the least loading. Models that share cores run one after the other; of each lane
+ * The order with the fewest loads. Models that share cores run in sequence, in each lane:
  *
- * 1. those that are loaded, before anything can unload them: each model is loaded once at most;
- * 2. those that fit beside everything, the smallest first;
- * 3. those that something has to make room for, the largest last: what it unloads has answered by then;
- * 4. those that don't seem to fit, which fail without unloading anything if it is so.
+ * 1. loaded models, before anything can unload them, so that each model is loaded at most once;
+ * 2. models that fit beside everything else, smallest first;
+ * 3. models whose load unloads others, largest last: the unloaded models have answered by then;
+ * 4. models that don't seem to fit; if they really don't, they fail without unloading anything.
  */
 export function planOrder<Entry extends Contestant>(contestants: readonly Entry[]): Order<Entry> {
   const domains = new Map<string, Entry[]>();
@@ -45,27 +45,27 @@ function stepOf({ isLoaded, fits, evicts }: Contestant): number {
 }
 
 function sentenceOf(lanes: readonly (readonly Contestant[])[]): string {
-  const told = lanes.map(laneWords);
-  if (told.length < 2) return told[0] ?? "";
-  return `beside each other, because they share no cores: ${told.join("; beside that ")}`;
+  const sentences = lanes.map(laneWords);
+  if (sentences.length < 2) return sentences[0] ?? "";
+  return `in parallel, because they share no cores: ${sentences.join("; in parallel ")}`;
 }
 
 function laneWords(lane: readonly Contestant[]): string {
   const [only] = lane;
   if (lane.length === 1 && only !== undefined) return `${only.model} on ${only.engine} (${why(only)})`;
   const names = lane.map((entry) => `${entry.model} (${why(entry)})`);
-  return `one after the other, because they share cores, with the least loading: ${names.join(", then ")}`;
+  return `in sequence, because they share cores, in the order with the fewest loads: ${names.join(", then ")}`;
 }
 
 function why(entry: Contestant): string {
-  if (entry.isLoaded) return "loaded already";
+  if (entry.isLoaded) return "already loaded";
   const size = entry.bytes > 0 ? `, ${formatBytes(entry.bytes)}` : "";
   switch (stepOf(entry)) {
     case 4:
-      return `seems not to fit${size}`;
+      return `does not seem to fit${size}`;
     case 3:
       return `unloads ${entry.evicts.join(" and ")}${size}`;
     default:
-      return entry.bytes > 0 ? `fits beside what is loaded${size}` : "takes no memory here";
+      return entry.bytes > 0 ? `fits beside loaded models${size}` : "uses no memory here";
   }
 }

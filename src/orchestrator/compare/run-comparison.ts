@@ -12,15 +12,15 @@ import { createBoard } from "./board.ts";
 import { type Entrant, findContestants } from "./contestants.ts";
 import { planOrder } from "./order.ts";
 
-/** Models have temperatures of their own; side by side they get the same. */
+/** For all models, instead of their own defaults. */
 const defaultTemperature = 0.7;
 
-/** Random: it outlives the process as an address. */
+/** Random, because the id is part of a resource address that outlives the process. */
 export const newComparisonId = () => `compare-${randomUUID().slice(0, 8)}`;
 
 /**
- * Asks every model the same under the same conditions, then the judge. The work of a `compare` operation. A model that
- * fails has its error as its result; only when all of them fail `GenerationFailed` is thrown.
+ * Sends every model the same request under the same conditions, then asks the judge. The work of a `compare` operation.
+ * A model that fails has its error as its result. Throws `GenerationFailed` when all of them fail.
  */
 export async function runComparison(
   world: GenerationWorld,
@@ -35,7 +35,7 @@ export async function runComparison(
     prompt: request.prompt,
     fileNames: (request.files ?? []).map(({ path }) => path),
   });
-  context.report({ message: "looking at the models" });
+  context.report({ message: "planning the comparison" });
   if (request.judge !== undefined) await checkJudge(world, { ...fair, signal: context.signal }, request.judge);
   const entrants = await findContestants(world, fair, request.models, asked, context.signal);
   const contestants = entrants.flatMap((entrant) => ("contestant" in entrant ? [entrant.contestant] : []));
@@ -79,7 +79,7 @@ export async function runComparison(
   };
 }
 
-/** What models have of their own in the settings would make the comparison one of settings. Memory figures stay. */
+/** The settings without options and system prompts of single models, so that all run alike. Memory figures stay. */
 function fairSettings(settings: CallerSettings): CallerSettings {
   const models = Object.entries(settings.models).map(([pattern, { options: _options, system: _system, ...rest }]) => [
     pattern,
@@ -106,7 +106,7 @@ function resultOf(entrant: Entrant, answered: ReadonlyMap<string, ComparedModel>
       model: entrant.model,
       engine: entrant.contestant.engine,
       text: "",
-      error: "it was not asked",
+      error: "not run",
     }
   );
 }
@@ -118,7 +118,7 @@ function refuseIfAllFailed(results: readonly ComparedModel[]): void {
   });
 }
 
-/** The error of each model; what all of them have in common (an engine that is down) is stated once, at the end. */
+/** The error of each model. Clauses that all errors share (an engine that is down) appear once, at the end. */
 function allErrors(results: readonly ComparedModel[]): string {
   const separator = "; ";
   const clauses = results.map(({ error = "" }) => error.split(separator));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { aggregate, median, type Sample } from "../../../src/orchestrator/compare/aggregate.ts";
 
-const place = { model: "a", engine: "ollama" };
+const contestant = { model: "a", engine: "ollama" };
 const sample = (more: Partial<Sample> = {}): Sample => ({
   text: "yes",
   finishReason: "stop",
@@ -15,15 +15,15 @@ const sample = (more: Partial<Sample> = {}): Sample => ({
   ...more,
 });
 
-describe("the row of a model", () => {
+describe("the row of a model in the table", () => {
   it("has the medians of its runs, the first answer, and the load that the first run paid", () => {
     const runs = [
       sample({ text: "one", tokensPerSecond: 10, loadMs: 900 }),
       sample({ text: "two", tokensPerSecond: 30 }),
       sample({ text: "three", tokensPerSecond: 20 }),
     ];
-    expect(aggregate(place, runs, { memoryBytes: 7 })).toEqual({
-      ...place,
+    expect(aggregate(contestant, runs, { memoryBytes: 7 })).toEqual({
+      ...contestant,
       text: "one",
       promptTokens: 5,
       completionTokens: 10,
@@ -39,26 +39,29 @@ describe("the row of a model", () => {
 
   it("takes the first token from the first run: later ones find the prompt in the cache", () => {
     const runs = [sample({ firstTokenMs: 500, totalMs: 1000 }), sample({ firstTokenMs: 5, totalMs: 505 })];
-    expect(aggregate(place, runs)).toMatchObject({ firstTokenMs: 500, totalMs: 1000 });
+    expect(aggregate(contestant, runs)).toMatchObject({ firstTokenMs: 500, totalMs: 1000 });
   });
 
-  it("leaves runs out while which something else computed", () => {
+  it("leaves out contended runs", () => {
     const runs = [sample({ tokensPerSecond: 1, isContended: true }), sample({ tokensPerSecond: 20 })];
-    const row = aggregate(place, runs);
+    const row = aggregate(contestant, runs);
     expect(row.tokensPerSecond).toBe(20);
     expect(row.isContended).toBeUndefined();
   });
 
-  it("says so when there is no other", () => {
-    expect(aggregate(place, [sample({ isContended: true })])).toMatchObject({ isContended: true, tokensPerSecond: 20 });
+  it("is marked as contended when all runs were", () => {
+    expect(aggregate(contestant, [sample({ isContended: true })])).toMatchObject({
+      isContended: true,
+      tokensPerSecond: 20,
+    });
   });
 
   it("has no speed where none was measured", () => {
-    expect(aggregate(place, [sample({ tokensPerSecond: 0 })])).not.toHaveProperty("tokensPerSecond");
+    expect(aggregate(contestant, [sample({ tokensPerSecond: 0 })])).not.toHaveProperty("tokensPerSecond");
   });
 
-  it("without an answer has its error", () => {
-    expect(aggregate(place, [], { error: "no room" })).toEqual({ ...place, text: "", error: "no room" });
+  it("has the error of a model that did not answer", () => {
+    expect(aggregate(contestant, [], { error: "no room" })).toEqual({ ...contestant, text: "", error: "no room" });
   });
 });
 

@@ -7,7 +7,7 @@ import { coder, compare, failureOf, large, small } from "./fixture.ts";
 describe("a judge", () => {
   const verdict = (text: string) => Promise.resolve({ text });
 
-  it("ranks blind in both orders, is a model that isn't compared, and its opinion is called one", async () => {
+  it("ranks anonymous answers in both orders, is not compared itself, and its opinion is labelled as one", async () => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
     const read: string[] = [];
     engine.answer = ({ model, messages, sampling, format }) => {
@@ -28,12 +28,12 @@ describe("a judge", () => {
       ranking: [[coder.name], [small.name]],
       reason: "More complete.",
     });
-    expect(judgement?.note).toMatch(/^a model's opinion, not a measurement; .* ranked them alike both times$/);
+    expect(judgement?.note).toMatch(/^a model's opinion, not a measurement; .* ranked them the same both times$/);
     expect(read).toHaveLength(2);
     expect(notes).toBeUndefined();
   });
 
-  it("that always prefers the first ranks nothing", async () => {
+  it("that always prefers the first answer yields a tie", async () => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
     engine.answer = ({ model }) =>
       model === large.name ? verdict('{"A":1,"B":2,"reason":"First."}') : Promise.resolve({});
@@ -45,21 +45,21 @@ describe("a judge", () => {
     expect(judgement?.note).toContain("differently");
   });
 
-  it("that is compared itself is said to be", async () => {
+  it("that is compared itself gets a note about it", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.answer = ({ format }) =>
       format === undefined ? Promise.resolve({}) : verdict('{"A":1,"B":1,"reason":"Same."}');
     const { judgement } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], judge: "auto" });
     expect(judgement?.judge).toBe(coder.name);
-    expect(judgement?.note).toContain("it judged an answer of its own");
+    expect(judgement?.note).toContain("one of the answers is its own");
   });
 
   it.each([
-    ["nonsense", "I prefer the second one.", "answered without a ranking that makes sense"],
-    ["an empty object", "{}", "answered without a ranking that makes sense"],
-    ["signs for a reason", '{"A":1,"B":2,"reason":" }, { "}', "answered without a ranking that makes sense"],
+    ["nonsense", "I prefer the second one.", "did not return a valid ranking"],
+    ["an empty object", "{}", "did not return a valid ranking"],
+    ["punctuation instead of a reason", '{"A":1,"B":2,"reason":" }, { "}', "did not return a valid ranking"],
     ["an error", new GenerationFailed("the engine process was killed"), "the engine process was killed"],
-  ])("that answers %s leaves the comparison without judgement", async (_what, said, note) => {
+  ])("that answers %s yields a comparison without a judgement", async (_what, said, note) => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
     engine.answer = ({ model }) => {
       if (model !== large.name) return Promise.resolve({});
@@ -74,7 +74,7 @@ describe("a judge", () => {
     expect(results.map(({ error }) => error)).toEqual([undefined, undefined]);
   });
 
-  it("that isn't there, or would carry the answers elsewhere, is refused before the models are asked", async () => {
+  it("that is unknown or remote is refused before the models are asked", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [small, coder, cloud]);
     const brain = createTestBrain([engine], { settings: { privacy: "allow_remote" } });
@@ -82,11 +82,9 @@ describe("a judge", () => {
     expect(missing).toBeInstanceOf(UnknownModel);
     expect(missing.next[0]).toEqual({ step: "didYouMean", names: [small.name] });
     const remote = await failureOf(compare(brain, { models: [small.name, coder.name], judge: cloud.name }));
-    // Not the user's privacy, which allows it.
+    // Even though the user allows remote models.
     expect(remote).toBeInstanceOf(InvalidRequest);
-    expect(remote.message).toBe(
-      "kimi-k2:cloud can't judge: it would read every answer, and it doesn't run on this machine",
-    );
+    expect(remote.message).toBe("kimi-k2:cloud can't be the judge: every answer would be sent off this machine");
     expect(remote.next).toEqual([
       { step: "chooseModel", argument: "judge", that: "on this machine" },
       { step: "setArgument", argument: "judge", to: "auto" },
@@ -94,7 +92,7 @@ describe("a judge", () => {
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([]);
   });
 
-  it("that has one answer to judge leaves a note", async () => {
+  it("with only one answer to judge adds a note instead of a judgement", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     const brain = createTestBrain([engine]);
     const single = await compare(brain, { models: [small.name, "nothing:1b"], judge: coder.name });

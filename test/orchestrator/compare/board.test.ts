@@ -36,7 +36,7 @@ describe("the progress of a comparison", () => {
     expect(messages).toEqual([`a:1b: ${state} | b:2b: waits | nope: failed`]);
   });
 
-  it("says of a model that is done how fast it was, or that it failed", () => {
+  it("shows the speed of a model that is done, or that it failed", () => {
     const { created, messages } = board();
     created.done({ model: "a:1b", engine: "ollama", text: "Yes.", tokensPerSecond: 12.54 });
     created.done({ model: "b:2b", engine: "ollama", text: "", error: "killed" });
@@ -45,7 +45,7 @@ describe("the progress of a comparison", () => {
 });
 
 describe("the text of a comparison", () => {
-  it("grows under the name of who writes, and is whole when it is done", () => {
+  it("streams under the name of the model, and is complete when the model is done", () => {
     const { created, text } = board();
     created.of("a:1b").addText("Bec");
     expect(text()).toBe("=== a:1b ===\nBec");
@@ -59,7 +59,7 @@ describe("the text of a comparison", () => {
     expect(text()).toBe("=== a:1b ===\nBecause.\n\n=== b:2b ===\nfailed: killed\n\n");
   });
 
-  it("of models that answer at the same time has each when it is done", () => {
+  it("adds each answer only when it is complete if models answer at the same time", () => {
     const { created, text } = board(false);
     created.of("a:1b").addText("Bec");
     created.of("b:2b").addText("It");

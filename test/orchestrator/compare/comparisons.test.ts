@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { quietObservations } from "../../../src/orchestrator/compare/contention.ts";
+import { observationsWithoutContention } from "../../../src/orchestrator/compare/contention.ts";
 import {
   Cancelled,
   EngineUnreachable,
@@ -14,11 +14,11 @@ import { coder, compare, failureOf, large, small } from "./fixture.ts";
 
 const three = [small.name, coder.name, large.name];
 
-/** Of all generations, in the order in which they began. */
+/** All generations, in the order in which they began. */
 const asked = (engine: FakeEngine) => engine.calls.filter((call) => call.startsWith("generate"));
 
 describe("a comparison", () => {
-  it("asks one after the other, loaded first and the largest last, and says why", async () => {
+  it("asks the models in sequence, loaded ones first and the largest last, and explains the order", async () => {
     const engine = createFakeEngine("ollama", [large, small, coder]);
     const brain = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
     await brain.generate({ model: coder.name });
@@ -45,14 +45,12 @@ describe("a comparison", () => {
       finishReason: "stop",
     });
     expect(results[1]?.loadMs).toBe(0);
-    expect(order).toMatch(
-      /^one after the other, because they share cores.*: qwen2\.5-coder:7b \(loaded already\), then /,
-    );
+    expect(order).toMatch(/^in sequence, because they share cores.*: qwen2\.5-coder:7b \(already loaded\), then /);
     expect(order).toContain(`${large.name} (unloads `);
     expect(task).toBe("general");
   });
 
-  it("asks engines on other machines at the same time", async () => {
+  it("asks engines on different machines in parallel", async () => {
     const here = createFakeEngine("ollama", [small]);
     const there = createFakeEngine("gpu", [coder], { memoryDomain: "gpu:11434" });
     const gate = createGate();
@@ -71,10 +69,10 @@ describe("a comparison", () => {
       [undefined, undefined],
       [undefined, undefined],
     ]);
-    expect(order).toMatch(/^beside each other/);
+    expect(order).toMatch(/^in parallel/);
   });
 
-  it("asks all under the same conditions: temperature, limit, no memory, nothing of a model's own settings", async () => {
+  it("gives all models the same temperature and limit, no memories, and no settings of their own", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     const seen: unknown[] = [];
     engine.answer = ({ messages, sampling, maxTokens }) => {
@@ -90,7 +88,7 @@ describe("a comparison", () => {
     expect(seen[0]).toMatchObject({ sampling: { temperature: 0.7 }, maxTokens: 50 });
   });
 
-  it("asks each so often as it is told, and shows medians", async () => {
+  it("runs each model as often as requested, and shows medians", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     let speed = 0;
     engine.answer = () => Promise.resolve({ completionTokens: 10, decodeMs: 1000 / (speed += 1) });
@@ -105,7 +103,7 @@ describe("a comparison", () => {
     ]);
   });
 
-  it("with auto takes what routing ranks first and fits, at most three", async () => {
+  it("with auto takes the first models of the route that fit, at most three", async () => {
     const huge = fakeModel("llama3.1:70b", 40 * gigabyte);
     const mistral = fakeModel("mistral:7b", 4 * gigabyte);
     const engine = createFakeEngine("ollama", [huge, small, coder, large, mistral]);
@@ -124,7 +122,7 @@ describe("a comparison", () => {
     ["an empty name", { models: ["a", " "] }, "the list of models contains an empty name"],
     ["nothing to do", { prompt: " " }, "prompt is empty"],
     ["no runs", { runs: 0 }, "a comparison asks each model 1 to 9 times, not 0"],
-  ])("refuses %s before anything is done", async (_what, request, message) => {
+  ])("refuses %s before anything is read", async (_what, request, message) => {
     const engine = createFakeEngine("ollama", [small]);
     const error = await failureOf(compare(createTestBrain([engine]), request));
     expect(error).toBeInstanceOf(InvalidRequest);
@@ -134,12 +132,12 @@ describe("a comparison", () => {
 });
 
 describe("a model that fails", () => {
-  it("leaves the others as they are: missing, too large, crashed, cancelled by somebody, a defect", async () => {
+  it("does not affect the others: unknown, too large, crashed, cancelled by another call, a defect", async () => {
     const huge = fakeModel("llama3.1:70b", 70 * gigabyte);
     const engine = createFakeEngine("ollama", [small, coder, large, huge]);
     engine.answer = ({ model }) => {
       if (model === coder.name) return Promise.reject(new GenerationFailed("the engine process was killed"));
-      if (model === large.name) return Promise.reject(new Cancelled("somebody unloaded it"));
+      if (model === large.name) return Promise.reject(new Cancelled("the model was unloaded"));
       return Promise.resolve({});
     };
     const models = ["lama3.2:3b", huge.name, coder.name, large.name, small.name];
@@ -148,7 +146,7 @@ describe("a model that fails", () => {
     expect(results[0]?.error).toContain(`no model lama3.2:3b (nearest: ${small.name}`);
     expect(results[1]?.error).toContain("GB");
     expect(results[2]?.error).toBe("the engine process was killed");
-    expect(results[3]?.error).toBe("somebody unloaded it");
+    expect(results[3]?.error).toBe("the model was unloaded");
     expect(results[4]).toMatchObject({ text: `${small.name} says hello` });
     expect(results[4]?.error).toBeUndefined();
 
@@ -161,7 +159,7 @@ describe("a model that fails", () => {
     expect(again.results[1]?.error).toBeUndefined();
   });
 
-  it("that is remote is refused alone under local_only, and gets nothing", async () => {
+  it("because it is remote under local_only receives nothing, and the others answer", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [small, cloud]);
     const { results } = await compare(createTestBrain([engine]), { models: [cloud.name, small.name] });
@@ -170,7 +168,7 @@ describe("a model that fails", () => {
     expect(asked(engine)).toEqual([`generate ${small.name}`]);
   });
 
-  it("says once what of the project is not used, whoever answers", async () => {
+  it("does not repeat the note about an unapproved project for each model", async () => {
     const brain = createTestBrain([createFakeEngine("ollama", [small, coder])]);
     const waiting = `/p sets a model (${small.name}): not used until the user approves the project`;
     const project = { folder: "/p", evidence: [], isTrusted: false, settings: {}, waiting, notes: [] };
@@ -178,7 +176,7 @@ describe("a model that fails", () => {
     expect(notes).toEqual([waiting]);
   });
 
-  it("in a later run keeps the answers it gave, and a note tells", async () => {
+  it("in a later run keeps its earlier answers, and adds a note", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     let count = 0;
     engine.answer = ({ model }) =>
@@ -188,7 +186,7 @@ describe("a model that fails", () => {
     expect(notes).toEqual([`${coder.name} failed in run 2 of 2: cut`]);
   });
 
-  it("because its engine is down gets one sentence about it together with all others", async () => {
+  it("because the engine is down, like all others, yields one sentence about the engine", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.down = new EngineUnreachable("Ollama does not answer at http://127.0.0.1:1");
     const error = await failureOf(compare(createTestBrain([engine]), { models: ["nothing:1b", "nothing:2b"] }));
@@ -198,7 +196,7 @@ describe("a model that fails", () => {
     );
   });
 
-  it("together with all others is an error that tells of each, and nothing is kept", async () => {
+  it("like all others yields an error with the reason of each, and nothing is stored", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.answer = () => Promise.reject(new GenerationFailed("crashed"));
     const brain = createTestBrain([engine]);
@@ -211,7 +209,7 @@ describe("a model that fails", () => {
 });
 
 describe("a comparison that is cancelled", () => {
-  it("ends the generation under way and asks no other model", async () => {
+  it("ends the running generation and asks no other model", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     const gate = createGate();
     engine.answer = async (_request, _sink, signal) => {
@@ -228,8 +226,8 @@ describe("a comparison that is cancelled", () => {
   });
 });
 
-describe("times that are no measurement", () => {
-  it("are marked, and routing doesn't learn from them", async () => {
+describe("times measured under contention", () => {
+  it("are marked, and routing does not learn from them", async () => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
     const brain = createTestBrain([engine]);
     const speedOf = async (name: string) =>
@@ -252,15 +250,15 @@ describe("times that are no measurement", () => {
     expect(await speedOf(small.name)).toBe(300);
   });
 
-  it("end what a failure began all the same: the model answers", () => {
+  it("still end a cool-down: the model answers", () => {
     const observations = createObservations(() => 1000);
     observations.failed("ollama a", "crashed", true);
-    const quiet = quietObservations(observations, { look: () => undefined, wasContended: () => true });
+    const quiet = observationsWithoutContention(observations, { look: () => undefined, wasContended: () => true });
     quiet.generated("ollama a", 10, 500);
     expect(observations.of("ollama a")).toEqual({ lastUsedMs: 1000 });
   });
 
-  it("are not made by requests to another machine", async () => {
+  it("don't include requests to another machine", async () => {
     const here = createFakeEngine("ollama", [small, coder]);
     const there = createFakeEngine("gpu", [large], { memoryDomain: "gpu:11434" });
     const gate = createGate();
@@ -278,7 +276,7 @@ describe("times that are no measurement", () => {
   });
 });
 
-it("progress tells of every model, and the text so far of the one that answers", async () => {
+it("progress covers every model, and the partial text is that of the answering one", async () => {
   const engine = createFakeEngine("ollama", [small, coder]);
   const gate = createGate();
   engine.answer = async ({ model }, sink, signal) => {
@@ -300,8 +298,8 @@ it("progress tells of every model, and the text so far of the one that answers",
   expect((await done).id).toBe(operation.id);
 });
 
-describe("a comparison that the disk doesn't take", () => {
-  it("says so, and is there all the same while the daemon lives, the newest five of them", async () => {
+describe("a comparison that can't be written to disk", () => {
+  it("has a note about it and stays available until the daemon exits, up to the newest five", async () => {
     const full = {
       read: () => Promise.resolve(undefined),
       replace: () => Promise.reject(new Error("ENOSPC")),
@@ -316,7 +314,7 @@ describe("a comparison that the disk doesn't take", () => {
     const ids: string[] = [];
     for (let count = 0; count < 6; count += 1) {
       const { id, notes } = await compare(brain, { models: [small.name, coder.name] });
-      expect(notes?.[0]).toMatch(/^it could not be kept: .*ENOSPC/);
+      expect(notes?.[0]).toMatch(/^the comparison was not saved: .*ENOSPC/);
       ids.push(id);
     }
     const [oldest = "", second = ""] = ids;
@@ -325,7 +323,7 @@ describe("a comparison that the disk doesn't take", () => {
     expect((await failureOf(comparisons.get(brain.caller(), oldest))).message).toBe(
       `no comparison ${oldest}; the newest 100 are kept`,
     );
-    // A pick that isn't on disk is none.
+    // A pick that can't be stored fails.
     await expect(comparisons.pick(brain.caller(), second, small.name)).rejects.toBeInstanceOf(StoreFailed);
     expect(await comparisons.preferences(brain.caller())).toEqual([]);
   });

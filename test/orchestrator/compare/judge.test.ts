@@ -18,7 +18,7 @@ const verdict = (ranks: Readonly<Record<string, number>>): Verdict => ({
   reason: "because",
 });
 
-describe("what the judge reads", () => {
+describe("the prompt of the judge", () => {
   it("names no model", () => {
     const prompt = judgePrompt("Which colour?", answers);
     expect(prompt).not.toContain("llama");
@@ -27,13 +27,13 @@ describe("what the judge reads", () => {
     expect(prompt).toContain("<answer_B>\nThe sky is blue.\n</answer_B>");
   });
 
-  it("is bounded, and says what was cut", () => {
+  it("is bounded, and marks what was cut", () => {
     const prompt = judgePrompt("x", [{ model: "a", text: "y".repeat(50_000) }]);
     expect(prompt.length).toBeLessThan(7000);
-    expect(prompt).toContain("[cut: 50000 characters in all]");
+    expect(prompt).toContain("[cut: 50000 characters in total]");
   });
 
-  it("asks for a reason that ends, and only then for a rank per letter", () => {
+  it("comes with a format of a bounded reason, then a rank per letter", () => {
     expect(Object.keys(judgeFormat(2)["properties"] as object)).toEqual(["reason", "A", "B"]);
     expect(judgeFormat(2)).toEqual({
       type: "object",
@@ -48,30 +48,30 @@ describe("what the judge reads", () => {
   });
 });
 
-describe("what the judge said", () => {
-  it("has names in place of letters", () => {
-    const said = parseVerdict('{"A":2,"B":1,"reason":"Answer B is whole, answer A is a fragment; B wins."}', answers);
-    expect([...(said?.ranks ?? [])]).toEqual([
+describe("a verdict", () => {
+  it("has model names instead of letters", () => {
+    const parsed = parseVerdict('{"A":2,"B":1,"reason":"Answer B is whole, answer A is a fragment; B wins."}', answers);
+    expect([...(parsed?.ranks ?? [])]).toEqual([
       ["llama3.2:3b", 2],
       ["qwen2.5:7b", 1],
     ]);
-    expect(said?.reason).toBe("qwen2.5:7b is whole, llama3.2:3b is a fragment; qwen2.5:7b wins.");
+    expect(parsed?.reason).toBe("qwen2.5:7b is whole, llama3.2:3b is a fragment; qwen2.5:7b wins.");
   });
 
   it.each([
-    ["no JSON", "I like A"],
-    ["half of it", '{"A":1,"B":'],
+    ["not JSON", "I like A"],
+    ["cut off", '{"A":1,"B":'],
     ["a list", "[1,2]"],
     ["a missing letter", '{"A":1,"reason":"x"}'],
-    ["a rank that is none", '{"A":0,"B":1,"reason":"x"}'],
+    ["a rank below 1", '{"A":0,"B":1,"reason":"x"}'],
     ["a rank in words", '{"A":"best","B":1,"reason":"x"}'],
     ["no reason", '{"A":1,"B":2,"reason":" "}'],
-  ])("is nothing when it is %s", (_what, text) => {
+  ])("is undefined for %s", (_what, text) => {
     expect(parseVerdict(text, answers)).toBeUndefined();
   });
 });
 
-describe("both orders together", () => {
+describe("verdicts of both orders", () => {
   it.each([
     [
       "agreed",
@@ -101,7 +101,7 @@ describe("both orders together", () => {
       true,
     ],
     [
-      "two changed places",
+      "two that swap ranks",
       [
         { a: 1, b: 2, c: 3 },
         { a: 2, b: 1, c: 3 },
@@ -110,7 +110,7 @@ describe("both orders together", () => {
       false,
     ],
     [
-      "always the first",
+      "always the first one best",
       [
         { a: 1, b: 2, c: 3 },
         { a: 3, b: 2, c: 1 },
@@ -128,7 +128,7 @@ describe("both orders together", () => {
       false,
     ],
     [
-      "one moved over all",
+      "one that moves from first to last",
       [
         { a: 1, b: 2, c: 3 },
         { b: 1, c: 2, a: 3 },
@@ -140,7 +140,7 @@ describe("both orders together", () => {
     expect(combine(Object.keys(verdicts[0]), verdicts.map(verdict))).toEqual({ ranking, isAgreed });
   });
 
-  it("name every model once, and put one above another only when both orders did", () => {
+  it("name every model once, and rank one above another only when both do", () => {
     const models = ["a", "b", "c", "d", "e"];
     const ranks = fc.record(Object.fromEntries(models.map((model) => [model, fc.integer({ min: 1, max: 5 })])));
     fc.assert(

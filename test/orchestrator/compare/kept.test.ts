@@ -28,7 +28,7 @@ const comparison = (id: string, text = "Blue."): Comparison => ({
     { model: "a", engine: "ollama", text, tokensPerSecond: 12.5 },
     { model: "b", engine: "", text: "", error: "no model b" },
   ],
-  order: "a (loaded already)",
+  order: "a (already loaded)",
 });
 
 const preference = (model: string, task: Preference["task"] = "code"): Preference => ({
@@ -38,8 +38,8 @@ const preference = (model: string, task: Preference["task"] = "code"): Preferenc
   pickedAt: "2026-11-21T12:00:00.000Z",
 });
 
-describe("what is kept of comparisons", () => {
-  it("is the newest hundred", () => {
+describe("stored comparisons", () => {
+  it("are the newest hundred", () => {
     const state: ComparisonsState = { comparisons: [] };
     for (let count = 0; count < 120; count += 1) {
       applyComparison(state, { type: "compared", comparison: comparison(`compare-${count}`) });
@@ -48,7 +48,7 @@ describe("what is kept of comparisons", () => {
     expect(state.comparisons[0]?.id).toBe("compare-20");
   });
 
-  it("is less where they are large, but always the newest", () => {
+  it("are fewer if they are large, but always include the newest", () => {
     const state: ComparisonsState = { comparisons: [] };
     for (let count = 0; count < 12; count += 1) {
       applyComparison(state, { type: "compared", comparison: comparison(`compare-${count}`, "x".repeat(1_000_000)) });
@@ -60,15 +60,15 @@ describe("what is kept of comparisons", () => {
     expect(state.comparisons.map(({ id }) => id)).toEqual(["huge"]);
   });
 
-  it("has long texts cut, and says so", () => {
+  it("have long texts cut, with a note", () => {
     const { results } = bounded(comparison("compare-1", "x".repeat(maxTextCharacters + 1)));
-    expect(results[0]?.text).toMatch(/x\n\[cut: 100001 characters in all\]$/);
+    expect(results[0]?.text).toMatch(/x\n\[cut: 100001 characters in total\]$/);
     expect(bounded(comparison("compare-1"))).toEqual(comparison("compare-1"));
   });
 });
 
-describe("what is kept of picks", () => {
-  it("is the newest twenty of each task", () => {
+describe("stored picks", () => {
+  it("are the newest twenty of each task", () => {
     const state: PreferencesState = { preferences: [] };
     applyPreference(state, { type: "preferred", preference: preference("other", "fast") });
     for (let count = 0; count < 25; count += 1) {
@@ -82,7 +82,7 @@ describe("what is kept of picks", () => {
   });
 });
 
-describe("on the disk", () => {
+describe("documents on disk", () => {
   const folders: string[] = [];
   afterEach(async () => {
     await Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true, force: true })));
@@ -94,7 +94,7 @@ describe("on the disk", () => {
     return createDocumentFiles(folder);
   }
 
-  it("comparisons and picks are there again, also after a daemon that was killed", async () => {
+  it("are read again, even after the daemon was killed", async () => {
     const disk = await files();
     const comparisons = await openComparisons(log, disk);
     await comparisons.append({ type: "compared", comparison: comparison("compare-1") });
@@ -109,7 +109,7 @@ describe("on the disk", () => {
     expect((await openComparisons(log, disk)).state.comparisons).toHaveLength(1);
   });
 
-  it("what can't be read is set aside, and the rest works", async () => {
+  it("are set aside when they can't be read, and new entries are stored", async () => {
     const disk = await files();
     await disk.replace("preferences.json", "{");
     const preferences = await openPreferences(log, disk);
@@ -119,7 +119,7 @@ describe("on the disk", () => {
     expect((await openPreferences(log, disk)).state.preferences).toEqual([preference("a")]);
   });
 
-  it("a full disk fails the write and leaves what is held", async () => {
+  it("are unchanged when a write fails because the disk is full", async () => {
     const disk = await files();
     const full = { ...disk, append: () => Promise.reject(new StoreFailed("no space left on the disk")) };
     const preferences = await openPreferences(log, full);

@@ -19,14 +19,14 @@ function contestant(model: string, more: Partial<Contestant> = {}): Contestant {
 const names = (contestants: readonly Contestant[]) =>
   planOrder(contestants).lanes.map((lane) => lane.map(({ model }) => model));
 
-describe("the order with the least loading", () => {
-  it("begins with what is loaded, before anything can unload it", () => {
+describe("the order with the fewest loads", () => {
+  it("begins with loaded models, before anything can unload them", () => {
     const large = contestant("large", { evicts: ["loaded"], bytes: 9 * gigabyte });
     const loaded = contestant("loaded", { isLoaded: true, bytes: 5 * gigabyte });
     expect(names([large, contestant("small"), loaded])).toEqual([["loaded", "small", "large"]]);
   });
 
-  it("goes from small to large, and leaves what doesn't fit to the end", () => {
+  it("goes from small to large, with models that don't fit at the end", () => {
     const order = names([
       contestant("huge", { fits: false, bytes: 99 * gigabyte }),
       contestant("c", { evicts: ["x"], bytes: 3 * gigabyte }),
@@ -36,7 +36,7 @@ describe("the order with the least loading", () => {
     expect(order).toEqual([["a", "b", "c", "huge"]]);
   });
 
-  it("runs beside each other what shares no cores", () => {
+  it("runs models that share no cores in parallel", () => {
     const order = names([
       contestant("here"),
       contestant("there", { engine: "gpu", domain: "gpu:11434" }),
@@ -45,7 +45,7 @@ describe("the order with the least loading", () => {
     expect(order).toEqual([["here", "also here"], ["there"]]);
   });
 
-  it("says which, and why", () => {
+  it("is described with its reasons", () => {
     const order = planOrder([
       contestant("large", { evicts: ["loaded"], bytes: 9 * gigabyte }),
       contestant("loaded", { isLoaded: true }),
@@ -53,13 +53,13 @@ describe("the order with the least loading", () => {
       contestant("cloud", { domain: "cloud", bytes: 0 }),
     ]);
     expect(order.sentence).toBe(
-      "beside each other, because they share no cores: one after the other, because they share cores, with the least " +
-        "loading: loaded (loaded already), then large (unloads loaded, 9.0 GB), then huge (seems not to fit, 99.0 GB); " +
-        "beside that cloud on ollama (takes no memory here)",
+      "in parallel, because they share no cores: in sequence, because they share cores, in the order with the fewest " +
+        "loads: loaded (already loaded), then large (unloads loaded, 9.0 GB), then huge (does not seem to fit, 99.0 GB); " +
+        "in parallel cloud on ollama (uses no memory here)",
     );
   });
 
-  it("asks every model exactly once, and never loads before what is loaded", () => {
+  it("contains every model exactly once, loaded ones before all others", () => {
     const any = fc.record({
       domain: fc.constantFrom("local", "gpu"),
       isLoaded: fc.boolean(),

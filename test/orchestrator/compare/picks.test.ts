@@ -19,7 +19,7 @@ describe("a pick", () => {
     return { brain, comparison, comparisons: brain.orchestrator.comparisons, caller: brain.caller() };
   }
 
-  it("is what the plain router takes from then on, and says so; taken back it is not", async () => {
+  it("is what routing prefers from then on, with that reason, until it is undone", async () => {
     const { brain, comparison, comparisons, caller } = await compared();
     expect(comparison.task).toBe("code");
     const prompt = "Write a function that sorts a list in TypeScript.";
@@ -39,7 +39,7 @@ describe("a pick", () => {
     expect(await comparisons.undo(caller, "code")).toBeUndefined();
   });
 
-  it("comes after the model of a trusted project, and before model.default", async () => {
+  it("ranks below the model of a trusted project, and above model.default", async () => {
     const { brain, comparison, comparisons, caller } = await compared();
     await comparisons.pick(caller, comparison.id, small.name);
     const asking = (isProjectModel: boolean) => ({
@@ -55,7 +55,7 @@ describe("a pick", () => {
     expect(outside.reason).toMatch(/^picked by you in a comparison on /);
   });
 
-  it("taken back leaves the comparison with the pick before it", async () => {
+  it("that is undone leaves the previous pick of the comparison in force", async () => {
     const { comparison, comparisons, caller } = await compared();
     await comparisons.pick(caller, comparison.id, small.name);
     await comparisons.pick(caller, comparison.id, coder.name);
@@ -63,24 +63,24 @@ describe("a pick", () => {
     expect((await comparisons.get(caller, comparison.id)).winner).toBe(small.name);
   });
 
-  it("gives way to a newer one, which taken back gives way again", async () => {
+  it("is replaced by a newer one, and in force again when that is undone", async () => {
     const { comparison, comparisons, caller } = await compared();
     await comparisons.pick(caller, comparison.id, small.name);
     await comparisons.pick(caller, comparison.id, coder.name);
     await comparisons.pick(caller, comparison.id, small.name, "creative");
-    const held = async () => (await comparisons.preferences(caller)).map(({ task, model }) => [task, model]);
-    expect(await held()).toEqual([
+    const inForce = async () => (await comparisons.preferences(caller)).map(({ task, model }) => [task, model]);
+    expect(await inForce()).toEqual([
       ["creative", small.name],
       ["code", coder.name],
     ]);
     await comparisons.undo(caller, "code");
-    expect(await held()).toEqual([
+    expect(await inForce()).toEqual([
       ["creative", small.name],
       ["code", small.name],
     ]);
   });
 
-  it("of an unknown comparison or model is refused with the nearest", async () => {
+  it("of an unknown comparison or model is refused with the nearest names", async () => {
     const { comparison, comparisons, caller } = await compared();
     const id = `${comparison.id.slice(0, -1)}_`;
     const unknown = await failureOf(comparisons.pick(caller, id, small.name));
@@ -103,7 +103,7 @@ describe("a pick", () => {
   });
 });
 
-it("picks and comparisons that can't be read are told in the status, and the next ones work", async () => {
+it("files of picks and comparisons that can't be read are reported in the status, and new ones are stored", async () => {
   const home = await mkdtemp(path.join(tmpdir(), "ollm-picks-"));
   try {
     const documentFiles = createDocumentFiles(home);
