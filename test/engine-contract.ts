@@ -141,7 +141,7 @@ export function describeEngineContract(contract: EngineContract): void {
         const error: unknown = outcome.status === "rejected" ? outcome.reason : outcome;
         expect(error).toBeInstanceOf(UnknownModel);
         expect((error as UnknownModel).message).toContain(model);
-        expect((error as UnknownModel).hint).toBeTruthy();
+        expect((error as UnknownModel).next).not.toEqual([]);
       }
     });
 
@@ -284,7 +284,7 @@ export function describeEngineContract(contract: EngineContract): void {
       expect(tooLong.promptTokens).toBeGreaterThan(contextTokens);
       expect(tooLong.message).toContain(String(tooLong.promptTokens));
       expect(tooLong.message).toContain(String(contextTokens));
-      expect(tooLong.hint).toBeTruthy();
+      expect(tooLong.next).not.toEqual([]);
     });
 
     rule(

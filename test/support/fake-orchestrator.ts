@@ -232,7 +232,7 @@ const status: SystemStatus = {
       kind: "llama-cpp",
       trust: "local",
       health: "not_installed",
-      message: "pull_model installs it",
+      message: "not installed yet",
       modelCount: 0,
     },
   ],
@@ -286,7 +286,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
   };
   const knows = (name: string): boolean => [qwen.name, smollm.name].includes(name);
   const refuseUnknown = (name: string): void => {
-    if (!knows(name)) throw new UnknownModel(`no model ${name}`, { hint: "Call list_models." });
+    if (!knows(name)) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
   };
 
   return {

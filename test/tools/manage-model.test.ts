@@ -314,7 +314,9 @@ describe("manage_model", () => {
   it("does not ask about a model that is unknown", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator(), { elicit: () => ({ action: "cancel" }) });
     const result = await connection.call("manage_model", { action: "delete", model: "lama" });
-    expect(result.content).toEqual([{ type: "text", text: "no model lama\nCall list_models." }]);
+    expect(result.content).toEqual([
+      { type: "text", text: "no model lama\nCall list_models to see the installed models." },
+    ]);
     expect(connection.questions).toEqual([]);
   });
 

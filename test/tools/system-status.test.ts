@@ -17,7 +17,7 @@ describe("system_status", () => {
       queue: smollm2:135m answers 1, 2 wait
       at work: pull qwen3:4b: downloading
       ollama: ok, 1 model
-      llama-cpp: not_installed, 0 models; pull_model installs it
+      llama-cpp: not_installed, 0 models; not installed yet
       swap is in use: 500 MB
       OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
             "type": "text",
@@ -34,7 +34,7 @@ describe("system_status", () => {
             {
               "health": "not_installed",
               "id": "llama-cpp",
-              "message": "pull_model installs it",
+              "message": "not installed yet",
               "model_count": 0,
             },
           ],

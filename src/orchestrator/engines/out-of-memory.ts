@@ -1,3 +1,12 @@
+import type { NextStep } from "../next-step.ts";
+
+/** What helps when a model does not fit into memory. */
+export const outOfMemorySteps: readonly NextStep[] = [
+  { step: "unloadModel" },
+  { step: "lowerArgument", argument: "context" },
+  { step: "chooseModel", that: "that needs less memory" },
+];
+
 /** How llama.cpp says that memory ran out; Ollama passes its words on. */
 export function saysOutOfMemory(text: string): boolean {
   return /out.of.memory|(?:failed|unable) to allocate|cannot allocate memory|(?:not enough|insufficient) memory|too large for the available|bad_alloc|cudaMalloc/i.test(

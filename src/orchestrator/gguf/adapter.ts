@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import type { InspectGguf } from "./inspect.ts";
 
 /**
@@ -9,6 +10,6 @@ export async function checkAdapter(inspect: InspectGguf, file: string, shown: st
   const { metadata } = await inspect(file, signal);
   if (metadata["general.type"] === "adapter") return;
   throw new InvalidRequest(`${shown} is a model, not an adapter`, {
-    hint: "Name a LoRA that llama.cpp's convert_lora_to_gguf.py made; pull_model with from takes whole models.",
+    next: advice("use a LoRA adapter that llama.cpp's convert_lora_to_gguf.py made"),
   });
 }

@@ -1,5 +1,6 @@
 import { weightCount } from "./facts.ts";
 import { companionArchitectures, knownArchitectures, ollamaArchitectures } from "./architectures.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import type { GgufHeader } from "./inspect.ts";
 import type { TensorMark } from "./tensor-marks.ts";
 
@@ -11,8 +12,22 @@ interface Marks {
   rows(mark: TensorMark): number | undefined;
 }
 
-const instead =
-  "serve it with Ollama, or pull_model a llama.cpp GGUF of it (hf.co/ORGANISATION/REPOSITORY, by its makers or ggml-org)";
+/** Why the embedded engine can't load a model. */
+export interface Incompatibility {
+  /** Begins with "it" or "its", which stands for the file. */
+  readonly reason: string;
+  readonly next: readonly NextStep[];
+}
+
+const useOllama = advice("serve it with Ollama");
+const otherFile: readonly NextStep[] = [
+  useOllama,
+  {
+    step: "pullModelThat",
+    that: "in llama.cpp's own format, by its makers or ggml-org",
+    example: "hf.co/ORGANIZATION/REPOSITORY",
+  },
+];
 
 /**
  * Marks of files in Ollama's own form under an architecture name that llama.cpp has too: it would refuse them, or read
@@ -45,29 +60,45 @@ const ollamaForms: Readonly<Record<string, (marks: Marks) => boolean>> = {
 const qwen35Keys = ["vision.block_count", "image_token_id", "ssm.v_head_reordered", "rope.mrope_interleaved"];
 
 /**
- * Why the embedded engine can't load a model, and what to use instead; undefined when it can, as far as a header tells.
- * Begins with "it", which stands for the file. Without this, llama.cpp says "failed to load model", or nothing.
+ * Returns why the embedded engine can't load a model; undefined when it can, as far as the header shows. llama.cpp itself
+ * reports only "failed to load model", or nothing.
  */
-export function unsupportedReason(header: GgufHeader): string | undefined {
+export function incompatibilityOf(header: GgufHeader): Incompatibility | undefined {
   const { architecture, metadata, tensors } = header;
   const companion =
     metadata["general.type"] === "mmproj"
       ? companionArchitectures.get("clip")
       : companionArchitectures.get(architecture);
-  if (companion !== undefined) return `it is ${companion}: use the model that it belongs to`;
+  if (companion !== undefined)
+    return { reason: `it is ${companion}`, next: [advice("use the model that it belongs to")] };
   if (metadata["general.type"] === "adapter" || metadata["adapter.type"] !== undefined)
-    return "it is an adapter (LoRA), which changes another model: use that model, or one that has the adapter merged in";
+    return {
+      reason: "it is an adapter (LoRA), which changes another model",
+      next: [advice("use that model"), advice("use a model that has the adapter merged in")],
+    };
   const parts = metadata["split.count"];
   if (typeof parts === "number" && parts > 1)
-    return `it is one of ${parts} parts of a split model: join them first (llama-gguf-split --merge), or ${instead}`;
+    return {
+      reason: `it is one of ${parts} parts of a split model`,
+      next: [advice("join the parts (llama-gguf-split --merge)"), ...otherFile],
+    };
 
   const family = ollamaArchitectures.get(architecture);
   if (family !== undefined)
-    return `it is ${family} in Ollama's own form (architecture ${architecture}), which llama.cpp can't read: ${instead}`;
+    return {
+      reason: `it is ${family} in Ollama's own format (architecture ${architecture}), which llama.cpp can't read`,
+      next: otherFile,
+    };
   if (!knownArchitectures.has(architecture))
-    return `its architecture ${architecture} is not known to the embedded engine's llama.cpp: ${instead}`;
+    return {
+      reason: `its architecture ${architecture} is not supported by the embedded engine's llama.cpp`,
+      next: otherFile,
+    };
   if (tensors.vision !== undefined || tensors.audio !== undefined)
-    return `it holds a vision or audio encoder in the same file, which llama.cpp expects in a file of its own: ${instead}`;
+    return {
+      reason: "it contains a vision or audio encoder, which llama.cpp expects in a separate file",
+      next: otherFile,
+    };
 
   const marks: Marks = {
     has: (key) => metadata[key] !== undefined,
@@ -76,10 +107,17 @@ export function unsupportedReason(header: GgufHeader): string | undefined {
   };
   // Extra tensors are refused whatever the architecture; llama.cpp's own files keep these under blk.N.nextn.
   if (ollamaForms[architecture]?.(marks) === true || marks.tensor("multiToken"))
-    return `it is ${architecture} in Ollama's own form, which llama.cpp would refuse or misread: ${instead}`;
+    return {
+      reason: `it is ${architecture} in Ollama's own format, which llama.cpp would reject or misread`,
+      next: otherFile,
+    };
 
-  if (weightCount(header) === 0) return `it holds a vocabulary and no weights: use the model itself`;
+  if (weightCount(header) === 0)
+    return { reason: "it contains a vocabulary and no weights", next: [advice("use the model itself")] };
   if (!marks.has("tokenizer.ggml.model") || header.vocabularySize === undefined || header.vocabularySize === 0)
-    return `it holds no tokenizer: convert it again together with its tokenizer, or ${instead}`;
+    return {
+      reason: "it contains no tokenizer",
+      next: [advice("convert it again together with its tokenizer"), ...otherFile],
+    };
   return undefined;
 }

@@ -3,6 +3,7 @@ import { setMaxListeners } from "node:events";
 import { stat } from "node:fs/promises";
 import { createBoundedMap } from "../async/bounded-map.ts";
 import { Cancelled, LoadFailed, throwIfCancelled } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { crashReasonIn } from "../text/crash-reason.ts";
 import type { GgufAnswer } from "./answer.ts";
 import type { GgufHeader, InspectGguf } from "./inspect.ts";
@@ -26,7 +27,8 @@ export interface GgufInspectorOptions {
 const childHeapMegabytes = 256;
 /** Without these a Node can't start on some systems; with more it may start slower, or differently (`NODE_OPTIONS`). */
 const passedOn = ["SystemRoot", "SYSTEMROOT", "LD_LIBRARY_PATH", "ELECTRON_RUN_AS_NODE"];
-const hint = "Get the file again (pull_model, or another copy), or check the disk it lies on.";
+/** For a file that can't be read. */
+const unreadableSteps = [advice("download or copy the file again"), advice("check the disk that it is on")];
 
 /** One reading that several callers may wait for. */
 interface Reading {
@@ -89,15 +91,15 @@ async function identify(file: string, timeoutMs: number): Promise<string> {
   const found = await bounded(
     stat(file, { bigint: true }),
     timeoutMs,
-    () => new LoadFailed(`the disk of ${file} didn't answer within ${timeoutMs / 1_000} s`, { hint }),
+    () => new LoadFailed(`the disk of ${file} didn't answer within ${timeoutMs / 1_000} s`, { next: unreadableSteps }),
   ).catch((error: unknown) => {
     if (error instanceof LoadFailed) throw error;
     if (error instanceof Error && "code" in error && error.code === "ENOENT")
-      throw new LoadFailed(`${file} doesn't exist`, { hint, cause: error });
-    throw new LoadFailed(`${file} can't be read: ${String(error)}`, { hint, cause: error });
+      throw new LoadFailed(`${file} doesn't exist`, { next: unreadableSteps, cause: error });
+    throw new LoadFailed(`${file} can't be read: ${String(error)}`, { next: unreadableSteps, cause: error });
   });
   if (!found.isFile()) throw new LoadFailed(`${file} is ${found.isDirectory() ? "a folder" : "not a regular file"}`);
-  if (found.size === 0n) throw new LoadFailed(`${file} is empty (0 bytes)`, { hint });
+  if (found.size === 0n) throw new LoadFailed(`${file} is empty (0 bytes)`, { next: unreadableSteps });
   return `${found.size}:${found.mtimeNs}:${file}`;
 }
 
@@ -123,7 +125,7 @@ function readInChild(
       settle();
     };
     const fail = (what: string, cause?: unknown): void =>
-      finish(() => reject(new LoadFailed(`${file} can't be loaded: ${what}`, { hint, cause })));
+      finish(() => reject(new LoadFailed(`${file} can't be loaded: ${what}`, { next: unreadableSteps, cause })));
     const cancel = (): void => finish(() => reject(new Cancelled(`reading ${file} was cancelled`)));
     const timer = setTimeout(
       () => fail(`its header took more than ${timeoutMs / 1_000} s to read, so it is damaged or its disk hangs`),

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { knownArchitectures, ollamaArchitectures } from "../../../src/orchestrator/gguf/architectures.ts";
-import { unsupportedReason } from "../../../src/orchestrator/gguf/compatibility.ts";
+import { incompatibilityOf } from "../../../src/orchestrator/gguf/compatibility.ts";
 import { factsFromHeader } from "../../../src/orchestrator/gguf/facts.ts";
 import { isUsedKey, usedMetadata } from "../../../src/orchestrator/gguf/used-metadata.ts";
 import { dimensionsOf } from "../../../src/orchestrator/memory/dimensions.ts";
@@ -34,7 +34,7 @@ test("every key that anything asks for is kept", () => {
       );
       const tensors = summaryOf([{ name: "token_embd.weight", type: "F32", shape: [2, 2] }]);
       const header = { architecture, metadata, ...tensors, weightsBytes: 1, fileBytes: 1, vocabularySize: 4 };
-      unsupportedReason(header);
+      incompatibilityOf(header);
       factsFromHeader(header);
       dimensionsOf({ metadata, vocabularySize: 4 });
       dimensionsOf({ metadata });

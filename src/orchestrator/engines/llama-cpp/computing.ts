@@ -98,7 +98,10 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const { stored, facts } = loadable;
       if (!facts.capabilities.includes("embedding")) {
         throw new UnsupportedCapability(`${stored.name} makes no embeddings`, {
-          hint: 'Use an embedding model: pull_model {"model": "nomic-embed-text"}.',
+          next: [
+            { step: "listModels", capability: "embedding" },
+            { step: "pullModel", model: "nomic-embed-text", because: "a small embedding model" },
+          ],
         });
       }
       const windowTokens = facts.contextTokens ?? embeddingContextTokens;
@@ -134,12 +137,15 @@ function loadOptions(request: { readonly contextTokens: number; readonly keepAli
 function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown): void {
   if (!capabilities.includes("completion")) {
     throw new UnsupportedCapability(`${name} generates no text`, {
-      hint: 'list_models {"capability": "completion"} shows models that do.',
+      next: { step: "listModels", capability: "completion" },
     });
   }
   if (think !== undefined && think !== false && !capabilities.includes("thinking")) {
     throw new UnsupportedCapability(`${name} does not think`, {
-      hint: "Leave think out, or choose a model that list_models shows with thinking.",
+      next: [
+        { step: "omitArgument", argument: "think" },
+        { step: "listModels", capability: "thinking" },
+      ],
     });
   }
 }

@@ -12,7 +12,8 @@ import {
 } from "../../errors.ts";
 import { crashReasonIn } from "../../text/crash-reason.ts";
 import { nearestNames } from "../../text/nearest.ts";
-import { allocationBytesIn, saysOutOfMemory } from "../out-of-memory.ts";
+import { advice, type NextStep } from "../../next-step.ts";
+import { allocationBytesIn, outOfMemorySteps, saysOutOfMemory } from "../out-of-memory.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";
 import { type ChildEnd, ChildGone } from "./child-session.ts";
@@ -24,12 +25,15 @@ export function toLoadError(model: string, error: unknown): Error {
   if (reason === undefined) return error instanceof Error ? error : new Error(String(error));
   if (isOutOfMemory(error, reason))
     return new OutOfMemory(`${model} could not be loaded: ${reason}`, {
-      hint: memoryHint,
+      next: outOfMemorySteps,
       allocationBytes: allocationBytesIn(reason),
       wasKilled: wasKilled(error),
       cause: error,
     });
-  return new LoadFailed(`${model} could not be loaded: ${reason}`, { hint: loadHint(model, reason), cause: error });
+  return new LoadFailed(`${model} could not be loaded: ${reason}`, {
+    next: stepsAfterLoad(model, reason),
+    cause: error,
+  });
 }
 
 function loadReason(error: unknown): string | undefined {
@@ -62,13 +66,16 @@ function wasKilled(error: unknown): boolean {
   return error instanceof ChildGone && error.end.cause === "SIGKILL" && !error.end.wasStopped;
 }
 
-const memoryHint = "Free memory with manage_model unload_all, or call smart_load with smaller context_tokens.";
+function stepsAfterLoad(model: string, reason: string): readonly NextStep[] {
+  if (/unknown (?:model )?architecture/i.test(reason)) return otherEngineSteps(model);
+  if (/memory|alloc|did not load within|did not start within/i.test(reason)) return outOfMemorySteps;
+  // The likeliest reason left is a damaged file.
+  return [{ step: "pullModelAfresh", model }];
+}
 
-function loadHint(model: string, reason: string): string {
-  if (/unknown (?:model )?architecture/i.test(reason))
-    return `The embedded engine doesn't know this architecture: use ${model} through Ollama, or call pull_model with another model.`;
-  if (/memory|alloc|did not load within|did not start within/i.test(reason)) return memoryHint;
-  return `The file may be damaged: delete it with manage_model and call pull_model {"model": "${model}"} again.`;
+/** For a model that the embedded engine does not support. */
+function otherEngineSteps(model: string): readonly NextStep[] {
+  return [advice(`use ${model} through Ollama`), { step: "pullModelThat", that: "that llama.cpp supports" }];
 }
 
 /** What went wrong while a loaded model answered or embedded. */
@@ -77,12 +84,12 @@ export function toComputeError(model: string, error: unknown): Error {
   if (error instanceof ChildGone) {
     if (error.end.wasStopped) {
       return new GenerationFailed(`${model} was unloaded before it had answered`, {
-        hint: "Call route_and_generate again: it is loaded anew.",
+        next: { step: "retry" },
         cause: error,
       });
     }
     return new EngineUnreachable(`the engine process of ${model} ended ${causeOf(error.end)}, before it had answered`, {
-      hint: "Call route_and_generate again: the model is loaded anew. If it happens again, free memory with manage_model unload_all.",
+      next: [{ step: "retry" }, { step: "unloadModel" }],
       cause: error,
     });
   }
@@ -93,14 +100,11 @@ export function toComputeError(model: string, error: unknown): Error {
     case "prompt_too_long":
       return promptTooLong(model, error);
     case "bad_format":
-      return new InvalidRequest(`the JSON schema in format can't be used: ${error.message}`, {
-        hint: 'Use type, properties, items, enum, const, anyOf and $defs, or format "json".',
-        cause: error,
-      });
+      return unsupportedSchema(error.message, error);
     case "load_failed":
     case "failed":
       return new GenerationFailed(`${model} failed: ${error.message}`, {
-        hint: "Call route_and_generate again, or with another model.",
+        next: [{ step: "retry" }, { step: "chooseModel" }],
         cause: error,
       });
   }
@@ -111,30 +115,42 @@ function promptTooLong(model: string, error: ChildFailure): PromptTooLong {
   return new PromptTooLong(
     `the prompt takes ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`,
     { promptTokens, contextTokens },
-    { hint: "Send less text, or choose a model with a longer window (list_models, verbose).", cause: error },
+    { next: [{ step: "shortenPrompt" }, { step: "chooseModel", that: "with a longer context window" }], cause: error },
   );
+}
+
+export function unsupportedSchema(reason: string, cause: unknown): InvalidRequest {
+  return new InvalidRequest(`the JSON schema is not supported: ${reason}`, {
+    next: [
+      advice("use type, properties, items, enum, const, anyOf and $defs"),
+      { step: "setArgument", argument: "format", to: "json" },
+    ],
+    cause,
+  });
 }
 
 /** `known`: names the engine holds, for the suggestion. */
 export function unknownModel(model: string, known: readonly string[]): UnknownModel {
   const nearest = nearestNames(model, known, 3);
   return new UnknownModel(`the embedded engine has no model ${model}`, {
-    hint:
-      nearest.length > 0
-        ? `Did you mean ${nearest.join(" or ")}? list_models shows all.`
-        : `pull_model {"model": "${model}"} downloads it if it exists; list_models shows what is installed.`,
+    next: [
+      nearest.length > 0 ? { step: "didYouMean", names: nearest } : { step: "pullModel", model },
+      { step: "listModels" },
+    ],
   });
 }
 
-/** `reason` begins with "it", which stands for the model. */
-export function unsupported(model: string, reason: string): LoadFailed {
-  return new LoadFailed(`the embedded engine can't load ${model}: ${reason}`, {
-    hint: `Use ${model} through Ollama, or call pull_model with another model.`,
-  });
+/** `reason` begins with "it" or "its", which stands for the model. */
+export function unsupported(
+  model: string,
+  reason: string,
+  next: readonly NextStep[] = otherEngineSteps(model),
+): LoadFailed {
+  return new LoadFailed(`the embedded engine can't load ${model}: ${reason}`, { next });
 }
 
-export function notInstalled(): EngineNotInstalled {
-  return new EngineNotInstalled("the embedded engine is not installed yet", {
-    hint: "Call smart_load or pull_model: either installs it (a 48 MB download).",
-  });
+export const notInstalledMessage = "the embedded engine is not installed yet";
+
+export function notInstalled(downloadBytes: number): EngineNotInstalled {
+  return new EngineNotInstalled(notInstalledMessage, { next: { step: "installEngine", downloadBytes } });
 }

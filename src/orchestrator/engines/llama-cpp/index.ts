@@ -1,6 +1,6 @@
 import { basename, join } from "node:path";
 import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../errors.ts";
-import { unsupportedReason } from "../../gguf/compatibility.ts";
+import { incompatibilityOf } from "../../gguf/compatibility.ts";
 import { factsFromHeader } from "../../gguf/facts.ts";
 import type { GgufHeader, InspectGguf } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
@@ -12,7 +12,7 @@ import { type ChildSession, openChild } from "./child-session.ts";
 import { type ComputeGate, createComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
-import { notInstalled, unknownModel, unsupported } from "./failures.ts";
+import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
 import { loadRequestFor } from "./load-request.ts";
 import { readParameters } from "./prepare-request.ts";
@@ -75,7 +75,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
 
   async function open(signal: AbortSignal): Promise<ChildSession> {
     const modulePath = await installation.modulePath();
-    if (modulePath === undefined) throw notInstalled();
+    if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
     await reapOnce();
     const { childEntry: entry, nodeExecutable } = options;
     const noteFailure = (error: unknown) => log.warn(`${join(options.runFolder, "children.json")}: ${String(error)}`);
@@ -134,10 +134,10 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     throwIfCancelled(signal, `the call for ${model}`);
     const stored = await find(model);
     if (stored.unsupported !== undefined) throw unsupported(stored.name, stored.unsupported);
-    if (!(await installation.isInstalled())) throw notInstalled();
+    if (!(await installation.isInstalled())) throw notInstalled(installation.downloadBytes);
     const header = await inspect(stored.weightsFile, signal);
-    const reason = unsupportedReason(header);
-    if (reason !== undefined) throw unsupported(stored.name, reason);
+    const incompatibility = incompatibilityOf(header);
+    if (incompatibility !== undefined) throw unsupported(stored.name, incompatibility.reason, incompatibility.next);
     const facts = factsOf(stored, header);
     const isEmbedding = isEmbeddingModel(facts);
     const request = (load: LoadOptions) =>
@@ -166,7 +166,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       const isInstalled = await installation.isInstalled().catch(() => false);
       const latencyMs = steady() - startedAt;
       if (isInstalled) return { isReachable: true, version: engineVersion, latencyMs };
-      return { isReachable: false, latencyMs, message: notInstalled().message };
+      return { isReachable: false, latencyMs, message: notInstalledMessage };
     },
     async list(signal) {
       throwIfCancelled(signal, "listing the embedded engine's models");
@@ -230,7 +230,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
         const file = await store.weights(weightsDigest);
         if (file === undefined || !(await installation.isInstalled())) return undefined;
         try {
-          if (unsupportedReason(await inspect(file, signal)) !== undefined) return undefined;
+          if (incompatibilityOf(await inspect(file, signal)) !== undefined) return undefined;
           return await estimator.simulate(weightsDigest, file, load, signal);
         } catch (error) {
           if (error instanceof EngineNotInstalled || error instanceof LoadFailed) return undefined;

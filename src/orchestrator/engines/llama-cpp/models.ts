@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { Cancelled, LoadFailed, UnloadUnconfirmed } from "../../errors.ts";
 import type { GgufHeader } from "../../gguf/inspect.ts";
 import type { Log } from "../../log.ts";
+import { advice } from "../../next-step.ts";
 import { sameModel } from "../../store/model-name.ts";
 import type { StoredModel } from "../../store/store.ts";
 import type { MemoryEstimate, ResidentModel } from "../../types.ts";
@@ -212,7 +213,7 @@ export function createModels(parts: ModelsParts): Models {
     let hasWaited = false;
     for (;;) {
       if (isClosed)
-        throw new LoadFailed(`${stored.name} can't be loaded: the engine is closing`, { hint: "Start ollm again." });
+        throw new LoadFailed(`${stored.name} can't be loaded: the engine is closing`, { next: { step: "retry" } });
       const entry = entries.get(slot);
       const pending = loads.get(slot);
       if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
@@ -264,9 +265,12 @@ export function createModels(parts: ModelsParts): Models {
         void entry.session.ended.then(() => standing.delete(entry));
         const { name } = entry.stored;
         reject(
-          new UnloadUnconfirmed(`the engine process of ${name} still stands ${limitMs / 1_000} s after it was ended`, {
-            hint: `End process ${entry.session.pid} by hand, or wait: its memory counts as taken until it is gone.`,
-          }),
+          new UnloadUnconfirmed(
+            `the engine process of ${name} still runs ${limitMs / 1_000} s after it was killed; its memory counts as used until it exits`,
+            {
+              next: advice(`wait, or end process ${entry.session.pid} by hand`),
+            },
+          ),
         );
       }, limitMs);
     });

@@ -1,4 +1,5 @@
 import { UnsupportedCapability } from "../../errors.ts";
+import { advice } from "../../next-step.ts";
 import type { StoredModel } from "../../store/store.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
@@ -36,7 +37,7 @@ export function prepareRequest(
 ): GenerateRequest {
   if (request.messages.some((message) => (message.images?.length ?? 0) > 0)) {
     throw new UnsupportedCapability(`${stored.name} can't see images: the embedded engine has no vision`, {
-      hint: "Use a vision model through Ollama, or send no images.",
+      next: [advice("use a vision model through Ollama"), { step: "omitArgument", argument: "images" }],
     });
   }
   return {

@@ -1,7 +1,9 @@
 import * as z from "zod";
-import { GenerationFailed, InvalidRequest } from "../../errors.ts";
+import { GenerationFailed } from "../../errors.ts";
+import { advice } from "../../next-step.ts";
 import type { JsonSchema } from "../../types.ts";
 import type { GenerateDone } from "./child/protocol.ts";
+import { unsupportedSchema } from "./failures.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
 export interface OutputFormat {
@@ -27,7 +29,7 @@ export function createOutputFormat(format: "json" | JsonSchema): OutputFormat {
       throw new GenerationFailed(
         `${model} answered JSON that does not match the schema: ${z.prettifyError(result.error)}`,
         {
-          hint: "Call route_and_generate again, with a larger model or a simpler schema (no bounds or patterns).",
+          next: [{ step: "retry" }, advice("use a larger model or a simpler schema (no bounds or patterns)")],
         },
       );
     },
@@ -40,10 +42,7 @@ function compile(schema: JsonSchema): z.ZodType {
     return z.fromJSONSchema(schema, "definitions" in schema ? { defaultTarget: "draft-7" } : {});
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new InvalidRequest(`the JSON schema in format can't be used: ${reason}`, {
-      hint: 'Use type, properties, items, enum, const, anyOf and $defs, or format "json".',
-      cause: error,
-    });
+    throw unsupportedSchema(reason, error);
   }
 }
 
@@ -55,9 +54,9 @@ function parse(model: string, { text, finishReason }: Pick<GenerateDone, "text" 
     throw new GenerationFailed(
       isCut ? `${model} ran out of tokens before its JSON was complete` : `${model} did not answer with valid JSON`,
       {
-        hint: isCut
-          ? "Raise max_tokens, or ask for less in the schema."
-          : "Call route_and_generate again, or with a larger model.",
+        next: isCut
+          ? [{ step: "raiseArgument", argument: "maxTokens" }, advice("use a schema that requires less text")]
+          : [{ step: "retry" }, advice("use a larger model")],
         cause: error,
       },
     );

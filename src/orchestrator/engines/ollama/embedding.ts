@@ -1,4 +1,5 @@
 import { GenerationFailed, PromptTooLong, UnsupportedCapability } from "../../errors.ts";
+import { advice } from "../../next-step.ts";
 import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 import { holderOf } from "./residency.ts";
@@ -18,7 +19,10 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
         throw new UnsupportedCapability(
           `${model} can't embed: it can do ${facts.capabilities.join(", ") || "nothing"}`,
           {
-            hint: "list_models with capability embedding shows what can; pull_model all-minilm gets a small one.",
+            next: [
+              { step: "listModels", capability: "embedding" },
+              { step: "pullModel", model: "all-minilm", because: "a small embedding model" },
+            ],
           },
         );
       // Without its own context size in the request a loaded model would be loaded again with the server's default.
@@ -59,7 +63,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
     return new PromptTooLong(
       `the longest of ${inputs.length} texts has about ${promptTokens} tokens, and ${model} embeds at most ${contextTokens} at once`,
       { promptTokens, contextTokens, isExact: false },
-      { hint: "Split the text into smaller pieces.", cause },
+      { next: advice("split the text into smaller pieces"), cause },
     );
   }
 }

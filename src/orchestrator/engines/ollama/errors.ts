@@ -1,4 +1,5 @@
-import { allocationBytesIn, saysOutOfMemory } from "../out-of-memory.ts";
+import { advice, type NextStep, type NextSteps } from "../../next-step.ts";
+import { allocationBytesIn, outOfMemorySteps, saysOutOfMemory } from "../out-of-memory.ts";
 import {
   EngineUnreachable,
   LoadFailed,
@@ -18,8 +19,8 @@ export interface Attempt {
   /** In the words of a message: `answering with smollm2:135m`. */
   readonly what: string;
   readonly model?: string;
-  /** The next step when `otherwise` is thrown. */
-  readonly hint?: string;
+  /** The next steps when `otherwise` is thrown. */
+  readonly next?: NextSteps;
   readonly otherwise: new (message: string, options?: OrchestratorErrorOptions) => OrchestratorError;
 }
 
@@ -87,57 +88,78 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
     return new PromptTooLong(
       `the prompt has ${vendor.promptTokens} tokens, and ${model} is loaded with a context of ${vendor.contextTokens}`,
       { promptTokens: vendor.promptTokens, contextTokens: vendor.contextTokens },
-      { hint: "Send less text, or choose a model with a longer window (list_models, verbose).", cause },
+      { next: [{ step: "shortenPrompt" }, { step: "chooseModel", that: "with a longer context window" }], cause },
     );
   if (
     (status === 404 && hasErrorText && attempt.model !== undefined) ||
     /file does not exist|manifest unknown/i.test(text)
   )
     return new UnknownModel(`Ollama at ${label} has no model ${model}`, {
-      hint: `pull_model {"model": "${model}"} downloads it if it exists; list_models shows what is installed.`,
+      next: attempt.model === undefined ? listModels : [{ step: "pullModel", model }, listModels],
       cause,
     });
   if (status === 501 || /does(?:n't| not) support (?!K-shift)/i.test(text))
     return new UnsupportedCapability(`${model} can't do this: ${text}`, {
-      hint: "list_models with verbose shows what each model can do; choose one with that capability.",
+      next: { step: "chooseModel", that: "with that capability" },
       cause,
     });
   if (status === 503 || /server busy/i.test(text))
     return new QueueFull(`Ollama at ${label} is busy: ${text || "too many requests wait"}`, {
-      hint: "Try again in a moment; OLLAMA_MAX_QUEUE of that server sets how many may wait.",
+      next: [{ step: "retry" }, advice("raise OLLAMA_MAX_QUEUE of that server")],
       cause,
     });
   if (isOutOfMemory(text))
     return new OutOfMemory(`Ollama could not run ${model}: ${text}`, {
-      hint: "Unload another model (manage_model unload_all), ask with fewer context_tokens, or choose a smaller model.",
+      next: outOfMemorySteps,
       allocationBytes: allocationBytesIn(text),
       wasKilled: !saysOutOfMemory(text) && saysKilled(text),
       cause,
     });
   if (isLoadFailure(text))
     return new LoadFailed(`Ollama could not run ${model}: ${text}`, {
-      hint: "Pull the model again if its file is damaged, or choose another; Ollama's log has the details.",
+      next: [
+        ...(attempt.model === undefined ? [] : [{ step: "pullModelAfresh", model } as const]),
+        { step: "chooseModel" },
+        seeLog,
+      ],
       cause,
     });
   if (status === 403 && text !== "")
-    return new PrivacyLocked(`Ollama refuses ${model}: ${text}`, { hint: "Choose a local model.", cause });
+    return new PrivacyLocked(`Ollama refuses ${model}: ${text}`, {
+      next: { step: "chooseModel", that: "on this machine" },
+      cause,
+    });
   if (status === 403)
-    return new EngineUnreachable(`Ollama at ${label} refuses requests that name it by this Host`, {
-      hint: "Use its IP address in providers.ollama.host, or start that Ollama with OLLAMA_HOST=0.0.0.0.",
+    return new EngineUnreachable(`Ollama at ${label} refuses requests for this host name; it accepts its IP address`, {
+      next: [
+        { step: "changeSetting", setting: "providers.ollama.host", to: "http://IP-ADDRESS:11434" },
+        advice("start that Ollama with OLLAMA_HOST=0.0.0.0"),
+      ],
       cause,
     });
   if (status >= 300 && !hasErrorText)
     return new EngineUnreachable(
       `${label} did not answer like an Ollama server while ${attempt.what} (HTTP ${status})`,
       {
-        hint: "Check providers.ollama.host: another program or a proxy seems to answer there.",
+        next: otherProgramSteps(label),
         cause,
       },
     );
   return new attempt.otherwise(`Ollama failed while ${attempt.what}: ${text || `HTTP ${status}`}`, {
-    hint: attempt.hint ?? "Try again, or choose another model; Ollama's log has the details.",
+    next: attempt.next ?? [{ step: "retry" }, { step: "chooseModel" }, seeLog],
     cause,
   });
+}
+
+const listModels: NextStep = { step: "listModels" };
+const seeLog = advice("see Ollama's log");
+
+/** For an address at which another program or a proxy seems to answer. */
+function otherProgramSteps(label: string): readonly NextStep[] {
+  return [
+    advice(`check which program answers at ${label}`),
+    { step: "changeSetting", setting: "providers.ollama.host" },
+  ];
 }
 
 /** The system's last resort ends a runner with SIGKILL; Ollama itself says "resource limitations" when one is gone. */
@@ -161,20 +183,23 @@ export class CutOff extends Error {}
 export function errorOfFailure(failure: unknown, attempt: Attempt, label: string): unknown {
   if (failure instanceof OrchestratorError) return failure;
   if (failure instanceof SyntaxError)
-    return new attempt.otherwise(`Ollama at ${label} sent a reply that makes no sense while ${attempt.what}`, {
-      hint: "Check providers.ollama.host: another program or a proxy may answer there.",
+    return new attempt.otherwise(`Ollama at ${label} sent an invalid reply while ${attempt.what}`, {
+      next: otherProgramSteps(label),
       cause: failure,
     });
   const code = isRecord(failure) && typeof failure["code"] === "string" ? failure["code"] : "";
   const isCut = failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code);
   if (isCut)
-    return new EngineUnreachable(`Ollama at ${label} cut the connection while ${attempt.what}`, {
-      hint: "It was probably stopped or restarted: try again.",
-      cause: failure,
-    });
+    return new EngineUnreachable(
+      `Ollama at ${label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
+      {
+        next: { step: "retry" },
+        cause: failure,
+      },
+    );
   if (/^(E[A-Z]+|UND_ERR_.*|CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|HPE_.*)$/.test(code))
     return new EngineUnreachable(`Ollama does not answer at ${label} (${code})`, {
-      hint: "Start it (`ollama serve`), or set providers.ollama.host to where it listens.",
+      next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
       cause: failure,
     });
   return failure;
@@ -183,14 +208,14 @@ export function errorOfFailure(failure: unknown, attempt: Attempt, label: string
 /** More came than `limit` allows (`4.0 MB`). */
 export function errorOfLength(limit: string, attempt: Attempt, label: string): OrchestratorError {
   return new attempt.otherwise(`Ollama at ${label} sent more than ${limit} while ${attempt.what}`, {
-    hint: "Check providers.ollama.host: another program or a proxy may answer there.",
+    next: otherProgramSteps(label),
   });
 }
 
 /** The bound of ours ran out. */
 export function errorOfTimeout(ms: number, attempt: Attempt, label: string): OrchestratorError {
-  return new EngineUnreachable(`Ollama at ${label} was silent for ${ms / 1_000} s while ${attempt.what}`, {
-    hint: "Restart Ollama if it hangs (its health can look green while it is dead-locked), or choose another engine.",
+  return new EngineUnreachable(`Ollama at ${label} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
+    next: [advice("restart Ollama, which can hang although its health check passes"), advice("use another engine")],
   });
 }
 

@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled, UnknownModel } from "../../errors.ts";
 import { checkAdapter } from "../../gguf/adapter.ts";
+import { advice } from "../../next-step.ts";
 import type { InstalledModel } from "../../types.ts";
 import type { EngineLibrary, PulledModel, Report } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
@@ -26,7 +27,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
   const added = async (name: string, before: InstalledModel | undefined, signal: AbortSignal): Promise<PulledModel> => {
     const after = await find(name, signal);
     if (!after)
-      throw new PullFailed(`Ollama says that ${name} arrived, and does not list it`, { hint: "Pull it again." });
+      throw new PullFailed(`Ollama reported ${name} as added but does not list it`, { next: { step: "retry" } });
     return {
       name,
       ...(after.digest === undefined ? {} : { digest: after.digest }),
@@ -101,7 +102,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       await upload(file, bytes, digest, report, signal);
       const exchange = {
         ...lasting(timeouts, `importing ${file} as ${name}`, name, LoadFailed),
-        hint: "Check that the file is a complete GGUF: its size, or its checksum where it came from.",
+        next: advice("check that the file is a complete GGUF file: compare its size or checksum with its source"),
       };
       await transport.exchange(exchange, signal, async ({ ollama }) => {
         // `files` is missing in the package's types.
@@ -126,7 +127,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
           ...lasting(timeouts, `making ${name} from ${base}`, base, PullFailed),
           ...(adapter === undefined
             ? {}
-            : { hint: "Check that the adapter was made for this base; Ollama's log has the details." }),
+            : { next: advice("check that the adapter was made for this base model (Ollama's log has the details)") }),
         };
         await transport.exchange(exchange, signal, async ({ ollama }) => {
           const body = {
@@ -151,8 +152,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
       await transport.exchange(control(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
         ollama.delete({ model }),
       );
-      if (!target)
-        throw new UnknownModel(`Ollama has no model ${model}`, { hint: "list_models shows what is installed." });
+      if (!target) throw new UnknownModel(`Ollama has no model ${model}`, { next: { step: "listModels" } });
       return { freedBytes };
     },
   };
@@ -193,7 +193,7 @@ async function* counted(file: string, totalBytes: number, message: string, repor
 
 function unreadable(file: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(`the file ${file} cannot be read`, {
-    hint: "Give the absolute path of a GGUF file.",
+    next: advice("give the absolute path of a GGUF file"),
     cause,
   });
 }

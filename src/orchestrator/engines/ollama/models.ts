@@ -47,7 +47,7 @@ export function createModels(
       const installed = models.find(({ name }) => sameModel(name, model));
       if (!installed && shown === undefined)
         throw new UnknownModel(`Ollama at ${host.label} has no model ${model}`, {
-          hint: `pull_model {"model": "${model}"} adds it; list_models shows what is installed.`,
+          next: [{ step: "pullModel", model }, { step: "listModels" }],
         });
       return modelFacts(model, shown, installed, installed?.trust ?? trust);
     },

@@ -1,5 +1,6 @@
 import type { ProgressResponse } from "ollama/browser";
 import { PullFailed } from "../../errors.ts";
+import { advice } from "../../next-step.ts";
 import type { Progress } from "../../types.ts";
 import type { Report } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
@@ -20,8 +21,8 @@ function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
   if (!line.digest || !line.total) return totals;
   const layers = new Map(totals.layers);
   if (layers.size >= maxLayers && !layers.has(line.digest))
-    throw new PullFailed(`Ollama says that the model has more than ${maxLayers} layers`, {
-      hint: "Check providers.ollama.host: another program may answer there.",
+    throw new PullFailed(`Ollama reported more than ${maxLayers} layers for the model`, {
+      next: { step: "changeSetting", setting: "providers.ollama.host" },
     });
   layers.set(line.digest, { completed: line.completed ?? 0, total: line.total });
   return { layers };
@@ -51,7 +52,7 @@ export function createPull(context: OllamaContext) {
 
     const exchange = {
       ...lasting(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
-      hint: "Call pull_model again: it goes on with what arrived. Check the name and the connection to the registry.",
+      next: [{ step: "resumePull", model } as const, advice("check the name and the connection to the registry")],
     };
     try {
       await transport.exchange(exchange, either, async ({ ollama }) => {
@@ -66,7 +67,7 @@ export function createPull(context: OllamaContext) {
       if (!stall.signal.aborted || signal.aborted) throw error;
       const { completed, total } = sumOf(totals);
       throw new PullFailed(`the pull of ${model} stalled at ${completed} of ${total} bytes`, {
-        hint: "Call pull_model again: it goes on with what arrived.",
+        next: { step: "resumePull", model },
         cause: error,
       });
     } finally {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { LoadFailed, UnknownModel, UnloadUnconfirmed, UnsupportedCapability } from "../../errors.ts";
+import { advice, type NextStep } from "../../next-step.ts";
 import type { ResidentModel } from "../../types.ts";
 import type { EngineResidency, LoadOptions } from "../engine.ts";
 import { control, lasting, type OllamaContext } from "./context.ts";
@@ -35,8 +36,8 @@ export function createResidency(context: OllamaContext): EngineResidency {
 
     async load(model, options, report, signal) {
       if (isCloudName(model))
-        throw new UnsupportedCapability(`${model} runs in Ollama's cloud and is not loaded here`, {
-          hint: "Generate with it directly, under privacy allow_remote.",
+        throw new UnsupportedCapability(`${model} runs in Ollama's cloud and is not loaded on this machine`, {
+          next: advice("generate with it directly, with remote models allowed"),
         });
       const before = await loaded(signal);
       report({ message: `loading ${model}` });
@@ -56,9 +57,12 @@ export function createResidency(context: OllamaContext): EngineResidency {
       const loadMs = context.now() - startedAt;
       const resident = await holderOf(context, model, await loaded(signal), signal);
       if (!resident)
-        throw new LoadFailed(`Ollama loaded ${model}, and it is gone again`, {
-          hint: "Another program that uses this Ollama probably made it leave (OLLAMA_MAX_LOADED_MODELS); try again.",
-        });
+        throw new LoadFailed(
+          `Ollama loaded ${model} and unloaded it again, probably for another program (OLLAMA_MAX_LOADED_MODELS)`,
+          {
+            next: { step: "retry" },
+          },
+        );
       const wasLoaded = before.some(
         ({ name, contextTokens }) => name === resident.name && contextTokens === resident.contextTokens,
       );
@@ -69,7 +73,8 @@ export function createResidency(context: OllamaContext): EngineResidency {
     async unload(model, signal) {
       const isThere = async (): Promise<boolean> => (await loaded(signal)).some(({ name }) => sameModel(name, model));
       if (isCloudName(model) || !(await isThere())) return;
-      let hint = "It is probably answering another program: try again when that has ended.";
+      let reason = "another program is probably using it";
+      let next: NextStep = { step: "retry" };
       try {
         await transport.exchange(control(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
           ollama.generate({ model, prompt: "", keep_alive: 0, stream: false }),
@@ -77,15 +82,16 @@ export function createResidency(context: OllamaContext): EngineResidency {
       } catch (error) {
         // Deleted while it was loaded: it can't be named any more, and goes when its time is up.
         if (!(error instanceof UnknownModel)) throw error;
-        hint = "Ollama can't name it any more, deleted or damaged: it leaves when its keep-alive ends, or with Ollama.";
-        context.log.warn(`${model} is loaded in Ollama but deleted there: it leaves when its keep-alive ends`);
+        reason = "it was deleted or damaged while it was loaded, so Ollama can't unload it by name";
+        next = advice("wait until its keep-alive ends, or restart Ollama");
+        context.log.warn(`${model} is loaded in Ollama but was deleted there: it is unloaded when its keep-alive ends`);
       }
       const deadline = context.now() + timeouts.unloadMs;
       while (await isThere()) {
         if (context.now() >= deadline)
           throw new UnloadUnconfirmed(
-            `${model} is still in memory ${timeouts.unloadMs / 1_000} s after it was unloaded`,
-            { hint },
+            `${model} is still in memory ${timeouts.unloadMs / 1_000} s after it was unloaded: ${reason}`,
+            { next },
           );
         // Ends early when aborted; the next exchange then rejects with `Cancelled`.
         await delay(pollMs, undefined, { signal }).catch(() => undefined);

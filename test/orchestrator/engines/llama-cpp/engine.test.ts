@@ -146,7 +146,9 @@ describe("an answer", () => {
       await expect(ask(subject, { model: tiny, messages: images })).rejects.toBeInstanceOf(UnsupportedCapability);
       const embedded = engine.embedding?.embed(tiny, ["x"], never);
       await expect(embedded).rejects.toBeInstanceOf(UnsupportedCapability);
-      await expect(embedded).rejects.toMatchObject({ hint: expect.stringContaining("nomic-embed-text") });
+      await expect(embedded).rejects.toMatchObject({
+        next: [expect.anything(), expect.objectContaining({ step: "pullModel", model: "nomic-embed-text" })],
+      });
     },
     testLimitMs,
   );
@@ -162,7 +164,9 @@ describe("an answer", () => {
     async () => {
       const wrong = ask(subject, { model: "practise:tiny" });
       await expect(wrong).rejects.toBeInstanceOf(UnknownModel);
-      await expect(wrong).rejects.toMatchObject({ hint: expect.stringContaining(tiny) });
+      await expect(wrong).rejects.toMatchObject({
+        next: [{ step: "didYouMean", names: expect.arrayContaining([tiny]) }, { step: "listModels" }],
+      });
     },
     testLimitMs,
   );
@@ -302,10 +306,12 @@ describe("before it is installed", () => {
         expect((await bare.engine.describe(tiny, never)).contextTokens).toBe(8_192);
         expect(await bare.engine.health(never)).toMatchObject({
           isReachable: false,
-          message: expect.stringContaining("smart_load"),
+          message: expect.stringContaining("not installed"),
         });
         await expect(ask(bare, { model: tiny })).rejects.toBeInstanceOf(EngineNotInstalled);
-        await expect(ask(bare, { model: tiny })).rejects.toMatchObject({ hint: expect.stringContaining("smart_load") });
+        await expect(ask(bare, { model: tiny })).rejects.toMatchObject({
+          next: [expect.objectContaining({ step: "installEngine" })],
+        });
         const loading = bare.engine.residency?.load(tiny, { contextTokens: 2_048 }, () => {}, never);
         await expect(loading).rejects.toBeInstanceOf(EngineNotInstalled);
       } finally {

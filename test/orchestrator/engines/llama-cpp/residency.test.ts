@@ -124,7 +124,7 @@ describe("a process that dies", () => {
       const dying = ask(subject, { model: endless, maxTokens: 1_900 }, never, () => process.kill(pid, "SIGKILL"));
       await expect(dying).rejects.toBeInstanceOf(EngineUnreachable);
       await expect(dying).rejects.toThrow(/endless:tiny ended \(SIGKILL\)/);
-      await expect(dying).rejects.toMatchObject({ hint: expect.stringContaining("route_and_generate") });
+      await expect(dying).rejects.toMatchObject({ next: [{ step: "retry" }, { step: "unloadModel" }] });
       const next = await ask(subject, { model: endless, maxTokens: 4 });
       expect(next.completionTokens).toBe(4);
       expect(next.phases).toContain("loading");

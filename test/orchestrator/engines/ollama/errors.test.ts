@@ -12,6 +12,7 @@ import {
   UnsupportedCapability,
 } from "../../../../src/orchestrator/errors.ts";
 import { CutOff, errorOfFailure, errorOfReply } from "../../../../src/orchestrator/engines/ollama/errors.ts";
+import { advice } from "../../../../src/orchestrator/next-step.ts";
 import { vendorErrors } from "../../../support/fake-ollama.ts";
 
 const attempt = { what: "answering with smollm2:135m", model: "smollm2:135m", otherwise: GenerationFailed };
@@ -48,7 +49,7 @@ describe("an error answer of Ollama", () => {
     const error = errorOfReply(status, text, attempt, "127.0.0.1:11434");
     expect(error).toBeInstanceOf(expected);
     expect(error.constructor).toBe(expected);
-    expect(error.hint).toBeTruthy();
+    expect(error.next).not.toEqual([]);
     expect(error.cause).toBeInstanceOf(Error);
   });
 
@@ -66,24 +67,25 @@ describe("an error answer of Ollama", () => {
   });
 
   it("names the memory when that is what ran out, and the file otherwise", () => {
-    const hintOf = (text: string): string | undefined => errorOfReply(500, body(text), attempt, "x").hint;
-    expect(hintOf(vendorErrors.outOfMemory)).toContain("Unload another model");
-    expect(hintOf("llama-server process has terminated: error loading model architecture: unknown")).toContain(
-      "Pull the model again",
-    );
+    const nextOf = (text: string) => errorOfReply(500, body(text), attempt, "x").next[0];
+    expect(nextOf(vendorErrors.outOfMemory)).toEqual({ step: "unloadModel" });
+    expect(nextOf("llama-server process has terminated: error loading model architecture: unknown")).toEqual({
+      step: "pullModelAfresh",
+      model: "smollm2:135m",
+    });
   });
 
   it("names the Host problem behind an empty 403", () => {
     const error = errorOfReply(403, "", attempt, "box.lan:11434");
-    expect(error.message).toContain("Host");
-    expect(error.hint).toContain("IP address");
+    expect(error.message).toContain("host name");
+    expect(error.next[0]).toMatchObject({ step: "changeSetting", setting: "providers.ollama.host" });
   });
 
-  it("takes the hint of the attempt for what nothing is known about", () => {
-    const pull = { ...attempt, otherwise: PullFailed, hint: "Call pull_model again." };
+  it("has the next steps of the attempt where no rule applies", () => {
+    const pull = { ...attempt, otherwise: PullFailed, next: { step: "retry" } as const };
     const error = errorOfReply(200, body("max retries exceeded: EOF"), pull, "x");
     expect(error).toBeInstanceOf(PullFailed);
-    expect(error.hint).toBe("Call pull_model again.");
+    expect(error.next).toEqual([{ step: "retry" }]);
   });
 });
 
@@ -96,7 +98,7 @@ describe("a failed connection to Ollama", () => {
       const error = errorOfFailure(failure(code), attempt, "127.0.0.1:11434");
       expect(error).toBeInstanceOf(EngineUnreachable);
       expect((error as EngineUnreachable).message).toContain(`127.0.0.1:11434 (${code})`);
-      expect((error as EngineUnreachable).hint).toContain("ollama serve");
+      expect((error as EngineUnreachable).next[0]).toEqual(advice("start it (`ollama serve`)"));
     },
   );
 
@@ -107,7 +109,7 @@ describe("a failed connection to Ollama", () => {
   ])("%s is EngineUnreachable and says that it was cut", (_, cut) => {
     const error = errorOfFailure(cut, attempt, "127.0.0.1:11434");
     expect(error).toBeInstanceOf(EngineUnreachable);
-    expect((error as EngineUnreachable).message).toContain("cut the connection while answering with smollm2:135m");
+    expect((error as EngineUnreachable).message).toContain("closed the connection while answering with smollm2:135m");
   });
 
   it("a defect of ours passes as it is", () => {

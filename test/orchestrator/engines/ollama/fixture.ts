@@ -6,6 +6,7 @@ import {
 } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/context.ts";
 import type { GenerationRequest, GenerationSink } from "../../../../src/orchestrator/engines/generation.ts";
+import type { NextStep } from "../../../../src/orchestrator/next-step.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
 
 export const never = new AbortController().signal;
@@ -57,7 +58,9 @@ export function createRecorder(): GenerationSink & {
 }
 
 /** The reason of a promise that must reject. */
-export async function rejection(promise: Promise<unknown>): Promise<Error & { hint?: string; cause?: unknown }> {
+export async function rejection(
+  promise: Promise<unknown>,
+): Promise<Error & { next?: readonly NextStep[]; cause?: unknown }> {
   try {
     await promise;
   } catch (error) {

@@ -7,6 +7,7 @@ import {
   QueueFull,
   UnsupportedCapability,
 } from "../../../../src/orchestrator/errors.ts";
+import { advice } from "../../../../src/orchestrator/next-step.ts";
 import { sampleModels, startFakeOllama, vendorErrors, type Misbehaviour } from "../../../support/fake-ollama.ts";
 import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";
 
@@ -86,11 +87,11 @@ describe("a generation with Ollama", () => {
   });
 
   it.each<[string, Misbehaviour, typeof EngineUnreachable, string]>([
-    ["a reset before the answer", { kind: "drop" }, EngineUnreachable, "cut the connection"],
-    ["a cut in mid-stream", { kind: "cut", afterLines: 3 }, EngineUnreachable, "cut the connection"],
-    ["a line that isn't JSON", { kind: "garbage", afterLines: 2 }, GenerationFailed, "makes no sense"],
-    ["a stall", { kind: "hang", afterLines: 0 }, EngineUnreachable, "silent for 0.5 s"],
-    ["a stall in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "silent for 0.5 s"],
+    ["a reset before the answer", { kind: "drop" }, EngineUnreachable, "closed the connection"],
+    ["a cut in mid-stream", { kind: "cut", afterLines: 3 }, EngineUnreachable, "closed the connection"],
+    ["a line that isn't JSON", { kind: "garbage", afterLines: 2 }, GenerationFailed, "invalid reply"],
+    ["a stall", { kind: "hang", afterLines: 0 }, EngineUnreachable, "sent nothing for 0.5 s"],
+    ["a stall in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "sent nothing for 0.5 s"],
     [
       "an error line in a 200 stream",
       { kind: "error_line", error: vendorErrors.runnerStopped },
@@ -106,7 +107,7 @@ describe("a generation with Ollama", () => {
     const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
     expect(error).toBeInstanceOf(expected);
     expect(error.message).toContain(words);
-    expect(error.hint).toBeTruthy();
+    expect(error.next).not.toEqual([]);
     expect((await engine.generate(chatRequest(), createRecorder(), never)).text).not.toBe("");
   });
 
@@ -136,7 +137,7 @@ describe("a generation with Ollama", () => {
     const { engine } = await startPair({ models: [{ name: "huge:70b", loadError: vendorErrors.outOfMemory }] });
     const error = await rejection(engine.generate(chatRequest({ model: "huge:70b" }), createRecorder(), never));
     expect(error).toBeInstanceOf(LoadFailed);
-    expect(error.hint).toContain("smaller model");
+    expect(error.next).toContainEqual({ step: "unloadModel" });
   });
 
   it("a prompt that is too long reaches nobody", async () => {
@@ -156,7 +157,7 @@ describe("a generation with Ollama", () => {
     const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
     expect(error).toBeInstanceOf(EngineUnreachable);
     expect(error.message).toContain("ECONNREFUSED");
-    expect(error.hint).toContain("ollama serve");
+    expect(error.next?.[0]).toEqual(advice("start it (`ollama serve`)"));
   });
 
   it("prints nothing on stdout, whatever goes wrong", async () => {

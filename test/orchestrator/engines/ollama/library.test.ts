@@ -81,7 +81,7 @@ describe("a pull through Ollama", () => {
     const error = await rejection(library.pull("qwen3:0.6b", () => {}, never));
     expect(error).toBeInstanceOf(PullFailed);
     expect(error.message).toContain("no such host");
-    expect(error.hint).toContain("pull_model again");
+    expect(error.next?.[0]).toEqual({ step: "resumePull", model: "qwen3:0.6b" });
   });
 
   it("a stalled one is PullFailed with how far it came", async () => {
@@ -90,7 +90,7 @@ describe("a pull through Ollama", () => {
     const error = await rejection(library.pull("qwen3:0.6b", () => {}, never));
     expect(error).toBeInstanceOf(PullFailed);
     expect(error.message).toBe("the pull of qwen3:0.6b stalled at 200000 of 1000000 bytes");
-    expect(error.hint).toContain("pull_model again");
+    expect(error.next?.[0]).toEqual({ step: "resumePull", model: "qwen3:0.6b" });
   });
 
   it("a cut one is EngineUnreachable", async () => {

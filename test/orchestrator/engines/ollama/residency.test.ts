@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { LoadFailed, OrchestratorError, UnsupportedCapability } from "../../../../src/orchestrator/errors.ts";
+import { advice } from "../../../../src/orchestrator/next-step.ts";
 import type { EngineResidency } from "../../../../src/orchestrator/engines/engine.ts";
 import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import { startFakeOllama, vendorErrors, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
@@ -73,7 +74,7 @@ describe("loading into Ollama", () => {
       residency.load("smollm2:135m", { contextTokens: 512, keepAliveSeconds: 1e-9 }, () => {}, never),
     );
     expect(error).toBeInstanceOf(LoadFailed);
-    expect(error.message).toContain("gone again");
+    expect(error.message).toContain("unloaded it again");
   });
 
   it("out of memory is LoadFailed", async () => {
@@ -129,8 +130,8 @@ describe("unloading from Ollama", () => {
       fake.models.clear();
       const error = await rejection(engine.residency?.unload("smollm2:135m", never) ?? Promise.resolve());
       expect(error.message).toContain("still in memory");
-      expect(error).toMatchObject({ hint: expect.stringContaining("leaves when its keep-alive ends") });
-      expect(warnings).toEqual([expect.stringContaining("leaves when its keep-alive ends")]);
+      expect(error).toMatchObject({ next: [advice("wait until its keep-alive ends, or restart Ollama")] });
+      expect(warnings).toEqual([expect.stringContaining("unloaded when its keep-alive ends")]);
     } finally {
       await engine.close();
       await fake.close();

@@ -1,7 +1,11 @@
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { PullFailed } from "../../../errors.ts";
+import { advice } from "../../../next-step.ts";
 import { formatBytes } from "../../../text/format-bytes.ts";
+
+/** For a full disk. */
+export const freeSpace = advice("free some disk space, or set OLLM_HOME to a folder on another disk");
 
 /** For small files' rounding up to blocks, and for whatever else writes meanwhile. */
 const reserveBytes = 50_000_000;
@@ -12,7 +16,7 @@ export async function requireFreeSpace(folder: string, bytes: number): Promise<v
   if (freeBytes >= bytes + reserveBytes) return;
   throw new PullFailed(
     `The embedded engine needs ${formatBytes(bytes + reserveBytes)} on the disk of ${folder}; ${formatBytes(freeBytes)} are free`,
-    { hint: "Free some space, or set OLLM_HOME to a folder on another disk." },
+    { next: freeSpace },
   );
 }
 

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { Cancelled, OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
+import { advice } from "../../../next-step.ts";
 import { parseJson } from "../../../text/parse-json.ts";
 import type { LockedPackage } from "./lock.ts";
 import type { RegistrySettings } from "./registry.ts";
@@ -16,6 +17,9 @@ export interface Patience {
   readonly firstWaitMs: number;
   readonly longestWaitMs: number;
 }
+
+/** For failures of the network. */
+export const checkNetwork = advice("check the network, the proxy and npm's setting registry, then try again");
 
 /** A failure that the next attempt may not see. */
 class Transient extends Error {}
@@ -48,7 +52,7 @@ export async function downloadPackage(entry: LockedPackage, file: string, option
     if (!(error instanceof Transient)) throw error;
     throw new PullFailed(
       `${label(entry)} could not be downloaded from ${hostOf(entry, options)} in ${patience.retries + 1} attempts: ${error.message}`,
-      { hint: "Check the network, the proxy and npm's setting registry, then call again.", cause: error },
+      { next: checkNetwork, cause: error },
     );
   }
 }
@@ -124,17 +128,19 @@ async function get(
     const location = redirectStatuses.has(response.status) ? response.headers.get("location") : null;
     if (location === null) return response;
     if (!URL.canParse(location, next))
-      throw new PullFailed(`${hostOf(entry, options)} redirects ${label(entry)} to what is no address`, {
-        hint: registryHint,
+      throw new PullFailed(`${hostOf(entry, options)} redirects ${label(entry)} to an invalid address`, {
+        next: useOwnHostRegistry,
       });
     next = new URL(location, next).href;
   }
   throw new PullFailed(`${hostOf(entry, options)} redirects ${label(entry)} more than ${maxRedirects} times`, {
-    hint: registryHint,
+    next: useOwnHostRegistry,
   });
 }
 
-const registryHint = "Point npm's setting registry at a registry that serves the packages from its own host.";
+const useOwnHostRegistry = advice(
+  "point npm's setting registry at a registry that serves the packages from its own host",
+);
 
 /** Throws `PullFailed` for another host than the registry's, and for plain HTTP where the registry has TLS. */
 function checkHost(entry: LockedPackage, address: string, options: DownloadOptions): void {
@@ -144,7 +150,7 @@ function checkHost(entry: LockedPackage, address: string, options: DownloadOptio
   if (asked.host === registry.host && isSecureEnough) return;
   throw new PullFailed(
     `${registry.host} sends elsewhere, to ${asked.origin}, for ${label(entry)}; only the registry's own host is asked`,
-    { hint: registryHint },
+    { next: useOwnHostRegistry },
   );
 }
 
@@ -162,7 +168,7 @@ async function ask(
     const reason = reasonOf(error);
     if (/self.signed|certificate|issuer|altname|first certificate/i.test(reason)) {
       throw new PullFailed(`The certificate of ${new URL(address).host} is not trusted: ${reason}`, {
-        hint: "Name your organisation's certificates (PEM) in NODE_EXTRA_CA_CERTS, or in npm's setting cafile.",
+        next: advice("name your organisation's certificates (PEM) in NODE_EXTRA_CA_CERTS or in npm's setting cafile"),
         cause: error,
       });
     }
@@ -198,11 +204,12 @@ function refusal(entry: LockedPackage, response: RegistryResponse, options: Down
   const { status } = response;
   if (status === 408 || status === 425 || status === 429 || status >= 500)
     return new Transient(`HTTP status ${status}`);
-  const hint =
+  const next = advice(
     status === 401 || status === 403 || status === 407
-      ? "Check the credentials for this registry in npm's configuration (npm config list)."
-      : "Check npm's setting registry: it must serve this package.";
-  return new PullFailed(`${hostOf(entry, options)} answered ${status} for ${label(entry)}`, { hint });
+      ? "check the credentials for this registry in npm's configuration (npm config list)"
+      : "point npm's setting registry at a registry that serves this package",
+  );
+  return new PullFailed(`${hostOf(entry, options)} answered ${status} for ${label(entry)}`, { next });
 }
 
 async function receive(
@@ -232,7 +239,7 @@ async function receive(
   if (bytes > entry.bytes || `sha512-${hash.digest("base64")}` !== entry.integrity) {
     throw new PullFailed(
       `${label(entry)} from ${hostOf(entry, options)} is not what ollm-mcp was released with (sha512 differs); nothing was installed`,
-      { hint: "A proxy or a mirror changes packages: point npm's setting registry at another one." },
+      { next: advice("point npm's setting registry at another registry: a proxy or a mirror changes packages") },
     );
   }
 }

@@ -3,12 +3,13 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../errors.ts";
 import type { Log } from "../../../log.ts";
+import { advice } from "../../../next-step.ts";
 import { formatBytes } from "../../../text/format-bytes.ts";
 import type { Progress } from "../../../types.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
 import { clearAbandonedClaim, lookAtClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
-import { requireFreeSpace } from "./disk.ts";
-import type { Patience } from "./download.ts";
+import { freeSpace, requireFreeSpace } from "./disk.ts";
+import { checkNetwork, type Patience } from "./download.ts";
 import { findEntry, findInstalled, markInstalled } from "./installed.ts";
 import { installPackages } from "./install-packages.ts";
 import { readEngineLock, readEngineSize, type EngineSize } from "./lock.ts";
@@ -113,7 +114,7 @@ async function installUnlessThere(
     throwIfCancelled(callerSignal, "Installing the embedded engine");
     if (limit.aborted) {
       throw new PullFailed(`The embedded engine was not installed within ${installLimitMs / 60_000} minutes`, {
-        hint: "Check the network and npm's setting registry, then call again.",
+        next: checkNetwork,
         cause: error,
       });
     }
@@ -208,18 +209,18 @@ function asOurs(error: unknown, enginesFolder: string): OrchestratorError {
   const { code = "unknown", message } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT") {
     return new PullFailed(`The disk of ${enginesFolder} became full; nothing was installed`, {
-      hint: "Free some space, or set OLLM_HOME to a folder on another disk.",
+      next: freeSpace,
       cause: error,
     });
   }
   if (["EACCES", "EPERM", "EROFS"].includes(code)) {
     return new PullFailed(`${enginesFolder} cannot be written (${code}); nothing was installed`, {
-      hint: "Make it writable for this user, or set OLLM_HOME to another folder.",
+      next: advice("make it writable for this user, or set OLLM_HOME to another folder"),
       cause: error,
     });
   }
   return new PullFailed(`The embedded engine could not be installed: ${message}`, {
-    hint: "Call again: what was cut is repaired.",
+    next: { step: "retry" },
     cause: error,
   });
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { LoadFailed } from "../../../errors.ts";
 import { parseJson } from "../../../text/parse-json.ts";
+import { reportLock } from "./lock.ts";
 
 const markerFile = "complete.json";
 const modulePath = ["node_modules", "node-llama-cpp"] as const;
@@ -37,7 +38,7 @@ export async function findEntry(folder: string): Promise<string> {
   const path = manifest.success ? [...modulePath, ...manifest.data.main.split("/").filter((part) => part !== ".")] : [];
   if (path.length === 0 || (await sizeOf(join(folder, ...path))) === undefined) {
     throw new LoadFailed("The embedded engine's package holds no module to import", {
-      hint: "Please report this: the package in the lock is not what it should be.",
+      next: reportLock,
     });
   }
   return path.join("/");
@@ -51,7 +52,7 @@ export async function markInstalled(folder: string, entry: string, binaryPackage
   const binaries = await filesBelow(folder, `${binaryPackagePath}/bins`);
   if (!binaries.some((file) => file.endsWith(".node"))) {
     throw new LoadFailed(`${binaryPackagePath} holds no native binary`, {
-      hint: "Please report this: the package in the lock is not what it should be.",
+      next: reportLock,
     });
   }
   const files: Record<string, number> = {};

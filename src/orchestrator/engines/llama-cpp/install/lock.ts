@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { OrchestratorError } from "../../../errors.ts";
+import { advice } from "../../../next-step.ts";
 import { engineVersion } from "./platform.ts";
 
 /** One package of the engine, exactly as locked. */
@@ -45,6 +46,9 @@ const lockSchema = z.object({
 const name = String.raw`(?:@[a-z0-9][\w.~-]*/)?[a-z0-9][\w.~-]*`;
 const pathPattern = new RegExp(String.raw`^(?:node_modules/${name}/)*node_modules/(${name})$`, "i");
 const integrityPattern = /^sha512-[A-Za-z0-9+/]{86}==$/;
+
+/** For a package that is not what the lock promises. */
+export const reportLock = advice("report this as a bug in ollm-mcp, whose lock names this package");
 
 /** Sizes of one platform's lock. Synchronous: asked once, before anything runs. Throws `OrchestratorError`. */
 export function readEngineSize(folder: string): EngineSize {
@@ -99,7 +103,7 @@ function required<Value>(value: Value | undefined, path: string): Value {
 function broken(file: string, cause: unknown): OrchestratorError {
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new OrchestratorError(`The embedded engine's lock ${file} cannot be used: ${reason}`, {
-    hint: "Reinstall ollm-mcp: this file is part of the package.",
+    next: advice("reinstall ollm-mcp: this file is part of the package"),
     cause,
   });
 }

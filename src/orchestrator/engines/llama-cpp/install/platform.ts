@@ -1,4 +1,5 @@
 import { EngineNotInstalled } from "../../../errors.ts";
+import { advice } from "../../../next-step.ts";
 
 /** The one version whose binaries exist for every supported platform; changing it means new locks (`scripts/engine-locks.ts`). */
 export const engineVersion = "3.21.1";
@@ -28,7 +29,8 @@ export const binaryPackages: Readonly<Record<string, string>> = {
 /** The binaries are linked against Debian 12's and Ubuntu 22.04's C library. */
 const oldestGlibc = "2.34";
 
-const hint = "Use Ollama on this machine instead: it is found by itself at 127.0.0.1:11434, or at OLLM_HOST.";
+/** For a machine on which the embedded engine does not run. */
+export const useOllama = advice("use Ollama instead: it is detected at 127.0.0.1:11434, or at OLLM_HOST");
 
 /** This process's facts. Costs some milliseconds on Linux (a diagnostic report), so ask once. */
 export function currentPlatform(): PlatformFacts {
@@ -70,19 +72,19 @@ export function requireSupported(facts: PlatformFacts): string {
     const known = Object.keys(binaryPackages).join(", ");
     throw new EngineNotInstalled(
       `The embedded engine has no binaries for ${facts.platform}-${facts.arch} (there are some for ${known})`,
-      { hint },
+      { next: useOllama },
     );
   }
   if (facts.libc?.kind === "musl") {
     throw new EngineNotInstalled(
       `The embedded engine needs glibc ${oldestGlibc} or newer; this system has musl (Alpine and the like)`,
-      { hint },
+      { next: useOllama },
     );
   }
   if (facts.libc?.version !== undefined && isOlder(facts.libc.version, oldestGlibc)) {
     throw new EngineNotInstalled(
       `The embedded engine needs glibc ${oldestGlibc} or newer; this system has ${facts.libc.version}`,
-      { hint },
+      { next: useOllama },
     );
   }
   return name;

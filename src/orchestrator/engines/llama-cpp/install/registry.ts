@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { isAbsolute, join, posix, resolve, win32 } from "node:path";
 import { InvalidConfig } from "../../../errors.ts";
 import type { Log } from "../../../log.ts";
+import { advice } from "../../../next-step.ts";
 import { npmVariables, parseNpmrc, type Environment, type NpmrcValues } from "./npmrc.ts";
 import type { PlatformFacts } from "./platform.ts";
 
@@ -144,7 +145,9 @@ function proxyAddress(text: string): string {
 /** The value stays out of the message: it may hold a password. */
 function address(text: string, what: string): string {
   if (!URL.canParse(text) || !/^https?:/i.test(text)) {
-    throw new InvalidConfig(`${what} is not an http or https address`, { hint: "Look at it with: npm config list" });
+    throw new InvalidConfig(`${what} is not an http or https address`, {
+      next: advice("correct npm's configuration (npm config list shows it)"),
+    });
   }
   return text;
 }

@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { pathToFileURL } from "node:url";
 import { Cancelled, LoadFailed } from "../../../errors.ts";
 import type { Environment } from "./npmrc.ts";
+import { useOllama } from "./platform.ts";
 
 /** Cold disks and virus scanners make the first start slow; it takes half a second otherwise. */
 const trialLimitMs = 60_000;
@@ -68,7 +69,7 @@ export async function runTrial(options: TrialOptions): Promise<void> {
       ? `its process died of ${killedBy}`
       : (lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`));
   throw new LoadFailed(`The embedded engine was downloaded but does not run on this machine: ${reason}`, {
-    hint: "Use Ollama on this machine instead: it is found by itself at 127.0.0.1:11434, or at OLLM_HOST.",
+    next: useOllama,
     cause: failure ?? output,
   });
 }

@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { PullFailed } from "../../../errors.ts";
-import type { LockedPackage } from "./lock.ts";
+import { reportLock, type LockedPackage } from "./lock.ts";
 
 /** Sources for building llama.cpp (35 MB of 76), type declarations and source maps: never read at run time. */
 function isNeeded(packageName: string, path: string): boolean {
@@ -39,7 +39,7 @@ export async function unpackPackage(entry: LockedPackage, file: string, folder: 
   });
   if (refused !== undefined) {
     throw new PullFailed(`${entry.name} ${entry.version} holds an entry that may not be unpacked: ${refused}`, {
-      hint: "Please report this: the package in the lock is not what it should be.",
+      next: reportLock,
     });
   }
   return bytes;

@@ -104,7 +104,7 @@ describe("a registry that misbehaves", () => {
     await expect(install({ patience: impatient })).rejects.toMatchObject({
       name: "PullFailed",
       message: expect.stringMatching(message),
-      hint: expect.any(String),
+      next: [expect.objectContaining({ step: "advice" })],
     });
     expect(registry.asked.filter((name) => name === "ms")).toHaveLength(attempts);
     expect(await leftovers()).toEqual([]);

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readEngineLock, readEngineSize } from "../../../../../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import {
+  useOllama,
   binaryPackages,
   currentPlatform,
   engineFolderName,
@@ -41,7 +42,7 @@ describe("which systems are supported", () => {
       expect.objectContaining({
         name: "EngineNotInstalled",
         message: expect.stringMatching(message),
-        hint: expect.stringContaining("Ollama"),
+        next: [useOllama],
       }),
     );
   });

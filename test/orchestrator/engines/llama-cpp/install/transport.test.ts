@@ -96,7 +96,7 @@ describe("certificates", () => {
     await expect(install()).rejects.toMatchObject({
       name: "PullFailed",
       message: `The certificate of ${new URL(registry.address).host} is not trusted: DEPTH_ZERO_SELF_SIGNED_CERT: self-signed certificate`,
-      hint: expect.stringContaining("NODE_EXTRA_CA_CERTS"),
+      next: [{ step: "advice", text: expect.stringContaining("NODE_EXTRA_CA_CERTS") }],
     });
     expect([registry.asked, await leftovers()]).toEqual([[], []]);
   });
@@ -160,7 +160,7 @@ describe("a registry that sends elsewhere", () => {
     await expect(install({ environment })).rejects.toMatchObject({
       name: "PullFailed",
       message: expect.stringContaining(`sends elsewhere, to ${origin}`),
-      hint: expect.stringContaining("npm's setting registry"),
+      next: [{ step: "advice", text: expect.stringContaining("npm's setting registry") }],
     });
     expect([other.registry.authorizations, await leftovers()]).toEqual([[], []]);
   });

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { useOllama } from "../../../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { runTrial } from "../../../../../src/orchestrator/engines/llama-cpp/install/trial.ts";
 
 let folder = "";
@@ -54,7 +55,7 @@ test.each<[string, string, Parameters<typeof trial>[1], string]>([
   await expect(trial(source, options)).rejects.toMatchObject({
     name: "LoadFailed",
     message: `The embedded engine was downloaded but does not run on this machine: ${reason}`,
-    hint: expect.stringContaining("Ollama"),
+    next: [useOllama],
   });
 });
 
