@@ -20,7 +20,7 @@ let folder = "";
 let ollama: FakeOllama;
 let environment: Record<string, string>;
 let bundle = "";
-/** Where a host unpacks the bundle. */
+/** Where a client unpacks the bundle. */
 let place = "";
 
 beforeAll(async () => {
@@ -54,8 +54,8 @@ async function readManifest() {
   return vAny.McpbManifestSchema.parse(JSON.parse(await readFile(path.join(place, "manifest.json"), "utf8")));
 }
 
-/** The command that a host makes of the manifest and of what its user chose. */
-async function hostLaunch(userConfig: Record<string, string | string[]>): Promise<{ args: string[]; env: object }> {
+/** The command that a client makes of the manifest and of what its user chose. */
+async function clientLaunch(userConfig: Record<string, string | string[]>): Promise<{ args: string[]; env: object }> {
   const config = await getMcpConfigForManifest({
     manifest: await readManifest(),
     extensionPath: place,
@@ -76,7 +76,7 @@ fs.accessSync = () => { throw new Error("not here"); }; syncBuiltinESMExports();
 const before = (code: string) => ["--import", `data:text/javascript,${encodeURIComponent(code)}`];
 
 async function connect(nodeFlags: readonly string[], userConfig: Record<string, string | string[]> = {}) {
-  const { args, env } = await hostLaunch(userConfig);
+  const { args, env } = await clientLaunch(userConfig);
   const transport = new StdioClientTransport({
     command: process.execPath,
     args: [...nodeFlags, ...args],
@@ -146,7 +146,7 @@ describe("the desktop bundle", () => {
   }, 60_000);
 
   it("says what is missing where Node is too old, and ends with 1", async () => {
-    const { args } = await hostLaunch({});
+    const { args } = await clientLaunch({});
     const flags = before(pretendOld + pretendNoNode);
     const outcome = await run(process.execPath, [...flags, ...args], { env: environment }).catch(
       (error: unknown) => error,

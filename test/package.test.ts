@@ -87,7 +87,7 @@ test("it is installed without any other package", async () => {
     await readFile(path.join(modules, "ollm-mcp", "package.json"), "utf8"),
   ) as { dependencies?: unknown; scripts: Record<string, string> };
   expect(dependencies).toBeUndefined();
-  // Hosts run `npx -y`: nothing may run at installation.
+  // Clients run `npx -y`: nothing may run at installation.
   expect(Object.keys(scripts).filter((name) => /^(pre|post)?install$/.test(name))).toEqual([]);
 });
 

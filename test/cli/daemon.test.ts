@@ -58,7 +58,7 @@ describe("ollm daemon", () => {
     expect((await run(daemonStatus)).out).toBe(`no daemon runs for ${place.home}\n`);
   });
 
-  it("restarts under a host that stays connected", async () => {
+  it("restarts under a client that stays connected", async () => {
     const client = await connectStdio("legacy", place.environment, []);
     await client.callTool("system_status", {});
     const { pid } = place.claim();
@@ -108,7 +108,7 @@ describe("ollm daemon logs", () => {
     const daemon =
       "2026-11-21T11:00:01.000Z ollm warn: first\n    at stack\n2026-11-21T11:00:03.000Z ollm warn: third\n";
     await writeFile(path.join(place.home, "logs", "daemon.log"), daemon);
-    await writeFile(path.join(place.home, "logs", "calls.log"), "2026-11-21T11:00:02.000Z host tool - 3ms ok\n");
+    await writeFile(path.join(place.home, "logs", "calls.log"), "2026-11-21T11:00:02.000Z client tool - 3ms ok\n");
     expect((await run(daemonLogs)).out.split("\n").map((line) => line.slice(-6).trim())).toEqual([
       "first",
       "stack",

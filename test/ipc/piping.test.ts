@@ -13,7 +13,7 @@ describe("who closes with calls under way", () => {
     expect(isScript(events)).toBe(true);
   });
 
-  it.each(["ra", "rar", "rarr", "rararrra"])("is a host when it did, whatever it asked later: %s", (events) => {
+  it.each(["ra", "rar", "rarr", "rararrra"])("is a client when it did, whatever it asked later: %s", (events) => {
     expect(isScript(events)).toBe(false);
   });
 });

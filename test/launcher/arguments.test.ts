@@ -8,7 +8,7 @@ describe("serverArguments", () => {
     expect(serverArguments(["--folders", "/a b", "/c"], all).arguments).toEqual(["--root", "/a b", "--root", "/c"]);
   });
 
-  it("takes a host's untouched placeholder, or nothing, for no folder", () => {
+  it("takes a client's untouched placeholder, or nothing, for no folder", () => {
     expect(serverArguments(["--folders", "${user_config.folders}"], all).arguments).toEqual([]);
     expect(serverArguments(["--folders", ""], all).arguments).toEqual([]);
     expect(serverArguments(["--folders"], all).arguments).toEqual([]);

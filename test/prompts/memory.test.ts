@@ -62,7 +62,7 @@ describe("the prompt memory", () => {
     expect(questions).toEqual(Array(3).fill("Forget all 2 entries?"));
   });
 
-  it("has the assistant ask and call forget where the client can't ask, whatever arguments a host makes up", async () => {
+  it("has the assistant ask and call forget where the client can't ask, whatever arguments a client makes up", async () => {
     const { prompt, keys, call } = await connect();
     await call("remember", { key: "a", value: "1" });
     expect(await prompt({ action: "clear", confirm: "true" })).toMatch(/call the tool forget with all true/);

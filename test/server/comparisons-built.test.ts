@@ -15,10 +15,10 @@ const prompt = "Write a TypeScript function that adds two numbers.";
 const similar = "Write a TypeScript function that sorts a list.";
 
 let home: DaemonHome;
-const hosts: StdioClient[] = [];
+const clients: StdioClient[] = [];
 
 afterEach(async () => {
-  await Promise.all(hosts.splice(0).map((each) => each.close().catch(() => undefined)));
+  await Promise.all(clients.splice(0).map((each) => each.close().catch(() => undefined)));
   await home.close();
 });
 
@@ -26,9 +26,9 @@ async function start(engine: FakeOllamaOptions = {}, environment: Record<string,
   home = await makeDaemonHome(environment, { models, ...engine });
 }
 
-async function host(kind: ClientKind = "modern"): Promise<StdioClient> {
+async function connect(kind: ClientKind = "modern"): Promise<StdioClient> {
   const connected = await connectStdio(kind, home.environment, []);
-  hosts.push(connected);
+  clients.push(connected);
   return connected;
 }
 
@@ -55,7 +55,7 @@ const asked = () => home.ollama.requests.filter(({ path }) => path === "/api/cha
 describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s client", (kind) => {
   it("shows who failed beside the others, whole as a resource; the pick is what routing takes until it is undone", async () => {
     await start();
-    const client = await host(kind);
+    const client = await connect(kind);
     const compared = await data<Compared>(
       client.callTool("compare", { prompt, models: models.map(({ name }) => name) }),
     );
@@ -92,7 +92,7 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
   it("that outlasts the client's patience is a job, which has the comparison", async () => {
     await start({ tokensPerSecond: 6 }, { OLLM_JOBS_PATIENCE: "1" });
     home.ollama.models.set("qwen2.5:7b", { name: "qwen2.5:7b", reply: "The sky is blue and the sea is green." });
-    const client = await host(kind);
+    const client = await connect(kind);
     const { job, ...early } = await data<Compared>(
       client.callTool("compare", { prompt, models: ["llama3.2:3b", "qwen2.5:7b"] }),
     );
@@ -116,7 +116,7 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
 
   it("that is cancelled in the middle ends the answer under way, and asks and keeps nothing more", async () => {
     await start({ tokensPerSecond: 2 });
-    const client = await host(kind);
+    const client = await connect(kind);
     const controller = new AbortController();
     const work = client.callTool(
       "compare",
@@ -133,7 +133,7 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
     expect(await settled).toBe("cancelled");
     await first.closed;
     expect(first.wasCutByClient).toBe(true);
-    const other = await host("legacy");
+    const other = await connect("legacy");
     const running = async () => {
       const { jobs } = await data<{ jobs: { state: string }[] }>(other.callTool("job", { action: "list" }));
       return jobs.filter(({ state }) => state === "running");
@@ -145,26 +145,26 @@ describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s 
 });
 
 describe("what was compared and picked", () => {
-  it("is there for another host, and after the daemon was killed", async () => {
+  it("is there for another client, and after the daemon was killed", async () => {
     await start();
-    const first = await host();
+    const first = await connect();
     const names = ["llama3.2:3b", "qwen2.5:7b"];
     const { comparison_id: id } = await data<Compared>(first.callTool("compare", { prompt, models: names }));
     await data(first.callTool("pick_winner", { model: "qwen2.5:7b" }));
     process.kill(home.claim().pid, "SIGKILL");
-    const second = await host("legacy");
+    const second = await connect("legacy");
     expect(await resource(second, id)).toMatchObject({ id, winner: "qwen2.5:7b" });
     const routed = await data(second.callTool("route_and_generate", { prompt: similar }));
     expect(routed).toMatchObject({ model: "qwen2.5:7b", reason: expect.stringContaining("picked by you") });
   });
 });
 
-describe("a generation of another host meanwhile", () => {
+describe("a generation of another client meanwhile", () => {
   it("marks the times as no measurement, and they are not what routing knows", async () => {
     await start({ tokensPerSecond: 20, parallel: 4 });
     home.ollama.models.set("other:3b", { name: "other:3b", reply: many(200, "word") });
     home.ollama.models.set("qwen2.5:7b", { name: "qwen2.5:7b", reply: "The sky is blue." });
-    const [busy, client] = [await host(), await host()];
+    const [busy, client] = [await connect(), await connect()];
     const controller = new AbortController();
     const other = busy
       .callTool("route_and_generate", { prompt: "Count.", model: "other:3b" }, () => undefined, controller.signal)
@@ -203,7 +203,7 @@ describe("what can't be compared", () => {
     ["models of which none is there", { models: ["lama3.2:3b", "kwen2.5:7b"] }, "nearest: llama3.2:3b"],
   ])("is refused, before any model is asked: %s", async (_what, input, told) => {
     await start();
-    const client = await host();
+    const client = await connect();
     const names = ["llama3.2:3b", "qwen2.5:7b"];
     const refused = await client.callTool("compare", { prompt, models: names, ...input }).catch((error: unknown) => ({
       isError: true,
@@ -217,7 +217,7 @@ describe("what can't be compared", () => {
   it("is a row of its own where others can be: a name with a slip, a remote model that privacy keeps out", async () => {
     await start();
     home.ollama.models.set("gpt-oss:120b-cloud", { name: "gpt-oss:120b-cloud", remoteHost: "https://ollama.com:443" });
-    const client = await host();
+    const client = await connect();
     const compared = await data<Compared>(
       client.callTool("compare", { prompt, models: ["lama3.2:3b", "gpt-oss:120b-cloud", "qwen2.5:7b"] }),
     );
@@ -231,7 +231,7 @@ describe("what can't be compared", () => {
 
   it("with auto takes models that are there", async () => {
     await start();
-    const client = await host();
+    const client = await connect();
     const compared = await data<Compared>(client.callTool("compare", { prompt, models: "auto" }));
     expect(compared.results.length).toBeGreaterThanOrEqual(2);
   });

@@ -44,7 +44,7 @@ export interface ContractClient {
   readResource(uri: string): Promise<string>;
   /** Calls `onUpdate` with the URI at every change of it; resolves when the server has agreed. */
   subscribe(uri: string, onUpdate: (uri: string) => void): Promise<void>;
-  /** As a host does that ends: sessions are ended, too. */
+  /** As a client does that ends: sessions are ended, too. */
   close(): Promise<void>;
 }
 

@@ -112,7 +112,7 @@ describe("the built server with the embedded engine", () => {
     });
   });
 
-  it("ends within 2 s of the host closing stdin in mid-generation, and leaves no process", async () => {
+  it("ends within 2 s of the client closing stdin in mid-generation, and leaves no process", async () => {
     const { server: running, children } = await startEndless();
     const startMs = performance.now();
     running.process.stdin?.end();

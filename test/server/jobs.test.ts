@@ -59,30 +59,30 @@ describe.each(kinds)("a long generation for a %s client", (kind) => {
 
 describe("a job", () => {
   let place: DaemonHome;
-  const hosts: StdioClient[] = [];
+  const clients: StdioClient[] = [];
   beforeEach(async () => {
     place = await makeDaemonHome({ OLLM_JOBS_PATIENCE: "1" });
     ollama = place.ollama;
   });
   afterEach(async () => {
-    await Promise.all(hosts.splice(0).map((host) => host.close().catch(() => undefined)));
+    await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
     await place.close();
   });
-  const host = async (): Promise<StdioClient> => {
+  const connect = async (): Promise<StdioClient> => {
     const connected = await connectStdio("legacy", place.environment, []);
-    hosts.push(connected);
+    clients.push(connected);
     return connected;
   };
 
-  it("outlives the host that began it, and every other host of the home can ask for it", async () => {
+  it("outlives the client that began it, and every other client of the home can ask for it", async () => {
     // Before the answer and before each word of it: some two or three seconds.
     ollama.misbehave({ kind: "slow", delayMs: 500 });
-    const first = await host();
+    const first = await connect();
     const answer = await first.callTool("route_and_generate", { prompt: "Hi" });
     const { job } = answer.structuredContent as { job?: string };
     expect(job).toMatch(/^generate-/);
     process.kill(first.pid, "SIGKILL");
-    const second = await host();
+    const second = await connect();
     await expect
       .poll(async () => (await second.callTool("job", { action: "wait", job_id: job })).structuredContent, {
         timeout: 20_000,

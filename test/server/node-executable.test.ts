@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { findNode } from "../../src/server/node-executable.ts";
 
-const inElectron = { execPath: "/Apps/Host.app/helper", isElectron: true, platform: "darwin", searchPath: "" } as const;
+const inElectron = {
+  execPath: "/Apps/Client.app/helper",
+  isElectron: true,
+  platform: "darwin",
+  searchPath: "",
+} as const;
 const only = (file: string) => (candidate: string) => candidate === file;
 
 describe("findNode", () => {

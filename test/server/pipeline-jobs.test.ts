@@ -43,7 +43,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     expect(answer.isError).toBeUndefined();
   });
 
-  it("is worked on when its connection is gone, and another host reads the answer", async () => {
+  it("is worked on when its connection is gone, and another client reads the answer", async () => {
     const { operation, orchestrator, connection } = await detach();
     await connection.close();
     const other = await connect(orchestrator, 5);
@@ -97,7 +97,7 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
     expect((await call).structuredContent).toMatchObject({ text: generated.text });
   });
 
-  it("detaches from a pull when its host disconnects: it becomes a job", async () => {
+  it("detaches from a pull when its client disconnects: it becomes a job", async () => {
     const operation = { ...drivenOperation<PullResult>("pull smollm2:135m"), kind: "pull" as const, id: "pull-1" };
     const orchestrator = createFakeOrchestrator({ pullModel: async () => operation });
     const connection = await connect(orchestrator, 45);

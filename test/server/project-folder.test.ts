@@ -4,7 +4,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { findProjectFolder } from "../../src/server/project-folder.ts";
-import { writeFiles } from "../support/project-host.ts";
+import { writeFiles } from "../support/project-client.ts";
 
 let base: string;
 let homeDirectory: string;

@@ -208,7 +208,7 @@ describe("the built server", () => {
     expect(await server.exited).toBe(0);
   });
 
-  it("answers it also when that takes longer than it goes on for a host", async () => {
+  it("answers it also when that takes longer than it goes on for a client", async () => {
     const slow = await startFakeOllama({
       models: [{ name: "smollm2:135m", reply: "The sky is blue." }],
       tokensPerSecond: 3,
@@ -227,7 +227,7 @@ describe("the built server", () => {
     }
   });
 
-  it("ends within 2 s of the host closing stdin, in the middle of a generation, and lets go of the engine", async () => {
+  it("ends within 2 s of the client closing stdin, in the middle of a generation, and lets go of the engine", async () => {
     ollama.misbehave({ kind: "hang", afterLines: 1 });
     server = startRaw(environment);
     server.send(initialize);

@@ -150,18 +150,18 @@ describe("createStdioTransport", () => {
     await eventually(() => expect(hanging.onEnd).toHaveBeenCalledOnce());
   });
 
-  it("waits for every answer of a script, which pipes its requests in, when a host is waited for no longer", async () => {
+  it("waits for every answer of a script, which pipes its requests in, when a client is waited for no longer", async () => {
     const options = { drainMs: 1, areScriptsAnswered: true };
-    const [script, host] = [connect(options), connect(options)];
+    const [script, client] = [connect(options), connect(options)];
     script.input.write(line(request(1)) + line(request(2)));
     await eventually(() => expect(script.received).toHaveLength(2));
     await script.transport.send({ jsonrpc: "2.0", id: 1, result: {} });
-    host.input.write(line(request(1)));
-    await host.transport.send({ jsonrpc: "2.0", id: 1, result: {} });
+    client.input.write(line(request(1)));
+    await client.transport.send({ jsonrpc: "2.0", id: 1, result: {} });
     script.input.end();
     await new Promise((resolve) => script.input.on("end", resolve));
-    host.input.end(line(request(2)));
-    await eventually(() => expect(host.onEnd).toHaveBeenCalledOnce());
+    client.input.end(line(request(2)));
+    await eventually(() => expect(client.onEnd).toHaveBeenCalledOnce());
     expect(script.onEnd).not.toHaveBeenCalled();
     await script.transport.send({ jsonrpc: "2.0", id: 2, result: {} });
     expect(script.written.at(-1)).toBe(line({ jsonrpc: "2.0", id: 2, result: {} }));

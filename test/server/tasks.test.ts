@@ -19,7 +19,7 @@ async function connect(patienceSeconds = 0.001) {
     privacy: "local_only",
     routing: { isEnabled: true, defaultProfile: "general", maxSwitchSeconds: 10, overrides: {} },
   };
-  const host = {
+  const parts = {
     version: "0.0.0-test",
     log: createLog("silent", () => undefined),
     caller: { id: "1", mayOfferRoots: false, homeDirectory: "/nonexistent" },
@@ -32,7 +32,7 @@ async function connect(patienceSeconds = 0.001) {
     }),
   };
   const [client, server] = InMemoryTransport.createLinkedPair();
-  serveStdio(() => createServer(host), { transport: server });
+  serveStdio(() => createServer(parts), { transport: server });
   const waiting = new Map<unknown, (answer: Answer) => void>();
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
   client.onmessage = (message: JSONRPCMessage) => {

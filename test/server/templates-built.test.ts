@@ -18,7 +18,7 @@ afterEach(async () => {
 });
 
 it.each(["legacy", "modern"] as const)(
-  "a template that is saved beside the running daemon is a prompt at once, and hosts are told (%s)",
+  "a template that is saved beside the running daemon is a prompt at once, and clients are told (%s)",
   async (era) => {
     client = new Client(
       { name: "test", version: "1" },

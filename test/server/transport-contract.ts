@@ -16,7 +16,7 @@ export interface TransportUnderTest {
 
 const model = "smollm2:135m";
 
-/** What a host can rely on, whatever it connects over. The fake engine behind it has `smollm2:135m`. */
+/** What a client can rely on, whatever it connects over. The fake engine behind it has `smollm2:135m`. */
 export function describeTransportContract({ kind, ollama, reach, protocolVersion }: TransportUnderTest): void {
   let client: ContractClient;
   let questions: string[] = [];

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { warningsVariable } from "./leak-warnings.ts";
 
-/** The built command, as hosts start it. */
+/** The built command, as clients start it. */
 export const builtCommand = fileURLToPath(new URL("../../dist/cli.mjs", import.meta.url));
 
 /** What a server process gets: nothing of the machine that runs the tests but what Node needs, and where it puts warnings. */

@@ -11,7 +11,7 @@ import {
   showMemory,
 } from "../../../src/cli/shell/memory.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
-import { writeFiles } from "../../support/project-host.ts";
+import { writeFiles } from "../../support/project-client.ts";
 
 let home: DaemonHome;
 beforeEach(async () => {

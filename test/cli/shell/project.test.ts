@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detectProject, initProject, showProject, trustProject } from "../../../src/cli/shell/project.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
-import { writeFiles } from "../../support/project-host.ts";
+import { writeFiles } from "../../support/project-client.ts";
 
 let daemon: DaemonHome;
 let folder: string;

@@ -71,7 +71,7 @@ describe("operations", () => {
   it.each([
     { spec: pull, isAborted: false },
     { spec: generate, isAborted: true },
-  ])("a vanished host ends a $spec.kind: $isAborted", async ({ spec, isAborted }) => {
+  ])("a vanished client ends a $spec.kind: $isAborted", async ({ spec, isAborted }) => {
     const controlled = controlledWork();
     const operation = createOperations(() => 0).start(spec, controlled.work);
     const call = new AbortController();

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { detect } from "../../../src/orchestrator/projects/detect.ts";
 import { lookAt } from "../../../src/orchestrator/projects/look.ts";
-import { writeFiles } from "../../support/project-host.ts";
+import { writeFiles } from "../../support/project-client.ts";
 
 const kindOf = (files: readonly string[], folders: readonly string[] = [], hasWorkspaces = false) =>
   detect({ files: new Set(files), folders: new Set(folders), hasWorkspaces });

@@ -15,7 +15,7 @@ import type { CallerContext } from "../../../src/orchestrator/types.ts";
 import { eventually } from "../../support/eventually.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { handClock } from "../../support/hand-clock.ts";
-import { writeFiles } from "../../support/project-host.ts";
+import { writeFiles } from "../../support/project-client.ts";
 
 let base: string;
 let folder: string;

@@ -279,7 +279,7 @@ describe("a daemon", () => {
     expect(place.claim()).toMatchObject({ deaths: [], generation: 2 });
   });
 
-  it("hands over under load, and no host sees an error: what it has not read, the next one answers", async () => {
+  it("hands over under load, and no client sees an error: what it has not read, the next one answers", async () => {
     place.ollama.misbehave({ kind: "slow", delayMs: 5 });
     const all = await Promise.all(Array.from({ length: 4 }, () => front()));
     await all[0]?.callTool("system_status", {});

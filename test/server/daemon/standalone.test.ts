@@ -37,7 +37,7 @@ function raw(args: readonly string[]): RawServer {
 }
 
 describe("a standalone server", () => {
-  it("serves fronts while its own host reads nothing", async () => {
+  it("serves fronts while its own client reads nothing", async () => {
     const standalone = spawn(process.execPath, [builtCommand, "--standalone"], {
       env: place.environment,
       stdio: ["pipe", "pipe", "ignore"],

@@ -8,19 +8,19 @@ import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../
 import { noteWarnings } from "../../support/leak-warnings.ts";
 import { builtCommand, initialize, serverEnvironment, startRaw, type RawServer } from "../../support/stdio-client.ts";
 
-/** A machine with one Ollama, one home and any number of hosts, all of them real processes. */
+/** A machine with one Ollama, one home and any number of clients, all of them real processes. */
 export interface Machine {
   readonly folder: string;
   readonly home: string;
   readonly ollama: FakeOllama;
   readonly environment: Readonly<Record<string, string>>;
-  /** A host that has introduced itself to the built command. */
-  host(args?: readonly string[], environment?: Readonly<Record<string, string>>): Promise<RawServer>;
+  /** A client that has introduced itself to the built command. */
+  client(args?: readonly string[], environment?: Readonly<Record<string, string>>): Promise<RawServer>;
   /** Runs the command to its end. */
   command(
     ...args: string[]
   ): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>;
-  /** Ends hosts, daemon and engine, and removes the home. */
+  /** Ends clients, daemon and engine, and removes the home. */
   close(): Promise<void>;
 }
 
@@ -36,7 +36,7 @@ export async function startMachine(options: FakeOllamaOptions = {}): Promise<Mac
     OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
     OLLM_MEMORY_AVAILABLE_BYTES: "16000000000",
   });
-  const hosts: RawServer[] = [];
+  const clients: RawServer[] = [];
 
   async function command(...args: string[]) {
     const child = spawn(process.execPath, [builtCommand, ...args], {
@@ -55,17 +55,17 @@ export async function startMachine(options: FakeOllamaOptions = {}): Promise<Mac
     home,
     ollama,
     environment,
-    async host(args = [], own = {}) {
-      const host = startRaw({ ...environment, ...own }, args);
-      hosts.push(host);
-      host.send(initialize);
-      await host.next();
-      return host;
+    async client(args = [], own = {}) {
+      const client = startRaw({ ...environment, ...own }, args);
+      clients.push(client);
+      client.send(initialize);
+      await client.next();
+      return client;
     },
     command,
     async close() {
-      for (const host of hosts) host.process.kill("SIGKILL");
-      await Promise.all(hosts.map(({ exited }) => exited));
+      for (const client of clients) client.process.kill("SIGKILL");
+      await Promise.all(clients.map(({ exited }) => exited));
       await command("daemon", "stop");
       noteWarnings(await readFile(daemonLogFile(home), "utf8").catch(() => ""));
       await ollama.close();

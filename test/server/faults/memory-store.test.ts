@@ -25,10 +25,10 @@ const entry = {
 };
 const whole = JSON.stringify({ schemaVersion: 1, sequence: 3, entries: [entry] });
 
-async function ask(host: RawServer, name: string, input: object): Promise<Readonly<Record<string, unknown>>> {
-  host.send(call(1, name, input));
+async function ask(client: RawServer, name: string, input: object): Promise<Readonly<Record<string, unknown>>> {
+  client.send(call(1, name, input));
   for (;;) {
-    const message = await host.next();
+    const message = await client.next();
     if (message["id"] !== 1) continue;
     const { structuredContent, content } = message["result"] as Record<string, unknown>;
     return (structuredContent ?? { error: content }) as Readonly<Record<string, unknown>>;
@@ -43,11 +43,11 @@ describe("a memory that can't be read", () => {
     ["of a future version", whole.replace('"schemaVersion":1', '"schemaVersion":9'), "it is of version 9"],
   ])("is set aside when it is %s, told in system_status, and the next one works", async (_name, text, message) => {
     await writeFile(path.join(machine.home, "memory.json"), text);
-    const host = await machine.host();
-    expect(await ask(host, "remember", { key: "shell", value: "fish" })).toMatchObject({ key: "shell" });
-    const { warnings } = await ask(host, "system_status", {});
+    const client = await machine.client();
+    expect(await ask(client, "remember", { key: "shell", value: "fish" })).toMatchObject({ key: "shell" });
+    const { warnings } = await ask(client, "system_status", {});
     expect(warnings).toEqual(expect.arrayContaining([expect.stringContaining(message)]));
-    expect(await ask(host, "recall", {})).toMatchObject({ total: 1 });
+    expect(await ask(client, "recall", {})).toMatchObject({ total: 1 });
 
     const aside = (await readdir(machine.home)).find((name) => name.startsWith("memory.json.broken-")) ?? "";
     expect(await readFile(path.join(machine.home, aside), "utf8")).toBe(text);
@@ -57,17 +57,17 @@ describe("a memory that can't be read", () => {
     await writeFile(path.join(machine.home, "memory.json"), whole);
     const forgotten = JSON.stringify({ v: 1, n: 4, event: { type: "forget", keys: [{ key: "editor" }] } });
     await writeFile(path.join(machine.home, "memory.journal"), `${forgotten}\n\0\0\0\0\n`);
-    const host = await machine.host();
-    expect(await ask(host, "recall", {})).toMatchObject({ total: 0 });
-    const { warnings } = await ask(host, "system_status", {});
+    const client = await machine.client();
+    expect(await ask(client, "recall", {})).toMatchObject({ total: 0 });
+    const { warnings } = await ask(client, "system_status", {});
     expect(warnings).toEqual(expect.arrayContaining([expect.stringContaining("memory.journal is damaged: line 2")]));
   });
 
   it("says so when it is a folder, changes nothing, and generates all the same", async () => {
     await mkdir(path.join(machine.home, "memory.json"));
-    const host = await machine.host();
-    const { error } = await ask(host, "remember", { key: "shell", value: "fish" });
+    const client = await machine.client();
+    const { error } = await ask(client, "remember", { key: "shell", value: "fish" });
     expect(JSON.stringify(error)).toContain("memory.json can't be read: EISDIR");
-    expect(await ask(host, "route_and_generate", { prompt: "Hi" })).toMatchObject({ text: "The sky is blue." });
+    expect(await ask(client, "route_and_generate", { prompt: "Hi" })).toMatchObject({ text: "The sky is blue." });
   });
 });

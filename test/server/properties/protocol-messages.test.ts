@@ -38,7 +38,7 @@ describe("a request with odd parameters", () => {
         if (answer.id !== undefined) answers.set(answer.id, answer);
       }
     });
-    const host = {
+    const parts = {
       version: "0.0.0-test",
       log: createLog("warn", (line) => logged.push(line)),
       caller: { id: "caller-1", workingDirectory: "/nonexistent", homeDirectory: "/nonexistent", mayOfferRoots: true },
@@ -50,7 +50,7 @@ describe("a request with odd parameters", () => {
         configFile: "/home/user/.ollm/config.yaml",
       }),
     };
-    serveConnection(host, createStdioTransport(input, output));
+    serveConnection(parts, createStdioTransport(input, output));
     const clientInfo = { name: "test-client", version: "1.0.0" };
     await ask("initialize", { protocolVersion: "2025-11-25", capabilities: {}, clientInfo });
     input.write(`${JSON.stringify({ jsonrpc: "2.0", method: "notifications/initialized" })}\n`);

@@ -6,7 +6,7 @@ import { startMachine, type Machine } from "../faults/machine.ts";
 
 const runs = 15;
 
-/** What hosts send, whole, cut and broken. */
+/** What clients send, whole, cut and broken. */
 const lines = fc.constantFrom(
   JSON.stringify(initialize),
   '{"jsonrpc":"2.0","method":"notifications/initialized"}',
@@ -57,7 +57,7 @@ describe.each([
       { numRuns: runs, endOnFailure: true, examples: [[[]]] },
     );
     // The last one did not take the daemon with it.
-    const after = await machine.host(args);
+    const after = await machine.client(args);
     after.send({ jsonrpc: "2.0", id: 1, method: "tools/list" });
     expect(await after.next()).toMatchObject({ id: 1, result: {} });
   });

@@ -5,9 +5,9 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { builtCommand } from "./stdio-client.ts";
 
-/** A host that was started in a folder, as assistants are. */
-export interface ProjectHost {
-  readonly client: Client;
+/** A client that was started in a folder, as assistants are. */
+export interface ProjectClient {
+  readonly sdkClient: Client;
   /** What its user was asked. */
   readonly questions: string[];
   /** `tools/list_changed` notifications so far. */
@@ -21,7 +21,7 @@ export interface ProjectHost {
   close(): Promise<void>;
 }
 
-export interface ProjectHostOptions {
+export interface ProjectClientOptions {
   readonly env: Record<string, string>;
   readonly cwd: string;
   readonly era?: "legacy" | "modern";
@@ -34,13 +34,13 @@ export interface ProjectHostOptions {
 }
 
 /** Starts the built server in `cwd` and connects to it. */
-export async function startProjectHost(options: ProjectHostOptions): Promise<ProjectHost> {
+export async function startProjectClient(options: ProjectClientOptions): Promise<ProjectClient> {
   const { answer, env, cwd } = options;
   let roots = options.roots;
   const questions: string[] = [];
   let changes = 0;
   const client = new Client(
-    { name: options.name ?? "test-host", version: "1" },
+    { name: options.name ?? "test-client", version: "1" },
     {
       capabilities: { ...(answer && { elicitation: { form: {} } }), ...(roots && { roots: { listChanged: true } }) },
       versionNegotiation: { mode: options.era === "modern" ? { pin: "2026-07-28" } : "legacy" },
@@ -73,7 +73,7 @@ export async function startProjectHost(options: ProjectHostOptions): Promise<Pro
   );
   const call = (name: string, input: Record<string, unknown> = {}) => client.callTool({ name, arguments: input });
   return {
-    client,
+    sdkClient: client,
     questions,
     listChanges: () => changes,
     tools: async () => (await client.listTools()).tools.map(({ name }) => name),

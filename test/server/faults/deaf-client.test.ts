@@ -11,13 +11,13 @@ beforeEach(async () => {
 });
 afterEach(() => machine.close());
 
-describe("a host that never reads", () => {
+describe("a client that never reads", () => {
   /** Both ways far more than pipes, sockets and our own limits hold together: 2.5 MB of requests, 15 MB of answers. */
   const requests = 600;
   const params = { _meta: { padding: "x".repeat(4_000) } };
 
   it("is not listened to any more after a while, while a neighbour is served, and loses nothing", async () => {
-    const neighbour = await machine.host();
+    const neighbour = await machine.client();
     const answer = { result: { structuredContent: { text: "The sky is blue." } } };
     // From here on the daemon knows its models: a first look under this load may take longer than anybody waits for it.
     neighbour.send(call(0, "route_and_generate", { prompt: "Hi" }));

@@ -12,16 +12,16 @@ beforeEach(async () => {
 afterEach(() => machine.close());
 
 describe("a home below a regular file", () => {
-  it("is replaced by a temporary one: its host is served alone, and told so", async () => {
+  it("is replaced by a temporary one: its client is served alone, and told so", async () => {
     const file = path.join(machine.folder, "file");
     await writeFile(file, "");
-    const host = await machine.host([], { OLLM_HOME: path.join(file, "home") });
-    host.send(call(1, "route_and_generate", { prompt: "Hi" }));
-    expect(await host.next()).toMatchObject({ id: 1, result: { structuredContent: { text: "The sky is blue." } } });
-    expect(host.stderr()).toContain(file);
-    expect(host.stderr()).toContain("standalone");
-    host.process.stdin?.end();
-    expect(await host.exited).toBe(0);
+    const client = await machine.client([], { OLLM_HOME: path.join(file, "home") });
+    client.send(call(1, "route_and_generate", { prompt: "Hi" }));
+    expect(await client.next()).toMatchObject({ id: 1, result: { structuredContent: { text: "The sky is blue." } } });
+    expect(client.stderr()).toContain(file);
+    expect(client.stderr()).toContain("standalone");
+    client.process.stdin?.end();
+    expect(await client.exited).toBe(0);
     expect(await readFile(file, "utf8")).toBe("");
   });
 });
@@ -32,27 +32,27 @@ describe("a port that somebody else has", () => {
     await once(taken, "listening");
     const { port } = taken.address() as AddressInfo;
     try {
-      const host = await machine.host();
+      const client = await machine.client();
       const { code, stdout, stderr } = await machine.command("serve", "--port", String(port), "--json");
       expect([code, stdout]).toEqual([1, ""]);
       expect(stderr).toContain(String(port));
-      host.send(call(1, "list_models"));
-      expect(await host.next()).toMatchObject({ id: 1, result: { structuredContent: { total: 1 } } });
+      client.send(call(1, "list_models"));
+      expect(await client.next()).toMatchObject({ id: 1, result: { structuredContent: { total: 1 } } });
     } finally {
       taken.close();
     }
   });
 });
 
-describe("a host that closes stdin in the middle of a generation", () => {
+describe("a client that closes stdin in the middle of a generation", () => {
   it("ends its front within 2 s, and the engine's connection is cut", async () => {
     machine.ollama.misbehave({ kind: "hang", afterLines: 1 });
-    const host = await machine.host();
-    host.send(call(1, "route_and_generate", { prompt: "Hi" }));
+    const client = await machine.client();
+    client.send(call(1, "route_and_generate", { prompt: "Hi" }));
     const request = await machine.ollama.request("/api/chat");
     const startedMs = performance.now();
-    host.process.stdin?.end();
-    expect(await host.exited).toBe(0);
+    client.process.stdin?.end();
+    expect(await client.exited).toBe(0);
     expect(performance.now() - startedMs).toBeLessThan(2_000);
     await request.closed;
     expect(request.wasCutByClient).toBe(true);
@@ -60,10 +60,10 @@ describe("a host that closes stdin in the middle of a generation", () => {
 
   it("that is killed instead: the engine's connection is cut too, and a neighbour is served", async () => {
     machine.ollama.misbehave({ kind: "hang", afterLines: 1 });
-    const [host, neighbour] = [await machine.host(), await machine.host()];
-    host.send(call(1, "route_and_generate", { prompt: "Hi" }));
+    const [client, neighbour] = [await machine.client(), await machine.client()];
+    client.send(call(1, "route_and_generate", { prompt: "Hi" }));
     const request = await machine.ollama.request("/api/chat");
-    host.process.kill("SIGKILL");
+    client.process.kill("SIGKILL");
     await request.closed;
     expect(request.wasCutByClient).toBe(true);
     neighbour.send(call(1, "route_and_generate", { prompt: "Hi" }));
@@ -73,18 +73,18 @@ describe("a host that closes stdin in the middle of a generation", () => {
 
 describe("half a line of JSON", () => {
   it("at the end of stdin is dropped: no answer, a clean exit", async () => {
-    const host = await machine.host();
-    host.process.stdin?.end('{"jsonrpc":"2.0","id":1,"method":"tools/');
-    await expect(host.next()).rejects.toThrow("the server ended");
-    expect(await host.exited).toBe(0);
+    const client = await machine.client();
+    client.process.stdin?.end('{"jsonrpc":"2.0","id":1,"method":"tools/');
+    await expect(client.next()).rejects.toThrow("the server ended");
+    expect(await client.exited).toBe(0);
   });
 
   it("waits for its other half, while a neighbour is served", async () => {
-    const [host, neighbour] = [await machine.host(), await machine.host()];
-    host.process.stdin?.write('{"jsonrpc":"2.0","id":1,"meth');
+    const [client, neighbour] = [await machine.client(), await machine.client()];
+    client.process.stdin?.write('{"jsonrpc":"2.0","id":1,"meth');
     neighbour.send(call(1, "list_models"));
     expect(await neighbour.next()).toMatchObject({ id: 1, result: {} });
-    host.process.stdin?.write('od":"tools/list"}\n');
-    expect(await host.next()).toMatchObject({ id: 1, result: { tools: expect.any(Array) } });
+    client.process.stdin?.write('od":"tools/list"}\n');
+    expect(await client.next()).toMatchObject({ id: 1, result: { tools: expect.any(Array) } });
   });
 });
