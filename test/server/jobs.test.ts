@@ -65,7 +65,7 @@ describe("a job", () => {
     ollama = place.ollama;
   });
   afterEach(async () => {
-    await Promise.all(clients.splice(0).map((client) => client.close().catch(() => undefined)));
+    await Promise.all(clients.splice(0).map((each) => each.close().catch(() => undefined)));
     await place.close();
   });
   const connect = async (): Promise<StdioClient> => {
