@@ -1,6 +1,6 @@
 import { createOllamaEngine } from "../src/orchestrator/engines/ollama/index.ts";
 import { startFakeOllama } from "../test/support/fake-ollama.ts";
-import { createTestBrain } from "../test/support/orchestrator.ts";
+import { createTestOrchestrator } from "../test/support/orchestrator.ts";
 import type { Bench } from "./bench.ts";
 import { median, rounded } from "./support/statistics.ts";
 
@@ -51,7 +51,7 @@ async function timeQueue(count: number): Promise<{ readonly ms: number; readonly
       log: quiet,
     }),
   );
-  const { generate, orchestrator } = createTestBrain(engines);
+  const { generate, orchestrator } = createTestOrchestrator(engines);
   try {
     // One copy is loaded, and how long an answer takes is known.
     await generate({});

@@ -8,7 +8,7 @@ import { createLog } from "../src/orchestrator/log.ts";
 import { createServer } from "../src/server/create-server.ts";
 import { openHttpListener } from "../src/server/http/listener.ts";
 import { createCallerHome } from "../src/server/daemon/caller-home.ts";
-import { openBrain } from "../src/server/world.ts";
+import { openOrchestrator } from "../src/server/open-orchestrator.ts";
 import { version } from "../src/version.ts";
 import { mountFixtures } from "./fixtures/mount.ts";
 
@@ -16,18 +16,18 @@ const userHome = homedir();
 const home = process.env["OLLM_HOME"] ?? "";
 const writeLine = (line: string): void => void process.stderr.write(`${line}\n`);
 const log = createLog("warn", writeLine);
-const brain = await openBrain({ home, environment: process.env, flags: {}, userHome, version, writeLine });
+const opened = await openOrchestrator({ home, environment: process.env, flags: {}, userHome, version, writeLine });
 const open = createCallerHome(
   "conformance",
   { environment: {}, flags: {}, userHome },
-  () => Promise.resolve(brain),
+  () => Promise.resolve(opened),
   Date.now,
 );
 const listener = await openHttpListener({
   bind: "127.0.0.1",
   port: 0,
   home,
-  settings: () => brain.settings.http,
+  settings: () => opened.settings.http,
   version,
   log,
   partsFor: (id) => ({ version, log, caller: { id, mayOfferRoots: false, homeDirectory: userHome }, open }),
@@ -36,5 +36,5 @@ const listener = await openHttpListener({
 process.stdout.write(`${JSON.stringify({ url: listener.url, token_file: listener.tokenFile })}\n`);
 await once(process, "SIGTERM");
 await listener.close();
-await brain.close();
+await opened.close();
 process.exit(0);

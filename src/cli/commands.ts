@@ -42,7 +42,7 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted.
  */
 export function createCommands(run: Run): Command {
   const program = new Command("ollm")
-    .description("The brain for the local language models of this machine, for MCP clients.")
+    .description("Orchestrates the local language models of this machine, for MCP clients.")
     .usage("[server options]\n       ollm <command> [options]")
     .version(version, "-v, --version", "print the version")
     .helpOption("-h, --help", "show help, also of a command")

@@ -309,7 +309,7 @@ export interface Jobs {
 
 // --------------------------------------------------------------------------------------------------- the facade
 
-/** The brain, as tools and resources see it. It knows nothing of MCP. Every method may throw `OrchestratorError`s. */
+/** The orchestrator as tools and resources see it; it knows nothing of MCP. Every method may throw `OrchestratorError`s. */
 export interface Orchestrator {
   listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
   describeModel(caller: CallerContext, name: string): Promise<ModelDescription>;

@@ -10,15 +10,15 @@ export interface ChangeFeed {
   watch(uris: readonly string[]): () => void;
   /** Calls `listener` with every event until the answer is called. The SDK's `ServerEventBus` has the same method. */
   subscribe(listener: (event: ChangeEvent) => void): () => void;
-  /** Listens to a brain that is open already: changes of lists are told from here on, whoever watches. */
+  /** Listens to an orchestrator that is open already: changes of lists are told from here on, whoever watches. */
   attach(source: Source): void;
   /** Ends every watch. Nothing is told any more. */
   close(): void;
 }
 
 /**
- * The brain is opened by the first watch, or given by `attach`; what is watched is looked at only while it is. One URI
- * may be watched many times over. It loads what it needs with the first watch: a connection that asks for none pays
+ * The orchestrator is opened by the first watch, or given by `attach`; what is watched is looked at only while it is. One
+ * URI may be watched many times over. It loads what it needs with the first watch: a connection that asks for none pays
  * nothing.
  */
 export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeFeed {
@@ -60,7 +60,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
     attach(source);
   }
 
-  /** A brain that can't be opened now is tried again by the next watch. */
+  /** An orchestrator that can't be opened now is tried again by the next watch. */
   function settle(): void {
     if (attached !== undefined && parts !== undefined) return adjust();
     loading ??= load()

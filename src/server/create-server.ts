@@ -16,7 +16,7 @@ const listTtlMs = 300_000;
 
 /**
  * One MCP server for one connection, of either protocol era. Clients wait for `initialize`, so it imports what that
- * needs and nothing else: tools, resources and the brain itself are loaded by the first request for them.
+ * needs and nothing else: tools, resources and the orchestrator itself are loaded by the first request for them.
  * `listenStreams` are the modern streams of a connection that lasts; without them a modern server tells of no changes.
  */
 export function createServer(givenParts: ServerParts, listenStreams?: ListenStreams): Server {

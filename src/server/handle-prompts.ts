@@ -90,7 +90,7 @@ export async function valuesOfPrompt(
   return source.valuesOf?.(name, argument, asking);
 }
 
-/** The brain, the caller and its files, as prompts see them. */
+/** The orchestrator, the caller and its files, as prompts see them. */
 export async function promptContext(
   server: Server,
   context: ServerContext,

@@ -103,7 +103,7 @@ export async function checkResource(
   await readResource(server, context, uri, parts);
 }
 
-/** The brain and the caller of one request, as resources see them. */
+/** The orchestrator and the caller of one request, as resources see them. */
 export async function resourceContext(
   server: Server,
   context: ServerContext,

@@ -5,14 +5,14 @@ import type { CallerContext, CallerSettings, ConfiguredSettings } from "../orche
 import type { KnownRoots } from "./known-roots.ts";
 import { offeredTools } from "./offered-tools.ts";
 
-/** What a server instance is given: the brain behind it, and what is known of whoever connects. */
+/** What a server instance is given: the orchestrator behind it, and what is known of whoever connects. */
 export interface ServerParts {
   readonly version: string;
   readonly log: Log;
   readonly caller: CallerFacts;
   /**
-   * The brain, opened at the first call that needs it, so that `initialize` is answered before engines are touched.
-   * Throws `InvalidConfig`, then tries again at the next call.
+   * The orchestrator, opened at the first call that needs it, so that `initialize` is answered before engines are
+   * touched. Throws `InvalidConfig`, then tries again at the next call.
    */
   open(): Promise<OpenHome>;
   /** Called before each answer beyond the handshake, errors too; absent where none needs to know. */

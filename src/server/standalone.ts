@@ -21,9 +21,9 @@ const ownClientId = "stdio";
 
 /**
  * Daemon and stdio server in one process. Serves until the client closes its end or a signal comes, then aborts what is
- * under way, closes the brain and ends the process, within two seconds; a script that pipes its requests in and closes
- * has its answers before. While another process holds the home, or where other users could have changed it, it ends with 1
- * before a client is answered.
+ * under way, closes the orchestrator and ends the process, within two seconds; a script that pipes its requests in and
+ * closes has its answers before. While another process holds the home, or where other users could have changed it, it ends
+ * with 1 before a client is answered.
  */
 export async function runStandalone(version: string, flags: Flags): Promise<void> {
   redirectConsole();
@@ -64,9 +64,9 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
     return refuse(error, writeLine);
   }
 
-  const { brain, calls, claim, daemon, end } = running;
+  const { orchestrator, calls, claim, daemon, end } = running;
   const origin = { environment, flags, workingDirectory: startFolder(userHome), userHome };
-  const parts = withWarnings(callerParts({ version, log, brain, calls, claim }, ownClientId, origin), log);
+  const parts = withWarnings(callerParts({ version, log, orchestrator, calls, claim }, ownClientId, origin), log);
   const { serveClient } = await serving;
   streams = openClientStreams();
   const served = serveClient(streams, parts, () => end("client", 0), { areScriptsAnswered: true });

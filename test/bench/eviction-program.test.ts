@@ -3,7 +3,7 @@ import { createRandom, drawModels, gib, type Machine } from "../../bench/support
 import { createOwnMachine } from "../../bench/support/eviction/own-machine.ts";
 import { families } from "../../bench/support/eviction/traces.ts";
 import { createFakeEngine, fakeModel } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 /** The models that were loaded, one after the other, by the whole program. */
 async function loadsOfProgram({ models, capacityBytes }: Machine, requests: readonly number[]): Promise<string[]> {
@@ -16,7 +16,7 @@ async function loadsOfProgram({ models, capacityBytes }: Machine, requests: read
     nowMs += (models.find((model) => model.name === name)?.loadSeconds ?? 0) * 1_000;
     return Promise.resolve();
   };
-  const { generate } = createTestBrain([engine], {
+  const { generate } = createTestOrchestrator([engine], {
     memoryBytes: capacityBytes,
     now: () => nowMs,
     steady: () => nowMs,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 /** An engine that says how many messages it was sent, and keeps them. */
 function countingEngine(id = "ollama", contextTokens = 32_768) {
@@ -23,7 +23,7 @@ const texts = (request: GenerationRequest | undefined) =>
 describe("a conversation", () => {
   it("is opened by `new` and carried on by its id, with everything that was said", async () => {
     const { engine, asked } = countingEngine();
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const first = await generate({ prompt: "one", system: "be brief", continueId: "new", model: "small:1b" });
     expect(first.continueId).toMatch(/^[0-9a-f]{8}$/);
     const second = await generate({ prompt: "two", continueId: first.continueId ?? "" });
@@ -35,14 +35,14 @@ describe("a conversation", () => {
 
   it("is not opened for who doesn't ask for one", async () => {
     const { engine } = countingEngine();
-    const answer = await createTestBrain([engine]).generate({});
+    const answer = await createTestOrchestrator([engine]).generate({});
     expect(answer).not.toHaveProperty("continueId");
     expect(answer).not.toHaveProperty("conversationTokens");
   });
 
   it("goes on with another model that is asked for", async () => {
     const { engine, asked } = countingEngine();
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "one", continueId: "new", model: "small:1b" });
     await generate({ prompt: "two", continueId, model: "other:1b" });
     expect(asked[1]).toMatchObject({ model: "other:1b" });
@@ -51,7 +51,7 @@ describe("a conversation", () => {
 
   it("keeps no turn that failed, and can be gone on with", async () => {
     const { engine, asked } = countingEngine();
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "one", continueId: "new", model: "small:1b" });
     await expect(generate({ prompt: "two", continueId, model: "missing:1b" })).rejects.toThrow("missing:1b");
     await generate({ prompt: "three", continueId });
@@ -60,7 +60,7 @@ describe("a conversation", () => {
 
   it("that isn't there is refused with what to do", async () => {
     const { engine } = countingEngine();
-    await expect(createTestBrain([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
+    await expect(createTestOrchestrator([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
       message: expect.stringMatching(/^there is no conversation "12345678": conversations end when /) as string,
       next: [{ step: "startConversation" }],
     });
@@ -68,7 +68,7 @@ describe("a conversation", () => {
 
   it("answers one question at a time", async () => {
     const { engine } = countingEngine();
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "one", continueId: "new" });
     const both = await Promise.allSettled([generate({ continueId }), generate({ continueId })]);
     expect(both.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
@@ -78,7 +78,7 @@ describe("a conversation", () => {
   it("is forgotten when it was not used for `conversations.keepHours`, or when there are more than `maxCount`", async () => {
     const { engine } = countingEngine();
     let nowMs = 0;
-    const { generate } = createTestBrain([engine], {
+    const { generate } = createTestOrchestrator([engine], {
       now: () => nowMs,
       settings: { conversations: { keepHours: 1, maxCount: 2 } },
     });
@@ -98,7 +98,7 @@ describe("a conversation", () => {
 
   it("longer than a window loses its oldest turns, with a note, never the question", async () => {
     const { engine, asked } = countingEngine("ollama", 2_048);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     let continueId = "new";
     for (let turn = 0; turn < 8; turn += 1) {
       const answer = await generate({ prompt: `${"word ".repeat(600)}${turn}`, continueId, model: "small:1b" });
@@ -113,7 +113,7 @@ describe("a conversation", () => {
 
   it("longer than what is kept says in every later answer how many messages are gone", async () => {
     const { engine, asked } = countingEngine("ollama", 262_144);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const long = "word ".repeat(10_000);
     let continueId = "new";
     const notes: string[][] = [];
@@ -136,7 +136,7 @@ describe("a conversation", () => {
     const remote = createFakeEngine("cloud", [fakeModel("big:cloud", gigabyte, { trust: "remote" })], {
       trust: "remote",
     });
-    const { generate } = createTestBrain([engine, remote], { settings: { privacy: "allow_remote" } });
+    const { generate } = createTestOrchestrator([engine, remote], { settings: { privacy: "allow_remote" } });
     const { continueId = "" } = await generate({ continueId: "new", privacy: "local_only" });
     await expect(generate({ continueId, model: "big:cloud" })).rejects.toThrow(/big:cloud/);
     expect(remote.calls).toEqual([]);
@@ -144,7 +144,7 @@ describe("a conversation", () => {
 
   it("can be planned for without being touched", async () => {
     const { engine, asked } = countingEngine();
-    const { orchestrator, generate, caller } = createTestBrain([engine]);
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ continueId: "new", model: "other:1b" });
     const plan = await orchestrator.planGeneration(caller(), { prompt: "next", continueId });
     expect(plan.model).toBe("other:1b");
@@ -156,7 +156,7 @@ describe("a conversation", () => {
 describe("a plan", () => {
   it("says what would be lowered", async () => {
     const { engine } = countingEngine("ollama", 4_096);
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const asking = { prompt: "one", maxTokens: 99_999, contextTokens: 65_536, model: "small:1b" };
     const { notes } = await orchestrator.planGeneration(caller(), asking);
     expect(notes).toEqual([
@@ -175,7 +175,9 @@ describe("the system prompt", () => {
     ["of the settings for the model", {}, {}, "model"],
   ])("is the one %s", async (_, request, settings, expected) => {
     const { engine, asked } = countingEngine();
-    const { generate, caller } = createTestBrain([engine], { settings: { models: { "small*": { system: "model" } } } });
+    const { generate, caller } = createTestOrchestrator([engine], {
+      settings: { models: { "small*": { system: "model" } } },
+    });
     const plain = caller();
     await generate({ model: "small:1b", ...request }, { ...plain, settings: { ...plain.settings, ...settings } });
     expect(texts(asked[0])?.[0]).toBe(`system: ${expected}`);
@@ -187,7 +189,9 @@ describe("options of a model", () => {
 
   it("count before the general ones, and after the request's", async () => {
     const { engine, asked } = countingEngine();
-    const { generate } = createTestBrain([engine], { settings: { models, options: { temperature: 0.9, topP: 0.5 } } });
+    const { generate } = createTestOrchestrator([engine], {
+      settings: { models, options: { temperature: 0.9, topP: 0.5 } },
+    });
     await generate({ model: "small:1b" });
     await generate({ model: "small:1b", temperature: 1.5, maxTokens: 9 });
     await generate({ model: "other:1b" });
@@ -202,7 +206,7 @@ describe("options of a model", () => {
 describe("model.provider", () => {
   it.each(["ollama", "llama-cpp"] as const)("lets %s answer with a model that both engines hold", async (provider) => {
     const engines = [countingEngine("ollama").engine, countingEngine("llama-cpp").engine];
-    const { generate } = createTestBrain(engines, { settings: { model: { provider } } });
+    const { generate } = createTestOrchestrator(engines, { settings: { model: { provider } } });
     expect(await generate({ model: "small:1b" })).toMatchObject({ engine: provider });
     expect(await generate({})).toMatchObject({ engine: provider });
   });

@@ -8,13 +8,13 @@ import type { MemorySample } from "../../src/orchestrator/hardware/probe.ts";
 import type { MemoryEstimate } from "../../src/orchestrator/types.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { fittedShapes } from "../support/model-shapes.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 import { metadataOf } from "../support/shape-gguf.ts";
 import { slowTime } from "../support/slow-time.ts";
 
-type Brain = ReturnType<typeof createTestBrain>;
+type OpenOrchestrator = ReturnType<typeof createTestOrchestrator>;
 
-async function load({ orchestrator, caller }: Brain, model: string) {
+async function load({ orchestrator, caller }: OpenOrchestrator, model: string) {
   const operation = await orchestrator.loadModel(caller(), { model });
   return operation.follow(caller().signal);
 }
@@ -28,9 +28,9 @@ describe("memory domains", () => {
       createFakeEngine("ollama", [chat]),
       createFakeEngine("llama-cpp", [code], { kind: "llama-cpp" }),
     ];
-    const brain = createTestBrain([ollama, embedded], { memoryBytes: 7 * gigabyte });
-    await load(brain, chat.name);
-    await load(brain, code.name);
+    const harness = createTestOrchestrator([ollama, embedded], { memoryBytes: 7 * gigabyte });
+    await load(harness, chat.name);
+    await load(harness, code.name);
     expect(ollama.calls).toEqual(["load chat:3b 4096", "unload chat:3b"]);
     expect(embedded.calls).toEqual(["load code:3b 4096"]);
   });
@@ -41,23 +41,23 @@ describe("memory domains", () => {
       createFakeEngine("ollama", [chat]),
       createFakeEngine("box", [code, fakeModel("b:3b", 3 * gigabyte)], box),
     ];
-    const brain = createTestBrain([here, there], { memoryBytes: 6 * gigabyte });
-    await load(brain, chat.name);
+    const harness = createTestOrchestrator([here, there], { memoryBytes: 6 * gigabyte });
+    await load(harness, chat.name);
     // Here are 3 GB left; there are 7.
-    await load(brain, code.name);
-    expect(await brain.orchestrator.planLoad(brain.caller(), { model: "b:3b" })).toMatchObject({
+    await load(harness, code.name);
+    expect(await harness.orchestrator.planLoad(harness.caller(), { model: "b:3b" })).toMatchObject({
       fits: true,
       freeBytes: 4 * gigabyte,
       evict: [{ name: code.name }],
     });
-    await load(brain, "b:3b");
+    await load(harness, "b:3b");
     expect(there.calls).toEqual(["load code:3b 4096", "unload code:3b", "load b:3b 4096"]);
     expect([...here.resident.keys()]).toEqual([chat.name]);
   });
 
   it("what of another machine nobody states is not planned, and says how it would be", async () => {
     const there = createFakeEngine("box", [code], { memoryDomain: "box:11434" });
-    const { orchestrator, caller } = createTestBrain([there], { memoryBytes: gigabyte });
+    const { orchestrator, caller } = createTestOrchestrator([there], { memoryBytes: gigabyte });
     const plan = await orchestrator.planLoad(caller(), { model: code.name });
     expect(plan.steps).toEqual([expect.stringContaining("providers.ollama.memoryBytes is not set")]);
   });
@@ -65,11 +65,11 @@ describe("memory domains", () => {
   it("memory.maxBytes caps what models use in all, however much is free", async () => {
     const engine = createFakeEngine("ollama", [chat, code, fakeModel("big:8b", 8 * gigabyte)]);
     const settings = { memory: { bufferBytes: gigabyte, maxBytes: 6.5 * gigabyte } };
-    const brain = createTestBrain([engine], { memoryBytes: 64 * gigabyte, settings });
-    await load(brain, chat.name);
-    await load(brain, code.name);
+    const harness = createTestOrchestrator([engine], { memoryBytes: 64 * gigabyte, settings });
+    await load(harness, chat.name);
+    await load(harness, code.name);
     expect(engine.calls).toEqual(["load chat:3b 4096", "unload chat:3b", "load code:3b 4096"]);
-    await expect(load(brain, "big:8b")).rejects.toBeInstanceOf(ModelDoesNotFit);
+    await expect(load(harness, "big:8b")).rejects.toBeInstanceOf(ModelDoesNotFit);
   });
 
   it("file-mapped bytes of a model that stays are not free, although the system counts them so", async () => {
@@ -78,7 +78,7 @@ describe("memory domains", () => {
     engine.resident.set(chat.name, { ...mapped, contextTokens: 4096 });
     // MemAvailable leaves out the anonymous bytes alone.
     const sample = () => ({ availableBytes: 9 * gigabyte - (engine.resident.has(chat.name) ? gigabyte : 0) });
-    const { orchestrator, caller } = createTestBrain([engine], { sample });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { sample });
     expect((await orchestrator.planLoad(caller(), { model: code.name })).freeBytes).toBe(6 * gigabyte);
   });
 });
@@ -103,7 +103,7 @@ describe("what of a model in Ollama is counted as available, and is not", () => 
     const engine = createFakeEngine("ollama", [first, second]);
     const vramBytes = vramGb * gigabyte;
     engine.resident.set(first.name, { name: first.name, sizeBytes: 5 * gigabyte, vramBytes, contextTokens: 4096 });
-    const { orchestrator, caller } = createTestBrain([engine], {
+    const { orchestrator, caller } = createTestOrchestrator([engine], {
       sample: () => ({ availableBytes: 20 * gigabyte, gpus }),
     });
     const plan = await orchestrator.planLoad(caller(), { model: second.name });
@@ -119,10 +119,10 @@ describe("loads in progress", () => {
     const engine = createFakeEngine("llama-cpp", models, { kind: "llama-cpp", estimation });
     const gate = createGate();
     engine.beforeLoad = () => gate.pass();
-    const brain = createTestBrain([engine]);
-    const loading = load(brain, "first:8b");
+    const harness = createTestOrchestrator([engine]);
+    const loading = load(harness, "first:8b");
     await gate.entered;
-    const { freeBytes } = await brain.orchestrator.planLoad(brain.caller(), { model: "second:8b" });
+    const { freeBytes } = await harness.orchestrator.planLoad(harness.caller(), { model: "second:8b" });
     expect(freeBytes).toBeCloseTo((32 - 6.7) * gigabyte, -2);
     gate.open();
     await loading;
@@ -142,10 +142,13 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
     const engine = createFakeEngine("ollama", [first, second]);
     const gate = createGate();
     engine.beforeLoad = () => gate.pass();
-    const brain = createTestBrain([engine], { sample: () => ({ gpus: [card(10)] }), memoryBytes: 32 * gigabyte });
-    const loading = load(brain, first.name);
+    const harness = createTestOrchestrator([engine], {
+      sample: () => ({ gpus: [card(10)] }),
+      memoryBytes: 32 * gigabyte,
+    });
+    const loading = load(harness, first.name);
     await gate.entered;
-    const { placement } = await brain.orchestrator.planLoad(brain.caller(), { model: second.name });
+    const { placement } = await harness.orchestrator.planLoad(harness.caller(), { model: second.name });
     // 6 of the 10 GB are spoken for.
     expect(placement).toEqual({
       vramBytes: 4 * gigabyte,
@@ -157,17 +160,17 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
   });
 
   it("two of one make are told apart", async () => {
-    const brain = createTestBrain([createFakeEngine("ollama", [fakeModel("big:30b", 10 * gigabyte)])], {
+    const harness = createTestOrchestrator([createFakeEngine("ollama", [fakeModel("big:30b", 10 * gigabyte)])], {
       sample: () => ({ gpus: [card(8), card(6)] }),
     });
-    const { placement } = await brain.orchestrator.planLoad(brain.caller(), { model: "big:30b" });
+    const { placement } = await harness.orchestrator.planLoad(harness.caller(), { model: "big:30b" });
     expect(placement?.cards.map(({ name }) => name)).toEqual(["RTX #1", "RTX #2"]);
   });
 
   it("the embedded engine leaves them alone", async () => {
     const engine = createFakeEngine("llama-cpp", [first], { kind: "llama-cpp" });
-    const brain = createTestBrain([engine], { sample: () => ({ gpus: [card(20)] }) });
-    const plan = await brain.orchestrator.planLoad(brain.caller(), { model: first.name });
+    const harness = createTestOrchestrator([engine], { sample: () => ({ gpus: [card(20)] }) });
+    const plan = await harness.orchestrator.planLoad(harness.caller(), { model: first.name });
     expect(plan.placement).toBeUndefined();
     expect(plan.steps.at(-1)).toBe("load first:8b");
   });
@@ -182,7 +185,7 @@ describe("a machine with too much to do", () => {
     const engine = createFakeEngine("ollama", [small]);
     const time = slowTime();
     const options = { settings, sample: () => sample, now: time.now, timers: time.timers };
-    return { engine, time, ...createTestBrain([engine], options), calm: () => void (sample = {}) };
+    return { engine, time, ...createTestOrchestrator([engine], options), calm: () => void (sample = {}) };
   }
 
   it("is named in the plan and in system_status", async () => {
@@ -258,7 +261,11 @@ describe("after a restart", () => {
     folders.push(folder);
     const time = slowTime();
     const started = () =>
-      createTestBrain([server()], { documentFiles: createDocumentFiles(folder), now: time.now, steady: time.now });
+      createTestOrchestrator([server()], {
+        documentFiles: createDocumentFiles(folder),
+        now: time.now,
+        steady: time.now,
+      });
 
     const before = started();
     expect((await before.orchestrator.planLoad(before.caller(), { model: model.name })).estimate.method).toBe(

@@ -7,7 +7,7 @@ import {
   PromptTooLong,
 } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
@@ -17,7 +17,7 @@ describe("an engine that goes down", () => {
   it("hands its models to another engine that holds them, within the same call", async () => {
     const ollama = createFakeEngine("ollama", [small]);
     const embedded = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
-    const { generate } = createTestBrain([ollama, embedded]);
+    const { generate } = createTestOrchestrator([ollama, embedded]);
     expect((await generate({})).engine).toBe("ollama");
     ollama.down = gone;
     const answer = await generate({});
@@ -33,7 +33,7 @@ describe("an engine that goes down", () => {
 
   it("is tried once, not with each of its models", async () => {
     const ollama = createFakeEngine("ollama", [small, coder, fakeModel("mistral:7b", 4 * gigabyte)]);
-    const { generate } = createTestBrain([ollama]);
+    const { generate } = createTestOrchestrator([ollama]);
     await generate({});
     ollama.down = gone;
     ollama.calls.length = 0;
@@ -43,7 +43,7 @@ describe("an engine that goes down", () => {
 
   it("is said by a plan, which would be a promise", async () => {
     const ollama = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller } = createTestBrain([ollama]);
+    const { orchestrator, caller } = createTestOrchestrator([ollama]);
     expect((await orchestrator.planLoad(caller(), { model: small.name })).fits).toBe(true);
     ollama.down = gone;
     await expect(orchestrator.planLoad(caller(), { model: small.name })).rejects.toThrow("Ollama does not answer");
@@ -53,7 +53,7 @@ describe("an engine that goes down", () => {
 
   it("is tried again when nothing else can answer, and serves as soon as it is back", async () => {
     const ollama = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([ollama]);
+    const { generate } = createTestOrchestrator([ollama]);
     await generate({});
     ollama.down = gone;
     await expect(generate({})).rejects.toBeInstanceOf(EngineUnreachable);
@@ -66,7 +66,7 @@ describe("an engine that goes down", () => {
 describe("a failure", () => {
   it("of one request's prompt is not held against the model", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const first = (await generate({})).model;
     engine.answer = (request) =>
       request.model === first
@@ -79,7 +79,7 @@ describe("a failure", () => {
 
   it("doesn't rule the model out while nothing else fits", async () => {
     const engine = createFakeEngine("ollama", [small, fakeModel("qwen2.5:72b", 47 * gigabyte)]);
-    const { generate } = createTestBrain([engine], { memoryBytes: 8 * gigabyte });
+    const { generate } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
     engine.answer = () => Promise.reject(new GenerationFailed("the engine process was killed"));
     await expect(generate({})).rejects.toThrow("the engine process was killed");
     engine.answer = () => Promise.resolve({});
@@ -96,7 +96,7 @@ describe("a failure", () => {
       looks += 1;
       return Promise.reject(new LoadFailed("broken:1b is cut off after 12 bytes"));
     };
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     await generate({ model: small.name });
     await generate({});
     await generate({});
@@ -108,7 +108,7 @@ describe("a failure", () => {
 
   it("makes what is loaded be looked at anew: the next call plans its load", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     await generate({});
     await generate({});
     engine.answer = () => {
@@ -134,7 +134,7 @@ describe("list_models while things change", () => {
       if (fetchCount === 1) await gate.pass();
       return models;
     };
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const listing = orchestrator.listModels(caller(), {});
     await gate.entered;
     const pull = await orchestrator.pullModel(caller(), { model: "mistral:7b" });
@@ -149,14 +149,14 @@ describe("list_models while things change", () => {
     const ollama = createFakeEngine("ollama", [small]);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
     embedded.list = () => Promise.resolve([...ollama.models]);
-    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
     await orchestrator.listModels(caller(), {});
     await orchestrator.deleteModel(caller(), small.name);
     expect((await orchestrator.listModels(caller(), {})).models).toEqual([]);
   });
 
   it("suggests nothing to pull while another engine holds models", async () => {
-    const { orchestrator, caller } = createTestBrain([
+    const { orchestrator, caller } = createTestOrchestrator([
       createFakeEngine("ollama", [small]),
       createFakeEngine("llama-cpp", []),
     ]);
@@ -167,7 +167,7 @@ describe("list_models while things change", () => {
     let nowMs = 0;
     const ollama = createFakeEngine("ollama", [small]);
     const other = createFakeEngine("ollama-2", [fakeModel("mistral:7b", gigabyte)]);
-    const { orchestrator, caller } = createTestBrain([ollama, other], { now: () => nowMs });
+    const { orchestrator, caller } = createTestOrchestrator([ollama, other], { now: () => nowMs });
     const plan = () => orchestrator.planGeneration(caller(), { prompt: "hi" });
     const { engine } = await plan();
     const [first, second] = engine === "ollama" ? [ollama, other] : [other, ollama];
@@ -181,7 +181,7 @@ describe("list_models while things change", () => {
 
   it("is named where no model is found: there may be some behind it", async () => {
     const ollama = createFakeEngine("ollama", []);
-    const { orchestrator, caller } = createTestBrain([ollama, createFakeEngine("llama-cpp", [])]);
+    const { orchestrator, caller } = createTestOrchestrator([ollama, createFakeEngine("llama-cpp", [])]);
     ollama.down = gone;
     expect((await orchestrator.listModels(caller(), {})).unreachable).toEqual([gone.message]);
   });
@@ -189,7 +189,7 @@ describe("list_models while things change", () => {
   it("is a warning of the status only when no engine is left, and told once", async () => {
     const ollama = createFakeEngine("ollama", []);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
-    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
     ollama.down = gone;
     expect((await orchestrator.systemStatus(caller())).warnings).toEqual([]);
     embedded.down = gone;
@@ -197,7 +197,7 @@ describe("list_models while things change", () => {
   });
 
   it("an engine that is not configured is refused with those that are", async () => {
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     const listing = orchestrator.listModels(caller(), { engine: "olama" });
     await expect(listing).rejects.toBeInstanceOf(InvalidRequest);
     await expect(listing).rejects.toMatchObject({

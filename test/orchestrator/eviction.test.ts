@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const often = fakeModel("often:3b", 3 * gigabyte);
 const once = fakeModel("once:3b", 3 * gigabyte);
@@ -14,7 +14,7 @@ function place() {
   let nowMs = 0;
   engine.beforeLoad = async () => void (nowMs += 3_000);
   const live = createHandSettings({ memory: { bufferBytes: gigabyte } });
-  return { ...createTestBrain([engine], { live, memoryBytes: 9 * gigabyte, now: () => nowMs }), engine };
+  return { ...createTestOrchestrator([engine], { live, memoryBytes: 9 * gigabyte, now: () => nowMs }), engine };
 }
 
 describe("what makes room", () => {

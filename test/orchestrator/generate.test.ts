@@ -12,7 +12,7 @@ import {
   UnknownModel,
 } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 async function failureOf(work: Promise<unknown>): Promise<OrchestratorError> {
   const error: unknown = await work.then(
@@ -30,7 +30,7 @@ const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 describe("generate", () => {
   it("loads the model inside the same call, and only once", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const first = await generate({ prompt: "hello" });
     const second = await generate({ prompt: "hello again" });
     expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "generate llama3.2:3b"]);
@@ -46,7 +46,7 @@ describe("generate", () => {
 
   it("with no model at all, says what to pull here and why", async () => {
     const error = await failureOf(
-      createTestBrain([createFakeEngine("ollama", [])], { memoryBytes: 8 * gigabyte }).generate({}),
+      createTestOrchestrator([createFakeEngine("ollama", [])], { memoryBytes: 8 * gigabyte }).generate({}),
     );
     expect(error).toBeInstanceOf(UnknownModel);
     expect(error.message).toBe("no model is installed");
@@ -58,7 +58,7 @@ describe("generate", () => {
   it("with no model and an engine that is down, says both", async () => {
     const engine = createFakeEngine("ollama", []);
     engine.down = new EngineUnreachable("Ollama does not answer at http://127.0.0.1:1");
-    const error = await failureOf(createTestBrain([engine]).generate({}));
+    const error = await failureOf(createTestOrchestrator([engine]).generate({}));
     expect(error.message).toBe("no model is installed; Ollama does not answer at http://127.0.0.1:1");
   });
 
@@ -70,7 +70,7 @@ describe("generate", () => {
         ? Promise.reject(new GenerationFailed("cut"))
         : Promise.resolve({ text: "Done." });
     };
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const operation = await orchestrator.generate(caller(), { prompt: "hello", task: "code" });
     await operation.follow(caller().signal);
     expect(operation.partial()?.text).toBe(`${small.name} begins. Done.`);
@@ -78,7 +78,7 @@ describe("generate", () => {
 
   it("an unknown model is answered with the nearest names, and nothing is loaded", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const error = await failureOf(createTestBrain([engine]).generate({ model: "lama3.2:3b" }));
+    const error = await failureOf(createTestOrchestrator([engine]).generate({ model: "lama3.2:3b" }));
     expect(error).toBeInstanceOf(UnknownModel);
     expect(error.next[0]).toEqual({ step: "didYouMean", names: ["llama3.2:3b"] });
     expect(engine.calls).toEqual([]);
@@ -97,14 +97,14 @@ describe("generate", () => {
       contextTokens = request.contextTokens;
       return Promise.resolve({});
     };
-    await createTestBrain([engine]).generate({});
+    await createTestOrchestrator([engine]).generate({});
     expect(engine.calls).toEqual(["generate llama3.2:3b"]);
     expect(contextTokens).toBe(2048);
   });
 
   it("a model pulled by another program is found without waiting for a cache to age", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     await generate({});
     engine.models.push(large);
     expect((await generate({ model: large.name })).model).toBe(large.name);
@@ -112,7 +112,7 @@ describe("generate", () => {
 
   it("unloads an idle model to make room", async () => {
     const engine = createFakeEngine("ollama", [coder, large]);
-    const { generate } = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
+    const { generate } = createTestOrchestrator([engine], { memoryBytes: 14 * gigabyte });
     await generate({ model: coder.name });
     await generate({ model: large.name });
     expect(engine.calls).toEqual([
@@ -126,7 +126,7 @@ describe("generate", () => {
 
   it("waits for a model that is answering instead of unloading it", async () => {
     const engine = createFakeEngine("ollama", [coder, large]);
-    const { generate } = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
+    const { generate } = createTestOrchestrator([engine], { memoryBytes: 14 * gigabyte });
     const gate = createGate();
     engine.answer = async (request, _sink, signal) => {
       if (request.model === coder.name) await gate.pass(signal);
@@ -149,7 +149,7 @@ describe("generate", () => {
 
   it("says so while it waits for its turn", async () => {
     const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
-    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     const gate = createGate();
     engine.answer = async (_request, _sink, signal) => {
       await gate.pass(signal);
@@ -171,7 +171,7 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const both = Promise.all([generate({}), generate({})]);
     await gate.entered;
     gate.open();
@@ -183,7 +183,7 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { generate, caller } = createTestBrain([engine]);
+    const { generate, caller } = createTestOrchestrator([engine]);
     const call = new AbortController();
     const cancelled = failureOf(generate({}, caller({ signal: call.signal })));
     await gate.entered;
@@ -204,7 +204,7 @@ describe("generate", () => {
       await gate.pass(signal);
       return {};
     };
-    const { generate, caller } = createTestBrain([engine]);
+    const { generate, caller } = createTestOrchestrator([engine]);
     const call = new AbortController();
     const failed = failureOf(generate({}, caller({ signal: call.signal })));
     await gate.entered;
@@ -217,15 +217,15 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.beforeLoad = (model) =>
       model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve();
-    const brain = createTestBrain([engine]);
-    const result = await brain.generate({ task: "code" });
+    const harness = createTestOrchestrator([engine]);
+    const result = await harness.generate({ task: "code" });
     expect(result.model).toBe(small.name);
     expect(result.reason).toContain(`after ${coder.name} failed`);
     expect(result.route.attempts).toEqual([
       { model: coder.name, engine: "ollama", outcome: "the file is damaged" },
       { model: small.name, engine: "ollama", outcome: "answered" },
     ]);
-    const { models } = await brain.orchestrator.listModels(brain.caller(), {});
+    const { models } = await harness.orchestrator.listModels(harness.caller(), {});
     expect(models.find((model) => model.name === coder.name)?.status).toBe("error");
   });
 
@@ -233,14 +233,14 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.beforeLoad = (model) =>
       model === coder.name ? Promise.reject(new LoadFailed("the file is damaged")) : Promise.resolve();
-    const error = await failureOf(createTestBrain([engine]).generate({ model: coder.name }));
+    const error = await failureOf(createTestOrchestrator([engine]).generate({ model: coder.name }));
     expect(error).toBeInstanceOf(LoadFailed);
     expect(engine.calls).not.toContain(`generate ${small.name}`);
   });
 
   it("a model that was named is tried again although it failed a moment ago", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     engine.answer = () => Promise.reject(new EngineUnreachable("ollama does not answer"));
     await failureOf(generate({ model: small.name }));
     await failureOf(generate({}));
@@ -252,13 +252,13 @@ describe("generate", () => {
     const first = createFakeEngine("ollama", [small]);
     const second = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
     first.beforeLoad = () => Promise.reject(new EngineUnreachable("ollama does not answer"));
-    const result = await createTestBrain([first, second]).generate({ model: small.name });
+    const result = await createTestOrchestrator([first, second]).generate({ model: small.name });
     expect(result.engine).toBe("llama-cpp");
   });
 
   it("says which models need how much when nothing can be made to fit", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { generate } = createTestBrain([engine], { memoryBytes: 8 * gigabyte });
+    const { generate } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
     const error = await failureOf(generate({ model: large.name }));
     expect(error).toBeInstanceOf(ModelDoesNotFit);
     expect(error.message).toContain("qwen2.5:14b needs 11.0 GB at 4096 tokens of context; 8.0 GB are free");
@@ -269,7 +269,7 @@ describe("generate", () => {
   it("under local_only a cloud model is locked out, whoever names it", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [cloud]);
-    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     expect(await failureOf(generate({ model: cloud.name }))).toBeInstanceOf(PrivacyLocked);
     expect(await failureOf(generate({ model: cloud.name, privacy: "allow_remote" }))).toBeInstanceOf(PrivacyLocked);
     expect(await failureOf(generate({}))).toBeInstanceOf(PrivacyLocked);
@@ -281,18 +281,18 @@ describe("generate", () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [small, cloud]);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("out of memory"));
-    expect(await failureOf(createTestBrain([engine]).generate({}))).toBeInstanceOf(LoadFailed);
+    expect(await failureOf(createTestOrchestrator([engine]).generate({}))).toBeInstanceOf(LoadFailed);
     expect(engine.calls).toEqual(["load llama3.2:3b 4096"]);
   });
 
   it("allow_remote lets a cloud model answer, without loading anything, and counts it", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [cloud]);
-    const brain = createTestBrain([engine], { settings: { privacy: "allow_remote" } });
-    expect((await brain.generate({})).model).toBe(cloud.name);
+    const harness = createTestOrchestrator([engine], { settings: { privacy: "allow_remote" } });
+    expect((await harness.generate({})).model).toBe(cloud.name);
     expect(engine.calls).toEqual(["generate kimi-k2:cloud"]);
-    expect((await brain.orchestrator.systemStatus(brain.caller())).remoteRequests).toBe(1);
-    expect(await failureOf(brain.generate({ privacy: "local_only" }))).toBeInstanceOf(PrivacyLocked);
+    expect((await harness.orchestrator.systemStatus(harness.caller())).remoteRequests).toBe(1);
+    expect(await failureOf(harness.generate({ privacy: "local_only" }))).toBeInstanceOf(PrivacyLocked);
   });
 
   it("grows the context when the engine counts more tokens than were estimated", async () => {
@@ -301,7 +301,7 @@ describe("generate", () => {
       request.contextTokens < 10_000
         ? Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }))
         : Promise.resolve({});
-    await createTestBrain([engine]).generate({});
+    await createTestOrchestrator([engine]).generate({});
     expect(engine.calls).toEqual([
       "load llama3.2:3b 4096",
       "generate llama3.2:3b",
@@ -315,7 +315,7 @@ describe("generate", () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 8192 })]);
     engine.answer = (request) =>
       Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }));
-    const error = await failureOf(createTestBrain([engine]).generate({ model: "llama3.2:3b" }));
+    const error = await failureOf(createTestOrchestrator([engine]).generate({ model: "llama3.2:3b" }));
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9000 tokens, llama3.2:3b reads at most 8192");
     expect(engine.calls.at(-1)).toBe("generate llama3.2:3b");
@@ -324,7 +324,7 @@ describe("generate", () => {
   it("refuses a prompt that is far beyond the window without loading anything", async () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte, { contextTokens: 2048 })]);
     const error = await failureOf(
-      createTestBrain([engine]).generate({ model: "llama3.2:3b", prompt: "word ".repeat(50_000) }),
+      createTestOrchestrator([engine]).generate({ model: "llama3.2:3b", prompt: "word ".repeat(50_000) }),
     );
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(engine.calls).toEqual([]);
@@ -337,7 +337,7 @@ describe("generate", () => {
       maxTokens = request.maxTokens;
       return Promise.resolve({});
     };
-    const result = await createTestBrain([engine]).generate({ model: "llama3.2:3b", maxTokens: 100_000 });
+    const result = await createTestOrchestrator([engine]).generate({ model: "llama3.2:3b", maxTokens: 100_000 });
     expect(maxTokens).toBeLessThanOrEqual(4096);
     expect(result.notes[0]).toMatch(/^answer limited to \d+ tokens instead of 100000: /);
   });
@@ -349,7 +349,7 @@ describe("generate", () => {
       content = request.messages.at(-1)?.content ?? "";
       return Promise.resolve({});
     };
-    await createTestBrain([engine]).generate({
+    await createTestOrchestrator([engine]).generate({
       prompt: "What is it?",
       files: [{ path: "notes.txt", text: "A list." }],
     });
@@ -357,14 +357,14 @@ describe("generate", () => {
   });
 
   it.each(["", "  \n"])("an empty prompt is refused: %j", async (prompt) => {
-    expect(await failureOf(createTestBrain([createFakeEngine("ollama", [small])]).generate({ prompt }))).toBeInstanceOf(
-      InvalidRequest,
-    );
+    expect(
+      await failureOf(createTestOrchestrator([createFakeEngine("ollama", [small])]).generate({ prompt })),
+    ).toBeInstanceOf(InvalidRequest);
   });
 
   it("an engine that hangs doesn't keep the others from answering", async () => {
     const hanging = createFakeEngine("ollama", [], { list: () => new Promise(() => undefined) });
-    const result = await createTestBrain([hanging, createFakeEngine("llama-cpp", [small])]).generate({});
+    const result = await createTestOrchestrator([hanging, createFakeEngine("llama-cpp", [small])]).generate({});
     expect(result.engine).toBe("llama-cpp");
   });
 });
@@ -372,7 +372,7 @@ describe("generate", () => {
 describe("the speed of an answer", () => {
   it("is unknown after a single token, whose time belongs to the prompt", async () => {
     const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", 2 * gigabyte)]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     engine.answer = () => Promise.resolve({ completionTokens: 1, decodeMs: 0.3 });
     expect((await generate({})).tokensPerSecond).toBe(0);
     engine.answer = () => Promise.resolve({ completionTokens: 10, decodeMs: 100 });

@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { InvalidRequest } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 
 describe("keep_alive", () => {
   it("0 loads, answers and unloads, in this order", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     expect((await generate({ keepAliveSeconds: 0 })).text).toBe("llama3.2:3b says hello");
     expect(engine.resident.size).toBe(0);
     await generate({});
@@ -22,7 +22,7 @@ describe("keep_alive", () => {
 
   it("0 makes no sense for a load, which says so", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     await expect(orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds: 0 })).rejects.toBeInstanceOf(
       InvalidRequest,
     );
@@ -31,7 +31,7 @@ describe("keep_alive", () => {
 
   it("of a load outlives answers and loads that name none", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     const load = async (request: object) =>
       (await orchestrator.loadModel(caller(), { model: small.name, ...request })).follow(caller().signal);
     await load({ keepAliveSeconds: -1 });
@@ -44,14 +44,14 @@ describe("keep_alive", () => {
 
   it("absent is the setting when the model is loaded for it", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
+    const { generate } = createTestOrchestrator([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
     await generate({});
     expect(engine.keepAlives.get(small.name)).toEqual(expect.closeTo(120, -1));
   });
 
   it("longer than an engine can count is for ever, not nothing", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     for (const keepAliveSeconds of [1e300, 2 ** 53 + 2]) {
       await (await orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds })).follow(caller().signal);
       expect(engine.keepAlives.get(small.name)).toBe(-1);
@@ -63,7 +63,7 @@ describe("keep_alive", () => {
 
   it("is said again with each answer: an engine that loads the model anew meanwhile takes its own else", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
+    const { generate } = createTestOrchestrator([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
     await generate({});
     engine.keepAlives.set(small.name, 300);
     await generate({});
@@ -82,7 +82,7 @@ describe("keep_alive", () => {
       vramBytes: 0,
       contextTokens: 4096,
     });
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     await generate({});
     expect(engine.keepAlives.size).toBe(0);
   });
@@ -90,7 +90,7 @@ describe("keep_alive", () => {
   it("that ran out means loaded no longer, without waiting for a cache to age", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 1_000;
-    const { generate } = createTestBrain([engine], { now: () => nowMs });
+    const { generate } = createTestOrchestrator([engine], { now: () => nowMs });
     const expiring = { name: small.name, sizeBytes: small.sizeBytes, vramBytes: 0, contextTokens: 4096 };
     engine.resident.set(small.name, { ...expiring, expiresAt: new Date(3_000).toISOString() });
     await generate({});

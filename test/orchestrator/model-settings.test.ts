@@ -1,20 +1,20 @@
 import { describe, expect, it } from "vitest";
 import { InvalidConfig, UnknownModel } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
 
-function brain(model: object) {
-  return createTestBrain([createFakeEngine("ollama", [small, coder])], { settings: { model } });
+function harness(model: object) {
+  return createTestOrchestrator([createFakeEngine("ollama", [small, coder])], { settings: { model } });
 }
 
 describe("settings that name a model", () => {
   it("routing that is switched off takes model.default, and needs one", async () => {
-    const answer = await brain({ default: coder.name, routing: { enabled: false } }).generate({ prompt: "a poem" });
+    const answer = await harness({ default: coder.name, routing: { enabled: false } }).generate({ prompt: "a poem" });
     expect(answer).toMatchObject({ model: coder.name, reason: expect.stringMatching(/^model\.default, /) as string });
-    const without = brain({ routing: { enabled: false } }).generate({});
+    const without = harness({ routing: { enabled: false } }).generate({});
     await expect(without).rejects.toBeInstanceOf(InvalidConfig);
     await expect(without).rejects.toMatchObject({
       next: [
@@ -26,16 +26,16 @@ describe("settings that name a model", () => {
   });
 
   it("a missing model.default is an error with routing off, and a note with routing on", async () => {
-    await expect(brain({ default: "gone:7b", routing: { enabled: false } }).generate({})).rejects.toBeInstanceOf(
+    await expect(harness({ default: "gone:7b", routing: { enabled: false } }).generate({})).rejects.toBeInstanceOf(
       UnknownModel,
     );
-    const answer = await brain({ default: "gone:7b" }).generate({});
+    const answer = await harness({ default: "gone:7b" }).generate({});
     expect(answer.notes).toEqual(["model.default names gone:7b, which is not installed"]);
   });
 
   it("a project's model is called that, whether it is taken or missing", async () => {
     const within = (defaultModel: string, isEnabled: boolean) => {
-      const { generate, caller } = brain({});
+      const { generate, caller } = harness({});
       const { settings } = caller();
       const routing = { ...settings.routing, isEnabled };
       return generate({}, caller({ settings: { ...settings, routing, defaultModel, isProjectModel: true } }));
@@ -47,18 +47,18 @@ describe("settings that name a model", () => {
 
   it("an override of a missing model says so and leaves the choice to model.default", async () => {
     const settings = { default: small.name, routing: { overrides: { code: "gone:7b" } } };
-    const answer = await brain(settings).generate({ task: "code" });
+    const answer = await harness(settings).generate({ task: "code" });
     expect(answer.model).toBe(small.name);
     expect(answer.notes).toEqual(["model.routing.overrides.code names gone:7b, which is not installed"]);
   });
 
   it("a request that names a model is not told about the settings'", async () => {
-    expect((await brain({ default: "gone:7b" }).generate({ model: small.name })).notes).toEqual([]);
+    expect((await harness({ default: "gone:7b" }).generate({ model: small.name })).notes).toEqual([]);
   });
 });
 
 it("context_tokens beyond the window is lowered, and said so", async () => {
-  const { generate } = brain({});
+  const { generate } = harness({});
   const answer = await generate({ model: small.name, contextTokens: 100_000 });
   expect(answer.notes).toEqual(["context limited to 32768 tokens instead of 100000: the window of llama3.2:3b"]);
 });

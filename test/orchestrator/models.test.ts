@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable, InvalidRequest, UnknownModel } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
@@ -9,7 +9,7 @@ const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 describe("listModels", () => {
   it("says in full when a model was last used, of those that were", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { orchestrator, caller, generate } = createTestBrain([engine], { now: () => 1_000_000 });
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine], { now: () => 1_000_000 });
     await generate({ model: small.name });
     const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
     expect(models.map(({ lastUsedAt }) => lastUsedAt)).toEqual([new Date(1_000_000).toISOString(), undefined]);
@@ -17,7 +17,7 @@ describe("listModels", () => {
 
   it("says what is loaded and what would fit", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { orchestrator, caller, generate } = createTestBrain([engine], { memoryBytes: 10 * gigabyte });
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine], { memoryBytes: 10 * gigabyte });
     await generate({ model: small.name });
     expect(await orchestrator.listModels(caller(), {})).toEqual({
       models: [
@@ -48,7 +48,7 @@ describe("listModels", () => {
   it("an engine that went down keeps its list, marked with since when", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 0;
-    const { orchestrator, caller } = createTestBrain([engine], { now: () => nowMs });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { now: () => nowMs });
     await orchestrator.listModels(caller(), {});
     engine.down = new EngineUnreachable("Ollama does not answer");
     nowMs = 60_000;
@@ -65,7 +65,7 @@ describe("listModels", () => {
   it("a single model of an engine that went down is marked with since when, too", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 0;
-    const { orchestrator, caller } = createTestBrain([engine], { now: () => nowMs });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { now: () => nowMs });
     expect((await orchestrator.describeModel(caller(), small.name)).staleSince).toBeUndefined();
     engine.down = new EngineUnreachable("Ollama does not answer");
     nowMs = 60_000;
@@ -73,7 +73,7 @@ describe("listModels", () => {
   });
 
   it("with nothing installed it suggests what to pull", async () => {
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [])]);
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [])]);
     const list = await orchestrator.listModels(caller(), {});
     expect(list.models).toEqual([]);
     expect(list.suggestion?.name).toMatch(/:/);
@@ -81,7 +81,7 @@ describe("listModels", () => {
 
   it("finds by name, filters by capability, and counts before the limit", async () => {
     const embedder = fakeModel("nomic-embed-text:latest", gigabyte, { capabilities: ["embedding"] });
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small, large, embedder])]);
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small, large, embedder])]);
     const names = async (request: object) =>
       (await orchestrator.listModels(caller(), request)).models.map((model) => model.name);
     expect(await names({ query: "QWEN" })).toEqual(["qwen2.5:14b"]);
@@ -102,7 +102,7 @@ describe("pullModel", () => {
       return library.pull(name, report, signal);
     };
     const waiting = { ...engine, library: { ...library, pull } };
-    const { orchestrator, caller } = createTestBrain([waiting]);
+    const { orchestrator, caller } = createTestOrchestrator([waiting]);
     const first = await orchestrator.pullModel(caller(), { model: "smollm2" });
     const second = await orchestrator.pullModel(caller(), { model: "smollm2:latest" });
     expect(second.id).toBe(first.id);
@@ -132,7 +132,7 @@ describe("pullModel", () => {
         },
       },
     });
-    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
     const heard: string[] = [];
     const operation = await orchestrator.pullModel(caller(), { model: "smollm2:135m" });
     const result = await operation.follow(caller().signal, ({ message }) => heard.push(message));
@@ -157,7 +157,7 @@ describe("pullModel", () => {
     const { library } = embedded;
     if (library === undefined) throw new Error("the fake has a library");
     const refusing = { ...library, import: () => Promise.reject(new InvalidRequest("/tmp/none.gguf can't be read")) };
-    const { orchestrator, caller } = createTestBrain([{ ...embedded, library: refusing }]);
+    const { orchestrator, caller } = createTestOrchestrator([{ ...embedded, library: refusing }]);
     await expect(orchestrator.pullModel(caller(), { model: "no such name" })).rejects.toThrow("not a model name");
     const operation = await orchestrator.pullModel(caller(), { model: "mine", from: "/tmp/none.gguf" });
     await expect(operation.follow(caller().signal)).rejects.toThrow("can't be read");
@@ -167,13 +167,13 @@ describe("pullModel", () => {
   it("a file is imported into our own store, also when Ollama answers", async () => {
     const ollama = createFakeEngine("ollama", []);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
-    const { orchestrator, caller } = createTestBrain([ollama, embedded]);
+    const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
     await (await orchestrator.pullModel(caller(), { model: "mine", from: "/tmp/mine.gguf" })).follow(caller().signal);
     expect(embedded.calls).toEqual(["import /tmp/mine.gguf as mine"]);
   });
 
   it("an engine that is not there is refused with those that are", async () => {
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [])]);
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [])]);
     await expect(orchestrator.pullModel(caller(), { model: "x", engine: "olama" })).rejects.toMatchObject({
       hint: "engines that can: ollama",
     });
@@ -183,7 +183,7 @@ describe("pullModel", () => {
 describe("loadModel", () => {
   it("rounds the context up to a power of two, and keeps a larger one that is loaded", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const load = async (contextTokens: number) =>
       (await orchestrator.loadModel(caller(), { model: small.name, contextTokens })).follow(caller().signal);
     expect((await load(5000)).plan.contextTokens).toBe(8192);
@@ -193,7 +193,7 @@ describe("loadModel", () => {
 
   it("a dry run says what would go, and touches nothing", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { orchestrator, caller, generate } = createTestBrain([engine], { memoryBytes: 12.5 * gigabyte });
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine], { memoryBytes: 12.5 * gigabyte });
     await generate({ model: small.name });
     const before = [...engine.calls];
     const plan = await orchestrator.planLoad(caller(), { model: large.name });
@@ -202,7 +202,7 @@ describe("loadModel", () => {
   });
 
   it("a window beyond the model's own is refused with both numbers", async () => {
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     const loading = orchestrator.loadModel(caller(), { model: small.name, contextTokens: 100_000 });
     await expect(loading).rejects.toThrow(
       "a context of 100000 tokens exceeds the window of llama3.2:3b, which has 32768",
@@ -213,7 +213,7 @@ describe("loadModel", () => {
 describe("unloading and deleting", () => {
   it("unloads one or all and says what that freed", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     await generate({ model: small.name });
     await generate({ model: large.name });
     expect(await orchestrator.unloadModels(caller(), small.name)).toEqual([
@@ -232,7 +232,7 @@ describe("unloading and deleting", () => {
       await gate.pass();
       return {};
     };
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     const answer = generate({});
     await gate.entered;
     await expect(orchestrator.unloadModels(caller(), small.name)).rejects.toBeInstanceOf(InvalidRequest);
@@ -247,7 +247,7 @@ describe("unloading and deleting", () => {
   });
 
   it("an unknown model can't be deleted", async () => {
-    const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [small])]);
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     await expect(orchestrator.deleteModel(caller(), "nope")).rejects.toBeInstanceOf(UnknownModel);
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { GenerationRequest } from "../../src/orchestrator/engines/generation.ts";
 import type { MemoryEstimate } from "../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const model = "m:1b";
 const estimate: MemoryEstimate = {
@@ -26,13 +26,13 @@ function start(memoryBytes: number, more: { readonly settings?: object } = {}) {
     sequences = Math.max(sequences, request.sequences ?? 1);
     return Promise.resolve({ sequences, recomputedTokens: sequences === 1 ? 500 : 0 });
   };
-  const brain = createTestBrain([engine], { memoryBytes, ...more });
+  const harness = createTestOrchestrator([engine], { memoryBytes, ...more });
   return {
-    ...brain,
+    ...harness,
     requests,
     async askTwice() {
-      await brain.generate({ model });
-      await brain.generate({ model });
+      await harness.generate({ model });
+      await harness.generate({ model });
       return requests.map((request) => request.sequences);
     },
   };

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { InvalidRequest, ModelDoesNotFit, UnknownModel } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const other = fakeModel("gemma3:4b", 3 * gigabyte);
@@ -12,12 +12,12 @@ const memory = { bufferBytes: 2 * gigabyte };
 function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
   const engine = createFakeEngine("ollama", [small, other, large]);
   const live = createHandSettings({ memory, ...settings });
-  const brain = createTestBrain([engine], { live, memoryBytes });
+  const harness = createTestOrchestrator([engine], { live, memoryBytes });
   const load = async (model: string, more: object = {}) =>
-    (await brain.orchestrator.loadModel(brain.caller(), { model, ...more })).follow(brain.caller().signal);
-  const pin = (name: string, isPinned: boolean) => brain.orchestrator.setPinned(brain.caller(), name, isPinned);
-  const loaded = async () => (await brain.orchestrator.ramStatus(brain.caller())).loaded;
-  return { ...brain, engine, live, load, pin, loaded };
+    (await harness.orchestrator.loadModel(harness.caller(), { model, ...more })).follow(harness.caller().signal);
+  const pin = (name: string, isPinned: boolean) => harness.orchestrator.setPinned(harness.caller(), name, isPinned);
+  const loaded = async () => (await harness.orchestrator.ramStatus(harness.caller())).loaded;
+  return { ...harness, engine, live, load, pin, loaded };
 }
 
 /** A little more, once something is known of its use: see `loading/keep-alive.ts`. */
@@ -122,12 +122,15 @@ describe("a pinned model", () => {
   it("is named where it leaves a question without a model that could answer", async () => {
     const embedding = fakeModel("nomic-embed-text:latest", 3 * gigabyte, { capabilities: ["embedding"] });
     const engine = createFakeEngine("ollama", [embedding, large]);
-    const brain = createTestBrain([engine], { live: createHandSettings({ memory }), memoryBytes: 12 * gigabyte });
-    const caller = brain.caller();
-    const loading = await brain.orchestrator.loadModel(caller, { model: embedding.name });
+    const harness = createTestOrchestrator([engine], {
+      live: createHandSettings({ memory }),
+      memoryBytes: 12 * gigabyte,
+    });
+    const caller = harness.caller();
+    const loading = await harness.orchestrator.loadModel(caller, { model: embedding.name });
     await loading.follow(caller.signal);
-    await brain.orchestrator.setPinned(caller, embedding.name, true);
-    const ask = async () => (await brain.orchestrator.generate(caller, { prompt: "hi" })).follow(caller.signal);
+    await harness.orchestrator.setPinned(caller, embedding.name, true);
+    const ask = async () => (await harness.orchestrator.generate(caller, { prompt: "hi" })).follow(caller.signal);
     await expect(ask()).rejects.toMatchObject({
       message: "qwen2.5:14b (9.0 GB) does not fit in memory while nomic-embed-text:latest is pinned",
       next: [{ step: "unpinModels", models: ["nomic-embed-text:latest"] }],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PrivacyLocked } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 /** As the adapter lists the models of an Ollama on another machine. */
 const distant = fakeModel("llama3.1:8b", 5 * gigabyte, { trust: "remote" });
@@ -21,7 +21,7 @@ describe("under local_only, an Ollama on another machine", () => {
     { by: "an override", request: { task: "code" as const } },
   ])("gets no prompt, chosen by $by", async ({ request }) => {
     const engine = createDistant();
-    const { generate, orchestrator, caller } = createTestBrain([engine], { settings });
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine], { settings });
     await expect(generate(request)).rejects.toBeInstanceOf(PrivacyLocked);
     expect(engine.calls).toEqual([]);
     expect((await orchestrator.systemStatus(caller())).remoteRequests).toBe(0);
@@ -30,20 +30,22 @@ describe("under local_only, an Ollama on another machine", () => {
   it("gets no prompt with routing switched off", async () => {
     const engine = createDistant();
     const off = { model: { default: distant.name, routing: { enabled: false } } };
-    await expect(createTestBrain([engine], { settings: off }).generate({})).rejects.toBeInstanceOf(PrivacyLocked);
+    await expect(createTestOrchestrator([engine], { settings: off }).generate({})).rejects.toBeInstanceOf(
+      PrivacyLocked,
+    );
     expect(engine.calls).toEqual([]);
   });
 
   it("is not where a pull goes: nothing could be asked of the model there", async () => {
     const [engine, embedded] = [createDistant(), createEmbedded()];
-    const { orchestrator, caller } = createTestBrain([engine, embedded]);
+    const { orchestrator, caller } = createTestOrchestrator([engine, embedded]);
     const result = await (await orchestrator.pullModel(caller(), { model: "smollm2:135m" })).follow(caller().signal);
     expect(result.engine).toBe("llama-cpp");
   });
 
   it("gets no file, also when the pull names it as the engine", async () => {
     const engine = createDistant();
-    const { orchestrator, caller } = createTestBrain([engine, createEmbedded()]);
+    const { orchestrator, caller } = createTestOrchestrator([engine, createEmbedded()]);
     const importing = orchestrator.pullModel(caller(), { model: "mine", from: "/tmp/mine.gguf", engine: "ollama" });
     await expect(importing).rejects.toBeInstanceOf(PrivacyLocked);
     expect(engine.calls).toEqual([]);
@@ -55,23 +57,23 @@ describe("under allow_remote, an Ollama on another machine", () => {
 
   it("loads models, which are none of a cloud", async () => {
     const engine = createDistant();
-    const { orchestrator, caller } = createTestBrain([engine], { settings });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { settings });
     const result = await (await orchestrator.loadModel(caller(), { model: distant.name })).follow(caller().signal);
     expect(result.wasLoaded).toBe(false);
     expect(engine.calls).toEqual([`load ${distant.name} 4096`]);
   });
 
   it("answers, and what was sent is counted", async () => {
-    const brain = createTestBrain([createDistant()], { settings });
-    expect((await brain.generate({})).engine).toBe("ollama");
-    expect((await brain.orchestrator.systemStatus(brain.caller())).remoteRequests).toBe(1);
+    const harness = createTestOrchestrator([createDistant()], { settings });
+    expect((await harness.generate({})).engine).toBe("ollama");
+    expect((await harness.orchestrator.systemStatus(harness.caller())).remoteRequests).toBe(1);
   });
 });
 
 it("a cloud model's dry run plans no memory here", async () => {
   const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
   const settings = { privacy: "allow_remote" };
-  const { orchestrator, caller } = createTestBrain([createFakeEngine("ollama", [cloud])], {
+  const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [cloud])], {
     settings,
     memoryBytes: gigabyte,
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, InvalidRequest, LoadFailed } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
@@ -20,7 +20,7 @@ describe("two calls at once", () => {
         throw error;
       });
     };
-    const { generate, caller } = createTestBrain([engine]);
+    const { generate, caller } = createTestOrchestrator([engine]);
     const call = new AbortController();
     const cancelled = generate({}, caller({ signal: call.signal }));
     await entered.entered;
@@ -36,7 +36,7 @@ describe("two calls at once", () => {
 
   it("a model that begins to answer while its unload is on the way stays", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     await generate({});
     // What is loaded is remembered now: the next answer doesn't look.
     await generate({});
@@ -64,7 +64,7 @@ describe("two calls at once", () => {
     const engine = createFakeEngine("ollama", [large, small]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { orchestrator, caller, generate } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
     const answer = generate({ model: large.name });
     await gate.entered;
     const { models } = await orchestrator.listModels(caller(), {});
@@ -81,7 +81,7 @@ describe("a model that could not be loaded", () => {
   it("is no longer in error when it has been pulled again", async () => {
     const engine = createFakeEngine("ollama", [small]);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     await expect(generate({})).rejects.toBeInstanceOf(LoadFailed);
     const status = async () => (await orchestrator.listModels(caller(), {})).models[0]?.status;
     expect(await status()).toBe("error");
@@ -96,7 +96,7 @@ describe("a model that could not be loaded", () => {
       kind: "llama-cpp",
       describe: () => Promise.reject(new LoadFailed("llama3.2:3b is cut off after 12 bytes")),
     });
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const { model } = await orchestrator.describeModel(caller(), small.name);
     expect(model).toMatchObject({
       status: "error",
@@ -109,7 +109,7 @@ describe("a model that could not be loaded", () => {
 describe("a dry run", () => {
   it("plans the context that the prompt needs, as the real call does", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { orchestrator, caller, generate } = createTestBrain([engine]);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     const prompt = "word ".repeat(9_000);
     const { plan } = await orchestrator.planGeneration(caller(), { prompt });
     await generate({ prompt });
@@ -125,7 +125,7 @@ describe("a dry run", () => {
       vramBytes: 0,
       contextTokens: 2048,
     });
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     expect((await orchestrator.planGeneration(caller(), { prompt: "hello" })).plan).toMatchObject({
       isLoaded: true,
       contextTokens: 2048,

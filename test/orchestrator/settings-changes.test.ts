@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import type { Change } from "../../src/orchestrator/facade.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const another = fakeModel("gemma3:4b", 3 * gigabyte);
 
-/** A brain whose one engine is replaced when the address in its settings changes. */
+/** An orchestrator whose one engine is replaced when the address in its settings changes. */
 function place() {
   const closed: string[] = [];
   const engines = new Map(
@@ -28,11 +28,11 @@ function place() {
   };
   const given = (host: string) => ({ providers: { ollama: { host } }, queue: { maxWaiting: 2 } });
   const live = createHandSettings(given("first"));
-  const brain = createTestBrain([engineAt("first")], {
+  const harness = createTestOrchestrator([engineAt("first")], {
     live,
     remakeEngines: ({ providers }) => [engineAt(providers.ollama.host)],
   });
-  return { ...brain, live, given, closed, engineAt };
+  return { ...harness, live, given, closed, engineAt };
 }
 
 describe("an engine whose settings changed", () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 import { createGate, gigabyte } from "../support/fake-engine.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
 import { tinySentence } from "../support/tiny-gguf.ts";
@@ -42,10 +42,10 @@ describe("names of the same weights in the embedded engine, which has one proces
       return subject.engine.generate(request, { ...sink, text }, signal);
     };
     const engine = { ...subject.engine, generate };
-    const brain = createTestBrain([engine], { memoryBytes: 32 * gigabyte, now: () => Date.now() });
-    const { orchestrator, caller } = brain;
+    const harness = createTestOrchestrator([engine], { memoryBytes: 32 * gigabyte, now: () => Date.now() });
+    const { orchestrator, caller } = harness;
     return {
-      ...brain,
+      ...harness,
       async load(model: string, contextTokens: number) {
         const operation = await orchestrator.loadModel(caller(), { model, contextTokens });
         return operation.follow(caller().signal);

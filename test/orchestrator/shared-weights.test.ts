@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 import { startPair } from "./engines/ollama/fixture.ts";
 import type { FakeModel } from "../support/fake-ollama.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
@@ -13,10 +13,10 @@ const other: FakeModel = { name: "other:1b" };
 async function start(models: readonly FakeModel[] = [base, pirate, other], memoryBytes = 32 * gigabyte) {
   const { fake, engine } = await startPair({ models });
   const usedElsewhereBytes = () => fake.residents.size * 0.2 * gigabyte;
-  const brain = createTestBrain([engine], { memoryBytes, now: () => Date.now(), usedElsewhereBytes });
-  const { orchestrator, caller } = brain;
+  const harness = createTestOrchestrator([engine], { memoryBytes, now: () => Date.now(), usedElsewhereBytes });
+  const { orchestrator, caller } = harness;
   return {
-    ...brain,
+    ...harness,
     fake,
     engine,
     async load(model: string, contextTokens: number, keepAliveSeconds?: number) {
@@ -162,7 +162,9 @@ describe("names of the same weights in Ollama, which has one process for them", 
   it("a name that was deleted has nothing to do with them any more", async () => {
     const { fake, engine } = await startPair({ models: [base, pirate] });
     const elsewhere = createFakeEngine("llama-cpp", [fakeModel(pirate.name, gigabyte)], { kind: "llama-cpp" });
-    const { orchestrator, caller, generate } = createTestBrain([engine, elsewhere], { memoryBytes: 32 * gigabyte });
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine, elsewhere], {
+      memoryBytes: 32 * gigabyte,
+    });
     await generate({ model: base.name });
     await orchestrator.planLoad(caller(), { model: pirate.name });
     expect(await orchestrator.deleteModel(caller(), pirate.name)).toMatchObject({ engine: "ollama" });

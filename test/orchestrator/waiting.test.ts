@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, QueueFull } from "../../src/orchestrator/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
@@ -13,7 +13,7 @@ const idle = { running: 0, waiting: 0 };
 describe("callers that wait for models", () => {
   it("50 of them, for 6 models on memory for 2, are all answered, and each model is loaded once", async () => {
     const engine = createFakeEngine("ollama", six);
-    const { generate, caller, orchestrator } = createTestBrain([engine], { memoryBytes: 13 * gigabyte });
+    const { generate, caller, orchestrator } = createTestOrchestrator([engine], { memoryBytes: 13 * gigabyte });
     const answers = await Promise.all(
       Array.from({ length: 50 }, (_unused, index) =>
         generate({ model: six[(index * 7) % six.length]?.name ?? "" }, caller({ id: `caller-${index}` })),
@@ -29,7 +29,7 @@ describe("callers that wait for models", () => {
 
   it("of a loaded model are served while another one is loaded", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { generate, caller, orchestrator } = createTestBrain([engine]);
+    const { generate, caller, orchestrator } = createTestOrchestrator([engine]);
     await generate({ model: small.name });
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
@@ -46,7 +46,7 @@ describe("callers that wait for models", () => {
     const [first, second] = [fakeModel("first:1b", gigabyte), fakeModel("second:1b", gigabyte)];
     const embedded = createFakeEngine("llama-cpp", [first, second], { kind: "llama-cpp" });
     const ollama = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([embedded, ollama]);
+    const { generate } = createTestOrchestrator([embedded, ollama]);
     for (const { name } of [first, second, small]) await generate({ model: name });
     const gate = createGate();
     let [running, most] = [0, 0];
@@ -67,7 +67,7 @@ describe("callers that wait for models", () => {
 
   it("are answered so many at a time by a model as its setting says", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate, caller, orchestrator } = createTestBrain([engine], {
+    const { generate, caller, orchestrator } = createTestOrchestrator([engine], {
       settings: { models: { "llama3*": { maxParallel: 2 } } },
     });
     const gate = createGate();
@@ -84,14 +84,14 @@ describe("callers that wait for models", () => {
 
   it("with a request for more context share one load of it", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     await Promise.all([generate({}), generate({ contextTokens: 10_000 }), generate({})]);
     expect(engine.calls.filter((call) => call.startsWith("load "))).toEqual([`load ${small.name} 16384`]);
   });
 
   it("a model that is loaded grows once its answers are done", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     await generate({});
     const gate = createGate();
     engine.answer = async (request, _sink, signal) => {
@@ -123,7 +123,7 @@ describe("callers that wait for models", () => {
   it("go before comparisons that came earlier", async () => {
     const other = fakeModel("other:1b", gigabyte);
     const engine = createFakeEngine("llama-cpp", [small, other], { kind: "llama-cpp" });
-    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     await generate({ model: small.name });
     const gate = createGate();
     const prompts: string[] = [];
@@ -153,7 +153,9 @@ describe("callers that wait for models", () => {
 
   it("are refused beyond queue.maxWaiting, with the number and the expected wait", async () => {
     const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
-    const { generate, orchestrator, caller } = createTestBrain([engine], { settings: { queue: { maxWaiting: 1 } } });
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine], {
+      settings: { queue: { maxWaiting: 1 } },
+    });
     const gate = createGate();
     engine.answer = async (_request, _sink, signal) => {
       await gate.pass(signal);
@@ -174,7 +176,7 @@ describe("callers that wait for models", () => {
 
   it("are refused at once, with the expected wait, when that is longer than their queue.maxWaitMs", async () => {
     const engine = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
-    const { generate, caller, orchestrator } = createTestBrain([engine]);
+    const { generate, caller, orchestrator } = createTestOrchestrator([engine]);
     const gate = createGate();
     engine.answer = async (_request, _sink, signal) => {
       await gate.pass(signal);
@@ -201,7 +203,7 @@ describe("callers that wait for models", () => {
       await gate.pass(signal);
       throw new LoadFailed("the child was killed");
     };
-    const { generate, orchestrator, caller } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
     const failed = generate({ model: large.name });
     await gate.entered;
     const next = generate({ model: small.name });
@@ -215,7 +217,7 @@ describe("callers that wait for models", () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { generate, orchestrator, caller } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
     const first = generate({ model: large.name });
     await gate.entered;
     const second = generate({});
@@ -229,7 +231,7 @@ describe("callers that wait for models", () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
-    const { orchestrator, caller } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
     const loading = (await orchestrator.loadModel(caller(), { model: large.name })).follow(caller().signal);
     await gate.entered;
     const { route } = await orchestrator.planGeneration(caller(), { prompt: "hello" });
@@ -243,7 +245,7 @@ describe("callers that wait for models", () => {
 
   it("leave no lease behind when they are cancelled: the model can be evicted", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
-    const { generate, caller, orchestrator } = createTestBrain([engine], { memoryBytes: 12 * gigabyte });
+    const { generate, caller, orchestrator } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
     await generate({ model: small.name });
     const gate = createGate();
     engine.answer = async (request, _sink, signal) => {
@@ -271,7 +273,7 @@ describe("an engine that is replaced while callers wait for its models", () => {
     const [first, second] = [createFakeEngine("ollama", [small]), createFakeEngine("ollama", [small])];
     const given = (host: string) => ({ providers: { ollama: { host } } });
     const live = createHandSettings(given("first"));
-    const { generate, orchestrator, caller } = createTestBrain([first], {
+    const { generate, orchestrator, caller } = createTestOrchestrator([first], {
       live,
       remakeEngines: ({ providers }) => [providers.ollama.host === "first" ? first : second],
     });

@@ -129,7 +129,7 @@ describe("a change of the templates", () => {
   let connection: MemoryClient;
   afterEach(async () => connection.close());
 
-  function changingBrain() {
+  function changingOrchestrator() {
     const listeners = new Set<(change: Change) => void>();
     const onChange: Orchestrator["onChange"] = (listener) => {
       listeners.add(listener);
@@ -143,7 +143,7 @@ describe("a change of the templates", () => {
   const told = () => connection.received.flatMap((message) => ("method" in message ? [message.method] : []));
 
   it("is told to a legacy client: prompts and resources are to be listed anew", async () => {
-    const { orchestrator, change } = changingBrain();
+    const { orchestrator, change } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator);
     await connection.client.listPrompts();
     change({ kind: "templates", isListChanged: true });
@@ -153,7 +153,7 @@ describe("a change of the templates", () => {
   });
 
   it("is told to a modern client that listens to prompts, once", async () => {
-    const { orchestrator, change } = changingBrain();
+    const { orchestrator, change } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     const stream = await connection.client.listen({ promptsListChanged: true });
     await connection.client.listPrompts();

@@ -8,7 +8,7 @@ import { handClock } from "../support/hand-clock.ts";
 import { plainSettings } from "../support/caller-settings.ts";
 
 describe("a client that listens to progress", () => {
-  it("hears something every five seconds, while the brain opens and while the model is silent", async () => {
+  it("hears something every five seconds, while the orchestrator opens and while the model is silent", async () => {
     const clock = handClock();
     const operation = drivenOperation<GenerateResult>();
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });

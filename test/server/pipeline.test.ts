@@ -95,7 +95,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     expect(connection.logged.join("\n")).toMatch(/TypeError: x is not a function\n\s+at /);
   });
 
-  it("answers wrong arguments with text that the model can act on, before it opens the brain", async () => {
+  it("answers wrong arguments with text that the model can act on, before it opens the orchestrator", async () => {
     const open = vi.fn(async (): Promise<never> => {
       throw new Error("must not be opened");
     });
@@ -112,7 +112,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     expect(open).not.toHaveBeenCalled();
   });
 
-  it("shows a wrong setting to the call that needs the brain, and lists tools all the same", async () => {
+  it("shows a wrong setting to the call that needs the orchestrator, and lists tools all the same", async () => {
     const open = async (): Promise<never> => {
       throw new InvalidConfig("config.yaml:3: privacy is 1", { hint: "mend the value where it was set" });
     };

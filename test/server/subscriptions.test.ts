@@ -5,8 +5,8 @@ import { eventually } from "../support/eventually.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 
-/** A brain whose changes the test makes, and that tells who listens to it and what is looked at. */
-function changingBrain(replace: Partial<Orchestrator> = {}) {
+/** An orchestrator whose changes the test makes, and that tells who listens to it and what is looked at. */
+function changingOrchestrator(replace: Partial<Orchestrator> = {}) {
   const listeners = new Set<(change: Change) => void>();
   const looks: string[] = [];
   const orchestrator = createFakeOrchestrator({
@@ -47,7 +47,7 @@ describe("subscriptions of the legacy era", () => {
   afterEach(async () => connection.close());
 
   it("tell a client of what it subscribed to, of nothing else, and of nothing once it has ended", async () => {
-    const { orchestrator, change } = changingBrain();
+    const { orchestrator, change } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator);
     const { client } = connection;
     await client.subscribeResource({ uri: "ollm://status/ram" });
@@ -69,7 +69,7 @@ describe("subscriptions of the legacy era", () => {
   });
 
   it("of a job follow that job alone", async () => {
-    const { orchestrator, change } = changingBrain();
+    const { orchestrator, change } = changingOrchestrator();
     const jobs = { ...orchestrator.jobs, get: async () => ({ id: "pull-1" }) as never };
     connection = await connectMemoryClient({ ...orchestrator, jobs });
     await connection.client.subscribeResource({ uri: "ollm://jobs/pull-1" });
@@ -82,7 +82,7 @@ describe("subscriptions of the legacy era", () => {
   });
 
   it("look at the memory only while it is subscribed to, once however often, and never after the connection", async () => {
-    const { orchestrator, looks, listeners } = changingBrain();
+    const { orchestrator, looks, listeners } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator);
     const { client } = connection;
     await client.readResource({ uri: "ollm://status/ram" });
@@ -100,7 +100,7 @@ describe("subscriptions of the legacy era", () => {
   });
 
   it.each(["ollm://nothing", "ollm://models/gone", "file:///etc/passwd"])("refuse %s", async (uri) => {
-    const { orchestrator, looks } = changingBrain({
+    const { orchestrator, looks } = changingOrchestrator({
       describeModel: async () => {
         throw new UnknownModel("no model gone");
       },
@@ -111,7 +111,7 @@ describe("subscriptions of the legacy era", () => {
   });
 
   it("are bounded", async () => {
-    const { orchestrator } = changingBrain({ describeModel: createFakeOrchestrator().describeModel });
+    const { orchestrator } = changingOrchestrator({ describeModel: createFakeOrchestrator().describeModel });
     const described = await orchestrator.describeModel({} as never, "smollm2:135m");
     connection = await connectMemoryClient({ ...orchestrator, describeModel: async () => described });
     for (let index = 0; index < 1_000; index += 1) {
@@ -122,8 +122,8 @@ describe("subscriptions of the legacy era", () => {
     await connection.client.subscribeResource({ uri: "ollm://models/more" });
   });
 
-  it("are not needed to hear that models came or went, once the brain was used", async () => {
-    const { orchestrator, change, listeners } = changingBrain();
+  it("are not needed to hear that models came or went, once the orchestrator was used", async () => {
+    const { orchestrator, change, listeners } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator);
     expect(listeners.size).toBe(0);
     await connection.client.listResources();
@@ -140,7 +140,7 @@ describe("listen streams of the modern era", () => {
   afterEach(async () => connection.close());
 
   it("bring what was asked for and nothing else, until they end", async () => {
-    const { orchestrator, change, looks } = changingBrain();
+    const { orchestrator, change, looks } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     await connection.client.listResources();
     change(modelsCame);
@@ -162,7 +162,7 @@ describe("listen streams of the modern era", () => {
   });
 
   it("bring changes of the list to those who asked for them, without any address", async () => {
-    const { orchestrator, change, listeners, looks } = changingBrain();
+    const { orchestrator, change, listeners, looks } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     await connection.client.listen({ resourcesListChanged: true });
     await eventually(() => expect(listeners.size).toBe(1));
@@ -174,7 +174,7 @@ describe("listen streams of the modern era", () => {
   });
 
   it("leave nothing behind when the connection ends", async () => {
-    const { orchestrator, listeners, looks } = changingBrain();
+    const { orchestrator, listeners, looks } = changingOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era: "modern" });
     await connection.client.listen({ resourceSubscriptions: ["ollm://status/ram", "ollm://models"] });
     await eventually(() => expect(looks).toEqual(["memory", "models"]));
@@ -186,7 +186,7 @@ describe("listen streams of the modern era", () => {
 
 describe("a hundred connections that come and go", () => {
   it("leave no listener and no look behind", async () => {
-    const { orchestrator, listeners, looks } = changingBrain();
+    const { orchestrator, listeners, looks } = changingOrchestrator();
     for (let index = 0; index < 100; index += 1) {
       const connection = await connectMemoryClient(orchestrator);
       await connection.client.subscribeResource({ uri: "ollm://status/ram" });

@@ -48,7 +48,7 @@ export interface MemoryClient {
   close(): Promise<void>;
 }
 
-/** A real client and the real server around a given brain, in memory, in either protocol era. */
+/** A real client and the real server around a given orchestrator, in memory, in either protocol era. */
 export async function connectMemoryClient(
   orchestrator: Orchestrator,
   options: MemoryClientOptions = {},

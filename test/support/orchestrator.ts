@@ -11,14 +11,14 @@ import type { CallerContext } from "../../src/orchestrator/types.ts";
 import type { World } from "../../src/orchestrator/world.ts";
 import { gigabyte } from "./fake-engine.ts";
 
-export interface TestBrain {
+export interface TestOrchestrator {
   readonly orchestrator: Orchestrator;
   caller(more?: Partial<CallerContext>): CallerContext;
   generate(request: Partial<GenerateRequest>, caller?: CallerContext): Promise<GenerateResult>;
 }
 
 /** The real orchestrator over given engines, on a machine whose free memory follows from what the engines hold. */
-export function createTestBrain(
+export function createTestOrchestrator(
   engines: readonly (Engine & { resident?: ReadonlyMap<string, { sizeBytes: number }> })[],
   options: {
     readonly memoryBytes?: number;
@@ -36,7 +36,7 @@ export function createTestBrain(
     /** What a look at the machine finds beside, or in place of, its free memory. */
     readonly sample?: () => Partial<MemorySample>;
   } = {},
-): TestBrain {
+): TestOrchestrator {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
   const settings =
     options.live?.current() ?? settingsSchema.parse({ memory: { bufferBytes: 2 * gigabyte }, ...options.settings });

@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from "vitest";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
-import { createTestBrain } from "../support/orchestrator.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 let connection: MemoryClient | undefined;
 afterEach(async () => connection?.close());
@@ -16,7 +16,7 @@ async function assistantOf(availableGb: number, loaded: Readonly<Record<string, 
   for (const [name, size] of Object.entries(loaded))
     engine.resident.set(name, { name, sizeBytes: size * gigabyte, vramBytes: 0, mappedBytes: 0, contextTokens: 4096 });
   const memory = { bufferBytes: 2 * gigabyte, availableBytes: availableGb * gigabyte };
-  connection = await connectMemoryClient(createTestBrain([engine], { settings: { memory } }).orchestrator);
+  connection = await connectMemoryClient(createTestOrchestrator([engine], { settings: { memory } }).orchestrator);
   return { engine, call: connection.call };
 }
 

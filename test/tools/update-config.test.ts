@@ -26,7 +26,7 @@ describe("update_config", () => {
     await rm(home, { recursive: true });
   });
 
-  /** The real settings of a home of its own around a fake brain; `update_config` is in the set `all` only. */
+  /** The real settings of a home of its own around a fake orchestrator; `update_config` is in the set `all` only. */
   async function orchestrator(environment: Record<string, string> = {}): Promise<Orchestrator> {
     const { settings: live } = await followSettings({
       home,

@@ -6,7 +6,7 @@ import { InvalidConfig } from "../../orchestrator/errors.ts";
 import type { CallerProject } from "../../orchestrator/facade-projects.ts";
 import type { OpenHome } from "../server-parts.ts";
 import { findProjectFolder } from "../project-folder.ts";
-import type { Brain } from "../world.ts";
+import type { OpenOrchestrator } from "../open-orchestrator.ts";
 
 /** What a caller brings along. */
 export interface CallerOrigin {
@@ -29,13 +29,13 @@ interface KnownFolder {
 const freshMs = 1_000;
 
 /**
- * One caller's view of the brain: the shared orchestrator under its own settings, which follow `config.yaml`. `now` in
+ * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`. `now` in
  * milliseconds. The answer throws `InvalidConfig` while a variable or a flag of the caller is wrong.
  */
 export function createCallerHome(
   callerId: string,
   origin: CallerOrigin,
-  openBrain: () => Promise<Brain>,
+  openOrchestrator: () => Promise<OpenOrchestrator>,
   now: () => number,
 ): () => Promise<OpenHome> {
   let known: { readonly home: OpenHome; readonly file: unknown; readonly daemon: unknown } | undefined;
@@ -44,24 +44,24 @@ export function createCallerHome(
   /** Where the caller works, looked for as seldom as settings are. */
   let lastFolder: KnownFolder | undefined;
 
-  async function load(brain: Brain, configFile: string): Promise<OpenHome> {
-    const { home, detectsProjects } = await loadIn(brain, configFile);
+  async function load(opened: OpenOrchestrator, configFile: string): Promise<OpenHome> {
+    const { home, detectsProjects } = await loadIn(opened, configFile);
     /** What was made of the newest project: as long as neither it nor the settings change. */
     let seen: { readonly project: CallerProject; readonly home: OpenHome } | undefined;
     return {
       ...home,
       async inProject(clientRoots) {
-        const folder = await projectFolder(brain, clientRoots);
-        const project = await brain.orchestrator.projects.projectAt(callerId, folder, detectsProjects);
+        const folder = await projectFolder(opened, clientRoots);
+        const project = await opened.orchestrator.projects.projectAt(callerId, folder, detectsProjects);
         if (project === undefined) return home;
-        if (seen?.project !== project) seen = { project, home: (await loadIn(brain, configFile, project)).home };
+        if (seen?.project !== project) seen = { project, home: (await loadIn(opened, configFile, project)).home };
         return seen.home;
       },
     };
   }
 
   async function projectFolder(
-    brain: Brain,
+    opened: OpenOrchestrator,
     clientRoots: () => Promise<readonly string[]>,
   ): Promise<string | undefined> {
     if (lastFolder !== undefined && now() - lastFolder.seenAtMs < freshMs) {
@@ -72,7 +72,7 @@ export function createCallerHome(
     let roots: readonly string[] | undefined;
     const folder = await findProjectFolder(
       { homeDirectory: origin.userHome, ...workingDirectoryOf(origin) },
-      brain.home,
+      opened.home,
       async () => (roots = await clientRoots()),
     );
     lastFolder = { folder, roots, seenAtMs };
@@ -80,27 +80,27 @@ export function createCallerHome(
   }
 
   async function loadIn(
-    brain: Brain,
+    opened: OpenOrchestrator,
     configFile: string,
     project?: CallerProject,
   ): Promise<{ readonly home: OpenHome; readonly detectsProjects: boolean }> {
     const { environment, flags } = origin;
-    const file = brain.live.file();
+    const file = opened.live.file();
     // With zod and the schema of all settings: not before a call needs them.
     const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
       import("../../orchestrator/config/caller.ts"),
       import("../../orchestrator/config/schema.ts"),
     ]);
     const loaded = await callerSettingsFrom({
-      home: brain.home,
+      home: opened.home,
       environment,
       flags,
-      daemon: brain.settings,
-      isFixed: brain.live.isFixed,
+      daemon: opened.settings,
+      isFixed: opened.live.isFixed,
       ...(file && { read: file }),
       ...(project && { project }),
     });
-    const base = origin.workingDirectory ?? brain.home;
+    const base = origin.workingDirectory ?? opened.home;
     const fileRoots = loaded.fileRoots.map((written) => {
       const folder = path.resolve(base, expandHome(written, origin.userHome));
       if (!isWholeDiskBySlip(written, folder)) return folder;
@@ -110,7 +110,7 @@ export function createCallerHome(
       });
     });
     const home: OpenHome = {
-      orchestrator: brain.orchestrator,
+      orchestrator: opened.orchestrator,
       callerSettings: loaded.settings,
       fileRoots,
       warnings: [...loaded.warnings, ...(await missingFolders(fileRoots))],
@@ -122,16 +122,16 @@ export function createCallerHome(
   }
 
   return async () => {
-    const brain = await openBrain();
+    const opened = await openOrchestrator();
     if (now() - lookedAtMs >= freshMs) {
-      await brain.live.look();
+      await opened.live.look();
       lookedAtMs = now();
     }
     // Of a file that is broken now, these are those before.
-    const file = brain.live.file();
-    const daemon = brain.settings;
+    const file = opened.live.file();
+    const daemon = opened.settings;
     if (known?.file === file && known?.daemon === daemon) return known.home;
-    const home = await load(brain, path.join(brain.home, "config.yaml"));
+    const home = await load(opened, path.join(opened.home, "config.yaml"));
     known = { home, file, daemon };
     return home;
   };

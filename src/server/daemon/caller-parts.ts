@@ -1,12 +1,12 @@
 import { OrchestratorError } from "../../orchestrator/errors.ts";
 import type { ServerParts } from "../server-parts.ts";
-import type { BrainKeeper } from "./brain-keeper.ts";
+import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import { createCallerHome, type CallerOrigin } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";
 
 /** What the server of one caller is given. */
 export function callerParts(
-  parts: Pick<DaemonParts, "version" | "log" | "brain" | "calls" | "claim">,
+  parts: Pick<DaemonParts, "version" | "log" | "orchestrator" | "calls" | "claim">,
   id: string,
   origin: CallerOrigin,
 ): ServerParts {
@@ -19,11 +19,11 @@ export function callerParts(
       mayOfferRoots: origin.workingDirectory !== undefined,
       homeDirectory: origin.userHome,
     },
-    open: createCallerHome(id, origin, parts.brain.open, Date.now),
-    forget: () => parts.brain.current()?.orchestrator.projects.forgetCaller(id),
+    open: createCallerHome(id, origin, parts.orchestrator.open, Date.now),
+    forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
     noteAnswered: () => parts.claim()?.markAnswered(),
     noteCall: (record) => parts.calls.note(record),
-    notesPrompts: () => parts.brain.current()?.settings.log.prompts === true,
+    notesPrompts: () => parts.orchestrator.current()?.settings.log.prompts === true,
   };
 }
 
@@ -32,14 +32,14 @@ const noticesWaitMs = 2_000;
 
 /**
  * Sentences for the user of a front: what of its settings is not obeyed, or wrong. Who brings no settings has none, and
- * is answered before the brain is open.
+ * is answered before the orchestrator is open.
  */
 export async function noticesFor(
   parts: ServerParts,
   origin: CallerOrigin,
-  brain: BrainKeeper,
+  orchestrator: LazyOrchestrator,
 ): Promise<readonly string[]> {
-  const problem = brain.problem();
+  const problem = orchestrator.problem();
   const isPlain =
     Object.keys(origin.flags).length === 0 && Object.keys(origin.environment).every((name) => name === "OLLM_HOME");
   if (isPlain) return problem === undefined ? [] : [problem];
@@ -49,7 +49,7 @@ export async function noticesFor(
   });
   const told = async (): Promise<readonly string[]> => {
     try {
-      await brain.open();
+      await orchestrator.open();
       const { warnings } = await parts.open();
       return problem === undefined ? warnings : [problem, ...warnings];
     } catch (error) {

@@ -119,7 +119,10 @@ export function createDaemon(parts: DaemonParts): Daemon {
     counter += 1;
     const id = `client-${counter}`;
     const caller = callerParts(parts, id, origin);
-    const [serveClient, notices] = await Promise.all([parts.serveClient(), noticesFor(caller, origin, parts.brain)]);
+    const [serveClient, notices] = await Promise.all([
+      parts.serveClient(),
+      noticesFor(caller, origin, parts.orchestrator),
+    ]);
     if (isClosed || socket.destroyed) return void socket.destroy();
     welcome({ ok: true, ...(notices.length > 0 && { notices }) });
     let remove = (): void => undefined;
@@ -138,17 +141,17 @@ export function createDaemon(parts: DaemonParts): Daemon {
   async function serveHttp(socket: Socket, hello: Hello, welcome: (said: Welcome) => void): Promise<void> {
     const wanted = hello.http;
     if (wanted === undefined) throw new DaemonUnavailable("an HTTP listener was requested without address and port");
-    const brain = await parts.brain.open();
+    const opened = await parts.orchestrator.open();
     const origin: CallerOrigin = { environment: hello.environment, flags: {}, userHome: parts.userHome };
-    const notices = await noticesFor(callerParts(parts, "http", origin), origin, parts.brain);
+    const notices = await noticesFor(callerParts(parts, "http", origin), origin, parts.orchestrator);
     const listener = await parts.openHttpListener({
       bind: wanted.bind,
       port: wanted.port,
       home: parts.home,
       partsFor: (id) => callerParts(parts, id, origin),
-      settings: () => brain.settings.http,
+      settings: () => opened.settings.http,
       version: parts.version,
-      problems: () => parts.brain.current()?.orchestrator.problems() ?? [],
+      problems: () => parts.orchestrator.current()?.orchestrator.problems() ?? [],
       log,
       ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
     });
@@ -200,7 +203,7 @@ export function createDaemon(parts: DaemonParts): Daemon {
     },
     addClient,
     business() {
-      const activity = parts.brain.current()?.orchestrator.activity() ?? { operations: 0, pulls: 0, pinned: 0 };
+      const activity = parts.orchestrator.current()?.orchestrator.activity() ?? { operations: 0, pulls: 0, pinned: 0 };
       const requests = [...clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
       return { clients: clients.size, listeners: listeners.size, requests, ...activity };
     },

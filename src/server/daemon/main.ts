@@ -65,8 +65,8 @@ export async function runDaemon(
     });
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => running.end("stop", 0));
     // Before the first call: jobs and pulls of the daemon before are taken up.
-    running.brain.open().catch((error: unknown) => {
-      // Wrong settings are told by whoever keeps the brain.
+    running.orchestrator.open().catch((error: unknown) => {
+      // Wrong settings are told by whoever keeps the orchestrator.
       if (!(error instanceof OrchestratorError)) log.warn(error instanceof Error ? error.message : String(error));
     });
     await import("./serve-client.ts");

@@ -1,7 +1,7 @@
 import type { Claim } from "../../ipc/claim.ts";
 import type { Log } from "../../orchestrator/log.ts";
 import type { HttpListener, HttpListenerOptions } from "../http/listener.ts";
-import type { BrainKeeper } from "./brain-keeper.ts";
+import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { CallLog } from "./call-log.ts";
 import type { serveClient, ServedClient } from "./serve-client.ts";
 
@@ -14,7 +14,7 @@ export interface DaemonParts {
   readonly build: string;
   readonly isStandalone: boolean;
   readonly userHome: string;
-  readonly brain: BrainKeeper;
+  readonly orchestrator: LazyOrchestrator;
   readonly calls: CallLog;
   readonly log: Log;
   /** Loads the SDK; asked for with the first client. */

@@ -4,7 +4,7 @@ import type { Farewell } from "../../ipc/protocol.ts";
 import { realHome } from "../../ipc/run-folder.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import type { Log } from "../../orchestrator/log.ts";
-import { createBrainKeeper, type BrainKeeper } from "./brain-keeper.ts";
+import { createLazyOrchestrator, type LazyOrchestrator } from "./lazy-orchestrator.ts";
 import { createCallLog, type CallLog } from "./call-log.ts";
 import { createDaemon, type Daemon } from "./daemon.ts";
 import type { DaemonParts } from "./parts.ts";
@@ -33,7 +33,7 @@ export interface RunOptions {
 
 export interface RunningDaemon {
   readonly daemon: Daemon;
-  readonly brain: BrainKeeper;
+  readonly orchestrator: LazyOrchestrator;
   readonly calls: CallLog;
   readonly claim: DaemonParts["claim"];
   /** Daemons before it died again and again: nothing is loaded before somebody asks for it. */
@@ -61,7 +61,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
   let claim: Claim | undefined;
   let isEnding = false;
 
-  const brain = createBrainKeeper({
+  const orchestrator = createLazyOrchestrator({
     ...options,
     home,
     isNeeded: () => {
@@ -74,7 +74,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
   const daemon = createDaemon({
     ...options,
     home,
-    brain,
+    orchestrator,
     calls,
     claim: () => claim,
     openHttpListener: async (asked) => (await import("../http/listener.ts")).openHttpListener(asked),
@@ -87,8 +87,8 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     idleTimeoutSeconds: () => {
       if (isStandalone) return -1;
       // The next one may be started with other variables.
-      if (brain.isHopeless()) return hopelessSeconds;
-      return brain.current()?.settings.daemon.idleTimeout ?? defaultIdleSeconds;
+      if (orchestrator.isHopeless()) return hopelessSeconds;
+      return orchestrator.current()?.settings.daemon.idleTimeout ?? defaultIdleSeconds;
     },
     now: () => performance.now(),
     wallNow: Date.now,
@@ -97,7 +97,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     onHandover: () => end("handover", 0),
     onWake(gapMs) {
       log.info(`the machine slept for ${Math.round(gapMs / 1_000)} s: engines are probed`);
-      brain
+      orchestrator
         .current()
         ?.orchestrator.wokeUp()
         .catch((error: unknown) => log.warn(`after sleep: ${String(error)}`));
@@ -125,13 +125,13 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
       // First of all: should the rest take too long, fronts know what has been read, and ask the next daemon for it.
       await daemon.sayFarewell("handover");
       await daemon.closeListeners();
-      await brain.close({ isLeaving: false });
+      await orchestrator.close({ isLeaving: false });
       claim?.release();
       await daemon.closeClients("handover");
     } else {
-      // In this order: the calls detach from their operations before the brain ends those that are left.
+      // In this order: the calls detach from their operations before the orchestrator ends those that are left.
       await Promise.all([daemon.closeClients(farewellOf(reason)), daemon.closeListeners()]);
-      await brain.close({ isLeaving: !isStandalone && reason !== "restart" });
+      await orchestrator.close({ isLeaving: !isStandalone && reason !== "restart" });
       claim?.release();
     }
     await calls.idle();
@@ -158,7 +158,7 @@ export async function runHome(options: RunOptions): Promise<RunningDaemon> {
     end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
-  return { daemon, brain, calls, claim: () => claim, isSafeStart, end };
+  return { daemon, orchestrator, calls, claim: () => claim, isSafeStart, end };
 }
 
 function isSafe(claim: Claim | undefined): boolean {

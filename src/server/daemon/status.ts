@@ -3,7 +3,7 @@ import { callerSettings } from "../../orchestrator/config/load.ts";
 import { shownSettings } from "../../orchestrator/config/shown.ts";
 import type { CallerContext } from "../../orchestrator/types.ts";
 import type { HttpListener } from "../http/listener.ts";
-import type { Brain } from "../world.ts";
+import type { OpenOrchestrator } from "../open-orchestrator.ts";
 import type { Client, DaemonParts } from "./parts.ts";
 
 /** An engine that hangs must not hold the status up. */
@@ -11,17 +11,17 @@ const engineWaitMs = 2_000;
 
 /** What `ollm daemon status` shows. */
 export async function daemonStatus(
-  parts: Pick<DaemonParts, "home" | "build" | "isStandalone" | "brain" | "claim" | "log">,
+  parts: Pick<DaemonParts, "home" | "build" | "isStandalone" | "orchestrator" | "claim" | "log">,
   clients: readonly Client[],
   listeners: readonly HttpListener[],
 ): Promise<DaemonStatus> {
   // Somebody may look right after a change.
-  await parts.brain.current()?.live.look();
-  const settingsProblem = parts.brain.problem();
+  await parts.orchestrator.current()?.live.look();
+  const settingsProblem = parts.orchestrator.problem();
   const record = parts.claim()?.record;
-  const brain = parts.brain.current();
-  const problems = brain?.orchestrator.problems() ?? [];
-  const running = brain?.orchestrator.jobs.list(ownCaller(brain)).filter(({ state }) => state === "running") ?? [];
+  const opened = parts.orchestrator.current();
+  const problems = opened?.orchestrator.problems() ?? [];
+  const running = opened?.orchestrator.jobs.list(ownCaller(opened)).filter(({ state }) => state === "running") ?? [];
   return {
     pid: process.pid,
     version: parts.build,
@@ -31,15 +31,15 @@ export async function daemonStatus(
     isStandalone: parts.isStandalone,
     clients: clients.map(({ served, connectedAt }) => ({ client: served.name() ?? "unknown", connectedAt })),
     listeners: listeners.map(({ url }) => url),
-    loaded: brain === undefined ? [] : await loadedModels(brain, parts),
+    loaded: opened === undefined ? [] : await loadedModels(opened, parts),
     jobs: running.length,
     ...(problems.length > 0 && { problems }),
     ...(settingsProblem !== undefined && { settingsProblem }),
-    ...(brain && fixedSettings(brain)),
+    ...(opened && fixedSettings(opened)),
   };
 }
 
-function fixedSettings({ live }: Brain): Pick<DaemonStatus, "fixedSettings" | "fixedValues"> {
+function fixedSettings({ live }: OpenOrchestrator): Pick<DaemonStatus, "fixedSettings" | "fixedValues"> {
   const sources = new Map([...live.sources()].filter(([path]) => live.isFixed(path)));
   const shown = shownSettings(live.current(), sources).filter(({ path }) => sources.has(path));
   return {
@@ -48,13 +48,16 @@ function fixedSettings({ live }: Brain): Pick<DaemonStatus, "fixedSettings" | "f
   };
 }
 
-async function loadedModels(brain: Brain, { log }: Pick<DaemonParts, "log">): Promise<DaemonStatus["loaded"]> {
+async function loadedModels(
+  opened: OpenOrchestrator,
+  { log }: Pick<DaemonParts, "log">,
+): Promise<DaemonStatus["loaded"]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${engineWaitMs} ms`)), engineWaitMs);
   });
   try {
-    const { loaded } = await Promise.race([brain.orchestrator.ramStatus(ownCaller(brain)), late]);
+    const { loaded } = await Promise.race([opened.orchestrator.ramStatus(ownCaller(opened)), late]);
     return loaded;
   } catch (error) {
     log.warn(`loaded models for the status: ${error instanceof Error ? error.message : String(error)}`);
@@ -65,7 +68,7 @@ async function loadedModels(brain: Brain, { log }: Pick<DaemonParts, "log">): Pr
 }
 
 /** The daemon itself, where the facade wants to know who asks. */
-function ownCaller({ settings }: Brain): CallerContext {
+function ownCaller({ settings }: OpenOrchestrator): CallerContext {
   return {
     id: "daemon",
     client: "ollm",

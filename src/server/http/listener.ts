@@ -29,7 +29,7 @@ export interface HttpListenerOptions {
   readonly home: string;
   /** Lets everybody in who passes the lists of Host and Origin; on loopback addresses only. */
   readonly isWithoutToken?: boolean;
-  /** Facts and brain of one caller: each session is one, and all sessionless requests together. */
+  /** Facts and orchestrator of one caller: each session is one, and all sessionless requests together. */
   partsFor(callerId: string): ServerParts;
   /** As they are now. All hold at once but the most listens of clients of the modern era, which are of the start. */
   readonly settings: () => Settings["http"];

@@ -16,7 +16,7 @@ export function createStatelessSubscriptions(parts: ServerParts): StatelessSubsc
   const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
   return {
     bus: {
-      // The brain alone says what has changed.
+      // The orchestrator alone says what has changed.
       publish: () => undefined,
       subscribe: (listener) => feed.subscribe(listener),
     },

@@ -72,7 +72,7 @@ const toolNames = new RegExp(
   "i",
 );
 
-/** Of the brain and the front: all literals but descriptions of tools, which assistants alone read. */
+/** Of the orchestrator and the front: all literals but descriptions of tools, which assistants alone read. */
 function messagesNaming(names: RegExp): readonly { readonly file: string; readonly text: string }[] {
   const root = path.resolve(import.meta.dirname, "../../../src");
   return ["orchestrator", "cli/front"].flatMap((folder) =>

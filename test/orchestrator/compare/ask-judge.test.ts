@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { GenerationFailed, InvalidRequest, UnknownModel } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";
 
 describe("a judge", () => {
@@ -19,7 +19,7 @@ describe("a judge", () => {
       const firstIsSmall = prompt.indexOf("llama") < prompt.indexOf("coder");
       return verdict(JSON.stringify({ A: firstIsSmall ? 2 : 1, B: firstIsSmall ? 1 : 2, reason: "More complete." }));
     };
-    const { judgement, notes } = await compare(createTestBrain([engine]), {
+    const { judgement, notes } = await compare(createTestOrchestrator([engine]), {
       models: [small.name, coder.name],
       judge: "auto",
     });
@@ -37,7 +37,7 @@ describe("a judge", () => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
     engine.answer = ({ model }) =>
       model === large.name ? verdict('{"A":1,"B":2,"reason":"First."}') : Promise.resolve({});
-    const { judgement } = await compare(createTestBrain([engine]), {
+    const { judgement } = await compare(createTestOrchestrator([engine]), {
       models: [small.name, coder.name],
       judge: large.name,
     });
@@ -49,7 +49,10 @@ describe("a judge", () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.answer = ({ format }) =>
       format === undefined ? Promise.resolve({}) : verdict('{"A":1,"B":1,"reason":"Same."}');
-    const { judgement } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], judge: "auto" });
+    const { judgement } = await compare(createTestOrchestrator([engine]), {
+      models: [small.name, coder.name],
+      judge: "auto",
+    });
     expect(judgement?.judge).toBe(coder.name);
     expect(judgement?.note).toContain("one of the answers is its own");
   });
@@ -65,7 +68,7 @@ describe("a judge", () => {
       if (model !== large.name) return Promise.resolve({});
       return typeof said === "string" ? verdict(said) : Promise.reject(said);
     };
-    const { judgement, notes, results } = await compare(createTestBrain([engine]), {
+    const { judgement, notes, results } = await compare(createTestOrchestrator([engine]), {
       models: [small.name, coder.name],
       judge: large.name,
     });
@@ -77,11 +80,11 @@ describe("a judge", () => {
   it("that is unknown or remote is refused before the models are asked", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [small, coder, cloud]);
-    const brain = createTestBrain([engine], { settings: { privacy: "allow_remote" } });
-    const missing = await failureOf(compare(brain, { models: [small.name, coder.name], judge: "lama3.2:3b" }));
+    const harness = createTestOrchestrator([engine], { settings: { privacy: "allow_remote" } });
+    const missing = await failureOf(compare(harness, { models: [small.name, coder.name], judge: "lama3.2:3b" }));
     expect(missing).toBeInstanceOf(UnknownModel);
     expect(missing.next[0]).toEqual({ step: "didYouMean", names: [small.name] });
-    const remote = await failureOf(compare(brain, { models: [small.name, coder.name], judge: cloud.name }));
+    const remote = await failureOf(compare(harness, { models: [small.name, coder.name], judge: cloud.name }));
     // Even though the user allows remote models.
     expect(remote).toBeInstanceOf(InvalidRequest);
     expect(remote.message).toBe("kimi-k2:cloud can't be the judge: every answer would be sent off this machine");
@@ -94,8 +97,8 @@ describe("a judge", () => {
 
   it("with only one answer to judge adds a note instead of a judgement", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
-    const brain = createTestBrain([engine]);
-    const single = await compare(brain, { models: [small.name, "nothing:1b"], judge: coder.name });
+    const harness = createTestOrchestrator([engine]);
+    const single = await compare(harness, { models: [small.name, "nothing:1b"], judge: coder.name });
     expect(single.notes).toEqual(["no judgement: fewer than two models answered"]);
   });
 });

@@ -9,7 +9,7 @@ import {
 } from "../../../src/orchestrator/errors.ts";
 import { createObservations } from "../../../src/orchestrator/observations/observations.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, large, small } from "./fixture.ts";
 
 const three = [small.name, coder.name, large.name];
@@ -20,8 +20,8 @@ const asked = (engine: FakeEngine) => engine.calls.filter((call) => call.startsW
 describe("a comparison", () => {
   it("asks the models in sequence, loaded ones first and the largest last, and explains the order", async () => {
     const engine = createFakeEngine("ollama", [large, small, coder]);
-    const brain = createTestBrain([engine], { memoryBytes: 14 * gigabyte });
-    await brain.generate({ model: coder.name });
+    const harness = createTestOrchestrator([engine], { memoryBytes: 14 * gigabyte });
+    await harness.generate({ model: coder.name });
     engine.calls.length = 0;
     let running = 0;
     engine.answer = async () => {
@@ -31,7 +31,7 @@ describe("a comparison", () => {
       running -= 1;
       return {};
     };
-    const { results, order, task } = await compare(brain, {});
+    const { results, order, task } = await compare(harness, {});
     expect(asked(engine)).toEqual([`generate ${coder.name}`, `generate ${small.name}`, `generate ${large.name}`]);
     expect(engine.calls.filter((call) => call.startsWith("load"))).toHaveLength(2);
     expect(results.map(({ model }) => model)).toEqual(three);
@@ -63,8 +63,8 @@ describe("a comparison", () => {
     };
     here.answer = answer;
     there.answer = answer;
-    const brain = createTestBrain([here, there]);
-    const { results, order } = await compare(brain, { models: [small.name, coder.name] });
+    const harness = createTestOrchestrator([here, there]);
+    const { results, order } = await compare(harness, { models: [small.name, coder.name] });
     expect(results.map(({ error, isContended }) => [error, isContended])).toEqual([
       [undefined, undefined],
       [undefined, undefined],
@@ -79,10 +79,10 @@ describe("a comparison", () => {
       seen.push({ messages, sampling, maxTokens });
       return Promise.resolve({});
     };
-    const brain = createTestBrain([engine], {
+    const harness = createTestOrchestrator([engine], {
       settings: { models: { "qwen*": { options: { temperature: 0 }, system: "You are a pirate." } } },
     });
-    await compare(brain, { models: [small.name, coder.name], maxTokens: 50, system: "Be brief." });
+    await compare(harness, { models: [small.name, coder.name], maxTokens: 50, system: "Be brief." });
     expect(seen).toHaveLength(2);
     expect(seen[0]).toEqual(seen[1]);
     expect(seen[0]).toMatchObject({ sampling: { temperature: 0.7 }, maxTokens: 50 });
@@ -92,7 +92,7 @@ describe("a comparison", () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     let speed = 0;
     engine.answer = () => Promise.resolve({ completionTokens: 10, decodeMs: 1000 / (speed += 1) });
-    const { results } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], runs: 3 });
+    const { results } = await compare(createTestOrchestrator([engine]), { models: [small.name, coder.name], runs: 3 });
     expect(asked(engine)).toEqual([
       ...Array.from({ length: 3 }, () => `generate ${small.name}`),
       ...Array.from({ length: 3 }, () => `generate ${coder.name}`),
@@ -107,10 +107,10 @@ describe("a comparison", () => {
     const huge = fakeModel("llama3.1:70b", 40 * gigabyte);
     const mistral = fakeModel("mistral:7b", 4 * gigabyte);
     const engine = createFakeEngine("ollama", [huge, small, coder, large, mistral]);
-    const { results } = await compare(createTestBrain([engine]), { models: "auto" });
+    const { results } = await compare(createTestOrchestrator([engine]), { models: "auto" });
     expect(results).toHaveLength(3);
     expect(results.map(({ model }) => model)).not.toContain(huge.name);
-    const single = createTestBrain([createFakeEngine("ollama", [small])]);
+    const single = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     const error = await failureOf(compare(single, { models: "auto" }));
     expect(error.message).toContain(`only ${small.name}`);
   });
@@ -124,7 +124,7 @@ describe("a comparison", () => {
     ["no runs", { runs: 0 }, "a comparison asks each model 1 to 9 times, not 0"],
   ])("refuses %s before anything is read", async (_what, request, message) => {
     const engine = createFakeEngine("ollama", [small]);
-    const error = await failureOf(compare(createTestBrain([engine]), request));
+    const error = await failureOf(compare(createTestOrchestrator([engine]), request));
     expect(error).toBeInstanceOf(InvalidRequest);
     expect(error.message).toBe(message);
     expect(engine.calls).toEqual([]);
@@ -141,7 +141,7 @@ describe("a model that fails", () => {
       return Promise.resolve({});
     };
     const models = ["lama3.2:3b", huge.name, coder.name, large.name, small.name];
-    const { results } = await compare(createTestBrain([engine]), { models });
+    const { results } = await compare(createTestOrchestrator([engine]), { models });
     expect(results.map(({ model }) => model)).toEqual(models);
     expect(results[0]?.error).toContain(`no model lama3.2:3b (nearest: ${small.name}`);
     expect(results[1]?.error).toContain("GB");
@@ -154,7 +154,7 @@ describe("a model that fails", () => {
       if (model === coder.name) throw new TypeError("undefined is not a function");
       return Promise.resolve({});
     };
-    const again = await compare(createTestBrain([engine]), { models: [coder.name, small.name] });
+    const again = await compare(createTestOrchestrator([engine]), { models: [coder.name, small.name] });
     expect(again.results[0]?.error).toContain("internal error");
     expect(again.results[1]?.error).toBeUndefined();
   });
@@ -162,17 +162,17 @@ describe("a model that fails", () => {
   it("because it is remote under local_only receives nothing, and the others answer", async () => {
     const cloud = fakeModel("kimi-k2:cloud", 0, { trust: "remote" });
     const engine = createFakeEngine("ollama", [small, cloud]);
-    const { results } = await compare(createTestBrain([engine]), { models: [cloud.name, small.name] });
+    const { results } = await compare(createTestOrchestrator([engine]), { models: [cloud.name, small.name] });
     expect(results[0]?.error).toContain("local_only");
     expect(results[1]?.error).toBeUndefined();
     expect(asked(engine)).toEqual([`generate ${small.name}`]);
   });
 
   it("does not repeat the note about an unapproved project for each model", async () => {
-    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])]);
+    const harness = createTestOrchestrator([createFakeEngine("ollama", [small, coder])]);
     const waiting = `/p sets a model (${small.name}): not used until the user approves the project`;
     const project = { folder: "/p", evidence: [], isTrusted: false, settings: {}, waiting, notes: [] };
-    const { notes } = await compare(brain, { models: [small.name, coder.name] }, brain.caller({ project }));
+    const { notes } = await compare(harness, { models: [small.name, coder.name] }, harness.caller({ project }));
     expect(notes).toEqual([waiting]);
   });
 
@@ -181,7 +181,10 @@ describe("a model that fails", () => {
     let count = 0;
     engine.answer = ({ model }) =>
       model === coder.name && (count += 1) > 1 ? Promise.reject(new GenerationFailed("cut")) : Promise.resolve({});
-    const { results, notes } = await compare(createTestBrain([engine]), { models: [small.name, coder.name], runs: 2 });
+    const { results, notes } = await compare(createTestOrchestrator([engine]), {
+      models: [small.name, coder.name],
+      runs: 2,
+    });
     expect(results[1]?.error).toBeUndefined();
     expect(notes).toEqual([`${coder.name} failed in run 2 of 2: cut`]);
   });
@@ -189,7 +192,7 @@ describe("a model that fails", () => {
   it("because the engine is down, like all others, yields one sentence about the engine", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.down = new EngineUnreachable("Ollama does not answer at http://127.0.0.1:1");
-    const error = await failureOf(compare(createTestBrain([engine]), { models: ["nothing:1b", "nothing:2b"] }));
+    const error = await failureOf(compare(createTestOrchestrator([engine]), { models: ["nothing:1b", "nothing:2b"] }));
     expect(error.message).toBe(
       "none of the 2 models answered: nothing:1b: no model nothing:1b; nothing:2b: no model nothing:2b; " +
         "ollama: Ollama does not answer at http://127.0.0.1:1",
@@ -199,12 +202,12 @@ describe("a model that fails", () => {
   it("like all others yields an error with the reason of each, and nothing is stored", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     engine.answer = () => Promise.reject(new GenerationFailed("crashed"));
-    const brain = createTestBrain([engine]);
-    const error = await failureOf(compare(brain, { models: [small.name, "nothing:1b"] }));
+    const harness = createTestOrchestrator([engine]);
+    const error = await failureOf(compare(harness, { models: [small.name, "nothing:1b"] }));
     expect(error.message).toMatch(
       /^none of the 2 models answered: llama3\.2:3b: crashed; nothing:1b: no model nothing:1b/,
     );
-    expect(await brain.orchestrator.comparisons.list(brain.caller())).toEqual([]);
+    expect(await harness.orchestrator.comparisons.list(harness.caller())).toEqual([]);
   });
 });
 
@@ -216,9 +219,9 @@ describe("a comparison that is cancelled", () => {
       await gate.pass(signal);
       return {};
     };
-    const brain = createTestBrain([engine]);
+    const harness = createTestOrchestrator([engine]);
     const controller = new AbortController();
-    const work = compare(brain, { models: [small.name, coder.name] }, brain.caller({ signal: controller.signal }));
+    const work = compare(harness, { models: [small.name, coder.name] }, harness.caller({ signal: controller.signal }));
     await gate.entered;
     controller.abort("cancelled");
     await expect(work).rejects.toBeInstanceOf(Cancelled);
@@ -229,23 +232,23 @@ describe("a comparison that is cancelled", () => {
 describe("times measured under contention", () => {
   it("are marked, and routing does not learn from them", async () => {
     const engine = createFakeEngine("ollama", [small, coder, large]);
-    const brain = createTestBrain([engine]);
+    const harness = createTestOrchestrator([engine]);
     const speedOf = async (name: string) =>
-      (await brain.orchestrator.describeModel(brain.caller(), name)).model.tokensPerSecond;
+      (await harness.orchestrator.describeModel(harness.caller(), name)).model.tokensPerSecond;
     const gate = createGate();
     engine.answer = async ({ model }, sink, signal) => {
       if (model === large.name) await gate.pass(signal);
       sink.text("a");
       return {};
     };
-    const other = brain.generate({ model: large.name });
+    const other = harness.generate({ model: large.name });
     await gate.entered;
-    const disturbed = await compare(brain, { models: [small.name, coder.name] });
+    const disturbed = await compare(harness, { models: [small.name, coder.name] });
     expect(disturbed.results.map(({ isContended }) => isContended)).toEqual([true, true]);
     expect(await speedOf(small.name)).toBeUndefined();
     gate.open();
     await other;
-    const quiet = await compare(brain, { models: [small.name, coder.name] });
+    const quiet = await compare(harness, { models: [small.name, coder.name] });
     expect(quiet.results.map(({ isContended }) => isContended)).toEqual([undefined, undefined]);
     expect(await speedOf(small.name)).toBe(300);
   });
@@ -266,10 +269,10 @@ describe("times measured under contention", () => {
       await gate.pass(signal);
       return {};
     };
-    const brain = createTestBrain([here, there]);
-    const other = brain.generate({ model: large.name });
+    const harness = createTestOrchestrator([here, there]);
+    const other = harness.generate({ model: large.name });
     await gate.entered;
-    const { results } = await compare(brain, { models: [small.name, coder.name] });
+    const { results } = await compare(harness, { models: [small.name, coder.name] });
     expect(results.map(({ isContended }) => isContended)).toEqual([undefined, undefined]);
     gate.open();
     await other;
@@ -284,9 +287,9 @@ it("progress covers every model, and the partial text is that of the answering o
     if (model === coder.name) await gate.pass(signal);
     return { text: " of light." };
   };
-  const brain = createTestBrain([engine]);
-  const { signal } = brain.caller();
-  const operation = await brain.orchestrator.comparisons.compare(brain.caller(), {
+  const harness = createTestOrchestrator([engine]);
+  const { signal } = harness.caller();
+  const operation = await harness.orchestrator.comparisons.compare(harness.caller(), {
     prompt: "Why?",
     models: [small.name, coder.name],
   });
@@ -309,22 +312,22 @@ describe("a comparison that can't be written to disk", () => {
       setAside: (name: string) => Promise.resolve(name),
       release: () => Promise.resolve(),
     };
-    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])], { documentFiles: full });
-    const { comparisons } = brain.orchestrator;
+    const harness = createTestOrchestrator([createFakeEngine("ollama", [small, coder])], { documentFiles: full });
+    const { comparisons } = harness.orchestrator;
     const ids: string[] = [];
     for (let count = 0; count < 6; count += 1) {
-      const { id, notes } = await compare(brain, { models: [small.name, coder.name] });
+      const { id, notes } = await compare(harness, { models: [small.name, coder.name] });
       expect(notes?.[0]).toMatch(/^the comparison was not saved: .*ENOSPC/);
       ids.push(id);
     }
     const [oldest = "", second = ""] = ids;
-    expect(await comparisons.get(brain.caller(), second)).toMatchObject({ id: second, results: [{}, {}] });
-    expect((await comparisons.list(brain.caller())).map(({ id }) => id)).toEqual(ids.slice(1).toReversed());
-    expect((await failureOf(comparisons.get(brain.caller(), oldest))).message).toBe(
+    expect(await comparisons.get(harness.caller(), second)).toMatchObject({ id: second, results: [{}, {}] });
+    expect((await comparisons.list(harness.caller())).map(({ id }) => id)).toEqual(ids.slice(1).toReversed());
+    expect((await failureOf(comparisons.get(harness.caller(), oldest))).message).toBe(
       `no comparison ${oldest}; the newest 100 are kept`,
     );
     // A pick that can't be stored fails.
-    await expect(comparisons.pick(brain.caller(), second, small.name)).rejects.toBeInstanceOf(StoreFailed);
-    expect(await comparisons.preferences(brain.caller())).toEqual([]);
+    await expect(comparisons.pick(harness.caller(), second, small.name)).rejects.toBeInstanceOf(StoreFailed);
+    expect(await comparisons.preferences(harness.caller())).toEqual([]);
   });
 });

@@ -3,7 +3,7 @@ import type { OrchestratorError } from "../../../src/orchestrator/errors.ts";
 import type { Comparison, CompareRequest } from "../../../src/orchestrator/facade-compare.ts";
 import type { CallerContext } from "../../../src/orchestrator/types.ts";
 import { fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import type { TestBrain } from "../../support/orchestrator.ts";
+import type { TestOrchestrator } from "../../support/orchestrator.ts";
 
 export const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 export const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
@@ -11,11 +11,11 @@ export const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 
 /** Compares all three, unless the request says otherwise, and waits. */
 export async function compare(
-  brain: TestBrain,
+  harness: TestOrchestrator,
   request: Partial<CompareRequest>,
-  caller: CallerContext = brain.caller(),
+  caller: CallerContext = harness.caller(),
 ): Promise<Comparison> {
-  const operation = await brain.orchestrator.comparisons.compare(caller, {
+  const operation = await harness.orchestrator.comparisons.compare(caller, {
     prompt: "Why is the sky blue?",
     models: [small.name, coder.name, large.name],
     ...request,

@@ -5,29 +5,29 @@ import { describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../../src/orchestrator/documents/files.ts";
 import { InvalidRequest, UnknownComparison } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, compare, failureOf, small } from "./fixture.ts";
 
 describe("a pick", () => {
   async function compared() {
     const engine = createFakeEngine("ollama", [small, coder]);
-    const brain = createTestBrain([engine]);
-    const comparison = await compare(brain, {
+    const harness = createTestOrchestrator([engine]);
+    const comparison = await compare(harness, {
       prompt: "Write a function that adds two numbers in TypeScript.",
       models: [small.name, coder.name],
     });
-    return { brain, comparison, comparisons: brain.orchestrator.comparisons, caller: brain.caller() };
+    return { harness, comparison, comparisons: harness.orchestrator.comparisons, caller: harness.caller() };
   }
 
   it("is what routing prefers from then on, with that reason, until it is undone", async () => {
-    const { brain, comparison, comparisons, caller } = await compared();
+    const { harness, comparison, comparisons, caller } = await compared();
     expect(comparison.task).toBe("code");
     const prompt = "Write a function that sorts a list in TypeScript.";
-    const before = await brain.generate({ prompt });
+    const before = await harness.generate({ prompt });
     const other = before.model === small.name ? coder.name : small.name;
     const picked = await comparisons.pick(caller, comparison.id, other);
     expect(picked).toMatchObject({ task: "code", model: other, comparisonId: comparison.id });
-    const answer = await brain.generate({ prompt });
+    const answer = await harness.generate({ prompt });
     expect(answer.model).toBe(other);
     expect(answer.reason).toContain(`picked by you in a comparison on ${picked.pickedAt.slice(0, 10)}`);
     expect(await comparisons.preferences(caller)).toEqual([picked]);
@@ -35,22 +35,22 @@ describe("a pick", () => {
     expect(await comparisons.undo(caller, "code")).toEqual(picked);
     expect(await comparisons.preferences(caller)).toEqual([]);
     expect((await comparisons.get(caller, comparison.id)).winner).toBeUndefined();
-    expect((await brain.generate({ prompt, model: before.model })).model).toBe(before.model);
+    expect((await harness.generate({ prompt, model: before.model })).model).toBe(before.model);
     expect(await comparisons.undo(caller, "code")).toBeUndefined();
   });
 
   it("ranks below the model of a trusted project, and above model.default", async () => {
-    const { brain, comparison, comparisons, caller } = await compared();
+    const { harness, comparison, comparisons, caller } = await compared();
     await comparisons.pick(caller, comparison.id, small.name);
     const asking = (isProjectModel: boolean) => ({
       ...caller,
       settings: { ...caller.settings, defaultModel: coder.name, ...(isProjectModel && { isProjectModel }) },
     });
     const ask = { prompt: "hello", task: comparison.task };
-    const inProject = await brain.generate(ask, asking(true));
+    const inProject = await harness.generate(ask, asking(true));
     expect(inProject.model).toBe(coder.name);
     expect(inProject.reason).toMatch(/^the project's model, /);
-    const outside = await brain.generate(ask, asking(false));
+    const outside = await harness.generate(ask, asking(false));
     expect(outside.model).toBe(small.name);
     expect(outside.reason).toMatch(/^picked by you in a comparison on /);
   });
@@ -96,9 +96,9 @@ describe("a pick", () => {
 
   it("of a model that did not answer is refused", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    const brain = createTestBrain([engine]);
-    const { id } = await compare(brain, { models: [small.name, "nothing:1b"] });
-    const error = await failureOf(brain.orchestrator.comparisons.pick(brain.caller(), id, "nothing:1b"));
+    const harness = createTestOrchestrator([engine]);
+    const { id } = await compare(harness, { models: [small.name, "nothing:1b"] });
+    const error = await failureOf(harness.orchestrator.comparisons.pick(harness.caller(), id, "nothing:1b"));
     expect(error.message).toContain("did not answer");
   });
 });
@@ -109,17 +109,17 @@ it("files of picks and comparisons that can't be read are reported in the status
     const documentFiles = createDocumentFiles(home);
     await documentFiles.replace("preferences.json", "{ oops");
     await documentFiles.replace("comparisons.json", "");
-    const brain = createTestBrain([createFakeEngine("ollama", [small, coder])], { documentFiles });
-    const { comparisons } = brain.orchestrator;
-    const { id } = await compare(brain, { models: [small.name, coder.name] });
-    await comparisons.pick(brain.caller(), id, small.name);
-    expect(await comparisons.preferences(brain.caller())).toMatchObject([{ model: small.name }]);
-    const { warnings } = await brain.orchestrator.systemStatus(brain.caller());
+    const harness = createTestOrchestrator([createFakeEngine("ollama", [small, coder])], { documentFiles });
+    const { comparisons } = harness.orchestrator;
+    const { id } = await compare(harness, { models: [small.name, coder.name] });
+    await comparisons.pick(harness.caller(), id, small.name);
+    expect(await comparisons.preferences(harness.caller())).toMatchObject([{ model: small.name }]);
+    const { warnings } = await harness.orchestrator.systemStatus(harness.caller());
     expect(warnings).toEqual([
       expect.stringMatching(/^comparisons\.json .*; it was set aside as /),
       expect.stringMatching(/^preferences\.json .*; it was set aside as /),
     ]);
-    await brain.orchestrator.close();
+    await harness.orchestrator.close();
   } finally {
     await rm(home, { recursive: true, force: true });
   }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { instructed } from "../../../src/orchestrator/embedding/instructed.ts";
 import type { EngineEmbedding } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, fakeModel, gigabyte, type FakeEngine } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const embeds = { capabilities: ["embedding"] as const };
 
@@ -27,11 +27,11 @@ function embeddingEngine(
 }
 
 async function recall(engines: readonly FakeEngine[], memoryBytes = 32 * gigabyte) {
-  const brain = createTestBrain(engines, { memoryBytes });
-  const caller = brain.caller();
-  await brain.orchestrator.memories.remember(caller, { key: "dog", value: "Rex" });
-  const { method } = await brain.orchestrator.memories.recall(caller, { query: "animal" });
-  await brain.orchestrator.close();
+  const harness = createTestOrchestrator(engines, { memoryBytes });
+  const caller = harness.caller();
+  await harness.orchestrator.memories.remember(caller, { key: "dog", value: "Rex" });
+  const { method } = await harness.orchestrator.memories.recall(caller, { query: "animal" });
+  await harness.orchestrator.close();
   return method;
 }
 
@@ -82,14 +82,14 @@ describe("the embedding model of the memory", () => {
 
   it("is loaded by a search, not by a prompt that what is remembered might help with", async () => {
     const { engine, used } = embeddingEngine([fakeModel("chat", gigabyte), fakeModel("embed", gigabyte / 10, embeds)]);
-    const brain = createTestBrain([engine]);
-    await brain.orchestrator.memories.remember(brain.caller(), { key: "dog", value: "Rex" });
-    await brain.generate({ prompt: "What is my dog called?", model: "chat" });
+    const harness = createTestOrchestrator([engine]);
+    await harness.orchestrator.memories.remember(harness.caller(), { key: "dog", value: "Rex" });
+    await harness.generate({ prompt: "What is my dog called?", model: "chat" });
     expect(used).toEqual([]);
     expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([expect.stringContaining("load chat")]);
-    await brain.orchestrator.memories.recall(brain.caller(), { query: "animal" });
+    await harness.orchestrator.memories.recall(harness.caller(), { query: "animal" });
     expect(new Set(used)).toEqual(new Set(["embed"]));
-    await brain.orchestrator.close();
+    await harness.orchestrator.close();
   });
 
   it("is told what is a question, and what was remembered", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { handClock } from "../../support/hand-clock.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { settle } from "../../support/slow-time.ts";
 
 const model = fakeModel("llama3.2:3b", 3 * gigabyte);
@@ -21,12 +21,12 @@ function place(jumpMs: number) {
     clock.steadyMs += 500;
     return Promise.resolve({});
   };
-  const brain = createTestBrain([engine], {
+  const harness = createTestOrchestrator([engine], {
     now: () => clock.wallMs,
     steady: () => clock.steadyMs,
     timers: handClock(),
   });
-  return { ...brain, engine, clock };
+  return { ...harness, engine, clock };
 }
 
 describe.each([
@@ -75,7 +75,7 @@ describe("a wait for memory", () => {
       return {};
     };
     const timers = handClock();
-    const { generate } = createTestBrain([engine], {
+    const { generate } = createTestOrchestrator([engine], {
       memoryBytes: 7 * gigabyte,
       // Two looks are never at one time, so that none is spared for being new.
       now: () => (wallMs += 1),

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable, LoadFailed } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const model = fakeModel("llama3.2:3b", 3 * gigabyte);
 const gone = new EngineUnreachable("Ollama at 127.0.0.1:11434 cut the connection while loading llama3.2:3b");
@@ -10,7 +10,7 @@ describe("an engine that dies while it loads", () => {
   it("leaves no memory set aside, no model that seems to load, and a decision that says so", async () => {
     const engine = createFakeEngine("ollama", [model]);
     engine.beforeLoad = () => Promise.reject(gone);
-    const { orchestrator, caller } = createTestBrain([engine], { memoryBytes: 8 * gigabyte });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
     const load = await orchestrator.loadModel(caller(), { model: model.name });
     await expect(load.follow(caller().signal)).rejects.toBe(gone);
     expect((await orchestrator.listModels(caller(), {})).models[0]?.status).toBe("installed");
@@ -22,7 +22,7 @@ describe("an engine that dies while it loads", () => {
     const engine = createFakeEngine("ollama", [model]);
     let deaths = 1;
     engine.beforeLoad = () => (deaths-- > 0 ? Promise.reject(gone) : Promise.resolve());
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     await expect(generate({})).rejects.toThrow("cut the connection");
     expect((await generate({})).text).toBe("llama3.2:3b says hello");
   });
@@ -34,7 +34,7 @@ describe("an engine that dies while it loads", () => {
       return Promise.reject(gone);
     };
     const other = createFakeEngine("llama-cpp", [model], { kind: "llama-cpp" });
-    const { generate } = createTestBrain([dying, other]);
+    const { generate } = createTestOrchestrator([dying, other]);
     const answer = await generate({});
     expect(answer.engine).toBe("llama-cpp");
     expect(answer.route.attempts.map(({ engine, outcome }) => [engine, outcome])).toEqual([
@@ -46,7 +46,7 @@ describe("an engine that dies while it loads", () => {
   it("takes those with it who waited for the same load, each with the reason, and nobody hangs", async () => {
     const engine = createFakeEngine("ollama", [model]);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("the engine process ended (SIGSEGV)"));
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const results = await Promise.allSettled([generate({}), generate({}), generate({})]);
     expect(results.map(({ status }) => status)).toEqual(["rejected", "rejected", "rejected"]);
   });

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const first = fakeModel("first:3b", 3 * gigabyte);
 const second = fakeModel("second:4b", 4 * gigabyte);
@@ -18,15 +18,15 @@ async function place(takenBytes: number) {
     nowMs += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
     return Promise.resolve();
   };
-  const brain = createTestBrain([engine], {
+  const harness = createTestOrchestrator([engine], {
     memoryBytes: 13 * gigabyte,
     settings: { memory: { bufferBytes: 2 * gigabyte } },
     now: () => nowMs,
     usedElsewhereBytes: () => usedElsewhereBytes,
   });
   const load = async (model: string) => {
-    const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
-    await operation.follow(brain.caller().signal);
+    const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
+    await operation.follow(harness.caller().signal);
     // What was loaded this very turn is not evicted yet.
     await nextTurn();
   };
@@ -39,7 +39,7 @@ async function place(takenBytes: number) {
     usedElsewhereBytes = takenBytes;
   };
   engine.calls.length = 0;
-  return { ...brain, engine, load };
+  return { ...harness, engine, load };
 }
 
 describe("memory that another program takes between the plan and the load", () => {

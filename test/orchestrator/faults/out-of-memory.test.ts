@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { LoadFailed, OutOfMemory } from "../../../src/orchestrator/errors.ts";
 import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const idle = fakeModel("idle:3b", 3 * gigabyte);
 const other = fakeModel("other:3b", 4 * gigabyte);
@@ -14,7 +14,7 @@ const said = "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buff
 function place(
   isShort: (loaded: readonly string[]) => boolean,
   settings: object = {},
-  more: Parameters<typeof createTestBrain>[1] = {},
+  more: Parameters<typeof createTestOrchestrator>[1] = {},
 ) {
   const engine = createFakeEngine("ollama", [idle, other, large]);
   // A second of load time a gigabyte: the smaller goes first.
@@ -25,10 +25,10 @@ function place(
       ? Promise.reject(new OutOfMemory(`could not run ${model}: ${said}`))
       : Promise.resolve();
   };
-  const brain = createTestBrain([engine], { memoryBytes: 64 * gigabyte, settings, now: () => nowMs, ...more });
+  const harness = createTestOrchestrator([engine], { memoryBytes: 64 * gigabyte, settings, now: () => nowMs, ...more });
   const load = async (model: string) => {
-    const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
-    await operation.follow(brain.caller().signal);
+    const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
+    await operation.follow(harness.caller().signal);
     // What was loaded this very turn is not evicted yet.
     await nextTurn();
   };
@@ -37,7 +37,7 @@ function place(
     if (!(error instanceof OutOfMemory)) throw new Error(`not out of memory: ${String(error)}`);
     return error;
   };
-  return { ...brain, engine, load, failure };
+  return { ...harness, engine, load, failure };
 }
 
 describe("a load that runs out of memory although its plan fitted", () => {

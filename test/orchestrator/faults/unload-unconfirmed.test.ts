@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { ModelDoesNotFit, UnloadUnconfirmed } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const stuck = fakeModel("stuck:3b", 3 * gigabyte);
 const idle = fakeModel("idle:4b", 4 * gigabyte);
@@ -31,14 +31,14 @@ function place(memoryBytes: number, clock = { ms: 0 }) {
     },
   };
   const settings = { memory: { bufferBytes: gigabyte } };
-  const brain = createTestBrain([stubborn], { memoryBytes, settings, now: () => clock.ms });
+  const harness = createTestOrchestrator([stubborn], { memoryBytes, settings, now: () => clock.ms });
   const load = async (model: string) => {
-    const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
-    await operation.follow(brain.caller().signal);
+    const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
+    await operation.follow(harness.caller().signal);
     // What was loaded this very turn is not evicted yet.
     await nextTurn();
   };
-  return { ...brain, engine, load, tries: () => tries };
+  return { ...harness, engine, load, tries: () => tries };
 }
 
 describe("a model that is told to leave and is not seen to", () => {

@@ -7,7 +7,7 @@ import {
 } from "../../../src/orchestrator/engines/generation.ts";
 import { Cancelled, GenerationFailed } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte, type FakeEngine } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const small = fakeModel("smollm2:135m", gigabyte, { capabilities: ["completion", "thinking"] });
 const large = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -39,7 +39,7 @@ function endless(part: "text" | "thinking", piece: string, models = [small]): St
 describe("an answer that goes in circles", () => {
   it("is ended at once, cut before the loop, and says so", async () => {
     const { engine, given } = endless("text", circle);
-    const answer = await createTestBrain([engine]).generate({ prompt: "a poem", maxTokens: 4_000 });
+    const answer = await createTestOrchestrator([engine]).generate({ prompt: "a poem", maxTokens: 4_000 });
     expect(answer).toMatchObject({ text: (start + circle).trim(), finishReason: "repetition", engine: "ollama" });
     expect(answer.notes).toEqual([
       expect.stringMatching(
@@ -54,7 +54,7 @@ describe("an answer that goes in circles", () => {
 
   it("frees the model at once: it can be unloaded, and the next request is served", async () => {
     const { engine } = endless("text", circle);
-    const { generate, orchestrator, caller } = createTestBrain([engine]);
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     await generate({ prompt: "a poem" });
     await orchestrator.unloadModels(caller(), "smollm2:135m");
     expect(engine.resident.size).toBe(0);
@@ -64,14 +64,14 @@ describe("an answer that goes in circles", () => {
 
   it("in the thinking: there is no answer, and the thoughts are cut", async () => {
     const { engine } = endless("thinking", circle);
-    const answer = await createTestBrain([engine]).generate({ prompt: "a poem", think: true });
+    const answer = await createTestOrchestrator([engine]).generate({ prompt: "a poem", think: true });
     expect(answer).toMatchObject({ text: "", thinking: (start + circle).trim(), finishReason: "repetition" });
     expect(answer.notes[0]).toMatch(/repeated itself while thinking \(.*\): it was ended before an answer$/);
   });
 
   it("of JSON is no JSON: the error says so, and the next model is asked", async () => {
     const { engine } = endless("text", '{"a": "b"}, and then once more ');
-    const failed = createTestBrain([engine]).generate({ prompt: "a poem", format: "json" });
+    const failed = createTestOrchestrator([engine]).generate({ prompt: "a poem", format: "json" });
     await expect(failed).rejects.toBeInstanceOf(GenerationFailed);
     await expect(failed).rejects.toThrow(/^smollm2:135m repeated itself \(.*\) before its JSON was complete$/);
 
@@ -79,7 +79,7 @@ describe("an answer that goes in circles", () => {
     const circling = two.engine.answer;
     two.engine.answer = (request, sink, signal) =>
       two.given.size === 0 ? circling(request, sink, signal) : Promise.resolve({ text: '{"a":1}' });
-    const answer = await createTestBrain([two.engine]).generate({ prompt: "a poem", format: "json" });
+    const answer = await createTestOrchestrator([two.engine]).generate({ prompt: "a poem", format: "json" });
     expect(answer.text).toBe('{"a":1}');
     expect(answer.route.attempts).toMatchObject([
       { outcome: expect.stringContaining("repeated itself") },
@@ -89,7 +89,7 @@ describe("an answer that goes in circles", () => {
 
   it("stands in the conversation without its loop", async () => {
     const { engine } = endless("text", circle);
-    const { generate } = createTestBrain([engine]);
+    const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "a poem", continueId: "new" });
     let history: readonly string[] = [];
     engine.answer = (request) => {
@@ -105,7 +105,7 @@ describe("an answer that goes in circles", () => {
     const circling = engine.answer;
     engine.answer = (request, sink, signal) =>
       request.model === "smollm2:135m" ? circling(request, sink, signal) : Promise.resolve({ text: "fine" });
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const asked = await orchestrator.comparisons.compare(caller(), {
       prompt: "a poem",
       models: ["smollm2:135m", "llama3.2:3b"],
@@ -131,7 +131,7 @@ describe("an engine that doesn't keep to max_tokens", () => {
         await nextTurn();
       }
     };
-    const failed = createTestBrain([engine]).generate({ prompt: "a poem", maxTokens: 100 });
+    const failed = createTestOrchestrator([engine]).generate({ prompt: "a poem", maxTokens: 100 });
     await expect(failed).rejects.toThrow(
       "the answer of smollm2:135m exceeds 19200 characters: its engine ignores the limit of 100 tokens",
     );
@@ -147,7 +147,7 @@ describe("an engine that doesn't keep to max_tokens", () => {
 
 it("a call that its caller cancels is cancelled, also while it goes in circles", async () => {
   const { engine, given } = endless("text", "and on, ");
-  const { orchestrator, caller } = createTestBrain([engine]);
+  const { orchestrator, caller } = createTestOrchestrator([engine]);
   const controller = new AbortController();
   const operation = await orchestrator.generate(caller(), { prompt: "a poem" });
   const followed = operation.follow(controller.signal, () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { EngineUnreachable, LoadFailed } from "../../../src/orchestrator/errors.ts";
 import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { settle } from "../../support/slow-time.ts";
 
 const model = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -18,9 +18,9 @@ function place(second: Partial<Engine> = {}, held = [model], settings: object = 
       return {};
     };
   }
-  const brain = createTestBrain([first, other], { memoryBytes: 32 * gigabyte, settings });
+  const harness = createTestOrchestrator([first, other], { memoryBytes: 32 * gigabyte, settings });
   const answers = (engine: typeof first) => engine.calls.filter((call) => call.startsWith("generate")).length;
-  return { ...brain, first, other, gate, answers };
+  return { ...harness, first, other, gate, answers };
 }
 
 describe("a model that two hosts hold", () => {

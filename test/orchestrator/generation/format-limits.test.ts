@@ -3,7 +3,7 @@ import { InvalidRequest } from "../../../src/orchestrator/errors.ts";
 import { checkFormat } from "../../../src/orchestrator/generation/format-limits.ts";
 import type { JsonSchema } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const values = (count: number) => Array.from({ length: count }, (_, index) => `value ${index}`);
 const object = (count: number) => ({
@@ -87,7 +87,7 @@ it.each<[string, "json" | JsonSchema]>([
 
 it("a request with such a schema is refused before anything is loaded, and by a plan", async () => {
   const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte)]);
-  const { orchestrator, caller, generate } = createTestBrain([engine]);
+  const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
   const request = { prompt: "one of them", format: { enum: values(501) } };
   const refusal = "the JSON schema in format has 501 enum values, and at most 500 are allowed";
   await expect(generate(request)).rejects.toThrow(refusal);

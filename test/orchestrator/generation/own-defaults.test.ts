@@ -3,7 +3,7 @@ import type { GenerationRequest } from "../../../src/orchestrator/engines/genera
 import type { GenerateRequest } from "../../../src/orchestrator/facade.ts";
 import type { ModelFacts } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const poet = fakeModel("poet:latest", gigabyte, { modifiedAt: "2026-01-01T00:00:00.000Z" });
 const parameters = { temperature: 1.2, num_predict: 7, num_ctx: 8192 };
@@ -17,7 +17,7 @@ async function asked(
   const engine = createFakeEngine("ollama", [poet]);
   const { describe: plain } = engine;
   const seen: GenerationRequest[] = [];
-  const brain = createTestBrain([
+  const harness = createTestOrchestrator([
     Object.assign(engine, {
       describe: async (name: string, signal: AbortSignal) => ({ ...(await plain(name, signal)), ...made }),
       answer: (generation: GenerationRequest) => {
@@ -26,10 +26,12 @@ async function asked(
       },
     }),
   ]);
-  const plainCaller = brain.caller();
-  const caller = brain.caller({ settings: { ...plainCaller.settings, ...settings } });
-  await brain.orchestrator.memories.remember(caller, { key: "style", value: "Be brief.", category: "preference" });
-  await (await brain.orchestrator.generate(caller, { prompt: "hi", model: "poet", ...request })).follow(caller.signal);
+  const plainCaller = harness.caller();
+  const caller = harness.caller({ settings: { ...plainCaller.settings, ...settings } });
+  await harness.orchestrator.memories.remember(caller, { key: "style", value: "Be brief.", category: "preference" });
+  await (
+    await harness.orchestrator.generate(caller, { prompt: "hi", model: "poet", ...request })
+  ).follow(caller.signal);
   const [first] = seen;
   if (first === undefined) throw new Error("nothing was asked");
   const { messages, sampling, maxTokens, contextTokens } = first;

@@ -3,7 +3,7 @@ import { estimateTokens } from "../../../src/orchestrator/catalog/tokens.ts";
 import { InvalidRequest, type OrchestratorError, PromptTooLong } from "../../../src/orchestrator/errors.ts";
 import { advice } from "../../../src/orchestrator/next-step.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const window = 8192;
 const narrow = fakeModel("llama3.2:3b", gigabyte, { contextTokens: window });
@@ -54,20 +54,20 @@ describe("a prompt that is estimated to be longer than every window", () => {
   it("is answered when it fits: by the model's own count", async () => {
     const { engine, counted } = countingEngine(6301);
     expect(estimateTokens(textOf(8462))).toBeGreaterThan(window);
-    const answer = await createTestBrain([engine]).generate({ prompt: textOf(8462) });
+    const answer = await createTestOrchestrator([engine]).generate({ prompt: textOf(8462) });
     expect(answer.model).toBe(narrow.name);
     expect(answer.reason).toMatch(/prompt estimated at \d+ tokens for its window of 8192/);
     expect(counted).toEqual([narrow.name]);
   });
 
   it("is answered when it fits: by the engine, where no tokenizer can be reached", async () => {
-    const answer = await createTestBrain([refusingEngine(6301)]).generate({ prompt: textOf(8462) });
+    const answer = await createTestOrchestrator([refusingEngine(6301)]).generate({ prompt: textOf(8462) });
     expect(answer.model).toBe(narrow.name);
   });
 
   it("is refused without asking anybody where even half of it doesn't fit", async () => {
     const { engine, counted } = countingEngine(0);
-    const error = await refusalOf(createTestBrain([engine]).generate({ prompt: textOf(20_000) }));
+    const error = await refusalOf(createTestOrchestrator([engine]).generate({ prompt: textOf(20_000) }));
     expect(error).toBeInstanceOf(InvalidRequest);
     expect(error.message).toMatch(/^The prompt has about 2\d{4} tokens, and the window has 8192 \(llama3\.2:3b\)$/);
     expect(error.next).toEqual([
@@ -81,15 +81,15 @@ describe("a prompt that is estimated to be longer than every window", () => {
 describe("a prompt that its model's tokenizer counts", () => {
   it("is refused before it queues, however long others take", async () => {
     const { engine } = countingEngine(9031);
-    const brain = createTestBrain([engine]);
+    const harness = createTestOrchestrator([engine]);
     const gate = createGate();
     engine.answer = async (_request, _sink, signal) => {
       await gate.pass(signal);
       return {};
     };
-    const first = brain.generate({});
+    const first = harness.generate({});
     await gate.entered;
-    const error = await refusalOf(brain.generate({ model: narrow.name, prompt: textOf(9000) }));
+    const error = await refusalOf(harness.generate({ model: narrow.name, prompt: textOf(9000) }));
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
     expect(error.next).toEqual([{ step: "shortenPrompt", byTokens: 1095 }]);
@@ -100,19 +100,19 @@ describe("a prompt that its model's tokenizer counts", () => {
 
   it("is not counted while its estimate is far from the window", async () => {
     const { engine, counted } = countingEngine(100);
-    await createTestBrain([engine]).generate({ prompt: textOf(2000) });
+    await createTestOrchestrator([engine]).generate({ prompt: textOf(2000) });
     expect(counted).toEqual([]);
   });
 
   it("is loaded with the context that the count asks for", async () => {
     const { engine } = countingEngine(2500);
-    await createTestBrain([engine]).generate({ prompt: textOf(6000) });
+    await createTestOrchestrator([engine]).generate({ prompt: textOf(6000) });
     expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b"]);
   });
 
   it("is refused by a plan, too", async () => {
     const { engine } = countingEngine(9031);
-    const { orchestrator, caller } = createTestBrain([engine]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
     const error = await refusalOf(orchestrator.planGeneration(caller(), { model: narrow.name, prompt: textOf(9000) }));
     expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
   });
@@ -122,8 +122,8 @@ describe("a prompt beyond a model's whole window", () => {
   it("goes on to the next model with a wider one, past those that are no wider", async () => {
     const equal = fakeModel("llama3.1:8b", gigabyte, { contextTokens: window });
     const engine = refusingEngine(9031, [narrow, equal, wide]);
-    const brain = createTestBrain([engine], { settings: { model: { default: narrow.name } } });
-    const answer = await brain.generate({ prompt: textOf(7000) });
+    const harness = createTestOrchestrator([engine], { settings: { model: { default: narrow.name } } });
+    const answer = await harness.generate({ prompt: textOf(7000) });
     expect(answer.model).toBe(wide.name);
     expect(answer.reason).toMatch(/; the window of llama3\.2:3b is too short$/);
     expect(engine.calls.filter((call) => call.startsWith("generate"))).toEqual([
@@ -138,14 +138,16 @@ describe("a prompt beyond a model's whole window", () => {
     const huge = fakeModel("llama3.1:70b", 40 * gigabyte, { contextTokens: 131_072 });
     const blind = fakeModel("nomic-embed-text", gigabyte, { contextTokens: 32_768, capabilities: ["embedding"] });
     const engine = refusingEngine(9031, [narrow, wide, huge, blind]);
-    const error = await refusalOf(createTestBrain([engine]).generate({ model: narrow.name, prompt: textOf(7000) }));
+    const error = await refusalOf(
+      createTestOrchestrator([engine]).generate({ model: narrow.name, prompt: textOf(7000) }),
+    );
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
     expect(error.next).toEqual([{ step: "useModel", model: "mistral:7b", because: "a window of 32768 tokens" }]);
   });
 
   it("else says what to leave out, and by how much", async () => {
-    const { generate } = createTestBrain([refusingEngine(9031)]);
+    const { generate } = createTestOrchestrator([refusingEngine(9031)]);
     const ask = { model: narrow.name, prompt: "Why?" };
     const file = (path: string, tokens: number) => ({ path, text: textOf(tokens) });
     expect((await refusalOf(generate({ ...ask, prompt: textOf(7000) }))).next).toEqual([

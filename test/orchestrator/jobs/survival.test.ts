@@ -7,7 +7,7 @@ import { createDocumentFiles } from "../../../src/orchestrator/documents/files.t
 import { createJobFiles } from "../../../src/orchestrator/jobs/files.ts";
 import { pullAnswer } from "../../../src/tools/pull-model.ts";
 import { createFakeEngine, createGate, type FakeEngine } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 let home: string;
 beforeEach(async () => {
@@ -36,7 +36,7 @@ function daemon() {
     },
   };
   const jobFiles = createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs")));
-  return { ...createTestBrain([slow], { jobFiles, now: Date.now }), gate, asked, jobFiles };
+  return { ...createTestOrchestrator([slow], { jobFiles, now: Date.now }), gate, asked, jobFiles };
 }
 
 describe("a pull", () => {
@@ -97,7 +97,7 @@ describe("a pull", () => {
     await expect.poll(() => first.jobFiles.list()).toEqual([operation.id]);
     await first.orchestrator.close();
     const jobFiles = createJobFiles(path.join(home, "jobs"), createDocumentFiles(path.join(home, "jobs")));
-    const second = createTestBrain([], { jobFiles, now: Date.now });
+    const second = createTestOrchestrator([], { jobFiles, now: Date.now });
     await second.orchestrator.resume(answers);
     const job = await second.orchestrator.jobs.wait(second.caller(), operation.id, { maxWaitMs: 10_000 });
     expect(job).toMatchObject({ state: "failed", error: expect.stringContaining("ollama") });

@@ -4,7 +4,7 @@ import { InvalidRequest, PrivacyLocked } from "../../../src/orchestrator/errors.
 import type { CreateModelRequest } from "../../../src/orchestrator/facade-create.ts";
 import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const base = fakeModel("smollm2:135m", gigabyte);
 
@@ -22,14 +22,14 @@ function maker(id: string, more: Partial<Engine> = {}, creation: Partial<EngineC
 }
 
 function place(...makers: readonly ReturnType<typeof maker>[]) {
-  const brain = createTestBrain(makers.map(({ engine }) => engine));
+  const harness = createTestOrchestrator(makers.map(({ engine }) => engine));
   const create = (request: Partial<CreateModelRequest> = {}, more = {}) =>
-    brain.orchestrator.createModel(
-      brain.caller(more),
+    harness.orchestrator.createModel(
+      harness.caller(more),
       { name: "poet", base: "smollm2:135m", ...request },
       () => undefined,
     );
-  return { ...brain, create };
+  return { ...harness, create };
 }
 
 describe("a model that is made of another", () => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { EngineUnreachable } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { settle, slowTime, simulateKeepAlive } from "../../support/slow-time.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -15,14 +15,14 @@ function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
   const keepAlive = simulateKeepAlive(engine, time.now);
   const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte }, ...settings });
   const options = { live, memoryBytes, now: time.now, timers: time.timers };
-  const brain = createTestBrain([engine], options);
+  const harness = createTestOrchestrator([engine], options);
   const load = async (model: string, more: object = {}) =>
-    (await brain.orchestrator.loadModel(brain.caller(), { model, ...more })).follow(brain.caller().signal);
-  const pin = (name: string, isPinned = true) => brain.orchestrator.setPinned(brain.caller(), name, isPinned);
+    (await harness.orchestrator.loadModel(harness.caller(), { model, ...more })).follow(harness.caller().signal);
+  const pin = (name: string, isPinned = true) => harness.orchestrator.setPinned(harness.caller(), name, isPinned);
   const decisions = (kind: string) =>
-    brain.orchestrator.decisions(brain.caller()).filter((decision) => decision.kind === kind);
-  const warnings = async () => (await brain.orchestrator.systemStatus(brain.caller())).warnings;
-  return { ...brain, engine, time, keepAlive, live, load, pin, decisions, warnings };
+    harness.orchestrator.decisions(harness.caller()).filter((decision) => decision.kind === kind);
+  const warnings = async () => (await harness.orchestrator.systemStatus(harness.caller())).warnings;
+  return { ...harness, engine, time, keepAlive, live, load, pin, decisions, warnings };
 }
 
 describe("a pinned model", () => {

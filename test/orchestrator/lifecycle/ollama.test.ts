@@ -1,28 +1,28 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { handClock } from "../../support/hand-clock.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { startPair } from "../engines/ollama/fixture.ts";
 
 const forever = -1;
 
-/** A brain over a server that speaks Ollama's HTTP; `expectSeen` turns to the next of those that happen every 20 s. */
+/** An orchestrator over a server that speaks Ollama's HTTP; `expectSeen` turns to the next look, which comes every 20 s. */
 async function place(preload: readonly string[] = []) {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "qwen3:0.6b" }, { name: "big:120b-cloud", remoteHost: "https://x" }],
   });
   const timers = handClock();
   const live = createHandSettings({ model: { keepAlive: { preload } }, memory: { bufferBytes: 0 } });
-  const brain = createTestBrain([engine], { live, timers, now: Date.now });
-  onTestFinished(() => brain.orchestrator.close());
+  const harness = createTestOrchestrator([engine], { live, timers, now: Date.now });
+  onTestFinished(() => harness.orchestrator.close());
   const resident = (name: string) => [...fake.residents.values()].find((model) => model.name === name);
   return {
-    ...brain,
+    ...harness,
     fake,
     resident,
     async load(model: string) {
-      const operation = await brain.orchestrator.loadModel(brain.caller(), { model });
-      await operation.follow(brain.caller().signal);
+      const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
+      await operation.follow(harness.caller().signal);
     },
     /** A request of another program. */
     async touch(model: string, keepAlive: string | undefined) {

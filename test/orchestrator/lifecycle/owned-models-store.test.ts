@@ -4,7 +4,7 @@ import { EngineUnreachable } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { settle, slowTime, simulateKeepAlive } from "../../support/slow-time.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -30,20 +30,20 @@ function place() {
   /** `onDisk`: what a daemon that was killed had written. */
   async function daemon(onDisk = texts) {
     const files = filesInMemory(onDisk);
-    const brain = createTestBrain([engine], {
+    const harness = createTestOrchestrator([engine], {
       live: createHandSettings({ memory: { bufferBytes: gigabyte } }),
       now: time.now,
       timers: time.timers,
       documentFiles: files,
     });
     files.asked.length = 0;
-    await brain.orchestrator.resume(answers);
+    await harness.orchestrator.resume(answers);
     // What reads documents is loaded with the first of them.
     await expect.poll(() => files.asked).toContain("loads.journal");
     await settle();
     const load = async () =>
-      (await brain.orchestrator.loadModel(brain.caller(), { model: small.name })).follow(brain.caller().signal);
-    return { ...brain, load };
+      (await harness.orchestrator.loadModel(harness.caller(), { model: small.name })).follow(harness.caller().signal);
+    return { ...harness, load };
   }
   return { engine, time, keepAlive, daemon, texts };
 }
@@ -68,7 +68,7 @@ describe("what is loaded, and what its engine was told", () => {
     const texts = new Map<string, string>();
     const files = createMemoryDocumentFiles(texts);
     let writes = 0;
-    const { orchestrator, generate } = createTestBrain([engine], {
+    const { orchestrator, generate } = createTestOrchestrator([engine], {
       live: createHandSettings({ memory: { bufferBytes: gigabyte } }),
       now: time.now,
       timers: time.timers,

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { EngineUnreachable, GenerationFailed } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, type FakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { slowTime, simulateKeepAlive } from "../../support/slow-time.ts";
 
 const minute = 60_000;
@@ -15,7 +15,11 @@ function place(kind: FakeEngine["kind"] = "ollama") {
   const first: FakeEngine = Object.assign(createFakeEngine("ollama", [one, two]), { kind });
   const second = createFakeEngine("second", [one, two]);
   const keepAlive = simulateKeepAlive(first, time.now);
-  const brain = createTestBrain([first, second], { live: createHandSettings(), now: time.now, timers: time.timers });
+  const harness = createTestOrchestrator([first, second], {
+    live: createHandSettings(),
+    now: time.now,
+    timers: time.timers,
+  });
   let isLocked = false;
   first.answer = (_request, _sink, signal) => {
     if (!isLocked) return Promise.resolve({});
@@ -23,9 +27,9 @@ function place(kind: FakeEngine["kind"] = "ollama") {
       signal.addEventListener("abort", () => reject(new GenerationFailed("aborted")), { once: true });
     });
   };
-  const status = () => brain.orchestrator.systemStatus(brain.caller());
+  const status = () => harness.orchestrator.systemStatus(harness.caller());
   return {
-    ...brain,
+    ...harness,
     first,
     second,
     keepAlive,

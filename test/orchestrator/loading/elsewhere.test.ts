@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { LoadFailed, UnknownModel } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 function place() {
   const model = fakeModel("llama3.2:3b", 2 * gigabyte);
   const [first, second] = [createFakeEngine("ollama", [model]), createFakeEngine("llama-cpp", [model])];
-  const { orchestrator, caller } = createTestBrain([first, second]);
+  const { orchestrator, caller } = createTestOrchestrator([first, second]);
   const load = async () => {
     const asking = caller();
     const operation = await orchestrator.loadModel(asking, { model: model.name });

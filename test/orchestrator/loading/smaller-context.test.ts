@@ -3,7 +3,7 @@ import { smallerContext } from "../../../src/orchestrator/loading/smaller-contex
 import { advice } from "../../../src/orchestrator/next-step.ts";
 import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 /** What is offered where contexts up to `most` tokens help, and for which contexts that was asked. */
 async function offered(contextTokens: number, most: number, method: MemoryEstimate["method"] = "computed") {
@@ -47,7 +47,7 @@ describe("the error of a load that does not fit", () => {
     const engine = createFakeEngine("ollama", [fakeModel("wide:1b", gigabyte)], {
       estimation: { estimate: perContext },
     });
-    const { orchestrator, caller } = createTestBrain([engine], { memoryBytes });
+    const { orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes });
     const asking = caller();
     const operation = await orchestrator.loadModel(asking, { model: "wide:1b", contextTokens: 16_384 });
     return operation.follow(asking.signal).catch((error: unknown) => error);

@@ -1,14 +1,14 @@
 import { describe, expect, it } from "vitest";
 import type { Engine } from "../../../src/orchestrator/engines/engine.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const ollama = (id: string, address: string, more: Partial<Engine> = {}) =>
   createFakeEngine(id, [], { address, ...more });
 const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp", address: "embedded" });
 
 async function messages(engines: readonly ReturnType<typeof ollama>[]) {
-  const { orchestrator, caller } = createTestBrain(engines);
+  const { orchestrator, caller } = createTestOrchestrator(engines);
   const status = await orchestrator.systemStatus(caller());
   return status.engines.map(({ id, message }) => [id, message]);
 }

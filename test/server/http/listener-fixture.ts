@@ -32,7 +32,7 @@ export interface AskOptions {
   readonly raw?: string | Buffer;
 }
 
-/** An HTTP listener with a fake brain, on a free port, in a home of its own. */
+/** An HTTP listener with a fake orchestrator, on a free port, in a home of its own. */
 export interface TestListener {
   readonly listener: HttpListener;
   readonly home: string;

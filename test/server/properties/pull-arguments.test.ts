@@ -5,7 +5,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { engineFolderName, currentPlatform } from "../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { openBrain, type Brain } from "../../../src/server/world.ts";
+import { openOrchestrator, type OpenOrchestrator } from "../../../src/server/open-orchestrator.ts";
 import { startFakeRegistry, type FakeRegistry } from "../../support/fake-registry.ts";
 import { connectMemoryClient, type MemoryClient } from "../../support/memory-client.ts";
 import { writeTinyGguf } from "../../support/tiny-gguf.ts";
@@ -140,7 +140,7 @@ describe("pull_model with odd arguments, the embedded engine's store behind it",
   let folder: string;
   let home: string;
   let registry: FakeRegistry;
-  let brain: Brain;
+  let opened: OpenOrchestrator;
   let client: MemoryClient;
 
   beforeAll(async () => {
@@ -164,7 +164,7 @@ describe("pull_model with odd arguments, the embedded engine's store behind it",
     registry = await startFakeRegistry();
     registry.publish("fine:1", { layers: [{ type: "model", data: await readFile(path.join(folder, "good.gguf")) }] });
     for (const [name, manifest] of Object.entries(oddManifests)) registry.publishManifest(name, manifest);
-    brain = await openBrain({
+    opened = await openOrchestrator({
       home,
       environment: {
         OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
@@ -178,11 +178,11 @@ describe("pull_model with odd arguments, the embedded engine's store behind it",
       version: "0.0.0-test",
       writeLine: () => undefined,
     });
-    client = await connectMemoryClient(brain.orchestrator, { fileRoots: [folder], patienceSeconds: 60 });
+    client = await connectMemoryClient(opened.orchestrator, { fileRoots: [folder], patienceSeconds: 60 });
   });
   afterAll(async () => {
     await client.close();
-    await brain.close();
+    await opened.close();
     await registry.close();
     await rm(base, { recursive: true, force: true });
   });

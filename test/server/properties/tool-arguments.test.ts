@@ -4,7 +4,7 @@ import path from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as z from "zod";
-import { openBrain, type Brain } from "../../../src/server/world.ts";
+import { openOrchestrator, type OpenOrchestrator } from "../../../src/server/open-orchestrator.ts";
 import { tools } from "../../../src/tools/index.ts";
 import { startFakeOllama, type FakeOllama } from "../../support/fake-ollama.ts";
 import { connectMemoryClient, type MemoryClient } from "../../support/memory-client.ts";
@@ -141,7 +141,7 @@ function argumentsOf({ properties = {}, required = [] }: Shape): fc.Arbitrary<Re
 describe("a tool called with any arguments", () => {
   let base: string;
   let ollama: FakeOllama;
-  let brain: Brain;
+  let opened: OpenOrchestrator;
   let client: MemoryClient;
 
   beforeAll(async () => {
@@ -152,7 +152,7 @@ describe("a tool called with any arguments", () => {
     await writeFile(path.join(folder, "a.txt"), "Green.");
     await writeFile(path.join(folder, "a.gguf"), "GGUF and no more");
     ollama = await startFakeOllama();
-    brain = await openBrain({
+    opened = await openOrchestrator({
       home,
       environment: {
         OLLM_HOST: ollama.url,
@@ -165,7 +165,7 @@ describe("a tool called with any arguments", () => {
       version: "0.0.0-test",
       writeLine: () => undefined,
     });
-    client = await connectMemoryClient(brain.orchestrator, {
+    client = await connectMemoryClient(opened.orchestrator, {
       fileRoots: [folder],
       toolSets: ["all"],
       patienceSeconds: 1,
@@ -174,7 +174,7 @@ describe("a tool called with any arguments", () => {
   });
   afterAll(async () => {
     await client.close();
-    await brain.close();
+    await opened.close();
     await ollama.close();
     await rm(base, { recursive: true, force: true });
   });

@@ -1,15 +1,15 @@
 import path from "node:path";
 import { InvalidConfig, OrchestratorError } from "../../orchestrator/errors.ts";
 import type { Log } from "../../orchestrator/log.ts";
-import type { Brain, BrainOptions } from "../world.ts";
+import type { OpenOrchestrator, OpenOrchestratorOptions } from "../open-orchestrator.ts";
 import { type ConfigWatch, watchConfig } from "./config-watch.ts";
 
-/** The brain of the process, opened when it is first asked for. */
-export interface BrainKeeper {
+/** The orchestrator of the process, opened when it is first asked for. */
+export interface LazyOrchestrator {
   /** Throws `InvalidConfig`, then tries again at the next call: a setting that was wrong may be mended by then. */
-  open(): Promise<Brain>;
+  open(): Promise<OpenOrchestrator>;
   /** Undefined until it is open. */
-  current(): Brain | undefined;
+  current(): OpenOrchestrator | undefined;
   /** A sentence while `config.yaml` is not obeyed as it is: what is wrong, and what holds meanwhile. */
   problem(): string | undefined;
   /** What this process was started with is wrong: no change of `config.yaml` mends it. */
@@ -18,7 +18,7 @@ export interface BrainKeeper {
   close(options: { readonly isLeaving: boolean }): Promise<void>;
 }
 
-export interface BrainKeeperOptions extends BrainOptions {
+export interface LazyOrchestratorOptions extends OpenOrchestratorOptions {
   readonly log: Log;
   readonly isStandalone: boolean;
   /** Whether somebody is there who would notice that a setting changed. */
@@ -28,32 +28,36 @@ export interface BrainKeeperOptions extends BrainOptions {
 }
 
 /**
- * Loads the brain's code with the first `open`. Jobs and pulls of earlier daemons are taken up before it is handed out.
- * From then on its settings follow `config.yaml`; one that was broken from the start opens the brain once it is mended.
+ * Loads the orchestrator's code with the first `open`. Jobs and pulls of earlier daemons are taken up before it is handed
+ * out. From then on its settings follow `config.yaml`; one that was broken from the start opens the orchestrator once it
+ * is mended.
  */
-export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
+export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOrchestrator {
   const { log } = options;
-  let opening: Promise<Brain> | undefined;
-  let brain: Brain | undefined;
+  let opening: Promise<OpenOrchestrator> | undefined;
+  let current: OpenOrchestrator | undefined;
   let failure: string | undefined;
   let watching: ConfigWatch | undefined;
   let isClosed = false;
 
-  async function start(): Promise<Brain> {
-    const [{ openBrain }, { resumeJobs }] = await Promise.all([import("../world.ts"), import("../resume-jobs.ts")]);
+  async function start(): Promise<OpenOrchestrator> {
+    const [{ openOrchestrator }, { resumeJobs }] = await Promise.all([
+      import("../open-orchestrator.ts"),
+      import("../resume-jobs.ts"),
+    ]);
     if (!isClosed) {
       const file = path.join(options.home, "config.yaml");
       watching ??= watchConfig({ file, look, isNeeded: options.isNeeded, log });
     }
-    const opened = await openBrain(options);
+    const opened = await openOrchestrator(options);
     await resumeJobs(opened.orchestrator, opened.log, options.isSafeStart()).catch((error: unknown) => {
       log.warn(`jobs of earlier daemons: ${error instanceof Error ? error.message : String(error)}`);
     });
-    brain = opened;
+    current = opened;
     return opened;
   }
 
-  async function open(): Promise<Brain> {
+  async function open(): Promise<OpenOrchestrator> {
     opening ??= start();
     try {
       return await opening;
@@ -71,19 +75,19 @@ export function createBrainKeeper(options: BrainKeeperOptions): BrainKeeper {
   }
 
   async function look(): Promise<void> {
-    if (brain !== undefined) return brain.live.look();
+    if (current !== undefined) return current.live.look();
     // Whoever calls is told why it can't be opened.
     if (failure !== undefined && !isClosed) await open().catch(() => undefined);
   }
 
   return {
     open,
-    current: () => brain,
+    current: () => current,
     problem() {
-      if (brain !== undefined) return brain.settingsProblem();
+      if (current !== undefined) return current.settingsProblem();
       return failure === undefined ? undefined : `${failure}; calls are refused until it is mended`;
     },
-    isHopeless: () => brain === undefined && isOurs(failure),
+    isHopeless: () => current === undefined && isOurs(failure),
     async close({ isLeaving }) {
       isClosed = true;
       watching?.stop();

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { LoadFailed, ModelDoesNotFit } from "../../../src/orchestrator/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createHandSettings } from "../../support/hand-settings.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
@@ -11,11 +11,11 @@ const huge = fakeModel("llama3.3:70b", 40 * gigabyte);
 function place() {
   const engine = createFakeEngine("ollama", [small, large, huge]);
   const live = createHandSettings({ memory: { bufferBytes: 2 * gigabyte } });
-  const brain = createTestBrain([engine], { live, memoryBytes: 12 * gigabyte });
+  const harness = createTestOrchestrator([engine], { live, memoryBytes: 12 * gigabyte });
   const load = async (model: string) =>
-    (await brain.orchestrator.loadModel(brain.caller(), { model })).follow(brain.caller().signal);
-  const told = () => brain.orchestrator.decisions(brain.caller());
-  return { ...brain, engine, load, told };
+    (await harness.orchestrator.loadModel(harness.caller(), { model })).follow(harness.caller().signal);
+  const told = () => harness.orchestrator.decisions(harness.caller());
+  return { ...harness, engine, load, told };
 }
 
 describe("what is decided about the memory", () => {

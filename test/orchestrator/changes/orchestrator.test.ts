@@ -2,23 +2,23 @@ import { describe, expect, it } from "vitest";
 import type { Change } from "../../../src/orchestrator/facade.ts";
 import { eventually } from "../../support/eventually.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
-import { createTestBrain } from "../../support/orchestrator.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const memory: Change = { kind: "memory" };
 const status: Change = { kind: "models", isListChanged: false };
 const list: Change = { kind: "models", isListChanged: true };
 
-function watchedBrain() {
+function watchedOrchestrator() {
   const engine = createFakeEngine("ollama", [fakeModel("a", gigabyte), fakeModel("b", gigabyte)]);
-  const brain = createTestBrain([engine]);
+  const harness = createTestOrchestrator([engine]);
   const told: Change[] = [];
-  const stop = brain.orchestrator.onChange((change) => told.push(change));
-  return { ...brain, engine, told, stop };
+  const stop = harness.orchestrator.onChange((change) => told.push(change));
+  return { ...harness, engine, told, stop };
 }
 
-describe("changes of the brain", () => {
+describe("changes of the orchestrator", () => {
   it("are told when a model is loaded and unloaded, and the list is no other for it", async () => {
-    const { orchestrator, caller, told } = watchedBrain();
+    const { orchestrator, caller, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     expect(told).toEqual([]);
     const load = await orchestrator.loadModel(caller(), { model: "a" });
@@ -31,7 +31,7 @@ describe("changes of the brain", () => {
   });
 
   it("are told when a model is gone, although nobody lists them anew", async () => {
-    const { orchestrator, caller, engine, told } = watchedBrain();
+    const { orchestrator, caller, engine, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     engine.models.pop();
     // What a pull or a delete does: the lists are looked at again.
@@ -40,7 +40,7 @@ describe("changes of the brain", () => {
   });
 
   it("that other programs make are seen while somebody watches, and not otherwise", async () => {
-    const { orchestrator, caller, engine, told } = watchedBrain();
+    const { orchestrator, caller, engine, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     const looks = engine.calls.length;
     engine.models.push(fakeModel("c", gigabyte));
@@ -53,7 +53,7 @@ describe("changes of the brain", () => {
   });
 
   it("are none when what is listed is the same as before, and none are told at the first look", async () => {
-    const { orchestrator, caller, told } = watchedBrain();
+    const { orchestrator, caller, told } = watchedOrchestrator();
     const stop = orchestrator.watch("models");
     await orchestrator.listModels(caller(), {});
     await orchestrator.wokeUp();
@@ -63,7 +63,7 @@ describe("changes of the brain", () => {
   });
 
   it("are told when an engine goes down and when it comes back: what is shown of its models is other", async () => {
-    const { orchestrator, caller, engine, told } = watchedBrain();
+    const { orchestrator, caller, engine, told } = watchedOrchestrator();
     await orchestrator.listModels(caller(), {});
     engine.down = new Error("connection refused");
     await orchestrator.wokeUp();

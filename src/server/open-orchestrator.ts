@@ -14,7 +14,7 @@ import { createOrchestrator } from "../orchestrator/orchestrator.ts";
 import { createEngineMaker } from "./engines.ts";
 import { fileStamp } from "./file-stamp.ts";
 
-export interface BrainOptions {
+export interface OpenOrchestratorOptions {
   /** `OLLM_HOME`, made and writable. */
   readonly home: string;
   /** The home in whose place that one is until the end, because it can't be written: what is there is used. */
@@ -29,8 +29,8 @@ export interface BrainOptions {
   readonly writeLine: (line: string) => void;
 }
 
-/** The brain of one home, for all its callers. */
-export interface Brain {
+/** The orchestrator of one home, for all its callers. */
+export interface OpenOrchestrator {
   readonly home: string;
   /** As they are now. */
   readonly settings: Settings;
@@ -45,10 +45,10 @@ export interface Brain {
 }
 
 /**
- * The brain with the real world around it; the one place where real engines, disks, clocks and probes are handed out.
- * Loaded when it is first needed. Throws `InvalidConfig`.
+ * The orchestrator with the real world around it; the one place where real engines, disks, clocks and probes are handed
+ * out. Loaded when it is first needed. Throws `InvalidConfig`.
  */
-export async function openBrain(options: BrainOptions): Promise<Brain> {
+export async function openOrchestrator(options: OpenOrchestratorOptions): Promise<OpenOrchestrator> {
   const { home, unusableHome, environment, flags, version } = options;
   let live: FollowedSettings | undefined;
   const log = createLog(() => live?.current().log.level ?? "warn", options.writeLine);
