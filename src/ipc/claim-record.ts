@@ -9,7 +9,7 @@ export interface ClaimRecord {
   readonly generation: number;
   /** Path of its socket, or name of its pipe on Windows. */
   readonly socket: string;
-  /** A hint for messages; never asked whether it lives: numbers are recycled, and other containers have their own. */
+  /** Shown in messages; never asked whether it lives: numbers are recycled, and other containers have their own. */
   readonly pid: number;
   /** Version and build. */
   readonly version: string;

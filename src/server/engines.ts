@@ -151,7 +151,7 @@ function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
 function registryGuard({ network, registry }: Pick<Settings, "network" | "registry">) {
   return createAddressGuard({
     allowedHosts: [...network.allowedHosts, ...registry.insecureHosts, registry.defaultHost],
-    refuse: (message, hint) => new PullFailed(message, { hint }),
+    refuse: (message, next) => new PullFailed(message, { next }),
   });
 }
 

@@ -175,7 +175,7 @@ describe("pullModel", () => {
   it("an engine that is not there is refused with those that are", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [])]);
     await expect(orchestrator.pullModel(caller(), { model: "x", engine: "olama" })).rejects.toMatchObject({
-      hint: "engines that can: ollama",
+      next: [{ step: "chooseOneOf", names: ["ollama"] }],
     });
   });
 });

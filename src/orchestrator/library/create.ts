@@ -1,6 +1,7 @@
 import type { Engine, EngineCreation, Report } from "../engines/engine.ts";
 import { InvalidRequest, PrivacyLocked, UnknownModel } from "../errors.ts";
 import type { CreatedModel, CreateModelRequest } from "../facade-create.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { type LocatedModel, takesNoMemory } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
@@ -33,13 +34,13 @@ export function createModelCreation(parts: {
     const taken = list?.models.find((model) => sameModel(model.name, name));
     if (taken !== undefined && request.mayReplace !== true) {
       throw new InvalidRequest(`${engine.id} has a model ${taken.name} already`, {
-        hint: "choose another name, or call again with confirm true to replace it",
+        next: [advice("choose another name"), { step: "setArgument", argument: "confirm", to: true }],
       });
     }
     // What is loaded would go on answering as it was.
     if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal, true)) === undefined) {
       throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
-        hint: "cancel what it works on, or call this again when it is done",
+        next: { step: "retryWhenIdle" },
       });
     }
     try {
@@ -64,7 +65,9 @@ export function createModelCreation(parts: {
   return async (caller, request, report) => {
     const name = formatModelName(parseModelName(request.name));
     if (isCloudName(name)) {
-      throw new InvalidRequest(`${name} reads like a model of Ollama's cloud`, { hint: "choose a name without cloud" });
+      throw new InvalidRequest(`${name} reads like a model of Ollama's cloud`, {
+        next: advice('choose a name that does not end with "cloud"'),
+      });
     }
     const { engine, model: base } = baseOf(await inventory.locate(request.base), request.base, caller);
     const creation = engine.library?.creation;
@@ -74,7 +77,9 @@ export function createModelCreation(parts: {
     const id = modelId(engine.id, name);
     // Both would find the name free, and the later one would take it from the other.
     if (making.has(id)) {
-      throw new InvalidRequest(`${name} is being made already`, { hint: "choose another name, or wait for it" });
+      throw new InvalidRequest(`${name} is being made already`, {
+        next: [advice("choose another name"), advice("wait until it is created")],
+      });
     }
     making.add(id);
     try {
@@ -93,13 +98,15 @@ interface Checked {
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
+const localBase: NextStep = { step: "chooseModel", argument: "base", that: "on this machine" };
+
 function baseOf(located: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {
   const here = located.filter((found) => !takesNoMemory(found));
   if (here.length === 0) {
     const [found] = located;
-    if (found === undefined) throw new UnknownModel(`no model ${base}`, { hint: "call list_models" });
+    if (found === undefined) throw new UnknownModel(`no model ${base}`, { next: { step: "listModels" } });
     throw new InvalidRequest(`${found.model.name} runs on ${found.engine.id}'s cloud: nothing can be made of it here`, {
-      hint: "name a local model as base (list_models)",
+      next: localBase,
     });
   }
   // A system prompt says much, and another machine would keep it.
@@ -107,7 +114,7 @@ function baseOf(located: readonly LocatedModel[], base: string, { settings }: Ca
   const [first] = allowed;
   if (first === undefined) {
     throw new PrivacyLocked(`${base} is not on this machine, and privacy is local_only: nothing was sent`, {
-      hint: "name a base on this machine (list_models)",
+      next: localBase,
     });
   }
   return allowed.find(({ engine }) => engine.library?.creation !== undefined) ?? first;
@@ -115,6 +122,6 @@ function baseOf(located: readonly LocatedModel[], base: string, { settings }: Ca
 
 function cannotCreate(base: string, engine: string): InvalidRequest {
   return new InvalidRequest(`${engine}, which holds ${base}, can't make models`, {
-    hint: "pull the base into Ollama or the embedded engine first",
+    next: { step: "pullModel", model: base, because: "into Ollama or the embedded engine" },
   });
 }

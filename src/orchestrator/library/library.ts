@@ -1,5 +1,6 @@
 import type { Engine, EngineLibrary, Report } from "../engines/engine.ts";
 import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import type { LocatedModel } from "../inventory/located-model.ts";
 import { modelId } from "../inventory/model-id.ts";
@@ -23,8 +24,6 @@ export interface Library {
   pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
 }
 
-const inUseHint = "cancel what it works on, or call this again when it is done";
-
 /** What changes the set of models, and what is in memory, at somebody's word. */
 export function createLibrary(parts: {
   readonly inventory: Inventory;
@@ -39,9 +38,7 @@ export function createLibrary(parts: {
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
     if (request.model.trim() === "") {
-      throw new InvalidRequest("model is empty", {
-        hint: "name a model, for example smollm2:135m or hf.co/org/repo:Q4_K_M",
-      });
+      throw new InvalidRequest("the model's name is empty", { next: { step: "useModelName" } });
     }
     const { engine, library } = await chooseLibrary(inventory, request, caller);
     // A slip of the pen is answered before the engine is fetched for it; Ollama checks names itself.
@@ -101,11 +98,11 @@ export function createLibrary(parts: {
     const { engine, model } = located;
     if (engine.library === undefined) {
       throw new InvalidRequest(`${engine.id} can't delete models`, {
-        hint: `delete ${model.name} where it is managed`,
+        next: advice(`delete ${model.name} where it is managed`),
       });
     }
     if ((await loader.unload(located, caller.signal, true)) === undefined) {
-      throw new InvalidRequest(`${model.name} is in use and was not deleted`, { hint: inUseHint });
+      throw new InvalidRequest(`${model.name} is in use and was not deleted`, { next: { step: "retryWhenIdle" } });
     }
     try {
       const { freedBytes } = await engine.library.remove(model.name, caller.signal);
@@ -120,7 +117,7 @@ export function createLibrary(parts: {
     const wanted = name === undefined ? await allResident() : [await locateLoaded(name)];
     const unloaded: UnloadedModel[] = [];
     const busy: string[] = [];
-    let stayed: UnloadUnconfirmed | undefined;
+    let unconfirmed: UnloadUnconfirmed | undefined;
     for (const located of wanted) {
       const { engine, model } = located;
       const wasPinned = loader.maintenance.isRunnerPinned(engine, model.name);
@@ -128,7 +125,7 @@ export function createLibrary(parts: {
       report({ message: `unloading ${model.name}: waiting until ${engine.id} has let go of it` });
       const went = await loader.unload(located, caller.signal).catch((error: unknown) => {
         if (name !== undefined || !(error instanceof UnloadUnconfirmed)) throw error;
-        stayed ??= error;
+        unconfirmed ??= error;
         return { bytes: 0, name: model.name };
       });
       if (went === undefined) busy.push(model.name);
@@ -138,12 +135,13 @@ export function createLibrary(parts: {
       }
     }
     const done = name === undefined ? `; unloaded: ${unloaded.map((entry) => entry.name).join(", ") || "nothing"}` : "";
-    if (stayed !== undefined) {
-      const { message, hint } = stayed;
-      throw new UnloadUnconfirmed(message + done, { cause: stayed, ...(hint === undefined ? {} : { hint }) });
+    if (unconfirmed !== undefined) {
+      throw new UnloadUnconfirmed(unconfirmed.message + done, { cause: unconfirmed, next: unconfirmed.next });
     }
     if (busy.length > 0) {
-      throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, { hint: inUseHint });
+      throw new InvalidRequest(`${busy.join(", ")} is in use${done || " and was not unloaded"}`, {
+        next: { step: "retryWhenIdle" },
+      });
     }
     return unloaded;
   }
@@ -175,7 +173,7 @@ export function createLibrary(parts: {
 
   async function locateOne(name: string): Promise<LocatedModel> {
     const [located] = await inventory.locate(name);
-    if (located === undefined) throw new UnknownModel(`no model ${name}`, { hint: "call list_models" });
+    if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
     return located;
   }
 
@@ -186,9 +184,7 @@ export function createLibrary(parts: {
       if (engine?.library === undefined) {
         throw new InvalidRequest(
           `the engine ${request.engine} that pulled ${request.model} is not configured any more`,
-          {
-            hint: "call pull_model again",
-          },
+          { next: { step: "pullModel", model: request.model } },
         );
       }
       return startPull(engine, engine.library, request, { id });
@@ -201,6 +197,11 @@ export function createLibrary(parts: {
     },
   };
 }
+
+const enableEngine = [
+  advice("start Ollama"),
+  { step: "changeSetting", setting: "providers.llamaCpp.enabled", to: "true" },
+] as const;
 
 /**
  * Where a pull goes: the engine that was named; a file goes into our own store; else the first engine that answers
@@ -220,14 +221,13 @@ async function chooseLibrary(
     if (named !== undefined && request.from !== undefined && isLocked(named.engine)) {
       throw new PrivacyLocked(
         `${named.engine.id} is not on this machine, and privacy is local_only: the file was not sent`,
-        {
-          hint: "leave engine out to import into the embedded engine's own store",
-        },
+        { next: { step: "omitArgument", argument: "engine" } },
       );
     }
     if (named !== undefined) return named;
-    throw new InvalidRequest(`no engine ${request.engine} that can pull`, {
-      hint: `engines that can: ${capable.map(({ engine }) => engine.id).join(", ") || "none; enable one in config.yaml"}`,
+    throw new InvalidRequest(`no engine "${request.engine}" that can pull models`, {
+      next:
+        capable.length === 0 ? enableEngine : { step: "chooseOneOf", names: capable.map(({ engine }) => engine.id) },
     });
   }
   const ordered =
@@ -239,7 +239,7 @@ async function chooseLibrary(
     if (isEmbedded(entry.engine) || (await entry.engine.health(caller.signal)).isReachable) return entry;
   }
   throw new InvalidRequest("no engine can pull models now", {
-    hint: "start Ollama, or enable the embedded engine (providers.llamaCpp.enabled)",
+    next: enableEngine,
   });
 }
 

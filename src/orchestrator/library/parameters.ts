@@ -1,11 +1,12 @@
 import { InvalidRequest } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { nearestNames } from "../text/nearest.ts";
 
 type Kind = "number" | "integer" | "boolean" | "texts";
 
 /**
- * What lies below is taken by Ollama without a word, and meant by nobody. Some of less than nothing have a meaning:
- * -1 of `num_predict` is no limit, -2 up to the window; -1 of `repeat_last_n` and `num_keep` all of it; any `seed`.
+ * Least values: Ollama accepts smaller ones silently. Some negative values have a meaning: `num_predict` -1 sets no
+ * limit, -2 fills the window; `repeat_last_n` and `num_keep` -1 mean the whole context; a `seed` may be any number.
  */
 const least: Readonly<Record<string, number>> = {
   min_p: 0,
@@ -44,9 +45,9 @@ const kinds: Readonly<Record<string, Kind>> = {
 };
 
 /**
- * Parameters in the types that engines read; numbers and truth values may be given as text, as shells do. `readable` are
- * the names that the engine obeys, absent: all of Ollama's. Throws `InvalidRequest` for any other name, with the nearest,
- * and for a value of the wrong type or too small.
+ * Returns parameters in the types that engines read; numbers and booleans may be given as text, as shells do.
+ * `readable` are the names that the engine supports; all of Ollama's when absent. Throws `InvalidRequest` for another
+ * name, with the nearest ones, and for a value of the wrong type or too small.
  */
 export function checkedParameters(
   given: Readonly<Record<string, unknown>>,
@@ -59,14 +60,14 @@ export function checkedParameters(
       if (kind === undefined || !readable.includes(name)) throw unreadable(name, kind !== undefined, engine, readable);
       const read = valueOf(kind, value);
       if (read === undefined) {
-        throw new InvalidRequest(`the parameter ${name} is ${JSON.stringify(value)}, and must be ${words[kind]}`, {
-          hint: `give ${name} as ${words[kind]}`,
+        throw new InvalidRequest(`parameter "${name}" must be ${kindNames[kind]}, not ${JSON.stringify(value)}`, {
+          next: { step: "correctArguments" },
         });
       }
       const limit = least[name];
       if (limit !== undefined && typeof read === "number" && read < limit) {
-        throw new InvalidRequest(`the parameter ${name} is ${read}, and must be at least ${limit}`, {
-          hint: `give ${name} as ${words[kind]} from ${limit} on`,
+        throw new InvalidRequest(`parameter "${name}" must be at least ${limit}, not ${read}`, {
+          next: { step: "correctArguments" },
         });
       }
       return [name, read];
@@ -74,7 +75,7 @@ export function checkedParameters(
   );
 }
 
-const words: Readonly<Record<Kind, string>> = {
+const kindNames: Readonly<Record<Kind, string>> = {
   number: "a number",
   integer: "a whole number",
   boolean: "true or false",
@@ -83,13 +84,13 @@ const words: Readonly<Record<Kind, string>> = {
 
 function unreadable(name: string, isKnown: boolean, engine: string, readable: readonly string[]): InvalidRequest {
   if (isKnown) {
-    return new InvalidRequest(`${engine} does not read the parameter ${name}`, {
-      hint: `leave it out; ${engine} reads ${readable.join(", ")}`,
+    return new InvalidRequest(`${engine} does not support the parameter "${name}"`, {
+      next: [advice("leave it out"), { step: "chooseOneOf", names: readable }],
     });
   }
   const nearest = nearestNames(name.replaceAll("-", "_"), readable, 2);
-  return new InvalidRequest(`there is no parameter ${name}`, {
-    hint: nearest.length > 0 ? `did you mean ${nearest.join(" or ")}?` : `there are ${readable.join(", ")}`,
+  return new InvalidRequest(`unknown parameter "${name}"`, {
+    next: nearest.length > 0 ? { step: "didYouMean", names: nearest } : { step: "chooseOneOf", names: readable },
   });
 }
 

@@ -1,6 +1,7 @@
 import { lookup as systemLookup, type LookupAddress } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
 import type { OrchestratorError } from "../errors.ts";
+import type { NextStep } from "../next-step.ts";
 
 export interface GuardOptions {
   /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
@@ -8,7 +9,7 @@ export interface GuardOptions {
   /** This machine's own addresses are no secret to whoever configured them: for engines, not for names to pull. */
   readonly isLoopbackAllowed?: boolean;
   /** Makes the error of a refusal. */
-  refuse(message: string, hint: string): OrchestratorError;
+  refuse(message: string, next: NextStep): OrchestratorError;
   readonly lookup?: typeof systemLookup;
 }
 
@@ -41,10 +42,10 @@ export function createAddressGuard(options: GuardOptions): AddressGuard {
   function refusal(host: string, address?: string): OrchestratorError {
     const leads = address === undefined ? "is a name of the local network," : `leads to ${address},`;
     const what = host === address ? `${host} is` : `${host} ${leads}`;
-    return options.refuse(
-      `${what} a private address, which is not connected to`,
-      `If it is meant, name ${host} in network.allowedHosts (OLLM_NETWORK_ALLOWED_HOSTS) in the daemon's settings.`,
-    );
+    return options.refuse(`${what} a private address that is not listed in network.allowedHosts`, {
+      step: "allowHost",
+      host,
+    });
   }
 
   function isRefused(address: string): boolean {

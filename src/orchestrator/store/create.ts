@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import path from "node:path";
 import type { ModelRecipe, PulledModel, Report } from "../engines/engine.ts";
 import { InvalidRequest, PullFailed, throwIfCancelled } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { checkAdapter } from "../gguf/adapter.ts";
 import { blobState } from "./blob-state.ts";
 import { IMPORT_PREFIX } from "./collect.ts";
@@ -66,8 +67,11 @@ export async function createModel(
 async function ownManifest({ own }: StoreContext, name: ModelName, base: StoredModel): Promise<Manifest> {
   const entry = base.isReadOnly ? undefined : await own.entry(name);
   if (entry === undefined) {
-    throw new InvalidRequest(`${base.name} lies in Ollama's store, which is only read here`, {
-      hint: `start Ollama, which then makes the model itself, or call pull_model {"model": "${base.name}", "engine": "llama-cpp"} first`,
+    throw new InvalidRequest(`${base.name} is in Ollama's store, which ollm only reads`, {
+      next: [
+        advice("start Ollama, which can then create the model itself"),
+        { step: "pullModel", model: base.name, engine: "llama-cpp" },
+      ],
     });
   }
   return parseManifest(await readSmallFile(entry.manifestFile, MAX_MANIFEST_BYTES));

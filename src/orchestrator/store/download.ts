@@ -1,6 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { Cancelled, PullFailed } from "../errors.ts";
+import { advice, type NextStep } from "../next-step.ts";
 import { errorCode, errorText, type WriteAt } from "./files.ts";
 import type { Layer } from "./manifest.ts";
 import { claimPartial, type Partial, type PartialOptions } from "./partial.ts";
@@ -10,6 +11,8 @@ import { retryTransient, TransientFault, type RetryOptions } from "./transient.t
 export interface DownloadOptions extends PartialOptions {
   readonly retry: RetryOptions;
   readonly writeAt: WriteAt;
+  /** Name of the model that is pulled, for next steps. */
+  readonly model: string;
 }
 
 export interface DownloadEvent {
@@ -24,7 +27,9 @@ export type OpenBlob = (firstByte: number, signal: AbortSignal) => Promise<BlobS
 const HASH_CHUNK_BYTES = 1024 ** 2;
 /** A try that brought this much was a good one: the count of tries starts anew. */
 const WORTHWHILE_BYTES = 1024 ** 2;
-const RESUME_HINT = "What arrived is kept: the same pull_model call goes on from there.";
+
+/** Where the store's disk is full. */
+export const storeElsewhere = { step: "changeSetting", setting: "store.path" } as const;
 
 /**
  * Brings one blob into the store: goes on from what an earlier pull left (which is hashed again), tries again after a
@@ -40,7 +45,7 @@ export async function downloadBlob(
 ): Promise<void> {
   const onWait = (sizeBytes: number) => emit({ completedBytes: sizeBytes, note: "another process downloads it" });
   const partial = await claimPartial(options, layer.digest, onWait, signal).catch((error: unknown) => {
-    throw asPullError(error, signal);
+    throw asPullError(error, signal, options.model);
   });
   // Another process has brought it meanwhile.
   if (partial === undefined) return;
@@ -52,16 +57,16 @@ export async function downloadBlob(
       end = "discard";
       throw new PullFailed(
         `checksum mismatch: sha256 ${layer.digest.slice(0, 12)} was promised, ${digest.slice(0, 12)} arrived; the damaged download was removed`,
-        { hint: "Call pull_model again; if it happens twice, a proxy or the registry alters the file." },
+        { next: [{ step: "retry" }, advice("if it happens again, look for a proxy that alters downloads")] },
       );
     }
   } catch (error) {
     // The first error is the one to tell.
     await (end === "keep" ? partial.keep() : partial.discard()).catch(() => undefined);
-    throw asPullError(error, signal);
+    throw asPullError(error, signal, options.model);
   }
   await partial.publish().catch((error: unknown) => {
-    throw asPullError(error, signal);
+    throw asPullError(error, signal, options.model);
   });
 }
 
@@ -92,7 +97,11 @@ async function fill(
       if (chunk.length === 0) continue;
       if (completedBytes + chunk.length > layer.size)
         throw new PullFailed(`the server sends more than the ${layer.size} bytes it promised`);
-      if (partial.isLost()) throw new PullFailed("another process took over the download", { hint: RESUME_HINT });
+      if (partial.isLost()) {
+        throw new PullFailed("another process took over the download", {
+          next: { step: "resumePull", model: options.model },
+        });
+      }
       await options.writeAt(partial.handle, chunk, completedBytes);
       hash.update(chunk);
       completedBytes += chunk.length;
@@ -139,31 +148,33 @@ async function hashStart(
   return hash;
 }
 
-/** Faults of network, disk and signals as the errors of a pull; those of ours pass. */
-export function asPullError(error: unknown, signal: AbortSignal): unknown {
+/**
+ * Errors of network, disk and signals as the errors of a pull; other errors are returned as they are. `model` names the
+ * model of a download, of which what has arrived is kept.
+ */
+export function asPullError(error: unknown, signal: AbortSignal, model?: string): unknown {
   if (signal.aborted) return new Cancelled("the pull was cancelled", { cause: error });
   if (error instanceof TransientFault) {
-    const isUnreachable = error.kind === "unreachable";
-    return new PullFailed(
-      isUnreachable ? `the registry can't be reached: ${error.message}` : `the download stopped: ${error.message}`,
-      {
-        hint: isUnreachable
-          ? "Check the connection (and HTTPS_PROXY, if you need one), then call pull_model again: it goes on from what arrived."
-          : RESUME_HINT,
-        cause: error,
-      },
-    );
+    const resume: NextStep = { step: "resumePull", ...(model !== undefined && { model }) };
+    if (error.kind !== "unreachable") {
+      return new PullFailed(`the download stopped: ${error.message}`, { next: resume, cause: error });
+    }
+    return new PullFailed(`the registry can't be reached: ${error.message}`, {
+      next: [advice("check the connection (and HTTPS_PROXY, if you need a proxy)"), resume],
+      cause: error,
+    });
   }
   const code = errorCode(error);
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new PullFailed(`the disk is full: ${errorText(error)}`, {
-      hint: `Free some space or set store.path to a larger disk, then call pull_model again: it goes on from what arrived.`,
+    const kept = model === undefined ? "" : "; what has arrived is kept";
+    return new PullFailed(`the disk is full: ${errorText(error)}${kept}`, {
+      next: [advice("free some disk space and try again"), storeElsewhere],
       cause: error,
     });
   }
   if (code !== undefined && !(error instanceof PullFailed)) {
     return new PullFailed(`a file can't be read or written: ${errorText(error)}`, {
-      hint: "Check that file, and the folder of store.path.",
+      next: advice("check the permissions of that file and of the folder store.path"),
       cause: error,
     });
   }

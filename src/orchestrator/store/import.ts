@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { copyFile, link, open, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, LoadFailed, PullFailed, throwIfCancelled } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import type { PulledModel, Report } from "../engines/engine.ts";
 import { renameOver, syncFolder } from "../files/replace-file.ts";
 import { formatBytes } from "../text/format-bytes.ts";
@@ -21,6 +22,7 @@ import { createSpeedMeter } from "./speed.ts";
 
 const CHUNK_BYTES = 1024 ** 2;
 const REPORT_EVERY_BYTES = 64 * 1024 ** 2;
+const useFullPath = advice("name a readable GGUF file by its full path");
 
 /**
  * Takes a local GGUF into the store.
@@ -84,12 +86,12 @@ export async function importModel(
 /** The real path of a GGUF that is complete in itself; throws as `importModel`. Links are resolved: a hard link to one would be a link still. */
 export async function checkSource(givenFile: string): Promise<string> {
   if (!path.isAbsolute(givenFile)) {
-    throw new InvalidRequest(`${givenFile} is not an absolute path`, { hint: "Name the file by its full path." });
+    throw new InvalidRequest(`${givenFile} is not an absolute path`, { next: useFullPath });
   }
   const [, part, parts] = /-(\d{5})-of-(\d{5})\.gguf$/i.exec(givenFile) ?? [];
   if (parts !== undefined && Number(parts) > 1) {
     throw new InvalidRequest(`${givenFile} is part ${Number(part)} of ${Number(parts)} of a split GGUF`, {
-      hint: "Join the parts first: llama-gguf-split --merge FIRST-PART OUTPUT.gguf",
+      next: advice("join the parts: `llama-gguf-split --merge FIRST-PART OUTPUT.gguf`"),
     });
   }
   const handle = await openSource(givenFile);
@@ -97,17 +99,20 @@ export async function checkSource(givenFile: string): Promise<string> {
     const found = await handle.stat();
     if (!found.isFile()) {
       throw new InvalidRequest(`${givenFile} is ${found.isDirectory() ? "a folder" : "a pipe, socket or device"}`, {
-        hint: "Name a GGUF file by its full path.",
+        next: useFullPath,
       });
     }
     const magic = Buffer.alloc(4);
     const { bytesRead } = await handle.read(magic, 0, 4, 0).catch((error: unknown) => {
       throw unreadable(givenFile, error);
     });
-    if (bytesRead === 0) throw new LoadFailed(`${givenFile} is empty`, { hint: "Download it again." });
+    if (bytesRead === 0) throw new LoadFailed(`${givenFile} is empty`, { next: advice("download it again") });
     if (magic.toString("latin1") !== "GGUF") {
       throw new LoadFailed(`${givenFile} is not a GGUF file: it doesn't start with "GGUF"`, {
-        hint: "Convert it with llama.cpp's convert_hf_to_gguf.py, or pull a GGUF: hf.co/ORG/REPO:QUANT.",
+        next: [
+          advice("convert it with llama.cpp's convert_hf_to_gguf.py"),
+          { step: "pullModelThat", that: "in GGUF format", example: "hf.co/ORG/REPO:QUANT" },
+        ],
       });
     }
   } finally {
@@ -119,7 +124,7 @@ export async function checkSource(givenFile: string): Promise<string> {
 function unreadable(file: string, error: unknown): InvalidRequest {
   const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
   return new InvalidRequest(`${file} can't be read: ${why}`, {
-    hint: "Name a readable GGUF by its full path.",
+    next: useFullPath,
     cause: error,
   });
 }
@@ -155,7 +160,12 @@ export async function bringIn(
     if (freeBytes < before.size) {
       throw new PullFailed(
         `importing ${shown} copies ${formatBytes(before.size)} (${before.size} bytes), ${path.dirname(target)} has ${formatBytes(freeBytes)} (${freeBytes} bytes) free`,
-        { hint: "Free some space, or put the file on the disk of store.path: then it is linked instead of copied." },
+        {
+          next: [
+            advice("free some disk space"),
+            advice("move the file to the disk of the store: then it is linked instead of copied"),
+          ],
+        },
       );
     }
   }
@@ -172,7 +182,9 @@ export async function bringIn(
   const brought = await hashFile(isLinked ? target : source, isLinked ? undefined : target, onBytes, context, signal);
   const after = await stat(source);
   if (brought.sizeBytes !== before.size || after.size !== before.size || after.mtimeMs !== before.mtimeMs) {
-    throw new InvalidRequest(`${source} was changed while it was imported`, { hint: "Import it when it is complete." });
+    throw new InvalidRequest(`${source} was changed while it was imported`, {
+      next: advice("import it when it is complete"),
+    });
   }
   return brought;
 }

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { advice, type NextSteps } from "../next-step.ts";
 import { parseJson } from "../text/parse-json.ts";
 
 /** Media types of Ollama's layers; hf.co uses the same ones. */
@@ -86,27 +87,37 @@ export function layersOf(manifest: Manifest, mediaType: string): readonly Layer[
 /** Why the embedded engine can't run what a manifest describes, and what to do instead; known before any download. */
 export interface Unsupported {
   readonly reason: string;
-  readonly hint: string;
+  readonly next: NextSteps;
 }
+
+/** For a model whose weights are only in Ollama's cloud. */
+export const cloudSteps: NextSteps = [
+  advice("use a tag without cloud in its name"),
+  advice("run it with Ollama, which sends prompts to its cloud (privacy allow_remote)"),
+];
 
 export function unsupportedKind(manifest: Manifest, config?: ModelConfig): Unsupported | undefined {
   if (layersOf(manifest, MEDIA_TYPES.tensor).length > 0 || config?.model_format === "safetensors") {
     return {
       reason: "its weights are tensor layers for MLX, not one GGUF file",
-      hint: "Use a tag of it without mlx in its name, a GGUF from hf.co/ORG/REPO:QUANT, or Ollama on a Mac.",
+      next: [
+        advice("use a tag without mlx in its name"),
+        { step: "pullModelThat", that: "in GGUF format", example: "hf.co/ORG/REPO:QUANT" },
+        advice("run it with Ollama on a Mac"),
+      ],
     };
   }
   const weights = layersOf(manifest, MEDIA_TYPES.model);
   if (weights.length === 0 || (config?.remote_host ?? "") !== "") {
     return {
       reason: "it is a cloud model without weights to run here",
-      hint: "Use a tag of it without cloud in its name, or run it through Ollama with privacy: allow_remote.",
+      next: cloudSteps,
     };
   }
   if (weights.length > 1) {
     return {
       reason: `its weights are split into ${weights.length} files`,
-      hint: "Use another quantisation that is one file, or run it through Ollama.",
+      next: [advice("use another quantization, which is one file"), advice("run it with Ollama")],
     };
   }
   return undefined;

@@ -148,6 +148,6 @@ function partProblem(part: Part, value: string): string | undefined {
 function invalidName(text: string, problem: string): InvalidRequest {
   const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
   return new InvalidRequest(`"${shown}" is not a model name: ${problem}`, {
-    hint: "Use a name like smollm2:135m, namespace/model:tag or hf.co/ORG/REPO:QUANT.",
+    next: { step: "useModelName" },
   });
 }

@@ -1,6 +1,7 @@
 import { access, constants, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { nearestNames } from "../text/nearest.ts";
 import { pruneAbandoned, removeUnreferenced } from "./collect.ts";
 import type { StoreContext, StoreDependencies } from "./context.ts";
@@ -32,9 +33,10 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
   const folderKey = (folder: string) =>
     platform === "linux" ? path.resolve(folder) : path.resolve(folder).toLowerCase();
   if (options.readOnlyFolders.some((folder) => folderKey(folder) === folderKey(options.folder))) {
-    throw new InvalidConfig(`store.path is ${options.folder}, which belongs to Ollama`, {
-      hint: "Set store.path to a folder of its own: Ollama's models are read from there anyway, and it deletes what it doesn't know.",
-    });
+    throw new InvalidConfig(
+      `store.path is ${options.folder}, which is Ollama's store: its models are used from there anyway, and it deletes files it doesn't know`,
+      { next: { step: "changeSetting", setting: "store.path" } },
+    );
   }
   const dependencies: StoreDependencies = {
     retry: DEFAULT_RETRY,
@@ -110,9 +112,7 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
     async create(recipe, report, signal) {
       const base = await findUsable(parseModelName(recipe.base));
       if (base === undefined) {
-        throw new UnknownModel(`the store has no model ${recipe.base}`, {
-          hint: "list_models shows what is installed.",
-        });
+        throw new UnknownModel(`the store has no model ${recipe.base}`, { next: { step: "listModels" } });
       }
       const { createModel } = await import("./create.ts");
       return createModel(context, recipe, base, report, signal);
@@ -153,7 +153,7 @@ async function removeModel(
       await rm(manifestFile);
     } catch (error) {
       throw new StoreFailed(`${shown} can't be deleted: ${errorText(error)}`, {
-        hint: `Check ${manifestFile}, and that its folder can be written.`,
+        next: advice(`check the permissions of ${manifestFile} and its folder`),
         cause: error,
       });
     }
@@ -171,14 +171,14 @@ async function removeModel(
   if (freedBytes !== undefined) return { freedBytes };
   const isForeign = (await Promise.all(foreign.map((store) => store.entry(name)))).some((entry) => entry !== undefined);
   if (isForeign) {
-    throw new InvalidRequest(`${shown} lies in Ollama's store, which is only read here`, {
-      hint: `Delete it with: ollama rm ${shown}`,
+    throw new InvalidRequest(`${shown} is in Ollama's store, which ollm only reads`, {
+      next: advice(`run \`ollama rm ${shown}\``),
     });
   }
   const names = (await list()).filter((model) => !model.isReadOnly).map((model) => model.name);
   const [nearest] = nearestNames(shown, names, 1);
   throw new UnknownModel(`the store has no model ${shown}`, {
-    hint: nearest === undefined ? "list_models shows what is installed." : `Did you mean ${nearest}?`,
+    next: nearest === undefined ? { step: "listModels" } : { step: "didYouMean", names: [nearest] },
   });
 }
 

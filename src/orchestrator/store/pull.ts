@@ -1,12 +1,13 @@
 import { rm } from "node:fs/promises";
 import { PullFailed, throwIfCancelled } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import type { PulledModel, Report } from "../engines/engine.ts";
 import { formatBytes } from "../text/format-bytes.ts";
 import { checkBlob } from "./blob-state.ts";
 import { commitManifest } from "./commit.ts";
-import { asPullError, downloadBlob, type DownloadEvent } from "./download.ts";
+import { asPullError, downloadBlob, storeElsewhere, type DownloadEvent } from "./download.ts";
 import { errorText, makePrivateFolder } from "./files.ts";
-import { blobsOf, parseManifest, unsupportedKind, type Layer } from "./manifest.ts";
+import { blobsOf, cloudSteps, parseManifest, unsupportedKind, type Layer } from "./manifest.ts";
 import { formatModelName, isCloudName, type ModelName } from "./model-name.ts";
 import type { StoreContext } from "./context.ts";
 import { partialBytes } from "./partial.ts";
@@ -36,9 +37,7 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
   if (isCloudName(shown)) {
     throw new PullFailed(
       `${shown} can't be pulled for the embedded engine: it is a cloud model without weights to run here`,
-      {
-        hint: "Use a tag of it without cloud in its name, or run it through Ollama with privacy: allow_remote.",
-      },
+      { next: cloudSteps },
     );
   }
   const { options, own } = context;
@@ -59,7 +58,7 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
   const unsupported = unsupportedKind(manifest);
   if (unsupported !== undefined) {
     throw new PullFailed(`${shown} can't be pulled for the embedded engine: ${unsupported.reason}`, {
-      hint: unsupported.hint,
+      next: unsupported.next,
     });
   }
   const blobs = blobsOf(manifest);
@@ -96,7 +95,7 @@ export async function pullSize(context: StoreContext, name: ModelName, signal: A
     if (present !== undefined && isServedByOllama(present)) return 0;
     return (await planPull(context, name, signal)).remainingBytes;
   } catch (error) {
-    throw asPullError(error, signal);
+    throw asPullError(error, signal, formatModelName(name));
   }
 }
 
@@ -116,7 +115,10 @@ export async function pullModel(
   throwIfCancelled(signal, `the pull of ${shown}`);
   const present = await context.findUsable(name);
   if (present !== undefined && isServedByOllama(present)) {
-    return pulled(present, { wasAlreadyPresent: true, note: "it lies in Ollama's store, which is read as it is" });
+    return pulled(present, {
+      wasAlreadyPresent: true,
+      note: "it is in Ollama's store, from which it is used directly",
+    });
   }
   report({ message: `looking up ${shown}` });
   try {
@@ -137,7 +139,8 @@ export async function pullModel(
     throw new PullFailed(`blobs of ${shown} disappear from ${context.own.layout.folder} while it is pulled`);
   } catch (error) {
     const isOffline = error instanceof TransientFault && error.kind === "unreachable" && !signal.aborted;
-    if (!isOffline || present === undefined || present.unsupported !== undefined) throw asPullError(error, signal);
+    if (!isOffline || present === undefined || present.unsupported !== undefined)
+      throw asPullError(error, signal, shown);
     context.options.log.warn(`${shown} is installed; whether it is the newest can't be told: ${error.message}`);
     return pulled(present, {
       wasAlreadyPresent: true,
@@ -160,9 +163,7 @@ async function download(
   if (freeBytes < plan.remainingBytes) {
     throw new PullFailed(
       `${shown} needs ${formatBytes(plan.remainingBytes)} (${plan.remainingBytes} bytes) on disk, ${own.layout.folder} has ${formatBytes(freeBytes)} (${freeBytes} bytes) free`,
-      {
-        hint: "Free some space, remove a model (manage_model with action delete), or set store.path to a larger disk.",
-      },
+      { next: [advice("free some disk space"), { step: "deleteModel" }, storeElsewhere] },
     );
   }
   let doneBytes = plan.blobs.filter((blob) => !plan.missing.includes(blob)).reduce((sum, blob) => sum + blob.size, 0);
@@ -185,7 +186,13 @@ async function download(
   });
   for (const blob of plan.missing) {
     const openBlob = (firstByte: number, until: AbortSignal) => plan.session.blob(blob.digest, firstByte, until);
-    const transfer = { layout: own.layout, now: options.now, retry: options.retry, writeAt: options.writeAt };
+    const transfer = {
+      model: shown,
+      layout: own.layout,
+      now: options.now,
+      retry: options.retry,
+      writeAt: options.writeAt,
+    };
     // A damaged blob would be taken for a complete one; one that another pull has brought meanwhile is left alone.
     const state = await checkBlob(own.layout, blob);
     if (state === "damaged") await rm(own.layout.blobFile(blob.digest), { force: true });

@@ -1,4 +1,5 @@
 import { Cancelled, InvalidRequest, PullFailed, UnknownModel } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import { errorCode, errorText } from "./files.ts";
 import type { HttpGet, HttpResponse } from "./http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
@@ -50,9 +51,7 @@ export function openRegistry(
   const host = name.host.toLowerCase() === DEFAULT_HOST ? settings.defaultHost : name.host;
   const origin = `${settings.insecureHosts.includes(host) ? "http" : "https"}://${host}`;
   if (!URL.canParse(origin)) {
-    throw new InvalidRequest(`"${host}" in the model's name is no address`, {
-      hint: "Use a name like smollm2:135m, or hf.co/ORG/REPO:QUANT.",
-    });
+    throw new InvalidRequest(`"${host}" in the model's name is not a valid host`, { next: { step: "useModelName" } });
   }
   const base = `${origin}/v2/${name.namespace}/${name.model}`;
   const shown = formatModelName(name);
@@ -186,7 +185,7 @@ function translate(error: unknown, host: string, shown: string, signal: AbortSig
   const code = errorCode(error) ?? "";
   if (CERTIFICATE.test(code)) {
     return new PullFailed(`the certificate of ${host} is not trusted: ${errorText(error)}`, {
-      hint: "Behind a proxy that inspects traffic, point NODE_EXTRA_CA_CERTS at its certificate file.",
+      next: advice("behind a proxy that inspects traffic, set NODE_EXTRA_CA_CERTS to its certificate file"),
       cause: error,
     });
   }
@@ -212,14 +211,17 @@ function errorOfStatus(status: number, text: string, context: StatusContext): Er
   // hf.co answers 400 for a quantisation that a repository doesn't have, and says which it has.
   if (what === "manifest" && (status === 404 || status === 400)) {
     return new UnknownModel(`${host} has no model ${shown}${status === 404 ? "" : said}`, {
-      hint: context.isDefaultHost
-        ? "Check the name and its tags at https://ollama.com/library, or name a GGUF repository: hf.co/ORG/REPO:QUANT."
-        : `Check the repository and the tag at https://${host}.`,
+      next: context.isDefaultHost
+        ? [
+            advice("check the name and its tags at https://ollama.com/library"),
+            advice("name a GGUF repository: hf.co/ORG/REPO:QUANT"),
+          ]
+        : advice(`check the repository and the tag at https://${host}`),
     });
   }
   if (status === 401 || status === 403) {
     return new PullFailed(`${host} refuses ${shown} (${status}): it is gated, private or does not exist${said}`, {
-      hint: "Check the name; for a gated model download the GGUF in a browser and import it: pull_model with from.",
+      next: [advice("check the name"), { step: "importModel" }],
     });
   }
   return new PullFailed(`${host} answered ${status} for the ${what} of ${shown}${said}`);

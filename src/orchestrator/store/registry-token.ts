@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { PullFailed } from "../errors.ts";
+import { advice } from "../next-step.ts";
 import type { HttpGet } from "./http.ts";
 import { parseJson } from "../text/parse-json.ts";
 
@@ -17,7 +18,7 @@ export async function fetchAnonymousToken(
   signal: AbortSignal,
 ): Promise<string> {
   const realm = tokenAddress(challenge, insecureHosts);
-  if (realm === undefined) throw needsAccount(`it wants "${challenge.slice(0, 100)}"`);
+  if (realm === undefined) throw needsAccount(`its challenge is "${challenge.slice(0, 100)}"`);
   const response = await http(realm, {}, signal);
   if (response.status !== 200) {
     response.discard();
@@ -61,7 +62,7 @@ function readToken(text: string): string | undefined {
 }
 
 function needsAccount(why: string): PullFailed {
-  return new PullFailed(`the registry asks for an account: ${why}`, {
-    hint: "The model is gated, private or does not exist; download its GGUF in a browser and import it: pull_model with from.",
+  return new PullFailed(`the registry requires an account (${why}): the model is gated, private or does not exist`, {
+    next: [advice("check the name"), { step: "importModel" }],
   });
 }

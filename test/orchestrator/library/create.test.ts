@@ -94,7 +94,7 @@ describe("a model that is made of another", () => {
   it("refuses parameters that its engine doesn't obey, before anything is done", async () => {
     const embedded = maker("llama-cpp", { kind: "llama-cpp" }, { parameterNames: ["temperature"] });
     await expect(place(embedded).create({ parameters: { temprature: 1 } })).rejects.toMatchObject({
-      hint: "did you mean temperature?",
+      next: [{ step: "didYouMean", names: ["temperature"] }],
     });
     expect(embedded.recipes).toEqual([]);
   });

@@ -6,14 +6,14 @@ const refusal = (given: Readonly<Record<string, unknown>>, readable?: readonly s
   try {
     checkedParameters(given, "llama-cpp", readable);
   } catch (error) {
-    if (error instanceof InvalidRequest) return [error.message, error.hint];
+    if (error instanceof InvalidRequest) return [error.message, error.next] as const;
     throw error;
   }
   return undefined;
 };
 
-describe("the parameters of a model that is made", () => {
-  it("become what engines read, whether given as text or not", () => {
+describe("the parameters of a created model", () => {
+  it("are converted to the types that engines read", () => {
     const given = { temperature: "0.2", top_k: 20, stop: "END", use_mmap: "false", seed: "-1" };
     expect(checkedParameters(given, "ollama")).toEqual({
       temperature: 0.2,
@@ -25,24 +25,27 @@ describe("the parameters of a model that is made", () => {
   });
 
   it.each([
-    ["temprature", "did you mean temperature?"],
-    ["top-p", "did you mean top_p or top_k?"],
-    ["repeat_penality", "did you mean repeat_penalty?"],
-  ])("%s is answered with the nearest name", (name, hint) => {
-    expect(refusal({ [name]: 1 })).toEqual([`there is no parameter ${name}`, hint]);
+    ["temprature", ["temperature"]],
+    ["top-p", ["top_p", "top_k"]],
+    ["repeat_penality", ["repeat_penalty"]],
+  ])("%s is refused with the nearest names", (name, names) => {
+    expect(refusal({ [name]: 1 })).toEqual([`unknown parameter "${name}"`, [{ step: "didYouMean", names }]]);
   });
 
-  it("nothing that only looks like a name passes", () => {
-    expect(refusal({ constructor: 1 })?.[0]).toBe("there is no parameter constructor");
+  it("names of the object prototype are refused", () => {
+    expect(refusal({ constructor: 1 })?.[0]).toBe('unknown parameter "constructor"');
     expect(refusal(JSON.parse('{"__proto__": 1}') as Record<string, unknown>)?.[0]).toBe(
-      "there is no parameter __proto__",
+      'unknown parameter "__proto__"',
     );
   });
 
-  it("that the engine doesn't obey are refused, not ignored", () => {
+  it("that the engine doesn't support are refused, not ignored", () => {
     expect(refusal({ num_gpu: 1 }, ["seed", "top_p"])).toEqual([
-      "llama-cpp does not read the parameter num_gpu",
-      "leave it out; llama-cpp reads seed, top_p",
+      'llama-cpp does not support the parameter "num_gpu"',
+      [
+        { step: "advice", text: "leave it out" },
+        { step: "chooseOneOf", names: ["seed", "top_p"] },
+      ],
     ]);
   });
 
@@ -57,11 +60,11 @@ describe("the parameters of a model that is made", () => {
     ["num_ctx", -5],
     ["temperature", "-0.1"],
     ["num_predict", -3],
-  ])("%s = %j has the wrong type or is too small, which is said", (name, value) => {
-    expect(refusal({ [name]: value })?.[0]).toContain(`the parameter ${name} is`);
+  ])("%s = %j is refused: it has the wrong type or is too small", (name, value) => {
+    expect(refusal({ [name]: value })?.[0]).toContain(`parameter "${name}" must be `);
   });
 
-  it("below nothing stay what they mean to the engine", () => {
+  it("may be negative where that has a meaning", () => {
     const given = { num_predict: -1, repeat_last_n: -1, seed: -1, num_keep: -1 };
     expect(checkedParameters(given, "ollama")).toEqual(given);
   });

@@ -6,13 +6,14 @@ import { afterEach, describe, expect, it } from "vitest";
 import { EngineUnreachable, PullFailed } from "../../../src/orchestrator/errors.ts";
 import { createLog } from "../../../src/orchestrator/log.ts";
 import { createOllamaEngine } from "../../../src/orchestrator/engines/ollama/index.ts";
+import type { NextStep } from "../../../src/orchestrator/next-step.ts";
 import { createAddressGuard, kindOf, type AddressGuard } from "../../../src/orchestrator/store/address-guard.ts";
 import { createHttpGet } from "../../../src/orchestrator/store/http.ts";
 import { registryOf } from "../../../src/orchestrator/store/model-name.ts";
 import { startFakeOllama } from "../../support/fake-ollama.ts";
 import { ignore, never, storeFixture } from "./store-fixture.ts";
 
-const refuse = (message: string, hint: string) => new PullFailed(message, { hint });
+const refuse = (message: string, next: NextStep) => new PullFailed(message, { next });
 
 /** A name server that knows what it is told. */
 function nameServer(names: Readonly<Record<string, readonly string[]>>) {
@@ -139,8 +140,8 @@ describe("a name to pull", () => {
     if (url === undefined) throw new Error("no host was seen");
     const error: unknown = await guard.approve(url).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(PullFailed);
-    expect((error as PullFailed).message).toMatch(/a private address, which is not connected to$/);
-    expect((error as PullFailed).hint).toContain("network.allowedHosts");
+    expect((error as PullFailed).message).toMatch(/a private address that is not listed in network\.allowedHosts$/);
+    expect((error as PullFailed).next).toMatchObject([{ step: "allowHost", host: expect.any(String) as string }]);
   });
 
   it.each(["[::ffff:127.0.0.1]/x/y:z", "[::1]/x/y", "a:b:c/x/y:z", "../../x/y:z", "user@10.0.0.5/x/y:z"])(

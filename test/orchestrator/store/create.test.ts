@@ -103,7 +103,10 @@ test("a base in Ollama's own store is refused with what to do: that store is onl
   const models = store({ folder: own, readOnlyFolders: [folder] });
   const recipe = { name: "poet:latest", base: "base:latest", parameters: {} };
   await expect(models.create(recipe, ignore, never)).rejects.toMatchObject({
-    message: "base:latest lies in Ollama's store, which is only read here",
-    hint: expect.stringContaining("start Ollama"),
+    message: "base:latest is in Ollama's store, which ollm only reads",
+    next: [
+      { step: "advice", text: "start Ollama, which can then create the model itself" },
+      { step: "pullModel", model: "base:latest", engine: "llama-cpp" },
+    ],
   });
 });

@@ -9,6 +9,7 @@ import {
   PullFailed,
   type OrchestratorError,
 } from "../../../src/orchestrator/errors.ts";
+import { advice } from "../../../src/orchestrator/next-step.ts";
 import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
 import type { Progress } from "../../../src/orchestrator/types.ts";
 import {
@@ -219,7 +220,7 @@ test.each<[string, string, (file: string) => Promise<unknown>, new (...args: nev
   const failure = await failureOf(store().import(file, "mine", ignore, never));
   expect(failure).toBeInstanceOf(errorClass);
   expect(failure.message).toContain(text);
-  expect(failure.hint).toBeDefined();
+  expect(failure.next).not.toEqual([]);
   await expect(stat(folder)).rejects.toThrow("ENOENT");
 });
 
@@ -234,12 +235,12 @@ test("what the header check finds wrong is told, and nothing is imported", async
   const { file, store, failureOf } = await fixture();
   const models = store({
     inspect: async () => {
-      throw new LoadFailed("tensor output.weight lies outside the file", { hint: "Download it again." });
+      throw new LoadFailed("tensor output.weight is outside the file", { next: advice("download it again") });
     },
   });
   const failure = await failureOf(models.import(file, "mine", ignore, never));
   expect(failure).toBeInstanceOf(LoadFailed);
-  expect(failure.message).toContain("lies outside the file");
+  expect(failure.message).toContain("is outside the file");
   expect(await models.list()).toEqual([]);
 });
 

@@ -59,7 +59,7 @@ test("when every try is cut the pull fails, keeps what arrived, and says that th
   const failure = await failureOf(store().pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);
   expect(failure.message).toContain("the download stopped");
-  expect(failure.hint).toContain("the same pull_model call goes on from there");
+  expect(failure.next).toEqual([{ step: "resumePull", model: "m:latest" }]);
   expect(ranges()).toHaveLength(4);
   const arrived = await partialSize();
   expect(arrived).toBeGreaterThan(0);
@@ -211,8 +211,10 @@ test("a registry that wants an account is told so", async () => {
   const headers = { "www-authenticate": 'Basic realm="private"' };
   registry.misbehave({ on: "manifest", kind: "status", status: 401, headers });
   const failure = await failureOf(store().pull("m", ignore, never));
-  expect(failure.message).toBe('the registry asks for an account: it wants "Basic realm="private""');
-  expect(failure.hint).toContain("import it");
+  expect(failure.message).toBe(
+    'the registry requires an account (its challenge is "Basic realm="private""): the model is gated, private or does not exist',
+  );
+  expect(failure.next).toContainEqual({ step: "importModel" });
 });
 
 test("a token is never fetched over plain http from a host that isn't trusted with it", async () => {
@@ -221,7 +223,7 @@ test("a token is never fetched over plain http from a host that isn't trusted wi
   registry.misbehave({ on: "manifest", kind: "status", status: 401, headers });
   const settings = { defaultHost: registry.host, insecureHosts: [registry.host], stallTimeoutMs: 10_000 };
   expect((await failureOf(store({ registry: settings }).pull("m", ignore, never))).message).toContain(
-    "asks for an account",
+    "requires an account",
   );
   expect(registry.requests.some(({ server }) => server === "other")).toBe(false);
 });
@@ -248,7 +250,7 @@ test("a disk too small for what is missing fails before the first byte, with bot
   expect(failure).toBeInstanceOf(PullFailed);
   expect(failure.message).toContain(`(${published.sizeBytes} bytes)`);
   expect(failure.message).toContain("(1234 bytes) free");
-  expect(failure.hint).toContain("store.path");
+  expect(failure.next).toContainEqual({ step: "changeSetting", setting: "store.path" });
   expect(ranges()).toEqual([]);
   expect(registry.requests).toHaveLength(1);
 });
@@ -277,7 +279,7 @@ test("a disk that fills up in the middle is told, and what was written is kept",
   const failure = await failureOf(models.pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);
   expect(failure.message).toContain("the disk is full");
-  expect(failure.hint).toContain("it goes on from what arrived");
+  expect(failure.message).toContain("what has arrived is kept");
   expect(await models.list()).toEqual([]);
   const [partial = ""] = await readdir(path.join(folder, "blobs"));
   const arrived = (await readFile(path.join(folder, "blobs", partial))).length;
@@ -301,7 +303,7 @@ test("an unreachable registry fails at once and says what to check", async () =>
   const failure = await failureOf(store({ registry: settings, retry }).pull("m", ignore, never));
   expect(failure).toBeInstanceOf(PullFailed);
   expect(failure.message).toBe(`the registry can't be reached: ${address} (ECONNREFUSED)`);
-  expect(failure.hint).toContain("call pull_model again");
+  expect(failure.next).toContainEqual({ step: "resumePull", model: "m:latest" });
 });
 
 test("a model that is installed stays usable while the registry is out of reach, and the answer says so", async () => {

@@ -217,11 +217,11 @@ test.each([
       ],
     },
     "split into 2 files",
-    "another quantisation",
+    "another quantization",
   ],
 ])(
   "a model that the embedded engine can't run is refused before its blobs move: %s",
-  async (_what, model, message, hint) => {
+  async (_what, model, message, advised) => {
     const { registry, store } = await storeFixture();
     registry.publish("m", model);
     const failure = await store()
@@ -229,7 +229,7 @@ test.each([
       .catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(PullFailed);
     expect((failure as PullFailed).message).toContain(message);
-    expect((failure as PullFailed).hint).toContain(hint);
+    expect((failure as PullFailed).next[0]).toMatchObject({ text: expect.stringContaining(advised) as string });
     expect(registry.requests).toHaveLength(1);
   },
 );
@@ -247,6 +247,8 @@ test("a name that the registry doesn't know is UnknownModel, with where to look"
     .catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(UnknownModel);
   expect((failure as UnknownModel).message).toBe(`${registry.host} has no model nope:1b`);
-  expect((failure as UnknownModel).hint).toContain("https://ollama.com/library");
+  expect((failure as UnknownModel).next[0]).toMatchObject({
+    text: expect.stringContaining("https://ollama.com/library") as string,
+  });
   await expect(stat(folder)).rejects.toThrow("ENOENT");
 });

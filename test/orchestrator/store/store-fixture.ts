@@ -76,7 +76,7 @@ export function expectSameBytes(got: Buffer, wanted: Buffer): void {
 /** Fake registries are on this machine. */
 export const loopbackNamed = createAddressGuard({
   allowedHosts: ["127.0.0.1"],
-  refuse: (message, hint) => new PullFailed(message, { hint }),
+  refuse: (message, next) => new PullFailed(message, { next }),
 });
 
 export const never: AbortSignal = new AbortController().signal;

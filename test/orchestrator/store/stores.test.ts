@@ -63,7 +63,7 @@ describe("a foreign store", () => {
       digest: foreign.layerDigests[0],
       sizeBytes: foreign.sizeBytes,
       wasAlreadyPresent: true,
-      note: "it lies in Ollama's store, which is read as it is",
+      note: "it is in Ollama's store, from which it is used directly",
     });
     expect(registry.requests).toHaveLength(before);
     await expect(readdir(folder)).rejects.toThrow("ENOENT");
@@ -74,7 +74,7 @@ describe("a foreign store", () => {
     const before = await filesBelow(foreignFolder);
     const failure = await failureOf(models.remove("theirs:7b"));
     expect(failure).toBeInstanceOf(InvalidRequest);
-    expect(failure.hint).toContain("ollama rm theirs:7b");
+    expect(failure.next).toEqual([{ step: "advice", text: "run `ollama rm theirs:7b`" }]);
     expect(await filesBelow(foreignFolder)).toEqual(before);
   });
 
@@ -265,7 +265,7 @@ describe("remove", () => {
     const { models } = await removeFixture();
     const failure = await models.remove("ns/bb:x").catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(UnknownModel);
-    expect((failure as UnknownModel).hint).toBe("Did you mean ns/b:x?");
+    expect((failure as UnknownModel).next).toEqual([{ step: "didYouMean", names: ["ns/b:x"] }]);
   });
 
   test("while a pull of a model with the same weights is under way leaves that pull whole", async () => {

@@ -54,12 +54,12 @@ export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
     createAddressGuard({
       allowedHosts,
       isLoopbackAllowed: true,
-      refuse: (message, hint) => new EngineUnreachable(`Ollama at ${message}`, { hint }),
+      refuse: (message, next) => new EngineUnreachable(`Ollama at ${message}`, { next }),
     }),
   );
   const registries = createAddressGuard({
     allowedHosts: [...allowedHosts, ...insecureHosts],
-    refuse: (message, hint) => new PullFailed(message, { hint }),
+    refuse: (message, next) => new PullFailed(message, { next }),
   });
   const trust = host.isLoopback ? "local" : "remote";
 
