@@ -23,7 +23,7 @@ describe("memory domains", () => {
   const chat = fakeModel("chat:3b", 3 * gigabyte);
   const code = fakeModel("code:3b", 3 * gigabyte);
 
-  it("all engines of this machine share its memory: one's idle model makes room for another's", async () => {
+  it("all engines of this machine share its memory: idle models of one are evicted for another", async () => {
     const [ollama, embedded] = [
       createFakeEngine("ollama", [chat]),
       createFakeEngine("llama-cpp", [code], { kind: "llama-cpp" }),
@@ -35,7 +35,7 @@ describe("memory domains", () => {
     expect(embedded.calls).toEqual(["load code:3b 4096"]);
   });
 
-  it("a server with a memory of its own is planned by what is stated of it, and leaves this machine's alone", async () => {
+  it("a server with its own memory is planned by its configured size, independent of this machine", async () => {
     const box = { memoryDomain: "127.0.0.1:11435", memoryBytes: 7 * gigabyte };
     const [here, there] = [
       createFakeEngine("ollama", [chat]),
@@ -43,7 +43,7 @@ describe("memory domains", () => {
     ];
     const harness = createTestOrchestrator([here, there], { memoryBytes: 6 * gigabyte });
     await load(harness, chat.name);
-    // Here are 3 GB left; there are 7.
+    // 3 GB are free here, and 7 GB there.
     await load(harness, code.name);
     expect(await harness.orchestrator.planLoad(harness.caller(), { model: "b:3b" })).toMatchObject({
       fits: true,
@@ -55,14 +55,14 @@ describe("memory domains", () => {
     expect([...here.resident.keys()]).toEqual([chat.name]);
   });
 
-  it("what of another machine nobody states is not planned, and says how it would be", async () => {
+  it("the memory of another machine is not planned without a configured size, which the plan names", async () => {
     const there = createFakeEngine("box", [code], { memoryDomain: "box:11434" });
     const { orchestrator, caller } = createTestOrchestrator([there], { memoryBytes: gigabyte });
     const plan = await orchestrator.planLoad(caller(), { model: code.name });
     expect(plan.steps).toEqual([expect.stringContaining("providers.ollama.memoryBytes is not set")]);
   });
 
-  it("memory.maxBytes caps what models use in all, however much is free", async () => {
+  it("memory.maxBytes limits the memory of all models, however much is free", async () => {
     const engine = createFakeEngine("ollama", [chat, code, fakeModel("big:8b", 8 * gigabyte)]);
     const settings = { memory: { bufferBytes: gigabyte, maxBytes: 6.5 * gigabyte } };
     const harness = createTestOrchestrator([engine], { memoryBytes: 64 * gigabyte, settings });
@@ -72,33 +72,28 @@ describe("memory domains", () => {
     await expect(load(harness, "big:8b")).rejects.toBeInstanceOf(ModelDoesNotFit);
   });
 
-  it("file-mapped bytes of a model that stays are not free, although the system counts them so", async () => {
+  it("file-mapped bytes of a loaded model are not free, although the system counts them as available", async () => {
     const engine = createFakeEngine("ollama", [chat, code]);
     const mapped = { name: chat.name, sizeBytes: 3 * gigabyte, vramBytes: 0, mappedBytes: 2 * gigabyte };
     engine.resident.set(chat.name, { ...mapped, contextTokens: 4096 });
-    // MemAvailable leaves out the anonymous bytes alone.
+    // MemAvailable excludes only the anonymous bytes.
     const sample = () => ({ availableBytes: 9 * gigabyte - (engine.resident.has(chat.name) ? gigabyte : 0) });
     const { orchestrator, caller } = createTestOrchestrator([engine], { sample });
     expect((await orchestrator.planLoad(caller(), { model: code.name })).freeBytes).toBe(6 * gigabyte);
   });
 });
 
-describe("what of a model in Ollama is counted as available, and is not", () => {
+describe("the file-mapped part of a model in Ollama", () => {
   const first = fakeModel("first:8b", 5 * gigabyte);
   const second = fakeModel("second:8b", 4 * gigabyte);
   const card = { name: "RTX", totalBytes: 8 * gigabyte, freeBytes: gigabyte };
 
-  // Ollama reads a model into memory of its own where it has no graphics unit, and maps the file where it has one.
+  // Without a GPU, Ollama reads a model into anonymous memory; with one, it maps the file.
   it.each([
-    ["nothing on a machine without a graphics unit", [], 0, "available 20.0 GB"],
+    ["nothing on a machine without a GPU", [], 0, "available 20.0 GB"],
     ["the part that is not on the card", [card], 3, "available 20.0 GB - 2.0 GB mapped by loaded models = 18.0 GB"],
     ["all of it beside an idle card", [card], 0, "available 20.0 GB - 5.0 GB mapped by loaded models = 15.0 GB"],
-    [
-      "the part that a graphics unit without a memory of its own doesn't hold",
-      [],
-      4,
-      "available 20.0 GB - 1.0 GB mapped",
-    ],
+    ["the part that a GPU with shared memory doesn't hold", [], 4, "available 20.0 GB - 1.0 GB mapped"],
   ])("is %s", async (_case, gpus, vramGb, text) => {
     const engine = createFakeEngine("ollama", [first, second]);
     const vramBytes = vramGb * gigabyte;
@@ -112,7 +107,7 @@ describe("what of a model in Ollama is counted as available, and is not", () => 
 });
 
 describe("loads in progress", () => {
-  it("have what they were given room for set aside, their margin and process too", async () => {
+  it("reserve their memory, including margin and process", async () => {
     const models = [fakeModel("first:8b", 5 * gigabyte), fakeModel("second:8b", 5 * gigabyte)];
     const estimate = { method: "simulated", predictedBytes: 6 * gigabyte, margin: 0.1, processBytes: 0.1 * gigabyte };
     const estimation = { estimate: () => Promise.resolve(estimate as MemoryEstimate) };
@@ -129,7 +124,7 @@ describe("loads in progress", () => {
   });
 });
 
-describe("graphics cards (as a probe would see them; on no real one)", () => {
+describe("graphics cards (simulated)", () => {
   const card = (freeGb: number) => ({
     name: "RTX",
     totalBytes: 24 * gigabyte,
@@ -138,7 +133,7 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
   const first = fakeModel("first:8b", 5 * gigabyte);
   const second = fakeModel("second:8b", 5 * gigabyte);
 
-  it("what a load in progress is going to take of a card is not planned twice", async () => {
+  it("the part of a card that is reserved for a load in progress is not planned again", async () => {
     const engine = createFakeEngine("ollama", [first, second]);
     const gate = createGate();
     engine.beforeLoad = () => gate.pass();
@@ -149,7 +144,7 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
     const loading = load(harness, first.name);
     await gate.entered;
     const { placement } = await harness.orchestrator.planLoad(harness.caller(), { model: second.name });
-    // 6 of the 10 GB are spoken for.
+    // 6 of the 10 GB are reserved.
     expect(placement).toEqual({
       vramBytes: 4 * gigabyte,
       ramBytes: 2 * gigabyte,
@@ -159,7 +154,7 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
     await loading;
   });
 
-  it("two of one make are told apart", async () => {
+  it("two of the same make are numbered", async () => {
     const harness = createTestOrchestrator([createFakeEngine("ollama", [fakeModel("big:30b", 10 * gigabyte)])], {
       sample: () => ({ gpus: [card(8), card(6)] }),
     });
@@ -167,7 +162,7 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
     expect(placement?.cards.map(({ name }) => name)).toEqual(["RTX #1", "RTX #2"]);
   });
 
-  it("the embedded engine leaves them alone", async () => {
+  it("are not used by the embedded engine", async () => {
     const engine = createFakeEngine("llama-cpp", [first], { kind: "llama-cpp" });
     const harness = createTestOrchestrator([engine], { sample: () => ({ gpus: [card(20)] }) });
     const plan = await harness.orchestrator.planLoad(harness.caller(), { model: first.name });
@@ -176,7 +171,7 @@ describe("graphics cards (as a probe would see them; on no real one)", () => {
   });
 });
 
-describe("a machine with too much to do", () => {
+describe("a machine under pressure", () => {
   const small = fakeModel("small:3b", 2 * gigabyte);
   const minute = 60_000;
 
@@ -188,7 +183,7 @@ describe("a machine with too much to do", () => {
     return { engine, time, ...createTestOrchestrator([engine], options), calm: () => void (sample = {}) };
   }
 
-  it("is named in the plan and in system_status", async () => {
+  it("is reported in plans and in the status", async () => {
     const { orchestrator, caller } = busyPlace();
     const warnings = [
       expect.stringContaining("2.0 GB of 8.0 GB swap"),
@@ -201,7 +196,7 @@ describe("a machine with too much to do", () => {
     expect(status.ram.warning).toContain("2.0 GB of 8.0 GB swap");
   });
 
-  it("has background loads wait, and nobody who asks", async () => {
+  it("delays background loads, and no requested ones", async () => {
     const { engine, time, orchestrator, caller, calm } = busyPlace({
       model: { keepAlive: { preload: [small.name] } },
     });
@@ -228,7 +223,7 @@ describe("after a restart", () => {
   const model = fakeModel("smollm2:135m", 98_362_432);
   const shape = fittedShapes.find(({ name }) => name === "SmolLM2 135M");
 
-  /** Ollama as it reports sizes; it lives on when a daemon ends. */
+  /** An Ollama that reports sizes and outlives the daemon. */
   function server(): FakeEngine {
     const engine = createFakeEngine("ollama", [model], { address: "http://127.0.0.1:11434" });
     const { residency } = engine;
@@ -256,7 +251,7 @@ describe("after a restart", () => {
     });
   }
 
-  it("the first plan is as good as the last before, and what a reload costs is known", async () => {
+  it("the first plan equals the last one before it, including the cost of a reload", async () => {
     const folder = mkdtempSync(path.join(tmpdir(), "ollm-restart-"));
     folders.push(folder);
     const time = slowTime();
@@ -272,7 +267,7 @@ describe("after a restart", () => {
       "computed",
     );
     await load(before, model.name);
-    // Looks at what is loaded, and learns from it.
+    // Polls the loaded model and learns its size.
     await before.orchestrator.planLoad(before.caller(), { model: model.name });
     await before.orchestrator.unloadModels(before.caller());
     const last = await before.orchestrator.planLoad(before.caller(), { model: model.name });

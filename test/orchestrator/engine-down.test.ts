@@ -14,7 +14,7 @@ const coder = fakeModel("qwen2.5-coder:7b", 5 * gigabyte);
 const gone = new EngineUnreachable("Ollama does not answer");
 
 describe("an engine that goes down", () => {
-  it("hands its models to another engine that holds them, within the same call", async () => {
+  it("is replaced by another engine that holds the model, within the same call", async () => {
     const ollama = createFakeEngine("ollama", [small]);
     const embedded = createFakeEngine("llama-cpp", [small], { kind: "llama-cpp" });
     const { generate } = createTestOrchestrator([ollama, embedded]);
@@ -26,12 +26,12 @@ describe("an engine that goes down", () => {
       { model: small.name, engine: "ollama", outcome: "Ollama does not answer" },
       { model: small.name, engine: "llama-cpp", outcome: "answered" },
     ]);
-    // And from then on without trying it first.
+    // Later calls don't try it first.
     expect((await generate({})).route.attempts).toHaveLength(1);
     expect((await generate({ model: small.name })).route.attempts).toHaveLength(1);
   });
 
-  it("is tried once, not with each of its models", async () => {
+  it("is tried once, not for each of its models", async () => {
     const ollama = createFakeEngine("ollama", [small, coder, fakeModel("mistral:7b", 4 * gigabyte)]);
     const { generate } = createTestOrchestrator([ollama]);
     await generate({});
@@ -41,7 +41,7 @@ describe("an engine that goes down", () => {
     expect(ollama.calls).toHaveLength(1);
   });
 
-  it("is said by a plan, which would be a promise", async () => {
+  it("makes a plan fail", async () => {
     const ollama = createFakeEngine("ollama", [small]);
     const { orchestrator, caller } = createTestOrchestrator([ollama]);
     expect((await orchestrator.planLoad(caller(), { model: small.name })).fits).toBe(true);
@@ -51,7 +51,7 @@ describe("an engine that goes down", () => {
     expect((await orchestrator.planLoad(caller(), { model: small.name })).fits).toBe(true);
   });
 
-  it("is tried again when nothing else can answer, and serves as soon as it is back", async () => {
+  it("is tried again if no other engine can answer, and serves as soon as it is back", async () => {
     const ollama = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([ollama]);
     await generate({});
@@ -64,7 +64,7 @@ describe("an engine that goes down", () => {
 });
 
 describe("a failure", () => {
-  it("of one request's prompt is not held against the model", async () => {
+  it("caused by a prompt doesn't affect the choice of the model", async () => {
     const engine = createFakeEngine("ollama", [small, coder]);
     const { generate } = createTestOrchestrator([engine]);
     const first = (await generate({})).model;
@@ -77,7 +77,7 @@ describe("a failure", () => {
     expect((await generate({})).model).toBe(first);
   });
 
-  it("doesn't rule the model out while nothing else fits", async () => {
+  it("doesn't exclude the model while nothing else fits", async () => {
     const engine = createFakeEngine("ollama", [small, fakeModel("qwen2.5:72b", 47 * gigabyte)]);
     const { generate } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
     engine.answer = () => Promise.reject(new GenerationFailed("the engine process was killed"));
@@ -86,7 +86,7 @@ describe("a failure", () => {
     expect((await generate({})).model).toBe(small.name);
   });
 
-  it("to read a file is remembered: not every call looks into it again", async () => {
+  it("to read a file is cached and not repeated by every call", async () => {
     let looks = 0;
     const { capabilities: _capabilities, contextTokens: _contextTokens, ...unread } = fakeModel("broken:1b", gigabyte);
     const engine = createFakeEngine("ollama", [small, unread]);
@@ -106,7 +106,7 @@ describe("a failure", () => {
     expect(looks).toBe(2);
   });
 
-  it("makes what is loaded be looked at anew: the next call plans its load", async () => {
+  it("drops the cached loaded models: the next call plans a load", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine]);
     await generate({});
@@ -122,8 +122,8 @@ describe("a failure", () => {
   });
 });
 
-describe("list_models while things change", () => {
-  it("a list that is dropped while it is fetched is fetched again, and not shown as stale", async () => {
+describe("listModels during changes", () => {
+  it("fetches a list again that was dropped during its fetch, and doesn't show it as stale", async () => {
     const gate = createGate();
     const engine = createFakeEngine("ollama", [small, coder]);
     const { list } = engine;
@@ -145,7 +145,7 @@ describe("list_models while things change", () => {
     expect(models.map(({ name }) => name)).toContain("mistral:7b");
   });
 
-  it("a model deleted in Ollama leaves the list of the engine that reads the same files, too", async () => {
+  it("removes a model deleted in Ollama from the list of the engine that shares the files", async () => {
     const ollama = createFakeEngine("ollama", [small]);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
     embedded.list = () => Promise.resolve([...ollama.models]);
@@ -155,7 +155,7 @@ describe("list_models while things change", () => {
     expect((await orchestrator.listModels(caller(), {})).models).toEqual([]);
   });
 
-  it("suggests nothing to pull while another engine holds models", async () => {
+  it("suggests no pull while another engine holds models", async () => {
     const { orchestrator, caller } = createTestOrchestrator([
       createFakeEngine("ollama", [small]),
       createFakeEngine("llama-cpp", []),
@@ -163,7 +163,7 @@ describe("list_models while things change", () => {
     expect((await orchestrator.listModels(caller(), { engine: "llama-cpp" })).suggestion).toBeUndefined();
   });
 
-  it("a plan for a request goes to another engine, else it fails as the request would", async () => {
+  it("plans a request for another engine, or fails as the request would", async () => {
     let nowMs = 0;
     const ollama = createFakeEngine("ollama", [small]);
     const other = createFakeEngine("ollama-2", [fakeModel("mistral:7b", gigabyte)]);
@@ -179,14 +179,14 @@ describe("list_models while things change", () => {
     await expect(plan()).rejects.toThrow(gone.message);
   });
 
-  it("is named where no model is found: there may be some behind it", async () => {
+  it("names an unreachable engine if no model is found", async () => {
     const ollama = createFakeEngine("ollama", []);
     const { orchestrator, caller } = createTestOrchestrator([ollama, createFakeEngine("llama-cpp", [])]);
     ollama.down = gone;
     expect((await orchestrator.listModels(caller(), {})).unreachable).toEqual([gone.message]);
   });
 
-  it("is a warning of the status only when no engine is left, and told once", async () => {
+  it("reports unreachable engines as one warning of the status, only if no engine is left", async () => {
     const ollama = createFakeEngine("ollama", []);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
     const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
@@ -196,7 +196,7 @@ describe("list_models while things change", () => {
     expect((await orchestrator.systemStatus(caller())).warnings).toEqual(["no engine responds"]);
   });
 
-  it("an engine that is not configured is refused with those that are", async () => {
+  it("rejects an engine that is not configured with those that are", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     const listing = orchestrator.listModels(caller(), { engine: "olama" });
     await expect(listing).rejects.toBeInstanceOf(InvalidRequest);

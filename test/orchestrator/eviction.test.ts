@@ -8,7 +8,7 @@ const once = fakeModel("once:3b", 3 * gigabyte);
 const last = fakeModel("last:3b", 3 * gigabyte);
 const tiny = fakeModel("tiny:0.5b", gigabyte / 2);
 
-/** Memory for two of the large ones; all take the same time to load, and nothing else takes any. */
+/** Memory for two of the large models; all have the same load time, and nothing else takes time. */
 function place() {
   const engine = createFakeEngine("ollama", [often, once, last, tiny]);
   let nowMs = 0;
@@ -17,10 +17,10 @@ function place() {
   return { ...createTestOrchestrator([engine], { live, memoryBytes: 9 * gigabyte, now: () => nowMs }), engine };
 }
 
-describe("what makes room", () => {
-  it("is the model that is seldom asked, though it was used last", async () => {
+describe("the evicted model", () => {
+  it("is the rarely used one, even if it was used last", async () => {
     const { engine, generate } = place();
-    // In turns: a use in a row with the last one is no news.
+    // Alternating, since repeated uses are ignored.
     for (let turn = 0; turn < 5; turn += 1) for (const { name } of [often, tiny]) await generate({ model: name });
     await generate({ model: once.name });
     await generate({ model: last.name });

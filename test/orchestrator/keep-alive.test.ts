@@ -5,7 +5,7 @@ import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 
-describe("keep_alive", () => {
+describe("the keep-alive", () => {
   it("0 loads, answers and unloads, in this order", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine]);
@@ -20,7 +20,7 @@ describe("keep_alive", () => {
     ]);
   });
 
-  it("0 makes no sense for a load, which says so", async () => {
+  it("0 is rejected for a load", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { orchestrator, caller } = createTestOrchestrator([engine]);
     await expect(orchestrator.loadModel(caller(), { model: small.name, keepAliveSeconds: 0 })).rejects.toBeInstanceOf(
@@ -29,7 +29,7 @@ describe("keep_alive", () => {
     expect(engine.calls).toEqual([]);
   });
 
-  it("of a load outlives answers and loads that name none", async () => {
+  it("of a load is kept by answers and loads without one", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     const load = async (request: object) =>
@@ -42,14 +42,14 @@ describe("keep_alive", () => {
     expect(engine.keepAlives.get(small.name)).toBe(60);
   });
 
-  it("absent is the setting when the model is loaded for it", async () => {
+  it("is the configured one if the request has none", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
     await generate({});
     expect(engine.keepAlives.get(small.name)).toEqual(expect.closeTo(120, -1));
   });
 
-  it("longer than an engine can count is for ever, not nothing", async () => {
+  it("longer than an engine can count never ends", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     for (const keepAliveSeconds of [1e300, 2 ** 53 + 2]) {
@@ -61,7 +61,7 @@ describe("keep_alive", () => {
     }
   });
 
-  it("is said again with each answer: an engine that loads the model anew meanwhile takes its own else", async () => {
+  it("is sent with each answer, in case the engine has reloaded the model with its default", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine], { settings: { model: { keepAlive: { timeout: 120 } } } });
     await generate({});
@@ -74,7 +74,7 @@ describe("keep_alive", () => {
     expect(engine.keepAlives.get(small.name)).toBe(45);
   });
 
-  it("of a model that another program loaded is left alone", async () => {
+  it("of a model that another program loaded is unchanged", async () => {
     const engine = createFakeEngine("ollama", [small]);
     engine.resident.set(small.name, {
       name: small.name,
@@ -87,7 +87,7 @@ describe("keep_alive", () => {
     expect(engine.keepAlives.size).toBe(0);
   });
 
-  it("that ran out means loaded no longer, without waiting for a cache to age", async () => {
+  it("that has ended makes cached loaded models stale", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 1_000;
     const { generate } = createTestOrchestrator([engine], { now: () => nowMs });

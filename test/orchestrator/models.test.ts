@@ -7,7 +7,7 @@ const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 
 describe("listModels", () => {
-  it("says in full when a model was last used, of those that were", async () => {
+  it("contains the last use of used models if verbose", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine], { now: () => 1_000_000 });
     await generate({ model: small.name });
@@ -15,7 +15,7 @@ describe("listModels", () => {
     expect(models.map(({ lastUsedAt }) => lastUsedAt)).toEqual([new Date(1_000_000).toISOString(), undefined]);
   });
 
-  it("says what is loaded and what would fit", async () => {
+  it("contains what is loaded and what would fit", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine], { memoryBytes: 10 * gigabyte });
     await generate({ model: small.name });
@@ -45,7 +45,7 @@ describe("listModels", () => {
     });
   });
 
-  it("an engine that went down keeps its list, marked with since when", async () => {
+  it("keeps the list of an unreachable engine, marked as stale", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 0;
     const { orchestrator, caller } = createTestOrchestrator([engine], { now: () => nowMs });
@@ -62,7 +62,7 @@ describe("listModels", () => {
     expect((await orchestrator.listModels(caller(), {})).stale).toEqual([]);
   });
 
-  it("a single model of an engine that went down is marked with since when, too", async () => {
+  it("marks a single model of an unreachable engine as stale", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 0;
     const { orchestrator, caller } = createTestOrchestrator([engine], { now: () => nowMs });
@@ -72,7 +72,7 @@ describe("listModels", () => {
     expect((await orchestrator.describeModel(caller(), small.name)).staleSince).toBe("1970-01-01T00:01:00.000Z");
   });
 
-  it("with nothing installed it suggests what to pull", async () => {
+  it("suggests what to pull if nothing is installed", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [])]);
     const list = await orchestrator.listModels(caller(), {});
     expect(list.models).toEqual([]);
@@ -92,7 +92,7 @@ describe("listModels", () => {
 });
 
 describe("pullModel", () => {
-  it("two pulls of one model are one operation, and the list shows it at once", async () => {
+  it("joins two pulls of one model, and the list shows it at once", async () => {
     const gate = createGate();
     const engine = createFakeEngine("ollama", []);
     const { library } = engine;
@@ -116,7 +116,7 @@ describe("pullModel", () => {
     expect((await orchestrator.listModels(caller(), {})).models.map((model) => model.status)).toEqual(["installed"]);
   });
 
-  it("goes to the embedded engine when Ollama does not answer, and installs it first", async () => {
+  it("uses the embedded engine if Ollama does not respond, and installs it first", async () => {
     const ollama = createFakeEngine("ollama", []);
     ollama.down = new EngineUnreachable("no");
     let isInstalled = false;
@@ -141,7 +141,7 @@ describe("pullModel", () => {
     expect(heard[0]).toBe("installing the embedded engine: 30.0 MB to download");
   });
 
-  it("a wrong name or file is refused before an engine is fetched for it", async () => {
+  it("rejects an invalid name or file before an engine is installed", async () => {
     let installs = 0;
     const embedded = createFakeEngine("llama-cpp", [], {
       kind: "llama-cpp",
@@ -164,7 +164,7 @@ describe("pullModel", () => {
     expect(installs).toBe(0);
   });
 
-  it("a file is imported into our own store, also when Ollama answers", async () => {
+  it("imports a file into our own store even if Ollama is running", async () => {
     const ollama = createFakeEngine("ollama", []);
     const embedded = createFakeEngine("llama-cpp", [], { kind: "llama-cpp" });
     const { orchestrator, caller } = createTestOrchestrator([ollama, embedded]);
@@ -172,7 +172,7 @@ describe("pullModel", () => {
     expect(embedded.calls).toEqual(["import /tmp/mine.gguf as mine"]);
   });
 
-  it("an engine that is not there is refused with those that are", async () => {
+  it("rejects an unknown engine with the known ones", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [])]);
     await expect(orchestrator.pullModel(caller(), { model: "x", engine: "olama" })).rejects.toMatchObject({
       next: [{ step: "chooseOneOf", names: ["ollama"] }],
@@ -181,7 +181,7 @@ describe("pullModel", () => {
 });
 
 describe("loadModel", () => {
-  it("rounds the context up to a power of two, and keeps a larger one that is loaded", async () => {
+  it("rounds the context up to a power of two, and keeps a larger loaded one", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { orchestrator, caller } = createTestOrchestrator([engine]);
     const load = async (contextTokens: number) =>
@@ -191,7 +191,7 @@ describe("loadModel", () => {
     expect(engine.resident.get(small.name)?.contextTokens).toBe(8192);
   });
 
-  it("a dry run says what would go, and touches nothing", async () => {
+  it("reports evictions in a dry run without effects", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine], { memoryBytes: 12.5 * gigabyte });
     await generate({ model: small.name });
@@ -201,7 +201,7 @@ describe("loadModel", () => {
     expect(engine.calls).toEqual(before);
   });
 
-  it("a window beyond the model's own is refused with both numbers", async () => {
+  it("rejects a context beyond the model's window with both numbers", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     const loading = orchestrator.loadModel(caller(), { model: small.name, contextTokens: 100_000 });
     await expect(loading).rejects.toThrow(
@@ -211,7 +211,7 @@ describe("loadModel", () => {
 });
 
 describe("unloading and deleting", () => {
-  it("unloads one or all and says what that freed", async () => {
+  it("unloads one or all models and reports what that freed", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     await generate({ model: small.name });
@@ -225,7 +225,7 @@ describe("unloading and deleting", () => {
     expect(await orchestrator.unloadModels(caller())).toEqual([]);
   });
 
-  it("a model that is answering is neither unloaded nor deleted", async () => {
+  it("rejects a model that is answering", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const gate = createGate();
     engine.answer = async () => {
@@ -246,7 +246,7 @@ describe("unloading and deleting", () => {
     expect(engine.calls.slice(-2)).toEqual([`unload ${small.name}`, `remove ${small.name}`]);
   });
 
-  it("an unknown model can't be deleted", async () => {
+  it("rejects an unknown model", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
     await expect(orchestrator.deleteModel(caller(), "nope")).rejects.toBeInstanceOf(UnknownModel);
   });

@@ -13,7 +13,7 @@ const estimate: MemoryEstimate = {
   parts: { weightsBytes: gigabyte, cacheBytes: 1.5 * gigabyte, computeBytes: 0.5 * gigabyte, otherBytes: 0 },
 };
 
-/** An engine whose conversations come back to an overwritten cache until it may keep two. */
+/** An engine whose conversations overwrite each other's cache until it has two. */
 function start(memoryBytes: number, more: { readonly settings?: object } = {}) {
   const engine = createFakeEngine("llama-cpp", [fakeModel(model, gigabyte)], {
     kind: "llama-cpp",
@@ -39,10 +39,10 @@ function start(memoryBytes: number, more: { readonly settings?: object } = {}) {
 }
 
 describe("a second conversation's cache", () => {
-  // One cache takes 2 GB with its compute buffer; the weights' file 1 GB, the buffer 2 GB.
+  // One cache takes 2 GB including its compute buffer, the file 1 GB, the buffer 2 GB.
   const plenty = (3 + 8) * gigabyte;
 
-  it("is granted once a conversation was computed again, where it takes at most a quarter of what is free", async () => {
+  it("is granted after a conversation was recomputed, if it takes at most a quarter of the free memory", async () => {
     const { askTwice, generate, requests, orchestrator, caller } = start(plenty);
     expect(await askTwice()).toEqual([undefined, 2]);
     const [decision] = orchestrator.decisions(caller());
@@ -53,13 +53,13 @@ describe("a second conversation's cache", () => {
   });
 
   it.each([
-    ["a byte less is free", plenty - 1, {}],
+    ["one byte less is free", plenty - 1, {}],
     [
       "memory.maxBytes leaves less",
       plenty,
       { settings: { memory: { bufferBytes: 2 * gigabyte, maxBytes: 8 * gigabyte } } },
     ],
-  ])("is not while %s", async (_, memoryBytes, more) => {
+  ])("is not granted if %s", async (_, memoryBytes, more) => {
     expect(await start(memoryBytes, more).askTwice()).toEqual([undefined, undefined]);
   });
 });

@@ -20,11 +20,11 @@ function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
   return { ...harness, engine, live, load, pin, loaded };
 }
 
-/** A little more, once something is known of its use: see `loading/keep-alive.ts`. */
+/** Slightly longer once uses are known: see `loading/keep-alive.ts`. */
 const setting: unknown = expect.closeTo(900, -2);
 
 describe("a pinned model", () => {
-  it("is told to its engine when it is in memory, and given back with the setting's keep-alive", async () => {
+  it("has an endless keep-alive, and the configured one once it is unpinned", async () => {
     const { engine, load, pin, loaded, orchestrator } = place();
     await load(small.name);
     expect(engine.keepAlives.get(small.name)).toBe(900);
@@ -38,7 +38,7 @@ describe("a pinned model", () => {
     expect(orchestrator.activity().pinned).toBe(0);
   });
 
-  it("that answered while it was pinned has the setting's keep-alive once it is unpinned", async () => {
+  it("has the configured keep-alive once it is unpinned, even after answers", async () => {
     const { engine, generate, pin } = place();
     await generate({ model: small.name });
     await pin(small.name, true);
@@ -48,7 +48,7 @@ describe("a pinned model", () => {
     expect(engine.keepAlives.get(small.name)).toEqual(setting);
   });
 
-  it("is told to those who watch the memory: that is where it is shown", async () => {
+  it("publishes a change of the memory", async () => {
     const { load, pin, orchestrator } = place();
     await load(small.name);
     const told: string[] = [];
@@ -57,7 +57,7 @@ describe("a pinned model", () => {
     expect(told).toContain("memory");
   });
 
-  it("gets back what its load had asked for", async () => {
+  it("has the keep-alive of its load once it is unpinned", async () => {
     const { engine, load, pin } = place();
     await load(small.name, { keepAliveSeconds: 60 });
     await pin(small.name, true);
@@ -65,7 +65,7 @@ describe("a pinned model", () => {
     expect(engine.keepAlives.get(small.name)).toBe(60);
   });
 
-  it("that is not in memory stays from its next load on, whatever that asks for", async () => {
+  it("that is not loaded is pinned from its next load on, whatever keep-alive that has", async () => {
     const { engine, load, pin, orchestrator } = place();
     await pin(small.name, true);
     expect(engine.calls).toEqual([]);
@@ -76,7 +76,7 @@ describe("a pinned model", () => {
     expect(engine.keepAlives.get(small.name)).toBe(-1);
   });
 
-  it("pinned while it is being loaded stays as well", async () => {
+  it("can be pinned during its load", async () => {
     const { engine, load, pin } = place();
     const gate = createGate();
     engine.beforeLoad = () => gate.pass();
@@ -89,7 +89,7 @@ describe("a pinned model", () => {
     expect(engine.keepAlives.get(small.name)).toBe(-1);
   });
 
-  it("is not evicted: another one goes, be it dearer", async () => {
+  it("is not evicted, even if another model is more expensive to reload", async () => {
     const { engine, load, pin } = place();
     await load(small.name);
     await load(other.name);
@@ -98,7 +98,7 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
   });
 
-  it("is named, with the step to unpin it, when it is why a model does not fit", async () => {
+  it("is named, with the step to unpin it, if it keeps a model from fitting", async () => {
     const { engine, load, pin, orchestrator, caller } = place({}, 12 * gigabyte);
     await load(other.name);
     await pin(other.name, true);
@@ -119,7 +119,7 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([large.name]);
   });
 
-  it("is named where it leaves a question without a model that could answer", async () => {
+  it("is named if it leaves a request without a model", async () => {
     const embedding = fakeModel("nomic-embed-text:latest", 3 * gigabyte, { capabilities: ["embedding"] });
     const engine = createFakeEngine("ollama", [embedding, large]);
     const harness = createTestOrchestrator([engine], {
@@ -137,14 +137,14 @@ describe("a pinned model", () => {
     });
   });
 
-  it("is not blamed for a model that would not fit without it either", async () => {
+  it("is not named if the model would not fit without it either", async () => {
     const { load, pin } = place({}, 10 * gigabyte);
     await load(small.name);
     await pin(small.name, true);
     await expect(load(large.name)).rejects.not.toThrow(/pinned/);
   });
 
-  it("is unloaded and unpinned by the user's word", async () => {
+  it("is unloaded and unpinned on user request", async () => {
     const { engine, load, pin, orchestrator, caller } = place();
     await load(small.name);
     await pin(small.name, true);
@@ -155,7 +155,7 @@ describe("a pinned model", () => {
     expect(orchestrator.activity().pinned).toBe(0);
   });
 
-  it("that its engine lost doesn't count any more", async () => {
+  it("is no longer counted if its engine lost it", async () => {
     const { engine, load, pin, loaded, orchestrator } = place();
     await load(small.name);
     await pin(small.name, true);
@@ -164,10 +164,10 @@ describe("a pinned model", () => {
     expect(orchestrator.activity().pinned).toBe(0);
   });
 
-  it("must exist, and run here", async () => {
+  it("must exist and be loadable here", async () => {
     const { engine, pin } = place();
     engine.models.push(fakeModel("big:cloud", 0, { trust: "remote" }));
-    await expect(pin("nobody:7b", true)).rejects.toBeInstanceOf(UnknownModel);
+    await expect(pin("missing:7b", true)).rejects.toBeInstanceOf(UnknownModel);
     await expect(pin("big:cloud", true)).rejects.toBeInstanceOf(InvalidRequest);
   });
 });
@@ -175,7 +175,7 @@ describe("a pinned model", () => {
 describe("model.keepAlive.models", () => {
   const keepAlive = { models: ["llama3*"] };
 
-  it("pins what it matches once that is loaded; unpinned, until it is loaded anew", async () => {
+  it("pins matching models when they are loaded; unpinning lasts until the next load", async () => {
     const { engine, load, pin, orchestrator, caller } = place({ model: { keepAlive } });
     await load(small.name);
     await load(other.name);
@@ -187,7 +187,7 @@ describe("model.keepAlive.models", () => {
     expect(engine.keepAlives.get(small.name)).toBe(-1);
   });
 
-  it("that changes is told to the engines of what is in memory", async () => {
+  it("is applied to loaded models when it changes", async () => {
     const { engine, load, live } = place();
     await load(small.name);
     live.change({ memory, model: { keepAlive } });
@@ -196,7 +196,7 @@ describe("model.keepAlive.models", () => {
     await expect.poll(() => engine.keepAlives.get(small.name)).toEqual(expect.closeTo(60, -1));
   });
 
-  it("enabled false pins nothing and tells engines nothing", async () => {
+  it("has no effect with enabled: false, which sends no keep-alives", async () => {
     const { engine, load, pin } = place({ model: { keepAlive: { ...keepAlive, enabled: false } } });
     await load(small.name);
     expect(engine.keepAlives.size).toBe(0);
@@ -206,8 +206,8 @@ describe("model.keepAlive.models", () => {
   });
 });
 
-describe("models of the settings", () => {
-  it("give each model its keep-alive, the last pattern that matches first", async () => {
+describe("the setting models", () => {
+  it("sets the keep-alive of each model; the last matching pattern wins", async () => {
     const models = { "*": { keepAlive: 30 }, "llama3.2:3b": { keepAlive: -1 } };
     const { engine, load } = place({ models });
     await load(small.name);
@@ -215,7 +215,7 @@ describe("models of the settings", () => {
     expect(Object.fromEntries(engine.keepAlives)).toEqual({ [small.name]: -1, [other.name]: 30 });
   });
 
-  it("state what a model takes, in place of every estimate", async () => {
+  it("sets the size of a model in place of all estimates", async () => {
     const { orchestrator, caller, live } = place({ models: { "llama3.2:3b": { sizeBytes: 5 * gigabyte } } });
     const plan = await orchestrator.planLoad(caller(), { model: small.name });
     expect(plan.estimate).toEqual({ method: "configured", predictedBytes: 5 * gigabyte, margin: 0, processBytes: 0 });
@@ -226,7 +226,7 @@ describe("models of the settings", () => {
     expect(models.find(({ name }) => name === small.name)?.fits).toBe(false);
   });
 
-  it("give a load its least context, which the request may name otherwise", async () => {
+  it("sets the minimum context of a load, which a request can override", async () => {
     const { engine, load } = place({
       models: { "llama3.2": { contextTokens: 512 }, "llama*": { contextTokens: 8192 } },
     });

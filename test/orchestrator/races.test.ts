@@ -6,8 +6,8 @@ import { createTestOrchestrator } from "../support/orchestrator.ts";
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const large = fakeModel("qwen2.5:14b", 9 * gigabyte);
 
-describe("two calls at once", () => {
-  it("a call does not join a load that is ending because another call was cancelled", async () => {
+describe("concurrent calls", () => {
+  it("don't join a load that is being aborted for another call", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const [entered, ended] = [createGate(), createGate()];
     let loadCount = 0;
@@ -15,7 +15,7 @@ describe("two calls at once", () => {
       loadCount += 1;
       if (loadCount > 1) return;
       await entered.pass(signal).catch(async (error: unknown) => {
-        // An engine takes its time to let go of a load.
+        // Aborting a load takes time.
         await ended.pass();
         throw error;
       });
@@ -28,17 +28,17 @@ describe("two calls at once", () => {
     await expect(cancelled).rejects.toBeInstanceOf(Cancelled);
     const other = generate({});
     await ended.entered;
-    // Until the other call has come as far as it can.
+    // Time for the other call to proceed as far as it can.
     await new Promise((resolve) => setTimeout(resolve, 20));
     ended.open();
     expect((await other).model).toBe(small.name);
   });
 
-  it("a model that begins to answer while its unload is on the way stays", async () => {
+  it("keep a model loaded that starts answering during its unload", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
     await generate({});
-    // What is loaded is remembered now: the next answer doesn't look.
+    // The loaded models are cached now: the next answer doesn't poll.
     await generate({});
     const [looking, answering] = [createGate(), createGate()];
     engine.beforeLook = async () => {
@@ -60,7 +60,7 @@ describe("two calls at once", () => {
     await answer;
   });
 
-  it("a list that is asked for during a load counts its memory against all others", async () => {
+  it("list other models as not fitting during a load that needs their memory", async () => {
     const engine = createFakeEngine("ollama", [large, small]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
@@ -78,7 +78,7 @@ describe("two calls at once", () => {
 });
 
 describe("a model that could not be loaded", () => {
-  it("is no longer in error when it has been pulled again", async () => {
+  it("is no longer in error after another pull", async () => {
     const engine = createFakeEngine("ollama", [small]);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));
     const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
@@ -89,7 +89,7 @@ describe("a model that could not be loaded", () => {
     expect(await status()).toBe("installed");
   });
 
-  it("can be looked at and so be deleted when its file can't be read", async () => {
+  it("can be described even if its file can't be read", async () => {
     const unread = { ...small, capabilities: undefined, contextTokens: undefined };
     const { capabilities: _capabilities, contextTokens: _contextTokens, ...listed } = unread;
     const engine = createFakeEngine("llama-cpp", [listed], {

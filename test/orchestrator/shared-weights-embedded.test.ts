@@ -16,7 +16,7 @@ import {
 
 const pirate = "pirate:tiny";
 
-describe("names of the same weights in the embedded engine, which has one process for them", () => {
+describe("names of the same weights in the embedded engine, which share a process", () => {
   let subject: PracticeEngine;
   beforeAll(async () => {
     subject = await startPracticeEngine();
@@ -54,7 +54,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   }
 
   it(
-    "take turns in one process: a context that one was loaded with suffices for the other",
+    "share a loaded context in one process",
     async () => {
       const { load, generate } = start();
       const pid = await subject.childOf(() => load(tiny, 2_048));
@@ -68,7 +68,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   );
 
   it(
-    "asked at once, they wait for one load",
+    "share one load when they are requested at once",
     async () => {
       const [first, second] = await Promise.all([subject.load(tiny), subject.load(pirate)]);
       expect(second).toMatchObject({ name: first.name, loadMs: first.loadMs });
@@ -78,7 +78,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   );
 
   it(
-    "more context takes the place of the other name's load",
+    "are reloaded together with more context",
     async () => {
       const { load } = start();
       const pid = await subject.childOf(() => load(tiny, 1_024));
@@ -91,7 +91,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   );
 
   it(
-    "are both shown as loaded, and leave together",
+    "are both shown as loaded, and unloaded together",
     async () => {
       const { load, orchestrator, caller } = start();
       await load(tiny, 1_024);
@@ -107,7 +107,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   );
 
   it(
-    "a pin of one holds what the other's load began",
+    "are pinned together",
     async () => {
       const { load, orchestrator, caller } = start();
       await load(tiny, 1_024);
@@ -121,7 +121,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   );
 
   it(
-    "an answer by one name keeps the process from being unloaded by the other",
+    "can't be unloaded during an answer by the other name",
     async () => {
       const begun = createGate();
       const { load, generate, orchestrator, caller } = start(begun.open);
@@ -141,7 +141,7 @@ describe("names of the same weights in the embedded engine, which has one proces
   );
 
   it(
-    "deleting one leaves the other loaded",
+    "don't affect the other one when one is deleted",
     async () => {
       const { load, orchestrator, caller } = start();
       const pid = await subject.childOf(() => load(tiny, 1_024));

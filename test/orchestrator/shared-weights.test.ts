@@ -9,7 +9,7 @@ const base: FakeModel = { name: "base:1b", weights };
 const pirate: FakeModel = { name: "pirate:1b", weights, system: "You are a pirate." };
 const other: FakeModel = { name: "other:1b" };
 
-/** The real orchestrator, the real adapter, and a server that has one process for each file of weights. */
+/** The real orchestrator and adapter with a server that runs one process per file of weights. */
 async function start(models: readonly FakeModel[] = [base, pirate, other], memoryBytes = 32 * gigabyte) {
   const { fake, engine } = await startPair({ models });
   const usedElsewhereBytes = () => fake.residents.size * 0.2 * gigabyte;
@@ -27,8 +27,8 @@ async function start(models: readonly FakeModel[] = [base, pirate, other], memor
   };
 }
 
-describe("names of the same weights in Ollama, which has one process for them", () => {
-  it("a context that one of them was loaded with suffices for the others: turns load nothing", async () => {
+describe("names of the same weights in Ollama, which share a process", () => {
+  it("share a loaded context: alternating between them loads nothing", async () => {
     const { fake, load, generate } = await start();
     await load(base.name, 8_192);
     for (let turn = 0; turn < 2; turn += 1) {
@@ -40,7 +40,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(fake.loads).toEqual([{ name: base.name, contextTokens: 8_192 }]);
   });
 
-  it("more context takes the place of the other name's load, and stays for both", async () => {
+  it("are reloaded together with more context, which serves both", async () => {
     const { fake, load } = await start();
     await load(base.name, 4_096);
     const { plan } = await load(pirate.name, 8_192);
@@ -50,7 +50,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(fake.loads.slice(1)).toEqual([{ name: pirate.name, contextTokens: 8_192 }]);
   });
 
-  it("a plan says under which name it is loaded, and asks for no memory", async () => {
+  it("are planned without memory if one of them is loaded, which the plan names", async () => {
     const { load, orchestrator, caller } = await start();
     await load(base.name, 4_096);
     const plan = await orchestrator.planLoad(caller(), { model: pirate.name });
@@ -58,14 +58,14 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(plan.steps[0]).toContain("pirate:1b is already loaded as base:1b");
   });
 
-  it("lists show both as loaded", async () => {
+  it("are both listed as loaded", async () => {
     const { load, orchestrator, caller } = await start();
     await load(base.name, 4_096);
     const { models } = await orchestrator.listModels(caller(), { isLoadedOnly: true });
     expect(models.map(({ name }) => name)).toEqual([base.name, pirate.name]);
   });
 
-  it("unloading one unloads what answers for it, by the name that its engine lists", async () => {
+  it("are unloaded together, by the name that the engine lists", async () => {
     const { fake, load, orchestrator, caller } = await start();
     await load(base.name, 4_096);
     expect(await orchestrator.unloadModels(caller(), pirate.name)).toMatchObject([
@@ -74,7 +74,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(fake.residents.size).toBe(0);
   });
 
-  it("what is in memory is shown with all its names, and as used whichever was", async () => {
+  it("are shown as one loaded model with all names and a common last use", async () => {
     const { load, generate, orchestrator, caller } = await start();
     await load(base.name, 4_096);
     await generate({ model: pirate.name });
@@ -84,7 +84,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     ]);
   });
 
-  it("deleting one leaves the other loaded", async () => {
+  it("don't affect the other one when one is deleted", async () => {
     const { fake, load, orchestrator, caller } = await start();
     await load(base.name, 4_096);
     await orchestrator.setPinned(caller(), pirate.name, true);
@@ -94,7 +94,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name }]);
   });
 
-  it("an answer by one name keeps the process that another name's load began: it is neither unloaded nor grown", async () => {
+  it("keep the common process loaded during an answer: it is neither unloaded nor reloaded", async () => {
     const { fake, load, generate, orchestrator, caller } = await start();
     await load(base.name, 4_096);
     const gate = createGate();
@@ -113,8 +113,8 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(fake.loads.at(-1)).toEqual({ name: base.name, contextTokens: 8_192 });
   });
 
-  it("a process that answers by another name than it was loaded with does not make room", async () => {
-    // Beside the buffer there is room for one of them.
+  it("protect the common process from eviction during an answer by either name", async () => {
+    // Memory for one of them beside the buffer.
     const { fake, load, generate, orchestrator, caller } = await start([base, pirate, other], 2.5 * gigabyte);
     await load(base.name, 4_096);
     const plan = () => orchestrator.planLoad(caller(), { model: other.name });
@@ -129,7 +129,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(await plan()).toMatchObject({ fits: true, evict: [{ name: base.name }] });
   });
 
-  it("a pin of one holds what another name's load began", async () => {
+  it("are pinned together", async () => {
     const { load, orchestrator, caller, fake } = await start();
     await load(base.name, 4_096);
     await orchestrator.setPinned(caller(), pirate.name, true);
@@ -141,7 +141,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect(models.map(({ isPinned }) => isPinned)).toEqual([undefined]);
   });
 
-  it("a pin of one holds it whatever an answer or a load by another name asks for", async () => {
+  it("stay pinned whatever keep-alive an answer or a load by the other name has", async () => {
     const { load, generate, orchestrator, caller, fake } = await start();
     await load(base.name, 4_096);
     await orchestrator.setPinned(caller(), base.name, true);
@@ -151,7 +151,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: -1 }]);
   });
 
-  it("what an answer by another name asks for is ours, and stays until something else is", async () => {
+  it("share the keep-alive of an answer by either name", async () => {
     const { load, generate, fake } = await start();
     await load(base.name, 4_096);
     await generate({ model: pirate.name, keepAliveSeconds: 3_600 });
@@ -159,7 +159,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: 3_600 }]);
   });
 
-  it("a name that was deleted has nothing to do with them any more", async () => {
+  it("are independent of a deleted name", async () => {
     const { fake, engine } = await startPair({ models: [base, pirate] });
     const elsewhere = createFakeEngine("llama-cpp", [fakeModel(pirate.name, gigabyte)], { kind: "llama-cpp" });
     const { orchestrator, caller, generate } = createTestOrchestrator([engine, elsewhere], {
@@ -173,7 +173,7 @@ describe("names of the same weights in Ollama, which has one process for them", 
     expect([...fake.residents.values()]).toMatchObject([{ name: base.name, keepAliveSeconds: 60 }]);
   });
 
-  it("other adapters on the same weights are no answer: they take their place", async () => {
+  it("don't share a process with other adapters on the same weights, which replace it", async () => {
     const tuned = { name: "tuned:1b", weights, adapters: [`sha256:${"c".repeat(64)}`] };
     const { fake, load, orchestrator, caller } = await start([base, tuned]);
     await load(base.name, 8_192);

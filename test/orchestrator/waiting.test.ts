@@ -11,7 +11,7 @@ const six = ["a", "b", "c", "d", "e", "f"].map((name) => fakeModel(`${name}:7b`,
 const idle = { running: 0, waiting: 0 };
 
 describe("callers that wait for models", () => {
-  it("50 of them, for 6 models on memory for 2, are all answered, and each model is loaded once", async () => {
+  it("are all answered, with one load per model: 50 callers, 6 models, memory for 2", async () => {
     const engine = createFakeEngine("ollama", six);
     const { generate, caller, orchestrator } = createTestOrchestrator([engine], { memoryBytes: 13 * gigabyte });
     const answers = await Promise.all(
@@ -22,12 +22,12 @@ describe("callers that wait for models", () => {
     expect(answers.map(({ model }) => model)).toEqual(
       Array.from({ length: 50 }, (_unused, index) => six[(index * 7) % six.length]?.name),
     );
-    // In the order of their arrival every one of them would have needed a load.
+    // In order of arrival, each of them would have caused a load.
     expect(engine.calls.filter((call) => call.startsWith("load "))).toHaveLength(six.length);
     expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
   });
 
-  it("of a loaded model are served while another one is loaded", async () => {
+  it("of a loaded model are served during the load of another one", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { generate, caller, orchestrator } = createTestOrchestrator([engine]);
     await generate({ model: small.name });
@@ -42,7 +42,7 @@ describe("callers that wait for models", () => {
     await loading;
   });
 
-  it("are served one at a time by all embedded models together, and side by side with those of Ollama", async () => {
+  it("are served one at a time by embedded models, and concurrently with those of Ollama", async () => {
     const [first, second] = [fakeModel("first:1b", gigabyte), fakeModel("second:1b", gigabyte)];
     const embedded = createFakeEngine("llama-cpp", [first, second], { kind: "llama-cpp" });
     const ollama = createFakeEngine("ollama", [small]);
@@ -65,7 +65,7 @@ describe("callers that wait for models", () => {
     expect(most).toBe(1);
   });
 
-  it("are answered so many at a time by a model as its setting says", async () => {
+  it("are answered concurrently up to the maxParallel of the model", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate, caller, orchestrator } = createTestOrchestrator([engine], {
       settings: { models: { "llama3*": { maxParallel: 2 } } },
@@ -82,14 +82,14 @@ describe("callers that wait for models", () => {
     await all;
   });
 
-  it("with a request for more context share one load of it", async () => {
+  it("share one load with the largest requested context", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate } = createTestOrchestrator([engine]);
     await Promise.all([generate({}), generate({ contextTokens: 10_000 }), generate({})]);
     expect(engine.calls.filter((call) => call.startsWith("load "))).toEqual([`load ${small.name} 16384`]);
   });
 
-  it("a model that is loaded grows once its answers are done", async () => {
+  it("for more context wait for the active answers, before the model is reloaded", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     await generate({});
@@ -120,7 +120,7 @@ describe("callers that wait for models", () => {
     ]);
   });
 
-  it("go before comparisons that came earlier", async () => {
+  it("are served before earlier comparisons", async () => {
     const other = fakeModel("other:1b", gigabyte);
     const engine = createFakeEngine("llama-cpp", [small, other], { kind: "llama-cpp" });
     const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
@@ -185,7 +185,7 @@ describe("callers that wait for models", () => {
     const patient = generate({});
     await gate.entered;
     const hasty = caller({ settings: { ...caller().settings, maxWaitMs: 5_000 } });
-    // An answer counts as 10 s until one was seen.
+    // An answer is assumed to take 10 s before one was measured.
     await expect(generate({}, hasty)).rejects.toThrow(
       "llama3.2:3b can't begin to answer within the 5 s of queue.maxWaitMs: it would take about 10 s",
     );
@@ -195,7 +195,7 @@ describe("callers that wait for models", () => {
     expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
   });
 
-  it("go on when the load of another one fails", async () => {
+  it("continue when the load of another one fails", async () => {
     const engine = createFakeEngine("ollama", [large, small]);
     const gate = createGate();
     engine.beforeLoad = async (model, _options, signal) => {
@@ -213,7 +213,7 @@ describe("callers that wait for models", () => {
     expect((await orchestrator.systemStatus(caller())).queue).toEqual([]);
   });
 
-  it("and name none wait for the load that fills the memory, and for no other", async () => {
+  it("without a model wait for the load in progress instead of causing another", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
@@ -227,7 +227,7 @@ describe("callers that wait for models", () => {
     expect(engine.calls.filter((call) => call.startsWith("load "))).toEqual([`load ${large.name} 4096`]);
   });
 
-  it("may wait for every model that fits once the load under way is done and gone", async () => {
+  it("can wait for every model that fits after the load in progress", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const gate = createGate();
     engine.beforeLoad = (_model, _options, signal) => gate.pass(signal);
@@ -243,7 +243,7 @@ describe("callers that wait for models", () => {
     await loading;
   });
 
-  it("leave no lease behind when they are cancelled: the model can be evicted", async () => {
+  it("hold no lease after they are cancelled: the model can be evicted", async () => {
     const engine = createFakeEngine("ollama", [small, large]);
     const { generate, caller, orchestrator } = createTestOrchestrator([engine], { memoryBytes: 12 * gigabyte });
     await generate({ model: small.name });
@@ -269,7 +269,7 @@ describe("callers that wait for models", () => {
 });
 
 describe("an engine that is replaced while callers wait for its models", () => {
-  it("answers them, and its successor those who come after, of the same model", async () => {
+  it("answers them, and its successor answers later requests for the same model", async () => {
     const [first, second] = [createFakeEngine("ollama", [small]), createFakeEngine("ollama", [small])];
     const given = (host: string) => ({ providers: { ollama: { host } } });
     const live = createHandSettings(given("first"));

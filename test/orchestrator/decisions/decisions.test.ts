@@ -15,10 +15,10 @@ function start() {
 }
 
 describe("the decision log", () => {
-  it("keeps what was decided, newest first, and says so", () => {
+  it("keeps decisions, newest first, logs and publishes them", () => {
     const { decisions, published, debugged } = start();
     decisions.note({ kind: "load", model: "a:1b", engine: "ollama", steps: ["1.2 GB free", "load a:1b"] });
-    decisions.note({ kind: "unload", model: "a:1b", engine: "ollama", steps: ["asked for"] });
+    decisions.note({ kind: "unload", model: "a:1b", engine: "ollama", steps: ["unloaded on request"] });
     expect(decisions.list().map(({ at, kind }) => [at, kind])).toEqual([
       ["2026-11-21T12:00:02.000Z", "unload"],
       ["2026-11-21T12:00:01.000Z", "load"],
@@ -27,7 +27,7 @@ describe("the decision log", () => {
     expect(debugged[0]).toBe("decisions: load a:1b: 1.2 GB free -> load a:1b");
   });
 
-  it("forgets the oldest beyond 200", () => {
+  it("drops the oldest decisions beyond 200", () => {
     const { decisions } = start();
     for (let number = 0; number < 205; number += 1) {
       decisions.note({ kind: "load", model: `m${number}`, engine: "ollama", steps: [] });

@@ -18,8 +18,8 @@ function place() {
   return { ...harness, engine, load, told };
 }
 
-describe("what is decided about the memory", () => {
-  it("a load names what had to go, with its numbers; a model that is loaded is no decision", async () => {
+describe("decisions about the memory", () => {
+  it("a load is recorded with its evictions and numbers; a loaded model makes no decision", async () => {
     const { load, told } = place();
     await load(small.name);
     await load(large.name);
@@ -31,14 +31,14 @@ describe("what is decided about the memory", () => {
     expect(newest?.steps.join(" ")).toContain(`unload ${small.name}`);
   });
 
-  it("a refusal is kept with what would fit", async () => {
+  it("a refusal is recorded with what would fit", async () => {
     const { load, told } = place();
     await expect(load(huge.name)).rejects.toThrow(ModelDoesNotFit);
     expect(told()).toMatchObject([{ kind: "refuse", model: huge.name }]);
     expect(told()[0]?.steps.at(-1)).toBe(`${large.name} would fit`);
   });
 
-  it("an engine's failure is kept with its words", async () => {
+  it("a failure of the engine is recorded with its message", async () => {
     const { engine, load, told } = place();
     engine.beforeLoad = async () => {
       throw new LoadFailed("the file is cut short");
@@ -50,7 +50,7 @@ describe("what is decided about the memory", () => {
     ]);
   });
 
-  it("what somebody unloads is kept too", async () => {
+  it("an unload on request is recorded", async () => {
     const { load, told, orchestrator, caller } = place();
     await load(small.name);
     await orchestrator.unloadModels(caller(), small.name);

@@ -66,7 +66,7 @@ beforeEach(() => {
   });
 });
 
-const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined };
+const silentLog = { debug: () => undefined, info: () => undefined, warn: () => undefined };
 const folders: string[] = [];
 
 function createFolder(): DocumentFiles {
@@ -97,15 +97,15 @@ const loaded = (contextTokens: number, bytes: number): ResidentModel => ({
   contextTokens,
 });
 
-describe("what answers", () => {
-  it("is the setting before everything", async () => {
+describe("the estimate", () => {
+  it("is the configured size first", async () => {
     models = { "smollm2*": { sizeBytes: 111 } };
     resident = [loaded(4_096, 333)];
     const estimate = await estimates.of(place("ollama", simulation), 4_096, never);
     expect(estimate).toMatchObject({ method: "configured", predictedBytes: 111 });
   });
 
-  it("is the size that Ollama last reported of this load, before any prediction", async () => {
+  it("is the size that Ollama last reported for this load, before any prediction", async () => {
     const ollama = place("ollama", simulation);
     resident = [loaded(4_096, 210_690_374)];
     expect(await estimates.of(ollama, 4_096, never)).toMatchObject({
@@ -121,7 +121,7 @@ describe("what answers", () => {
     expect(await estimates.of(place("llama-cpp", simulation), 4_096, never)).toEqual(simulation);
   });
 
-  it("is the formula where nothing can be simulated, with its parts", async () => {
+  it("is the formula if nothing can be simulated, with its parts", async () => {
     const estimate = await estimates.of(place("ollama"), 4_096, never);
     expect(estimate).toMatchObject({
       method: "computed",
@@ -129,7 +129,7 @@ describe("what answers", () => {
     });
   });
 
-  it("is the embedded engine's allocator for weights of Ollama that it can read, asked as Ollama would load them", async () => {
+  it("is a simulation by the embedded engine for weights of Ollama that it can read, with Ollama's load parameters", async () => {
     const asked: (SimulatedLoad & { readonly weightsDigest: string })[] = [];
     const [weightsBytes, cacheBytes, computeBytes] = [96_576_768, 90 * 1024 ** 2, 100_000_000];
     const embedded = {
@@ -167,7 +167,7 @@ describe("what answers", () => {
     ]);
   });
 
-  it("is the formula for weights of Ollama that nobody here can read, and for those of other engines", async () => {
+  it("is the formula for weights that the embedded engine can't read", async () => {
     const simulate = async () => undefined;
     engines = [{ ...createFakeEngine("llama-cpp", []), estimation: { estimate: simulate, simulate } }];
     facts = () => ({ ...described, weightsDigest: "b".repeat(64) });
@@ -176,7 +176,7 @@ describe("what answers", () => {
     expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("computed");
   });
 
-  it("is the size rule without metadata, without an answer, and where nobody knows how an engine loads", async () => {
+  it("is the size rule without metadata, without a response, or with unknown load parameters", async () => {
     const { metadata: _, ...bare } = described;
     facts = () => bare;
     expect((await estimates.of(place("ollama"), 4_096, never)).method).toBe("size_rule");
@@ -188,7 +188,7 @@ describe("what answers", () => {
     expect((await estimates.of(place("openai"), 4_096, never)).method).toBe("size_rule");
   });
 
-  it("is no guess when the question was taken back", async () => {
+  it("rejects with `Cancelled` if it was cancelled", async () => {
     facts = () => {
       throw new Cancelled("cancelled");
     };
@@ -197,18 +197,18 @@ describe("what answers", () => {
 });
 
 describe("learning", () => {
-  it("one reported size corrects the prediction of other contexts on that host", async () => {
+  it("one reported size corrects predictions of other contexts on that host", async () => {
     const ollama = place("ollama");
     const before = await estimates.of(ollama, 2_048, never);
     resident = [loaded(4_096, 210_690_374)];
     const after = await estimates.of(ollama, 2_048, never);
-    // What the server itself said of 2,048 tokens.
+    // As reported by the server for 2,048 tokens.
     expect(before.predictedBytes / 161_407_302).toBeGreaterThan(1.4);
     expect(Math.abs(after.predictedBytes / 161_407_302 - 1)).toBeLessThan(0.001);
     expect(after.margin).toBeLessThan(before.margin);
   });
 
-  it("nothing is carried over to another host, nor to another version", async () => {
+  it("doesn't apply to another host or another version", async () => {
     const ollama = place("ollama");
     resident = [loaded(4_096, 210_690_374)];
     await estimates.of(ollama, 4_096, never);
@@ -221,15 +221,15 @@ describe("learning", () => {
   });
 });
 
-describe("without asking the engine", () => {
+describe("the quick estimate", () => {
   const at = (kind: EngineKind) => ({ engine: place(kind).engine, contextTokens: 4_096 });
 
-  it("the size rule has to do while nothing is known", () => {
+  it("is the size rule while nothing is known", () => {
     expect(estimates.quick(model, at("ollama")).method).toBe("size_rule");
     expect(estimates.quick(model).method).toBe("size_rule");
   });
 
-  it("the formula answers where the model's facts are known already", () => {
+  it("is the formula if the model's facts are cached", () => {
     facts = () => {
       throw new EngineUnreachable("not asked");
     };
@@ -242,7 +242,7 @@ describe("without asking the engine", () => {
     expect(estimates.quick(model, at("ollama")).method).toBe("configured");
   });
 
-  it("what was simulated before, and what Ollama reported before, is remembered", async () => {
+  it("uses earlier simulations and reported sizes", async () => {
     known = described;
     const embedded = place("llama-cpp", simulation);
     await estimates.of(embedded, 4_096, never);
@@ -258,22 +258,22 @@ describe("without asking the engine", () => {
 });
 
 describe("graphics cards", () => {
-  it("a load is predicted on cards as far as Ollama put it there before", async () => {
+  it("are planned with the share that Ollama placed on them before", async () => {
     const ollama = place("ollama");
     resident = [{ ...loaded(4_096, 200_000_000), vramBytes: 50_000_000 }];
     expect(await estimates.of(ollama, 4_096, never)).toMatchObject({ method: "learned", vramShare: 0.25 });
-    // Of another context nobody knows; the server has cards.
+    // Unknown for another context, since the server has cards.
     expect(await estimates.of(ollama, 2_048, never)).not.toHaveProperty("vramShare");
   });
 
-  it("a server of which everything was seen in RAM uses none", async () => {
+  it("are not used by a server whose models were always in RAM", async () => {
     const ollama = place("ollama");
     resident = [loaded(4_096, 210_690_374)];
     expect(await estimates.of(ollama, 2_048, never)).toMatchObject({ method: "computed", vramShare: 0 });
   });
 });
 
-describe("what the settings say of the environment of an Ollama server", () => {
+describe("the configured options of an Ollama server", () => {
   const usual = { parallel: 1, cacheType: "f16", hasFlashAttention: true } as const;
   const set = (options: Partial<OllamaServerOptions>) => {
     const { engine } = place("ollama");
@@ -282,14 +282,14 @@ describe("what the settings say of the environment of an Ollama server", () => {
   const partsOf = async (options: Partial<OllamaServerOptions>) =>
     (await estimates.of(set(options), 8_192, never)).parts ?? { cacheBytes: 0, computeBytes: 0 };
 
-  it("decides the cache: q8_0 takes 17 of 32 parts, four sequences four times as much; and what attention keeps", async () => {
+  it("determine the cache and the compute buffer: q8_0 takes 17/32, four sequences four times as much", async () => {
     const { cacheBytes, computeBytes } = await partsOf({});
     expect((await partsOf({ cacheType: "q8_0" })).cacheBytes).toBe((cacheBytes * 17) / 32);
     expect((await partsOf({ parallel: 4 })).cacheBytes).toBe(4 * cacheBytes);
     expect((await partsOf({ hasFlashAttention: false })).computeBytes).toBeGreaterThan(computeBytes);
   });
 
-  it("gives the sizes that a server with two sequences and q8_0 reported, once it has reported one", async () => {
+  it("predict the sizes of a server with two sequences and q8_0 once it has reported one", async () => {
     const server = set({ parallel: 2, cacheType: "q8_0" });
     resident = [loaded(2_048, 162_225_190)];
     for (const [contextTokens, bytes] of [
@@ -302,7 +302,7 @@ describe("what the settings say of the environment of an Ollama server", () => {
     }
   });
 
-  it("is part of what was learned: nothing seen before it was set otherwise counts for the next load", async () => {
+  it("are part of the key of learned sizes: sizes with other options don't apply", async () => {
     const server = set({ cacheType: "q8_0" });
     const { predictedBytes, parts } = await estimates.of(server, 4_096, never);
     resident = [loaded(4_096, 210_690_374)];
@@ -313,7 +313,7 @@ describe("what the settings say of the environment of an Ollama server", () => {
     expect(await estimates.of(set({}), 4_096, never)).toMatchObject({ method: "learned", predictedBytes: 210_690_374 });
   });
 
-  it("reaches the embedded engine, which is asked for just that load", async () => {
+  it("are passed to the simulation by the embedded engine", async () => {
     const asked: SimulatedLoad[] = [];
     const simulate = async (_digest: string, load: SimulatedLoad) => {
       asked.push(load);
@@ -331,9 +331,9 @@ describe("after a restart", () => {
   const version = "0.33";
   const engineAt = (address: string) => ({ ...place("ollama", undefined, version).engine, address });
 
-  /** Another process over the same files. */
+  /** Another process with the same files. */
   function started(files: DocumentFiles) {
-    const kept = createKeptLearning({ files, log: silent });
+    const kept = createKeptLearning({ files, log: silentLog });
     const made = createEstimates({
       settings: () => ({ models, memory: { bufferBytes: 2e9 } }) as unknown as Settings,
       inventory: { engines: [], facts: async () => facts(), knownFacts: () => known, lastResident: () => resident },
@@ -343,7 +343,7 @@ describe("after a restart", () => {
     return { kept, of: made.of };
   }
 
-  it("the first estimate is as good as the last before: of the same load, and of others on that host", async () => {
+  it("the first estimate equals the last one before it, for the same load and for others on that host", async () => {
     const files = createFolder();
     const before = started(files);
     resident = [loaded(4_096, 210_690_374)];
@@ -360,7 +360,7 @@ describe("after a restart", () => {
     await after.kept.close();
   });
 
-  it("what one model taught of the engine's build holds for another that was never loaded", async () => {
+  it("a calibration by one model applies to another model that was never loaded", async () => {
     const files = createFolder();
     const before = started(files);
     resident = [loaded(4_096, 210_690_374)];
@@ -378,7 +378,7 @@ describe("after a restart", () => {
     await kept.close();
   });
 
-  it("nothing is carried over to another address", async () => {
+  it("nothing applies to another address", async () => {
     const files = createFolder();
     const before = started(files);
     resident = [loaded(4_096, 210_690_374)];
@@ -390,7 +390,7 @@ describe("after a restart", () => {
     await kept.close();
   });
 
-  it("a file that can't be read costs what was learned, and nothing else", async () => {
+  it("an unreadable file loses only what was learned", async () => {
     const files = { ...createFolder(), read: () => Promise.reject(new Error("no disk")) };
     const { of, kept } = started(files);
     resident = [loaded(4_096, 210_690_374)];

@@ -7,7 +7,7 @@ import { settle } from "../../support/slow-time.ts";
 const model = fakeModel("llama3.2:3b", 3 * gigabyte);
 const hourMs = 3_600_000;
 
-/** A clock on the wall that jumps by `jumpMs` while the model loads and once more while it answers; nothing else takes time. */
+/** A wall clock that jumps by `jumpMs` during the load and again during the answer; nothing else takes time. */
 function place(jumpMs: number) {
   const clock = { wallMs: 1_000 * hourMs, steadyMs: 0 };
   const engine = createFakeEngine("ollama", [model]);
@@ -31,9 +31,9 @@ function place(jumpMs: number) {
 
 describe.each([
   ["is set back by four days", -100 * hourMs],
-  ["is set on by four days, or slept for them", 100 * hourMs],
-])("a clock that %s in the middle of things", (_, jumpMs) => {
-  it("spoils no duration", async () => {
+  ["is set forward by four days, or slept through them", 100 * hourMs],
+])("a clock that %s during a request", (_, jumpMs) => {
+  it("doesn't affect durations", async () => {
     const { orchestrator, caller, generate } = place(jumpMs);
     const load = await orchestrator.loadModel(caller(), { model: model.name });
     expect((await load.follow(caller().signal)).loadMs).toBe(2_000);
@@ -42,14 +42,14 @@ describe.each([
     expect(answer.timing.queueMs).toBe(0);
   });
 
-  it("expires nothing: the model is used as it is loaded, and so is the conversation", async () => {
+  it("expires neither the loaded model nor the conversation", async () => {
     const { engine, generate } = place(jumpMs);
     const { continueId = "" } = await generate({ continueId: "new" });
     await generate({ continueId });
     expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b", "generate llama3.2:3b"]);
   });
 
-  it("keeps nothing fresh: what another program did is seen by the next plan", async () => {
+  it("keeps no cache fresh: the next plan sees changes by other programs", async () => {
     const { engine, clock, orchestrator, caller, generate } = place(0);
     await generate({});
     engine.resident.clear();
@@ -59,7 +59,7 @@ describe.each([
 });
 
 describe("a wait for memory", () => {
-  it("is no busy loop, however the clock jumps: it looks after two seconds, or when something was let go of", async () => {
+  it("polls every two seconds or on a release, however the clock jumps", async () => {
     const small = fakeModel("small:3b", 3 * gigabyte);
     const engine = createFakeEngine("ollama", [model, small]);
     let wallMs = 0;
@@ -77,7 +77,7 @@ describe("a wait for memory", () => {
     const timers = handClock();
     const { generate } = createTestOrchestrator([engine], {
       memoryBytes: 7 * gigabyte,
-      // Two looks are never at one time, so that none is spared for being new.
+      // No two polls happen at the same time, so that none is served from a cache.
       now: () => (wallMs += 1),
       timers,
     });

@@ -6,8 +6,8 @@ import { createTestOrchestrator } from "../../support/orchestrator.ts";
 const model = fakeModel("llama3.2:3b", 3 * gigabyte);
 const gone = new EngineUnreachable("Ollama at 127.0.0.1:11434 cut the connection while loading llama3.2:3b");
 
-describe("an engine that dies while it loads", () => {
-  it("leaves no memory set aside, no model that seems to load, and a decision that says so", async () => {
+describe("an engine that crashes during a load", () => {
+  it("leaves no reserved memory and no model in state loading, and is in the decisions", async () => {
     const engine = createFakeEngine("ollama", [model]);
     engine.beforeLoad = () => Promise.reject(gone);
     const { orchestrator, caller } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
@@ -18,7 +18,7 @@ describe("an engine that dies while it loads", () => {
     expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", steps: [gone.message] });
   });
 
-  it("is asked again by the next request, which is answered when it is back", async () => {
+  it("is tried again by the next request", async () => {
     const engine = createFakeEngine("ollama", [model]);
     let deaths = 1;
     engine.beforeLoad = () => (deaths-- > 0 ? Promise.reject(gone) : Promise.resolve());
@@ -27,7 +27,7 @@ describe("an engine that dies while it loads", () => {
     expect((await generate({})).text).toBe("llama3.2:3b says hello");
   });
 
-  it("is taken over from by another that holds the model, and the answer says who failed", async () => {
+  it("is replaced by another engine that holds the model, and the answer names the failed one", async () => {
     const dying = createFakeEngine("ollama", [model]);
     dying.beforeLoad = () => {
       dying.down = gone;
@@ -43,7 +43,7 @@ describe("an engine that dies while it loads", () => {
     ]);
   });
 
-  it("takes those with it who waited for the same load, each with the reason, and nobody hangs", async () => {
+  it("fails all requests that wait for the same load, with the reason", async () => {
     const engine = createFakeEngine("ollama", [model]);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("the engine process ended (SIGSEGV)"));
     const { generate } = createTestOrchestrator([engine]);

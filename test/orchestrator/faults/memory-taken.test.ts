@@ -8,11 +8,11 @@ const first = fakeModel("first:3b", 3 * gigabyte);
 const second = fakeModel("second:4b", 4 * gigabyte);
 const large = fakeModel("large:7b", 5 * gigabyte);
 
-/** Another program takes `takenBytes` as soon as `first` has left. */
+/** Another program takes `takenBytes` as soon as `first` is unloaded. */
 async function place(takenBytes: number) {
   const engine = createFakeEngine("ollama", [first, second, large]);
   let usedElsewhereBytes = 0;
-  // A second of load time a gigabyte: the smaller goes first.
+  // Loads take one second per gigabyte: the smaller model is evicted first.
   let nowMs = 0;
   engine.beforeLoad = (model) => {
     nowMs += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
@@ -27,7 +27,7 @@ async function place(takenBytes: number) {
   const load = async (model: string) => {
     const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
     await operation.follow(harness.caller().signal);
-    // What was loaded this very turn is not evicted yet.
+    // A model that was loaded in this turn is not evicted yet.
     await nextTurn();
   };
   await load(first.name);
@@ -43,7 +43,7 @@ async function place(takenBytes: number) {
 }
 
 describe("memory that another program takes between the plan and the load", () => {
-  it("is seen before the load begins, and makes one new plan", async () => {
+  it("is detected before the load begins, which plans once more", async () => {
     const { engine, load, orchestrator, caller } = await place(3 * gigabyte);
     await load(large.name);
     expect(engine.calls).toEqual(["unload first:3b", "unload second:4b", "load large:7b 4096"]);
@@ -52,13 +52,13 @@ describe("memory that another program takes between the plan and the load", () =
     expect(replanned?.steps.at(-1)).toBe("another program took memory meanwhile");
   });
 
-  it("refuses the load when there is no room any more, instead of running into it", async () => {
+  it("fails the load before it starts if there is no room left", async () => {
     const { engine, load } = await place(9 * gigabyte);
     await expect(load(large.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
     expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([]);
   });
 
-  it("costs nobody else their place while the buffer takes it up", async () => {
+  it("evicts no further model if the buffer absorbs it", async () => {
     const { engine, load } = await place(0.4 * gigabyte);
     await load(large.name);
     expect(engine.calls).toEqual(["unload first:3b", "load large:7b 4096"]);

@@ -10,14 +10,16 @@ const other = fakeModel("other:3b", 4 * gigabyte);
 const large = fakeModel("large:14b", 10 * gigabyte);
 const said = "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer";
 
-/** By every plan there is memory for all of them; `large` runs out of it while `isShort` of what is loaded. */
+/**
+ * By every plan all models fit; loading `large` runs out of memory while `isShort` returns true for the loaded names.
+ */
 function place(
   isShort: (loaded: readonly string[]) => boolean,
   settings: object = {},
   more: Parameters<typeof createTestOrchestrator>[1] = {},
 ) {
   const engine = createFakeEngine("ollama", [idle, other, large]);
-  // A second of load time a gigabyte: the smaller goes first.
+  // Loads take one second per gigabyte: the smaller model is evicted first.
   let nowMs = 0;
   engine.beforeLoad = (model) => {
     nowMs += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
@@ -29,7 +31,7 @@ function place(
   const load = async (model: string) => {
     const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
     await operation.follow(harness.caller().signal);
-    // What was loaded this very turn is not evicted yet.
+    // A model that was loaded in this turn is not evicted yet.
     await nextTurn();
   };
   const failure = async () => {
@@ -41,7 +43,7 @@ function place(
 }
 
 describe("a load that runs out of memory although its plan fitted", () => {
-  it("is tried once more after idle models went, and no more of them than it may need", async () => {
+  it("is tried once more after evicting no more idle models than needed", async () => {
     const { engine, load, orchestrator, caller } = place((loaded) => loaded.length > 1);
     await load(idle.name);
     await load(other.name);
@@ -56,7 +58,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect(replanned?.steps).toEqual([`could not run large:14b: ${said}`, "unload idle:3b", "load large:14b again"]);
   });
 
-  it("makes at least the room of the allocation that failed, where the engine says its size", async () => {
+  it("frees at least the size of the failed allocation if the engine reports it", async () => {
     const { engine, load } = place(() => false);
     await load(idle.name);
     await load(other.name);
@@ -70,7 +72,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect([...engine.resident.keys()]).toEqual([large.name]);
   });
 
-  it("fails after that with the numbers and what would fit, and leaves the memory to others", async () => {
+  it("fails after the second attempt with the numbers and what would fit, and reserves nothing", async () => {
     const { engine, load, failure, orchestrator, caller } = place(() => true);
     await load(idle.name);
     const error = await failure();
@@ -83,7 +85,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect((await orchestrator.planLoad(caller(), { model: other.name })).freeBytes).toBe(64 * gigabyte);
   });
 
-  it("names nothing that needs as much, however large the buffer is", async () => {
+  it("offers no model that needs as much, however large the buffer is", async () => {
     const { engine, load } = place(() => false, { memory: { bufferBytes: 20 * gigabyte } });
     engine.beforeLoad = () => Promise.reject(new OutOfMemory(said));
     await expect(load(idle.name)).rejects.toMatchObject({
@@ -91,7 +93,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     });
   });
 
-  it("is not tried again when nothing may go: pinned and answering models stay", async () => {
+  it("is not tried again if nothing can be evicted: pinned and answering models are kept", async () => {
     const { engine, load, failure } = place(() => true, { model: { keepAlive: { models: [idle.name] } } });
     await load(idle.name);
     await failure();
@@ -99,7 +101,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect([...engine.resident.keys()]).toEqual([idle.name]);
   });
 
-  it("is no lack of memory where a killed process leaves far more than it held: nobody has to go", async () => {
+  it("is not attributed to memory if a killed process leaves far more than it held: nothing is evicted", async () => {
     const { engine, load, orchestrator, caller } = place(() => false);
     await load(idle.name);
     const killed = new OutOfMemory("the engine process ended (SIGKILL)", { wasKilled: true });
@@ -116,7 +118,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect(orchestrator.decisions(caller())[0]).toMatchObject({ kind: "fail", model: large.name });
   });
 
-  it("may be one where there is RAM enough and a graphics card, whose memory may have run out", async () => {
+  it("is attributed to memory despite free RAM if there is a graphics card, whose memory may have run out", async () => {
     const card = { name: "card", totalBytes: 24 * gigabyte, freeBytes: 24 * gigabyte };
     const { engine, load } = place(() => false, {}, { sample: () => ({ gpus: [card] }) });
     await load(idle.name);
@@ -130,7 +132,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect([...engine.resident.keys()]).toEqual([large.name]);
   });
 
-  it("is one where a killed process leaves no more than it may have held", async () => {
+  it("is attributed to memory if a killed process leaves no more than it may have held", async () => {
     const { engine, load } = place(() => false, { memory: { bufferBytes: 48 * gigabyte } });
     await load(idle.name);
     let isFirst = true;
@@ -143,7 +145,7 @@ describe("a load that runs out of memory although its plan fitted", () => {
     expect([...engine.resident.keys()]).toEqual([large.name]);
   });
 
-  it("for any other reason costs nobody their place", async () => {
+  it("evicts nothing if the load fails for another reason", async () => {
     const { engine, load } = place(() => false);
     await load(idle.name);
     engine.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));

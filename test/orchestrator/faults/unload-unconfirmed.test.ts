@@ -8,10 +8,10 @@ const stuck = fakeModel("stuck:3b", 3 * gigabyte);
 const idle = fakeModel("idle:4b", 4 * gigabyte);
 const next = fakeModel("next:3b", 3 * gigabyte);
 
-/** Memory for two of them; `stuck` is listed as loaded whatever it is told. */
+/** Memory for two of the models; `stuck` stays loaded when it is unloaded. */
 function place(memoryBytes: number, clock = { ms: 0 }) {
   const engine = createFakeEngine("ollama", [stuck, idle, next]);
-  // A second of load time a gigabyte: the smaller goes first.
+  // Loads take one second per gigabyte: the smaller model is evicted first.
   engine.beforeLoad = (model) => {
     clock.ms += (engine.models.find(({ name }) => name === model)?.sizeBytes ?? 0) / 1e6;
     return Promise.resolve();
@@ -35,14 +35,14 @@ function place(memoryBytes: number, clock = { ms: 0 }) {
   const load = async (model: string) => {
     const operation = await harness.orchestrator.loadModel(harness.caller(), { model });
     await operation.follow(harness.caller().signal);
-    // What was loaded this very turn is not evicted yet.
+    // A model that was loaded in this turn is not evicted yet.
     await nextTurn();
   };
   return { ...harness, engine, load, tries: () => tries };
 }
 
-describe("a model that is told to leave and is not seen to", () => {
-  it("stays counted, and what can go goes in its place", async () => {
+describe("a model whose unload is not confirmed", () => {
+  it("still counts as loaded, and another model is evicted instead", async () => {
     const { engine, load, orchestrator, caller } = place(9.5 * gigabyte);
     await load(stuck.name);
     await load(idle.name);
@@ -53,7 +53,7 @@ describe("a model that is told to leave and is not seen to", () => {
     expect(loaded?.steps.join("\n")).toContain("loaded stuck:3b 3.0 GB");
   });
 
-  it("is waited for by one load alone: those after it count it as taken and say that it does not leave", async () => {
+  it("delays only one load: later ones count its memory as taken and report it", async () => {
     const { load, tries, orchestrator, caller } = place(6 * gigabyte);
     await load(stuck.name);
     await expect(load(next.name)).rejects.toBeInstanceOf(ModelDoesNotFit);
@@ -63,7 +63,7 @@ describe("a model that is told to leave and is not seen to", () => {
     expect(steps.join("\n")).toContain("the unload of stuck:3b was not confirmed");
   });
 
-  it("may be told again ten minutes later", async () => {
+  it("is unloaded again after ten minutes", async () => {
     const clock = { ms: 0 };
     const { load, tries } = place(6 * gigabyte, clock);
     await load(stuck.name);
@@ -73,7 +73,7 @@ describe("a model that is told to leave and is not seen to", () => {
     expect(tries()).toBe(2);
   });
 
-  it("is reported to whoever unloads it by name, and is asked each time", async () => {
+  it("is reported on each unload by name, which is tried each time", async () => {
     const { load, orchestrator, caller, tries } = place(9.5 * gigabyte);
     await load(stuck.name);
     const unload = () => orchestrator.unloadModels(caller(), stuck.name);
@@ -84,7 +84,7 @@ describe("a model that is told to leave and is not seen to", () => {
 });
 
 describe("an unload of all models", () => {
-  it("says what it waits for, and goes on with the others where one does not leave", async () => {
+  it("reports what it waits for, and continues with the others if one is not confirmed", async () => {
     const { engine, load, orchestrator, caller } = place(20 * gigabyte);
     await load(stuck.name);
     await load(idle.name);
@@ -101,14 +101,14 @@ describe("an unload of all models", () => {
   });
 });
 
-describe("a model that somebody deleted while it was loaded", () => {
-  it("counts as taken until its engine lets go of it, and is not offered any more", async () => {
+describe("a model that was deleted while it was loaded", () => {
+  it("counts as loaded until its engine unloads it, and is no longer listed", async () => {
     const clock = { ms: 0 };
     const { engine, load, orchestrator, caller, generate } = place(9.5 * gigabyte, clock);
     await load(stuck.name);
     engine.models.splice(0, 1);
     clock.ms += 10_000;
-    // The first look at an old list has it fetched anew.
+    // The first request of an old list refreshes it.
     await orchestrator.listModels(caller(), {});
     await nextTurn();
     const { models } = await orchestrator.listModels(caller(), {});

@@ -10,7 +10,7 @@ function limitsOf(files: Files) {
 }
 
 describe("control groups, version 2", () => {
-  it("limit nothing when nothing is set", () => {
+  it("impose no limit if nothing is set", () => {
     const files = {
       "/proc/self/cgroup": "0::/\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -20,7 +20,7 @@ describe("control groups, version 2", () => {
     expect(limitsOf(files)).toEqual({});
   });
 
-  it("leave the limit minus what is used, inactive file cache not counted", () => {
+  it("leave the limit minus the usage, without inactive file cache", () => {
     const files = {
       "/proc/self/cgroup": "0::/\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -31,7 +31,7 @@ describe("control groups, version 2", () => {
     expect(limitsOf(files)).toEqual({ memoryLimitBytes: 8000, memoryRoomBytes: 4500 });
   });
 
-  it("count with every group around the process", () => {
+  it("include all ancestors of the process's group", () => {
     const files = {
       "/proc/self/cgroup": "0::/kubepods/pod1/container\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -46,7 +46,7 @@ describe("control groups, version 2", () => {
     expect(limitsOf(files)).toEqual({ memoryLimitBytes: 8000, memoryRoomBytes: 500, cpuQuota: 1.5 });
   });
 
-  it("take the throttling mark for a limit", () => {
+  it("treat memory.high as a limit", () => {
     const files = {
       "/proc/self/cgroup": "0::/app\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -57,7 +57,7 @@ describe("control groups, version 2", () => {
     expect(limitsOf(files)).toEqual({ memoryLimitBytes: 6000, memoryRoomBytes: 5000 });
   });
 
-  it("never leave less than nothing", () => {
+  it("never leave a negative amount", () => {
     const files = {
       "/proc/self/cgroup": "0::/\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -67,7 +67,7 @@ describe("control groups, version 2", () => {
     expect(limitsOf(files)).toEqual({ memoryLimitBytes: 1000, memoryRoomBytes: 0 });
   });
 
-  it("are read at the mount when the process's group is out of sight", () => {
+  it("are read at the mount if the process's group is not accessible", () => {
     const files = {
       "/proc/self/cgroup": "0::/../outside\n",
       "/proc/self/mountinfo": unifiedMount,
@@ -98,7 +98,7 @@ describe("control groups, version 1", () => {
     expect(limitsOf(files)).toEqual({ memoryLimitBytes: 8000, memoryRoomBytes: 6000, cpuQuota: 2.5 });
   });
 
-  it("count beside an empty version 2 hierarchy", () => {
+  it("apply beside an empty version 2 hierarchy", () => {
     const files = {
       "/proc/self/cgroup": "4:memory:/job\n0::/\n",
       "/proc/self/mountinfo": `35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n`,
@@ -108,7 +108,7 @@ describe("control groups, version 1", () => {
     expect(limitsOf(files)).toEqual({ memoryLimitBytes: 500, memoryRoomBytes: 400 });
   });
 
-  it("limit nothing with a quota of -1", () => {
+  it("impose no limit with a quota of -1", () => {
     const files = {
       "/proc/self/cgroup": "3:cpu,cpuacct:/docker/abc\n",
       "/proc/self/mountinfo": mounts,
@@ -119,6 +119,6 @@ describe("control groups, version 1", () => {
   });
 });
 
-it("without control groups nothing is limited", () => {
+it("without control groups there are no limits", () => {
   expect(limitsOf({})).toEqual({});
 });

@@ -14,8 +14,8 @@ const quota = (cpuMax: string) => ({
   "/sys/fs/cgroup/cpu.max": cpuMax,
 });
 
-describe("cores this process may use", () => {
-  it("are the physical ones: two threads of one core count once", () => {
+describe("the cores that this process may use", () => {
+  it("are physical ones: two threads of one core count once", () => {
     expect(onLinux(16, { "/proc/cpuinfo": cpuInfo(16, 8) })).toBe(8);
     expect(onLinux(2, { "/proc/cpuinfo": cpuInfo(2, 2) })).toBe(2);
   });
@@ -34,7 +34,7 @@ describe("cores this process may use", () => {
     expect(onLinux(1, { "/proc/cpuinfo": cpuInfo(2, 1) })).toBe(1);
   });
 
-  it("are all there are when nothing says that they are shared", () => {
+  it("are all logical ones if the system doesn't report shared cores", () => {
     expect(onLinux(6)).toBe(6);
     expect(onLinux(4, { "/proc/cpuinfo": "processor\t: 0\nBogoMIPS\t: 243.75\n" })).toBe(4);
   });

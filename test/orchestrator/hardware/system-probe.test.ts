@@ -72,13 +72,13 @@ it.each([
   expect((await probe.sample()).loadPerCore).toBe(load);
 });
 
-/** Lets promises that are already settled run their continuations. */
+/** Runs the continuations of settled promises. */
 async function settle(): Promise<void> {
   await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
 describe("the system probe on Linux", () => {
-  it("takes memory and swap from the kernel, without starting a program", async () => {
+  it("reads memory and swap from the kernel without starting a program", async () => {
     const { probe, calls } = probeWith({ files: { "/proc/meminfo": meminfo } });
     expect(await probe.sample()).toEqual({
       totalBytes: 16 * GiB,
@@ -92,7 +92,7 @@ describe("the system probe on Linux", () => {
     expect(calls.mem).toBe(0);
   });
 
-  it("answers with what the container leaves, when that is less", async () => {
+  it("reports what the container leaves, if that is less", async () => {
     const files = {
       "/proc/meminfo": meminfo,
       "/proc/self/cgroup": "0::/\n",
@@ -104,7 +104,7 @@ describe("the system probe on Linux", () => {
     expect(await probe.sample()).toMatchObject({ availableBytes: 3 * GiB, totalBytes: 4 * GiB });
   });
 
-  it("does not take a limit above the machine's memory for one", async () => {
+  it("ignores a limit above the machine's memory", async () => {
     const files = {
       "/proc/meminfo": meminfo,
       "/proc/self/cgroup": "0::/\n",
@@ -116,7 +116,7 @@ describe("the system probe on Linux", () => {
     expect(sample.totalBytes).toBe(16 * GiB);
   });
 
-  it("shares a sample for 250 ms and measures anew after, also when the clock was set back", async () => {
+  it("caches a sample for 250 ms, and measures again if the clock was set back", async () => {
     const files: Record<string, string> = { "/proc/meminfo": meminfo };
     const { probe, clock } = probeWith({ files });
     await probe.sample();
@@ -153,12 +153,12 @@ describe("the system probe on macOS and Windows", () => {
     });
   });
 
-  it("takes Windows' own figure of available memory", async () => {
+  it("uses the available memory reported by Windows", async () => {
     const { probe } = probeWith({ mem }, { platform: "win32" });
     expect(await probe.sample()).toMatchObject({ availableBytes: 5 * GiB, swapUsedBytes: GiB });
   });
 
-  it("falls back to the system call and says so when the tools fail", async () => {
+  it("falls back to the system call with a warning if the tools fail", async () => {
     const { probe, lines } = probeWith({}, { platform: "darwin" });
     expect(await probe.sample()).toMatchObject({ availableBytes: 5 * GiB, swapTotalBytes: 0 });
     expect(lines).toEqual(["ollm warn: hardware: memory measured without swap: vm_stat is missing"]);
@@ -176,7 +176,7 @@ describe("graphics cards", () => {
     memoryFree: 20_000,
   };
 
-  it("are asked for beside the first sample and known to the next", async () => {
+  it("are queried in the background of the first sample and included in the next", async () => {
     const { probe, clock } = probeWith({ files, graphics: async () => ({ controllers: [card] }) });
     expect((await probe.sample()).gpus).toEqual([]);
     await settle();
@@ -186,7 +186,7 @@ describe("graphics cards", () => {
     ]);
   });
 
-  it("are asked for anew, and waited for, when a sample is to be new", async () => {
+  it("are queried again, and waited for, if a fresh sample is requested", async () => {
     let memoryFree = 20_000;
     const graphics = async () => ({ controllers: [{ ...card, memoryFree }] });
     const { probe, clock, calls } = probeWith({ files, graphics });
@@ -199,7 +199,7 @@ describe("graphics cards", () => {
     expect(calls.graphics).toBe(2);
   });
 
-  it("never hold up a sample, and are not asked twice at once", async () => {
+  it("never delay a sample, and are not queried twice at once", async () => {
     const { probe, clock, calls } = probeWith({ files, graphics: () => new Promise<never>(() => undefined) });
     for (let round = 0; round < 3; round += 1) {
       expect((await probe.sample()).availableBytes).toBe(8 * GiB);
@@ -209,7 +209,7 @@ describe("graphics cards", () => {
     expect(calls.graphics).toBe(1);
   });
 
-  it("without memory of their own don't count", async () => {
+  it("without dedicated memory are ignored", async () => {
     const controllers = [
       { model: "UHD Graphics", vram: 2048, vramDynamic: true },
       { model: "Virtio", vram: 16, vramDynamic: false },
@@ -222,7 +222,7 @@ describe("graphics cards", () => {
     expect((await probe.sample()).gpus).toEqual([]);
   });
 
-  it("are asked again after ten seconds where there are any, else never", async () => {
+  it("are queried again after ten seconds if there are any, else never", async () => {
     for (const [controllers, expected] of [
       [[card], 2],
       [[], 1],
@@ -240,7 +240,7 @@ describe("graphics cards", () => {
     }
   });
 
-  it("that can't be asked are reported once", async () => {
+  it("that can't be queried are reported once", async () => {
     const { probe, clock, lines } = probeWith({
       files,
       graphics: () => Promise.reject(new Error("nvidia-smi crashed")),

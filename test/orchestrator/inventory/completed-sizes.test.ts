@@ -20,7 +20,7 @@ const gemma: ModelFacts = {
   trust: "local",
   metadata: Object.fromEntries(shape === undefined ? [] : metadataOf(shape).map(([key, , value]) => [key, value])),
 };
-/** What `/api/ps` of an Ollama 0.33 said of it at 8,192 tokens: without the 24 MiB of its full layers. */
+/** As reported by `/api/ps` of Ollama 0.33 at 8,192 tokens, without the 24 MiB of its full layers. */
 const reported: ResidentModel = {
   name: "gemma3:270m",
   digest: "sha-gemma",
@@ -47,7 +47,7 @@ function place(facts: () => ModelFacts = () => gemma, kind: "ollama" | "llama-cp
   return { look: (resident = reported) => complete(engine, [resident]), asked: () => asked };
 }
 
-it("a model with two caches has its whole size, and what was said of it", async () => {
+it("a model with two caches gets its complete size, beside the reported one", async () => {
   const { look, asked } = place();
   const size = reported.sizeBytes + 24 * MiB;
   for (const _ of [1, 2])
@@ -55,12 +55,12 @@ it("a model with two caches has its whole size, and what was said of it", async 
   expect(asked()).toBe(1);
 });
 
-it("a size that was whole is left as it is", async () => {
+it("a complete size is unchanged", async () => {
   const whole = { ...reported, sizeBytes: reported.sizeBytes + 24 * MiB };
   expect(await place().look(whole)).toEqual([whole]);
 });
 
-it("a model that can't be described keeps what was said, and is not asked about again and again", async () => {
+it("a model that can't be described keeps the reported size, and is described only once", async () => {
   const { look, asked } = place(() => {
     throw new EngineUnreachable("gone");
   });
@@ -68,7 +68,7 @@ it("a model that can't be described keeps what was said, and is not asked about 
   expect(asked()).toBe(1);
 });
 
-it("an engine that measures its processes is believed, and so is one that doesn't say which weights it loaded", async () => {
+it("sizes of the embedded engine and of models without a digest are unchanged", async () => {
   expect(await place(undefined, "llama-cpp").look()).toEqual([reported]);
   const { digest: _, ...anonymous } = reported;
   const { look, asked } = place();

@@ -10,10 +10,10 @@ const model = (sizeBytes: number, contextTokens = 4096) => ({
 const both = [{ kind: "memory" }, { kind: "models", isListChanged: false }];
 
 it.each([
-  ["what was loaded or unloaded", [], [model(4e8)], both],
+  ["a load or unload", [], [model(4e8)], both],
   ["a load with more context", [model(4e8)], [model(4e8, 8192)], both],
-  ["nothing of a few megabytes more, which come with every answer", [model(400e6)], [model(402e6)], []],
-  ["a process that grew of the memory alone", [model(400e6)], [model(500e6)], [{ kind: "memory" }]],
-])("a look at what is loaded tells %s", (_case, before, after, changes) => {
+  ["no growth by a few megabytes, which every answer causes", [model(400e6)], [model(402e6)], []],
+  ["a grown process as a change of memory only", [model(400e6)], [model(500e6)], [{ kind: "memory" }]],
+])("a poll of the loaded models reports %s", (_case, before, after, changes) => {
   expect(residencyChanges(before, after)).toEqual(changes);
 });

@@ -26,7 +26,7 @@ function place(settings: object = {}, memoryBytes = 14 * gigabyte) {
 }
 
 describe("a pinned model", () => {
-  it("is touched every few minutes, which is no use", async () => {
+  it("is touched every few minutes, which doesn't count as a use", async () => {
     const { engine, time, load, pin, orchestrator, caller } = place();
     await load(small.name);
     await pin(small.name);
@@ -38,7 +38,7 @@ describe("a pinned model", () => {
     expect((await orchestrator.ramStatus(caller())).loaded[0]?.lastUsedAt).toBe(lastUsedAt);
   });
 
-  it("that another program gave an end is told again to stay", async () => {
+  it("gets its keep-alive renewed after another program has set one", async () => {
     const { engine, time, keepAlive, load, pin, decisions } = place();
     await load(small.name);
     await pin(small.name);
@@ -51,7 +51,7 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([small.name]);
   });
 
-  it("comes back with the context it had when its engine was restarted", async () => {
+  it("is reloaded with its context after a restart of its engine", async () => {
     const { engine, time, load, pin, decisions, warnings } = place();
     await load(small.name, { contextTokens: 16_384 });
     await pin(small.name);
@@ -69,7 +69,7 @@ describe("a pinned model", () => {
     expect(await warnings()).toEqual([]);
   });
 
-  it("comes back although its engine went soon after it was loaded, between two looks", async () => {
+  it("is reloaded even if its engine crashed right after the load, between two polls", async () => {
     const { engine, time, load, pin } = place();
     await load(other.name);
     await time.pass(minute + 6_000);
@@ -84,7 +84,7 @@ describe("a pinned model", () => {
     expect([...engine.resident.keys()]).toEqual([small.name]);
   });
 
-  it("that its engine loses again and again is not loaded again and again", async () => {
+  it("is not reloaded repeatedly if its engine loses it repeatedly", async () => {
     const { engine, time, load, pin, warnings } = place();
     await load(small.name);
     await pin(small.name);
@@ -98,7 +98,7 @@ describe("a pinned model", () => {
     expect(await warnings()).toEqual([expect.stringContaining(`${small.name} is pinned and not in memory`)]);
   });
 
-  it("that another program made leave is not loaded by a touch, but told, until its next use", async () => {
+  it("is reported and not reloaded before its next use if another program displaced it", async () => {
     const { engine, time, load, pin, generate, warnings, decisions } = place();
     await load(small.name);
     await pin(small.name);
@@ -115,7 +115,7 @@ describe("a pinned model", () => {
     expect(await warnings()).toEqual([]);
   });
 
-  it("that was unpinned while it was gone stays away", async () => {
+  it("is not reloaded if it was unpinned while it was lost", async () => {
     const { engine, time, load, pin, warnings } = place();
     await load(small.name);
     await pin(small.name);
@@ -127,7 +127,7 @@ describe("a pinned model", () => {
     expect(await warnings()).toEqual([]);
   });
 
-  it("that would need room after a restart makes none", async () => {
+  it("is not reloaded after a restart if that would evict other models", async () => {
     const { engine, time, load, pin, warnings } = place({}, 8 * gigabyte);
     await load(small.name);
     await pin(small.name);
@@ -143,8 +143,8 @@ describe("a pinned model", () => {
   });
 });
 
-describe("a model whose time is over", () => {
-  it("is in the decisions when its engine unloads it by itself, with why", async () => {
+describe("a model whose keep-alive has ended", () => {
+  it("is in the decisions with the reason when its engine unloads it", async () => {
     const { engine, time, load, decisions } = place();
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(2 * minute);
@@ -155,7 +155,7 @@ describe("a model whose time is over", () => {
     ]);
   });
 
-  it("is in the decisions right after a short keep-alive, with how long it was really idle", async () => {
+  it("is in the decisions right after a short keep-alive, with its idle time", async () => {
     const { engine, time, load, decisions } = place();
     await load(small.name, { keepAliveSeconds: 600 });
     await time.pass(3_000);
@@ -167,7 +167,7 @@ describe("a model whose time is over", () => {
     expect(decisions("expire")).toMatchObject([{ model: small.name, steps }]);
   });
 
-  it("or not over yet, and gone all the same, is in the decisions", async () => {
+  it("is in the decisions even if it was unloaded before the end of its keep-alive", async () => {
     const { engine, time, load, decisions } = place();
     await load(small.name, { keepAliveSeconds: 3_600 });
     await time.pass(minute);
@@ -177,7 +177,7 @@ describe("a model whose time is over", () => {
     expect(decisions("expire")).toMatchObject([{ model: small.name, steps }]);
   });
 
-  it("at once, with keep_alive 0, is in the decisions", async () => {
+  it("is in the decisions if its keep-alive is 0", async () => {
     const { generate, load, decisions } = place();
     await load(small.name);
     await generate({ model: small.name, keepAliveSeconds: 0 });
@@ -186,7 +186,7 @@ describe("a model whose time is over", () => {
     ]);
   });
 
-  it("and was unloaded when somebody asked is in the decisions once", async () => {
+  it("is in the decisions once if it was unloaded on request", async () => {
     const { orchestrator, caller, time, load, decisions } = place();
     await load(small.name);
     await orchestrator.unloadModels(caller(), small.name);
@@ -194,7 +194,7 @@ describe("a model whose time is over", () => {
     expect([decisions("unload").length, decisions("expire").length]).toEqual([1, 0]);
   });
 
-  it("is unloaded where its engine keeps it all the same", async () => {
+  it("is unloaded if its engine still holds it", async () => {
     const { engine, time, keepAlive, load, decisions } = place();
     keepAlive.keepsTime = false;
     await load(small.name, { keepAliveSeconds: 120 });
@@ -208,7 +208,7 @@ describe("a model whose time is over", () => {
     expect(engine.resident.size).toBe(0);
   });
 
-  it("stays while another program uses it", async () => {
+  it("is not unloaded while another program uses it", async () => {
     const { engine, time, keepAlive, load } = place();
     await load(small.name, { keepAliveSeconds: 120 });
     await time.pass(minute);
@@ -218,7 +218,7 @@ describe("a model whose time is over", () => {
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
   });
 
-  it("has the time after a sleep that it had before it", async () => {
+  it("keeps its remaining time over a sleep of the machine", async () => {
     const { engine, time, keepAlive, load, orchestrator } = place();
     keepAlive.keepsTime = false;
     await load(small.name, { keepAliveSeconds: 120 });
@@ -231,7 +231,7 @@ describe("a model whose time is over", () => {
     expect(engine.resident.size).toBe(0);
   });
 
-  it("is looked for only while something of ours is in memory", async () => {
+  it("is polled for only while a model of ours is loaded", async () => {
     const { engine, time, load } = place();
     expect(time.timers.waiting).toBe(0);
     await load(small.name, { keepAliveSeconds: 60 });
@@ -243,8 +243,8 @@ describe("a model whose time is over", () => {
   });
 });
 
-describe("a model that somebody else uses as well", () => {
-  it("goes after one that only we use", async () => {
+describe("a model of ours that another program uses", () => {
+  it("is evicted after models that only we use", async () => {
     const large = fakeModel("qwen2.5:14b", 7 * gigabyte);
     const { engine, time, keepAlive, load } = place({}, 13 * gigabyte);
     engine.models.push(large);
@@ -257,7 +257,7 @@ describe("a model that somebody else uses as well", () => {
     expect([...engine.resident.keys()]).toEqual([small.name, large.name]);
   });
 
-  it("is left to it at our end, a pinned one with an end", async () => {
+  it("stays loaded at exit, without our pin", async () => {
     const { engine, time, keepAlive, load, pin, orchestrator } = place();
     await load(small.name);
     await load(other.name);
@@ -273,10 +273,10 @@ describe("a model that somebody else uses as well", () => {
 
 describe("model.keepAlive.preload", () => {
   const answers = { ofPull: () => ({}), ofError: () => "" };
-  const preload = [small.name, "nobody:7b", other.name];
+  const preload = [small.name, "missing:7b", other.name];
   const settings = { model: { keepAlive: { preload } } };
 
-  it("loads at the start what fits, and says what it leaves out", async () => {
+  it("loads at the start what fits, and records what it skips", async () => {
     const { engine, orchestrator, decisions } = place(settings, 6 * gigabyte);
     expect(engine.calls).toEqual([]);
     await orchestrator.resume(answers);
@@ -284,12 +284,12 @@ describe("model.keepAlive.preload", () => {
     expect(engine.calls).toEqual([`load ${small.name} 4096`]);
     expect(decisions("preload").map(({ model, steps }) => [model, steps.at(1)])).toEqual([
       [other.name, `not loaded: it would evict ${small.name}`],
-      ["nobody:7b", expect.stringContaining("no model nobody:7b")],
+      ["missing:7b", expect.stringContaining("no model missing:7b")],
       [small.name, expect.any(String)],
     ]);
   });
 
-  it("waits for an engine that is only just starting", async () => {
+  it("retries while an engine is starting", async () => {
     const { engine, time, orchestrator } = place({ model: { keepAlive: { preload: [small.name] } } });
     engine.down = new EngineUnreachable("not yet");
     await orchestrator.resume(answers);
@@ -299,7 +299,7 @@ describe("model.keepAlive.preload", () => {
     expect([...engine.resident.keys()]).toEqual([small.name]);
   });
 
-  it("is left out of a safe start, which is said", async () => {
+  it("is skipped in a safe start, which is recorded", async () => {
     const { engine, orchestrator, decisions } = place(settings);
     await orchestrator.resume({ ...answers, isSafeStart: true });
     await settle();

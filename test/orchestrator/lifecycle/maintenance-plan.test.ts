@@ -18,52 +18,52 @@ const idle: MaintainedModel = {
   lastActivityMs: now - 20 * minute,
 };
 
-describe("what is unloaded because its time is over", () => {
+describe("models to unload", () => {
   const expired = (...models: Partial<MaintainedModel>[]) =>
     planMaintenance(
       models.map((model) => ({ ...idle, ...model })),
       clock,
     ).expire;
 
-  it("is a model of ours that its engine keeps beyond what it was told", () => {
+  it("are models of ours that their engine holds beyond their keep-alive", () => {
     expect(expired({})).toEqual(["a:1b"]);
     expect(expired({ lastActivityMs: now - 15 * minute })).toEqual([]);
   });
 
-  it("is none that is busy, pinned, used by others, or told to stay or nothing", () => {
+  it("exclude models that are busy, pinned, used by other programs, or without a finite keep-alive", () => {
     expect(
       expired({ isBusy: true }, { isPinned: true }, { isOurs: false }, { toldSeconds: -1 }, { toldSeconds: undefined }),
     ).toEqual([]);
   });
 
-  it("is none that only grew old while the machine slept", () => {
+  it("exclude models that were idle only while the machine slept", () => {
     expect(planMaintenance([idle], { ...clock, awakeSinceMs: now - minute }).expire).toEqual([]);
     expect(planMaintenance([idle], { ...clock, awakeSinceMs: now - 16 * minute }).expire).toEqual(["a:1b"]);
   });
 });
 
-describe("what is touched", () => {
+describe("models to touch", () => {
   const touched = (model: Partial<MaintainedModel>) =>
     planMaintenance([{ ...idle, isPinned: true, ...model }], clock).touch;
 
-  it("is a pinned model, every few minutes", () => {
+  it("are pinned models, every few minutes", () => {
     expect(touched({})).toEqual([{ name: "a:1b", isLosing: false }]);
     expect(touched({ lastActivityMs: now - 4 * minute })).toEqual([]);
   });
 
-  it("is one at once that its engine would unload", () => {
+  it("include at once a pinned model that its engine would unload", () => {
     expect(touched({ lastActivityMs: now, expiresAtMs: now + 5 * minute })).toEqual([{ name: "a:1b", isLosing: true }]);
     expect(touched({ lastActivityMs: now, expiresAtMs: now + 292 * 365 * 1_440 * minute })).toEqual([]);
   });
 
-  it("is none that answers, or isn't pinned", () => {
+  it("exclude models that are answering or not pinned", () => {
     expect(touched({ isBusy: true })).toEqual([]);
     expect(touched({ isPinned: false })).toEqual([]);
   });
 });
 
 describe("the time between two touches", () => {
-  it("is a third of the time that models stay, between half a minute and five", () => {
+  it("is a third of the keep-alive, between 30 seconds and 5 minutes", () => {
     expect([900, 300, 60, 0, -1].map((seconds) => touchIntervalMs(seconds) / 1_000)).toEqual([300, 100, 30, 30, 300]);
   });
 });

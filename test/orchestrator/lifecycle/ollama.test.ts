@@ -6,7 +6,9 @@ import { startPair } from "../engines/ollama/fixture.ts";
 
 const forever = -1;
 
-/** An orchestrator over a server that speaks Ollama's HTTP; `expectSeen` turns to the next look, which comes every 20 s. */
+/**
+ * An orchestrator over a server that speaks Ollama's HTTP; `expectSeen` turns to the next look, which comes every 20 s.
+ */
 async function place(preload: readonly string[] = []) {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "qwen3:0.6b" }, { name: "big:120b-cloud", remoteHost: "https://x" }],
@@ -30,7 +32,7 @@ async function place(preload: readonly string[] = []) {
       const body = JSON.stringify({ model, prompt: "", keep_alive: keepAlive, options, truncate: false, shift: false });
       await (await fetch(`${fake.url}/api/generate`, { method: "POST", body })).text();
     },
-    /** Turns the clock until `seen` holds; looks that have begun end in their own time. */
+    /** Advances the clock until `seen` returns true; polls that have begun end in their own time. */
     async expectSeen(seen: () => boolean) {
       await expect
         .poll(
@@ -46,7 +48,7 @@ async function place(preload: readonly string[] = []) {
 }
 
 describe("a model pinned in Ollama", () => {
-  it("is told again to stay when another program gave it an end", async () => {
+  it("gets its keep-alive renewed after another program has set one", async () => {
     const { orchestrator, caller, load, touch, expectSeen, resident } = await place();
     await load("smollm2:135m");
     await orchestrator.setPinned(caller(), "smollm2:135m", true);
@@ -56,7 +58,7 @@ describe("a model pinned in Ollama", () => {
     await expectSeen(() => resident("smollm2:135m")?.keepAliveSeconds === forever);
   });
 
-  it("comes back when the server has forgotten everything, as after a restart", async () => {
+  it("is reloaded when the server has lost all models, as after a restart", async () => {
     const { orchestrator, caller, fake, load, expectSeen, resident } = await place();
     await load("smollm2:135m");
     await orchestrator.setPinned(caller(), "smollm2:135m", true);
@@ -69,7 +71,7 @@ describe("a model pinned in Ollama", () => {
 });
 
 describe("a model of ours that another program uses", () => {
-  it("is seen to be used, by the end that moved", async () => {
+  it("is detected by its moved expiry", async () => {
     const { orchestrator, fake, load, touch, expectSeen } = await place();
     await load("smollm2:135m");
     await load("qwen3:0.6b");
@@ -83,7 +85,7 @@ describe("a model of ours that another program uses", () => {
 });
 
 describe("model.keepAlive.preload", () => {
-  it("leaves cloud models out", async () => {
+  it("skips cloud models", async () => {
     const { orchestrator, caller, fake, resident } = await place(["big:120b-cloud", "smollm2:135m"]);
     await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
     await expect.poll(() => resident("smollm2:135m")?.keepAliveSeconds, { timeout: 20_000 }).toBe(900);

@@ -27,7 +27,7 @@ function place() {
   const engine = createFakeEngine("ollama", [small]);
   const time = slowTime();
   const keepAlive = simulateKeepAlive(engine, time.now);
-  /** `onDisk`: what a daemon that was killed had written. */
+  /** `onDisk`: the files of a killed daemon. */
   async function daemon(onDisk = texts) {
     const files = filesInMemory(onDisk);
     const harness = createTestOrchestrator([engine], {
@@ -38,7 +38,7 @@ function place() {
     });
     files.asked.length = 0;
     await harness.orchestrator.resume(answers);
-    // What reads documents is loaded with the first of them.
+    // The document module is loaded on first use.
     await expect.poll(() => files.asked).toContain("loads.journal");
     await settle();
     const load = async () =>
@@ -48,8 +48,8 @@ function place() {
   return { engine, time, keepAlive, daemon, texts };
 }
 
-describe("what is loaded, and what its engine was told", () => {
-  it("is not written down anew with each answer of models that take turns", async () => {
+describe("the saved models", () => {
+  it("are not written again with each answer of models that alternate", async () => {
     const names = ["qwen3:4b", "qwen3:8b", "gemma3:4b"];
     const engine = createFakeEngine(
       "ollama",
@@ -58,7 +58,7 @@ describe("what is loaded, and what its engine was told", () => {
     const time = slowTime();
     const { residency } = engine;
     const original = residency?.load;
-    // What a load costs is what steers keep-alives.
+    // Keep-alives depend on the load times.
     Object.assign(residency ?? {}, {
       load: (...asked: Parameters<NonNullable<typeof residency>["load"]>) => {
         time.timers.advance(4_000);
@@ -102,12 +102,12 @@ describe("what is loaded, and what its engine was told", () => {
 });
 
 describe("a model that a daemon left in memory", () => {
-  it("pinned by one that is gone gets an end from the next", async () => {
+  it("is unpinned by the next daemon", async () => {
     const { engine, time, daemon } = place();
     const first = await daemon();
     await first.load();
     await first.orchestrator.setPinned(first.caller(), small.name, true);
-    // Nothing is unloaded by it: it hands over, or is killed.
+    // Like a daemon that hands over or is killed, it unloads nothing.
     await first.orchestrator.close();
     expect(engine.keepAlives.get(small.name)).toBe(-1);
     await time.pass(minute);
@@ -117,7 +117,7 @@ describe("a model that a daemon left in memory", () => {
     expect(engine.resident.size).toBe(0);
   });
 
-  it("is found again at its address when its engine has another id by then", async () => {
+  it("is found by the address of its engine even if the id has changed", async () => {
     const { engine, time, daemon } = place();
     Object.assign(engine, { id: "ollama-3", address: "http://box" });
     const first = await daemon();
@@ -130,7 +130,7 @@ describe("a model that a daemon left in memory", () => {
     expect(engine.resident.size).toBe(0);
   });
 
-  it("is unloaded by the next one that ends", async () => {
+  it("is unloaded when the next daemon exits", async () => {
     const { engine, time, daemon } = place();
     const first = await daemon();
     await first.load();
@@ -141,7 +141,7 @@ describe("a model that a daemon left in memory", () => {
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
-  it("is unloaded by it also after looks at what is in memory: its last use was nobody else's", async () => {
+  it("is unloaded when the next daemon exits even after polls: no other program has used it", async () => {
     const { engine, time, daemon } = place();
     const first = await daemon();
     await first.load();
@@ -153,7 +153,7 @@ describe("a model that a daemon left in memory", () => {
     expect(engine.calls).toEqual([`load ${small.name} 4096`, `unload ${small.name}`]);
   });
 
-  it("is ours however long a killed daemon used it after its load", async () => {
+  it("is taken over however long a killed daemon used it after its load", async () => {
     const { engine, time, daemon, texts } = place();
     const first = await daemon();
     for (let uses = 0; uses < 9; uses += 1) {
@@ -170,7 +170,7 @@ describe("a model that a daemon left in memory", () => {
     ]);
   });
 
-  it("in an engine that does not answer at the start is left to the daemon after that", async () => {
+  it("is taken over by a later daemon if its engine doesn't respond at the start", async () => {
     const { engine, time, daemon } = place();
     const first = await daemon();
     await first.load();
@@ -185,7 +185,7 @@ describe("a model that a daemon left in memory", () => {
     expect(engine.keepAlives.get(small.name)).toBe(900);
   });
 
-  it("is not the next one's when somebody said meanwhile how long it stays", async () => {
+  it("is not taken over if another program has set its keep-alive since", async () => {
     const { engine, time, keepAlive, daemon } = place();
     const first = await daemon();
     await first.load();
@@ -199,7 +199,7 @@ describe("a model that a daemon left in memory", () => {
     expect(engine.keepAlives.get(small.name)).toBe(-1);
   });
 
-  it("and that another program loaded after its time is that program's", async () => {
+  it("is not taken over if another program loaded it after its keep-alive had ended", async () => {
     const { engine, time, keepAlive, daemon } = place();
     const first = await daemon();
     await first.load();

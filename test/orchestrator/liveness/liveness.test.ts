@@ -9,7 +9,7 @@ const minute = 60_000;
 const one = fakeModel("llama3.2:3b", 2 * gigabyte);
 const two = fakeModel("gemma3:4b", 3 * gigabyte);
 
-/** Two engines that hold the same models; the first may stop giving tokens while it answers everything else. */
+/** Two engines with the same models; the first can stop producing tokens while it answers all other requests. */
 function place(kind: FakeEngine["kind"] = "ollama") {
   const time = slowTime();
   const first: FakeEngine = Object.assign(createFakeEngine("ollama", [one, two]), { kind });
@@ -41,8 +41,8 @@ function place(kind: FakeEngine["kind"] = "ollama") {
   };
 }
 
-describe("an engine that answers but gives no tokens", () => {
-  it("is found out by a token that is asked of an idle model while a request waits, told, and passed over", async () => {
+describe("an engine that responds but produces no tokens", () => {
+  it("is detected by a probe of an idle model while a request waits, reported, and avoided", async () => {
     const { generate, time, lock, health, status, first, second, caller, orchestrator } = place();
     await generate({ model: one.name });
     await generate({ model: two.name });
@@ -64,7 +64,7 @@ describe("an engine that answers but gives no tokens", () => {
     await expect(waiting).rejects.toThrow();
   });
 
-  it("is asked again every few minutes, and used again when it gives one", async () => {
+  it("is probed every few minutes, and used again once it produces a token", async () => {
     const { generate, time, lock, health, generations, orchestrator } = place();
     await generate({ model: one.name });
     lock(true);
@@ -81,7 +81,7 @@ describe("an engine that answers but gives no tokens", () => {
     expect((await generate({ model: one.name })).engine).toBe("ollama");
   });
 
-  it("is no engine that answers another program meanwhile", async () => {
+  it("is not considered stuck if it answers another program meanwhile", async () => {
     const { generate, time, lock, health, keepAlive, orchestrator } = place();
     await generate({ model: one.name });
     lock(true);
@@ -93,7 +93,7 @@ describe("an engine that answers but gives no tokens", () => {
     expect(await health()).toBe("ok");
   });
 
-  it("is believed again when nothing of ours is left in it that could be asked", async () => {
+  it("is no longer considered stuck when no model of ours is left to probe", async () => {
     const { generate, time, lock, health, first, orchestrator } = place();
     await generate({ model: one.name });
     lock(true);
@@ -107,8 +107,8 @@ describe("an engine that answers but gives no tokens", () => {
   });
 });
 
-describe("a model that gives no tokens while another one of its engine does", () => {
-  it("is told, until something is heard of it; its engine is not taken to be stuck", async () => {
+describe("a model that produces no tokens while another model of its engine does", () => {
+  it("is reported until it makes progress; its engine is not considered stuck", async () => {
     const { generate, time, health, first, orchestrator, caller } = place();
     await generate({ model: one.name });
     await generate({ model: two.name });
@@ -139,7 +139,7 @@ describe("a model that gives no tokens while another one of its engine does", ()
 });
 
 describe("the embedded engine", () => {
-  it("is told to be stuck when nothing is heard of it for a minute; parts of a prompt that it reads are heard", async () => {
+  it("is considered stuck after a minute without progress; prompt processing counts as progress", async () => {
     const { generate, time, lock, health, status, first, caller } = place("llama-cpp");
     await generate({ model: one.name });
     const { answer } = first;
@@ -171,8 +171,8 @@ describe("the embedded engine", () => {
   });
 });
 
-describe("a token that nobody asked for", () => {
-  it("is asked after a sleep and after a failure, at most every three minutes, and is no use", async () => {
+describe("a probe for a token", () => {
+  it("follows a sleep and a failure, at most every three minutes, and doesn't count as a use", async () => {
     const { generate, time, generations, orchestrator, first, caller } = place();
     await generate({ model: one.name });
     const { lastUsedAt } = (await orchestrator.ramStatus(caller())).loaded[0] ?? {};
@@ -193,7 +193,7 @@ describe("a token that nobody asked for", () => {
     expect(generations()).toBe(4);
   });
 
-  it("is asked of nothing that would have to be loaded, or that another program loaded", async () => {
+  it("loads no model and uses none of another program", async () => {
     const { first, orchestrator } = place();
     first.resident.set(one.name, { name: one.name, sizeBytes: gigabyte, vramBytes: 0, contextTokens: 4096 });
     await orchestrator.wokeUp();

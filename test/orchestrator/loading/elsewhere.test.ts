@@ -16,21 +16,21 @@ function place() {
 }
 
 describe("the load of a model that two engines list", () => {
-  it("goes on to the second when the first knows nothing of it after all", async () => {
+  it("is tried at the second engine if the first reports it as unknown", async () => {
     const { first, second, load } = place();
     first.beforeLoad = () => Promise.reject(new UnknownModel("Ollama has no model llama3.2:3b"));
     expect(await load()).toMatchObject({ engine: "llama-cpp", wasLoaded: false });
     expect([...second.resident.keys()]).toEqual(["llama3.2:3b"]);
   });
 
-  it("fails with what the first said when neither knows it", async () => {
+  it("fails with the first error if both report it as unknown", async () => {
     const { first, second, load } = place();
     first.beforeLoad = () => Promise.reject(new UnknownModel("Ollama has no model llama3.2:3b"));
     second.beforeLoad = () => Promise.reject(new UnknownModel("gone here, too"));
     await expect(load()).rejects.toThrow("Ollama has no model llama3.2:3b");
   });
 
-  it("fails when the first can't load it: what is wrong there is to be known", async () => {
+  it("fails if the first engine can't load it, without trying the second", async () => {
     const { first, second, load } = place();
     first.beforeLoad = () => Promise.reject(new LoadFailed("the file is damaged"));
     await expect(load()).rejects.toThrow("the file is damaged");

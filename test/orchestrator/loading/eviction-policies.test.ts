@@ -16,20 +16,20 @@ function place(pinned = "") {
   return { observations, policies, serve, loss };
 }
 
-it("uses before the first look at the memory count", () => {
+it("uses before the first measurement of the memory count", () => {
   const { serve, loss } = place();
   for (const name of ["often", "seldom", "often"]) serve(engine, name);
   expect(loss(engine, "often")).toBeGreaterThan(loss(engine, "seldom") ?? Number.NaN);
 });
 
-it("engines that share a memory share a policy, and others don't", () => {
+it("engines with the same memory domain share a policy", () => {
   const { policies, serve } = place();
   serve(engine, "model");
   expect(policies.losses(other)(modelId(engine.id, "model"))).toBeGreaterThan(0);
   expect(policies.losses(elsewhere)(modelId(engine.id, "model"))).toBeUndefined();
 });
 
-it("a measured load time counts, one that is forgotten does not", () => {
+it("measured load times count until they are forgotten", () => {
   const { observations, policies, serve, loss } = place();
   observations.loaded(modelId(engine.id, "slow"), 60_000);
   for (const name of ["slow", "model"]) serve(engine, name);
@@ -39,7 +39,7 @@ it("a measured load time counts, one that is forgotten does not", () => {
   expect(loss(engine, "slow")).toBeUndefined();
 });
 
-it("a pinned model is left out: it can't be evicted", () => {
+it("pinned models are ignored: they can't be evicted", () => {
   const { serve, loss } = place("pinned");
   serve(engine, "pinned");
   expect(loss(engine, "pinned")).toBeUndefined();

@@ -3,15 +3,15 @@ import { createKeepAlive, withEvictionBias } from "../../../src/orchestrator/loa
 
 const own = { name: "qwen3:8b", asked: undefined, told: 900 };
 
-describe("what an engine is told of our models", () => {
-  it("puts those that may be lost first: Ollama makes room by the shortest keep-alive", () => {
+describe("keep-alives sent to engines", () => {
+  it("are shorter for models that should be evicted first: Ollama evicts by shortest keep-alive", () => {
     const losses = [0, 0.3, 2, 40, 5_000];
     const told = losses.map((seconds) => withEvictionBias(900, seconds));
     expect(new Set(told).size).toBe(losses.length);
     expect(told).toEqual(told.toSorted((a, b) => a - b));
   });
 
-  it("is no less than what is set, and hardly more", () => {
+  it("are at least the configured one and at most 5 % longer", () => {
     for (const seconds of [1, 60, 900, 86_400]) {
       for (const loss of [0, 1, 1e6]) {
         expect(withEvictionBias(seconds, loss)).toBeGreaterThanOrEqual(seconds);
@@ -20,12 +20,12 @@ describe("what an engine is told of our models", () => {
     }
   });
 
-  it("says nothing of its own of for ever, and of at once", () => {
+  it("of -1 and 0 are unchanged", () => {
     expect(withEvictionBias(-1, 100)).toBe(-1);
     expect(withEvictionBias(0, 100)).toBe(0);
   });
 
-  it("is stale where something else is set now, not where only its use has changed", () => {
+  it("are stale if the configured one changed, but not if only the use of the model did", () => {
     const runners = { namesOf: (_engine: unknown, name: string) => [name] };
     const pins = (seconds: number | undefined) => ({
       isPinned: () => false,

@@ -43,33 +43,33 @@ function memory(freeGigabytes: number, ...entries: readonly ResidentEntry[]): Me
 
 const ids = (...names: readonly string[]) => names.map((name) => modelId("ollama", name));
 
-describe("what has to go for a load that waits", () => {
-  it("is nothing where it fits beside everything", () => {
+describe("the victims of a waiting load", () => {
+  it("are none if the model fits without evictions", () => {
     expect(victimsOf(target(4), memory(5, resident("a:1b", 3)))).toEqual([]);
   });
 
-  it("is idle where that does", () => {
+  it("are idle models if they suffice", () => {
     const state = memory(1, resident("busy:1b", 4, { isBusy: true }), resident("idle:1b", 5));
     expect(victimsOf(target(4), state)).toEqual(ids("idle:1b"));
   });
 
-  it("is busy where nothing idle does: then it waits for that", () => {
+  it("are busy models if the idle ones don't suffice", () => {
     const state = memory(1, resident("busy:1b", 4, { isBusy: true }), resident("idle:1b", 1));
     expect(victimsOf(target(4), state)).toEqual(ids("busy:1b"));
   });
 
-  it("is what goes when a load under way is done and gone, wherever that sets memory aside", () => {
+  it("are those left when loads in progress are done, in RAM and on cards", () => {
     const card = { name: "RTX", totalBytes: 12 * gigabyte, freeBytes: 6 * gigabyte, reservedBytes: 6 * gigabyte };
     const onCard = resident("idle:1b", 6, { vramBytes: 6 * gigabyte });
     const state = { ...memory(3, onCard), gpus: [card], mayUseGpus: true };
     expect(victimsOf(target(9), state)).toEqual(ids("idle:1b"));
   });
 
-  it("is not itself with too little context", () => {
+  it("don't include the instance of the model with less context", () => {
     expect(victimsOf(target(4), memory(1, resident("new:1b", 3)))).toEqual([]);
   });
 
-  it("is nothing where nothing would help, so that whoever tries is told at once", () => {
+  it("are none if no eviction helps, so that the load fails at once", () => {
     const state = memory(1, resident("pinned:1b", 9, { isPinned: true }));
     expect(victimsOf(target(8), state)).toEqual([]);
   });

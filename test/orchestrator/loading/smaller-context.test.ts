@@ -5,7 +5,7 @@ import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
-/** What is offered where contexts up to `most` tokens help, and for which contexts that was asked. */
+/** The result if contexts up to `most` tokens fit, and the contexts that were checked. */
 async function offered(contextTokens: number, most: number, method: MemoryEstimate["method"] = "computed") {
   const asked: number[] = [];
   const tokens = await smallerContext({ contextTokens, estimate: { method } }, (size) => {
@@ -16,21 +16,21 @@ async function offered(contextTokens: number, most: number, method: MemoryEstima
 }
 
 describe("a smaller context", () => {
-  it("is the largest below the refused one that helps", async () => {
+  it("is the largest power of two below the refused one that fits", async () => {
     expect((await offered(32_768, 9_000)).tokens).toBe(8192);
     expect((await offered(32_768, 99_000)).tokens).toBe(16_384);
     expect((await offered(40_960, 99_000)).tokens).toBe(32_768);
   });
 
-  it("is none where the least doesn't help, and nothing else is asked", async () => {
+  it("is undefined if the smallest one doesn't fit, without further checks", async () => {
     expect(await offered(32_768, 0)).toEqual({ tokens: undefined, asked: [1024] });
   });
 
-  it.each(["size_rule", "configured"] as const)("is none where the size is by %s", async (method) => {
+  it.each(["size_rule", "configured"] as const)("is undefined if the estimate is by %s", async (method) => {
     expect(await offered(32_768, 99_000, method)).toEqual({ tokens: undefined, asked: [] });
   });
 
-  it("is none below the least", async () => {
+  it("is undefined below the smallest one", async () => {
     expect(await offered(1024, 99_000)).toEqual({ tokens: undefined, asked: [] });
   });
 });

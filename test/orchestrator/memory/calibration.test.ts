@@ -4,35 +4,35 @@ import { calibrate, unobserved } from "../../../src/orchestrator/memory/calibrat
 
 const formula = { batchBytes: 500, sequencesBytes: 100 };
 
-it("nothing observed leaves the careful formula", () => {
+it("without observations the larger formula applies", () => {
   expect(calibrate([])).toEqual(unobserved);
 });
 
-it("the habit that explains an observation better is taken, and scaled to it", () => {
+it("the formula that explains an observation better is chosen and scaled to it", () => {
   expect(calibrate([{ ...formula, observedBytes: 110 }])).toMatchObject({ outputs: "sequences", scale: 1.1 });
   expect(calibrate([{ ...formula, observedBytes: 600 }])).toMatchObject({ outputs: "batch", scale: 1.2 });
 });
 
-it("what lies below the formula doesn't scale other models down, but is told as spread", () => {
+it("an observation below the formula widens the spread and doesn't lower the scale", () => {
   const calibration = calibrate([{ ...formula, observedBytes: 60 }]);
   expect(calibration).toMatchObject({ outputs: "sequences", scale: 1, observations: 1 });
   expect(calibration.spread).toBeCloseTo(0.4);
 });
 
-it("disagreeing observations leave the largest scale and say how far they are apart", () => {
+it("differing observations give the largest scale and their spread", () => {
   const calibration = calibrate([80, 120].map((observedBytes) => ({ ...formula, observedBytes })));
   expect(calibration).toMatchObject({ outputs: "sequences", scale: 1.2, observations: 2 });
   expect(calibration.spread).toBeCloseTo(1 / 3);
 });
 
-it("what neither habit explains is left out", () => {
+it("observations that neither formula explains are ignored", () => {
   expect(calibrate([{ ...formula, observedBytes: -300 }])).toEqual(unobserved);
   expect(calibrate([{ ...formula, observedBytes: 9_000 }])).toEqual(unobserved);
   const mixed = calibrate([110, 9_000].map((observedBytes) => ({ ...formula, observedBytes })));
   expect(mixed).toMatchObject({ outputs: "sequences", observations: 1 });
 });
 
-it("a size that fits both habits keeps the careful one, and its margin: an odd model first would mislead all others", () => {
+it("a size that fits both formulas keeps the larger one and its margin", () => {
   // starcoder2, whose block is wider than its logits; falcon, where both are nearly the same.
   for (const either of [
     { batchBytes: 600, sequencesBytes: 640 },
@@ -49,16 +49,16 @@ it("a size that fits both habits keeps the careful one, and its margin: an odd m
   }
 });
 
-it("contradicting observations leave the careful habit", () => {
+it("contradicting observations keep the larger formula", () => {
   const calibration = calibrate([110, 480].map((observedBytes) => ({ ...formula, observedBytes })));
   expect(calibration.outputs).toBe("batch");
 });
 
-it("a size a little below the careful formula is no sign of the other habit", () => {
+it("a size slightly below the larger formula doesn't indicate the smaller one", () => {
   expect(calibrate([{ batchBytes: 500, sequencesBytes: 390, observedBytes: 425 }]).outputs).toBe("batch");
 });
 
-it("no observation that counts is above the scaled formula", () => {
+it("no counted observation is above the scaled formula", () => {
   const observation = fc.record({
     observedBytes: fc.integer({ min: 1, max: 10_000 }),
     batchBytes: fc.integer({ min: 100, max: 2_000 }),

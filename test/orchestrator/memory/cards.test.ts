@@ -6,10 +6,10 @@ import type { GpuState, LoadTarget, MemoryState, ResidentEntry } from "../../../
 import type { MemoryEstimate } from "../../../src/orchestrator/types.ts";
 
 const GB = 1e9;
-/** What a process needs of each card beside the model. */
+/** Memory of each card that a process needs beside the model. */
 const context = 512 * 1024 ** 2;
 
-/** Free for models, the process's own part of the card apart. */
+/** A card with this much free memory beside the part of the process. */
 function card(name: string, freeGb: number, more: Partial<GpuState> = {}): GpuState {
   return { name, totalBytes: 24 * GB, freeBytes: freeGb * GB + context, reservedBytes: 0, ...more };
 }
@@ -50,7 +50,7 @@ function model(predictedGb: number, more: Partial<MemoryEstimate> = {}): LoadTar
 }
 
 describe("a load on a machine with graphics cards", () => {
-  it("goes wholly onto a card that has room, and leaves the RAM alone", () => {
+  it("is placed entirely on a card with enough room", () => {
     const plan = planLoad(model(10), machine(4, [card("RTX", 12)]));
     expect(plan).toMatchObject({
       fits: true,
@@ -60,12 +60,12 @@ describe("a load on a machine with graphics cards", () => {
     expect(plan.steps.at(-1)).toBe("load new: 10.0 GB on RTX");
   });
 
-  it("takes the fullest card that holds all of it", () => {
+  it("uses the fullest card that holds all of it", () => {
     const plan = planLoad(model(5), machine(32, [card("big", 20), card("small", 6)]));
     expect(plan.placement?.cards).toEqual([{ name: "small", bytes: 5 * GB }]);
   });
 
-  it("is spread over several when no single one holds it", () => {
+  it("is spread over several cards if no single one holds it", () => {
     const plan = planLoad(model(25), machine(32, [card("a", 8), card("b", 20)]));
     expect(plan.placement).toEqual({
       ramBytes: 0,
@@ -77,7 +77,7 @@ describe("a load on a machine with graphics cards", () => {
     });
   });
 
-  it("unloads what lies on the card, and nothing that lies in RAM", () => {
+  it("evicts models on the card, and none in RAM", () => {
     const resident = [onCards("on card", 9), onCards("in RAM", 0, 9)];
     const plan = planLoad(model(10), machine(4, [card("RTX", 3)], { resident }));
     expect(plan).toMatchObject({ fits: true, placement: { vramBytes: 10 * GB } });
@@ -91,30 +91,30 @@ describe("a load on a machine with graphics cards", () => {
     ]);
   });
 
-  it("puts into RAM what the cards don't hold, when nothing more can go", () => {
+  it("places the rest in RAM if nothing more can be evicted", () => {
     const resident = [onCards("busy", 9, 0, { isBusy: true })];
     const plan = planLoad(model(10), machine(20, [card("RTX", 3)], { resident }));
     expect(plan).toMatchObject({ fits: true, evict: [], placement: { ramBytes: 7 * GB, vramBytes: 3 * GB } });
     expect(plan.steps.at(-1)).toBe("load new: 3.0 GB on RTX, 7.0 GB in RAM");
   });
 
-  it("does not fit when cards and RAM together are too small, buffer included", () => {
+  it("does not fit if cards and RAM together are too small, including the buffer", () => {
     expect(planLoad(model(10), machine(9, [card("RTX", 3)])).fits).toBe(true);
     expect(planLoad(model(10.1), machine(9, [card("RTX", 3)])).fits).toBe(false);
   });
 
-  it("keeps the buffer free in RAM although the card has room", () => {
+  it("keeps the buffer free in RAM even if the card has room", () => {
     expect(planLoad(model(10), machine(2, [card("RTX", 12)])).fits).toBe(true);
     expect(planLoad(model(10), machine(1.9, [card("RTX", 12)])).fits).toBe(false);
   });
 
-  it("follows the share that the engine put onto cards when it loaded it before", () => {
+  it("uses the share that the engine placed on cards in an earlier load", () => {
     const plan = planLoad(model(10, { vramShare: 0.4 }), machine(20, [card("RTX", 12)]));
     expect(plan.placement).toMatchObject({ ramBytes: 6 * GB, vramBytes: 4 * GB });
     expect(planLoad(model(10, { vramShare: 0.4 }), machine(7.9, [card("RTX", 12)])).fits).toBe(false);
   });
 
-  it("is planned in RAM where the engine was seen to use no card, or can't", () => {
+  it("is planned in RAM if the engine uses no cards", () => {
     for (const state of [machine(11, [card("RTX", 20)], { mayUseGpus: false }), machine(11, [card("RTX", 20)])]) {
       const target = state.mayUseGpus === true ? model(10, { vramShare: 0 }) : model(10);
       const plan = planLoad(target, state);
@@ -123,25 +123,25 @@ describe("a load on a machine with graphics cards", () => {
     }
   });
 
-  it("gives back to RAM only what lies there", () => {
+  it("frees only the RAM part of an evicted model", () => {
     const resident = [onCards("other", 8, 2)];
     const state = machine(9, [card("RTX", 0)], { resident, mayUseGpus: false });
     expect(planLoad(model(9), state)).toMatchObject({ fits: true, evict: [{ name: "other" }] });
     expect(planLoad(model(9.1), state).fits).toBe(false);
   });
 
-  it("leaves out what loads in progress have set aside on a card", () => {
+  it("excludes memory of a card that is reserved for loads in progress", () => {
     const state = machine(3, [card("RTX", 12, { reservedBytes: 5 * GB })]);
     expect(planLoad(model(7), state)).toMatchObject({ fits: true, placement: { vramBytes: 7 * GB } });
     expect(planLoad(model(9), state).fits).toBe(false);
     expect(freeBytes(state)).toBe(10 * GB);
   });
 
-  it("takes a card that doesn't say what is free to hold everything that lies on cards", () => {
-    const { freeBytes: _unsaid, ...silent } = card("RTX", 0);
+  it("assumes that a card without a free value holds everything that is on cards", () => {
+    const { freeBytes: _freeBytes, ...unreported } = card("RTX", 0);
     const resident = [onCards("other", 20, 0, { isBusy: true })];
-    expect(planLoad(model(3), machine(4, [silent], { resident })).placement).toMatchObject({ vramBytes: 3 * GB });
-    expect(planLoad(model(4), machine(4, [silent], { resident })).placement).toMatchObject({ ramBytes: context });
+    expect(planLoad(model(3), machine(4, [unreported], { resident })).placement).toMatchObject({ vramBytes: 3 * GB });
+    expect(planLoad(model(4), machine(4, [unreported], { resident })).placement).toMatchObject({ ramBytes: context });
   });
 
   it("counts both against memory.maxBytes", () => {
@@ -150,14 +150,14 @@ describe("a load on a machine with graphics cards", () => {
     expect(planLoad(model(8), state).evict.map(({ name }) => name)).toEqual(["other"]);
   });
 
-  it("ignores cards where memory.availableBytes stands for everything", () => {
+  it("ignores cards if memory.availableBytes is configured", () => {
     const resident = [onCards("other", 8)];
     const plan = planLoad(model(10), machine(5, [card("RTX", 20)], { isOverridden: true, resident }));
     expect(plan).toMatchObject({ fits: true, evict: [{ name: "other", bytes: 8 * GB }] });
     expect(plan.placement).toBeUndefined();
   });
 
-  it("is held by the RAM alone where that is what the graphics unit has", () => {
+  it("is planned in RAM if the GPU shares it", () => {
     const resident = [onCards("other", 8)];
     const plan = planLoad(model(10), machine(5, [], { resident }));
     expect(plan).toMatchObject({ fits: true, evict: [{ name: "other", bytes: 8 * GB }] });
@@ -190,7 +190,7 @@ const arbitraryMachine = fc
     ),
   );
 
-it("on one card, what was planned fits where it was planned once the evicted are gone", () => {
+it("on one card, the planned placement fits after the evictions", () => {
   fc.assert(
     fc.property(arbitraryMachine, fc.integer({ min: 1, max: 40 }), fc.boolean(), (before, size, hasMetadata) => {
       const estimate = estimateBySize(size * GB, before.bufferBytes);

@@ -14,7 +14,7 @@ describe("canonicalContext", () => {
     expect(canonicalContext(ask)).toBe(expected);
   });
 
-  it("holds what is asked for unless the window is smaller, and wastes less than half", () => {
+  it("is at least the requested size unless the window is smaller, and less than twice of it", () => {
     const tokens = fc.integer({ min: 256, max: 2_000_000 });
     fc.assert(
       fc.property(tokens, tokens, (atLeastTokens, windowTokens) => {

@@ -19,16 +19,16 @@ const sliding = (model: ReturnType<typeof plain>) =>
   model.layers.flatMap(({ isSliding }, layer) => (isSliding ? [layer] : []));
 
 describe("heads", () => {
-  it("without key and value lengths share the width, and all of them have a cache", () => {
+  it("share the width without key and value lengths, and all have a cache", () => {
     expect(plain("llama", 1).layers).toEqual([{ keyWidth: 64, valueWidth: 64, isSliding: false, isRecurrent: false }]);
   });
 
-  it("are counted per layer where the file does, and a layer with none keeps nothing", () => {
+  it("are counted per layer if the file does, and a layer without heads has no cache", () => {
     const { layers } = plain("llama", 3, { "attention.head_count_kv": [2, 0, 1] });
     expect(layers.map(({ keyWidth }) => keyWidth)).toEqual([32, 0, 16]);
   });
 
-  it("of a sliding layer may be of another length", () => {
+  it("of a sliding layer can have another length", () => {
     const { layers } = plain("gemma4", 2, {
       "attention.key_length": 512,
       "attention.value_length": 512,
@@ -41,7 +41,7 @@ describe("heads", () => {
     expect(layers.map(({ keyWidth }) => keyWidth)).toEqual([512, 512]);
   });
 
-  it("of latent attention keep one key, which the value is a part of", () => {
+  it("of latent attention cache one key that contains the value", () => {
     expect(published("DeepSeek V2 Lite").layers[5]).toMatchObject({ keyWidth: 576, valueWidth: 0 });
   });
 });
@@ -53,33 +53,33 @@ describe("sliding layers", () => {
     expect(layersThat("Command R7B", ({ isSliding }) => !isSliding)).toEqual([3, 7, 11, 15, 19, 23, 27, 31]);
   });
 
-  it("follow the file's pattern first, be it a period or one value per layer", () => {
+  it("follow the pattern of the file first, a period or one value per layer", () => {
     const window = { "attention.sliding_window": 64 };
     expect(sliding(plain("gemma3", 4, { ...window, "attention.sliding_window_pattern": 2 }))).toEqual([0, 2]);
     const pattern = { "attention.sliding_window_pattern": [false, true, true, false] };
     expect(sliding(plain("gemma3", 4, { ...window, ...pattern }))).toEqual([1, 2]);
   });
 
-  it("may begin with a full one", () => {
+  it("can begin with a full one", () => {
     expect(sliding(plain("laguna", 5, { "attention.sliding_window": 64 }))).toEqual([1, 2, 3]);
   });
 
-  it("are none without a window, and none in phi3, whose window llama.cpp leaves unused", () => {
+  it("don't exist without a window, nor in phi3, whose window llama.cpp ignores", () => {
     expect(sliding(plain("gemma3", 6))).toEqual([]);
     expect(sliding(plain("phi3", 6, { "attention.sliding_window": 2_048 }))).toEqual([]);
   });
 
-  it("have Gemma 2's window also in files that leave it out", () => {
+  it("have Gemma 2's window even if the file omits it", () => {
     expect(plain("gemma2", 2).window).toBe(4_096);
   });
 });
 
 describe("hybrids", () => {
-  it("that list heads per layer are recurrent where there are none", () => {
+  it("that list heads per layer are recurrent in layers without heads", () => {
     expect(layersThat("Granite 4 H tiny", ({ isRecurrent }) => !isRecurrent)).toEqual([5, 15, 25, 35]);
   });
 
-  it("with an interval have full attention in every n-th layer, and no cache elsewhere", () => {
+  it("with an interval have full attention in every n-th layer, and no cache in others", () => {
     expect(layersThat("Qwen 3 Next 80B-A3B", ({ keyWidth }) => keyWidth > 0).slice(0, 3)).toEqual([3, 7, 11]);
   });
 
@@ -87,7 +87,7 @@ describe("hybrids", () => {
     expect(published("Falcon H1 1.5B").layers.every((layer) => layer.isRecurrent && layer.keyWidth > 0)).toBe(true);
   });
 
-  it("of feed-forwards alone (Nemotron H) keep nothing in those", () => {
+  it("with pure feed-forward layers (Nemotron H) have no cache in those", () => {
     const { layers } = plain("nemotron_h", 3, {
       "attention.head_count_kv": [0, 0, 2],
       feed_forward_length: [0, 128, 0],
@@ -104,12 +104,12 @@ describe("hybrids", () => {
 });
 
 describe("caches", () => {
-  it("that later layers share are counted once", () => {
+  it("shared by later layers are counted once", () => {
     const { layers } = plain("gemma4", 4, { "attention.shared_kv_layers": 3 });
     expect(layers.filter(({ keyWidth }) => keyWidth > 0)).toHaveLength(1);
   });
 
-  it("don't exist in models that make vectors", () => {
+  it("don't exist in embedding models", () => {
     expect(plain("bert", 2).layers.every(({ keyWidth }) => keyWidth === 0)).toBe(true);
   });
 });
@@ -119,12 +119,12 @@ it.each([
   ["no layers", { "general.architecture": "llama", "llama.embedding_length": 64 }],
   ["a cache of another kind", { "general.architecture": "deepseek4", "deepseek4.block_count": 2 }],
   ["nonsense", { "general.architecture": "llama", "llama.block_count": 1e9, "llama.embedding_length": 64 }],
-])("with %s there is nothing to compute", (_what, metadata) => {
+])("are undefined with %s", (_what, metadata) => {
   expect(dimensionsOf({ metadata, vocabularySize: 1_000 })).toBeUndefined();
 });
 
-describe("a count that isn't one", () => {
-  it.each([0.5, -1, "12", 2 ** 60, Number.NaN, null])("(%s layers) leaves nothing to compute", (layers) => {
+describe("an invalid count", () => {
+  it.each([0.5, -1, "12", 2 ** 60, Number.NaN, null])("(%s layers) makes the dimensions undefined", (layers) => {
     const metadata = { "general.architecture": "llama", "llama.block_count": layers, "llama.embedding_length": 64 };
     expect(dimensionsOf({ metadata, vocabularySize: 1_000 })).toBeUndefined();
   });

@@ -2,21 +2,21 @@ import { describe, expect, it } from "vitest";
 import { createMemoryDomain } from "../../../src/orchestrator/memory/domain.ts";
 
 describe("a memory domain", () => {
-  it("adds up what loads in progress have set aside", () => {
+  it("sums the reservations of loads in progress", () => {
     const domain = createMemoryDomain("local");
     domain.reserve("ollama/a", { ramBytes: 100 });
     domain.reserve("llama-cpp/b", { ramBytes: 30 });
     expect(domain.reserved().ramBytes).toBe(130);
   });
 
-  it("leaves out the load that is being planned", () => {
+  it("excludes the load that is being planned", () => {
     const domain = createMemoryDomain("local");
     domain.reserve("ollama/a", { ramBytes: 100 });
     domain.reserve("llama-cpp/b", { ramBytes: 30 });
     expect(domain.reserved("ollama/a").ramBytes).toBe(30);
   });
 
-  it("releases once, however often it is told to", () => {
+  it("releases a reservation only once", () => {
     const domain = createMemoryDomain("local");
     const release = domain.reserve("ollama/a", { ramBytes: 100 });
     domain.reserve("ollama/a", { ramBytes: 7 });
@@ -25,7 +25,7 @@ describe("a memory domain", () => {
     expect(domain.reserved().ramBytes).toBe(7);
   });
 
-  it("keeps what is set aside on each graphics card apart", () => {
+  it("keeps reservations of each graphics card apart", () => {
     const domain = createMemoryDomain("local");
     domain.reserve("ollama/a", { ramBytes: 5, vramBytes: { left: 100 } });
     const release = domain.reserve("ollama/b", { ramBytes: 1, vramBytes: { left: 20, right: 3 } });

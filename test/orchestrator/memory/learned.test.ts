@@ -26,13 +26,13 @@ it("a size is remembered for exactly its host, model, context, sequences, cache 
     expect(sizes.find({ ...key, ...other })).toBeUndefined();
 });
 
-it("the last size counts, and one of nothing doesn't", () => {
+it("the last size counts, and a size of 0 is ignored", () => {
   const sizes = createLearnedSizes();
   for (const size of [100, 90, 0]) sizes.observe({ ...key, ...inRam, sizeBytes: size });
   expect(sizes.find(key)?.sizeBytes).toBe(90);
 });
 
-it("whether a reading is news is told, so that only news is written down", () => {
+it("`observe` returns whether a reading is new", () => {
   const sizes = createLearnedSizes();
   const compute = { observedBytes: 1, batchBytes: 2, sequencesBytes: 3 };
   expect(sizes.observe({ ...key, ...inRam, sizeBytes: 100 })).toBe(true);
@@ -44,7 +44,7 @@ it("whether a reading is news is told, so that only news is written down", () =>
   expect(sizes.observe({ ...key, ...inRam, sizeBytes: 101 })).toBe(true);
 });
 
-it("the oldest are forgotten beyond 512", () => {
+it("beyond 512 readings the oldest are dropped", () => {
   const sizes = createLearnedSizes();
   for (let context = 1; context <= 513; context += 1)
     sizes.observe({ ...key, ...inRam, contextTokens: context, sizeBytes: context });
@@ -52,7 +52,7 @@ it("the oldest are forgotten beyond 512", () => {
   expect(sizes.readings("ollama", "0.33")).toHaveLength(512);
 });
 
-it("its parts are those of the formula, with the difference in the compute buffer", () => {
+it("the parts are those of the formula, with the difference assigned to the compute buffer", () => {
   const parts = { weightsBytes: 70, cacheBytes: 20, computeBytes: 30, otherBytes: 0 };
   const computed = { method: "computed", predictedBytes: 120, margin: 0.1, processBytes: 5, parts } as const;
   expect(learnedEstimate({ sizeBytes: 100, vramBytes: 25 }, computed)).toEqual({
@@ -63,6 +63,6 @@ it("its parts are those of the formula, with the difference in the compute buffe
     vramShare: 0.25,
     parts: { ...parts, computeBytes: 10 },
   });
-  // The formula overrates more than the compute buffer: better no parts than wrong ones.
+  // The difference exceeds the compute buffer: no parts rather than wrong ones.
   expect(learnedEstimate({ sizeBytes: 80, vramBytes: 0 }, computed)).not.toHaveProperty("parts");
 });

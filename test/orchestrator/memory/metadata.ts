@@ -3,7 +3,7 @@ import type { LoadShape } from "../../../src/orchestrator/memory/cache.ts";
 import { fittedShapes, heldOutShapes, inventedShapes } from "../../support/model-shapes.ts";
 import { metadataOf } from "../../support/shape-gguf.ts";
 
-/** As an engine would describe a model of the grid. */
+/** The dimensions of a model of `fit-grid`, as from an engine's description. */
 export function published(name: string): ModelDimensions {
   const shape = [...fittedShapes, ...heldOutShapes, ...inventedShapes].find((candidate) => candidate.name === name);
   if (shape === undefined) throw new Error(`no shape ${name}`);
@@ -11,7 +11,7 @@ export function published(name: string): ModelDimensions {
   return dimensionsIn(metadata, shape.vocabulary);
 }
 
-/** Throws where the formula has nothing to say. */
+/** Throws if the formula doesn't support the model. */
 export function dimensionsIn(metadata: Readonly<Record<string, unknown>>, vocabularySize = 1_000): ModelDimensions {
   const dimensions = dimensionsOf({ metadata, vocabularySize });
   if (dimensions === undefined) throw new Error("no dimensions");

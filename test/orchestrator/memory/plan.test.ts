@@ -85,7 +85,7 @@ describe("the three published cases of AIfred", () => {
     },
   );
 
-  it("are told in words with both rules", () => {
+  it("are explained with both rules", () => {
     const plan = planLoad(unknown("qwen3:32b", 19), state(18, [loaded("qwen3:8b", 5.7)], { isOverridden: true }));
     expect(plan).toMatchObject({ neededBytes: 22.8 * GB, freeBytes: 18 * GB });
     expect(plan.steps).toEqual([
@@ -98,7 +98,7 @@ describe("the three published cases of AIfred", () => {
   });
 });
 
-describe("what is available", () => {
+describe("available memory", () => {
   it.each([
     { mapped: 0, reserved: 0, text: "available 20.0 GB, loaded a 6.0 GB" },
     { mapped: 0.01, reserved: 0, text: "available 20.0 GB, loaded a 6.0 GB" },
@@ -110,7 +110,7 @@ describe("what is available", () => {
         "available 20.0 GB - 5.0 GB mapped by loaded models - 3.0 GB reserved for loads in progress = 12.0 GB, " +
         "loaded a 6.0 GB",
     },
-  ])("is told as measured, and what of it is none: $text", ({ mapped, reserved, text }) => {
+  ])("is explained as measured, minus what isn't available: $text", ({ mapped, reserved, text }) => {
     const before = state(20, [loaded("a", 6, { mappedBytes: mapped * GB })], { reservedBytes: reserved * GB });
     expect(planLoad(simulated("new", 1), before).steps[0]).toBe(text);
   });
@@ -158,7 +158,7 @@ describe("a model with metadata", () => {
     expect(planLoad(target, { ...state(0), availableBytes: 12.3 * GB - 1 }).fits).toBe(false);
   });
 
-  it("says what the number is made of", () => {
+  it("explains the composition of the number", () => {
     const plan = planLoad(simulated("m", 10, { margin: 0.02, processBytes: 0.1 * GB }), state(20));
     expect(plan.steps).toEqual([
       "available 20.0 GB",
@@ -173,15 +173,15 @@ describe("free memory", () => {
     expect(freeBytes(state(20, [loaded("a", 6, { mappedBytes: 5 * GB })]))).toBe(15 * GB);
   });
 
-  it("counts all of an overridden figure", () => {
+  it("is the whole configured value", () => {
     expect(freeBytes(state(20, [loaded("a", 6, { mappedBytes: 5 * GB })], { isOverridden: true }))).toBe(20 * GB);
   });
 
-  it("leaves out what loads in progress have set aside", () => {
+  it("excludes reservations of loads in progress", () => {
     expect(freeBytes(state(20, [], { reservedBytes: 3 * GB }))).toBe(17 * GB);
   });
 
-  it("is what memory.maxBytes leaves, when that is less", () => {
+  it("is what memory.maxBytes leaves, if that is less", () => {
     expect(freeBytes(state(20, [loaded("a", 6)], { maxBytes: 10 * GB, reservedBytes: GB }))).toBe(3 * GB);
     expect(freeBytes(state(20, [loaded("a", 6)], { maxBytes: 5 * GB }))).toBe(0);
   });
@@ -197,14 +197,14 @@ describe("planLoad", () => {
     expect(plan.steps).toEqual(["m is already loaded with 4096 tokens of context"]);
   });
 
-  it("gives back mapped and anonymous bytes of a model that goes", () => {
+  it("frees mapped and anonymous bytes of an evicted model", () => {
     const resident = [loaded("mapped", 6, { mappedBytes: 5 * GB })];
     // MemAvailable 10: 5 of them are the mapped file. Unloaded: 10 + 1 anonymous.
     expect(planLoad(simulated("m", 9), state(10, resident))).toMatchObject({ fits: true, freeBytes: 5 * GB });
     expect(planLoad(simulated("m", 9.1), state(10, resident)).fits).toBe(false);
   });
 
-  it("never unloads what is busy or pinned, and says which", () => {
+  it("never evicts busy or pinned models, and names them", () => {
     const resident = [loaded("busy", 6, { isBusy: true }), loaded("pinned", 6, { isPinned: true }), loaded("idle", 1)];
     const plan = planLoad(simulated("m", 10), state(5, resident));
     expect(plan).toMatchObject({ fits: false, evict: [] });
@@ -213,24 +213,24 @@ describe("planLoad", () => {
     );
   });
 
-  it("unloads no more than needed", () => {
+  it("evicts no more than needed", () => {
     const plan = planLoad(simulated("m", 10), state(7, [loaded("a", 6), loaded("b", 6), loaded("c", 5)]));
     expect(plan.evict).toEqual([{ name: "c", engine: "ollama", bytes: 5 * GB }]);
   });
 
-  it("replaces its own residency when that has too little context", () => {
+  it("replaces its own instance if that has too little context", () => {
     const own = loaded("m", 8, { engine: "llama-cpp", isPinned: true });
     const plan = planLoad(simulated("m", 10), state(5, [own, loaded("other", 6)]));
     expect(plan.evict.map(({ name }) => name)).toEqual(["m"]);
     expect(plan.steps).toContain("unload m (8.0 GB) to load it with more context");
   });
 
-  it("tells models of the same name in two engines apart", () => {
+  it("distinguishes models of the same name in two engines", () => {
     const plan = planLoad(simulated("m", 10), state(5, [loaded("m", 8, { engine: "ollama", isPinned: true })]));
     expect(plan.fits).toBe(false);
   });
 
-  it("counts memory.maxBytes without the buffer, which is not for models", () => {
+  it("compares memory.maxBytes without the buffer", () => {
     const limited = { maxBytes: 10 * GB };
     expect(planLoad(simulated("m", 10), state(60, [], limited)).fits).toBe(true);
     expect(planLoad(simulated("m", 10.1), state(60, [], limited)).fits).toBe(false);
@@ -245,7 +245,7 @@ describe("planLoad", () => {
     ]);
   });
 
-  it("says that nothing can go when nothing is loaded", () => {
+  it("reports that no idle model can be unloaded if none is loaded", () => {
     expect(planLoad(simulated("m", 100), state(10)).steps.at(-1)).toBe(
       "does not fit: 10.0 GB free, and no idle model can be unloaded",
     );
@@ -279,7 +279,7 @@ const arbitraryState: fc.Arbitrary<MemoryState> = fc
   );
 
 describe("planLoad, for all states", () => {
-  it("leads to a state in which the model fits beside everything, unloading only what is idle and unpinned", () => {
+  it("leads to a state in which the model fits, evicting only idle and unpinned models", () => {
     fc.assert(
       fc.property(arbitraryState, fc.integer({ min: 0, max: 40 }), fc.boolean(), (before, size, hasMetadata) => {
         const target = hasMetadata ? simulated("new", size) : unknown("new", size);
@@ -287,7 +287,7 @@ describe("planLoad, for all states", () => {
         if (!plan.fits) return;
         const gone = new Set(plan.evict.map(({ name }) => name));
         expect(before.resident.some((entry) => gone.has(entry.name) && (entry.isBusy || entry.isPinned))).toBe(false);
-        // What unloading does to the world: anonymous bytes come back (all bytes, to an overridden figure).
+        // Unloading frees the anonymous bytes, or all bytes of a configured value.
         const returned = before.resident
           .filter(({ name }) => gone.has(name))
           .reduce(
@@ -304,7 +304,7 @@ describe("planLoad, for all states", () => {
     );
   });
 
-  it("says free >= needed whenever nothing has to go", () => {
+  it("has free >= needed if and only if it fits without evictions", () => {
     fc.assert(
       fc.property(arbitraryState, fc.integer({ min: 1, max: 40 }), (before, size) => {
         const plan = planLoad(simulated("new", size), before);
@@ -314,7 +314,7 @@ describe("planLoad, for all states", () => {
   });
 });
 
-it("of a model without metadata up to 10 GB exactly available > size + 2 GB decides, which is AIfred's can_load", () => {
+it("a model without metadata of up to 10 GB fits if available > size + 2 GB, as in AIfred's can_load", () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 100 }), fc.integer({ min: 0, max: 200 }), (tenths, available) => {
       const size = tenths / 10;

@@ -12,7 +12,10 @@ import { dimensionsIn, load, published } from "./metadata.ts";
 const MiB = 1024 ** 2;
 const embedded = { ...unobserved, observations: 1 };
 
-/** Read off the allocator of node-llama-cpp 3.21.1: context, batch, sequences, cache; weights, and all else. */
+/**
+ * From the allocator of node-llama-cpp 3.21.1: context, batch, sequences, cache type; bytes of weights, and of all
+ * else.
+ */
 const readings = [
   ["Llama 3.1 8B", 2_048, 512, 1, "f16", 4_653_375_488, 547_883_008],
   ["Llama 3.1 8B", 32_768, 512, 4, "q8_0", 4_653_375_488, 9_414_641_664],
@@ -45,7 +48,7 @@ describe("against the allocator", () => {
   });
 });
 
-/** What `/api/ps` of an Ollama 0.33 said of SmolLM2 135M in Q4_1. */
+/** As reported by `/api/ps` of Ollama 0.33 for SmolLM2 135M in Q4_1. */
 describe("against a real server", () => {
   const model = published("SmolLM2 135M");
   const weights = { weightsBytes: 96_576_768 };
@@ -54,7 +57,7 @@ describe("against a real server", () => {
     [2_048, 161_407_302],
   ] as const;
 
-  it("nothing is said to fit that doesn't, before any size was seen", () => {
+  it("the prediction is not too low before any size was observed", () => {
     for (const [contextTokens, sizeBytes] of sizes) {
       const { predictedBytes } = computedEstimate(model, load(contextTokens), weights);
       expect(predictedBytes).toBeGreaterThan(sizeBytes);
@@ -64,12 +67,15 @@ describe("against a real server", () => {
   it.each([
     { seen: sizes[0], unseen: sizes[1] },
     { seen: sizes[1], unseen: sizes[0] },
-  ])("one size tells the build's habit, and the other follows", ({ seen, unseen }) => {
-    const calibration = calibrate([computeObservation(model, load(seen[0]), weights, seen[1])]);
-    expect(calibration.outputs).toBe("sequences");
-    const { predictedBytes } = computedEstimate(model, load(unseen[0]), weights, calibration);
-    expect(Math.abs(predictedBytes / unseen[1] - 1)).toBeLessThan(0.001);
-  });
+  ])(
+    "one observed size determines the reserved outputs of the build, and predicts the other size",
+    ({ seen, unseen }) => {
+      const calibration = calibrate([computeObservation(model, load(seen[0]), weights, seen[1])]);
+      expect(calibration.outputs).toBe("sequences");
+      const { predictedBytes } = computedEstimate(model, load(unseen[0]), weights, calibration);
+      expect(Math.abs(predictedBytes / unseen[1] - 1)).toBeLessThan(0.001);
+    },
+  );
 });
 
 describe("the cache", () => {
@@ -78,12 +84,12 @@ describe("the cache", () => {
     expect(cacheBytes(published("Llama 3.1 8B"), load(2_048, { parallel: 4 }))).toBe(1_024 * MiB);
   });
 
-  it("comes in cells of 256 tokens", () => {
+  it("is allocated in multiples of 256 tokens", () => {
     const model = published("Llama 3.1 8B");
     expect(cacheBytes(model, load(2_049))).toBe(cacheBytes(model, load(2_304)));
   });
 
-  it("of sliding layers ends with the window and a batch", () => {
+  it("of sliding layers is limited to the window plus a batch", () => {
     const model = published("gpt-oss 20B");
     const [short, long] = [8_192, 16_384].map((context) => cacheBytes(model, load(context)));
     // Twelve of 24 layers grow.
@@ -96,7 +102,7 @@ describe("the cache", () => {
     expect(cacheBytes(model, load(2_048, { cacheType: "q4_0" }))).toBe(72 * MiB);
   });
 
-  it("is none in a recurrent model, whose state doesn't grow with the context", () => {
+  it("is 0 in a recurrent model, whose state doesn't grow with the context", () => {
     const model = published("Mamba 2 2.7B");
     expect(cacheBytes(model, load(32_768))).toBe(0);
     expect(stateBytes(model, { parallel: 2 })).toBe(4 * 2 * 64 * (3 * 5_376 + 128 * 5_120));
@@ -125,8 +131,8 @@ describe("the cache", () => {
 });
 
 describe("the block", () => {
-  it("without a gate holds one projection: StarCoder 2 takes its logits, BERT its block", () => {
-    // Read off the allocator at 32,768 tokens and a batch of 512, and at 512 of both.
+  it("without a gate holds one projection: the logits are largest in StarCoder 2, the block in BERT", () => {
+    // From the allocator at 32,768 tokens and a batch of 512, and at 512 for both.
     const starCoder = dimensionsIn(
       {
         "general.architecture": "starcoder2",
@@ -155,15 +161,15 @@ describe("the block", () => {
 });
 
 describe("the margin", () => {
-  it("is wider where a small vocabulary's logits may lie behind the masks", () => {
+  it("is wider if the logits of a small vocabulary may be placed behind the masks", () => {
     const slack = (name: string) => outputSlack(published(name), load(32_768, { batchTokens: 2_049 }), "batch");
-    // Read off the allocator: 38 % above the formula.
+    // From the allocator: 38 % above the formula.
     expect(slack("sinks, 32k words")).toBeGreaterThan(0.38);
     expect(slack("Llama 3.1 8B")).toBeLessThan(0.15);
     expect(outputSlack(published("sinks, 32k words"), load(32_768), "sequences")).toBe(0);
   });
 
-  it("is as wide as the compute buffer of unmeasured architectures for LFM2, which was seen 19 % above the formula", () => {
+  it("is as wide for LFM2 as for unmeasured architectures: 19 % above the formula were observed", () => {
     const model = published("LFM2 1.2B");
     const { margin, predictedBytes } = computedEstimate(model, load(8_192), { weightsBytes: 6e8 }, embedded);
     expect(predictedBytes * margin).toBeGreaterThan(0.2 * computeBytes(model, load(8_192), "batch"));
@@ -171,8 +177,8 @@ describe("the margin", () => {
 });
 
 describe("attention without flash attention", () => {
-  it("keeps its scores: context × heads for each token of the batch", () => {
-    // Llama 3.1 8B with hardly any words, read off the allocator at 32,768 tokens and a batch of 512.
+  it("stores its scores: context × heads for each token of the batch", () => {
+    // Llama 3.1 8B with a tiny vocabulary, from the allocator at 32,768 tokens and a batch of 512.
     const model = { ...published("Llama 3.1 8B"), vocabulary: 64 };
     const actual = 1_103_877 * 4 * 512;
     const bytes = computeBytes(model, load(32_768, { hasFlashAttention: false }), "batch");
@@ -180,10 +186,10 @@ describe("attention without flash attention", () => {
   });
 });
 
-describe("an answer", () => {
+describe("an estimate", () => {
   const weights = { weightsBytes: 1_000_000_000, otherBytes: 50_000_000 };
 
-  it("is the sum of its parts, with the state apart", () => {
+  it("is the sum of its parts, including the recurrent state", () => {
     const { parts, predictedBytes, method } = computedEstimate(published("Granite 4 H tiny"), load(4_096), weights);
     expect(method).toBe("computed");
     expect(Object.values(parts ?? {}).reduce((sum, bytes) => sum + bytes, 0)).toBe(predictedBytes);
@@ -191,7 +197,7 @@ describe("an answer", () => {
     expect(parts?.otherBytes).toBe(50_000_000);
   });
 
-  it("trusts itself less before a size was observed, and on architectures that were never measured", () => {
+  it("has a wider margin before a size was observed, and for architectures that were never measured", () => {
     const model = published("Llama 3.2 1B");
     const margin = (calibration: typeof embedded, architecture = "llama") =>
       computedEstimate({ ...model, architecture }, load(4_096), weights, calibration).margin;
@@ -199,7 +205,7 @@ describe("an answer", () => {
     expect(margin(embedded, "newcomer")).toBeGreaterThan(margin(embedded));
   });
 
-  it("is a finite number with a margin, or none, whatever a file claims", () => {
+  it("is a finite number with a margin, or undefined, for any metadata", () => {
     const keys = [
       "block_count",
       "embedding_length",
@@ -234,7 +240,7 @@ describe("an answer", () => {
     );
   });
 
-  it("counts the tokenizer's tables to the process: 50 to 75 MiB for 128,000 to 150,000 words", () => {
+  it("includes the tokenizer's tables in the process: 50 to 75 MiB for 128,000 to 150,000 tokens", () => {
     const { processBytes } = computedEstimate(published("Llama 3.2 1B"), load(4_096), weights);
     expect(processBytes / MiB - 64).toBeGreaterThan(50);
     expect(processBytes / MiB - 64).toBeLessThan(75);
@@ -244,7 +250,7 @@ describe("an answer", () => {
 describe("weights", () => {
   const facts = { name: "m", sizeBytes: 1_000, capabilities: ["completion"], trust: "local" } as const;
 
-  it("are the tensors where all are listed, and the rest of a vision model's size is its projector", () => {
+  it("are the tensors if all are listed, and the rest of a vision model's size is its projector", () => {
     expect(weightBytesOf({ ...facts, weightsBytes: 900 })).toEqual({ weightsBytes: 900 });
     expect(weightBytesOf({ ...facts, weightsBytes: 900, capabilities: ["completion", "vision"] })).toEqual({
       weightsBytes: 900,
@@ -252,7 +258,7 @@ describe("weights", () => {
     });
   });
 
-  it("are the whole size where the tensors explain less than half of it, or more than all", () => {
+  it("are the whole size if the tensors are less than half of it, or more than all", () => {
     for (const weightsBytes of [undefined, 499, 1_001])
       expect(weightBytesOf({ ...facts, ...(weightsBytes === undefined ? {} : { weightsBytes }) })).toEqual({
         weightsBytes: 1_000,
@@ -260,7 +266,7 @@ describe("weights", () => {
   });
 });
 
-it("a model of vectors reserves no logits", () => {
+it("an embedding model reserves no logits", () => {
   const bert = (architecture: string) =>
     dimensionsIn(
       {

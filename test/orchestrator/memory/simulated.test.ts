@@ -7,10 +7,10 @@ import { load as loadOf, published } from "./metadata.ts";
 const model = published("SmolLM2 135M");
 const load = loadOf(4_096);
 const mib = 1024 ** 2;
-/** As the allocator answers: its split of the context is a guess. */
+/** From the allocator, whose split of the context is a guess. */
 const bytes = { weightsBytes: 90 * mib, cacheBytes: 88 * mib, computeBytes: 102 * mib };
 
-it("the parts add up, the cache is exact, and what is left of the context is compute", () => {
+it("the parts add up: the cache is exact, and the rest of the context is compute", () => {
   const { predictedBytes, parts, method } = simulatedElsewhere(bytes, load, model, 7);
   expect(method).toBe("simulated");
   expect(parts).toEqual({
@@ -22,7 +22,7 @@ it("the parts add up, the cache is exact, and what is left of the context is com
   expect(predictedBytes).toBe(280 * mib + 7);
 });
 
-it("the compute buffer follows the habit that was observed of the other build, and the margin narrows", () => {
+it("the compute buffer follows the outputs observed of the other build, and the margin narrows", () => {
   const [batchBytes, sequencesBytes] = [computeBytes(model, load, "batch"), computeBytes(model, load, "sequences")];
   const observed = calibrate([{ observedBytes: sequencesBytes, batchBytes, sequencesBytes }]);
   const [before, after] = [
@@ -33,14 +33,14 @@ it("the compute buffer follows the habit that was observed of the other build, a
   expect(after.margin).toBeLessThan(before.margin / 2);
 });
 
-it("a model that the formula doesn't know keeps the allocator's own numbers", () => {
+it("a model that the formula doesn't support keeps the numbers of the allocator", () => {
   expect(simulatedElsewhere(bytes, load, undefined, 0)).toMatchObject({
     predictedBytes: 280 * mib,
     parts: { cacheBytes: 88 * mib, computeBytes: 102 * mib },
   });
 });
 
-it("the embedded engine's own simulation counts the compute buffer without the logits that are never computed", () => {
+it("the embedded engine's own simulation excludes logits that are never computed", () => {
   const own = loadOf(8_192, { batchTokens: 128 });
   const parts = { weightsBytes: 90 * mib, cacheBytes: 180 * mib, computeBytes: 25 * mib, otherBytes: 20 * mib };
   const estimate = {
@@ -51,7 +51,7 @@ it("the embedded engine's own simulation counts the compute buffer without the l
     parts,
   } as const;
   const resident = residentPart(estimate, own, model);
-  // 24 MiB are logits of SmolLM2's 49,152 words for 128 tokens; masks and a block's results lie in their place.
+  // 24 MiB are logits of SmolLM2's 49,152 words for 128 tokens, where masks and results of a block are placed, too.
   expect(resident.parts?.computeBytes).toBeLessThan(7 * mib);
   expect(resident.parts?.computeBytes).toBeGreaterThan(4 * mib);
   expect(315 * mib - resident.predictedBytes).toBe(25 * mib - (resident.parts?.computeBytes ?? 0));

@@ -31,19 +31,19 @@ async function place(kept: readonly KeptLoad[], address = "http://box", digest =
   return { observations, noted };
 }
 
-it("what a model took to load is known before this process loaded it", async () => {
+it("the load time of an earlier process is known before this process has loaded the model", async () => {
   const { observations } = await place([before]);
   expect(observations.of(key)).toEqual({ loadSeconds: 20 });
   observations.used(key);
   expect(observations.of(key)).toEqual({ loadSeconds: 20, lastUsedMs: 0 });
 });
 
-it("an address is known again when its id is another: one before it went from the settings", async () => {
+it("a load time is found by address even if the id of the engine has changed", async () => {
   const { observations } = await place([before], "http://box", "qwen3:8b", "ollama-2");
   expect(observations.of(modelId("ollama-2", "qwen3:8b"))).toEqual({ loadSeconds: 20 });
 });
 
-it("the next load is smoothed with it, and kept", async () => {
+it("the next load time is smoothed with it and saved", async () => {
   const { observations, noted } = await place([before]);
   observations.loaded(key, 10_000);
   expect(observations.of(key).loadSeconds).toBeCloseTo(17);
@@ -58,18 +58,18 @@ it("the next load is smoothed with it, and kept", async () => {
 it.each([
   { case: "another address", where: ["http://other"] as const },
   { case: "other weights under its name", where: ["http://box", "sha-other"] as const },
-])("$case says nothing of it", async ({ where }) => {
+])("$case has no saved load time", async ({ where }) => {
   const { observations } = await place([before], ...where);
   expect(observations.of(key)).toEqual({});
 });
 
-it("other weights that were pulled under its name start anew", async () => {
+it("other weights pulled under the same name start without a load time", async () => {
   const { observations } = await place([before]);
   observations.forget(key);
   expect(observations.of(key)).toEqual({});
 });
 
-it("where an engine can't be found again nothing is kept", async () => {
+it("nothing is saved for an engine without an address", async () => {
   const { observations, noted } = await place([], "");
   observations.loaded(key, 10_000);
   expect(observations.of(key).loadSeconds).toBe(10);

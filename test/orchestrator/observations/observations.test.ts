@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { createObservations, isCooling } from "../../../src/orchestrator/observations/observations.ts";
 
 describe("observations", () => {
-  it("smooths speeds and load times instead of believing the last one", () => {
+  it("smooths speeds and load times", () => {
     const observations = createObservations(() => 0);
     observations.generated("a", 100, 1000);
     observations.generated("a", 200, 1000);
@@ -12,13 +12,13 @@ describe("observations", () => {
     expect(observations.of("a").loadSeconds).toBeCloseTo(1.3);
   });
 
-  it("one token says nothing about speed", () => {
+  it("have no speed after a single token", () => {
     const observations = createObservations(() => 0);
     observations.generated("a", 1, 1000);
     expect(observations.of("a").tokensPerSecond).toBeUndefined();
   });
 
-  it("a failure cools one model and not its neighbour; success ends it", () => {
+  it("cool down one model after a failure, not its neighbour, until a success", () => {
     const observations = createObservations(() => 1000);
     observations.failed("ollama a", "out of memory", true);
     expect(observations.of("ollama a")).toEqual({ coolsUntilMs: 31_000, error: "out of memory" });
@@ -27,7 +27,7 @@ describe("observations", () => {
     expect(observations.of("ollama a")).toEqual({ loadSeconds: 0.5, lastUsedMs: 1000 });
   });
 
-  it("a model that failed rests for half a minute, and no longer when the clock is set back meanwhile", () => {
+  it("cool down a model for 30 seconds, and no longer if the clock is set back", () => {
     const observations = createObservations(() => 1_000_000);
     observations.failed("ollama a", "out of memory", true);
     const failed = observations.of("ollama a");
@@ -41,15 +41,15 @@ describe("observations", () => {
     expect(isCooling(observations.of("ollama b"), 0)).toBe(false);
   });
 
-  it("an engine's failure is no fault of the model", () => {
+  it("don't attribute a failure of the engine to the model", () => {
     const observations = createObservations(() => 0);
     observations.failed("a", "cut", false);
     expect(observations.of("a").error).toBeUndefined();
   });
 });
 
-describe("how long an answer takes", () => {
-  it("is a long one: it rises at once and falls slowly", () => {
+describe("the answer time", () => {
+  it("rises at once and falls slowly", () => {
     const observations = createObservations(() => 0);
     expect(observations.of("ollama a").answerMs).toBeUndefined();
     observations.answered("ollama a", 2_000);

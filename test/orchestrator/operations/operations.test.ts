@@ -3,7 +3,7 @@ import { Cancelled, LoadFailed } from "../../../src/orchestrator/errors.ts";
 import { createOperations, type OperationContext } from "../../../src/orchestrator/operations/operations.ts";
 import type { Progress } from "../../../src/orchestrator/types.ts";
 
-/** Work that ends when told to, or when its signal aborts. */
+/** Work that ends on `finish`, or when its signal aborts. */
 function controlledWork() {
   let finish: (value: string) => void = () => undefined;
   let context: OperationContext | undefined;
@@ -42,7 +42,7 @@ describe("operations", () => {
     expect(operations.running()).toEqual([]);
   });
 
-  it("a cancelled call aborts an operation that nobody else follows", async () => {
+  it("a cancelled call aborts an operation without other followers", async () => {
     const controlled = controlledWork();
     const operation = createOperations(() => 0).start(generate, controlled.work);
     const call = new AbortController();
@@ -71,7 +71,7 @@ describe("operations", () => {
   it.each([
     { spec: pull, isAborted: false },
     { spec: generate, isAborted: true },
-  ])("a vanished client ends a $spec.kind: $isAborted", async ({ spec, isAborted }) => {
+  ])("a disconnected client ends a $spec.kind: $isAborted", async ({ spec, isAborted }) => {
     const controlled = controlledWork();
     const operation = createOperations(() => 0).start(spec, controlled.work);
     const call = new AbortController();
@@ -98,7 +98,7 @@ describe("operations", () => {
     expect(operation.state()).toBe("cancelled");
   });
 
-  it("a late follower hears the newest progress at once and reads the text so far", async () => {
+  it("a late follower gets the latest progress at once and can read the partial text", async () => {
     const controlled = controlledWork();
     const operation = createOperations(() => 0).start(generate, controlled.work);
     const first = operation.follow(never);

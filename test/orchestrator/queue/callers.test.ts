@@ -6,8 +6,8 @@ import { asked, expectQuiet, handMachine, loaded } from "./hand-machine.ts";
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
 
-describe("a request that waits no longer than so long", () => {
-  it("is refused at once, with the expected wait, when it would take longer", async () => {
+describe("a request with a maximum wait", () => {
+  it("is refused at once, with the expected wait, if it would take longer", async () => {
     const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const refused = machine.ask("a", { maxWaitMs: 15 * seconds });
@@ -23,7 +23,7 @@ describe("a request that waits no longer than so long", () => {
     expectQuiet(machine);
   });
 
-  it("is refused later when what it waits for takes longer than it did before", async () => {
+  it("is refused during the wait if earlier requests take longer than expected", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const refused = expect(machine.ask("a", { maxWaitMs: 15 * seconds })).rejects.toMatchObject({
@@ -36,7 +36,7 @@ describe("a request that waits no longer than so long", () => {
     expectQuiet(machine);
   });
 
-  it("holds nothing when its model was loaded for it, and no slot is free in time", async () => {
+  it("holds no lease if its model was loaded but no slot is free in time", async () => {
     const embedded = { ...a, isEmbedded: true };
     const machine = handMachine({ a: embedded, b: embedded }, { capacity: 2 });
     const busy = await loaded(machine, "a");
@@ -50,7 +50,7 @@ describe("a request that waits no longer than so long", () => {
     expectQuiet(machine);
   });
 
-  it("is refused before its load begins in vain; a load under way ends, for whoever asks again", async () => {
+  it("is refused before a useless load; a load in progress ends, for the next request", async () => {
     const machine = handMachine(
       { a: { loadMs: 20 * seconds } },
       { capacity: 1, world: { loadMs: () => expectedLoadMs } },
@@ -69,8 +69,8 @@ describe("a request that waits no longer than so long", () => {
   });
 });
 
-describe("what a caller is told while it waits", () => {
-  it("is why, how many are before it and how long that takes, anew when somebody before it is done", async () => {
+describe("the progress of a waiting request", () => {
+  it("contains the reason, the requests ahead and the expected wait, and is updated", async () => {
     const machine = handMachine({ a: { ...a, answerMs: 20 * seconds } }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const heard: string[] = [];
@@ -88,7 +88,7 @@ describe("what a caller is told while it waits", () => {
 });
 
 describe("turns of callers", () => {
-  it("aren't used up by requests that are cancelled", async () => {
+  it("are not used up by cancelled requests", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const call = new AbortController();
@@ -104,7 +104,7 @@ describe("turns of callers", () => {
     expect(order).toEqual(["many", "x", "y"]);
   });
 
-  it("are not used up by what a caller has in the background", async () => {
+  it("are not used up by background requests", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const order: string[] = [];

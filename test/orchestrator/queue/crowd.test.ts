@@ -3,7 +3,7 @@ import { handMachine, type HandModel } from "./hand-machine.ts";
 
 const names = ["a", "b", "c", "d", "e", "f"] as const;
 
-/** Fewest loads in which the requests can be served one by one in this order: Belady's, for models of one size. */
+/** The fewest loads with which the requests can be served one by one in this order (Belady, for models of one size). */
 function fewestLoads(order: readonly string[], capacity: number): number {
   const resident = new Set<string>();
   let loads = 0;
@@ -26,7 +26,7 @@ function machineFor(model: HandModel) {
   return handMachine(Object.fromEntries(names.map((name) => [name, model])), { capacity: 2 });
 }
 
-/** Everybody asks at its moment, is answered for `answerMs` and goes; numbers of the requests in the order of service. */
+/** Sends each request at its time, with answers of `answerMs`; resolves to the indexes in the order of service. */
 async function serveAll(
   machine: ReturnType<typeof machineFor>,
   requests: readonly { readonly model: string; readonly atMs: number }[],
@@ -54,26 +54,23 @@ async function serveAll(
 }
 
 describe("50 callers for 6 models on memory for 2", () => {
-  it.each([1, 2, 3])(
-    "are all answered, with no more loads than first come, first served needs, draw %d",
-    async (draw) => {
-      const machine = machineFor({ loadMs: 2_000, answerMs: 1_000 });
-      // A fixed draw: a linear congruential generator.
-      let state = draw;
-      const next = () => (state = (state * 1_103_515_245 + 12_345) % 2 ** 31);
-      const requests = Array.from({ length: 50 }, () => ({
-        model: names[Math.floor((next() / 2 ** 31) * names.length)] ?? "a",
-        atMs: Math.floor((next() / 2 ** 31) * 20_000),
-      })).toSorted((x, y) => x.atMs - y.atMs);
-      const served = await serveAll(machine, requests, 1_000);
-      expect(served.toSorted((x, y) => x - y)).toEqual(requests.map((_request, index) => index));
-      const optimum = fewestLoads(
-        requests.map(({ model }) => model),
-        2,
-      );
-      expect(machine.loadCount()).toBeLessThanOrEqual(optimum);
-      expect(machine.queue.snapshot()).toEqual([]);
-      expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
-    },
-  );
+  it.each([1, 2, 3])("are all answered, with no more loads than in order of arrival, seed %d", async (draw) => {
+    const machine = machineFor({ loadMs: 2_000, answerMs: 1_000 });
+    // Deterministic: a linear congruential generator.
+    let state = draw;
+    const next = () => (state = (state * 1_103_515_245 + 12_345) % 2 ** 31);
+    const requests = Array.from({ length: 50 }, () => ({
+      model: names[Math.floor((next() / 2 ** 31) * names.length)] ?? "a",
+      atMs: Math.floor((next() / 2 ** 31) * 20_000),
+    })).toSorted((x, y) => x.atMs - y.atMs);
+    const served = await serveAll(machine, requests, 1_000);
+    expect(served.toSorted((x, y) => x - y)).toEqual(requests.map((_request, index) => index));
+    const optimum = fewestLoads(
+      requests.map(({ model }) => model),
+      2,
+    );
+    expect(machine.loadCount()).toBeLessThanOrEqual(optimum);
+    expect(machine.queue.snapshot()).toEqual([]);
+    expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);
+  });
 });

@@ -10,9 +10,9 @@ export interface HandModel {
   readonly loadMs: number;
   readonly answerMs?: number;
   readonly maxParallel?: number;
-  /** Computes on the cores that all embedded models share. */
+  /** Uses the embedded slots. */
   readonly isEmbedded?: boolean;
-  /** Takes this much of the capacity of the machine. */
+  /** Share of the capacity that it takes. */
   readonly size?: number;
 }
 
@@ -23,22 +23,22 @@ export interface HandMachine {
   readonly log: string[];
   readonly resident: Map<string, ResidentModel>;
   readonly leases: Map<string, number>;
-  /** What waits for memory was said to wait for. */
+  /** Reasons that were recorded for waiting for memory. */
   readonly waits: string[];
-  /** A load of one of these fails once it is done; an instance is thrown as it is. */
+  /** Errors that loads of these models end with. */
   readonly failing: Map<string, Error>;
   loadCount(): number;
-  /** What the queue says is running and waiting. */
+  /** The running and waiting requests in the snapshot of the queue. */
   counts(): readonly { readonly model: string; readonly running: number; readonly waiting: number }[];
   ask(model: string, more?: Partial<QueueRequest>): Promise<RequestSlot>;
   load(model: string, more?: Partial<QueueRequest>): ReturnType<RequestQueue["load"]>;
-  /** Lets everything happen that needs no time. */
+  /** Runs everything that needs no time. */
   settle(): Promise<void>;
-  /** Turns the clock in steps, so that what a moment causes happens before the next one. */
+  /** Advances the clock in steps, and settles after each. */
   pass(ms: number): Promise<void>;
 }
 
-/** A queue on a machine whose memory has room for `capacity` models, with loads that take their time by the hand clock. */
+/** A queue on a machine with memory for `capacity` models, whose loads take time on a manual clock. */
 export function handMachine(
   models: Readonly<Record<string, HandModel>>,
   options: {
@@ -46,7 +46,7 @@ export function handMachine(
     readonly maxWaiting?: number;
     readonly maxOvertakeMs?: number;
     readonly world?: Partial<QueueWorld>;
-    /** Holds back each answer that the queue waits for. */
+    /** Delays each result that the queue waits for. */
     readonly slow?: <Value>(work: () => Promise<Value>) => Promise<Value>;
   },
 ): HandMachine {
@@ -62,7 +62,7 @@ export function handMachine(
   const sizeOf = (id: string) => modelOf(id).size ?? 1;
   const usesOf = (id: string) => leases.get(id) ?? 0;
 
-  /** Idle ones first, the one that was used last goes last; those that are awaited after the others. */
+  /** Idle models first, then those without waiting requests, then the least recently used. */
   function victims(id: string): readonly string[] {
     const others = [...resident.keys()].filter((key) => key !== id);
     const used = others.reduce((sum, key) => sum + sizeOf(key), 0) + sizeOf(id);
@@ -160,7 +160,7 @@ export function handMachine(
   const requestOf = (model: string, more: Partial<QueueRequest>): QueueRequest => ({
     id: model,
     located: { engine, model: fakeModel(model, 1) },
-    caller: "someone",
+    caller: "default",
     priority: 0,
     neededTokens: more.contextTokens ?? 4_096,
     contextTokens: 4_096,
@@ -197,7 +197,7 @@ export function handMachine(
 
 export const damaged = new LoadFailed("the file is damaged");
 
-/** Of a load that nothing stands in the way of. */
+/** A plan that fits without evictions. */
 export function planOf({ contextTokens }: { readonly contextTokens: number }): LoadPlan {
   return {
     model: "",
@@ -227,7 +227,7 @@ export async function free(machine: HandMachine, model: string): Promise<void> {
   (await slot).release();
 }
 
-/** Notes in `order` when it is served; answers at once, or when it is told to. */
+/** Adds `name` to `order` when it is served; answers at once, or after `answerMs`. */
 export function asked(
   order: string[],
   name: string,
@@ -242,7 +242,7 @@ export function asked(
   });
 }
 
-/** Nothing is held for anybody. */
+/** Expects no requests and no leases. */
 export function expectQuiet(machine: HandMachine): void {
   expect(machine.queue.snapshot()).toEqual([]);
   expect([...machine.leases.values()].every((count) => count === 0)).toBe(true);

@@ -7,8 +7,8 @@ import { expectQuiet, handMachine, type HandMachine, loaded } from "./hand-machi
 const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
 
-describe("who is cancelled", () => {
-  it("before anything is done takes nothing", async () => {
+describe("a request that is cancelled", () => {
+  it("before it is queued loads nothing", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     await expect(machine.ask("a", { signal: AbortSignal.abort("cancelled") })).rejects.toBeInstanceOf(Cancelled);
     await machine.settle();
@@ -16,7 +16,7 @@ describe("who is cancelled", () => {
     expectQuiet(machine);
   });
 
-  it("while it waits leaves the queue, and the one behind moves up", async () => {
+  it("during the wait leaves the queue, and the next one moves up", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const call = new AbortController();
@@ -30,7 +30,7 @@ describe("who is cancelled", () => {
     expectQuiet(machine);
   });
 
-  it("while its model is loaded ends the load, and no work is left when it is told", async () => {
+  it("during its load aborts the load, which has ended when the request fails", async () => {
     const machine = handMachine({ a, b: a }, { capacity: 1 });
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
@@ -44,7 +44,7 @@ describe("who is cancelled", () => {
     expectQuiet(machine);
   });
 
-  it("while others wait for the same load leaves it to them", async () => {
+  it("during a load that others wait for leaves the load to them", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
@@ -57,7 +57,7 @@ describe("who is cancelled", () => {
     expect(machine.log).toEqual(["load a 4096"]);
   });
 
-  it("whoever comes while a load is being aborted has it loaded anew", async () => {
+  it("during its load doesn't affect a later request, which loads the model again", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const call = new AbortController();
     const gone = machine.ask("a", { signal: call.signal });
@@ -71,7 +71,7 @@ describe("who is cancelled", () => {
     expectQuiet(machine);
   });
 
-  it("in the very moment in which it is served holds no lease", async () => {
+  it("at the moment it is served holds no lease", async () => {
     const call = new AbortController();
     const taking = createGate();
     let leases = 0;
@@ -101,8 +101,8 @@ describe("who is cancelled", () => {
   });
 });
 
-describe("a model that its engine doesn't show after it was loaded", () => {
-  it("answers all the same, once for each load", async () => {
+describe("a model that its engine doesn't list after its load", () => {
+  it("still answers, once per load", async () => {
     const machine = handMachine({ a }, { capacity: 1, world: { resident: () => Promise.resolve(undefined) } });
     const both = [machine.ask("a"), machine.ask("a")].map(async (slot) => (await slot).release());
     await machine.pass(3 * seconds);
@@ -110,7 +110,7 @@ describe("a model that its engine doesn't show after it was loaded", () => {
     expectQuiet(machine);
   });
 
-  it("is let go of when who had it loaded leaves before there is a slot", async () => {
+  it("is released if the request leaves before there is a slot", async () => {
     const embedded = { ...a, isEmbedded: true };
     const machine = handMachine({ a: embedded, b: embedded }, { capacity: 2 });
     const busy = await loaded(machine, "a");
@@ -127,7 +127,7 @@ describe("a model that its engine doesn't show after it was loaded", () => {
 });
 
 describe("a full queue", () => {
-  it("refuses one more with the number that waits and the expected wait", async () => {
+  it("refuses a request with the number of waiting ones and the expected wait", async () => {
     const machine = handMachine({ a: { ...a, answerMs: 4 * seconds } }, { capacity: 1, maxWaiting: 1 });
     const first = await loaded(machine, "a");
     const second = machine.ask("a");
@@ -142,7 +142,7 @@ describe("a full queue", () => {
     expectQuiet(machine);
   });
 
-  it("does not count those who could be answered at once", async () => {
+  it("does not count requests that could be answered at once", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 3 } }, { capacity: 1, maxWaiting: 1 });
     const four = [1, 2, 3, 4].map(() => machine.ask("a"));
     await expect(machine.ask("a")).rejects.toThrow(/^4 requests already wait for a; /u);
@@ -153,7 +153,7 @@ describe("a full queue", () => {
 });
 
 describe("a defect", () => {
-  it("is told to all who wait, and the queue goes on", async () => {
+  it("fails all waiting requests, and the queue continues", async () => {
     let isBroken = true;
     const machine: HandMachine = handMachine(
       { a },

@@ -17,7 +17,7 @@ const arbitraryAgent = fc.record({
   asks: fc.array(
     fc.record({
       model: fc.constantFrom(...(Object.keys(models) as Name[])),
-      /** Of the longest that an answer of the model takes. */
+      /** Share of the longest answer of the model. */
       share: fc.double({ min: 0, max: 1, noNaN: true }),
       returnMs: fc.constantFrom(0, 10, 10, 90, 500, 4_000),
       contextTokens: fc.constantFrom(4_096, 4_096, 4_096, 8_192),
@@ -31,18 +31,18 @@ interface Answer {
   readonly number: number;
   readonly arrivedMs: number;
   readonly servedMs: number;
-  /** When its load began, of the first that is served after one. */
+  /** For the first answer after a load: when the load began. */
   readonly beganMs: number;
   readonly endMs: number;
 }
 
-it("on one core nobody is overtaken for more than the bound by agents that come again, loads included", async () => {
+it("with one slot no request is overtaken for more than the limit by returning agents, loads included", async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(arbitraryAgent, { minLength: 2, maxLength: 6 }), async (agents) => {
       const machine = handMachine(models, { capacity: 2 });
       const { clock } = machine;
       const answers: Answer[] = [];
-      /** Loads after which nobody was served yet. */
+      /** Loads after which no request was served yet. */
       const loadedAtMs = new Map<Name, number>();
       let arrivals = 0;
       const ask = ({ asks, priority }: (typeof agents)[number], caller: string, position = 0): void => {

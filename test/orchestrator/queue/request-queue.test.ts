@@ -7,7 +7,7 @@ const seconds = 1_000;
 const a = { loadMs: 2 * seconds };
 
 describe("a slot on a model", () => {
-  it("is given when the model is loaded, with the time of the load apart from the wait", async () => {
+  it("is granted when the model is loaded, with load time and wait apart", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const slot = machine.ask("a");
     await machine.pass(2 * seconds);
@@ -18,7 +18,7 @@ describe("a slot on a model", () => {
     expectQuiet(machine);
   });
 
-  it("is given to as many as the model answers at a time; a newcomer doesn't overtake those who wait", async () => {
+  it("is granted to as many requests as the model answers at a time, in order of arrival", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 2 } }, { capacity: 1 });
     const slots = ["1", "2", "3", "4"].map((caller) => machine.ask("a", { caller }));
     await machine.pass(2 * seconds);
@@ -29,7 +29,7 @@ describe("a slot on a model", () => {
     expect((await slots[2])?.waitedMs).toBe(0);
   });
 
-  it("tells how long one waited", async () => {
+  it("contains the time waited", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const second = machine.ask("a");
@@ -38,7 +38,7 @@ describe("a slot on a model", () => {
     expect(await second).toMatchObject({ waitedMs: 3 * seconds, loadMs: 0 });
   });
 
-  it("is given to callers in turn, and last to what is in the background", async () => {
+  it("is granted to callers in turn, and to background requests last", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = await loaded(machine, "a");
     const order: string[] = [];
@@ -54,7 +54,7 @@ describe("a slot on a model", () => {
     expect(order).toEqual(["many 1", "one", "many 2", "background"]);
   });
 
-  it("is not given to two embedded models at once: they would decode on the same cores", async () => {
+  it("is not granted to two embedded models at once: they would decode on the same cores", async () => {
     const embedded = { ...a, isEmbedded: true };
     const machine = handMachine({ a: embedded, b: embedded, c: a }, { capacity: 3 });
     await Promise.all([free(machine, "a"), free(machine, "b"), free(machine, "c")]);
@@ -74,7 +74,7 @@ describe("a slot on a model", () => {
 });
 
 describe("a load", () => {
-  it("is joined by all who want the model, and holds up nobody whose model is loaded", async () => {
+  it("is joined by all requests for the model, and delays none for loaded models", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 4 }, b: a }, { capacity: 2 });
     await free(machine, "b");
     const heard: string[] = [];
@@ -89,7 +89,7 @@ describe("a load", () => {
     expectQuiet(machine);
   });
 
-  it("takes the most context that anybody waits for; a smaller request uses it", async () => {
+  it("uses the largest context of all waiting requests", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 4 } }, { capacity: 1 });
     const all = [machine.ask("a"), machine.ask("a", { contextTokens: 16_384 }), machine.ask("a")];
     await machine.pass(2 * seconds);
@@ -97,12 +97,12 @@ describe("a load", () => {
     expect(machine.log).toEqual(["load a 16384"]);
   });
 
-  it("for more context waits until the answers of the model are done, and small requests don't starve it", async () => {
+  it("for more context waits for the active answers of the model, and is not starved by small requests", async () => {
     const machine = handMachine({ a: { ...a, maxParallel: 2, answerMs: 1_000 } }, { capacity: 1 });
     await free(machine, "a");
     const order: string[] = [];
     let [count, isOver] = [0, false];
-    // Somebody always asks for little.
+    // There is always a small request.
     const keepAsking = () => {
       if (isOver) return;
       count += 1;
@@ -124,7 +124,7 @@ describe("a load", () => {
     expect(machine.log).toEqual(["load a 4096", "evict a", "load a 16384"]);
   });
 
-  it("only asked for is told how long the model stays when it is loaded already", async () => {
+  it("of a loaded model only renews its keep-alive", async () => {
     const machine = handMachine({ a }, { capacity: 1 });
     const first = machine.load("a");
     await machine.pass(2 * seconds);
@@ -134,7 +134,7 @@ describe("a load", () => {
     expectQuiet(machine);
   });
 
-  it("that fails is told to all who waited for it, and the next one goes on", async () => {
+  it("that fails fails all its requests, and the next one continues", async () => {
     const machine = handMachine({ a, b: a }, { capacity: 1 });
     machine.failing.set("a", damaged);
     const failed = Promise.allSettled([machine.ask("a"), machine.ask("a"), machine.load("a")]);
@@ -145,7 +145,7 @@ describe("a load", () => {
     expect(machine.log).toEqual(["load a 4096", "load b 4096"]);
   });
 
-  it("that can't fit is refused, and the next one goes on", async () => {
+  it("that can't fit is refused, and the next one continues", async () => {
     const machine = handMachine({ a: { ...a, size: 3 }, b: a }, { capacity: 1 });
     const refused = machine.ask("a");
     const next = machine.ask("b");
@@ -155,7 +155,7 @@ describe("a load", () => {
     expectQuiet(machine);
   });
 
-  it("evicts only what is idle, and says what it waits for", async () => {
+  it("evicts only idle models, and reports what it waits for", async () => {
     const machine = handMachine({ a, b: a }, { capacity: 1 });
     const busy = await loaded(machine, "a");
     const heard: string[] = [];
@@ -173,8 +173,8 @@ describe("a load", () => {
   });
 });
 
-describe("nobody waits for good", () => {
-  it("constant requests for a loaded model let another one be loaded once the bound is over", async () => {
+describe("no request waits forever", () => {
+  it("constant requests for a loaded model delay another load only up to the limit", async () => {
     const machine = handMachine({ a: { ...a, answerMs: 1_000 }, b: a }, { capacity: 1 });
     await free(machine, "a");
     let isOver = false;
@@ -203,13 +203,13 @@ describe("nobody waits for good", () => {
     servedAfter = 0;
     await machine.pass(40 * seconds);
     await waited;
-    // Two answers that came before it, those let ahead for as long as the bound allows, its load.
+    // Two earlier answers, the overtaking ones up to the limit, and its load.
     expect(servedAtMs - startedMs).toBeLessThanOrEqual((1.8 + 30 + 2) * seconds);
     expect(servedAfter).toBeGreaterThan(20);
   });
 
-  it("whoever had its model loaded is served before that can be evicted again", async () => {
-    // The load takes far longer than it was thought to: by its end nobody may be overtaken any more.
+  it("a request is served before the model that it loaded can be evicted", async () => {
+    // The load takes far longer than expected: at its end no request may be overtaken any more.
     const machine = handMachine(
       { a: { loadMs: 50 * seconds }, large: { ...a, size: 2 }, busy: a },
       { capacity: 2, world: { loadMs: () => 1 * seconds } },
@@ -233,7 +233,7 @@ describe("nobody waits for good", () => {
     expectQuiet(machine);
   });
 
-  it("what has to go for a load that waits for its room isn't served any more; everything else is", async () => {
+  it("victims of a load that waits for its room are not served any more, unlike all other models", async () => {
     const making = createGate();
     const machine = handMachine(
       { a: { ...a, maxParallel: 4 }, b: a, other: a },
@@ -271,7 +271,7 @@ describe("nobody waits for good", () => {
     expectQuiet(machine);
   });
 
-  it("who takes over a load from somebody who left it is served before the model can be evicted again", async () => {
+  it("a request that inherits the load of a cancelled one is served before the model can be evicted", async () => {
     const machine = handMachine(
       { a: { loadMs: 50 * seconds }, large: { ...a, size: 2 } },
       { capacity: 2, world: { loadMs: () => 1 * seconds } },

@@ -3,7 +3,7 @@ import { expectQuiet, handMachine, loaded } from "./hand-machine.ts";
 
 const model = { loadMs: 2_000, answerMs: 1_000 };
 
-it("an agent that asks again at once keeps its model; one that does not come back gives it up", async () => {
+it("an agent that returns at once keeps its model; the model of one that doesn't is evicted", async () => {
   const machine = handMachine({ a: model, b: model }, { capacity: 1 });
   const first = await loaded(machine, "a");
   const other = machine.ask("b", { caller: "other" });

@@ -15,8 +15,8 @@ interface Later {
 const boundMs = 10 * seconds;
 
 /**
- * Milliseconds that a request for `first` waits on a machine whose memory is taken by two models that answer, while
- * `later` come.
+ * Milliseconds that a request for `first` waits on a machine whose memory is taken by two answering models, while
+ * `later` requests come.
  */
 async function waitOfFirst(
   first: Name,
@@ -63,7 +63,7 @@ const kinds: readonly (readonly [string, HandModel, number, readonly Name[]])[] 
   ["four slots for all", { loadMs: 3_000, answerMs: 4_000, maxParallel: 2, isEmbedded: true }, 4, ["a", "b"]],
 ];
 
-describe("who came first waits for those who came later no longer than the bound, with", () => {
+describe("the first request is delayed by later ones no longer than the limit, with", () => {
   it.each(kinds)("%s", async (_name, model, slots, busy) => {
     const later = fc.record({
       model: fc.constantFrom(...names),
@@ -86,16 +86,19 @@ describe("who came first waits for those who came later no longer than the bound
   it.each([
     ["a", "b"],
     ["b", "a"],
-  ] as const)("answers of %s that its load waits for, and then those of %s, which has to go", async (one, other) => {
-    const model: HandModel = { loadMs: 3_000, answerMs: 2_000, maxParallel: 4 };
-    const flood = (name: Name, fromMs: number) =>
-      Array.from({ length: 40 }, (_unused, index) => ({ model: name, atMs: fromMs + index * 500, answerMs: 1_900 }));
-    const uncontested = await waitOfFirst("c", [], model, 1, [one]);
-    const later = [...flood(one, 0), ...flood(other, boundMs - 500)];
-    expect((await waitOfFirst("c", later, model, 1, [one])) - uncontested).toBeLessThanOrEqual(boundMs);
-  });
+  ] as const)(
+    "answers of %s that its load waits for, and then those of %s, which has to be evicted",
+    async (one, other) => {
+      const model: HandModel = { loadMs: 3_000, answerMs: 2_000, maxParallel: 4 };
+      const flood = (name: Name, fromMs: number) =>
+        Array.from({ length: 40 }, (_unused, index) => ({ model: name, atMs: fromMs + index * 500, answerMs: 1_900 }));
+      const uncontested = await waitOfFirst("c", [], model, 1, [one]);
+      const later = [...flood(one, 0), ...flood(other, boundMs - 500)];
+      expect((await waitOfFirst("c", later, model, 1, [one])) - uncontested).toBeLessThanOrEqual(boundMs);
+    },
+  );
 
-  it("requests that never cease for what has to go, and the bound is used", async () => {
+  it("constant requests for the models to evict, which use the limit", async () => {
     const model: HandModel = { loadMs: 3_000, answerMs: 2_000, maxParallel: 4 };
     // Twice a second, for a minute.
     const flood = Array.from({ length: 120 }, (_unused, index) => ({

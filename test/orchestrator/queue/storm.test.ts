@@ -33,8 +33,8 @@ const event = fc.oneof(
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("turns" as const), count: fc.integer({ min: 1, max: 4 }) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("cancel" as const), which: fc.nat(60) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("damage" as const), model: fc.constantFrom(...names) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("mend" as const) }) },
-  // Another program takes it out of memory while nobody uses it.
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("repair" as const) }) },
+  // Another program unloads it while it is idle.
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("vanish" as const), model: fc.constantFrom(...names) }) },
 );
 
@@ -42,7 +42,7 @@ async function turns(count: number): Promise<void> {
   for (let turn = 0; turn < count; turn += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
-/** What the queue asks of its world is answered after so many turns of the event loop, in turn. */
+/** Results that the queue waits for are delayed by these numbers of turns of the event loop, in order. */
 function slowMachine(delays: readonly number[]) {
   let asked = 0;
   const late = async <Value>(work: () => Promise<Value>): Promise<Value> => {
@@ -52,7 +52,7 @@ function slowMachine(delays: readonly number[]) {
   return handMachine(models, { capacity: 2, maxWaiting: 1_000, slow: late });
 }
 
-it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told once, and nothing is held at the end", async () => {
+it("whatever arrives, is cancelled, fails, ends or vanishes, each request settles once and no lease is left", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(event, { minLength: 1, maxLength: 60 }),
@@ -69,7 +69,7 @@ it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told on
           else if (each.kind === "turns") await turns(each.count);
           else if (each.kind === "cancel") calls[each.which % calls.length]?.abort("cancelled");
           else if (each.kind === "damage") machine.failing.set(each.model, damaged);
-          else if (each.kind === "mend") machine.failing.clear();
+          else if (each.kind === "repair") machine.failing.clear();
           else if (each.kind === "vanish") {
             if ((machine.leases.get(each.model) ?? 0) === 0) machine.resident.delete(each.model);
           } else {
@@ -99,13 +99,13 @@ it("whatever comes, is cancelled, fails, ends and vanishes: everybody is told on
           }
         }
         machine.failing.clear();
-        // Every answer ends after 6 s at most; whoever waits is served within the sum of all loads and answers, and the bounds.
+        // Every answer ends after at most 6 s; every request is served within the sum of all loads, answers and limits.
         await machine.pass(60_000 + calls.length * 12_000);
         const told = await Promise.race([
           Promise.all(outcomes),
-          machine.settle().then(() => "somebody is lost" as const),
+          machine.settle().then(() => "a request is pending" as const),
         ]);
-        expect(told).not.toBe("somebody is lost");
+        expect(told).not.toBe("a request is pending");
         expect(ended.every((ends) => ends.length === 1)).toBe(true);
         for (const [index, outcome] of (told as unknown[]).entries()) {
           if (outcome === undefined) continue;

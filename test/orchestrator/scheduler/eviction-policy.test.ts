@@ -38,47 +38,47 @@ const held = (state: PolicyState, name: string) => [
 ];
 
 describe("expected loss", () => {
-  it("is unknown of a model that was never used", () => {
+  it("is undefined for a model that was never used", () => {
     expect(expectedLossSeconds(after(["small"]), "large")).toBeUndefined();
   });
 
-  it("grows with the rate of use between models that cost the same", () => {
+  it("grows with the rate of use for models with equal load times", () => {
     const state = after([...repeat(["middle", "small"], 20), "other", "small"]);
     expect(loss(state, "middle")).toBeGreaterThan(loss(state, "other"));
   });
 
-  it("grows with the load time between models that are used alike", () => {
+  it("grows with the load time for models that are used equally", () => {
     const state = after(repeat(["middle", "small"], 20));
     expect(loss(state, "middle")).toBeGreaterThan(loss(state, "small"));
   });
 
-  it("is greater of all that the leading shadow cache holds than of anything it gave up, at like load times", () => {
+  it("is greater for models that the leading shadow cache holds than for evicted ones, at similar load times", () => {
     const state = after(repeat(["middle", "other", "small"], 5), after(repeat(["large", "small"], 3)));
     expect(held(state, state.leader)).not.toContain("large");
     expect(loss(state, "middle")).toBeGreaterThan(loss(state, "large"));
   });
 
-  it("derives a load time that nobody measured from the size, at the speed of the measured ones", () => {
+  it("derives an unknown load time from the size, at the speed of the measured models", () => {
     const known = { ...models, unmeasured: { sizeBytes: 8 * GB } };
     const state = after(["middle", "unmeasured"], initialPolicy, known);
     expect(state.models.get("unmeasured")?.loadSeconds).toBeCloseTo(9);
     expect(after(["unmeasured"], initialPolicy, known).models.get("unmeasured")?.loadSeconds).toBeCloseTo(8);
   });
 
-  it("takes a load time as soon as one was measured", () => {
+  it("uses a load time as soon as it is measured", () => {
     const first = policyAfter(initialPolicy, { key: "a", sizeBytes: GB, capacityBytes });
     const second = policyAfter(first, { key: "a", sizeBytes: GB, loadSeconds: 42, capacityBytes });
     expect(second.models.get("a")?.loadSeconds).toBe(42);
   });
 });
 
-describe("what a load is planned with", () => {
-  it("is what the shadow caches hold once the model was used, before it is", () => {
+describe("the losses for a planned load", () => {
+  it("assume that the planned model was used already", () => {
     const policy = createEvictionPolicy();
     const use = (key: string, loadSeconds: number) => ({ key, sizeBytes: 8 * GB, loadSeconds, capacityBytes });
     for (const key of ["often", "often", "seldom", "often"]) policy.used(use(key, key === "often" ? 9 : 8));
     const next = use("next", 9);
-    // Both fit so far; beside the next one only one does.
+    // Both fit so far, but only one of them beside the next model.
     const lossOfHeld = 100 * 8;
     expect(policy.expectedLosses()("seldom")).toBeGreaterThan(lossOfHeld);
     expect(policy.expectedLosses(next)("seldom")).toBeLessThan(lossOfHeld);
@@ -87,15 +87,15 @@ describe("what a load is planned with", () => {
   });
 });
 
-describe("what is learned", () => {
+describe("the policy", () => {
   it("does not change when a model is used many times in a row", () => {
     const once = after(["small", "middle", "large"]);
     const often = after(repeat(["large"], 50), once);
     expect(often).toEqual(once);
   });
 
-  it("follows recency when the models in use change for good", () => {
-    // 60 uses of a set that fills the memory, then another one that does: rates and frequencies hold on to the first.
+  it("follows recency when the working set changes", () => {
+    // 60 uses of a set that fills the memory, then of another one: rates and frequencies still favour the first.
     const sets = { ...models, a: { sizeBytes: 10 * GB, loadSeconds: 11 }, b: { sizeBytes: 9 * GB, loadSeconds: 10 } };
     const before = after(repeat(["middle", "other", "small"], 20), initialPolicy, sets);
     const state = after(repeat(["a", "b"], 20), before, sets);
@@ -104,7 +104,7 @@ describe("what is learned", () => {
     expect(loss(state, "b")).toBeGreaterThan(loss(state, "other"));
   });
 
-  it("has the leader change only when another shadow cache is clearly cheaper", () => {
+  it("changes the leader only if another shadow cache is clearly cheaper", () => {
     const cost = (state: PolicyState, name: string) =>
       state.shadowCaches.find((cache) => cache.name === name)?.costSeconds ?? 0;
     const sets = { ...models, a: { sizeBytes: 10 * GB, loadSeconds: 11 }, b: { sizeBytes: 9 * GB, loadSeconds: 10 } };
@@ -125,14 +125,14 @@ describe("what is learned", () => {
     expect(changes).toBeGreaterThan(0);
   });
 
-  it("is gone of a model that was forgotten, also when it is the next to be used", () => {
+  it("forgets a model completely, even if it is the next to be used", () => {
     const state = policyWithout(after(["small", "middle", "large"]), "large");
     expect(expectedLossSeconds(state, "large")).toBeUndefined();
     expect(state.shadowCaches.some(({ resident }) => resident.has("large"))).toBe(false);
     expect(held(after(["large"], state), "recency")).toContain("large");
   });
 
-  it("stays bounded whatever names are used", () => {
+  it("stays bounded for any number of names", () => {
     let state = initialPolicy;
     for (let index = 0; index < 3_000; index += 1) {
       state = policyAfter(state, { key: `model ${index}`, sizeBytes: 5 * GB, loadSeconds: 5, capacityBytes });
@@ -159,7 +159,7 @@ describe("for all uses", () => {
     uses.map(({ loadSeconds, ...use }) => ({ ...use, ...(loadSeconds === undefined ? {} : { loadSeconds }) })),
   );
 
-  it("every shadow cache holds what was just used, and no more beside it than fits", () => {
+  it("every shadow cache holds the last used model, and others only as far as they fit", () => {
     fc.assert(
       fc.property(asUses, (uses) => {
         for (const [index, state] of states(uses).entries()) {
@@ -190,7 +190,7 @@ describe("for all uses", () => {
     );
   });
 
-  it("the object answers what the steps do", () => {
+  it("`createEvictionPolicy` returns the same as `policyAfter`", () => {
     fc.assert(
       fc.property(asUses, (uses) => {
         const policy = createEvictionPolicy();

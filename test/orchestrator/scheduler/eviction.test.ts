@@ -17,21 +17,21 @@ function choose(bytesToFree: number, candidates: readonly EvictionCandidate[], s
 }
 
 describe("chooseEviction", () => {
-  it("evicts nothing when nothing needs to go", () => {
+  it("evicts nothing if nothing has to be freed", () => {
     expect(choose(0, [candidate("a", 4)])).toEqual([]);
     expect(choose(-5 * GB, [candidate("a", 4)])).toEqual([]);
   });
 
-  it("is undefined when all together would not suffice", () => {
+  it("is undefined if all candidates together don't suffice", () => {
     expect(choose(9 * GB, [candidate("a", 4), candidate("b", 4)])).toBeUndefined();
     expect(choose(1, [])).toBeUndefined();
   });
 
-  it("takes the one model that is enough instead of two that are more", () => {
+  it("takes one sufficient model instead of two larger together", () => {
     expect(choose(6 * GB, [candidate("a", 4), candidate("b", 4), candidate("c", 7)])).toEqual(["c"]);
   });
 
-  it("takes two cheap models instead of one that is dear to reload", () => {
+  it("takes two cheap models instead of one that is expensive to reload", () => {
     const candidates = [
       candidate("dear", 8, { reloadSeconds: 60 }),
       candidate("b", 4, { reloadSeconds: 5, lastUsedMs: 2 }),
@@ -40,14 +40,14 @@ describe("chooseEviction", () => {
     expect(choose(8 * GB, candidates)).toEqual(["a", "b"]);
   });
 
-  it("leaves foreign models alone as long as own ones suffice, however dear", () => {
+  it("evicts no foreign models while own ones suffice, however expensive", () => {
     const foreign = candidate("foreign", 8, { reloadSeconds: 1, isForeign: true });
     const own = candidate("own", 8, { reloadSeconds: 500 });
     expect(choose(8 * GB, [foreign, own])).toEqual(["own"]);
     expect(choose(9 * GB, [foreign, own])).toEqual(["foreign", "own"]);
   });
 
-  it("leaves awaited models alone as long as others suffice, and takes them before foreign ones", () => {
+  it("evicts no awaited models while others suffice, and takes them before foreign ones", () => {
     const awaited = candidate("awaited", 8, { reloadSeconds: 1, isAwaited: true });
     const dear = candidate("dear", 8, { reloadSeconds: 500 });
     const foreign = candidate("foreign", 8, { reloadSeconds: 1, isForeign: true });
@@ -55,7 +55,7 @@ describe("chooseEviction", () => {
     expect(choose(9 * GB, [awaited, dear, foreign])).toEqual(["awaited", "dear"]);
   });
 
-  it("keeps small models between sets whose losses are about the same, as measured ones are", () => {
+  it("keeps small models among sets with similar losses", () => {
     const small = candidate("small", 4, { reloadSeconds: 10, lastUsedMs: 1 });
     const large = candidate("large", 6, { reloadSeconds: 10.2, lastUsedMs: 2 });
     expect(choose(4 * GB, [small, large])).toEqual(["large"]);
@@ -63,7 +63,7 @@ describe("chooseEviction", () => {
     expect(choose(4 * GB, [small, { ...large, reloadSeconds: 14 }])).toEqual(["small"]);
   });
 
-  it("keeps small models between sets of equal loss", () => {
+  it("keeps small models among sets of equal loss", () => {
     const small = candidate("small", 4, { reloadSeconds: 10, lastUsedMs: 1 });
     const large = candidate("large", 6, { reloadSeconds: 10, lastUsedMs: 2 });
     expect(choose(4 * GB, [small, large])).toEqual(["large"]);
@@ -75,7 +75,7 @@ describe("chooseEviction", () => {
     expect(choose(4 * GB, [small, large])).toEqual(["small"]);
   });
 
-  it("takes the least recently used between equals", () => {
+  it("takes the least recently used of equal models", () => {
     const candidates = [
       candidate("newest", 6, { lastUsedMs: 30 }),
       candidate("oldest", 6, { lastUsedMs: 10 }),
@@ -95,16 +95,16 @@ describe("chooseEviction", () => {
     expect(choose(10 * GB, candidates)).toEqual(["measured"]);
   });
 
-  it("takes the smallest loss in bytes when no reload was ever measured", () => {
+  it("takes the smallest loss in bytes if no reload was measured", () => {
     expect(choose(4 * GB, [candidate("a", 20), candidate("b", 5), candidate("c", 10)])).toEqual(["b"]);
   });
 
-  it("never takes a model that would release nothing", () => {
+  it("never takes a model that would free nothing", () => {
     const empty = candidate("on the graphics card", 0, { reloadSeconds: 0 });
     expect(choose(4 * GB, [empty, candidate("b", 5)])).toEqual(["b"]);
   });
 
-  it("takes the oldest of many equal ones without trying every combination", () => {
+  it("takes the oldest of many equal models without trying every combination", () => {
     const equal = Array.from({ length: 40 }, (_, index) => candidate(`model ${index}`, 4, { lastUsedMs: 40 - index }));
     const started = performance.now();
     expect(choose(80 * GB, equal)).toEqual(
@@ -117,7 +117,7 @@ describe("chooseEviction", () => {
     expect(performance.now() - started).toBeLessThan(5_000);
   });
 
-  it("answers for a hundred candidates without searching for ever", () => {
+  it("handles a hundred candidates in bounded time", () => {
     const many = Array.from({ length: 100 }, (_, index) =>
       candidate(`model ${index}`, 1 + (index % 7), { reloadSeconds: 1 + ((index * 37) % 23), lastUsedMs: index }),
     );
@@ -161,7 +161,7 @@ function releasedBy(set: readonly EvictionCandidate[]): number {
   return set.reduce((sum, { releasedBytes }) => sum + releasedBytes, 0);
 }
 
-/** The rule as the doc comment states it: foreign, awaited, steps of seconds (or bytes), small, seconds. */
+/** The cost as documented: foreign, awaited, steps of seconds (or bytes), small, seconds. */
 function costOf(set: readonly EvictionCandidate[], input: EvictionInput): readonly number[] {
   const useful = input.candidates.filter(({ releasedBytes }) => releasedBytes > 0);
   const measured = useful.filter(({ reloadSeconds }) => reloadSeconds !== undefined);
@@ -234,7 +234,7 @@ describe("chooseEviction, for all inputs", () => {
     );
   });
 
-  it("is the least recently used of all sets that cost the same", () => {
+  it("is the least recently used of all sets of equal cost", () => {
     const ages = (set: readonly EvictionCandidate[]) =>
       set.map(({ lastUsedMs }) => lastUsedMs).toSorted((a, b) => b - a);
     fc.assert(

@@ -39,19 +39,19 @@ function queue(waiting: readonly WaitingRequest[], models: Readonly<Record<strin
 const newcomer = (model: string, more: Partial<WaitingRequest> = {}) => request("new", model, more);
 
 describe("the expected wait of a request", () => {
-  it("is nothing where its model is loaded and free, and its load where it isn't loaded", () => {
+  it("is zero if its model is loaded and free, and its load time if it isn't loaded", () => {
     expect(expectedWaitMs(queue([], { a: resident() }), newcomer("a"))).toBe(0);
     expect(expectedWaitMs(queue([], { a: absent() }), newcomer("a"))).toBe(5 * seconds);
     expect(expectedWaitMs(queue([], { a: { ...absent(), state: "loading" } }), newcomer("a"))).toBe(5 * seconds);
   });
 
-  it("on shared cores has all answers before it, whatever their models, and no load that isn't its own", () => {
+  it("on shared cores includes all earlier answers of any model, and no loads of others", () => {
     const waiting = [request("1", "a"), request("2", "b")];
     const models = { a: resident({ running: 1 }), b: absent() };
     expect(expectedWaitMs(queue(waiting, models), newcomer("a"))).toBe(3 * 2 * seconds);
   });
 
-  it("of a model with threads of its own has only the turns of its own slots", () => {
+  it("of a model with its own threads includes only the turns of its own slots", () => {
     const own = { hasOwnThreads: true, maxParallel: 2 };
     const models = { a: resident({ ...own, running: 2 }), b: resident({ ...own, running: 2 }) };
     expect(expectedWaitMs(queue([], models), newcomer("a"))).toBe(2 * seconds);
@@ -60,7 +60,7 @@ describe("the expected wait of a request", () => {
     expect(expectedWaitMs(queue([], { a: resident({ ...own, running: 1 }) }), newcomer("a"))).toBe(0);
   });
 
-  it("has the loads that come first, and what is answered where room has to be made", () => {
+  it("includes earlier loads, and the active answers of models to evict", () => {
     const own = { hasOwnThreads: true };
     const models = {
       a: { ...absent(["c"]), ...own },
@@ -71,7 +71,7 @@ describe("the expected wait of a request", () => {
     expect(expectedWaitMs(queue([request("1", "b")], models), newcomer("a"))).toBe((3 + 7 + 5) * seconds);
   });
 
-  it("doesn't count those who go after it: of lower priority, of a caller whose turn comes later, behind it", () => {
+  it("excludes requests behind it: of lower priority, of a later turn, or later in the queue", () => {
     const waiting = [
       request("background", "a", { priority: -1 }),
       request("flood 1", "a", { turn: 3 }),

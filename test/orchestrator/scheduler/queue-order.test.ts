@@ -41,25 +41,25 @@ function queue(
   };
 }
 
-describe("who is served next", () => {
-  it("is nobody when nobody waits", () => {
+describe("the next request", () => {
+  it("is none if none waits", () => {
     expect(nextToServe(queue([], { a: resident() }))).toEqual({ kind: "wait" });
   });
 
-  it("is the one whose model is resident, before one that came earlier and needs a load", () => {
+  it("is one whose model is resident, before an earlier one that needs a load", () => {
     const state = queue([request("1", "b"), request("2", "a")], { a: resident(), b: absent(["a"]) });
     expect(nextToServe(state)).toEqual({ kind: "serve", id: "2", model: "a", overtakes: ["1"] });
   });
 
-  it("nobody is overtaken by an answer that costs them nothing", () => {
+  it("overtakes no request that it doesn't delay", () => {
     const models = { a: resident(), b: absent(["c"]), c: resident() };
     const state = queue([request("1", "b"), request("2", "a")], models, { nowMs: 30 * seconds });
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "2", overtakes: [] });
-    // Its load still waits for the answers under way, of which that is one more.
+    // Its load still waits for active answers, of which this is one more.
     expect(nextToServe({ ...state, nowMs: 0 })).toMatchObject({ overtakes: ["1"] });
   });
 
-  it("is the first to come once the bound leaves no time for another", () => {
+  it("is the first one once the limit leaves no time for another", () => {
     const late = { nowMs: 29 * seconds };
     const models = { a: resident(), b: absent(["a"]) };
     const overtaken = request("1", "b", { overtakenSinceMs: 0 });
@@ -68,7 +68,7 @@ describe("who is served next", () => {
     expect(nextToServe(queue([barely, request("2", "a")], models, late))).toMatchObject({ kind: "serve", id: "2" });
   });
 
-  it("what keeps busy a model that has to go waits, too, when the bound is reached; other loaded models serve on", () => {
+  it("is none that keeps a victim busy when the limit is reached; other loaded models are still served", () => {
     const waiting = [request("1", "b", { overtakenSinceMs: 0 }), request("2", "a"), request("3", "c")];
     const models = { a: resident({ running: 1, maxParallel: 4 }), b: absent(["a"]), c: resident() };
     const state = queue(waiting, models, { nowMs: 30 * seconds, embeddedSlots: 4 });
@@ -76,30 +76,30 @@ describe("who is served next", () => {
     expect(nextToServe({ ...state, waiting: waiting.slice(0, 2) })).toEqual({ kind: "wait" });
   });
 
-  it("who waits behind somebody that is kept waiting is overtaken as well", () => {
+  it("also overtakes requests behind one that it delays", () => {
     const waiting = [request("1", "b"), request("2", "c"), request("3", "a")];
     const models = { a: resident({ running: 1, maxParallel: 4 }), b: absent(["a"]), c: absent(["idle"]) };
     const state = queue(waiting, models, { embeddedSlots: 4 });
-    // A load at a time: the one of c comes after that of b, for which a has to go.
+    // One load at a time: that of c comes after that of b, which evicts a.
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "3", overtakes: ["1", "2"] });
     expect(nextToServe({ ...state, waiting: waiting.slice(1), nowMs: 30 * seconds })).toMatchObject({ overtakes: [] });
   });
 
-  it("requests for a model being loaded join that load, and those of loaded models go on meanwhile", () => {
+  it("is none for a model that is loading; loaded models are served meanwhile", () => {
     const models = { a: resident(), b: absent([], { state: "loading" }) };
     const state = queue([request("1", "b"), request("2", "b"), request("3", "a")], models, { mayLoad: false });
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "3", overtakes: [] });
     expect(nextToServe({ ...state, waiting: state.waiting.slice(0, 2) })).toEqual({ kind: "wait" });
   });
 
-  it("a full model and a full thread budget let wait", () => {
+  it("is none if its model or the thread budget is full", () => {
     const one = [request("1", "a")];
     expect(nextToServe(queue(one, { a: resident({ running: 1 }) }, { embeddedSlots: 2 }))).toEqual({ kind: "wait" });
     const busy = { a: resident({ maxParallel: 4 }), b: resident({ running: 2, maxParallel: 2 }) };
     expect(nextToServe(queue(one, busy, { embeddedSlots: 2 }))).toEqual({ kind: "wait" });
   });
 
-  it("callers take turns, however many requests one of them has", () => {
+  it("alternates between callers, however many requests one of them has", () => {
     const waiting = [
       request("1", "a", { caller: "many" }),
       request("2", "a", { caller: "many" }),
@@ -111,8 +111,8 @@ describe("who is served next", () => {
     expect(nextToServe({ ...state, runningOf: new Map() })).toMatchObject({ id: "1" });
   });
 
-  it("callers take turns also one after the other: who asks for much begins anew behind each of the others", () => {
-    // Served so far: 3. `many` came with three at once, `new` after them.
+  it("alternates between callers over time by their start tags", () => {
+    // Tag 3 was served last. `many` sent three requests at once, `new` one after them.
     const turns = [fairTurn(3, undefined), fairTurn(3, 3), fairTurn(3, 4)];
     expect(turns).toEqual([3, 4, 5]);
     expect(fairTurn(3, undefined)).toBe(3);
@@ -124,7 +124,7 @@ describe("who is served next", () => {
     expect(nextToServe(queue(waiting, { a: resident() }))).toMatchObject({ id: "new" });
   });
 
-  it("a higher priority goes first, but overtakes nobody beyond the bound", () => {
+  it("is one of higher priority, which overtakes no request beyond the limit", () => {
     const high = request("2", "a", { priority: 1 });
     const models = { a: resident() };
     expect(nextToServe(queue([request("1", "a"), high], models))).toMatchObject({ id: "2", overtakes: ["1"] });
@@ -132,29 +132,29 @@ describe("who is served next", () => {
     expect(nextToServe(queue([overtaken, high], models, { nowMs: 29 * seconds }))).toMatchObject({ id: "1" });
   });
 
-  it("a request of lower priority, even for a resident model, does not hinder the load of a higher one", () => {
+  it("is a load of higher priority before an answer of lower priority that would delay it", () => {
     const waiting = [request("1", "a"), request("2", "b", { priority: 1 })];
     const state = queue(waiting, { a: resident(), b: absent(["a"]) });
     expect(nextToServe(state)).toMatchObject({ kind: "load", id: "2", overtakes: ["1"] });
   });
 
-  it("an earlier deadline goes first between callers whose turn it is", () => {
+  it("is the one with the earlier deadline at equal turns", () => {
     const waiting = [request("1", "a", { deadlineMs: 60 * seconds }), request("2", "a", { deadlineMs: 20 * seconds })];
     expect(nextToServe(queue(waiting, { a: resident() }))).toMatchObject({ id: "2" });
   });
 
-  it("nobody is overtaken past the last moment at which its deadline can be kept", () => {
+  it("overtakes no request beyond the last moment at which its deadline can be met", () => {
     const waiting = [request("1", "b", { deadlineMs: 6 * seconds }), request("2", "a")];
     expect(nextToServe(queue(waiting, { a: resident(), b: absent(["a"]) }))).toMatchObject({ kind: "load", id: "1" });
   });
 
-  it("a request whose deadline has passed expires", () => {
+  it("expires if its deadline has passed", () => {
     const waiting = [request("1", "a", { deadlineMs: 1 })];
     expect(nextToServe(queue(waiting, { a: resident() }, { nowMs: 2 }))).toEqual({ kind: "expire", id: "1" });
     expect(nextToServe(queue(waiting, { a: resident() }, { nowMs: 1 }))).toMatchObject({ kind: "serve" });
   });
 
-  it("a request expires as soon as the load of its model can't end in time; a load under way is waited for", () => {
+  it("expires as soon as its load can't end in time, unless the load is in progress", () => {
     const waiting = [request("1", "a", { deadlineMs: 9 * seconds })];
     const busy = { a: absent(["b"]), b: resident({ running: 1 }) };
     expect(nextToServe(queue(waiting, busy, { nowMs: 3 * seconds }))).toEqual({ kind: "wait", untilMs: 4_001 });
@@ -165,8 +165,8 @@ describe("who is served next", () => {
   });
 });
 
-describe("which model is loaded next", () => {
-  it("is the one whose eviction costs least, before one that came earlier", () => {
+describe("the next load", () => {
+  it("is the one with the cheapest evictions, before an earlier one", () => {
     const models = {
       dear: resident({ lossSeconds: 9 }),
       cheap: resident({ lossSeconds: 1 }),
@@ -181,7 +181,7 @@ describe("which model is loaded next", () => {
     });
   });
 
-  it("is one that evicts no model others wait for, whatever the loss", () => {
+  it("is one that evicts no awaited model, whatever the loss", () => {
     const models = {
       awaited: resident({ running: 0, maxParallel: 0, lossSeconds: 0 }),
       idle: resident({ lossSeconds: 50 }),
@@ -192,7 +192,7 @@ describe("which model is loaded next", () => {
     expect(nextToServe(queue(waiting, models))).toMatchObject({ kind: "load", id: "2" });
   });
 
-  it("waits with evicting while answers are under way, for as long as the bound allows", () => {
+  it("waits with evictions while answers are active, up to the limit", () => {
     const models = { a: resident({ running: 1 }), idle: resident(), b: absent(["idle"]) };
     const state = queue([request("1", "b", { arrivedMs: 1 * seconds })], models, { nowMs: 2 * seconds });
     expect(nextToServe(state)).toEqual({ kind: "wait", untilMs: 31 * seconds });
@@ -201,12 +201,12 @@ describe("which model is loaded next", () => {
     expect(nextToServe(queue(state.waiting, quiet))).toMatchObject({ kind: "load", id: "1" });
   });
 
-  it("does not wait when nothing has to go", () => {
+  it("does not wait if it evicts nothing", () => {
     const models = { a: resident({ running: 1 }), b: absent([]) };
     expect(nextToServe(queue([request("1", "b")], models))).toMatchObject({ kind: "load", id: "1" });
   });
 
-  it("is none while another load is under way, what has to go is busy, or nothing would make room", () => {
+  it("is none while another load is in progress, its victims are busy, or no eviction helps", () => {
     const one = [request("1", "b")];
     expect(nextToServe(queue(one, { b: absent([]) }, { mayLoad: false })).kind).toBe("wait");
     const busy = { a: resident({ running: 1 }), b: absent(["a"]) };
@@ -219,7 +219,7 @@ describe("which model is loaded next", () => {
 describe("a model that is loaded with too little context", () => {
   const grown = absent([], { replaces: "a" });
 
-  it("grows when its answers are done, without waiting for those of others", () => {
+  it("is reloaded when its answers are done, without waiting for those of others", () => {
     const one = [request("1", "a+")];
     const models = { a: resident({ running: 1 }), b: resident({ running: 1 }), "a+": grown };
     expect(nextToServe(queue(one, models, { embeddedSlots: 4 })).kind).toBe("wait");
@@ -229,7 +229,7 @@ describe("a model that is loaded with too little context", () => {
     });
   });
 
-  it("is not kept from growing by its small requests beyond the bound", () => {
+  it("is not kept from being reloaded by small requests beyond the limit", () => {
     const waiting = [request("1", "a+"), request("2", "a")];
     const models = { a: resident({ running: 1, maxParallel: 4 }), "a+": grown };
     const state = queue(waiting, models, { embeddedSlots: 4 });
@@ -239,10 +239,10 @@ describe("a model that is loaded with too little context", () => {
   });
 });
 
-describe("models of engines with threads of their own", () => {
+describe("models of engines with their own threads", () => {
   const own = { hasOwnThreads: true, maxParallel: 4 };
 
-  it("take no slot and wait for none", () => {
+  it("use no embedded slot and wait for none", () => {
     const models = { a: resident({ running: 1 }), b: resident({ ...own, running: 3 }), c: resident() };
     const state = queue([request("1", "c"), request("2", "b")], models, { embeddedSlots: 1 });
     expect(nextToServe(state)).toMatchObject({ kind: "serve", id: "2", overtakes: [] });
@@ -252,7 +252,7 @@ describe("models of engines with threads of their own", () => {
 });
 
 describe("after a decision", () => {
-  it("whoever is served no longer waits, and the time of the first overtaking stays", () => {
+  it("a served request no longer waits, and the time of the first overtaking is kept", () => {
     const waiting = [request("1", "b", { overtakenSinceMs: 3 }), request("2", "b"), request("3", "a")];
     const decision = { kind: "serve", id: "3", model: "a", overtakes: ["1", "2"] } as const;
     expect(afterDecision(waiting, decision, 7)).toEqual([
@@ -261,7 +261,7 @@ describe("after a decision", () => {
     ]);
   });
 
-  it("whoever has its model loaded waits on; its model is awaited by others only if they want it", () => {
+  it("a request that causes a load keeps waiting, and doesn't count for `awaitedModels`", () => {
     const waiting = [request("1", "b"), request("2", "a")];
     const left = afterDecision(waiting, { kind: "load", id: "1", model: "b", overtakes: [] }, 7);
     expect(left).toEqual(waiting);
@@ -282,8 +282,8 @@ const loadMs: Readonly<Record<string, number>> = { a: 2_000, b: 9_000, c: 4_000,
 const capacity = 2;
 
 /**
- * A machine with room for two models that does one thing at a time, or answers with several slots while it loads. Logs
- * when each job came, when it began and when what it began with was over.
+ * A machine with memory for two models that does one thing at a time, or answers in several slots while it loads.
+ * Records when each job arrived, began, and ended.
  */
 function simulate(jobs: readonly Job[], slots: number) {
   const open = jobs.map((job, index) => ({ ...job, id: String(index) })).toSorted((a, b) => a.atMs - b.atMs);
@@ -366,7 +366,7 @@ const arbitraryJobs = fc.array(
 );
 
 describe("for all arrivals", () => {
-  it.each([1, 2, 4])("everyone is served, with %d slots", (slots) => {
+  it.each([1, 2, 4])("every request is served, with %d slots", (slots) => {
     fc.assert(
       fc.property(arbitraryJobs, (jobs) => {
         expect(
@@ -378,7 +378,7 @@ describe("for all arrivals", () => {
     );
   });
 
-  it("on a machine that does one thing at a time nobody is overtaken for more than the bound", () => {
+  it("on a machine that does one thing at a time no request is overtaken for more than the limit", () => {
     fc.assert(
       fc.property(arbitraryJobs, (jobs) => {
         const { started, occupied, open } = simulate(jobs, 1);

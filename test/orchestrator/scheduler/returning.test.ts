@@ -5,7 +5,7 @@ const resident: QueuedModel = { state: "resident", running: 0, maxParallel: 1, l
 const absent = (evicts: readonly string[]): QueuedModel => ({ ...resident, state: "absent", evicts });
 const ofX = { id: "1", caller: "x", model: "b", arrivedMs: 0, priority: 0 };
 
-/** `y` was answered by `a` at 1,000; `x` waits for `b`, for which `a` has to go. */
+/** `y` was answered by `a` at 1,000; `x` waits for `b`, whose load evicts `a`. */
 function state(more: Partial<QueueState> = {}): QueueState {
   return {
     nowMs: 1_000,
@@ -23,12 +23,12 @@ function state(more: Partial<QueueState> = {}): QueueState {
   };
 }
 
-it("a load that evicts waits a moment for whoever was answered just now", () => {
+it("a load that evicts waits a moment for a caller that was just answered", () => {
   expect(nextToServe(state())).toEqual({ kind: "wait", untilMs: 1_100 });
   expect(nextToServe(state({ nowMs: 1_100 }))).toMatchObject({ kind: "load", id: "1" });
 });
 
-it("not for one who is back, and not when nothing has to go", () => {
+it("it doesn't wait for a caller that is back, nor if it evicts nothing", () => {
   expect(nextToServe(state({ answeredMs: new Map([["x", 1_000]]) }))).toMatchObject({ kind: "load", id: "1" });
   const waiting = [ofX, { ...ofX, id: "2", caller: "y", model: "a" }];
   expect(nextToServe(state({ waiting }))).toMatchObject({ kind: "serve", id: "2" });
@@ -39,7 +39,7 @@ it("not for one who is back, and not when nothing has to go", () => {
   expect(nextToServe(state({ models }))).toMatchObject({ kind: "load", id: "1" });
 });
 
-it("not beyond the bound", () => {
+it("it doesn't wait beyond the limit", () => {
   expect(nextToServe(state({ maxOvertakeMs: 1_000 }))).toMatchObject({ kind: "load", id: "1" });
   expect(nextToServe(state({ maxOvertakeMs: 1_050 }))).toEqual({ kind: "wait", untilMs: 1_050 });
 });

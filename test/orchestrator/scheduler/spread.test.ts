@@ -10,7 +10,7 @@ const copy = (assigned: number, more: Partial<Copy> = {}): Copy => ({
 });
 const unloaded = { isLoaded: false };
 
-/** Where 16 requests go that come at once. */
+/** How many of `count` simultaneous requests go to each copy. */
 function spread(count: number, copies: readonly Copy[], answerMs: number): readonly number[] {
   const counts = copies.map(() => 0);
   const isOpen = copies.map(({ isLoaded }) => isLoaded);
@@ -27,20 +27,20 @@ function spread(count: number, copies: readonly Copy[], answerMs: number): reado
   return counts;
 }
 
-describe("where a request goes whose model several hosts hold", () => {
+describe("the copy for a request whose model several hosts hold", () => {
   it.each([
-    ["nobody waits: to the first", [copy(0), copy(0)], 0],
-    ["one is answered: to the other, if it is loaded", [copy(1), copy(0)], 1],
-    ["one is answered: nothing is loaded for that", [copy(1), copy(0, unloaded)], 0],
-    ["somebody waits, but no longer than a load takes: nothing is loaded", [copy(4), copy(0, unloaded)], 0],
-    ["many wait: a second copy is loaded", [copy(12), copy(0, unloaded)], 1],
-    ["it is loaded nowhere: where it goes anyway", [copy(0, unloaded), copy(0, unloaded)], 0],
-    ["the other is busier", [copy(4), copy(9)], 0],
+    ["no requests: the first", [copy(0), copy(0)], 0],
+    ["one active answer: the other one, if it is loaded", [copy(1), copy(0)], 1],
+    ["one active answer: no load for it", [copy(1), copy(0, unloaded)], 0],
+    ["a wait shorter than a load: no load", [copy(4), copy(0, unloaded)], 0],
+    ["a long wait: a second copy is loaded", [copy(12), copy(0, unloaded)], 1],
+    ["loaded nowhere: the default", [copy(0, unloaded), copy(0, unloaded)], 0],
+    ["the other one is busier", [copy(4), copy(9)], 0],
   ])("%s", (_, copies, expected) => {
     expect(chooseCopy(copies, 4_000)).toBe(expected);
   });
 
-  it("sixteen at once are halved between two hosts, though the second must load first", () => {
+  it("sixteen simultaneous requests are split evenly between two hosts, even if the second has to load first", () => {
     expect(spread(16, [copy(0), copy(0, { ...unloaded, loadMs: 1_000 })], 10_000)).toEqual([8, 8]);
     expect(spread(16, [copy(0), copy(0)], 10_000)).toEqual([8, 8]);
   });

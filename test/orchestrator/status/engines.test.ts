@@ -14,7 +14,7 @@ async function messages(engines: readonly ReturnType<typeof ollama>[]) {
 }
 
 describe("the status of engines", () => {
-  it("says where each of several Ollama servers is", async () => {
+  it("contains the address of each of several Ollama servers", async () => {
     expect(
       await messages([ollama("ollama", "http://127.0.0.1:11434"), ollama("ollama-2", "http://box:11434"), embedded]),
     ).toEqual([
@@ -24,7 +24,7 @@ describe("the status of engines", () => {
     ]);
   });
 
-  it("says so once, beside what is wrong", async () => {
+  it("contains the address once, with the problem", async () => {
     const health = (message: string) => () => Promise.resolve({ isReachable: false, latencyMs: 0, message });
     const silent = ollama("ollama", "http://a:11434", { health: health("does not answer at a:11434") });
     const other = ollama("ollama-2", "http://b:11434", { health: health("no Ollama") });
@@ -34,7 +34,7 @@ describe("the status of engines", () => {
     ]);
   });
 
-  it("says nothing of it where there is one", async () => {
+  it("contains no address if there is only one server", async () => {
     expect(await messages([ollama("ollama", "http://127.0.0.1:11434"), embedded])).toEqual([
       ["ollama", undefined],
       ["llama-cpp", undefined],
