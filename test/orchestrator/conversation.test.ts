@@ -28,7 +28,7 @@ describe("a conversation", () => {
     expect(first.continueId).toMatch(/^[0-9a-f]{8}$/);
     const second = await generate({ prompt: "two", continueId: first.continueId ?? "" });
     expect(second).toMatchObject({ continueId: first.continueId, model: "small:1b" });
-    expect(second.reason).toMatch(/^goes on with the conversation/);
+    expect(second.reason).toMatch(/^continues the conversation/);
     expect(texts(asked[1])).toEqual(["system: be brief", "user: one", "assistant: answer 1", "user: two"]);
     expect(second.conversationTokens).toBeGreaterThan(first.conversationTokens ?? 0);
   });
@@ -61,7 +61,7 @@ describe("a conversation", () => {
   it("that isn't there is refused with what to do", async () => {
     const { engine } = countingEngine();
     await expect(createTestOrchestrator([engine]).generate({ continueId: "12345678" })).rejects.toMatchObject({
-      message: expect.stringMatching(/^there is no conversation "12345678": conversations end when /) as string,
+      message: expect.stringMatching(/^there is no conversation "12345678": conversations end after /) as string,
       next: [{ step: "startConversation" }],
     });
   });

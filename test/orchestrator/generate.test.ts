@@ -317,7 +317,7 @@ describe("generate", () => {
       Promise.reject(new PromptTooLong("too long", { promptTokens: 9000, contextTokens: request.contextTokens }));
     const error = await failureOf(createTestOrchestrator([engine]).generate({ model: "llama3.2:3b" }));
     expect(error).toBeInstanceOf(PromptTooLong);
-    expect(error.message).toBe("the prompt has 9000 tokens, llama3.2:3b reads at most 8192");
+    expect(error.message).toBe("the prompt has 9000 tokens; the window of llama3.2:3b has 8192");
     expect(engine.calls.at(-1)).toBe("generate llama3.2:3b");
   });
 

@@ -307,12 +307,12 @@ describe("route_and_generate", () => {
 
     it("that a conversation was cut, and limits lowered", async () => {
       const notes = [
-        "the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens,\n  x reads at most 8192",
+        "the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens;\n  the window of x has 8192",
         "context limited to 8192 tokens instead of 65536: the window of smollm2:135m",
       ];
       expect(await textOf({ notes })).toEqual([
         "smollm2:135m, 92.3 tokens/s",
-        "note: the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens, x reads at most 8192",
+        "note: the oldest 4 messages of the conversation were left out: the prompt has 9000 tokens; the window of x has 8192",
         "note: context limited to 8192 tokens instead of 65536: the window of smollm2:135m",
       ]);
     });

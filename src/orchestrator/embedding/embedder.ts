@@ -6,15 +6,14 @@ import type { Log } from "../log.ts";
 import type { Embed, EmbedHint } from "../recall/embedding.ts";
 import { instructed } from "./instructed.ts";
 
-/** Of texts of a few sentences: what a small embedding model reads at most. */
+/** The window of small embedding models; enough for texts of a few sentences. */
 const contextTokens = 512;
 
-const asker = { caller: "embedding", isBackground: false };
+const client = { caller: "embedding", isBackground: false };
 
 /**
- * Vectors from a local embedding model that is installed: the one hinted at, else one that is loaded, else the smallest.
- * It is loaded where it fits beside what is loaded already: a search isn't worth anybody's model. Nothing is pulled, and
- * nothing is sent to an engine that isn't local.
+ * Computes vectors with an installed local embedding model: the one in the hint, else a loaded one, else the smallest. The
+ * model is loaded only if that unloads no other. Never pulls a model, never uses a remote engine.
  */
 export function createEmbedder(parts: {
   readonly inventory: Inventory;
@@ -40,7 +39,7 @@ export function createEmbedder(parts: {
     try {
       return (await inventory.facts(located, signal)).capabilities;
     } catch (error) {
-      // A file that can't be read embeds nothing; whoever asks for that model is told why.
+      // A model whose file can't be read is skipped; requests that name it report the reason.
       log.debug(`embedding: ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
       return [];
     }
@@ -54,11 +53,11 @@ export function createEmbedder(parts: {
       return hinted ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
     }
     const resident = models.filter((_model, index) => loaded[index]);
-    // Vectors of another model would not compare with those that there are.
+    // Vectors of another model can't be compared with the existing ones.
     return hint.model === undefined || hinted === undefined ? resident[0] : resident.find((each) => each === hinted);
   }
 
-  /** A lease on the loaded model; undefined when it isn't and can't be without unloading others. */
+  /** A lease on the loaded model; undefined if it can't be loaded without unloading others. */
   async function lease(located: LocatedModel, mayLoad: boolean, signal: AbortSignal) {
     const used = await loader.useResident(located, undefined);
     if (used !== undefined || !mayLoad) return used;
@@ -67,10 +66,10 @@ export function createEmbedder(parts: {
     const context = canonicalContext({ atLeastTokens: contextTokens, windowTokens });
     const plan = await loader.plan(located, context, signal);
     if (!plan.fits || plan.evict.length > 0) {
-      log.debug(`embedding: ${model.name} is not loaded, it would not fit beside what is`);
+      log.debug(`embedding: ${model.name} does not fit beside the loaded models`);
       return undefined;
     }
-    await loader.load(located, { contextTokens: context }, false, asker).follow(signal);
+    await loader.load(located, { contextTokens: context }, false, client).follow(signal);
     return loader.useResident(located, undefined);
   }
 

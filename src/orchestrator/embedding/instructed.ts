@@ -1,4 +1,4 @@
-/** What the makers of embedding models want before a text, by their model cards; most want nothing. */
+/** Prefixes that embedding models require according to their model cards; most require none. */
 const prefixes: readonly (readonly [name: RegExp, query: string, document: string])[] = [
   [/nomic-embed/i, "search_query: ", "search_document: "],
   [/embeddinggemma|embedding-gemma/i, "task: search result | query: ", "title: none | text: "],
@@ -11,7 +11,7 @@ const prefixes: readonly (readonly [name: RegExp, query: string, document: strin
   [/qwen3-embedding/i, "Instruct: Given a question, retrieve the notes that answer it\nQuery: ", ""],
 ];
 
-/** The text as the model of that name wants it: some tell questions from what answers them. */
+/** The text with the prefix of that model: some distinguish queries from documents. */
 export function instructed(model: string, text: string, kind: "query" | "document"): string {
   const found = prefixes.find(([name]) => name.test(model));
   if (found === undefined) return text;

@@ -22,30 +22,30 @@ import type { Route, RouteSource } from "./route.ts";
 
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;
-  /** Which of several hosts answers. */
+  /** Chooses among several engines that hold a model. */
   readonly copies: Copies;
-  /** Its requests go after those of all others. */
+  /** Its requests are served after all others. */
   readonly isBackground?: boolean;
   readonly conversations: Conversations;
-  /** Milliseconds of a clock that nobody sets, for durations. */
+  /** Monotonic milliseconds, for durations. */
   readonly steady: () => number;
-  /** What is remembered and goes into this prompt. */
+  /** Remembered entries for this prompt. */
   readonly inject: (
     caller: CallerContext,
     prompt: string,
     maxTokens: number,
     countTokens: (text: string) => Promise<number>,
   ) => Promise<MemoryInjection | undefined>;
-  /** Told of tokens, and of requests that wait for them. */
+  /** Tracks requests that wait for tokens, and the tokens. */
   readonly liveness: Pick<Liveness, "begin">;
-  /** Counts what is sent to engines whose trust is not local. */
+  /** Counts requests to engines that are not local. */
   readonly noteRemote: () => void;
 }
 
-/** A request on its way to one model of its route. */
+/** A request to one model of its route. */
 export interface Ask {
   readonly caller: CallerContext;
-  /** Its system prompt is settled, but for the model's own. */
+  /** With its system prompt, unless that is the model's own. */
   readonly request: GenerateRequest;
   /** The conversation so far. */
   readonly history: readonly ChatMessage[];
@@ -61,12 +61,12 @@ export interface Answered {
   readonly memory: MemoryInjection | undefined;
 }
 
-/** What is remembered takes at most this part of a window: in a small one the question matters more. */
+/** Largest share of a context window for remembered entries. */
 const memoryShare = 1 / 8;
 
-const maxNamedKeys = 5;
+const maxListedKeys = 5;
 
-/** Has one model answer: waits for its turn, makes it ready, and sends. Throws whatever stood in the way. */
+/** Asks one model: waits for a slot, loads it if necessary, and sends the request. Throws the error of any of these. */
 export async function attempt(world: GenerationWorld, ask: Ask, context: OperationContext): Promise<Answered> {
   const found = await remembered(world, ask, context.signal);
   const memory = found === undefined || found.keys.length === 0 ? undefined : found;
@@ -77,7 +77,7 @@ export async function attempt(world: GenerationWorld, ask: Ask, context: Operati
       return { ...answered, notes: [...notes, ...left, ...answered.notes], memory };
     } catch (error) {
       if (!(error instanceof PromptTooLong) || history.length === 0) throw error;
-      // A conversation outgrows every window: its older half goes, whole turns at a time.
+      // The conversation exceeds the window: drop the older half of its turns.
       history = history.slice(Math.ceil(history.length / 4) * 2);
       const leftOut = ask.history.length - history.length;
       notes = [
@@ -88,7 +88,7 @@ export async function attempt(world: GenerationWorld, ask: Ask, context: Operati
   }
 }
 
-/** Never for an engine that is not local; nor when the request, or the setting, wants none. */
+/** Remembered entries; none for remote engines, or when the request or the setting disables them. */
 async function remembered(
   world: GenerationWorld,
   { caller, request, entry }: Ask,
@@ -103,29 +103,31 @@ async function remembered(
       caller,
       request.prompt,
       maxTokens,
-      // Exact where the model is loaded.
+      // Exact if the model is loaded.
       async (text) => (await engine.tokenizer?.count(model.name, text, signal)) ?? estimateTokens(text),
     );
   } catch (error) {
-    // A question is worth an answer without it; why stands in the log and in system_status.
+    // The request is answered without them; the log and the status have the reason.
     world.log.warn(`memory: ${error instanceof Error ? error.message : String(error)}`);
     return undefined;
   }
 }
 
-/** Most tokens of remembered entries in a prompt. */
+/** Limit for remembered entries in a prompt, in tokens. */
 function memoryTokens(caller: CallerContext, { candidate }: LocatedCandidate): number {
   return Math.min(caller.settings.injectTokens, Math.floor(candidate.contextTokens * memoryShare));
 }
 
-/** A pinned entry is meant to be in every prompt: where it isn't, the answer says so. */
+/** A note about pinned entries that did not fit: they are expected in every prompt. */
 function leftOutNotes({ caller, entry }: Ask, keys: readonly string[]): readonly string[] {
   if (keys.length === 0) return [];
   const tokens = memoryTokens(caller, entry);
   const limit = tokens < caller.settings.injectTokens ? "an eighth of the context" : "recall.injectTokens";
-  const named = keys.slice(0, maxNamedKeys).map((key) => `"${key}"`);
+  const named = keys.slice(0, maxListedKeys).map((key) => `"${key}"`);
   const more = keys.length > named.length ? ` and ${keys.length - named.length} more` : "";
-  return [`pinned memories were left out: ${named.join(", ")}${more}; ${tokens} tokens are for memories (${limit})`];
+  return [
+    `pinned memories were left out: ${named.join(", ")}${more}; memories are limited to ${tokens} tokens (${limit})`,
+  ];
 }
 
 async function answerOnce(
@@ -137,7 +139,7 @@ async function answerOnce(
   const { caller, request, entry, history } = ask;
   const own = await ownDefaults(world, entry.located, context.signal);
   const messages = messagesFor(caller, request, entry, own, { memory: memory?.text, history });
-  // Before it queues: a prompt that doesn't fit must not wait for its turn.
+  // Before queueing, so that a prompt that is too long is refused at once.
   let prompt = await sizePrompt(entry, messages, request, context.signal);
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
@@ -154,7 +156,7 @@ async function answerOnce(
         loadMs: slot.loadMs + generation.loadMs,
       };
     } catch (error) {
-      // The engine counted: the context grows once, up to the model's window.
+      // The engine counted the prompt: retry once with a larger context, up to the model's window.
       if (!(error instanceof PromptTooLong) || isRetry) throw error;
       prompt = { promptTokens: error.promptTokens, isExact: true };
     } finally {
@@ -163,7 +165,7 @@ async function answerOnce(
   }
 }
 
-/** A slot on the model. How long that stays is said with the answer: a load that keeps nothing would be none. */
+/** A slot on the model. The keep-alive is sent with the answer request, not with the load. */
 function makeReady(
   { queues, isBackground = false }: GenerationWorld,
   { caller, entry }: Ask,
@@ -178,7 +180,7 @@ function makeReady(
     isBackground,
     neededTokens,
     contextTokens,
-    // What is in the background goes after everything else: nobody looks at a clock.
+    // Background requests have no time limit: they are served after everything else.
     ...(maxWaitMs === undefined || isBackground ? {} : { maxWaitMs }),
     signal,
     report,
@@ -255,10 +257,14 @@ function progressSink(model: string, context: OperationContext, sign: Sign): Gen
       count();
     },
     phase(phase) {
-      // Said again: a part of the prompt was read.
+      // The same phase again: a part of the prompt was read.
       if (phase === lastPhase) return sign.progress();
       lastPhase = phase;
-      const words = { loading: `loading ${model}`, prefill: `${model} reads the prompt`, decode: `${model} answers` };
+      const words = {
+        loading: `loading ${model}`,
+        prefill: `${model} is reading the prompt`,
+        decode: `${model} is answering`,
+      };
       context.report({ message: words[phase] });
     },
   };

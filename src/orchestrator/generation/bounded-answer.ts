@@ -9,7 +9,7 @@ import { GenerationFailed } from "../errors.ts";
 import { advice } from "../next-step.ts";
 import { type Repetition, type RepetitionWatch, watchRepetition, withoutRepetition } from "./repetition.ts";
 
-/** An answer that we ended has no counts by the engine: absent, what only it knows. */
+/** A generation; one that was aborted lacks the counts that only the engine has. */
 export type BoundedAnswer = Omit<Generation, "promptTokens"> & Partial<Pick<Generation, "promptTokens">>;
 
 interface Part {
@@ -22,9 +22,9 @@ type Problem =
   | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition };
 
 /**
- * Has an engine answer, and ends its request as soon as the answer, or the thinking before it, goes in circles: then it
- * is cut before the loop, with a note. Throws `GenerationFailed` for an answer longer than `maxTokens` allows, and for
- * JSON that is cut so, beside what the engine throws. `steady` in milliseconds.
+ * Sends a request to an engine and aborts it once the answer, or the thinking before it, repeats itself; the text is then
+ * cut before the loop, with a note. Throws `GenerationFailed` for an answer longer than `maxTokens` allows and for
+ * repetition in JSON, and whatever the engine throws. `steady` in milliseconds.
  */
 export async function boundedAnswer(
   engine: Pick<Engine, "generate">,
@@ -45,7 +45,7 @@ export async function boundedAnswer(
   let problem: Problem | undefined;
 
   const take = (name: "text" | "thinking", delta: string): void => {
-    // What was on its way when we ended it is none of the answer.
+    // Text that arrives after the abort is not part of the answer.
     if (problem !== undefined) return;
     firstTokenAtMs ??= steady();
     pieces += 1;
@@ -56,7 +56,7 @@ export async function boundedAnswer(
       const repetition = parts[name].watch.add(delta);
       if (repetition !== undefined) problem = { kind: "repetition", part: name, repetition };
     }
-    if (problem !== undefined) ending.abort(new Error("the answer was ended"));
+    if (problem !== undefined) ending.abort(new Error("the answer was aborted"));
   };
   const watched: GenerationSink = {
     text: (delta) => take("text", delta),
@@ -74,8 +74,8 @@ export async function boundedAnswer(
   if (found === undefined && generation !== undefined) return { generation, notes: [] };
   if (found?.kind !== "repetition") throw tooLong(request, limit);
   const cut = withoutRepetition(parts[found.part].text, found.repetition);
-  const circles = `the same ${found.repetition.periodCharacters} characters ${cut.copies} times`;
-  if (request.format !== undefined) throw halfJson(request.model, circles);
+  const loop = `the same ${found.repetition.periodCharacters} characters ${cut.copies} times`;
+  if (request.format !== undefined) throw repeatedJson(request.model, loop);
   const endedAtMs = steady();
   const firstTokenMs = (firstTokenAtMs ?? endedAtMs) - startedAtMs;
   const texts = { text: parts.text.text, thinking: parts.thinking.text, [found.part]: cut.text };
@@ -94,8 +94,8 @@ export async function boundedAnswer(
     },
     notes: [
       found.part === "thinking"
-        ? `${request.model} repeated itself while thinking (${circles}): it was ended before an answer`
-        : `${request.model} repeated itself (${circles}): the answer is cut before that`,
+        ? `${request.model} repeated itself while thinking (${loop}): it was stopped before an answer`
+        : `${request.model} repeated itself (${loop}): the answer is cut before the repetition`,
     ],
   };
 }
@@ -107,8 +107,8 @@ function tooLong({ model, maxTokens }: GenerationRequest, limit: number): Genera
   );
 }
 
-function halfJson(model: string, circles: string): GenerationFailed {
-  return new GenerationFailed(`${model} repeated itself (${circles}) before its JSON was complete`, {
+function repeatedJson(model: string, loop: string): GenerationFailed {
+  return new GenerationFailed(`${model} repeated itself (${loop}) before its JSON was complete`, {
     next: advice("use a larger model, a simpler schema or a higher temperature"),
   });
 }

@@ -7,20 +7,20 @@ import { overridesOf } from "../catalog/model-overrides.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { type OwnDefaults, settingOrOwn } from "./own-defaults.ts";
 
-/** Room for an answer when nobody said how long it may become; more is used when the context has it. */
+/** Room for an answer without a limit in the request; the answer may use more if the context has it. */
 const defaultAnswerTokens = 1024;
 
 export interface TokenBudget {
-  /** What the request can't do without: a model that is loaded with this much is used as it is. */
+  /** Minimum context of the request: a model that is loaded with at least this much is used as it is. */
   readonly neededTokens: number;
-  /** What the model is loaded with when it must be loaded. */
+  /** Context for a load, if the model must be loaded. */
   readonly contextTokens: number;
   readonly maxTokens: number;
-  /** What was changed from what was asked, in words. */
+  /** How the budget differs from the request. */
   readonly notes: readonly string[];
 }
 
-/** The budget of a request on one model: its wishes, the caller's settings, what the model was made with and is known for. */
+/** The budget of a request on one model, from the request, the caller's settings and the model's own defaults and limits. */
 export function requestBudget(
   caller: CallerContext,
   request: GenerateRequest,
@@ -43,28 +43,28 @@ export function requestBudget(
 
 /**
  * Fits prompt and answer into a model's window. Tokens throughout.
- * Throws `PromptTooLong` with both numbers when the prompt alone leaves no room for an answer, for sure.
+ * Throws `PromptTooLong` with both numbers when the prompt certainly leaves no room for an answer.
  */
 export function tokenBudget(ask: {
   readonly model: string;
   readonly promptTokens: number;
-  /** The engine counted them; else they are estimated. */
+  /** `promptTokens` were counted by the engine, not estimated. */
   readonly isExact: boolean;
-  /** The request's own limit; undefined: `defaultMaxTokens`, lowered without a word when the window is small. */
+  /** The request's limit; if undefined, `defaultMaxTokens`, lowered without a note when the window is small. */
   readonly maxTokens: number | undefined;
   readonly defaultMaxTokens: number;
-  /** The request's own wish; undefined: `defaultContextTokens`, lowered without a word when the window is small. */
+  /** The request's context; if undefined, `defaultContextTokens`, lowered without a note when the window is small. */
   readonly contextTokens: number | undefined;
   readonly defaultContextTokens: number | undefined;
   readonly windowTokens: number | undefined;
-  /** Most tokens the model answers with, when known. */
+  /** The model's output limit, if known. */
   readonly outputTokens: number | undefined;
 }): TokenBudget {
   const { model, promptTokens, windowTokens, outputTokens } = ask;
   const surePromptTokens = ask.isExact ? promptTokens : sureTokens(promptTokens);
   if (windowTokens !== undefined && surePromptTokens >= windowTokens) {
     throw new PromptTooLong(
-      `the prompt has ${ask.isExact ? "" : "about "}${promptTokens} tokens, ${model} reads at most ${windowTokens}`,
+      `the prompt has ${ask.isExact ? "" : "about "}${promptTokens} tokens; the window of ${model} has ${windowTokens}`,
       { promptTokens, contextTokens: windowTokens, isExact: ask.isExact },
     );
   }
@@ -75,7 +75,7 @@ export function tokenBudget(ask: {
       notes.push(`answer limited to ${outputTokens} tokens instead of ${maxTokens}: the most that ${model} generates`);
     maxTokens = outputTokens;
   }
-  // The engine stops at the end of the window by itself; a limit is only worth a note where the numbers are sure.
+  // The engine stops at the end of the window by itself.
   const room = windowTokens === undefined ? Number.POSITIVE_INFINITY : windowTokens - surePromptTokens;
   if (maxTokens > room) {
     if (ask.maxTokens !== undefined) {

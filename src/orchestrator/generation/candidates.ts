@@ -14,7 +14,7 @@ import { assumedBytesPerMs } from "../queue/request-queues.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../types.ts";
 
-/** A model that could answer: what routing ranks, with where it is and what is known of it. */
+/** A model that could answer: the candidate that routing ranks, with its location and output limit. */
 export interface LocatedCandidate {
   readonly located: LocatedModel;
   readonly candidate: Candidate;
@@ -31,16 +31,16 @@ export interface CandidateSource {
 }
 
 /**
- * All models of all engines as candidates. A model that two engines hold appears once.
- * Without `withMemory` nothing is measured and every model counts as fitting: enough when a loaded one wins.
+ * All models of all engines as candidates. A model that is on two engines appears once.
+ * Without `withMemory` memory is not measured and every model counts as fitting, which suffices if a loaded model wins.
  */
 export async function listCandidates(
   source: CandidateSource,
   withMemory: boolean,
   signal: AbortSignal,
-  /** Ids of engines that are left out. */
+  /** Ids of engines to leave out. */
   down: ReadonlySet<string> = new Set(),
-  /** Id of the engine that comes first. */
+  /** Id of the engine to list first. */
   provider?: string,
 ): Promise<readonly LocatedCandidate[]> {
   await source.observations.ready?.();
@@ -48,19 +48,21 @@ export async function listCandidates(
   const lists = engineFirst(answering, provider);
   const located = await source.inventory.uniqueModels(lists);
   const states = new Map<string, MemoryState | undefined>();
-  const silent = new Map(lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])));
+  const unresponsive = new Map(
+    lists.flatMap(({ engine, message }) => (message === undefined ? [] : [[engine.id, message]])),
+  );
   for (const { engine, models } of withMemory ? lists : []) {
     if (models.length > 0) states.set(engine.id, await source.loader.state(engine));
   }
   return Promise.all(
     located.map((entry) => {
       const { id } = entry.engine;
-      return toCandidate(source, entry, { state: states.get(id), downBecause: silent.get(id) }, signal);
+      return toCandidate(source, entry, { state: states.get(id), downBecause: unresponsive.get(id) }, signal);
     }),
   );
 }
 
-/** Those of the engine come first; otherwise the order stays. */
+/** The entries with those of one engine first, otherwise in the same order. */
 export function engineFirst<Held extends { readonly engine: { readonly id: string } }>(
   held: readonly Held[],
   id: string | undefined,
@@ -68,7 +70,7 @@ export function engineFirst<Held extends { readonly engine: { readonly id: strin
   return held.toSorted((a, b) => Number(b.engine.id === id) - Number(a.engine.id === id));
 }
 
-/** One known model as a candidate; no memory is measured. */
+/** One known model as a candidate, without measuring memory. */
 export function locatedCandidate(
   source: CandidateSource,
   located: LocatedModel,
@@ -93,7 +95,7 @@ async function toCandidate(
   const observed = source.observations.of(id);
   const { tokensPerSecond, loadSeconds, error } = observed;
   const coolDown =
-    engineNow.downBecause ?? (isCooling(observed, source.now()) ? (error ?? "it failed a moment ago") : undefined);
+    engineNow.downBecause ?? (isCooling(observed, source.now()) ? (error ?? "it failed recently") : undefined);
   const parameterCount = parseParameterSize(model.parameterSize ?? facts.parameterSize);
   const candidate: Candidate = {
     model: model.name,
@@ -116,7 +118,7 @@ async function toCandidate(
   return { located, candidate, outputTokens: merged.outputTokens };
 }
 
-/** Facts from the list where it has enough of them, else from the engine; a file that can't be read has none. */
+/** Facts from the list if it has enough of them, else from the engine; only listed ones if its file can't be read. */
 export async function factsOf(
   source: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,
@@ -128,7 +130,7 @@ export async function factsOf(
   try {
     return await source.inventory.facts(located, signal);
   } catch (error) {
-    throwIfCancelled(signal, `looking at ${model.name}`);
+    throwIfCancelled(signal, `reading ${model.name}`);
     source.log.info(`no facts of ${model.name}: ${error instanceof Error ? error.message : String(error)}`);
     return listedFacts(model, model.capabilities);
   }
@@ -146,7 +148,7 @@ function listedFacts(model: InstalledModel, capabilities: readonly Capability[] 
   };
 }
 
-/** By what is known already, which is quick: the plan before the load asks whom it has to. */
+/** A quick estimate from cached data; the plan before a load is more thorough. */
 function fitOf(
   source: CandidateSource,
   { engine, model }: LocatedModel,
@@ -160,7 +162,7 @@ function fitOf(
     fileBytes: model.sizeBytes,
     isLoaded: false,
   };
-  // Answers and loads under way end: what takes memory now doesn't rule a model out for good.
+  // Running answers and loads will end: the memory they use does not rule out a model.
   const idle = allIdle(state);
   const plan = planLoad(target, idle);
   if (plan.fits && plan.evict.length === 0) return { fits: "now" };

@@ -4,22 +4,22 @@ import { estimateTokens } from "../catalog/tokens.ts";
 import type { ChatMessage } from "../engines/generation.ts";
 import { InvalidRequest } from "../errors.ts";
 
-/** One call's hold on a conversation. */
+/** One call's access to a conversation. */
 export interface Thread {
   readonly id: string;
-  /** Oldest first, questions and answers in turn. */
+  /** Questions and answers in turn, oldest first. */
   readonly history: readonly ChatMessage[];
-  /** Messages that `history` lacks: the oldest, which a conversation doesn't keep beyond its limit. */
+  /** How many of the oldest messages were dropped because the conversation exceeded its limit. */
   readonly droppedMessages: number;
   /** System prompt of the turns so far. */
   readonly system?: string;
-  /** The model that answered last. */
+  /** The model of the last answer. */
   readonly model?: string;
-  /** A turn was asked under `local_only`: what was said must not leave with a later one. */
+  /** A turn ran under `local_only`, so later turns must not send the conversation elsewhere. */
   readonly isLocalOnly: boolean;
-  /** Keeps a turn; the conversation's tokens from now on, estimated. */
+  /** Adds a turn. Returns the estimated tokens of the conversation. */
   keep(turn: Turn): number;
-  /** Lets the next call in. */
+  /** Releases the conversation for the next call. */
   end(): void;
 }
 
@@ -31,15 +31,15 @@ export interface Turn {
   readonly isLocalOnly: boolean;
 }
 
-/** The conversations of all callers of a home, in memory: they end with the daemon. */
+/** The conversations of all callers of a home, in memory only. */
 export interface Conversations {
-  /** `new`, or an id. Throws `InvalidRequest` for one that isn't there, or answers already. */
+  /** `new`, or an id. Throws `InvalidRequest` for an unknown conversation and one that is being answered. */
   begin(continueId: string): Thread;
 }
 
-/** Most tokens of one conversation; the oldest turns go first. */
+/** Limit of one conversation in tokens; beyond it the oldest turns are dropped. */
 export const maxConversationTokens = 32_768;
-/** Of an id that isn't ours. */
+/** How much of an unknown id a message quotes. */
 const shownCharacters = 60;
 
 interface Conversation {
@@ -51,21 +51,21 @@ interface Conversation {
   isAnswering: boolean;
 }
 
-/** Limits are asked anew each time. `now` in milliseconds. */
+/** `limits` is called for each use, because settings may change. `now` in milliseconds. */
 export function createConversations(
   limits: () => { readonly keepHours: number; readonly maxCount: number },
   now: () => number,
 ): Conversations {
-  const kept = new Map<string, Conversation>();
+  const conversations = new Map<string, Conversation>();
 
   function tidy(): void {
     const { keepHours, maxCount } = limits();
-    const calm = [...kept.values()]
+    const idle = [...conversations.values()]
       .filter(({ isAnswering }) => !isAnswering)
       .toSorted((a, b) => a.usedAtMs - b.usedAtMs);
-    const tooMany = kept.size - maxCount;
-    for (const [index, { id, usedAtMs }] of calm.entries()) {
-      if (index < tooMany || now() - usedAtMs > keepHours * 3_600_000) kept.delete(id);
+    const tooMany = conversations.size - maxCount;
+    for (const [index, { id, usedAtMs }] of idle.entries()) {
+      if (index < tooMany || now() - usedAtMs > keepHours * 3_600_000) conversations.delete(id);
     }
   }
 
@@ -80,17 +80,17 @@ export function createConversations(
         isAnswering: false,
       };
     }
-    const found = kept.get(continueId);
+    const found = conversations.get(continueId);
     if (found === undefined) {
       throw new InvalidRequest(
-        `there is no conversation "${continueId.slice(0, shownCharacters)}": conversations end when they are unused for long, or when the daemon restarts`,
+        `there is no conversation "${continueId.slice(0, shownCharacters)}": conversations end after a time without use, and when the daemon exits`,
         {
           next: { step: "startConversation" },
         },
       );
     }
     if (found.isAnswering) {
-      throw new InvalidRequest(`the conversation ${continueId} is being answered already`, {
+      throw new InvalidRequest(`the conversation ${continueId} is already being answered`, {
         next: [advice("wait for that answer"), { step: "startConversation" }],
       });
     }
@@ -119,8 +119,8 @@ export function createConversations(
           conversation.droppedTurns += all.length - conversation.turns.length;
           conversation.tokens = conversation.turns.reduce((sum, each) => sum + tokensOf(each), 0);
           conversation.usedAtMs = now();
-          // Only an answered conversation can be gone on with.
-          kept.set(conversation.id, conversation);
+          // Only a conversation with an answer can be continued.
+          conversations.set(conversation.id, conversation);
           tidy();
           return conversation.tokens;
         },
@@ -138,7 +138,7 @@ function newestTurns(turns: readonly Turn[]): readonly Turn[] {
     tokens += tokensOf(turn);
     return tokens > maxConversationTokens;
   });
-  // The newest stays, however long it is.
+  // Always keep the newest turn, however long it is.
   return turns.slice(Math.min(from + 1, turns.length - 1));
 }
 

@@ -10,20 +10,20 @@ import { sameModel } from "../store/model-name.ts";
 import type { Privacy } from "../types.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 
-/** Where a request goes, of all hosts that hold its model. */
+/** The engine that a request was assigned to. */
 export interface Assigned {
   readonly entry: LocatedCandidate;
-  /** As asked; a copy that was loaded because many waited leaves soon after. */
+  /** The request; with a short keep-alive for a copy that is loaded only because of a queue. */
   readonly request: GenerateRequest;
-  /** It was answered, or is not to be any more. Idempotent. */
+  /** Call it once the request is answered or abandoned. Idempotent. */
   release(): void;
 }
 
 export interface Copies {
   /**
-   * Assigns a request to the host where it is expected to be answered soonest (`scheduler/spread.ts`); `entry` is where
-   * it was routed. Where many wait, a host that has room loads a second copy. `tried`: ids of engines that failed.
-   * Hosts with one memory are one: two copies would share its cores, too. Throws nothing of its own.
+   * Assigns a request to the engine that is expected to answer it soonest (`scheduler/spread.ts`); `entry` is where it
+   * was routed. When a queue builds up, an engine with room loads a second copy. `tried` are the ids of engines that
+   * failed. Engines of one memory domain share its cores, so only one of them counts. Throws no errors of its own.
    */
   assign(
     source: CandidateSource,
@@ -35,10 +35,10 @@ export interface Copies {
   ): Promise<Assigned>;
 }
 
-/** Seconds without use after which a copy leaves that was only loaded because many waited. */
+/** Keep-alive in seconds of a copy that was loaded only because of a queue. */
 const copyKeepAliveSeconds = 60;
 
-/** `models`: the settings, asked anew each time. */
+/** `models` returns the current settings. */
 export function createCopies(models: () => Settings["models"]): Copies {
   const assigned = new Map<string, number>();
   const count = (id: string): number => assigned.get(id) ?? 0;
@@ -55,11 +55,11 @@ export function createCopies(models: () => Settings["models"]): Copies {
 
   return {
     async assign(source, entry, request, privacy, tried, signal) {
-      // Counted where it was routed before anything is awaited: those that come together see one another.
+      // Counted before anything is awaited, so that requests that arrive together see each other.
       const mustWait = count(idOf(entry.located)) >= maxParallelOf(models(), entry.located);
-      const stay = take(idOf(entry.located));
-      if (!hasOthers(source, entry.located)) return { entry, request, release: stay };
-      const open = await openCopies(source, entry.located, privacy, tried, mustWait, signal).finally(stay);
+      const releaseRouted = take(idOf(entry.located));
+      if (!hasOthers(source, entry.located)) return { entry, request, release: releaseRouted };
+      const open = await openCopies(source, entry.located, privacy, tried, mustWait, signal).finally(releaseRouted);
       const chosen = chooseCopy(
         open.map(({ located, isLoaded }) => {
           const id = idOf(located);
@@ -80,7 +80,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
       const { keepAliveSeconds = copyKeepAliveSeconds } = request;
       return {
         entry: onEngine(entry, located),
-        // One that is loaded keeps what it was told: a copy its minute, and somebody else's load that one's time.
+        // Do not change the keep-alive of a loaded copy.
         request: isLoaded ? request : { ...request, keepAliveSeconds },
         release,
       };
@@ -97,7 +97,7 @@ interface OpenCopy {
   readonly isLoaded: boolean;
 }
 
-/** The routed one, those where it is loaded and, if it must wait, those that have room for it. */
+/** The routed engine, those that have the model loaded and, if the request must wait, those with room for it. */
 async function openCopies(
   source: CandidateSource,
   routed: LocatedModel,
@@ -110,14 +110,14 @@ async function openCopies(
   const looked = await Promise.all(
     copies.map(async (located) => {
       const isLoaded = await source.inventory.isLoaded(located, 60_000);
-      const isOpen = located === routed || isLoaded || (mustWait && (await isThereRoom(source, located, signal)));
+      const isOpen = located === routed || isLoaded || (mustWait && (await hasRoom(source, located, signal)));
       return { located, isLoaded, isOpen };
     }),
   );
   return looked.filter(({ isOpen }) => isOpen);
 }
 
-/** The routed one first; the others in the configured order, one of each memory domain. */
+/** The routed engine first, then the others in configured order, one of each memory domain. */
 async function copiesOf(
   { inventory, observations, now }: CandidateSource,
   routed: LocatedModel,
@@ -129,7 +129,7 @@ async function copiesOf(
   const others = lists.flatMap(({ engine, models, message }): readonly LocatedModel[] => {
     if (message !== undefined || tried.has(engine.id) || engine.kind !== routed.engine.kind) return [];
     if (engine.trust === "remote" && routed.engine.trust === "local" && privacy === "local_only") return [];
-    // One name may stand for other weights elsewhere.
+    // The same name may have other weights on another engine.
     const model = models.find(
       ({ name, digest }) => sameModel(name, routed.model.name) && digest === routed.model.digest,
     );
@@ -146,13 +146,13 @@ async function copiesOf(
   return [routed, ...free];
 }
 
-/** Whether a copy fits there with everything staying. */
-async function isThereRoom({ loader, log }: CandidateSource, located: LocatedModel, signal: AbortSignal) {
+/** Whether a copy fits without unloading anything. */
+async function hasRoom({ loader, log }: CandidateSource, located: LocatedModel, signal: AbortSignal) {
   try {
     const { fits, evict } = await loader.plan(located, defaultContextTokens, signal);
     return fits && evict.length === 0;
   } catch (error) {
-    // The request is answered without it.
+    // The request is answered without a second copy.
     log.debug(`no copy of ${located.model.name} on ${located.engine.id}: ${String(error)}`);
     return false;
   }

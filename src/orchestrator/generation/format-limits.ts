@@ -3,26 +3,26 @@ import { InvalidRequest } from "../errors.ts";
 import type { JsonSchema } from "../types.ts";
 
 /**
- * A grammar is made of the schema, and every token of the answer is checked against it: with 20,000 values of an `enum`
- * one token took Ollama longer than 25 s, and neither engine can be interrupted in it.
+ * Engines compile the schema into a grammar and check every token of the answer against it. With an `enum` of 20,000
+ * values one token took Ollama more than 25 s, during which neither engine can be interrupted.
  */
 const limits = {
   characters: 100_000,
-  /** Values of all lists together. */
+  /** Values of all enums together. */
   enumValues: 500,
-  /** Members of all `anyOf`, `oneOf` and `allOf` together: 5,000 of `const` are an enum by another name. */
+  /** Members of all `anyOf`, `oneOf` and `allOf` together: 5,000 `const` members amount to an enum. */
   alternatives: 500,
   /** Properties of all objects together. */
   properties: 500,
-  /** Schemas inside each other. */
+  /** Nesting depth of schemas. */
   depth: 32,
 } as const;
 
-/** Throws `InvalidRequest` for a schema beyond the limits, and for one that no finite value matches. */
+/** Throws `InvalidRequest` for a schema that exceeds the limits or that no finite value matches. */
 export function checkFormat(format: "json" | JsonSchema): void {
   if (format === "json") return;
   const { enumValues, alternatives, properties, depth } = measure(format);
-  // First: what is deep enough can't be written as text either.
+  // First, because a schema that is too deep can't be serialized.
   if (depth > limits.depth) throw beyond("levels", depth, limits.depth);
   if (enumValues > limits.enumValues) throw beyond("enum values", enumValues, limits.enumValues);
   if (alternatives > limits.alternatives) {
@@ -33,14 +33,14 @@ export function checkFormat(format: "json" | JsonSchema): void {
   if (characters > limits.characters) throw beyond("characters", characters, limits.characters);
   const endless = endlessReference(format);
   if (endless !== undefined)
-    throw new InvalidRequest(`the JSON schema in format never ends: ${endless} needs itself`, {
+    throw new InvalidRequest(`the JSON schema matches no finite value: ${endless} requires itself`, {
       next: advice("make the reference optional: a property that is not required, or an anyOf with another member"),
     });
 }
 
 function beyond(what: string, count: number, limit: number): InvalidRequest {
-  return new InvalidRequest(`the JSON schema in format has ${count} ${what}, and at most ${limit} are allowed`, {
-    next: advice("ask for less at once, or use a string with a description of what it may be"),
+  return new InvalidRequest(`the JSON schema has ${count} ${what}; at most ${limit} are allowed`, {
+    next: advice("simplify the schema, or use a string with a description of the allowed values"),
   });
 }
 
@@ -51,7 +51,7 @@ interface Size {
   readonly depth: number;
 }
 
-/** Without recursion: the depth is what is in question. */
+/** Not recursive, because the schema may be arbitrarily deep. */
 function measure(schema: JsonSchema): Size {
   let [enumValues, alternatives, properties, depth] = [0, 0, 0, 0];
   const waiting: { readonly value: unknown; readonly at: number }[] = [{ value: schema, at: 1 }];
@@ -63,7 +63,7 @@ function measure(schema: JsonSchema): Size {
       if (key === "enum" && Array.isArray(inner)) enumValues += inner.length;
       if (unions.has(key) && Array.isArray(inner)) alternatives += inner.length;
       if (key === "properties" && isSchema(inner)) properties += Object.keys(inner).length;
-      // What holds schemas by name is no level of its own, and neither is a list.
+      // Objects that map names to schemas, and lists, are not levels of their own.
       waiting.push({ value: inner, at: isSchema(inner) && !isHolder(key) ? at + 1 : at });
     }
   }
@@ -73,7 +73,7 @@ function measure(schema: JsonSchema): Size {
 const unions: ReadonlySet<string> = new Set(["anyOf", "oneOf", "allOf"]);
 const isHolder = (key: string): boolean => ["properties", "$defs", "definitions"].includes(key);
 
-/** The reference whose every value would have to hold itself. */
+/** A reference whose every value would have to contain itself; undefined if there is none. */
 function endlessReference(schema: JsonSchema): string | undefined {
   const targets = new Map<string, unknown>([["#", schema]]);
   for (const key of ["$defs", "definitions"]) {
@@ -82,7 +82,7 @@ function endlessReference(schema: JsonSchema): string | undefined {
     for (const [name, definition] of Object.entries(definitions)) targets.set(`#/${key}/${name}`, definition);
   }
   const finite = new Set<string>();
-  // A reference ends when what it leads to ends; each round finds those one step further away.
+  // A reference is finite if its target is; each round finds those one step further away.
   for (let isGrowing = true; isGrowing;) {
     isGrowing = false;
     for (const [name, target] of targets) {
@@ -95,7 +95,7 @@ function endlessReference(schema: JsonSchema): string | undefined {
   return [...targets.keys()].find((name) => name !== "#" && !finite.has(name)) ?? "#";
 }
 
-/** Whether some value matches that is finite. */
+/** Whether a finite value matches the schema. */
 function ends(schema: unknown, endsReference: (reference: string) => boolean): boolean {
   if (!isSchema(schema)) return true;
   const every = (value: unknown): boolean => !Array.isArray(value) || value.every((one) => ends(one, endsReference));

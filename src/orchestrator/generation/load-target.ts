@@ -9,8 +9,8 @@ import { type CandidateSource, factsOf } from "./candidates.ts";
 import { ownDefaults } from "./own-defaults.ts";
 
 /**
- * Where a model would be loaded, and with how much context; `elsewhere` are the other engines that list it. Throws
- * `UnknownModel`, `InvalidRequest`.
+ * The engine and context size for loading a model; `elsewhere` are the other engines that list it. Throws `UnknownModel`,
+ * `InvalidRequest`.
  */
 export async function loadTarget(
   source: Pick<CandidateSource, "inventory" | "log">,

@@ -3,7 +3,7 @@ import type { LocatedModel } from "../inventory/located-model.ts";
 import type { CallerSettings } from "../types.ts";
 import type { CandidateSource } from "./candidates.ts";
 
-/** What a model was made with (`SYSTEM` and `PARAMETER` lines): it holds where nobody said anything else. */
+/** A model's own defaults, from the `SYSTEM` and `PARAMETER` lines of its manifest. */
 export interface OwnDefaults {
   readonly system?: string;
   readonly temperature?: number;
@@ -13,7 +13,7 @@ export interface OwnDefaults {
   readonly contextTokens?: number;
 }
 
-/** Asked for once for each version of a model, and remembered. Nothing where the engine can't tell. */
+/** Read once per version of a model and cached. Empty where the engine can't tell. */
 export async function ownDefaults(
   { inventory, log }: Pick<CandidateSource, "inventory" | "log">,
   located: LocatedModel,
@@ -22,7 +22,7 @@ export async function ownDefaults(
   try {
     const { system, parameters = {} } = await inventory.facts(located, signal);
     const temperature = numberOf(parameters["temperature"]);
-    // Without a limit, or up to the window, is what 0 and less mean to Ollama: ours holds then.
+    // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
     const [maxTokens, contextTokens] = ["num_predict", "num_ctx"].map((name) => positiveOf(parameters[name]));
     return {
       ...(system === undefined || system === "" ? {} : { system }),
@@ -31,13 +31,13 @@ export async function ownDefaults(
       ...(contextTokens === undefined ? {} : { contextTokens }),
     };
   } catch (error) {
-    throwIfCancelled(signal, `looking at ${located.model.name}`);
+    throwIfCancelled(signal, `reading ${located.model.name}`);
     log.info(`no facts of ${located.model.name}: ${error instanceof Error ? error.message : String(error)}`);
     return {};
   }
 }
 
-/** The setting, unless nobody set it and the model was made with another value. */
+/** The setting or, where it is unset, the model's own default. */
 export function settingOrOwn<Name extends "temperature" | "maxTokens">(
   name: Name,
   settings: CallerSettings,

@@ -5,11 +5,11 @@ import { requestBudget } from "./budget.ts";
 import type { Conversations } from "./conversations.ts";
 import { checkFormat } from "./format-limits.ts";
 import { ownDefaults } from "./own-defaults.ts";
-import { messagesFor, sizePrompt, withWayOut } from "./prompt-size.ts";
+import { messagesFor, sizePrompt, withNextSteps } from "./prompt-size.ts";
 import { chooseRoute, profileOf, type Route, type RouteSource } from "./route.ts";
-import { settled } from "./runner.ts";
+import { withDefaults } from "./runner.ts";
 
-/** What a generation would do, by the same route and budget, without doing it. Throws what `chooseRoute` throws. */
+/** Plans a generation by the same route and budget, without side effects. Throws what `chooseRoute` throws. */
 export async function planGeneration(
   source: RouteSource & { readonly conversations: Conversations },
   caller: CallerContext,
@@ -18,10 +18,10 @@ export async function planGeneration(
   if (given.format !== undefined) checkFormat(given.format);
   const thread = given.continueId === undefined ? undefined : source.conversations.begin(given.continueId);
   thread?.end();
-  const request = settled(caller, given, thread);
+  const request = withDefaults(caller, given, thread);
   const unapproved = caller.project?.waiting;
   const down = new Set<string>();
-  let silent = 0;
+  let lastDownCount = 0;
   let unreachable: EngineUnreachable | undefined;
   for (;;) {
     try {
@@ -31,7 +31,7 @@ export async function planGeneration(
       const { engine, model } = located;
       const plan = await source.loader.plan(located, budget.contextTokens, caller.signal, budget.neededTokens);
       if (source.inventory.isUnresponsive(engine)) {
-        // As in the runner: engines that hold the same models, or other ones, take over.
+        // As in the runner: other engines take over.
         down.add(engine.id);
         await engine.residency?.loaded(caller.signal);
       }
@@ -46,15 +46,15 @@ export async function planGeneration(
       };
     } catch (error) {
       if (error instanceof Cancelled) throw error;
-      // What is left may refuse the request for another reason, but the engine that doesn't answer is the cause.
-      if (!(error instanceof EngineUnreachable) || down.size === silent) throw unreachable ?? error;
-      silent = down.size;
+      // The remaining engines may refuse for another reason, but the unresponsive engine is the cause.
+      if (!(error instanceof EngineUnreachable) || down.size === lastDownCount) throw unreachable ?? error;
+      lastDownCount = down.size;
       unreachable ??= error;
     }
   }
 }
 
-/** The runner goes on to the next model where the prompt is too long for one, and so does this. */
+/** The first model of the chain whose window holds the prompt, as in the runner. */
 async function firstWithRoom(source: RouteSource, route: Route, caller: CallerContext, request: GenerateRequest) {
   let tooLong: PromptTooLong | undefined;
   for (const { entry, reason } of route.chain) {
@@ -69,5 +69,5 @@ async function firstWithRoom(source: RouteSource, route: Route, caller: CallerCo
   }
   if (tooLong === undefined) throw new Error("a route without models"); // A route has at least one, or was refused.
   const tried = route.chain.map(({ entry }) => entry.located.model.name);
-  throw await withWayOut(source, caller, request, tooLong, tried, caller.signal);
+  throw await withNextSteps(source, caller, request, tooLong, tried, caller.signal);
 }

@@ -14,7 +14,7 @@ import type { OwnDefaults } from "./own-defaults.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
 import { choiceOf, type RouteSource } from "./route.ts";
 
-/** The messages that a model gets, as far as the request, its settings and what it was made with decide them. */
+/** The messages for a model, with the system prompt of the request, else of the settings, else the model's own. */
 export function messagesFor(
   caller: CallerContext,
   request: GenerateRequest,
@@ -22,7 +22,7 @@ export function messagesFor(
   own: OwnDefaults,
   more: { readonly memory?: string | undefined; readonly history?: readonly ChatMessage[] } = {},
 ): readonly ChatMessage[] {
-  // Engines leave the model's own system prompt out where there is another, and what is remembered would be one.
+  // Explicitly, because engines drop the model's own system prompt when there is another, such as remembered entries.
   const system = request.system ?? overridesOf(caller.settings.models, entry.located.model.name).system ?? own.system;
   return buildMessages(request, { system, ...more });
 }
@@ -30,13 +30,13 @@ export function messagesFor(
 /** In tokens. */
 export interface PromptSize {
   readonly promptTokens: number;
-  /** Counted by the model's own tokenizer; else estimated. */
+  /** Counted by the model's tokenizer, not estimated. */
   readonly isExact: boolean;
 }
 
 /**
- * How long a prompt is for a model. A count takes up to a second, so it is only made where the estimate leaves open
- * whether the prompt fits, and where a tokenizer can be reached.
+ * The size of a prompt for a model. Counting takes up to a second, so it is done only if the estimate leaves open whether
+ * the prompt fits and a tokenizer is available.
  */
 export async function sizePrompt(
   { located, candidate }: LocatedCandidate,
@@ -60,13 +60,13 @@ export async function sizePrompt(
 }
 
 /** How many models are suggested. */
-const mostNamed = 3;
+const maxSuggested = 3;
 
 /**
- * The same error with a next step that helps: the installed models whose window is long enough and that fit, best first
- * and without those of `tried`; else what to leave out.
+ * The same error with next steps: installed models other than `tried` that fit and whose window is long enough, best
+ * first; if there are none, what to leave out.
  */
-export async function withWayOut(
+export async function withNextSteps(
   source: RouteSource,
   caller: CallerContext,
   request: GenerateRequest,
@@ -85,7 +85,7 @@ export async function withWayOut(
         !tried.some((name) => sameModel(name, candidate.model)),
     );
   const wider = [...new Map(able.map((candidate) => [candidate.model, candidate])).values()]
-    .slice(0, mostNamed)
+    .slice(0, maxSuggested)
     .map(({ model, contextTokens: tokens }): NextStep => {
       return { step: "useModel", model, because: `a window of ${tokens} tokens` };
     });

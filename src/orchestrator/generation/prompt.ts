@@ -3,23 +3,22 @@ import type { ChatMessage } from "../engines/generation.ts";
 import type { GenerateRequest } from "../facade.ts";
 import { frameFile } from "../text/file-frame.ts";
 
-/** What is known of a prompt beside the request itself. */
+/** Parts of a prompt beside the request. */
 export interface PromptParts {
-  /** In place of the request's own, which it may contain. */
+  /** Replaces the system prompt of the request. */
   readonly system?: string | undefined;
-  /** Remembered entries, quoted as data. */
+  /** Remembered entries, quoted as data; appended to the system prompt. */
   readonly memory?: string | undefined;
   /** The conversation so far. */
   readonly history?: readonly ChatMessage[] | undefined;
 }
 
-/** Chat templates wrap every message in a few tokens of their own. */
+/** Tokens that chat templates add to every message. */
 const tokensPerMessage = 16;
 
 /**
- * The chat a request becomes. Files stand before the question, so that a second question about the same files shares
- * its beginning with the first and the engine's prefix cache skips them. What is remembered stands at the end of the
- * system prompt.
+ * The request as chat messages. Files precede the question, so that a second question about the same files has the same
+ * prefix and hits the engine's prefix cache.
  */
 export function buildMessages(request: GenerateRequest, parts: PromptParts = {}): readonly ChatMessage[] {
   const system = [parts.system ?? request.system, parts.memory].filter((part) => part !== undefined).join("\n\n");
@@ -36,7 +35,7 @@ export function questionOf(request: GenerateRequest): string {
   return (request.files ?? []).map(frameFile).join("") + request.prompt;
 }
 
-/** Estimated tokens of everything the engine will read, images left out. */
+/** Estimated tokens of all messages, without images. */
 export function countPromptTokens(messages: readonly ChatMessage[]): number {
   return messages.reduce((sum, message) => sum + estimateTokens(message.content) + tokensPerMessage, 0);
 }

@@ -1,32 +1,32 @@
-/** A text's end that says the same over and over. */
+/** A block of text that repeats at the end of a text. */
 export interface Repetition {
-  /** Length of the block that repeats, in characters. */
+  /** Length of the block in characters. */
   readonly periodCharacters: number;
-  /** The blocks differ in their numbers: `12. Again.`, `13. Again.` */
+  /** The copies differ in their numbers: `12. Again.`, `13. Again.` */
   readonly isCounted: boolean;
 }
 
 export interface RepetitionWatch {
-  /** Takes the next piece of a text; what its end repeats, once it goes in circles. */
+  /** Takes the next piece of a text. Returns the repetition, once there is one. */
   add(piece: string): Repetition | undefined;
 }
 
-/** The text's end is looked at each time that it has grown by so much: some fifty tokens. In characters. */
+/** The end of the text is examined each time it has grown by this many characters, some fifty tokens. */
 const stride = 256;
-/** So much of it. */
+/** How much of the end is examined. */
 const windowCharacters = 8_192;
-/** The longest block that is found: three of them fit into the window. */
+/** The longest block that is detected: three of them fit into the window. */
 const longestPeriod = 2_048;
 
 /**
- * How much of a text has to be copies of one block before that is a loop. Prose never says the same sentences over and
- * over; a table, a matrix of zeros or a test file may, so they get far more room. `characters` counts all copies.
+ * How many copies of a block make a loop. Prose never repeats the same sentences; a table, a matrix of zeros or a test
+ * file may, so their limits are far higher. `characters` counts all copies.
  *
  * | kind     | the block                                                        |
  * |----------|------------------------------------------------------------------|
- * | blank    | nothing but blanks and line ends                                 |
- * | prose    | four different words or more, with spaces, hardly a symbol       |
- * | phrase   | fewer words, with spaces, hardly a symbol                        |
+ * | blank    | only blanks and line ends                                        |
+ * | prose    | four different words or more, with spaces, few symbols           |
+ * | phrase   | fewer words, with spaces, few symbols                            |
  * | records  | two different words or more among symbols: code, rows, objects   |
  * | rows     | other lines: numbers, rulers, drawings                           |
  * | run      | anything else in one line: `0, 0, 0`, base64                     |
@@ -46,9 +46,8 @@ const leastCharacters = Math.min(...Object.values(limits).map(({ characters }) =
 const leastCopies = 3;
 
 /**
- * Watches a text that grows for the point where it goes in circles. The verdict doesn't depend on how the text is cut
- * into pieces. Costs about seventy steps per character in all, whatever the text: one look at 8,192 characters for every
- * 256.
+ * Watches a growing text for repetition. The result does not depend on how the text is split into pieces. The cost is
+ * about seventy steps per character for any text: 8,192 characters are examined for every 256.
  */
 export function watchRepetition(): RepetitionWatch {
   const plain = createTail();
@@ -91,17 +90,17 @@ interface Limit {
 
 function createTail() {
   let tail = "";
-  /** By period: how many characters at the end are the same as those one period before. */
+  /** By period: how many characters at the end equal those one period earlier. */
   const same = new Int32Array(longestPeriod + 1);
   return {
-    /** The shortest period with which the end repeats itself beyond its limit. */
+    /** The shortest period whose repetition at the end exceeds its limit. */
     add(text: string, limitOf: (block: string) => Limit | undefined): number | undefined {
       tail = (tail + text).slice(-windowCharacters);
       measure(tail, same);
       let longest = 0;
       for (let period = 1; period <= longestPeriod && period * leastCopies <= tail.length; period += 1) {
         const characters = (same[period] ?? 0) + period;
-        // A multiple of a period that was looked at has the same copies, and no more.
+        // A multiple of an examined period has no more copied characters.
         if (characters < leastCharacters || characters < period * leastCopies || characters <= longest) continue;
         longest = characters;
         const limit = limitOf(tail.slice(-period));
@@ -135,7 +134,7 @@ function measure(text: string, same: Int32Array): void {
   }
 }
 
-/** Every number is a `0`. */
+/** The text with `0` for every number. */
 function withoutNumbers(text: string): string {
   return text.replaceAll(/\d+/g, "0");
 }
@@ -158,11 +157,11 @@ function kindOf(block: string): keyof typeof limits {
   return block.includes("\n") ? "rows" : "run";
 }
 
-/** For a block without numbers whose only ones are those of list items, or for a sentence with a single one. */
+/** The limit for a block whose only numbers are those of list items, or a sentence with a single number. */
 function limitOfCounting(block: string): Limit | undefined {
   const numbers = block.match(/0/g)?.length ?? 0;
   if (numbers === 0) return undefined;
-  // The block may begin anywhere in its item: twice the block has each of its lines whole.
+  // The block may begin anywhere in its item; two copies contain every line completely.
   const items = `${block}${block}`.match(/\n[ \t>*-]*0[.)] /g)?.length ?? 0;
   const kind = kindOf(block.replaceAll("0", ""));
   if (kind !== "prose" && kind !== "phrase") return undefined;
@@ -171,8 +170,8 @@ function limitOfCounting(block: string): Limit | undefined {
 }
 
 /**
- * The text up to where it began to repeat itself: with the block once, up to the end of its sentence or line. `copies`
- * counts that one.
+ * The text up to the point where it begins to repeat: with one copy of the block, up to the end of its sentence or line.
+ * `copies` includes that copy.
  */
 export function withoutRepetition(
   text: string,
@@ -191,14 +190,14 @@ export function withoutRepetition(
   return { text: text.slice(0, positions === undefined ? end : (positions[end] ?? text.length)).trimEnd(), copies };
 }
 
-/** Characters from there to the next end of a sentence or line within one period; 0 where there is none. */
+/** Characters from `from` to the next end of a sentence or line within one period; 0 if there is none. */
 function toBoundary(text: string, from: number, period: number): number {
   if (/(?:[.!?]["'”’)*_]*\s+|[。！？]|\n\s*)$/.test(text.slice(Math.max(0, from - 20), from))) return 0;
   const boundary = /[.!?]["'”’)*_]*(?=\s)|[。！？]|\n/.exec(text.slice(from, from + period));
   return boundary === null ? 0 : boundary.index + boundary[0].length;
 }
 
-/** The text with a `0` for every number, and where each of its characters stood. */
+/** The text with `0` for every number, and the original position of each character. */
 function numberless(text: string): { readonly characters: string; readonly positions: readonly number[] } {
   const positions: number[] = [];
   let characters = "";

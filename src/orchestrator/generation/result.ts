@@ -6,23 +6,23 @@ import { profileOf, type Route } from "./route.ts";
 
 export type Attempt = GenerateResult["route"]["attempts"][number];
 
-/** What the caller gets. `totalMs` from the request to the answer. */
+/** The result for the caller. `totalMs` is from the request to the answer. */
 export function resultOf(parts: {
   readonly route: Route;
   readonly entry: LocatedCandidate;
   readonly reason: string;
   readonly attempts: readonly Attempt[];
-  /** One for each attempt but the last, in their order. */
+  /** One for each attempt but the last, in the same order. */
   readonly failures: readonly OrchestratorError[];
   readonly answered: Answered;
-  /** Beside those of the model. */
+  /** In addition to those of the attempt. */
   readonly notes: readonly string[];
   readonly totalMs: number;
 }): GenerateResult {
   const { route, entry, answered } = parts;
   const { generation, memory } = answered;
   const { completionTokens, decodeMs } = generation;
-  // The first token's time belongs to the prompt: after it alone a speed would be thousands of tokens.
+  // The time of the first token belongs to the prompt: a speed from one token would be absurdly high.
   const tokensPerSecond = completionTokens > 1 && decodeMs > 0 ? (completionTokens * 1000) / decodeMs : 0;
   return {
     text: generation.text,
@@ -49,10 +49,10 @@ export function resultOf(parts: {
   };
 }
 
-/** A prompt too long for a window is no failure of the model. */
+/** The reason with the failed attempts. A prompt that is too long is not a failure of the model. */
 function withHistory(reason: string, attempts: readonly Attempt[], failures: readonly OrchestratorError[]): string {
-  const modelsThat = (isTold: (failure: OrchestratorError) => boolean) => [
-    ...new Set(failures.flatMap((failure, at) => (isTold(failure) ? [attempts[at]?.model ?? ""] : []))),
+  const modelsThat = (matches: (failure: OrchestratorError) => boolean) => [
+    ...new Set(failures.flatMap((failure, at) => (matches(failure) ? [attempts[at]?.model ?? ""] : []))),
   ];
   const tooShort = modelsThat((failure) => failure instanceof PromptTooLong);
   const failed = modelsThat((failure) => !(failure instanceof PromptTooLong));
@@ -64,13 +64,13 @@ function withHistory(reason: string, attempts: readonly Attempt[], failures: rea
   ].join("; ");
 }
 
-/** One error for a chain of models that all failed. */
+/** One error for all failed attempts. */
 export function failureOf(attempts: readonly Attempt[], failures: readonly OrchestratorError[]): Error {
   const last = failures.at(-1);
-  if (last === undefined) return new Cancelled("nothing was tried");
+  if (last === undefined) return new Cancelled("no model was tried");
   if (failures.length === 1) return last;
-  const told = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
-  return new GenerationFailed(`${failures.length} models were tried and failed: ${told}`, {
+  const outcomes = attempts.map((entry) => `${entry.model} (${entry.engine}): ${entry.outcome}`).join("; ");
+  return new GenerationFailed(`${failures.length} models failed: ${outcomes}`, {
     next: last.next,
     // Until every error has `next`.
     ...(last.hint === undefined ? {} : { hint: last.hint }),

@@ -27,25 +27,25 @@ import {
 } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
 
-/** Which models to try, in order, and everything considered on the way. */
+/** The models to try, in order, and all candidates considered. */
 export interface Route {
   readonly task: Task;
-  /** What made it that task. */
+  /** Why it is that task. */
   readonly because: string;
   readonly profile: string;
-  /** The profile that the first of the chain matches in its place. */
+  /** The profile that the first model of the chain matches instead. */
   readonly fallback?: string;
   readonly chain: readonly { readonly entry: LocatedCandidate; readonly reason: string }[];
   readonly considered: readonly ConsideredModel[];
-  /** Estimated; chat overhead included. */
+  /** Estimated, with chat overhead. */
   readonly promptTokens: number;
-  /** Settings that could not be followed, in words. */
+  /** Settings that could not be applied. */
   readonly notes: readonly string[];
 }
 
 export interface RouteSource extends CandidateSource {
   readonly probe: MemoryProbe;
-  /** What the user picked for a kind of task in a comparison. */
+  /** The user's pick for a kind of task. */
   readonly picked: (task: Task) => Promise<Picked | undefined>;
 }
 
@@ -56,10 +56,11 @@ export interface Picked {
 }
 
 /**
- * Chooses the models for a request: design section 6. Reads lists and memory, changes nothing.
- * Engines of `down` (ids) are left out: they did not answer a moment ago.
- * Throws `UnknownModel` (nothing there, or not by that name), `PrivacyLocked`, `ModelDoesNotFit`, `UnsupportedCapability`,
- * `InvalidConfig` (routing is off and there is no `model.default`).
+ * Chooses the models for a request. Reads lists and memory, changes nothing. `down` are the ids of engines that did not
+ * respond to this request.
+ * Throws `UnknownModel` (no model, or none of that name), `PrivacyLocked`, `ModelDoesNotFit`, `UnsupportedCapability`,
+ * `InvalidRequest` (unknown profile, prompt too long), `EngineUnreachable` (all candidates are cooling down), and
+ * `InvalidConfig` (routing is off and `model.default` is not set).
  */
 export async function chooseRoute(
   source: RouteSource,
@@ -67,8 +68,8 @@ export async function chooseRoute(
   request: GenerateRequest,
   signal: AbortSignal,
   down: ReadonlySet<string> = new Set(),
-  /** The model that answered the conversation so far: it has its beginning in its cache. */
-  goesOnWith?: string,
+  /** The model of the last answer of the conversation, which has its prefix in the cache. */
+  lastModel?: string,
 ): Promise<Route> {
   const { settings } = caller;
   const { because, ask } = choiceOf(caller, request);
@@ -79,9 +80,10 @@ export async function chooseRoute(
     const held = (await source.inventory.locate(explicit)).filter(({ engine }) => !down.has(engine.id));
     const located = engineFirst(await givingTokens(source, held), settings.provider);
     const entries = await Promise.all(located.map((each) => locatedCandidate(source, each, signal)));
-    // Its window is checked against exact numbers later; a wrong capability is for the engine to refuse in its words.
-    const named = warmed(entries);
-    const asked = { ...ask, model: explicit, promptTokens: 0, outputTokens: 1 };
+    // The window is checked against exact numbers later.
+    const named = withoutCoolDown(entries);
+    const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";
+    const asked = { ...ask, model: explicit, modelBecause, promptTokens: 0, outputTokens: 1 };
     const choice = chooseModel(asked, candidatesOf(named));
     if (choice.failure !== undefined) {
       // With all candidates, the next step can name a model that would serve.
@@ -89,28 +91,24 @@ export async function chooseRoute(
       throw refusal(chooseModel(asked, all).failure ?? choice.failure);
     }
     const { chain, considered } = routeOf(choice, named);
-    const told = chain.map(({ entry, reason }) => ({
-      entry,
-      reason: request.model === undefined ? reason.replace("asked for", defaultModelWords(settings)) : reason,
-    }));
-    return { task, because, ...profileOf(choice), chain: told, considered, promptTokens, notes: [] };
+    return { task, because, ...profileOf(choice), chain, considered, promptTokens, notes: [] };
   }
 
   for (const withMemory of [false, true]) {
     const entries = await listCandidates(source, withMemory, signal, down, settings.provider);
     if (entries.length === 0) throw await nothingInstalled(source);
     const { preferred, notes } = preferredModel(settings, task, entries, {
-      goesOnWith,
+      lastModel,
       picked: await source.picked(task),
     });
     const routed = { ...ask, preferred: preferred?.model, preferredBecause: preferred?.because };
     const first = chooseModel(routed, candidatesOf(entries));
     const [head] = first.chain;
-    // Whether a better one could be loaded in its place depends on the memory.
+    // Whether a better model could be loaded instead depends on the memory.
     const isSettled = head?.candidate.isLoaded === true && head.better === undefined;
     if (!isSettled && !withMemory) continue;
-    // A model that failed a moment ago is passed over only while another one can serve.
-    const tried = first.failure === undefined ? entries : warmed(entries);
+    // Models that are cooling down are skipped only if another one can serve.
+    const tried = first.failure === undefined ? entries : withoutCoolDown(entries);
     const choice = tried === entries ? first : chooseModel(routed, candidatesOf(tried));
     if (choice.failure !== undefined) throw refusal(choice.failure);
     const route = routeOf(choice, tried);
@@ -119,7 +117,7 @@ export async function chooseRoute(
   throw new InvalidRequest("no route"); // The loop always returns or throws in its second round.
 }
 
-/** What is to be chosen for: the request, classified and measured, under the caller's settings. */
+/** The request as routing sees it: classified and measured, under the caller's settings. */
 export function choiceOf(
   { settings }: CallerContext,
   request: GenerateRequest,
@@ -145,14 +143,14 @@ export function choiceOf(
   return { because, ask };
 }
 
-/** Those whose engine is not stuck, while there are any: it answers, but gives no tokens. */
+/** Leaves out stuck engines (they respond, but generate no tokens), unless all are stuck. */
 async function givingTokens(source: RouteSource, held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
   const stuck = (await source.inventory.recentLists()).filter((list) => list.message !== undefined && !list.staleSince);
   const others = held.filter((each) => !stuck.some(({ engine }) => engine === each.engine));
   return others.length > 0 ? others : held;
 }
 
-/** `model.default`, which everything goes to while routing is off. */
+/** `model.default`, which serves every request while routing is off. */
 function onlyModel({ defaultModel }: CallerSettings): string {
   if (defaultModel !== undefined) return defaultModel;
   throw new InvalidConfig("model.routing.enabled is false and model.default is not set, so no model is selected", {
@@ -164,16 +162,16 @@ function onlyModel({ defaultModel }: CallerSettings): string {
   });
 }
 
-/** Why `defaultModel` was taken. */
+/** Why `defaultModel` was chosen. */
 const defaultModelWords = ({ isProjectModel = false }: CallerSettings) =>
   isProjectModel ? "the project's model" : "model.default";
 
-/** The first model that the settings name for the task and that is there; the others are worth a note. */
+/** The first installed model that the settings name for the task; each one that is not installed gets a note. */
 function preferredModel(
   settings: CallerSettings,
   task: Task,
   entries: readonly LocatedCandidate[],
-  { goesOnWith, picked }: { readonly goesOnWith: string | undefined; readonly picked: Picked | undefined },
+  { lastModel, picked }: { readonly lastModel: string | undefined; readonly picked: Picked | undefined },
 ): {
   readonly preferred: { readonly model: string; readonly because: string } | undefined;
   readonly notes: readonly string[];
@@ -185,9 +183,9 @@ function preferredModel(
     ? { setting: "the project", model: defaultModel, because: defaultModelWords(settings) }
     : { setting: "model.default", model: defaultModel, because: "preferred" };
   const named = [
-    { setting: "the conversation", model: goesOnWith, because: "goes on with the conversation" },
+    { setting: "the conversation", model: lastModel, because: "continues the conversation" },
     { setting: `model.routing.overrides.${task}`, model: routing.overrides[task], because: "preferred" },
-    // Where one works is nearer than what did best once, anywhere.
+    // A project's model is more specific than a pick.
     ...(isProjectModel ? [byDefault, pick] : [pick, byDefault]),
   ];
   const notes: string[] = [];
@@ -208,7 +206,7 @@ function neededCapabilities(request: GenerateRequest): readonly Capability[] {
   ];
 }
 
-/** A request may only narrow what its caller is allowed. */
+/** The stricter of both: a request can only narrow its caller's privacy. */
 export function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
   return allowed === "local_only" || asked === "local_only" ? "local_only" : "allow_remote";
 }
@@ -223,7 +221,7 @@ function routeOf(choice: Choice, entries: readonly LocatedCandidate[]): Pick<Rou
   return { chain, considered: choice.considered };
 }
 
-/** The profile that was asked for, and the one that the chosen model matches in its place. */
+/** The requested profile, and the one that the chosen model matches instead. */
 export function profileOf({
   profile,
   fallback,
@@ -233,7 +231,7 @@ export function profileOf({
 
 const candidatesOf = (entries: readonly LocatedCandidate[]) => entries.map((entry) => entry.candidate);
 
-function warmed(entries: readonly LocatedCandidate[]): readonly LocatedCandidate[] {
+function withoutCoolDown(entries: readonly LocatedCandidate[]): readonly LocatedCandidate[] {
   return entries.map(({ candidate: { coolDown: _coolDown, ...candidate }, ...rest }) => ({ ...rest, candidate }));
 }
 
@@ -258,11 +256,11 @@ function refusal({ kind, message, next }: ChoiceFailure): OrchestratorError {
 async function nothingInstalled(source: RouteSource): Promise<UnknownModel> {
   const sample = await source.probe.sample();
   const starter = suggestStarter(source.memory.availableBytes ?? sample.availableBytes, source.memory.bufferBytes);
-  // The models may be there, behind an engine that is down: whoever runs it should know before pulling gigabytes.
-  const silent = (await source.inventory.recentLists()).flatMap(({ message }) =>
+  // An engine that is down may have models: say so before gigabytes are pulled.
+  const unresponsive = (await source.inventory.recentLists()).flatMap(({ message }) =>
     message === undefined ? [] : [message],
   );
-  return new UnknownModel(["no model is installed", ...silent].join("; "), {
+  return new UnknownModel(["no model is installed", ...unresponsive].join("; "), {
     next: { step: "pullModel", model: starter.name, because: starter.reason },
   });
 }

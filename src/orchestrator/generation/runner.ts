@@ -20,13 +20,13 @@ import type { LocatedCandidate } from "./candidates.ts";
 import { maxConversationTokens, type Thread } from "./conversations.ts";
 import { checkFormat } from "./format-limits.ts";
 import { questionOf } from "./prompt.ts";
-import { withWayOut } from "./prompt-size.ts";
+import { withNextSteps } from "./prompt-size.ts";
 import { type Attempt, failureOf, resultOf } from "./result.ts";
 import { chooseRoute, narrowed } from "./route.ts";
 
 export type { GenerationWorld } from "./attempt.ts";
 
-/** Answers a request, as the next turn of its conversation if it has one. The work of a `generate` operation. */
+/** Answers a request, as the next turn of its conversation if there is one. The work of a `generate` operation. */
 export async function runGeneration(
   world: GenerationWorld,
   caller: CallerContext,
@@ -35,11 +35,11 @@ export async function runGeneration(
 ): Promise<GenerateResult> {
   if (request.format !== undefined) checkFormat(request.format);
   if (request.continueId === undefined)
-    return walk(world, caller, settled(caller, request, undefined), undefined, context);
+    return tryModels(world, caller, withDefaults(caller, request, undefined), undefined, context);
   const thread = world.conversations.begin(request.continueId);
   try {
-    const asked = settled(caller, request, thread);
-    const result = await walk(world, caller, asked, thread, context);
+    const asked = withDefaults(caller, request, thread);
+    const result = await tryModels(world, caller, asked, thread, context);
     const conversationTokens = thread.keep({
       question: questionOf(request),
       answer: result.text,
@@ -53,8 +53,8 @@ export async function runGeneration(
   }
 }
 
-/** With what the conversation and the project say where the request says nothing. */
-export function settled(
+/** The request with the system prompt and privacy of its conversation, its project and its caller. */
+export function withDefaults(
   caller: CallerContext,
   request: GenerateRequest,
   thread: Pick<Thread, "system" | "isLocalOnly"> | undefined,
@@ -68,10 +68,10 @@ export function settled(
 }
 
 /**
- * Walks the route's chain until a model answers. An engine that doesn't answer is not asked again with its other models:
- * the route is chosen anew without it, so that engines that hold the same models take over.
+ * Tries the models of the route until one answers. If an engine does not respond, the route is chosen again without it, so
+ * that engines with the same models take over.
  */
-async function walk(
+async function tryModels(
   world: GenerationWorld,
   caller: CallerContext,
   request: GenerateRequest,
@@ -101,7 +101,6 @@ async function walk(
       const ask = { caller, request: assigned.request, history: thread?.history ?? [], route, entry };
       const answered = await attempt(world, ask, context);
       attempts.push({ model: model.name, engine: engine.id, outcome: "answered" });
-      // What of the project's file is not used, until the user approves it.
       const unapproved = caller.project?.waiting;
       return resultOf({
         route,
@@ -119,12 +118,12 @@ async function walk(
       failures.push(error);
       world.log.info(`${model.name} on ${engine.id} failed: ${error.message}`);
       if (error instanceof UnknownModel || error instanceof EngineUnreachable) world.inventory.forget(engine);
-      // A child that crashed, a server that was restarted: what was loaded may not be any more.
+      // After a crash or restart of the engine its models are no longer loaded.
       else world.inventory.forgetResidency(engine);
-      if (isHeldAgainstModel(error)) {
+      if (startsCoolDown(error)) {
         world.observations.failed(modelId(engine.id, model.name), error.message, error instanceof LoadFailed);
       }
-      // The copy failed: where the request was routed may still answer it.
+      // The copy failed; the routed engine may still answer.
       if (entry !== next.entry) waiting.unshift(next);
       if (error instanceof EngineUnreachable) {
         down.add(engine.id);
@@ -137,13 +136,13 @@ async function walk(
         route = other ?? route;
       }
       if (error instanceof PromptTooLong) {
-        // Another tokenizer may count a little less, but not so that a window no longer than this is worth a load.
+        // Another tokenizer may count a little less, but not enough for a window of the same size.
         const least = error.isExact ? error.promptTokens : entry.candidate.contextTokens;
         waiting = waiting.filter((step) => step.entry.candidate.contextTokens > least);
       }
       if (waiting.length > 0) {
-        const said = error instanceof PromptTooLong ? error.message : `${model.name} failed (${error.message})`;
-        context.report({ message: `${said}; trying the next model` });
+        const problem = error instanceof PromptTooLong ? error.message : `${model.name} failed (${error.message})`;
+        context.report({ message: `${problem}; trying the next model` });
       }
     } finally {
       assigned.release();
@@ -152,12 +151,12 @@ async function walk(
   const last = failures.at(-1);
   if (last instanceof PromptTooLong) {
     const tried = attempts.map(({ model }) => model);
-    failures.splice(-1, 1, await withWayOut(world, caller, request, last, tried, context.signal));
+    failures.splice(-1, 1, await withNextSteps(world, caller, request, last, tried, context.signal));
   }
   throw failureOf(attempts, failures);
 }
 
-/** What the conversation has lost before this turn: the model answers without it. */
+/** A note about messages that were dropped from the conversation before this turn. */
 function droppedNotes(thread: Thread | undefined): readonly string[] {
   if (thread === undefined || thread.droppedMessages === 0) return [];
   return [
@@ -166,13 +165,13 @@ function droppedNotes(thread: Thread | undefined): readonly string[] {
   ];
 }
 
-/** Nothing is left to try: the failure that led here says more. */
+/** Ignores a refusal: the failure before it is more useful. */
 function unlessRefused(error: unknown): undefined {
   if (error instanceof OrchestratorError && !(error instanceof Cancelled)) return undefined;
   throw error;
 }
 
-/** Failures of this model or engine that say nothing about the others; everything else is the request's own. */
+/** Whether another model may succeed: the failure is of this model or engine, not of the request. */
 function isWorthAnotherModel(error: OrchestratorError): boolean {
   return [
     EngineUnreachable,
@@ -187,7 +186,7 @@ function isWorthAnotherModel(error: OrchestratorError): boolean {
   ].some((kind) => error instanceof kind);
 }
 
-/** The model may well serve another request after the rest: a long prompt, a full queue, a name that is gone. */
-function isHeldAgainstModel(error: OrchestratorError): boolean {
+/** Whether the failure starts a cool-down; a long prompt, a full queue or an unknown name does not. */
+function startsCoolDown(error: OrchestratorError): boolean {
   return [EngineUnreachable, EngineNotInstalled, LoadFailed, GenerationFailed].some((kind) => error instanceof kind);
 }

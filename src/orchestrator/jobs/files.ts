@@ -1,31 +1,31 @@
 import { readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 
-/** Where jobs are written down; injected, so that tests can let the disk be full. */
+/** Storage of jobs; injected, so that tests can simulate a full disk. */
 export interface JobFiles {
-  /** Ids of the files that are there. */
+  /** Ids of the stored jobs. */
   list(): Promise<readonly string[]>;
-  /** What writes of a killed daemon left behind. Before the first write: it would take that one's file away as well. */
+  /** Removes temporary files of a killed daemon. Call it before the first write, whose temporary file it would remove. */
   removeLeftovers(): Promise<void>;
   read(id: string): Promise<string>;
-  /** In one step and on disk when it resolves: nobody ever reads half a file. */
+  /** Atomic; the file is on disk when the promise resolves. */
   write(id: string, text: string): Promise<void>;
-  /** Not an error when there is none. */
+  /** Does nothing if there is no such file. */
   remove(id: string): Promise<void>;
-  /** Renames what can't be read, and answers with its new name. */
+  /** Renames an unreadable file and returns its new name. */
   setAside(id: string): Promise<string>;
 }
 
 const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
-/** What a write that was killed leaves behind; earlier versions left the one with digits. */
+/** Temporary files of an interrupted write; the names with digits are of earlier versions. */
 const leftover = /^(?:\.[a-z]+-[0-9a-z]+\.json\.tmp|[a-z]+-[0-9a-z]+\.json\.\d+)$/;
 
-/** What writes them: makes the folder (mode 0700) and the file (0600), in one step and wholly. */
+/** Writes files atomically and creates the folder; modes 0600 and 0700. */
 interface Disk {
   replace(name: string, text: string): Promise<void>;
 }
 
-/** One JSON file a job in `folder`, which is the one of `disk`. */
+/** One JSON file per job in `folder`, which is also the folder of `disk`. */
 export function createJobFiles(folder: string, disk: Disk): JobFiles {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
   const names = (): Promise<readonly string[]> =>

@@ -11,21 +11,21 @@ import { expiredJobs } from "./retention.ts";
 export interface JobsOptions {
   readonly now: () => number;
   readonly log: Log;
-  /** Absent: nothing outlives the process. */
+  /** Absent: jobs end with the process. */
   readonly files?: JobFiles;
-  /** Read anew each time, as `maxBytes` is: they are settings that may change. */
+  /** Read on each use, like `maxBytes`, because settings may change. */
   readonly keepHours: number;
   readonly maxBytes: number;
   readonly publish: (change: Change) => void;
 }
 
-/** The facade's jobs, and what the orchestrator alone asks of them. */
+/** The facade's jobs, with the methods that only the orchestrator uses. */
 export interface KeptJobs extends Jobs {
-  /** Writes a pull down before its call detaches, so that it survives the daemon. `ended` resolves with its end. */
+  /** Stores a pull while its call still waits, so that it survives the daemon. `ended` resolves when the pull ends. */
   keepPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
   /**
-   * Reads what earlier daemons left: ended jobs are there again, pulls that ran are started again by `startPull` under
-   * their old ids, everything else that ran has failed. A file that can't be read is set aside.
+   * Reads the jobs of earlier daemons. Running pulls are restarted with `startPull` under the same id; other running jobs
+   * have failed. A file that can't be read is set aside.
    */
   restore(
     startPull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>,
@@ -34,9 +34,9 @@ export interface KeptJobs extends Jobs {
       readonly ofError: (error: unknown, tool: string) => string;
     },
   ): Promise<void>;
-  /** From here on what ends by being aborted has not ended: the next daemon takes it up. */
+  /** From now on jobs that are aborted keep the state "running", so that the next daemon resumes them. */
   suspend(): void;
-  /** Resolves when everything is written that will be. */
+  /** Resolves when all writes are done. */
   settled(): Promise<void>;
 }
 
@@ -46,22 +46,22 @@ interface Entry {
   /** Resolves, never rejects, once `record` has its end. */
   ended: Promise<void>;
   isCancelRequested: boolean;
-  /** The result, or the text of one that failed, is on disk alone. */
+  /** The result, or the partial text, is on disk and no longer in memory. */
   isTextStored: boolean;
   bytes: number;
   writing: Promise<void>;
 }
 
-/** The most that is kept of one result; an answer of 8 MiB is some two million tokens. */
+/** Limit of one stored result; 8 MiB are some two million tokens. */
 const maxResultBytes = 8 * 1024 ** 2;
-/** A cancelled work that does not end within this is reported as still running. */
+/** A cancelled operation that does not end within this time is reported as still running. */
 const cancelBoundMs = 10_000;
 
-/** Keeps detached operations, in memory and in `files`; a disk that is full costs survival, never a job. */
+/** Keeps detached operations in memory and in `files`. If the disk is full they just don't survive the daemon. */
 export function createJobs(options: JobsOptions): KeptJobs {
   const { now, log, files, publish } = options;
   const entries = new Map<string, Entry>();
-  /** Those of jobs that are forgotten by now as well. */
+  /** Including those of jobs that were removed since. */
   const writes = createUnderWay();
   let isSuspended = false;
 
@@ -91,11 +91,11 @@ export function createJobs(options: JobsOptions): KeptJobs {
       .then(() => files.write(record.id, text))
       .then(
         () => {
-          // The disk holds the texts: memory needs them no more.
+          // Texts that are on disk are not needed in memory.
           if (entry.record === record) dropTexts(entry);
         },
         (error: unknown) =>
-          log.warn(`job ${record.id} is not on disk and will not survive the daemon: ${reason(error)}`),
+          log.warn(`jobs: ${record.id} was not saved and will not survive the daemon: ${reason(error)}`),
       );
     entry.writing = writes.count(written);
   }
@@ -115,7 +115,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     if (files === undefined) return;
     const removed = entry.writing
       .then(() => files.remove(id))
-      .catch((error: unknown) => log.warn(`job ${id} can't be removed: ${reason(error)}`));
+      .catch((error: unknown) => log.warn(`jobs: can't remove ${id}: ${reason(error)}`));
     entry.writing = writes.count(removed);
   }
 
@@ -129,15 +129,15 @@ export function createJobs(options: JobsOptions): KeptJobs {
     for (const id of expiredJobs(kept, limits)) forget(id);
   }
 
-  function isLeftToNext({ isCancelRequested }: Entry, hasSucceeded: boolean): boolean {
+  function isResumable({ isCancelRequested }: Entry, hasSucceeded: boolean): boolean {
     return isSuspended && !hasSucceeded && !isCancelRequested;
   }
 
   function end(entry: Entry, ending: Partial<JobRecord> & Pick<JobRecord, "state">): void {
     entry.record = { ...entry.record, ...ending, endedAt: isoNow() };
     entry.operation = undefined;
-    // The next daemon reads "running", and takes a pull up again.
-    if (!isLeftToNext(entry, ending.state === "succeeded")) save(entry);
+    // The next daemon finds "running" and resumes a pull.
+    if (!isResumable(entry, ending.state === "succeeded")) save(entry);
     tidy();
     changed(entry.record.id, false);
   }
@@ -185,9 +185,9 @@ export function createJobs(options: JobsOptions): KeptJobs {
       const { result, partial } = typeof read === "object" ? read.record : {};
       if (result !== undefined) return { ...view, result };
       if (partial !== undefined) return { ...view, partial };
-      return { ...view, note: "its file was changed, and the result is lost" };
+      return { ...view, note: "the result is lost: its file was changed" };
     } catch (error) {
-      return { ...view, note: `its result can't be read: ${reason(error)}` };
+      return { ...view, note: `the result can't be read: ${reason(error)}` };
     }
   }
 
@@ -208,7 +208,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     });
   }
 
-  /** Until the job has ended, the caller's signal aborts, or the time is over. */
+  /** Resolves when the job has ended, the signal aborts, or the time is over. */
   async function waitFor(entry: Entry, signal: AbortSignal, maxWaitMs: number): Promise<void> {
     let stop: () => void = () => undefined;
     const stopped = new Promise<void>((resolve) => (stop = resolve));
@@ -231,7 +231,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     adopt(caller, { tool, operation, outcome, errorText }) {
       const before = entries.get(operation.id);
       if (before !== undefined && before.record.isAwaited !== true) {
-        // Two calls waited for one operation: it is one job, and their answers are the same.
+        // Two calls waited for one operation: they share one job and the same answer.
         outcome.catch(() => undefined);
         return viewOf(before);
       }
@@ -254,7 +254,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     async wait(caller, id, { maxWaitMs, onProgress }) {
       const entry = find(id);
       const waiting = new AbortController();
-      // A job goes on without followers, so listening to it changes nothing.
+      // A job continues without followers, so following it has no effect on it.
       entry.operation?.follow(waiting.signal, onProgress).catch(() => undefined);
       try {
         await waitFor(entry, caller.signal, maxWaitMs);
@@ -276,12 +276,12 @@ export function createJobs(options: JobsOptions): KeptJobs {
     keepPull(operation, client, pull, ended) {
       if (entries.has(operation.id)) return;
       const { model, from, engine } = pull;
-      if (engine === undefined) throw new Error("a pull is kept with the engine that was chosen");
+      if (engine === undefined) throw new Error("a stored pull needs its engine");
       const named = { model, engine, ...(from === undefined ? {} : { from }) };
       const entry = add({ ...recordOf(operation, "pull_model", client), pull: named, isAwaited: true }, operation);
       save(entry);
       entry.ended = ended.then(() => {
-        if (entry.record.isAwaited !== true || isLeftToNext(entry, operation.state() === "succeeded")) return;
+        if (entry.record.isAwaited !== true || isResumable(entry, operation.state() === "succeeded")) return;
         forget(operation.id);
       });
     },
@@ -316,7 +316,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
     },
     suspend() {
       isSuspended = true;
-      // What somebody ended before, and that stops only now, is nothing for the next daemon.
+      // Operations that were cancelled before must not be resumed by the next daemon.
       for (const entry of entries.values()) entry.isCancelRequested ||= entry.operation?.isAborted() === true;
     },
     async settled() {
@@ -326,7 +326,7 @@ export function createJobs(options: JobsOptions): KeptJobs {
   };
 }
 
-/** Aborted by nobody: a job's own work is nobody's call. */
+/** A signal that never aborts: a job's operation belongs to no call. */
 function never(): AbortSignal {
   return new AbortController().signal;
 }
@@ -341,10 +341,10 @@ async function readKept(files: JobFiles, id: string, log: Log): Promise<JobRecor
   try {
     const read = readRecord(await files.read(id));
     if (typeof read === "object" && read.record.id === id) return read.record;
-    if (read === "newer") log.info(`job ${id} was written by a newer version and is left alone`);
-    else log.warn(`job ${id} can't be read; its file is now ${await files.setAside(id)}`);
+    if (read === "newer") log.info(`jobs: ${id} is of a newer version and is ignored`);
+    else log.warn(`jobs: ${id} can't be read; its file is now ${await files.setAside(id)}`);
   } catch (error) {
-    log.warn(`job ${id} can't be read: ${reason(error)}`);
+    log.warn(`jobs: can't read ${id}: ${reason(error)}`);
   }
   return undefined;
 }

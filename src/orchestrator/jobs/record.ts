@@ -1,13 +1,13 @@
 import * as z from "zod";
 import { parseJson } from "../text/parse-json.ts";
 
-/** Raised when a field changes its meaning; a file with a higher one is a newer daemon's and is left alone. */
+/** Raised when a field changes its meaning. A file with a higher version is of a newer daemon and is ignored. */
 export const schemaVersion = 1;
 
 const kinds = ["pull", "load", "generate", "unload", "delete", "compare"] as const;
 const states = ["running", "succeeded", "failed", "cancelled"] as const;
 
-/** One job as it lies on disk: `jobs/<id>.json`. */
+/** One job as stored on disk: `jobs/<id>.json`. */
 export const jobRecord = z.object({
   schemaVersion: z.literal(schemaVersion),
   id: z.string().regex(/^[a-z]+-[0-9a-z]+$/),
@@ -20,12 +20,12 @@ export const jobRecord = z.object({
   endedAt: z.iso.datetime().optional(),
   result: z.record(z.string(), z.unknown()).optional(),
   error: z.string().optional(),
-  /** What a generation had written when it ended without an answer. */
+  /** The text of a generation that ended without an answer. */
   partial: z.object({ text: z.string(), thinking: z.string() }).optional(),
   note: z.string().optional(),
-  /** Of a pull: enough to start it again. */
+  /** For a pull: the data to restart it. */
   pull: z.object({ model: z.string(), from: z.string().optional(), engine: z.string() }).optional(),
-  /** A pull whose call still waits for it: no job yet, kept only so that it survives the daemon. */
+  /** A pull whose call still waits: not a job yet, stored only so that it survives the daemon. */
   isAwaited: z.boolean().optional(),
 });
 
@@ -33,7 +33,7 @@ const newerDocument = z.object({ schemaVersion: z.number().gt(schemaVersion) });
 
 export type JobRecord = z.output<typeof jobRecord>;
 
-/** What a file holds: a record, a newer daemon's record (to be left alone), or neither (to be set aside). */
+/** The content of a file: a record, a record of a newer daemon (to ignore), or neither (to set aside). */
 export function readRecord(text: string): { readonly record: JobRecord } | "newer" | "broken" {
   let document: unknown;
   try {
@@ -46,7 +46,7 @@ export function readRecord(text: string): { readonly record: JobRecord } | "newe
   return newerDocument.safeParse(document).success ? "newer" : "broken";
 }
 
-/** A result as it is kept: at most `maxBytes` of JSON, its longest texts cut first, and a note that says so. */
+/** A result as stored: at most `maxBytes` of JSON, its longest texts cut first, with a note. */
 export function boundResult(
   result: Readonly<Record<string, unknown>>,
   maxBytes: number,
@@ -62,10 +62,10 @@ export function boundResult(
     kept[name] = cutText(text, maxBytes - othersBytes);
     if (jsonBytes(kept) <= maxBytes) return { result: kept, note: cutNote(bytes, maxBytes) };
   }
-  return { note: `the result was ${bytes} bytes, more than the ${maxBytes} that are kept of one job` };
+  return { note: `the result of ${bytes} bytes exceeds the limit of ${maxBytes} and was not stored` };
 }
 
-/** At most `maxBytes` of JSON, never half a character. */
+/** The longest prefix of at most `maxBytes` of JSON that does not split a character. */
 function cutText(text: string, maxBytes: number): string {
   let low = 0;
   let high = text.length;
@@ -79,7 +79,7 @@ function cutText(text: string, maxBytes: number): string {
 }
 
 function cutNote(bytes: number, maxBytes: number): string {
-  return `the result was ${bytes} bytes and is cut to the ${maxBytes} that are kept of one job`;
+  return `the result of ${bytes} bytes was cut to the limit of ${maxBytes}`;
 }
 
 function jsonBytes(value: unknown): number {

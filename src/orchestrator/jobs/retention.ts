@@ -1,16 +1,16 @@
-export interface KeptJob {
+export interface StoredJob {
   readonly id: string;
-  /** Milliseconds since the epoch; absent while it runs. */
+  /** Milliseconds since the epoch; absent while the job is running. */
   readonly endedAtMs?: number;
   readonly bytes: number;
 }
 
 /**
- * Which jobs are to be forgotten: those that ended longer ago than `keepHours`, then, oldest end first, as many as it
- * takes to get below `maxBytes`. What runs is never forgotten, nor does it count.
+ * Ids of the jobs to remove: those that ended more than `keepHours` ago, then, oldest end first, as many as necessary to
+ * get below `maxBytes`. Running jobs are never removed and don't count.
  */
 export function expiredJobs(
-  jobs: readonly KeptJob[],
+  jobs: readonly StoredJob[],
   limits: { readonly nowMs: number; readonly keepHours: number; readonly maxBytes: number },
 ): readonly string[] {
   const ended = jobs

@@ -2,7 +2,7 @@ import type { Task } from "../facade.ts";
 import type { NextSteps } from "../next-step.ts";
 import type { Capability, Privacy, Trust } from "../types.ts";
 
-/** A model of one engine, with everything that choosing needs to know about it. */
+/** A model of one engine, with everything that routing needs. */
 export interface Candidate {
   readonly model: string;
   readonly engine: string;
@@ -10,26 +10,26 @@ export interface Candidate {
   readonly trust: Trust;
   readonly isLoaded: boolean;
   readonly family?: string;
-  /** A row of the model database names it. */
+  /** The model database has a row for it. */
   readonly isKnown: boolean;
   /** 7.6e9 for "7.6B". */
   readonly parameterCount?: number;
   readonly contextTokens: number;
   readonly capabilities: readonly Capability[];
-  /** Names of the profiles that the database or the user gives it. */
+  /** Names of its profiles, from the database. */
   readonly profiles: readonly string[];
   readonly fits: "now" | "after_eviction" | "no";
-  /** Loading it would unload a model that is answering now. */
+  /** Loading it would unload a model that is answering. */
   readonly evictsInUse?: boolean;
-  /** Names of pinned models without which it would fit; absent when there are none. */
+  /** Names of pinned models that keep it from fitting; absent if there are none. */
   readonly pinnedInTheWay?: readonly string[];
   /** Measured load time. */
   readonly reloadSeconds?: number;
-  /** What a load is expected to take: measured, else by its size. */
+  /** Expected load time: measured, else estimated from the size. */
   readonly expectedLoadSeconds: number;
   /** Measured decode speed. */
   readonly tokensPerSecond?: number;
-  /** Why it is not to be tried now (`failed twice, tried again in 20 s`). */
+  /** Why it is cooling down (`failed twice, tried again in 20 s`). */
   readonly coolDown?: string;
 }
 
@@ -48,21 +48,23 @@ export interface ChoiceRequest {
   readonly files?: readonly PromptFile[];
   /** Most tokens of the answer. */
   readonly outputTokens: number;
-  /** Beyond what the task itself asks for. */
+  /** In addition to those of the task. */
   readonly needs: readonly Capability[];
   readonly privacy: Privacy;
   readonly complexity?: "low" | "medium" | "high" | undefined;
   /** `model.routing.maxSwitchSeconds` */
   readonly maxSwitchSeconds: number;
-  /** Named by the request: nothing else is taken. */
+  /** The model that the request names; no other is considered. */
   readonly model?: string | undefined;
-  /** From the settings (`model.routing.overrides`, `model.default`), a pick or a conversation: first, if it can serve. */
+  /** Why `model`, for the reason; `requested` when absent. */
+  readonly modelBecause?: string;
+  /** From the settings (`model.routing.overrides`, `model.default`), a pick or a conversation; tried first if it passes. */
   readonly preferred?: string | undefined;
-  /** In words, for the reason; `preferred` when absent. */
+  /** For the reason; `preferred` when absent. */
   readonly preferredBecause?: string | undefined;
 }
 
-/** What stood in the way; the class of the error follows from it. In the order in which the filters are applied. */
+/** Why no model was chosen, in the order of the filters; the class of the error follows from it. */
 export const failureKinds = [
   "unknown_profile",
   "unknown_model",
@@ -78,7 +80,7 @@ export type FailureKind = (typeof failureKinds)[number];
 /** Why one candidate was ruled out. */
 export interface Rejection {
   readonly kind: FailureKind;
-  /** Behind the model's name: `lacks vision`. */
+  /** A predicate for the model's name: `lacks vision`. */
   readonly text: string;
 }
 

@@ -14,37 +14,37 @@ export interface Choice {
   readonly chain: readonly {
     readonly candidate: Candidate;
     readonly reason: string;
-    /** Fits better, and was passed over. */
+    /** A better match that was not chosen. */
     readonly better?: Candidate;
   }[];
-  /** Every candidate, those of the chain first. */
+  /** All candidates, those of the chain first. */
   readonly considered: readonly ConsideredModel[];
-  /** The requested one. */
+  /** The requested profile. */
   readonly profile: string;
-  /** The profile that the first of the chain matches in its place. */
+  /** The profile that the first model of the chain matches instead. */
   readonly fallback?: string;
   readonly failure?: ChoiceFailure;
 }
 
 /**
- * The models to try, in order, and why; or why none will do. Pure.
+ * The models to try, in order, with reasons; or why there is none. Pure.
  *
  * Hard filters: named by the request, capability, privacy, context window, cool-down, memory (`reject`). Families
- * never rule anything out. What passes is tried in this order:
+ * never exclude a model. Models that pass are tried in this order:
  *
- * 0. What the settings prefer.
- * 1. Loaded, and matching the profile, else its fallback. The latter gives way to a local model that matches the profile
- *    itself, if that is expected to load within `maxSwitchSeconds` and its load unloads nothing that is answering.
- * 2. Not loaded, matching the profile.
- * 3. Not loaded, matching the profile's fallback.
- * 4. Whatever else can do it, loaded first.
- * 5. Models whose window may not hold the whole answer, or the prompt if that is as long as it is estimated.
- * 6. Models of engines that are not local.
+ * 0. The preferred model.
+ * 1. Loaded models that match the profile, else its fallback. The latter yield to a local model that matches the profile
+ *    itself, if it is expected to load within `maxSwitchSeconds` without unloading a model that is answering.
+ * 2. Models that are not loaded and match the profile.
+ * 3. Models that are not loaded and match the profile's fallback.
+ * 4. All other capable models, loaded ones first.
+ * 5. Models whose window may be too small for the whole answer, or for the prompt if the estimate is right.
+ * 6. Remote models.
  *
- * To match a profile is to carry its name and have its minimum window; models that the database doesn't know carry none.
- * Order inside a step: `rank`. Under `complexity: high` a loaded model gives up step 1 to a local one that matches as
- * well and is more than twice as large. A model named by the request is the only candidate: on every engine that holds
- * it, and nothing is put in its place silently; the failure's next step names what could take the request.
+ * A model matches a profile if it has its name and its minimum window; models unknown to the database have no profiles.
+ * `rank` defines the order within a step. Under `complexity: high` a loaded model yields step 1 to a local model that
+ * matches as well and is more than twice as large. A model named by the request is the only candidate, on every engine
+ * that has it, and is never replaced silently; the failure's next step names what could take the request.
  */
 export function chooseModel(request: ChoiceRequest, candidates: readonly Candidate[]): Choice {
   const profile = findProfile(request.profile);
@@ -62,7 +62,7 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
       .map((candidate) => ({
         model: candidate.model,
         engine: candidate.engine,
-        rejected: named.includes(candidate) ? (reject(candidate, request)?.text ?? "") : "is not the model asked for",
+        rejected: named.includes(candidate) ? (reject(candidate, request)?.text ?? "") : "is not the requested model",
       })),
   ];
   const [best] = matches;
@@ -95,7 +95,7 @@ function unknownProfile(name: string): ChoiceFailure {
   const [nearest = "general"] = nearestNames(name, names, 1);
   return {
     kind: "unknown_profile",
-    message: `There is no profile "${name}"; there are ${names.join(", ")}`,
+    message: `unknown profile "${name}"; allowed: ${names.join(", ")}`,
     next: { step: "setArgument", argument: "profile", to: nearest },
   };
 }

@@ -7,8 +7,8 @@ export interface TaskRequest {
   readonly fileNames?: readonly string[];
 }
 
-/** Looked at from a long prompt: its beginning and its end, where instructions stand. */
-const lookedAtCharacters = 4000;
+/** How much of the beginning and end of a long prompt is examined, in characters: instructions are there. */
+const examinedCharacters = 4000;
 
 const codeFile =
   /\.(?:[cm]?[jt]sx?|py|rb|go|rs|java|kt|swift|c|cc|cpp|h|hpp|cs|php|sh|bash|ps1|sql|lua|r|scala|dart|ex|exs|hs|vue|svelte|css|html?|tf|gradle|cmake)$|(?:^|[/\\])(?:dockerfile|makefile)$/i;
@@ -18,31 +18,31 @@ interface Sign {
   readonly because: string;
 }
 
-/** One of these decides. */
+/** A single one of these suffices. */
 const codeSigns: readonly Sign[] = [
   { pattern: /```/, because: "a code block" },
   {
     pattern:
       /\b(?:stack ?trace|traceback|segfault|nullpointer\w*|typeerror|syntaxerror|undefined is not|cannot read propert)/i,
-    because: "a program's error",
+    because: "a program error",
   },
   {
     pattern:
       /\b(?:refactor|debug|unit tests?|code review|pull request|regex(?:p|es)?|regular expression|source code|compile[rs]?|linter|typecheck)\b/i,
-    because: "a programmer's word",
+    because: "a programming term",
   },
   {
     pattern:
       /^[ \t]*(?:import [\w{*"']|from \w+ import |def \w+\(|class \w+[ ]?[:({]|function \w*\(|const \w+ ?[=:]|let \w+ ?[=:]|#include|package \w+;|fn \w+\(|func \w+\(|SELECT .{1,80} FROM |CREATE TABLE|<\?php|#!\/)|=> ?[{(\w]|\);$|\) ?\{$/m,
-    because: "program text",
+    because: "source code",
   },
 ];
 
-/** Two different ones are needed: "function" is also what a heart has, and Java an island. */
+/** Two different ones are needed, because single ones are ambiguous: "function", "Java". */
 const codeWords =
   /\b(?:typescript|javascript|python|rust|golang|java|kotlin|swift|php|ruby|haskell|sql|bash|powershell|react|node\.?js|css|html|dockerfile|kubernetes|functions?|funktion|methods?|class|variables?|loop|script|program|algorithm|api|endpoint|query|schema|module|package|library|array|json|yaml|bugs?|code|implement|parser?|async)\b|\bc(?:\+\+|#)/gi;
 
-/** In pasted text two such words say little: they count in the first and last part, where people say what they want. */
+/** `codeWords` count only in the first and last part of the prompt, in characters: pasted text has them anyway. */
 const instructionCharacters = 300;
 
 const creativeSigns: readonly Sign[] = [
@@ -67,33 +67,34 @@ const fastSigns: readonly Sign[] = [
   },
 ];
 
-/** A short answer to a long text is no quick job. */
+/** Longest prompt of a fast task, in characters: a short answer to a long text is not fast. */
 const fastPromptCharacters = 600;
 
 /**
- * The kind of work a request is, and the sign it was told by. A given `task` is taken; images mean vision; otherwise
- * files and words decide, and `general` is what is left. Embedding is never guessed.
+ * The task of a request, and the reason. An explicit `task` wins; images mean vision; otherwise files and words decide,
+ * with `general` as the default. Embedding is never inferred.
  */
 export function classifyTask(request: TaskRequest): { readonly task: Task; readonly because: string } {
-  if (request.task !== undefined) return { task: request.task, because: "the request says so" };
-  if (request.images !== undefined && request.images.length > 0) return { task: "vision", because: "it has images" };
+  if (request.task !== undefined) return { task: request.task, because: "set by the request" };
+  if (request.images !== undefined && request.images.length > 0)
+    return { task: "vision", because: "the request has images" };
 
   const { prompt, fileNames = [] } = request;
-  const text = ends(prompt, lookedAtCharacters);
+  const text = ends(prompt, examinedCharacters);
   const isAboutText = fileNames.length === 0;
   const creative = isAboutText && !text.includes("```") ? find(creativeSigns, text) : undefined;
   if (creative !== undefined) return { task: "creative", because: creative };
 
   const codeFiles = fileNames.filter((name) => codeFile.test(name));
   if (codeFiles.length > 0 && codeFiles.length * 2 >= fileNames.length) {
-    return { task: "code", because: `${codeFiles[0] ?? ""} is program text` };
+    return { task: "code", because: `${codeFiles[0] ?? ""} is source code` };
   }
   const code = find(codeSigns, text) ?? wordsOfCode(ends(prompt, instructionCharacters));
-  if (code !== undefined) return { task: "code", because: `the prompt has ${code}` };
+  if (code !== undefined) return { task: "code", because: `the prompt contains ${code}` };
 
   const fast = isAboutText && prompt.length <= fastPromptCharacters ? find(fastSigns, text) : undefined;
   if (fast !== undefined) return { task: "fast", because: fast };
-  return { task: "general", because: "nothing points to special work" };
+  return { task: "general", because: "no signs of a special task" };
 }
 
 /** The first and last `count` characters. */

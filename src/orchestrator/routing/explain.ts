@@ -15,7 +15,7 @@ import {
 import { hasRoomForAnswer, leastAnswerTokens, neededCapabilities, reject, whilePinned } from "./filter.ts";
 import { isKnownFamily, type Match, steps } from "./rank.ts";
 
-/** Models to suggest for what no installed model can do. */
+/** Models to suggest for a missing capability. */
 const models: Readonly<Partial<Record<Capability, string>>> = {
   completion: "llama3.2:3b",
   tools: "llama3.2:3b",
@@ -25,13 +25,13 @@ const models: Readonly<Partial<Record<Capability, string>>> = {
   thinking: "qwen3:4b",
 };
 
-const wideModel = { name: "llama3.1:8b", contextTokens: 128_000 };
+const largeWindowModel = { name: "llama3.1:8b", contextTokens: 128_000 };
 
-/** Why this model, in a few words: `loaded, fits code profile`. */
+/** Why this model was chosen: `loaded, fits code profile`. */
 export function reasonFor(match: Match, request: ChoiceRequest, profile: Profile): string {
   const { candidate } = match;
   const parts = [
-    ...(request.model !== undefined ? ["asked for"] : []),
+    ...(request.model !== undefined ? [request.modelBecause ?? "requested"] : []),
     ...(request.preferred !== undefined && sameModel(candidate.model, request.preferred)
       ? [request.preferredBecause ?? "preferred"]
       : []),
@@ -51,8 +51,7 @@ function roomWords(windowTokens: number, promptTokens: number): string {
 }
 
 /**
- * What to leave out of a prompt so that it fits a window: the smallest file that is enough, else how much. All in
- * tokens; `about` where they are estimated.
+ * What to leave out of a prompt so that it fits a window: the smallest file that suffices, else how much. All in tokens.
  */
 export function leaveOut(
   prompt: {
@@ -72,22 +71,22 @@ export function leaveOut(
 
 function profileWords({ level, better, step }: Match, request: ChoiceRequest, profile: Profile) {
   if (request.task === "embedding") return ["can embed"];
-  const sees = request.task === "vision" ? ["sees images"] : [];
+  const sees = request.task === "vision" ? ["has vision"] : [];
   if (level === "own") return [...sees, `fits ${profile.name} profile`];
   const fits = level === "fallback" ? [`fits ${profile.fallback ?? "general"} profile`] : [];
   if (better === undefined) return [...sees, ...fits, `best available for ${profile.name}`];
-  // Preferred, or further down the chain: the two were not weighed against each other.
+  // Preferred, or further down the chain: not compared with the better match.
   if (step !== steps.loaded || better.isLoaded) return [...sees, ...fits];
   return [...sees, ...fits, passedOver(better, request, profile)];
 }
 
-/** Why a loaded model answers although another one fits better. */
+/** Why a loaded model is chosen although another one fits better. */
 function passedOver(better: Candidate, request: ChoiceRequest, profile: Profile): string {
   const fitsBetter = `${better.model} fits ${profile.name} better but`;
   if (better.trust !== "local") return `${fitsBetter} is remote`;
   if (!hasRoomForAnswer(better, request)) return `${fitsBetter} has a window of ${better.contextTokens} tokens`;
   const inUse = better.evictsInUse === true ? ", and loading it would unload a model in use" : "";
-  return `${fitsBetter} isn't loaded (about ${Math.max(1, Math.round(better.expectedLoadSeconds))} s)${inUse}`;
+  return `${fitsBetter} is not loaded (about ${Math.max(1, Math.round(better.expectedLoadSeconds))} s)${inUse}`;
 }
 
 function memoryWords(candidate: Candidate): string {
@@ -95,7 +94,7 @@ function memoryWords(candidate: Candidate): string {
   return candidate.fits === "now" ? "fits in memory" : "fits after unloading others";
 }
 
-/** Why no candidate will do. `named` are those the request allows by name: all, unless it names a model. */
+/** Why no candidate passed. `named` are the candidates with the requested name, or all if the request names none. */
 export function explainFailure(
   request: ChoiceRequest,
   candidates: readonly Candidate[],
@@ -106,19 +105,16 @@ export function explainFailure(
     const rejection = reject(candidate, request);
     return rejection === undefined ? [] : [{ candidate, rejection }];
   });
-  // Who got furthest through the filters is nearest to serving: that obstacle is the one to remove.
+  // The candidate that passed most filters is closest to serving: its obstacle is the one to remove.
   const furthest = rejections.reduce((a, b) => (order(b.rejection) > order(a.rejection) ? b : a));
   const { kind } = furthest.rejection;
   const stuck = rejections.filter(({ rejection }) => rejection.kind === kind).map(({ candidate }) => candidate);
   const subject =
     request.model !== undefined ? furthest.candidate.model : stuck.length === 1 ? (stuck[0]?.model ?? "") : undefined;
-  const substitute =
-    request.model === undefined ? undefined : largestThatServes(request, candidates, furthest.candidate);
+  const substitute = request.model === undefined ? undefined : largestSuitable(request, candidates, furthest.candidate);
   const instead: NextStep | undefined =
-    substitute === undefined
-      ? undefined
-      : { step: "useModel", model: substitute.model, because: "can take this request" };
-  const none = named.length === 1 ? "The only model" : `None of ${named.length} models`;
+    substitute === undefined ? undefined : { step: "useModel", model: substitute.model, because: "suits this request" };
+  const none = named.length === 1 ? "the only model" : `none of ${named.length} models`;
 
   switch (kind) {
     case "capability": {
@@ -132,7 +128,7 @@ export function explainFailure(
         message:
           request.model === undefined
             ? named.length === 1
-              ? `The only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
+              ? `the only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
               : `${none} has ${wanted.join(" and ")}`
             : `${request.model} ${furthest.rejection.text}`,
         next: instead ?? { step: "pullModelThat", that: `that has ${wanted.join(" and ")}`, example: suggested },
@@ -141,7 +137,7 @@ export function explainFailure(
     case "privacy":
       return {
         kind,
-        message: `${subject ?? `${stuck.length} models`} could take this, but would send it off this machine, and privacy is local_only`,
+        message: `${subject ?? `${stuck.length} models`} would send the request off this machine, and privacy is local_only`,
         next: instead ?? [
           { step: "pullModelThat", that: "that runs on this machine" },
           { step: "changeSetting", setting: "privacy", to: "allow_remote" },
@@ -153,18 +149,18 @@ export function explainFailure(
       const shorter = leaveOut({ promptTokens, isExact: false, files }, widest.contextTokens);
       return {
         kind,
-        message: `The prompt has about ${request.promptTokens} tokens, and ${
-          request.model === undefined && named.length > 1 ? "the widest window" : "the window"
+        message: `the prompt has about ${request.promptTokens} tokens; ${
+          request.model === undefined && named.length > 1 ? "the largest window" : "the window"
         } has ${widest.contextTokens} (${widest.model})`,
         next:
           instead ??
-          (promptTokens + leastAnswerTokens <= wideModel.contextTokens
+          (promptTokens + leastAnswerTokens <= largeWindowModel.contextTokens
             ? [
                 shorter,
                 {
                   step: "pullModelThat",
-                  that: `that has a window of ${wideModel.contextTokens} tokens`,
-                  example: wideModel.name,
+                  that: `that has a window of ${largeWindowModel.contextTokens} tokens`,
+                  example: largeWindowModel.name,
                 },
               ]
             : shorter),
@@ -173,7 +169,7 @@ export function explainFailure(
     case "cool_down":
       return {
         kind,
-        message: `${subject ?? `All ${stuck.length} models that could take this`} ${
+        message: `${subject ?? `all ${stuck.length} suitable models`} ${
           subject === undefined ? "are cooling down" : furthest.rejection.text
         }`,
         next: instead ?? [advice("try again later"), { step: "showStatus" }],
@@ -193,7 +189,7 @@ export function explainFailure(
         message:
           stuck.length === 1
             ? `${smallest.model} (${formatBytes(smallest.sizeBytes)}) does not fit in memory, even with all idle models unloaded`
-            : `None of ${stuck.length} models fits in memory, even with all idle ones unloaded; the smallest is ${smallest.model} (${formatBytes(smallest.sizeBytes)})`,
+            : `none of ${stuck.length} models fits in memory, even with all idle ones unloaded; the smallest is ${smallest.model} (${formatBytes(smallest.sizeBytes)})`,
         next: instead ?? [
           { step: "planLoad", model: smallest.model },
           { step: "pullModelThat", that: "that is smaller" },
@@ -208,7 +204,7 @@ function explainAbsence(request: ChoiceRequest, candidates: readonly Candidate[]
   if (candidates.length === 0 && request.model === undefined) {
     return {
       kind,
-      message: "No model is installed",
+      message: "no model is installed",
       next: [{ step: "pullModelThat", that: "that fits this machine" }, { step: "listModels" }],
     };
   }
@@ -218,21 +214,22 @@ function explainAbsence(request: ChoiceRequest, candidates: readonly Candidate[]
   const pull: NextStep = { step: "pullModel", model };
   return {
     kind,
-    message: `No engine holds a model named ${model}`,
+    message: `no model ${model}`,
     next: near.length > 0 ? [{ step: "didYouMean", names: near }, pull] : [pull, { step: "listModels" }],
   };
 }
 
-/** What to offer in place of the named model: same family first, then the largest. */
-function largestThatServes(
+/** The model to suggest instead of the named one: same family first, then the largest. */
+function largestSuitable(
   request: ChoiceRequest,
   candidates: readonly Candidate[],
-  unserved: Candidate,
+  unsuitable: Candidate,
 ): Candidate | undefined {
-  const isKin = (candidate: Candidate) => isKnownFamily(candidate.family) && candidate.family === unserved.family;
+  const isSameFamily = (candidate: Candidate) =>
+    isKnownFamily(candidate.family) && candidate.family === unsuitable.family;
   return candidates
     .filter((candidate) => reject(candidate, request) === undefined)
-    .toSorted((a, b) => Number(isKin(b)) - Number(isKin(a)) || b.sizeBytes - a.sizeBytes)[0];
+    .toSorted((a, b) => Number(isSameFamily(b)) - Number(isSameFamily(a)) || b.sizeBytes - a.sizeBytes)[0];
 }
 
 function order(rejection: Rejection): number {

@@ -2,10 +2,10 @@ import { sureTokens } from "../catalog/tokens.ts";
 import type { Capability } from "../types.ts";
 import type { Candidate, ChoiceRequest, Rejection } from "./candidate.ts";
 
-/** Answers shorter than this are no use: a window that leaves less behind the prompt rules a model out. */
+/** A window that leaves fewer tokens than this after the prompt excludes a model. */
 export const leastAnswerTokens = 256;
 
-/** What the task asks for by itself, and what the request adds. */
+/** The capabilities that the task requires, and those that the request adds. */
 export function neededCapabilities(request: Pick<ChoiceRequest, "task" | "needs">): readonly Capability[] {
   const byTask: readonly Capability[] =
     request.task === "embedding"
@@ -16,15 +16,14 @@ export function neededCapabilities(request: Pick<ChoiceRequest, "task" | "needs"
   return [...new Set([...byTask, ...request.needs])];
 }
 
-/** Whether the window holds the prompt, as long as it is estimated, and the whole answer that may come. */
+/** Whether the window holds the estimated prompt and an answer of the maximum length. */
 export function hasRoomForAnswer(candidate: Candidate, request: ChoiceRequest): boolean {
   return candidate.contextTokens >= request.promptTokens + answerTokens(request, request.outputTokens);
 }
 
 /**
- * The hard filters, in order: capability, privacy, context window, cool-down, memory. Undefined for a candidate.
- * The window is the last resort's: what is sure of the prompt, and a short answer, must fit; `hasRoomForAnswer` ranks
- * those with less last.
+ * The hard filters, in order: capability, privacy, context window, cool-down, memory. Undefined if the candidate passes.
+ * The window must hold the certain part of the prompt and a short answer; models without `hasRoomForAnswer` rank last.
  */
 export function reject(candidate: Candidate, request: ChoiceRequest): Rejection | undefined {
   const missing = neededCapabilities(request).filter((capability) => !candidate.capabilities.includes(capability));
@@ -34,19 +33,22 @@ export function reject(candidate: Candidate, request: ChoiceRequest): Rejection 
   }
   const least = leastContextTokens(request);
   if (candidate.contextTokens < least) {
-    return { kind: "context", text: `has a window of ${candidate.contextTokens} tokens, at least ${least} are needed` };
+    return {
+      kind: "context",
+      text: `has a window of ${candidate.contextTokens} tokens, at least ${least} are required`,
+    };
   }
   if (candidate.coolDown !== undefined) return { kind: "cool_down", text: `is cooling down: ${candidate.coolDown}` };
   if (candidate.fits === "no") return { kind: "memory", text: `does not fit in memory${whilePinned(candidate)}` };
   return undefined;
 }
 
-/** ` while a:1b is pinned`, where that is why. */
+/** ` while a:1b is pinned`, or empty if pinned models are not the cause. */
 export function whilePinned({ pinnedInTheWay: names = [] }: Candidate): string {
   return names.length === 0 ? "" : ` while ${names.join(", ")} ${names.length === 1 ? "is" : "are"} pinned`;
 }
 
-/** The smallest window that may take the request: what is sure of the prompt, and a short answer, in tokens. */
+/** The smallest window that may hold the request: the certain part of the prompt and a short answer, in tokens. */
 function leastContextTokens(request: ChoiceRequest): number {
   return sureTokens(request.promptTokens) + answerTokens(request, Math.min(request.outputTokens, leastAnswerTokens));
 }

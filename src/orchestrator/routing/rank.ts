@@ -5,14 +5,14 @@ import { sameModel } from "../store/model-name.ts";
 import type { Candidate, ChoiceRequest } from "./candidate.ts";
 import { hasRoomForAnswer } from "./filter.ts";
 
-/** A candidate that passed the filters, and where it stands. */
+/** A candidate that passed the filters, with its rank. */
 export interface Match {
   readonly candidate: Candidate;
   /** Position among the given candidates: the configured order of engines. */
   readonly index: number;
   readonly level: "own" | "fallback" | "none";
   readonly step: Step;
-  /** The first of those that fit the profile better; it was passed over for a reason of its own. */
+  /** The first candidate that matches the profile better, but ranks lower for another reason. */
   readonly better?: Candidate;
   /** Same family as a preferred model that does not fit. */
   readonly isSubstitute: boolean;
@@ -22,16 +22,16 @@ export interface Match {
 export const steps = { preferred: 0, loaded: 1, own: 2, fallback: 3, able: 4, shortWindow: 5, remote: 6 } as const;
 export type Step = (typeof steps)[keyof typeof steps];
 
-/** Up to this many parameters more is better; beyond, answers get slow on most machines, and less is better. */
-const handyParameters = 10e9;
+/** Up to this many parameters larger is better; beyond, answers are slow on most machines, and smaller is better. */
+const fastParameters = 10e9;
 
-/** Measured to be at least this quick, a model is handy whatever its size: mixtures of experts are. About reading pace. */
-const handyTokensPerSecond = 8;
+/** A model with at least this measured speed counts as fast whatever its size, such as mixtures of experts. About reading speed. */
+const fastTokensPerSecond = 8;
 
-/** Under `complexity: high`: how much larger a model must be to be loaded although a matching one is loaded already. */
+/** Under `complexity: high`: how much larger than a loaded match a model must be to be loaded instead. */
 const worthLoadingFactor = 2;
 
-/** Candidates of a request in the order in which they are to be tried. All have passed the filters. */
+/** The candidates in the order in which to try them. All have passed the filters. */
 export function rank(
   candidates: readonly Candidate[],
   request: ChoiceRequest,
@@ -42,7 +42,7 @@ export function rank(
   const ranked = candidates
     .map((candidate, index): Match => {
       const level = levels[index] ?? "none";
-      const givesWay = candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", level, request));
+      const yields = candidates.some((other, at) => isWorthLoading(other, levels[at] ?? "none", level, request));
       const isOutgrown =
         request.complexity === "high" &&
         candidates.some((other, at) => isWorthGrowing(other, levels[at] ?? "none", candidate, level));
@@ -50,7 +50,7 @@ export function rank(
         candidate,
         index,
         level,
-        step: stepOf(candidate, request, level, givesWay || isOutgrown),
+        step: stepOf(candidate, request, level, yields || isOutgrown),
         isSubstitute: substitutedFamily !== undefined && candidate.family === substitutedFamily,
       };
     })
@@ -63,9 +63,8 @@ export function rank(
 }
 
 /**
- * Inside one step: closeness to the profile, family of a preferred model that does not fit, the size that `complexity`
- * asks for, loaded, fits without unloading, the kin of the profile (`kinRank`), size and speed, reload seconds, name,
- * configured order of engines.
+ * Within one step: match level, family of a preferred model that does not fit, size by `complexity`, loaded, fits without
+ * unloading, affinity to the profile (`affinityRank`), size and speed, load time, name, configured order of engines.
  */
 function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Profile): number {
   return (
@@ -75,7 +74,7 @@ function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Pro
     compareByComplexity(a.candidate, b.candidate, request) ||
     Number(b.candidate.isLoaded) - Number(a.candidate.isLoaded) ||
     Number(a.candidate.fits !== "now") - Number(b.candidate.fits !== "now") ||
-    kinRank(a, profile) - kinRank(b, profile) ||
+    affinityRank(a, profile) - affinityRank(b, profile) ||
     compareBySize(a.candidate, b.candidate, profile) ||
     compareByReload(a.candidate, b.candidate) ||
     compareText(a.candidate.model, b.candidate.model) ||
@@ -86,7 +85,7 @@ function compareMatches(a: Match, b: Match, request: ChoiceRequest, profile: Pro
 const levelOrder = { own: 0, fallback: 1, none: 2 } as const;
 
 function levelOf(candidate: Candidate, request: ChoiceRequest, profile: Profile): Match["level"] {
-  // A profile describes chat; whatever embeds serves an embedding.
+  // Profiles describe chat; every embedding model suits an embedding.
   if (request.task === "embedding") return "own";
   if (isOfProfile(candidate, profile)) return "own";
   const fallback = profile.fallback === undefined ? undefined : findProfile(profile.fallback);
@@ -97,23 +96,23 @@ function isOfProfile(candidate: Candidate, profile: Profile): boolean {
   return candidate.profiles.includes(profile.name) && candidate.contextTokens >= profile.contextTokens;
 }
 
-/** Unknown models without an architecture have nothing in common. */
+/** Unknown models without an architecture do not form a family. */
 export function isKnownFamily(family: string | undefined): boolean {
   return family !== undefined && family !== safeDefaults.family;
 }
 
-function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], givesWay: boolean): Step {
+function stepOf(candidate: Candidate, request: ChoiceRequest, level: Match["level"], yields: boolean): Step {
   if (request.preferred !== undefined && sameModel(candidate.model, request.preferred)) return steps.preferred;
   if (candidate.trust !== "local") return steps.remote;
   if (!hasRoomForAnswer(candidate, request)) return steps.shortWindow;
   if (level === "none") return steps.able;
-  if (candidate.isLoaded && !givesWay) return steps.loaded;
+  if (candidate.isLoaded && !yields) return steps.loaded;
   return level === "own" ? steps.own : steps.fallback;
 }
 
 /**
- * Whether a loaded model gives way to `other`: it fits the profile better, is expected to load within `maxSwitchSeconds`,
- * and its load unloads nothing that is answering.
+ * Whether a loaded model yields to `other`: it matches the profile better, is expected to load within
+ * `maxSwitchSeconds`, and its load unloads no model that is answering.
  */
 function isWorthLoading(
   other: Candidate,
@@ -150,47 +149,46 @@ function compareByComplexity(a: Candidate, b: Candidate, request: ChoiceRequest)
   return 0;
 }
 
-/** Small ones first for quick work; otherwise large ones, as long as they are handy. */
+/** Small models first for the fast profile; otherwise large ones, as long as they are fast enough. */
 function compareBySize(a: Candidate, b: Candidate, profile: Profile): number {
   const [left, right] = [magnitude(a), magnitude(b)];
   if (profile.name === "fast") return left - right;
-  const [isLeftHandy, isRightHandy] = [isHandy(a), isHandy(b)];
-  if (isLeftHandy !== isRightHandy) return isLeftHandy ? -1 : 1;
-  return isLeftHandy ? right - left : left - right;
+  const [isLeftFast, isRightFast] = [isFastEnough(a), isFastEnough(b)];
+  if (isLeftFast !== isRightFast) return isLeftFast ? -1 : 1;
+  return isLeftFast ? right - left : left - right;
 }
 
-function isHandy(candidate: Candidate): boolean {
+function isFastEnough(candidate: Candidate): boolean {
   const { tokensPerSecond } = candidate;
   return tokensPerSecond === undefined
-    ? magnitude(candidate) <= handyParameters
-    : tokensPerSecond >= handyTokensPerSecond;
+    ? magnitude(candidate) <= fastParameters
+    : tokensPerSecond >= fastTokensPerSecond;
 }
 
-/** Parameters; where the engine doesn't say, from the size at the 4.5 bits per weight of an ordinary quantisation. */
+/** The parameter count; if unknown, estimated from the size at 4.5 bits per weight, a common quantization. */
 function magnitude(candidate: Candidate): number {
   return candidate.parameterCount ?? (candidate.sizeBytes * 8) / 4.5;
 }
 
 /**
- * The profile's families in their order, then models made for nothing but this profile, then others that carry its
- * name; then those that carry its fallback's; then other known models; last those that no row names, for code the ones
- * with "code" in their name before the others.
- * Models that stand in for a `fast` one are told apart by size alone.
+ * The profile's families in their order, then models with only this profile, then others with it, then those with its
+ * fallback, then other known models; last unknown models, for code those with "code" in their name first.
+ * Substitutes for a `fast` model are ranked by size only.
  */
-function kinRank({ candidate, level }: Match, profile: Profile): number {
+function affinityRank({ candidate, level }: Match, profile: Profile): number {
   const { families, fallback } = profile;
   const { profiles, isKnown, family = "" } = candidate;
   if (!isKnown) return families.length + (profile.name === "code" && isCodeName(candidate.model) ? 4 : 5);
   const hasOwn = profiles.includes(profile.name);
-  const isStandIn = profile.name === "fast" && level !== "own";
+  const isSubstituted = profile.name === "fast" && level !== "own";
   const at = families.indexOf(family);
-  if (at >= 0 && !isStandIn) return at;
-  if (hasOwn && !isStandIn) return families.length + (profiles.length === 1 ? 0 : 1);
+  if (at >= 0 && !isSubstituted) return at;
+  if (hasOwn && !isSubstituted) return families.length + (profiles.length === 1 ? 0 : 1);
   if (hasOwn || (fallback !== undefined && profiles.includes(fallback))) return families.length + 2;
   return families.length + 3;
 }
 
-/** What is known to load quickest; what was never loaded goes last. */
+/** Shortest measured load time first; models that were never loaded come last. */
 function compareByReload(a: Candidate, b: Candidate): number {
   const [left, right] = [a.reloadSeconds ?? Number.MAX_VALUE, b.reloadSeconds ?? Number.MAX_VALUE];
   return left - right;

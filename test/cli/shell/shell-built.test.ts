@@ -119,8 +119,8 @@ describe("run", () => {
     const summarise = ["run", "--explain", "smollm2:135m", "Summarise", "this"];
     const { stderr } = await ollm(summarise, "Foxes are red.\n");
     expect(lastPrompt()).toBe('Input:\n"""\nFoxes are red.\n"""\n\nSummarise this');
-    // That something was piped in makes it no program text.
-    expect(stderr).toContain("task general: nothing points to special work; profile general");
+    // Piped text is not classified as source code.
+    expect(stderr).toContain("task general: no signs of a special task; profile general");
     await ollm(summarise, 'def f():\n  """Docs."""\n');
     expect(lastPrompt()).toBe('Input:\n""""\ndef f():\n  """Docs."""\n""""\n\nSummarise this');
     await ollm(["run", "--model", "smollm2:135m"], "only this\n");
@@ -246,7 +246,7 @@ describe("pinned memories", () => {
     const { code, stderr } = await ollm(["run", "Why?"]);
     expect({ code, stderr }).toEqual({
       code: 0,
-      stderr: `pinned memories were left out: "style guide"; 512 tokens are for memories (recall.injectTokens)\n`,
+      stderr: `pinned memories were left out: "style guide"; memories are limited to 512 tokens (recall.injectTokens)\n`,
     });
     expect(JSON.parse((await ollm(["run", "--json", "Why?"])).stdout)).toHaveProperty("notes");
     expect((await ollm(["run", "--no-memory", "Why?"])).stderr).toBe("");

@@ -27,7 +27,7 @@ describe("the progress of a comparison", () => {
     [{ message: "loading a:1b (2.1 GB)" }, "loading (2.1 GB)"],
     [{ message: "loading a:1b", completedBytes: 430, totalBytes: 1000 }, "loading 43%"],
     [{ message: "unloading b:2b (4.2 GB) for a:1b" }, "unloading b:2b (4.2 GB) for a:1b"],
-    [{ message: "a:1b reads the prompt" }, "reads the prompt"],
+    [{ message: "a:1b is reading the prompt" }, "is reading the prompt"],
     [{ message: "a:1b: 12 tokens", completionTokens: 12 }, "12 tokens"],
     [{ message: "waiting for a:1b, which answers others first" }, "waiting for a:1b, which answers others first"],
   ])("is one line over all models, each name once: %j", (progress, state) => {

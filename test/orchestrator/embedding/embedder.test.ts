@@ -6,7 +6,7 @@ import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
 const embeds = { capabilities: ["embedding"] as const };
 
-/** An engine that can embed, and notes with what. */
+/** An engine that can embed, and records the inputs. */
 function embeddingEngine(
   models: Parameters<typeof createFakeEngine>[1],
   more: Parameters<typeof createFakeEngine>[2] = {},
@@ -35,7 +35,7 @@ async function recall(engines: readonly FakeEngine[], memoryBytes = 32 * gigabyt
   return method;
 }
 
-describe("the embedding model of the memory", () => {
+describe("the embedding model for memories", () => {
   it("is the smallest one, loaded like any other model", async () => {
     const { engine, used } = embeddingEngine([
       fakeModel("chat", gigabyte),
@@ -47,7 +47,7 @@ describe("the embedding model of the memory", () => {
     expect(engine.calls).toContain("load small-embed 512");
   });
 
-  it("is one that is loaded already, however large", async () => {
+  it("is a loaded one, however large", async () => {
     const { engine, used } = embeddingEngine([
       fakeModel("large-embed", 2 * gigabyte, embeds),
       fakeModel("small-embed", gigabyte / 10, embeds),
@@ -59,7 +59,7 @@ describe("the embedding model of the memory", () => {
     expect(engine.calls.filter((call) => call.startsWith("load"))).toEqual([]);
   });
 
-  it("unloads nobody: where it doesn't fit beside what is loaded the search is by text", async () => {
+  it("unloads no other model: if it does not fit, the search is by text", async () => {
     const { engine, used } = embeddingEngine([
       fakeModel("chat", 4 * gigabyte),
       fakeModel("embed", 3 * gigabyte, embeds),
@@ -80,7 +80,7 @@ describe("the embedding model of the memory", () => {
     expect(used).toEqual([]);
   });
 
-  it("is loaded by a search, not by a prompt that what is remembered might help with", async () => {
+  it("is loaded by a search, not for adding memories to a prompt", async () => {
     const { engine, used } = embeddingEngine([fakeModel("chat", gigabyte), fakeModel("embed", gigabyte / 10, embeds)]);
     const harness = createTestOrchestrator([engine]);
     await harness.orchestrator.memories.remember(harness.caller(), { key: "dog", value: "Rex" });
@@ -92,14 +92,14 @@ describe("the embedding model of the memory", () => {
     await harness.orchestrator.close();
   });
 
-  it("is told what is a question, and what was remembered", async () => {
+  it("gets queries and documents with different prefixes", async () => {
     const { engine, texts } = embeddingEngine([fakeModel("nomic-embed-text", gigabyte, embeds)]);
     expect(await recall([engine])).toBe("hybrid");
     expect(texts).toContain("search_query: animal");
     expect(texts).toContain("search_document: dog: Rex");
   });
 
-  it("may be missing, like the engine", async () => {
+  it("may be missing, as may the engine", async () => {
     const { engine } = embeddingEngine([fakeModel("chat", gigabyte)]);
     expect(await recall([engine])).toBe("text");
     expect(await recall([])).toBe("text");
@@ -108,8 +108,8 @@ describe("the embedding model of the memory", () => {
   });
 });
 
-describe("what is embedded", () => {
-  it("says whether it is a question, to models that tell", () => {
+describe("embedded text", () => {
+  it("has a query or document prefix for models that distinguish them", () => {
     expect(instructed("nomic-embed-text:latest", "a", "query")).toBe("search_query: a");
     expect(instructed("nomic-embed-text", "a", "document")).toBe("search_document: a");
     expect(instructed("intfloat/e5-small", "a", "document")).toBe("passage: a");

@@ -12,15 +12,15 @@ import { createTestOrchestrator } from "../../support/orchestrator.ts";
 const small = fakeModel("smollm2:135m", gigabyte, { capabilities: ["completion", "thinking"] });
 const large = fakeModel("llama3.2:3b", 2 * gigabyte);
 const start = "The rain falls on the roof. ";
-const circle = "It falls and falls and never stops falling tonight. ";
+const sentence = "It falls and falls and never stops falling tonight. ";
 
 interface Stream {
   readonly engine: FakeEngine;
-  /** Pieces that it gave until it was ended, by model. */
+  /** Pieces streamed before the abort, by model. */
   readonly given: Map<string, number>;
 }
 
-/** An engine that streams `start` and then `piece` for ever, a turn of the event loop each, as real ones do. */
+/** An engine that streams `start` and then `piece` forever, one per turn of the event loop. */
 function endless(part: "text" | "thinking", piece: string, models = [small]): Stream {
   const engine = createFakeEngine("ollama", models);
   const given = new Map<string, number>();
@@ -36,14 +36,14 @@ function endless(part: "text" | "thinking", piece: string, models = [small]): St
   return { engine, given };
 }
 
-describe("an answer that goes in circles", () => {
-  it("is ended at once, cut before the loop, and says so", async () => {
-    const { engine, given } = endless("text", circle);
+describe("an answer that repeats itself", () => {
+  it("is aborted and cut before the loop, with a note", async () => {
+    const { engine, given } = endless("text", sentence);
     const answer = await createTestOrchestrator([engine]).generate({ prompt: "a poem", maxTokens: 4_000 });
-    expect(answer).toMatchObject({ text: (start + circle).trim(), finishReason: "repetition", engine: "ollama" });
+    expect(answer).toMatchObject({ text: (start + sentence).trim(), finishReason: "repetition", engine: "ollama" });
     expect(answer.notes).toEqual([
       expect.stringMatching(
-        /^smollm2:135m repeated itself \(the same 52 characters \d\d times\): the answer is cut before that$/,
+        /^smollm2:135m repeated itself \(the same 52 characters \d\d times\): the answer is cut before the repetition$/,
       ),
     ]);
     // 1,200 characters of copies, the step of 256, and the piece that was under way.
@@ -52,8 +52,8 @@ describe("an answer that goes in circles", () => {
     expect(answer).not.toHaveProperty("promptTokens");
   });
 
-  it("frees the model at once: it can be unloaded, and the next request is served", async () => {
-    const { engine } = endless("text", circle);
+  it("releases the model at once: it can be unloaded, and the next request is served", async () => {
+    const { engine } = endless("text", sentence);
     const { generate, orchestrator, caller } = createTestOrchestrator([engine]);
     await generate({ prompt: "a poem" });
     await orchestrator.unloadModels(caller(), "smollm2:135m");
@@ -62,23 +62,23 @@ describe("an answer that goes in circles", () => {
     expect((await generate({ prompt: "again" })).text).toBe("fine");
   });
 
-  it("in the thinking: there is no answer, and the thoughts are cut", async () => {
-    const { engine } = endless("thinking", circle);
+  it("in its thinking yields no answer and the cut thinking", async () => {
+    const { engine } = endless("thinking", sentence);
     const answer = await createTestOrchestrator([engine]).generate({ prompt: "a poem", think: true });
-    expect(answer).toMatchObject({ text: "", thinking: (start + circle).trim(), finishReason: "repetition" });
-    expect(answer.notes[0]).toMatch(/repeated itself while thinking \(.*\): it was ended before an answer$/);
+    expect(answer).toMatchObject({ text: "", thinking: (start + sentence).trim(), finishReason: "repetition" });
+    expect(answer.notes[0]).toMatch(/repeated itself while thinking \(.*\): it was stopped before an answer$/);
   });
 
-  it("of JSON is no JSON: the error says so, and the next model is asked", async () => {
+  it("in JSON is an error, and the next model is asked", async () => {
     const { engine } = endless("text", '{"a": "b"}, and then once more ');
     const failed = createTestOrchestrator([engine]).generate({ prompt: "a poem", format: "json" });
     await expect(failed).rejects.toBeInstanceOf(GenerationFailed);
     await expect(failed).rejects.toThrow(/^smollm2:135m repeated itself \(.*\) before its JSON was complete$/);
 
-    const two = endless("text", circle, [small, large]);
-    const circling = two.engine.answer;
+    const two = endless("text", sentence, [small, large]);
+    const repeating = two.engine.answer;
     two.engine.answer = (request, sink, signal) =>
-      two.given.size === 0 ? circling(request, sink, signal) : Promise.resolve({ text: '{"a":1}' });
+      two.given.size === 0 ? repeating(request, sink, signal) : Promise.resolve({ text: '{"a":1}' });
     const answer = await createTestOrchestrator([two.engine]).generate({ prompt: "a poem", format: "json" });
     expect(answer.text).toBe('{"a":1}');
     expect(answer.route.attempts).toMatchObject([
@@ -87,8 +87,8 @@ describe("an answer that goes in circles", () => {
     ]);
   });
 
-  it("stands in the conversation without its loop", async () => {
-    const { engine } = endless("text", circle);
+  it("is in the conversation without its loop", async () => {
+    const { engine } = endless("text", sentence);
     const { generate } = createTestOrchestrator([engine]);
     const { continueId = "" } = await generate({ prompt: "a poem", continueId: "new" });
     let history: readonly string[] = [];
@@ -97,14 +97,14 @@ describe("an answer that goes in circles", () => {
       return Promise.resolve({ text: "fine" });
     };
     await generate({ prompt: "and now?", continueId });
-    expect(history).toEqual(["a poem", (start + circle).trim(), "and now?"]);
+    expect(history).toEqual(["a poem", (start + sentence).trim(), "and now?"]);
   });
 
-  it("in a comparison: cut, and said beside the others", async () => {
-    const { engine } = endless("text", circle, [small, large]);
-    const circling = engine.answer;
+  it("in a comparison is cut, with a note", async () => {
+    const { engine } = endless("text", sentence, [small, large]);
+    const repeating = engine.answer;
     engine.answer = (request, sink, signal) =>
-      request.model === "smollm2:135m" ? circling(request, sink, signal) : Promise.resolve({ text: "fine" });
+      request.model === "smollm2:135m" ? repeating(request, sink, signal) : Promise.resolve({ text: "fine" });
     const { orchestrator, caller } = createTestOrchestrator([engine]);
     const asked = await orchestrator.comparisons.compare(caller(), {
       prompt: "a poem",
@@ -112,15 +112,15 @@ describe("an answer that goes in circles", () => {
     });
     const { results, notes = [] } = await asked.follow(new AbortController().signal);
     expect(results).toMatchObject([
-      { model: "smollm2:135m", text: (start + circle).trim(), finishReason: "repetition" },
+      { model: "smollm2:135m", text: (start + sentence).trim(), finishReason: "repetition" },
       { model: "llama3.2:3b", text: "fine", finishReason: "stop" },
     ]);
     expect(notes.join("\n")).toContain("smollm2:135m repeated itself");
   });
 });
 
-describe("an engine that doesn't keep to max_tokens", () => {
-  it("is ended where the answer is longer than so many tokens can be", async () => {
+describe("an engine that ignores the token limit", () => {
+  it("is aborted when the answer is longer than that many tokens can be", async () => {
     let count = 0;
     const engine = createFakeEngine("ollama", [small]);
     engine.answer = async (_request, sink, signal) => {
@@ -138,14 +138,14 @@ describe("an engine that doesn't keep to max_tokens", () => {
     expect(count).toBeLessThanOrEqual(49);
   });
 
-  it("an answer has room for long tokens, and never more than a job keeps", () => {
+  it("may send long tokens, but no more than a job stores", () => {
     expect(answerCharacters(1)).toBe(16_032);
     expect(answerCharacters(4_096)).toBe(147_072);
     expect(answerCharacters(2 ** 40)).toBe(4_000_000);
   });
 });
 
-it("a call that its caller cancels is cancelled, also while it goes in circles", async () => {
+it("a call that is cancelled while the answer repeats itself rejects with Cancelled", async () => {
   const { engine, given } = endless("text", "and on, ");
   const { orchestrator, caller } = createTestOrchestrator([engine]);
   const controller = new AbortController();

@@ -23,17 +23,17 @@ describe("tokenBudget", () => {
       context: 8192,
       max: 4096,
     },
-    { name: "an answer that was asked for gets its room", change: { maxTokens: 6000 }, context: 8192, max: 6000 },
-    { name: "an answer nobody asked for doesn't", change: { defaultMaxTokens: 20_000 }, context: 4096, max: 20_000 },
-    { name: "what the caller wants at least is kept", change: { contextTokens: 10_000 }, context: 16_384, max: 4096 },
+    { name: "a requested answer length is reserved", change: { maxTokens: 6000 }, context: 8192, max: 6000 },
+    { name: "a default answer length is not", change: { defaultMaxTokens: 20_000 }, context: 4096, max: 20_000 },
+    { name: "a requested context is the minimum", change: { contextTokens: 10_000 }, context: 16_384, max: 4096 },
     {
-      name: "what the settings want at least is kept",
+      name: "a configured context is the minimum",
       change: { defaultContextTokens: 10_000 },
       context: 16_384,
       max: 4096,
     },
     {
-      name: "what the settings want is lowered without a word",
+      name: "a configured context beyond the window is lowered without a note",
       change: { defaultContextTokens: 100_000 },
       context: 32_768,
       max: 4096,
@@ -45,7 +45,7 @@ describe("tokenBudget", () => {
       max: 4096,
     },
     {
-      name: "an estimate a little beyond the window is left to the engine",
+      name: "a prompt estimated a little beyond the window is left to the engine",
       change: { promptTokens: 40_000 },
       context: 32_768,
       max: 4096,
@@ -62,19 +62,22 @@ describe("tokenBudget", () => {
     expect(budget.neededTokens).toBeLessThanOrEqual(context);
   });
 
-  it("clamps max_tokens to what the model answers with, and says so", () => {
+  it("lowers the answer limit to that of the model, with a note", () => {
     const budget = tokenBudget({ ...ask, maxTokens: 9000, outputTokens: 8192 });
     expect(budget.maxTokens).toBe(8192);
     expect(budget.notes).toEqual(["answer limited to 8192 tokens instead of 9000: the most that m generates"]);
   });
 
-  it("a limit from the settings is lowered without a word", () => {
+  it("lowers a limit from the settings without a note", () => {
     expect(tokenBudget({ ...ask, outputTokens: 2048 })).toMatchObject({ maxTokens: 2048, notes: [] });
   });
 
   it.each([
-    { change: { promptTokens: 65_536 }, message: "the prompt has about 65536 tokens, m reads at most 32768" },
-    { change: { promptTokens: 32_768, isExact: true }, message: "the prompt has 32768 tokens, m reads at most 32768" },
+    { change: { promptTokens: 65_536 }, message: "the prompt has about 65536 tokens; the window of m has 32768" },
+    {
+      change: { promptTokens: 32_768, isExact: true },
+      message: "the prompt has 32768 tokens; the window of m has 32768",
+    },
   ])("refuses a prompt that can't fit: $message", ({ change, message }) => {
     expect(() => tokenBudget({ ...ask, ...change })).toThrow(PromptTooLong);
     expect(() => tokenBudget({ ...ask, ...change })).toThrow(message);

@@ -7,8 +7,8 @@ import { settle } from "../../support/slow-time.ts";
 
 const model = fakeModel("llama3.2:3b", 2 * gigabyte);
 
-/** Two hosts, the first on this machine; answers are held back until `open`. */
-function place(second: Partial<Engine> = {}, held = [model], settings: object = {}) {
+/** Two engines, the first on this machine; answers wait until the gate is opened. */
+function setUp(second: Partial<Engine> = {}, held = [model], settings: object = {}) {
   const first = createFakeEngine("ollama", [model]);
   const other = createFakeEngine("ollama-2", held, { memoryDomain: "box:11434", ...second });
   const gate = createGate();
@@ -23,17 +23,17 @@ function place(second: Partial<Engine> = {}, held = [model], settings: object = 
   return { ...harness, first, other, gate, answers };
 }
 
-describe("a model that two hosts hold", () => {
-  it("is answered by the first as long as nobody waits, and loaded nowhere else", async () => {
-    const { generate, first, other, gate } = place();
+describe("a model on two engines", () => {
+  it("is served by the first while no request waits, and loaded nowhere else", async () => {
+    const { generate, first, other, gate } = setUp();
     gate.open();
     for (let turn = 0; turn < 3; turn += 1) await generate({});
     expect(first.calls.filter((call) => call.startsWith("generate"))).toHaveLength(3);
     expect(other.calls).toEqual([]);
   });
 
-  it("is loaded on the second when many wait, and both serve", async () => {
-    const { generate, first, other, gate, answers } = place();
+  it("is loaded on the second when many requests wait, and both serve", async () => {
+    const { generate, first, other, gate, answers } = setUp();
     const all = Array.from({ length: 16 }, () => generate({}));
     await settle();
     expect(other.calls).toContain("load llama3.2:3b 4096");
@@ -42,8 +42,8 @@ describe("a model that two hosts hold", () => {
     expect([answers(first), answers(other)]).toEqual([8, 8]);
   });
 
-  it("is spread as its models.<pattern>.maxParallel says", async () => {
-    const { generate, first, other, gate, answers } = place({}, [model], { models: { "llama*": { maxParallel: 16 } } });
+  it("is spread according to models.<pattern>.maxParallel", async () => {
+    const { generate, first, other, gate, answers } = setUp({}, [model], { models: { "llama*": { maxParallel: 16 } } });
     const all = Array.from({ length: 16 }, () => generate({}));
     await settle();
     expect(other.calls).toEqual([]);
@@ -52,8 +52,8 @@ describe("a model that two hosts hold", () => {
     expect([answers(first), answers(other)]).toEqual([16, 0]);
   });
 
-  it("leaves the second a minute after the last that needed it; the first keeps what it was told", async () => {
-    const { generate, first, other, gate } = place();
+  it("has a keep-alive of a minute on the second, and the usual one on the first", async () => {
+    const { generate, first, other, gate } = setUp();
     const all = Array.from({ length: 16 }, () => generate({}));
     await settle();
     gate.open();
@@ -65,8 +65,8 @@ describe("a model that two hosts hold", () => {
     expect(other.calls).toEqual([]);
   });
 
-  it("that somebody else loaded on the second is used there, and stays as long as it was told to", async () => {
-    const { generate, first, other, gate, answers } = place();
+  it("that another client loaded on the second is used there with its keep-alive unchanged", async () => {
+    const { generate, first, other, gate, answers } = setUp();
     for (const { resident } of [first, other])
       resident.set(model.name, { name: model.name, sizeBytes: 1, vramBytes: 0, contextTokens: 4096 });
     const all = Array.from({ length: 6 }, () => generate({}));
@@ -77,8 +77,8 @@ describe("a model that two hosts hold", () => {
     expect(other.keepAlives.get(model.name)).toBeUndefined();
   });
 
-  it("whose copy somebody asked to stay longer keeps that, whatever it was once loaded for", async () => {
-    const { generate, other, gate } = place();
+  it("keeps a longer keep-alive that a request set on its copy", async () => {
+    const { generate, other, gate } = setUp();
     gate.open();
     const many = (request: object) => Promise.all(Array.from({ length: 16 }, () => generate(request)));
     await many({});
@@ -89,11 +89,11 @@ describe("a model that two hosts hold", () => {
   });
 
   it.each([
-    ["shares its machine with the first", { memoryDomain: "local" }, [model]],
+    ["shares the memory of the first", { memoryDomain: "local" }, [model]],
     ["is not on this machine, under local_only", { trust: "remote" as const }, [model]],
-    ["holds other weights under that name", {}, [{ ...model, digest: "other" }]],
-  ])("is loaded on no second that %s", async (_, second, held) => {
-    const { generate, first, other, gate, answers } = place(second, held);
+    ["has other weights under that name", {}, [{ ...model, digest: "other" }]],
+  ])("is not loaded on a second engine that %s", async (_, second, held) => {
+    const { generate, first, other, gate, answers } = setUp(second, held);
     const all = Array.from({ length: 16 }, () => generate({}));
     await settle();
     gate.open();
@@ -104,8 +104,8 @@ describe("a model that two hosts hold", () => {
   it.each([
     ["can't load it", new LoadFailed("the file is damaged")],
     ["is down", new EngineUnreachable("box:11434 does not answer")],
-  ])("is answered by the first after all when the second %s", async (_, failure) => {
-    const { generate, first, other, gate, answers } = place();
+  ])("is served by the first when the second %s", async (_, failure) => {
+    const { generate, first, other, gate, answers } = setUp();
     other.beforeLoad = () => Promise.reject(failure);
     const all = Array.from({ length: 16 }, () => generate({}));
     await settle();

@@ -17,23 +17,19 @@ function nested(levels: number, key: "items" | "anyOf"): JsonSchema {
 }
 const self = { $ref: "#/$defs/a" };
 
-describe("a schema beyond a limit is refused with the limit and its value", () => {
+describe("a schema that exceeds a limit is refused with the limit and the value", () => {
   it.each<[string, JsonSchema, string]>([
-    ["a huge enum", { enum: values(20_000) }, "has 20000 enum values, and at most 500 are allowed"],
+    ["a huge enum", { enum: values(20_000) }, "has 20000 enum values; at most 500 are allowed"],
     [
-      "an enum by another name",
+      "an enum as alternatives",
       { anyOf: values(501).map((value) => ({ const: value })) },
-      "has 501 members of anyOf, oneOf and allOf, and at most 500 are allowed",
+      "has 501 members of anyOf, oneOf and allOf; at most 500 are allowed",
     ],
-    [
-      "enums that are many together",
-      { properties: { a: { enum: values(300) }, b: { enum: values(201) } } },
-      "has 501 enum values",
-    ],
-    ["very many properties", object(2_000), "has 2000 properties, and at most 500 are allowed"],
-    ["a long text", { type: "string", description: "d".repeat(100_000) }, "characters, and at most 100000 are allowed"],
-    ["a deep one", nested(33, "items"), "has 33 levels, and at most 32 are allowed"],
-    ["one so deep that it can't be written", nested(50_000, "anyOf"), "has 50000 levels, and at most 32 are allowed"],
+    ["several enums", { properties: { a: { enum: values(300) }, b: { enum: values(201) } } }, "has 501 enum values"],
+    ["very many properties", object(2_000), "has 2000 properties; at most 500 are allowed"],
+    ["a long text", { type: "string", description: "d".repeat(100_000) }, "characters; at most 100000 are allowed"],
+    ["a deep one", nested(33, "items"), "has 33 levels; at most 32 are allowed"],
+    ["one too deep to serialize", nested(50_000, "anyOf"), "has 50000 levels; at most 32 are allowed"],
   ])("%s", (_name, schema, message) => {
     expect(() => checkFormat(schema)).toThrow(InvalidRequest);
     expect(() => checkFormat(schema)).toThrow(message);
@@ -42,24 +38,24 @@ describe("a schema beyond a limit is refused with the limit and its value", () =
 
 describe("a schema that no finite value matches is refused", () => {
   it.each<[string, JsonSchema, string]>([
-    ["a reference to itself", { $defs: { a: self }, ...self }, "#/$defs/a needs itself"],
-    ["the whole as itself", { $ref: "#" }, "# needs itself"],
+    ["a reference to itself", { $defs: { a: self }, ...self }, "#/$defs/a requires itself"],
+    ["the whole schema as itself", { $ref: "#" }, "# requires itself"],
     [
-      "two that need each other",
+      "two that require each other",
       { definitions: { a: { $ref: "#/definitions/b" }, b: { $ref: "#/definitions/a" } }, $ref: "#/definitions/a" },
-      "#/definitions/a needs itself",
+      "#/definitions/a requires itself",
     ],
     [
       "a required property",
       { $defs: { a: { properties: { b: self }, required: ["b"] } }, ...self },
-      "#/$defs/a needs itself",
+      "#/$defs/a requires itself",
     ],
     [
       "a list that can't be empty",
       { $defs: { a: { type: "array", items: self, minItems: 1 } }, ...self },
-      "#/$defs/a needs itself",
+      "#/$defs/a requires itself",
     ],
-    ["every alternative", { $defs: { a: { anyOf: [self, { allOf: [self] }] } }, ...self }, "#/$defs/a needs itself"],
+    ["every alternative", { $defs: { a: { anyOf: [self, { allOf: [self] }] } }, ...self }, "#/$defs/a requires itself"],
   ])("%s", (_name, schema, message) => {
     expect(() => checkFormat(schema)).toThrow(InvalidRequest);
     expect(() => checkFormat(schema)).toThrow(message);
@@ -78,18 +74,18 @@ it.each<[string, "json" | JsonSchema]>([
     "an alternative that ends",
     { $defs: { a: { anyOf: [{ type: "null" }, { properties: { b: self }, required: ["b"] }] } }, ...self },
   ],
-  ["a reference that leads nowhere", { $ref: "#/$defs/gone" }],
+  ["a reference without a target", { $ref: "#/$defs/gone" }],
   ["alternatives without a member", { anyOf: [] }],
-  ["a definition that nothing uses", { $defs: { a: self }, type: "string" }],
+  ["an unused definition", { $defs: { a: self }, type: "string" }],
 ])("allowed: %s", (_name, schema) => {
   expect(() => checkFormat(schema)).not.toThrow();
 });
 
-it("a request with such a schema is refused before anything is loaded, and by a plan", async () => {
+it("a request with a schema beyond the limits is refused before anything is loaded, and so is its plan", async () => {
   const engine = createFakeEngine("ollama", [fakeModel("llama3.2:3b", gigabyte)]);
   const { orchestrator, caller, generate } = createTestOrchestrator([engine]);
   const request = { prompt: "one of them", format: { enum: values(501) } };
-  const refusal = "the JSON schema in format has 501 enum values, and at most 500 are allowed";
+  const refusal = "the JSON schema has 501 enum values; at most 500 are allowed";
   await expect(generate(request)).rejects.toThrow(refusal);
   await expect(orchestrator.planGeneration(caller(), request)).rejects.toThrow(refusal);
   expect(engine.calls).toEqual([]);

@@ -9,7 +9,7 @@ afterEach(async () => {
   for (const close of closing.splice(0).toReversed()) await close();
 });
 
-/** Each host answers one after the other, 6 tokens at 20 a second; its memory is its own. */
+/** Each host answers one request at a time, 6 tokens at 20 per second, and has its own memory. */
 async function orchestratorOver(hosts: number) {
   const fakes: FakeOllama[] = [];
   for (let host = 0; host < hosts; host += 1) {
@@ -29,20 +29,20 @@ async function orchestratorOver(hosts: number) {
   );
   const harness = createTestOrchestrator(engines);
   closing.push(() => harness.orchestrator.close());
-  // One copy is loaded, and how long an answer takes is known.
+  // One copy is loaded, and the duration of an answer is known.
   await harness.generate({});
   return { ...harness, fakes };
 }
 
-// How much faster that is, `npm run bench -- hosts` measures.
-it("of a waiting queue of 16 a second host that holds the model takes half", async () => {
+// `npm run bench -- hosts` measures the gain.
+it("a second host with the model takes half of a queue of 16", async () => {
   const { generate, fakes } = await orchestratorOver(2);
   await Promise.all(Array.from({ length: 16 }, () => generate({})));
   const answered = fakes.map(({ requests }) => requests.filter(({ path }) => path === "/api/chat").length);
   expect(answered).toEqual([9, 8]);
 });
 
-it("one that a single host can serve as soon stays there", async () => {
+it("a single request is served by the first host", async () => {
   const { generate, fakes } = await orchestratorOver(2);
   await generate({});
   const answered = fakes.map(({ requests }) => requests.filter(({ path }) => path === "/api/chat").length);

@@ -8,18 +8,18 @@ import { createTestOrchestrator } from "../../support/orchestrator.ts";
 const poet = fakeModel("poet:latest", gigabyte, { modifiedAt: "2026-01-01T00:00:00.000Z" });
 const parameters = { temperature: 1.2, num_predict: 7, num_ctx: 8192 };
 
-/** What the engine is asked of a model that was made with a system prompt and parameters. */
+/** The engine's request for a model that has its own system prompt and parameters. */
 async function asked(
   request: Partial<GenerateRequest> = {},
   settings: object = { unset: ["temperature", "maxTokens"] },
-  made: Partial<ModelFacts> = { system: "You rhyme.", parameters },
+  own: Partial<ModelFacts> = { system: "You rhyme.", parameters },
 ) {
   const engine = createFakeEngine("ollama", [poet]);
   const { describe: plain } = engine;
   const seen: GenerationRequest[] = [];
   const harness = createTestOrchestrator([
     Object.assign(engine, {
-      describe: async (name: string, signal: AbortSignal) => ({ ...(await plain(name, signal)), ...made }),
+      describe: async (name: string, signal: AbortSignal) => ({ ...(await plain(name, signal)), ...own }),
       answer: (generation: GenerationRequest) => {
         seen.push(generation);
         return Promise.resolve({});
@@ -33,23 +33,23 @@ async function asked(
     await harness.orchestrator.generate(caller, { prompt: "hi", model: "poet", ...request })
   ).follow(caller.signal);
   const [first] = seen;
-  if (first === undefined) throw new Error("nothing was asked");
+  if (first === undefined) throw new Error("the engine got no request");
   const { messages, sampling, maxTokens, contextTokens } = first;
   const [system] = messages.filter(({ role }) => role === "system").map(({ content }) => content);
   return { system, temperature: sampling.temperature, maxTokens, contextTokens, calls: engine.calls };
 }
 
-describe("what a model was made with", () => {
-  it("holds where nobody said anything else", async () => {
+describe("a model's own defaults", () => {
+  it("apply where neither request nor settings have a value", async () => {
     expect(await asked()).toMatchObject({ temperature: 1.2, maxTokens: 7, contextTokens: 8192 });
   });
 
-  it("is its system prompt still where something remembered goes into the prompt, too", async () => {
+  it("include the system prompt, before remembered entries", async () => {
     const { system } = await asked();
     expect(system).toMatch(/^You rhyme\.\n\n[\s\S]*Be brief\./);
   });
 
-  it("stands behind what the request says", async () => {
+  it("are overridden by the request", async () => {
     const request = { system: "Prose.", temperature: 0.1, maxTokens: 50, contextTokens: 16_384, useMemory: false };
     expect(await asked(request)).toMatchObject({
       system: "Prose.",
@@ -59,7 +59,7 @@ describe("what a model was made with", () => {
     });
   });
 
-  it("stands behind settings that somebody wrote, and before their defaults", async () => {
+  it("are overridden by explicit settings, but not by default settings", async () => {
     expect(await asked({}, {})).toMatchObject({ temperature: 0.7, maxTokens: 4096, contextTokens: 8192 });
     expect(await asked({}, { unset: [] })).toMatchObject({ temperature: 0.7, maxTokens: 4096 });
     const models = { "poet*": { options: { temperature: 0.3, maxTokens: 9 }, system: "Rap.", contextTokens: 512 } };
@@ -67,9 +67,9 @@ describe("what a model was made with", () => {
     expect(more).toMatchObject({ system: "Rap.", temperature: 0.3, maxTokens: 9 });
   });
 
-  it("is nothing where it is nonsense or means no limit: the defaults hold", async () => {
-    const nonsense = { temperature: "hot", num_predict: -1, num_ctx: 1.5 };
-    expect(await asked({}, undefined, { parameters: nonsense })).toMatchObject({
+  it("are ignored where they are invalid or mean no limit", async () => {
+    const invalid = { temperature: "hot", num_predict: -1, num_ctx: 1.5 };
+    expect(await asked({}, undefined, { parameters: invalid })).toMatchObject({
       temperature: 0.7,
       maxTokens: 4096,
       contextTokens: 4096,

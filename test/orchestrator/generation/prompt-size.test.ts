@@ -9,10 +9,10 @@ const window = 8192;
 const narrow = fakeModel("llama3.2:3b", gigabyte, { contextTokens: window });
 const wide = fakeModel("mistral:7b", 4 * gigabyte, { contextTokens: 32_768 });
 
-/** Text of about so many tokens, by estimate. */
+/** Text of about that many tokens, by estimate. */
 const textOf = (tokens: number) => "word ".repeat(tokens);
 
-/** An engine whose tokenizer counts `tokens` for every prompt, and notes that it was asked. */
+/** An engine whose tokenizer counts `tokens` for every prompt and records its calls. */
 function countingEngine(tokens: number, models = [narrow]) {
   const counted: string[] = [];
   const engine = createFakeEngine("llama-cpp", models, {
@@ -28,7 +28,7 @@ function countingEngine(tokens: number, models = [narrow]) {
   return { engine, counted };
 }
 
-/** One without a tokenizer that refuses like Ollama does, where the context is smaller than the prompt. */
+/** An engine without a tokenizer that, like Ollama, refuses a prompt larger than the context. */
 function refusingEngine(tokens: number, models = [narrow]) {
   const engine = createFakeEngine("ollama", models);
   engine.answer = ({ contextTokens, model }) =>
@@ -51,7 +51,7 @@ async function refusalOf(work: Promise<unknown>): Promise<OrchestratorError> {
 }
 
 describe("a prompt that is estimated to be longer than every window", () => {
-  it("is answered when it fits: by the model's own count", async () => {
+  it("is answered if it fits by the model's own count", async () => {
     const { engine, counted } = countingEngine(6301);
     expect(estimateTokens(textOf(8462))).toBeGreaterThan(window);
     const answer = await createTestOrchestrator([engine]).generate({ prompt: textOf(8462) });
@@ -60,16 +60,16 @@ describe("a prompt that is estimated to be longer than every window", () => {
     expect(counted).toEqual([narrow.name]);
   });
 
-  it("is answered when it fits: by the engine, where no tokenizer can be reached", async () => {
+  it("is answered if the engine accepts it, without a tokenizer", async () => {
     const answer = await createTestOrchestrator([refusingEngine(6301)]).generate({ prompt: textOf(8462) });
     expect(answer.model).toBe(narrow.name);
   });
 
-  it("is refused without asking anybody where even half of it doesn't fit", async () => {
+  it("is refused without a count if even half of it does not fit", async () => {
     const { engine, counted } = countingEngine(0);
     const error = await refusalOf(createTestOrchestrator([engine]).generate({ prompt: textOf(20_000) }));
     expect(error).toBeInstanceOf(InvalidRequest);
-    expect(error.message).toMatch(/^The prompt has about 2\d{4} tokens, and the window has 8192 \(llama3\.2:3b\)$/);
+    expect(error.message).toMatch(/^the prompt has about 2\d{4} tokens; the window has 8192 \(llama3\.2:3b\)$/);
     expect(error.next).toEqual([
       { step: "shortenPrompt", byTokens: expect.closeTo(15_000, -4) as number },
       { step: "pullModelThat", that: "that has a window of 128000 tokens", example: "llama3.1:8b" },
@@ -79,7 +79,7 @@ describe("a prompt that is estimated to be longer than every window", () => {
 });
 
 describe("a prompt that its model's tokenizer counts", () => {
-  it("is refused before it queues, however long others take", async () => {
+  it("is refused before it queues", async () => {
     const { engine } = countingEngine(9031);
     const harness = createTestOrchestrator([engine]);
     const gate = createGate();
@@ -91,7 +91,7 @@ describe("a prompt that its model's tokenizer counts", () => {
     await gate.entered;
     const error = await refusalOf(harness.generate({ model: narrow.name, prompt: textOf(9000) }));
     expect(error).toBeInstanceOf(PromptTooLong);
-    expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
+    expect(error.message).toBe("the prompt has 9031 tokens; the window of llama3.2:3b has 8192");
     expect(error.next).toEqual([{ step: "shortenPrompt", byTokens: 1095 }]);
     gate.open();
     await first;
@@ -104,7 +104,7 @@ describe("a prompt that its model's tokenizer counts", () => {
     expect(counted).toEqual([]);
   });
 
-  it("is loaded with the context that the count asks for", async () => {
+  it("is loaded with the context for the counted tokens", async () => {
     const { engine } = countingEngine(2500);
     await createTestOrchestrator([engine]).generate({ prompt: textOf(6000) });
     expect(engine.calls).toEqual(["load llama3.2:3b 4096", "generate llama3.2:3b"]);
@@ -114,12 +114,12 @@ describe("a prompt that its model's tokenizer counts", () => {
     const { engine } = countingEngine(9031);
     const { orchestrator, caller } = createTestOrchestrator([engine]);
     const error = await refusalOf(orchestrator.planGeneration(caller(), { model: narrow.name, prompt: textOf(9000) }));
-    expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
+    expect(error.message).toBe("the prompt has 9031 tokens; the window of llama3.2:3b has 8192");
   });
 });
 
 describe("a prompt beyond a model's whole window", () => {
-  it("goes on to the next model with a wider one, past those that are no wider", async () => {
+  it("is answered by the next model with a larger window, skipping equal ones", async () => {
     const equal = fakeModel("llama3.1:8b", gigabyte, { contextTokens: window });
     const engine = refusingEngine(9031, [narrow, equal, wide]);
     const harness = createTestOrchestrator([engine], { settings: { model: { default: narrow.name } } });
@@ -134,7 +134,7 @@ describe("a prompt beyond a model's whole window", () => {
     ]);
   });
 
-  it("names the installed models that are wide enough and fit, not a larger context_tokens", async () => {
+  it("is refused with the installed models whose window is large enough and that fit", async () => {
     const huge = fakeModel("llama3.1:70b", 40 * gigabyte, { contextTokens: 131_072 });
     const blind = fakeModel("nomic-embed-text", gigabyte, { contextTokens: 32_768, capabilities: ["embedding"] });
     const engine = refusingEngine(9031, [narrow, wide, huge, blind]);
@@ -142,11 +142,11 @@ describe("a prompt beyond a model's whole window", () => {
       createTestOrchestrator([engine]).generate({ model: narrow.name, prompt: textOf(7000) }),
     );
     expect(error).toBeInstanceOf(PromptTooLong);
-    expect(error.message).toBe("the prompt has 9031 tokens, llama3.2:3b reads at most 8192");
+    expect(error.message).toBe("the prompt has 9031 tokens; the window of llama3.2:3b has 8192");
     expect(error.next).toEqual([{ step: "useModel", model: "mistral:7b", because: "a window of 32768 tokens" }]);
   });
 
-  it("else says what to leave out, and by how much", async () => {
+  it("is refused with what to leave out, if no model is suitable", async () => {
     const { generate } = createTestOrchestrator([refusingEngine(9031)]);
     const ask = { model: narrow.name, prompt: "Why?" };
     const file = (path: string, tokens: number) => ({ path, text: textOf(tokens) });

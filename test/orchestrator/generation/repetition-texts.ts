@@ -1,8 +1,8 @@
-/** Texts of many kinds, labelled by whether they go in circles. Those of loops hold what small models wrote. */
+/** Texts of many kinds, labelled by whether they repeat themselves. The loops are modelled on output of small models. */
 export interface LabelledText {
   readonly name: string;
   readonly text: string;
-  /** What must be left of it. */
+  /** The text that must remain. */
   readonly kept?: string;
 }
 
@@ -13,7 +13,7 @@ const verbs = ["watched", "followed", "remembered", "crossed", "feared", "outliv
 const objects = ["the tide", "a lantern", "the rocks", "the letters", "a song", "the horizon", "his maps", "the fog"];
 const names = ["Ada", "Brian", "Chen", "Dora", "Emil", "Fatima", "Goran", "Hana", "Ivan", "Jun", "Kofi", "Lena"];
 const of = (list: readonly string[], index: number): string => list[index % list.length] ?? "";
-/** No sentence comes twice among the first five hundred. */
+/** The first five hundred sentences are different. */
 const sentence = (index: number): string =>
   `${of(subjects, index)} ${of(verbs, index)} ${of(objects, index)} ${index % 2 === 0 ? "before" : "after"} ${of(names, index)} left.`;
 const prose = (count: number): string => Array.from({ length: count }, (_, index) => sentence(index)).join(" ");
@@ -203,7 +203,7 @@ export const loops: readonly LabelledText[] = [
     kept: "Ideas:\n1. Aardvark",
   },
   {
-    name: "a numbered list that begins anew",
+    name: "a numbered list that restarts",
     text: rows(150, (i) => `${i + 1}. ${of(names.slice(0, 7), i)} and the ${of(objects.slice(0, 7), i)}`),
   },
   {

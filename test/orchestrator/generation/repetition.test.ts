@@ -9,11 +9,11 @@ import { type LabelledText, loops, ordinary } from "./repetition-texts.ts";
 
 interface Found {
   readonly repetition: Repetition;
-  /** Characters that were read by then. */
+  /** Characters read before detection. */
   readonly at: number;
 }
 
-/** Feeds the text in pieces of those lengths, over and over. */
+/** Feeds the text in pieces of those lengths, cyclically. */
 function firstFound(text: string, lengths: readonly number[] = [4]): Found | undefined {
   const watch = watchRepetition();
   let at = 0;
@@ -28,35 +28,35 @@ function firstFound(text: string, lengths: readonly number[] = [4]): Found | und
 
 const named = (texts: readonly LabelledText[]) => texts.map((text) => [text.name, text] as const);
 
-it("the labelled set has sixty texts or more, of both kinds", () => {
+it("the labelled set has at least 40 ordinary texts and 25 loops", () => {
   expect(ordinary.length).toBeGreaterThanOrEqual(40);
   expect(loops.length).toBeGreaterThanOrEqual(25);
 });
 
-describe("no alarm for an ordinary text", () => {
+describe("repetition is not detected in an ordinary text", () => {
   it.each(named(ordinary))("%s", (_name, { text }) => {
     expect(firstFound(text)).toBeUndefined();
   });
 });
 
-describe("a text that goes in circles is found, and cut before the loop", () => {
+describe("a loop is detected, and the text is cut before it", () => {
   it.each(named(loops))("%s", (_name, { text, kept }) => {
     const found = firstFound(text);
     expect(found).toBeDefined();
     if (found === undefined) return;
-    // Soon enough: within the limit of its kind, the stretch before the loop, and one step.
+    // Bound: the limit of its kind, the text before the loop, and one step.
     expect(found.at).toBeLessThan(4_600);
     const cut = withoutRepetition(text.slice(0, found.at), found.repetition);
     expect(text.startsWith(cut.text)).toBe(true);
     expect(cut.text.length).toBeLessThan(found.at / 2);
     expect(cut.copies).toBeGreaterThanOrEqual(3);
     if (kept !== undefined) expect(cut.text).toBe(kept);
-    // What is left is no loop itself.
+    // The rest is not a loop.
     expect(firstFound(cut.text)).toBeUndefined();
   });
 });
 
-it("the verdict doesn't depend on how the text comes in pieces", () => {
+it("the result does not depend on how the text is split into pieces", () => {
   const texts = [...loops, ...ordinary.slice(0, 10)];
   fc.assert(
     fc.property(
@@ -72,7 +72,7 @@ it("the verdict doesn't depend on how the text comes in pieces", () => {
   );
 });
 
-it("a text at random is no loop, and one that repeats any block of prose is", () => {
+it("random words are not a loop, and any repeated block of prose is", () => {
   const word = fc.stringMatching(/^[a-z]{3,9}$/);
   fc.assert(
     fc.property(fc.uniqueArray(word, { minLength: 8, maxLength: 60 }), (words) => {
@@ -84,7 +84,7 @@ it("a text at random is no loop, and one that repeats any block of prose is", ()
   );
 });
 
-it("costs the same per character however long the text is", () => {
+it("the cost per character does not depend on the length of the text", () => {
   const text = ordinary.map((each) => each.text).join("\n\n");
   const perCharacter = (characters: number): number => {
     const watch = watchRepetition();
@@ -96,6 +96,6 @@ it("costs the same per character however long the text is", () => {
   perCharacter(text.length);
   const [short, long] = [perCharacter(100_000), perCharacter(800_000)];
   process.stderr.write(`watching for repetition: ${(long * 4).toFixed(2)} µs per token of 4 characters\n`);
-  // A cost that grew with the text would make it eight times as much. Measured in time of the processor: other programs don't count.
+  // A cost that grows with the text would be eight times as high. CPU time, so that other programs don't count.
   expect(long).toBeLessThan(short * 4);
 });

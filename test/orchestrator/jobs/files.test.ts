@@ -14,11 +14,11 @@ beforeEach(async () => {
 afterEach(() => rm(home, { recursive: true, force: true }));
 
 describe("the folder of jobs", () => {
-  it("is empty before there is one", async () => {
+  it("is empty before it exists", async () => {
     expect(await createJobFiles(folder, createDocumentFiles(folder)).list()).toEqual([]);
   });
 
-  it("gives back what was written, listed by id", async () => {
+  it("returns what was written, listed by id", async () => {
     const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-3f9a2c1b", "first");
     await files.write("pull-3f9a2c1b", "second");
@@ -29,17 +29,17 @@ describe("the folder of jobs", () => {
     expect(await files.list()).toEqual([]);
   });
 
-  it.skipIf(process.platform === "win32")("belongs to its user alone", async () => {
+  it.skipIf(process.platform === "win32")("is accessible only to its user", async () => {
     await createJobFiles(folder, createDocumentFiles(folder)).write("pull-1", "{}");
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
     expect((await stat(path.join(folder, "pull-1.json"))).mode & 0o777).toBe(0o600);
-    // A file that was opened to others is closed by the next write.
+    // The next write restores the mode of the file.
     await chmod(path.join(folder, "pull-1.json"), 0o644);
     await createJobFiles(folder, createDocumentFiles(folder)).write("pull-1", "{}");
     expect((await stat(path.join(folder, "pull-1.json"))).mode & 0o777).toBe(0o600);
   });
 
-  it("keeps what is set aside under another name", async () => {
+  it("keeps files that are set aside under another name", async () => {
     const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-1", "{half");
     const aside = await files.setAside("pull-1");
@@ -48,7 +48,7 @@ describe("the folder of jobs", () => {
     expect(await files.list()).toEqual([]);
   });
 
-  it("is cleared of what a killed write left, and of nothing else", async () => {
+  it("is cleared of temporary files of interrupted writes only", async () => {
     const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-1", "{}");
     await writeFile(path.join(folder, "pull-1.json.123456"), "half");
@@ -59,7 +59,7 @@ describe("the folder of jobs", () => {
     expect((await readdir(folder)).toSorted()).toEqual(["notes.txt", "pull-1.json"]);
   });
 
-  it("can be listed while something is written", async () => {
+  it("can be listed during a write", async () => {
     const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-1", "{}");
     await writeFile(path.join(folder, ".pull-2.json.tmp"), "half");

@@ -29,7 +29,7 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
   const call = new AbortController();
   const caller = { id: "1", client: "test", signal: call.signal } as CallerContext;
 
-  /** An operation that the test ends, detached from its call; `text` is what it has written so far. */
+  /** A detached operation that the test ends; `text` is its partial text. */
   function detach(kind: OperationKind = "generate", text?: string) {
     let finish!: (result: unknown) => void;
     let fail!: (error: Error) => void;
@@ -55,11 +55,11 @@ const restored = {
   ofError: (error: unknown, tool: string) => `Error in ${tool}: ${(error as Error).message}`,
 };
 const noPulls = () => {
-  throw new Error("nothing is to be pulled");
+  throw new Error("unexpected pull");
 };
 
 describe("a job", () => {
-  it("tells how far it is, and what it has written so far", async () => {
+  it("has its progress and its partial text", async () => {
     const { jobs, caller, detach } = setUp();
     const { job } = detach("generate", "Once upon");
     await Promise.resolve();
@@ -89,7 +89,7 @@ describe("a job", () => {
     expect([result, note]).toEqual([undefined, expect.stringMatching(/can't be read/)]);
   });
 
-  it("that fails says why as its call would have, and keeps what it had written on disk, not in memory", async () => {
+  it("that fails has the error text of its call, and its partial text on disk, not in memory", async () => {
     const { jobs, caller, detach, files } = setUp();
     const { job, fail } = detach("generate", "Once upon");
     await Promise.resolve();
@@ -123,7 +123,7 @@ describe("a job", () => {
     expect(jobs.list(caller)).toHaveLength(1);
   });
 
-  it("is waited for no longer than was asked, with its progress", async () => {
+  it("is waited for up to the given time, with its progress", async () => {
     const { jobs, caller, detach } = setUp();
     const { job } = detach();
     await Promise.resolve();
@@ -133,7 +133,7 @@ describe("a job", () => {
     expect(messages).toEqual(["at work"]);
   });
 
-  it("goes on when the call that waits for it is cancelled", async () => {
+  it("continues when a call that waits for it is cancelled", async () => {
     const { jobs, caller, detach, operations } = setUp();
     const { job } = detach();
     const call = new AbortController();
@@ -143,7 +143,7 @@ describe("a job", () => {
     expect(operations.running()).toHaveLength(1);
   });
 
-  it("that nobody knows is answered with the nearest one", async () => {
+  it("that is unknown is refused with the nearest id", async () => {
     const { jobs, caller, detach } = setUp();
     const { job } = detach();
     const wrong = `${job.id.slice(0, -1)}x`;
@@ -153,7 +153,7 @@ describe("a job", () => {
     await expect(jobs.get(caller, "zzz")).rejects.toMatchObject({ next: [{ step: "listJobs" }] });
   });
 
-  it("is told of as it comes, moves on and ends", async () => {
+  it("publishes a change when it is added, progresses and ends", async () => {
     const { jobs, caller, detach, changes } = setUp();
     const { job, finish } = detach();
     await Promise.resolve();
@@ -163,7 +163,7 @@ describe("a job", () => {
     expect(changes.slice(1)).toContainEqual({ kind: "job", id: job.id, isListChanged: false });
   });
 
-  it("is forgotten a day after its end, its file too", async () => {
+  it("is removed a day after its end, with its file", async () => {
     const { jobs, caller, detach, clock, files } = setUp();
     const { job, finish } = detach();
     await Promise.resolve();
@@ -177,7 +177,7 @@ describe("a job", () => {
     await expect.poll(() => files.texts.size).toBe(0);
   });
 
-  it("goes on in memory when the disk is full, with a warning", async () => {
+  it("continues in memory when the disk is full, with a warning", async () => {
     const { jobs, caller, detach, files, logged } = setUp();
     files.failWith = new Error("ENOSPC: no space left on device");
     const { job, finish } = detach();
@@ -186,10 +186,10 @@ describe("a job", () => {
     await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
     await jobs.settled();
     expect(await jobs.get(caller, job.id)).toMatchObject({ state: "succeeded", result: { text: "Paris" } });
-    expect(logged.join("\n")).toMatch(/job generate-\w+ is not on disk.*ENOSPC/);
+    expect(logged.join("\n")).toMatch(/jobs: generate-\w+ was not saved.*ENOSPC/);
   });
 
-  it("makes room by its age when all are larger than allowed", async () => {
+  it("is removed, oldest first, when all exceed the size limit", async () => {
     const { jobs, caller, detach, clock } = setUp(undefined, { maxBytes: 1500 });
     for (const text of ["first", "second", "third"]) {
       const { job, finish } = detach();
@@ -203,7 +203,7 @@ describe("a job", () => {
 });
 
 describe("jobs of an earlier daemon", () => {
-  it("are there again with their answers", async () => {
+  it("are restored with their answers", async () => {
     const first = setUp();
     const { job, finish } = first.detach();
     await Promise.resolve();
@@ -216,7 +216,7 @@ describe("jobs of an earlier daemon", () => {
     expect(await next.jobs.get(next.caller, job.id)).toMatchObject({ result: { text: "Paris" } });
   });
 
-  it("have failed when they were generating as it ended, whether it said goodbye or not", async () => {
+  it("have failed if they were generating when it was closed or killed", async () => {
     const killed = setUp();
     const { job } = killed.detach();
     const closed = setUp(killed.files);
@@ -235,7 +235,7 @@ describe("jobs of an earlier daemon", () => {
     }
   });
 
-  it("are set aside when they can't be read, and left alone when they are newer", async () => {
+  it("are set aside if they can't be read, and ignored if they are newer", async () => {
     const files = createMemoryJobFiles();
     files.texts.set("pull-1", "{half");
     files.texts.set("pull-2", '{"schemaVersion":2}');
@@ -249,7 +249,7 @@ describe("jobs of an earlier daemon", () => {
     expect(logged.join("\n")).toMatch(/pull-1 can't be read; its file is now pull-1.broken/);
   });
 
-  it("don't take a name that is in another file", async () => {
+  it("are ignored if the id differs from the file name", async () => {
     const first = setUp();
     const { job } = first.detach();
     await expect.poll(() => first.files.texts.has(job.id)).toBe(true);
@@ -279,7 +279,7 @@ describe("a pull", () => {
     return { operation, call, waiting, finish: () => finish(pulled) };
   }
 
-  it("is on disk while its call waits for it, and is no job", async () => {
+  it("is on disk while its call waits for it, and not listed as a job", async () => {
     const world = setUp();
     const { operation, finish, waiting } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);
@@ -290,7 +290,7 @@ describe("a pull", () => {
     await expect.poll(() => world.files.texts.size).toBe(0);
   });
 
-  it("that is cancelled is forgotten, and does not come back", async () => {
+  it("that is cancelled is removed, and not restored", async () => {
     const world = setUp();
     const { call } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);
@@ -298,7 +298,7 @@ describe("a pull", () => {
     await expect.poll(() => world.files.texts.size).toBe(0);
   });
 
-  it("that is cancelled is gone from the disk before its daemon is", async () => {
+  it("that is cancelled is removed from disk before its daemon exits", async () => {
     const files = createMemoryJobFiles();
     const slow = createGate();
     const remove = async (id: string) => {
@@ -321,7 +321,7 @@ describe("a pull", () => {
     expect(files.texts.size).toBe(0);
   });
 
-  it("that is cancelled, and stops only when its daemon ends, is not taken up", async () => {
+  it("that is cancelled and stops only when its daemon exits is not resumed", async () => {
     const world = setUp();
     const stopped = createGate();
     const { call, waiting } = pull(world, stopped.pass());
@@ -336,7 +336,7 @@ describe("a pull", () => {
     expect(world.files.texts.size).toBe(0);
   });
 
-  it("that is a job, is cancelled and stops only when its daemon ends, stays cancelled", async () => {
+  it("that is a job, is cancelled and stops only when its daemon exits, stays cancelled", async () => {
     const world = setUp();
     const stopped = createGate();
     const { operation } = pull(world, stopped.pass());
@@ -354,7 +354,7 @@ describe("a pull", () => {
     expect(next.jobs.list(next.caller)).toMatchObject([{ id: operation.id, state: "cancelled" }]);
   });
 
-  it.each(["closed", "killed"])("goes on under its name at the next daemon when this one is %s", async (how) => {
+  it.each(["closed", "killed"])("is resumed under the same id by the next daemon when this one is %s", async (how) => {
     const world = setUp();
     const { operation } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);
@@ -386,7 +386,7 @@ describe("a pull", () => {
     expect(third.jobs.list(third.caller)).toMatchObject([{ state: "succeeded" }]);
   });
 
-  it("that can't go on has failed, with the reason", async () => {
+  it("that can't be resumed has failed, with the reason", async () => {
     const world = setUp();
     const { operation } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);

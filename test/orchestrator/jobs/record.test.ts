@@ -14,7 +14,7 @@ const record = {
 };
 
 describe("a job's file", () => {
-  it("is read when it is one of ours", () => {
+  it("is read if it is valid", () => {
     expect(readRecord(JSON.stringify(record))).toEqual({ record });
   });
 
@@ -30,7 +30,7 @@ describe("a job's file", () => {
     expect(readRecord(text)).toBe("broken");
   });
 
-  it("of a newer version is nobody's to judge", () => {
+  it("of a newer version is recognized as such", () => {
     expect(readRecord(JSON.stringify({ ...record, schemaVersion: schemaVersion + 1, state: "sleeping" }))).toBe(
       "newer",
     );
@@ -38,24 +38,24 @@ describe("a job's file", () => {
 });
 
 describe("a result", () => {
-  it("is kept as it is when it is small", () => {
+  it("is stored unchanged if it is small", () => {
     expect(boundResult({ text: "Paris" }, 100)).toEqual({ result: { text: "Paris" } });
   });
 
-  it("is cut at its longest text, with a note, when it is large", () => {
+  it("has its longest text cut, with a note, if it is large", () => {
     const { result, note } = boundResult({ text: "x".repeat(1000), model: "m" }, 100);
     expect(result?.["model"]).toBe("m");
     expect(result?.["text"]).toMatch(/^x{50,}$/);
-    expect(note).toMatch(/cut to the 100/);
+    expect(note).toMatch(/cut to the limit of 100$/);
   });
 
-  it("that has no text to cut is not kept", () => {
+  it("without a text to cut is not stored", () => {
     expect(boundResult({ list: Array.from({ length: 100 }, () => 1) }, 100)).toEqual({
-      note: expect.stringMatching(/more than the 100/),
+      note: expect.stringMatching(/exceeds the limit of 100 and was not stored$/),
     });
   });
 
-  it("never takes more than its limit, and never ends in half a character", () => {
+  it("never exceeds its limit, and is never cut within a character", () => {
     const text = fc.string({ unit: fc.constantFrom("a", '"', "\n", "é", "漢", "😀"), maxLength: 200 });
     fc.assert(
       fc.property(text, text, fc.integer({ min: 30, max: 300 }), (first, second, maxBytes) => {
@@ -63,7 +63,7 @@ describe("a result", () => {
         if (result === undefined) return;
         expect(Buffer.byteLength(JSON.stringify(result))).toBeLessThanOrEqual(maxBytes);
         expect(first.startsWith(String(result["first"]))).toBe(true);
-        // Throws for half a character.
+        // Throws for a split character.
         expect(() => encodeURIComponent(`${String(result["first"])}${String(result["second"])}`)).not.toThrow();
       }),
     );

@@ -5,8 +5,8 @@ import { expiredJobs } from "../../../src/orchestrator/jobs/retention.ts";
 const hour = 3_600_000;
 const limits = { nowMs: 100 * hour, keepHours: 24, maxBytes: 100 };
 
-describe("which jobs are forgotten", () => {
-  it("those that ended longer ago than they are kept", () => {
+describe("jobs to remove", () => {
+  it("are those that ended longer ago than the retention time", () => {
     const jobs = [
       { id: "old", endedAtMs: 76 * hour, bytes: 1 },
       { id: "young", endedAtMs: 77 * hour, bytes: 1 },
@@ -14,7 +14,7 @@ describe("which jobs are forgotten", () => {
     expect(expiredJobs(jobs, limits)).toEqual(["old"]);
   });
 
-  it("the oldest ended when all are too large together, and never one that runs", () => {
+  it("are the oldest when the total is too large, never running ones", () => {
     const jobs = [
       { id: "first", endedAtMs: 90 * hour, bytes: 40 },
       { id: "running", bytes: 1000 },
@@ -24,7 +24,7 @@ describe("which jobs are forgotten", () => {
     expect(expiredJobs(jobs, limits)).toEqual(["first"]);
   });
 
-  it("never leave more than the limit, and never forget one that is younger than one that stays", () => {
+  it("keep the rest below the limit, and are never newer than a remaining one", () => {
     const job = fc.record({ endedAtMs: fc.nat(100 * hour), bytes: fc.nat(80) });
     fc.assert(
       fc.property(fc.array(job, { maxLength: 20 }), (ended) => {

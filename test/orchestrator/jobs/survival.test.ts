@@ -17,7 +17,7 @@ afterEach(() => rm(home, { recursive: true, force: true }));
 
 const answers = { ofPull: pullAnswer, ofError: (error: unknown) => String(error) };
 
-/** A daemon of the home whose engine pulls until the gate opens. */
+/** A daemon whose engine pulls until the gate opens. */
 function daemon() {
   const gate = createGate();
   const engine: FakeEngine = createFakeEngine("ollama", []);
@@ -40,7 +40,7 @@ function daemon() {
 }
 
 describe("a pull", () => {
-  it("that ran when its daemon ended is taken up by the next one, under the same id", async () => {
+  it("that was running when its daemon exited is resumed by the next one, under the same id", async () => {
     const first = daemon();
     const caller = first.caller();
     const operation = await first.orchestrator.pullModel(caller, { model: "smollm2:135m" });
@@ -57,7 +57,7 @@ describe("a pull", () => {
     expect((await second.orchestrator.systemStatus(second.caller())).operations).toMatchObject([
       { id: operation.id, title: "pull smollm2:135m", isJob: true },
     ]);
-    // Whoever asks for it anew joins it.
+    // A new call for the same model joins it.
     const joined = await second.orchestrator.pullModel(second.caller(), { model: "smollm2:135m" });
     expect(joined.id).toBe(operation.id);
     second.gate.open();
@@ -91,7 +91,7 @@ describe("a pull", () => {
     await second.orchestrator.close();
   });
 
-  it("of an engine that is not configured any more has failed, and says what to do", async () => {
+  it("for an engine that is no longer configured has failed, with a next step", async () => {
     const first = daemon();
     const operation = await first.orchestrator.pullModel(first.caller(), { model: "smollm2:135m" });
     await expect.poll(() => first.jobFiles.list()).toEqual([operation.id]);

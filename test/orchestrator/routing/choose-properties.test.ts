@@ -48,7 +48,7 @@ const arbitraryRequest: fc.Arbitrary<ChoiceRequest> = fc.record({
 });
 
 describe("chooseModel, for all inputs", () => {
-  it("considers every candidate once, and fails exactly when the chain is empty", () => {
+  it("considers every candidate once, and has a failure exactly when the chain is empty", () => {
     fc.assert(
       fc.property(arbitraryRequest, fc.array(arbitraryCandidate, { maxLength: 8 }), (asked, candidates) => {
         const choice = chooseModel(asked, candidates);
@@ -60,7 +60,7 @@ describe("chooseModel, for all inputs", () => {
     );
   });
 
-  it("never offers what cannot or may not serve", () => {
+  it("never includes a model that can't serve or is not allowed", () => {
     fc.assert(
       fc.property(arbitraryRequest, fc.array(arbitraryCandidate, { maxLength: 8 }), (asked, candidates) => {
         for (const { candidate: chosen, reason } of chooseModel(asked, candidates).chain) {
@@ -75,7 +75,7 @@ describe("chooseModel, for all inputs", () => {
     );
   });
 
-  it("orders alike whatever order distinct models come in", () => {
+  it("orders distinct models independently of their input order", () => {
     const distinct = fc.uniqueArray(arbitraryCandidate, { maxLength: 8, selector: ({ model }) => model });
     fc.assert(
       fc.property(arbitraryRequest, distinct, (asked, candidates) => {

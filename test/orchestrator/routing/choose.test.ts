@@ -13,20 +13,20 @@ describe("the hierarchy", () => {
     ]);
   });
 
-  it("1. already loaded: also one that matches only the profile's fallback", () => {
+  it("1. already loaded: also a model that matches only the fallback profile", () => {
     const choice = chooseModel(code(), [candidate("codellama:7b"), loaded("mistral:7b")]);
     expect(choice.chain[0]).toMatchObject({
       candidate: { model: "mistral:7b" },
-      reason: "loaded, fits general profile, codellama:7b fits code better but isn't loaded (about 20 s)",
+      reason: "loaded, fits general profile, codellama:7b fits code better but is not loaded (about 20 s)",
     });
     expect(choice).toMatchObject({ profile: "code", fallback: "general" });
   });
 
-  it("1. between loaded ones the better match", () => {
+  it("1. already loaded: the better match of two", () => {
     expect(order(code(), [loaded("mistral:7b"), loaded("codellama:7b")])).toEqual(["codellama:7b", "mistral:7b"]);
   });
 
-  it("1. never a loaded embedding model, nor one that matches nothing before one that matches", () => {
+  it("1. already loaded: not an embedding model, and not a model without a match before one with a match", () => {
     const embedding = loaded("nomic-embed-text");
     const tiny = loaded("tinyllama:1.1b");
     expect(order(request(), [embedding, tiny, candidate("llama3.1:8b")])).toEqual(["llama3.1:8b", "tinyllama:1.1b"]);
@@ -36,7 +36,7 @@ describe("the hierarchy", () => {
     expect(order(code(), [candidate("mistral:7b"), candidate("codellama:7b")])).toEqual(["codellama:7b", "mistral:7b"]);
   });
 
-  it("2. task match: an unknown model with code or coder in its name matches no profile, and is first of the unknown", () => {
+  it("2. task match: an unknown model with code in its name matches no profile, but comes before other unknown models", () => {
     for (const name of ["my-coder:7b", "supercode:latest"]) {
       const wide = { contextTokens: 131_072 };
       expect(order(code(), [candidate("foo:9b", wide), candidate(name, wide), candidate("mistral:7b")])).toEqual([
@@ -48,13 +48,13 @@ describe("the hierarchy", () => {
     }
   });
 
-  it("names the profile that was asked for, and the one that answers in its place", () => {
+  it("returns the requested profile, and the fallback if that is used", () => {
     expect(chooseModel(code(), [candidate("mistral:7b")])).toMatchObject({ profile: "code", fallback: "general" });
     expect(chooseModel(code(), [candidate("codellama:7b")]).fallback).toBeUndefined();
     expect(chooseModel(code(), [candidate("foo:9b")]).fallback).toBeUndefined();
   });
 
-  it("3. fits: what fits now before what fits after unloading others, what doesn't fit not at all", () => {
+  it("3. fits: models that fit now before those that require unloading; models that don't fit are excluded", () => {
     const choice = chooseModel(request(), [
       candidate("llama3.1:70b", { fits: "no" }),
       candidate("llama3.1:8b", { fits: "after_eviction" }),
@@ -71,7 +71,7 @@ describe("the hierarchy", () => {
     });
   });
 
-  it("4. smaller quantisation or family: in place of a preferred model that does not fit", () => {
+  it("4. same family: replaces a preferred model that does not fit", () => {
     const choice = chooseModel(request({ preferred: "qwen2.5:32b" }), [
       candidate("qwen2.5:32b", { fits: "no", sizeBytes: 20e9 }),
       candidate("llama3.1:8b"),
@@ -83,7 +83,7 @@ describe("the hierarchy", () => {
     });
   });
 
-  it("5. a clear error when nothing is left", () => {
+  it("5. nothing fits: the error names the model and its size", () => {
     expect(chooseModel(request(), [candidate("llama3.1:70b", { fits: "no", sizeBytes: 40e9 })])).toMatchObject({
       chain: [],
       failure: {
@@ -97,9 +97,9 @@ describe("the hierarchy", () => {
     });
   });
 
-  it("5. which names the pinned models, where they are why", () => {
-    const kept = candidate("llama3.1:70b", { fits: "no", sizeBytes: 40e9, pinnedInTheWay: ["bge-m3", "llava:7b"] });
-    expect(chooseModel(request(), [candidate("qwen2.5:32b", { fits: "no", sizeBytes: 20e9 }), kept])).toMatchObject({
+  it("5. nothing fits: the error names pinned models if they are the cause", () => {
+    const pinned = candidate("llama3.1:70b", { fits: "no", sizeBytes: 40e9, pinnedInTheWay: ["bge-m3", "llava:7b"] });
+    expect(chooseModel(request(), [candidate("qwen2.5:32b", { fits: "no", sizeBytes: 20e9 }), pinned])).toMatchObject({
       considered: [
         { rejected: "does not fit in memory" },
         { rejected: "does not fit in memory while bge-m3, llava:7b are pinned" },
@@ -114,13 +114,13 @@ describe("the hierarchy", () => {
 });
 
 describe("profiles", () => {
-  it("are matched only with their minimum window", () => {
+  it("match only models with their minimum window", () => {
     // starcoder has 8,192 tokens, the code profile asks for 16,384.
     expect(order(code(), [candidate("starcoder:7b"), candidate("mistral:7b")])[0]).toBe("mistral:7b");
     expect(order(code(), [candidate("starcoder2:7b"), candidate("mistral:7b")])[0]).toBe("starcoder2:7b");
   });
 
-  it("rank by their families in order, and rule out no other", () => {
+  it("rank their families in order, and exclude no other", () => {
     const names = ["gemma:7b", "yi:6b", "phi3:14b", "mistral:7b"];
     expect(
       order(
@@ -130,22 +130,22 @@ describe("profiles", () => {
     ).toEqual(["phi3:14b", "gemma:7b", "mistral:7b", "yi:6b"]);
   });
 
-  it("prefer, beyond their families, models made for nothing else", () => {
+  it("prefer, after their families, models with only this profile", () => {
     expect(order(code(), [candidate("llama3.1:8b"), candidate("qwen2.5-coder:7b")])[0]).toBe("qwen2.5-coder:7b");
   });
 
-  it("are served by any model when nothing matches", () => {
+  it("are served by any model if none matches", () => {
     const choice = chooseModel(request(), [loaded("tinyllama:1.1b")]);
     expect(choice.chain[0]?.reason).toBe("loaded, best available for general");
     expect(choice.profile).toBe("general");
   });
 
-  it("that don't exist are an error that names those that do", () => {
+  it("that are unknown are refused with the allowed ones", () => {
     expect(chooseModel(request({ profile: "creativ" }), [candidate("mistral:7b")])).toMatchObject({
       chain: [],
       failure: {
         kind: "unknown_profile",
-        message: 'There is no profile "creativ"; there are fast, general, code, creative',
+        message: 'unknown profile "creativ"; allowed: fast, general, code, creative',
         next: { step: "setArgument", argument: "profile", to: "creative" },
       },
     });
@@ -163,11 +163,11 @@ describe("size", () => {
     candidate("qwen2.5:14b", { parameterCount: 14e9 }),
   ];
 
-  it("without complexity: the largest handy one, then the smaller, then what is slow", () => {
+  it("without complexity: the largest fast model, then smaller ones, then slow ones", () => {
     expect(order(request(), sizes)).toEqual(["qwen2.5:7b", "qwen2.5:3b", "qwen2.5:14b", "qwen2.5:32b"]);
   });
 
-  it("without complexity: a large one that was measured to be quick is handy, a small one that was slow is not", () => {
+  it("without complexity: the measured speed decides what is fast, whatever the size", () => {
     const experts = candidate("qwen2.5:30b-a3b", { parameterCount: 30e9, tokensPerSecond: 20 });
     const slow = candidate("qwen2.5:9b", { parameterCount: 9e9, tokensPerSecond: 1 });
     expect(order(request(), [...sizes, slow, experts]).slice(0, 3)).toEqual([
@@ -177,7 +177,7 @@ describe("size", () => {
     ]);
   });
 
-  it("between equals: what is known to load quickest", () => {
+  it("between equals: the shortest measured load time", () => {
     const equal = [
       candidate("qwen2.5:a"),
       candidate("qwen2.5:b", { reloadSeconds: 9 }),
@@ -204,7 +204,7 @@ describe("size", () => {
     ]);
   });
 
-  it("complexity high: a loaded model gives way to one of more than twice its size", () => {
+  it("complexity high: a loaded model yields to one of more than twice its size", () => {
     const small = loaded("qwen2.5:3b", { parameterCount: 3e9 });
     expect(order(request({ complexity: "high" }), [small, ...sizes.slice(2)])[0]).toBe("qwen2.5:14b");
     expect(order(request({ complexity: "high" }), [small, candidate("qwen2.5:5b", { parameterCount: 5e9 })])[0]).toBe(
@@ -220,7 +220,7 @@ describe("size", () => {
 });
 
 describe("hard filters", () => {
-  it("capability: what the task and the request need", () => {
+  it("capability: those of the task and the request are required", () => {
     const text = loaded("mistral:7b");
     const sees = candidate("llava:7b");
     const embeds = candidate("nomic-embed-text");
@@ -229,27 +229,27 @@ describe("hard filters", () => {
     expect(order(request({ needs: ["tools"] }), [candidate("llama2:7b"), text])).toEqual(["mistral:7b"]);
     expect(chooseModel(request({ task: "vision" }), [text, loaded("llama2:7b")]).failure).toEqual({
       kind: "capability",
-      message: "None of 2 models has vision",
+      message: "none of 2 models has vision",
       next: { step: "pullModelThat", that: "that has vision", example: "llava:7b" },
     });
     expect(chooseModel(request({ task: "vision" }), [text]).failure?.message).toBe(
-      "The only model, mistral:7b, lacks vision",
+      "the only model, mistral:7b, lacks vision",
     );
   });
 
   it("window: half of the estimated prompt and a short answer must fit", () => {
     const choice = chooseModel(request({ promptTokens: 80_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
     expect(choice.chain).toHaveLength(1);
-    expect(choice.considered.at(-1)?.rejected).toBe("has a window of 32768 tokens, at least 40256 are needed");
+    expect(choice.considered.at(-1)?.rejected).toBe("has a window of 32768 tokens, at least 40256 are required");
   });
 
-  it("window: one that is shorter than the estimate comes last, and says so", () => {
+  it("window: a model with a window below the estimate comes last, with that reason", () => {
     const choice = chooseModel(request({ promptTokens: 40_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
     expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["llama3.1:8b", "mistral:7b"]);
     expect(choice.chain[1]?.reason).toContain("prompt estimated at 40000 tokens for its window of 32768");
   });
 
-  it("window: one that holds the prompt but not the whole answer comes last, and says so", () => {
+  it("window: a model without room for the whole answer comes last, with that reason", () => {
     const choice = chooseModel(request({ promptTokens: 30_000, outputTokens: 4096 }), [
       loaded("mistral:7b"),
       candidate("llama3.1:8b"),
@@ -258,16 +258,16 @@ describe("hard filters", () => {
     expect(choice.chain[1]?.reason).toContain("window of 32768 tokens leaves about 2768 for the answer");
   });
 
-  it("window: too long a prompt names both numbers", () => {
+  it("window: the error for a prompt that is too long has both numbers", () => {
     const choice = chooseModel(request({ promptTokens: 300_000 }), [loaded("mistral:7b"), candidate("llama3.1:8b")]);
     expect(choice.failure).toEqual({
       kind: "context",
-      message: "The prompt has about 300000 tokens, and the widest window has 128000 (llama3.1:8b)",
+      message: "the prompt has about 300000 tokens; the largest window has 128000 (llama3.1:8b)",
       next: { step: "shortenPrompt", byTokens: 172_256 },
     });
     expect(chooseModel(request({ promptTokens: 70_000 }), [loaded("mistral:7b")]).failure).toEqual({
       kind: "context",
-      message: "The prompt has about 70000 tokens, and the window has 32768 (mistral:7b)",
+      message: "the prompt has about 70000 tokens; the window has 32768 (mistral:7b)",
       next: [
         { step: "shortenPrompt", byTokens: 37_488 },
         { step: "pullModelThat", that: "that has a window of 128000 tokens", example: "llama3.1:8b" },
@@ -275,7 +275,7 @@ describe("hard filters", () => {
     });
   });
 
-  it("privacy: nothing that is not local under local_only, whatever else fails", () => {
+  it("privacy: no remote model under local_only, even if no other model serves", () => {
     const remote = candidate("kimi-k2:1t-cloud", { trust: "remote", sizeBytes: 0 });
     const unfit = candidate("llama3.1:70b", { fits: "no" });
     expect(order(request(), [remote, unfit])).toEqual([]);
@@ -285,7 +285,7 @@ describe("hard filters", () => {
     ]);
     expect(chooseModel(request(), [remote]).failure).toEqual({
       kind: "privacy",
-      message: "kimi-k2:1t-cloud could take this, but would send it off this machine, and privacy is local_only",
+      message: "kimi-k2:1t-cloud would send the request off this machine, and privacy is local_only",
       next: [
         { step: "pullModelThat", that: "that runs on this machine" },
         { step: "changeSetting", setting: "privacy", to: "allow_remote" },
@@ -293,14 +293,14 @@ describe("hard filters", () => {
     });
   });
 
-  it("privacy: allowed, remote models come after every local one", () => {
+  it("privacy: if allowed, remote models come after all local ones", () => {
     const remote = loaded("qwen3-coder:480b-cloud", { trust: "remote", sizeBytes: 0 });
     const short = candidate("tinyllama:1.1b", { fits: "after_eviction" });
     const choice = chooseModel(code({ privacy: "allow_remote" }), [remote, short]);
     expect(choice.chain.map(({ candidate: { model } }) => model)).toEqual(["tinyllama:1.1b", "qwen3-coder:480b-cloud"]);
   });
 
-  it("cool-down: what failed lately is left out, with its reason", () => {
+  it("cool-down: models that failed recently are excluded, with the reason", () => {
     const failing = loaded("mistral:7b", { coolDown: "failed 3 times, tried again in 20 s" });
     expect(order(request(), [failing, candidate("llama3.1:8b")])).toEqual(["llama3.1:8b"]);
     expect(chooseModel(request(), [failing]).failure).toMatchObject({
@@ -319,44 +319,44 @@ describe("a model named by the request", () => {
     loaded("mistral:latest"),
   ];
 
-  it("is the only one, on every engine that holds it, in the configured order", () => {
+  it("is the only candidate, on every engine that has it, in the configured order", () => {
     const { chain, considered } = chooseModel(request({ model: "qwen2.5:7b" }), candidates);
     expect(chain.map(({ candidate: { engine }, reason }) => [engine, reason])).toEqual([
-      ["llama-cpp", "asked for, fits in memory"],
-      ["ollama", "asked for, fits in memory"],
+      ["llama-cpp", "requested, fits in memory"],
+      ["ollama", "requested, fits in memory"],
     ]);
     expect(considered).toHaveLength(candidates.length);
   });
 
-  it("needs no tag for latest, and no exact case", () => {
+  it("may lack the tag latest, and differ in case", () => {
     expect(order(request({ model: "Mistral" }), candidates)).toEqual(["mistral:latest"]);
   });
 
-  it("that does not fit is not replaced silently: the next step names what could", () => {
+  it("that does not fit is not replaced: the next step names a suitable model", () => {
     expect(chooseModel(request({ model: "qwen2.5:32b" }), candidates)).toMatchObject({
       chain: [],
       failure: {
         kind: "memory",
         message: "qwen2.5:32b (20.0 GB) does not fit in memory, even with all idle models unloaded",
-        next: { step: "useModel", model: "qwen2.5:7b", because: "can take this request" },
+        next: { step: "useModel", model: "qwen2.5:7b", because: "suits this request" },
       },
     });
   });
 
-  it("that lacks a capability says so", () => {
+  it("that lacks a capability is refused with the next step of a model that has it", () => {
     expect(
       chooseModel(request({ model: "mistral", task: "vision" }), [...candidates, candidate("llava:7b")]).failure,
     ).toEqual({
       kind: "capability",
       message: "mistral lacks vision",
-      next: { step: "useModel", model: "llava:7b", because: "can take this request" },
+      next: { step: "useModel", model: "llava:7b", because: "suits this request" },
     });
   });
 
-  it("that nobody holds brings the nearest names", () => {
+  it("that is unknown is refused with the nearest names", () => {
     expect(chooseModel(request({ model: "qwen2.5:7" }), candidates).failure).toEqual({
       kind: "unknown_model",
-      message: "No engine holds a model named qwen2.5:7",
+      message: "no model qwen2.5:7",
       next: [
         { step: "didYouMean", names: ["qwen2.5:7b", "qwen2.5:32b"] },
         { step: "pullModel", model: "qwen2.5:7" },
@@ -370,7 +370,7 @@ describe("a model named by the request", () => {
 });
 
 describe("a preferred model", () => {
-  it("comes first, before a loaded match", () => {
+  it("comes before a loaded match", () => {
     const choice = chooseModel(code({ preferred: "qwen2.5-coder:7b" }), [
       loaded("codellama:7b"),
       candidate("qwen2.5-coder:7b"),
@@ -378,7 +378,7 @@ describe("a preferred model", () => {
     expect(choice.chain[0]?.reason).toBe("preferred, fits code profile, fits in memory");
   });
 
-  it("that can't serve gives way to the others", () => {
+  it("that can't serve is skipped", () => {
     expect(
       order(request({ preferred: "nomic-embed-text" }), [candidate("nomic-embed-text"), candidate("mistral:7b")]),
     ).toEqual(["mistral:7b"]);
@@ -393,7 +393,7 @@ it("with no model at all the failure names a model to pull", () => {
     profile: "general",
     failure: {
       kind: "unknown_model",
-      message: "No model is installed",
+      message: "no model is installed",
       next: [{ step: "pullModelThat", that: "that fits this machine" }, { step: "listModels" }],
     },
   });

@@ -2,14 +2,14 @@ import { describe, expect, it } from "vitest";
 import { classifyTask } from "../../../src/orchestrator/routing/classify.ts";
 
 describe("classifyTask", () => {
-  it("takes the task that the request names", () => {
+  it("takes the task of the request", () => {
     expect(classifyTask({ prompt: "Write a poem", task: "code", images: ["aGk="] })).toEqual({
       task: "code",
-      because: "the request says so",
+      because: "set by the request",
     });
   });
 
-  it("takes images for vision", () => {
+  it("classifies images as vision", () => {
     expect(classifyTask({ prompt: "Fix this function", images: ["aGk="] }).task).toBe("vision");
   });
 
@@ -66,38 +66,38 @@ describe("classifyTask", () => {
     "Which film script won the prize?",
     "How do I get from Java to Bali?",
   ])("general: %s", (prompt) => {
-    expect(classifyTask({ prompt })).toEqual({ task: "general", because: "nothing points to special work" });
+    expect(classifyTask({ prompt })).toEqual({ task: "general", because: "no signs of a special task" });
   });
 
-  it("takes a long text with a quick question for general", () => {
+  it("classifies a long text with a short question as general", () => {
     expect(classifyTask({ prompt: `${"The sea is deep. ".repeat(100)}Answer yes or no.` }).task).toBe("general");
   });
 
-  it("takes files of program text for code, and names one", () => {
+  it("classifies source files as code, and names one", () => {
     expect(
       classifyTask({ prompt: "What does this do?", fileNames: ["/src/main.rs", "/src/lib.rs", "/README.md"] }),
     ).toEqual({
       task: "code",
-      because: "/src/main.rs is program text",
+      because: "/src/main.rs is source code",
     });
     expect(classifyTask({ prompt: "What does this do?", fileNames: ["C:\\src\\Dockerfile"] }).task).toBe("code");
   });
 
-  it("takes mostly prose files for general", () => {
+  it("classifies mostly prose files as general", () => {
     expect(classifyTask({ prompt: "Summarise", fileNames: ["a.md", "b.txt", "c.ts"] }).task).toBe("general");
   });
 
-  it("says which sign decided", () => {
-    expect(classifyTask({ prompt: "Refactor this" }).because).toBe("the prompt has a programmer's word");
+  it("names the sign that decided", () => {
+    expect(classifyTask({ prompt: "Refactor this" }).because).toBe("the prompt contains a programming term");
   });
 
-  it("looks at the beginning and the end of megabytes", () => {
+  it("examines the beginning and the end of a long prompt", () => {
     const filler = "The sea is deep. ".repeat(100_000);
     expect(classifyTask({ prompt: `${filler}\nNow refactor the parser.` }).task).toBe("code");
     expect(classifyTask({ prompt: `${filler} refactor ${filler}` }).task).toBe("general");
   });
 
-  it("is not slowed by hostile text", () => {
+  it("takes bounded time for hostile text", () => {
     for (const text of [
       "write ".repeat(2000),
       "\n ".repeat(4000),

@@ -5,7 +5,7 @@ import { candidate, loaded, order, request } from "./candidates.ts";
 const code = (more: Partial<ChoiceRequest> = {}) => request({ task: "code", profile: "code", ...more });
 
 describe("a loaded model that matches only the fallback", () => {
-  it("gives way to a better one that loads quickly", () => {
+  it("yields to a better match that loads quickly", () => {
     const names = (more: Partial<ChoiceRequest>, seconds: number) =>
       order(code(more), [loaded("mistral:7b"), candidate("codellama:7b", { expectedLoadSeconds: seconds })]);
     expect(names({}, 6)[0]).toBe("codellama:7b");
@@ -15,18 +15,18 @@ describe("a loaded model that matches only the fallback", () => {
     expect(names({ maxSwitchSeconds: 0 }, 1)[0]).toBe("mistral:7b");
   });
 
-  it("stays where loading the better one would unload what is in use", () => {
+  it("stays first if loading the better match would unload a model in use", () => {
     const busy = { fits: "after_eviction", evictsInUse: true, expectedLoadSeconds: 6 } as const;
     expect(chooseModel(code(), [candidate("codellama:7b", busy), loaded("mistral:7b")]).chain[0]).toMatchObject({
       candidate: { model: "mistral:7b" },
       reason:
-        "loaded, fits general profile, codellama:7b fits code better but isn't loaded (about 6 s), and loading it would unload a model in use",
+        "loaded, fits general profile, codellama:7b fits code better but is not loaded (about 6 s), and loading it would unload a model in use",
     });
     const idle = { ...busy, evictsInUse: false };
     expect(order(code(), [candidate("codellama:7b", idle), loaded("mistral:7b")])[0]).toBe("codellama:7b");
   });
 
-  it("says what else passed the better one over", () => {
+  it("has the reason why the better match was not chosen", () => {
     const reason = (better: Candidate, more: Partial<ChoiceRequest> = {}) =>
       chooseModel(code({ privacy: "allow_remote", ...more }), [better, loaded("mistral:7b")]).chain[0]?.reason;
     expect(reason(candidate("qwen3-coder:480b-cloud", { trust: "remote" }))).toBe(
@@ -39,7 +39,7 @@ describe("a loaded model that matches only the fallback", () => {
   });
 });
 
-it("models that the database doesn't know match no profile: they come after known ones, by size", () => {
+it("unknown models match no profile and come after known ones, by size", () => {
   const general = (...candidates: Candidate[]) => order(request(), candidates);
   // As large a window, and the architecture of a preferred family.
   const wide = { contextTokens: 131_072, family: "llama" };
@@ -55,7 +55,7 @@ it("models that the database doesn't know match no profile: they come after know
   expect(order(code(), [candidate("mycoder:70b", wide), candidate("codellama:7b")])[0]).toBe("codellama:7b");
 });
 
-it("fast: without a model of its own, the smallest general one, never one for code by its name", () => {
+it("fast, without a model of that profile, takes the smallest general one", () => {
   const fast = request({ task: "fast", profile: "fast" });
   const sized = (name: string, parameterCount: number, contextTokens = 32_768) =>
     candidate(name, { parameterCount, contextTokens });
