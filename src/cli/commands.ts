@@ -56,7 +56,7 @@ export function createCommands(run: Run): Command {
     const given = Object.keys(program.opts());
     if (given.length === 0) return;
     throw new InvalidRequest(`--${dashed(given[0] ?? "")} is an option of the server, not of ollm ${pathOf(command)}`, {
-      hint: `ollm ${pathOf(command)} --help lists its options`,
+      next: { step: "showHelp", command: pathOf(command) },
     });
   });
 

@@ -88,7 +88,10 @@ export const commandSteps: StepTable = {
   stopDaemon: () => "run `ollm daemon stop`",
   listClients: () => "run `ollm daemon status` to see the clients",
   checkInstallation: () => "run `ollm doctor`",
-  showHelp: () => "run `ollm --help` to see the options",
+  showHelp: ({ command }) => `run \`ollm ${command === undefined ? "" : `${command} `}--help\` to see the options`,
+  setUpClient: ({ client }) => `run \`ollm setup${client === undefined ? "" : ` --client ${client}`}\``,
+  rotateToken: () => "run `ollm token rotate`",
+  listDecisions: () => "run `ollm decisions` to see what was loaded and unloaded",
 };
 
 /** Steps for a person in `ollm chat`: the commands that a chat has itself, else those of the shell. */

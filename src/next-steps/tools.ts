@@ -92,5 +92,8 @@ export const toolSteps: StepTable = {
   stopDaemon: () => "run `ollm daemon stop`",
   listClients: () => "run `ollm daemon status` to see the clients",
   checkInstallation: () => "run `ollm doctor`",
-  showHelp: () => "run `ollm --help`",
+  showHelp: ({ command }) => `run \`ollm ${command === undefined ? "" : `${command} `}--help\``,
+  setUpClient: ({ client }) => `run \`ollm setup${client === undefined ? "" : ` --client ${client}`}\``,
+  rotateToken: () => "run `ollm token rotate`",
+  listDecisions: () => "run `ollm decisions`",
 };

@@ -97,7 +97,14 @@ export type NextStep =
   | { readonly step: "restartDaemon"; readonly after?: string }
   | { readonly step: "stopDaemon" }
   | { readonly step: "checkInstallation" }
-  | { readonly step: "showHelp" }
+  /** Of all commands when `command` is absent. */
+  | { readonly step: "showHelp"; readonly command?: string }
+  /** Adds ollm to an assistant's settings: to `client`, else to all that are found. */
+  | { readonly step: "setUpClient"; readonly client?: string }
+  /** Replaces the token of HTTP callers. */
+  | { readonly step: "rotateToken" }
+  /** The log of loads, unloads and refusals. */
+  | { readonly step: "listDecisions" }
   /** The clients that the daemon serves. */
   | { readonly step: "listClients" }
   /** Without `--standalone`. */

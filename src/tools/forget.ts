@@ -31,11 +31,11 @@ export const forget = defineTool({
     const { key, all, category, scope, confirm } = input;
     if (key === undefined && all !== true && category === undefined && scope === undefined) {
       throw new InvalidRequest("forget needs a key, a category, a scope or all true", {
-        hint: "Name what is to be forgotten; recall shows what there is.",
+        next: [{ step: "setArgument", argument: "key" }, { step: "listMemories" }],
       });
     }
     if (key !== undefined && all === true) {
-      throw new InvalidRequest("forget takes a key or all, not both", { hint: "Leave out one of them." });
+      throw new InvalidRequest("forget takes a key or all, not both", { next: { step: "correctArguments" } });
     }
     const request = present({ key, category, scope, isAll: all });
     const keys = await memories.matching(caller, request);

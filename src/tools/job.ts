@@ -57,9 +57,7 @@ export function createJobTool(tools: readonly ToolDefinition[]) {
       const { jobs } = orchestrator;
       if (action === "list") return { data: { jobs: jobs.list(caller).slice(0, shownJobs).map(listed) } };
       if (id === undefined) {
-        throw new InvalidRequest(`job_id is missing: which job is ${action} for?`, {
-          hint: "call job with action list",
-        });
+        throw new InvalidRequest(`job ${action} needs a job_id`, { next: { step: "listJobs" } });
       }
       if (action === "cancel") return { data: jobData(await jobs.cancel(caller, id)) };
       if (action === "status") return { data: jobData(await jobs.get(caller, id)) };

@@ -85,7 +85,7 @@ export const manageModel = defineTool({
     const { model } = input;
     if (model === undefined) {
       throw new InvalidRequest(`manage_model ${action} needs a model`, {
-        hint: "Name one in model; list_models shows them.",
+        next: { step: "chooseModel", argument: "model" },
       });
     }
     switch (action) {
@@ -102,7 +102,7 @@ export const manageModel = defineTool({
         const { base, system, parameters, adapter, confirm } = input;
         if (base === undefined) {
           throw new InvalidRequest("manage_model create needs a base", {
-            hint: "Name the model to start from in base; list_models shows them.",
+            next: { step: "chooseModel", argument: "base" },
           });
         }
         const existing = confirm === true ? undefined : await modelOf(orchestrator.describeModel(caller, model));

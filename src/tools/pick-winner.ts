@@ -69,7 +69,10 @@ function taskOf(name: string | undefined): Task | undefined {
   if (found !== undefined || name === undefined) return found;
   const [nearest] = nearestNames(name, tasks, 1);
   throw new InvalidRequest(`there is no task ${name}`, {
-    hint: `${nearest === undefined ? "" : `nearest: ${nearest}; `}there are ${tasks.join(", ")}`,
+    next: [
+      ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
+      { step: "chooseOneOf", names: tasks },
+    ],
   });
 }
 
@@ -84,7 +87,7 @@ function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.
 async function newest({ orchestrator, caller }: ToolContext): Promise<Comparison> {
   const [found] = await orchestrator.comparisons.list(caller);
   if (found !== undefined) return found;
-  throw new InvalidRequest("nothing was compared yet", { hint: "call compare first" });
+  throw new InvalidRequest("nothing was compared yet", { next: { step: "compareModels" } });
 }
 
 /** Without a task: the newest pick of all. Throws `InvalidRequest` when there is nothing to take back. */
@@ -95,7 +98,7 @@ async function undo({ orchestrator, caller }: ToolContext, task: Task | undefine
   const undone = kind === undefined ? undefined : await comparisons.undo(caller, kind);
   if (undone !== undefined) return undone;
   throw new InvalidRequest(`nothing was picked${task === undefined ? "" : ` for ${task} tasks`}`, {
-    hint: "pick_winner with action list shows what was",
+    next: { step: "listWinners" },
   });
 }
 

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
 import type { CallerProject } from "../orchestrator/facade-projects.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import { approvalIn, projectApproval } from "../orchestrator/project-approval.ts";
 import { defineTool, type ToolAnswer, type ToolContext } from "./definition.ts";
 import { present } from "./render.ts";
@@ -71,11 +72,16 @@ function profileParts(profile: string | undefined, routed: string | undefined): 
 async function lookedAt({ orchestrator, caller, files }: ToolContext, folder: string | undefined) {
   if (folder === undefined) {
     if (caller.project !== undefined) return caller.project;
-    throw new InvalidRequest("this connection works in no project", {
-      hint: "Name its folder; projects hold where .ollm/project.yaml or a mark like package.json lies.",
-    });
+    throw noProject();
   }
   return orchestrator.projects.detect(caller, await files.findFolder(folder));
+}
+
+function noProject(): InvalidRequest {
+  return new InvalidRequest(
+    "this connection is not in a project: no .ollm/project.yaml and no file such as package.json was found",
+    { next: { step: "openProject" } },
+  );
 }
 
 async function use(
@@ -92,12 +98,14 @@ async function use(
     const isApproved = approvalIn(answers ?? {}, question.digest);
     if (isApproved === undefined) return { needsInput: projectApproval(question, seen.project?.folder) };
     if (!isApproved) {
-      throw new InvalidRequest("The user did not approve the project.", { hint: "Go on without its settings." });
+      throw new InvalidRequest("the user did not approve the project", {
+        next: advice("continue without its settings"),
+      });
     }
     await projects.trust(seen, question.digest);
   }
   const project = await projects.use(caller, present({ profile, folder: realFolder }));
-  if (project === undefined) throw new InvalidRequest("this connection works in no project");
+  if (project === undefined) throw noProject();
   return { data: shown(project, true) };
 }
 

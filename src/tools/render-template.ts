@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import { defineTool } from "./definition.ts";
 import { noteLines, finishReasonOutput, present } from "./render.ts";
 import { renderedFrom } from "./template-input.ts";
@@ -35,9 +36,10 @@ export const renderTemplate = defineTool({
     if ("needsInput" in filled) return filled;
     const { text, hasFiles, ...how } = filled;
     if (readFiles !== undefined && !hasFiles) {
-      throw new InvalidRequest(`files fill no variable of ${name}: it has no text, and not one that is still needed`, {
-        hint: "Leave out the variable that they are for, or files.",
-      });
+      throw new InvalidRequest(
+        `files fill no variable of ${name}: it has no variable "text", and no other required one is unset`,
+        { next: [{ step: "omitArgument", argument: "files" }, advice("leave out the variable that they are for")] },
+      );
     }
     if (generate !== true) return { data: present({ text, system: how.system }) };
     const result = await follow(await orchestrator.generate(caller, { prompt: text, ...how }));

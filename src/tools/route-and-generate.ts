@@ -181,12 +181,22 @@ async function generationRequest(
   { files }: ToolContext,
 ): Promise<GenerateRequest> {
   if (filled === undefined && request.variables !== undefined) {
-    throw new InvalidRequest("variables are of a template, and none is named", {
-      hint: "Name one in template (list_templates), or leave variables out.",
+    throw new InvalidRequest("variables belong to a template, and none is given", {
+      next: [
+        { step: "setArgument", argument: "template" },
+        { step: "omitArgument", argument: "variables" },
+      ],
     });
   }
   const parts = [filled?.text, request.prompt].filter((part) => part !== undefined);
-  if (parts.length === 0) throw new InvalidRequest("prompt is missing", { hint: "Give a prompt, or name a template." });
+  if (parts.length === 0) {
+    throw new InvalidRequest("prompt is missing", {
+      next: [
+        { step: "setArgument", argument: "prompt" },
+        { step: "setArgument", argument: "template" },
+      ],
+    });
+  }
   return present({
     prompt: parts.join("\n\n"),
     system: request.system ?? filled?.system,

@@ -32,9 +32,7 @@ export const transferMemories = defineTool({
       return { data: { ...(await memories.export(caller, format, present({ after, maxChars: pageChars }))) } };
     }
     if (text === undefined) {
-      throw new InvalidRequest("there is no text to import", {
-        hint: "Hand it in as text; export writes such a text.",
-      });
+      throw new InvalidRequest("import needs a text, as export returns it", { next: { step: "correctArguments" } });
     }
     const { imported, refused } = await memories.import(caller, text, format, present({ isForced: force }));
     return { data: present({ imported, refused: refused.length === 0 ? undefined : [...refused] }) };

@@ -35,10 +35,15 @@ export const updateConfig = defineTool({
     });
     if (action === "show") return answer(await settings.show(caller, path));
     if (path === undefined) {
-      throw new InvalidRequest(`update_config ${action} needs a path`, { hint: "action show lists them" });
+      throw new InvalidRequest(`update_config ${action} needs a path`, { next: { step: "listSettings" } });
     }
     if (action === "set" && value === undefined) {
-      throw new InvalidRequest(`update_config set ${path} needs a value`, { hint: "action unset takes one out" });
+      throw new InvalidRequest(`update_config set ${path} needs a value`, {
+        next: [
+          { step: "setArgument", argument: "value" },
+          { step: "unsetSetting", setting: path },
+        ],
+      });
     }
     if (settings.isGuarded(path) && answers?.["confirm"] !== true) {
       const what = action === "unset" ? `Take ${path} out of the settings` : `Set ${path} to ${JSON.stringify(value)}`;

@@ -80,7 +80,9 @@ describe("ollm daemon", () => {
     }
     expect((await run(daemonStart)).err).toContain("died 3 times within a minute");
     expect(place.claim().deaths).toHaveLength(3);
-    await place.until("the log", async () => (await place.daemonLog()).includes("smollm2:135m is not preloaded"));
+    await place.until("the log", async () =>
+      (await place.daemonLog()).includes("safe start, not loaded: smollm2:135m"),
+    );
   });
 
   it("says why a home can't be used", async () => {

@@ -73,16 +73,16 @@ const signal = new AbortController().signal;
 const statuses = (checks: readonly Check[]) => checks.map(({ status }) => status);
 
 describe("ollm doctor", () => {
-  it("finds nothing wrong with a fresh home, warns that there is no model yet, and makes and starts nothing", async () => {
+  it("passes for a fresh home, warns that no model is installed, and creates and starts nothing", async () => {
     const { exitCode, ok, checks, of } = await diagnose();
     expect({ exitCode, ok }).toEqual({ exitCode: 0, ok: true });
-    expect(of("models")[0]).toMatchObject({ status: "warn", message: "none is installed" });
+    expect(of("models")[0]).toMatchObject({ status: "warn", message: "none installed; ollm models suggests one" });
     expect(of("daemon")[0]?.message).toContain("not running");
     expect(checks.every(({ status, hint }) => (status === "ok") === (hint === undefined))).toBe(true);
     expect(await readdir(home)).toEqual([]);
   });
 
-  it("says which line of config.yaml is wrong, goes on with the defaults, and ends with 1", async () => {
+  it("names the wrong line of config.yaml, continues with the defaults, and exits with 1", async () => {
     await writeFile(path.join(home, "config.yaml"), "privacy: local_only\nmemory:\n  bufferBytes: -1\n");
     const { exitCode, ok, of } = await diagnose();
     expect({ exitCode, ok }).toEqual({ exitCode: 1, ok: false });
@@ -91,12 +91,12 @@ describe("ollm doctor", () => {
     expect(of("disk")[0]?.status).not.toBe("fail");
   });
 
-  it("warns of a variable that is no setting", async () => {
+  it("warns about a variable that is not a setting", async () => {
     const { of } = await diagnose({ OLLM_MODLE: "x" });
     expect(of("settings")[0]).toMatchObject({ status: "warn", message: expect.stringContaining("OLLM_MODEL") });
   });
 
-  it("fails for a home below a file, and for one that is a file", async () => {
+  it("fails for a home below a file and for a home that is a file", async () => {
     await writeFile(path.join(folder, "file"), "");
     for (const OLLM_HOME of [path.join(folder, "file"), path.join(folder, "file", "home")]) {
       const { exitCode, of } = await diagnose({ OLLM_HOME });
@@ -105,17 +105,20 @@ describe("ollm doctor", () => {
     }
   });
 
-  it.skipIf(process.platform === "win32")("fails for a token that others can read, warns of an open home", async () => {
-    await mkdir(path.join(home, "run"));
-    await writeFile(path.join(home, "run", "http-token"), "secret", { mode: 0o644 });
-    await chmod(home, 0o755);
-    const { of } = await diagnose();
-    expect(of("tokens")[0]).toMatchObject({ status: "fail", message: expect.stringContaining("mode 644") });
-    expect(of("home")[0]).toMatchObject({ status: "warn", hint: `chmod 700 ${home}` });
-    expect(JSON.stringify(of("tokens"))).not.toContain("secret");
-  });
+  it.skipIf(process.platform === "win32")(
+    "fails for a token that others can read, warns about an open home",
+    async () => {
+      await mkdir(path.join(home, "run"));
+      await writeFile(path.join(home, "run", "http-token"), "secret", { mode: 0o644 });
+      await chmod(home, 0o755);
+      const { of } = await diagnose();
+      expect(of("tokens")[0]).toMatchObject({ status: "fail", message: expect.stringContaining("mode 644") });
+      expect(of("home")[0]).toMatchObject({ status: "warn", hint: `Run chmod 700 ${home}.` });
+      expect(JSON.stringify(of("tokens"))).not.toContain("secret");
+    },
+  );
 
-  it("tells Ollama's version, and what else answers in its place", async () => {
+  it("reports Ollama's version, and a server that is not Ollama", async () => {
     const answer = async (body: string) => {
       const server = createServer((_request, response) => response.end(body));
       servers.push(server);
@@ -127,10 +130,10 @@ describe("ollm doctor", () => {
       status: "ok",
       message: expect.stringContaining("0.9.9"),
     });
-    expect((await answer("<html>"))?.message).toContain("no Ollama");
+    expect((await answer("<html>"))?.message).toContain("is not Ollama");
   });
 
-  it("names models that settings and the project ask for and that no engine holds", async () => {
+  it("names models of settings that no engine has", async () => {
     const answers: Record<string, string> = {
       "/api/version": '{"version":"0.33.0"}',
       "/api/tags": '{"models":[{"name":"a:latest"}]}',
@@ -149,22 +152,22 @@ describe("ollm doctor", () => {
       ["warn", "model.keepAlive.models names kept:1b, which is not installed"],
       ["warn", "model.keepAlive.preload names early:1b, which is not installed"],
     ]);
-    // A server that doesn't answer may hold them.
+    // A server that doesn't respond may have them.
     expect((await diagnose()).of("models")).toHaveLength(1);
   });
 
-  it("names the model of the project", async () => {
+  it("names the project's model if no engine has it", async () => {
     const asked = world({
       projectModel: { name: "wanted:3b", source: "/p/.ollm/project.yaml:1" },
       settings: settingsSchema.parse({ providers: { ollama: { enabled: false } }, store: { readOllama: false } }),
     });
     expect((await checkModels(asked, signal)).map(({ message }) => message)).toEqual([
-      "none is installed",
+      "none installed; ollm models suggests one",
       "/p/.ollm/project.yaml:1 names wanted:3b, which is not installed",
     ]);
   });
 
-  it("counts the models that only Ollama can see", async () => {
+  it("counts the models that only Ollama can read", async () => {
     const answers: Record<string, string> = {
       "/api/version": '{"version":"0.9.9"}',
       "/api/tags": '{"models":[{"name":"a:1b"},{"name":"b:1b"}]}',
@@ -174,10 +177,10 @@ describe("ollm doctor", () => {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
     const { of } = await diagnose({ OLLAMA_HOST: `:${port}` });
-    expect(of("models")).toEqual([{ name: "models", status: "ok", message: "none in the store, 2 with Ollama" }]);
+    expect(of("models")).toEqual([{ name: "models", status: "ok", message: "none in the store, 2 in Ollama" }]);
   });
 
-  it("ends although Ollama never answers", async () => {
+  it("ends although Ollama never responds", async () => {
     const server = createServer(() => undefined);
     servers.push(server);
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -187,7 +190,7 @@ describe("ollm doctor", () => {
     expect(of("ollama")[0]).toMatchObject({ status: "warn" });
   });
 
-  it("names a manifest that does not parse, and counts what works", async () => {
+  it("names a manifest that can't be parsed", async () => {
     const manifests = path.join(home, "models", "manifests", "registry.ollama.ai", "library", "broken");
     await mkdir(manifests, { recursive: true });
     await writeFile(path.join(manifests, "7b"), "{");
@@ -199,7 +202,7 @@ describe("ollm doctor", () => {
     ).toContain("broken:7b is left out");
   });
 
-  it("looks whether an assistant could start its entry", async () => {
+  it("checks that an assistant can start its entry", async () => {
     await mkdir(path.join(folder, ".cursor"));
     const write = (args: readonly string[], command = process.execPath) =>
       writeFile(path.join(folder, ".cursor", "mcp.json"), JSON.stringify({ mcpServers: { ollm: { command, args } } }));
@@ -207,16 +210,16 @@ describe("ollm doctor", () => {
     await write([script]);
     expect((await diagnose()).of("Cursor")[0]).toMatchObject({
       status: "fail",
-      hint: "ollm setup --client cursor mends it",
+      hint: "Run `ollm setup --client cursor`.",
     });
     await writeFile(script, "");
     expect((await diagnose()).of("Cursor")[0]).toMatchObject({ status: "ok" });
     await write([script], path.join(folder, "no-node"));
-    expect((await diagnose()).of("Cursor")[0]?.message).toContain("no-node is not there");
+    expect((await diagnose()).of("Cursor")[0]?.message).toContain("no-node does not exist or can't be executed");
     await writeFile(path.join(folder, ".cursor", "mcp.json"), "{}");
     expect((await diagnose()).of("Cursor")[0]).toMatchObject({
       status: "warn",
-      hint: "ollm setup --client cursor adds it",
+      hint: "Run `ollm setup --client cursor`.",
     });
     await writeFile(path.join(folder, ".cursor", "mcp.json"), "{");
     expect((await diagnose()).of("Cursor")[0]).toMatchObject({
@@ -227,12 +230,12 @@ describe("ollm doctor", () => {
 });
 
 describe("further Ollama servers", () => {
-  it("are asked each, and one that doesn't answer is told but stops nobody", async () => {
+  it("are all asked, and one that doesn't respond is a warning", async () => {
     const { of } = await diagnose({ OLLM_PROVIDERS_OLLAMA_HOSTS: "127.0.0.1:2,127.0.0.1:3,localhost:2" });
     expect(of("ollama-4")).toEqual([]);
     expect(["ollama-2", "ollama-3"].flatMap(of).map(({ status, message }) => [status, message])).toEqual([
-      ["warn", "no answer at 127.0.0.1:2 (ECONNREFUSED)"],
-      ["warn", "no answer at 127.0.0.1:3 (ECONNREFUSED)"],
+      ["warn", "no response from 127.0.0.1:2 (ECONNREFUSED)"],
+      ["warn", "no response from 127.0.0.1:3 (ECONNREFUSED)"],
     ]);
   });
 });
@@ -264,7 +267,7 @@ describe("checks", () => {
     expect(statuses(await checkMemory(world({ memory: () => Promise.resolve(facts) }), signal))).toEqual([status]);
   });
 
-  it("says that a daemon which lives goes on with the settings before while the file is broken", async () => {
+  it("reports that a running daemon keeps the previous settings while config.yaml is invalid", async () => {
     await writeFile(path.join(home, "config.yaml"), "log: { level: info }\n");
     const daemon = (settingsProblem?: string): DoctorWorld["daemon"] => ({
       status: {
@@ -289,23 +292,21 @@ describe("checks", () => {
     await writeFile(path.join(home, "config.yaml"), "log: { level: loud }\n");
     const [broken] = await found("config.yaml:1: no");
     expect(broken).toMatchObject({ status: "fail" });
-    expect(broken?.message).toMatch(
-      /config\.yaml:1: log\.level is "loud".*; the daemon goes on with the settings before$/,
-    );
-    expect((await found())[0]?.message).not.toContain("goes on");
+    expect(broken?.message).toMatch(/config\.yaml:1: log\.level is "loud".*; the daemon keeps the previous settings$/);
+    expect((await found())[0]?.message).not.toContain("previous settings");
   });
 
-  it.skipIf(process.platform === "win32")("tells how to close a token, and renews what can be renewed", async () => {
-    await mkdir(path.join(home, "run"));
-    for (const name of ["token", "http-token"]) await writeFile(path.join(home, "run", name), "x", { mode: 0o644 });
-    const hints = (await checkTokens(world({}), signal)).map(({ hint }) => hint);
-    expect(hints).toEqual([
-      `chmod 600 ${path.join(home, "run", "token")}`,
-      `chmod 600 ${path.join(home, "run", "http-token")}; ollm token rotate`,
-    ]);
-  });
+  it.skipIf(process.platform === "win32")(
+    "says how to make a token private: by its mode, or by replacing it",
+    async () => {
+      await mkdir(path.join(home, "run"));
+      for (const name of ["token", "http-token"]) await writeFile(path.join(home, "run", name), "x", { mode: 0o644 });
+      const hints = (await checkTokens(world({}), signal)).map(({ hint }) => hint);
+      expect(hints).toEqual([`Run chmod 600 ${path.join(home, "run", "token")}.`, "Run `ollm token rotate`."]);
+    },
+  );
 
-  it("tells a daemon of another build, one that died, and deaths before it", async () => {
+  it("reports a daemon of another build, one that died, and earlier deaths", async () => {
     const claim = {
       generation: 1,
       socket: "s",
@@ -327,14 +328,14 @@ describe("checks", () => {
     expect((await found({ claim, status: stuck }))[1]).toMatchObject({
       status: "warn",
       message: "ollama responds, but a:1b produced no token",
-      hint: expect.stringContaining("Restart"),
+      hint: expect.stringContaining("restart an engine"),
     });
-    const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "nobody listens" });
+    const died = await found({ claim: { ...claim, deaths: ["2026-01-01T00:00:00Z"] }, problem: "connection refused" });
     expect(statuses(died)).toEqual(["warn", "warn"]);
     expect(died[1]?.hint).toContain(path.join(home, "logs", "daemon.log"));
   });
 
-  it("makes a finding of a check that hangs or throws, and keeps the others", async () => {
+  it("reports a check that hangs or throws as failed and keeps the others", async () => {
     const checks = await runChecks(
       {
         hangs: (_world, aborted) => new Promise((resolve) => aborted.addEventListener("abort", () => resolve([]))),
@@ -351,13 +352,11 @@ describe("checks", () => {
     ]);
   });
 
-  it("prints a line for each, what to do below it, and a sum", () => {
+  it("prints a line for each check, what to do below it, and a summary", () => {
     const text = report([
       { name: "node", status: "ok", message: "v22" },
       { name: "models", status: "warn", message: "none", hint: "pull one" },
     ]);
-    expect(text).toBe(
-      "✓ node    v22\n! models  none\n          → pull one\n\nIt works; 1 of 2 checks have something to say.\n",
-    );
+    expect(text).toBe("✓ node    v22\n! models  none\n          → pull one\n\n2 checks: 1 ok, 1 warning\n");
   });
 });

@@ -110,7 +110,7 @@ describe.skipIf(process.platform !== "linux")("the built set-up", () => {
     expect(await ollm(["setup"])).toMatchObject({ code: 2, stderr: expect.stringContaining("--yes") });
     expect(await ollm(["setup", "--client", "cursr"])).toMatchObject({
       code: 2,
-      stderr: expect.stringContaining("did you mean cursor?"),
+      stderr: expect.stringContaining("Did you mean cursor?"),
     });
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/commands/setup.ts";
 import type { EngineState } from "../../src/cli/engine/embedded-engine.ts";
 import { PullFailed } from "../../src/orchestrator/errors.ts";
+import { advice } from "../../src/orchestrator/next-step.ts";
 import { runSetup, type SetupGiven } from "../support/run-setup.ts";
 
 let home: string;
@@ -78,8 +79,9 @@ describe("the embedded engine in ollm setup", () => {
     expect(await run({ engine: true }, { engine: possible })).toMatchObject({ code: 1, installs: 1 });
   });
 
-  test("a failure is told with its hint, ends with 1, and leaves the clients set up", async () => {
-    const install = (): Promise<void> => Promise.reject(new PullFailed("no network", { hint: "Check the proxy." }));
+  test("a failure is reported with its next step, exits with 1 and leaves the clients set up", async () => {
+    const install = (): Promise<void> =>
+      Promise.reject(new PullFailed("no network", { next: advice("check the proxy") }));
     const { code, stderr } = await run({ yes: true, engine: true }, { engine: possible, install });
     expect(code).toBe(1);
     expect(stderr).toContain("✗ Embedded engine: no network\n  Check the proxy.");
@@ -95,6 +97,6 @@ describe("the embedded engine in ollm setup", () => {
   });
 
   test("--undo with --engine is refused", async () => {
-    await expect(run({ undo: true, engine: true })).rejects.toThrow("--engine installs, and --undo takes out");
+    await expect(run({ undo: true, engine: true })).rejects.toThrow("--undo and --engine contradict each other");
   });
 });

@@ -205,6 +205,6 @@ describe("pick_winner", () => {
     expect(textOf(await call("pick_winner", { model: "a" }))).toContain("nothing was compared yet");
     expect(textOf(await call("pick_winner", { action: "undo" }))).toContain("nothing was picked");
     expect(textOf(await call("pick_winner", { action: "list" }))).toBe("Nothing was picked yet.");
-    expect(textOf(await call("pick_winner", { model: "a", task: "cod" }))).toContain("nearest: code");
+    expect(textOf(await call("pick_winner", { model: "a", task: "cod" }))).toContain("Did you mean code?");
   });
 });

@@ -184,7 +184,7 @@ describe("job", () => {
     const { connection: client } = await withJobs();
     expect(await client.call("job", { action: "wait" })).toMatchObject({
       isError: true,
-      content: [{ text: "job_id is missing: which job is wait for?\ncall job with action list" }],
+      content: [{ text: "job wait needs a job_id\nCall job with action list to see the jobs." }],
     });
     expect(await client.call("job", { action: "status", job_id: "pull-3f9a2c1c" })).toMatchObject({
       isError: true,

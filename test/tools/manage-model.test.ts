@@ -326,7 +326,7 @@ describe("manage_model", () => {
       [
         {
           "text": "manage_model show needs a model
-      Name one in model; list_models shows them.",
+      Name a model in model (list_models shows them).",
           "type": "text",
         },
       ]

@@ -276,7 +276,7 @@ describe("route_and_generate", () => {
 
   it.each([
     [{}, "prompt is missing"],
-    [{ prompt: "Hi", variables: { a: 1 } }, "variables are of a template, and none is named"],
+    [{ prompt: "Hi", variables: { a: 1 } }, "variables belong to a template, and none is given"],
   ])("refuses %j: %s", async (input, message) => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     const { isError, content } = await connection.call("route_and_generate", input);

@@ -5,6 +5,7 @@ import path from "node:path";
 import { problemOf, replaceText } from "../../orchestrator/config/change.ts";
 import { readConfigText } from "../../orchestrator/config/file.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { fileOf } from "./config.ts";
 import type { CommandIo } from "./io.ts";
 
@@ -37,8 +38,8 @@ export async function configEdit(io: CommandIo): Promise<number> {
           throw error;
         });
         if (!isWritten) {
-          throw new OrchestratorError(`${file} was changed by somebody else meanwhile`, {
-            hint: `your draft is ${draft}`,
+          throw new OrchestratorError(`${file} was changed by another program meanwhile; your draft is ${draft}`, {
+            next: advice("compare the two and edit again"),
           });
         }
         isDraftKept = false;
@@ -88,6 +89,6 @@ async function runEditor(editor: string, file: string, io: CommandIo): Promise<v
   });
   if (code === 0) return;
   throw new InvalidRequest(`the editor ${JSON.stringify(editor)} ended with ${code}; nothing was changed`, {
-    hint: "set VISUAL or EDITOR to one that is installed, or use ollm config set",
+    next: [advice("set VISUAL or EDITOR to an installed editor"), { step: "changeSetting", setting: "SETTING" }],
   });
 }

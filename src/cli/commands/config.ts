@@ -10,6 +10,7 @@ import { parseSettings } from "../../orchestrator/config/problems.ts";
 import { shownSetting, shownSettings } from "../../orchestrator/config/shown.ts";
 import type { Sources } from "../../orchestrator/config/tree.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { jsonText, oneLine } from "../../orchestrator/text/control-characters.ts";
 import { type ProjectAtRest, viewProject } from "../../server/client.ts";
 import { show } from "../shell/show.ts";
@@ -122,7 +123,9 @@ export async function configValidate(given: string | undefined, options: JsonOpt
   const file = given === undefined ? fileOf(io) : path.resolve(io.workingDirectory, given);
   const text = await readConfigText(file);
   if (text === "" && given !== undefined && !(await exists(file))) {
-    throw new InvalidRequest(`there is no ${file}`, { hint: "name a file, or none to check the one in force" });
+    throw new InvalidRequest(`${file} does not exist`, {
+      next: advice("name an existing file, or none to check config.yaml"),
+    });
   }
   const problem = await problemOf(file, text);
   for (const note of problem === undefined ? await notesOn(file, text) : []) io.stderr(`ollm: ${note}\n`);

@@ -44,7 +44,7 @@ export async function daemonStart({ json = false }: Shown, io: CommandIo): Promi
   }).catch((error: unknown) => {
     if (error instanceof OrchestratorError || !(error instanceof Error)) throw error;
     throw new DaemonUnavailable(`${home} can't be used (${error.message})`, {
-      hint: "Set OLLM_HOME to a folder that can be written.",
+      next: { step: "setHome", to: "a folder that you may write to" },
       cause: error,
     });
   });

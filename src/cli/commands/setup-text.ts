@@ -1,3 +1,4 @@
+import { hintLine } from "../terminal-text.ts";
 import { addEntry } from "../setup/document.ts";
 import { isFolder } from "../setup/folders.ts";
 import { allowedFolders, createLaunch, entryName, type Program } from "../setup/launch.ts";
@@ -11,7 +12,7 @@ export function describe(plan: AddPlan): string {
   const title = `${client.name}  ${file}\n`;
   if (plan.kind === "same") return `${title}  already set up\n\n`;
   if (plan.kind === "problem") {
-    return `${title}  ✗ ${plan.message}; it is left as it is\n${plan.hint === undefined ? "" : `    ${plan.hint}\n`}\n`;
+    return `${title}  ✗ ${plan.message}; it is left as it is\n${hintLine(plan).replace(/^/, "  ")}\n`;
   }
   const note = isFound ? "" : `  ${client.name} was not found here; the file is written all the same\n`;
   return `${title}${note}${showDiff(file, plan.file.text, plan.text)}\n`;

@@ -1,4 +1,4 @@
-import { hintLine, nextText } from "../terminal-text.ts";
+import { hintLine } from "../terminal-text.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -77,8 +77,8 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const clients = options.client ?? [];
   if (options.undo === true) {
     if (options.engine === true) {
-      throw new InvalidRequest("--engine installs, and --undo takes out", {
-        hint: "ollm uninstall --purge removes the engine too",
+      throw new InvalidRequest("--undo and --engine contradict each other", {
+        next: { step: "omitArgument", argument: "engine" },
       });
     }
     const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
@@ -187,7 +187,7 @@ async function askForFolders(io: CommandIo): Promise<readonly string[] | undefin
       return checkFolders([answer], io);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
-      io.stderr(`${error.message}; ${nextText(error)}\n`);
+      io.stderr(`${error.message}\n${hintLine(error)}`);
     }
   }
 }

@@ -1,42 +1,47 @@
 import type { DaemonStatus } from "../../ipc/protocol.ts";
 import type { ClaimRecord } from "../../ipc/claim-record.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
+import type { OrchestratorError } from "../../orchestrator/errors.ts";
+import { type NextSteps, stepsOf } from "../../orchestrator/next-step.ts";
+import { commandSteps } from "../../next-steps/commands.ts";
+import { renderSteps } from "../../next-steps/render.ts";
 import type { CommandIo } from "../commands/io.ts";
 
-/** What one look at the machine found. `hint` is the one next step, always there unless all is well. */
+/** The result of one check. */
 export interface Check {
   readonly name: string;
-  /** `fail`: something can't work. `warn`: it works, worse than it could, or not everywhere. */
+  /** `fail`: something doesn't work. `warn`: it works, but worse than it could or only in part. */
   readonly status: "ok" | "warn" | "fail";
   readonly message: string;
+  /** What to do, as a sentence; present unless `ok`. */
   readonly hint?: string;
 }
 
-/** The daemon of the home, as far as it could be reached. Nothing of it: no claim that still stands. */
+/** The home's daemon, as far as it could be reached; empty without a current claim. */
 export interface DaemonView {
   readonly status?: DaemonStatus;
-  /** Why there is no status, although a claim stands. */
+  /** Why there is a claim but no status. */
   readonly problem?: string;
-  /** The newest claim: also of a daemon that has died. */
+  /** The newest claim, which may be that of a daemon that has died. */
   readonly claim?: ClaimRecord;
 }
 
-/** What the checks look at; all that differs between machines is handed in. */
+/** The machine as the checks see it. */
 export interface DoctorWorld {
   readonly io: CommandIo;
   readonly home: string;
-  /** This program's, version and build. */
+  /** Version and build of this program. */
   readonly build: string;
   readonly runtime: { readonly nodeVersion: string; readonly isElectron: boolean };
   readonly daemon: DaemonView;
-  /** The defaults when the configured ones can't be read. */
+  /** The defaults when the configured settings can't be read. */
   readonly settings: Settings;
-  /** The model that the project of this folder asks for, and where. */
+  /** The model that the project of the working directory names, and the file that names it. */
   readonly projectModel?: { readonly name: string; readonly source: string };
   memory(): Promise<MemoryFacts>;
-  /** Bytes this user may still write on the disk of an existing folder. */
+  /** Bytes that this user may still write to the disk of an existing folder. */
   freeBytes(folder: string): Promise<number>;
-  /** The answer's body. Rejects when there is none; ends with `signal`. */
+  /** The body of the response. Rejects when the request fails or `signal` aborts. */
   get(url: string, signal: AbortSignal): Promise<string>;
 }
 
@@ -46,16 +51,25 @@ export interface MemoryFacts {
   readonly swapUsedBytes: number;
 }
 
-/** One look. `signal` ends it at its bound. */
+/** Runs one check. `signal` aborts at the time limit. */
 export type Checker = (world: DoctorWorld, signal: AbortSignal) => Promise<readonly Check[]>;
 
 export const ok = (name: string, message: string): Check => ({ name, status: "ok", message });
-export const warn = (name: string, message: string, hint: string): Check => ({ name, status: "warn", message, hint });
-export const fail = (name: string, message: string, hint: string): Check => ({ name, status: "fail", message, hint });
+export const warn = (name: string, message: string, next: NextSteps): Check => finding(name, "warn", message, next);
+export const fail = (name: string, message: string, next: NextSteps): Check => finding(name, "fail", message, next);
+
+function finding(name: string, status: Check["status"], message: string, next: NextSteps): Check {
+  return { name, status, message, hint: renderSteps(stepsOf(next), commandSteps) };
+}
+
+/** The next steps of an error, or `otherwise` if it has none. */
+export function stepsFor(error: OrchestratorError, otherwise: NextSteps): NextSteps {
+  return error.next.length > 0 ? error.next : otherwise;
+}
 
 /**
- * What `url` answers, or a rejection after `boundMs`. With a timer of its own: in Node 20 a signal that `AbortSignal.any`
- * makes of a timeout may be collected before it fires.
+ * Returns the body of `url`. Rejects after `boundMs`. It has its own timer because Node 20 may collect the signal of
+ * `AbortSignal.any([AbortSignal.timeout(...)])` before it fires.
  */
 export async function getWithin(
   get: DoctorWorld["get"],
@@ -64,7 +78,7 @@ export async function getWithin(
   boundMs: number,
 ): Promise<string> {
   const bound = new AbortController();
-  const timer = setTimeout(() => bound.abort(new Error(`nothing within ${boundMs / 1_000} s`)), boundMs);
+  const timer = setTimeout(() => bound.abort(new Error(`no response within ${boundMs / 1_000} s`)), boundMs);
   const end = () => bound.abort(signal.reason);
   signal.addEventListener("abort", end, { once: true });
   try {

@@ -1,4 +1,3 @@
-import { nextText } from "../terminal-text.ts";
 import { accessSync, constants, existsSync } from "node:fs";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
@@ -7,14 +6,18 @@ import { BrokenConfig } from "../setup/config-text.ts";
 import { findTargets, gatherFacts, type ClientTarget } from "../setup/discover.ts";
 import { readEntry } from "../setup/document.ts";
 import { entryName, readLaunch } from "../setup/launch.ts";
-import { type Check, type Checker, fail, ok, warn } from "./check.ts";
+import { advice } from "../../orchestrator/next-step.ts";
+import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
 
-/** The assistants that are installed: whether each has an entry of ours that can be started. */
+/** Checks that each installed assistant has an ollm entry and that its program exists. */
 export const checkClients: Checker = async ({ io }) => {
   const targets = findTargets(gatherFacts(io), []);
   if (targets.length === 0) {
     return [
-      warn("clients", "no assistant was found", "ollm setup --print shows what to write into one of another kind."),
+      warn("clients", "no assistant was found; ollm setup --print shows the entry for others", {
+        step: "setUpClient",
+        client: "NAME",
+      }),
     ];
   }
   return await Promise.all(targets.map(checkTarget));
@@ -22,35 +25,34 @@ export const checkClients: Checker = async ({ io }) => {
 
 async function checkTarget({ client, file }: ClientTarget): Promise<Check> {
   const name = client.name;
-  const setUp = `ollm setup --client ${client.id}`;
+  const setUp = { step: "setUpClient", client: client.id } as const;
   try {
     const { text } = await readConfigFile(file);
     const entry = readEntry(text, { format: client.format, container: client.container, name: entryName });
-    if (entry === undefined) return warn(name, `has no entry ${entryName} in ${file}`, `${setUp} adds it`);
+    if (entry === undefined) return warn(name, `no entry "${entryName}" in ${file}`, setUp);
     const problem = launchProblem(readLaunch(entry));
-    return problem === undefined ? ok(name, file) : fail(name, `${problem}, in ${file}`, `${setUp} mends it`);
+    return problem === undefined ? ok(name, file) : fail(name, `${file}: ${problem}`, setUp);
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     const position = error instanceof BrokenConfig ? `:${error.position.line}:${error.position.column}` : "";
-    return fail(
-      name,
-      `${file}${position}: ${error.message}`,
-      nextText(error) || "Mend the file; its client can't read it either.",
-    );
+    const otherwise = advice(`correct the file: ${name} can't read it either`);
+    return fail(name, `${file}${position}: ${error.message}`, stepsFor(error, otherwise));
   }
 }
 
-/** Why a client could not start the entry, in words. */
+/** Why a client can't start the entry; undefined if it can. */
 function launchProblem(launch: {
   readonly command: string | undefined;
   readonly args: readonly string[];
 }): string | undefined {
   const { command, args } = launch;
-  if (command === undefined) return `the entry ${entryName} names no command`;
-  // A name without a folder is looked up on the client's own PATH, which we don't know.
-  if (path.isAbsolute(command) && !isExecutable(command)) return `${command} is not there or can't be run`;
+  if (command === undefined) return `the entry "${entryName}" has no command`;
+  // A bare name is resolved with the client's own PATH, which is unknown here.
+  if (path.isAbsolute(command) && !isExecutable(command)) return `${command} does not exist or can't be executed`;
   const script = args.find((part) => /\.(mjs|js)$/.test(part));
-  return script !== undefined && path.isAbsolute(script) && !existsSync(script) ? `${script} is not there` : undefined;
+  return script !== undefined && path.isAbsolute(script) && !existsSync(script)
+    ? `${script} does not exist`
+    : undefined;
 }
 
 function isExecutable(file: string): boolean {

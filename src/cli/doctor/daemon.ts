@@ -2,9 +2,10 @@ import { connectDaemon, DaemonUnreachable } from "../../ipc/handshake.ts";
 import { newestClaim } from "../../ipc/claim-record.ts";
 import { daemonLogFile } from "../../ipc/run-folder.ts";
 import { freshSocketPath } from "../../ipc/socket-path.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { type Checker, fail, ok, type DaemonView, warn } from "./check.ts";
 
-/** Asks the daemon that lives, and starts none. Never throws. */
+/** Asks a running daemon for its status. Starts no daemon and never throws. */
 export async function viewDaemon(
   home: string,
   build: string,
@@ -19,7 +20,7 @@ export async function viewDaemon(
     try {
       const said = await welcome;
       if (!said.ok) return { claim, problem: said.message };
-      return said.status === undefined ? { claim, problem: "it sent no status" } : { claim, status: said.status };
+      return said.status === undefined ? { claim, problem: "it returned no status" } : { claim, status: said.status };
     } finally {
       socket.destroy();
     }
@@ -29,7 +30,7 @@ export async function viewDaemon(
   }
 }
 
-/** The one process that holds models, queue and stores; none is fine, since the first client starts it. */
+/** Checks the daemon. That none is running is fine: the first client starts it. */
 export const checkDaemon: Checker = async ({ home, build, daemon }) => {
   const { status, claim, problem } = daemon;
   const log = daemonLogFile(home);
@@ -39,46 +40,42 @@ export const checkDaemon: Checker = async ({ home, build, daemon }) => {
       ? [
           warn(
             "daemon",
-            `${deaths === 1 ? "one" : deaths} before it died within a minute of its start`,
-            `${log} says why.`,
+            `${deaths === 1 ? "the previous daemon" : `${deaths} previous daemons`} died within a minute of starting`,
+            advice(`look for the reason in ${log}`),
           ),
         ]
       : [];
   if (status !== undefined) {
     const problems = (status.problems ?? []).map((known) =>
-      warn(
-        "models",
-        known,
-        "Restart an engine that gives no tokens; ollm decisions says what was loaded and unloaded.",
-      ),
+      warn("models", known, [{ step: "listDecisions" }, advice("restart an engine that returns no tokens")]),
     );
     const loaded = status.loaded.map(({ name }) => name).join(", ");
-    const kind = status.isStandalone ? "standalone, shared with nobody" : `${status.clients.length} clients`;
+    const kind = status.isStandalone
+      ? "standalone"
+      : `${status.clients.length} ${status.clients.length === 1 ? "client" : "clients"}`;
     const text = `${status.version}, pid ${status.pid}, ${kind}${loaded === "" ? "" : `, loaded: ${loaded}`}`;
     if (status.version === build) return [ok("daemon", text), ...problems, ...died];
-    return [
-      warn("daemon", `${text}; this program is ${build}`, "ollm daemon restart: the daemon then is this version."),
-      ...problems,
-      ...died,
-    ];
+    return [warn("daemon", `${text}; this program is ${build}`, { step: "restartDaemon" }), ...problems, ...died];
   }
   if (claim === undefined) return [ok("daemon", "not running; the first assistant that connects starts it")];
   return [
     warn(
       "daemon",
-      `pid ${claim.pid} of ${claim.startedAt} did not end as it should: ${problem ?? "no answer"}`,
-      `The next start takes over; ${log} says what happened.`,
+      `pid ${claim.pid}, started ${claim.startedAt}, ended unexpectedly: ${problem ?? "no response"}`,
+      advice(`look for the reason in ${log}; the next daemon takes over`),
     ),
     ...died,
   ];
 };
 
-/** Whether a socket's path is short enough here, or the folder that stands in for it is ours. */
+/** Checks that the socket's path is short enough for this system or that its short replacement can be used. */
 export const checkSocket: Checker = async ({ home, io, daemon }) => {
   if (daemon.status !== undefined) return [ok("socket", daemon.status.socket)];
   try {
-    return [ok("socket", `possible: ${freshSocketPath(home, io.platform).replace(/[^/\\]+$/, "…")}`)];
+    return [ok("socket", `will be ${freshSocketPath(home, io.platform).replace(/[^/\\]+$/, "…")}`)];
   } catch (error) {
-    return [fail("socket", error instanceof Error ? error.message : String(error), "Set OLLM_HOME to a shorter path.")];
+    return [
+      fail("socket", error instanceof Error ? error.message : String(error), { step: "setHome", to: "a shorter path" }),
+    ];
   }
 };

@@ -1,4 +1,3 @@
-import { nextText } from "../terminal-text.ts";
 import path from "node:path";
 import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/installed.ts";
 import {
@@ -10,29 +9,35 @@ import {
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
-import { type Check, type Checker, fail, getWithin, ok, warn } from "./check.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
+import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
+import { type Check, type Checker, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
+
+const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "URL" } as const;
 
 /**
- * Ollama's answer, and whether the embedded engine is installed. One engine is enough, and an engine that is only not
- * installed yet is one too: the first download of a model installs it.
+ * Checks that Ollama responds and whether the embedded engine is installed. One engine is enough; the embedded engine
+ * counts even before it is installed, since the first download of a model installs it.
  */
 export const checkEngines: Checker = async (world, signal) => {
   const { ollama, llamaCpp } = world.settings.providers;
   const isInstallable = llamaCpp.enabled && lockName(currentPlatform()) !== undefined;
   const checks = await Promise.all([
     ...(ollama.enabled
-      ? // One of several that doesn't answer stops nobody.
+      ? // A failed server is only a warning when there are others.
         ollamaServers(ollama).map(({ id, host }, index) =>
           askOllama(id, host, index > 0 || isInstallable, world.get, signal),
         )
-      : [ok("ollama", "switched off")]),
-    llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "switched off"),
+      : [ok("ollama", "disabled")]),
+    llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "disabled"),
   ]);
   if (ollama.enabled || llamaCpp.enabled) return checks;
   return [
     ...checks,
-    fail("engines", "all engines are switched off", "Set providers.ollama.enabled or providers.llamaCpp.enabled."),
+    fail("engines", "all engines are disabled", [
+      { step: "changeSetting", setting: "providers.llamaCpp.enabled", to: "true" },
+      { step: "changeSetting", setting: "providers.ollama.enabled", to: "true" },
+    ]),
   ];
 };
 
@@ -45,33 +50,32 @@ async function askOllama(
 ): Promise<Check> {
   try {
     const { baseUrl, label } = parseOllamaHost(host);
-    const problem = (text: string, hint: string) => (hasOther ? warn : fail)(name, text, hint);
+    const problem = (text: string, next: NextSteps) => (hasOther ? warn : fail)(name, text, next);
     try {
       const version = versionOf(await getWithin(get, `${baseUrl}/api/version`, signal, 1_500));
       if (version !== undefined) return ok(name, `${version} at ${label}`);
-      return problem(`what answers at ${label} is no Ollama`, "Set providers.ollama.host to where Ollama listens.");
+      return problem(`the server at ${label} is not Ollama`, setHost);
     } catch (error) {
-      const hint = "Start it (ollama serve), or set providers.ollama.host; without it the embedded engine serves.";
-      // Not installed is the usual case of who uses the embedded engine, and nothing to worry about.
+      // Without Ollama the embedded engine is used.
       const isUsual = name === "ollama" && hasOther && codeOf(error) === "ECONNREFUSED";
-      if (isUsual) return ok(name, `not running at ${label}; it isn't needed`);
-      return problem(`no answer at ${label} (${codeOf(error)})`, hint);
+      if (isUsual) return ok(name, `not running at ${label}; not needed`);
+      return problem(`no response from ${label} (${codeOf(error)})`, [advice("start it (`ollama serve`)"), setHost]);
     }
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return fail(name, error.message, nextText(error) || "Set providers.ollama.host to where Ollama listens.");
+    return fail(name, error.message, stepsFor(error, setHost));
   }
 }
 
 async function lookForEmbedded(home: string, isInstallable: boolean): Promise<Check> {
   const name = "embedded engine";
   if (!isInstallable) {
-    return warn(name, `has no binaries for ${process.platform}-${process.arch}`, "Use Ollama on this machine.");
+    return warn(name, `no binaries for ${process.platform}-${process.arch}`, advice("install Ollama"));
   }
   const folder = path.join(home, "engines", engineFolderName(currentPlatform()));
   if ((await findInstalled(folder)) !== undefined)
     return ok(name, `llama.cpp (node-llama-cpp ${engineVersion}) is installed`);
-  return ok(name, "not installed yet; the first ollm pull or ollm load that needs it does so, or ollm setup --engine");
+  return ok(name, "not installed yet; ollm setup --engine installs it, as does the first pull or load that needs it");
 }
 
 function versionOf(body: string): string | undefined {
@@ -83,7 +87,7 @@ function versionOf(body: string): string | undefined {
   }
 }
 
-/** `fetch` hides the system's code in a chain of causes. */
+/** The system's error code, which `fetch` puts into a chain of causes. */
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if ("code" in error && typeof error.code === "string") return error.code;

@@ -1,43 +1,50 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
+import { advice, type NextSteps } from "../../orchestrator/next-step.ts";
 import { type Checker, fail, ok, warn } from "./check.ts";
 
-/** Of `engines` in package.json. */
+/** As `engines` in package.json. */
 const oldestNode = { major: 20, minor: 19 };
-/** A model of the usual size with its download beside it. */
+/** Room for a medium-sized model. */
 const littleDiskBytes = 5e9;
-/** Not even the embedded engine fits. */
+/** Room for the embedded engine alone. */
 const noDiskBytes = 0.5e9;
 
-/** The Node that runs us, which is also the one that set-up writes into clients. */
+/** Checks the Node that runs this program, which setup also writes into the entries of clients. */
 export const checkNode: Checker = async ({ io, runtime }) => {
   const { nodeVersion, isElectron } = runtime;
   const [major = 0, minor = 0] = nodeVersion.replace(/^v/, "").split(".").map(Number);
   const text = `${nodeVersion} at ${io.node}`;
   if (major < oldestNode.major || (major === oldestNode.major && minor < oldestNode.minor)) {
-    return [fail("node", text, `Install Node ${oldestNode.major}.${oldestNode.minor} or newer from nodejs.org.`)];
+    return [
+      fail("node", text, advice(`install Node ${oldestNode.major}.${oldestNode.minor} or newer from nodejs.org`)),
+    ];
   }
   if (isElectron) {
     return [
       warn(
         "node",
-        `${text}, inside an application`,
-        "Install Node from nodejs.org: the embedded engine needs a real one.",
+        `${text}, part of an application; the embedded engine requires a Node of its own`,
+        advice("install Node from nodejs.org"),
       ),
     ];
   }
   return [ok("node", text)];
 };
 
-/** Free space where models lie. */
+/** Checks the free space on the disk of the model store. */
 export const checkDisk: Checker = async ({ home, settings, freeBytes }) => {
   const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
   const free = await freeBytes(nearestFolder(folder));
   const text = `${formatBytes(free)} free for models in ${folder}`;
-  const hint = "Free some space, delete models you don't use (ollm rm), or set store.path to another disk.";
-  if (free < noDiskBytes) return [fail("disk", text, hint)];
-  return [free < littleDiskBytes ? warn("disk", text, hint) : ok("disk", text)];
+  const next: NextSteps = [
+    { step: "deleteModel" },
+    { step: "changeSetting", setting: "store.path", to: "FOLDER" },
+    advice("free some disk space"),
+  ];
+  if (free < noDiskBytes) return [fail("disk", text, next)];
+  return [free < littleDiskBytes ? warn("disk", text, next) : ok("disk", text)];
 };
 
 function nearestFolder(folder: string): string {
@@ -45,7 +52,7 @@ function nearestFolder(folder: string): string {
   return existsSync(folder) || parent === folder ? folder : nearestFolder(parent);
 }
 
-/** What a model could have now. Little of it is no failure: the daemon makes room, or says what would fit. */
+/** Checks the available memory. Too little is a warning only: the daemon unloads models or reports what would fit. */
 export const checkMemory: Checker = async ({ memory, settings, daemon }) => {
   const { totalBytes, availableBytes, swapUsedBytes } = await memory();
   const swap = swapUsedBytes > 0 ? `, ${formatBytes(swapUsedBytes)} of swap used` : "";
@@ -53,14 +60,13 @@ export const checkMemory: Checker = async ({ memory, settings, daemon }) => {
   const { bufferBytes } = settings.memory;
   const loaded = daemon.status?.loaded.map(({ name }) => name) ?? [];
   if (availableBytes < bufferBytes) {
-    const hint =
-      loaded.length > 0
-        ? `Loaded now: ${loaded.join(", ")}; ollm unload --all gives their memory back.`
-        : `${formatBytes(bufferBytes)} stay free beside every load (memory.bufferBytes): close programs, or use small models.`;
-    return [warn("memory", text, hint)];
+    const reserved = `${formatBytes(bufferBytes)} are always left free (memory.bufferBytes)`;
+    return loaded.length > 0
+      ? [warn("memory", `${text}; loaded: ${loaded.join(", ")}`, { step: "unloadModel" })]
+      : [warn("memory", `${text}; ${reserved}`, advice("close other programs or use smaller models"))];
   }
   if (swapUsedBytes > totalBytes / 4) {
-    return [warn("memory", text, "The machine swaps: models answer slowly until other programs give memory back.")];
+    return [warn("memory", `${text}: the machine swaps, answers will be slow`, advice("close other programs"))];
   }
   return [ok("memory", text)];
 };

@@ -5,15 +5,16 @@ import { sameModel } from "../../orchestrator/store/model-name.ts";
 import { createStoreReader } from "../../orchestrator/store/reader.ts";
 import { ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { parseOllamaHost } from "../../orchestrator/text/ollama-host.ts";
-import { type Check, type Checker, type DoctorWorld, getWithin, ok, warn } from "./check.ts";
 import { parseJson } from "../../orchestrator/text/parse-json.ts";
+import { advice } from "../../orchestrator/next-step.ts";
+import { type Check, type Checker, type DoctorWorld, getWithin, ok, warn } from "./check.ts";
 
-/** Each broken model is named; more than these are counted. */
+/** This many broken models are listed; the rest are counted. */
 const namedProblems = 5;
 
 /**
- * The models on disk, own ones and Ollama's, manifests whose model can't be used, and models that settings name and
- * that are not there. Ollama is asked as well: its store may be another user's, or anywhere.
+ * Counts the models in the own store and in Ollama's, and reports models that can't be used and models that settings
+ * name but that are not installed. Ollama is asked too, since its store may belong to another user.
  */
 export const checkModels: Checker = async (world, signal) => {
   const { home, io, settings } = world;
@@ -36,16 +37,16 @@ export const checkModels: Checker = async (world, signal) => {
   const ofOllama = (await Promise.all(foreign.map((folder) => held(folder, true)))).flat();
   const served = await serving;
   const names = [...own, ...ofOllama, ...served.flatMap((server) => server ?? [])];
-  // A server that doesn't answer may hold what is missing.
+  // A server that doesn't respond may have the missing models.
   const missing = served.includes(undefined) ? [] : missingModels(world, names);
   return [
     summary(own.length, ofOllama.length, served.flatMap((each) => each ?? []).length),
     ...missing,
-    ...told(problems),
+    ...reported(problems),
   ];
 };
 
-/** One line for each model that a setting or the project names and that no engine holds. */
+/** A warning for each model that a setting or the project names and that no engine has. */
 function missingModels({ settings, projectModel }: DoctorWorld, held: readonly string[]): readonly Check[] {
   const { model } = settings;
   const named: readonly (readonly [where: string, name: string | undefined])[] = [
@@ -53,7 +54,7 @@ function missingModels({ settings, projectModel }: DoctorWorld, held: readonly s
     ...Object.entries(model.routing.overrides).map(
       ([task, name]) => [`model.routing.overrides.${task}`, name] as const,
     ),
-    // Patterns mean whatever is there.
+    // A pattern may match nothing.
     ...model.keepAlive.models
       .filter((name) => !/[*?[\]{}()!+@|]/.test(name))
       .map((name) => ["model.keepAlive.models", name] as const),
@@ -63,12 +64,15 @@ function missingModels({ settings, projectModel }: DoctorWorld, held: readonly s
   return named.flatMap(([where, name]) => {
     if (name === undefined || held.some((each) => sameModel(each, name))) return [];
     return [
-      warn("models", `${where} names ${name}, which is not installed`, `ollm pull ${name}, or name another model.`),
+      warn("models", `${where} names ${name}, which is not installed`, [
+        { step: "pullModel", model: name },
+        advice("name another model"),
+      ]),
     ];
   });
 }
 
-/** What each Ollama server lists; undefined for one that doesn't answer, which another check reports. */
+/** The models of each Ollama server; undefined for a server that doesn't respond, which another check reports. */
 async function servedNames(
   { settings, get }: DoctorWorld,
   signal: AbortSignal,
@@ -90,20 +94,16 @@ async function servedNames(
 
 function summary(own: number, ofOllama: number, served: number): Check {
   if (own + ofOllama === 0) {
-    if (served > 0) return ok("models", `none in the store, ${served} with Ollama`);
-    return warn(
-      "models",
-      "none is installed",
-      "ollm models names one that fits and ollm pull gets it, or ask your assistant for one",
-    );
+    if (served > 0) return ok("models", `none in the store, ${served} in Ollama`);
+    return warn("models", "none installed; ollm models suggests one", { step: "pullModelThat", that: "that fits" });
   }
-  const foreign = ofOllama > 0 ? `, ${ofOllama} of an Ollama store` : "";
+  const foreign = ofOllama > 0 ? `, ${ofOllama} in Ollama's store` : "";
   return ok("models", `${own} in the store${foreign}`);
 }
 
-function told(problems: readonly string[]): readonly Check[] {
-  const hint = "Delete it (ollm rm) and get it again (ollm pull).";
-  const named = problems.slice(0, namedProblems).map((message) => warn("models", message, hint));
+function reported(problems: readonly string[]): readonly Check[] {
+  const next = { step: "pullModelAfresh", model: "NAME" } as const;
+  const named = problems.slice(0, namedProblems).map((message) => warn("models", message, next));
   const more = problems.length - named.length;
-  return more > 0 ? [...named, warn("models", `${more} more can't be used`, hint)] : named;
+  return more > 0 ? [...named, warn("models", `${more} more can't be used`, next)] : named;
 }

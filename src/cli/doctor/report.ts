@@ -3,7 +3,7 @@ import type { Check } from "./check.ts";
 
 const marks = { ok: "✓", warn: "!", fail: "✗" } as const;
 
-/** A line for each check and, indented below it, what to do; then a line that sums up. */
+/** One line for each check, with what to do indented below it, and a summary. */
 export function report(checks: readonly Check[]): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, status, message, hint }) => [
@@ -14,13 +14,17 @@ export function report(checks: readonly Check[]): string {
 }
 
 function summary(checks: readonly Check[]): string {
-  const failed = checks.filter(({ status }) => status === "fail").length;
-  const warned = checks.filter(({ status }) => status === "warn").length;
-  if (failed > 0) return `${failed} of ${checks.length} checks failed.`;
-  return warned > 0 ? `It works; ${warned} of ${checks.length} checks have something to say.` : "All is well.";
+  const count = (wanted: Check["status"]): number => checks.filter(({ status }) => status === wanted).length;
+  const warnings = count("warn");
+  const counts = [
+    `${count("ok")} ok`,
+    ...(warnings > 0 ? [`${warnings} ${warnings === 1 ? "warning" : "warnings"}`] : []),
+    ...(count("fail") > 0 ? [`${count("fail")} failed`] : []),
+  ];
+  return `${checks.length} checks: ${counts.join(", ")}`;
 }
 
-/** What `--json` prints. */
+/** The report for `--json`. */
 export function jsonReport(checks: readonly Check[]): string {
   return `${jsonText({ ok: checks.every(({ status }) => status !== "fail"), checks })}\n`;
 }

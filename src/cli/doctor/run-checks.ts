@@ -1,9 +1,7 @@
-import type { Check, Checker, DoctorWorld } from "./check.ts";
+import { advice } from "../../orchestrator/next-step.ts";
+import { type Check, type Checker, type DoctorWorld, fail } from "./check.ts";
 
-/**
- * Runs all checks side by side and keeps their order. One that throws or exceeds `boundMs` is itself a finding: a doctor
- * that hangs, or dies of what it should tell, is none.
- */
+/** Runs all checks concurrently and keeps their order. A check that throws or exceeds `boundMs` is reported as failed. */
 export async function runChecks(
   checkers: Readonly<Record<string, Checker>>,
   world: DoctorWorld,
@@ -20,17 +18,18 @@ async function bounded(name: string, checker: Checker, world: DoctorWorld, bound
   let timer: NodeJS.Timeout | undefined;
   const bound = new Promise<readonly Check[]>((resolve) => {
     timer = setTimeout(() => {
-      const message = `no answer within ${boundMs / 1000} s`;
-      resolve([{ name, status: "fail", message, hint: "Is a network drive gone, or the machine out of memory?" }]);
-      // After the finding: what a check says when it is cut off comes too late.
+      resolve([
+        fail(name, `no result within ${boundMs / 1000} s`, advice("look for a lost network drive or low memory")),
+      ]);
+      // Only now: the rejection of an aborted check must not win the race.
       abort.abort();
     }, boundMs);
   });
   try {
     return await Promise.race([checker(world, abort.signal), bound]);
   } catch (error) {
-    const message = `could not be checked: ${error instanceof Error ? error.message : String(error)}`;
-    return [{ name, status: "fail", message, hint: "The message names what stands in the way." }];
+    const message = `the check failed: ${error instanceof Error ? error.message : String(error)}`;
+    return [fail(name, message, advice("fix what the message names"))];
   } finally {
     clearTimeout(timer);
   }

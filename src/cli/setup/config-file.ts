@@ -2,6 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { chmod, copyFile, lstat, mkdir, readFile, readdir, readlink, realpath, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import { replaceFile } from "../../orchestrator/files/replace-file.ts";
 import { formatBytes } from "../../orchestrator/text/format-bytes.ts";
 
@@ -34,7 +35,7 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
   if (!facts.isFile()) throw new InvalidRequest(`${name} is not a regular file`);
   if (facts.size > maxBytes) {
     throw new InvalidRequest(`${name} has ${formatBytes(facts.size)}, more than any client's settings`, {
-      hint: "look whether something else was written there",
+      next: advice("check what was written there"),
     });
   }
   const bytes = await reading(name, () => readFile(real));
@@ -42,7 +43,7 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
-    throw new InvalidRequest(`${name} is not UTF-8 text`, { hint: "save it as UTF-8", cause: error });
+    throw new InvalidRequest(`${name} is not UTF-8 text`, { next: advice("save it as UTF-8"), cause: error });
   }
   const hasByteOrderMark = text.startsWith(byteOrderMark);
   return { name, real, bytes, text: hasByteOrderMark ? text.slice(1) : text, hasByteOrderMark };
@@ -54,7 +55,7 @@ export async function assertWritable(file: ConfigFile): Promise<void> {
   const { mode } = await stat(file.real);
   // A file that was made read-only on purpose could be replaced all the same: its folder decides about that.
   if ((mode & 0o222) === 0) {
-    throw new InvalidRequest(`${file.name} is read-only`, { hint: "make it writable and run ollm setup again" });
+    throw new InvalidRequest(`${file.name} is read-only`, { next: advice("make it writable") });
   }
 }
 
@@ -143,7 +144,7 @@ async function assertUnchanged(file: ConfigFile): Promise<void> {
 
 function changedMeanwhile(name: string): ChangedMeanwhile {
   return new ChangedMeanwhile(`${name} changed while this ran; it is left as it is now`, {
-    hint: "close the program that writes it and run the command again",
+    next: advice("close the program that writes it and try again"),
   });
 }
 

@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import type { NextSteps } from "../../orchestrator/next-step.ts";
 
 export interface LinePosition {
   /** From 1. */
@@ -11,8 +12,8 @@ export interface LinePosition {
 export class BrokenConfig extends InvalidRequest {
   readonly position: LinePosition;
 
-  constructor(what: string, position: LinePosition, hint?: string) {
-    super(what, hint === undefined ? {} : { hint });
+  constructor(what: string, position: LinePosition, next?: NextSteps) {
+    super(what, { next });
     this.position = position;
   }
 }

@@ -43,8 +43,10 @@ export function findTargets(
     if (known.includes(client)) continue;
     const [nearest] = nearestNames(client, known, 1);
     throw new InvalidRequest(`--client ${client} is not known`, {
-      hint:
-        nearest === undefined ? `one of ${known.join(", ")}` : `did you mean ${nearest}? One of ${known.join(", ")}`,
+      next: [
+        ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
+        { step: "chooseOneOf", names: known },
+      ],
     });
   }
   return clients

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
+import { advice } from "../../orchestrator/next-step.ts";
 import { BrokenConfig } from "./config-text.ts";
 import { readJson, removeJson, setJson } from "./json-edit.ts";
 import type { EntryChange } from "./launch.ts";
@@ -95,9 +96,9 @@ function checked(before: string, after: string, location: EntryLocation, entry: 
   const expected = { ...rest, ...(isContainerKept && { [container]: wanted }) };
   if (isDeepStrictEqual(plain(read(after, format)), plain(expected))) return after;
   throw new BrokenConfig(
-    `"${container}.${name}" can't be changed there without touching something else`,
+    `"${container}.${name}" can't be changed there without changing something else`,
     { line: 1, column: 1 },
-    "change it by hand; ollm setup --print shows what belongs there",
+    advice("change it by hand"),
   );
 }
 

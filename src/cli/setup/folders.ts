@@ -2,6 +2,9 @@ import { statSync } from "node:fs";
 import path from "node:path";
 import { expandHome } from "../../orchestrator/config/expand-home.ts";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
+
+const existing = advice("name an existing folder");
 
 /**
  * The folders named (each may name several, with commas), absolute, each once. Throws `InvalidRequest` for one that is
@@ -12,7 +15,7 @@ export function checkFolders(
   machine: { readonly userHome: string; readonly workingDirectory: string },
 ): readonly string[] {
   if (given.some((text) => text.trim() === "")) {
-    throw new InvalidRequest("an empty text names no folder (an unset variable?)", { hint: "name an existing folder" });
+    throw new InvalidRequest("a folder's name is empty: an unset variable?", { next: existing });
   }
   const names = given
     .flatMap((text) => (isFolder(absolute(text, machine)) ? [text] : text.split(",")))
@@ -21,11 +24,11 @@ export function checkFolders(
   const folders = names.map((name) => {
     const folder = absolute(name, machine);
     if (!isFolder(folder)) {
-      throw new InvalidRequest(`${name} is not a folder`, { hint: "name an existing folder" });
+      throw new InvalidRequest(`${name} is not a folder`, { next: existing });
     }
     if (isTooBroad(folder, machine.userHome)) {
       throw new InvalidRequest(`${name} is a whole home folder or drive: too much to allow`, {
-        hint: "name a folder inside it, such as ~/Documents",
+        next: advice("name a folder inside it, such as ~/Documents"),
       });
     }
     return folder;

@@ -53,14 +53,14 @@ export async function homeContent(home: string, userHome: string): Promise<HomeC
   const isAboveHome = relative === "" || (!path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..");
   if (!facts.isDirectory() || isAboveHome || path.parse(real).root === real) {
     throw new InvalidRequest(`${home} is not a folder of ollm's own; nothing in it is deleted`, {
-      hint: "set OLLM_HOME to the folder that ollm used",
+      next: { step: "setHome", to: "the folder that ollm used" },
     });
   }
   const names = await readdir(home);
   const isOurs = path.basename(real) === ".ollm" || markers.some((marker) => isThere(path.join(home, marker)));
   if (names.length > 0 && !isOurs) {
     throw new InvalidRequest(`${home} does not look like a home of ollm: none of its files are in it`, {
-      hint: "set OLLM_HOME to the folder that ollm used",
+      next: { step: "setHome", to: "the folder that ollm used" },
     });
   }
   return listContent(home);

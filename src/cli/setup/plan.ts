@@ -1,5 +1,5 @@
-import { nextText } from "../terminal-text.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice, type NextStep } from "../../orchestrator/next-step.ts";
 import { assertWritable, backupsOf, readConfigFile, type ConfigFile } from "./config-file.ts";
 import { BrokenConfig } from "./config-text.ts";
 import type { ClientTarget } from "./discover.ts";
@@ -38,7 +38,7 @@ interface Problem {
   readonly target: ClientTarget;
   /** Names the file and, where it can't be read, line and column. */
   readonly message: string;
-  readonly hint?: string;
+  readonly next: readonly NextStep[];
 }
 
 export function entryLocation({ client }: ClientTarget): EntryLocation {
@@ -71,7 +71,7 @@ export async function planAdd(
         kind: "problem",
         target,
         message: `${target.file}: "${entryName}" is taken by an entry that starts something else`,
-        hint: "rename that entry, then run ollm setup again",
+        next: [advice("rename that entry")],
       };
     }
     const launch = createLaunch(program, roots, existing);
@@ -155,12 +155,13 @@ async function orProblem<Plan>(target: ClientTarget, work: () => Promise<Plan>):
   try {
     return await work();
   } catch (error) {
-    if (error instanceof RangeError) return { kind: "problem", target, message: `${target.file} is nested too deeply` };
+    if (error instanceof RangeError) {
+      return { kind: "problem", target, message: `${target.file} is nested too deeply`, next: [] };
+    }
     if (!(error instanceof OrchestratorError)) throw error;
-    const { message } = error;
-    const hint = nextText(error);
+    const { message, next } = error;
     const where =
       error instanceof BrokenConfig ? `${target.file}:${error.position.line}:${error.position.column}: ` : "";
-    return { kind: "problem", target, message: where + message, ...(hint !== "" && { hint }) };
+    return { kind: "problem", target, message: where + message, next };
   }
 }

@@ -3,6 +3,7 @@ import { chmod, cp, mkdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { isSameProgram } from "../../ipc/program-copy.ts";
 import { OrchestratorError } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
@@ -99,7 +100,7 @@ export function lastingNode(
       .find((file) => real(file) !== undefined);
     if (found !== undefined) return found;
     throw new OrchestratorError(`${from.node} is not a Node that clients could start`, {
-      hint: "install Node 20.19 or newer and run ollm setup with it",
+      next: advice("install Node 20.19 or newer and run setup with it"),
     });
   }
   const target = real(from.node);

@@ -1,4 +1,5 @@
 import { parse, TomlError } from "smol-toml";
+import { advice } from "../../orchestrator/next-step.ts";
 import { BrokenConfig, linePosition, newlineOf } from "./config-text.ts";
 import { scanToml, type TomlStatement } from "./toml-scan.ts";
 
@@ -83,7 +84,7 @@ function inlineContainer(text: string, container: string, statement: TomlStateme
   return new BrokenConfig(
     `${container} is written as one value, which can't be added to`,
     linePosition(text, statement.start),
-    `write each server as a table of its own: [${container}.NAME]`,
+    advice(`write each server as a table of its own: [${container}.NAME]`),
   );
 }
 
@@ -107,7 +108,7 @@ function rewriteSpelled(
     throw new BrokenConfig(
       `[${container}.${name}] is spelled in a way that can't be changed as text`,
       { line: 1, column: 1 },
-      `write it as one table [${container}.${name}]`,
+      advice(`write it as one table [${container}.${name}]`),
     );
   }
   const key = [container, name].slice(first.tableDepth).map(renderKey).join(".");

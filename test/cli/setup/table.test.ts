@@ -151,10 +151,17 @@ describe("where a machine differs", () => {
 
 test("an unknown client is refused with the nearest name", () => {
   expect(() => findTargets(machines.linux, ["claud-desktop"])).toThrow(
-    expect.objectContaining({ hint: expect.stringContaining("did you mean claude-desktop?") }),
+    expect.objectContaining({
+      next: [
+        { step: "didYouMean", names: ["claude-desktop"] },
+        { step: "chooseOneOf", names: expect.arrayContaining(["claude-desktop", "gemini"]) },
+      ],
+    }),
   );
   expect(() => findTargets(machines.linux, ["xyz"])).toThrow(
-    expect.objectContaining({ hint: expect.stringContaining("one of claude-desktop") }),
+    expect.objectContaining({
+      next: [{ step: "chooseOneOf", names: expect.arrayContaining(["claude-desktop", "gemini"]) }],
+    }),
   );
 });
 
