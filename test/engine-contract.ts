@@ -4,56 +4,56 @@ import type { Engine, EngineResidency } from "../src/orchestrator/engines/engine
 import type { Generation, GenerationRequest } from "../src/orchestrator/engines/generation.ts";
 import type { JsonSchema } from "../src/orchestrator/types.ts";
 
-/** The rules every adapter passes; a divergence names one of them. */
+/** Rules for every adapter; a divergence names one of them. */
 export const contractRules = [
-  "health answers with a version and a latency",
-  "health never throws, also when it is aborted",
-  "the list holds the chat model with its size",
-  "describe answers context, layers, vocabulary and capabilities",
-  "an unknown model is UnknownModel with a hint, in every method",
-  "a generation streams deltas whose concatenation is its text",
-  "usage and timings are counted",
+  "health returns a version and a latency",
+  "health never throws, even when aborted",
+  "the list contains the chat model with its size",
+  "describe returns context, layers, vocabulary and capabilities",
+  "every method throws UnknownModel with next steps for an unknown model",
+  "the concatenation of a generation's deltas is its text",
+  "a generation reports usage and timings",
   "a generation that runs out of tokens finishes with length, one that ends with stop",
   "a system message reaches the model",
-  "a JSON schema yields text that parses and matches",
-  "load, loaded and unload make a round trip",
+  "an answer with a JSON schema is JSON that matches it",
+  "a model is listed as loaded from its load to its unload",
   "loading a loaded model is cheap",
-  "unloading what is not loaded is no error",
-  "a cancelled generation rejects with Cancelled and the next one is answered",
+  "unloading a model that is not loaded succeeds",
+  "a cancelled generation rejects with Cancelled, and the next one succeeds",
   "an aborted signal rejects with Cancelled at once",
-  "a prompt longer than the context is PromptTooLong with both numbers, and nothing is cut",
+  "a prompt longer than the context throws PromptTooLong with both numbers",
   "a local GGUF is imported, listed and removed",
-  "a missing file is not imported",
-  "embeddings come one row per input, in order",
-  "two generations at once both finish and don't mix",
-  "closing twice is no error",
+  "importing a missing file fails",
+  "embeddings have one vector per input, in order",
+  "two concurrent generations finish with their own answers",
+  "closing twice succeeds",
 ] as const;
 
 export type ContractRule = (typeof contractRules)[number];
 
 export interface EngineContract {
-  /** Shown in the report: `ollama (fake)`. */
+  /** For the test report: `ollama (fake)`. */
   readonly name: string;
   /** Called once for the whole suite; `dispose` runs after the engine is closed. */
   readonly create: () => Promise<{ readonly engine: Engine; readonly dispose?: () => Promise<void> }>;
   readonly models: {
-    /** Must be installed already, with a window of at least 2,048 tokens. */
+    /** Must be installed and have a window of at least 2,048 tokens. */
     readonly chat: string;
-    /** May be the chat model, where the engine embeds with it. */
+    /** May be the chat model, if the engine can embed with it. */
     readonly embedding?: string;
   };
   /** A small GGUF (absolute path) that the engine's import accepts. */
   readonly importable?: () => Promise<string>;
-  /** Rules this adapter does not follow, shown as skipped with the reason. */
+  /** Rules that this adapter does not follow, reported as skipped with the reason. */
   readonly divergences?: readonly { readonly rule: ContractRule; readonly reason: string }[];
-  /** Bound of one rule in milliseconds; 120,000 unless said otherwise. */
+  /** Timeout of one rule in milliseconds; default 120,000. */
   readonly timeoutMs?: number;
 }
 
 const contextTokens = 2_048;
 const never = new AbortController().signal;
 
-/** Registers the suite for one adapter. Uses one engine for all rules, in order: loading real weights takes time. */
+/** Registers the suite for one adapter. All rules share one engine, in order, because loading real weights takes time. */
 export function describeEngineContract(contract: EngineContract): void {
   describe(`engine contract: ${contract.name}`, () => {
     let engine: Engine;
@@ -101,25 +101,25 @@ export function describeEngineContract(contract: EngineContract): void {
       return { generation, heard };
     };
 
-    rule("health answers with a version and a latency", async () => {
+    rule("health returns a version and a latency", async () => {
       const health = await engine.health(never);
       expect(health.isReachable).toBe(true);
       expect(health.version).toMatch(/\d/);
       expect(health.latencyMs).toBeGreaterThanOrEqual(0);
     });
 
-    rule("health never throws, also when it is aborted", async () => {
+    rule("health never throws, even when aborted", async () => {
       const health = await engine.health(AbortSignal.abort());
       expect(typeof health.isReachable).toBe("boolean");
     });
 
-    rule("the list holds the chat model with its size", async () => {
+    rule("the list contains the chat model with its size", async () => {
       const listed = (await engine.list(never)).find((model) => model.name === chat);
       expect(listed?.sizeBytes).toBeGreaterThan(0);
       expect(listed?.trust).toBe(engine.trust);
     });
 
-    rule("describe answers context, layers, vocabulary and capabilities", async () => {
+    rule("describe returns context, layers, vocabulary and capabilities", async () => {
       const facts = await engine.describe(chat, never);
       expect(facts.name).toBe(chat);
       expect(facts.contextTokens).toBeGreaterThanOrEqual(contextTokens);
@@ -131,7 +131,7 @@ export function describeEngineContract(contract: EngineContract): void {
       expect(facts.metadata?.[`${facts.architecture}.block_count`]).toBe(facts.layerCount);
     });
 
-    rule("an unknown model is UnknownModel with a hint, in every method", async () => {
+    rule("every method throws UnknownModel with next steps for an unknown model", async () => {
       const model = "no-such-model:1b";
       const calls: Promise<unknown>[] = [engine.describe(model, never), ask({ model })];
       if (engine.residency) calls.push(engine.residency.load(model, { contextTokens }, () => {}, never));
@@ -145,7 +145,7 @@ export function describeEngineContract(contract: EngineContract): void {
       }
     });
 
-    rule("a generation streams deltas whose concatenation is its text", async () => {
+    rule("the concatenation of a generation's deltas is its text", async () => {
       const { generation, heard } = await ask({ maxTokens: 32 });
       expect(generation.text).not.toBe("");
       expect(heard.text).toBe(generation.text);
@@ -154,7 +154,7 @@ export function describeEngineContract(contract: EngineContract): void {
       expect(heard.phases.at(-1)).toBe("decode");
     });
 
-    rule("usage and timings are counted", async () => {
+    rule("a generation reports usage and timings", async () => {
       const { generation } = await ask({ maxTokens: 16 });
       expect(generation.promptTokens).toBeGreaterThan(0);
       expect(generation.completionTokens).toBeGreaterThan(0);
@@ -181,7 +181,7 @@ export function describeEngineContract(contract: EngineContract): void {
       expect(withSystem.generation.promptTokens).toBeGreaterThan(without.generation.promptTokens + 50);
     });
 
-    rule("a JSON schema yields text that parses and matches", async () => {
+    rule("an answer with a JSON schema is JSON that matches it", async () => {
       const format: JsonSchema = {
         type: "object",
         properties: { colour: { type: "string", enum: ["red", "green"] }, isWarm: { type: "boolean" } },
@@ -200,7 +200,7 @@ export function describeEngineContract(contract: EngineContract): void {
       return engine.residency;
     };
 
-    rule("load, loaded and unload make a round trip", async () => {
+    rule("a model is listed as loaded from its load to its unload", async () => {
       const residency = residencyOf();
       await residency.unload(chat, never);
       expect((await residency.loaded(never)).map((model) => model.name)).not.toContain(chat);
@@ -219,20 +219,20 @@ export function describeEngineContract(contract: EngineContract): void {
       await residency.load(chat, { contextTokens }, () => {}, never);
       const secondAt = performance.now();
       const second = await residency.load(chat, { contextTokens }, () => {}, never);
-      // A second is room enough for a toy model on a busy machine; loading real weights again takes as long as at first.
+      // A second suffices for a tiny model on a busy machine; reloading real weights takes as long as the first load.
       expect(performance.now() - secondAt).toBeLessThan(Math.max(1_000, (secondAt - firstAt) / 2));
       expect(second.contextTokens).toBe(contextTokens);
       expect((await residency.loaded(never)).filter((model) => model.name === chat)).toHaveLength(1);
     });
 
-    rule("unloading what is not loaded is no error", async () => {
+    rule("unloading a model that is not loaded succeeds", async () => {
       const residency = residencyOf();
       await residency.unload(chat, never);
       await residency.unload(chat, never);
       await residency.unload("no-such-model:1b", never);
     });
 
-    rule("a cancelled generation rejects with Cancelled and the next one is answered", async () => {
+    rule("a cancelled generation rejects with Cancelled, and the next one succeeds", async () => {
       const controller = new AbortController();
       let heard = 0;
       const cancelled = engine.generate(
@@ -275,7 +275,7 @@ export function describeEngineContract(contract: EngineContract): void {
         expect(outcome.status === "rejected" ? outcome.reason : outcome).toBeInstanceOf(Cancelled);
     });
 
-    rule("a prompt longer than the context is PromptTooLong with both numbers, and nothing is cut", async () => {
+    rule("a prompt longer than the context throws PromptTooLong with both numbers", async () => {
       const content = "Every word counts in this sentence. ".repeat(600);
       const error: unknown = await ask({ messages: [{ role: "user", content }] }).catch((reason: unknown) => reason);
       expect(error).toBeInstanceOf(PromptTooLong);
@@ -308,14 +308,14 @@ export function describeEngineContract(contract: EngineContract): void {
       contract.importable ? undefined : "no importable file was given",
     );
 
-    rule("a missing file is not imported", async () => {
+    rule("importing a missing file fails", async () => {
       const outcome = engine.library?.import("/no/such/file.gguf", "contract-import:missing", () => {}, never);
       await expect(outcome).rejects.toBeInstanceOf(OrchestratorError);
       await expect(outcome).rejects.toThrow("/no/such/file.gguf");
     });
 
     rule(
-      "embeddings come one row per input, in order",
+      "embeddings have one vector per input, in order",
       async () => {
         const model = contract.models.embedding ?? "";
         const embed = async (inputs: readonly string[]) => {
@@ -333,7 +333,7 @@ export function describeEngineContract(contract: EngineContract): void {
       contract.models.embedding === undefined ? "no embedding model was given" : undefined,
     );
 
-    rule("two generations at once both finish and don't mix", async () => {
+    rule("two concurrent generations finish with their own answers", async () => {
       const [first, second] = await Promise.all([
         ask({ messages: [{ role: "user", content: "Count from one to ten." }] }),
         ask({ messages: [{ role: "user", content: "Name three animals." }] }),
@@ -344,7 +344,7 @@ export function describeEngineContract(contract: EngineContract): void {
       }
     });
 
-    rule("closing twice is no error", async () => {
+    rule("closing twice succeeds", async () => {
       await engine.close();
       await engine.close();
     });

@@ -17,7 +17,7 @@ export interface EngineHealth {
   readonly isReachable: boolean;
   readonly version?: string;
   readonly latencyMs: number;
-  /** What is wrong and what to do, when not reachable (or reachable and degraded). */
+  /** What is wrong when the engine is unreachable, or reachable and degraded. */
   readonly message?: string;
 }
 
@@ -25,8 +25,8 @@ export interface LoadOptions {
   /** Context window in tokens, canonical (a power of two, or the model's own maximum). */
   readonly contextTokens: number;
   /**
-   * Seconds without use before the engine may unload it; negative: never. Absent: unchanged when it is loaded, else the
-   * engine's default. Not 0: Ollama takes a load that keeps nothing for an unload.
+   * Idle seconds after which the engine may unload the model; negative: never. Absent: unchanged for a loaded model,
+   * else the engine's default. Must not be 0: Ollama treats such a load as an unload.
    */
   readonly keepAliveSeconds?: number;
   /** Threads granted by the scheduler; engines that manage their own ignore it. */
@@ -34,9 +34,9 @@ export interface LoadOptions {
 }
 
 /**
- * The one port to whatever runs models. Every method takes an AbortSignal and honours it: an aborted call rejects
- * with `Cancelled` and leaves no work behind. Foreign errors are translated at the adapter's edge (`errors.ts`).
- * An absent group of operations means: this engine can't, and tools that need it say so.
+ * The port to the programs that run models. Every method honours its AbortSignal: an aborted call rejects with
+ * `Cancelled` and leaves no work behind. Adapters translate foreign errors (`errors.ts`). An absent group of operations
+ * means that the engine does not support them.
  */
 export interface Engine {
   /** Unique among configured engines, stable: `ollama`, `llama-cpp`. */
@@ -45,20 +45,20 @@ export interface Engine {
   readonly trust: Trust;
   /** Engines with the same id share one set of memory capacities; `local` is this machine. */
   readonly memoryDomain: string;
-  /** What all models of that domain may use, where the settings say so; absent: this machine's memory, or nobody knows. */
+  /** Memory that the models of that domain may use, if configured; absent: this machine's memory, or unknown. */
   readonly memoryBytes?: number;
-  /** How an Ollama server loads, where the settings say so; absent: as it does by itself. */
+  /** How an Ollama server loads models, if configured; absent: its defaults. */
   readonly serverOptions?: OllamaServerOptions;
-  /** Where its models run. What was learned of one address says nothing of another, and without one it isn't kept. */
+  /** Where its models run. Observations are stored per address, and not at all for an engine without one. */
   readonly address?: string;
 
-  /** Never throws: unreachable is an answer. Bounded by the adapter (2 s). */
+  /** Never throws; resolves within 2 s. */
   health(signal: AbortSignal): Promise<EngineHealth>;
-  /** Every model it holds, never a cached list. Throws `EngineUnreachable`. */
+  /** Lists every installed model, uncached. Throws `EngineUnreachable`. */
   list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
-  /** Throws `UnknownModel`, `EngineUnreachable`, `LoadFailed` (a file that cannot be read). */
+  /** Throws `UnknownModel`, `EngineUnreachable`, or `LoadFailed` for an unreadable file. */
   describe(model: string, signal: AbortSignal): Promise<ModelFacts>;
-  /** Streams into `sink`, answers the whole. Loads the model first when it is not resident. */
+  /** Streams into `sink` and returns the whole answer. Loads the model first when it is not resident. */
   generate(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<Generation>;
 
   readonly library?: EngineLibrary;
@@ -68,40 +68,40 @@ export interface Engine {
   readonly estimation?: EngineEstimation;
   readonly installation?: EngineInstallation;
 
-  /** Ends child processes and connections. Idempotent. */
+  /** Ends child processes and closes connections. Idempotent. */
   close(): Promise<void>;
 }
 
 export interface EngineLibrary {
-  /** Downloads by name, resuming what is there; resolves when the model is listed. Throws `PullFailed`, `UnknownModel`. */
+  /** Downloads by name, resuming a partial download; resolves when the model is listed. Throws `PullFailed`, `UnknownModel`. */
   pull(model: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
-  /** Bytes a pull would move, before it does; undefined when the engine can't say beforehand. */
+  /** Returns the bytes that a pull would download; undefined when the engine can't determine it in advance. */
   pullSize?(model: string, signal: AbortSignal): Promise<number | undefined>;
-  /** Takes a local GGUF (absolute path) into the library under `name`. */
+  /** Adds a local GGUF file (absolute path) to the library under `name`. */
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
-  /** Deletes the name, and the files no other name uses. Throws `UnknownModel`. */
+  /** Deletes the name and the files that no other name uses. Throws `UnknownModel`. */
   remove(model: string, signal: AbortSignal): Promise<{ readonly freedBytes: number }>;
   readonly creation?: EngineCreation;
 }
 
-/** What another model is made of. */
+/** How to create a model from another one. */
 export interface ModelRecipe {
-  /** Complete, as Ollama prints it: `mine:latest`. */
+  /** Full name, as Ollama prints it: `mine:latest`. */
   readonly name: string;
-  /** A model of the same engine, whose weights it refers to. */
+  /** A model of the same engine, whose weights the new model shares. */
   readonly base: string;
-  /** In place of the base's. */
+  /** Replaces the base's system prompt. */
   readonly system?: string;
-  /** Over the base's; Ollama's names, in their types. */
+  /** Override the base's parameters; names and types as in Ollama. */
   readonly parameters: Readonly<Record<string, unknown>>;
-  /** Absolute path of a LoRA as GGUF. */
+  /** Absolute path of a LoRA adapter in GGUF format. */
   readonly adapterFile?: string;
 }
 
 export interface EngineCreation {
-  /** Parameters that the engine obeys; absent: all that Ollama knows. */
+  /** Parameters that the engine supports; absent: all of Ollama's. */
   readonly parameterNames?: readonly string[];
-  /** Replaces a model of that name. Throws `UnknownModel`, `InvalidRequest` (no adapter), `PullFailed` (disk, Ollama). */
+  /** Replaces a model of that name. Throws `UnknownModel`, `InvalidRequest` (not an adapter), `PullFailed` (disk, Ollama). */
   create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
 }
 
@@ -110,26 +110,26 @@ export interface PulledModel {
   readonly digest?: string;
   readonly sizeBytes: number;
   readonly wasAlreadyPresent: boolean;
-  /** Worth telling: it replaced another model of that name, or the registry was out of reach. */
+  /** For the user: another model of that name was replaced, or the registry was unreachable. */
   readonly note?: string;
 }
 
 export interface EngineResidency {
   loaded(signal: AbortSignal): Promise<readonly ResidentModel[]>;
   /**
-   * Resolves when the model can answer. Throws `LoadFailed` (`OutOfMemory` when that was the reason), `UnknownModel`.
+   * Resolves when the model is ready. Throws `LoadFailed` (`OutOfMemory` when that was the reason), `UnknownModel`.
    * Loading a loaded model is cheap.
    */
   load(model: string, options: LoadOptions, report: Report, signal: AbortSignal): Promise<ResidentModel>;
   /**
-   * Resolves when the memory is free (confirmed, not assumed); bounded by the adapter, which throws
-   * `UnloadUnconfirmed` and goes on listing the model as long as it is there. Unloading what is not loaded is no error.
+   * Resolves when the memory is confirmed to be free. After a timeout the adapter throws `UnloadUnconfirmed` and keeps
+   * listing the model until it is gone. Unloading a model that is not loaded succeeds.
    */
   unload(model: string, signal: AbortSignal): Promise<void>;
 }
 
 export interface EngineEmbedding {
-  /** `vectors`: number[][], one row per input, in order. Throws `UnsupportedCapability`. */
+  /** Returns one vector per input, in order. Throws `UnsupportedCapability`. */
   embed(
     model: string,
     inputs: readonly string[],
@@ -138,34 +138,34 @@ export interface EngineEmbedding {
 }
 
 export interface EngineTokenizer {
-  /** Exact count of `text` in the model's own tokens. The model must be loaded, else undefined. */
+  /** Counts the model's tokens in `text`; undefined unless the model is loaded. */
   count(model: string, text: string, signal: AbortSignal): Promise<number | undefined>;
   /**
-   * Exact count of what `generate` would have the model read, chat template included. A model that isn't loaded is not
-   * loaded for it: its vocabulary is enough. Undefined where it can't be counted; what is wrong then shows in `generate`.
+   * Counts the tokens of the prompt that `generate` would evaluate, chat template included. Reads only the vocabulary
+   * of a model that isn't loaded. Undefined where counting fails; `generate` then reports why.
    */
   countPrompt(request: CountedPrompt, signal: AbortSignal): Promise<number | undefined>;
 }
 
-/** What of a request decides how many tokens its prompt has. */
+/** The parts of a request that determine the length of its prompt. */
 export type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format">;
 
 export interface EngineEstimation {
-  /** Runs the engine's own allocator without allocating; undefined when it can't for this model. */
+  /** Runs the engine's own allocator without allocating; undefined when it can't simulate this model. */
   estimate(model: string, options: LoadOptions, signal: AbortSignal): Promise<MemoryEstimate | undefined>;
   /**
-   * The same for a load that another engine would make of weights which lie in a folder that this one reads, by their
-   * sha256 in hex; undefined when they don't, or when this one can't read them.
+   * Simulates a load by another engine of weights that are stored in a folder of this engine, given by their sha256 in
+   * hex; undefined when they are not there or can't be read.
    */
   simulate?(weightsDigest: string, load: SimulatedLoad, signal: AbortSignal): Promise<SimulatedBytes | undefined>;
 }
 
-/** A load in the terms of llama.cpp. */
+/** A load, in llama.cpp's terms. */
 export interface SimulatedLoad {
-  /** Of one sequence. */
+  /** Per sequence. */
   readonly contextTokens: number;
   readonly parallel: number;
-  /** Tokens that are computed at once. */
+  /** Tokens evaluated at once. */
   readonly batchTokens: number;
   /** ggml's name: `f16`, `q8_0`. */
   readonly cacheType: string;
@@ -173,18 +173,18 @@ export interface SimulatedLoad {
   readonly isEmbedding: boolean;
 }
 
-/** What llama.cpp's allocator would reserve; cache and compute are told apart by how they grow with the context. */
+/** What llama.cpp's allocator would reserve; cache and compute are separated by their growth with the context. */
 export interface SimulatedBytes {
   readonly weightsBytes: number;
-  /** With recurrent state. */
+  /** Includes recurrent state. */
   readonly cacheBytes: number;
   readonly computeBytes: number;
 }
 
 export interface EngineInstallation {
   isInstalled(): Promise<boolean>;
-  /** Bytes to download, said before it starts. */
+  /** Bytes to download, known before the download starts. */
   readonly downloadBytes: number;
-  /** Installs or repairs; two callers share one installation. */
+  /** Installs or repairs; concurrent callers share one installation. */
   install(report: Report, signal: AbortSignal): Promise<void>;
 }

@@ -15,7 +15,7 @@ export interface SamplingOptions {
   readonly stop?: readonly string[];
 }
 
-/** One chat request as an engine sees it: everything has been decided. */
+/** One chat request to an engine, with all defaults applied. */
 export interface GenerationRequest {
   readonly model: string;
   readonly messages: readonly ChatMessage[];
@@ -26,11 +26,11 @@ export interface GenerationRequest {
   readonly sampling: SamplingOptions;
   /** Canonical context window; the engine loads the model with it when it must load. */
   readonly contextTokens: number;
-  /** As for a load; 0 unloads when the answer is done. Absent: unchanged. */
+  /** As for a load; 0 unloads the model after the answer. Absent: unchanged. */
   readonly keepAliveSeconds?: number;
   /**
-   * Conversations whose cache the engine may keep side by side from now on; absent: as many as it keeps. Engines that
-   * decide for themselves ignore it.
+   * Number of conversations whose caches the engine may keep at the same time; absent: unchanged. Engines that manage
+   * their own cache ignore it.
    */
   readonly sequences?: number;
 }
@@ -38,7 +38,7 @@ export interface GenerationRequest {
 export interface GenerationSink {
   text(delta: string): void;
   thinking(delta: string): void;
-  /** Called before the first token: what the engine is doing. */
+  /** Reports what the engine is doing before the first token. */
   phase(phase: "loading" | "prefill" | "decode"): void;
 }
 
@@ -48,16 +48,16 @@ export interface Generation {
   readonly thinking?: string;
   readonly finishReason: FinishReason;
   readonly promptTokens: number;
-  /** Prompt tokens that came from the prefix cache, when the engine says. */
+  /** Prompt tokens that came from the prefix cache, when the engine reports it. */
   readonly cachedPromptTokens?: number;
-  /** Those that were in the cache until another conversation overwrote them, and were computed again. */
+  /** Prompt tokens evaluated again because another conversation had overwritten them in the cache. */
   readonly recomputedTokens?: number;
-  /** Conversations that the cache of the model holds side by side. */
+  /** Number of conversations in the model's cache. */
   readonly sequences?: number;
   readonly completionTokens: number;
-  /** Waited inside the engine for cores that another generation used; absent when the engine doesn't say. */
+  /** Time waited inside the engine for cores in use by another generation; absent when the engine doesn't report it. */
   readonly queueMs?: number;
-  /** Model load inside this call; 0 when it was loaded. */
+  /** Time spent loading the model in this call; 0 when it was loaded already. */
   readonly loadMs: number;
   /** From the call to the first token of text or thinking. */
   readonly firstTokenMs: number;
@@ -66,14 +66,14 @@ export interface Generation {
   readonly totalMs: number;
 }
 
-/** The mean over a whole answer: real ones have three to six, a page of blanks some twenty. */
+/** Upper bound of the mean over an answer: real text has three to six, a page of blanks about twenty. */
 const maxTokenCharacters = 32;
-/** Beside the tokens, for short answers of long tokens. */
+/** Added to the bound, for short answers with long tokens. */
 const spareCharacters = 16_000;
-/** Whatever `maxTokens` says: some million tokens of real text, several copies of which are in memory as they arrive. */
+/** Upper bound for any `maxTokens`: about a million tokens of real text, of which several copies are in memory. */
 const maxAnswerCharacters = 4_000_000;
 
-/** The most characters of an answer, thinking included. */
+/** Returns the maximum length of an answer in characters, thinking included. */
 export function answerCharacters(maxTokens: number): number {
   return Math.min(maxAnswerCharacters, spareCharacters + maxTokens * maxTokenCharacters);
 }

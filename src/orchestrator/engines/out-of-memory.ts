@@ -1,20 +1,20 @@
 import type { NextStep } from "../next-step.ts";
 
-/** What helps when a model does not fit into memory. */
+/** Next steps when a model does not fit into memory. */
 export const outOfMemorySteps: readonly NextStep[] = [
   { step: "unloadModel" },
   { step: "lowerArgument", argument: "context" },
   { step: "chooseModel", that: "that needs less memory" },
 ];
 
-/** How llama.cpp says that memory ran out; Ollama passes its words on. */
+/** Recognizes llama.cpp's messages about exhausted memory, which Ollama passes on. */
 export function saysOutOfMemory(text: string): boolean {
   return /out.of.memory|(?:failed|unable) to allocate|cannot allocate memory|(?:not enough|insufficient) memory|too large for the available|bad_alloc|cudaMalloc/i.test(
     text,
   );
 }
 
-/** Bytes of the allocation that failed ("failed to allocate buffer of size 5368709120"); undefined when it isn't said. */
+/** Returns the size of the failed allocation ("failed to allocate buffer of size 5368709120"), if `text` has it. */
 export function allocationBytesIn(text: string): number | undefined {
   const digits = /allocate[^\n]*?\bsize:? (\d+)/i.exec(text)?.[1];
   return digits === undefined ? undefined : Number(digits);

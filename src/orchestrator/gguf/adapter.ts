@@ -3,8 +3,8 @@ import { advice } from "../next-step.ts";
 import type { InspectGguf } from "./inspect.ts";
 
 /**
- * Throws `InvalidRequest` for a whole model: engines would take it in as an adapter, and answer as if there were none.
- * Throws `LoadFailed` for what is no GGUF.
+ * Throws `InvalidRequest` for a model, which engines would accept as an adapter and ignore. Throws `LoadFailed` for a file
+ * that is not a GGUF file.
  */
 export async function checkAdapter(inspect: InspectGguf, file: string, shown: string, signal: AbortSignal) {
   const { metadata } = await inspect(file, signal);

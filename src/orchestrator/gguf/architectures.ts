@@ -1,7 +1,7 @@
 /**
- * Architectures that the embedded engine's llama.cpp builds (node-llama-cpp 3.21.1, llama.cpp v0.4.0). Found by loading
- * one practice model under each name that its source or its library knows: these were not answered with "unknown model
- * architecture". Measure again when the engine's version changes.
+ * Architectures that the embedded engine's llama.cpp supports (node-llama-cpp 3.21.1, llama.cpp v0.4.0). Determined by
+ * loading a test model under each name in its source or library: these did not fail with "unknown model architecture".
+ * Must be determined again when the engine's version changes.
  */
 export const knownArchitectures: ReadonlySet<string> = new Set(
   `afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bert bitnet bloom chameleon chatglm
@@ -17,20 +17,20 @@ export const knownArchitectures: ReadonlySet<string> = new Set(
   starcoder starcoder2 step35 t5 t5encoder talkie xverse`.split(/\s+/),
 );
 
-/** Known to llama.cpp, but no models that answer prompts by themselves. */
+/** Supported by llama.cpp, but not models that answer prompts on their own. */
 export const companionArchitectures: ReadonlyMap<string, string> = new Map([
-  ["clip", "a projector (mmproj), the eyes of another model"],
-  ["dflash", "a draft model that only makes another one faster"],
-  ["eagle3", "a draft model that only makes another one faster"],
-  ["gemma4-assistant", "a draft model that only makes another one faster"],
+  ["clip", "a projector (mmproj), which adds vision to another model"],
+  ["dflash", "a draft model, which only speeds up another model"],
+  ["eagle3", "a draft model, which only speeds up another model"],
+  ["gemma4-assistant", "a draft model, which only speeds up another model"],
   ["pockettts", "a speech synthesiser"],
   ["qwen3tts", "a speech synthesiser"],
   ["wavtokenizer-dec", "a decoder for speech"],
 ]);
 
 /**
- * Names that only Ollama's own engine gives (`llama/compat` of its source translates them while loading), with the
- * family that they stand for.
+ * Names that only Ollama's own engine uses (`llama/compat` in its source translates them during a load), with the family
+ * that they stand for.
  */
 export const ollamaArchitectures: ReadonlyMap<string, string> = new Map([
   ["deepseekocr", "DeepSeek-OCR"],

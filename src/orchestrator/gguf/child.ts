@@ -1,4 +1,4 @@
-/** Entry of the process that reads one GGUF header: a path comes in by IPC, a `GgufAnswer` goes out, and it ends. */
+/** Entry of the process that reads one GGUF header: receives a path by IPC, replies with a `GgufAnswer`, and ends. */
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import type { GgufAnswer } from "./answer.ts";
 import { DamagedGguf } from "./cursor.ts";

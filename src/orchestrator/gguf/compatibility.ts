@@ -4,11 +4,11 @@ import { advice, type NextStep } from "../next-step.ts";
 import type { GgufHeader } from "./inspect.ts";
 import type { TensorMark } from "./tensor-marks.ts";
 
-/** What a rule looks at. */
+/** The part of a header that rules check. */
 interface Marks {
   has(key: string): boolean;
   tensor(mark: TensorMark): boolean;
-  /** Rows of a matrix; undefined without it. */
+  /** Returns the rows of a matrix; undefined if it is missing. */
   rows(mark: TensorMark): number | undefined;
 }
 
@@ -30,11 +30,11 @@ const otherFile: readonly NextStep[] = [
 ];
 
 /**
- * Marks of files in Ollama's own form under an architecture name that llama.cpp has too: it would refuse them, or read
- * them with wrong defaults and babble. The conditions are those by which Ollama's `llama/compat` recognises its files,
- * as far as llama.cpp can't load them as they are.
+ * Rules for files in Ollama's own format whose architecture name llama.cpp uses, too: it would reject them, or load them
+ * with wrong defaults and generate nonsense. The conditions are those of Ollama's `llama/compat`, as far as llama.cpp can't
+ * load the files unchanged.
  */
-const ollamaForms: Readonly<Record<string, (marks: Marks) => boolean>> = {
+const ollamaFormats: Readonly<Record<string, (marks: Marks) => boolean>> = {
   gemma3: ({ has, tensor }) =>
     tensor("dense") ||
     !has("gemma3.attention.layer_norm_rms_epsilon") ||
@@ -105,8 +105,8 @@ export function incompatibilityOf(header: GgufHeader): Incompatibility | undefin
     tensor: (mark) => tensors[mark] !== undefined,
     rows: (mark) => tensors[mark]?.shape[1],
   };
-  // Extra tensors are refused whatever the architecture; llama.cpp's own files keep these under blk.N.nextn.
-  if (ollamaForms[architecture]?.(marks) === true || marks.tensor("multiToken"))
+  // Extra tensors are rejected in every architecture; llama.cpp's own files name them blk.N.nextn.
+  if (ollamaFormats[architecture]?.(marks) === true || marks.tensor("multiToken"))
     return {
       reason: `it is ${architecture} in Ollama's own format, which llama.cpp would reject or misread`,
       next: otherFile,

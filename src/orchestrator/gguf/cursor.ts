@@ -1,15 +1,15 @@
-/** What a file is not, or no longer: the message names it, with numbers. */
+/** A file that is damaged or not a GGUF file; the message begins with "it" or "its". */
 export class DamagedGguf extends Error {
   override readonly name = "DamagedGguf";
 }
 
-/** Random access to a file's bytes. May answer fewer bytes than asked for at the end of the file. */
+/** Random access to a file's bytes. Returns fewer bytes than requested at the end of the file. */
 export interface ByteSource {
   readonly sizeBytes: number;
   read(position: number, length: number): Buffer;
 }
 
-/** Little-endian numbers and strings, one after the other. Every method throws `DamagedGguf` where the file ends. */
+/** Reads little-endian numbers and strings in sequence. Every method throws `DamagedGguf` at the end of the file. */
 export interface Cursor {
   position(): number;
   remaining(): number;
@@ -24,25 +24,25 @@ export interface Cursor {
   f64(): number;
   u64(): bigint;
   i64(): bigint;
-  /** A u64 that must be a count, a size or an offset: at most `limit`. */
+  /** Reads a u64 that is a count, a size or an offset, at most `limit`. */
   count(what: string, limit: number): number;
   text(what: string, limit: number): string;
 }
 
-/** Bytes read at once: most headers of models without a tokenizer fit, and one with 150,000 tokens takes few reads. */
+/** Bytes read at once: most headers without a tokenizer fit, and one with 150,000 tokens takes few reads. */
 const windowBytes = 256 * 1024;
 
-/** Reads from the start through a window, so that neither the file's size nor a header's claims cost memory. */
+/** Reads from the start through a window, so that memory depends neither on the file's size nor on its content. */
 export function createCursor(source: ByteSource): Cursor {
   let at = 0;
   let window = source.read(0, Math.min(windowBytes, source.sizeBytes));
   let windowStart = 0;
 
-  /** Moves behind `length` bytes and answers where they lie in `window`. */
+  /** Advances by `length` bytes and returns their offset in `window`. */
   const take = (length: number): number => {
     if (length > source.sizeBytes - at)
       throw new DamagedGguf(
-        `its header is cut off or damaged: it goes on to byte ${at + length}, the file has ${source.sizeBytes} bytes`,
+        `its header is cut off or damaged: it needs ${at + length} bytes, the file has ${source.sizeBytes}`,
       );
     if (at < windowStart || at + length > windowStart + window.length) {
       window = source.read(at, Math.max(length, Math.min(windowBytes, source.sizeBytes - at)));
@@ -60,10 +60,10 @@ export function createCursor(source: ByteSource): Cursor {
   const count = (what: string, limit: number): number => {
     const value = u64();
     if (value > BigInt(limit))
-      throw new DamagedGguf(`its header is cut off or damaged: it claims ${value} as ${what}, ${limit} at most can be`);
+      throw new DamagedGguf(`its header is cut off or damaged: ${what} is ${value}, at most ${limit} is possible`);
     return Number(value);
   };
-  // `take` may replace the window: it has to run before `window` is looked at.
+  // `take` may replace the window, so it has to run before `window` is read.
   return {
     position: () => at,
     remaining: () => source.sizeBytes - at,

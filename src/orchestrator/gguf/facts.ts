@@ -2,7 +2,7 @@ import type { Capability, ModelFacts } from "../types.ts";
 import type { GgufHeader } from "./inspect.ts";
 import { fileTypeNames } from "./tensor-types.ts";
 
-/** The part of `ModelFacts` that a file itself states. */
+/** The part of `ModelFacts` that a header contains. */
 export type HeaderFacts = Pick<
   ModelFacts,
   | "architecture"
@@ -16,7 +16,7 @@ export type HeaderFacts = Pick<
   | "metadata"
 >;
 
-/** Architectures that turn text into vectors and nothing else. */
+/** Architectures that only compute embeddings. */
 const encoders: ReadonlySet<string> = new Set([
   "bert",
   "eurobert",
@@ -31,7 +31,7 @@ const encoders: ReadonlySet<string> = new Set([
   "t5encoder",
 ]);
 
-/** What is known of a model from its header alone; what the header leaves open is absent. */
+/** Returns the facts in a header; missing ones are absent. */
 export function factsFromHeader(header: GgufHeader): HeaderFacts {
   const { architecture, metadata } = header;
   const vocabularySize =
@@ -49,12 +49,12 @@ export function factsFromHeader(header: GgufHeader): HeaderFacts {
   };
 }
 
-/** Weights in all tensors. */
+/** Returns the number of weights in all tensors. */
 export function weightCount({ weightsByType }: GgufHeader): number {
   return Object.values(weightsByType).reduce((sum, each) => sum + each, 0);
 }
 
-/** As Ollama prints it: `134.52M`, `7.6B`, `70B`; undefined for a file without weights. */
+/** Formats a number of weights like Ollama: `134.52M`, `7.6B`, `70B`; undefined for a file without weights. */
 export function printedCount(count: number): string | undefined {
   const billions = count / 1e9;
   const millions = count / 1e6;
@@ -64,7 +64,7 @@ export function printedCount(count: number): string | undefined {
   return count >= 1e3 ? `${(count / 1e3).toFixed(0)}K` : String(count);
 }
 
-/** The mix that the file states (`Q4_K_M`), else the type that most of its weights have. */
+/** Returns the quantization that the file names (`Q4_K_M`), else the type of most of its weights. */
 function quantizationOf({ metadata, weightsByType }: GgufHeader): string | undefined {
   const stated = fileTypeNames.get(number(metadata["general.file_type"]) ?? -1);
   return stated ?? Object.entries(weightsByType).toSorted(([, a], [, b]) => b - a)[0]?.[0];
@@ -73,7 +73,7 @@ function quantizationOf({ metadata, weightsByType }: GgufHeader): string | undef
 function capabilitiesOf({ architecture, metadata, tensors, template }: GgufHeader): readonly Capability[] {
   const capabilities: Capability[] = [];
   const pooling = number(metadata[`${architecture}.pooling_type`]) ?? 0;
-  // A projector (clip) sees, but answers nothing by itself.
+  // A projector (clip) has vision, but can't answer on its own.
   if (encoders.has(architecture) || pooling !== 0) capabilities.push("embedding");
   else if (architecture !== "clip") capabilities.push("completion");
   if (template?.hasTools === true) capabilities.push("tools");
@@ -85,8 +85,8 @@ function capabilitiesOf({ architecture, metadata, tensors, template }: GgufHeade
 }
 
 /**
- * What a chat template gives away of its model, judged as Ollama judges it (`server/images.go`), and by the switches
- * that newer templates have. Read where the header is parsed, so that no template has to be kept.
+ * Derives capabilities from a chat template by Ollama's rules (`server/images.go`) and by the switches of newer templates.
+ * Called where the header is parsed, so that the template need not be kept.
  */
 export function templateFacts(template: string): NonNullable<GgufHeader["template"]> {
   return { hasTools: /tools|tool_call/.test(template), hasThinking: isThinkingTemplate(template) };
@@ -95,7 +95,7 @@ export function templateFacts(template: string): NonNullable<GgufHeader["templat
 function isThinkingTemplate(template: string): boolean {
   if (template.includes("<think>") && template.includes("</think>")) return true;
   if (/enable_thinking|reasoning_effort/.test(template)) return true;
-  // Templates that cut earlier reasoning out of a conversation belong to models that reason.
+  // Templates that remove earlier reasoning from a conversation belong to models that reason.
   return /content\.split\(['"]<\/think>['"]\)/.test(template) && !template.includes("reasoning_content");
 }
 

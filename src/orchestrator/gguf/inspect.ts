@@ -1,23 +1,23 @@
 import type { MarkedTensors } from "./tensor-marks.ts";
 
 /**
- * What is used of a GGUF header, read in a child process: a damaged header can abort or hang its parser. At most some
- * 70 KB, whatever the file holds: of hundreds of megabytes of keys and tensors nothing leaves the child.
+ * The used part of a GGUF header. It is read in a child process, because a damaged header can crash or hang the parser, and
+ * is at most about 70 KB, even if the file has hundreds of megabytes of keys and tensors.
  */
 export interface GgufHeader {
   readonly architecture: string;
-  /** Key/values of `usedMetadata`. Integers beyond 2^53 and numbers that aren't finite are strings. */
+  /** The entries of `usedMetadata`. Integers beyond 2^53 and non-finite numbers are strings. */
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly tensors: MarkedTensors;
-  /** Weights (numbers, not bytes) by the type of their tensors (`F32`, `Q4_K`); empty without tensors. */
+  /** Number of weights by the type of their tensors (`F32`, `Q4_K`); empty without tensors. */
   readonly weightsByType: Readonly<Record<string, number>>;
-  /** What the chat template gives away; absent without one. */
+  /** Capabilities in the chat template; absent without one. */
   readonly template?: { readonly hasTools: boolean; readonly hasThinking: boolean };
   /** Bytes of all tensors. */
   readonly weightsBytes: number;
-  /** Every tensor's data lies inside the file. */
+  /** Size of the file, which contains the data of every tensor. */
   readonly fileBytes: number;
-  /** Length of `tokenizer.ggml.tokens`, which is too long for `metadata`; absent without a tokenizer. */
+  /** Length of `tokenizer.ggml.tokens`, which is not in `metadata`; absent without a tokenizer. */
   readonly vocabularySize?: number;
 }
 
@@ -29,5 +29,5 @@ export interface GgufTensor {
   readonly shape: readonly number[];
 }
 
-/** Reads the header of one file (absolute path). Throws `LoadFailed` naming what is wrong with the file. */
+/** Reads the header of one file (absolute path). Throws `LoadFailed` with what is wrong with the file. */
 export type InspectGguf = (file: string, signal: AbortSignal) => Promise<GgufHeader>;

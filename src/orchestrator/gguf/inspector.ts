@@ -11,26 +11,26 @@ import type { GgufHeader, InspectGguf } from "./inspect.ts";
 export interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */
   readonly childEntry: string;
-  /** A Node that can be spawned; not every client's `process.execPath` is one. */
+  /** A Node executable: in some desktop clients, `process.execPath` is not one. */
   readonly nodeExecutable: string;
-  /** For one file, from the start of its process. A healthy header takes 50 ms, mostly Node's start. Default 5,000. */
+  /** Limit for one file, with the start of its process. A normal header takes 50 ms, mostly Node's start. Default 5,000. */
   readonly timeoutMs?: number;
-  /** Processes at once. Default 2. */
+  /** Concurrent processes. Default 2. */
   readonly maxProcesses?: number;
-  /** Size of all kept headers as JSON; the least recently used is dropped first. Default 4 MiB: some 2,000 headers. */
+  /** Size of all cached headers as JSON; the least recently used is dropped first. Default 4 MiB: about 2,000 headers. */
   readonly maxRememberedCharacters?: number;
-  /** Environment that the child's Node may need to start; only a few names of it are passed on. */
+  /** Environment, of which a few variables are passed to the child. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
-/** More than any header takes that is read to its end: a damaged one must not take the machine's memory. */
+/** More than any valid header needs; a damaged one must not exhaust the machine's memory. */
 const childHeapMegabytes = 256;
-/** Without these a Node can't start on some systems; with more it may start slower, or differently (`NODE_OPTIONS`). */
+/** Variables that Node needs to start on some systems; others could change its behavior (`NODE_OPTIONS`). */
 const passedOn = ["SystemRoot", "SYSTEMROOT", "LD_LIBRARY_PATH", "ELECTRON_RUN_AS_NODE"];
-/** For a file that can't be read. */
+/** Next steps for a file that can't be read. */
 const unreadableSteps = [advice("download or copy the file again"), advice("check the disk that it is on")];
 
-/** One reading that several callers may wait for. */
+/** One running read, shared by several callers. */
 interface Reading {
   readonly header: Promise<GgufHeader>;
   readonly abort: AbortController;
@@ -38,8 +38,8 @@ interface Reading {
 }
 
 /**
- * Reads headers in processes of their own, remembers them by path, size and time of change, and lets calls for one
- * file share one process. A call that is aborted rejects with `Cancelled`; the last one to leave kills the process.
+ * Reads headers in separate processes and caches them by path, size and modification time. Calls for one file share a
+ * process. An aborted call rejects with `Cancelled`; the process is killed when its last caller has left.
  */
 export function createGgufInspector(options: GgufInspectorOptions): InspectGguf {
   const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
@@ -67,7 +67,7 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
 
   return async (file, signal) => {
     throwIfCancelled(signal, `reading ${file}`);
-    // One request may list a hundred models under one signal; Node would warn of a leak from the eleventh on.
+    // One request may list a hundred models with one signal; Node would report a leak at the eleventh listener.
     setMaxListeners(0, signal);
     const key = await withAbort(identify(file, timeoutMs), signal, file);
     const known = remembered.get(key);
@@ -86,7 +86,7 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
   };
 }
 
-/** Tells versions of a file apart; in a store its path ends in its digest. Throws `LoadFailed` for what is no regular file: opening a pipe would hang. */
+/** Returns a key for this version of a file. Throws `LoadFailed` unless it is a regular file: opening a pipe would hang. */
 async function identify(file: string, timeoutMs: number): Promise<string> {
   const found = await bounded(
     stat(file, { bigint: true }),
@@ -116,8 +116,8 @@ function readInChild(
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       windowsHide: true,
     });
-    let complaint = "";
-    /** Whatever ends the wait ends the process: it holds no state, and a hanging one can't end itself. */
+    let output = "";
+    /** Also ends the process: it has no state, and a hanging one can't end itself. */
     const finish = (settle: () => void): void => {
       clearTimeout(timer);
       signal.removeEventListener("abort", cancel);
@@ -128,24 +128,26 @@ function readInChild(
       finish(() => reject(new LoadFailed(`${file} can't be loaded: ${what}`, { next: unreadableSteps, cause })));
     const cancel = (): void => finish(() => reject(new Cancelled(`reading ${file} was cancelled`)));
     const timer = setTimeout(
-      () => fail(`its header took more than ${timeoutMs / 1_000} s to read, so it is damaged or its disk hangs`),
+      () => fail(`its header could not be read within ${timeoutMs / 1_000} s: it is damaged, or its disk hangs`),
       timeoutMs,
     );
     if (signal.aborted) cancel();
     else signal.addEventListener("abort", cancel);
 
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => (complaint = (complaint + text).slice(-2_000)));
-    child.on("error", (error) => fail(`no process to read its header could be started: ${error.message}`, error));
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => (output = (output + text).slice(-2_000)));
+    child.on("error", (error) =>
+      fail(`the process that reads its header could not be started: ${error.message}`, error),
+    );
     child.on("message", (message) => {
       const answer = message as GgufAnswer;
       if ("header" in answer) finish(() => resolve(answer.header));
       else fail(answer.damage);
     });
-    // `close` comes after everything it said was read, an answer included.
+    // `close` follows the end of all its output, including the answer.
     child.on("close", (exitCode, killedBy) =>
-      fail(`reading its header ended the process (${killedBy ?? `code ${exitCode}`})${reasonIn(complaint)}`),
+      fail(`the process that read its header ended (${killedBy ?? `code ${exitCode}`})${reasonIn(output)}`),
     );
-    // A process that couldn't start, or is gone already, reports itself through `error` or `close`.
+    // If the process could not start or has ended, `error` or `close` follows.
     child.send(file, () => undefined);
   });
 }
@@ -155,13 +157,13 @@ function reasonIn(text: string): string {
   return reason === undefined ? "" : `: ${reason}`;
 }
 
-/** Lets `slots` callers in at once, in order of arrival. The answer is called to leave. */
+/** Returns a semaphore with `slots` slots, in order of arrival. The function that it resolves with releases the slot. */
 function createGate(slots: number): (signal: AbortSignal) => Promise<() => void> {
   let taken = 0;
   const waiting: (() => void)[] = [];
   const leave = (): void => {
     const next = waiting.shift();
-    // A slot is handed over, not given back: nobody who arrives meanwhile can take it.
+    // The slot passes to the next caller directly, so that a new caller can't take it in between.
     if (next === undefined) taken -= 1;
     else next();
   };
@@ -185,7 +187,7 @@ function createGate(slots: number): (signal: AbortSignal) => Promise<() => void>
   };
 }
 
-/** Leaves `work` to itself when the signal aborts: others may wait for it. */
+/** Rejects when the signal aborts, but lets `work` continue: other callers may wait for it. */
 function withAbort<Result>(work: Promise<Result>, signal: AbortSignal, file: string): Promise<Result> {
   return new Promise((resolve, reject) => {
     const cancel = (): void => reject(new Cancelled(`reading ${file} was cancelled`, { cause: signal.reason }));

@@ -5,23 +5,23 @@ import { addTensor, type TensorSummary } from "./tensor-marks.ts";
 import { tensorTypes } from "./tensor-types.ts";
 import { isUsedKey, longestUsedArray, usedMetadata } from "./used-metadata.ts";
 
-/** llama.cpp's own limit (`GGML_MAX_NAME`), and one for keys and texts that no real file comes near. */
+/** llama.cpp's own limit (`GGML_MAX_NAME`); those for keys and texts are far beyond real files. */
 const tensorNameBytes = 63;
 const keyBytes = 65_535;
 const textBytes = 16 * 1024 * 1024;
 const maxDimensions = 4;
-/** Of all keys together, which have to be held to find one that occurs twice. A real file's take some thousand. */
+/** All keys together, which are kept in memory to detect duplicates. Those of a real file take a few thousand bytes. */
 const allKeysBytes = 16 * 1024 * 1024;
-/** The largest model has some thousand. */
+/** The largest models have a few thousand. */
 const maxTensors = 200_000;
 const templateBytes = 1024 * 1024;
 const usedTextBytes = 65_535;
-/** The longest name that is in use has 19 characters. */
+/** The longest name in use has 19 characters. */
 const longestArchitecture = 64;
 const templateKey = "tokenizer.chat_template";
 const alignmentKey = "general.alignment";
 
-/** Fixed-size value types by their number: bytes, and how one is read. */
+/** Fixed-size value types by number: their size and reader. */
 const numberTypes: Readonly<Record<number, readonly [bytes: number, read: (cursor: Cursor) => unknown]>> = {
   0: [1, (cursor) => cursor.u8()],
   1: [1, (cursor) => cursor.i8()],
@@ -38,33 +38,32 @@ const numberTypes: Readonly<Record<number, readonly [bytes: number, read: (curso
 const stringType = 8;
 const arrayType = 9;
 
-/** What a header holds, as it is read. */
+/** Receives the content of a header while it is parsed. */
 export interface HeaderVisitor {
-  /** Bytes that a text of this key may have; undefined skips the value, whatever it is. */
+  /** Returns the maximum bytes of a text for this key, or undefined to skip its value. */
   longestText(key: string): number | undefined;
-  /** `value` is undefined where it was skipped; `items` is an array's length. */
+  /** `value` is undefined if it was skipped; `items` is the length of an array. */
   entry(key: string, value: unknown, items: number | undefined): void;
   tensor(tensor: GgufTensor): void;
 }
 
 /**
- * Reads a GGUF header (formats 2 and 3) as strictly as llama.cpp's `gguf.cpp`, and checks that every tensor's data
- * lies inside the file. What a header claims is compared with the file's size before anything is made from it. Throws
- * `DamagedGguf`.
+ * Parses a GGUF header (formats 2 and 3) as strictly as llama.cpp's `gguf.cpp`, and checks that the file contains the data
+ * of every tensor. Sizes in the header are compared with the file's size before memory is allocated. Throws `DamagedGguf`.
  */
 export function parseHeader(
   source: ByteSource,
   visitor: HeaderVisitor,
 ): Pick<GgufHeader, "architecture" | "weightsBytes" | "fileBytes"> {
   const magic = source.read(0, Math.min(4, source.sizeBytes)).toString("latin1");
-  if (magic !== "GGUF") throw new DamagedGguf(`it is not a GGUF file but ${looksLike(source)}`);
+  if (magic !== "GGUF") throw new DamagedGguf(`it is not a GGUF file but ${describeContent(source)}`);
   const cursor = createCursor(source);
   cursor.skip(4);
   const version = cursor.u32();
   if (version === 0x02000000 || version === 0x03000000)
-    throw new DamagedGguf("it is a big-endian GGUF file, for another kind of processor");
-  if (version !== 2 && version !== 3) throw new DamagedGguf(`it states GGUF format ${version}; 2 and 3 can be read`);
-  // A tensor's entry takes at least 25 bytes (name's length, dimensions, one dimension, type, offset), a key's 13.
+    throw new DamagedGguf("it is a big-endian GGUF file, which is not supported");
+  if (version !== 2 && version !== 3) throw new DamagedGguf(`it has GGUF format ${version}; supported are 2 and 3`);
+  // A tensor's entry takes at least 25 bytes (length of the name, dimensions, one dimension, type, offset), a key's 13.
   const mostTensors = Math.min(maxTensors, Math.floor(source.sizeBytes / 25));
   const tensorCount = cursor.count("the number of tensors", mostTensors);
   const keyCount = cursor.count("the number of keys", Math.floor(source.sizeBytes / 13));
@@ -73,9 +72,9 @@ export function parseHeader(
   if (typeof alignment !== "number" || !isPowerOfTwo(alignment))
     throw new DamagedGguf(`it is damaged: its alignment is ${shown(alignment)}, not a power of two`);
   if (typeof architecture !== "string" || architecture === "")
-    throw new DamagedGguf("it doesn't say which architecture it is (general.architecture)");
+    throw new DamagedGguf("it has no architecture (general.architecture)");
   if (architecture.length > longestArchitecture)
-    throw new DamagedGguf(`it is damaged: its architecture has a name of ${architecture.length} characters`);
+    throw new DamagedGguf(`it is damaged: the name of its architecture has ${architecture.length} characters`);
 
   const { dataBytes, weightsBytes } = readTensors(cursor, tensorCount, alignment, visitor);
   const dataStart = Math.ceil(cursor.position() / alignment) * alignment;
@@ -87,7 +86,7 @@ export function parseHeader(
   return { architecture, weightsBytes, fileBytes: source.sizeBytes };
 }
 
-/** The part of a header that is used, which is small whatever the file holds. Throws `DamagedGguf`. */
+/** Returns the used part of a header, which is small for every file. Throws `DamagedGguf`. */
 export function readHeader(source: ByteSource): GgufHeader {
   const entries = new Map<string, unknown>();
   const summary: TensorSummary = { tensors: {}, weightsByType: {} };
@@ -121,7 +120,7 @@ function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
     keysBytes += key.length;
     if (keysBytes > allKeysBytes)
       throw new DamagedGguf(`its first ${index + 1} keys take more than ${allKeysBytes} bytes`);
-    if (key === "" || keys.has(key)) throw new DamagedGguf(`it is damaged: key ${index} is empty or there already`);
+    if (key === "" || keys.has(key)) throw new DamagedGguf(`it is damaged: key ${index} is empty or a duplicate`);
     keys.add(key);
     const { value, items } = readValue(cursor, key, key === alignmentKey ? keyBytes : visitor.longestText(key));
     if (key === alignmentKey) alignment = value;
@@ -131,7 +130,7 @@ function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
   return { architecture, alignment };
 }
 
-/** `value` is undefined for what is skipped and for an array that is too long; `items` is an array's length. */
+/** `value` is undefined for a skipped value and for an array that is too long; `items` is the length of an array. */
 function readValue(
   cursor: Cursor,
   key: string,
@@ -164,13 +163,13 @@ function skipText(cursor: Cursor, key: string): undefined {
   cursor.skip(cursor.count(shown(key), textBytes));
 }
 
-/** A part of a message: a file's texts have any length. */
+/** Shortens a value from a file for a message. */
 function shown(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return text.length <= 100 ? text : `${text.slice(0, 100)}…`;
 }
 
-/** `dataBytes` reaches from the start of the data to the end of the last tensor (its padding may be missing). */
+/** `dataBytes`: from the start of the data to the end of the last tensor, whose padding may be missing. */
 function readTensors(
   cursor: Cursor,
   count: number,
@@ -183,12 +182,12 @@ function readTensors(
   let expectedOffset = 0;
   for (let index = 0; index < count; index++) {
     const name = cursor.text(`tensor ${index}'s name`, tensorNameBytes);
-    if (names.has(name)) throw new DamagedGguf(`it is damaged: tensor ${name} occurs twice`);
+    if (names.has(name)) throw new DamagedGguf(`it is damaged: duplicate tensor ${name}`);
     names.add(name);
     const dimensions = cursor.u32();
     if (dimensions > maxDimensions)
       throw new DamagedGguf(
-        `it is damaged: tensor ${name} has ${dimensions} dimensions, ${maxDimensions} at most can be`,
+        `it is damaged: tensor ${name} has ${dimensions} dimensions, at most ${maxDimensions} are possible`,
       );
     const shape = Array.from({ length: dimensions }, () => cursor.count(`a dimension of ${name}`, 2 ** 48));
     const type = tensorTypes.get(cursor.u32());
@@ -198,9 +197,9 @@ function readTensors(
     const bytes = (numbers / type.blockLength) * type.blockBytes;
     if ((shape[0] ?? 1) % type.blockLength !== 0 || !Number.isSafeInteger(numbers) || !Number.isSafeInteger(bytes))
       throw new DamagedGguf(`it is damaged: tensor ${name} can't be ${shape.join(" × ")} of ${type.name}`);
-    // llama.cpp insists on data without gaps, in the tensors' order; so nearly every flipped bit of an offset is found.
+    // llama.cpp requires data without gaps in the order of the tensors, which detects nearly every damaged offset.
     if (offset !== expectedOffset)
-      throw new DamagedGguf(`it is damaged: tensor ${name} lies at ${offset} instead of ${expectedOffset}`);
+      throw new DamagedGguf(`it is damaged: tensor ${name} has offset ${offset} instead of ${expectedOffset}`);
     visitor.tensor({ name, type: type.name, shape });
     weightsBytes += bytes;
     dataBytes = offset + bytes;
@@ -209,21 +208,21 @@ function readTensors(
   return { weightsBytes, dataBytes };
 }
 
-/** What a file is that is no GGUF, by its first bytes: people save error pages, pointers and other formats. */
-function looksLike(source: ByteSource): string {
+/** Describes a file that is not a GGUF file by its first bytes. */
+function describeContent(source: ByteSource): string {
   const head = source.read(0, Math.min(512, source.sizeBytes));
   if (head.length === 0) return "empty";
   const text = head.toString("latin1");
   const known: readonly (readonly [start: RegExp | string, name: string])[] = [
-    [/^version https:\/\/git-lfs/, "a Git LFS pointer (the text that stands for the file; fetch it with git lfs pull)"],
-    [/^\s*(<!doctype html|<html)/i, "an HTML page (an error or login page saved under its name?)"],
+    [/^version https:\/\/git-lfs/, "a Git LFS pointer (git lfs pull downloads the file)"],
+    [/^\s*(<!doctype html|<html)/i, "an HTML page (perhaps an error or login page)"],
     [/^.{8}\{\s*"/s, "a safetensors file"],
     ["PK\u0003\u0004", "a zip archive (or a PyTorch checkpoint)"],
     ["\u001f\u008b", "gzip-compressed data"],
-    [/^(lmgg|fmgg|tjgg|algg)/, "a model in GGML's format from before GGUF"],
-    [/^\s*<\?xml/, "an XML document (an error message of a download server?)"],
+    [/^(lmgg|fmgg|tjgg|algg)/, "a model in GGML's older format"],
+    [/^\s*<\?xml/, "an XML document (perhaps an error message of a server)"],
     [/^\s*\{/, "JSON text"],
-    [/^\0+$/, "empty at its start (only zeros: a download that never finished?)"],
+    [/^\0+$/, "only zeros at its start (perhaps an incomplete download)"],
     [/^[\t\n\r\x20-\x7e]+$/, "a text file"],
   ];
   const found = known.find(([start]) => (typeof start === "string" ? text.startsWith(start) : start.test(text)));
@@ -239,7 +238,7 @@ function safe(value: bigint): number | string {
   return Number.isSafeInteger(number) ? number : String(value);
 }
 
-/** JSON, in which a header travels, knows no NaN and no infinity. */
+/** JSON, the format in which a header is sent, has neither NaN nor infinity. */
 function finite(value: number): number | string {
   return Number.isFinite(value) ? value : String(value);
 }

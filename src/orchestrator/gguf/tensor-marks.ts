@@ -1,8 +1,8 @@
 import type { GgufTensor } from "./inspect.ts";
 
 /**
- * Tensors by which rules tell files apart; a header's other tensors are only summed up. Names of encoders are those of
- * llama.cpp's `clip.cpp`, of Ollama's and of the makers.
+ * Tensors that rules use to recognize files; a header's other tensors are only summed up. The names of encoders are those
+ * of llama.cpp's `clip.cpp`, of Ollama, and of the models' authors.
  */
 const patterns = {
   audio: /^(a|audio_tower|model\.audio_tower)\./,
@@ -20,15 +20,15 @@ const patterns = {
 
 export type TensorMark = keyof typeof patterns;
 
-/** The first tensor of each mark that a file has. */
+/** A file's first tensor of each mark. */
 export type MarkedTensors = Readonly<Partial<Record<TensorMark, GgufTensor>>>;
 
 const marks = Object.keys(patterns) as readonly TensorMark[];
 
-/** What is kept of the tensors of one file. */
+/** Summary of a file's tensors. */
 export interface TensorSummary {
   readonly tensors: Partial<Record<TensorMark, GgufTensor>>;
-  /** Weights (numbers, not bytes) by type. */
+  /** Number of weights by type. */
   readonly weightsByType: Record<string, number>;
 }
 

@@ -1,4 +1,4 @@
-/** How a tensor type lays out its numbers: rows are cut into blocks of `blockLength` numbers, `blockBytes` each. */
+/** Memory layout of a tensor type: rows consist of blocks of `blockLength` numbers, `blockBytes` each. */
 export interface TensorType {
   readonly name: string;
   readonly blockLength: number;
@@ -9,7 +9,7 @@ const type = (name: string, blockLength: number, blockBytes: number): TensorType
 
 /**
  * Tensor types by their number in a file: `enum ggml_type` and the block structures of llama.cpp's `ggml-common.h`.
- * Numbers that are missing were removed from the format.
+ * Missing numbers were removed from the format.
  */
 export const tensorTypes: ReadonlyMap<number, TensorType> = new Map([
   [0, type("F32", 1, 4)],
@@ -50,8 +50,8 @@ export const tensorTypes: ReadonlyMap<number, TensorType> = new Map([
 ]);
 
 /**
- * Names of whole-file mixes by `general.file_type`: `enum llama_ftype` of llama.cpp's `llama.h`, printed as makers and
- * Ollama print them.
+ * Names of quantizations of whole files by `general.file_type`: `enum llama_ftype` of llama.cpp's `llama.h`, in the spelling
+ * of Ollama.
  */
 export const fileTypeNames: ReadonlyMap<number, string> = new Map([
   [0, "F32"],

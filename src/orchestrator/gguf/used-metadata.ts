@@ -1,4 +1,4 @@
-/** Keys of a GGUF header that something in this program reads. Everything else, and all long values, stay in the file. */
+/** Keys of a GGUF header that this program uses. Other keys and long values are not kept. */
 const generalKeys: ReadonlySet<string> = new Set([
   "adapter.type",
   "general.architecture",
@@ -8,7 +8,7 @@ const generalKeys: ReadonlySet<string> = new Set([
   "tokenizer.ggml.model",
 ]);
 
-/** Behind the name of the architecture and a dot: `llama.block_count`. */
+/** Keys after the name of the architecture and a dot: `llama.block_count`. */
 const architectureKeys: ReadonlySet<string> = new Set(
   `attention.head_count attention.head_count_kv attention.key_length attention.key_length_mla attention.key_length_swa
   attention.layer_norm_rms_epsilon attention.recurrent_layers attention.shared_kv_layers attention.sliding_window
@@ -21,14 +21,14 @@ const architectureKeys: ReadonlySet<string> = new Set(
   ssm.time_step_rank ssm.v_head_reordered token_shift_count vision.block_count vocab_size wkv.head_size`.split(/\s+/),
 );
 
-/** Longer arrays (vocabularies, merges) are of no use to anybody here; layers have at most as many values. */
+/** Longer arrays (vocabularies, merges) are not used; arrays with one value per layer are shorter. */
 export const longestUsedArray = 1_024;
-/** Longest text that is kept: names of architectures, types and tokenizers. */
+/** Maximum length of a kept text: names of architectures, types and tokenizers. */
 const longestUsedText = 256;
-/** Size of what is kept of one model, as JSON. A model of a hundred layers with three values a layer has 1,500. */
+/** Maximum size of one model's metadata as JSON. A model with a hundred layers and three values per layer has 1,500. */
 const mostUsedCharacters = 64 * 1024;
 
-/** Whether anything reads the key in a file of that architecture; of any, as long as it is not known. */
+/** Whether a key is used in files of that architecture, or of any architecture if it is undefined. */
 export function isUsedKey(key: string, architecture?: string): boolean {
   if (generalKeys.has(key)) return true;
   const dot = key.indexOf(".");
@@ -37,8 +37,7 @@ export function isUsedKey(key: string, architecture?: string): boolean {
 }
 
 /**
- * The part of a header's metadata that is kept, however large the header is: at most 64 KiB as JSON. What a file says
- * beyond that is as if it didn't say it.
+ * Returns the used part of a header's metadata: at most 64 KiB as JSON. Values beyond that are omitted.
  */
 export function usedMetadata(
   valueOf: (key: string) => unknown,

@@ -54,7 +54,7 @@ describe.skipIf(process.platform !== "linux" || process.arch !== "x64")("the emb
     const release = registry.holdBack();
     const interrupt = new AbortController();
     const installed = engine().install(() => undefined, interrupt.signal);
-    const outcome = expect(installed).rejects.toThrow("Installing the embedded engine was cancelled");
+    const outcome = expect(installed).rejects.toThrow("installing the embedded engine was cancelled");
     await registry.arrival("node-llama-cpp");
     interrupt.abort();
     await outcome;

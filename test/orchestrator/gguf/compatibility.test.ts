@@ -10,7 +10,7 @@ import { summaryOf } from "../../support/tensor-summary.ts";
 
 const tensor = (name: string, rows = 1) => ({ name, type: "F32", shape: [32, rows] });
 
-/** A plain model of that architecture, as llama.cpp's converter writes it. */
+/** A model of that architecture, as llama.cpp's converter writes it. */
 function plain(
   architecture: string,
   metadata: Record<string, unknown> = {},
@@ -49,7 +49,7 @@ describe("a file that llama.cpp loads is compatible", () => {
       "gemma3n",
       { ...plain("gemma3n"), ...summaryOf([tensor("token_embd.weight", 9), tensor("per_layer_token_embd.weight", 9)]) },
     ],
-    ["a file that says it is one part of one", plain("llama", { "split.count": 1, "general.type": "model" })],
+    ["a split model with a single part", plain("llama", { "split.count": 1, "general.type": "model" })],
     ["glm4moe with its own extra layers", plain("glm4moe", {}, ["blk.46.nextn.eh_proj.weight"])],
   ])("%s", (_, header) => {
     expect(incompatibilityOf(header)).toBeUndefined();
@@ -72,14 +72,14 @@ describe("a file that llama.cpp can't load has a reason and next steps", () => {
     ["nemotron_h_omni", plain("nemotron_h_omni"), /Nemotron Omni in Ollama's own format/],
     ["something new", plain("qwen9"), /^its architecture qwen9 is not supported by the embedded engine's llama\.cpp$/],
     [
-      "gemma3 that sees",
+      "gemma3 with vision",
       plain("gemma3", epsilon, ["v.patch_embedding.weight"]),
       /it contains a vision or audio encoder/,
     ],
-    ["mistral3 that sees", plain("mistral3", {}, ["mm.norm.weight"]), /vision or audio encoder/],
-    ["llama4 that sees", plain("llama4", {}, ["v.blk.0.attn_q.weight"]), /vision or audio encoder/],
-    ["gemma3n that hears", plain("gemma3n", {}, ["a.conv1d.0.weight"]), /vision or audio encoder/],
-    ["gemma4 that sees", plain("gemma4", {}, ["model.vision_tower.std.weight"]), /vision or audio encoder/],
+    ["mistral3 with vision", plain("mistral3", {}, ["mm.norm.weight"]), /vision or audio encoder/],
+    ["llama4 with vision", plain("llama4", {}, ["v.blk.0.attn_q.weight"]), /vision or audio encoder/],
+    ["gemma3n with audio", plain("gemma3n", {}, ["a.conv1d.0.weight"]), /vision or audio encoder/],
+    ["gemma4 with vision", plain("gemma4", {}, ["model.vision_tower.std.weight"]), /vision or audio encoder/],
     ["embeddinggemma", plain("gemma3", epsilon, ["dense.0.weight"]), /gemma3 in Ollama's own format/],
     ["gemma3 without its epsilon", plain("gemma3"), /gemma3 in Ollama's own format/],
     [

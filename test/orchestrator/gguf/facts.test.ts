@@ -9,7 +9,7 @@ function header(metadata: Record<string, unknown>, change: Partial<GgufHeader> =
 
 const tensor = (name: string, type = "F32", shape: readonly number[] = [1]) => ({ name, type, shape });
 
-test("everything that a header states", () => {
+test("all facts of a header are returned", () => {
   const metadata = {
     "general.file_type": 15,
     "llama.context_length": 8_192,
@@ -33,11 +33,11 @@ test("everything that a header states", () => {
   });
 });
 
-test("what a header leaves open is absent", () => {
+test("facts missing in a header are absent", () => {
   expect(factsFromHeader(header({}))).toEqual({ architecture: "llama", metadata: {}, capabilities: ["completion"] });
 });
 
-test("keys of another architecture are not taken for its own", () => {
+test("keys of another architecture are ignored", () => {
   const facts = factsFromHeader(header({ "llama.block_count": 3 }, { architecture: "qwen2" }));
   expect(facts.layerCount).toBeUndefined();
 });
@@ -47,7 +47,7 @@ test.each<[string, Record<string, unknown>, readonly GgufTensor[], string | unde
   ["the type of most weights", {}, [tensor("a", "F32", [10]), tensor("b", "Q5_K", [256, 2])], "Q5_K"],
   ["the type of most weights when the mix has no name", { "general.file_type": 1024 }, [tensor("a", "BF16")], "BF16"],
   ["nothing without tensors", {}, [], undefined],
-])("quantisation: %s", (_, metadata, tensors, expected) => {
+])("quantization by %s", (_, metadata, tensors, expected) => {
   expect(factsFromHeader(header(metadata, summaryOf(tensors))).quantization).toBe(expected);
 });
 

@@ -26,7 +26,7 @@ function inspector(options: Partial<GgufInspectorOptions> = {}) {
   return createGgufInspector({ childEntry: realChild, nodeExecutable: process.execPath, ...options });
 }
 
-/** A child that notes its start as a file in `folder`, then does `code`. */
+/** A child program that records its start as a file in `folder`, then runs `code`. */
 async function scriptedChild(code: string): Promise<{ entry: string; starts: () => Promise<number> }> {
   const entry = join(folder, "child.mjs");
   const note = `import fs from "node:fs"; fs.writeFileSync(${JSON.stringify(folder)} + "/started-" + process.pid, "");\n`;
@@ -36,7 +36,7 @@ async function scriptedChild(code: string): Promise<{ entry: string; starts: () 
 const answersAtOnce = `process.once("message", () => process.send({ header: { architecture: "llama" } }));`;
 const hangs = `process.once("message", () => { for (;;); });`;
 
-test("a healthy header is read in a process of its own", async () => {
+test("a valid header is read in a separate process", async () => {
   await writeTinyGguf(model);
   const header = await inspector()(model, never);
   expect(header).toMatchObject({ architecture: "llama", vocabularySize: 365, fileBytes: (await stat(model)).size });
@@ -44,12 +44,12 @@ test("a healthy header is read in a process of its own", async () => {
   expect(header.tensors.embedding).toEqual({ name: "token_embd.weight", type: "F32", shape: [64, 365] });
 });
 
-describe("a file that can't be loaded is named, with what is wrong", () => {
+describe("an unreadable file is an error with its name and the reason", () => {
   test.each<[string, (file: string) => Promise<void>, RegExp]>([
     ["missing", () => Promise.resolve(), /model\.gguf doesn't exist/],
     ["empty", (file) => writeTinyGguf(file, { corrupt: "empty" }), /is empty \(0 bytes\)/],
     ["truncated", (file) => writeTinyGguf(file, { corrupt: "truncated" }), /4096 of \d+ bytes are missing/],
-    ["bit-flipped", (file) => writeTinyGguf(file, { corrupt: "bit-flipped" }), /as the number of tensors/],
+    ["bit-flipped", (file) => writeTinyGguf(file, { corrupt: "bit-flipped" }), /the number of tensors is/],
     ["HTML", (file) => writeFile(file, "<!DOCTYPE html><p>Login"), /not a GGUF file but an HTML page/],
     ["LFS pointer", (file) => writeFile(file, "version https://git-lfs.github.com/spec/v1\n"), /Git LFS pointer/],
   ])("%s", async (_, write, message) => {
@@ -63,11 +63,11 @@ describe("a file that can't be loaded is named, with what is wrong", () => {
     await expect(inspector()(folder, never)).rejects.toThrow("is a folder");
   });
 
-  test("a parser that crashes, with its signal", async () => {
+  test("a parser that crashes: the error has its signal", async () => {
     await writeTinyGguf(model);
     const child = await scriptedChild(`process.once("message", () => { console.error("boom"); process.abort(); });`);
     await expect(inspector({ childEntry: child.entry })(model, never)).rejects.toThrow(
-      /ended the process \((SIGABRT|code \d+)\)/,
+      /the process that read its header ended \((SIGABRT|code \d+)\)/,
     );
   });
 
@@ -75,19 +75,19 @@ describe("a file that can't be loaded is named, with what is wrong", () => {
     await writeTinyGguf(model);
     const child = await scriptedChild(hangs);
     await expect(inspector({ childEntry: child.entry, timeoutMs: 300 })(model, never)).rejects.toThrow(
-      /took more than 0\.3 s to read/,
+      /could not be read within 0\.3 s/,
     );
   });
 
   test("a Node that can't be started", async () => {
     await writeTinyGguf(model);
     await expect(inspector({ nodeExecutable: join(folder, "no-node") })(model, never)).rejects.toThrow(
-      /no process to read its header could be started/,
+      /process that reads its header could not be started/,
     );
   });
 });
 
-test("calls for one file share one process, and it is remembered until the file changes", async () => {
+test("calls for one file share a process, and the header is cached until the file changes", async () => {
   await writeTinyGguf(model);
   const child = await scriptedChild(answersAtOnce);
   const inspect = inspector({ childEntry: child.entry });
@@ -99,7 +99,7 @@ test("calls for one file share one process, and it is remembered until the file 
   expect(await child.starts()).toBe(2);
 });
 
-test("the header that was not asked for longest is forgotten first", async () => {
+test("the least recently used header leaves the cache first", async () => {
   const files = ["a", "b", "c"].map((name) => join(folder, `${name}.gguf`));
   for (const file of files) await writeFile(file, "GGUF");
   const [a = "", b = "", c = ""] = files;
@@ -111,7 +111,7 @@ test("the header that was not asked for longest is forgotten first", async () =>
   expect(await child.starts()).toBe(4);
 });
 
-test("a header of 189 MB of texts or of 100,000 keys is read, and what comes back is as small as any other's", async () => {
+test("a header with 189 MB of texts or 100,000 keys is read, and the result is small", async () => {
   const inspect = inspector({ timeoutMs: 30_000 });
   const text = "x".repeat(15 * 1024 ** 2);
   const metadata: MetadataEntry[] = [["general.architecture", "string", "llama"]];
@@ -135,7 +135,7 @@ test("a header of 189 MB of texts or of 100,000 keys is read, and what comes bac
   expect(JSON.stringify(await inspect(many, never)).length).toBeLessThan(1_000);
 });
 
-test("an aborted call is cancelled while another one still gets the header", async () => {
+test("an aborted call is cancelled, and another call for the same file succeeds", async () => {
   await writeTinyGguf(model);
   const inspect = inspector();
   const leaving = new AbortController();
@@ -145,7 +145,7 @@ test("an aborted call is cancelled while another one still gets the header", asy
   expect((await stayed).architecture).toBe("llama");
 });
 
-test("when every caller has left, the process is killed and the next call starts anew", async () => {
+test("the process is killed when all callers have left, and the next call starts another", async () => {
   await writeTinyGguf(model);
   const child = await scriptedChild(hangs);
   const inspect = inspector({ childEntry: child.entry, timeoutMs: 20_000, maxProcesses: 1 });
@@ -162,15 +162,15 @@ test("when every caller has left, the process is killed and the next call starts
   expect((await inspect(model, never)).architecture).toBe("llama");
 });
 
-test("an aborted signal starts nothing", async () => {
+test("an aborted signal starts no process", async () => {
   await writeTinyGguf(model);
   const child = await scriptedChild(answersAtOnce);
   await expect(inspector({ childEntry: child.entry })(model, AbortSignal.abort())).rejects.toBeInstanceOf(Cancelled);
   expect(await child.starts()).toBe(0);
 });
 
-test("no more processes than allowed run at once", async () => {
-  // Each child fails if another one is running.
+test("no more processes than allowed run concurrently", async () => {
+  // Each child process fails if another one is running.
   const child = await scriptedChild(
     `process.once("message", () => {
        const others = fs.readdirSync(${JSON.stringify(folder)}).filter((name) => name === "running");
@@ -198,16 +198,19 @@ test.skipIf(process.platform === "win32")(
     expect((await stat(model)).size).toBeGreaterThan(20 * 2 ** 30);
     const before = performance.now();
     expect((await inspector()(model, never)).weightsBytes).toBe(20 * 2 ** 30);
-    expect(performance.now() - before).toBeLessThan(5_000); // reading 20 GiB takes longer on any disk of today
+    expect(performance.now() - before).toBeLessThan(5_000); // reading 20 GiB takes longer on any disk
   },
 );
 
-test.skipIf(process.platform === "win32")("a link is followed (making one on Windows needs a privilege)", async () => {
-  await writeTinyGguf(model);
-  const link = join(folder, "link.gguf");
-  await symlink(model, link);
-  expect((await inspector()(link, never)).architecture).toBe("llama");
-});
+test.skipIf(process.platform === "win32")(
+  "a link is followed (creating one on Windows requires a privilege)",
+  async () => {
+    await writeTinyGguf(model);
+    const link = join(folder, "link.gguf");
+    await symlink(model, link);
+    expect((await inspector()(link, never)).architecture).toBe("llama");
+  },
+);
 
 test(
   "200 flipped bits: each one gives a header or LoadFailed, and the inspector goes on working",

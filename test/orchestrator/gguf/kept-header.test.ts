@@ -4,7 +4,7 @@ import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
 import { readHeader } from "../../../src/orchestrator/gguf/read-header.ts";
 import { encodeGguf, type GgufToWrite, type MetadataEntry } from "../../support/gguf-writer.ts";
 
-/** A file in memory; the bytes behind `header` are claimed by its size only. */
+/** A file in memory whose size includes bytes after `header` that don't exist. */
 const source = (header: Buffer, sizeBytes = header.length): ByteSource => ({
   sizeBytes,
   read: (position, length) => header.subarray(position, position + length),
@@ -17,13 +17,13 @@ const summarized = (file: GgufToWrite): GgufHeader => {
 
 const llama: MetadataEntry = ["general.architecture", "string", "llama"];
 
-describe("what is kept of a header", () => {
+describe("the kept part of a header", () => {
   const entries = (count: number, entry: (index: number) => MetadataEntry): readonly MetadataEntry[] =>
     Array.from({ length: count }, (_, index) => entry(index));
   const kept = (file: Partial<GgufToWrite>): number =>
     JSON.stringify(summarized({ metadata: [llama, ...(file.metadata ?? [])], tensors: file.tensors ?? [] })).length;
 
-  test("the keys that are used, a mark of each tensor that a rule looks for, and what the template gives away", () => {
+  test("has the used keys, the tensors that rules check, and the capabilities of the template", () => {
     expect(
       summarized({
         metadata: [
@@ -80,18 +80,18 @@ describe("what is kept of a header", () => {
       "20,000 tensors",
       { tensors: Array.from({ length: 20_000 }, (_, index) => ({ name: `v.${index}`, type: "F32", shape: [1] })) },
     ],
-  ])("is little of a file with %s", (_, file) => {
+  ])("is small for a file with %s", (_, file) => {
     expect(kept(file)).toBeLessThan(70_000);
   });
 
-  test("names in messages are cut: a file's texts have any length", () => {
+  test("names of any length in a file are shortened in messages", () => {
     const long = "k".repeat(60_000);
     const { header, fileBytes } = encodeGguf({ metadata: [llama, [long, "u32", 1]], tensors: [] });
     header.writeUInt32LE(99, header.indexOf(long) + long.length);
     const act = (): unknown => readHeader(source(header, fileBytes));
     expect(act).toThrow(/^it is damaged: key k{100}… has unknown type 99$/);
     expect(() => summarized({ metadata: [["general.architecture", "string", long]], tensors: [] })).toThrow(
-      "its architecture has a name of 60000 characters",
+      "the name of its architecture has 60000 characters",
     );
   });
 });

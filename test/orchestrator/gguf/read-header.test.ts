@@ -12,13 +12,13 @@ import { encodeGguf, tensorBytes, writeGguf } from "../../support/gguf-writer.ts
 import { readWhole } from "../../support/read-whole-gguf.ts";
 import { writeTinyGguf } from "../../support/tiny-gguf.ts";
 
-/** A file in memory; the bytes behind `header` are claimed by its size only. */
+/** A file in memory whose size includes bytes after `header` that don't exist. */
 const source = (header: Buffer, sizeBytes = header.length): ByteSource => ({
   sizeBytes,
   read: (position, length) => header.subarray(position, position + length),
 });
 
-/** Everything that the parser finds. */
+/** Collects all that the parser reports. */
 function read(header: Buffer, sizeBytes?: number) {
   return readWhole(source(header, sizeBytes));
 }
@@ -30,8 +30,8 @@ function readWritten(file: GgufToWrite) {
 
 const llama: MetadataEntry = ["general.architecture", "string", "llama"];
 
-describe("what can be read", () => {
-  test("every value type, arrays, and both padding rules", () => {
+describe("a valid header", () => {
+  test("may have every value type, arrays, and both kinds of padding", () => {
     const header = readWritten({
       alignment: 64,
       metadata: [
@@ -85,7 +85,7 @@ describe("what can be read", () => {
     });
   });
 
-  test("what JSON can't carry travels as text", () => {
+  test("has numbers that JSON can't represent as text", () => {
     const { metadata } = readWritten({
       metadata: [llama, ["big", "u64", 2n ** 64n - 1n], ["nan", "f32", NaN], ["infinite", "f64", -Infinity]],
       tensors: [],
@@ -93,7 +93,7 @@ describe("what can be read", () => {
     expect(metadata).toMatchObject({ big: "18446744073709551615", nan: "NaN", infinite: "-Infinity" });
   });
 
-  test("arrays of more than 1,024 items are left out, the vocabulary's length is kept", () => {
+  test("loses arrays of more than 1,024 items, but keeps the length of the vocabulary", () => {
     const tokens = Array.from({ length: 40_000 }, (_, index) => `token ${index}`);
     const header = readWritten({
       metadata: [
@@ -109,19 +109,19 @@ describe("what can be read", () => {
     expect(header.vocabularySize).toBe(40_000);
   });
 
-  test("a file may lack the padding behind its last tensor", () => {
+  test("may belong to a file without padding after its last tensor", () => {
     const { header, fileBytes } = encodeGguf({ metadata: [llama], tensors: [{ name: "a", type: "F32", shape: [1] }] });
     expect(read(header, fileBytes - 28).weightsBytes).toBe(4);
     expect(() => read(header, fileBytes - 29)).toThrow("1 of");
   });
 
-  test("a key that JavaScript uses itself is data like any other", () => {
+  test("may have keys with a meaning in JavaScript", () => {
     const { metadata } = readWritten({ metadata: [llama, ["__proto__", "string", "x"]], tensors: [] });
     expect(Object.getOwnPropertyDescriptor(metadata, "__proto__")?.value).toBe("x");
   });
 });
 
-describe("what is refused, and how it is named", () => {
+describe("a damaged or foreign file is rejected with the reason", () => {
   const tensor = { name: "a", type: "F32", shape: [32] };
   const damaged = (change: (header: Buffer) => void, file: GgufToWrite = { metadata: [llama], tensors: [tensor] }) => {
     const { header, fileBytes } = encodeGguf(file);
@@ -136,18 +136,18 @@ describe("what is refused, and how it is named", () => {
     ["safetensors", () => read(Buffer.from('\u0040\0\0\0\0\0\0\0{"a":1}')), /a safetensors file/],
     ["zip", () => read(Buffer.from("PK\u0003\u0004....")), /a zip archive/],
     ["gzip", () => read(Buffer.from([0x1f, 0x8b, 8, 0])), /gzip/],
-    ["GGML before GGUF", () => read(Buffer.from("tjgg\u0003\0\0\0")), /before GGUF/],
+    ["GGML before GGUF", () => read(Buffer.from("tjgg\u0003\0\0\0")), /GGML's older format/],
     ["HTML", () => read(Buffer.from("\n<html>")), /an HTML page/],
     ["XML", () => read(Buffer.from("<?xml version='1.0'?>")), /an XML document/],
     ["JSON", () => read(Buffer.from('{"error": "no"}')), /JSON text/],
     ["LFS pointer", () => read(Buffer.from("version https://git-lfs.github.com/spec/v1\n")), /Git LFS pointer/],
     ["text", () => read(Buffer.from("hello")), /a text file/],
     ["other bytes", () => read(Buffer.from([0xde, 0xad, 0xbe, 0xef])), /starts with deadbeef/],
-    ["the magic alone", () => read(Buffer.from("GGUF")), /goes on to byte 8, the file has 4 bytes/],
+    ["the magic alone", () => read(Buffer.from("GGUF")), /needs 8 bytes, the file has 4/],
     ["format 1", damaged((header) => header.writeUInt32LE(1, 4)), /GGUF format 1/],
     ["big endian", damaged((header) => header.writeUInt32BE(3, 4)), /big-endian/],
-    ["too many tensors", damaged((header) => header.writeUInt32LE(1e9, 8)), /1000000000 as the number of tensors/],
-    ["too many keys", damaged((header) => header.writeUInt32LE(1e9, 16)), /1000000000 as the number of keys/],
+    ["too many tensors", damaged((header) => header.writeUInt32LE(1e9, 8)), /the number of tensors is 1000000000/],
+    ["too many keys", damaged((header) => header.writeUInt32LE(1e9, 16)), /the number of keys is 1000000000/],
     [
       "a key's type",
       damaged((header) => header.writeUInt32LE(99, at(header, "general.architecture"))),
@@ -160,19 +160,23 @@ describe("what is refused, and how it is named", () => {
     ],
     ["dimensions", damaged((header) => header.writeUInt32LE(5, at(header, "\u0001\0\0\0\0\0\0\0a"))), /5 dimensions/],
     [
-      "two keys alike",
+      "a duplicate key",
       damaged(() => undefined, { metadata: [llama, llama], tensors: [] }),
-      /key 1 is empty or there already/,
+      /key 1 is empty or a duplicate/,
     ],
-    ["two tensors alike", damaged(() => undefined, { metadata: [llama], tensors: [tensor, tensor] }), /a occurs twice/],
-    ["no architecture", damaged(() => undefined, { metadata: [], tensors: [] }), /which architecture/],
+    [
+      "a duplicate tensor",
+      damaged(() => undefined, { metadata: [llama], tensors: [tensor, tensor] }),
+      /duplicate tensor a$/,
+    ],
+    ["no architecture", damaged(() => undefined, { metadata: [], tensors: [] }), /has no architecture/],
     [
       "alignment",
       damaged(() => undefined, { metadata: [llama, ["general.alignment", "u32", 33]], tensors: [] }),
       /alignment is 33/,
     ],
     [
-      "a row that blocks don't fill",
+      "a row that is not a multiple of the block size",
       damaged((header) => header.writeUInt32LE(33, at(header, "\u0001\0\0\0\0\0\0\0a") + 4), {
         metadata: [llama],
         tensors: [{ name: "a", type: "Q8_0", shape: [32] }],
@@ -182,7 +186,7 @@ describe("what is refused, and how it is named", () => {
     [
       "an offset",
       damaged((header) => header.writeUInt32LE(64, header.lastIndexOf("a") + 1 + 4 + 8 + 4)),
-      /a lies at 64 instead of 0/,
+      /a has offset 64 instead of 0/,
     ],
   ])("%s", (_, act, message) => {
     expect(act).toThrow(DamagedGguf);
@@ -198,7 +202,7 @@ describe("what is refused, and how it is named", () => {
   });
 });
 
-describe("rules that hold for all inputs", () => {
+describe("for all inputs", () => {
   const scalars: Readonly<Record<string, fc.Arbitrary<string | number | bigint | boolean>>> = {
     u8: fc.integer({ min: 0, max: 255 }),
     i16: fc.integer({ min: -32_768, max: 32_767 }),
@@ -244,7 +248,7 @@ describe("rules that hold for all inputs", () => {
           ? 0
           : value;
 
-  test("what was written is what is read", () => {
+  test("the header read equals the header written", () => {
     fc.assert(
       fc.property(file, (written) => {
         const header = readWritten(written);
@@ -255,7 +259,7 @@ describe("rules that hold for all inputs", () => {
     );
   });
 
-  test("a file that ends early, wherever, is refused", () => {
+  test("a truncated file is rejected, at every length", () => {
     fc.assert(
       fc.property(file, fc.nat(), (written, cut) => {
         const { header, fileBytes } = encodeGguf({
@@ -268,7 +272,7 @@ describe("rules that hold for all inputs", () => {
     );
   });
 
-  test("damaged bytes give a header or DamagedGguf, never another error", () => {
+  test("damaged bytes yield a header or DamagedGguf, never another error", () => {
     fc.assert(
       fc.property(
         file,
@@ -283,7 +287,7 @@ describe("rules that hold for all inputs", () => {
     );
   });
 
-  test("any bytes behind the magic give DamagedGguf", () => {
+  test("random bytes after the magic number yield DamagedGguf", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         headerOrDamage(() => read(Buffer.concat([Buffer.from("GGUF\u0003\0\0\0"), bytes])));
@@ -302,7 +306,7 @@ describe("rules that hold for all inputs", () => {
   }
 });
 
-describe("beside another reader (@huggingface/gguf)", () => {
+describe("compared with another reader (@huggingface/gguf)", () => {
   let folder = "";
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "ollm-gguf-"));
@@ -311,7 +315,7 @@ describe("beside another reader (@huggingface/gguf)", () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  test("a practice model's keys and tensors are the same", async () => {
+  test("keys and tensors of a tiny model are equal", async () => {
     const path = join(folder, "tiny.gguf");
     await writeTinyGguf(path, { quantization: "Q4_0" });
     const ours = read(await readFile(path));
@@ -328,7 +332,7 @@ describe("beside another reader (@huggingface/gguf)", () => {
     );
   });
 
-  test("a file written by hand has its data where the header says", async () => {
+  test("the data of a handmade file are at the offsets in its header", async () => {
     const path = join(folder, "data.gguf");
     const data = Buffer.from(new Float32Array([1, 2]).buffer);
     const { dataOffsets } = await writeGguf(path, {

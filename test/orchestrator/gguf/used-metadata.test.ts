@@ -6,9 +6,9 @@ import { isUsedKey, usedMetadata } from "../../../src/orchestrator/gguf/used-met
 import { dimensionsOf } from "../../../src/orchestrator/memory/dimensions.ts";
 import { summaryOf } from "../../support/tensor-summary.ts";
 
-test("every key that anything asks for is kept", () => {
+test("every key that the program reads is kept", () => {
   const asked = new Set<string>();
-  // Some keys are asked for only where another one is absent, or has a value.
+  // Some keys are read only if another one is absent or present.
   const answers: readonly ((key: string, architecture: string) => unknown)[] = [
     () => undefined,
     () => 2,
@@ -48,7 +48,7 @@ test("every key that anything asks for is kept", () => {
   expect(new Set([...asked].map((each) => each.split(" ")[1]?.replace(/^[^.]*\./, ""))).size).toBeGreaterThan(40);
 });
 
-test("what an engine or a file says beyond 64 KiB is as if it didn't say it", () => {
+test("metadata of an engine or a file beyond 64 KiB is omitted", () => {
   const kept = (values: Record<string, unknown>) => usedMetadata((key) => values[key], "llama");
   const long = Array.from({ length: 1_024 }, () => 123_456_789.123);
   const keys = ["block_count", "vocab_size", "embedding_length", "context_length", "feed_forward_length"];

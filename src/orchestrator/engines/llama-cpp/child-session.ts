@@ -7,24 +7,24 @@ import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from 
 export interface ChildOptions {
   /** Absolute path of the child's program (`dist/engine-child.mjs`). */
   readonly entry: string;
-  /** A real Node: `process.execPath` is none in some desktop clients. */
+  /** A Node executable: in some desktop clients, `process.execPath` is not one. */
   readonly nodeExecutable: string;
   /** Absolute path of node-llama-cpp's module. */
   readonly modulePath: string;
   readonly threads: number;
 }
 
-/** How a child came to its end. */
+/** How a child process ended. */
 export interface ChildEnd {
   /** `SIGKILL`, `exit code 3`. */
   readonly cause: string;
-  /** Its last lines on stderr, oldest first. */
+  /** Its last lines of output, oldest first. */
   readonly log: readonly string[];
-  /** We ended it. */
+  /** Whether this process ended it. */
   readonly wasStopped: boolean;
 }
 
-/** The process ended before it answered. */
+/** The child process ended before it answered. */
 export class ChildGone extends Error {
   readonly end: ChildEnd;
 
@@ -35,35 +35,36 @@ export class ChildGone extends Error {
   }
 }
 
-/** One engine process and the requests that it is working on. */
+/** One engine process and its pending requests. */
 export interface ChildSession {
   readonly pid: number;
   /** Resolves when the process has ended and its memory is free. Never rejects. */
   readonly ended: Promise<ChildEnd>;
   isAlive(): boolean;
   /**
-   * Rejects with `Cancelled` once an aborted request has stopped computing (the process is ended when it does not
-   * within 5 s, or 1 s where it has a `format`), with `ChildGone` when the process ends, with `ChildFailure` when it says why it can't.
+   * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
+   * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
+   * the process reports.
    */
   call<Type extends ChildRequest["type"]>(
     request: Extract<ChildRequest, { type: Type }>,
     onEvent: (event: ChildEvent) => void,
     signal: AbortSignal,
   ): Promise<DoneOf[Type]>;
-  /** Ends the process: a word first, SIGKILL after 200 ms. Resolves when it is gone. */
+  /** Ends the process: an `exit` message first, SIGKILL after 200 ms. Resolves when it has ended. */
   stop(): Promise<void>;
 }
 
-/** Import and start of llama.cpp take half a second on a free machine. */
+/** Importing and starting llama.cpp takes half a second on an idle machine. */
 const readyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
-/** The wait for an answer with a grammar: making one, and checking a token against it, can't be interrupted. */
+/** For a request with a grammar: compiling it and checking a token against it can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
-const politeMs = 200;
+const exitLimitMs = 200;
 
-/** glibc keeps freed memory in up to 8 arenas per core otherwise: 118 → 280 MB over some load cycles. */
+/** By default glibc keeps freed memory in up to 8 arenas per core: 118 → 280 MB over a few load cycles. */
 const mallocEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "65536" };
-/** Garbage of the JavaScript side must not blur what a model takes. */
+/** Keeps JavaScript's garbage small, so that it doesn't distort the measured memory of a model. */
 const nodeFlags = ["--max-semi-space-size=2", "--expose-gc"];
 
 interface Pending {
@@ -73,8 +74,8 @@ interface Pending {
 }
 
 /**
- * Starts a child and waits until llama.cpp is up in it. Throws `Cancelled`, `ChildGone`, `ChildFailure`. `onStart` is
- * called with its pid at once, because a child that is still starting must be reaped like any other.
+ * Starts a child process and waits until llama.cpp is ready in it. Throws `Cancelled`, `ChildGone`, `ChildFailure`.
+ * Calls `onStart` with the pid at once, because a process that is still starting must be reaped, too.
  */
 export async function openChild(
   options: ChildOptions,
@@ -103,7 +104,7 @@ export async function openChild(
       pending.clear();
       resolve(end);
     };
-    // `close` comes after stderr is read to its end; `error` when there was nothing to start.
+    // `close` follows the end of stderr; `error` without a pid means that the process did not start.
     child.once("close", (code, signalName) => finish(signalName ?? `exit code ${code}`));
     child.once("error", (error) => {
       if (child.pid === undefined) finish(error.message);
@@ -111,14 +112,14 @@ export async function openChild(
   });
 
   const send = (message: (ChildRequest & { readonly id: number }) | ChildControl) => {
-    // A failed send means that the process is ending; `close` tells everybody.
+    // A failed send means that the process is ending; `close` rejects the pending requests.
     if (child.connected) child.send(message, () => undefined);
   };
 
   async function stop(): Promise<void> {
     wasStopped = true;
     send({ type: "exit" });
-    const timer = setTimeout(() => child.kill("SIGKILL"), politeMs);
+    const timer = setTimeout(() => child.kill("SIGKILL"), exitLimitMs);
     await ended;
     clearTimeout(timer);
   }
@@ -159,7 +160,7 @@ export async function openChild(
           else finish();
         };
         pending.set(id, {
-          // What was on its way when the caller cancelled is not for its ears.
+          // Events that arrive after the caller cancelled are dropped.
           event: (event) => void (callSignal.aborted || onEvent(event)),
           done: (value) => settle(() => resolve(value as never)),
           fail: (error) => settle(() => reject(error)),
@@ -195,17 +196,17 @@ function countsOf({
 function forkChild({ entry, nodeExecutable, modulePath, threads }: ChildOptions): ChildProcess {
   const isPosix = process.platform !== "win32";
   return fork(entry, [modulePath, String(process.pid), String(threads)], {
-    // A crash must not leave gigabytes of core dump. `exec` keeps the pid and the channel.
+    // Prevents core dumps of gigabytes. `exec` keeps the pid and the channel.
     execPath: isPosix ? "/bin/sh" : nodeExecutable,
     execArgv: isPosix ? ["-c", 'ulimit -c 0; exec "$0" "$@"', nodeExecutable, ...nodeFlags] : nodeFlags,
     env: { ...process.env, ...mallocEnvironment },
-    // stdout belongs to the protocol, so the child's goes where its stderr goes.
+    // This process's stdout is reserved for the protocol.
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     windowsHide: true,
   } as Parameters<typeof fork>[2]);
 }
 
-/** Waits for `work`, but no longer than `limitMs` or until the abort, and then runs `giveUp` first. */
+/** Waits for `work`. On a failure, after `limitMs`, or on an abort, runs `giveUp` and throws. */
 export async function withinLimit<Result>(
   work: Promise<Result>,
   limitMs: number,

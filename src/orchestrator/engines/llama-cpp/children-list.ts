@@ -12,22 +12,22 @@ const identity = z.object({ pid: z.number().int().positive(), startTime: z.strin
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });
 type ListedChild = z.output<typeof fileSchema>["children"][number];
 
-/** How long a killed process may take to vanish before we go on without it. */
+/** How long to wait for the end of a killed process. */
 const reapLimitMs = 2_000;
 
-/** The engine processes of this home, on disk, for the daemon that comes after a crash. */
+/** The engine processes of this home, stored on disk for the daemon that starts after a crash. */
 export interface ChildrenList {
   add(pid: number): Promise<void>;
   remove(pid: number): Promise<void>;
-  /** Ends children whose daemon is gone. Answers how many there were. */
+  /** Ends engine processes whose daemon has ended. Returns how many. */
   reapOrphans(): Promise<number>;
-  /** Resolves when every change asked for so far is on disk. */
+  /** Resolves when all changes so far are on disk. */
   idle(): Promise<void>;
 }
 
 /**
- * Keeps `children.json` in `folder`. A child is only ever killed when both its pid and its start time are the ones
- * listed, and its daemon's are not: pids are used again.
+ * Keeps `children.json` in `folder`. Because pids are reused, a process is killed only if its pid and start time match the
+ * list and those of its daemon match no running process.
  */
 export function createChildrenList(folder: string, log: Log): ChildrenList {
   const file = join(folder, "children.json");
@@ -42,7 +42,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
     if (text === undefined) return [];
     const parsed = fileSchema.safeParse(tryJson(text));
     if (parsed.success) return parsed.data.children;
-    log.warn(`${file} could not be read and was set aside as children.json.broken`);
+    log.warn(`engine: ${file} is invalid and was renamed to children.json.broken`);
     await rename(file, `${file}.broken`);
     return [];
   }
@@ -56,7 +56,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
     add: (pid) =>
       inTurn(async () => {
         const [startTime, daemonStart] = await Promise.all([processStartTime(pid), processStartTime(process.pid)]);
-        // Without both it could never be told from another process, so it would never be reaped either.
+        // Without both, the process could not be identified later.
         if (startTime === undefined || daemonStart === undefined) return;
         const others = (await read()).filter((child) => child.pid !== pid);
         await write([...others, { pid, startTime, daemon: { pid: process.pid, startTime: daemonStart } }]);
@@ -75,7 +75,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
         for (const child of children) {
           if (await isRunning(child.daemon)) kept.push(child);
           else if (await isRunning(child)) {
-            log.warn(`ending engine process ${child.pid}, left by a daemon that is gone`);
+            log.warn(`engine: ending process ${child.pid}, left by a daemon that has ended`);
             await kill(child, log);
             reaped += 1;
           }
@@ -95,7 +95,7 @@ async function kill(child: ListedChild, log: Log): Promise<void> {
   try {
     process.kill(child.pid, "SIGKILL");
   } catch (error) {
-    log.warn(`engine process ${child.pid} could not be ended: ${String(error)}`);
+    log.warn(`engine: process ${child.pid} could not be ended: ${String(error)}`);
     return;
   }
   const deadline = Date.now() + reapLimitMs;

@@ -1,17 +1,17 @@
 import { Cancelled } from "../../errors.ts";
 
-/** Lets one computation of the machine run at a time, first come first served. */
+/** Runs one computation at a time, in order of arrival. */
 export interface ComputeGate {
   /**
-   * Runs `work` when all before it have ended. Rejects with `Cancelled` when `signal` aborts while it waits; what runs
-   * already must watch the signal itself.
+   * Runs `work` when all earlier work has ended. Rejects with `Cancelled` when `signal` aborts during the wait; running
+   * work must handle the signal itself.
    */
   run<Result>(signal: AbortSignal, work: (waitedMs: number) => Promise<Result>): Promise<Result>;
 }
 
 /**
  * Two decoders that share cores are fifty times slower than one after the other (1.8 tok/s against 105 on 2 cores), so
- * whatever computes goes through one gate, over all children.
+ * all child processes compute through one gate.
  */
 export function createComputeGate(now: () => number): ComputeGate {
   const waiting: (() => void)[] = [];
@@ -46,10 +46,10 @@ export function createComputeGate(now: () => number): ComputeGate {
 
   return {
     async run(signal, work) {
-      const askedAt = now();
+      const calledAt = now();
       await enter(signal);
       try {
-        return await work(now() - askedAt);
+        return await work(now() - calledAt);
       } finally {
         release();
       }

@@ -14,22 +14,22 @@ export interface ComputingParts {
   readonly models: Models;
   readonly gate: ComputeGate;
   readonly now: () => number;
-  /** Milliseconds without a sign after which a process that computes is taken to be dead-locked. */
+  /** Milliseconds without progress after which a computing process counts as deadlocked. */
   readonly stallMs: number;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
 }
 
-/** Most inputs are shorter; a longer one loads the model anew. */
+/** Most inputs are shorter; a longer one reloads the model. */
 const embeddingContextTokens = 2_048;
-/** Of a text that is embedded; three to four characters are a token. */
+/** Lower bound of the speed of embedding; a token has three to four characters. */
 const slowestMsPerCharacter = 15;
 
-/** What a model in memory is asked: text, vectors. */
+/** Generation and embedding with loaded models. */
 export function createComputing({ models, gate, now, stallMs, prepare }: ComputingParts): {
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
 } {
-  /** Loads what is missing, waits for the cores, computes. */
+  /** Loads the model if necessary, waits for the cores, and computes. */
   async function compute<Done>(
     loadable: Loadable,
     options: LoadOptions,
@@ -44,7 +44,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       try {
         const turn = await gate.run(signal, async (waitedMs) => {
           queueMs += waitedMs;
-          // While we waited it may have been unloaded, or loaded anew with a larger context.
+          // The model may have been unloaded or reloaded during the wait.
           if (!use.resident.session.isAlive()) return undefined;
           return { done: await work(use.resident) };
         });
@@ -97,7 +97,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const loadable = await prepare(model, signal);
       const { stored, facts } = loadable;
       if (!facts.capabilities.includes("embedding")) {
-        throw new UnsupportedCapability(`${stored.name} makes no embeddings`, {
+        throw new UnsupportedCapability(`${stored.name} does not support embeddings`, {
           next: [
             { step: "listModels", capability: "embedding" },
             { step: "pullModel", model: "nomic-embed-text", because: "a small embedding model" },
@@ -107,7 +107,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const windowTokens = facts.contextTokens ?? embeddingContextTokens;
       const embedWith = async (contextTokens: number) => {
         const options = { contextTokens: Math.min(windowTokens, contextTokens) };
-        // Nothing is heard before its end.
+        // An embedding reports no progress before its end.
         const boundMs = stallMs + inputs.reduce((sum, { length }) => sum + length, 0) * slowestMsPerCharacter;
         const { done } = await compute(loadable, options, signal, ({ session }) =>
           callWithStallDetection(session, { type: "embed", inputs }, boundMs, () => undefined, signal),
@@ -136,12 +136,12 @@ function loadOptions(request: { readonly contextTokens: number; readonly keepAli
 
 function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown): void {
   if (!capabilities.includes("completion")) {
-    throw new UnsupportedCapability(`${name} generates no text`, {
+    throw new UnsupportedCapability(`${name} does not generate text`, {
       next: { step: "listModels", capability: "completion" },
     });
   }
   if (think !== undefined && think !== false && !capabilities.includes("thinking")) {
-    throw new UnsupportedCapability(`${name} does not think`, {
+    throw new UnsupportedCapability(`${name} does not support thinking`, {
       next: [
         { step: "omitArgument", argument: "think" },
         { step: "listModels", capability: "thinking" },

@@ -14,23 +14,23 @@ import { createComputeGate } from "./compute-gate.ts";
 import { readProcessMemory } from "./process-facts.ts";
 
 export interface Estimator {
-  /** Undefined when llama.cpp can't simulate this file. */
+  /** Returns undefined when llama.cpp can't simulate this file. */
   estimate(digest: string, request: LoadRequest, signal: AbortSignal): Promise<MemoryEstimate | undefined>;
-  /** llama.cpp's buffers alone, for a load that another engine would make. */
+  /** Returns the size of llama.cpp's buffers for a load by another engine. */
   simulate(digest: string, file: string, load: SimulatedLoad, signal: AbortSignal): Promise<SimulatedBytes | undefined>;
 }
 
 const limitMs = 30_000;
-/** For a load of another engine, which the formula predicts too: not worth a long wait. */
+/** For a load by another engine: shorter, because the formula predicts it, too. */
 const foreignLimitMs = 10_000;
-/** Node with llama.cpp and no model: measured with 3.21.1 on Linux, for systems that don't report a process's memory. */
+/** Memory of Node with llama.cpp and no model, measured with 3.21.1 on Linux; for systems that don't report it. */
 const usualBaseBytes = 88 * 1024 ** 2;
-/** What the first generations add to any model (template, samplers, JavaScript's heap): 6 to 10 MB with SmolLM2. */
+/** Memory added by the first generations (template, samplers, JavaScript's heap): 6 to 10 MB with SmolLM2. */
 const generationBytes = 8 * 1024 ** 2;
 
 /**
- * Simulates loads, each in a process of its own that lives for a second: damaged files kill or hang it, and its growth
- * is what the model takes beside llama.cpp's buffers. One at a time, remembered by digest and load options.
+ * Simulates loads, one at a time, each in a short-lived process of its own: damaged files can crash or hang it, and its
+ * growth is what the model takes besides llama.cpp's buffers. Results are cached by digest and load options.
  */
 export function createEstimator(parts: {
   readonly open: (signal: AbortSignal) => Promise<ChildSession>;
@@ -41,10 +41,10 @@ export function createEstimator(parts: {
   const simulations = new Map<string, SimulatedBytes | undefined>();
   const gate = createComputeGate(parts.now);
 
-  /** Asks a fresh process; `read` sees the process before it is gone. */
+  /** Runs `read` with a new process that can answer `request`. */
   async function inProcess<Result>(
     request: EstimateRequest,
-    patienceMs: number,
+    timeoutMs: number,
     signal: AbortSignal,
     read: (session: ChildSession, ask: () => Promise<EstimateDone>) => Promise<Result>,
   ): Promise<Result> {
@@ -53,8 +53,8 @@ export function createEstimator(parts: {
       return await read(session, () =>
         withinLimit(
           session.call(request, () => undefined, signal),
-          patienceMs,
-          `no estimate within ${patienceMs / 1_000} s`,
+          timeoutMs,
+          `no estimate within ${timeoutMs / 1_000} s`,
           signal,
           session.stop,
         ),
@@ -64,7 +64,7 @@ export function createEstimator(parts: {
     }
   }
 
-  /** A file that can't be simulated isn't tried again. */
+  /** Caches results, also the failure of a file that can't be simulated. */
   const once = <Result>(
     known: Map<string, Result | undefined>,
     key: string,
@@ -80,7 +80,7 @@ export function createEstimator(parts: {
         return made;
       } catch (error) {
         if (!(error instanceof ChildFailure || error instanceof ChildGone)) throw error;
-        parts.log.warn(`the memory of ${file} could not be simulated: ${error.message}`);
+        parts.log.warn(`engine: could not simulate the load of ${file}: ${error.message}`);
         known.set(key, undefined);
         return undefined;
       }
@@ -89,7 +89,7 @@ export function createEstimator(parts: {
   return {
     estimate(digest, load, signal) {
       const { file, useMmap, contextTokens, isEmbedding } = load;
-      // Embeddings are computed over a whole context at once.
+      // Embeddings are evaluated over a whole context at once.
       const batchTokens = isEmbedding ? contextTokens : Math.min(load.batchTokens, contextTokens);
       const shape = { contextTokens, sequences: 1, batchTokens, isEmbedding };
       const request = { type: "estimate", file, useMmap, ...shape, withVocabulary: true } as const;
@@ -122,7 +122,7 @@ export function createEstimator(parts: {
 
 const isCacheType = (name: string): name is CacheTypeName => Object.hasOwn(cacheTypeNumbers, name);
 
-/** Beside llama.cpp's own buffers a process grows by what its allocator keeps: up to 4.3 % of SmolLM2 were seen. */
+/** Memory that the process's allocator keeps besides llama.cpp's buffers: up to 4.3 % with SmolLM2. */
 export const simulatedMargin = 0.05;
 
 function toEstimate(
@@ -141,7 +141,7 @@ function toEstimate(
   };
 }
 
-/** The cache grows with the context and compute hardly does, so the difference of two contexts tells them apart. */
+/** Separates cache and compute by comparing two contexts: the cache grows with the context, compute hardly does. */
 function splitContext(
   { contextBytes, smallestContextBytes, smallestContextTokens }: EstimateDone,
   contextTokens: number,

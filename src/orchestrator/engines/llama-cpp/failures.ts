@@ -18,7 +18,7 @@ import { ChildFailure } from "./child/failure.ts";
 import { loadErrorIn } from "./child/log-ring.ts";
 import { type ChildEnd, ChildGone } from "./child-session.ts";
 
-/** What went wrong while a model was loading, as an error for people. */
+/** Translates a failure of a load. */
 export function toLoadError(model: string, error: unknown): Error {
   if (error instanceof OrchestratorError) return error;
   const reason = loadReason(error);
@@ -43,8 +43,8 @@ function loadReason(error: unknown): string | undefined {
 }
 
 /**
- * `(SIGABRT): GGML_ASSERT(…) failed`; `reason` where something better is known than its last words. What is killed has
- * none: the line that it happened to end with would be taken for the reason.
+ * Describes the end of a process: `(SIGABRT): GGML_ASSERT(…) failed`. `reason` defaults to the crash reason in its log;
+ * a killed process has none, and its last line is unrelated.
  */
 export function causeOf(
   { cause, log }: ChildEnd,
@@ -54,14 +54,14 @@ export function causeOf(
 }
 
 /**
- * Where the weights were read and the context could not be made, what was missing is its memory, though llama.cpp does
- * not always say so.
+ * When the weights were read and the context could not be created, memory for the context was missing, although llama.cpp
+ * does not always report it.
  */
 function isOutOfMemory(error: unknown, reason: string): boolean {
   return wasKilled(error) || saysOutOfMemory(reason) || /^failed to create context$/i.test(reason);
 }
 
-/** SIGKILL that was not ours is most likely the system's, whose memory ran out. */
+/** A SIGKILL that this process did not send is most likely the OOM killer's. */
 function wasKilled(error: unknown): boolean {
   return error instanceof ChildGone && error.end.cause === "SIGKILL" && !error.end.wasStopped;
 }
@@ -78,20 +78,23 @@ function otherEngineSteps(model: string): readonly NextStep[] {
   return [advice(`use ${model} through Ollama`), { step: "pullModelThat", that: "that llama.cpp supports" }];
 }
 
-/** What went wrong while a loaded model answered or embedded. */
+/** Translates a failure of a generation or embedding. */
 export function toComputeError(model: string, error: unknown): Error {
   if (error instanceof OrchestratorError) return error;
   if (error instanceof ChildGone) {
     if (error.end.wasStopped) {
-      return new GenerationFailed(`${model} was unloaded before it had answered`, {
+      return new GenerationFailed(`${model} was unloaded before it finished its answer`, {
         next: { step: "retry" },
         cause: error,
       });
     }
-    return new EngineUnreachable(`the engine process of ${model} ended ${causeOf(error.end)}, before it had answered`, {
-      next: [{ step: "retry" }, { step: "unloadModel" }],
-      cause: error,
-    });
+    return new EngineUnreachable(
+      `the engine process of ${model} ended ${causeOf(error.end)} before it finished its answer`,
+      {
+        next: [{ step: "retry" }, { step: "unloadModel" }],
+        cause: error,
+      },
+    );
   }
   if (!(error instanceof ChildFailure)) return error instanceof Error ? error : new Error(String(error));
   switch (error.code) {
@@ -113,7 +116,7 @@ export function toComputeError(model: string, error: unknown): Error {
 function promptTooLong(model: string, error: ChildFailure): PromptTooLong {
   const { promptTokens = 0, contextTokens = 0 } = error;
   return new PromptTooLong(
-    `the prompt takes ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`,
+    `the prompt has ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`,
     { promptTokens, contextTokens },
     { next: [{ step: "shortenPrompt" }, { step: "chooseModel", that: "with a longer context window" }], cause: error },
   );
@@ -129,7 +132,7 @@ export function unsupportedSchema(reason: string, cause: unknown): InvalidReques
   });
 }
 
-/** `known`: names the engine holds, for the suggestion. */
+/** `known`: names of installed models, for suggestions. */
 export function unknownModel(model: string, known: readonly string[]): UnknownModel {
   const nearest = nearestNames(model, known, 3);
   return new UnknownModel(`the embedded engine has no model ${model}`, {

@@ -30,38 +30,38 @@ export interface LlamaCppOptions {
   readonly childEntry: string;
   /** A Node that can be spawned. */
   readonly nodeExecutable: string;
-  /** `OLLM_HOME/run`: where the list of child processes is kept. */
+  /** `OLLM_HOME/run`: stores the list of child processes. */
   readonly runFolder: string;
   /** Cores that all models together may use. */
   readonly threads: number;
   /**
-   * Seconds without use until a model is unloaded (`model.keepAlive.timeout`); negative never. Read anew with each load.
+   * Idle seconds until a model is unloaded (`model.keepAlive.timeout`); negative: never. Read at each load.
    */
   readonly keepAliveSeconds: number;
-  /** Shared with the engine that this one follows, whose models may still answer; its own unless given. */
+  /** Shared with the engine that this one replaces, whose models may still answer; own ones by default. */
   readonly shared?: { readonly children: ChildrenList; readonly gate: ComputeGate };
-  /** Milliseconds since the epoch, for the time at which a model leaves. */
+  /** Milliseconds since the epoch, for expiry times. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets, for durations; `now` unless given. */
+  /** A monotonic clock in milliseconds, for durations; default `now`. */
   readonly steady?: () => number;
   readonly log: Log;
-  /** Milliseconds a load may take; 60 s and 0.1 s per megabyte unless given. */
+  /** Milliseconds that a load may take; default 60 s plus 0.1 s per megabyte. */
   readonly loadLimitMs?: (weightsBytes: number) => number;
-  /** Milliseconds without a sign after which a process that computes is ended; five minutes unless given. */
+  /** Milliseconds without progress after which a computing process is ended; default five minutes. */
   readonly stallMs?: number;
 }
 
-/** 64 tokens, the smallest part of a prompt that is heard of, take a very large model on a small machine half of it. */
+/** Twice what a very large model on a small machine needs for 64 tokens, the smallest chunk that reports progress. */
 const defaultStallMs = 300_000;
 
 export interface LlamaCppEngine extends Engine {
-  /** Ends engine processes whose daemon is gone; also done before the first process is started. Answers how many. */
+  /** Ends engine processes whose daemon has ended; also done before the first process starts. Returns how many. */
   reapOrphans(): Promise<number>;
 }
 
 /**
- * llama.cpp inside this program, through node-llama-cpp: one child process per loaded model, so that a corrupt file or
- * a crash never reaches the server; one computation at a time over all of them.
+ * The embedded engine: llama.cpp through node-llama-cpp. Each loaded model has its own child process, so that a corrupt
+ * file or a crash never reaches the server. One computation runs at a time over all processes.
  */
 export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
   const { store, inspect, installation, now, steady = now, log } = options;
@@ -78,7 +78,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
     await reapOnce();
     const { childEntry: entry, nodeExecutable } = options;
-    const noteFailure = (error: unknown) => log.warn(`${join(options.runFolder, "children.json")}: ${String(error)}`);
+    const noteFailure = (error: unknown) =>
+      log.warn(`engine: ${join(options.runFolder, "children.json")} could not be updated: ${String(error)}`);
     const listed: Promise<void>[] = [];
     let startedPid = 0;
     const started = (pid: number) => {
@@ -129,7 +130,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     );
   }
 
-  /** What stands in the file, or why the embedded engine can't use it. */
+  /** Reads the model's header. Throws `LoadFailed` for a model that the embedded engine does not support. */
   async function prepare(model: string, signal: AbortSignal): Promise<Loadable & { readonly facts: ModelFacts }> {
     throwIfCancelled(signal, `the call for ${model}`);
     const stored = await find(model);
@@ -185,7 +186,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       async remove(model, signal) {
         throwIfCancelled(signal, `deleting ${model}`);
         const stored = await find(model);
-        // Other names of its weights keep what was loaded under theirs.
+        // An instance that was loaded under another name of the same weights stays loaded.
         await models.unloadNamed(stored.name);
         return await store.remove(stored.name);
       },
@@ -196,7 +197,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     },
     residency: {
       async loaded(signal) {
-        throwIfCancelled(signal, "looking at loaded models");
+        throwIfCancelled(signal, "listing loaded models");
         return await models.list();
       },
       async load(model, load, report, signal) {
@@ -210,7 +211,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
       async unload(model, signal) {
         throwIfCancelled(signal, `unloading ${model}`);
         const stored = await store.find(model);
-        // What has lost its name is listed by it as long as it is loaded.
+        // A model that was deleted while loaded is still listed by its name.
         await (stored === undefined ? models.unloadNamed(model) : models.unload(stored));
       },
     },
@@ -246,9 +247,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): LlamaCppEngine {
     async close() {
       closing.abort(new Error("the engine was closed"));
       await models.close();
-      // Estimates under way.
+      // Processes of running estimates.
       await Promise.all([...sessions].map((session) => session.stop()));
-      // Whoever removes the folder next must not meet a list that is being written.
+      // The folder may be removed next, so no write may be pending.
       await children.idle();
     },
   };
@@ -268,7 +269,7 @@ function toInstalled(stored: StoredModel): InstalledModel {
   };
 }
 
-/** The file's word counts; the manifest fills in what it leaves open. */
+/** The file's own facts take precedence over the manifest's. */
 function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
   const { name, digest, sizeBytes, parameterSize, quantization, system, parameters } = stored;
   const attachedDigests = stored.adapterFiles.map((file) => basename(file).replace(/^sha256-/, ""));

@@ -3,8 +3,8 @@ import type { StoredModel } from "../../store/store.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 
 /**
- * Most prompt tokens of one evaluation. llama.cpp reserves logits (vocabulary × 4 bytes) for each, so 512 would reserve
- * 98 MiB for a vocabulary of 49,152 and 307 MiB for one of 150,000 that we never use; a chunk of a prompt is rarely larger.
+ * Maximum prompt tokens of one evaluation. llama.cpp reserves unused logits (vocabulary × 4 bytes) for each: 512 would
+ * take 98 MiB for a vocabulary of 49,152 tokens and 307 MiB for 150,000. Chunks of a prompt are rarely larger than this.
  */
 export const batchTokens = 128;
 
@@ -16,7 +16,7 @@ export interface LoadParts {
   readonly threads: { readonly prefill: number; readonly decode: number };
 }
 
-/** Everything about a load that follows from the file and the request. */
+/** Returns the child's load request for a file and the requested options. */
 export function loadRequestFor({ stored, header, isEmbedding, contextTokens, threads }: LoadParts): LoadRequest {
   return {
     type: "load",
@@ -31,9 +31,9 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, thr
 }
 
 /**
- * Types that llama.cpp puts into another order for processors with instructions for it (`ggml-cpu/repack.cpp`,
- * `ggml-cpu/amx`). Mapped from the file they would take their memory twice: SmolLM2 in F16 took 752 MB on a processor
- * with AMX where 533 MB were predicted. Which processor repacks what changes with each version, so none is asked.
+ * Types that llama.cpp reorders for processors with special instructions (`ggml-cpu/repack.cpp`, `ggml-cpu/amx`). If the
+ * file were mapped, they would take their memory twice: SmolLM2 in F16 took 752 MB on a processor with AMX, where 533 MB
+ * were predicted. Which processor repacks which type changes with each version, so the processor is not considered.
  */
 const repackedTypes = /^(Q4_|IQ4_|Q2_K|Q5_K|Q6_K|Q8_0|F16$)/;
 

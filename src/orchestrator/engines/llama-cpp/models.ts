@@ -14,7 +14,7 @@ import type { ComputeGate } from "./compute-gate.ts";
 import { causeOf, toLoadError } from "./failures.ts";
 import { type ProcessMemory, readProcessMemory } from "./process-facts.ts";
 
-/** A model that is about to be loaded, with what its file says. */
+/** A model to load, with its header. */
 export interface Loadable {
   readonly stored: StoredModel;
   readonly header: GgufHeader;
@@ -28,24 +28,24 @@ export interface Resident {
   readonly loadMs: number;
 }
 
-/** Keeps a model from being unloaded by its timer until it is released. */
+/** Prevents the idle timeout of a model until it is released. */
 export interface Use {
   readonly resident: Resident;
-  /** Of the load inside this call; 0 when it was loaded already. */
+  /** Duration of the load in this call; 0 when the model was loaded already. */
   readonly loadMs: number;
   release(): void;
 }
 
 export interface Models {
-  /** Loads unless it is loaded with at least that context; calls for one model share one load. Throws `LoadFailed`. */
+  /** Loads the model unless it is loaded with at least that context; concurrent calls share a load. Throws `LoadFailed`. */
   use(loadable: Loadable, options: LoadOptions, report: Report, signal: AbortSignal): Promise<Use>;
-  /** What answers for the model, be it loaded under another name of the same weights. */
+  /** Returns the loaded instance of the model, possibly under another name of the same weights. */
   find(stored: StoredModel): Resident | undefined;
   describe(resident: Resident): Promise<ResidentModel>;
   list(): Promise<readonly ResidentModel[]>;
-  /** Ends a load under way, too. Resolves when the process is gone. */
+  /** Also ends a running load. Resolves when the process has ended. */
   unload(stored: StoredModel): Promise<void>;
-  /** The same for what was loaded under that name, which may be gone from the store. */
+  /** The same for a model that was loaded under that name and may have been deleted from the store. */
   unloadNamed(name: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -53,10 +53,10 @@ export interface Models {
 interface Entry extends Resident {
   readonly request: LoadRequest;
   users: number;
-  /** Somebody used it: from then on its time ends it. */
-  wasTaken: boolean;
+  /** A caller has used it, so its idle timeout ends it. */
+  wasUsed: boolean;
   keepAliveSeconds: number;
-  /** Of `steady`. */
+  /** In time of `steady`. */
   expiresAtMs?: number;
   timer?: NodeJS.Timeout;
 }
@@ -74,35 +74,35 @@ export interface ModelsParts {
   readonly gate: ComputeGate;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** A monotonic clock in milliseconds. */
   readonly steady: () => number;
   readonly log: Log;
-  /** Seconds without use until a model is unloaded when nobody said otherwise; negative never. */
+  /** Default idle seconds until a model is unloaded; negative: never. */
   readonly keepAliveSeconds: number;
-  /** Milliseconds a load of so many bytes may take. */
+  /** Returns the milliseconds that a load of so many bytes may take. */
   readonly loadLimitMs: (weightsBytes: number) => number;
-  /** Milliseconds from the word to the end of a process; 10 s unless given. */
+  /** Milliseconds that a process may take to end; default 10 s. */
   readonly stopLimitMs?: number;
-  /** Stands in for the measurement where the system has none. */
+  /** Replaces the measurement of memory where the system has none. */
   readonly estimate: (stored: StoredModel, request: LoadRequest) => Promise<MemoryEstimate | undefined>;
 }
 
-/** SIGKILL comes after a fifth of a second; a process that still stands hangs in the kernel. */
+/** SIGKILL is sent after a fifth of a second; a process that still runs then hangs in the kernel. */
 const defaultStopLimitMs = 10_000;
 
-/** Equal for names of the same weights with the same adapters, which share a process. Files carry their digests. */
+/** Key of a process: equal for names of the same weights with the same adapters. File names contain the digests. */
 function slotOf({ digest, adapterFiles }: StoredModel): string {
   return [digest, ...adapterFiles.map((file) => basename(file))].join(" ");
 }
 
-/** The models in memory: one process for each slot. */
+/** The loaded models: one process per slot. */
 export function createModels(parts: ModelsParts): Models {
   const { gate, now, steady, log } = parts;
   const entries = new Map<string, Entry>();
   const loads = new Map<string, PendingLoad>();
   const named = (name: string) => [...entries.values()].find(({ stored }) => sameModel(stored.name, name));
-  /** Told to end, and still there: nobody uses them, and their memory is taken. */
-  const standing = new Set<Entry>();
+  /** Processes that were killed and have not ended: unused, but their memory counts. */
+  const unconfirmed = new Set<Entry>();
   let isClosed = false;
 
   async function load(
@@ -114,7 +114,7 @@ export function createModels(parts: ModelsParts): Models {
     const { name } = stored;
     const slot = slotOf(stored);
     const previous = entries.get(slot) ?? named(name);
-    // Through the gate: a request that computes with the smaller context may finish.
+    // Through the gate, so that a request that runs with the smaller context can finish.
     if (previous !== undefined) await gate.run(signal, () => end(previous));
     const startedAt = steady();
     const limitMs = parts.loadLimitMs(header.weightsBytes);
@@ -146,13 +146,13 @@ export function createModels(parts: ModelsParts): Models {
         loadMs: steady() - startedAt,
         request: loadRequest,
         users: 0,
-        wasTaken: false,
+        wasUsed: false,
         keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? parts.keepAliveSeconds,
       };
       entries.set(slot, entry);
       void session.ended.then((ended) => {
         forget(entry);
-        if (!ended.wasStopped) log.warn(`the engine process of ${name} ended ${causeOf(ended)}`);
+        if (!ended.wasStopped) log.warn(`engine: the process of ${name} ended ${causeOf(ended)}`);
       });
     } catch (error) {
       await session?.stop();
@@ -172,13 +172,13 @@ export function createModels(parts: ModelsParts): Models {
       if (loads.get(slot) === pending) loads.delete(slot);
     });
     const pending: PendingLoad = { name, done, abort, reports, followers: 0 };
-    // Everybody may have left it.
+    // All followers may have left.
     done.catch(() => undefined);
     loads.set(slot, pending);
     return pending;
   }
 
-  /** Waits for a load on behalf of one call; the last call to leave ends it. */
+  /** Waits for a load on behalf of one call. A load is aborted when its last follower cancels. */
   async function follow(pending: PendingLoad, report: Report, signal: AbortSignal, stored: StoredModel): Promise<void> {
     pending.followers += 1;
     pending.reports.add(report);
@@ -196,12 +196,12 @@ export function createModels(parts: ModelsParts): Models {
       pending.followers -= 1;
       if (pending.followers === 0 && signal.aborted) {
         pending.abort.abort(signal.reason);
-        // A cancelled call leaves no work behind, and no model that it came too late to keep from loading.
+        // A cancelled call leaves no work behind, nor a model whose load it could not prevent.
         await pending.done.catch(() => undefined);
-        // Whoever else waited for it takes it within this turn.
+        // Other followers acquire the model within this turn.
         await nextTurn();
         const entry = entries.get(slotOf(stored));
-        if (entry?.wasTaken === false) await end(entry);
+        if (entry?.wasUsed === false) await end(entry);
       }
     }
   }
@@ -217,16 +217,16 @@ export function createModels(parts: ModelsParts): Models {
       const entry = entries.get(slot);
       const pending = loads.get(slot);
       if (pending === undefined && entry?.session.isAlive() && entry.contextTokens >= options.contextTokens)
-        return take(entry, options, hasWaited ? steady() - startedAt : 0);
+        return acquire(entry, options, hasWaited ? steady() - startedAt : 0);
       hasWaited = true;
-      // A load under way may be for less context than we need: then the next round loads again.
+      // A running load may have a smaller context; then the next iteration loads again.
       await follow(pending ?? startLoad(loadable, options), report, signal, stored);
     }
   }
 
-  function take(entry: Entry, options: LoadOptions, loadMs: number): Use {
+  function acquire(entry: Entry, options: LoadOptions, loadMs: number): Use {
     entry.users += 1;
-    entry.wasTaken = true;
+    entry.wasUsed = true;
     if (options.keepAliveSeconds !== undefined) entry.keepAliveSeconds = options.keepAliveSeconds;
     clearTimeout(entry.timer);
     delete entry.expiresAtMs;
@@ -246,11 +246,11 @@ export function createModels(parts: ModelsParts): Models {
   function expireLater(entry: Entry): void {
     clearTimeout(entry.timer);
     if (entry.keepAliveSeconds < 0 || !entry.session.isAlive()) return;
-    // Timers of Node fire at once when asked for more than 2³¹ − 1 ms.
+    // Node's timers fire immediately for more than 2³¹ − 1 ms.
     const delayMs = Math.min(entry.keepAliveSeconds * 1_000, 2 ** 31 - 1);
     entry.expiresAtMs = steady() + delayMs;
     entry.timer = setTimeout(() => {
-      if (entry.users === 0) end(entry).catch((error: unknown) => log.warn(String(error)));
+      if (entry.users === 0) end(entry).catch((error: unknown) => log.warn(`engine: ${String(error)}`));
     }, delayMs);
     entry.timer.unref();
   }
@@ -261,8 +261,8 @@ export function createModels(parts: ModelsParts): Models {
     let timer: NodeJS.Timeout | undefined;
     const tooLong = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        standing.add(entry);
-        void entry.session.ended.then(() => standing.delete(entry));
+        unconfirmed.add(entry);
+        void entry.session.ended.then(() => unconfirmed.delete(entry));
         const { name } = entry.stored;
         reject(
           new UnloadUnconfirmed(
@@ -298,14 +298,14 @@ export function createModels(parts: ModelsParts): Models {
     };
   }
 
-  /** Where no process can be looked into. */
+  /** For systems that don't report a process's memory. */
   async function expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
     const estimate = await parts.estimate(stored, request);
     const sizeBytes = estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes;
     return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
   }
 
-  /** The timer doesn't follow the clock on the wall, so what is told is counted from now. */
+  /** The timer uses the monotonic clock, so the wall-clock time is computed from the remaining time. */
   function isoOf(expiresAtMs: number): string {
     return new Date(now() + Math.max(0, expiresAtMs - steady())).toISOString();
   }
@@ -324,7 +324,7 @@ export function createModels(parts: ModelsParts): Models {
     use,
     find: (stored) => entries.get(slotOf(stored)),
     describe: (resident) => describe(resident as Entry),
-    list: () => Promise.all([...entries.values(), ...standing].map(describe)),
+    list: () => Promise.all([...entries.values(), ...unconfirmed].map(describe)),
     unload: (stored) => unloadSlot(slotOf(stored)),
     async unloadNamed(name) {
       const slots = [...entries, ...loads].filter(([, found]) => sameModel(nameOf(found), name)).map(([slot]) => slot);
@@ -341,7 +341,7 @@ function nameOf(found: Entry | PendingLoad): string {
   return "stored" in found ? found.stored.name : found.name;
 }
 
-/** The whole process: its end gives back what llama.cpp and Node themselves hold, too. */
+/** Size of the whole process: ending it also frees the memory of llama.cpp and Node. */
 function measuredSize({
   anonymousBytes,
   mappedBytes,

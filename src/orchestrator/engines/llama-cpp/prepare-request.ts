@@ -5,12 +5,12 @@ import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { ChildSampling, GenerateRequest } from "./child/protocol.ts";
 
 /**
- * What Ollama samples with when neither request nor manifest sets it (`DefaultOptions` in its `api/types.go`), except the
- * repeat penalty: Ollama has none, and small models then go in circles.
+ * Ollama's defaults (`DefaultOptions` in its `api/types.go`), except for the repeat penalty: Ollama has none, and small
+ * models then repeat themselves.
  */
 const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1.1, repeatLastTokens: 64 } as const;
 
-/** Names of a manifest's parameters that are obeyed; `num_ctx` and `num_predict` by who sizes requests. */
+/** Supported parameters of a manifest; `num_ctx` and `num_predict` are applied where requests are sized. */
 export const readParameters = [
   "frequency_penalty",
   "min_p",
@@ -27,8 +27,8 @@ export const readParameters = [
 ] as const;
 
 /**
- * The request with the manifest's `SYSTEM` and `PARAMETER` lines as defaults under it. Throws `UnsupportedCapability`
- * for images.
+ * Returns the child's request, with the manifest's `SYSTEM` and `PARAMETER` lines as defaults. Throws
+ * `UnsupportedCapability` for images.
  */
 export function prepareRequest(
   stored: StoredModel,
@@ -36,9 +36,12 @@ export function prepareRequest(
   format: GenerateRequest["format"],
 ): GenerateRequest {
   if (request.messages.some((message) => (message.images?.length ?? 0) > 0)) {
-    throw new UnsupportedCapability(`${stored.name} can't see images: the embedded engine has no vision`, {
-      next: [advice("use a vision model through Ollama"), { step: "omitArgument", argument: "images" }],
-    });
+    throw new UnsupportedCapability(
+      `${stored.name} can't process images: the embedded engine does not support vision`,
+      {
+        next: [advice("use a vision model through Ollama"), { step: "omitArgument", argument: "images" }],
+      },
+    );
   }
   return {
     type: "generate",
@@ -51,7 +54,7 @@ export function prepareRequest(
   };
 }
 
-/** The model's own system prompt where the request brings none. */
+/** Adds the model's own system prompt to messages without one. */
 export function withSystem(messages: readonly ChatMessage[], system: string | undefined): readonly ChatMessage[] {
   if (system === undefined || system === "" || messages.some((message) => message.role === "system")) return messages;
   return [{ role: "system", content: system }, ...messages];
@@ -59,7 +62,7 @@ export function withSystem(messages: readonly ChatMessage[], system: string | un
 
 function samplingOf(
   parameters: StoredModel["parameters"],
-  { sampling: asked, contextTokens }: GenerationRequest,
+  { sampling: requested, contextTokens }: GenerationRequest,
   hasFormat: boolean,
 ): ChildSampling {
   const number = (key: (typeof readParameters)[number]): number | undefined => {
@@ -67,20 +70,20 @@ function samplingOf(
     const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
     return typeof parsed === "number" && Number.isFinite(parsed) ? parsed : undefined;
   };
-  const seed = asked.seed ?? number("seed");
-  const stop = asked.stop ?? [parameters["stop"]].flat();
+  const seed = requested.seed ?? number("seed");
+  const stop = requested.stop ?? [parameters["stop"]].flat();
   const repeatLastTokens = number("repeat_last_n") ?? defaults.repeatLastTokens;
   return {
-    temperature: asked.temperature ?? number("temperature") ?? defaults.temperature,
-    topP: asked.topP ?? number("top_p") ?? defaults.topP,
-    topK: asked.topK ?? number("top_k") ?? defaults.topK,
+    temperature: requested.temperature ?? number("temperature") ?? defaults.temperature,
+    topP: requested.topP ?? number("top_p") ?? defaults.topP,
+    topK: requested.topK ?? number("top_k") ?? defaults.topK,
     minP: number("min_p") ?? defaults.minP,
-    // Negative means random, in Ollama's words.
+    // In Ollama, negative means random.
     ...(seed === undefined || seed < 0 ? {} : { seed }),
     stop: stop.filter((text): text is string => typeof text === "string" && text !== ""),
-    // Keys and brackets of JSON must repeat.
+    // Keys and brackets of JSON have to repeat.
     repeatPenalty: number("repeat_penalty") ?? (hasFormat ? 1 : defaults.repeatPenalty),
-    // Negative means all of the context, in Ollama's words; 0 is off.
+    // In Ollama, negative means the whole context; 0 is off.
     repeatLastTokens: repeatLastTokens < 0 ? contextTokens : repeatLastTokens,
     frequencyPenalty: number("frequency_penalty") ?? 0,
     presencePenalty: number("presence_penalty") ?? 0,

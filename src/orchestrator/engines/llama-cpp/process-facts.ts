@@ -2,13 +2,13 @@ import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 
 export interface ProcessMemory {
-  /** Anonymous pages in RAM: what its end gives back for sure. */
+  /** Anonymous pages in RAM, which are freed when the process ends. */
   readonly anonymousBytes: number;
-  /** Pages of mapped files in RAM: the system counts them as available. */
+  /** Pages of mapped files in RAM, which the system counts as available. */
   readonly mappedBytes: number;
 }
 
-/** Resident memory of a process; undefined where the system doesn't tell it (all but Linux) or the process is gone. */
+/** Returns the resident memory of a process; undefined on systems other than Linux, or when the process has ended. */
 export async function readProcessMemory(pid: number): Promise<ProcessMemory | undefined> {
   const status = await readProc(pid, "status");
   if (status === undefined) return undefined;
@@ -19,15 +19,15 @@ export async function readProcessMemory(pid: number): Promise<ProcessMemory | un
 }
 
 /**
- * When a process was started, in the system's own words: together with the pid it names one process for ever, because
- * pids are used again. Undefined when there is no such process or the system doesn't say.
+ * Returns the start time of a process in the system's own format. Together with the pid it identifies a process, because
+ * pids are reused. Undefined when there is no such process or the system doesn't report it.
  */
 export async function processStartTime(pid: number): Promise<string | undefined> {
   if (process.platform === "linux") {
     const stat = await readProc(pid, "stat");
-    // The command's name, in brackets, may hold anything; `starttime` is field 22, the 20th behind it.
+    // The command's name, in brackets, may contain anything; `starttime` is field 22, the 20th after it.
     const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
-    // A dead process whose parent has not looked yet holds nothing any more.
+    // A zombie holds no memory.
     return fields?.[0] === "Z" ? undefined : fields?.[19];
   }
   const answer =
@@ -39,11 +39,11 @@ export async function processStartTime(pid: number): Promise<string | undefined>
 
 async function readProc(pid: number, file: string): Promise<string | undefined> {
   if (process.platform !== "linux") return undefined;
-  // Gone between two looks is an answer.
+  // The process may have ended.
   return readFile(`/proc/${pid}/${file}`, "utf8").catch(() => undefined);
 }
 
-/** Bounded: PowerShell needs half a second when it is well. */
+/** With a timeout; PowerShell normally takes half a second. */
 function run(command: string, args: readonly string[]): Promise<string> {
   return new Promise((resolve) => {
     execFile(command, args, { timeout: 5_000, windowsHide: true }, (error, stdout) =>

@@ -7,16 +7,16 @@ import { unsupportedSchema } from "./failures.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
 export interface OutputFormat {
-  /** What the grammar is made of. */
+  /** Source of the grammar. */
   readonly grammar: "json" | JsonSchema;
-  /** Throws `GenerationFailed` when the text is not what was asked for, although a grammar led it. */
+  /** Throws `GenerationFailed` when the text does not match the format, which a grammar can't fully enforce. */
   check(model: string, done: Pick<GenerateDone, "text" | "finishReason">): void;
 }
 
 /**
- * A grammar keeps the shape but not the values: for `integer` it admits `82E58173`, which is infinite, and bounds and
- * patterns are no part of it. So the schema is checked again on the whole text. Throws `InvalidRequest` for a schema
- * that can't be checked.
+ * A grammar enforces the shape but not the values: for `integer` it allows `82E58173`, which is infinite, and it ignores
+ * bounds and patterns. So the whole text is validated against the schema. Throws `InvalidRequest` for a schema that is
+ * not supported.
  */
 export function createOutputFormat(format: "json" | JsonSchema): OutputFormat {
   if (format === "json") return { grammar: "json", check: (model, done) => void parse(model, done) };
@@ -38,7 +38,7 @@ export function createOutputFormat(format: "json" | JsonSchema): OutputFormat {
 
 function compile(schema: JsonSchema): z.ZodType {
   try {
-    // zod looks for references to `definitions` only in schemas of their time, which rarely name their draft.
+    // zod resolves references to `definitions` only in draft 7, and schemas rarely name their draft.
     return z.fromJSONSchema(schema, "definitions" in schema ? { defaultTarget: "draft-7" } : {});
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -64,7 +64,7 @@ function parse(model: string, { text, finishReason }: Pick<GenerateDone, "text" 
 }
 
 /**
- * The schema in the dialect of node-llama-cpp, which knows neither `anyOf` nor `definitions`, and reads a schema
+ * Converts a schema to the dialect of node-llama-cpp, which supports neither `anyOf` nor `definitions` and reads a schema
  * without `type` as null.
  */
 export function toGrammarSchema(schema: JsonSchema): JsonSchema {
@@ -78,7 +78,7 @@ export function toGrammarSchema(schema: JsonSchema): JsonSchema {
   if ("const" in rest || "enum" in rest) return rest;
   const { properties, items, prefixItems, additionalProperties } = rest;
   const type = rest["type"] ?? guessType(rest);
-  // A reference that leads nowhere is how the library spells "any value".
+  // An unresolvable reference means "any value" to the library.
   if (type === undefined) return { $ref: "any" };
   return {
     ...rest,

@@ -10,22 +10,22 @@ import { callWithStallDetection } from "./stall-detection.ts";
 import type { Loadable, Models } from "./models.ts";
 import { withSystem } from "./prepare-request.ts";
 
-/** Start of a process, a vocabulary and a prompt of megabytes: a second on a free machine. */
+/** Starting a process, reading a vocabulary and counting megabytes of prompt takes a second on an idle machine. */
 const vocabularyLimitMs = 30_000;
 
-/** Counts in the process of the model where it is loaded, else in one that reads the vocabulary alone and ends. */
+/** Counts in the process of a loaded model, else in a temporary process that reads only the vocabulary. */
 export function createTokenizer(parts: {
   readonly models: Pick<Models, "find">;
   readonly open: (signal: AbortSignal) => Promise<ChildSession>;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable>;
   readonly find: (model: string) => Promise<StoredModel | undefined>;
   readonly now: () => number;
-  /** Milliseconds without a sign after which a loaded model's process is taken to be dead-locked. */
+  /** Milliseconds without progress after which a loaded model's process counts as deadlocked. */
   readonly stallMs: number;
   readonly log: Log;
 }): EngineTokenizer {
   const { models, stallMs } = parts;
-  /** One process at a time: many long prompts may come at once. */
+  /** One temporary process at a time. */
   const gate = createComputeGate(parts.now);
 
   async function countByVocabulary(file: string, request: PromptCountRequest, signal: AbortSignal): Promise<number> {
@@ -73,7 +73,7 @@ export function createTokenizer(parts: {
         throwIfCancelled(signal, `counting the tokens of ${model}`);
         if (error instanceof Cancelled) throw error;
         parts.log.info(
-          `the prompt for ${model} could not be counted: ${error instanceof Error ? error.message : String(error)}`,
+          `engine: the prompt for ${model} could not be counted: ${error instanceof Error ? error.message : String(error)}`,
         );
         return undefined;
       }

@@ -5,17 +5,17 @@ import type { OllamaModels } from "./models.ts";
 import type { Exchange, Transport } from "./transport.ts";
 import { GenerationFailed } from "../../errors.ts";
 
-/** Bounds of every wait, in milliseconds. */
+/** Timeouts in milliseconds. */
 export interface OllamaTimeouts {
-  /** Of a health check, in all. */
+  /** Total time of a health check. */
   readonly healthMs: number;
-  /** Of a call that only looks something up or deletes, in all. */
+  /** Total time of a lookup or a deletion. */
   readonly controlMs: number;
-  /** Without a byte while a model loads, reads the prompt or answers. Loading big weights takes minutes. */
+  /** Time without a byte during a load, prefill or answer. Loading large weights takes minutes. */
   readonly stallMs: number;
-  /** Without progress of a download. */
+  /** Time without progress of a download. */
   readonly pullStallMs: number;
-  /** From an unload to the memory being free. */
+  /** Time from an unload until its memory is free. */
   readonly unloadMs: number;
 }
 
@@ -27,22 +27,22 @@ export const defaultTimeouts: OllamaTimeouts = {
   unloadMs: 30_000,
 };
 
-/** What the adapter's groups of operations share. */
+/** Dependencies shared by the adapter's groups of operations. */
 export interface OllamaContext {
   readonly transport: Transport;
   readonly timeouts: OllamaTimeouts;
   readonly models: OllamaModels;
-  /** Judges where a name would have Ollama pull from. */
+  /** Checks the registry that Ollama would pull a name from. */
   readonly registries: AddressGuard;
-  /** Registries (`host:port`) that it may pull from over plain http. */
+  /** Registries (`host:port`) that Ollama may pull from over plain HTTP. */
   readonly insecureHosts: readonly string[];
-  /** Looks into an adapter before it is sent. */
+  /** Checks an adapter file before it is uploaded. */
   readonly inspect?: InspectGguf;
   readonly now: () => number;
   readonly log: Log;
 }
 
-/** A short call on the control pool, bounded in all. */
+/** A short call on the control pool with a total timeout. */
 export function control(
   timeouts: OllamaTimeouts,
   what: string,
@@ -58,7 +58,7 @@ export function control(
   };
 }
 
-/** A call that may take minutes on a connection of its own, with stall detection. */
+/** A call that may take minutes, on a connection of its own, with stall detection. */
 export function lasting(
   timeouts: OllamaTimeouts,
   what: string,

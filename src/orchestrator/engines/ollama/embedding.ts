@@ -4,20 +4,20 @@ import type { EngineEmbedding, EngineResidency } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 import { holderOf } from "./residency.ts";
 
-/** Size of one vector in JSON: 16,384 numbers. */
+/** One vector as JSON: 16,384 numbers. */
 const maxVectorBytes = 400_000;
 const maxFrameBytes = 100_000;
 
-/** Vectors from any model that Ollama can embed with. */
+/** Embeddings from any model that Ollama lists with that capability. */
 export function createEmbedding(context: OllamaContext, residency: EngineResidency): EngineEmbedding {
   return {
     async embed(model, inputs, signal) {
       if (inputs.length === 0) return { vectors: [], promptTokens: 0 };
       const [facts, residents] = await Promise.all([context.models.describe(model, signal), residency.loaded(signal)]);
-      // Ollama would refuse only after it has loaded the model anew, in the place of the one that answers chats.
+      // Ollama would reject the request only after it has reloaded the model, replacing the instance that answers chats.
       if (!facts.capabilities.includes("embedding"))
         throw new UnsupportedCapability(
-          `${model} can't embed: it can do ${facts.capabilities.join(", ") || "nothing"}`,
+          `${model} does not support embeddings (its capabilities: ${facts.capabilities.join(", ") || "none"})`,
           {
             next: [
               { step: "listModels", capability: "embedding" },
@@ -25,7 +25,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
             ],
           },
         );
-      // Without its own context size in the request a loaded model would be loaded again with the server's default.
+      // Without its context size in the request, a loaded model would be reloaded with the server's default.
       const resident = await holderOf(context, model, residents, signal);
       const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
       const exchange = lasting(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
@@ -40,7 +40,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
         );
         const vectors = reply.embeddings;
         if (!Array.isArray(vectors) || vectors.length !== inputs.length)
-          throw new GenerationFailed(`Ollama answered ${vectors?.length ?? 0} vectors for ${inputs.length} texts`);
+          throw new GenerationFailed(`Ollama returned ${vectors?.length ?? 0} vectors for ${inputs.length} texts`);
         return { vectors, promptTokens: reply.prompt_eval_count ?? 0 };
       } catch (error) {
         if (!(error instanceof GenerationFailed && /input length exceeds/.test(error.message))) throw error;
@@ -49,7 +49,7 @@ export function createEmbedding(context: OllamaContext, residency: EngineResiden
     },
   };
 
-  /** Ollama gives no numbers here: the window is what it now has loaded, the text's length is estimated. */
+  /** Ollama reports no numbers here: the window is that of the loaded model, the length of the text is estimated. */
   async function tooLong(
     model: string,
     inputs: readonly string[],

@@ -14,22 +14,22 @@ import {
 } from "../../errors.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
-/** What was being done, for messages, and the class of an error that nothing more special is known about. */
+/** What was attempted, for error messages, and the default class of an error. */
 export interface Attempt {
-  /** In the words of a message: `answering with smollm2:135m`. */
+  /** A phrase for messages: `answering with smollm2:135m`. */
   readonly what: string;
   readonly model?: string;
   /** The next steps when `otherwise` is thrown. */
   readonly next?: NextSteps;
+  /** Class of an error that no rule matches. */
   readonly otherwise: new (message: string, options?: OrchestratorErrorOptions) => OrchestratorError;
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
-/** Characters of a foreign text that become part of a message. */
+/** Maximum length of a foreign text in a message. */
 const maxMessageCharacters = 500;
 
-/** A foreign text as a part of a message. */
 function shortened(text: string): string {
   return text.length <= maxMessageCharacters
     ? text
@@ -43,7 +43,7 @@ interface VendorError {
   readonly contextTokens?: number;
 }
 
-/** Takes `{"error": ...}` apart; the runner's own errors arrive as JSON inside that string. */
+/** Parses the value of `{"error": ...}`; a runner's own errors are JSON inside that string. */
 function readVendorError(value: unknown): VendorError {
   if (typeof value === "string") {
     const start = value.indexOf("{");
@@ -61,7 +61,7 @@ function readVendorError(value: unknown): VendorError {
 }
 
 /**
- * Translates an error answer, or the error line of a 200 stream (`status` 200).
+ * Translates an error response, or the error line of a 200 stream (`status` 200).
  *
  * | answer                                                        | becomes                 |
  * |---------------------------------------------------------------|-------------------------|
@@ -76,7 +76,7 @@ function readVendorError(value: unknown): VendorError {
  * | anything else                                                 | `attempt.otherwise`     |
  */
 export function errorOfReply(status: number, body: string, attempt: Attempt, label: string): OrchestratorError {
-  // One that was broken off for its length is an error text all the same.
+  // A body that was truncated for its length is still an error text.
   const parsed = jsonIn(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
   const hasErrorText = isRecord(parsed) && "error" in parsed;
   const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim() };
@@ -99,12 +99,12 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
       cause,
     });
   if (status === 501 || /does(?:n't| not) support (?!K-shift)/i.test(text))
-    return new UnsupportedCapability(`${model} can't do this: ${text}`, {
+    return new UnsupportedCapability(`${model} does not support this request: ${text}`, {
       next: { step: "chooseModel", that: "with that capability" },
       cause,
     });
   if (status === 503 || /server busy/i.test(text))
-    return new QueueFull(`Ollama at ${label} is busy: ${text || "too many requests wait"}`, {
+    return new QueueFull(`Ollama at ${label} is busy: ${text || "too many requests are waiting"}`, {
       next: [{ step: "retry" }, advice("raise OLLAMA_MAX_QUEUE of that server")],
       cause,
     });
@@ -125,7 +125,7 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
       cause,
     });
   if (status === 403 && text !== "")
-    return new PrivacyLocked(`Ollama refuses ${model}: ${text}`, {
+    return new PrivacyLocked(`Ollama refused ${model}: ${text}`, {
       next: { step: "chooseModel", that: "on this machine" },
       cause,
     });
@@ -162,7 +162,7 @@ function otherProgramSteps(label: string): readonly NextStep[] {
   ];
 }
 
-/** The system's last resort ends a runner with SIGKILL; Ollama itself says "resource limitations" when one is gone. */
+/** The system's OOM killer ends a runner with SIGKILL; Ollama reports a lost runner as "resource limitations". */
 const saysKilled = (text: string): boolean => /resource limitations|signal: killed/i.test(text);
 
 const isOutOfMemory = (text: string): boolean =>
@@ -173,12 +173,12 @@ const isLoadFailure = (text: string): boolean =>
     text,
   );
 
-/** The stream ended before its last line, or its last line is half: the server died or was restarted. */
+/** The stream ended before or within its last line: the server died or was restarted. */
 export class CutOff extends Error {}
 
 /**
- * Translates what was thrown while talking: our own errors pass, a broken connection is `EngineUnreachable`, a reply
- * that isn't JSON is `attempt.otherwise`. Anything else is a defect of ours and passes as it is.
+ * Translates an exception of an exchange: an `OrchestratorError` passes, a broken connection becomes
+ * `EngineUnreachable`, a reply that isn't JSON becomes `attempt.otherwise`. Anything else is a bug and passes unchanged.
  */
 export function errorOfFailure(failure: unknown, attempt: Attempt, label: string): unknown {
   if (failure instanceof OrchestratorError) return failure;
@@ -205,14 +205,14 @@ export function errorOfFailure(failure: unknown, attempt: Attempt, label: string
   return failure;
 }
 
-/** More came than `limit` allows (`4.0 MB`). */
+/** The reply is longer than `limit` (`4.0 MB`). */
 export function errorOfLength(limit: string, attempt: Attempt, label: string): OrchestratorError {
   return new attempt.otherwise(`Ollama at ${label} sent more than ${limit} while ${attempt.what}`, {
     next: otherProgramSteps(label),
   });
 }
 
-/** The bound of ours ran out. */
+/** The exchange's own timeout expired. */
 export function errorOfTimeout(ms: number, attempt: Attempt, label: string): OrchestratorError {
   return new EngineUnreachable(`Ollama at ${label} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
     next: [advice("restart Ollama, which can hang although its health check passes"), advice("use another engine")],

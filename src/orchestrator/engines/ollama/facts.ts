@@ -4,7 +4,7 @@ import { usedMetadata } from "../../gguf/used-metadata.ts";
 import { isCloudName } from "../../store/model-name.ts";
 import { parseJson } from "../../text/parse-json.ts";
 
-/** A reply as it came: the package's types promise more than servers send. */
+/** An unchecked reply: servers send less than the package's types promise. */
 export type Reply = Readonly<Record<string, unknown>>;
 
 const capabilities: readonly Capability[] = [
@@ -17,24 +17,24 @@ const capabilities: readonly Capability[] = [
   "image",
   "audio",
 ];
-/** How much of a model's parameters is read, one a line. Real ones have some hundred characters. */
+/** How much of a model's parameters is read. Real ones have about a hundred characters. */
 const maxParameterCharacters = 8 * 1024;
 
 const record = (value: unknown): Reply => (typeof value === "object" && value !== null ? (value as Reply) : {});
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
 const count = (value: unknown): number | undefined => (typeof value === "number" && value >= 0 ? value : undefined);
 
-/** Longest name or version; longer ones are dropped. */
+/** Maximum length of a name or version; longer ones are dropped. */
 const maxNameCharacters = 500;
 
-/** The rows of `/api/tags` and `/api/ps`; a SyntaxError when the reply is not Ollama's. */
+/** Returns the rows of `/api/tags` or `/api/ps`. Throws `SyntaxError` when the reply is not Ollama's. */
 export function modelsOf(reply: unknown): readonly Reply[] {
   const models = record(reply)["models"];
   if (!Array.isArray(models)) throw new SyntaxError("the reply has no list of models");
   return models.map(record).filter((row) => nameOf(row).length <= maxNameCharacters);
 }
 
-/** Of `/api/version`; a SyntaxError when the reply is not Ollama's. */
+/** Returns the version from `/api/version`. Throws `SyntaxError` when the reply is not Ollama's. */
 export function versionOf(reply: unknown): string {
   const version = text(record(reply)["version"]);
   if (version === undefined || version.length > maxNameCharacters) throw new SyntaxError("the reply has no version");
@@ -43,13 +43,13 @@ export function versionOf(reply: unknown): string {
 
 const nameOf = (row: Reply): string => text(row["name"]) ?? text(row["model"]) ?? "";
 
-/** Cloud models are remote whatever host lists them. */
+/** Cloud models are remote on every server. */
 function trustOf(row: Reply, hostTrust: Trust): Trust {
   const isCloud = text(row["remote_host"]) ?? text(row["remote_model"]) ?? isCloudName(nameOf(row));
   return isCloud ? "remote" : hostTrust;
 }
 
-/** A row of `/api/tags`. */
+/** Converts a row of `/api/tags`. */
 export function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
   const details = record(row["details"]);
   const isCloud = trustOf(row, "local") === "remote";
@@ -67,7 +67,7 @@ export function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
   });
 }
 
-/** A row of `/api/ps`. Its sizes are the runner's real buffers; what of them is file-mapped it doesn't say. */
+/** Converts a row of `/api/ps`. Its sizes are the runner's buffers; the file-mapped part is not reported. */
 export function residentModel(row: Reply): ResidentModel {
   return defined<ResidentModel>({
     name: nameOf(row),
@@ -79,7 +79,7 @@ export function residentModel(row: Reply): ResidentModel {
   });
 }
 
-/** `/api/show` beside the model's row of `/api/tags`, which alone has size and digest. `name` stays as it was given. */
+/** Combines `/api/show` with the model's row of `/api/tags`, which alone has size and digest. */
 export function modelFacts(
   name: string,
   show: unknown,
@@ -115,12 +115,12 @@ export function modelFacts(
   });
 }
 
-/** Path-independent identity of the weights: the blob that the generated Modelfile names. */
+/** Returns the digest of the weights: the blob named in the generated Modelfile. */
 export function weightsOf(show: unknown): string | undefined {
   return /^FROM .*sha256-([0-9a-f]{64})/m.exec(text(record(show)["modelfile"]) ?? "")?.[1];
 }
 
-/** The blobs of its further `FROM` and `ADAPTER` lines. */
+/** Returns the blobs of the Modelfile's further `FROM` and `ADAPTER` lines. */
 function attachedTo(show: unknown): readonly string[] | undefined {
   const lines = (text(record(show)["modelfile"]) ?? "").matchAll(/^(?:FROM|ADAPTER) .*sha256-([0-9a-f]{64})/gm);
   const digests = [...lines].map(([, digest]) => digest ?? "").slice(1);
@@ -137,7 +137,7 @@ function vocabularyOf(tensors: unknown): number | undefined {
   return Array.isArray(embedding?.["shape"]) ? count(embedding["shape"][1]) : undefined;
 }
 
-/** Sum over the listed tensors; undefined when one has a type of which the size isn't known. */
+/** Returns the bytes of all listed tensors; undefined when one has an unknown type. */
 function tensorBytesOf(tensors: unknown): number | undefined {
   if (!Array.isArray(tensors) || tensors.length === 0) return undefined;
   let bytes = 0;
@@ -150,7 +150,7 @@ function tensorBytesOf(tensors: unknown): number | undefined {
   return Number.isFinite(bytes) ? Math.ceil(bytes) : undefined;
 }
 
-/** Lines of `name value`, values being JSON or bare words; a repeated name (`stop`) becomes a list. */
+/** Parses lines of `name value`, where a value is JSON or a bare word; a repeated name (`stop`) becomes a list. */
 function parametersOf(lines: string | undefined): Record<string, unknown> | undefined {
   if (lines === undefined) return undefined;
   const parameters: Record<string, unknown> = {};
@@ -176,7 +176,7 @@ function parameterValue(raw: string): unknown {
 
 type Loose<Shape> = { readonly [Key in keyof Shape]: Shape[Key] | undefined };
 
-/** Leaves out what is undefined, so that absence is absence. Required fields must be given. */
+/** Removes undefined fields. Required fields must be given. */
 function defined<Shape>(value: Loose<Shape>): Shape {
   return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined)) as Shape;
 }

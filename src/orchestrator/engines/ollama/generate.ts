@@ -4,25 +4,25 @@ import { isCloudName } from "../../store/model-name.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../generation.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 
-/** Rules of Ollama that the package's types don't know. */
+/** Options of Ollama that the package's types lack. */
 interface NoSilentCut {
-  /** A prompt beyond the context is an error with both numbers instead of being cut to a part of itself. */
+  /** A prompt beyond the context is an error with both numbers; it is not truncated. */
   readonly truncate: false;
-  /** Also an option of the load: all our requests must agree on it, or each reloads the model. */
+  /** Also an option of the load: requests that differ in it reload the model. */
   readonly shift: false;
 }
 
-/** `truncate` and `shift` of every request that loads or runs a model. */
+/** Sent with every request that loads or runs a model. */
 export const noSilentCut: NoSilentCut = { truncate: false, shift: false };
 
-/** On the wire: a token in its line, with the model's name and the time. */
+/** One line of the stream: a token with the model's name and the time. */
 const maxTokenBytes = 1_000;
-/** Beside the tokens. */
+/** Added to the bytes of the tokens. */
 const maxFrameBytes = 1_000_000;
-/** A request may allow more than any model says. */
+/** Upper bound for the limit on the reply; a request may allow more. */
 const maxTokens = 1_000_000;
 
-/** The body of `/api/chat`. */
+/** Returns the body of a `/api/chat` request. */
 function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { stream: true } {
   const { sampling } = request;
   return {
@@ -50,8 +50,8 @@ function chatBody(request: GenerationRequest): ChatRequest & NoSilentCut & { str
 }
 
 /**
- * Streams one chat. `/api/chat` tells nothing before the first token, so a load inside the call shows as `prefill`;
- * it also counts waiting in Ollama's queue as load time, a few milliseconds when the model was loaded.
+ * Streams one chat. `/api/chat` sends nothing before the first token, so a load inside the call is reported as
+ * `prefill`. Its load time includes waiting in Ollama's queue, a few milliseconds for a loaded model.
  */
 export async function generate(
   context: OllamaContext,
@@ -60,7 +60,7 @@ export async function generate(
   signal: AbortSignal,
 ): Promise<Generation> {
   const what = `answering with ${request.model}`;
-  // Ollama sends such a prompt to its cloud also when the model is not installed, where nobody asked for its trust.
+  // Ollama sends such a prompt to its cloud even when the model is not installed, and then its trust was never checked.
   if (isCloudName(request.model)) await context.models.describe(request.model, signal);
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
   const exchange = lasting(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
@@ -71,7 +71,7 @@ export async function generate(
     let firstTokenAt: number | undefined;
     sink.phase("prefill");
     for await (const chunk of await ollama.chat(chatBody(request))) {
-      // A server that only looks like Ollama may leave it out.
+      // Servers that imitate Ollama may omit it.
       const { content, thinking: thought } = (chunk.message as Message | undefined) ?? {};
       if (firstTokenAt === undefined && (content || thought)) {
         firstTokenAt = context.now();
@@ -101,11 +101,11 @@ export async function generate(
         totalMs: endedAt - startedAt,
       };
     }
-    throw new GenerationFailed(`Ollama ended its answer without a last line while ${what}`);
+    throw new GenerationFailed(`Ollama ended the stream without a final line while ${what}`);
   });
 }
 
-/** Ollama counts nanoseconds, and leaves zeros out. */
+/** Ollama reports nanoseconds and omits zeros. */
 function milliseconds(nanoseconds: number | undefined): number {
   return (nanoseconds ?? 0) / 1e6;
 }

@@ -15,35 +15,35 @@ import { createAddressGuard } from "../../store/address-guard.ts";
 import { createTransport, type ConnectionUsage } from "./transport.ts";
 
 export interface OllamaEngineOptions {
-  /** `ollama` unless given; several hosts need several. */
+  /** Default `ollama`; must be unique among several servers. */
   readonly id?: string;
   /** In any shape of `OLLAMA_HOST`: `127.0.0.1:11434`, `:11434`, `http://box.lan`. */
   readonly host: string;
-  /** For a server with a memory of its own (another computer, container, virtual machine), also if it answers on loopback. */
+  /** Memory of a server that has its own (another computer, container, virtual machine), even if it answers on loopback. */
   readonly memoryBytes?: number;
-  /** Of its environment, which it doesn't tell. */
+  /** From its environment, which it doesn't report. */
   readonly serverOptions?: OllamaServerOptions;
-  /** Milliseconds since any moment. */
+  /** A clock in milliseconds, with any origin. */
   readonly now: () => number;
   readonly log: Log;
   readonly timeouts?: Partial<OllamaTimeouts>;
   /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
   readonly allowedHosts?: readonly string[];
-  /** Registries (`host:port`) that the server may pull from over plain http; named ones may have private addresses. */
+  /** Registries (`host:port`) that the server may pull from over plain HTTP and at private addresses. */
   readonly insecureHosts?: readonly string[];
-  /** Looks into an adapter before it is sent; absent: what the server takes is one. */
+  /** Checks an adapter file before it is uploaded; absent: unchecked. */
   readonly inspect?: InspectGguf;
 }
 
-/** The engine, and what status shows of its connections. */
+/** The engine, with the usage of its connections. */
 export interface OllamaEngine extends Engine {
   connections(): ConnectionUsage;
 }
 
 /**
- * The adapter of one Ollama server. Its trust is `local` on loopback only: a box on the LAN is `remote`, so that
- * `privacy: local_only` keeps text on this machine. Cloud models are `remote` on every host. Opens no connection, and
- * loads no HTTP package, before the first call. Throws `InvalidConfig` for an address that can't be read.
+ * The adapter of one Ollama server. Its trust is `local` on loopback only: a server in the LAN is `remote`, so that
+ * `privacy: local_only` keeps text on this machine. Cloud models are `remote` on every server. Opens no connection and
+ * loads no HTTP package before the first call. Throws `InvalidConfig` for an invalid address.
  */
 export function createOllamaEngine(options: OllamaEngineOptions): OllamaEngine {
   const host = parseOllamaHost(options.host);

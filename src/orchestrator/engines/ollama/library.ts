@@ -17,7 +17,7 @@ interface FileBlob {
   readonly bytes: number;
 }
 
-/** Pull, import, create and delete. Ollama can't say a download's size beforehand, so there is no `pullSize`. */
+/** Pull, import, create and delete. Without `pullSize`, because Ollama doesn't report a download's size in advance. */
 export function createLibrary(context: OllamaContext): EngineLibrary {
   const { transport, timeouts } = context;
 
@@ -36,7 +36,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     };
   };
 
-  /** Ollama's digests are those of manifests: two names of the same weights have two of them. */
+  /** Digest of a model's weights. The digests in Ollama's list are those of manifests, which differ between names. */
   const weights = async ({ name }: InstalledModel, signal: AbortSignal): Promise<string | undefined> => {
     try {
       return weightsOf(await context.models.show(name, signal));
@@ -47,14 +47,14 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
     }
   };
 
-  /** Bytes that no other name refers to. */
+  /** Bytes that no other name uses. */
   const ownBytes = async (target: InstalledModel, all: readonly InstalledModel[], signal: AbortSignal) => {
     const alike = all.filter((other) => other !== target && isAlike(other, target));
     const wanted = alike.length === 0 ? undefined : await weights(target, signal);
     const found = await Promise.all(alike.map((other) => weights(other, signal)));
     const shared = alike.filter((_, index) => wanted !== undefined && found[index] === wanted);
     if (shared.length === 0) return target.sizeBytes;
-    // The smallest has the least beside the weights.
+    // The smallest model has the least besides the weights.
     return Math.max(0, target.sizeBytes - Math.min(...shared.map(({ sizeBytes }) => sizeBytes)));
   };
 
@@ -85,7 +85,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
 
   return {
     async pull(model, report, signal) {
-      // Ollama would connect there itself, and follow redirects: what we can judge is the name.
+      // Ollama connects to the registry itself and follows redirects: only the name can be checked.
       const registry = registryOf(model);
       if (registry !== undefined) await context.registries.approve(registry);
       const before = await find(model, signal);
@@ -124,7 +124,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
         if (adapterFile !== undefined && adapter !== undefined)
           await upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
         const exchange = {
-          ...lasting(timeouts, `making ${name} from ${base}`, base, PullFailed),
+          ...lasting(timeouts, `creating ${name} from ${base}`, base, PullFailed),
           ...(adapter === undefined
             ? {}
             : { next: advice("check that the adapter was made for this base model (Ollama's log has the details)") }),
@@ -158,7 +158,7 @@ export function createLibrary(context: OllamaContext): EngineLibrary {
   };
 }
 
-/** As the list tells, without a question each. */
+/** Whether two models may share weights, judged by the list alone. */
 function isAlike(one: InstalledModel, other: InstalledModel): boolean {
   return (
     one.family === other.family && one.parameterSize === other.parameterSize && one.quantization === other.quantization
@@ -172,7 +172,7 @@ async function sizeOf(file: string): Promise<number> {
   return size;
 }
 
-/** The file's bytes, reported in steps of a hundredth so that a large file doesn't drown its listeners. */
+/** Yields the bytes of a file and reports progress in steps of one percent. */
 async function* counted(file: string, totalBytes: number, message: string, report: Report): AsyncGenerator<Uint8Array> {
   let completedBytes = 0;
   let reported = -1;
@@ -186,7 +186,7 @@ async function* counted(file: string, totalBytes: number, message: string, repor
       yield bytes;
     }
   } catch (cause) {
-    // Here, or the file's error would pass for one of the connection.
+    // Translated here: the transport would report it as a connection error.
     throw unreadable(file, cause);
   }
 }

@@ -6,17 +6,17 @@ import { installedModel, modelFacts, modelsOf } from "./facts.ts";
 import type { OllamaHost } from "../../text/ollama-host.ts";
 import type { Transport } from "./transport.ts";
 
-/** Looking models up, never cached. */
+/** Model lookups, uncached. */
 export interface OllamaModels {
-  /** `/api/tags`. */
+  /** Calls `/api/tags`. */
   list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
-  /** `/api/show`, raw. Throws `UnknownModel`. */
+  /** Calls `/api/show` and returns the raw reply. Throws `UnknownModel`. */
   show(model: string, signal: AbortSignal): Promise<unknown>;
-  /** Throws `UnknownModel`, for a cloud model that isn't listed too. */
+  /** Throws `UnknownModel`, also for a cloud model that isn't listed. */
   describe(model: string, signal: AbortSignal): Promise<ModelFacts>;
 }
 
-/** Ten thousand tensors take 800 kB, the rest of a real description some ten; more costs a list of models its time. */
+/** Ten thousand tensors take 800 kB, the rest of a real description about ten. */
 const maxDescriptionBytes = 1_000_000;
 
 export function createModels(
@@ -42,7 +42,7 @@ export function createModels(
     list,
     show,
     async describe(model, signal) {
-      // Ollama would ask its cloud about such a name, installed or not, and a description must not leave this machine.
+      // Ollama would ask its cloud about such a name, installed or not, and the name must not leave this machine.
       const [models, shown] = await Promise.all([list(signal), isCloudName(model) ? undefined : show(model, signal)]);
       const installed = models.find(({ name }) => sameModel(name, model));
       if (!installed && shown === undefined)

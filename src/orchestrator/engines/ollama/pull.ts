@@ -5,16 +5,16 @@ import type { Progress } from "../../types.ts";
 import type { Report } from "../engine.ts";
 import { lasting, type OllamaContext } from "./context.ts";
 
-/** Bytes of all layers of one pull: Ollama counts each layer for itself. */
+/** Bytes of all layers of one pull: Ollama reports each layer separately. */
 interface PullTotals {
   readonly layers: ReadonlyMap<string, { readonly completed: number; readonly total: number }>;
 }
 
-/** Manifests list some ten. */
+/** Manifests list about ten. */
 const maxLayers = 1_000;
-/** Lines of a pull that goes on for days. */
+/** Enough for the lines of a pull that takes days. */
 const maxPullBytes = 1_000_000_000;
-/** Characters of a status that become part of a message. */
+/** Maximum length of a status in a message. */
 const maxStatusCharacters = 200;
 
 function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
@@ -28,9 +28,9 @@ function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
   return { layers };
 }
 
-/** Pulls one model. Ollama keeps what arrived when a pull is cancelled, until that server is started again. */
+/** Pulls one model. Ollama keeps the data of a cancelled pull until the server restarts. */
 export function createPull(context: OllamaContext) {
-  /** `isInsecure`: its registry is spoken to over plain http. */
+  /** `isInsecure`: pulls over plain HTTP. */
   return async (model: string, isInsecure: boolean, report: Report, signal: AbortSignal): Promise<void> => {
     const { timeouts, transport } = context;
     const stall = new AbortController();
@@ -40,13 +40,13 @@ export function createPull(context: OllamaContext) {
     const speed = createSpeed(context.now);
     let timer = setTimeout(() => stall.abort(), timeouts.pullStallMs);
 
-    // Ollama repeats its line while nothing arrives, so lines are no sign of life: only numbers that change are.
+    // Ollama repeats its line while nothing arrives, so only changing numbers count as progress.
     const watch = (line: ProgressResponse): void => {
       const advance = `${line.status} ${line.completed}`;
       if (advance === lastAdvance) return;
       lastAdvance = advance;
       clearTimeout(timer);
-      // Checking gigabytes takes minutes in which nothing is sent.
+      // Verifying gigabytes takes minutes in which nothing is sent.
       timer = setTimeout(() => stall.abort(), line.digest ? timeouts.pullStallMs : timeouts.stallMs);
     };
 
@@ -56,8 +56,8 @@ export function createPull(context: OllamaContext) {
     };
     try {
       await transport.exchange(exchange, either, async ({ ollama }) => {
-        for await (const said of await ollama.pull({ model, stream: true, ...(isInsecure && { insecure: true }) })) {
-          const line = { ...said, status: shortStatus(said.status) };
+        for await (const sent of await ollama.pull({ model, stream: true, ...(isInsecure && { insecure: true }) })) {
+          const line = { ...sent, status: shortStatus(sent.status) };
           watch(line);
           totals = addLine(totals, line);
           report(progressOf(model, line, totals, speed));
@@ -76,7 +76,7 @@ export function createPull(context: OllamaContext) {
   };
 }
 
-/** What Ollama says that it does, as a part of a message. */
+/** Returns Ollama's status, shortened for a message. */
 export function shortStatus(status: unknown): string {
   return String(status).slice(0, maxStatusCharacters);
 }
@@ -105,7 +105,7 @@ function sumOf({ layers }: PullTotals): { readonly completed: number; readonly t
 
 type Speed = (completedBytes: number) => number | undefined;
 
-/** Bytes per second since the first bytes of this pull; what an earlier one left behind doesn't count. */
+/** Measures bytes per second since the start of this pull; data of an earlier pull doesn't count. */
 function createSpeed(now: () => number): Speed {
   let first: { readonly bytes: number; readonly atMs: number } | undefined;
   return (bytes) => {

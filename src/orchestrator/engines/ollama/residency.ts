@@ -8,15 +8,15 @@ import { modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { noSilentCut } from "./generate.ts";
 import { isCloudName, sameModel } from "../../store/model-name.ts";
 
-/** `/api/ps` is asked again after this; an unload takes Ollama a few of them. */
+/** Interval between two polls of `/api/ps`; an unload takes a few of them. */
 const pollMs = 25;
 
-/** Loading, unloading and what is loaded, by other programs too. */
+/** Loads, unloads and lists loaded models, including those that other programs loaded. */
 export function createResidency(context: OllamaContext): EngineResidency {
   const { transport, timeouts } = context;
 
   const loaded = async (signal: AbortSignal): Promise<readonly ResidentModel[]> => {
-    const reply = await transport.exchange(control(timeouts, "asking what is loaded"), signal, ({ ollama }) =>
+    const reply = await transport.exchange(control(timeouts, "listing loaded models"), signal, ({ ollama }) =>
       ollama.ps(),
     );
     return modelsOf(reply)
@@ -48,7 +48,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
           ollama.generate({ ...empty(model, options), prompt: "", stream: false }),
         );
       } catch (error) {
-        // Embedding-only models refuse to generate; an embedding of nothing loads them.
+        // Embedding-only models can't generate; an embedding without inputs loads them.
         if (!(error instanceof UnsupportedCapability)) throw error;
         await transport.exchange(exchange, signal, ({ ollama }) =>
           ollama.embed({ ...empty(model, options), input: [] }),
@@ -69,7 +69,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
       return { ...resident, name: model, ...(wasLoaded ? {} : { loadMs }) };
     },
 
-    // By the name that `/api/ps` shows: a slot that another name of the same weights holds is not ours to take.
+    // Only by the name in `/api/ps`: an instance under another name of the same weights was not loaded by us.
     async unload(model, signal) {
       const isThere = async (): Promise<boolean> => (await loaded(signal)).some(({ name }) => sameModel(name, model));
       if (isCloudName(model) || !(await isThere())) return;
@@ -80,7 +80,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
           ollama.generate({ model, prompt: "", keep_alive: 0, stream: false }),
         );
       } catch (error) {
-        // Deleted while it was loaded: it can't be named any more, and goes when its time is up.
+        // Deleted while it was loaded: Ollama no longer accepts its name, and unloads it when its keep-alive ends.
         if (!(error instanceof UnknownModel)) throw error;
         reason = "it was deleted or damaged while it was loaded, so Ollama can't unload it by name";
         next = advice("wait until its keep-alive ends, or restart Ollama");
@@ -100,7 +100,7 @@ export function createResidency(context: OllamaContext): EngineResidency {
   };
 }
 
-/** Its slot, which another name of the same weights may hold: Ollama then lists that one only. */
+/** Returns the loaded instance of a model. Ollama lists it only once, possibly under another name of the same weights. */
 export async function holderOf(
   { models }: Pick<OllamaContext, "models">,
   model: string,
@@ -111,7 +111,7 @@ export async function holderOf(
   if (named !== undefined || residents.length === 0) return named;
   const wanted = weightsOf(await models.show(model, signal));
   for (const resident of residents) {
-    // One that was deleted while it is loaded can't be described.
+    // A model that was deleted while loaded can't be described.
     const shown = await models.show(resident.name, signal).catch((error: unknown) => {
       if (error instanceof UnknownModel) return undefined;
       throw error;

@@ -13,21 +13,21 @@ declare global {
   type HeadersInit = ConstructorParameters<typeof Headers>[0];
 }
 
-/** How one exchange is carried out, beside what it is (`Attempt`). */
+/** One exchange with the server: what it is (`Attempt`) and how it is carried out. */
 export interface Exchange extends Attempt {
-  /** `control` answers at once and shares ten connections; `generation` may take minutes and gets one of its own. */
+  /** `control`: short, shares ten connections. `generation`: may take minutes, gets a connection of its own. */
   readonly pool: "control" | "generation";
-  /** `total` bounds the whole exchange, `stall` the time without a byte. */
+  /** `total` limits the whole exchange, `stall` the time without a byte. */
   readonly bound: { readonly kind: "total" | "stall"; readonly ms: number };
-  /** Bytes of a whole reply; a longer one is broken off and fails. Absent: 4 MB. */
+  /** Maximum size of the reply; a longer one is aborted and fails. Default 4 MB. */
   readonly maxReplyBytes?: number;
 }
 
-/** Connections of one pool, right now. */
+/** Current connections of one pool. */
 export interface PoolUsage {
   readonly connected: number;
   readonly running: number;
-  /** Requests that wait for a connection. */
+  /** Requests waiting for a connection. */
   readonly queued: number;
 }
 
@@ -39,7 +39,7 @@ export interface ConnectionUsage {
 /** One exchange's client: everything sent through it ends with the exchange. */
 export interface Client {
   readonly ollama: Ollama;
-  /** For what the package lacks (blobs). Answers the status; throws for an error answer other than those `expected`. */
+  /** For requests that the package lacks (blobs). Returns the status; throws for one that is not `expected`. */
   send(
     method: "HEAD" | "POST",
     path: string,
@@ -50,41 +50,41 @@ export interface Client {
 
 export interface Transport {
   /**
-   * Runs `talk` with a client whose connection closes as soon as `signal` aborts, the bound runs out, or `talk` ends.
-   * Throws `Cancelled` for an aborted signal (without a request when it already was) and translates every other error.
+   * Runs `talk` with a client whose connection closes when `signal` aborts, the timeout expires, or `talk` ends. Throws
+   * `Cancelled` for an aborted signal (without a request if it was aborted before) and translates every other error.
    */
   exchange<Result>(exchange: Exchange, signal: AbortSignal, talk: (client: Client) => Promise<Result>): Promise<Result>;
   usage(): ConnectionUsage;
   close(): Promise<void>;
 }
 
-/** Enough for status, listing and unloading at once; more would only queue inside Ollama. */
+/** Enough for concurrent status, listing and unloading; more would only queue inside Ollama. */
 const controlConnections = 10;
 
-/** A list of ten thousand models. */
+/** Enough for a list of ten thousand models. */
 const defaultReplyBytes = 4_000_000;
-/** Characters of one line of a stream: a token in its frame has some hundred, an error line of Ollama a few thousand. */
+/** Maximum length of one line of a stream: a token has about a hundred characters, an error a few thousand. */
 const maxLineCharacters = 1_000_000;
-/** Bytes of an error answer; what is longer is read no further. */
+/** How much of an error response is read. */
 const maxErrorBytes = 64_000;
 
 /**
- * The `ollama` package over undici. Each exchange makes a client of its own, because the package's `abort()` aborts
- * every stream of a client. Error answers and lines that aren't JSON never reach the package: it prints the former to
- * stdout, which is the protocol's, and skips the latter. Redirects are not followed: a local host must not send text away.
- * `guard` judges the address of every connection.
+ * The `ollama` package over undici. Each exchange creates its own client, because the package's `abort()` aborts every
+ * stream of a client. Error responses and lines that aren't JSON never reach the package: it prints the former to
+ * stdout, which is reserved for the protocol, and skips the latter. Redirects are not followed, so that a local server
+ * can't send text elsewhere. `guard` checks the address of every connection.
  */
 export function createTransport(host: OllamaHost, guard: AddressGuard): Transport {
   let isChecked = false;
   let loading: ReturnType<typeof open> | undefined;
   let pools: { readonly control: Pool; readonly generation: Pool } | undefined;
 
-  // Both packages cost start-up time that a server which never talks to Ollama must not pay.
+  // Loaded on first use, so that they don't slow down the start.
   const open = async () => {
     const [undici, { Ollama }] = await Promise.all([import("undici"), import("ollama/browser")]);
     const { origin } = new URL(host.baseUrl);
     const connect = guard.isNamed(new URL(host.baseUrl)) ? {} : { connect: { lookup: guard.lookup } };
-    // Our own bounds hold; undici's would cut a load or a long prompt after five minutes.
+    // Exchanges have their own timeouts; undici's would end a load or a long prompt after five minutes.
     const options = {
       keepAliveTimeout: 30_000,
       keepAliveMaxTimeout: 30_000,
@@ -103,7 +103,7 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
     async exchange(exchange, signal, talk) {
       throwIfCancelled(signal, exchange.what);
       const controller = new AbortController();
-      // A reason of our own: without one every exchange would make an exception with a stack at its end.
+      // A shared reason: by default every abort would create an exception with a stack.
       const abort = (): void => controller.abort(exchangeEnded);
       signal.addEventListener("abort", abort, { once: true });
       let isTimedOut = false;
@@ -116,7 +116,7 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
       };
 
       try {
-        // Neither the address nor the guard's rules change.
+        // Once: neither the address nor the guard's rules change.
         if (!isChecked) guard.check(new URL(host.baseUrl));
         isChecked = true;
         const { request, Ollama, pools: opened } = await (loading ??= open());
@@ -159,7 +159,7 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
       } finally {
         clearTimeout(timer);
         signal.removeEventListener("abort", abort);
-        // Closes the connection of an answer that was not read to its end; a finished one goes back to its pool.
+        // Closes the connection of a reply that was not read to its end; a finished one returns to its pool.
         abort();
       }
     },
@@ -180,12 +180,12 @@ export function createTransport(host: OllamaHost, guard: AddressGuard): Transpor
   };
 }
 
-/** What `controller.abort` is given; whoever is rejected with it is translated by the exchange. */
+/** The reason of every abort; the exchange translates rejections with it. */
 const exchangeEnded = new Error("the exchange has ended");
 
 /**
- * A reply as the package reads one, whole or line by line: by what was asked for, whatever kind the server says it is. A
- * real `Response` over a web stream costs a tenth of a millisecond per call and several turns per chunk.
+ * A reply in the form that the package reads, whole or line by line, regardless of its content type. A real `Response`
+ * over a web stream costs a tenth of a millisecond per call and several turns of the event loop per chunk.
  */
 function replyOf(body: AsyncIterable<Uint8Array>, lines: () => AsyncGenerator<Uint8Array>): Response {
   const getReader = () => {
@@ -197,8 +197,8 @@ function replyOf(body: AsyncIterable<Uint8Array>, lines: () => AsyncGenerator<Ui
 }
 
 /**
- * Passes NDJSON on line by line. Throws for an error line, for a line that isn't JSON and for one without an end; a half
- * line at the end is a cut. The last line (`done`, `success`) is passed on only when the answer has ended, so that the
+ * Yields NDJSON by whole lines. Throws for an error line, a line that isn't JSON, a line that is too long and an
+ * incomplete last line. The final line (`done`, `success`) is yielded only when the response has ended, so that the
  * connection is free.
  */
 async function* wholeLines(
@@ -214,7 +214,7 @@ async function* wholeLines(
     const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
     rest = lines.pop() ?? "";
     if (rest.length > maxLineCharacters) throw tooLong(`${formatBytes(maxLineCharacters)} in one line`);
-    // Lines that came together are passed on together: a turn of the event loop for each would be felt.
+    // Lines that arrive together are yielded together, to save turns of the event loop.
     let whole = "";
     for (const line of lines) {
       if (line.trim() === "") continue;
@@ -236,7 +236,7 @@ async function* observed(stream: AsyncIterable<Uint8Array>, touch: () => void): 
   }
 }
 
-/** Throws where the stream has more than `maxBytes`. */
+/** Throws when the stream exceeds `maxBytes`. */
 async function* bounded(
   stream: AsyncIterable<Uint8Array>,
   maxBytes: number,
@@ -256,7 +256,7 @@ async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** The text of a body, or its first `maxBytes`; the rest is not read, and its connection closes with the exchange. */
+/** Returns at most the first `maxBytes` of a body as text; the connection closes with the exchange. */
 async function beginning(body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;

@@ -6,7 +6,7 @@ const request = { messages: [{ role: "user", content: "Go on" }], sampling: {}, 
 
 describe.skipIf(process.platform === "win32")("a cancelled answer with a grammar", () => {
   it(
-    "whose process doesn't hear of it is ended within a second or two, and the model can be loaded again",
+    "ends a process that doesn't react within two seconds, and the model can be loaded again",
     async () => {
       const subject = await startPracticeEngine();
       try {
@@ -20,7 +20,7 @@ describe.skipIf(process.platform === "win32")("a cancelled answer with a grammar
             thinking: () => {},
             phase: () => {
               if (controller.signal.aborted) return;
-              // Stands for a grammar that takes minutes: nothing is heard and nothing is done meanwhile.
+              // Simulates a grammar that takes minutes to compile, without a reaction meanwhile.
               process.kill(pid, "SIGSTOP");
               abortedAt = performance.now();
               controller.abort();

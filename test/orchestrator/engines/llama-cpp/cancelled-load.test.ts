@@ -12,7 +12,7 @@ const loadable = {
 const options = { contextTokens: 2_048 };
 const never = new AbortController().signal;
 
-/** A child whose load ends when the test says so, whatever is cancelled meanwhile. */
+/** A fake child whose load ends when triggered by the test, even if it is cancelled. */
 function start() {
   let stops = 0;
   let isAlive = true;
@@ -52,8 +52,8 @@ function withResolvers() {
   return { promise, resolve };
 }
 
-describe("a load that is cancelled in the moment in which it ends", () => {
-  it("leaves no model behind that nobody asked for any more", async () => {
+describe("a load that is cancelled when it ends", () => {
+  it("leaves no model loaded", async () => {
     const { models, called, endLoad, stops } = start();
     const controller = new AbortController();
     const using = models.use(loadable, options, () => undefined, controller.signal);
@@ -65,7 +65,7 @@ describe("a load that is cancelled in the moment in which it ends", () => {
     expect(stops()).toBe(1);
   });
 
-  it("stays for another one who waits for it", async () => {
+  it("stays loaded for another caller that waits for it", async () => {
     const { models, called, endLoad, stops } = start();
     const controller = new AbortController();
     const cancelled = models.use(loadable, options, () => undefined, controller.signal);

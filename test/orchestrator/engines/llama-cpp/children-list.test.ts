@@ -53,7 +53,7 @@ describe("children.json", () => {
     await list.remove(pid);
     expect(await listedChildren(folder)).toEqual([]);
   });
-  it("keeps every child when several are added at once", async () => {
+  it("keeps every child when several are added concurrently", async () => {
     const list = listIn();
     const pids = await Promise.all([startIdle(), startIdle(), startIdle()]);
     await Promise.all(pids.map((pid) => list.add(pid)));
@@ -67,26 +67,26 @@ describe("children.json", () => {
     expect(await listedChildren(folder)).toEqual([]);
     expect(warnings.join()).toContain(String(pid));
   });
-  it("a process that only got an orphan's pid is left alone", async () => {
+  it("a process that reuses an orphan's pid is not ended", async () => {
     const pid = await startIdle();
     await writeList(pid, "12345", deadDaemon);
     expect(await listIn().reapOrphans()).toBe(0);
     expect(isRunning(pid)).toBe(true);
     expect(await listedChildren(folder)).toEqual([]);
   });
-  it("a child whose daemon lives is left alone and stays listed", async () => {
+  it("a child of a running daemon is not ended and stays listed", async () => {
     const pid = await startIdle();
     await writeList(pid, await startTimeOf(pid), { pid: process.pid, startTime: await startTimeOf(process.pid) });
     expect(await listIn().reapOrphans()).toBe(0);
     expect(isRunning(pid)).toBe(true);
     expect(await listedChildren(folder)).toEqual([pid]);
   });
-  it("a daemon whose pid was used again is gone", async () => {
+  it("a daemon whose pid was reused counts as ended", async () => {
     const pid = await startIdle();
     await writeList(pid, await startTimeOf(pid), { pid: process.pid, startTime: "12345" });
     expect(await listIn().reapOrphans()).toBe(1);
   });
-  it("a file that can't be read is set aside, not overwritten", async () => {
+  it("an invalid file is renamed, not overwritten", async () => {
     await writeFile(join(folder, "children.json"), "{ half");
     expect(await listIn().reapOrphans()).toBe(0);
     expect(await readFile(join(folder, "children.json.broken"), "utf8")).toBe("{ half");

@@ -4,7 +4,7 @@ import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cp
 import { never } from "./engine-under-test.ts";
 
 describe("compute gate", () => {
-  it("lets one through at a time, in order, and says how long each waited", async () => {
+  it("runs work one at a time, in order, with the time that it waited", async () => {
     let clock = 0;
     const gate = createComputeGate(() => clock);
     const events: string[] = [];
@@ -23,7 +23,7 @@ describe("compute gate", () => {
     await Promise.all(all);
     expect(events).toEqual(["a after 0", "b after 10", "c after 20"]);
   });
-  it("who is cancelled while waiting leaves the queue to the others", async () => {
+  it("removes a cancelled caller from the queue", async () => {
     const gate = createComputeGate(() => 0);
     let finish: () => void = () => {};
     const first = gate.run(never, () => new Promise<void>((resolve) => (finish = resolve)));
@@ -36,7 +36,7 @@ describe("compute gate", () => {
     await first;
     expect(await third).toBe("third");
   });
-  it("a failure opens the gate", async () => {
+  it("continues after a failure", async () => {
     const gate = createComputeGate(() => 0);
     await expect(gate.run(never, () => Promise.reject(new Error("boom")))).rejects.toThrow("boom");
     expect(await gate.run(never, async () => "next")).toBe("next");

@@ -1,4 +1,4 @@
-/** A stand-in for the daemon process: loads a model, answers endlessly, and never ends by itself. See orphans.test.ts. */
+/** A fake daemon process that loads a model, generates endlessly and never ends. See orphans.test.ts. */
 import { startEngine, never } from "./engine-under-test.ts";
 
 const [modulePath = "", file = ""] = process.argv.slice(2);

@@ -22,7 +22,7 @@ beforeAll(async () => {
 }, setupLimitMs);
 afterAll(() => subject.dispose(), testLimitMs);
 
-describe("a file that is no good", () => {
+describe("a damaged file", () => {
   let damaged: EngineUnderTest;
   const files: Readonly<Record<string, (file: string) => Promise<void>>> = {
     missing: () => Promise.resolve(),
@@ -30,7 +30,7 @@ describe("a file that is no good", () => {
     truncated: (file) => writeTinyGguf(file, { corrupt: "truncated" }),
     "bit-flipped": (file) => writeTinyGguf(file, { corrupt: "bit-flipped" }),
     foreign: (file) => writeTinyGguf(file, { architecture: "notallama" }),
-    // A header that reads well but lacks tensors that its layers need.
+    // A valid header without tensors that its layers need.
     incomplete: (file) => writeTinyGguf(file, { metadata: [["llama.block_count", "u32", 3]] }),
     good: (file) => writeTinyGguf(file),
   };
@@ -42,7 +42,7 @@ describe("a file that is no good", () => {
       const same = { digest: name, sizeBytes: 1, modifiedAt: "", adapterFiles: [], parameters: {}, isReadOnly: false };
       models.push({ ...same, name, weightsFile });
     }
-    // Files may go bad behind the store's back; a real store would no longer list some of these.
+    // Files may be damaged after the download; a real store would no longer list some of these.
     const store = { list: async () => models, find: async (name: string) => models.find((each) => each.name === name) };
     damaged = await startEngine(subject.modulePath, {}, { store: store as unknown as ModelStore });
   });
@@ -56,7 +56,7 @@ describe("a file that is no good", () => {
     ["foreign", /notallama/],
     ["incomplete", /blk\.2/],
   ])(
-    "%s is LoadFailed that says why and what to do, and the engine lives",
+    "%s throws LoadFailed with the reason and next steps, and the engine continues",
     async (name, reason) => {
       const loading = damaged.engine.residency?.load(name, { contextTokens: 2_048 }, () => {}, never);
       await expect(loading).rejects.toBeInstanceOf(LoadFailed);
@@ -67,14 +67,14 @@ describe("a file that is no good", () => {
     testLimitMs,
   );
   it.each(["bit-flipped", "incomplete"])(
-    "%s has no estimate, and nothing dies",
+    "%s has no estimate, and the engine continues",
     async (name) => {
       expect(await damaged.engine.estimation?.estimate(name, { contextTokens: 2_048 }, never)).toBeUndefined();
     },
     testLimitMs,
   );
   it(
-    "a load that takes too long is ended, and the limit named",
+    "a load that takes too long is ended with an error that has the limit",
     async () => {
       const slow = await startEngine(subject.modulePath, { [tiny]: subject.tinyFile }, { loadLimitMs: () => 1 });
       try {

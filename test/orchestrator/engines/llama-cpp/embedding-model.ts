@@ -2,15 +2,14 @@ import { readFile, writeFile } from "node:fs/promises";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 
 /**
- * A practice model that turns text into vectors: the mean of its characters' own vectors. The one that recites gives
- * all characters the same vector, so the first rows of its embedding matrix (control tokens, bytes, letters) are
- * written over.
+ * Writes a tiny embedding model, whose vectors are the means of those of the characters. The tiny chat model gives all
+ * characters the same vector, so the first rows of its embedding matrix (control tokens, bytes, letters) are overwritten.
  */
 export async function writeEmbeddingModel(file: string, contextLength = 4_096): Promise<void> {
   await writeTinyGguf(file, { contextLength, quantization: "F32", metadata: [["llama.pooling_type", "u32", 1]] });
   const bytes = await readFile(file);
   const columns = 64;
-  // The matrix is the first tensor, and its first row is all ones.
+  // The matrix is the first tensor; its first row consists of ones.
   const ones = Buffer.from(new Float32Array(columns).fill(1).buffer);
   const start = bytes.indexOf(ones);
   if (start < 0) throw new Error("the practice model's embedding matrix was not found");

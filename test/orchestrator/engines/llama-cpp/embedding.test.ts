@@ -29,12 +29,12 @@ const embed = (inputs: readonly string[], signal = never) => {
 const loadedContext = async () => (await subject.engine.residency?.loaded(never))?.[0]?.contextTokens;
 
 describe("an embedding model", () => {
-  it("is one by what its file says, and generates no text", async () => {
+  it("is recognized by its file and generates no text", async () => {
     expect((await subject.engine.describe(model, never)).capabilities).toEqual(["embedding"]);
     await expect(ask(subject, { model })).rejects.toBeInstanceOf(UnsupportedCapability);
   });
   it(
-    "gives one vector per input, and counts their tokens",
+    "returns one vector per input and counts their tokens",
     async () => {
       const { vectors, promptTokens } = await embed(["one", "two words", "three words here"]);
       expect(vectors).toHaveLength(3);
@@ -45,14 +45,14 @@ describe("an embedding model", () => {
     testLimitMs,
   );
   it(
-    "nothing gives no vectors",
+    "returns no vectors without inputs",
     async () => {
       expect(await embed([])).toEqual({ vectors: [], promptTokens: 0 });
     },
     testLimitMs,
   );
   it(
-    "an input beyond the usual context loads the model with a larger one, up to its window",
+    "is reloaded with a larger context for a longer input, up to its window",
     async () => {
       await embed(["short"]);
       expect(await loadedContext()).toBe(2_048);
@@ -62,7 +62,7 @@ describe("an embedding model", () => {
     testLimitMs,
   );
   it(
-    "an input beyond its window is refused with both numbers",
+    "rejects an input beyond its window with both numbers",
     async () => {
       const refused = embed(["x".repeat(9_000)]);
       await expect(refused).rejects.toBeInstanceOf(PromptTooLong);
@@ -72,7 +72,7 @@ describe("an embedding model", () => {
     testLimitMs,
   );
   it(
-    "a cancel between two inputs ends it",
+    "can be cancelled between two inputs",
     async () => {
       const controller = new AbortController();
       const inputs = Array.from({ length: 400 }, (_, index) => `${index} ${"word ".repeat(200)}`);
@@ -84,7 +84,7 @@ describe("an embedding model", () => {
     testLimitMs,
   );
   it(
-    "its memory is estimated too",
+    "has an estimate of its memory",
     async () => {
       const estimate = await subject.engine.estimation?.estimate(model, { contextTokens: 2_048 }, never);
       expect(estimate?.method).toBe("simulated");

@@ -15,7 +15,7 @@ export { isRunning } from "../../../support/is-running.ts";
 /** A signal that never aborts. */
 export const never = new AbortController().signal;
 
-/** The real engine over a real store in a folder of its own, holding `files` (name → GGUF). */
+/** Starts the real engine with a real store in its own folder, which contains `files` (name → GGUF). */
 export async function startEngine(
   modulePath: string | undefined,
   files: Readonly<Record<string, string>>,
@@ -73,11 +73,11 @@ export async function startEngine(
 
 export type EngineUnderTest = Awaited<ReturnType<typeof startEngine>>;
 
-/** Names of the models of `startPracticeEngine`: one recites `tinySentence`, the other never ends by itself. */
+/** Models of `startPracticeEngine`: one answers `tinySentence`, the other one never stops. */
 export const tiny = "practice:tiny";
 export const endless = "endless:tiny";
 
-/** The installed engine with the two practice models, each with a window of 8,192 tokens. */
+/** Starts the installed engine with the two tiny models, each with a window of 8,192 tokens. */
 export async function startPracticeEngine(options: Partial<LlamaCppOptions> = {}) {
   const folder = await mkdtemp(join(tmpdir(), "ollm-practice-"));
   const { modulePath } = await installedEngine();
@@ -102,7 +102,7 @@ export async function startPracticeEngine(options: Partial<LlamaCppOptions> = {}
         never,
       ),
     loadedNames: async () => (await residency.loaded(never)).map(({ name }) => name),
-    /** The child that appeared during `work`. */
+    /** Returns the pid of the child process that started during `work`. */
     async childOf(work: () => Promise<unknown>): Promise<number> {
       const before = await subject.childPids();
       await work();
@@ -119,17 +119,17 @@ export async function startPracticeEngine(options: Partial<LlamaCppOptions> = {}
 
 export type PracticeEngine = Awaited<ReturnType<typeof startPracticeEngine>>;
 
-/** One test that loads models. Generous: a busy machine starts an engine in seconds. */
+/** Timeout of a test that loads models: on a busy machine an engine starts in seconds. */
 export const testLimitMs = 60_000;
 export const setupLimitMs = engineLimitMs + testLimitMs;
 
-/** Pids in `children.json`, the oldest first. */
+/** Returns the pids in `children.json`, oldest first. */
 export async function listedChildren(runFolder: string): Promise<readonly number[]> {
   const text = await readFile(join(runFolder, "children.json"), "utf8").catch(() => '{"children":[]}');
   return (JSON.parse(text) as { children: { pid: number }[] }).children.map(({ pid }) => pid);
 }
 
-/** Asks and keeps what was streamed. */
+/** Generates and records the stream. */
 export async function ask(
   { engine }: Pick<EngineUnderTest, "engine">,
   request: Partial<GenerationRequest> & Pick<GenerationRequest, "model">,
@@ -151,7 +151,7 @@ export async function ask(
   return { ...generation, phases };
 }
 
-/** Looks every 20 ms until it holds; answers how long that took. Throws after the limit. */
+/** Polls a condition every 20 ms and returns the milliseconds until it was true. Throws after the limit. */
 export async function until(holds: () => boolean | Promise<boolean>, limitMs: number): Promise<number> {
   const startedAt = performance.now();
   while (!(await holds())) {

@@ -38,14 +38,14 @@ const about = (question: string, file: string, sequences?: number) =>
 
 describe("an answer", () => {
   it(
-    "is what the model says, to the letter, with exact counts",
+    "is the exact text of the model, with exact counts",
     async () => {
       const answer = await ask(subject, { model: tiny });
       expect(answer.text).toBe(tinySentence);
       expect(answer.finishReason).toBe("stop");
       expect(answer.promptTokens).toBeGreaterThan(5);
       expect(answer.completionTokens).toBeGreaterThan(5);
-      // A phase is told once for each part of the prompt that is read.
+      // The phase is reported once per chunk of the prompt.
       expect([...new Set(answer.phases)]).toEqual(["loading", "prefill", "decode"]);
       expect(answer.loadMs).toBeGreaterThan(0);
       expect([...new Set((await ask(subject, { model: tiny })).phases)]).toEqual(["prefill", "decode"]);
@@ -53,7 +53,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "ends at a stop text, which is not part of it",
+    "ends before a stop text",
     async () => {
       const answer = await ask(subject, { model: tiny, sampling: { temperature: 0, stop: ["recites"] } });
       expect(answer.text).toBe("This practice model ");
@@ -62,7 +62,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "evaluates only what a follow-up adds",
+    "to a follow-up evaluates only the added tokens",
     async () => {
       const first = await about("What is it?", longPrompt);
       const second = await about("Who wrote it?", longPrompt);
@@ -74,7 +74,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "of a conversation that another one interrupted computes it again, and not once a second sequence is allowed",
+    "in an interrupted conversation evaluates it again, unless a second sequence is allowed",
     async () => {
       const file = longPrompt.toUpperCase();
       await about("What is it?", file);
@@ -88,13 +88,13 @@ describe("an answer", () => {
       expect(first.cachedPromptTokens).toBeGreaterThan(file.length * 0.9);
       expect(other.cachedPromptTokens).toBeGreaterThan(otherFile.length * 0.9);
       expect(first.recomputedTokens).toBe(0);
-      // The practice model's cache takes little, and its second sequence is counted.
+      // The cache of the tiny model is small, and its second sequence is included.
       expect((await subject.residency.loaded(never))[0]?.sizeBytes).toBeGreaterThan(before);
     },
     testLimitMs,
   );
   it(
-    "longer than the context ends with length, and nothing is forgotten silently",
+    "longer than the context ends with length, without a context shift",
     async () => {
       const answer = await ask(subject, { model: endless, maxTokens: 100_000, contextTokens: 512 });
       expect(answer.finishReason).toBe("length");
@@ -105,7 +105,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "a prompt beyond the context is refused before it is evaluated, with both numbers",
+    "a prompt beyond the context is rejected with both numbers, before it is evaluated",
     async () => {
       const content = "word ".repeat(3_000);
       const refused = ask(subject, { model: tiny, messages: [{ role: "user", content }] });
@@ -120,7 +120,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "the tokens of a prompt are counted as they are read, without loading the model",
+    "the tokens of a prompt are counted exactly, without loading the model",
     async () => {
       const request = { model: endless, messages: [{ role: "user", content: "word ".repeat(500) }] } as const;
       expect(await subject.loadedNames()).not.toContain(endless);
@@ -130,7 +130,7 @@ describe("an answer", () => {
       await until(async () => (await subject.childPids()).length === loaded, 5_000);
       const { promptTokens } = await ask(subject, { ...request, maxTokens: 1, contextTokens: 8_192 });
       expect(counted).toBe(promptTokens);
-      // And by the loaded one.
+      // The same with the loaded model.
       expect(await subject.engine.tokenizer?.countPrompt(request, never)).toBe(promptTokens);
       expect(await subject.engine.tokenizer?.countPrompt({ ...request, model: "absent:1b" }, never)).toBeUndefined();
       await subject.residency.unload(endless, never);
@@ -138,7 +138,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "what the model can't do is said, with what to do instead",
+    "a missing capability is an error with next steps",
     async () => {
       const { engine } = subject;
       await expect(ask(subject, { model: tiny, think: true })).rejects.toBeInstanceOf(UnsupportedCapability);
@@ -160,7 +160,7 @@ describe("an answer", () => {
     testLimitMs,
   );
   it(
-    "a name that nobody has suggests the nearest",
+    "an unknown name is an error with the nearest name",
     async () => {
       const wrong = ask(subject, { model: "practise:tiny" });
       await expect(wrong).rejects.toBeInstanceOf(UnknownModel);
@@ -172,11 +172,11 @@ describe("an answer", () => {
   );
 });
 
-describe("a cancel", () => {
+describe("cancelling", () => {
   it(
-    "in the middle of a long prompt leaves the engine idle at once",
+    "a long prompt stops the engine at once",
     async () => {
-      // One layer of a practice model is so quick that only many tokens take long enough to be cancelled in.
+      // The single layer of a tiny model is so fast that only many tokens take long enough.
       const content = "x".repeat(7_000);
       await subject.load(tiny, 8_192);
       const controller = new AbortController();
@@ -195,7 +195,7 @@ describe("a cancel", () => {
         controller.signal,
       );
       await expect(cancelled).rejects.toBeInstanceOf(Cancelled);
-      // 150 ms on a free machine; the rest is patience with a busy one. The whole prompt takes longer.
+      // 150 ms on an idle machine. The whole prompt takes longer.
       expect(performance.now() - abortedAt).toBeLessThan(2_000);
       const next = await ask(subject, { model: tiny, contextTokens: 8_192 });
       expect(next.text).toBe(tinySentence);
@@ -204,7 +204,7 @@ describe("a cancel", () => {
     testLimitMs,
   );
   it(
-    "while decoding ends it, and the model stays loaded",
+    "a running answer ends it, and the model stays loaded",
     async () => {
       const controller = new AbortController();
       const story = ask(subject, { model: endless, maxTokens: 1_900 }, controller.signal, () => controller.abort());
@@ -214,14 +214,14 @@ describe("a cancel", () => {
     testLimitMs,
   );
   it(
-    "of a request that waits for the cores does not disturb the one that has them",
+    "a request that waits for the cores does not affect the running one",
     async () => {
       const controller = new AbortController();
       let second: Promise<unknown> | undefined;
       const first = await ask(subject, { model: endless, maxTokens: 300 }, never, () => {
         if (second !== undefined) return;
         second = ask(subject, { model: tiny }, controller.signal);
-        // The next delta of the first comes long before the second's turn.
+        // The next delta of the first request arrives long before the second one starts.
         second.catch(() => undefined);
         controller.abort();
       });
@@ -231,7 +231,7 @@ describe("a cancel", () => {
     testLimitMs,
   );
   it(
-    "of the only one who waits for a load ends the load",
+    "the only caller of a load ends the load",
     async () => {
       await subject.residency.unload(tiny, never);
       const controller = new AbortController();
@@ -250,7 +250,7 @@ describe("a cancel", () => {
 
 describe("an estimate", () => {
   it(
-    "is simulated, grows with the context, and holds what loading takes",
+    "is simulated, grows with the context, and covers the memory of the load",
     async () => {
       const estimate = (contextTokens: number) => subject.engine.estimation?.estimate(tiny, { contextTokens }, never);
       const [small, large] = [await estimate(2_048), await estimate(8_192)];
@@ -266,7 +266,7 @@ describe("an estimate", () => {
 
 describe("a simulation for another engine", () => {
   it(
-    "takes that engine's batch, sequences and cache, and knows only weights that it can read",
+    "uses that engine's batch, sequences and cache, for weights in the store only",
     async () => {
       const { estimation } = subject.engine;
       const usual = {
@@ -296,9 +296,9 @@ describe("a simulation for another engine", () => {
   );
 });
 
-describe("before it is installed", () => {
+describe("an engine that is not installed", () => {
   it(
-    "it lists its models, and says which call installs it",
+    "lists its models, and its errors have the step that installs it",
     async () => {
       const bare = await startEngine(undefined, { [tiny]: subject.tinyFile });
       try {

@@ -7,7 +7,7 @@ const log = ["llama_model_loader: loaded meta data", "[warn] load: control-looki
 const gone = (cause: string, lines = log) => new ChildGone({ cause, log: lines, wasStopped: false });
 
 describe("an engine process that ended", () => {
-  it("by SIGKILL is said to have been killed, whatever it happened to write last", () => {
+  it("by SIGKILL is reported as killed, regardless of its last output", () => {
     const answering = toComputeError("a:1b", gone("SIGKILL"));
     expect(answering).toBeInstanceOf(EngineUnreachable);
     expect(answering.message).toBe("the engine process of a:1b ended (SIGKILL), before it had answered");
@@ -17,7 +17,7 @@ describe("an engine process that ended", () => {
     expect(loading.message).toBe("a:1b could not be loaded: the engine process ended (SIGKILL)");
   });
 
-  it("by itself is said with its last words", () => {
+  it("on its own is reported with the reason in its output", () => {
     const assertion = "ggml.c:1648: GGML_ASSERT(ctx->mem_buffer != NULL) failed";
     const loading = toLoadError("a:1b", gone("SIGABRT", [...log, assertion]));
     expect(loading).toBeInstanceOf(LoadFailed);

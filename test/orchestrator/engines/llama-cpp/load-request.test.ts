@@ -21,7 +21,7 @@ const requestFor = (types: readonly string[]) =>
 
 describe("a load", () => {
   it.each(["Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS", "Q5_K", "Q6_K", "Q8_0", "F16"])(
-    "does not map %s, which would take its memory twice",
+    "does not map %s, which would take twice its memory",
     (type) => {
       expect(requestFor(["F32", type]).useMmap).toBe(false);
     },
@@ -29,7 +29,7 @@ describe("a load", () => {
   it.each(["F32", "BF16", "Q5_0", "IQ3_S"])("maps %s", (type) => {
     expect(requestFor(["F32", type]).useMmap).toBe(true);
   });
-  it("takes adapters along", () => {
+  it("includes adapters", () => {
     expect(requestFor(["F32"]).adapterFiles).toEqual(["/a.gguf"]);
   });
 });

@@ -5,7 +5,7 @@ import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import { never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 
 it(
-  "a model whose tokens are as long as pages is ended where its answer is longer than max_tokens allows",
+  "an answer with very long tokens is ended at the limit of its characters",
   async () => {
     const subject = await startPracticeEngine();
     try {

@@ -16,7 +16,7 @@ const loadable = {
   request: () => ({ type: "load", contextTokens: 2_048 }),
 } as unknown as Loadable;
 
-/** A process that loads as `call` says and whose end is told by hand. */
+/** A fake process that loads with `call` and whose end is triggered by the test. */
 function session(call: () => Promise<unknown> = () => Promise.resolve({ contextTokens: 2_048 })) {
   let end: (value: ChildEnd) => void = () => undefined;
   const ended = new Promise<ChildEnd>((resolve) => (end = resolve));
@@ -42,7 +42,7 @@ function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number 
 }
 
 describe("an engine process that does not end", () => {
-  it("is reported, and its model is listed as long as it stands", async () => {
+  it("is reported, and its model is listed until it ends", async () => {
     const child = session();
     const { load, list, unload } = models(child.session);
     (await load()).release();
@@ -55,7 +55,7 @@ describe("an engine process that does not end", () => {
   });
 });
 
-describe("an engine process that the system ends while it loads", () => {
+describe("an engine process that the system kills during a load", () => {
   it.each([
     ["SIGKILL", [], OutOfMemory],
     ["SIGABRT", ["ggml_aligned_malloc: failed to allocate buffer of size 77"], OutOfMemory],
@@ -72,9 +72,9 @@ describe("an engine process that the system ends while it loads", () => {
   });
 });
 
-describe("a load that the engine gives up", () => {
+describe("a load that fails in the engine", () => {
   it.each([
-    // As node-llama-cpp and llama.cpp said it with an address space of 60 GB and too large a context.
+    // Messages of node-llama-cpp and llama.cpp with an address space of 60 GB and a context that is too large.
     ["A context size of 200000000 with 2 sequences is too large for the available RAM", true],
     ["failed to initialize the context: std::bad_alloc", true],
     ["Failed to create context", true],
@@ -90,8 +90,8 @@ describe("a load that the engine gives up", () => {
   });
 });
 
-describe("the time at which a model leaves", () => {
-  it("is told from now, whatever the clock on the wall was set to since", async () => {
+describe("the expiry of a model", () => {
+  it("is computed from the current time, even if the system clock was changed", async () => {
     const clock = { wallMs: 1_000_000, steadyMs: 0 };
     const { load, list } = models(session().session, clock);
     const use = await load();

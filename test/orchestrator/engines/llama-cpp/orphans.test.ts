@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 it.skipIf(process.platform === "win32")(
-  "a child in the middle of an answer does not outlive a daemon that was killed with SIGKILL",
+  "a child that is answering ends with its daemon, even after a SIGKILL",
   async () => {
     const file = join(folder, "endless.gguf");
     await writeTinyGguf(file, { isEndless: true, contextLength: 32_768 });
@@ -38,7 +38,7 @@ it.skipIf(process.platform === "win32")(
       expect(isRunning(pid)).toBe(true);
       daemon.kill("SIGKILL");
       await once(daemon, "exit");
-      // Half a second, and patience with a busy machine.
+      // Half a second on an idle machine.
       await until(() => !isRunning(pid), 2_000);
       await rm(dirname(runFolder ?? folder), { recursive: true, force: true });
     } finally {

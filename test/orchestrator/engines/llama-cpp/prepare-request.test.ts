@@ -22,8 +22,8 @@ const request: GenerationRequest = {
   contextTokens: 2_048,
 };
 
-describe("defaults under a request", () => {
-  it("are Ollama's and a mild repeat penalty where neither the manifest nor the request sets any", () => {
+describe("defaults of a request", () => {
+  it("are Ollama's with a mild repeat penalty where neither the manifest nor the request sets any", () => {
     expect(prepareRequest(stored, request, undefined).sampling).toEqual({
       temperature: 0.8,
       topP: 0.9,
@@ -36,7 +36,7 @@ describe("defaults under a request", () => {
       presencePenalty: 0,
     });
   });
-  it("are the manifest's parameters, also when they are written as text", () => {
+  it("are the manifest's parameters, also if they are strings", () => {
     const parameters = { temperature: "0.2", top_k: 5, seed: 3, stop: ["<end>", ""], repeat_penalty: 1.1 };
     expect(prepareRequest({ ...stored, parameters }, request, undefined).sampling).toMatchObject({
       temperature: 0.2,
@@ -46,34 +46,34 @@ describe("defaults under a request", () => {
       repeatPenalty: 1.1,
     });
   });
-  it("a repeat penalty of 1 in the manifest turns it off", () => {
+  it("have no repeat penalty if the manifest sets it to 1", () => {
     const parameters = { repeat_penalty: 1 };
     expect(prepareRequest({ ...stored, parameters }, request, undefined).sampling.repeatPenalty).toBe(1);
   });
-  it("an answer in a given format has no repeat penalty: keys and brackets must repeat", () => {
+  it("have no repeat penalty for a structured answer, whose keys and brackets have to repeat", () => {
     expect(prepareRequest(stored, request, "json").sampling.repeatPenalty).toBe(1);
     const parameters = { repeat_penalty: 1.3 };
     expect(prepareRequest({ ...stored, parameters }, request, "json").sampling.repeatPenalty).toBe(1.3);
   });
-  it("give way to the request", () => {
+  it("are overridden by the request", () => {
     const parameters = { temperature: 0.2, seed: 3, stop: "<end>" };
     const sampling = { temperature: 0, seed: 9, stop: ["."] };
     expect(prepareRequest({ ...stored, parameters }, { ...request, sampling }, undefined).sampling).toMatchObject(
       sampling,
     );
   });
-  it("a negative seed is a random one", () => {
+  it("have a random seed if it is negative", () => {
     expect(prepareRequest({ ...stored, parameters: { seed: -1 } }, request, undefined).sampling).not.toHaveProperty(
       "seed",
     );
   });
-  it("a negative repeat_last_n looks back over the whole context, and 0 turns the penalty off", () => {
+  it("apply the repeat penalty to the whole context for a negative repeat_last_n, and not at all for 0", () => {
     const lookBack = (tokens: number) =>
       prepareRequest({ ...stored, parameters: { repeat_last_n: tokens } }, request, undefined).sampling;
     expect(lookBack(-1).repeatLastTokens).toBe(2_048);
     expect(lookBack(0).repeatLastTokens).toBe(0);
   });
-  it("the manifest's system message comes first, unless the request has its own", () => {
+  it("include the manifest's system message unless the request has its own", () => {
     const withSystem = { ...stored, system: "Be terse." };
     expect(prepareRequest(withSystem, request, undefined).messages).toEqual([
       { role: "system", content: "Be terse." },
@@ -82,7 +82,7 @@ describe("defaults under a request", () => {
     const messages = [{ role: "system", content: "Be kind." }, ...request.messages] as const;
     expect(prepareRequest(withSystem, { ...request, messages }, undefined).messages).toEqual(messages);
   });
-  it("images are refused: the engine has no eyes", () => {
+  it("images are rejected, because the engine has no vision", () => {
     const messages = [{ role: "user", content: "?", images: ["aGk="] }] as const;
     expect(() => prepareRequest(stored, { ...request, messages }, undefined)).toThrow(UnsupportedCapability);
   });

@@ -22,7 +22,7 @@ describe.skipIf(weights.file === undefined)(
     const about = (question: string) => [{ role: "user", content: `${file}\n\n${question}` }] as const;
 
     it(
-      "a cancel in the middle of a prompt of 1,500 tokens leaves the engine idle at once, and the model loaded",
+      "cancelling during a prompt of 1,500 tokens stops the engine at once, and the model stays loaded",
       async () => {
         const controller = new AbortController();
         let abortedAt = 0;
@@ -40,7 +40,7 @@ describe.skipIf(weights.file === undefined)(
           controller.signal,
         );
         await expect(cancelled).rejects.toBeInstanceOf(Cancelled);
-        // It rejects when the child has answered, so it is idle. 150 ms on a free machine; the rest is patience.
+        // Rejects when the child has stopped: 150 ms on an idle machine.
         expect(performance.now() - abortedAt).toBeLessThan(1_500);
         const messages = [{ role: "user", content: "Name three colours." }] as const;
         expect((await ask(subject, { model, messages, maxTokens: 4, contextTokens: 4_096 })).phases).not.toContain(
@@ -50,20 +50,20 @@ describe.skipIf(weights.file === undefined)(
       testLimitMs,
     );
     it(
-      "the second question about a file evaluates the question alone, and is answered much sooner",
+      "a second question about a file evaluates only the question and is answered much faster",
       async () => {
         const options = { model, maxTokens: 2, contextTokens: 4_096 };
         const first = await ask(subject, { ...options, messages: about("Which animal is quick?") });
         const second = await ask(subject, { ...options, messages: about("Which animal is lazy?") });
         expect(first.promptTokens).toBeGreaterThan(1_400);
         expect(second.promptTokens - (second.cachedPromptTokens ?? 0)).toBeLessThan(30);
-        // The bench asks for 20 times; a test on a shared machine for 4.
+        // The benchmark requires a factor of 20, this test on a shared machine 4.
         expect(second.prefillMs * 4).toBeLessThan(first.prefillMs);
       },
       testLimitMs * 2,
     );
     it(
-      "the same seed gives the same text, another one another",
+      "the same seed yields the same text, another seed another text",
       async () => {
         const tell = async (seed: number) => {
           const messages = [{ role: "user", content: "Tell a story." }] as const;
@@ -84,7 +84,7 @@ describe.skipIf(weights.file === undefined)(
       testLimitMs,
     );
     it(
-      "counts tokens exactly, and only of what is loaded",
+      "counts tokens exactly, only for loaded models",
       async () => {
         expect(await subject.engine.tokenizer?.count(model, "Hello world", never)).toBe(2);
         expect(await subject.engine.tokenizer?.count("other:1b", "Hello world", never)).toBeUndefined();
@@ -92,7 +92,7 @@ describe.skipIf(weights.file === undefined)(
       testLimitMs,
     );
     it(
-      "a JSON schema with an integer is answered with one, or refused with a hint",
+      "a JSON schema with an integer yields an integer, or an error with next steps",
       async () => {
         const format = { type: "object", properties: { age: { type: "integer" } }, required: ["age"] } as const;
         const messages = [{ role: "user", content: "How old is a ten year old child? Answer as JSON." }] as const;

@@ -5,7 +5,7 @@ import { callWithStallDetection } from "../../../../src/orchestrator/engines/lla
 import { GenerationFailed } from "../../../../src/orchestrator/errors.ts";
 import { ask, endless, isRunning, never, setupLimitMs, startPracticeEngine, testLimitMs } from "./engine-under-test.ts";
 
-/** A session whose one call ends when `stop` is called, or by `answer`. */
+/** A session whose call ends by `stop` or `answer`. */
 function handSession() {
   let stops = 0;
   let event: (event: ChildEvent) => void = () => undefined;
@@ -35,24 +35,24 @@ function handSession() {
 
 const count = { type: "count", text: "x" } as const;
 
-describe("a process that computes", () => {
-  it("is ended when nothing is heard of it, and that is said", async () => {
+describe("a computing process", () => {
+  it("is ended with an error when it reports no progress", async () => {
     const { session, stops } = handSession();
     const called = callWithStallDetection(session, count, 50, () => undefined, never);
     await expect(called).rejects.toMatchObject({
       code: "failed",
-      message: expect.stringContaining("gave no sign of life"),
+      message: expect.stringContaining("made no progress"),
     });
     expect(stops()).toBe(1);
   });
 
-  it("is left alone as long as something is heard of it", async () => {
+  it("is not ended as long as it reports progress", async () => {
     const { session, stops, event, answer } = handSession();
     const called = callWithStallDetection(session, count, 2_000, () => undefined, never);
     const chatter = setInterval(() => event({ type: "phase", phase: "prefill" }), 20);
     const silent = callWithStallDetection(handSession().session, count, 2_000, () => undefined, never);
-    // The other, of which nothing is heard, has come to its end by then.
-    await expect(silent).rejects.toThrow("gave no sign of life");
+    // Another process without progress would have been ended by then.
+    await expect(silent).rejects.toThrow("made no progress");
     clearInterval(chatter);
     answer({ tokens: 1 });
     expect(await called).toEqual({ tokens: 1 });
@@ -60,9 +60,9 @@ describe("a process that computes", () => {
   });
 });
 
-describe.skipIf(process.platform === "win32")("a dead-locked engine process", () => {
+describe.skipIf(process.platform === "win32")("a deadlocked engine process", () => {
   it(
-    "is ended, its caller is told, and the next question starts another",
+    "is ended with an error, and the next request starts another one",
     async () => {
       const subject = await startPracticeEngine({ stallMs: 5_000 });
       try {
@@ -71,7 +71,7 @@ describe.skipIf(process.platform === "win32")("a dead-locked engine process", ()
         answering.catch(() => undefined);
         process.kill(pid, "SIGSTOP");
         await expect(answering).rejects.toBeInstanceOf(GenerationFailed);
-        await expect(answering).rejects.toThrow("gave no sign of life for 5 s");
+        await expect(answering).rejects.toThrow("made no progress for 5 s");
         expect(isRunning(pid)).toBe(false);
         expect((await ask(subject, { model: endless, maxTokens: 3 })).completionTokens).toBe(3);
       } finally {

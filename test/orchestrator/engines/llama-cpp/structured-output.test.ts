@@ -23,68 +23,68 @@ const failureOf = (
   }
 };
 
-describe("what a grammar lets through is checked again", () => {
-  it("accepts what matches", () => {
+describe("an answer with a grammar is validated", () => {
+  it("accepts a matching answer", () => {
     expect(failureOf(person, '{"name": "Ada", "age": 36}')).toBeUndefined();
     expect(failureOf("json", "[1, 2]")).toBeUndefined();
   });
-  it("refuses the infinite number that the grammar takes for an integer", () => {
+  it("rejects an infinite number, which the grammar allows as an integer", () => {
     const failure = failureOf(person, '{"name": "Ada", "age": 82E58173}');
     expect(failure).toBeInstanceOf(GenerationFailed);
     expect(failure?.message).toContain("age");
     expect(failure?.next[0]).toEqual({ step: "retry" });
   });
-  it("says that JSON was cut when the tokens ran out", () => {
+  it("reports JSON that is incomplete because the tokens ran out", () => {
     const failure = failureOf(person, '{"name": "Ad', "length");
     expect(failure?.message).toBe("m ran out of tokens before its JSON was complete");
     expect(failure?.next[0]).toEqual({ step: "raiseArgument", argument: "maxTokens" });
   });
-  it("refuses what is no JSON at all", () => {
+  it("rejects an answer that is not JSON", () => {
     expect(failureOf("json", "Sure! {")?.message).toBe("m did not answer with valid JSON");
   });
-  it("a schema with definitions, as older generators write it, is checked like one with $defs", () => {
+  it("supports definitions like $defs", () => {
     const format = { $ref: "#/definitions/Person", definitions: { Person: person } };
     expect(failureOf(format, '{"name": "Ada", "age": 36}')).toBeUndefined();
     expect(failureOf(format, '{"name": "Ada", "age": "old"}')).toBeInstanceOf(GenerationFailed);
   });
-  it("a schema that can't be checked is refused before anything is generated", () => {
+  it("rejects an unsupported schema before the generation", () => {
     expect(() => createOutputFormat({ type: "colour" })).toThrow(InvalidRequest);
   });
 });
 
-describe("the grammar's dialect", () => {
+describe("the schema of a grammar", () => {
   it.each([
     [
-      "anyOf is oneOf",
+      "has oneOf for anyOf",
       { anyOf: [{ type: "string" }, { type: "null" }] },
       { oneOf: [{ type: "string" }, { type: "null" }] },
     ],
     [
-      "definitions are $defs",
+      "has $defs for definitions",
       { definitions: { a: { type: "string" } }, $ref: "#/definitions/a" },
       { $defs: { a: { type: "string" } }, $ref: "#/$defs/a" },
     ],
     [
-      "properties make an object",
+      "is an object if it has properties",
       { properties: { a: { type: "string" } } },
       { type: "object", properties: { a: { type: "string" } } },
     ],
     [
-      "items make an array",
+      "is an array if it has items",
       { items: { anyOf: [{ type: "string" }] } },
       { type: "array", items: { oneOf: [{ type: "string" }] } },
     ],
     [
-      "no type is any value",
+      "allows any value without a type",
       { type: "object", properties: { a: {} } },
       { type: "object", properties: { a: { $ref: "any" } } },
     ],
     [
-      "allOf is merged",
+      "merges allOf",
       { allOf: [{ properties: { a: { type: "string" } } }, { properties: { b: { type: "number" } } }] },
       { type: "object", properties: { a: { type: "string" }, b: { type: "number" } } },
     ],
-    ["an enumeration stays", { enum: ["a", 1] }, { enum: ["a", 1] }],
+    ["keeps an enumeration", { enum: ["a", 1] }, { enum: ["a", 1] }],
   ])("%s", (_, schema, expected) => {
     expect(toGrammarSchema(schema)).toEqual(expected);
   });

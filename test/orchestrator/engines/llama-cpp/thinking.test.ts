@@ -6,7 +6,7 @@ import { installedEngine } from "../../../support/engine.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import { ask, type EngineUnderTest, never, setupLimitMs, startEngine, testLimitMs } from "./engine-under-test.ts";
 
-/** As DeepSeek's and Qwen's: thoughts stand between tags, and `enable_thinking: false` writes an empty pair. */
+/** Like DeepSeek's and Qwen's: thoughts are between tags, and `enable_thinking: false` writes an empty pair. */
 const template =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}" +
   "{% if message['reasoning_content'] %}{{ '<think>\\n' + message['reasoning_content'] + '\\n</think>\\n\\n' }}{% endif %}" +
@@ -33,11 +33,11 @@ afterAll(async () => {
 }, testLimitMs);
 
 describe("a model that thinks", () => {
-  it("says so", async () => {
+  it("has that capability", async () => {
     expect((await subject.engine.describe(model, never)).capabilities).toContain("thinking");
   });
   it(
-    "its thoughts are kept apart from its text",
+    "has its thoughts separate from its text",
     async () => {
       const answer = await ask(subject, { model, think: true });
       expect(answer.thinking?.trim()).toBe("First I consider it.");
@@ -46,14 +46,14 @@ describe("a model that thinks", () => {
     testLimitMs,
   );
   it(
-    "thinks unless it is told otherwise",
+    "thinks by default",
     async () => {
       expect((await ask(subject, { model })).thinking).toContain("consider");
     },
     testLimitMs,
   );
   it(
-    "think: false begins its answer with a closed thought, as its template would",
+    "starts its answer with a closed thought for think: false, like its template",
     async () => {
       const thinking = await ask(subject, { model, think: true });
       const silent = await ask(subject, { model, think: false });

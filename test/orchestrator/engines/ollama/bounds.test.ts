@@ -9,15 +9,18 @@ import { chatRequest, createRecorder, engineAt, never, rejection } from "./fixtu
 
 interface Flood {
   readonly engine: Engine;
-  /** Bytes that were written to the last reply. */
+  /** Bytes written to the last reply. */
   sentBytes(): number;
-  /** Resolves when the client closed the last reply. */
+  /** Resolves when the client has closed the last reply. */
   readonly closed: Promise<unknown>;
 }
 
 const megabyte = 1_000_000;
 
-/** A server that answers with `head` and then with `piece` until the client closes the connection; requests for other paths than `only` with `others`. */
+/**
+ * A server that replies with `head` and then with `piece` until the client closes the connection, and with `others` to
+ * requests for paths other than `only`.
+ */
 async function flood(
   piece: string | ((index: number) => string),
   {
@@ -65,7 +68,7 @@ const chatLine = (content: string): string =>
 const ndjson = { type: "application/x-ndjson" };
 const ask = (engine: Engine, maxTokens = 64) => engine.generate(chatRequest({ maxTokens }), createRecorder(), never);
 
-describe("a reply of Ollama without an end is broken off, and its connection closed", () => {
+describe("an endless reply of Ollama fails, and its connection is closed", () => {
   it.each<[string, () => Promise<Flood>, (engine: Engine) => Promise<unknown> | undefined, number]>([
     ["an answer: lines of text", () => flood(chatLine("word ".repeat(20)), ndjson), ask, 2],
     ["an answer: lines without text", () => flood(chatLine(""), ndjson), ask, 2],
@@ -86,13 +89,13 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
       5,
     ],
     [
-      "the lines of a pull: one line",
+      "a pull: one line",
       () => flood("x".repeat(1_000), { ...ndjson, head: '{"status":"', only: "/api/pull" }),
       (engine) => engine.library?.pull("a", () => undefined, never),
       2,
     ],
     [
-      "the lines of a pull: ever more layers",
+      "a pull: more and more layers",
       () =>
         flood((index) => line({ status: "pulling", digest: `sha256:${index}`, total: 9 }), {
           ...ndjson,
@@ -102,7 +105,7 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
       2,
     ],
     [
-      "the lines of a creation",
+      "a creation: lines",
       () => flood(line({ status: "working" }), { ...ndjson, only: "/api/create" }),
       (engine) =>
         engine.library?.creation?.create({ name: "b:latest", base: "a", parameters: {} }, () => undefined, never),
@@ -115,11 +118,11 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
     expect([GenerationFailed, LoadFailed, OrchestratorError, PullFailed]).toContain(error.constructor);
     expect(error.message).toMatch(/sent more than \d+\.\d [kM]B (?:in one line )?while|more than 1000 layers/);
     expect(error.next).not.toEqual([]);
-    // What lies in the sockets' buffers was written, too.
+    // Includes bytes in the buffers of the sockets.
     expect(server.sentBytes()).toBeLessThan((megabytes + 8) * megabyte);
   });
 
-  it("an embedding: the bound grows with the number of texts", async () => {
+  it("an embedding: the limit grows with the number of texts", async () => {
     const known = line({ capabilities: ["embedding"], models: [{ name: "a:latest" }] });
     const embed = async (texts: readonly string[]) => {
       const server = await flood("0.123,", { only: "/api/embed", head: '{"embeddings":[[', others: known });
@@ -131,7 +134,7 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
     expect(await embed(["one", "two", "three"])).toContain("sent more than 1.3 MB while embedding with a");
   });
 
-  it("a health check says that it is not reachable", async () => {
+  it("a health check reports the server as unreachable", async () => {
     const server = await flood(" ".repeat(1_000));
     const health = await server.engine.health(never);
     await server.closed;
@@ -139,7 +142,7 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
     expect(health.message).toContain("sent more than 4.0 MB while checking its health");
   });
 
-  it("the bound of an answer follows from max_tokens", async () => {
+  it("an answer: the limit depends on the maximum number of tokens", async () => {
     const lines = () => flood(chatLine("word"), ndjson);
     const [few, many] = [await lines(), await lines()];
     expect((await rejection(ask(few.engine, 10))).message).toContain("sent more than 1.0 MB while");
@@ -147,14 +150,14 @@ describe("a reply of Ollama without an end is broken off, and its connection clo
   });
 });
 
-it("a reply of Ollama that nests a million deep is no list of models, and is not parsed", async () => {
+it("a list of models with a nesting depth of a million is rejected", async () => {
   const { engine } = await flood("", { only: "/other", others: `{"models":${"[".repeat(1_000_000)}` });
   const error = await rejection(engine.list(never));
   expect(error).toBeInstanceOf(OrchestratorError);
   expect(String(error.cause)).toContain("it nests deeper than 128 levels");
 });
 
-describe("an error of Ollama is read no further than its message needs", () => {
+describe("only the start of an error of Ollama is read", () => {
   it.each([
     ["as an error text", { status: 500, head: '{"error":"' }, GenerationFailed],
     ["as a page", { status: 502, head: "<html>" }, undefined],
@@ -176,7 +179,7 @@ describe("an error of Ollama is read no further than its message needs", () => {
   });
 });
 
-it("names and versions beyond 500 characters are none", async () => {
+it("names and versions of more than 500 characters are ignored", async () => {
   const long = "n".repeat(501);
   const server = createServer((request, response) => {
     const reply = request.url === "/api/version" ? { version: long } : { models: [{ name: long }, { name: "a:b" }] };
@@ -190,10 +193,10 @@ it("names and versions beyond 500 characters are none", async () => {
   expect((await engine.health(never)).isReachable).toBe(false);
 });
 
-describe("a reply whose content type isn't what was asked for", () => {
+describe("a reply with the wrong content type", () => {
   const done = { message: { role: "assistant", content: "" }, done: true, done_reason: "stop" };
 
-  it("is read as what was asked for: a whole one that is called a stream", async () => {
+  it("is read as JSON where JSON was requested", async () => {
     const models = [{ name: "a", model: "a", size: 1, size_vram: 0, context_length: 2_048 }];
     const others = line({ ...done, models });
     const { engine } = await flood("", { only: "/none", others, othersType: ndjson.type });
@@ -201,7 +204,7 @@ describe("a reply whose content type isn't what was asked for", () => {
     expect(await engine.residency?.loaded(never)).toMatchObject([{ name: "a", sizeBytes: 1 }]);
   });
 
-  it("is read as what was asked for: a stream that is called JSON", async () => {
+  it("is read as a stream where a stream was requested", async () => {
     const { engine } = await flood("", {
       only: "/none",
       others: `${chatLine("word")}${line({ model: "a", ...done })}`,

@@ -5,7 +5,7 @@ import { chatRequest, createRecorder, never, rejection, startPair } from "./fixt
 
 const long = chatRequest({ messages: [{ role: "user", content: "Write a long story." }], maxTokens: 5_000 });
 
-/** Milliseconds from the abort to the moment when the server sees the connection close. */
+/** Milliseconds from the abort until the server sees the connection close. */
 async function closeAfter(fake: FakeOllama, path: string, abort: () => void): Promise<number> {
   const request = await fake.request(path);
   const abortedAt = performance.now();
@@ -15,7 +15,7 @@ async function closeAfter(fake: FakeOllama, path: string, abort: () => void): Pr
   return (request.closedAt ?? Infinity) - abortedAt;
 }
 
-it("a cancel closes the connection at once: while decoding, while loading, before any byte", async () => {
+it("cancelling closes the connection at once: while decoding, while loading, before the first byte", async () => {
   const { fake, engine } = await startPair({ tokensPerSecond: 100 });
   const measured: Record<string, number> = {};
 
@@ -31,11 +31,11 @@ it("a cancel closes the connection at once: while decoding, while loading, befor
 
   const shown = Object.entries(measured).map(([moment, ms]) => `${moment} ${ms.toFixed(1)}`);
   process.stderr.write(`ms from a cancel to the closed connection: ${shown.join(", ")}\n`);
-  // 20 ms is the rule on an idle machine; the bound here only has to catch a connection that stays open.
+  // 20 ms on an idle machine; this limit only has to detect a connection that stays open.
   for (const ms of Object.values(measured)) expect(ms).toBeLessThan(5_000);
 });
 
-it("a cancel ends only its own request", async () => {
+it("cancelling ends only its own request", async () => {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "other:1b" }],
     tokensPerSecond: 200,
@@ -49,7 +49,7 @@ it("a cancel ends only its own request", async () => {
   expect((await other).finishReason).toBe("stop");
 });
 
-it("an aborted signal sends no request at all", async () => {
+it("an aborted signal sends no request", async () => {
   const { fake, engine } = await startPair();
   const aborted = AbortSignal.abort();
   const { library, residency, embedding } = engine;
@@ -69,7 +69,7 @@ it("an aborted signal sends no request at all", async () => {
   expect(fake.requests).toEqual([]);
 });
 
-it("a cancelled load, pull and embedding close their connections too", async () => {
+it("cancelling a load, a pull or an embedding closes its connection", async () => {
   const { fake, engine } = await startPair({
     models: [{ name: "smollm2:135m" }, { name: "all-minilm:latest", capabilities: ["embedding"] }],
     registry: [{ name: "qwen3:0.6b" }],

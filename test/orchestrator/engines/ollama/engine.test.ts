@@ -12,7 +12,7 @@ import { sampleModels, startFakeOllama } from "../../../support/fake-ollama.ts";
 import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";
 
 describe("trust and memory of an Ollama server", () => {
-  it("loopback is local and shares this machine's memory, every other host is remote with its own", () => {
+  it("a loopback server is local and shares this machine's memory, all others are remote with their own", () => {
     expect(engineAt("127.0.0.1:11434")).toMatchObject({
       id: "ollama",
       kind: "ollama",
@@ -22,12 +22,12 @@ describe("trust and memory of an Ollama server", () => {
     expect(engineAt("192.168.1.20")).toMatchObject({ trust: "remote", memoryDomain: "192.168.1.20:11434" });
   });
 
-  it("an address that can't be read is refused when the engine is made", () => {
+  it("an invalid address is rejected when the engine is created", () => {
     const log = { debug() {}, info() {}, warn() {} };
     expect(() => createOllamaEngine({ host: "ftp://x", now: () => 0, log })).toThrow(InvalidConfig);
   });
 
-  it("cloud models are remote and take no memory here, whatever lists them", async () => {
+  it("cloud models are remote and take no local memory, on every server", async () => {
     const { engine } = await startPair({ models: sampleModels });
     const models = await engine.list(never);
     expect(models.map(({ name, trust }) => [name, trust])).toEqual([
@@ -40,7 +40,7 @@ describe("trust and memory of an Ollama server", () => {
     expect(models.at(-1)?.sizeBytes).toBe(0);
   });
 
-  it("describing a cloud model asks nobody but the list", async () => {
+  it("describing a cloud model only requests the list", async () => {
     const { fake, engine } = await startPair({ models: sampleModels });
     expect(await engine.describe("gpt-oss:120b-cloud", never)).toMatchObject({ trust: "remote", sizeBytes: 0 });
     expect(await rejection(engine.describe("kimi-k2:cloud", never))).toBeInstanceOf(UnknownModel);
@@ -57,8 +57,8 @@ describe("trust and memory of an Ollama server", () => {
   });
 });
 
-describe("what Ollama knows of a model", () => {
-  it("lists what /api/tags says", async () => {
+describe("facts about a model from Ollama", () => {
+  it("lists the models of /api/tags", async () => {
     const { engine } = await startPair();
     expect(await engine.list(never)).toEqual([
       {
@@ -76,7 +76,7 @@ describe("what Ollama knows of a model", () => {
     ]);
   });
 
-  it("describes from /api/show: facts, vocabulary, parameters, metadata without nulls and long arrays", async () => {
+  it("describes a model by /api/show: facts, vocabulary, parameters, metadata without nulls and long arrays", async () => {
     const parameters =
       'stop                           "<|im_start|>"\nstop                           "<|im_end|>"\ntemperature                    0.7';
     const metadata = {
@@ -112,14 +112,14 @@ describe("what Ollama knows of a model", () => {
     expect(facts.metadata).not.toHaveProperty(["general.languages"]);
   });
 
-  it("a name without its tag is :latest, and is shown as it was given", async () => {
+  it("a name without a tag means :latest and is returned as given", async () => {
     const { engine } = await startPair({ models: [{ name: "tiny:latest", sizeBytes: 7 }] });
     expect(await engine.describe("Tiny", never)).toMatchObject({ name: "Tiny", sizeBytes: 7 });
   });
 });
 
 describe("the health of an Ollama server", () => {
-  it("is bounded when the server hangs", async () => {
+  it("has a timeout when the server hangs", async () => {
     const { fake, engine } = await startPair({}, { healthMs: 150 });
     fake.misbehave({ kind: "hang", on: "/api/version" });
     const health = await engine.health(never);
@@ -136,7 +136,7 @@ describe("the health of an Ollama server", () => {
     expect(health.message).toMatch(/does not answer at .*ECONNREFUSED/);
   });
 
-  it("another program at that address is not reachable", async () => {
+  it("reports another program at that address as unreachable", async () => {
     const { fake, engine } = await startPair();
     fake.misbehave({ kind: "garbage", on: "/api/version" });
     expect(await engine.health(never)).toMatchObject({ isReachable: false });
@@ -144,7 +144,7 @@ describe("the health of an Ollama server", () => {
 });
 
 describe("control calls", () => {
-  it("a list from a server that hangs ends within its bound", async () => {
+  it("a list from a server that hangs ends with its timeout", async () => {
     const { fake, engine } = await startPair({}, { controlMs: 100 });
     fake.misbehave({ kind: "hang", on: "/api/tags" });
     expect(await rejection(engine.list(never))).toBeInstanceOf(EngineUnreachable);
@@ -156,7 +156,7 @@ describe("control calls", () => {
     expect(await rejection(engine.list(never))).toBeInstanceOf(kind === "cut" ? EngineUnreachable : GenerationFailed);
   });
 
-  it("share ten connections, apart from the generations", async () => {
+  it("share ten connections, separate from those of generations", async () => {
     const { fake, engine } = await startPair({ tokensPerSecond: 200 });
     fake.misbehave({ kind: "slow", on: "/api/tags", times: 25, delayMs: 100 });
     const answering = engine.generate(chatRequest(), createRecorder(), never);
@@ -173,14 +173,14 @@ describe("control calls", () => {
 describe("embeddings from Ollama", () => {
   const models = [{ name: "all-minilm:latest", capabilities: ["embedding"], contextTokens: 512 }];
 
-  it("keep the context of a loaded model, which would be loaded again otherwise", async () => {
+  it("keep the context of a loaded model, which would otherwise be reloaded", async () => {
     const { fake, engine } = await startPair({ models });
     await engine.residency?.load("all-minilm", { contextTokens: 256 }, () => {}, never);
     await engine.embedding?.embed("all-minilm", ["a"], never);
     expect(fake.requests.at(-1)?.body).toMatchObject({ truncate: false, options: { num_ctx: 256 } });
   });
 
-  it("a text that is too long is PromptTooLong, not a vector of its beginning", async () => {
+  it("throw PromptTooLong for a text that is too long, instead of truncating it", async () => {
     const { engine } = await startPair({ models });
     const error = await rejection(
       engine.embedding?.embed("all-minilm", ["short", "word ".repeat(600)], never) ?? Promise.resolve(),
@@ -189,7 +189,7 @@ describe("embeddings from Ollama", () => {
     expect(error).toMatchObject({ promptTokens: 750, contextTokens: 512 });
   });
 
-  it("a model without them is UnsupportedCapability, and keeps its place in memory", async () => {
+  it("throw UnsupportedCapability for a model without them, which stays loaded", async () => {
     const { fake, engine } = await startPair();
     await engine.generate(chatRequest(), createRecorder(), never);
     const error = await rejection(engine.embedding?.embed("smollm2:135m", ["a"], never) ?? Promise.resolve());
@@ -197,7 +197,7 @@ describe("embeddings from Ollama", () => {
     expect(fake.loads).toHaveLength(1);
   });
 
-  it("no texts are no request", async () => {
+  it("send no request without texts", async () => {
     const { fake, engine } = await startPair();
     expect(await engine.embedding?.embed("smollm2:135m", [], never)).toEqual({ vectors: [], promptTokens: 0 });
     expect(fake.requests).toEqual([]);

@@ -38,7 +38,7 @@ describe("an error answer of Ollama", () => {
     ["a proxy without its backend", 502, "<html>Bad Gateway</html>", EngineUnreachable],
     ["a redirect", 302, "", EngineUnreachable],
     [
-      "a K-shift that a runner can't do is no missing capability",
+      "a K-shift that a runner does not support is not a missing capability",
       500,
       body("Deepseek2 does not support K-shift"),
       GenerationFailed,
@@ -53,20 +53,20 @@ describe("an error answer of Ollama", () => {
     expect(error.cause).toBeInstanceOf(Error);
   });
 
-  it("gives both numbers of a prompt that is too long, out of the JSON inside its text", () => {
+  it("has both numbers of a prompt that is too long, from the JSON inside its text", () => {
     const error = errorOfReply(400, body(vendorErrors.promptTooLong(6_010, 2_048)), attempt, "127.0.0.1:11434");
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error).toMatchObject({ promptTokens: 6_010, contextTokens: 2_048 });
     expect(error.message).toBe("the prompt has 6010 tokens, and smollm2:135m is loaded with a context of 2048");
   });
 
-  it("says how much could not be allocated, where Ollama does", () => {
+  it("has the size of the failed allocation where Ollama reports it", () => {
     const bytesOf = (text: string) => errorOfReply(500, body(text), attempt, "x");
     expect(bytesOf(vendorErrors.outOfMemory)).toMatchObject({ allocationBytes: 5_368_709_120 });
     expect(bytesOf(vendorErrors.terminated)).toMatchObject({ allocationBytes: undefined });
   });
 
-  it("names the memory when that is what ran out, and the file otherwise", () => {
+  it("suggests to free memory when memory ran out, else to pull the model again", () => {
     const nextOf = (text: string) => errorOfReply(500, body(text), attempt, "x").next[0];
     expect(nextOf(vendorErrors.outOfMemory)).toEqual({ step: "unloadModel" });
     expect(nextOf("llama-server process has terminated: error loading model architecture: unknown")).toEqual({
@@ -75,7 +75,7 @@ describe("an error answer of Ollama", () => {
     });
   });
 
-  it("names the Host problem behind an empty 403", () => {
+  it("explains an empty 403 by the host name", () => {
     const error = errorOfReply(403, "", attempt, "box.lan:11434");
     expect(error.message).toContain("host name");
     expect(error.next[0]).toMatchObject({ step: "changeSetting", setting: "providers.ollama.host" });
@@ -93,7 +93,7 @@ describe("a failed connection to Ollama", () => {
   const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
   it.each(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT", "DEPTH_ZERO_SELF_SIGNED_CERT"])(
-    "%s is EngineUnreachable and says how to start it",
+    "%s throws EngineUnreachable with a step that starts Ollama",
     (code) => {
       const error = errorOfFailure(failure(code), attempt, "127.0.0.1:11434");
       expect(error).toBeInstanceOf(EngineUnreachable);
@@ -106,13 +106,13 @@ describe("a failed connection to Ollama", () => {
     ["a reset", failure("ECONNRESET")],
     ["a closed socket", failure("UND_ERR_SOCKET")],
     ["half a stream", new CutOff()],
-  ])("%s is EngineUnreachable and says that it was cut", (_, cut) => {
+  ])("%s throws EngineUnreachable because the connection was closed", (_, cut) => {
     const error = errorOfFailure(cut, attempt, "127.0.0.1:11434");
     expect(error).toBeInstanceOf(EngineUnreachable);
     expect((error as EngineUnreachable).message).toContain("closed the connection while answering with smollm2:135m");
   });
 
-  it("a defect of ours passes as it is", () => {
+  it("an unexpected error is not translated", () => {
     const defect = new TypeError("undefined is not a function");
     expect(errorOfFailure(defect, attempt, "x")).toBe(defect);
   });

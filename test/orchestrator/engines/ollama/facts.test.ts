@@ -3,7 +3,7 @@ import { modelFacts } from "../../../../src/orchestrator/engines/ollama/facts.ts
 
 const bytesOf = (tensors: unknown) => modelFacts("m", { tensors }, undefined, "local").weightsBytes;
 
-it("the weights are the sum of the listed tensors, by the block layout of their types", () => {
+it("the weights' size is the sum of the listed tensors, by the block layout of their types", () => {
   const tensors = [
     { name: "token_embd.weight", type: "Q4_K", shape: [512, 10] },
     { name: "output_norm.weight", type: "F32", shape: [512] },
@@ -17,11 +17,11 @@ it.each([
   ["an empty list", []],
   ["an unknown type", [{ name: "a", type: "Z9", shape: [32] }]],
   ["a shape that isn't one", [{ name: "a", type: "F32", shape: ["many"] }]],
-])("with %s nothing is claimed", (_what, tensors) => {
+])("the weights' size is unknown with %s", (_what, tensors) => {
   expect(bytesOf(tensors)).toBeUndefined();
 });
 
-it("the weights' own digest is the blob that the Modelfile names, wherever that server keeps it", () => {
+it("the digest of the weights is the blob in the Modelfile, in any folder of the server", () => {
   const digestOf = (modelfile: unknown) => modelFacts("m", { modelfile }, undefined, "local").weightsDigest;
   const digest = "ab".repeat(32);
   expect(digestOf(`# Modelfile\nFROM /srv/ollama/blobs/sha256-${digest}\nTEMPLATE x`)).toBe(digest);
@@ -30,7 +30,7 @@ it("the weights' own digest is the blob that the Modelfile names, wherever that 
   expect(digestOf(7)).toBeUndefined();
 });
 
-it("of a description with 40,000 keys and 100,000 parameters little is kept", () => {
+it("a description with 40,000 keys and 100,000 parameters is reduced to a small part", () => {
   const keys = Object.fromEntries(Array.from({ length: 40_000 }, (_, index) => [`llama.key.${index}`, index]));
   const show = {
     template: "t".repeat(1_000_000),

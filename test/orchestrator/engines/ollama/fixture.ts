@@ -11,7 +11,7 @@ import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../
 
 export const never = new AbortController().signal;
 
-/** An engine at that address, closed when the test ends. */
+/** Creates an engine for that address; it is closed when the test ends. */
 export function engineAt(
   host: string,
   timeouts: Partial<OllamaTimeouts> = {},
@@ -23,7 +23,7 @@ export function engineAt(
   return engine;
 }
 
-/** A fake server and an engine that speaks to it; both are closed when the test ends. */
+/** Starts a fake server and an engine for it; both are closed when the test ends. */
 export async function startPair(
   options: FakeOllamaOptions = {},
   timeouts: Partial<OllamaTimeouts> = {},
@@ -44,7 +44,7 @@ export function chatRequest(request: Partial<GenerationRequest> = {}): Generatio
   };
 }
 
-/** Keeps what it hears. */
+/** A sink that records all calls. */
 export function createRecorder(): GenerationSink & {
   readonly heard: { text: string[]; thinking: string[]; phases: string[] };
 } {
@@ -57,7 +57,7 @@ export function createRecorder(): GenerationSink & {
   };
 }
 
-/** The reason of a promise that must reject. */
+/** Returns the error of a promise that must reject. */
 export async function rejection(
   promise: Promise<unknown>,
 ): Promise<Error & { next?: readonly NextStep[]; cause?: unknown }> {

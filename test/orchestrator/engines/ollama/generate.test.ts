@@ -12,7 +12,7 @@ import { sampleModels, startFakeOllama, vendorErrors, type Misbehaviour } from "
 import { chatRequest, createRecorder, engineAt, never, rejection, startPair } from "./fixture.ts";
 
 describe("a generation with Ollama", () => {
-  it("asks with everything that was decided, in one request, and never lets the prompt be cut", async () => {
+  it("sends all options in one request and disables truncation", async () => {
     const { fake, engine } = await startPair();
     await engine.generate(
       chatRequest({
@@ -35,7 +35,7 @@ describe("a generation with Ollama", () => {
     });
   });
 
-  it("leaves out what the model decides itself", async () => {
+  it("omits options without a value", async () => {
     const { fake, engine } = await startPair();
     await engine.generate(chatRequest(), createRecorder(), never);
     expect(fake.requests[0]?.body).not.toHaveProperty("think");
@@ -44,7 +44,7 @@ describe("a generation with Ollama", () => {
     expect(fake.requests[0]?.body["options"]).toEqual({ num_ctx: 2_048, num_predict: 64 });
   });
 
-  it("keeps thinking apart from text, and switches it off", async () => {
+  it("separates thinking from text and can disable it", async () => {
     const { engine } = await startPair({ models: sampleModels });
     const recorder = createRecorder();
     const thought = await engine.generate(chatRequest({ model: "qwen3:0.6b", think: true }), recorder, never);
@@ -56,14 +56,14 @@ describe("a generation with Ollama", () => {
     expect(plain).not.toHaveProperty("thinking");
   });
 
-  it("sends images as they are, also when a file has that name", async () => {
+  it("sends images unchanged, even if a file has that name", async () => {
     const { fake, engine } = await startPair({ models: sampleModels });
     const messages = [{ role: "user", content: "What is it?", images: ["package.json"] }] as const;
     await engine.generate(chatRequest({ model: "gemma3:4b", messages }), createRecorder(), never);
     expect(fake.requests[0]?.body["messages"]).toEqual(messages);
   });
 
-  it("counts and times what Ollama reports, in milliseconds", async () => {
+  it("returns Ollama's counts, and its times in milliseconds", async () => {
     const { engine } = await startPair({ loadDelayMs: 300, tokensPerSecond: 1_000 });
     const cold = await engine.generate(chatRequest(), createRecorder(), never);
     expect(cold.completionTokens).toBe(10);
@@ -73,14 +73,14 @@ describe("a generation with Ollama", () => {
     expect(cold.decodeMs).toBeGreaterThan(5);
     expect(cold.totalMs).toBeGreaterThanOrEqual(cold.firstTokenMs);
     const warm = await engine.generate(chatRequest(), createRecorder(), never);
-    // The loading is gone. A busy machine makes both longer.
+    // Without the load. A busy machine takes longer for both.
     expect(warm.loadMs).toBeLessThan(cold.loadMs / 2);
   });
 
-  it("gives its connection back: generations one after the other don't open one each", async () => {
+  it("reuses connections for consecutive generations", async () => {
     const { fake, engine } = await startPair();
     for (let round = 0; round < 6; round += 1) await engine.generate(chatRequest(), createRecorder(), never);
-    // Two, because a connection counts as free only a moment after its last byte.
+    // Two, because a connection is free only some time after its last byte.
     expect(engine.connections().generation.connected).toBeLessThanOrEqual(2);
     expect(engine.connections().generation).toMatchObject({ running: 0, queued: 0 });
     expect(fake.requests.every((request) => request.wasCutByClient === false)).toBe(true);
@@ -100,8 +100,8 @@ describe("a generation with Ollama", () => {
     ],
     ["a full queue", { kind: "status", status: 503, error: vendorErrors.queueFull }, QueueFull, "server busy"],
     ["an error without a special meaning", { kind: "status", status: 500, error: "boom" }, GenerationFailed, "boom"],
-  ])("%s is a clear error, and the next request is answered", async (_, misbehaviour, expected, words) => {
-    // Impatient with the silent alone: of a busy machine the others may take long.
+  ])("%s is an error, and the next request succeeds", async (_, misbehaviour, expected, words) => {
+    // A short timeout only for hanging servers: the others may be slow on a busy machine.
     const { fake, engine } = await startPair({}, misbehaviour.kind === "hang" ? { stallMs: 500 } : {});
     fake.misbehave(misbehaviour);
     const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
@@ -111,12 +111,12 @@ describe("a generation with Ollama", () => {
     expect((await engine.generate(chatRequest(), createRecorder(), never)).text).not.toBe("");
   });
 
-  it("outlasts any load, as long as it is shorter than the stall bound", async () => {
+  it("waits for a load that is shorter than the stall timeout", async () => {
     const { engine } = await startPair({ loadDelayMs: 400 }, { stallMs: 2_000, controlMs: 100 });
     expect((await engine.generate(chatRequest(), createRecorder(), never)).text).not.toBe("");
   });
 
-  it("lets a slow stream run on: the timeout is between bytes, not on the whole", async () => {
+  it("does not limit the total time of a slow stream, only the time between bytes", async () => {
     const { fake, engine } = await startPair({}, { stallMs: 1_000 });
     fake.misbehave({ kind: "slow", delayMs: 150 });
     const { totalMs } = await engine.generate(chatRequest(), createRecorder(), never);
@@ -126,21 +126,21 @@ describe("a generation with Ollama", () => {
   it.each([
     ["thinking", { think: true }, "does not support thinking"],
     ["images", { messages: [{ role: "user", content: "?", images: ["aGk="] }] }, "does not support multimodal"],
-  ] as const)("%s of a model without it is UnsupportedCapability", async (_, request, words) => {
+  ] as const)("%s for a model without it throws UnsupportedCapability", async (_, request, words) => {
     const { engine } = await startPair();
     const error = await rejection(engine.generate(chatRequest(request), createRecorder(), never));
     expect(error).toBeInstanceOf(UnsupportedCapability);
     expect(error.message).toContain(words);
   });
 
-  it("out of memory at load is LoadFailed with what to do", async () => {
+  it("out of memory during a load throws LoadFailed with next steps", async () => {
     const { engine } = await startPair({ models: [{ name: "huge:70b", loadError: vendorErrors.outOfMemory }] });
     const error = await rejection(engine.generate(chatRequest({ model: "huge:70b" }), createRecorder(), never));
     expect(error).toBeInstanceOf(LoadFailed);
     expect(error.next).toContainEqual({ step: "unloadModel" });
   });
 
-  it("a prompt that is too long reaches nobody", async () => {
+  it("a prompt that is too long yields no text", async () => {
     const { engine } = await startPair();
     const messages = [{ role: "user", content: "word ".repeat(3_000) }] as const;
     const recorder = createRecorder();
@@ -150,7 +150,7 @@ describe("a generation with Ollama", () => {
     expect(recorder.heard.text).toEqual([]);
   });
 
-  it("nobody at the address is EngineUnreachable and says how to start Ollama", async () => {
+  it("an address without a server throws EngineUnreachable with a step that starts Ollama", async () => {
     const fake = await startFakeOllama();
     await fake.close();
     const engine = engineAt(fake.url);
@@ -160,7 +160,7 @@ describe("a generation with Ollama", () => {
     expect(error.next?.[0]).toEqual(advice("start it (`ollama serve`)"));
   });
 
-  it("prints nothing on stdout, whatever goes wrong", async () => {
+  it("prints nothing on stdout for any error", async () => {
     const { fake, engine } = await startPair();
     const written: unknown[] = [];
     const write = process.stdout.write;

@@ -32,7 +32,7 @@ async function temporaryFile(name: string, content: string): Promise<string> {
 const qwen = { name: "qwen3:0.6b", sizeBytes: 1_000_000 };
 
 describe("a pull through Ollama", () => {
-  it("reports bytes that only grow, and answers the model as it was asked for", async () => {
+  it("reports growing bytes and returns the model under the requested name", async () => {
     const { library } = await startLibrary({ registry: [qwen], pullBytesPerSecond: 20_000_000 });
     const seen: Progress[] = [];
     const pulled = await library.pull("qwen3:0.6b", (progress) => seen.push(progress), never);
@@ -47,7 +47,7 @@ describe("a pull through Ollama", () => {
     });
   });
 
-  it("is over plain http for the registries that the settings name, and for no other", async () => {
+  it("uses plain HTTP only for registries in the settings", async () => {
     const name = "127.0.0.1:5000/team/tiny:latest";
     const { fake } = await startPair({ registry: [{ name }, qwen] });
     const { library } = engineAt(fake.url, {}, { insecureHosts: ["127.0.0.1:5000"] });
@@ -56,25 +56,25 @@ describe("a pull through Ollama", () => {
     const bodies = fake.requests.filter(({ path }) => path === "/api/pull").map(({ body }) => body);
     expect(bodies).toMatchObject([{ name, insecure: true }, { name: "qwen3:0.6b" }]);
     expect(bodies[1]).not.toHaveProperty("insecure");
-    // A private address that is not among them is not even asked for.
+    // A private address that is not in the settings is never requested.
     expect(
       await rejection(engineAt(fake.url).library?.pull(name, () => {}, never) ?? Promise.resolve()),
     ).toBeInstanceOf(PullFailed);
   });
 
-  it("says when the model was there already, also under a name without its tag", async () => {
+  it("reports that the model was already present, also for a name without a tag", async () => {
     const { library } = await startLibrary({ models: [{ name: "tiny:latest" }] });
     expect(await library.pull("tiny", () => {}, never)).toMatchObject({ name: "tiny", wasAlreadyPresent: true });
   });
 
-  it("an unknown name is UnknownModel, although the answer is a 200", async () => {
+  it("an unknown name throws UnknownModel, although the status is 200", async () => {
     const { library } = await startLibrary();
     const error = await rejection(library.pull("nope", () => {}, never));
     expect(error).toBeInstanceOf(UnknownModel);
     expect(error.message).toContain("nope");
   });
 
-  it("an error line of the registry is PullFailed and says that calling again goes on", async () => {
+  it("an error line of the registry throws PullFailed, and the pull can be resumed", async () => {
     const { fake, library } = await startLibrary({ registry: [qwen] });
     const text = 'pull model manifest: Get "https://registry.ollama.ai/v2/": dial tcp: no such host';
     fake.misbehave({ kind: "error_line", on: "/api/pull", error: text });
@@ -84,7 +84,7 @@ describe("a pull through Ollama", () => {
     expect(error.next?.[0]).toEqual({ step: "resumePull", model: "qwen3:0.6b" });
   });
 
-  it("a stalled one is PullFailed with how far it came", async () => {
+  it("a stalled one throws PullFailed with the bytes received", async () => {
     const { fake, library } = await startLibrary({ registry: [qwen] }, { pullStallMs: 150 });
     fake.misbehave({ kind: "hang", on: "/api/pull", afterLines: 4 });
     const error = await rejection(library.pull("qwen3:0.6b", () => {}, never));
@@ -93,7 +93,7 @@ describe("a pull through Ollama", () => {
     expect(error.next?.[0]).toEqual({ step: "resumePull", model: "qwen3:0.6b" });
   });
 
-  it("a cut one is EngineUnreachable", async () => {
+  it("a dropped connection throws EngineUnreachable", async () => {
     const { fake, library } = await startLibrary({ registry: [qwen] });
     fake.misbehave({ kind: "cut", on: "/api/pull", afterLines: 4 });
     expect(await rejection(library.pull("qwen3:0.6b", () => {}, never))).toBeInstanceOf(EngineUnreachable);
@@ -101,7 +101,7 @@ describe("a pull through Ollama", () => {
 });
 
 describe("an import into Ollama", () => {
-  it("sends the file once: the second name finds the blob there", async () => {
+  it("uploads the file once for two names", async () => {
     const { fake, library } = await startLibrary();
     const file = await temporaryFile("my.gguf", `GGUF${"x".repeat(3_000_000)}`);
     const seen: Progress[] = [];
@@ -115,7 +115,7 @@ describe("an import into Ollama", () => {
     expect([...fake.models.keys()]).toEqual(expect.arrayContaining(["mine:latest", "mine-too:latest"]));
   });
 
-  it("a file that is no GGUF is LoadFailed with Ollama's reason", async () => {
+  it("a file that is not a GGUF file throws LoadFailed with Ollama's reason", async () => {
     const { library } = await startLibrary();
     const file = await temporaryFile("notes.txt", "hello");
     const error = await rejection(library.import(file, "mine", () => {}, never));
@@ -123,20 +123,20 @@ describe("an import into Ollama", () => {
     expect(error.message).toContain("not in GGUF format");
   });
 
-  it("a missing file is InvalidRequest, before any request", async () => {
+  it("a missing file throws InvalidRequest before any request", async () => {
     const { fake, library } = await startLibrary();
     expect(await rejection(library.import("/no/such.gguf", "mine", () => {}, never))).toBeInstanceOf(InvalidRequest);
     expect(fake.requests).toEqual([]);
   });
 
-  it("a folder is InvalidRequest", async () => {
+  it("a folder throws InvalidRequest", async () => {
     const { library } = await startLibrary();
     expect(await rejection(library.import(tmpdir(), "mine", () => {}, never))).toBeInstanceOf(InvalidRequest);
   });
 });
 
 describe("deleting from Ollama", () => {
-  it("frees no weights that another name has too, although each name has a digest of its own", async () => {
+  it("does not count weights as freed that another name shares, although the names have different digests", async () => {
     const { fake, library } = await startLibrary({
       models: [
         { name: "base:1b", sizeBytes: 500 },
@@ -150,7 +150,7 @@ describe("deleting from Ollama", () => {
     expect(await library.remove("base:1b", never)).toEqual({ freedBytes: 500 });
   });
 
-  it("frees what no other name uses", async () => {
+  it("counts weights as freed that no other name uses", async () => {
     const weights = "a".repeat(64);
     const { library } = await startLibrary({
       models: [
@@ -168,8 +168,8 @@ describe("deleting from Ollama", () => {
   });
 });
 
-describe("a model that Ollama makes of another", () => {
-  it("has the base's weights, and what it was given", async () => {
+describe("a model that Ollama creates from another one", () => {
+  it("has the base's weights and the given settings", async () => {
     const { fake, library } = await startLibrary();
     const adapterFile = await temporaryFile("lora.gguf", "GGUF and some more");
     const [base] = fake.models.values();
@@ -194,7 +194,7 @@ describe("a model that Ollama makes of another", () => {
     });
   });
 
-  it("of a base that is not there is UnknownModel; of an adapter that is not there nothing is asked", async () => {
+  it("throws UnknownModel for a missing base, and sends no request for a missing adapter", async () => {
     const { fake, library } = await startLibrary();
     const recipe = { name: "poet:latest", base: "nope", parameters: {} };
     expect(await rejection(library.creation?.create(recipe, () => {}, never) ?? Promise.resolve())).toBeInstanceOf(
@@ -207,7 +207,7 @@ describe("a model that Ollama makes of another", () => {
     expect(fake.requests.filter(({ path }) => path === "/api/create")).toHaveLength(1);
   });
 
-  it("of a whole model as adapter is refused before anything is sent: Ollama would take it in without a word", async () => {
+  it("is rejected before any upload if the adapter is a model, which Ollama would accept", async () => {
     const { fake } = await startLibrary();
     const inspect = () =>
       Promise.resolve({

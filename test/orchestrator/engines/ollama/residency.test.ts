@@ -12,7 +12,7 @@ async function startResidency(options: FakeOllamaOptions = {}, unloadMs = 10_000
 }
 
 describe("loading into Ollama", () => {
-  it("a generation after a load with the same context doesn't load again", async () => {
+  it("a generation with the same context does not reload the model", async () => {
     const { fake, engine, residency } = await startResidency();
     const resident = await residency.load(
       "smollm2:135m",
@@ -31,7 +31,7 @@ describe("loading into Ollama", () => {
     expect(fake.loads).toEqual([{ name: "smollm2:135m", contextTokens: 2_048 }]);
   });
 
-  it("a second load only refreshes the keep-alive, and claims no load time", async () => {
+  it("a second load refreshes the keep-alive and reports no load time", async () => {
     const { fake, residency } = await startResidency();
     await residency.load("smollm2:135m", { contextTokens: 2_048, keepAliveSeconds: 60 }, () => {}, never);
     const again = await residency.load(
@@ -45,7 +45,7 @@ describe("loading into Ollama", () => {
     expect([...fake.residents.values()][0]?.keepAliveSeconds).toBe(600);
   });
 
-  it("an embedding-only model is loaded by an embedding of nothing", async () => {
+  it("an embedding-only model is loaded by an embedding without inputs", async () => {
     const { fake, residency } = await startResidency({
       models: [{ name: "all-minilm:latest", capabilities: ["embedding"] }],
     });
@@ -54,7 +54,7 @@ describe("loading into Ollama", () => {
     expect(fake.requests.find(({ path }) => path === "/api/embed")?.body["input"]).toEqual([]);
   });
 
-  it("finds the slot that another name of the same weights holds", async () => {
+  it("finds the instance that is loaded under another name of the same weights", async () => {
     const weights = "b".repeat(64);
     const { residency } = await startResidency({
       models: [
@@ -68,7 +68,7 @@ describe("loading into Ollama", () => {
     expect(derived).not.toHaveProperty("loadMs");
   });
 
-  it("a model that is gone again after its load is LoadFailed", async () => {
+  it("a model that was unloaded again after its load throws LoadFailed", async () => {
     const { residency } = await startResidency();
     const error = await rejection(
       residency.load("smollm2:135m", { contextTokens: 512, keepAliveSeconds: 1e-9 }, () => {}, never),
@@ -77,14 +77,14 @@ describe("loading into Ollama", () => {
     expect(error.message).toContain("unloaded it again");
   });
 
-  it("out of memory is LoadFailed", async () => {
+  it("out of memory throws LoadFailed", async () => {
     const { residency } = await startResidency({ models: [{ name: "huge:70b", loadError: vendorErrors.terminated }] });
     expect(await rejection(residency.load("huge:70b", { contextTokens: 512 }, () => {}, never))).toBeInstanceOf(
       LoadFailed,
     );
   });
 
-  it("a cloud model is not loaded: nothing is asked of Ollama's cloud", async () => {
+  it("a cloud model is not loaded, and nothing is sent to Ollama's cloud", async () => {
     const { fake, residency } = await startResidency();
     expect(await rejection(residency.load("kimi-k2:cloud", { contextTokens: 512 }, () => {}, never))).toBeInstanceOf(
       UnsupportedCapability,
@@ -94,14 +94,14 @@ describe("loading into Ollama", () => {
 });
 
 describe("unloading from Ollama", () => {
-  it("waits until the memory is free, which is after the answer", async () => {
+  it("waits until the memory is free, which is after the reply", async () => {
     const { fake, residency } = await startResidency({ unloadDelayMs: 300 });
     await residency.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
     await residency.unload("smollm2:135m", never);
     expect(fake.residents.size).toBe(0);
   });
 
-  it("gives up after its bound when the model stays", async () => {
+  it("fails after its timeout when the model stays loaded", async () => {
     const { residency } = await startResidency({ unloadDelayMs: 60_000 }, 400);
     await residency.load("smollm2:135m", { contextTokens: 512 }, () => {}, never);
     const error = await rejection(residency.unload("smollm2:135m", never));
@@ -109,13 +109,13 @@ describe("unloading from Ollama", () => {
     expect(error.message).toContain("still in memory 0.4 s");
   });
 
-  it("never touches what /api/ps doesn't show", async () => {
+  it("sends no unload for a model that /api/ps doesn't list", async () => {
     const { fake, residency } = await startResidency();
     await residency.unload("smollm2:135m", never);
     expect(fake.requests.map(({ path }) => path)).toEqual(["/api/ps"]);
   });
 
-  it("a model that was deleted while loaded leaves by itself: the log says so", async () => {
+  it("logs that a model deleted while loaded is unloaded when its keep-alive ends", async () => {
     const fake = await startFakeOllama();
     const warnings: string[] = [];
     const log = { debug() {}, info() {}, warn: (message: string) => warnings.push(message) };

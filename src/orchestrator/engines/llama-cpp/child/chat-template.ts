@@ -9,10 +9,10 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 
-/** Marks of templates of models that think, or speak on several channels. */
+/** Matches templates of models that think or use several channels. */
 const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;
 
-/** A wrapper for each way of thinking, made when first asked for. */
+/** Returns a function that creates one chat wrapper per thinking level, on first use. */
 export function createChatTemplates(
   library: NodeLlamaCpp,
   model: LlamaModel,
@@ -29,9 +29,9 @@ export function createChatTemplates(
 }
 
 /**
- * The template as it stands in the file, because the library's own wrappers differ in small things (the one for ChatML
- * starts with a token that SmolLM2 was never trained on). For models that think, the wrapper made for them, if it knows
- * their thoughts: it is the one that can also keep them from thinking.
+ * Uses the template in the file, because the library's own wrappers differ in details (the one for ChatML starts with a
+ * token that SmolLM2 was never trained on). For models that think, uses the library's special wrapper if it supports
+ * thoughts, because it can also prevent them.
  */
 function resolveWrapper(library: NodeLlamaCpp, model: LlamaModel, think: ThinkLevel | undefined): ChatWrapper {
   const template = model.fileInfo.metadata.tokenizer?.chat_template;
@@ -60,7 +60,7 @@ function thinkingSettings(think: ThinkLevel | undefined): ChatWrapperOptions["cu
   };
 }
 
-/** llama.cpp puts the model's first token (BOS) in front of a prompt that lacks it; templates needn't print it. */
+/** Whether the prompt lacks the BOS token, which llama.cpp adds and templates need not contain. */
 function needsFirstToken(model: LlamaModel, wrapper: ChatWrapper): boolean {
   if (!model.tokens.shouldPrependBosToken || model.tokens.bos === null) return false;
   const [first] = renderPrompt(wrapper, model, [{ type: "user", text: "x" }]);
@@ -77,7 +77,7 @@ function withFirstToken(library: NodeLlamaCpp, wrapper: ChatWrapper): ChatWrappe
   });
 }
 
-/** The conversation in the library's words; a last message of the assistant is continued by the answer. */
+/** Converts messages to the library's format; the answer continues a last message of the assistant. */
 function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): ChatHistoryItem[] {
   return messages.map(({ role, content }) => {
     if (role === "assistant") return { type: "model", response: [content] };
@@ -85,12 +85,12 @@ function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): 
   });
 }
 
-/** Wrappers that have no way of their own to keep a model from thinking. */
+/** Wrappers without an option that prevents thinking. */
 const withoutSwitch: readonly string[] = ["JinjaTemplate", "DeepSeek"];
 
 /**
- * How to keep a model that thinks from it: an answer that begins with an empty, closed thought, which is what its own
- * template writes when asked. Undefined where the wrapper has its own way, or the model has no thoughts.
+ * Returns an empty, closed thought as the start of the answer, which prevents thinking like the model's own template does.
+ * Undefined where the wrapper has an option for it, or the model has no thoughts.
  */
 function closedThought(wrapper: ChatWrapper): ChatHistoryItem | undefined {
   if (wrapper.settings.segments?.thought === undefined || !withoutSwitch.includes(wrapper.wrapperName))
@@ -98,23 +98,23 @@ function closedThought(wrapper: ChatWrapper): ChatHistoryItem | undefined {
   return { type: "model", response: [{ type: "segment", segmentType: "thought", ended: true, text: "" }] };
 }
 
-/** Exactly the tokens that the library evaluates for this conversation before it generates. */
+/** Returns exactly the tokens that the library evaluates for this conversation before it generates. */
 function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: readonly ChatHistoryItem[]): Token[] {
   const chatHistory: readonly ChatHistoryItem[] =
     history.at(-1)?.type === "model" ? history : [...history, { type: "model", response: [] }];
   return wrapper.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
 }
 
-/** What a request becomes before anything is evaluated. */
+/** The prompt of a request, before evaluation. */
 export interface RenderedPrompt {
   readonly wrapper: ChatWrapper;
   readonly history: ChatHistoryItem[];
   readonly tokens: Token[];
-  /** Neither the wrapper nor a closed thought keeps the model from thinking: its budget has to. */
+  /** Neither the wrapper nor a closed thought prevents thinking, so a token budget has to. */
   readonly needsThoughtBudget: boolean;
 }
 
-/** The prompt of a request in the model's own template and tokens. */
+/** Renders the prompt of a request with the model's template and tokenizer. */
 export function promptOf(
   model: LlamaModel,
   templateFor: (think: ThinkLevel | undefined) => ChatWrapper,
@@ -124,7 +124,7 @@ export function promptOf(
     readonly hasFormat: boolean;
   },
 ): RenderedPrompt {
-  // A grammar holds for thoughts too, so they would be cut to its shape.
+  // A grammar would also apply to thoughts.
   const think = request.hasFormat ? false : request.think;
   const wrapper = templateFor(think);
   const history = toHistory(request.messages);

@@ -4,14 +4,14 @@ import { collectGarbage } from "./garbage.ts";
 import type { GgufFileInfo, Llama, NodeLlamaCpp, Requirements } from "./node-llama-cpp.ts";
 import { cacheTypeNumbers, type EstimateDone, type EstimateRequest } from "./protocol.ts";
 
-/** llama.cpp gives contexts out in steps of this many tokens. */
+/** llama.cpp rounds the size of a context up to a multiple of this. */
 const stepTokens = 256;
 
 /**
- * Where asked, loads the vocabulary alone, so that the growth of this process is what a model costs beside its buffers
- * (tokenizer tables, header), then runs llama.cpp's allocator without allocating. In this order, because the allocator
- * leaves more garbage than the tables take. Use a fresh process for each model.
- * Throws when the library fell back to its own heuristics: they don't deserve the name *simulated*.
+ * Optionally loads only the vocabulary, to measure what a model takes besides its buffers (tokenizer tables, header), then
+ * runs llama.cpp's allocator without allocating. In this order, because the allocator leaves more garbage than the tables
+ * take. Requires a new process for each model. Throws when the library fell back to its own heuristics, which are not a
+ * simulation.
  */
 export async function estimate(
   library: NodeLlamaCpp,
@@ -23,7 +23,7 @@ export async function estimate(
   const vocabularyBytes = request.withVocabulary ? await vocabularyOf(library, llama, request) : undefined;
   const info = await readHeader(library, file);
   const insights = await library.GgufInsights.from(info, llama);
-  // Matches what loading does: all layers on the GPU's side where there is one.
+  // Like a load: all layers are on the GPU if there is one.
   const gpuLayers = llama.gpu === false ? 0 : insights.totalLayers + 1;
   const cacheType = cacheTypeNumbers[request.cacheType ?? "f16"];
   const contextBytes = async (contextTokens: number) =>
@@ -40,7 +40,7 @@ export async function estimate(
         kvCacheValueType: cacheType,
       }),
     );
-  // The smallest one with the same batch: what it takes beyond its cache is compute.
+  // The smallest context with the same batch: besides its small cache it takes only compute.
   const batchPerSequence = Math.ceil(request.batchTokens / request.sequences);
   const smallestContextTokens = Math.max(1, Math.ceil(batchPerSequence / stepTokens)) * stepTokens;
   const weightsBytes = sum(await insights.estimateModelResourceRequirementsV2({ gpuLayers, useMmap }));
@@ -59,14 +59,14 @@ export async function estimate(
 const readHeader = (library: NodeLlamaCpp, file: string): Promise<GgufFileInfo> =>
   library.readGgufFileInfo(file, { logWarnings: false, sourceType: "filesystem" });
 
-/** Undefined where the system doesn't report a process's memory. */
+/** Returns the memory of the vocabulary; undefined where the system doesn't report a process's memory. */
 async function vocabularyOf(
   library: NodeLlamaCpp,
   llama: Llama,
   { file, useMmap }: EstimateRequest,
 ): Promise<number | undefined> {
   const base = await readProcessMemory(process.pid);
-  // A header without words has no tables, and node-llama-cpp would end the process over it.
+  // A header without a vocabulary has no tables, and would crash node-llama-cpp.
   if (hasVocabulary(await readHeader(library, file)))
     await llama.loadModel({ modelPath: file, vocabOnly: true, useMmap });
   collectGarbage();

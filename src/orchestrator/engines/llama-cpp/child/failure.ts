@@ -1,6 +1,6 @@
 import type { FailureCode } from "./protocol.ts";
 
-/** An expected failure inside the child; the server turns it into an `OrchestratorError`. */
+/** An expected failure inside the child process; the engine translates it into an `OrchestratorError`. */
 export class ChildFailure extends Error {
   readonly code: FailureCode;
   readonly promptTokens: number | undefined;
@@ -19,7 +19,7 @@ export class ChildFailure extends Error {
   }
 }
 
-/** The one check between two steps of a request. */
+/** Throws `ChildFailure` when the signal is aborted; called between the steps of a request. */
 export function throwIfAborted(signal: AbortSignal): void {
   if (signal.aborted) throw new ChildFailure("cancelled", "cancelled");
 }

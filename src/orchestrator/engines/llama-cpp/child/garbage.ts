@@ -1,5 +1,5 @@
-/** JavaScript's garbage (a header's 50,000 words, a generation's objects) must not count as the model's memory. */
+/** Runs the garbage collector, so that garbage (a header's 50,000 words, a generation's objects) isn't measured as memory of the model. */
 export function collectGarbage(): void {
-  // Exposed by a flag of the process that starts this one.
+  // Exposed by the flag `--expose-gc`.
   (globalThis as { gc?: () => void }).gc?.();
 }

@@ -1,8 +1,8 @@
-import { whileEvaluatedAnew } from "./evaluated-anew.ts";
 import type { Prefill } from "./prefill.ts";
 import { chooseSequence, createEvictedPrompts } from "./sequences.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { promptOf } from "./chat-template.ts";
+import { reportReevaluation } from "./reevaluation.ts";
 import type {
   ChatWrapper,
   ContextSequence,
@@ -21,7 +21,7 @@ export interface GeneratorParts {
   readonly llama: Llama;
   readonly model: LlamaModel;
   readonly firstSequence: ContextSequence;
-  /** Another one, with a cache of its own. */
+  /** Creates another sequence with its own cache. */
   readonly addSequence: (signal: AbortSignal) => Promise<ContextSequence>;
   /** Window of one sequence. */
   readonly contextTokens: number;
@@ -30,13 +30,13 @@ export interface GeneratorParts {
   readonly prefill: Prefill;
 }
 
-/** A wrapper that thinks may put a few tokens of its own around its thoughts. */
+/** Tokens that a wrapper may add around thoughts. */
 const thoughtMarkTokens = 16;
 
-/** A cache that shares fewer tokens with a prompt belongs to another conversation, if it holds as many that differ. */
+/** Minimum number of cached tokens of another conversation that are worth another sequence. */
 const worthKeepingTokens = 64;
 
-/** Answers one request at a time: the server lets no second one through. */
+/** Answers one request at a time: the engine never sends a second one. */
 export function createGenerator(parts: GeneratorParts) {
   const { library, llama, model, contextTokens } = parts;
   const sequences = [{ sequence: parts.firstSequence, lastUse: 0 }];
@@ -61,7 +61,7 @@ export function createGenerator(parts: GeneratorParts) {
     return chosen.sequence;
   }
 
-  /** The answer can do without: what stands in the way is logged, and tried again by the next request that may. */
+  /** Not essential for the answer: a failure is logged, and a later request tries again. */
   async function tryToAdd(signal: AbortSignal) {
     try {
       const added = { sequence: await parts.addSequence(signal), lastUse: 0 };
@@ -69,7 +69,7 @@ export function createGenerator(parts: GeneratorParts) {
       return added;
     } catch (error) {
       throwIfAborted(signal);
-      process.stderr.write(`[warn] no second sequence: ${error instanceof Error ? error.message : String(error)}\n`);
+      process.stderr.write(`[warn] no further sequence: ${error instanceof Error ? error.message : String(error)}\n`);
       return undefined;
     }
   }
@@ -96,17 +96,17 @@ export function createGenerator(parts: GeneratorParts) {
       throw new ChildFailure("prompt_too_long", "prompt too long", { promptTokens: prompt.length, contextTokens });
     }
 
-    const reading = () => emit({ type: "phase", phase: "prefill" });
-    reading();
+    const reportPrefill = () => emit({ type: "phase", phase: "prefill" });
+    reportPrefill();
     const startedAt = performance.now();
     const sequence = await claimSequence(prompt, request.sequences, signal);
     const beforeLast = prompt.slice(0, -1);
     const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
     evicted.note(sequence.contextTokens, firstDifferentIndex);
-    await whileEvaluatedAnew(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reading);
+    await reportReevaluation(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reportPrefill);
     const cachedPromptTokens = sequence.nextTokenIndex;
     const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
-    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, reading);
+    await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), signal, reportPrefill);
 
     emit({ type: "phase", phase: "decode" });
     llama.maxThreads = parts.decodeThreads;
@@ -115,7 +115,7 @@ export function createGenerator(parts: GeneratorParts) {
     let text = "";
     let thinking = "";
     let firstTokenAt: number | undefined;
-    // A vocabulary may hold texts of any length: what is too long must not reach the channel to the daemon.
+    // A vocabulary may contain texts of any length; an answer that is too long must not reach the daemon.
     const tooLong = new AbortController();
     const limit = answerCharacters(request.maxTokens);
     try {
@@ -175,7 +175,7 @@ function samplerOptions({ sampling }: GenerateRequest) {
     minP: sampling.minP,
     ...(sampling.seed === undefined ? {} : { seed: sampling.seed }),
     customStopTriggers: sampling.stop,
-    // Stated either way: the library has a default of its own.
+    // Always set, because the library's default differs.
     repeatPenalty:
       hasPenalty && sampling.repeatLastTokens > 0
         ? {

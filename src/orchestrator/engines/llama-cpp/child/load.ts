@@ -14,7 +14,7 @@ import type {
   PromptCountRequest,
 } from "./protocol.ts";
 
-/** The one model of this process. */
+/** The model of this process. */
 export interface ChildModel {
   generate(request: GenerateRequest, emit: (event: ChildEvent) => void, signal: AbortSignal): Promise<GenerateDone>;
   embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
@@ -22,7 +22,7 @@ export interface ChildModel {
   countPrompt(request: PromptCountRequest): CountDone;
 }
 
-/** Rejects with what the library says; the caller knows where to look for the reason. */
+/** Loads a model. Rejects with the library's own error; its log has the reason. */
 export async function loadModel(
   library: NodeLlamaCpp,
   llama: Llama,
@@ -48,11 +48,11 @@ export async function loadModel(
     : chatModel(library, llama, model, request, signal);
 }
 
-/** A model that can only count: its weights are not read. */
+/** Loads a vocabulary without weights, for counting tokens. */
 export async function loadVocabulary(library: NodeLlamaCpp, llama: Llama, file: string): Promise<ChildModel> {
   const model = await llama.loadModel({ modelPath: file, vocabOnly: true });
-  const refuse = () => Promise.reject(new ChildFailure("failed", "only the vocabulary is loaded"));
-  return { generate: refuse, embed: refuse, ...counting(model, createChatTemplates(library, model)) };
+  const reject = () => Promise.reject(new ChildFailure("failed", "only the vocabulary is loaded"));
+  return { generate: reject, embed: reject, ...counting(model, createChatTemplates(library, model)) };
 }
 
 function counting(
@@ -74,7 +74,7 @@ async function chatModel(
 ): Promise<ChildModel> {
   const adapters = request.adapterFiles.map((filePath) => ({ filePath }));
   const templateFor = createChatTemplates(library, model);
-  // One context a sequence: those of one context are all paid for when it is made.
+  // One context per sequence, because a context allocates all its sequences when it is created.
   const addSequence = async (until: AbortSignal): Promise<ContextSequence> => {
     const context = await model.createContext({
       contextSize: request.contextTokens,
@@ -82,7 +82,7 @@ async function chatModel(
       batchSize: request.batchTokens,
       threads: { ideal: Math.max(request.threads.prefill, request.threads.decode) },
       flashAttention: "auto",
-      // A smaller context than planned would be a silent fallback.
+      // No silent fallback to a smaller context.
       failedCreationRemedy: false,
       createSignal: until,
       ...(adapters.length === 0 ? {} : { lora: { adapters } }),
@@ -122,7 +122,7 @@ async function embeddingModel(
     contextSize: request.contextTokens,
     // Pooling needs a whole input in one batch.
     batchSize: request.contextTokens,
-    // The library's default is 6, whatever the machine has.
+    // The library's default is 6 on every machine.
     threads: request.threads.prefill,
     createSignal: signal,
   });
@@ -142,7 +142,7 @@ async function embedAll(
 ): Promise<EmbedDone> {
   const lengths = inputs.map((input) => context.calculateInputLength(input));
   const longest = Math.max(0, ...lengths);
-  // The library's own bound: a context as long as the input is refused.
+  // The library's limit: the context must be longer than the input.
   if (longest >= contextTokens) {
     throw new ChildFailure("prompt_too_long", "input too long", { promptTokens: longest, contextTokens });
   }

@@ -1,7 +1,7 @@
-/** Keeps the last bytes of a log that nobody may ever read. */
+/** Keeps the end of a log. */
 export interface LogRing {
   add(text: string): void;
-  /** The kept lines, oldest first. */
+  /** Returns the kept lines, oldest first. */
   lines(): readonly string[];
 }
 
@@ -18,14 +18,14 @@ export function createLogRing(): LogRing {
 }
 
 /**
- * Why llama.cpp refused a model. Its exception says only "Failed to load model"; the reason is in the log, worded
+ * Returns why llama.cpp could not load a model. Its exception is only "Failed to load model"; the reason is in the log, as
  * `error loading model: unknown model architecture: 'x'` or `llama_model_load: error loading model: …`.
  */
 export function loadErrorIn(lines: readonly string[]): string | undefined {
   const newestFirst = lines.toReversed();
   for (const pattern of [
     /error loading model(?: \w+)?: (.+)$/,
-    // With its size, which the summary that follows leaves out.
+    // With the size, which the later summary omits.
     /((?:failed|unable) to allocate.*size:? \d+)/i,
     /((?:failed|unable) to allocate.*)$/i,
     /(?:failed|error|assert)[^:]*: (.+)$/i,

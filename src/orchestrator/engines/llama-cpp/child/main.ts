@@ -1,6 +1,6 @@
 /**
- * One model (or one estimate) per process: a corrupt file or a crash of llama.cpp never reaches the server.
- * Arguments: absolute path of node-llama-cpp's module, pid of the daemon, threads. Everything else comes as messages.
+ * Entry of an engine process, which runs one model or one estimate, so that a corrupt file or a crash of llama.cpp never
+ * reaches the server. Arguments: absolute path of node-llama-cpp's module, pid of the daemon, threads.
  */
 import { pathToFileURL } from "node:url";
 import { estimate } from "./estimate.ts";
@@ -18,16 +18,16 @@ const running = new Map<number, AbortController>();
 let model: ChildModel | undefined;
 let collection: NodeJS.Timeout | undefined;
 
-/** A schema or a file may be part of an error's message. */
+/** Errors may quote a schema or a file. */
 const maxMessageCharacters = 2_000;
 
 process.on("disconnect", () => process.exit(0));
 watchDaemon(Number(daemonPid));
-// Ctrl-C in a terminal reaches the whole group: the daemon decides what ends, and ends this process in good order.
+// Ctrl-C in a terminal reaches the whole process group; the daemon ends this process in order.
 process.on("SIGINT", () => undefined);
 
 function send(reply: ChildReply): void {
-  // The daemon may be gone; `disconnect` follows.
+  // The daemon may have ended; `disconnect` follows.
   if (process.connected) process.send?.(reply, undefined, undefined, () => undefined);
 }
 
@@ -39,7 +39,7 @@ async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama:
     progressLogs: false,
     logLevel: "warn",
     maxThreads: Number(threads),
-    // The daemon keeps what arrives on stderr, also when this process dies of it.
+    // The daemon keeps the end of stderr, also when this process crashes.
     logger(level, message) {
       const line = `[${level}] ${message.trimEnd()}\n`;
       log.add(line);
@@ -104,7 +104,7 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
   }
 }
 
-/** When nothing came for a second, so that no request waits for it. */
+/** Collects garbage after an idle second, so that no request waits for it. */
 function collectLater(): void {
   clearTimeout(collection);
   collection = setTimeout(() => {

@@ -1,6 +1,6 @@
 /**
- * The part of node-llama-cpp 3.21.1 that the child uses, written by hand: the package is installed on demand into
- * OLLM_HOME and is no dependency of the repository. The engine's tests run against the real package.
+ * Types of the part of node-llama-cpp 3.21.1 that the child process uses. Written by hand, because the package is installed
+ * on demand into OLLM_HOME and is not a dependency of the repository. The engine's tests run against the real package.
  */
 export type Token = number & { readonly __token: never };
 
@@ -97,7 +97,7 @@ export interface LlamaContext {
 
 export interface ContextSequence {
   readonly nextTokenIndex: number;
-  /** A copy of what it holds. */
+  /** A copy of its tokens. */
   readonly contextTokens: Token[];
   readonly tokenMeter: { readonly usedOutputTokens: number };
   compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
@@ -107,7 +107,7 @@ export interface ContextSequence {
 
 export interface EmbeddingContext {
   getEmbeddingFor(input: string): Promise<{ readonly vector: readonly number[] }>;
-  /** Tokens that `input` takes, special ones counted. */
+  /** Returns the tokens of `input`, including special ones. */
   calculateInputLength(input: string): number;
 }
 

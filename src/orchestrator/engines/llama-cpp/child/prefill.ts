@@ -2,17 +2,17 @@ import { throwIfAborted } from "./failure.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
 import { createThreadContest } from "./thread-contest.ts";
 
-/** A cancel is seen only between chunks: this bounds how long it takes to be seen. */
+/** Cancellation is checked between chunks, so this limits its delay. */
 const chunkMs = 100;
-/** Below it every token takes twice as long (llama.cpp's matrix product changes its way), so a slow prompt crawls. */
+/** With fewer tokens each takes twice as long, because llama.cpp uses another matrix product. */
 const smallestChunkTokens = 64;
 
-/** Tokens of the next chunk of a prompt, so that it takes about 100 ms at the measured speed, within one batch. */
+/** Returns the tokens of the next chunk of a prompt: about 100 ms at the measured speed, at most one batch. */
 export function chunkTokensAt(tokensPerMs: number, batchTokens: number): number {
   return Math.max(smallestChunkTokens, Math.min(batchTokens, Math.round(tokensPerMs * chunkMs)));
 }
 
-/** `progressed` is called after each chunk. */
+/** Calls `progressed` after each chunk. */
 export type Prefill = (
   sequence: ContextSequence,
   tokens: readonly Token[],
@@ -21,12 +21,12 @@ export type Prefill = (
 ) => Promise<void>;
 
 /**
- * Evaluates prompts chunk by chunk with a check for cancellation between the chunks: within one evaluation the engine
- * sees no signal (17–35 s for 3,000 tokens of a 460M model). What one prompt measured sizes the next one's chunks.
+ * Evaluates prompts in chunks and checks for cancellation between them, because one evaluation can't be interrupted (17–35 s
+ * for 3,000 tokens with a 460M model). The measured speed determines the size of later chunks, across prompts.
  */
 export function createPrefill(options: {
   readonly llama: Llama;
-  /** Granted; fewer are used when that is faster. */
+  /** Maximum; fewer are used when that is faster. */
   readonly threads: number;
   readonly batchTokens: number;
 }): Prefill {
@@ -43,7 +43,7 @@ export function createPrefill(options: {
       await sequence.evaluateWithoutGeneratingNewTokens(chunk);
       start += chunk.length;
       progressed();
-      // The short end of a prompt says nothing about speed.
+      // The last, short chunk of a prompt is not representative.
       if (chunk.length < smallestChunkTokens) continue;
       tokensPerMs = chunk.length / Math.max(performance.now() - startedAt, 0.01);
       contest.measured(threads, tokensPerMs);

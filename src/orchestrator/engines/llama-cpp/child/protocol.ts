@@ -2,8 +2,8 @@ import type { JsonSchema, ThinkLevel } from "../../../types.ts";
 import type { ChatMessage } from "../../generation.ts";
 
 /**
- * Messages between the server and one engine child, as JSON over the fork's channel. Every request carries an `id` that
- * its replies repeat; a child answers each request with any number of events and one `done` or `failed`.
+ * Messages between the daemon and one engine process, as JSON over the fork's channel. Every request has an `id` that its
+ * replies repeat. Each request is answered with any number of events and one `done` or `failed`.
  */
 export type ChildRequest =
   | LoadRequest
@@ -37,17 +37,17 @@ export interface EstimateRequest {
   readonly sequences: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
-  /** Also load the vocabulary, so that this process's growth shows what its tables take. */
+  /** Also loads the vocabulary, to measure the memory of its tables. */
   readonly withVocabulary: boolean;
-  /** Another than f16, which the embedded engine itself uses: names of ggml. */
+  /** ggml's name; default f16, which the embedded engine uses. */
   readonly cacheType?: CacheTypeName;
-  /** Absent: as the engine itself decides. */
+  /** Absent: automatic. */
   readonly hasFlashAttention?: boolean;
 }
 
 export type CacheTypeName = keyof typeof cacheTypeNumbers;
 
-/** Types that a key/value cache may have, by their number in `enum ggml_type`. */
+/** Types of a key/value cache and their numbers in `enum ggml_type`. */
 export const cacheTypeNumbers = {
   f32: 0,
   f16: 1,
@@ -62,16 +62,16 @@ export const cacheTypeNumbers = {
 
 export interface EstimateDone {
   readonly weightsBytes: number;
-  /** Cache, recurrent state and compute buffers as llama.cpp's allocator reserves them. */
+  /** Cache, recurrent state and compute buffers that llama.cpp's allocator reserves. */
   readonly contextBytes: number;
-  /** The same with a cache hardly worth mentioning: of the smallest context that holds a whole batch. */
+  /** The same for the smallest context that holds a whole batch, whose cache is small. */
   readonly smallestContextBytes: number;
   readonly smallestContextTokens: number;
-  /** What this process grew by with the vocabulary alone; absent where that isn't asked for or can't be measured. */
+  /** Growth of this process by the vocabulary; absent if not requested or not measurable. */
   readonly vocabularyBytes?: number;
 }
 
-/** Everything decided: defaults of the manifest are already in it. */
+/** A generation with all defaults applied, including those of the manifest. */
 export interface GenerateRequest {
   readonly type: "generate";
   readonly messages: readonly Pick<ChatMessage, "role" | "content">[];
@@ -79,7 +79,7 @@ export interface GenerateRequest {
   readonly think?: ThinkLevel;
   readonly maxTokens: number;
   readonly sampling: ChildSampling;
-  /** Sequences that the model may have; one is added where this prompt would overwrite another conversation. */
+  /** Maximum number of sequences; one is added when this prompt would overwrite another conversation. */
   readonly sequences: number;
 }
 
@@ -90,7 +90,7 @@ export interface ChildSampling {
   readonly minP: number;
   readonly seed?: number;
   readonly stop: readonly string[];
-  /** 1 is none. */
+  /** 1 disables it. */
   readonly repeatPenalty: number;
   readonly repeatLastTokens: number;
   readonly frequencyPenalty: number;
@@ -103,9 +103,9 @@ export interface GenerateDone {
   readonly finishReason: "stop" | "length";
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
-  /** Prompt tokens that were in the cache until another conversation overwrote them. */
+  /** Prompt tokens evaluated again because another conversation had overwritten them in the cache. */
   readonly recomputedTokens: number;
-  /** Conversations that the cache holds side by side now. */
+  /** Number of conversations in the cache. */
   readonly sequences: number;
   readonly completionTokens: number;
   readonly prefillMs: number;
@@ -127,14 +127,14 @@ export interface CountRequest {
   readonly text: string;
 }
 
-/** Loads no weights: a process that only counts. */
+/** Loads a vocabulary without weights, for a process that only counts. */
 export interface VocabularyRequest {
   readonly type: "vocabulary";
   /** Absolute path. */
   readonly file: string;
 }
 
-/** How many tokens a `generate` would read. */
+/** Counts the tokens of the prompt that a `generate` would evaluate. */
 export interface PromptCountRequest extends Pick<GenerateRequest, "messages" | "think"> {
   readonly type: "count-prompt";
   readonly hasFormat: boolean;
@@ -144,7 +144,7 @@ export interface CountDone {
   readonly tokens: number;
 }
 
-/** What each request is answered with. */
+/** The result of each request. */
 export interface DoneOf {
   readonly load: { readonly contextTokens: number };
   readonly estimate: EstimateDone;

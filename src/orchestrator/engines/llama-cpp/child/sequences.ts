@@ -1,20 +1,20 @@
-/** What is known of one sequence when a prompt is assigned to one. */
+/** State of one sequence when a prompt is assigned. */
 export interface SequenceState {
-  /** Tokens it shares with the prompt, from the first on. */
+  /** Length of the prefix that it shares with the prompt. */
   readonly commonTokens: number;
-  /** Tokens it holds. */
+  /** Tokens in its cache. */
   readonly heldTokens: number;
-  /** Larger is later; 0 when it was never used. */
+  /** Larger is later; 0 if unused. */
   readonly lastUse: number;
 }
 
-/** How likely a conversation is to go on when another one wants its sequence: a guess. */
+/** Estimated probability that a conversation continues after another one has taken its sequence. */
 const returnChance = 0.5;
 
 /**
- * Index of the sequence a prompt should be evaluated in: where the least is evaluated, now (what it doesn't share with
- * the prompt) or later (what its own conversation loses, if that goes on). So conversations that share only the
- * template's first words don't throw each other's cache away. Between equals, the least recently used.
+ * Returns the index of the sequence for a prompt: the one with the fewest tokens to evaluate, now (those of the prompt that
+ * it lacks) and later (those that its own conversation loses, if it continues). So conversations that share only the first
+ * words of the template don't discard each other's cache. Among equals, the least recently used.
  */
 export function chooseSequence(states: readonly SequenceState[]): number {
   let [chosen, lowestCost, oldestUse] = [-1, Number.POSITIVE_INFINITY, 0];
@@ -26,14 +26,14 @@ export function chooseSequence(states: readonly SequenceState[]): number {
   return chosen;
 }
 
-/** Conversations that were evicted from the cache and are remembered as text: four of them take next to nothing. */
+/** How many evicted conversations are remembered, as tokens. */
 const maxEvicted = 4;
 
-/** What another conversation overwrote, so that a return shows what one more sequence would have saved. */
+/** Remembers overwritten conversations, to measure what one more sequence would have saved when they continue. */
 export interface EvictedPrompts {
-  /** `tokens`: all that the sequence held; the first `keptTokens` stay. */
+  /** `tokens`: the content of the sequence, of which the first `keptTokens` are kept. */
   note(tokens: readonly number[], keptTokens: number): void;
-  /** Tokens that `prompt` would have found in the cache, beyond the `cachedTokens` that it finds. */
+  /** Returns the tokens of `prompt` that were overwritten, beyond the `cachedTokens` that are in the cache. */
   missedTokens(prompt: readonly number[], cachedTokens: number): number;
 }
 
@@ -47,7 +47,7 @@ export function createEvictedPrompts(): EvictedPrompts {
       const shared = evicted.map((tokens) => commonLength(tokens, prompt));
       const most = Math.max(0, ...shared);
       if (most <= cachedTokens) return 0;
-      // It is back.
+      // It is in the cache again.
       evicted = evicted.filter((_, index) => shared[index] !== most);
       return most - cachedTokens;
     },

@@ -1,21 +1,21 @@
-/** A decision holds for so many chunks (about 2 s), for twice as many when the next contest confirms it, and so on. */
+/** A decision holds for this many chunks (about 2 s), and for twice as many each time that it is confirmed. */
 const restChunks = 20;
 const mostDoublings = 5;
-/** Several threads that are so many times slower than when they won have company on their cores. */
+/** A slowdown of several threads by this factor means that other programs use their cores. */
 const collapse = 3;
 
-/** Finds out how many threads evaluate a prompt fastest. */
+/** Determines how many threads evaluate a prompt fastest. */
 export interface ThreadContest {
-  /** Threads of the next chunk. */
+  /** Returns the threads for the next chunk. */
   next(): number;
-  /** What the chunk just evaluated has shown. */
+  /** Records the speed of the chunk just evaluated. */
   measured(threads: number, tokensPerMs: number): void;
 }
 
 /**
- * All cores are fastest on an idle machine. But threads wait for each other actively: beside other programs on the same
- * cores one chunk with two threads took 3 s where one thread took 0.1. So every candidate gets one chunk, in order (one
- * thread first, which hardly suffers), the fastest wins, and the contest is repeated now and then.
+ * All cores are fastest on an idle machine. But threads spin while they wait for each other: next to other programs on the
+ * same cores, a chunk with two threads took 3 s where one thread took 0.1 s. So every candidate evaluates one chunk, one
+ * thread first because it is the least affected, the fastest is used, and the comparison is repeated from time to time.
  */
 export function createThreadContest(candidates: readonly number[]): ThreadContest {
   let results = new Map<number, number>();

@@ -1,8 +1,8 @@
 import { Worker } from "node:worker_threads";
 
 /**
- * Runs in a thread of its own, so a busy event loop can't keep it from looking. On Windows a parent's pid stays after
- * its death, hence the second question. Plain JavaScript, because the bundle is one file.
+ * Runs in its own thread, so that a busy event loop can't delay it. On Windows `ppid` doesn't change when the parent ends,
+ * so the pid is checked there. Plain JavaScript, because the bundle is one file.
  */
 const watcher = `
 const daemon = Number(require("node:worker_threads").workerData);
@@ -13,7 +13,7 @@ const isGone = () => {
 setInterval(() => { if (isGone()) process.kill(process.pid, "SIGKILL"); }, 500);
 `;
 
-/** Kills this process within a second of the daemon's death, however it died and whatever this process is doing. */
+/** Kills this process within a second of the end of the daemon, even if this process is busy. */
 export function watchDaemon(daemonPid: number): void {
   const worker = new Worker(watcher, {
     eval: true,

@@ -7,78 +7,78 @@ import * as z from "zod";
 import { isProcessAlive } from "../../../files/process-alive.ts";
 import { parseJson } from "../../../text/parse-json.ts";
 
-/** The one process that may install into a folder, as long as it lives. */
+/** The exclusive right of a running process to install into a folder. */
 export interface Claim {
-  /** Private folder on the same file system as the target; gone after `release`. */
+  /** Private folder on the same file system as the target; removed by `release`. */
   readonly folder: string;
-  /** Removes the folder and lets the next one in. Idempotent. */
+  /** Removes the folder, so that another process can claim it. Idempotent. */
   release(): Promise<void>;
 }
 
-/** What was seen of somebody else's claim; two equal stamps mean that its holder gave no sign in between. */
+/** State of another process's claim; two equal stamps mean that its holder did not refresh it in between. */
 export interface ForeignClaim {
   readonly stamp: string;
-  /** Certain: the process that held it is gone from this machine. */
+  /** The process that held it has ended (known only for processes of this machine). */
   readonly isHolderDead: boolean;
 }
 
-const ownerSchema = z.object({ token: z.string(), pid: z.number(), host: z.string() });
-type Owner = z.infer<typeof ownerSchema>;
+const holderSchema = z.object({ token: z.string(), pid: z.number(), host: z.string() });
+type Holder = z.infer<typeof holderSchema>;
 
 const heartbeatMs = 1_000;
-const ownerFile = "owner.json";
+const holderFile = "owner.json";
 
 /**
- * Claims `<target>.staging` by making it, which is atomic everywhere, and touches it every second. Undefined while
- * somebody else holds it. A claim is never more than an optimisation: the target only appears by rename, so two
- * holders (after a wrong take-over) waste a download and break nothing.
+ * Claims `<target>.staging` by creating it, which is atomic on every system, and touches it every second. Returns
+ * undefined while another process holds it. Correctness does not depend on the claim: the target only appears by rename,
+ * so two holders (after a wrong takeover) waste a download and break nothing.
  */
 export async function tryClaim(target: string, signal: AbortSignal): Promise<Claim | undefined> {
   const folder = stagingOf(target);
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
   try {
-    await patiently(() => mkdir(folder, { mode: 0o700 }), signal);
+    await retryOnWindows(() => mkdir(folder, { mode: 0o700 }), signal);
   } catch (error) {
     if (isCode(error, "EEXIST")) return undefined;
     throw error;
   }
-  const owner: Owner = { token: randomUUID(), pid: process.pid, host: hostname() };
+  const holder: Holder = { token: randomUUID(), pid: process.pid, host: hostname() };
   try {
-    await writeFile(join(folder, ownerFile), JSON.stringify(owner), { mode: 0o600 });
+    await writeFile(join(folder, holderFile), JSON.stringify(holder), { mode: 0o600 });
   } catch (error) {
-    await removeFolder(folder); // a full disk: others must not wait for a claim that nobody holds
+    await removeFolder(folder); // a full disk: other processes must not wait for this claim
     throw error;
   }
   const beat = setInterval(() => {
     const now = new Date();
-    utimes(join(folder, ownerFile), now, now).catch(() => clearInterval(beat)); // taken over: the next write will say so
+    utimes(join(folder, holderFile), now, now).catch(() => clearInterval(beat)); // taken over: the next write fails
   }, heartbeatMs);
   beat.unref();
   return {
     folder,
     release: async () => {
       clearInterval(beat);
-      if ((await readOwner(folder))?.token === owner.token) await removeFolder(folder);
+      if ((await readHolder(folder))?.token === holder.token) await removeFolder(folder);
     },
   };
 }
 
-/** Looks at the claim that kept us out; undefined when it was released meanwhile. */
-export async function lookAtClaim(target: string): Promise<ForeignClaim | undefined> {
+/** Returns the state of another process's claim; undefined when it was released meanwhile. */
+export async function inspectClaim(target: string): Promise<ForeignClaim | undefined> {
   const folder = stagingOf(target);
-  const seen = (await statIfThere(join(folder, ownerFile))) ?? (await statIfThere(folder));
+  const seen = (await statIfThere(join(folder, holderFile))) ?? (await statIfThere(folder));
   if (seen === undefined) return undefined;
-  const owner = await readOwner(folder);
-  const isHere = owner?.host === hostname();
+  const holder = await readHolder(folder);
+  const isHere = holder?.host === hostname();
   return {
-    stamp: `${owner?.token ?? ""} ${seen.mtimeMs}`,
-    isHolderDead: owner !== undefined && isHere && !isProcessAlive(owner.pid),
+    stamp: `${holder?.token ?? ""} ${seen.mtimeMs}`,
+    isHolderDead: holder !== undefined && isHere && !isProcessAlive(holder.pid),
   };
 }
 
 /**
- * Clears an abandoned claim, and what cut installations left behind. Moves it aside first, so that of several
- * processes only one removes it, and puts it back when somebody else was quicker and it is a new one.
+ * Removes an abandoned claim. Renames it first, so that only one of several processes removes it, and renames it back if
+ * it has become a new claim meanwhile.
  */
 export async function clearAbandonedClaim(target: string, abandoned: ForeignClaim): Promise<void> {
   const folder = stagingOf(target);
@@ -86,18 +86,18 @@ export async function clearAbandonedClaim(target: string, abandoned: ForeignClai
   try {
     await rename(folder, aside);
   } catch (error) {
-    if (isCode(error, "ENOENT")) return; // somebody else was quicker
+    if (isCode(error, "ENOENT")) return; // another process removed it
     throw error;
   }
-  const owner = await readOwner(aside);
-  if (owner !== undefined && !abandoned.stamp.startsWith(owner.token)) {
+  const holder = await readHolder(aside);
+  if (holder !== undefined && !abandoned.stamp.startsWith(holder.token)) {
     await rename(aside, folder);
     return;
   }
   await removeFolder(aside);
 }
 
-/** Removes what was set aside and not wholly removed. Only for the holder of the claim. */
+/** Removes renamed folders that were not fully removed. Only for the holder of the claim. */
 export async function sweepLeftovers(target: string): Promise<void> {
   const prefix = `${basename(target)}.abandoned-`;
   for (const name of await readdir(dirname(target))) {
@@ -105,18 +105,21 @@ export async function sweepLeftovers(target: string): Promise<void> {
   }
 }
 
-/** Moves a finished folder to its final name; a broken one of that name is set aside for `sweepLeftovers`. */
+/** Moves a complete folder to its final name; an existing one is renamed for `sweepLeftovers`. */
 export async function moveIntoPlace(from: string, target: string, signal: AbortSignal): Promise<void> {
   try {
-    await patiently(() => rename(target, `${target}.abandoned-${randomUUID()}`), signal);
+    await retryOnWindows(() => rename(target, `${target}.abandoned-${randomUUID()}`), signal);
   } catch (error) {
     if (!isCode(error, "ENOENT")) throw error;
   }
-  await patiently(() => rename(from, target), signal);
+  await retryOnWindows(() => rename(from, target), signal);
 }
 
-/** On Windows a virus scanner may hold new files, and a removed folder its name, for a moment: tried for up to 10 s. */
-async function patiently(operation: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
+/**
+ * Retries on Windows for up to 10 s: a virus scanner may hold new files, and the name of a removed folder may stay in use,
+ * for a moment.
+ */
+async function retryOnWindows(operation: () => Promise<unknown>, signal: AbortSignal): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
     try {
       await operation();
@@ -142,12 +145,12 @@ async function statIfThere(path: string) {
   }
 }
 
-async function readOwner(folder: string): Promise<Owner | undefined> {
-  // Missing or half-written for an instant after the folder was made; then only its age counts.
-  const text = await readFile(join(folder, ownerFile), "utf8").catch(() => "");
+async function readHolder(folder: string): Promise<Holder | undefined> {
+  // Missing or incomplete just after the folder was created; then only its age counts.
+  const text = await readFile(join(folder, holderFile), "utf8").catch(() => "");
   if (text === "") return undefined;
   try {
-    return ownerSchema.parse(parseJson(text));
+    return holderSchema.parse(parseJson(text));
   } catch {
     return undefined;
   }

@@ -7,20 +7,20 @@ import { formatBytes } from "../../../text/format-bytes.ts";
 /** For a full disk. */
 export const freeSpace = advice("free some disk space, or set OLLM_HOME to a folder on another disk");
 
-/** For small files' rounding up to blocks, and for whatever else writes meanwhile. */
+/** Margin for rounding to blocks and for other writers. */
 const reserveBytes = 50_000_000;
 
-/** Throws `PullFailed` with both numbers when the disk of `folder` has less than `bytes` and a reserve left. */
+/** Throws `PullFailed` when the disk of `folder` has less than `bytes` plus a reserve free. */
 export async function requireFreeSpace(folder: string, bytes: number): Promise<void> {
   const freeBytes = await freeBytesAt(folder);
   if (freeBytes >= bytes + reserveBytes) return;
   throw new PullFailed(
-    `The embedded engine needs ${formatBytes(bytes + reserveBytes)} on the disk of ${folder}; ${formatBytes(freeBytes)} are free`,
+    `the embedded engine needs ${formatBytes(bytes + reserveBytes)} on the disk of ${folder}; ${formatBytes(freeBytes)} are free`,
     { next: freeSpace },
   );
 }
 
-/** Bytes this user may still write; asks the nearest folder that exists. */
+/** Returns the bytes that this user can write, on the disk of the nearest folder that exists. */
 async function freeBytesAt(folder: string): Promise<number> {
   try {
     const { bavail, bsize } = await statfs(folder);

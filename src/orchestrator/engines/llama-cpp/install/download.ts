@@ -7,21 +7,21 @@ import type { LockedPackage } from "./lock.ts";
 import type { RegistrySettings } from "./registry.ts";
 import type { RegistryFetch, RegistryResponse } from "./transport.ts";
 
-/** How patient a download is; tests are less so. */
+/** Timeouts and retries of downloads. */
 export interface Patience {
-  /** Longest wait for the first byte, and between bytes. */
+  /** Maximum wait for the first byte and between bytes. */
   readonly stallMs: number;
-  /** Attempts after the first, for failures that may pass (no connection, cut, stall, 408, 429, 5xx). */
+  /** Attempts after the first, for transient failures (no connection, reset, stall, 408, 429, 5xx). */
   readonly retries: number;
   /** Wait before the first retry; doubles up to `longestWaitMs`. */
   readonly firstWaitMs: number;
   readonly longestWaitMs: number;
 }
 
-/** For failures of the network. */
+/** Next step after a network failure. */
 export const checkNetwork = advice("check the network, the proxy and npm's setting registry, then try again");
 
-/** A failure that the next attempt may not see. */
+/** A failure that is worth a retry. */
 class Transient extends Error {}
 
 export interface DownloadOptions {
@@ -29,13 +29,13 @@ export interface DownloadOptions {
   readonly fetch: RegistryFetch;
   readonly patience: Patience;
   readonly signal: AbortSignal;
-  /** Bytes of this package so far; starts again at 0 with each attempt. */
+  /** Bytes of this package so far; restarts at 0 with each attempt. */
   readonly onBytes: (bytes: number) => void;
 }
 
 /**
- * Downloads one package into `file` and returns when its sha512 is the lock's. Throws `PullFailed` (the file is then
- * worthless) and `Cancelled`. Stalls are detected; failures that may pass are retried.
+ * Downloads one package into `file` and checks its sha512 against the lock. Detects stalls and retries transient failures.
+ * Throws `PullFailed` (the file is then unusable) and `Cancelled`.
  */
 export async function downloadPackage(entry: LockedPackage, file: string, options: DownloadOptions): Promise<void> {
   const { ExponentialBackoff, handleType, retry } = await import("cockatiel");
@@ -47,7 +47,7 @@ export async function downloadPackage(entry: LockedPackage, file: string, option
   try {
     await policy.execute(() => attempt(entry, file, options), signal);
   } catch (error) {
-    throwIfCancelled(signal, "Installing the embedded engine");
+    throwIfCancelled(signal, "installing the embedded engine");
     if (error instanceof OrchestratorError) throw error;
     if (!(error instanceof Transient)) throw error;
     throw new PullFailed(
@@ -65,7 +65,7 @@ async function attempt(entry: LockedPackage, file: string, options: DownloadOpti
     const response = await request(entry, options, signal);
     await receive(entry, response, file, options, () => watchdog.refresh());
   } catch (error) {
-    if (options.signal.aborted) throw new Cancelled("Installing the embedded engine was cancelled", { cause: error });
+    if (options.signal.aborted) throw new Cancelled("installing the embedded engine was cancelled", { cause: error });
     if (stall.signal.aborted) {
       throw new Transient(`no byte arrived for ${options.patience.stallMs / 1000} s`, { cause: error });
     }
@@ -76,7 +76,7 @@ async function attempt(entry: LockedPackage, file: string, options: DownloadOpti
   }
 }
 
-/** Where registries usually keep a package's archive; npm's own does. */
+/** Returns the usual address of a package's archive, which npm's own registry uses. */
 export function tarballAddress(
   registry: RegistrySettings,
   entry: { readonly name: string; readonly version: string },
@@ -85,7 +85,7 @@ export function tarballAddress(
   return `${registry.registryFor(entry.name)}${entry.name}/-/${baseName}-${entry.version}.tgz`;
 }
 
-/** The usual address first; registries that keep packages elsewhere say where in the package's document. */
+/** Tries the usual address first, then the one in the package's document. */
 async function request(entry: LockedPackage, options: DownloadOptions, signal: AbortSignal): Promise<RegistryResponse> {
   const usual = tarballAddress(options.registry, entry);
   const response = await get(entry, usual, "application/octet-stream, */*", options, signal);
@@ -111,8 +111,8 @@ const maxRedirects = 5;
 const redirectStatuses: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /**
- * Asks an address of the package's registry. Redirects are followed on the registry's own host alone: any other address
- * is the registry's choice, and may be one that only this machine can reach.
+ * Requests an address of the package's registry. Redirects are followed only to the registry's own host: another address
+ * is chosen by the registry and may be one that only this machine can reach.
  */
 async function get(
   entry: LockedPackage,
@@ -124,7 +124,7 @@ async function get(
   let next = address;
   for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {
     checkHost(entry, next, options);
-    const response = await ask(next, accept, options, signal);
+    const response = await send(next, accept, options, signal);
     const location = redirectStatuses.has(response.status) ? response.headers.get("location") : null;
     if (location === null) return response;
     if (!URL.canParse(location, next))
@@ -142,19 +142,19 @@ const useOwnHostRegistry = advice(
   "point npm's setting registry at a registry that serves the packages from its own host",
 );
 
-/** Throws `PullFailed` for another host than the registry's, and for plain HTTP where the registry has TLS. */
+/** Throws `PullFailed` for a host other than the registry's, and for plain HTTP where the registry uses TLS. */
 function checkHost(entry: LockedPackage, address: string, options: DownloadOptions): void {
   const registry = new URL(options.registry.registryFor(entry.name));
-  const asked = new URL(address);
-  const isSecureEnough = asked.protocol === registry.protocol || asked.protocol === "https:";
-  if (asked.host === registry.host && isSecureEnough) return;
+  const target = new URL(address);
+  const isSecureEnough = target.protocol === registry.protocol || target.protocol === "https:";
+  if (target.host === registry.host && isSecureEnough) return;
   throw new PullFailed(
-    `${registry.host} sends elsewhere, to ${asked.origin}, for ${label(entry)}; only the registry's own host is asked`,
+    `${registry.host} refers to ${target.origin} for ${label(entry)}; packages are downloaded only from the registry's own host`,
     { next: useOwnHostRegistry },
   );
 }
 
-async function ask(
+async function send(
   address: string,
   accept: string,
   options: DownloadOptions,
@@ -167,7 +167,7 @@ async function ask(
   } catch (error) {
     const reason = reasonOf(error);
     if (/self.signed|certificate|issuer|altname|first certificate/i.test(reason)) {
-      throw new PullFailed(`The certificate of ${new URL(address).host} is not trusted: ${reason}`, {
+      throw new PullFailed(`the certificate of ${new URL(address).host} is not trusted: ${reason}`, {
         next: advice("name your organisation's certificates (PEM) in NODE_EXTRA_CA_CERTS or in npm's setting cafile"),
         cause: error,
       });
@@ -176,7 +176,7 @@ async function ask(
   }
 }
 
-/** More than any package's document has. */
+/** More than the document of any package. */
 const maxDocumentBytes = 32 * 1024 ** 2;
 
 async function readJson(response: RegistryResponse): Promise<unknown> {
@@ -184,13 +184,14 @@ async function readJson(response: RegistryResponse): Promise<unknown> {
   let bytes = 0;
   for await (const chunk of chunksOf(response)) {
     bytes += chunk.byteLength;
-    if (bytes > maxDocumentBytes) throw new Transient(`the registry's answer has more than ${maxDocumentBytes} bytes`);
+    if (bytes > maxDocumentBytes)
+      throw new Transient(`the registry's response has more than ${maxDocumentBytes} bytes`);
     chunks.push(chunk);
   }
   try {
     return parseJson(Buffer.concat(chunks).toString("utf8"));
   } catch (error) {
-    throw new Transient(`the registry's answer was no JSON (${reasonOf(error)})`, { cause: error });
+    throw new Transient(`the registry's response is not valid JSON (${reasonOf(error)})`, { cause: error });
   }
 }
 
@@ -217,7 +218,7 @@ async function receive(
   response: RegistryResponse,
   file: string,
   options: DownloadOptions,
-  onSign: () => void,
+  onActivity: () => void,
 ): Promise<void> {
   const hash = createHash("sha512");
   let bytes = 0;
@@ -225,11 +226,11 @@ async function receive(
   const handle = await open(file, "w", 0o600);
   try {
     for await (const chunk of chunksOf(response)) {
-      onSign();
+      onActivity();
       bytes += chunk.byteLength;
       if (bytes > entry.bytes) break;
       hash.update(chunk);
-      await handle.writeFile(chunk); // goes on where the last chunk ended
+      await handle.writeFile(chunk); // continues after the last chunk
       options.onBytes(bytes);
     }
   } finally {
@@ -244,20 +245,20 @@ async function receive(
   }
 }
 
-/** The body, with a cut connection told apart from a full disk. */
+/** Yields the body and marks errors of the connection as transient, unlike those of the disk. */
 async function* chunksOf(response: RegistryResponse): AsyncGenerator<Uint8Array> {
   if (response.body === null) return;
   const iterator = response.body[Symbol.asyncIterator]();
   try {
     for (;;) {
       const next = await iterator.next().catch((error: unknown) => {
-        throw new Transient(`the connection was cut (${reasonOf(error)})`, { cause: error });
+        throw new Transient(`the connection was closed (${reasonOf(error)})`, { cause: error });
       });
       if (next.done === true) return;
       yield next.value;
     }
   } finally {
-    await iterator.return?.().catch(() => undefined); // the body is done with; its cancellation has no news
+    await iterator.return?.().catch(() => undefined); // the body is no longer needed
   }
 }
 
@@ -267,7 +268,7 @@ function hostOf(entry: LockedPackage, options: DownloadOptions): string {
   return new URL(options.registry.registryFor(entry.name)).host;
 }
 
-/** fetch says "fetch failed" and keeps what failed in the cause. */
+/** Returns the cause of an error of fetch, whose own message is only "fetch failed". */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { cause } = error;

@@ -4,21 +4,21 @@ import { downloadPackage, type DownloadOptions } from "./download.ts";
 import type { LockedPackage } from "./lock.ts";
 import { unpackPackage } from "./unpack.ts";
 
-/** Enough to fill a line with many small packages, few enough not to upset a registry. */
+/** Enough to use the bandwidth with many small packages, few enough for a registry's limits. */
 const parallelDownloads = 6;
 
 export interface InstallPackagesOptions extends Omit<DownloadOptions, "onBytes"> {
   readonly packages: readonly LockedPackage[];
-  /** Receives `node_modules/…`. */
+  /** Packages are unpacked into `node_modules/…` below it. */
   readonly folder: string;
-  /** For the archives; each is removed when it is unpacked. */
+  /** For archives; each is removed after unpacking. */
   readonly downloadsFolder: string;
   readonly onBytes: (entry: LockedPackage, bytes: number) => void;
 }
 
 /**
- * Downloads, verifies and unpacks every package; returns the bytes on disk. No install script is ever run. The first
- * failure ends the other downloads and is thrown when all have ended, so nothing writes on afterwards.
+ * Downloads, verifies and unpacks every package; returns the bytes on disk. Never runs install scripts. The first failure
+ * aborts the other downloads and is thrown when all have ended, so that nothing writes afterwards.
  */
 export async function installPackages(options: InstallPackagesOptions): Promise<number> {
   const stop = new AbortController();
@@ -35,7 +35,7 @@ export async function installPackages(options: InstallPackagesOptions): Promise<
       const { entry, archive } = next;
       await downloadPackage(entry, archive, { ...options, signal, onBytes: (sum) => options.onBytes(entry, sum) });
       const unpackedBytes = await unpackPackage(entry, archive, join(options.folder, ...entry.path.split("/")));
-      bytes += unpackedBytes; // not `+= await`: that reads the sum before the others add to it
+      bytes += unpackedBytes; // not `+= await`, which reads the sum too early
       await rm(archive, { force: true });
     }
   };
@@ -43,7 +43,7 @@ export async function installPackages(options: InstallPackagesOptions): Promise<
   await Promise.all(
     Array.from({ length: parallelDownloads }, () =>
       work().catch((error: unknown) => {
-        failure ??= { error }; // the others fail because of it
+        failure ??= { error }; // later failures follow from the first
         stop.abort();
       }),
     ),

@@ -7,7 +7,7 @@ import { advice } from "../../../next-step.ts";
 import { formatBytes } from "../../../text/format-bytes.ts";
 import type { Progress } from "../../../types.ts";
 import type { EngineInstallation, Report } from "../../engine.ts";
-import { clearAbandonedClaim, lookAtClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
+import { clearAbandonedClaim, inspectClaim, moveIntoPlace, sweepLeftovers, tryClaim, type Claim } from "./claim.ts";
 import { freeSpace, requireFreeSpace } from "./disk.ts";
 import { checkNetwork, type Patience } from "./download.ts";
 import { findEntry, findInstalled, markInstalled } from "./installed.ts";
@@ -22,12 +22,12 @@ import { createTransport } from "./transport.ts";
 import { runTrial } from "./trial.ts";
 
 export interface EngineInstallationOptions {
-  /** `OLLM_HOME/engines`; made when absent. */
+  /** `OLLM_HOME/engines`; created when missing. */
   readonly enginesFolder: string;
   /** The shipped locks, one folder per platform: `dist/engine-lock`, or `engine-lock` of the repository. */
   readonly lockFolder: string;
   readonly platform: PlatformFacts;
-  /** npm's, proxy and certificate variables are read from it, and the trial run gets it. */
+  /** For npm's, proxy and certificate variables, and for the trial run. */
   readonly environment: Environment;
   readonly log: Log;
   /** Milliseconds since the epoch. */
@@ -35,9 +35,9 @@ export interface EngineInstallationOptions {
   readonly patience?: InstallPatience;
 }
 
-/** How patient an installation is; tests are less so. */
+/** Timeouts and retries of an installation. */
 export interface InstallPatience extends Patience {
-  /** Between two looks at another process's claim; after 60 without a sign it is abandoned (it is touched every second). */
+  /** Interval of polling another process's claim; a claim unchanged for 60 polls is abandoned (it is touched every second). */
   readonly pollMs: number;
 }
 
@@ -51,27 +51,27 @@ const defaultPatience: InstallPatience = {
 
 /** The embedded engine on disk. */
 export interface EngineFiles extends EngineInstallation {
-  /** Absolute folder of the installation, whether it is there or not. */
+  /** Absolute path of the installation, which may not exist. */
   readonly folder: string;
-  /** Absolute path of node-llama-cpp's module, to be imported by file URL; undefined when not (or not wholly) installed. */
+  /** Absolute path of node-llama-cpp's module, to be imported by file URL; undefined without a complete installation. */
   modulePath(): Promise<string | undefined>;
 }
 
-/** At 25 KB/s the download just fits; whatever takes longer has gone wrong. */
+/** Enough for a download at 25 KB/s. */
 const installLimitMs = 30 * 60_000;
-/** 15 s of the usual patience. */
-const looksUntilAbandoned = 60;
+/** 15 s at the default interval. */
+const pollsUntilAbandoned = 60;
 
 /**
  * Installs the embedded engine on demand, without npm: the packages of the shipped lock, from the registry that npm is
- * configured for, each checked against its sha512, never running an install script. The folder appears at once and
- * complete or not at all; one process installs while others wait for it, and a cut installation is repaired by the
- * next. `install` throws `EngineNotInstalled` (no binaries for this system), `PullFailed` (network, checksum, disk),
- * `LoadFailed` (does not run here) and `Cancelled`.
+ * configured for, each checked against its sha512, without install scripts. The folder appears complete or not at all.
+ * One process installs while others wait; the next installation repairs an interrupted one. `install` throws
+ * `EngineNotInstalled` (no binaries for this system), `PullFailed` (network, checksum, disk), `LoadFailed` (does not run
+ * on this machine) and `Cancelled`.
  */
 export function createEngineInstallation(options: EngineInstallationOptions): EngineFiles {
   const folder = join(options.enginesFolder, engineFolderName(options.platform));
-  const share = createShare<Progress, void>("Installing the embedded engine");
+  const share = createShare<Progress, void>("installing the embedded engine");
   const install = (report: Report, signal: AbortSignal) =>
     share(folder, (emit, shared) => installUnlessThere(options, folder, emit, shared), report, signal);
   return {
@@ -111,46 +111,46 @@ async function installUnlessThere(
     await installIntoPlace(options, claim, folder, lockFolder, size, report, signal);
     await sweepLeftovers(folder);
   } catch (error) {
-    throwIfCancelled(callerSignal, "Installing the embedded engine");
+    throwIfCancelled(callerSignal, "installing the embedded engine");
     if (limit.aborted) {
-      throw new PullFailed(`The embedded engine was not installed within ${installLimitMs / 60_000} minutes`, {
+      throw new PullFailed(`the embedded engine was not installed within ${installLimitMs / 60_000} minutes`, {
         next: checkNetwork,
         cause: error,
       });
     }
-    throw asOurs(error, options.enginesFolder);
+    throw toInstallError(error, options.enginesFolder);
   } finally {
-    // What cannot be removed now (a virus scanner on Windows) must not hide the outcome; the next installation sweeps it.
+    // A failed removal (a virus scanner on Windows) must not hide the outcome; the next installation removes the folder.
     await claim
       ?.release()
-      .catch((error: unknown) => options.log.warn(`${claim?.folder} cannot be removed: ${String(error)}`));
+      .catch((error: unknown) => options.log.warn(`engine: ${claim?.folder} cannot be removed: ${String(error)}`));
   }
 }
 
-/** Undefined: another process has installed it meanwhile. */
+/** Returns undefined when another process has installed the engine meanwhile. */
 async function claimOrWait(
   folder: string,
   pollMs: number,
   report: Report,
   signal: AbortSignal,
 ): Promise<Claim | undefined> {
-  let seen: { stamp: string; looks: number } | undefined;
+  let seen: { stamp: string; polls: number } | undefined;
   for (;;) {
-    throwIfCancelled(signal, "Installing the embedded engine");
+    throwIfCancelled(signal, "installing the embedded engine");
     const claim = await tryClaim(folder, signal);
     if (claim !== undefined) {
       if ((await findInstalled(folder)) === undefined) return claim;
       await claim.release();
       return undefined;
     }
-    const foreign = await lookAtClaim(folder);
+    const foreign = await inspectClaim(folder);
     if (foreign === undefined) continue;
-    if (seen === undefined) report({ message: "waiting for another process that installs the embedded engine" });
-    // Looks are counted, not time: a machine that slept saw no time pass and must not take over a living claim.
-    seen = { stamp: foreign.stamp, looks: seen?.stamp === foreign.stamp ? seen.looks + 1 : 0 };
-    if (foreign.isHolderDead || seen.looks >= looksUntilAbandoned) {
+    if (seen === undefined) report({ message: "waiting for another process that is installing the embedded engine" });
+    // Polls are counted instead of time, so that a machine that wakes up doesn't take over a live claim.
+    seen = { stamp: foreign.stamp, polls: seen?.stamp === foreign.stamp ? seen.polls + 1 : 0 };
+    if (foreign.isHolderDead || seen.polls >= pollsUntilAbandoned) {
       await clearAbandonedClaim(folder, foreign);
-      seen = { stamp: "", looks: 0 };
+      seen = { stamp: "", polls: 0 };
       continue;
     }
     await delay(pollMs, undefined, { signal });
@@ -189,7 +189,11 @@ async function installIntoPlace(
   } finally {
     await transport.close();
   }
-  report({ message: "trying the embedded engine", completedBytes: size.downloadBytes, totalBytes: size.downloadBytes });
+  report({
+    message: "testing the embedded engine",
+    completedBytes: size.downloadBytes,
+    totalBytes: size.downloadBytes,
+  });
   const entry = await findEntry(tree);
   await runTrial({
     modulePath: join(tree, ...entry.split("/")),
@@ -201,14 +205,14 @@ async function installIntoPlace(
   await markInstalled(tree, entry, `node_modules/${binaryPackages[requireSupported(platform)]}`);
   await moveIntoPlace(tree, folder, signal);
   const seconds = ((now() - startedAtMs) / 1000).toFixed(1);
-  log.info(`installed the embedded engine: ${packages.length} packages, ${formatBytes(installedBytes)}, ${seconds} s`);
+  log.info(`engine: installed ${packages.length} packages, ${formatBytes(installedBytes)}, ${seconds} s`);
 }
 
-function asOurs(error: unknown, enginesFolder: string): OrchestratorError {
+function toInstallError(error: unknown, enginesFolder: string): OrchestratorError {
   if (error instanceof OrchestratorError) return error;
   const { code = "unknown", message } = error as NodeJS.ErrnoException;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    return new PullFailed(`The disk of ${enginesFolder} became full; nothing was installed`, {
+    return new PullFailed(`the disk of ${enginesFolder} is full; nothing was installed`, {
       next: freeSpace,
       cause: error,
     });
@@ -219,7 +223,7 @@ function asOurs(error: unknown, enginesFolder: string): OrchestratorError {
       cause: error,
     });
   }
-  return new PullFailed(`The embedded engine could not be installed: ${message}`, {
+  return new PullFailed(`the embedded engine could not be installed: ${message}`, {
     next: { step: "retry" },
     cause: error,
   });

@@ -8,21 +8,21 @@ import { reportLock } from "./lock.ts";
 const markerFile = "complete.json";
 const modulePath = ["node_modules", "node-llama-cpp"] as const;
 
-/** Written last: a folder without it, or whose listed files have another size, is not an installation. */
+/** Written last: an installation is complete if this file exists and the listed files have their sizes. */
 const markerSchema = z.object({
   schemaVersion: z.literal(1),
-  /** The module to import, below the folder, with forward slashes. */
+  /** The module to import, relative to the folder, with forward slashes. */
   entry: z.string(),
-  /** What must be there in full for the engine to start: path → bytes. */
+  /** Files that the engine needs to start: path → bytes. */
   files: z.record(z.string(), z.number()),
 });
 
-/** Absolute path of the module of a complete installation, else undefined. Looks at some 25 files: about 1 ms. */
+/** Returns the absolute path of the module of a complete installation, else undefined. Checks about 25 files: 1 ms. */
 export async function findInstalled(folder: string): Promise<string | undefined> {
   const text = await readFile(join(folder, markerFile), "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
   const marker = markerSchema.safeParse(jsonIn(text));
-  if (!marker.success) return undefined; // cut while it was written: installed again
+  if (!marker.success) return undefined; // interrupted while it was written: installed again
   const { entry, files } = marker.data;
   const isWhole = await Promise.all(
     Object.entries(files).map(async ([path, bytes]) => (await sizeOf(join(folder, path))) === bytes),
@@ -30,14 +30,14 @@ export async function findInstalled(folder: string): Promise<string | undefined>
   return isWhole.every(Boolean) ? join(folder, ...entry.split("/")) : undefined;
 }
 
-/** Path of the engine's module below `folder`, as its own package.json names it. Throws `LoadFailed`. */
+/** Returns the path of the engine's module relative to `folder`, from its package.json. Throws `LoadFailed`. */
 export async function findEntry(folder: string): Promise<string> {
   const manifest = z
     .object({ main: z.string() })
     .safeParse(jsonIn(await readFile(join(folder, ...modulePath, "package.json"), "utf8").catch(() => "")));
   const path = manifest.success ? [...modulePath, ...manifest.data.main.split("/").filter((part) => part !== ".")] : [];
   if (path.length === 0 || (await sizeOf(join(folder, ...path))) === undefined) {
-    throw new LoadFailed("The embedded engine's package holds no module to import", {
+    throw new LoadFailed("the embedded engine's package contains no module to import", {
       next: reportLock,
     });
   }
@@ -45,13 +45,13 @@ export async function findEntry(folder: string): Promise<string> {
 }
 
 /**
- * Marks `folder` as complete. Throws `LoadFailed` when the package with the native binaries (named by its path below
- * `folder`) has none.
+ * Marks `folder` as complete. Throws `LoadFailed` when the package at `binaryPackagePath` (relative to `folder`) contains no
+ * native binary.
  */
 export async function markInstalled(folder: string, entry: string, binaryPackagePath: string): Promise<void> {
   const binaries = await filesBelow(folder, `${binaryPackagePath}/bins`);
   if (!binaries.some((file) => file.endsWith(".node"))) {
-    throw new LoadFailed(`${binaryPackagePath} holds no native binary`, {
+    throw new LoadFailed(`${binaryPackagePath} contains no native binary`, {
       next: reportLock,
     });
   }
@@ -59,7 +59,7 @@ export async function markInstalled(folder: string, entry: string, binaryPackage
   for (const path of [entry, ...binaries]) {
     const handle = await open(join(folder, path), "r+");
     try {
-      // After a power cut a file may have its name and not its content: the large ones are flushed and checked by size.
+      // After a power failure a file may lack its content: large files are flushed, and checked by size.
       await handle.sync();
       files[path] = (await handle.stat()).size;
     } finally {
@@ -76,7 +76,7 @@ export async function markInstalled(folder: string, entry: string, binaryPackage
   }
 }
 
-/** Every file below `folder/path`, named from `folder` with forward slashes. */
+/** Returns all files below `folder/path`, relative to `folder`, with forward slashes. */
 async function filesBelow(folder: string, path: string): Promise<readonly string[]> {
   const entries = await readdir(join(folder, path), { withFileTypes: true }).catch(() => []);
   const nested = await Promise.all(

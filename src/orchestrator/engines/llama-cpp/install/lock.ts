@@ -6,19 +6,19 @@ import { OrchestratorError } from "../../../errors.ts";
 import { advice } from "../../../next-step.ts";
 import { engineVersion } from "./platform.ts";
 
-/** One package of the engine, exactly as locked. */
+/** One package of the engine's lock. */
 export interface LockedPackage {
   readonly name: string;
   readonly version: string;
-  /** Below the engine's folder, with forward slashes: `node_modules/cliui/node_modules/ansi-regex`. */
+  /** Relative to the engine's folder, with forward slashes: `node_modules/cliui/node_modules/ansi-regex`. */
   readonly path: string;
   /** `sha512-…` (base64), as npm writes it. */
   readonly integrity: string;
-  /** Compressed bytes: more than these are never read. */
+  /** Compressed size; a longer download is rejected. */
   readonly bytes: number;
 }
 
-/** Measured when the locks are made and kept beside them in `size.json`. */
+/** Measured when the locks are created and stored next to them in `size.json`. */
 export interface EngineSize {
   readonly downloadBytes: number;
   readonly installedBytes: number;
@@ -47,10 +47,10 @@ const name = String.raw`(?:@[a-z0-9][\w.~-]*/)?[a-z0-9][\w.~-]*`;
 const pathPattern = new RegExp(String.raw`^(?:node_modules/${name}/)*node_modules/(${name})$`, "i");
 const integrityPattern = /^sha512-[A-Za-z0-9+/]{86}==$/;
 
-/** For a package that is not what the lock promises. */
+/** Next step for a package that does not contain what the engine needs. */
 export const reportLock = advice("report this as a bug in ollm-mcp, whose lock names this package");
 
-/** Sizes of one platform's lock. Synchronous: asked once, before anything runs. Throws `OrchestratorError`. */
+/** Reads the sizes of one platform's lock, synchronously. Throws `OrchestratorError`. */
 export function readEngineSize(folder: string): EngineSize {
   try {
     return sizeSchema.parse(JSON.parse(readFileSync(join(folder, "size.json"), "utf8")));
@@ -60,8 +60,8 @@ export function readEngineSize(folder: string): EngineSize {
 }
 
 /**
- * Packages of one platform's lock, largest first so that the long downloads start early. Optional ones (725 MB of
- * binaries for GPUs) are left out. Throws `OrchestratorError` when the shipped lock is missing or damaged.
+ * Reads the packages of one platform's lock, largest first so that long downloads start early. Omits optional ones (725 MB
+ * of binaries for GPUs). Throws `OrchestratorError` when the shipped lock is missing or damaged.
  */
 export async function readEngineLock(folder: string): Promise<readonly LockedPackage[]> {
   const file = join(folder, "package-lock.json");
@@ -73,14 +73,14 @@ export async function readEngineLock(folder: string): Promise<readonly LockedPac
       bytes: required(sizes[entry.path], entry.path),
     }));
     const engine = packages.find((entry) => entry.path === "node_modules/node-llama-cpp");
-    if (engine?.version !== engineVersion) throw new Error(`it does not lock node-llama-cpp ${engineVersion}`);
+    if (engine?.version !== engineVersion) throw new Error(`it does not contain node-llama-cpp ${engineVersion}`);
     return packages.toSorted((a, b) => b.bytes - a.bytes);
   } catch (error) {
     throw broken(file, error);
   }
 }
 
-/** What has to be installed of a parsed `package-lock.json`; sizes are not known to npm. */
+/** Returns the packages to install from a parsed `package-lock.json`, which has no sizes. */
 export function lockedPackages(
   packages: z.infer<typeof lockSchema>["packages"],
 ): readonly Omit<LockedPackage, "bytes">[] {
@@ -90,19 +90,19 @@ export function lockedPackages(
       const match = pathPattern.exec(path);
       if (match?.[1] === undefined) throw new Error(`"${path}" is not a package's folder`);
       const integrity = required(entry.integrity, path);
-      if (!integrityPattern.test(integrity)) throw new Error(`${path} is not locked by a sha512`);
+      if (!integrityPattern.test(integrity)) throw new Error(`${path} has no sha512`);
       return { path, name: match[1], version: required(entry.version, path), integrity };
     });
 }
 
 function required<Value>(value: Value | undefined, path: string): Value {
-  if (value === undefined) throw new Error(`${path} is locked incompletely`);
+  if (value === undefined) throw new Error(`the entry of ${path} is incomplete`);
   return value;
 }
 
 function broken(file: string, cause: unknown): OrchestratorError {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new OrchestratorError(`The embedded engine's lock ${file} cannot be used: ${reason}`, {
+  return new OrchestratorError(`the embedded engine's lock ${file} cannot be used: ${reason}`, {
     next: advice("reinstall ollm-mcp: this file is part of the package"),
     cause,
   });

@@ -1,13 +1,13 @@
-/** Environment variables, injected: an install must not depend on who calls it. */
+/** Environment variables, injected so that an installation does not depend on its caller. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** One source of npm's configuration; a key with several values (`ca[]`, `noproxy[]`) holds them all. */
+/** One source of npm's configuration; a key may have several values (`ca[]`, `noproxy[]`). */
 export type NpmrcValues = ReadonlyMap<string, readonly string[]>;
 
 /**
- * Reads an `.npmrc` the way npm does (package `ini`, without sections): comments by `;` and `#`, also behind an
- * unquoted value; quotes; `key[] = value` lists; a key alone means true; `${NAME}` is the environment's, `${NAME?}`
- * empty when it is unset, and `\${` is no reference.
+ * Parses an `.npmrc` like npm (package `ini`, without sections): comments start with `;` or `#`, also after an unquoted
+ * value; values may be quoted; `key[] = value` is a list; a key without a value means true; `${NAME}` is replaced from the
+ * environment, `${NAME?}` is empty when unset, and `\${` is not replaced.
  */
 export function parseNpmrc(text: string, environment: Environment): NpmrcValues {
   const values = new Map<string, string[]>();
@@ -24,7 +24,7 @@ export function parseNpmrc(text: string, environment: Environment): NpmrcValues 
   return values;
 }
 
-/** `npm_config_*` variables, any case; addresses (`npm_config_//host/:_authToken`) keep their spelling. */
+/** Returns the `npm_config_*` variables, in any case; addresses (`npm_config_//host/:_authToken`) keep theirs. */
 export function npmVariables(environment: Environment): NpmrcValues {
   const values = new Map<string, readonly string[]>();
   for (const [variable, value] of Object.entries(environment)) {
@@ -44,7 +44,7 @@ function unquote(raw: string): string {
     try {
       return String(JSON.parse(text));
     } catch {
-      return inner; // npm, too, takes a badly escaped string as it stands
+      return inner; // like npm, which keeps an invalid string unchanged
     }
   }
   let value = "";

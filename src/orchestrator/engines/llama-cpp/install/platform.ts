@@ -1,17 +1,17 @@
 import { EngineNotInstalled } from "../../../errors.ts";
 import { advice } from "../../../next-step.ts";
 
-/** The one version whose binaries exist for every supported platform; changing it means new locks (`scripts/engine-locks.ts`). */
+/** Version of node-llama-cpp. A change requires new locks (`scripts/engine-locks.ts`). */
 export const engineVersion = "3.21.1";
 
-/** What decides which binaries run here; injected so that every platform's decision is testable on one. */
+/** Facts that determine which binaries run on this machine; injected for tests. */
 export interface PlatformFacts {
   readonly platform: string;
   readonly arch: string;
-  /** Linux only. Version as the C library prints it: `2.36`. */
+  /** Linux only. `version` as the C library prints it: `2.36`. */
   readonly libc?: { readonly kind: "glibc" | "musl"; readonly version?: string };
   readonly node: {
-    /** A program that runs JavaScript modules, for the trial run; inside a desktop client it may not be Node by name. */
+    /** A program that runs JavaScript modules, for the trial run; in a desktop client it may not be Node. */
     readonly execPath: string;
   };
 }
@@ -26,13 +26,13 @@ export const binaryPackages: Readonly<Record<string, string>> = {
   "win32-arm64": "@node-llama-cpp/win-arm64",
 };
 
-/** The binaries are linked against Debian 12's and Ubuntu 22.04's C library. */
+/** The binaries are linked against the C library of Debian 12 and Ubuntu 22.04. */
 const oldestGlibc = "2.34";
 
-/** For a machine on which the embedded engine does not run. */
+/** Next step on a machine on which the embedded engine does not run. */
 export const useOllama = advice("use Ollama instead: it is detected at 127.0.0.1:11434, or at OLLM_HOST");
 
-/** This process's facts. Costs some milliseconds on Linux (a diagnostic report), so ask once. */
+/** Returns the facts of this process. Takes a few milliseconds on Linux (a diagnostic report). */
 export function currentPlatform(): PlatformFacts {
   const facts = { platform: process.platform, arch: process.arch, node: { execPath: process.execPath } };
   if (process.platform !== "linux") return facts;
@@ -41,7 +41,7 @@ export function currentPlatform(): PlatformFacts {
 }
 
 function glibcVersion(): string | undefined {
-  // Without this the report looks up the host names of every socket, which can take minutes.
+  // By default the report resolves the host names of all sockets, which can take minutes.
   const report = process.report as typeof process.report & { excludeNetwork?: boolean };
   const before = report.excludeNetwork;
   report.excludeNetwork = true;
@@ -53,37 +53,37 @@ function glibcVersion(): string | undefined {
   }
 }
 
-/** Name of the engine's folder below `OLLM_HOME/engines`: one home may be shared by machines that differ. */
+/** Returns the name of the engine's folder in `OLLM_HOME/engines`. Different machines may share one home. */
 export function engineFolderName(facts: PlatformFacts): string {
   const libc = facts.libc === undefined ? "" : `-${facts.libc.kind}`;
   return `node-llama-cpp-${engineVersion}-${facts.platform}-${facts.arch}${libc}`;
 }
 
-/** Folder of the lock for this platform, or undefined when there is none. */
+/** Returns the folder of this platform's lock, or undefined when there is none. */
 export function lockName(facts: PlatformFacts): string | undefined {
   const name = `${facts.platform}-${facts.arch}`;
   return Object.hasOwn(binaryPackages, name) ? name : undefined;
 }
 
-/** Throws `EngineNotInstalled` with the reason when no binaries run here; checked before anything is downloaded. */
+/** Returns the folder of this platform's lock. Throws `EngineNotInstalled` when no binaries run on this machine. */
 export function requireSupported(facts: PlatformFacts): string {
   const name = lockName(facts);
   if (name === undefined) {
     const known = Object.keys(binaryPackages).join(", ");
     throw new EngineNotInstalled(
-      `The embedded engine has no binaries for ${facts.platform}-${facts.arch} (there are some for ${known})`,
+      `the embedded engine has no binaries for ${facts.platform}-${facts.arch} (supported: ${known})`,
       { next: useOllama },
     );
   }
   if (facts.libc?.kind === "musl") {
     throw new EngineNotInstalled(
-      `The embedded engine needs glibc ${oldestGlibc} or newer; this system has musl (Alpine and the like)`,
+      `the embedded engine needs glibc ${oldestGlibc} or newer; this system has musl (such as Alpine)`,
       { next: useOllama },
     );
   }
   if (facts.libc?.version !== undefined && isOlder(facts.libc.version, oldestGlibc)) {
     throw new EngineNotInstalled(
-      `The embedded engine needs glibc ${oldestGlibc} or newer; this system has ${facts.libc.version}`,
+      `the embedded engine needs glibc ${oldestGlibc} or newer; this system has ${facts.libc.version}`,
       { next: useOllama },
     );
   }

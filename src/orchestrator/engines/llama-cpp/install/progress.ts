@@ -1,15 +1,15 @@
 import type { Report } from "../../engine.ts";
 import { formatBytes } from "../../../text/format-bytes.ts";
 
-/** Adds up the bytes of parallel downloads into reports at most every 200 ms. */
+/** Reports the sum of parallel downloads, at most every 200 ms. */
 export interface DownloadProgress {
-  /** Bytes so far of the package at `path`; less than before when a download starts again. */
+  /** Sets the bytes of the package at `path`; a restarted download sets fewer than before. */
   update(path: string, bytes: number): void;
 }
 
 const intervalMs = 200;
 
-/** `now` in milliseconds. Never reports fewer bytes than before, whatever has to be downloaded again. */
+/** `now` in milliseconds. Never reports fewer bytes than before, even when a download restarts. */
 export function createDownloadProgress(totalBytes: number, report: Report, now: () => number): DownloadProgress {
   const bytesOf = new Map<string, number>();
   const startedAtMs = now();

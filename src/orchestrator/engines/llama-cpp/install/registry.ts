@@ -7,30 +7,30 @@ import { advice } from "../../../next-step.ts";
 import { npmVariables, parseNpmrc, type Environment, type NpmrcValues } from "./npmrc.ts";
 import type { PlatformFacts } from "./platform.ts";
 
-/** Where packages come from and how to get there, in npm's own words (`npm help npmrc`, `npm help config`). */
+/** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
 export interface RegistrySettings {
-  /** Address of the registry for a package, ending in a slash; scopes may have their own. */
+  /** Returns the registry's address for a package, ending in a slash; scopes may have their own. */
   registryFor(packageName: string): string;
-  /** `Authorization` header for an address: credentials are only sent to the address they were given for. */
+  /** Returns the `Authorization` header for an address: credentials are sent only to the address that they belong to. */
   authorizationFor(address: string): string | undefined;
   readonly httpProxy?: string;
   readonly httpsProxy?: string;
-  /** Comma separated hosts. */
+  /** Comma-separated hosts. */
   readonly noProxy?: string;
-  /** PEM files to trust beside the usual authorities. */
+  /** PEM files to trust in addition to the usual authorities. */
   readonly certificateFiles: readonly string[];
-  /** PEM texts to trust beside the usual authorities. */
+  /** PEM texts to trust in addition to the usual authorities. */
   readonly certificates: readonly string[];
-  /** `strict-ssl=false` switches this off; what is installed is still checked against the lock. */
+  /** `strict-ssl=false` switches this off; packages are still checked against the lock. */
   readonly isCertificateChecked: boolean;
 }
 
-/** Where npm itself looks when nothing is configured. */
+/** npm's default registry. */
 export const publicRegistry = "https://registry.npmjs.org/";
 
 /**
  * Reads npm's configuration: `npm_config_*` variables, then the user's and the global npmrc. The npmrc of the working
- * directory is left out on purpose: it belongs to whatever project a client happens to have open, not to this program.
+ * directory is not read, because it belongs to the project that is open in the client.
  */
 export async function readRegistrySettings(
   environment: Environment,
@@ -47,7 +47,7 @@ export async function readRegistrySettings(
   return registrySettings([variables, user, await readNpmrc(global, environment, log)], environment, home);
 }
 
-/** npm's prefix: two folders above Node, on Windows the user's roaming folder (npm's own npmrc there says so). */
+/** Returns npm's prefix: two folders above Node; on Windows the user's roaming folder, which npm's own npmrc sets. */
 function npmPrefix(environment: Environment, facts: PlatformFacts): string {
   if (environment["PREFIX"] !== undefined) return environment["PREFIX"];
   if (facts.platform !== "win32") return posix.dirname(posix.dirname(facts.node.execPath));
@@ -60,12 +60,13 @@ async function readNpmrc(file: string, environment: Environment, log: Log): Prom
     return parseNpmrc(await readFile(file, "utf8"), environment);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`npm's configuration ${file} cannot be read (${code})`);
+    if (code !== "ENOENT" && code !== "ENOTDIR")
+      log.warn(`engine: npm's configuration ${file} cannot be read (${code})`);
     return new Map();
   }
 }
 
-/** Merges the sources, first one wins. Throws `InvalidConfig` for a registry or a proxy that is no address. */
+/** Merges the sources; the first value wins. Throws `InvalidConfig` for an invalid address of a registry or proxy. */
 export function registrySettings(
   sources: readonly NpmrcValues[],
   environment: Environment,
@@ -98,13 +99,13 @@ export function registrySettings(
     ...(httpsProxy !== undefined && { httpsProxy: proxyAddress(httpsProxy) }),
     ...(noProxy !== undefined && { noProxy }),
     certificateFiles: certificateFiles.map(file).map((name) => (isAbsolute(name) ? name : resolve(home, name))),
-    // npm takes inline certificates with \n for line breaks.
+    // npm's inline certificates have \n for line breaks.
     certificates: all("ca").map((pem) => pem.replace(/\\n/g, "\n")),
     isCertificateChecked: one("strict-ssl") !== "false",
   };
 }
 
-/** npm writes "not set" as null or as nothing. */
+/** npm represents unset values as null or as empty. */
 function isNull(values: readonly string[]): boolean {
   return values.every((value) => value === "" || value === "null" || value === "undefined");
 }
@@ -115,7 +116,7 @@ function nonEmpty(value: string | undefined): string | undefined {
 
 function authorization(one: (key: string) => string | undefined, target: string): string | undefined {
   const { host, pathname } = new URL(target);
-  // Credentials are keyed by address without protocol, and hold for everything below it (npm-registry-fetch).
+  // Credentials are keyed by an address without protocol and apply to everything below it (npm-registry-fetch).
   const folders = pathname.split("/").slice(1, -1);
   for (let depth = folders.length; depth >= 0; depth -= 1) {
     const path = folders
@@ -139,10 +140,10 @@ function authorization(one: (key: string) => string | undefined, target: string)
 }
 
 function proxyAddress(text: string): string {
-  return address(text.includes("://") ? text : `http://${text}`, "The proxy in npm's settings or the environment");
+  return address(text.includes("://") ? text : `http://${text}`, "the proxy in npm's settings or the environment");
 }
 
-/** The value stays out of the message: it may hold a password. */
+/** The message omits the value, which may contain a password. */
 function address(text: string, what: string): string {
   if (!URL.canParse(text) || !/^https?:/i.test(text)) {
     throw new InvalidConfig(`${what} is not an http or https address`, {

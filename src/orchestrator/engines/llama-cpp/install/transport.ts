@@ -3,7 +3,7 @@ import { rootCertificates } from "node:tls";
 import type { Log } from "../../../log.ts";
 import type { RegistrySettings } from "./registry.ts";
 
-/** What a download needs of a fetch answer. */
+/** The part of a fetch response that a download needs. */
 export interface RegistryResponse {
   readonly ok: boolean;
   readonly status: number;
@@ -16,23 +16,24 @@ export type RegistryFetch = (
   init: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
 ) => Promise<RegistryResponse>;
 
-/** HTTP through the configured proxy, trusting the configured certificates. Redirects are answered, not followed. */
+/** HTTP through the configured proxy with the configured certificates. Redirects are returned, not followed. */
 export interface Transport {
   readonly fetch: RegistryFetch;
-  /** Closes all connections, also those in use. */
+  /** Closes all connections, including those in use. */
   close(): Promise<void>;
 }
 
-/** Loads undici on the first use: it is the largest chunk of the program and most runs never install anything. */
+/** Loads undici on first use: it is the largest chunk of the program, and most runs install nothing. */
 export async function createTransport(settings: RegistrySettings, log: Log): Promise<Transport> {
   const { EnvHttpProxyAgent, fetch } = await import("undici");
-  if (!settings.isCertificateChecked) log.warn("npm's strict-ssl is off: the registry's certificate is not checked");
+  if (!settings.isCertificateChecked)
+    log.warn("engine: npm's strict-ssl is off: the registry's certificate is not checked");
   const tls = {
     ...(await trustedCertificates(settings, log)),
     ...(settings.isCertificateChecked ? {} : { rejectUnauthorized: false }),
   };
   const dispatcher = new EnvHttpProxyAgent({
-    // Empty, not absent: undici would read this process's environment instead of the injected one.
+    // Empty instead of absent: undici would read this process's environment instead of the injected one.
     httpProxy: settings.httpProxy ?? "",
     httpsProxy: settings.httpsProxy ?? "",
     noProxy: settings.noProxy ?? "",
@@ -46,15 +47,15 @@ export async function createTransport(settings: RegistrySettings, log: Log): Pro
   };
 }
 
-/** Node's own list plus the configured ones, because naming certificates replaces Node's list. */
+/** Adds the configured certificates to Node's own list, which they would otherwise replace. */
 async function trustedCertificates(settings: RegistrySettings, log: Log): Promise<{ ca?: string[] }> {
   const extra = [...settings.certificates];
   for (const file of settings.certificateFiles) {
     try {
       extra.push(await readFile(file, "utf8"));
     } catch (error) {
-      // As npm and Node do: a missing file must not stop an install that may work without it.
-      log.warn(`certificates ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+      // Like npm and Node: the installation may work without the file.
+      log.warn(`engine: certificates ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
     }
   }
   return extra.length === 0 ? {} : { ca: [...rootCertificates, ...extra] };

@@ -5,13 +5,13 @@ import { Cancelled, LoadFailed } from "../../../errors.ts";
 import type { Environment } from "./npmrc.ts";
 import { useOllama } from "./platform.ts";
 
-/** Cold disks and virus scanners make the first start slow; it takes half a second otherwise. */
+/** The first start takes half a second, but longer with cold disks and virus scanners. */
 const trialLimitMs = 60_000;
 const keptOutputCharacters = 2_000;
 
-/** Loads the module and the native binaries the way the engine's child will, and says so. */
+/** Loads the module and the native binaries in the same way as the engine's child process. */
 const script = `
-process.stdin.on("close", () => process.exit(1)).resume(); // whoever waits for the outcome is gone
+process.stdin.on("close", () => process.exit(1)).resume(); // the parent process has ended
 const { getLlama } = await import(process.argv[2]);
 const llama = await getLlama({ build: "never", skipDownload: true, logLevel: "error" });
 await llama.dispose();
@@ -21,9 +21,9 @@ process.exit(0);
 export interface TrialOptions {
   /** Absolute path of the module to import. */
   readonly modulePath: string;
-  /** Absolute path for the script. A file, because the engine's own test process inherits flags like --eval and fails. */
+  /** Absolute path for the script. A file, because the engine's own test process would inherit flags like --eval and fail. */
   readonly scriptFile: string;
-  /** The program to run it with. */
+  /** The program that runs it. */
   readonly execPath: string;
   readonly environment: Environment;
   readonly signal: AbortSignal;
@@ -31,9 +31,8 @@ export interface TrialOptions {
 }
 
 /**
- * Imports the engine once in a child process, so that binaries that don't run here are found before anyone relies on
- * them, and can't take this process with them. Throws `LoadFailed` with what the child said, and `Cancelled`; the
- * child is gone in every case.
+ * Imports the engine once in a child process, to detect binaries that don't run on this machine without a crash of this
+ * process. Throws `LoadFailed` with the child's error, and `Cancelled`; the child has ended in every case.
  */
 export async function runTrial(options: TrialOptions): Promise<void> {
   const { execPath, modulePath, scriptFile, signal, limitMs = trialLimitMs } = options;
@@ -44,7 +43,7 @@ export async function runTrial(options: TrialOptions): Promise<void> {
     windowsHide: true,
     killSignal: "SIGKILL",
     signal: AbortSignal.any([signal, limit]),
-    // A desktop client's own program runs JavaScript only when told to.
+    // A desktop client's own program runs JavaScript only with this variable.
     env: { ...options.environment, ELECTRON_RUN_AS_NODE: "1" },
   });
   let output = "";
@@ -57,24 +56,24 @@ export async function runTrial(options: TrialOptions): Promise<void> {
   child.on("error", (error) => {
     failure = error; // not started, or killed by the signal
   });
-  // `close` comes after both outputs ended, and also when the program could not be started.
+  // `close` follows the end of both outputs, also when the program could not be started.
   const { code, killedBy } = await new Promise<{ code: number | null; killedBy: NodeJS.Signals | null }>((resolve) => {
     child.once("close", (exitCode, exitSignal) => resolve({ code: exitCode, killedBy: exitSignal }));
   });
-  if (signal.aborted) throw new Cancelled("Installing the embedded engine was cancelled", { cause: signal.reason });
+  if (signal.aborted) throw new Cancelled("installing the embedded engine was cancelled", { cause: signal.reason });
   if (code === 0) return;
   const reason = limit.aborted
     ? `it did not start within ${limitMs / 1000} s`
     : killedBy !== null
-      ? `its process died of ${killedBy}`
+      ? `its process was ended by ${killedBy}`
       : (lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`));
-  throw new LoadFailed(`The embedded engine was downloaded but does not run on this machine: ${reason}`, {
+  throw new LoadFailed(`the embedded engine was downloaded but does not run on this machine: ${reason}`, {
     next: useOllama,
     cause: failure ?? output,
   });
 }
 
-/** The line of an uncaught error that says what happened; stack frames and Node's version say nothing to a user. */
+/** Returns the message of an uncaught error, else the last line that is neither a stack frame nor Node's version. */
 function lastLine(output: string): string | undefined {
   const lines = output.split(/\r?\n/).map((line) => line.trim());
   return (

@@ -2,16 +2,16 @@ import { mkdir } from "node:fs/promises";
 import { PullFailed } from "../../../errors.ts";
 import { reportLock, type LockedPackage } from "./lock.ts";
 
-/** Sources for building llama.cpp (35 MB of 76), type declarations and source maps: never read at run time. */
+/** False for sources of llama.cpp (35 MB of 76), type declarations and source maps, which are unused at run time. */
 function isNeeded(packageName: string, path: string): boolean {
   if (packageName === "node-llama-cpp" && path === "llama/gitRelease.bundle") return false;
   return !/\.(?:d\.[cm]?ts|map)$/.test(path);
 }
 
 /**
- * Unpacks one verified package into its own folder. Only plain files and folders below that folder are accepted:
- * anything else (links, `..`, absolute names, Windows drives) refuses the package with `PullFailed`, even though its
- * checksum was right. Modes and owners of the archive are ignored. Returns the bytes written.
+ * Unpacks one verified package into its own folder and returns the bytes written. Accepts only plain files and folders
+ * below that folder: throws `PullFailed` for anything else (links, `..`, absolute names, Windows drives), although the
+ * checksum matched. Ignores modes and owners in the archive.
  */
 export async function unpackPackage(entry: LockedPackage, file: string, folder: string): Promise<number> {
   const { extract } = await import("tar/extract");
@@ -25,7 +25,7 @@ export async function unpackPackage(entry: LockedPackage, file: string, folder: 
     preserveOwner: false,
     noMtime: true,
     filter: (path, found) => {
-      if (!("type" in found)) throw new Error("tar hands entries to the filter when it extracts");
+      if (!("type" in found)) throw new Error("tar passes entries to the filter when it extracts");
       refused ??= whyUnsafe(path, found.type);
       if (refused !== undefined) return false;
       found.mode = found.type === "Directory" ? 0o700 : 0o600;
@@ -38,7 +38,7 @@ export async function unpackPackage(entry: LockedPackage, file: string, folder: 
     },
   });
   if (refused !== undefined) {
-    throw new PullFailed(`${entry.name} ${entry.version} holds an entry that may not be unpacked: ${refused}`, {
+    throw new PullFailed(`${entry.name} ${entry.version} contains an unsafe entry: ${refused}`, {
       next: reportLock,
     });
   }

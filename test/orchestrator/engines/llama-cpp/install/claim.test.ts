@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   clearAbandonedClaim,
-  lookAtClaim,
+  inspectClaim,
   tryClaim,
 } from "../../../../../src/orchestrator/engines/llama-cpp/install/claim.ts";
 
@@ -17,22 +17,22 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-test("of many that try at once exactly one gets the claim; after its release the next one does", async () => {
+test("of many concurrent attempts exactly one gets the claim, and the next one after its release", async () => {
   const claims = await Promise.all(Array.from({ length: 20 }, () => tryClaim(target, signal)));
   const held = claims.filter((claim) => claim !== undefined);
   expect(held).toHaveLength(1);
-  expect((await lookAtClaim(target))?.isHolderDead).toBe(false);
+  expect((await inspectClaim(target))?.isHolderDead).toBe(false);
   await held[0]?.release();
-  expect(await lookAtClaim(target)).toBeUndefined();
+  expect(await inspectClaim(target)).toBeUndefined();
   const next = await tryClaim(target, signal);
   expect(next).toBeDefined();
   await next?.release();
   expect(await readdir(join(folder, "engines"))).toEqual([]);
 });
 
-test("who clears an abandoned claim too late leaves the new holder's alone", async () => {
+test("clearing an abandoned claim too late does not remove a new holder's claim", async () => {
   const old = await tryClaim(target, signal);
-  const seen = await lookAtClaim(target);
+  const seen = await inspectClaim(target);
   await old?.release();
   const current = await tryClaim(target, signal);
   if (seen === undefined || current === undefined) throw new Error("no claim");
@@ -41,13 +41,13 @@ test("who clears an abandoned claim too late leaves the new holder's alone", asy
   await current.release();
 });
 
-test("a holder that was taken over does not release its successor's claim", async () => {
+test("a holder whose claim was taken over does not release its successor's claim", async () => {
   const old = await tryClaim(target, signal);
-  const seen = await lookAtClaim(target);
+  const seen = await inspectClaim(target);
   if (seen === undefined) throw new Error("no claim");
   await clearAbandonedClaim(target, seen);
   const current = await tryClaim(target, signal);
   await old?.release();
-  expect(await lookAtClaim(target)).toBeDefined();
+  expect(await inspectClaim(target)).toBeDefined();
   await current?.release();
 });

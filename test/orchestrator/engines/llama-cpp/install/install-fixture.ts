@@ -18,23 +18,23 @@ import {
   type FakePackage,
 } from "../../../../support/fake-npm-registry.ts";
 
-/** An engines folder, a lock and a registry of one test. */
+/** The engines folder, lock and registry of one test. */
 export interface InstallFixture {
   readonly registry: FakeNpmRegistry;
   readonly enginesFolder: string;
   readonly lockFolder: string;
-  /** Everything that was reported, newest last. */
+  /** All progress reports, oldest first. */
   readonly reports: readonly Progress[];
-  /** What lies in the engines folder; nothing when it was never made. */
+  /** Returns the names in the engines folder; empty if it does not exist. */
   leftovers(): Promise<readonly string[]>;
   engine(options?: Partial<EngineInstallationOptions>): EngineFiles;
   install(options?: Partial<EngineInstallationOptions>, signal?: AbortSignal): Promise<EngineFiles>;
-  /** A separate process that installs into the same folder. */
+  /** Starts a separate process that installs into the same folder. */
   startProcess(): ChildProcess;
   close(): Promise<void>;
 }
 
-/** Retries at once; stalls may be long, because a busy machine is slow, too. */
+/** Retries without a delay; the stall timeout is long, because a busy machine is slow. */
 export const eager: InstallPatience = { stallMs: 30_000, retries: 2, firstWaitMs: 1, longestWaitMs: 2, pollMs: 5 };
 /** For tests of stalls. */
 export const impatient: InstallPatience = { ...eager, stallMs: 1_000 };
@@ -94,7 +94,7 @@ export async function installFixture(
   };
 }
 
-/** This machine's npm configuration, proxies and certificates stay out of the tests. */
+/** An environment without this machine's npm configuration, proxies and certificates. */
 export function environmentFor(home: string, registry: string): Record<string, string | undefined> {
   return {
     HOME: home,

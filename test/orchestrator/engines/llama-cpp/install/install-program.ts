@@ -1,4 +1,4 @@
-/** A second process that installs: `install-program.ts <enginesFolder> <lockFolder> <registry>`, messages over IPC. */
+/** A separate process that installs: `install-program.ts <enginesFolder> <lockFolder> <registry>`, messages over IPC. */
 import { createEngineInstallation } from "../../../../../src/orchestrator/engines/llama-cpp/install/installation.ts";
 import { createLog } from "../../../../../src/orchestrator/log.ts";
 

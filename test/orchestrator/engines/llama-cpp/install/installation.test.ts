@@ -21,8 +21,8 @@ afterEach(async () => {
 const withEntry = (entry: ArchiveEntry): readonly FakePackage[] =>
   enginePackages().map((found) => (found.name === "ms" ? { ...found, entries: [...found.entries, entry] } : found));
 
-describe("a good installation", () => {
-  test("unpacks every package of the lock where the lock says, and nothing that is not needed", async () => {
+describe("an installation", () => {
+  test("unpacks every package of the lock at its path, without unused files", async () => {
     const { install, enginesFolder, registry, leftovers } = await start();
     const engine = await install();
     const folder = join(enginesFolder, folderName);
@@ -40,7 +40,7 @@ describe("a good installation", () => {
     expect(registry.asked.toSorted()).toEqual(["@node-llama-cpp/linux-x64", "ms", "node-llama-cpp"]);
   });
 
-  test("says the sizes first, then counts bytes that only grow, up to the total", async () => {
+  test("reports the sizes first, then growing bytes up to the total", async () => {
     const { install, reports, registry } = await start();
     registry.misbehave("node-llama-cpp", "cut");
     const engine = await install();
@@ -64,7 +64,7 @@ describe("a good installation", () => {
     expect([registry.asked.length, reports.length]).toEqual([asked, reported]);
   });
 
-  test("finds packages that the registry keeps under another address", async () => {
+  test("finds packages at another address of the registry", async () => {
     const { install, registry } = await start();
     registry.moveArchives();
     expect(await (await install()).isInstalled()).toBe(true);
@@ -73,9 +73,9 @@ describe("a good installation", () => {
 
 describe("a registry that misbehaves", () => {
   test.each([
-    ["a cut", "cut"],
+    ["a dropped connection", "cut"],
     ["a stall", "stall"],
-    ["no answer at all", "hang"],
+    ["no reply", "hang"],
     ["status 503", 503],
     ["status 429", 429],
   ] as const)("%s passes: the download is tried again", async (_case, how) => {
@@ -87,18 +87,18 @@ describe("a registry that misbehaves", () => {
 
   test.each<[string, Parameters<InstallFixture["registry"]["misbehave"]>[1][], RegExp, number]>([
     [
-      "a stall that does not end",
+      "repeated stalls",
       ["hang", "hang", "hang"],
       /ms 2\.1\.3 could not be downloaded from 127\.0\.0\.1:\d+ in 3 attempts: no byte arrived for 1 s/,
       3,
     ],
-    ["cuts that do not end", ["cut", "cut", "cut"], /in 3 attempts: the connection was cut/, 3],
-    ["errors that do not end", [500, 502, 503], /in 3 attempts: HTTP status 503/, 3],
+    ["repeatedly dropped connections", ["cut", "cut", "cut"], /in 3 attempts: the connection was closed/, 3],
+    ["repeated errors", [500, 502, 503], /in 3 attempts: HTTP status 503/, 3],
     ["a missing package", [404], /answered 404 for ms 2\.1\.3/, 1],
     ["missing credentials", [401], /answered 401 for ms 2\.1\.3/, 1],
     ["changed bytes", ["corrupt"], /ms 2\.1\.3 from .* is not what ollm-mcp was released with \(sha512 differs\)/, 1],
     ["more bytes than locked", ["too long"], /sha512 differs/, 1],
-  ])("%s: the error says so, and nothing is left", async (_case, how, message, attempts) => {
+  ])("%s: the error has the reason, and no file is left", async (_case, how, message, attempts) => {
     const { install, registry, leftovers } = await start();
     registry.misbehave("ms", ...how);
     await expect(install({ patience: impatient })).rejects.toMatchObject({
@@ -110,14 +110,14 @@ describe("a registry that misbehaves", () => {
     expect(await leftovers()).toEqual([]);
   });
 
-  test("slow is not silent: a download that moves is left alone, however long it takes", async () => {
+  test("a slow download that makes progress is not aborted", async () => {
     const { install, registry } = await start();
-    registry.misbehave("node-llama-cpp", "slow"); // longer in all than the stall timeout
+    registry.misbehave("node-llama-cpp", "slow"); // longer in total than the stall timeout
     await install({ patience: impatient });
     expect(registry.asked.filter((name) => name === "node-llama-cpp")).toHaveLength(1);
   });
 
-  test("one package that fails for good ends the other downloads at once", async () => {
+  test("the final failure of one package aborts the other downloads", async () => {
     const { install, registry } = await start();
     registry.misbehave("node-llama-cpp", "hang");
     registry.misbehave("ms", 404);
@@ -126,7 +126,7 @@ describe("a registry that misbehaves", () => {
     });
   });
 
-  test("no registry at all: the error says so", async () => {
+  test("an unreachable registry: the error has the reason", async () => {
     const { install, registry, leftovers } = await start();
     await registry.close();
     await expect(install()).rejects.toMatchObject({
@@ -137,7 +137,7 @@ describe("a registry that misbehaves", () => {
   });
 });
 
-describe("archives that reach outside their folder are refused, although their checksum is right", () => {
+describe("an archive with an entry outside its folder is rejected, even with the right checksum", () => {
   test.each<[string, ArchiveEntry]>([
     ["a name with ..", { path: "package/../../../../evil.js", content: "x" }],
     ["an absolute name", { path: "/tmp/evil.js", content: "x" }],
@@ -149,7 +149,7 @@ describe("archives that reach outside their folder are refused, although their c
     const { install, leftovers } = await start(withEntry(entry));
     await expect(install()).rejects.toMatchObject({
       name: "PullFailed",
-      message: expect.stringContaining("ms 2.1.3 holds an entry that may not be unpacked"),
+      message: expect.stringContaining("ms 2.1.3 contains an unsafe entry"),
     });
     expect(await leftovers()).toEqual([]);
   });
@@ -163,18 +163,18 @@ describe("the trial run", () => {
     );
     await expect(install()).rejects.toMatchObject({
       name: "LoadFailed",
-      message: `The embedded engine was downloaded but does not run on this machine: Error: ${reason}`,
+      message: `the embedded engine was downloaded but does not run on this machine: Error: ${reason}`,
     });
     expect(await leftovers()).toEqual([]);
   });
 
-  test("survives binaries that kill their process", async () => {
+  test("survives binaries that crash their process", async () => {
     const { install } = await start(enginePackages(`process.kill(process.pid, "SIGKILL"); export const getLlama = 0;`));
     await expect(install()).rejects.toMatchObject({ name: "LoadFailed" });
   });
 
   test("is ended by an abort", async () => {
-    // The module tells the registry its process id and never returns.
+    // The module sends its process id to the registry and never returns.
     const { engine, registry, leftovers } = await start(
       enginePackages(
         `await fetch(process.env.npm_config_registry + "trial/" + process.pid); setInterval(() => 0, 1000); await new Promise(() => 0);`,
@@ -189,7 +189,7 @@ describe("the trial run", () => {
     expect(await leftovers()).toEqual([]);
   });
 
-  test("ends with the process that started it, also when that one is killed", async () => {
+  test("ends with the process that started it, even if that is killed", async () => {
     const server = createServer();
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -205,7 +205,7 @@ describe("the trial run", () => {
     expect(trial.destroyed).toBe(true);
   });
 
-  test("a package without binaries is no installation", async () => {
+  test("a package without binaries is rejected", async () => {
     const packages = enginePackages().map((found) => ({
       ...found,
       entries: found.entries.filter((entry) => !entry.path.endsWith(".node")),
@@ -220,14 +220,14 @@ describe("the trial run", () => {
 });
 
 describe("checks before the download", () => {
-  test("an unsupported system is told so before anything is asked or written", async () => {
+  test("an unsupported system is an error before any request or write", async () => {
     const { install, registry, leftovers } = await start();
     const platform = { platform: "linux", arch: "x64", libc: { kind: "musl" }, node: { execPath: "node" } } as const;
     await expect(install({ platform })).rejects.toMatchObject({ name: "EngineNotInstalled" });
     expect([registry.asked, await leftovers()]).toEqual([[], []]);
   });
 
-  test("a full disk is told with both numbers", async () => {
+  test("a full disk is an error with both numbers", async () => {
     const { install, lockFolder, registry, leftovers } = await start();
     const file = join(lockFolder, "linux-x64", "size.json");
     const size = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
@@ -239,7 +239,7 @@ describe("checks before the download", () => {
     expect([registry.asked, await leftovers()]).toEqual([[], []]);
   });
 
-  test("a home that can't be made is told with its path", async () => {
+  test("a home that can't be created is an error with its path", async () => {
     const { install, enginesFolder } = await start();
     await writeFile(join(enginesFolder, "..", "..", "file"), "");
     await expect(install({ enginesFolder: join(enginesFolder, "..", "..", "file", "engines") })).rejects.toMatchObject({
@@ -249,7 +249,7 @@ describe("checks before the download", () => {
   });
 
   test.skipIf(process.platform === "win32" || process.getuid?.() === 0)(
-    "a home that can't be written is told with its path (not checkable as root or on Windows, where modes don't bind)",
+    "a read-only home is an error with its path (not tested as root or on Windows, where modes have no effect)",
     async () => {
       const { install, enginesFolder } = await start();
       await mkdir(enginesFolder, { recursive: true });
@@ -262,7 +262,7 @@ describe("checks before the download", () => {
     },
   );
 
-  test("a lock of another engine version is refused", async () => {
+  test("a lock of another engine version is rejected", async () => {
     const { install } = await start(enginePackages().map((found) => ({ ...found, version: "9.9.9" })));
     await expect(install()).rejects.toMatchObject({
       message: expect.stringContaining(`does not lock node-llama-cpp ${engineVersion}`),
@@ -270,8 +270,8 @@ describe("checks before the download", () => {
   });
 });
 
-describe("several callers", () => {
-  test("two of one process share one download, and who joins later hears the newest progress first", async () => {
+describe("concurrent callers", () => {
+  test("of one process share a download, and a later one receives the latest progress first", async () => {
     const { engine, registry } = await start();
     const files = engine();
     const open = registry.holdBack();
@@ -284,10 +284,10 @@ describe("several callers", () => {
     await Promise.all([first, second]);
     expect(registry.asked).toHaveLength(3);
     expect(heard[0]).toMatch(/^installing the embedded engine: /);
-    expect(heard).toContain("trying the embedded engine");
+    expect(heard).toContain("testing the embedded engine");
   });
 
-  test("one that cancels leaves the other's installation alone", async () => {
+  test("do not affect each other when one cancels", async () => {
     const { engine, registry } = await start();
     const files = engine();
     const open = registry.holdBack();
@@ -302,7 +302,7 @@ describe("several callers", () => {
     expect(await files.isInstalled()).toBe(true);
   });
 
-  test("the last one that cancels ends it and leaves nothing; the next call starts anew", async () => {
+  test("abort the installation when the last one cancels, and the next call starts again", async () => {
     const { engine, registry, leftovers } = await start();
     const files = engine();
     const open = registry.holdBack();
@@ -317,13 +317,13 @@ describe("several callers", () => {
     expect(await leftovers()).toEqual([folderName]);
   });
 
-  test("a cancelled signal starts nothing", async () => {
+  test("start nothing with an aborted signal", async () => {
     const { install, registry } = await start();
     await expect(install({}, AbortSignal.abort())).rejects.toMatchObject({ name: "Cancelled" });
     expect(registry.asked).toEqual([]);
   });
 
-  test("of two processes one installs and the other waits for it", async () => {
+  test("of two processes install once", async () => {
     const { startProcess, registry, engine, leftovers } = await start();
     const open = registry.holdBack();
     const first = startProcess();
@@ -331,7 +331,7 @@ describe("several callers", () => {
     await registry.arrival(".tgz");
     const second = startProcess();
     const secondDone = messageOf(second, "installed");
-    await messageOf(second, "waiting for another process that installs the embedded engine");
+    await messageOf(second, "waiting for another process that is installing the embedded engine");
     open();
     await Promise.all([firstDone, secondDone]);
     expect(registry.asked).toHaveLength(3);
@@ -340,7 +340,7 @@ describe("several callers", () => {
   });
 });
 
-describe("cut installations are repaired by the next", () => {
+describe("an interrupted installation is repaired by the next one", () => {
   test("after a SIGKILL in the middle of the download", async () => {
     const { startProcess, registry, install, leftovers } = await start();
     const open = registry.holdBack();
@@ -350,19 +350,19 @@ describe("cut installations are repaired by the next", () => {
     await once(cut, "exit");
     expect(await leftovers()).toEqual([`${folderName}.staging`]);
     open();
-    await install({ patience: { ...eager, pollMs: 600_000 } }); // seen at the first look, not by a timeout
+    await install({ patience: { ...eager, pollMs: 600_000 } }); // detected at the first poll, not by a timeout
     expect(await leftovers()).toEqual([folderName]);
   });
 
   test.each<[string, (folder: string) => Promise<void>]>([
     ["whose marker is missing", (folder) => rm(join(folder, "complete.json"))],
-    ["whose marker is garbage", (folder) => writeFile(join(folder, "complete.json"), "{")],
+    ["whose marker is invalid", (folder) => writeFile(join(folder, "complete.json"), "{")],
     [
-      "whose binary is cut",
+      "whose binary is truncated",
       (folder) => truncate(join(folder, "node_modules/@node-llama-cpp/linux-x64/bins/linux-x64/llama-addon.node"), 5),
     ],
-    ["whose module is gone", (folder) => rm(join(folder, "node_modules/node-llama-cpp/dist/index.js"))],
-  ])("an installation %s is none", async (_case, damage) => {
+    ["whose module is missing", (folder) => rm(join(folder, "node_modules/node-llama-cpp/dist/index.js"))],
+  ])("an installation %s is incomplete", async (_case, damage) => {
     const { install, enginesFolder, leftovers } = await start();
     const engine = await install();
     await damage(join(enginesFolder, folderName));
@@ -372,7 +372,7 @@ describe("cut installations are repaired by the next", () => {
     expect(await leftovers()).toEqual([folderName]);
   });
 
-  test("a claim of another machine that gives no sign is taken over, and what it left is swept", async () => {
+  test("an abandoned claim of another machine is taken over, and its files are removed", async () => {
     const { install, enginesFolder, leftovers } = await start();
     const staging = join(enginesFolder, `${folderName}.staging`);
     await mkdir(staging, { recursive: true });
@@ -382,7 +382,7 @@ describe("cut installations are repaired by the next", () => {
     expect(await leftovers()).toEqual([folderName]);
   });
 
-  test("a claim whose owner was cut before it wrote its name is taken over", async () => {
+  test("a claim whose holder ended before it wrote its name is taken over", async () => {
     const { install, enginesFolder, leftovers } = await start();
     await mkdir(join(enginesFolder, `${folderName}.staging`), { recursive: true });
     await install();

@@ -3,7 +3,7 @@ import { npmVariables, parseNpmrc } from "../../../../../src/orchestrator/engine
 
 const environment = { TOKEN: "abc", EMPTY: "" };
 
-describe("parseNpmrc reads what npm reads", () => {
+describe("parseNpmrc reads files like npm", () => {
   test.each<[string, string, Record<string, string[]>]>([
     [
       "keys and values",
@@ -11,20 +11,20 @@ describe("parseNpmrc reads what npm reads", () => {
       { registry: ["https://a.example/"], proxy: ["http://p:1"] },
     ],
     ["Windows line ends", "a=1\r\nb=2\r\n", { a: ["1"], b: ["2"] }],
-    ["comments and sections are no keys", "; c=1\n# d=2\n[section]\na=1", { a: ["1"] }],
-    ["comments behind a value", "a=1 ; one\nb=2 # two", { a: ["1"], b: ["2"] }],
+    ["comments and sections are not keys", "; c=1\n# d=2\n[section]\na=1", { a: ["1"] }],
+    ["comments after a value", "a=1 ; one\nb=2 # two", { a: ["1"], b: ["2"] }],
     ["an escaped comment character belongs to the value", String.raw`a=x\;y\#z`, { a: ["x;y#z"] }],
     ["quotes keep blanks and comment characters", `a="x ; y"\nb='z # w'`, { a: ["x ; y"], b: ["z # w"] }],
     ["double quotes unescape", String.raw`ca="A\nB"`, { ca: ["A\nB"] }],
-    ["a value may hold an equals sign", "//h/:_authToken=ab==", { "//h/:_authToken": ["ab=="] }],
-    ["a key alone is true", "strict-ssl", { "strict-ssl": ["true"] }],
-    ["lists collect", "ca[]=A\nca[]=B", { ca: ["A", "B"] }],
+    ["a value may contain an equals sign", "//h/:_authToken=ab==", { "//h/:_authToken": ["ab=="] }],
+    ["a key without a value is true", "strict-ssl", { "strict-ssl": ["true"] }],
+    ["lists are collected", "ca[]=A\nca[]=B", { ca: ["A", "B"] }],
     ["the last of two equal keys wins", "a=1\na=2", { a: ["2"] }],
-    ["variables are the environment's", "//h/:_authToken=${TOKEN}", { "//h/:_authToken": ["abc"] }],
-    ["an unset variable stays as it is", "a=${NOPE}", { a: ["${NOPE}"] }],
+    ["variables are replaced from the environment", "//h/:_authToken=${TOKEN}", { "//h/:_authToken": ["abc"] }],
+    ["an unset variable is not replaced", "a=${NOPE}", { a: ["${NOPE}"] }],
     ["an unset optional variable is empty", "a=x${NOPE?}y", { a: ["xy"] }],
     ["a set optional variable is its value", "a=${TOKEN?}", { a: ["abc"] }],
-    ["an escaped reference is none", String.raw`a="\\${"$"}{TOKEN}"`, { a: ["${TOKEN}"] }],
+    ["an escaped reference is not replaced", String.raw`a="\\${"$"}{TOKEN}"`, { a: ["${TOKEN}"] }],
     ["an empty file", "", {}],
   ])("%s", (_rule, text, expected) => {
     expect(Object.fromEntries(parseNpmrc(text, environment))).toEqual(expected);
@@ -32,7 +32,7 @@ describe("parseNpmrc reads what npm reads", () => {
 });
 
 describe("npmVariables", () => {
-  test("takes npm_config_ variables of any case and turns their names into npm's keys", () => {
+  test("reads npm_config_ variables of any case and converts their names to npm's keys", () => {
     const variables = { npm_config_registry: "r", NPM_CONFIG_HTTPS_PROXY: "p", PATH: "x", npm_config_cafile: "" };
     expect(Object.fromEntries(npmVariables(variables))).toEqual({ registry: ["r"], "https-proxy": ["p"] });
   });

@@ -20,13 +20,13 @@ const linux = (libc: PlatformFacts["libc"]): PlatformFacts => ({
   ...(libc !== undefined && { libc }),
 });
 
-describe("which systems are supported", () => {
+describe("a system", () => {
   test.each<[string, PlatformFacts, string]>([
     ["Debian 12", linux({ kind: "glibc", version: "2.36" }), "linux-x64"],
     ["Ubuntu 22.04", linux({ kind: "glibc", version: "2.34" }), "linux-x64"],
     ["Apple silicon", { platform: "darwin", arch: "arm64", node }, "darwin-arm64"],
     ["Windows on ARM", { platform: "win32", arch: "arm64", node }, "win32-arm64"],
-  ])("%s is", (_system, facts, lock) => {
+  ])("is supported: %s", (_system, facts, lock) => {
     expect(requireSupported(facts)).toBe(lock);
   });
 
@@ -37,7 +37,7 @@ describe("which systems are supported", () => {
     ["FreeBSD", { platform: "freebsd", arch: "x64", node }, /no binaries for freebsd-x64/],
     ["32-bit ARM", { platform: "linux", arch: "arm", node, libc: { kind: "glibc", version: "2.36" } }, /linux-arm /],
     ["a name of Object.prototype", { platform: "to", arch: "String", node }, /no binaries/],
-  ])("%s isn't, and Ollama is named instead", (_system, facts, message) => {
+  ])("is not supported, and Ollama is suggested: %s", (_system, facts, message) => {
     expect(() => requireSupported(facts)).toThrow(
       expect.objectContaining({
         name: "EngineNotInstalled",
@@ -47,7 +47,7 @@ describe("which systems are supported", () => {
     );
   });
 
-  test("the folder tells apart everything that decides on binaries", () => {
+  test("has its own engine folder if it needs other binaries", () => {
     expect(engineFolderName(linux({ kind: "glibc", version: "2.36" }))).toBe(
       `node-llama-cpp-${engineVersion}-linux-x64-glibc`,
     );
@@ -56,7 +56,7 @@ describe("which systems are supported", () => {
     );
   });
 
-  test("this machine's facts name its C library exactly on Linux", () => {
+  test("has a C library only on Linux", () => {
     const facts = currentPlatform();
     expect(facts).toMatchObject({ platform: process.platform, arch: process.arch });
     expect(facts.libc !== undefined).toBe(process.platform === "linux");
@@ -66,12 +66,12 @@ describe("which systems are supported", () => {
 describe("the shipped locks", () => {
   const locks = resolve("engine-lock");
 
-  test("are there for every supported platform and no other", async () => {
+  test("exist for every supported platform and no other", async () => {
     expect((await readdir(locks)).toSorted()).toEqual(Object.keys(binaryPackages).toSorted());
   });
 
   test.each(Object.entries(binaryPackages))(
-    "%s: the engine, its binaries, everything by sha512, under 90 MB",
+    "%s: contain the engine and its binaries with sha512, less than 90 MB",
     async (platform, binaries) => {
       const folder = resolve(locks, platform);
       const packages = await readEngineLock(folder);
@@ -85,7 +85,7 @@ describe("the shipped locks", () => {
     },
   );
 
-  test("hold no addresses", async () => {
+  test("contain no addresses", async () => {
     for (const platform of Object.keys(binaryPackages)) {
       expect(await readFile(resolve(locks, platform, "package-lock.json"), "utf8")).not.toContain('"resolved"');
     }

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { createDownloadProgress } from "../../../../../src/orchestrator/engines/llama-cpp/install/progress.ts";
 import type { Progress } from "../../../../../src/orchestrator/types.ts";
 
-test("bytes of parallel downloads add up, a restart never counts back, and the speed is that of the whole", () => {
+test("bytes of parallel downloads are added, never decrease after a restart, and determine the total speed", () => {
   let now = 0;
   const reports: Progress[] = [];
   const progress = createDownloadProgress(
@@ -14,9 +14,9 @@ test("bytes of parallel downloads add up, a restart never counts back, and the s
     now = atMs;
     progress.update(path, bytes);
   };
-  at(100, "a", 100); // too soon to be reported
+  at(100, "a", 100); // too early for a report
   at(300, "b", 200);
-  at(600, "b", 0); // starts again
+  at(600, "b", 0); // restarts
   at(900, "b", 150);
   at(1200, "b", 300);
   at(1210, "a", 700); // the last byte is always reported

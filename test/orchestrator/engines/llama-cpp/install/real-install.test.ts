@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { engineLimitMs, installedEngine } from "../../../../support/engine.ts";
 
-/** Bytes of all files below. */
+/** Returns the bytes of all files below a folder. */
 async function bytesBelow(folder: string): Promise<number> {
   const entries = await readdir(folder, { withFileTypes: true, recursive: true });
   const files = entries.filter((entry) => entry.isFile());
@@ -15,7 +15,7 @@ async function bytesBelow(folder: string): Promise<number> {
 }
 
 test(
-  "the real engine installs from the configured registry, takes at most 90 MB and runs",
+  "the real engine is installed from the configured registry, takes at most 90 MB and runs",
   { timeout: engineLimitMs },
   async () => {
     const { modulePath, enginesFolder } = await installedEngine();
@@ -30,7 +30,7 @@ test(
   },
 );
 
-test("workers that ask at once get the same installation", { timeout: engineLimitMs }, async () => {
+test("concurrent workers get the same installation", { timeout: engineLimitMs }, async () => {
   const [first, second] = await Promise.all([installedEngine(), installedEngine()]);
   expect(second).toEqual(first);
 });

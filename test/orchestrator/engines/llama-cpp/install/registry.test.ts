@@ -13,7 +13,7 @@ import { createLog } from "../../../../../src/orchestrator/log.ts";
 const settingsOf = (npmrc: string, environment: Record<string, string> = {}) =>
   registrySettings([parseNpmrc(npmrc, environment)], environment, "/home/someone");
 
-describe("where a package comes from", () => {
+describe("the registry of a package", () => {
   test.each([
     ["nothing configured", "", "ms", publicRegistry],
     ["a registry without a slash", "registry=https://m.example/npm", "ms", "https://m.example/npm/"],
@@ -30,14 +30,14 @@ describe("where a package comes from", () => {
     expect(settingsOf(npmrc).registryFor(name)).toBe(expected);
   });
 
-  test("a registry that is no address is refused without showing it", () => {
+  test("an invalid registry address is rejected without quoting it", () => {
     expect(() => settingsOf("registry=secret-token").registryFor("ms")).toThrow(
       expect.objectContaining({ name: "InvalidConfig", message: expect.not.stringContaining("secret-token") }),
     );
   });
 });
 
-describe("credentials go only where they belong", () => {
+describe("credentials are sent only to their own address", () => {
   const npmrc = [
     "//m.example/npm/:_authToken=deep",
     "//m.example/:_authToken=shallow",
@@ -50,13 +50,13 @@ describe("credentials go only where they belong", () => {
     ["the host's token elsewhere", "https://m.example/other/ms", "Bearer shallow"],
     ["another port is another host", "https://m.example:8080/ms", "Basic dXNlcjpwYXNz"],
     ["user and password", "https://old.example/a/b", "Basic dXNlcjpwYXNz"],
-    ["a host with a similar name gets nothing", "https://m.example.evil/npm/ms", undefined],
+    ["a host with a similar name has none", "https://m.example.evil/npm/ms", undefined],
   ])("%s", (_rule, address, expected) => {
     expect(settingsOf(npmrc).authorizationFor(address)).toBe(expected);
   });
 });
 
-describe("how to get there", () => {
+describe("proxies and certificates", () => {
   test.each<[string, string, Record<string, string>, Record<string, unknown>]>([
     ["no proxy", "", {}, { httpProxy: undefined, httpsProxy: undefined, noProxy: undefined }],
     [
@@ -86,7 +86,7 @@ describe("how to get there", () => {
     ],
     ["a proxy without protocol", "proxy=p.example:3128", {}, { httpProxy: "http://p.example:3128" }],
     ["a list of exceptions", "noproxy[]=a\nnoproxy[]=b", {}, { noProxy: "a,b" }],
-    ["an empty variable is none", "", { HTTPS_PROXY: "", HTTP_PROXY: "" }, { httpsProxy: undefined }],
+    ["an empty variable is unset", "", { HTTPS_PROXY: "", HTTP_PROXY: "" }, { httpsProxy: undefined }],
     ["strict-ssl=false", "strict-ssl=false", {}, { isCertificateChecked: false }],
     ["strict-ssl by default", "", {}, { isCertificateChecked: true }],
     ["inline certificates", String.raw`ca=A\nB`, {}, { certificates: ["A\nB"] }],
@@ -119,7 +119,7 @@ describe("npm's files", () => {
     await writeFile(join(folder, path), text);
   };
 
-  test("a variable wins over the user's file, which wins over the global one", async () => {
+  test("a variable overrides the user's file, which overrides the global file", async () => {
     await write(
       "prefix/etc/npmrc",
       "registry=https://global.example/\nproxy=http://global:1\n@a:registry=https://a.example/",
@@ -135,7 +135,7 @@ describe("npm's files", () => {
     ]);
   });
 
-  test("the files may be named by variables", async () => {
+  test("variables may set the paths of the files", async () => {
     await write("u.npmrc", "registry=https://u.example/");
     await write("g.npmrc", "proxy=http://g:1");
     const settings = await read({
@@ -145,7 +145,7 @@ describe("npm's files", () => {
     expect([settings.registryFor("ms"), settings.httpProxy]).toEqual(["https://u.example/", "http://g:1"]);
   });
 
-  test("an unreadable file is said and passed over", async () => {
+  test("an unreadable file is logged and skipped", async () => {
     await mkdir(join(folder, ".npmrc"));
     const lines: string[] = [];
     expect((await read({}, lines)).registryFor("ms")).toBe(publicRegistry);

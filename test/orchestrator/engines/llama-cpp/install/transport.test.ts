@@ -18,7 +18,7 @@ const start = async (tls?: typeof selfSigned): Promise<InstallFixture> => {
   return fixture;
 };
 
-/** A proxy that is one: tunnels, and remembers where to and with which credentials. */
+/** A real proxy that records the targets and credentials of its tunnels. */
 async function startProxy() {
   const tunnels: { readonly target: string; readonly authorization: string | undefined }[] = [];
   const server = createServer((_request, response) => response.writeHead(501).end());
@@ -61,7 +61,7 @@ describe("proxies", () => {
     expect(proxy.tunnels[0]?.authorization).toBe(`Basic ${Buffer.from("me:secret").toString("base64")}`);
   });
 
-  test("npm's https-proxy is used for an https registry, whose certificate is still checked", async () => {
+  test("npm's https-proxy is used for an HTTPS registry, whose certificate is still checked", async () => {
     const { install, registry, lockFolder } = await start(selfSigned);
     const proxy = await startProxy();
     const certificate = join(lockFolder, "ca.pem");
@@ -77,7 +77,7 @@ describe("proxies", () => {
     expect(proxy.tunnels.length).toBeGreaterThan(0);
   });
 
-  test("hosts in NO_PROXY are asked directly", async () => {
+  test("hosts in NO_PROXY are connected to directly", async () => {
     const { install, registry, lockFolder } = await start();
     const proxy = await startProxy();
     const environment = {
@@ -91,11 +91,11 @@ describe("proxies", () => {
 });
 
 describe("certificates", () => {
-  test("an unknown authority is refused at once, and the message says what to do", async () => {
+  test("an unknown authority is rejected at once with a next step", async () => {
     const { install, registry, leftovers } = await start(selfSigned);
     await expect(install()).rejects.toMatchObject({
       name: "PullFailed",
-      message: `The certificate of ${new URL(registry.address).host} is not trusted: DEPTH_ZERO_SELF_SIGNED_CERT: self-signed certificate`,
+      message: `the certificate of ${new URL(registry.address).host} is not trusted: DEPTH_ZERO_SELF_SIGNED_CERT: self-signed certificate`,
       next: [{ step: "advice", text: expect.stringContaining("NODE_EXTRA_CA_CERTS") }],
     });
     expect([registry.asked, await leftovers()]).toEqual([[], []]);
@@ -109,7 +109,7 @@ describe("certificates", () => {
     expect(await (await install({ environment })).isInstalled()).toBe(true);
   });
 
-  test("a certificate file that is missing is said, and the usual authorities count", async () => {
+  test("a missing certificate file is logged, and the usual authorities are trusted", async () => {
     const { install, registry, lockFolder } = await start();
     const warnings: string[] = [];
     const log = { debug: () => undefined, info: () => undefined, warn: (line: string) => void warnings.push(line) };
@@ -121,7 +121,7 @@ describe("certificates", () => {
     expect(warnings).toEqual([expect.stringMatching(/certificates .*nope\.pem cannot be read \(ENOENT\)/)]);
   });
 
-  test("strict-ssl=false trusts every certificate, and warns", async () => {
+  test("strict-ssl=false trusts every certificate and logs a warning", async () => {
     const { install, registry, lockFolder } = await start(selfSigned);
     const warnings: string[] = [];
     const log = { debug: () => undefined, info: () => undefined, warn: (line: string) => void warnings.push(line) };
@@ -133,14 +133,14 @@ describe("certificates", () => {
   });
 });
 
-test("a token goes to the registry it was given for", async () => {
+test("a token is sent to its own registry", async () => {
   const { install, registry, lockFolder } = await start();
   const key = `npm_config_//${new URL(registry.address).host}/:_authToken`;
   await install({ environment: { ...environmentFor(lockFolder, registry.address), [key]: "abc" } });
   expect(new Set(registry.authorizations)).toEqual(new Set(["Bearer abc"]));
 });
 
-describe("a registry that sends elsewhere", () => {
+describe("a registry that refers to another address", () => {
   const token = (address: string) => ({ [`npm_config_//${new URL(address).host}/:_authToken`]: "abc" });
 
   test("is followed to another path of its own host", async () => {
@@ -152,20 +152,20 @@ describe("a registry that sends elsewhere", () => {
   test.each([
     ["a redirect", (registry: InstallFixture["registry"], to: string) => registry.redirect((path) => `${to}${path}`)],
     ["the package's document", (registry: InstallFixture["registry"], to: string) => registry.moveArchives(to)],
-  ])("by %s to another host is not followed, and that host is named", async (_, send) => {
+  ])("by %s on another host is an error that names the host", async (_, send) => {
     const [{ install, registry, lockFolder, leftovers }, other] = [await start(), await start()];
     const { origin } = new URL(other.registry.address);
     send(registry, origin);
     const environment = { ...environmentFor(lockFolder, registry.address), ...token(registry.address) };
     await expect(install({ environment })).rejects.toMatchObject({
       name: "PullFailed",
-      message: expect.stringContaining(`sends elsewhere, to ${origin}`),
+      message: expect.stringContaining(`refers to ${origin}`),
       next: [{ step: "advice", text: expect.stringContaining("npm's setting registry") }],
     });
     expect([other.registry.authorizations, await leftovers()]).toEqual([[], []]);
   });
 
-  test("in circles is refused after some steps", async () => {
+  test("in a loop is an error after a few steps", async () => {
     const { install, registry } = await start();
     registry.redirect((path) => `${path}/again`);
     await expect(install()).rejects.toMatchObject({
@@ -174,7 +174,7 @@ describe("a registry that sends elsewhere", () => {
     });
   });
 
-  test("to its own host without TLS is not followed from https", async () => {
+  test("on its own host without TLS is not followed from HTTPS", async () => {
     const secure = await start(selfSigned);
     secure.registry.redirect((path) => `http://${new URL(secure.registry.address).host}${path}`);
     const environment = {
@@ -182,7 +182,7 @@ describe("a registry that sends elsewhere", () => {
       npm_config_strict_ssl: "false",
     };
     await expect(secure.install({ environment })).rejects.toMatchObject({
-      message: expect.stringContaining("sends elsewhere, to http://"),
+      message: expect.stringContaining("refers to http://"),
     });
   });
 });

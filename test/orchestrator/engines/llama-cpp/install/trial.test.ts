@@ -27,7 +27,7 @@ async function trial(
   });
 }
 
-test("an engine that starts passes, and the flags of its process are none that its own children would inherit", async () => {
+test("an engine that starts passes, in a process without flags that its children would inherit", async () => {
   const engine = `export async function getLlama(options) {
     if (process.execArgv.length > 0) throw new Error("flags " + process.execArgv);
     if (options.build !== "never" || options.skipDownload !== true) throw new Error("it may download or build");
@@ -51,15 +51,15 @@ test.each<[string, string, Parameters<typeof trial>[1], string]>([
   ],
   ["exports nothing", "export {};", {}, "TypeError: getLlama is not a function"],
   ["ends its process", "process.exit(7);", {}, "its process ended with code 7"],
-])("an engine that %s fails, and the message says so", async (_case, source, options, reason) => {
+])("an engine that %s fails with the reason", async (_case, source, options, reason) => {
   await expect(trial(source, options)).rejects.toMatchObject({
     name: "LoadFailed",
-    message: `The embedded engine was downloaded but does not run on this machine: ${reason}`,
+    message: `the embedded engine was downloaded but does not run on this machine: ${reason}`,
     next: [useOllama],
   });
 });
 
-test("a program that can't be started is said", async () => {
+test("a program that can't be started fails with the reason", async () => {
   await expect(trial("", { execPath: join(folder, "nothing-here") })).rejects.toMatchObject({
     name: "LoadFailed",
     message: expect.stringContaining("ENOENT"),

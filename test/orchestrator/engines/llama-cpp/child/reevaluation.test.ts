@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { whileEvaluatedAnew } from "../../../../../src/orchestrator/engines/llama-cpp/child/evaluated-anew.ts";
+import { reportReevaluation } from "../../../../../src/orchestrator/engines/llama-cpp/child/reevaluation.ts";
 
 const minute = 60_000;
 
@@ -18,7 +18,7 @@ function held() {
 it("a prompt that is evaluated anew in one go is heard of meanwhile, and no more after it", async () => {
   const { work, end } = held();
   let signs = 0;
-  const waiting = whileEvaluatedAnew(work, 2_000, () => void (signs += 1));
+  const waiting = reportReevaluation(work, 2_000, () => void (signs += 1));
   // A model of 27 billion parameters on two cores.
   await vi.advanceTimersByTimeAsync(11 * minute);
   expect(signs).toBe(66);
@@ -31,14 +31,14 @@ it("a prompt that is evaluated anew in one go is heard of meanwhile, and no more
 it("one that hangs is not heard of for longer than its tokens may take", async () => {
   const { work } = held();
   let signs = 0;
-  void whileEvaluatedAnew(work, 40, () => void (signs += 1));
-  void whileEvaluatedAnew(work, 0, () => void (signs += 1));
+  void reportReevaluation(work, 40, () => void (signs += 1));
+  void reportReevaluation(work, 0, () => void (signs += 1));
   await vi.advanceTimersByTimeAsync(60 * minute);
   expect(signs).toBe(10);
 });
 
 it("what fails meanwhile is told", async () => {
   const failing = Promise.reject(new Error("no room in the cache"));
-  await expect(whileEvaluatedAnew(failing, 40, () => undefined)).rejects.toThrow("no room in the cache");
+  await expect(reportReevaluation(failing, 40, () => undefined)).rejects.toThrow("no room in the cache");
   expect(vi.getTimerCount()).toBe(0);
 });
