@@ -19,7 +19,7 @@ const sources = [
   "README.md",
   "docs/settings.md",
 ];
-/** What a model says of a file; the same in every way of asking. */
+/** A model's answer about a file; the same for each way of calling. */
 const summary =
   "The document describes how the program is built and why. It names the parts and what each may use, how a request " +
   "travels through them, and what happens when memory runs short. It then lists the limits that hold for files and " +

@@ -5,7 +5,7 @@ export interface Bench {
   readonly summary: string;
   /** Names of options that take a value, beside `--json`; absent: none. */
   readonly options?: readonly string[];
-  /** What `--help` says beside the summary: what the options mean, what a program finds in the JSON form. */
+  /** Shown by `--help` after the summary: the meaning of the options and of the JSON fields. */
   readonly help?: string;
   /** Runs the sources alone: nothing is built before it. */
   readonly runsSources?: true;
@@ -16,7 +16,7 @@ export interface Bench {
 export interface BenchResult {
   /** All rows have the same keys; units stand in the keys (`median_ms`). */
   readonly rows: readonly Readonly<Record<string, string | number>>[];
-  /** Stands beside the rows in the JSON form, for programs that want one number; units stand in the keys. */
+  /** Fields beside the rows in the JSON form, for programs that need one number; keys contain the unit. */
   readonly totals?: Readonly<Record<string, number>>;
   /** The bar and what was reached, in a sentence; absent where a bench only informs. */
   readonly verdict?: string;

@@ -22,7 +22,7 @@ const requestsPerAgent = 300;
 const maxOvertakeMs = 30_000;
 /** Mean seconds of an answer: the longer they take, the fewer go ahead within the bound. */
 const answerSeconds = [0, 1, 4];
-/** Those that the bar counts. The reference doesn't say how long its answers take. */
+/** Cases that count for the bar. The reference doesn't state the duration of its answers. */
 const countedAnswerSeconds = 1;
 
 const meanBar = 1.25;

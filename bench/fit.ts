@@ -120,7 +120,7 @@ async function startComparison(url: string, file: string) {
   await fetch(new URL(`/api/blobs/${digest}`, url), { method: "POST", body: await readFile(file) });
   const name = basename(file);
   await call("/api/create", { model: ollamaModel, files: { [name]: digest }, stream: false });
-  // Ollama writes the file anew, so its blob has another digest.
+  // Ollama rewrites the file, so its blob has another digest.
   const { modelfile } = (await call("/api/show", { model: ollamaModel })) as { modelfile: string };
   const blob = /^FROM (.+)$/m.exec(modelfile)?.[1] ?? digest.replace(":", "-");
   return {

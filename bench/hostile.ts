@@ -58,7 +58,7 @@ const showOfTexts = JSON.stringify({
 const attacks: readonly Attack[] = [
   {
     name: "GGUF: 25 headers of 189 MB of texts",
-    // One file under 25 names: they cost no disk, and each is read anew.
+    // One file under 25 names: they take no disk space, and each is read separately.
     async prepare(home) {
       let first: { readonly file: string; readonly size: number } | undefined;
       await plantModels(home, 25, async (file) => {

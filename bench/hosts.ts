@@ -18,7 +18,7 @@ export const hosts: Bench = {
   async run() {
     const rows: { hosts_1_ms: number; hosts_2_ms: number; ratio: number; answered_by_each: string }[] = [];
     for (let round = 0; round < rounds; round += 1) {
-      // Side by side, so that whatever slows one slows the other.
+      // Side by side, so that a slow machine affects both.
       const [one, two] = await Promise.all([timeQueue(1), timeQueue(2)]);
       rows.push({
         hosts_1_ms: rounded(one.ms, 0),

@@ -62,7 +62,7 @@ interface Home {
   readonly rememberMs: number[];
   readonly searchMs: number[];
   readonly recallMs: number[];
-  /** The other way: all entries in one document, written anew for one more. */
+  /** The alternative: all entries in one document, rewritten for each new one. */
   readonly rewrite: () => Promise<unknown>;
   readonly rewriteMs: number[];
 }
@@ -85,7 +85,7 @@ function open(folder: string): MemoriesWithInjection {
   });
 }
 
-/** A home with `size` entries on disk, opened anew and asked once. */
+/** A home with `size` entries on disk, opened and queried once. */
 async function openHome(folder: string, size: number): Promise<Home> {
   const texts = createMemoryTexts(size);
   const entries = Array.from({ length: size }, (_unused, index) => ({ key: texts.key(index), value: texts.value() }));

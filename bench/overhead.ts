@@ -9,7 +9,7 @@ import { median, percentile, rounded } from "./support/statistics.ts";
 const calls = 300;
 const bars = { medianMs: 0.3, p99Ms: 1 } as const;
 
-/** How the ways alternate. The first is judged; the second says how much of it are cold caches and young code. */
+/** How the variants alternate. The first counts; the second shows the share of cold caches and unoptimized code. */
 const phases = [
   { phase: "call by call", warmUpCalls: 50, turn: 1 },
   { phase: "warm, turns of 100", warmUpCalls: 700, turn: 100 },

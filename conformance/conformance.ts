@@ -11,7 +11,7 @@ import { installJudges, judge, say } from "./judges.ts";
 import { startRelay } from "./relay.ts";
 import { start, withTemporaryHome } from "./world.ts";
 
-/** A revision with the scenarios that judge any server, whatever it offers. */
+/** A revision with the scenarios that apply to any server. */
 const revisions = [
   {
     revision: "2025-11-25",

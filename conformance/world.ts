@@ -24,7 +24,7 @@ export async function withTemporaryHome<Result>(
     HOME: home,
     USERPROFILE: home,
     OLLM_HOME: join(home, ".ollm"),
-    // No engine is asked: what is judged is the protocol.
+    // No engine is called: the suite tests the protocol.
     OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
     OLLM_HOST: "http://127.0.0.1:9",
   };

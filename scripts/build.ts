@@ -140,7 +140,7 @@ async function replaceFile(path: string, contents: Uint8Array): Promise<void> {
   await rename(temporary, path);
 }
 
-/** Files and folders below `folder` that are neither kept nor hold what is. */
+/** Files and folders below `folder` that are not kept and contain nothing that is. */
 async function removeOthers(folder: string, kept: ReadonlySet<string>): Promise<void> {
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
@@ -166,6 +166,6 @@ function summary(metafile: Metafile): string {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const metafile = await buildAll();
-  // `npm run --silent build`, as the demo calls it: nobody reads the list there.
+  // `npm run --silent build`, as the demo calls it, doesn't print the list.
   if (process.env["npm_config_loglevel"] !== "silent") console.log(summary(metafile));
 }

@@ -26,7 +26,7 @@ export async function packBundle(folder: string): Promise<string> {
       bundle: true,
       format: "esm",
       platform: "node",
-      // Older than the server's, so that it can say so.
+      // Older than the server's minimum, so that the launcher can report the required version.
       target: "node18",
       logLevel: "warning",
     });

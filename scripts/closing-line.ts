@@ -18,7 +18,7 @@ interface TestReport {
 
 const [reportFile = "", failedChecks = "0", testStatus = "0"] = process.argv.slice(2);
 
-/** A run that died before it could report has one failure, whatever it had passed by then. */
+/** A run that ended before it could report counts as one failure, with any number of passed tests. */
 async function readReport(): Promise<TestReport | undefined> {
   try {
     return JSON.parse(await readFile(reportFile, "utf8")) as TestReport;
@@ -35,7 +35,7 @@ const brokenFiles =
     ({ status, assertionResults }) => status === "failed" && !assertionResults.some((test) => test.status === "failed"),
   ).length ?? 0;
 let failed = Number(failedChecks) + (report?.numFailedTests ?? 1) + brokenFiles;
-// Unhandled errors and a failed global setup are told by the exit status alone.
+// Unhandled errors and a failed global setup are visible only in the exit status.
 if (failed === Number(failedChecks) && testStatus !== "0") failed += 1;
 const skipped = (report?.numPendingTests ?? 0) + (report?.numTodoTests ?? 0);
 

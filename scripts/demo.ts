@@ -1,6 +1,6 @@
 /**
  * `npm run demo`: from nothing to a real answer of a real local model about a real file, through the built front and
- * daemon and a real MCP client. Says sizes before it downloads, and leaves no process behind that it started.
+ * daemon and a real MCP client. Prints sizes before it downloads, and leaves no process running that it started.
  */
 import { homedir } from "node:os";
 import path from "node:path";
@@ -62,7 +62,7 @@ async function main(): Promise<void> {
   }
   say("");
   say(`Done in ${((Date.now() - startedAtMs) / 1000).toFixed(1)} s; ${left}.`);
-  heading("Put it into your assistant");
+  heading("Add it to your assistant");
   for (const line of clientEntry(process.execPath, script, repository)) say(line);
 }
 

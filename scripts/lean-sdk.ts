@@ -123,7 +123,7 @@ function lazyBuilder(
   return `function ${builder}() {\n\tconst once = (make) => { let made; return () => (made ??= make()); };\n${lazily}\n${made.join("")}\n\treturn {\n${getters}\n\t};\n}\n`;
 }
 
-/** A new version of the SDK may look different: then the build says so. */
+/** A new version of the SDK may have another shape: then the build fails. */
 function replaced(
   path: string,
   text: string,

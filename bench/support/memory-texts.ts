@@ -14,7 +14,7 @@ export function createMemoryTexts(seed: number): MemoryTexts {
   const vocabulary = Array.from({ length: vocabularySize }, () => inventWord(random));
   // Harmonic weights: the inverse of their sum's logarithm.
   const word = (): string => vocabulary[Math.floor(vocabularySize ** random()) - 1] ?? "the";
-  /** Not one of the most frequent: nobody asks for those. */
+  /** Not one of the most frequent words: queries rarely contain those. */
   const distinctiveWord = (): string => vocabulary[100 + Math.floor(random() * (vocabularySize - 100))] ?? "the";
   return {
     key: (index) => `${distinctiveWord()} ${distinctiveWord()} ${index}`,

@@ -15,7 +15,7 @@ interface DaemonFacts {
 export interface DemoDaemon {
   /** Its process, or undefined while none runs. Starts nothing. */
   pid(): Promise<number | undefined>;
-  /** Ends it unless `before` is its process or somebody else uses it by now; says what became of it. */
+  /** Stops it unless `before` is its process or another program uses it; returns what happened. */
   leave(before: number | undefined): Promise<string>;
 }
 

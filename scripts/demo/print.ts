@@ -1,7 +1,7 @@
 import { formatBytes } from "../../src/orchestrator/text/format-bytes.ts";
 import type { ToolAnswers } from "../../src/tools/index.ts";
 
-/** What the demo says, as text; nothing here knows of servers. */
+/** The demo's output as text, independent of servers. */
 
 export function say(line: string): void {
   console.log(line);

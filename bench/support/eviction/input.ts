@@ -52,7 +52,7 @@ export async function readRecordedTrace(options: Readonly<Record<string, string 
   return withoutUnused(machine, requests);
 }
 
-/** Models that nobody asks for would only make the optimum dearer to find. */
+/** Models without requests would only make the optimum more expensive to compute. */
 function withoutUnused({ models, capacityBytes }: Machine, requests: readonly number[]): RecordedTrace {
   const used = [...new Set(requests)].toSorted((a, b) => a - b);
   const numberOf = new Map(used.map((old, index) => [old, index]));

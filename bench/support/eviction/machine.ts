@@ -57,11 +57,11 @@ export function draw(weights: readonly number[], random: Random): number {
 
 /** What people run, in GiB at a context of some thousand tokens: from 0.6 to 32 billion parameters at four bits. */
 const sizesGib = [0.6, 1.3, 2.0, 3.3, 4.7, 5.2, 7.8, 9.0, 11.5, 13.2, 15.9, 18.5] as const;
-/** An engine's start, then the file at 1.25 GiB/s: one disk, whatever the model. */
+/** An engine's start, then the file at 1.25 GiB/s, the same disk for all models. */
 const startSeconds = 1.5;
 const secondsPerGib = 0.8;
 
-/** `count` of the sizes, the smallest and the largest always among them, in an order that says nothing. */
+/** `count` of the sizes, including the smallest and the largest, in shuffled order. */
 export function drawModels(count: number, random: Random): readonly TraceModel[] {
   const between = shuffled(sizesGib.slice(1, -1), random).slice(0, count - 2);
   return shuffled([sizesGib[0], ...between, sizesGib[11]], random).map((size, index) => ({

@@ -7,7 +7,7 @@ import type { Replayed } from "./rivals.ts";
 
 /**
  * The machine under ours: plans, policy and eviction are the very ones that the loader calls, in its order: a load is
- * planned, what has to go goes, then its time is known, and the policy is told that it serves.
+ * planned, models are evicted, the load time is recorded, and the policy is notified of the use.
  */
 export interface OwnMachine extends Replayed {
   readonly resident: ReadonlySet<number>;

@@ -19,7 +19,7 @@ export type AllocatorReply =
   | { readonly kind: "failed" | "ended"; readonly message: string }
   | { readonly kind: "done" };
 
-/** What the allocator says of one file; `bytes` in the order of the loads, undefined where it couldn't simulate one. */
+/** The allocator's result for one file; `bytes` in the order of the loads, undefined where it couldn't simulate one. */
 export interface AllocatorReading {
   readonly weightsBytes?: number;
   readonly bytes: readonly (number | undefined)[];
@@ -38,7 +38,7 @@ const attempts = 3;
 /** For one load; the slowest shapes take half a second. */
 const limitMs = 60_000;
 
-/** A process and what it said that nobody has taken yet. */
+/** A process and its unread messages. */
 interface Talk {
   readonly process: ChildProcess;
   next(): Promise<AllocatorReply>;
@@ -54,7 +54,7 @@ function startTalk(modulePath: string): Talk {
     take = undefined;
   };
   child.on("message", (reply: AllocatorReply) => put(reply));
-  // After its last message; whatever it still owes is not coming.
+  // After its last message: no further results will arrive.
   child.once("close", () => put({ kind: "ended", message: "the allocator ended its process" }));
   return {
     process: child,
@@ -104,7 +104,7 @@ export function createAllocator(modulePath: string): Allocator {
   return {
     async read({ file, loads }) {
       let reading = await readSome({ file, loads });
-      // What lies behind the load that ended the process is asked for in another one, as long as it gets anywhere.
+      // Loads after the one that ended the process are run in another process, as long as each makes progress.
       for (let attempt = 1; attempt < attempts && reading.bytes.length < loads.length; attempt += 1) {
         if (reading.weightsBytes === undefined) break;
         const more = await readSome({ file, loads: loads.slice(reading.bytes.length) });

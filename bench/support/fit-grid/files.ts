@@ -6,7 +6,7 @@ import { DamagedGguf } from "../../../src/orchestrator/gguf/cursor.ts";
 import type { GgufHeader } from "../../../src/orchestrator/gguf/inspect.ts";
 import { readHeader } from "../../../src/orchestrator/gguf/read-header.ts";
 
-/** The first part of a model in several files is told as one; the others have no keys of their own. */
+/** Only the first part of a model in several files is returned; the others have no keys of their own. */
 const laterPart = /-(?!00001)\d{5}-of-\d{5}\.gguf$/i;
 
 /** All GGUF files of a folder, by name. Throws `InvalidRequest` where there are none. */
@@ -31,7 +31,7 @@ async function isFile(path: string): Promise<boolean> {
 /** No file is larger; what a header claims is believed up to this. */
 const endlessBytes = 2 ** 50;
 
-/** Or what is wrong with the file. The tensors' data may be missing: a header is all that the allocator asks for. */
+/** Or the file's problem. The tensors' data may be missing: the allocator reads only the header. */
 export function headerOf(file: string): GgufHeader | string {
   try {
     const header = readOne(file);
@@ -55,7 +55,7 @@ function readOne(file: string): GgufHeader {
     try {
       return readHeader({ sizeBytes, read });
     } catch (whole) {
-      // What is wrong with a file is told by its real size, unless only the data of its tensors is missing.
+      // A problem is reported with the file's real size, unless only the data of its tensors is missing.
       try {
         return readHeader({ sizeBytes: endlessBytes, read });
       } catch {

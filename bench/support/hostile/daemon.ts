@@ -21,7 +21,7 @@ export interface Peak {
   /** `VmHWM` of the daemon: the most that was ever resident. */
   readonly peakBytes: number;
   readonly seconds: number;
-  /** What the attack says of it, or that the daemon ended. */
+  /** The attack's own report, or that the daemon exited. */
   readonly outcome: string;
 }
 

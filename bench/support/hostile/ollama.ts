@@ -8,7 +8,7 @@ export type Misdeed = (request: IncomingMessage, response: ServerResponse) => vo
 
 const honest: Readonly<Record<string, object>> = {
   "/api/version": { version: "0.33.0" },
-  // Loaded already: a load is not what is attacked.
+  // Already loaded: the attack is not on a load.
   "/api/ps": {
     models: [
       {
