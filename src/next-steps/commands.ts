@@ -3,6 +3,7 @@ import { common, modelThat, type ArgumentNames, type StepTable } from "./render.
 
 const flags: ArgumentNames = {
   base: "the base model",
+  bind: "--bind",
   confirm: "--yes",
   context: "--context-size",
   continue: "the conversation",
@@ -19,8 +20,10 @@ const flags: ArgumentNames = {
   maxTokens: "--max-tokens",
   model: "--model",
   models: "the models",
+  noToken: "--no-token",
   outputPath: "--output",
   overwrite: "--overwrite",
+  port: "--port",
   privacy: "--privacy",
   profile: "--profile",
   prompt: "the prompt",
@@ -64,6 +67,10 @@ export const commandSteps: StepTable = {
         ? `add ${flags[argument]}`
         : `use ${flags[argument]} ${to}`,
   omitArgument: ({ argument }) => `leave out ${flags[argument]}`,
+  changeArgument: ({ argument, because }) =>
+    `choose another ${flags[argument]}${because === undefined ? "" : ` (${because})`}`,
+  nameFileIn: ({ argument }) => `give the file with ${flags[argument]}`,
+  askUser: () => "give the missing value",
   lowerArgument: ({ argument, to }) => `lower ${flags[argument]}${to === undefined ? "" : ` to ${to}`}`,
   raiseArgument: ({ argument, to }) => `raise ${flags[argument]}${to === undefined ? "" : ` to ${to}`}`,
   listMemories: () => "run `ollm memory list` to see the keys",
@@ -78,6 +85,8 @@ export const commandSteps: StepTable = {
   approveProject: ({ folder }) => `run \`ollm project trust\`${folder === undefined ? "" : ` in ${folder}`}`,
   openProject: () => "change to the project's folder",
   changeSetting: ({ setting, to }) => `run \`ollm config set ${setting} ${to ?? "VALUE"}\``,
+  askUserToSet: ({ setting, isUnset }) =>
+    isUnset === true ? `run \`ollm config unset '${setting}'\`` : `run \`ollm config set '${setting}' VALUE\``,
   raiseSetting: ({ setting }) => `raise ${setting} (\`ollm config set ${setting} NUMBER\`)`,
   unsetSetting: ({ setting }) => `run \`ollm config unset '${setting}'\``,
   listSettings: () => "run `ollm config show` to see the settings",

@@ -46,8 +46,18 @@ export const common = {
   setHome: ({ to = "another folder" }) => `set OLLM_HOME to ${to}`,
   shareDaemon: () => "start `ollm` without --standalone",
   startStandalone: () => "start `ollm --standalone`, which needs no daemon",
+  allowFolder: ({ folder = "/path/to/folder", configFile }) =>
+    configFile === undefined
+      ? "allow a folder where the server runs (files.roots, OLLM_FILES_ROOTS or --root)"
+      : `add files: { roots: [${JSON.stringify(folder)}] } to ${configFile} (it holds from the next call), ` +
+        `or start the server with --root ${quoted(folder)} or OLLM_FILES_ROOTS=${quoted(folder)}`,
   advice: ({ text }) => text,
 } as const satisfies Partial<StepTable>;
+
+/** As a shell takes it. */
+function quoted(folder: string): string {
+  return /^[\w./\\:~-]+$/.test(folder) ? folder : `"${folder}"`;
+}
 
 /** How a model with a property is asked for: `a model with vision, such as llava:7b`. */
 export function modelThat(that: string, example: string | undefined): string {

@@ -3,6 +3,7 @@ import { common, modelThat, type ArgumentNames, type StepTable } from "./render.
 
 const names: ArgumentNames = {
   base: "base",
+  bind: "the address",
   confirm: "confirm",
   context: "context_tokens",
   continue: "continue_id",
@@ -19,8 +20,10 @@ const names: ArgumentNames = {
   maxTokens: "max_tokens",
   model: "model",
   models: "models",
+  noToken: "the option no-token",
   outputPath: "output_path",
   overwrite: "overwrite",
+  port: "port",
   privacy: "privacy",
   profile: "profile",
   prompt: "prompt",
@@ -67,6 +70,10 @@ export const toolSteps: StepTable = {
       ? `give ${names[argument]}`
       : `set ${names[argument]} to ${typeof to === "string" ? `"${to}"` : to}`,
   omitArgument: ({ argument }) => `leave out ${names[argument]}`,
+  changeArgument: ({ argument, because }) =>
+    `choose another ${names[argument]}${because === undefined ? "" : ` (${because})`}`,
+  nameFileIn: ({ argument }) => `name the file in ${names[argument]}`,
+  askUser: () => "ask the user, then call again with the answer",
   lowerArgument: ({ argument, to }) => `lower ${names[argument]}${to === undefined ? "" : ` to ${to}`}`,
   raiseArgument: ({ argument, to }) => `raise ${names[argument]}${to === undefined ? "" : ` to ${to}`}`,
   listMemories: () => "call recall without a key to see what is remembered",
@@ -82,6 +89,8 @@ export const toolSteps: StepTable = {
     `ask the user to run \`ollm project trust\`${folder === undefined ? " in the project's folder" : ` in ${folder}`}`,
   openProject: () => "start the client in the project's folder, or name the folder in folder",
   changeSetting: ({ setting, to }) => (to === undefined ? `change the setting ${setting}` : `set ${setting} to ${to}`),
+  askUserToSet: ({ setting, isUnset }) =>
+    `ask the user to run \`ollm config ${isUnset === true ? `unset '${setting}'` : `set '${setting}' VALUE`}\``,
   raiseSetting: ({ setting }) => `raise the setting ${setting}`,
   unsetSetting: ({ setting }) => `call update_config with action unset and path ${setting}`,
   listSettings: () => "call update_config with action show to see the settings",

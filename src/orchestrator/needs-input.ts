@@ -1,3 +1,5 @@
+import type { NextSteps } from "./next-step.ts";
+
 /** What a user would have to be asked before work can go on: flat, one primitive per missing input. */
 export interface NeedsInput {
   readonly message: string;
@@ -5,13 +7,15 @@ export interface NeedsInput {
   readonly fields: Readonly<Record<string, NeededField>>;
   /**
    * Only the user may answer: the answers reach the tool apart from its input (`ToolContext.answers`), so that an
-   * assistant can't give them. What the user does instead where the client can't ask: `run "ollm project trust"`.
+   * assistant can't give them. The value: what the user does instead where the client can't ask.
    */
-  readonly userOnly?: string;
+  readonly userOnly?: NextSteps;
 }
 
 export interface NeededField {
   readonly type: "string" | "number" | "boolean";
+  /** The form's label, where the input's own name would not do. */
+  readonly title?: string;
   readonly description: string;
   readonly isRequired: boolean;
   readonly default?: string | number | boolean;

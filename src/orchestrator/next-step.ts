@@ -1,6 +1,7 @@
 /** A parameter of a request, under a name of its own: each surface calls it otherwise (`max_tokens`, `--max-tokens`). */
 export type Argument =
   | "base"
+  | "bind"
   | "confirm"
   | "context"
   | "continue"
@@ -17,8 +18,10 @@ export type Argument =
   | "maxTokens"
   | "model"
   | "models"
+  | "noToken"
   | "outputPath"
   | "overwrite"
+  | "port"
   | "privacy"
   | "profile"
   | "prompt"
@@ -68,6 +71,12 @@ export type NextStep =
   | { readonly step: "omitArgument"; readonly argument: Argument }
   | { readonly step: "lowerArgument"; readonly argument: Argument; readonly to?: number }
   | { readonly step: "raiseArgument"; readonly argument: Argument; readonly to?: number }
+  /** `because` says what other values do: `0 picks a free one`. */
+  | { readonly step: "changeArgument"; readonly argument: Argument; readonly because?: string }
+  /** A file that was given under another argument. */
+  | { readonly step: "nameFileIn"; readonly argument: Argument }
+  /** What is missing: their client can't ask them within a call, or they left it out. */
+  | { readonly step: "askUser" }
   /** The nearest of the names there are. */
   | { readonly step: "didYouMean"; readonly names: readonly string[] }
   | { readonly step: "chooseOneOf"; readonly names: readonly string[] }
@@ -84,9 +93,13 @@ export type NextStep =
   | { readonly step: "approveProject"; readonly folder?: string }
   | { readonly step: "openProject" }
   | { readonly step: "changeSetting"; readonly setting: string; readonly to?: string }
+  /** Of settings that an assistant must not change: back to its default when `isUnset`. */
+  | { readonly step: "askUserToSet"; readonly setting: string; readonly isUnset?: boolean }
   | { readonly step: "raiseSetting"; readonly setting: string }
   /** Back to its default. */
   | { readonly step: "unsetSetting"; readonly setting: string }
+  /** Without `configFile` for a caller that may be on another machine. */
+  | { readonly step: "allowFolder"; readonly folder?: string; readonly configFile?: string }
   | { readonly step: "listSettings" }
   | { readonly step: "editSettings" }
   /** Lets requests go to a private address. */

@@ -6,11 +6,16 @@ const answerName = (digest: string): string => `approve_${digest.slice(0, 16)}`;
 
 /** The question for the user about what the project in `folder` brings along. */
 export function projectApproval({ message, digest }: ProjectQuestion, folder: string | undefined): NeedsInput {
-  const field = { type: "boolean", description: "Yes, I trust this project", isRequired: true } as const;
+  const field = {
+    type: "boolean",
+    title: "Trust this project",
+    description: "Yes, I trust this project",
+    isRequired: true,
+  } as const;
   return {
     message,
     fields: { [answerName(digest)]: field },
-    userOnly: `Only the user can approve it: "ollm project trust" in ${folder ?? "its folder"}.`,
+    userOnly: { step: "approveProject", ...(folder !== undefined && { folder }) },
   };
 }
 

@@ -38,7 +38,7 @@ export const memoryPrompt: PromptSource = {
         return clear(given["confirm"], context);
       default:
         throw new InvalidRequest(`memory has no action ${JSON.stringify(action.slice(0, 40))}`, {
-          hint: `one of ${actions.join(", ")}`,
+          next: { step: "chooseOneOf", names: actions },
         });
     }
   },

@@ -1,6 +1,7 @@
 import { lstat, readlink, realpath, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import type { NextStep } from "../orchestrator/next-step.ts";
 import { isForeignShare, isInside, nameInRoots, unusableName } from "./paths.ts";
 import type { AllowedRoots } from "./roots.ts";
 
@@ -39,7 +40,7 @@ export async function findInside(name: string, roots: AllowedRoots): Promise<All
     } else outside ??= isWithin ? real : candidate;
   }
   if (outside !== undefined) throw outsideRoots(name, outside, roots);
-  throw new InvalidRequest(`${name} was not found`, { hint: `Looked in ${roots.folders.join(", ")}.` });
+  throw new InvalidRequest(`${name} was not found in ${roots.folders.join(", ")}`);
 }
 
 /** Of what lies outside nothing is told: neither that it exists, nor where it leads, nor why it can't be read. */
@@ -75,34 +76,27 @@ export function outsideRoots(name: string, real: string, roots: AllowedRoots): I
   }
   const isShown = roots.configFile !== undefined && path.resolve(name) !== real && path.isAbsolute(name);
   const leads = isShown ? ` (it leads to ${real})` : "";
-  return new InvalidRequest(`${name}${leads} is outside the folders that may be used`, {
-    hint: howToAllow(path.dirname(real), roots),
-  });
+  return new InvalidRequest(
+    `${name}${leads} is outside the allowed folders (${roots.folders.join(", ") || "none yet"})`,
+    {
+      next: howToAllow(path.dirname(real), roots),
+    },
+  );
 }
 
 /** The refusal of a relative name where there is nothing that it could be relative to. */
 export function noFolderYet(name: string, roots: AllowedRoots): InvalidRequest {
-  return new InvalidRequest(`${name} is relative, and no folder is allowed that it could be in`, {
-    hint: howToAllow(undefined, roots),
+  return new InvalidRequest(`${name} is relative, and no folder is allowed yet`, {
+    next: howToAllow(undefined, roots),
   });
 }
 
-/** What allows `folder`, else the one that the caller was started in, else an example. */
-export function howToAllow(folder: string | undefined, { folders, configFile, startedIn }: AllowedRoots): string {
-  const now = folders.length === 0 ? "No folder is allowed yet." : `Allowed now: ${folders.join(", ")}.`;
-  if (configFile === undefined) {
-    return `${now} Folders are allowed where the server runs: ollm --root FOLDER, files.roots or OLLM_FILES_ROOTS.`;
-  }
+/** The step that allows `folder`; without one the folder that the caller was started in. */
+export function howToAllow(folder: string | undefined, { configFile, startedIn }: AllowedRoots): NextStep {
+  if (configFile === undefined) return { step: "allowFolder" };
   const started = startedIn === undefined || path.parse(startedIn).root === startedIn ? undefined : startedIn;
-  const named = folder ?? started ?? "/path/to/folder";
-  return (
-    `${now} To allow it from the next call on, put into ${configFile}\n  files: { roots: [${JSON.stringify(named)}] }\n` +
-    `or start the server with\n  ollm --root ${quoted(named)}\nor OLLM_FILES_ROOTS=${quoted(named)}`
-  );
-}
-
-function quoted(folder: string): string {
-  return /^[\w./\\:~-]+$/.test(folder) ? folder : `"${folder}"`;
+  const named = folder ?? started;
+  return { step: "allowFolder", configFile, ...(named !== undefined && { folder: named }) };
 }
 
 /** `realpath`, or undefined when nothing is there. */

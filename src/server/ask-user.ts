@@ -27,25 +27,26 @@ export function formOf({ message, fields }: NeedsInput) {
 }
 
 function property(field: NeededField) {
-  const { description } = field;
+  const { description, title } = field;
+  const labels = { ...(title !== undefined && { title }), description };
   switch (field.type) {
     case "string":
       return {
         type: "string" as const,
-        description,
+        ...labels,
         ...(field.enum !== undefined && { enum: [...field.enum] }),
         ...(typeof field.default === "string" && { default: field.default }),
       };
     case "number":
       return {
         type: "number" as const,
-        description,
+        ...labels,
         ...(typeof field.default === "number" && { default: field.default }),
       };
     case "boolean":
       return {
         type: "boolean" as const,
-        description,
+        ...labels,
         ...(typeof field.default === "boolean" && { default: field.default }),
       };
   }
@@ -69,19 +70,12 @@ export function answersTo(
 
 /** The user was asked, and said no: by declining, or in the form itself. */
 export function notAgreed(message: string): InvalidRequest {
-  return new InvalidRequest(`The user did not agree: ${message}`, { hint: "Nothing was changed." });
+  return new InvalidRequest(`the user declined, so nothing was changed: ${message}`);
 }
 
 /** Whether these very fields have their answers already: asking once more would go in circles. */
 export function isAnswered({ fields }: NeedsInput, answers: Readonly<Record<string, unknown>>): boolean {
   return Object.keys(fields).every((name) => Object.hasOwn(answers, name));
-}
-
-/** The user was asked, and left something out: the next form would come back like this one. */
-export function leftOut(tool: string, needs: NeedsInput): InvalidRequest {
-  return new InvalidRequest(missingInput(tool, needs).message, {
-    hint: "The user's form left it out: ask them, then call again with it.",
-  });
 }
 
 /** What was given with the answers in their places. What is given for a field's group and is no object is replaced. */
@@ -99,14 +93,13 @@ function objectOr(value: unknown): object {
   return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
 }
 
-/** For clients that can't ask their user: what is missing, so that the assistant can supply it, unless it may not. */
-export function missingInput(tool: string, { message, fields, userOnly }: NeedsInput): InvalidRequest {
-  if (userOnly !== undefined) return new InvalidRequest(message, { hint: userOnly });
+/** What is missing, for the assistant to supply, unless only the user may: the client can't ask, or its form left it out. */
+export function missingInput({ message, fields, userOnly }: NeedsInput): InvalidRequest {
+  if (userOnly !== undefined)
+    return new InvalidRequest(`${message} Only the user can decide this.`, { next: userOnly });
   const missing = Object.entries(fields).map(([name, { type, description, into, isFromFiles }]) => {
     const orFiles = isFromFiles === true ? ", or name files" : "";
     return `"${into === undefined ? name : `${into}.${name}`}" (${type}${orFiles}): ${description}`;
   });
-  return new InvalidRequest(`${message} ${tool} needs ${missing.join("; ")}`, {
-    hint: "This client can't ask its user: ask them yourself, then call again with it.",
-  });
+  return new InvalidRequest(`${message} Missing: ${missing.join("; ")}`, { next: { step: "askUser" } });
 }

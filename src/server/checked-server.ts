@@ -8,21 +8,21 @@ import {
   type ServerContext,
   type ServerOptions,
 } from "@modelcontextprotocol/server";
-import type { Log } from "../orchestrator/log.ts";
+import type { ServerParts } from "./server-parts.ts";
 
 type Handler = (request: JSONRPCRequest, context: ServerContext) => Promise<Result>;
 
 /**
- * The SDK's server, with an error of its own for every failed request. The SDK answers parameters that don't match the
- * protocol's schema with code -32603, internal error, and the schema's issues as JSON; they are invalid parameters
- * (-32602). What a handler of ours throws besides a `ProtocolError` becomes text as in a tool call.
+ * The SDK's server with readable errors. Parameters that don't match the protocol's schema, which the SDK answers with
+ * -32603 (internal error) and the schema's issues as JSON, get -32602 (invalid parameters). Any other error of a handler
+ * that is not a `ProtocolError` becomes text as in a tool call.
  */
 export class CheckedServer extends Server {
-  readonly #log: Log;
+  readonly #parts: ServerParts;
 
-  constructor(info: Implementation, options: ServerOptions, log: Log) {
+  constructor(info: Implementation, options: ServerOptions, parts: ServerParts) {
     super(info, options);
-    this.#log = log;
+    this.#parts = parts;
   }
 
   /** Called for every handler as it is registered, by the constructor of `Server` too. */
@@ -37,8 +37,13 @@ export class CheckedServer extends Server {
         if (problems !== undefined) {
           throw new ProtocolError(ProtocolErrorCode.InvalidParams, `${method}: ${problems}`);
         }
-        const { errorText } = await import("./error-text.ts");
-        throw new ProtocolError(ProtocolErrorCode.InternalError, errorText(error, method, this.#log));
+        const [{ errorText, protocolData }, { textFor }] = await Promise.all([
+          import("./error-text.ts"),
+          import("./hide-paths.ts"),
+        ]);
+        const shown = textFor(this.#parts, undefined, request.params);
+        const text = shown(errorText(error, method, this.#parts.log));
+        throw new ProtocolError(ProtocolErrorCode.InternalError, text, protocolData(error, context, shown));
       }
     };
   }
@@ -46,7 +51,7 @@ export class CheckedServer extends Server {
 
 const maxShownProblems = 3;
 
-/** Problems of a message that the SDK made of zod's issues; undefined for any other error. */
+/** The problems in an SDK error whose message is a list of zod issues; undefined for any other error. */
 function schemaProblems(error: unknown): string | undefined {
   if (!(error instanceof Error) || !error.message.startsWith("[")) return undefined;
   try {

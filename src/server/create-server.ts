@@ -34,7 +34,7 @@ export function createServer(givenParts: ServerParts, listenStreams?: ListenStre
       },
       cacheHints: { "tools/list": hint, "server/discover": hint, "resources/templates/list": hint },
     },
-    givenParts.log,
+    givenParts,
   );
   // oxlint-disable-next-line unicorn/prefer-add-event-listener -- the SDK has no other way.
   server.onerror = (error) => givenParts.log.debug(`protocol: ${error.message}`);

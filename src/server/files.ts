@@ -2,6 +2,7 @@ import { constants } from "node:fs";
 import { open, realpath, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import type { ToolFiles } from "../tools/definition.ts";
 import { formatBytes } from "../orchestrator/text/format-bytes.ts";
 import { binaryType, decodeText, isImage } from "./file-content.ts";
@@ -52,9 +53,12 @@ export function createFiles(access: FileAccess): ToolFiles {
     const content = await readRegular(name, real, allowed, access);
     totalBytes += content.length;
     if (totalBytes > maxTotalBytes) {
-      throw new InvalidRequest(`files: together more than ${formatBytes(maxTotalBytes)}, reached with ${name}`, {
-        hint: "Name fewer files, or raise files.maxTotalBytes (OLLM_FILES_MAX_TOTAL_BYTES).",
-      });
+      throw new InvalidRequest(
+        `the files have more than ${formatBytes(maxTotalBytes)} together, reached with ${name}`,
+        {
+          next: [advice("name fewer files"), { step: "raiseSetting", setting: "files.maxTotalBytes" }],
+        },
+      );
     }
     return { named, content };
   }
@@ -67,8 +71,10 @@ export function createFiles(access: FileAccess): ToolFiles {
         const { named, content } = await read(name);
         const text = decodeText(content);
         if (text === undefined) {
-          throw new InvalidRequest(`${name} is no text: ${binaryType(content) ?? "binary data"}`, {
-            hint: isImage(content) ? "Name it in images, for a vision model." : "Convert it to text first.",
+          throw new InvalidRequest(`${name} is not text: ${binaryType(content) ?? "binary data"}`, {
+            next: isImage(content)
+              ? { step: "nameFileIn", argument: "images" }
+              : advice("convert the file to text first"),
           });
         }
         texts.push({ path: named, text });
@@ -81,9 +87,12 @@ export function createFiles(access: FileAccess): ToolFiles {
         const { content } = await read(name);
         if (!isImage(content)) {
           throw new InvalidRequest(
-            `${name} is no PNG, JPEG, WebP or GIF: ${binaryType(content) ?? "unknown content"}`,
+            `${name} is not a PNG, JPEG, WebP or GIF: ${binaryType(content) ?? "unknown content"}`,
             {
-              hint: "Convert it, or name text files in files.",
+              next:
+                decodeText(content) === undefined
+                  ? advice("convert the file to one of these formats")
+                  : { step: "nameFileIn", argument: "files" },
             },
           );
         }
@@ -95,7 +104,9 @@ export function createFiles(access: FileAccess): ToolFiles {
       const allowed = await roots();
       const folder = name ?? allowed.workingDirectory ?? allowed.folders[0];
       if (folder === undefined) {
-        throw new InvalidRequest("there is no folder to look at", { hint: howToAllow(undefined, allowed) });
+        throw new InvalidRequest("no folder was given, and none is allowed yet", {
+          next: howToAllow(undefined, allowed),
+        });
       }
       const { real } = await findInside(folder, allowed);
       if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
@@ -108,7 +119,7 @@ export function createFiles(access: FileAccess): ToolFiles {
       if (path.isAbsolute(name)) return path.normalize(name);
       const candidates = candidatesOf(name, await roots());
       for (const candidate of candidates) if ((await resolved(candidate)) !== undefined) return candidate;
-      throw new InvalidRequest(`${name} was not found`, { hint: "Give its absolute path." });
+      throw new InvalidRequest(`${name} was not found`, { next: advice("give its absolute path") });
     },
   };
 }
@@ -137,7 +148,7 @@ async function readRegular(name: string, file: string, roots: AllowedRoots, acce
     const content = status.size > maxFileBytes ? undefined : await readUpTo(handle, maxFileBytes);
     if (content === undefined) {
       throw new InvalidRequest(`${name} is larger than ${formatBytes(maxFileBytes)} (${formatBytes(status.size)})`, {
-        hint: "Name a smaller file, or raise files.maxFileBytes (OLLM_FILES_MAX_FILE_BYTES).",
+        next: [advice("name a smaller file"), { step: "raiseSetting", setting: "files.maxFileBytes" }],
       });
     }
     return content;
@@ -162,6 +173,6 @@ async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Uint8Arra
 
 function refuseUnlessRegular(name: string, status: { isFile(): boolean; isDirectory(): boolean }): void {
   if (status.isFile()) return;
-  if (status.isDirectory()) throw new InvalidRequest(`${name} is a folder`, { hint: "Name the files in it." });
-  throw new InvalidRequest(`${name} is no regular file (a pipe, socket or device)`);
+  if (status.isDirectory()) throw new InvalidRequest(`${name} is a folder`, { next: advice("name the files in it") });
+  throw new InvalidRequest(`${name} is not a regular file (a pipe, socket or device)`);
 }

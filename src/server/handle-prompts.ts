@@ -63,14 +63,14 @@ export async function getPrompt(
     if (!("needsInput" in first)) return resultOf(first);
     const needs = first.needsInput;
     if (!canAsk && first.otherwise !== undefined) return resultOf(first.otherwise);
-    if (!canAsk) throw missingInput(`prompt ${prompt.name}`, needs);
+    if (!canAsk) throw missingInput(needs);
     const answers = answersTo(needs, inputResponses);
     if (answers === undefined) return question(needs);
     const again = await source.get(prompt.name, { ...given, ...(answers as PromptArguments) }, asking);
     if (!("needsInput" in again)) return resultOf(again);
     // One round: an answer that leaves it open would be asked for in circles.
     if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
-    throw missingInput(`prompt ${prompt.name}`, again.needsInput);
+    throw missingInput(again.needsInput);
   } catch (error) {
     const shown = textFor(parts, undefined, given);
     const text = shown(errorText(error, `prompt ${prompt.name}`, parts.log));

@@ -81,12 +81,14 @@ export async function readResource(
   } catch (error) {
     const shown = textFor(parts, undefined, uri);
     const text = shown(errorText(error, uri, parts.log));
-    if (absences.some((absence) => error instanceof absence)) throw new ResourceNotFoundError(uri, text);
-    const isInvalid = error instanceof InvalidRequest;
+    const data = protocolData(error, context, shown);
+    const isAbsent = absences.some((absence) => error instanceof absence);
+    if (isAbsent && data === undefined) throw new ResourceNotFoundError(uri, text);
+    const isInvalid = isAbsent || error instanceof InvalidRequest;
     throw new ProtocolError(
       isInvalid ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError,
       text,
-      protocolData(error, context, shown),
+      data && { ...data, ...(isAbsent && { uri }) },
     );
   }
 }

@@ -53,6 +53,8 @@ export async function handleCall(
   parts: ServerParts,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
-  if (tool === undefined) throw noSuchTool(params.name);
+  if (tool === undefined) {
+    throw noSuchTool(params.name, await offeredNames(parts, requestFacts(server, context)));
+  }
   return callTool(tool, callFacts(server, context, params.arguments), parts);
 }

@@ -42,9 +42,8 @@ export function checkOffered(name: string, client: string, home: Pick<OpenHome, 
   if (by !== undefined) throw unknownTool(name, `it is ${by}`);
 }
 
-/** The refusal of a name that is no tool, with the nearest of those that are. */
-export function noSuchTool(name: string): ProtocolError {
-  const names = all();
+/** The refusal of a name that is not a tool, with the nearest of the names on offer, else all of them. */
+export function noSuchTool(name: string, names: readonly string[]): ProtocolError {
   const [close] = nearestNames(name, names, 1);
   return unknownTool(name, close === undefined ? `tools: ${names.join(", ")}` : `did you mean "${close}"?`);
 }

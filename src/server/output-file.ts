@@ -3,6 +3,7 @@ import { constants, type BigIntStats } from "node:fs";
 import { link, lstat, open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../orchestrator/errors.ts";
+import { advice } from "../orchestrator/next-step.ts";
 import type { OutputFile } from "../tools/definition.ts";
 import { candidatesOf, checkName, codeOf, isAllowed, noFolderYet, outsideRoots } from "./allowed-paths.ts";
 import { isForeignShare } from "./paths.ts";
@@ -35,7 +36,7 @@ export async function openOutput(
         await create({ name, file, folder, roots }, content);
       } catch (error) {
         if (error instanceof InvalidRequest) throw error;
-        throw new InvalidRequest(`output_path ${file} can't be written (${codeOf(error) ?? "unknown error"})`, {
+        throw new InvalidRequest(`the output file ${file} can't be written (${codeOf(error) ?? "unknown error"})`, {
           cause: error,
         });
       } finally {
@@ -59,17 +60,19 @@ async function findTarget(name: string, roots: AllowedRoots): Promise<string> {
     else if (folder !== undefined && path.basename(candidate) !== "") return file;
   }
   if (outside !== undefined) throw outsideRoots(name, outside, roots);
-  throw new InvalidRequest(`The folder of output_path ${name} does not exist`, { hint: "Create it first." });
+  throw new InvalidRequest(`the folder of the output file ${name} does not exist`, {
+    next: advice("create the folder first"),
+  });
 }
 
 async function refuseExisting(name: string, file: string): Promise<void> {
   const status = await lstat(file).catch((error: unknown) => {
     if (codeOf(error) === "ENOENT") return undefined;
-    throw new InvalidRequest(`output_path ${name} can't be used (${codeOf(error)})`, { cause: error });
+    throw new InvalidRequest(`the output file ${name} can't be used (${codeOf(error)})`, { cause: error });
   });
   if (status === undefined || (status.isFile() && status.size === 0)) return;
-  const what = status.isDirectory() ? "is a folder" : "exists already";
-  throw new InvalidRequest(`output_path ${name} ${what}`, { hint: "Choose another name; nothing is overwritten." });
+  const what = status.isDirectory() ? "is a folder" : "already exists, and is not overwritten";
+  throw new InvalidRequest(`the output file ${name} ${what}`, { next: advice("choose another name") });
 }
 
 /** A folder opened once: what is at its path may become another one at any time. */
@@ -120,7 +123,7 @@ async function create(
   const checkFolder = async () => {
     if (!isAllowed(await folder.now(), roots)) throw outsideRoots(name, file, roots);
     if (await folder.isStillThere()) return;
-    throw new InvalidRequest(`The folder of output_path ${name} was replaced while the answer was written`);
+    throw new InvalidRequest(`the folder of the output file ${name} was replaced while the answer was written`);
   };
   const files = [temporary, target];
   let handle: FileHandle | undefined;

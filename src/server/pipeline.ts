@@ -3,7 +3,7 @@ import { systemTimers, type Timers } from "../orchestrator/async/timers.ts";
 import type { NeedsInput } from "../orchestrator/needs-input.ts";
 import type { CallerContext, Operation } from "../orchestrator/types.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition } from "../tools/definition.ts";
-import { answersTo, isAnswered, leftOut, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
+import { answersTo, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import type { CallFacts } from "./call-facts.ts";
 import { failureOf, promptOf, successOf, withoutText, type CallOutcome } from "./call-record.ts";
 import { errorKey } from "../next-steps/error-data.ts";
@@ -111,7 +111,7 @@ async function runCall(
       const job = home.orchestrator.jobs.adopt(caller, {
         tool: tool.name,
         operation: ended.detached,
-        outcome: answer.then((given) => finalData(tool, given)),
+        outcome: answer.then((given) => finalData(given)),
         errorText: (error) => shown(errorText(error, tool.name, parts.log)),
       });
       const { keepHours } = home.orchestrator.jobs;
@@ -144,7 +144,7 @@ async function runWithAnswers(
   facts: CallFacts,
   context: ToolContext,
 ): Promise<ToolAnswer<Record<string, unknown>>> {
-  if (!facts.canAsk) throw missingInput(tool.name, needs);
+  if (!facts.canAsk) throw missingInput(needs);
   const answers = answersTo(needs, facts.inputResponses);
   if (answers === undefined) return { needsInput: needs };
   // Only the answers are new, but they are parsed as strictly as the arguments were.
@@ -155,7 +155,7 @@ async function runWithAnswers(
   if (!("needsInput" in again)) return again;
   if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
   // What only the user may answer may have changed under the form: then its answers are to another question.
-  if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw leftOut(tool.name, again.needsInput);
+  if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
   return again;
 }
 
@@ -192,7 +192,7 @@ function createContext(call: {
 }
 
 /** A detached run has no client left to ask. */
-function finalData(tool: ToolDefinition, answer: ToolAnswer<Record<string, unknown>>): Data {
-  if ("needsInput" in answer) throw missingInput(tool.name, answer.needsInput);
+function finalData(answer: ToolAnswer<Record<string, unknown>>): Data {
+  if ("needsInput" in answer) throw missingInput(answer.needsInput);
   return answer.data;
 }

@@ -78,7 +78,7 @@ export async function runStandalone(version: string, flags: Flags): Promise<void
   process.once("SIGHUP", () => end("client", 129));
 }
 
-/** Ends the process with 1: the home is another's, or held. */
+/** Reports why the home can't be used, and ends the process with 1. Rethrows any other error. */
 async function refuse(error: unknown, writeLine: (line: string) => void): Promise<never> {
   if (!(error instanceof DaemonUnavailable || error instanceof InvalidConfig)) throw error;
   const { errorAtTerminal } = await import("./error-at-terminal.ts");

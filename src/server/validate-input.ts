@@ -10,13 +10,13 @@ import { nearestNames } from "../orchestrator/text/nearest.ts";
 export function validateInput(tool: ToolDefinition, raw: unknown): Record<string, unknown> {
   const given = raw ?? {};
   if (typeof given !== "object" || Array.isArray(given)) {
-    throw new InvalidRequest(`${tool.name}: arguments must be an object, got ${shown(raw)}`);
+    throw new InvalidRequest(`arguments must be an object, got ${shown(raw)}`);
   }
   const filled = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null));
   const parsed = tool.input.safeParse(filled);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.flatMap((issue) => describeIssue(issue, filled, tool.input.shape));
-  throw new InvalidRequest(`${tool.name}: ${problems.join("; ")}`, { hint: "Correct the arguments and call again." });
+  throw new InvalidRequest(problems.join("; "), { next: { step: "correctArguments" } });
 }
 
 function describeIssue(issue: z.core.$ZodIssue, input: unknown, shape: Readonly<Record<string, unknown>>): string[] {

@@ -52,7 +52,7 @@ export const updateConfig = defineTool({
           message: `${what}? An assistant asks for it, and it changes more than how models run.`,
           fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
           // An assistant may have been talked into it by what it reads.
-          userOnly: `Only the user can do it: ollm config ${action} '${path}'${action === "set" ? " VALUE" : ""}`,
+          userOnly: { step: "askUserToSet", setting: path, ...(action === "unset" && { isUnset: true }) },
         },
       };
     }

@@ -136,14 +136,14 @@ describe("ollm serve", () => {
     expect(stderr).toContain("the address to bind to is empty");
   });
 
-  it("says which port is taken", async () => {
+  it("says which port is in use", async () => {
     const taken = createServer();
     await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
     const { port } = taken.address() as AddressInfo;
     const { code, stdout, stderr } = await finished(["serve", "--port", String(port)]);
     taken.close();
     expect([code, stdout]).toEqual([1, ""]);
-    expect(stderr).toContain(`127.0.0.1 port ${port} is taken`);
+    expect(stderr).toContain(`127.0.0.1 port ${port} is already in use`);
     expect(stderr).toContain("--port");
   });
 

@@ -54,7 +54,7 @@ describe("the prompt memory", () => {
     const { prompt, keys, questions, call } = await connect({ elicit: () => answers.shift() ?? { action: "cancel" } });
     for (const key of ["a", "b"]) await call("remember", { key, value: "1" });
     for (let no = 0; no < 2; no += 1) {
-      await expect(prompt({ action: "clear" })).rejects.toThrow(/did not agree/);
+      await expect(prompt({ action: "clear" })).rejects.toThrow(/declined/);
       expect(await keys()).toHaveLength(2);
     }
     expect(await prompt({ action: "clear" })).toMatch(/removed all 2 entries/);

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { EngineUnreachable } from "../../src/orchestrator/errors.ts";
+import { advice } from "../../src/orchestrator/next-step.ts";
 import { matchResource } from "../../src/resources/match.ts";
 import { resources } from "../../src/resources/index.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
@@ -289,12 +290,12 @@ describe("resources", () => {
   it("shows other failures with their message", async () => {
     const broken = {
       ramStatus: async () => {
-        throw new EngineUnreachable("ollama does not answer", { hint: "start it" });
+        throw new EngineUnreachable("ollama does not answer", { next: advice("start it") });
       },
     };
     await expect(read("ollm://status/ram", broken)).rejects.toMatchObject({
       code: -32603,
-      message: expect.stringContaining("ollama does not answer\nstart it"),
+      message: expect.stringContaining("ollama does not answer\nStart it."),
     });
   });
 });

@@ -17,6 +17,8 @@ import {
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { renderSteps } from "../../src/next-steps/render.ts";
+import { toolSteps } from "../../src/next-steps/tools.ts";
 import { InvalidRequest } from "../../src/orchestrator/errors.ts";
 import { createFiles, type FileAccess } from "../../src/server/files.ts";
 
@@ -46,14 +48,14 @@ function files(options: Partial<FileAccess> & { readonly workingDirectory?: stri
   });
 }
 
-/** Message and hint of the refusal. */
+/** Message and next steps of the refusal. */
 async function refusal(work: Promise<unknown>): Promise<string> {
   const error = await work.then(
     () => undefined,
     (reason: unknown) => reason,
   );
   if (!(error instanceof InvalidRequest)) throw new Error(`no refusal: ${String(error)}`);
-  return [error.message, error.hint].join("\n").replaceAll(base, "/base");
+  return [error.message, renderSteps(error.next, toolSteps)].join("\n").trimEnd().replaceAll(base, "/base");
 }
 
 describe("reading inside the roots", () => {
@@ -100,19 +102,15 @@ describe("reading inside the roots", () => {
   });
 
   it("says where it looked for a file that is missing", async () => {
-    expect(await refusal(files().readText(["none.txt"]))).toBe("none.txt was not found\nLooked in /base/root.");
+    expect(await refusal(files().readText(["none.txt"]))).toBe("none.txt was not found in /base/root");
   });
 });
 
 describe("what lies outside", () => {
   it("is refused, with the line that would allow it", async () => {
     expect(await refusal(files().readText([secret]))).toMatchInlineSnapshot(`
-      "/base/secret/key.txt is outside the folders that may be used
-      Allowed now: /base/root. To allow it from the next call on, put into /home/ann/.ollm/config.yaml
-        files: { roots: ["/base/secret"] }
-      or start the server with
-        ollm --root /base/secret
-      or OLLM_FILES_ROOTS=/base/secret"
+      "/base/secret/key.txt is outside the allowed folders (/base/root)
+      Add files: { roots: ["/base/secret"] } to /home/ann/.ollm/config.yaml (it holds from the next call), or start the server with --root /base/secret or OLLM_FILES_ROOTS=/base/secret."
     `);
   });
 
@@ -123,7 +121,7 @@ describe("what lies outside", () => {
   });
 
   it.each(["../secret/key.txt", "sub/../../secret/key.txt"])("is not reached by %s", async (name) => {
-    expect(await refusal(files().readText([name]))).toContain("is outside the folders that may be used");
+    expect(await refusal(files().readText([name]))).toContain("is outside the allowed folders");
   });
 
   it("is not reached by a link to a file or through a linked folder", async () => {
@@ -153,14 +151,16 @@ describe("what lies outside", () => {
       await symlink(path.dirname(secret), path.join(root, "sub"));
     };
     const error = await refusal(files({ beforeOpen: swap }).readText(["sub/key.txt"]));
-    expect(error).toContain("outside the folders that may be used");
+    expect(error).toContain("outside the allowed folders");
   });
 
   it.skipIf(process.platform === "win32")("is not described by where its links lead", async () => {
     await symlink(secret, path.join(base, "away.txt"));
     expect(await refusal(files().readText([path.join(base, "away.txt")]))).not.toContain("secret");
     await symlink(path.join(base, "loop"), path.join(base, "loop"));
-    expect(await refusal(files().readText([path.join(base, "loop", "a.txt")]))).toContain("outside the folders");
+    expect(await refusal(files().readText([path.join(base, "loop", "a.txt")]))).toContain(
+      "outside the allowed folders",
+    );
   });
 
   it("is our own home, also below a root that holds it; a root in it is granted", async () => {
@@ -184,8 +184,8 @@ describe("what lies outside", () => {
 
   it("is everything when there are no roots", async () => {
     const service = files({ roots: async () => ({ folders: [] }) });
-    expect(await refusal(service.readText(["notes.txt"]))).toContain("No folder is allowed yet.");
-    expect(await refusal(service.openOutput("new.txt"))).toContain("No folder is allowed yet.");
+    expect(await refusal(service.readText(["notes.txt"]))).toContain("no folder is allowed yet");
+    expect(await refusal(service.openOutput("new.txt"))).toContain("no folder is allowed yet");
   });
 
   it("says how to allow the folder that the client was started in, wherever the daemon runs", async () => {
@@ -197,17 +197,13 @@ describe("what lies outside", () => {
     });
     const told = await refusal(service.readText(["README.md"]));
     expect(told.replace(process.cwd(), "HOME")).toMatchInlineSnapshot(`
-      "README.md is relative, and no folder is allowed that it could be in
-      No folder is allowed yet. To allow it from the next call on, put into HOME/config.yaml
-        files: { roots: ["/base/root"] }
-      or start the server with
-        ollm --root /base/root
-      or OLLM_FILES_ROOTS=/base/root"
+      "README.md is relative, and no folder is allowed yet
+      Add files: { roots: ["/base/root"] } to HOME/config.yaml (it holds from the next call), or start the server with --root /base/root or OLLM_FILES_ROOTS=/base/root."
     `);
-    expect(await refusal(service.openOutput("new.txt"))).toContain("ollm --root /base/root");
-    expect(await refusal(service.findFolder("sub"))).toContain("ollm --root /base/root");
+    expect(await refusal(service.openOutput("new.txt"))).toContain("--root /base/root");
+    expect(await refusal(service.findFolder("sub"))).toContain("--root /base/root");
     const elsewhere = files({ roots: async () => ({ folders: [] }), startedIn: path.parse(root).root });
-    expect(await refusal(elsewhere.readText(["README.md"]))).toContain("ollm --root /path/to/folder");
+    expect(await refusal(elsewhere.readText(["README.md"]))).toContain("--root /path/to/folder");
   });
 });
 
@@ -220,7 +216,7 @@ describe("what can't be read", () => {
     "a FIFO, without waiting for a writer (there are none on Windows)",
     async () => {
       execFileSync("mkfifo", [path.join(root, "pipe")]);
-      expect(await refusal(files().readText(["pipe"]))).toContain("pipe is no regular file");
+      expect(await refusal(files().readText(["pipe"]))).toContain("pipe is not a regular file");
     },
   );
 
@@ -228,15 +224,15 @@ describe("what can't be read", () => {
     await truncate(path.join(root, "notes.txt"), 1001);
     expect(await refusal(files().readText(["notes.txt"]))).toMatchInlineSnapshot(`
       "notes.txt is larger than 1.0 kB (1.0 kB)
-      Name a smaller file, or raise files.maxFileBytes (OLLM_FILES_MAX_FILE_BYTES)."
+      Name a smaller file, or raise the setting files.maxFileBytes."
     `);
   });
 
   it("more than the total limit", async () => {
     await writeFile(path.join(root, "big.txt"), "x".repeat(1000));
     expect(await refusal(files().readText(["big.txt", "big.txt", "big.txt"]))).toMatchInlineSnapshot(`
-      "files: together more than 2.5 kB, reached with big.txt
-      Name fewer files, or raise files.maxTotalBytes (OLLM_FILES_MAX_TOTAL_BYTES)."
+      "the files have more than 2.5 kB together, reached with big.txt
+      Name fewer files, or raise the setting files.maxTotalBytes."
     `);
   });
 
@@ -244,12 +240,14 @@ describe("what can't be read", () => {
     await writeFile(path.join(root, "image.txt"), Buffer.from("89504e470d0a1a0a", "hex"));
     await writeFile(path.join(root, "data.bin"), "a\0b");
     expect(await refusal(files().readText(["image.txt"]))).toBe(
-      "image.txt is no text: PNG image\nName it in images, for a vision model.",
+      "image.txt is not text: PNG image\nName the file in images.",
     );
     expect(await refusal(files().readText(["data.bin"]))).toBe(
-      "data.bin is no text: binary data\nConvert it to text first.",
+      "data.bin is not text: binary data\nConvert the file to text first.",
     );
-    expect(await refusal(files().readImages(["notes.txt"]))).toContain("notes.txt is no PNG, JPEG, WebP or GIF");
+    expect(await refusal(files().readImages(["notes.txt"]))).toBe(
+      "notes.txt is not a PNG, JPEG, WebP or GIF: unknown content\nName the file in files.",
+    );
   });
 
   it("a name with a NUL character", async () => {
@@ -268,21 +266,21 @@ describe("writing inside the roots", () => {
   });
 
   it("never replaces what is there, also when it appeared since", async () => {
-    expect(await refusal(files().openOutput("notes.txt"))).toContain("output_path notes.txt exists already");
+    expect(await refusal(files().openOutput("notes.txt"))).toContain("the output file notes.txt already exists");
     const output = await files().openOutput("later.md");
-    await writeFile(output.path, "somebody else's");
-    expect(await refusal(output.write("mine"))).toContain("exists already");
-    expect(await readFile(output.path, "utf8")).toBe("somebody else's");
+    await writeFile(output.path, "another program's");
+    expect(await refusal(output.write("mine"))).toContain("already exists");
+    expect(await readFile(output.path, "utf8")).toBe("another program's");
   });
 
   it.each(["../escape.md", "folder-link/escape.md"])("does not leave the roots by %s", async (name) => {
     await symlink(path.dirname(secret), path.join(root, "folder-link"));
-    expect(await refusal(files().openOutput(name))).toContain("outside the folders that may be used");
+    expect(await refusal(files().openOutput(name))).toContain("outside the allowed folders");
   });
 
   it("does not write through a dangling link", async () => {
     await symlink(path.join(base, "secret", "new.txt"), path.join(root, "dangling"));
-    expect(await refusal(files().openOutput("dangling"))).toContain("exists already");
+    expect(await refusal(files().openOutput("dangling"))).toContain("already exists");
   });
 
   it("does not follow a folder that became a link meanwhile", async () => {
@@ -360,9 +358,9 @@ describe("writing inside the roots", () => {
 
   it("never replaces what appears at the last moment, but fills what is empty", async () => {
     const target = path.join(root, "answer.md");
-    const late = await files({ beforeOpen: () => writeFile(target, "somebody else's") }).openOutput("answer.md");
-    expect(await refusal(late.write("mine"))).toContain("exists already");
-    expect(await readFile(target, "utf8")).toBe("somebody else's");
+    const late = await files({ beforeOpen: () => writeFile(target, "another program's") }).openOutput("answer.md");
+    expect(await refusal(late.write("mine"))).toContain("already exists");
+    expect(await readFile(target, "utf8")).toBe("another program's");
     await writeFile(target, "");
     await (await files().openOutput("answer.md")).write("mine");
     expect(await readFile(target, "utf8")).toBe("mine");
@@ -371,10 +369,10 @@ describe("writing inside the roots", () => {
 
   it("wants the folder to exist", async () => {
     expect(await refusal(files().openOutput("none/answer.md"))).toBe(
-      "The folder of output_path none/answer.md does not exist\nCreate it first.",
+      "the folder of the output file none/answer.md does not exist\nCreate the folder first.",
     );
     await mkdir(path.join(root, "sub"));
-    expect(await refusal(files().openOutput("sub"))).toContain("output_path sub is a folder");
+    expect(await refusal(files().openOutput("sub"))).toContain("the output file sub is a folder");
   });
 });
 
@@ -389,6 +387,6 @@ describe("a file to import", () => {
 
   it.skipIf(process.platform === "win32")("is not reached through a link that leads out", async () => {
     await symlink(secret, path.join(root, "link.gguf"));
-    await expect(files({ isConfined: true }).locate("link.gguf")).rejects.toThrow("outside the folders");
+    await expect(files({ isConfined: true }).locate("link.gguf")).rejects.toThrow("outside the allowed folders");
   });
 });

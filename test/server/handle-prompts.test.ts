@@ -101,12 +101,12 @@ describe.each(eras)("prompts in the %s era", (era) => {
 
   it("say why arguments are refused, and nothing of a defect", async () => {
     const refusing = async (): Promise<never> => {
-      throw new InvalidRequest("words must be a number, got many", { hint: "Give a number." });
+      throw new InvalidRequest("words must be a number, got many", { next: { step: "correctArguments" } });
     };
     const client = await connect({}, { ...fakeTemplates(), render: refusing });
     await expect(client.getPrompt({ name: "greet" })).rejects.toMatchObject({
       code: -32602,
-      message: expect.stringContaining("words must be a number, got many\nGive a number."),
+      message: expect.stringContaining("words must be a number, got many\nCorrect the arguments and call again."),
     });
     await connection.close();
     const broken = await connect({}, { ...fakeTemplates(), render: () => Promise.reject(new Error("at secret.ts")) });

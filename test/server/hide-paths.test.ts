@@ -22,9 +22,9 @@ describe("hidePaths", () => {
   });
 
   it.each([
-    "none.txt was not found\nLooked in /srv/notes, /srv/my docs.",
+    "none.txt was not found in /srv/notes, /srv/my docs",
     "/srv/notes/deep/a.txt is a folder",
-    "/etc/passwd is outside the folders that may be used",
+    "/etc/passwd is outside the allowed folders (/srv/notes, /srv/my docs)",
     "no answer from http://127.0.0.1:11434/api/chat",
     "hf.co/org/model:q4, application/json, and/or, 3/4, ollm://models/x, registry.ollama.ai/library/x",
   ])("leaves %j as it is: roots, what the caller named, addresses and names", (text) => {
@@ -76,7 +76,7 @@ it("a tool error over HTTP names no path of the server's machine", async () => {
     ]) {
       const refused = await call("route_and_generate", input);
       expect(refused).toContain("isError");
-      expect(refused).toContain("Folders are allowed where the server runs");
+      expect(refused).toContain("Allow a folder where the server runs");
       for (const path of [listener.home, process.cwd(), "/home/", "roots: ["]) expect(refused).not.toContain(path);
     }
   } finally {

@@ -65,10 +65,10 @@ describe.each(eras)("a call that outlasts its client's patience, in the %s era",
 
   it("is told what went wrong as the call would have been", async () => {
     const { operation, connection } = await detach();
-    operation.fail(new ModelDoesNotFit("qwen3:32b needs 24 GB", { hint: "qwen3:4b fits" }));
+    operation.fail(new ModelDoesNotFit("qwen3:32b needs 24 GB", { next: { step: "useModel", model: "qwen3:4b" } }));
     await expect
       .poll(async () => (await connection.call("job", { action: "status", job_id: "generate-1" })).structuredContent)
-      .toMatchObject({ state: "failed", error: "qwen3:32b needs 24 GB\nqwen3:4b fits" });
+      .toMatchObject({ state: "failed", error: 'qwen3:32b needs 24 GB\nUse model "qwen3:4b".' });
   });
 
   it("shows a defect as an internal error, its stack in the log alone", async () => {

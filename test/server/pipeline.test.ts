@@ -73,14 +73,19 @@ describe.each(eras)("a call in the %s era", (era) => {
     await eventually(() => expect(operation.ends).toEqual(["disconnected"]));
   });
 
-  it("shows message and hint of our own errors, and logs nothing", async () => {
+  it("shows message and next steps of our own errors, and logs nothing", async () => {
     const { operation, call } = await startGeneration();
     operation.fail(
-      new ModelDoesNotFit("qwen3:32b needs 24 GB, 9.2 GB are free", { hint: "qwen3:4b fits: name it in model." }),
+      new ModelDoesNotFit("qwen3:32b needs 24 GB, 9.2 GB are free", { next: { step: "useModel", model: "qwen3:4b" } }),
     );
     expect(await call).toMatchObject({
       isError: true,
-      content: [{ type: "text", text: "qwen3:32b needs 24 GB, 9.2 GB are free\nqwen3:4b fits: name it in model." }],
+      content: [
+        {
+          type: "text",
+          text: 'qwen3:32b needs 24 GB, 9.2 GB are free\nUse model "qwen3:4b".',
+        },
+      ],
     });
     expect(connection.logged).toEqual([]);
   });
@@ -105,7 +110,7 @@ describe.each(eras)("a call in the %s era", (era) => {
       isError: true,
       content: [
         {
-          text: 'smart_load: "model" is required (string); unknown field "modell", did you mean "model"?\nCorrect the arguments and call again.',
+          text: '"model" is required (string); unknown field "modell", did you mean "model"?\nCorrect the arguments and call again.',
         },
       ],
     });
@@ -114,12 +119,12 @@ describe.each(eras)("a call in the %s era", (era) => {
 
   it("shows a wrong setting to the call that needs the orchestrator, and lists tools all the same", async () => {
     const open = async (): Promise<never> => {
-      throw new InvalidConfig("config.yaml:3: privacy is 1", { hint: "mend the value where it was set" });
+      throw new InvalidConfig("config.yaml:3: privacy is 1", { next: { step: "editSettings" } });
     };
     connection = await connectMemoryClient(createFakeOrchestrator(), { era, open });
     const result = await connection.call("system_status");
     expect(result.content).toEqual([
-      { type: "text", text: "config.yaml:3: privacy is 1\nmend the value where it was set" },
+      { type: "text", text: "config.yaml:3: privacy is 1\nCorrect config.yaml (`ollm config edit` opens it)." },
     ]);
     expect((await connection.client.listTools()).tools.length).toBeGreaterThan(0);
   });
@@ -129,6 +134,18 @@ describe.each(eras)("a call in the %s era", (era) => {
     await expect(connection.call("list_model")).rejects.toThrow(
       'Unknown tool "list_model", did you mean "list_models"?',
     );
+  });
+
+  it("lists for an unknown tool only those that are on for this caller", async () => {
+    connection = await connectMemoryClient(createFakeOrchestrator(), { era, toolSets: ["recall", "compare"] });
+    await expect(connection.call("zzz")).rejects.toThrow('Unknown tool "zzz", tools: recall, compare');
+    await expect(connection.call("list_model")).rejects.toThrow("tools: recall, compare");
+  });
+
+  it("lists all tools for an unknown tool of the shell", async () => {
+    const orchestrator = createFakeOrchestrator();
+    connection = await connectMemoryClient(orchestrator, { era, toolSets: ["recall"], clientName: "ollm" });
+    await expect(connection.call("update_confg")).rejects.toThrow('did you mean "update_config"?');
   });
 });
 

@@ -198,7 +198,7 @@ describe("a project file from somebody else", () => {
     const outside = path.join(base, "secret.txt");
     await writeFile(outside, "secret");
     const refused = await asking.call("route_and_generate", { prompt: "Read", files: [outside] });
-    expect(JSON.stringify(refused.content)).toContain("outside the folders that may be used");
+    expect(JSON.stringify(refused.content)).toContain("outside the allowed folders");
   });
 });
 

@@ -112,11 +112,11 @@ describe("a client that takes the protocol's own tasks", () => {
 
   it("reads a failure as the tool would have told it", async () => {
     const { request, operation } = await detach();
-    operation.fail(new LoadFailed("no memory", { hint: "call system_status" }));
+    operation.fail(new LoadFailed("no memory", { next: { step: "showStatus" } }));
     const task = () => request("tasks/get", { taskId: "generate-1" });
     await expect.poll(async () => (await task()).result?.["status"]).toBe("completed");
     expect((await task()).result?.["result"]).toEqual({
-      content: [{ type: "text", text: "no memory\ncall system_status" }],
+      content: [{ type: "text", text: "no memory\nCall system_status to see what is wrong." }],
       isError: true,
     });
   });

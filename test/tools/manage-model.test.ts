@@ -241,17 +241,17 @@ describe("manage_model", () => {
     connection = await connectMemoryClient(orchestrator);
     expect(await connection.call("manage_model", { action: "delete", model: "qwen2.5-coder:7b" }))
       .toMatchInlineSnapshot(`
-      {
-        "content": [
-          {
-            "text": "Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk? manage_model needs "confirm" (boolean): true deletes the model's files
-      This client can't ask its user: ask them yourself, then call again with it.",
-            "type": "text",
-          },
-        ],
-        "isError": true,
-      }
-    `);
+        {
+          "content": [
+            {
+              "text": "Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk? Missing: "confirm" (boolean): true deletes the model's files
+        Ask the user, then call again with the answer.",
+              "type": "text",
+            },
+          ],
+          "isError": true,
+        }
+      `);
     expect(orchestrator.asked.map(([method]) => method)).not.toContain("deleteModel");
   });
 
@@ -281,7 +281,7 @@ describe("manage_model", () => {
     expect(result.content).toEqual([
       {
         type: "text",
-        text: "The user did not agree: Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk?\nNothing was changed.",
+        text: "the user declined, so nothing was changed: Delete qwen2.5-coder:7b (4.7 GB, ollama) from disk?",
       },
     ]);
     expect(orchestrator.asked.map(([method]) => method)).not.toContain("deleteModel");

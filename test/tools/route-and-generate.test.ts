@@ -244,7 +244,7 @@ describe("route_and_generate", () => {
     connection = await connectMemoryClient(orchestrator, { fileRoots: [folder] });
     const result = await connection.call("route_and_generate", { prompt: "Hi", output_path: "taken.md" });
     expect(result.content).toEqual([
-      { type: "text", text: "output_path taken.md exists already\nChoose another name; nothing is overwritten." },
+      { type: "text", text: "the output file taken.md already exists, and is not overwritten\nChoose another name." },
     ]);
     expect(orchestrator.asked).toEqual([]);
     expect(await readFile(path.join(folder, "taken.md"), "utf8")).toBe("precious");

@@ -91,8 +91,8 @@ describe.each(eras)("files for a template (%s)", (era) => {
       {
         type: "text",
         text:
-          'Template summary needs text. route_and_generate needs "variables.text" (string, or name files): text\n' +
-          "This client can't ask its user: ask them yourself, then call again with it.",
+          'Template summary needs text. Missing: "variables.text" (string, or name files): text\n' +
+          "Ask the user, then call again with the answer.",
       },
     ]);
   });
@@ -107,7 +107,7 @@ describe.each(eras)("files for a template (%s)", (era) => {
     const outside = { name: "summary", variables, files: ["/etc/hostname"] };
     expect(await call("render_template", outside)).toMatchObject({
       isError: true,
-      content: [{ text: expect.stringContaining("outside the folders") }],
+      content: [{ text: expect.stringContaining("outside the allowed folders") }],
     });
   });
 
@@ -139,7 +139,7 @@ describe.each(eras)("files for a template (%s)", (era) => {
     });
     await expect(
       client.getPrompt({ name: "summary", arguments: { ...variables, files: "/etc/hostname" } }),
-    ).rejects.toMatchObject({ code: -32602, message: expect.stringContaining("outside the folders") });
+    ).rejects.toMatchObject({ code: -32602, message: expect.stringContaining("outside the allowed folders") });
   });
 
   it("leave a template's own variable of that name alone", async () => {

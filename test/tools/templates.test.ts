@@ -123,7 +123,7 @@ describe("render_template", () => {
     const { call, questions } = await connect({ era, elicit: () => ({ action: "accept", content: { tone: "curt" } }) });
     const result = await call("render_template", { name: "greet" });
     const text = expect.stringMatching(
-      /needs "variables.who" \(string, or name files\): Whom to greet\.\nThe user's form left it out/,
+      /Missing: "variables.who" \(string, or name files\): Whom to greet\.\nAsk the user/,
     );
     expect(result).toMatchObject({ isError: true, content: [{ text }] });
     expect(questions).toHaveLength(1);
@@ -136,7 +136,7 @@ describe("render_template", () => {
     await connection.close();
     const second = await connect({ elicit: () => ({ action: "decline" }) });
     const declined = await second.call("render_template", { name: "greet" });
-    expect(declined).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("did not agree") }] });
+    expect(declined).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("declined") }] });
   });
 
   it("names what is missing with its description where the client can't ask", async () => {
@@ -145,7 +145,7 @@ describe("render_template", () => {
     const result = await call("render_template", { name: "greet", variables: { tone: "warm" } });
     expect(result).toMatchObject({
       isError: true,
-      content: [{ text: expect.stringContaining('needs "variables.who" (string, or name files): Whom to greet.') }],
+      content: [{ text: expect.stringContaining('Missing: "variables.who" (string, or name files): Whom to greet.') }],
     });
   });
 

@@ -132,7 +132,7 @@ describe("update_config", () => {
     const { call } = await connect();
     const result = await call("update_config", { action: "set", path, value: "x" });
     expect(result.isError).toBe(true);
-    expect(text(result)).toContain(`Only the user can do it: ollm config set '${path}'`);
+    expect(text(result)).toContain(`Only the user can decide this.\nAsk the user to run \`ollm config set '${path}'`);
     // Nor by an assistant that answers in its user's place.
     expect((await call("update_config", { action: "set", path, value: "x", confirm: true })).isError).toBe(true);
     await expect(readFile(file)).rejects.toThrow("ENOENT");
@@ -146,7 +146,7 @@ describe("update_config", () => {
       ['models["*"]', { contextTokens: 8192 }],
     ] as const) {
       const result = await call("update_config", { action: "set", path, value });
-      expect(text(result), path).toContain("Only the user can do it");
+      expect(text(result), path).toContain("Only the user can decide this.");
     }
     await expect(readFile(file)).rejects.toThrow("ENOENT");
   });
@@ -220,7 +220,9 @@ describe("update_config", () => {
     async (path) => {
       const { call } = await connect();
       const result = await call("update_config", { action: "unset", path });
-      expect(text(result)).toContain(`Only the user can do it: ollm config unset '${path}'`);
+      expect(text(result)).toContain(
+        `Only the user can decide this.\nAsk the user to run \`ollm config unset '${path}'`,
+      );
     },
   );
 

@@ -306,11 +306,7 @@ function createSession(
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
         if (result.isError === true)
-          throw (
-            asked.cancelled ??
-            notDone(asked, options.noTerminalHint) ??
-            toolError(tool, text, errorDataIn(result._meta))
-          );
+          throw asked.cancelled ?? notDone(asked, options.noTerminalHint) ?? toolError(text, errorDataIn(result._meta));
         return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
         clearTimeout(workingTimer);
@@ -328,15 +324,11 @@ function createSession(
   };
 }
 
-/** What a tool answered with `isError`: as data, or its text without the tool's own name. */
-function toolError(tool: string, text: string, data: ErrorData | undefined): OrchestratorError {
-  if (data !== undefined) return new OrchestratorError(withoutName(tool, data.message), { next: data.next });
-  const [message = "", ...hint] = withoutName(tool, text).split("\n").map(inShellWords);
+/** What a tool answered with `isError`: as data, else its text. */
+function toolError(text: string, data: ErrorData | undefined): OrchestratorError {
+  if (data !== undefined) return new OrchestratorError(data.message, { next: data.next });
+  const [message = "", ...hint] = text.split("\n").map(inShellWords);
   return new OrchestratorError(message, hint.length === 0 ? {} : { hint: hint.join("\n") });
-}
-
-function withoutName(tool: string, text: string): string {
-  return text.startsWith(`${tool}: `) ? text.slice(tool.length + 2) : text;
 }
 
 /** An answer of the protocol that is an error (no such tool, resource, prompt), or a connection that broke. */

@@ -3,6 +3,7 @@ import path from "node:path";
 import { expandHome, isWholeDiskBySlip } from "../../orchestrator/config/expand-home.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { InvalidConfig } from "../../orchestrator/errors.ts";
+import { advice } from "../../orchestrator/next-step.ts";
 import type { CallerProject } from "../../orchestrator/facade-projects.ts";
 import type { OpenHome } from "../server-parts.ts";
 import { findProjectFolder } from "../project-folder.ts";
@@ -106,7 +107,7 @@ export function createCallerHome(
       if (!isWholeDiskBySlip(written, folder)) return folder;
       const source = loaded.configured.sources.get("files.roots") ?? configFile;
       throw new InvalidConfig(`${source}: files.roots has ${JSON.stringify(written)}: ${wholeDisk}`, {
-        hint: "mend the value where it was set",
+        next: advice("correct the value where it is set"),
       });
     });
     const home: OpenHome = {

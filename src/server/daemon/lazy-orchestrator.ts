@@ -68,7 +68,7 @@ export function createLazyOrchestrator(options: LazyOrchestratorOptions): LazyOr
       failure = message;
       if (!(error instanceof InvalidConfig) || options.isStandalone || !isOurs(message)) throw error;
       throw new InvalidConfig(error.message, {
-        hint: "the daemon was started with it: correct it there, then run `ollm daemon restart`",
+        next: { step: "restartDaemon", after: "correct it where the daemon was started" },
         cause: error,
       });
     }

@@ -1,6 +1,7 @@
 import { lookup as systemLookup } from "node:dns/promises";
 import type { Server } from "node:http";
 import { InvalidRequest } from "../../orchestrator/errors.ts";
+import { advice, type NextStep, type NextSteps } from "../../orchestrator/next-step.ts";
 import { isLoopback } from "./policy.ts";
 
 export interface ListenOptions {
@@ -13,20 +14,23 @@ export interface ListenOptions {
   readonly lookup?: (host: string) => Promise<{ readonly address: string }>;
 }
 
+const loopback: NextStep = { step: "setArgument", argument: "bind", to: "127.0.0.1" };
+const ownAddress: NextSteps = [loopback, advice("use an address of this machine")];
+
 /** Throws `InvalidRequest` that says why the address can't be had. */
 export async function listen(server: Server, options: ListenOptions): Promise<void> {
   const { bind, port, lookup = systemLookup } = options;
   const name = bind.trim().replace(/^\[|\]$/g, "");
   // To the system no address means every address.
   if (name === "") {
-    throw new InvalidRequest("the address to bind to is empty", { hint: "Leave out --bind for 127.0.0.1." });
+    throw new InvalidRequest("the address to bind to is empty", { next: loopback });
   }
   try {
     const { address } = await lookup(name);
     if (options.isLoopbackOnly === true && !isLoopback(address)) {
       const where = address === name ? bind : `${bind} (${address})`;
       throw new InvalidRequest(`listening at ${where} needs a token: other machines reach it`, {
-        hint: "Leave out --no-token, or bind to 127.0.0.1.",
+        next: [{ step: "omitArgument", argument: "noToken" }, loopback],
       });
     }
     await new Promise<void>((resolve, reject) => {
@@ -39,14 +43,14 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
     const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
-    const why: Readonly<Record<string, readonly [string, string]>> = {
-      EADDRINUSE: ["is taken already", "Choose another with --port; 0 picks a free one."],
-      EACCES: ["may not be used by this user", "Choose a port above 1023."],
-      EADDRNOTAVAIL: ["is no address of this machine", "Bind to 127.0.0.1, or to an address that the machine has."],
-      ENOTFOUND: ["is not known", "Bind to 127.0.0.1, or to an address that the machine has."],
-      EAI_AGAIN: ["is not known", "Bind to 127.0.0.1, or to an address that the machine has."],
+    const why: Readonly<Record<string, readonly [string, NextSteps]>> = {
+      EADDRINUSE: ["is already in use", { step: "changeArgument", argument: "port", because: "0 picks a free one" }],
+      EACCES: ["may not be used by this user", { step: "raiseArgument", argument: "port", to: 1_024 }],
+      EADDRNOTAVAIL: ["is not an address of this machine", ownAddress],
+      ENOTFOUND: ["is not known", ownAddress],
+      EAI_AGAIN: ["is not known", ownAddress],
     };
-    const [fact, hint] = why[code] ?? [`can't be listened on (${code})`, "Choose another address or port."];
-    throw new InvalidRequest(`${bind} port ${port} ${fact}`, { hint, cause: error });
+    const [fact, next] = why[code] ?? [`can't be listened on (${code})`, advice("choose another address or port")];
+    throw new InvalidRequest(`${bind} port ${port} ${fact}`, { next, cause: error });
   }
 }

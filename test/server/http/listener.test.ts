@@ -22,12 +22,12 @@ const call = (name: string, input: object, id = 1, meta?: object) => ({
 });
 
 describe("the HTTP listener", () => {
-  it("says which port is taken, and what to do", async () => {
+  it("says which port is in use, and what to do", async () => {
     const listener = await start();
     const taken: unknown = await startListener({ port: listener.port }).catch((error: unknown) => error);
     expect(taken).toBeInstanceOf(InvalidRequest);
-    expect(String(taken)).toContain(`127.0.0.1 port ${listener.port} is taken`);
-    expect((taken as InvalidRequest).hint).toContain("--port");
+    expect(String(taken)).toContain(`127.0.0.1 port ${listener.port} is already in use`);
+    expect((taken as InvalidRequest).next).toMatchObject([{ step: "changeArgument", argument: "port" }]);
   });
 
   it("takes no connection any more once it is closed, and ends those that are open", async () => {
